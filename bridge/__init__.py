@@ -1,0 +1,1 @@
+"""SMS Bridge: SMS commands from RabbitMQ to the Kandy CPaaS API, its webhooks to events."""

@@ -1,0 +1,119 @@
+"""The events the bridge publishes: CloudEvents 1.0 in structured JSON, with ids anyone can compute again.
+
+Ids are UUIDv5 (RFC 9562 section 5.5) over what makes an event that event (SPEC section 3.2), so a redelivery, a retry
+or another process gives the same id, and a consumer that drops ids it has seen sees each event once.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+#: The namespace of every event id. Changing it changes all ids: consumers would see old events as new.
+NAMESPACE = uuid.UUID("6f1b54d8-6a3c-5e0c-9f0e-2a4c1f9b7d35")
+
+SENT = "sms.outbound.sent"
+UNDELIVERABLE = "sms.outbound.undeliverable"
+REJECTED = "sms.outbound.rejected"
+INVALID = "sms.outbound.invalid"
+EXPIRED = "sms.outbound.expired"
+FAILED = "sms.outbound.failed"
+UNKNOWN = "sms.outbound.unknown"
+DEFERRED = "sms.outbound.deferred"
+DELIVERED = "sms.outbound.delivered"
+UNDELIVERED = "sms.outbound.undelivered"
+INBOUND_RECEIVED = "sms.inbound.received"
+OUTBOUND_SYNCED = "sms.outbound.synced"
+SUBSCRIPTION_CANCELLED = "sms.subscription.cancelled"
+MESSAGE_EVENT = "sms.message.event"
+NOTIFICATION_UNRECOGNIZED = "sms.notification.unrecognized"
+
+#: The types that end a submission (SPEC section 3.2).
+TERMINAL = frozenset({SENT, UNDELIVERABLE, REJECTED, INVALID, EXPIRED, FAILED, UNKNOWN})
+#: The outcomes that also leave the command on the dead-letter queue (SPEC section 3.3).
+DEAD = frozenset({INVALID, REJECTED, FAILED, UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event, ready to be filed and published: its body never changes again."""
+
+    id: str
+    type: str
+    #: The command's id, where the event belongs to a command: CloudEvents `subject`, AMQP `correlation_id`.
+    subject: str | None
+    body: bytes = field(repr=False)
+
+
+def event_id(*parts: object) -> str:
+    """Return the UUIDv5 of `parts`, each told apart from its neighbour whatever it contains."""
+    return str(uuid.uuid5(NAMESPACE, json.dumps([str(part) for part in parts], ensure_ascii=True)))
+
+
+def make_event(  # noqa: PLR0913 - the attributes of a CloudEvent, by name
+    *,
+    id: str,  # noqa: A002 - the attribute's name in CloudEvents
+    type: str,  # noqa: A002 - likewise
+    source: str,
+    time: float,
+    data: Mapping[str, object],
+    subject: str | None = None,
+    traceparent: str | None = None,
+    camel_case: bool = False,
+) -> Event:
+    """Build an event. `time` is in seconds since the epoch: when it was filed.
+
+    With `camel_case` the keys of `data` are spelt as the provider's Node.js SDK spells them; what is inside `metadata`
+    and `raw` is not ours and stays.
+    """
+    envelope: dict[str, object] = {
+        "specversion": "1.0",
+        "id": id,
+        "type": type,
+        "source": source,
+        "time": rfc3339(time),
+        "datacontenttype": "application/json",
+    }
+    if subject is not None:
+        envelope["subject"] = subject
+    if traceparent is not None:
+        envelope["traceparent"] = traceparent
+    envelope["data"] = _camel_keys(data) if camel_case else data
+    return Event(id=id, type=type, subject=subject, body=_encode(envelope))
+
+
+def rfc3339(time: float) -> str:
+    """Return `time` (seconds since the epoch) as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _encode(envelope: Mapping[str, object]) -> bytes:
+    """Encode as compact UTF-8; a lone surrogate, which JSON can name and UTF-8 can't carry, stays escaped."""
+    try:
+        return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(envelope, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+#: Keys whose value belongs to somebody else and keeps its spelling.
+_FOREIGN = frozenset({"metadata", "raw"})
+
+
+def _camel_keys(data: Mapping[str, object]) -> dict[str, object]:
+    return {
+        _camel(key): _camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
+        for key, value in data.items()
+    }
+
+
+def _camel(key: str) -> str:
+    head, *tail = key.split("_")
+    return head + "".join(word.capitalize() for word in tail)

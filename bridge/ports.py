@@ -1,0 +1,145 @@
+"""What the flows need from the outside, in the core's words. Adapters fill these; so do the tests' fakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bridge.core.answers import Answer
+    from bridge.core.ledger import Change
+
+
+class Clock(Protocol):
+    """The one source of time."""
+
+    def now(self) -> float:
+        """Return the wall clock, in seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary start, never going back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One message to publish: persistent, confirmed by the broker."""
+
+    exchange: str
+    routing_key: str
+    body: bytes = field(repr=False)
+    content_type: str = "application/json"
+    #: AMQP basic properties beside content type and delivery mode: ``message_id``, ``correlation_id``, ``type`` …
+    properties: Mapping[str, object] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+    #: The queue that takes it, through the default exchange, where no queue is bound for it.
+    fallback: str | None = None
+    #: Whether it may be dropped where no queue is bound for it; otherwise it is tried until one is.
+    droppable: bool = False
+
+
+class PublisherFull(Exception):  # noqa: N818 - a state of the publisher, not a mistake of the caller
+    """The publisher holds as much unconfirmed as it may."""
+
+
+class Publisher(Protocol):
+    """Publishes and says when the broker has it."""
+
+    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+        """Take `message` and call `told` once it is confirmed, taken by its fallback, or dropped as it allows.
+
+        Returns at once; `told` runs on the publisher's own thread and must not block. A lost connection, a nack or a
+        frozen broker only delays `told`: the message is published again, byte for byte, until it is confirmed.
+
+        Raises:
+            PublisherFull: too much is unconfirmed; nothing was taken.
+
+        """
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether the broker takes messages now: connected and not blocked by an alarm."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A command as the broker delivered it: bytes nobody has judged yet."""
+
+    body: bytes = field(repr=False)
+    #: Which message of which connection this is, to settle it with; opaque to all but its source.
+    tag: tuple[int, int]
+    redelivered: bool = False
+    #: AMQP basic properties as they came (``message_id``, ``reply_to``, ``correlation_id`` …).
+    properties: Mapping[str, object] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+
+class CommandSource(Protocol):
+    """Where commands come from. Every delivery is settled once: acked or given back."""
+
+    def ack(self, delivery: Delivery) -> None:
+        """Take the command off the queue: its effect is durable elsewhere."""
+        ...
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Put the command back on the queue, for another worker or a later time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One message to one destination, as it goes to the provider (cpaas-api.md section 4.1)."""
+
+    command_id: str | None
+    index: int
+    #: As the provider takes it: E.164 where it can be told, else as the command wrote it.
+    destination_address: str = field(repr=False)
+    #: The same, or ``default``.
+    sender_address: str = field(repr=False)
+    message: str = field(repr=False)
+    #: W3C trace context of the command, where it has one.
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """How a submission's calls ended."""
+
+    answer: Answer
+    #: HTTP calls made for it this time; a repeat after a token's renewal is part of its attempt.
+    attempts: int
+
+
+class Gateway(Protocol):
+    """The provider, as far as sending goes."""
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Submit and say what became of it; blocks the calling thread.
+
+        Attempts that were certainly not submitted are repeated in process for a short while, and no call is started
+        that could still run at `until` (`Clock.monotonic` seconds). Never raises for anything the provider or the
+        network does: that is an answer.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """The durable record of submissions."""
+
+    def apply(self, changes: Sequence[Change]) -> list[object]:
+        """Carry the changes out in order, in one durable transaction, and return what each gave back.
+
+        Raises:
+            LedgerUnavailable: nothing was committed.
+
+        """
+        ...
+
+
+class LedgerUnavailable(Exception):  # noqa: N818 - a state, not a mistake
+    """The ledger could not commit; the message says why and what to look at."""
