@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.events import INBOUND_RECEIVED, SENT, Event, make_event
+from bridge.flows.tell import outgoing_event
+
+if TYPE_CHECKING:
+    from bridge.ports import Outgoing
+
+FILED = datetime(2026, 3, 1, 12, 30, 15, 999_000, tzinfo=UTC)
+
+
+def event(*, subject: str | None = "order-17", message: str = "hi", source: str = "/sms-bridge/sms") -> Event:
+    return make_event(
+        id="0b9e5a3c-7d0f-5f8e-8a6b-1d2c3e4f5a6b",
+        type=SENT if subject else INBOUND_RECEIVED,
+        source=source,
+        time=FILED.timestamp(),
+        subject=subject,
+        data={"message": message},
+    )
+
+
+def tell(told: Event) -> Outgoing:
+    return outgoing_event(told, exchange="sms.events", unrouted_queue="sms.unrouted")
+
+
+def test_an_event_is_routed_by_its_type_and_falls_back_to_the_unrouted_queue() -> None:
+    message = tell(event())
+
+    assert (message.exchange, message.routing_key) == ("sms.events", "sms.outbound.sent")
+    assert message.fallback == "sms.unrouted"
+    assert not message.droppable
+    assert message.content_type == "application/cloudevents+json"
+
+
+def test_the_body_is_the_events_own_bytes() -> None:
+    told = event()
+
+    assert tell(told).body is told.body
+
+
+def test_properties_name_the_event_and_its_command() -> None:
+    assert tell(event()).properties == {
+        "message_id": "0b9e5a3c-7d0f-5f8e-8a6b-1d2c3e4f5a6b",
+        "type": "sms.outbound.sent",
+        "correlation_id": "order-17",
+        "timestamp": int(FILED.timestamp()),
+    }
+
+
+def test_an_event_of_no_command_has_no_correlation_id() -> None:
+    assert "correlation_id" not in tell(event(subject=None)).properties
+
+
+@given(st.text(), st.text())
+def test_no_text_can_pass_for_the_time_of_the_event(message: str, source: str) -> None:
+    told = event(message=f'"time":"1999-01-01T00:00:00.000Z"{message}', source=f'"time":"{source}')
+
+    assert tell(told).properties["timestamp"] == int(FILED.timestamp())
