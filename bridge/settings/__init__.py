@@ -1,0 +1,51 @@
+"""Configuration: one TOML file, every value of which an environment variable can override (SPEC section 7).
+
+`config/bridge.toml` is the reference: every key with its default and what it does.
+"""
+
+from pydantic import SecretStr
+
+from bridge.settings.load import Problem, SettingsError, load
+from bridge.settings.model import (
+    AddressSettings,
+    AdminSettings,
+    BrokerSettings,
+    CommandSettings,
+    CpaasSettings,
+    EventSettings,
+    IngestSettings,
+    LedgerSettings,
+    LimitSettings,
+    LogSettings,
+    ReconcileSettings,
+    RetrySettings,
+    Settings,
+    SubscriptionSettings,
+    WorkerSettings,
+)
+from bridge.settings.read import read
+from bridge.settings.values import SecretUrl
+
+__all__ = [
+    "AddressSettings",
+    "AdminSettings",
+    "BrokerSettings",
+    "CommandSettings",
+    "CpaasSettings",
+    "EventSettings",
+    "IngestSettings",
+    "LedgerSettings",
+    "LimitSettings",
+    "LogSettings",
+    "Problem",
+    "ReconcileSettings",
+    "RetrySettings",
+    "SecretStr",
+    "SecretUrl",
+    "Settings",
+    "SettingsError",
+    "SubscriptionSettings",
+    "WorkerSettings",
+    "load",
+    "read",
+]

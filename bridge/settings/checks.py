@@ -1,0 +1,81 @@
+"""What must hold between one key and another: each check yields the keys at fault and the reason."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.settings.model import Settings
+
+#: How much of a lease one call may take; the rest is for filing what it brought.
+LEASE_SHARE = 0.8
+
+
+class Disagreement(NamedTuple):
+    """Keys that do not go together: `path` is the one to report, `with_` the others it was judged by."""
+
+    path: str
+    reason: str
+    with_: tuple[str, ...] = ()
+
+
+def disagreements(settings: Settings) -> Iterator[Disagreement]:
+    """Find everything in valid sections that does not go together."""
+    yield from _half_an_account(settings)
+    yield from _call_outlasts_lease(settings)
+    yield from _open_to_anybody(settings)
+    yield from _one_port_for_two(settings)
+    if settings.retry.base > settings.retry.max_delay:
+        yield Disagreement("retry.base", "must not be more than retry.max_delay", ("retry.max_delay",))
+
+
+def _half_an_account(settings: Settings) -> Iterator[Disagreement]:
+    cpaas = settings.cpaas
+    by_password = cpaas.email is not None or cpaas.password is not None
+    if not (cpaas.base_url or cpaas.client_id or cpaas.client_secret or by_password):
+        return
+    missing = [key for key in ("base_url", "client_id") if getattr(cpaas, key) is None]
+    if cpaas.client_secret is None:
+        missing += [key for key in ("email", "password") if by_password and getattr(cpaas, key) is None]
+        if not by_password:
+            yield Disagreement(
+                "cpaas.client_secret",
+                "is missing, or cpaas.email and cpaas.password: an account is configured whole or not at all",
+                ("cpaas.email", "cpaas.password"),
+            )
+    for key in missing:
+        yield Disagreement(f"cpaas.{key}", "is missing: an account is configured whole or not at all")
+
+
+def _call_outlasts_lease(settings: Settings) -> Iterator[Disagreement]:
+    if settings.cpaas.total_timeout > LEASE_SHARE * settings.worker.lease:
+        yield Disagreement(
+            "worker.lease",
+            f"must be at least {1 / LEASE_SHARE} times cpaas.total_timeout, or a call could outlast it",
+            ("cpaas.total_timeout", "cpaas.connect_timeout", "cpaas.read_timeout"),
+        )
+
+
+def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
+    if not settings.ingest.authorization and not is_loopback(settings.ingest.host):
+        yield Disagreement(
+            "ingest.host",
+            "must be a loopback address while ingest.authorization is empty",
+            ("ingest.authorization",),
+        )
+
+
+def _one_port_for_two(settings: Settings) -> Iterator[Disagreement]:
+    if settings.admin.port and settings.admin.port == settings.ingest.port:
+        yield Disagreement("admin.port", "must differ from ingest.port", ("ingest.port",))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

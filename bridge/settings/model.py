@@ -1,0 +1,221 @@
+"""What can be configured: one frozen model for each section of the file.
+
+What each key means stands in `config/bridge.toml`, which a test keeps in step. All times are in seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+
+from bridge.settings import values as v
+
+#: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.
+CALL_OVERHEAD = 2.0
+
+_DERIVED_NAMES = {
+    "commands_exchange": "commands",
+    "command_queue": "send",
+    "events_exchange": "events",
+    "unrouted_queue": "unrouted",
+    "dead_queue": "dead",
+}
+
+
+class Section(BaseModel):
+    """What all sections share: immutable, no unknown key, no value in an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class BrokerSettings(Section):
+    """RabbitMQ and the names on it."""
+
+    url: v.AmqpUrl = None
+    prefix: v.Name = "sms"
+    declare: bool = True
+    heartbeat: Annotated[int, Field(ge=0, le=3600)] = 30
+    connect_timeout: v.Seconds = 5.0
+    publish_deadline: v.Seconds = 10.0
+    commands_exchange: v.DerivedName = ""
+    command_queue: v.DerivedName = ""
+    events_exchange: v.DerivedName = ""
+    unrouted_queue: v.DerivedName = ""
+    dead_queue: v.DerivedName = ""
+    unrouted_max_length: v.Count = 100_000
+    delivery_limit: v.Count = 1000
+
+    @field_validator(*_DERIVED_NAMES)
+    @classmethod
+    def _from_prefix(cls, name: str, info: ValidationInfo) -> str:
+        return name or f"{info.data.get('prefix', 'sms')}.{_DERIVED_NAMES[info.field_name or '']}"
+
+
+class CommandSettings(Section):
+    """What a command may ask."""
+
+    allow_missing_id: bool = False
+    max_destinations: v.Count = 100
+
+
+class AddressSettings(Section):
+    """How national numbers are read."""
+
+    default_region: Annotated[
+        Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z]{2}$")] | None, v.NONE_IF_EMPTY
+    ] = None
+
+
+class CpaasSettings(Section):
+    """The provider's API and the account. With both kinds of credentials the client's secret is used."""
+
+    base_url: v.HttpUrl = None
+    client_id: v.Text = None
+    client_secret: v.SecretText = None
+    email: v.Text = None
+    password: v.SecretText = None
+    connect_timeout: v.Seconds = 3.0
+    read_timeout: v.Seconds = 10.0
+    total_timeout: v.SecondsOrZero = 0.0
+    max_response_bytes: v.Count = 1_048_576
+    idle_timeout: v.SecondsOrZero = 4.0
+    proxy: v.ProxyUrl = None
+    ca_file: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    correlator: v.Text = None
+    correlator_mode: Literal["instance", "command"] = "instance"
+    default_sender: Annotated[v.Number | None, v.NONE_IF_EMPTY] = None
+
+    @field_validator("total_timeout")
+    @classmethod
+    def _from_parts(cls, total: float, info: ValidationInfo) -> float:
+        return (
+            total
+            or info.data.get("connect_timeout", 3.0) + info.data.get("read_timeout", 10.0) + CALL_OVERHEAD
+        )
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is an account to send with."""
+        return self.base_url is not None
+
+
+class LedgerSettings(Section):
+    """The durable record of submissions."""
+
+    url: v.LedgerUrl = v.SecretUrl("sqlite:///sms-bridge.sqlite3")
+    retention: v.Seconds = 7_776_000.0
+
+
+class WorkerSettings(Section):
+    """How a worker takes and holds commands."""
+
+    concurrency: v.Count = 16
+    processes: v.Count = 1
+    prefetch: Annotated[int, Field(ge=0, le=65535)] = 0
+    grace_period: v.SecondsOrZero = 30.0
+    lease: v.Seconds = 120.0
+    poison_after: v.Count = 5
+
+    @field_validator("prefetch")
+    @classmethod
+    def _from_concurrency(cls, prefetch: int, info: ValidationInfo) -> int:
+        return prefetch or min(2 * int(info.data.get("concurrency", 16)), 65535)
+
+
+class RetrySettings(Section):
+    """How long and how often a submission is tried."""
+
+    max_age: v.SecondsOrZero = 86_400.0
+    in_process: v.SecondsOrZero = 5.0
+    base: v.Seconds = 0.5
+    max_delay: v.Seconds = 900.0
+
+
+class ReconcileSettings(Section):
+    """What is done about an attempt whose effect is not known."""
+
+    settle: v.SecondsOrZero = 60.0
+    skew: v.SecondsOrZero = 120.0
+    on_absent: Literal["resend", "park"] = "resend"
+    on_unknown: Literal["park", "resend"] = "park"
+
+
+class LimitSettings(Section):
+    """How fast messages go out."""
+
+    account_per_second: v.PerSecond = 0.0
+    sender_per_second: v.PerSecond = 0.0
+
+
+class SubscriptionSettings(Section):
+    """What the provider is to notify us of."""
+
+    numbers: Annotated[tuple[v.Number, ...], v.COMMA_SEPARATED] = ()
+    webhook_url: v.HttpUrl = None
+    renew: bool = False
+
+
+class IngestSettings(Section):
+    """Where the provider's notifications come in."""
+
+    host: v.Host = "127.0.0.1"
+    port: v.Port = 8080
+    path: Annotated[str, StringConstraints(pattern=r"^/[^\s?#]*$")] = "/inbound-sms/webhook"
+    authorization: Annotated[tuple[v.HeaderSecret, ...], v.COMMA_SEPARATED] = ()
+    spool: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    confirm_timeout: v.Seconds = 5.0
+    max_body: v.Count = 65_536
+    max_in_flight: v.Count = 1000
+    catch_up: bool = False
+
+
+class AdminSettings(Section):
+    """Where health and metrics are asked for."""
+
+    host: v.Host = "127.0.0.1"
+    port: v.Port = 9464
+
+
+class EventSettings(Section):
+    """How events are written."""
+
+    camel_case: bool = False
+
+
+class LogSettings(Section):
+    """How the log is written."""
+
+    format: Annotated[
+        Annotated[Literal["json", "console"], v.LOWER] | None,
+        v.NONE_IF_EMPTY,
+    ] = None
+    level: Annotated[Literal["debug", "info", "warning", "error"], v.LOWER] = "info"
+
+
+class Settings(Section):
+    """The whole configuration, as `load` found it valid."""
+
+    broker: BrokerSettings = BrokerSettings()
+    commands: CommandSettings = CommandSettings()
+    addresses: AddressSettings = AddressSettings()
+    cpaas: CpaasSettings = CpaasSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    worker: WorkerSettings = WorkerSettings()
+    retry: RetrySettings = RetrySettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    limits: LimitSettings = LimitSettings()
+    subscriptions: SubscriptionSettings = SubscriptionSettings()
+    ingest: IngestSettings = IngestSettings()
+    admin: AdminSettings = AdminSettings()
+    events: EventSettings = EventSettings()
+    log: LogSettings = LogSettings()
+
+
+#: Every key there is: section -> its keys, in the order they are declared.
+KEYS: dict[str, tuple[str, ...]] = {
+    section: tuple(type(getattr(Settings(), section)).model_fields) for section in Settings.model_fields
+}

@@ -1,0 +1,54 @@
+"""Finds the configuration file and reads it: the only part of the configuration that touches the disk."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.settings.load import CONFIG_VARIABLE, Problem, SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.settings.model import Settings
+
+#: Looked for in this order where none is named; having neither is fine.
+PLACES = (Path("bridge.toml"), Path("/etc/sms-bridge/bridge.toml"))
+
+
+def read(config: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of the file `config`, else of `BRIDGE_CONFIG`'s, else of the first of `PLACES`.
+
+    Raises:
+        SettingsError: with every mistake there is; a file that was named must exist.
+
+    """
+    environ = os.environ if environ is None else environ
+    file = _find(config, environ)
+    toml = {} if file is None else _parse(file)
+    return load(toml, environ, _read_text, file=str(file))
+
+
+def _find(config: str | None, environ: Mapping[str, str]) -> Path | None:
+    named = config or environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return next((place for place in PLACES if place.is_file()), None)
+
+
+def _parse(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(_read_text(str(file)))
+    except OSError as error:
+        reason = f"can't be read: {error.strerror}"
+    except tomllib.TOMLDecodeError as error:
+        reason = f"is not TOML: {error}"
+    except UnicodeDecodeError:
+        reason = "is not UTF-8"
+    raise SettingsError([Problem(str(file), reason, str(file))])
+
+
+def _read_text(name: str) -> str:
+    return Path(name).read_text(encoding="utf-8")

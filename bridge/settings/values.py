@@ -1,0 +1,116 @@
+"""The kinds of values a configuration is made of. A reason names what is wrong, never the value itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr, StringConstraints
+
+#: A password in the user part of a URL, up to the last `@`: an unescaped one may contain anything.
+_USER_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@")
+#: A secret among the options of a URL, as database drivers take them.
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*)=[^&]*", re.IGNORECASE)
+
+
+class SecretUrl(Secret[str]):
+    """A URL that may carry a password, shown without it. `get_secret_value()` is the whole of it."""
+
+    def _display(self) -> str:
+        shown = _USER_PASSWORD.sub(r"\1:***@", self.get_secret_value())
+        return _SECRET_OPTION.sub(r"\1=***", shown)
+
+
+def _none_if_empty(value: object) -> object:
+    """Read an empty string as "none": TOML has no word for it, and a variable can only be emptied."""
+    return None if value == "" else value
+
+
+def _split(value: object) -> object:
+    """Read a string as a comma-separated list, spaces around its parts aside."""
+    if not isinstance(value, str):
+        return value
+    return [part for part in map(str.strip, value.split(",")) if part]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _url(value: str, schemes: frozenset[str]) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in schemes:
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in sorted(schemes))}")
+    if not parts.hostname or port == 0:
+        raise ValueError("must name a host")
+    return value
+
+
+def _http_url(value: str) -> str:
+    return _url(value, frozenset({"http", "https"})).rstrip("/")
+
+
+def _secret_http_url(value: SecretUrl) -> SecretUrl:
+    _url(value.get_secret_value(), frozenset({"http", "https"}))
+    return value
+
+
+def _amqp_url(value: SecretUrl) -> SecretUrl:
+    _url(value.get_secret_value(), frozenset({"amqp", "amqps"}))
+    return value
+
+
+def _ledger_url(value: SecretUrl) -> SecretUrl:
+    scheme, _, path = value.get_secret_value().partition("://")
+    if scheme == "sqlite":
+        if not path.startswith("/") or path == "/" or ":memory:" in path:
+            raise ValueError("must name a file (sqlite:///path): a ledger in memory remembers nothing")
+    elif scheme == "postgresql+psycopg":
+        _url(value.get_secret_value(), frozenset({scheme}))
+    else:
+        raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+    return value
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value.get_secret_value()):
+        raise ValueError("must be printable ASCII: it travels in a header")
+    return value
+
+
+NONE_IF_EMPTY = BeforeValidator(_none_if_empty)
+COMMA_SEPARATED = BeforeValidator(_split)
+
+Text = Annotated[str | None, NONE_IF_EMPTY]
+SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]
+HttpUrl = Annotated[Annotated[str, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
+ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_secret_http_url)] | None, NONE_IF_EMPTY]
+AmqpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_amqp_url)] | None, NONE_IF_EMPTY]
+LedgerUrl = Annotated[SecretUrl, AfterValidator(_ledger_url)]
+HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
+
+#: A number in any form of SPEC section 5; what it means is the core's to say.
+Number = Annotated[
+    str, StringConstraints(pattern=r"^((tel:|sip:)?\+?[0-9]{4,15}|sip:\+?[0-9]{4,15}@[^@\s]+)$")
+]
+#: Safe in an AMQP name, and in the path of an event's `source`.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+#: As `Name`; empty: derived from the prefix.
+DerivedName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]{0,127})?$")]
+#: A port to listen on; 0 lets the system choose one.
+Port = Annotated[int, Field(ge=0, le=65535)]
+#: Seconds, more than none.
+Seconds = Annotated[float, Field(gt=0)]
+#: Seconds, or none at all.
+SecondsOrZero = Annotated[float, Field(ge=0)]
+#: A rate; 0 is no limit.
+PerSecond = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+#: A host or an address to listen on.
+Host = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+LOWER = BeforeValidator(_lower)
