@@ -1,0 +1,133 @@
+"""What all tests share: the guard around the machine, the broker, child processes."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from tests.broker_harness import Broker, BrokerMissing
+from tests.peer import Peer
+from tests.processes import BridgeProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+class StartBridge(Protocol):
+    """How a test starts `bridge`."""
+
+    def __call__(
+        self, *arguments: str, env: Mapping[str, str] | None = None, ready: bool = True
+    ) -> BridgeProcess:
+        """Start `bridge` with `arguments` and wait until it is ready, where `ready` asks for it."""
+        ...
+
+
+# -- nothing leaves the machine --------------------------------------------------------------------
+
+
+def _stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse to connect, send or resolve beyond loopback. An audit hook sees what any library does."""
+    if event in {"socket.connect", "socket.sendto"}:
+        address = arguments[1]
+        if isinstance(address, tuple) and not _is_loopback(address[0]):
+            pytest.fail(f"a test reached for {address[0]}: loopback only")
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+        if host and not _is_loopback(host):
+            # RFC 6761: such a name never resolves. Said here, so that nobody is asked.
+            if str(host).endswith(".invalid"):
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            pytest.fail(f"a test looked up {host}: loopback only")
+
+
+def _is_loopback(host: str | bytes) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
+sys.addaudithook(_stay_on_this_machine)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clean_environment() -> None:
+    """No test is coloured by the configuration of whoever runs it."""
+    for name in [name for name in os.environ if name.startswith("BRIDGE_")]:
+        del os.environ[name]
+
+
+# -- the broker ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Broker]:
+    """Run a RabbitMQ of the suite's own, from the first test that asks for it to the end."""
+    try:
+        broker = Broker()
+    except BrokerMissing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
+
+
+@pytest.fixture
+def vhost(rabbitmq: Broker) -> str:
+    """Name a virtual host that no other test uses, on a broker that runs."""
+    if not rabbitmq.running:
+        rabbitmq.start()
+    return rabbitmq.new_vhost()
+
+
+@pytest.fixture
+def vhost_url(rabbitmq: Broker, vhost: str) -> str:
+    """Return the AMQP URL of the test's virtual host."""
+    return rabbitmq.url(vhost)
+
+
+@pytest.fixture
+def amqp(vhost_url: str) -> Iterator[Peer]:
+    """Connect to the test's virtual host, with the collector bound before anything happens."""
+    with Peer(vhost_url) as peer:
+        peer.collect()
+        yield peer
+
+
+# -- child processes -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bridge_process(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartBridge]:
+    """Start `bridge` as often as asked; kill what still runs at the end; show the logs of a failed test."""
+    started: list[BridgeProcess] = []
+    numbers = count(1)
+
+    def start(*arguments: str, env: Mapping[str, str] | None = None, ready: bool = True) -> BridgeProcess:
+        name = f"bridge-{next(numbers)}-{arguments[0] if arguments else ''}"
+        process = BridgeProcess(tmp_path / name, *arguments, env=env)
+        started.append(process)
+        if ready:
+            process.wait_ready()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        for stream, text in (("stdout", process.stdout), ("stderr", process.logs)):
+            title = f"{stream} of bridge {' '.join(process.arguments)} (ended with {process.returncode})"
+            request.node.add_report_section("teardown", title, text[-20_000:])
