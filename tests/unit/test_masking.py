@@ -1,0 +1,80 @@
+"""What may be shown of numbers and foreign text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.masking import DEFAULT_LIMIT, mask_number, mask_numbers, printable, shorten
+
+
+@pytest.mark.parametrize(
+    ("number", "masked"),
+    [
+        ("+16131238877", "***8877"),
+        ("6131238877", "***8877"),
+        ("tel:+1-613-123-8877", "***8877"),
+        ("sip:6131238877@domain", "***8877"),
+        ("1238877", "***8877"),
+        ("123887", "***"),
+        ("911", "***"),
+        ("default", "***"),
+        ("", "***"),
+    ],
+)
+def test_a_number_shows_its_last_four_digits_at_most(number: str, masked: str) -> None:
+    assert mask_number(number) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("no number at all", "no number at all"),
+        ("Invalid input value +16131238877 for address", "Invalid input value ***8877 for address"),
+        ("from 6131238877, to +44 20 7946 0958.", "from ***8877, to ***0958."),
+        ("call (613) 123-8877 or 613.123.8877", "call (***8877 or ***8877"),
+        ("tel:+1-613-123-8877;ext=5", "tel:***8877;ext=5"),
+        ("/remoteAddresses/%2B16131238877/messages/x1", "/remoteAddresses/%2B***8877/messages/x1"),
+        ("/a?to=%2B1%20613%20123%208877", "/a?to=%2B***8877"),
+        ("613\u2013123\u00a08877", "***8877"),
+        ("٦١٣١٢٣٨٨٧٧", "***٨٨٧٧"),
+        ("613\u200b123\u200b8877", "***8877"),
+        ("6\n\n\n\n1\n\n\n\n3\n\n\n\n1\n\n\n\n2\n\n\n\n3\n\n\n\n8877", "***8877"),
+        ("HTTP 503 on port 8080, SVC0002", "HTTP 503 on port 8080, SVC0002"),
+        ("one\r\ntwo\x1b[31m\x00three\u202e", "one two [31m three"),
+        ("a\ud800b", "a b"),
+    ],
+)
+def test_a_text_for_a_log_is_one_line_without_numbers(text: str, masked: str) -> None:
+    assert mask_numbers(text) == masked
+
+
+def test_a_long_text_is_cut_and_shows_that_it_was() -> None:
+    masked = mask_numbers("word " * 10_000, limit=20)
+
+    assert masked == "word word word word…"
+
+
+@given(st.text(), st.integers(10**9, 10**15 - 1), st.text())
+def test_no_whole_number_is_left_whatever_is_around_it(before: str, number: int, after: str) -> None:
+    assert str(number) not in mask_numbers(f"{before}{number}{after}")
+
+
+@given(st.text(st.characters()))
+def test_what_is_masked_is_printable_and_bounded(text: str) -> None:
+    masked = mask_numbers(text * 50)
+
+    assert masked.isprintable()
+    assert len(masked) <= DEFAULT_LIMIT
+    assert not re.search(r"\d{7}", masked)
+
+
+def test_shorten_leaves_what_fits() -> None:
+    assert [shorten("abcd", 4), shorten("abcde", 4)] == ["abcd", "abc…"]
+
+
+def test_printable_keeps_every_script() -> None:
+    assert printable("Grüße 你好 👋\t!") == "Grüße 你好 👋 !"
