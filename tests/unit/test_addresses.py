@@ -1,0 +1,190 @@
+"""Addresses: the accepted forms come out as E.164 or as they are, all others with a reason."""
+
+from __future__ import annotations
+
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.addresses import Address, parse_address, parse_sender
+from bridge.core.errors import InvalidAddress
+
+_NO_FORM = "is not one of the accepted forms: +E.164, a national number, tel:+E.164, sip:number@domain"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+16131234567",
+        "6131234567",
+        "16131234567",
+        "tel:+16131234567",
+        "TEL:+16131234567",
+        "tel:+1-613-123-4567",
+        "tel:+1(613)123.4567",
+        "sip:+16131234567@domain",
+        "sip:6131234567@domain",
+        "Sip:6131234567@sip.example.com",
+        "sip:+16131234567@192.0.2.1",
+    ],
+)
+def test_every_accepted_form_is_one_number(text: str) -> None:
+    assert parse_address(text, default_region="CA") == Address(wire="+16131234567", e164="+16131234567")
+
+
+@pytest.mark.parametrize("text", ["6131234567", "sip:6131234567@domain"])
+def test_a_national_number_without_a_region_goes_as_it_is(text: str) -> None:
+    assert parse_address(text, default_region=None) == Address(wire="6131234567", e164=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "e164"),
+    [
+        ("0612345678", "FR", "+33612345678"),
+        ("030123456", "DE", "+4930123456"),
+        ("06123456", "IT", "+3906123456"),
+        ("011441234567890", "CA", "+441234567890"),
+        ("16131234567", "US", "+16131234567"),
+    ],
+)
+def test_a_national_number_is_read_as_dialled_in_its_region(text: str, region: str, e164: str) -> None:
+    assert parse_address(text, default_region=region).e164 == e164
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [("12345", "CA"), ("1234567", "US"), ("613123456789", "CA"), ("6131234567", "XX"), ("6131234567", "")],
+)
+def test_a_national_number_that_its_region_does_not_tell_goes_as_it_is(text: str, region: str) -> None:
+    assert parse_address(text, default_region=region) == Address(wire=text, e164=None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "+",
+        "12",
+        "1" * 19,
+        "hello",
+        "default",
+        "+16131234567 ",
+        " +16131234567",
+        "+16131234567\n",
+        "6131234567\n",
+        "+1 613 123 4567",
+        "+1-613-123-4567",
+        "(613) 123-4567",
+        "++16131234567",
+        "+1613123456\uff17",
+        "+١٦١٣١٢٣٤٥٦٧",
+        "\uff0b16131234567",
+        "\u202a+16131234567",
+        "tel:6131234567",
+        "tel:6131234567;phone-context=+1",
+        "tel:+16131234567;ext=5",
+        "tel:+1 613 123 4567",
+        "tel:%2B16131234567",
+        "tel://+16131234567",
+        "tel:+-",
+        "tel:",
+        "sip:+16131234567",
+        "sip:+16131234567@",
+        "sip:+16131234567@domain;user=phone",
+        "sip:+16131234567@domain:5060",
+        "sip:+16131234567@domain?subject=x",
+        "sip:+16131234567;npdi@domain",
+        "sip:+16131234567:secret@domain",
+        "sip:%2B16131234567@domain",
+        "sip:+1-613-123-4567@domain",
+        "sip:alice@domain",
+        "sip:+16131234567@a@b",
+        "sip:+16131234567@домен",
+        "sip:+16131234567@" + "d" * 400,
+        "sips:+16131234567@domain",
+        "sms:+16131234567",
+        "tel:sip:+16131234567@domain",
+        "1" * 1_000_000,
+    ],
+)
+def test_any_other_form_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAddress) as caught:
+        parse_address(text, default_region="CA")
+
+    assert caught.value.reasons == (_NO_FORM,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+1999",
+        "+1613123456",
+        "+161312345678",
+        "+06131234567",
+        "+999123456789",
+        "+1613123",
+        "+4912",
+        "+" + "1" * 16,
+        "+11234567890123",
+        "tel:+1-999",
+        "sip:+1613123@domain",
+    ],
+)
+def test_a_number_no_country_has_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAddress) as caught:
+        parse_address(text, default_region="CA")
+
+    assert caught.value.reasons == ("is not a possible number of any country",)
+
+
+def test_a_sender_may_be_left_to_the_provider() -> None:
+    sender = parse_sender("default", default_region="CA")
+
+    assert sender == Address(wire="default", e164=None)
+    assert sender.is_default
+
+
+def test_a_sender_is_an_address_otherwise() -> None:
+    sender = parse_sender("6131234567", default_region="CA")
+
+    assert sender.wire == "+16131234567"
+    assert not sender.is_default
+
+
+@pytest.mark.parametrize("text", ["Default", "default ", "DEFAULT", "ACME"])
+def test_no_other_word_is_a_sender(text: str) -> None:
+    with pytest.raises(InvalidAddress):
+        parse_sender(text, default_region="CA")
+
+
+def test_an_address_shows_no_whole_number() -> None:
+    assert repr(parse_address("+16131238877", default_region=None)) == "Address(***8877)"
+    assert repr(parse_sender("default", default_region=None)) == "Address(default)"
+
+
+@given(st.from_regex(r"\+1[2-9][0-9]{9}", fullmatch=True))
+def test_north_american_numbers_are_judged_as_the_library_judges_them(text: str) -> None:
+    parsed = phonenumbers.parse(text)
+
+    assert phonenumbers.is_possible_number(parsed)
+    assert phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164) == text
+    assert parse_address(text, default_region=None).e164 == text
+
+
+@given(
+    st.text() | st.text(alphabet="+0123456789-.()telsip:@; %٣\n"),
+    st.none() | st.sampled_from(["CA", "DE", "??"]),
+)
+def test_any_text_is_an_address_or_has_a_reason_that_does_not_repeat_it(
+    text: str, region: str | None
+) -> None:
+    try:
+        address = parse_address(text, default_region=region)
+    except InvalidAddress as error:
+        assert len(text) < 4 or text not in str(error)  # noqa: PT017 - either way there is something to see
+    else:
+        assert address.e164 in {None, address.wire}
+        assert address.wire.isascii()
+        assert parse_address(address.wire, default_region=region) == address
