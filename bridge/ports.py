@@ -31,12 +31,14 @@ class Outgoing:
     exchange: str
     routing_key: str
     body: bytes = field(repr=False)
-    content_type: str = "application/json"
+    content_type: str | None = "application/json"
     #: AMQP basic properties beside content type and delivery mode: ``message_id``, ``correlation_id``, ``type`` …
     properties: Mapping[str, object] = field(default_factory=dict, repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
     #: The queue that takes it, through the default exchange, where no queue is bound for it.
     fallback: str | None = None
+    #: Seconds until it is published; None for now.
+    delay: int | None = None
     #: Whether it may be dropped where no queue is bound for it; otherwise it is tried until one is.
     droppable: bool = False
 
@@ -129,7 +131,7 @@ class Gateway(Protocol):
 
 
 class Ledger(Protocol):
-    """The durable record of submissions."""
+    """The durable record of submissions; used by one thread at a time."""
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in order, in one durable transaction, and return what each gave back.
@@ -138,6 +140,10 @@ class Ledger(Protocol):
             LedgerUnavailable: nothing was committed.
 
         """
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
         ...
 
 

@@ -1,0 +1,53 @@
+"""SQLite as the ledger's database: for one host, any number of processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import create_engine, event
+
+from bridge.adapters.store.sql import SqlLedger
+from bridge.ports import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection as SqliteConnection
+
+    from sqlalchemy import Connection
+
+#: Seconds to wait for another process's transaction before the ledger counts as unavailable.
+BUSY_TIMEOUT = 5.0
+
+
+def open_sqlite(path: str) -> SqlLedger:
+    """Open the ledger in the file `path`; creates what is missing, readable by its owner alone.
+
+    Raises:
+        LedgerUnavailable: the file can't be opened or is no ledger of ours.
+
+    """
+    try:
+        Path(path).touch(mode=0o600)
+    except OSError as e:
+        raise LedgerUnavailable(f"{path}: {e.strerror}") from e
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+    )
+    event.listen(engine, "connect", _set_up)
+    event.listen(engine, "begin", _begin_immediate)
+    ledger = SqlLedger(engine)
+    ledger.open()
+    return ledger
+
+
+def _set_up(connection: SqliteConnection, _record: object) -> None:
+    # Python's driver begins transactions by itself, and too late to lock what is read; we begin them.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    # A commit is on the disk when it returns: without that a claim could be lost with the power.
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take the write lock before reading, so that what was read still holds when it is written."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

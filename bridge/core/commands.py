@@ -1,0 +1,303 @@
+"""The "send SMS" command: parsed once, at the edge, with every mistake named at once (SPEC section 3.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.core.addresses import Address, parse_address, parse_sender
+from bridge.core.errors import InvalidAddress
+from bridge.core.strict_json import NotStrictJSON, loads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Bytes; a command is a message and a few addresses, and the ledger keeps its outcome for months.
+MAX_BODY = 256 * 1024
+#: A command nests two deep; what nests deeper is not one.
+MAX_DEPTH = 16
+MAX_ID_LENGTH = 128
+#: Seconds; how far ahead `send_at` may lie.
+MAX_AHEAD = 30 * 86400
+
+#: Snake case is canonical; each has the spelling of the provider's Node.js SDK too.
+FIELDS = {
+    "id": "id",
+    "type": "type",
+    "destination_address": "destinationAddress",
+    "sender_address": "senderAddress",
+    "message": "message",
+    "send_at": "sendAt",
+    "expires_at": "expiresAt",
+    "metadata": "metadata",
+}
+
+#: RFC 3339 section 5.6: a date, a time and an offset, none of them optional.
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRules:
+    """What configuration decides about commands."""
+
+    allow_missing_id: bool = False
+    max_destinations: int = 100
+    default_region: str | None = None
+    default_sender: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendSms:
+    """A valid command: one message to one or several destinations, each a submission."""
+
+    #: None only where configuration allows commands without one: then nothing tells two of them apart.
+    id: str | None
+    destinations: tuple[Address, ...] = field(repr=False)
+    sender: Address = field(repr=False)
+    message: str = field(repr=False)
+    #: Seconds since the epoch, as all times here.
+    send_at: float | None = None
+    expires_at: float | None = None
+    metadata: Mapping[str, str] | None = field(default=None, repr=False)
+    #: SHA-256 over type, destinations, sender and message as written: what makes two commands the same.
+    content_hash: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Malformed:
+    """What was on the queue is no valid command. The reasons name fields, never values."""
+
+    #: The command's id, where one could be read.
+    id: str | None
+    reasons: tuple[str, ...]
+    metadata: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+Parsed: TypeAlias = SendSms | Malformed
+
+
+def parse_command(body: bytes, message_id: object, *, rules: CommandRules, now: float) -> Parsed:
+    """Read a command. `message_id` is the AMQP property, which stands in where the body has no `id`.
+
+    `now` is in seconds since the epoch. Never raises for what a message may contain.
+    """
+    if len(body) > MAX_BODY:
+        return Malformed(id=_id_or_none(message_id), reasons=(f"the body is larger than {MAX_BODY} bytes",))
+    try:
+        document = loads(body, max_depth=MAX_DEPTH)
+    except NotStrictJSON as error:
+        return Malformed(id=_id_or_none(message_id), reasons=(f"the body {error}",))
+    if not isinstance(document, dict):
+        return Malformed(id=_id_or_none(message_id), reasons=("the body is not a JSON object",))
+    return _Reader(document, rules, now).read(message_id)
+
+
+class _Reader:
+    """Reads the fields of one command and collects what is wrong with each."""
+
+    def __init__(self, document: dict[str, object], rules: CommandRules, now: float) -> None:
+        self._rules = rules
+        self._now = now
+        self._reasons: list[str] = []
+        self._fields = {name: self._field(document, name, alias) for name, alias in FIELDS.items()}
+
+    def read(self, message_id: object) -> Parsed:
+        command_id = self._id(message_id)
+        self._type()
+        destinations = self._destinations()
+        sender = self._sender()
+        message = self._message()
+        send_at, expires_at = self._times()
+        metadata = self._metadata()
+        if self._reasons or sender is None:
+            return Malformed(id=command_id, reasons=tuple(self._reasons), metadata=metadata)
+        return SendSms(
+            id=command_id,
+            destinations=destinations,
+            sender=sender,
+            message=message,
+            send_at=send_at,
+            expires_at=expires_at,
+            metadata=metadata,
+            content_hash=self._content_hash(),
+        )
+
+    def _field(self, document: dict[str, object], name: str, alias: str) -> object:
+        """Return a field under either of its spellings; null is absent."""
+        value, aliased = document.get(name), document.get(alias)
+        if value is not None and aliased is not None and value != aliased:
+            self._reasons.append(f"{name} and {alias} are both given and differ")
+        return aliased if value is None else value
+
+    def _id(self, message_id: object) -> str | None:
+        given = self._fields["id"]
+        if given is None:
+            given = message_id or None
+            where = "the AMQP message_id"
+        else:
+            where = "id"
+        if given is None:
+            if not self._rules.allow_missing_id:
+                self._reasons.append(
+                    "id is missing, here and as the AMQP message_id: without one, one SMS can't be kept"
+                )
+            return None
+        command_id = _id_or_none(given)
+        if command_id is None:
+            self._reasons.append(f"{where} is not a string of 1 to {MAX_ID_LENGTH} printable characters")
+        return command_id
+
+    def _type(self) -> None:
+        if self._fields["type"] not in (None, "sms"):
+            self._reasons.append('type is not "sms"')
+
+    def _destinations(self) -> tuple[Address, ...]:
+        written = self._written_destinations()
+        if written is None:
+            return ()
+        if len(written) > self._rules.max_destinations:
+            self._reasons.append(
+                f"destination_address names more than {self._rules.max_destinations} destinations"
+            )
+            return ()
+        several = isinstance(self._fields["destination_address"], list)
+        seen: dict[str, int] = {}
+        found = []
+        for index, text in enumerate(written):
+            name = f"destination_address[{index}]" if several else "destination_address"
+            address = self._address(name, text)
+            if address is None:
+                continue
+            first = seen.setdefault(address.wire, index)
+            if first != index:
+                self._reasons.append(f"{name} is the same number as destination_address[{first}]")
+            found.append(address)
+        return tuple(found)
+
+    def _written_destinations(self) -> list[object] | None:
+        given = self._fields["destination_address"]
+        if given is None:
+            self._reasons.append("destination_address is missing")
+        elif isinstance(given, str):
+            return [given]
+        elif not isinstance(given, list):
+            self._reasons.append("destination_address is not a string or an array of strings")
+        elif not given:
+            self._reasons.append("destination_address is an empty array")
+        else:
+            return given
+        return None
+
+    def _address(self, name: str, text: object) -> Address | None:
+        if not isinstance(text, str):
+            self._reasons.append(f"{name} is not a string")
+            return None
+        try:
+            return parse_address(text, default_region=self._rules.default_region)
+        except InvalidAddress as error:
+            self._reasons.append(f"{name} {error}")
+            return None
+
+    def _sender(self) -> Address | None:
+        given = self._fields["sender_address"]
+        if given is None:
+            given = self._rules.default_sender or "default"
+        if not isinstance(given, str):
+            self._reasons.append("sender_address is not a string")
+            return None
+        try:
+            return parse_sender(given, default_region=self._rules.default_region)
+        except InvalidAddress as error:
+            self._reasons.append(f"sender_address {error}")
+            return None
+
+    def _message(self) -> str:
+        given = self._fields["message"]
+        if given is None:
+            self._reasons.append("message is missing")
+        elif not isinstance(given, str):
+            self._reasons.append("message is not a string")
+        elif not given:
+            self._reasons.append("message is empty")
+        elif not _is_unicode(given):
+            self._reasons.append("message has half a surrogate pair, which UTF-8 can't carry")
+        else:
+            return given
+        return ""
+
+    def _times(self) -> tuple[float | None, float | None]:
+        send_at, expires_at = self._time("send_at"), self._time("expires_at")
+        if send_at is not None and send_at > self._now + MAX_AHEAD:
+            self._reasons.append(f"send_at is more than {MAX_AHEAD // 86400} days ahead")
+        if send_at is not None and expires_at is not None and expires_at <= send_at:
+            self._reasons.append("expires_at is not after send_at")
+        return send_at, expires_at
+
+    def _time(self, name: str) -> float | None:
+        given = self._fields[name]
+        if given is None:
+            return None
+        time = _parse_rfc3339(given) if isinstance(given, str) else None
+        if time is None:
+            self._reasons.append(
+                f"{name} is not an RFC 3339 time with an offset, such as 2026-01-31T09:30:00Z"
+            )
+        return time
+
+    def _metadata(self) -> Mapping[str, str] | None:
+        given = self._fields["metadata"]
+        if given is None:
+            return None
+        if isinstance(given, dict) and all(
+            isinstance(value, str) and _is_unicode(key) and _is_unicode(value) for key, value in given.items()
+        ):
+            return given
+        self._reasons.append("metadata is not an object of strings")
+        return None
+
+    def _content_hash(self) -> bytes:
+        """Hash the content as written: two spellings of one number are not the same command."""
+        destinations = self._fields["destination_address"]
+        content = [
+            "sms",
+            [destinations] if isinstance(destinations, str) else destinations,
+            self._fields["sender_address"],
+            self._fields["message"],
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).digest()
+
+
+def _id_or_none(given: object) -> str | None:
+    if isinstance(given, str) and 1 <= len(given) <= MAX_ID_LENGTH and given.isprintable():
+        return given
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _parse_rfc3339(text: str) -> float | None:
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    date, minutes, seconds, fraction, offset = match.groups()
+    # A leap second is a time too (RFC 3339 section 5.7); Python has none.
+    seconds = "59" if seconds == "60" else seconds
+    fraction = (fraction or ".0")[:7]
+    try:
+        parsed = datetime.fromisoformat(f"{date}T{minutes}{seconds}{fraction}{offset.upper()}")
+        return parsed.astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,178 @@
+"""How a submission ends, and the event that says so (SPEC section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bridge.core import events
+from bridge.core.segments import count_segments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.core.answers import ProviderError
+    from bridge.core.commands import Malformed, SendSms
+
+
+class Outcome(StrEnum):
+    """The terminal results of a submission. The value is the last word of the event's type."""
+
+    SENT = "sent"
+    UNDELIVERABLE = "undeliverable"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def event_type(self) -> str:
+        """The type of the event that tells it."""
+        return f"sms.outbound.{self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How this bridge writes its events."""
+
+    #: CloudEvents `source`: ``/sms-bridge/<prefix>``.
+    source: str
+    camel_case: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What is known of a submission beyond its command: the changing half of an event's data."""
+
+    attempts: int = 0
+    #: The replay this belongs to; the first life of a submission is replay 0.
+    replay: int = 0
+    message_id: str | None = None
+    #: The number it was really sent from, where the provider said so.
+    sender_address: str | None = field(default=None, repr=False)
+    delivery_status: str | None = None
+    reconciled: bool = False
+    error: ProviderError | None = None
+
+
+def outcome_event(
+    outcome: Outcome,
+    command: SendSms,
+    index: int,
+    result: Result,
+    *,
+    style: Style,
+    now: float,
+    traceparent: str | None = None,
+) -> events.Event:
+    """Return the event that tells a submission's outcome, filed at `now` (seconds since the epoch)."""
+    return events.make_event(
+        id=events.event_id("outcome", command.id, index, result.replay),
+        type=outcome.event_type,
+        source=style.source,
+        time=now,
+        subject=command.id,
+        data=_data(command, index, result),
+        traceparent=traceparent,
+        camel_case=style.camel_case,
+    )
+
+
+def deferred_event(
+    command: SendSms,
+    index: int,
+    result: Result,
+    *,
+    retry_at: float,
+    style: Style,
+    now: float,
+    traceparent: str | None = None,
+) -> events.Event:
+    """Return the event that says that an attempt went to the delay and when the next look follows."""
+    data = _data(command, index, result)
+    data["retry_at"] = events.rfc3339(retry_at)
+    return events.make_event(
+        id=events.event_id("deferred", command.id, index, result.replay, result.attempts),
+        type=events.DEFERRED,
+        source=style.source,
+        time=now,
+        subject=command.id,
+        data=data,
+        traceparent=traceparent,
+        camel_case=style.camel_case,
+    )
+
+
+def invalid_event(
+    malformed: Malformed,
+    body_hash: str,
+    *,
+    style: Style,
+    now: float,
+    name: str = "invalid",
+    traceparent: str | None = None,
+) -> events.Event:
+    """Return the event that says that a command is not valid; `body_hash` is the SHA-256 of its body in hex.
+
+    It is no outcome of a command with the same id that was valid: its id comes from the body too.
+    """
+    data: dict[str, object] = dict.fromkeys(_KEYS)
+    data["command_id"] = malformed.id
+    data["attempts"] = 0
+    data["reconciled"] = False
+    data["metadata"] = malformed.metadata
+    data["error"] = _error(name, "; ".join(malformed.reasons))
+    return events.make_event(
+        id=events.event_id("invalid", malformed.id or "", body_hash),
+        type=events.INVALID,
+        source=style.source,
+        time=now,
+        subject=malformed.id,
+        data=data,
+        traceparent=traceparent,
+        camel_case=style.camel_case,
+    )
+
+
+#: Every key of an outcome's data, in the order of SPEC section 3.2.
+_KEYS = (
+    "command_id",
+    "index",
+    "destination_address",
+    "sender_address",
+    "message",
+    "delivery_status",
+    "message_id",
+    "attempts",
+    "segments",
+    "reconciled",
+    "metadata",
+    "error",
+)
+
+
+def _data(command: SendSms, index: int, result: Result) -> dict[str, object]:
+    error = result.error
+    return {
+        "command_id": command.id,
+        "index": index,
+        "destination_address": command.destinations[index].wire,
+        "sender_address": result.sender_address or command.sender.wire,
+        "message": command.message,
+        "delivery_status": result.delivery_status,
+        "message_id": result.message_id,
+        "attempts": result.attempts,
+        "segments": count_segments(command.message).count,
+        "reconciled": result.reconciled,
+        "metadata": command.metadata,
+        "error": None
+        if error is None
+        else _error(error.name, error.message, error.exception_id, error.http_status),
+    }
+
+
+def _error(
+    name: str, message: str | None, exception_id: str | None = None, http_status: int | None = None
+) -> Mapping[str, object]:
+    return {"name": name, "exception_id": exception_id, "message": message, "http_status": http_status}

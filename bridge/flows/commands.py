@@ -1,0 +1,178 @@
+"""A command's way through the bridge, as data: what was delivered, what it says, and the copies made of it.
+
+Bytes and properties of a command travel on as they came: to the dead letters for whoever looks into them, and into the
+delay for another look. What the broker itself attached on the way stays behind: with its old `x-death` RabbitMQ drops
+a copy, with its `expiration` it brings it early (SPEC section 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bridge.core.commands import Malformed, Parsed, parse_command
+from bridge.core.events import rfc3339
+from bridge.ports import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.core.commands import CommandRules
+    from bridge.core.events import Event
+    from bridge.ports import Delivery
+
+#: The header in which a delayed copy carries its generation.
+TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
+#: W3C Trace Context, level 1, section 3.2.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,200})?", re.ASCII)
+
+#: Headers that the broker attaches, or that make it route a message anywhere else.
+_BROKERS_HEADERS = re.compile(
+    r"x-death|x-first-death-.*|x-last-death-.*|x-delivery-count|x-acquired-count|CC|BCC"
+)
+#: Properties that would change the copy's fate: `expiration` drops it, `user_id` must be the publisher's own.
+_NOT_COPIED = frozenset({"application_headers", "delivery_mode", "expiration", "user_id", "cluster_id"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A delivery and what it says."""
+
+    delivery: Delivery
+    parsed: Parsed
+    #: SHA-256 of the body, in hex.
+    body_hash: str
+    #: The generation of a copy from the delay; 0 for what never was there.
+    generation: int = 0
+    traceparent: str | None = None
+    reply_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Where messages go, by name."""
+
+    events_exchange: str
+    command_queue: str
+    unrouted_queue: str
+    dead_queue: str
+
+
+def read(delivery: Delivery, *, rules: CommandRules, now: float) -> Received:
+    """Read a delivery; never raises for what it may contain."""
+    message_id = delivery.properties.get("message_id")
+    reply_to = delivery.properties.get("reply_to")
+    return Received(
+        delivery=delivery,
+        parsed=parse_command(delivery.body, message_id, rules=rules, now=now),
+        body_hash=hashlib.sha256(delivery.body).hexdigest(),
+        generation=_generation(delivery.headers.get(TOKEN)),
+        traceparent=_traceparent(delivery.headers.get("traceparent")),
+        reply_to=reply_to if isinstance(reply_to, str) and reply_to else None,
+    )
+
+
+def conflicting(received: Received) -> Malformed:
+    """Return why a command is invalid whose id another one has."""
+    metadata = None if isinstance(received.parsed, Malformed) else received.parsed.metadata
+    reason = "another command has this id, with other content"
+    return Malformed(id=received.parsed.id, reasons=(reason,), metadata=metadata)
+
+
+def reply(
+    received: Received, event: Event, content_type: str, *, own_queues: frozenset[str]
+) -> Outgoing | None:
+    """Return the outcome as the reply that the command asked for, if it did.
+
+    A queue of the bridge's own is no place for replies: an event there would be read as a command.
+    """
+    if received.reply_to is None or received.reply_to in own_queues:
+        return None
+    properties: dict[str, object] = {"message_id": event.id, "type": event.type}
+    correlation_id = received.delivery.properties.get("correlation_id")
+    if correlation_id is not None:
+        properties["correlation_id"] = correlation_id
+    return Outgoing(
+        exchange="",
+        routing_key=received.reply_to,
+        body=event.body,
+        content_type=content_type,
+        properties=properties,
+        droppable=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """Why a command is dead: the headers of its dead letter (SPEC section 3.3)."""
+
+    outcome: str
+    #: Names fields and codes, never a number or a text.
+    reason: str
+    command_id: str | None
+    index: int | None
+    attempts: int
+    event_id: str
+    #: When, in seconds since the epoch.
+    at: float
+
+
+def dead_letter(received: Received, death: Death, *, dead_queue: str) -> Outgoing:
+    """Return the command as a dead letter."""
+    headers: dict[str, object] = {
+        **_own_headers(received.delivery),
+        "x-bridge-outcome": death.outcome,
+        "x-bridge-reason": death.reason,
+        "x-bridge-attempts": death.attempts,
+        "x-bridge-event-id": death.event_id,
+        "x-bridge-dead-at": rfc3339(death.at),
+    }
+    if death.command_id is not None:
+        headers["x-bridge-command-id"] = death.command_id
+    if death.index is not None:
+        headers["x-bridge-index"] = death.index
+    headers.pop(TOKEN, None)
+    return _copy(received.delivery, exchange="", routing_key=dead_queue, headers=headers)
+
+
+def delayed_copy(
+    received: Received, generation: int, *, exchange: str, routing_key: str, delay: int
+) -> Outgoing:
+    """Return the command as it goes to the delay under `generation`, for `delay` seconds."""
+    headers = _own_headers(received.delivery)
+    headers.pop(TOKEN, None)
+    if generation:
+        headers[TOKEN] = str(generation)
+    copy = _copy(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
+    return replace(copy, delay=delay)
+
+
+def _copy(delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, object]) -> Outgoing:
+    properties = {key: value for key, value in delivery.properties.items() if key not in _NOT_COPIED}
+    content_type = properties.pop("content_type", None)
+    return Outgoing(
+        exchange=exchange,
+        routing_key=routing_key,
+        body=delivery.body,
+        content_type=content_type if isinstance(content_type, str) else None,
+        properties=properties,
+        headers=headers,
+    )
+
+
+def _own_headers(delivery: Delivery) -> dict[str, object]:
+    return {key: value for key, value in delivery.headers.items() if not _BROKERS_HEADERS.fullmatch(key)}
+
+
+def _generation(token: object) -> int:
+    text = token.decode("ascii", "replace") if isinstance(token, bytes) else token
+    if isinstance(text, int):
+        return max(text, 0)
+    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
+
+
+def _traceparent(header: object) -> str | None:
+    text = header.decode("ascii", "replace") if isinstance(header, bytes) else header
+    return text if isinstance(text, str) and _TRACEPARENT.fullmatch(text) else None
