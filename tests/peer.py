@@ -216,7 +216,7 @@ class Peer:
     def _do(self, work: Callable[[amqp.Channel], T]) -> T:
         """Do `work` on a fresh channel; a connection that was in any error is never used again."""
         try:
-            channel = self._connect().channel()
+            channel = self._channel()
             result = work(channel)
             channel.close()
         except BaseException:
@@ -224,17 +224,25 @@ class Peer:
             raise
         return result
 
+    def _channel(self) -> amqp.Channel:
+        if self._connection is not None:
+            # It may have broken since it was last used; nothing has been asked of it yet.
+            try:
+                return self._connection.channel()
+            except (AMQPError, OSError):
+                self.close()
+        return self._connect().channel()
+
     def _connect(self) -> amqp.Connection:
-        if self._connection is None:
-            parts = urlsplit(self.url)
-            connection = amqp.Connection(
-                f"{parts.hostname}:{parts.port}", parts.username, parts.password,
-                virtual_host=unquote(parts.path[1:]) or "/", confirm_publish=True,
-                connect_timeout=PATIENCE, read_timeout=PATIENCE, write_timeout=PATIENCE,
-            )  # fmt: skip
-            connection.connect()
-            self._connection = connection
-        return self._connection
+        parts = urlsplit(self.url)
+        connection = amqp.Connection(
+            f"{parts.hostname}:{parts.port}", parts.username, parts.password,
+            virtual_host=unquote(parts.path[1:]) or "/", confirm_publish=True,
+            connect_timeout=PATIENCE, read_timeout=PATIENCE, write_timeout=PATIENCE,
+        )  # fmt: skip
+        connection.connect()
+        self._connection = connection
+        return connection
 
 
 def _read(message: amqp.Message) -> Message:

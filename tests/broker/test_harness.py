@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import amqp as py_amqp
 import pytest
+from amqp.exceptions import ConnectionForced
 
 from tests.peer import Peer, Unrouted
 from tests.waiting import wait_until
@@ -91,7 +92,6 @@ def test_a_broker_stopped_in_order_comes_back_on_the_same_port(rabbitmq: Broker,
     with pytest.raises(OSError, match="refused"):
         Peer(amqp.url).depth("q")
     rabbitmq.start()
-    amqp.collect()
     assert amqp.depth("test.events") == 0
 
 
@@ -131,14 +131,16 @@ def test_consumers_and_connections_are_counted_and_can_be_cut(
     rabbitmq: Broker, vhost: str, amqp: Peer
 ) -> None:
     amqp.declare_queue("q")
-    with py_amqp.Connection(f"127.0.0.1:{rabbitmq.port}", virtual_host=vhost, read_timeout=5) as connection:
-        connection.channel().basic_consume("q")
+    connection = py_amqp.Connection(f"127.0.0.1:{rabbitmq.port}", virtual_host=vhost, read_timeout=5)
+    connection.connect()
+    connection.channel().basic_consume("q")
 
-        assert rabbitmq.consumers(vhost, "q") == amqp.consumers("q") == 1
-        rabbitmq.close_connections(vhost)
-        wait_until(lambda: rabbitmq.connections(vhost) == 0, what="no connection")
-        connection.collect()
-    amqp.close()
+    assert rabbitmq.consumers(vhost, "q") == amqp.consumers("q") == 1
+    assert rabbitmq.connections(vhost) == 2
+    rabbitmq.close_connections(vhost)
+    with pytest.raises(ConnectionForced):
+        connection.drain_events(timeout=5)
+    connection.collect()
     assert amqp.consumers("q") == 0
 
 
