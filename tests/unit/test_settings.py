@@ -1,0 +1,373 @@
+"""Configuration: where values come from, what is refused, what is never shown."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.settings import Problem, Settings, SettingsError, load, read
+from bridge.settings.load import variable
+from bridge.settings.model import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REFERENCE = Path(__file__).parents[2] / "config" / "bridge.toml"
+
+ACCOUNT = {
+    "BRIDGE_CPAAS__BASE_URL": "https://cpaas.example",
+    "BRIDGE_CPAAS__CLIENT_ID": "PRIV-1",
+    "BRIDGE_CPAAS__CLIENT_SECRET": "hunter2",
+}
+
+
+def loaded(
+    toml: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Settings:
+    """Load from values alone: `files` is all there is on the disk."""
+
+    def read_file(name: str) -> str:
+        if name not in (files or {}):
+            raise FileNotFoundError(2, "No such file or directory")
+        return (files or {})[name]
+
+    return load(toml or {}, environ or {}, read_file)
+
+
+def problems(
+    toml: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> list[Problem]:
+    with pytest.raises(SettingsError) as refused:
+        loaded(toml, environ, files)
+    return refused.value.problems
+
+
+def test_every_value_has_a_default() -> None:
+    assert loaded() == Settings()
+
+
+def test_the_reference_file_holds_the_defaults() -> None:
+    reference = tomllib.loads(REFERENCE.read_text(encoding="utf-8"))
+
+    assert loaded(reference) == Settings()
+
+
+def test_the_reference_file_names_every_key_in_the_order_it_is_declared() -> None:
+    reference = tomllib.loads(REFERENCE.read_text(encoding="utf-8"))
+
+    assert {section: tuple(table) for section, table in reference.items()} == KEYS
+
+
+def test_the_reference_file_says_what_every_key_does() -> None:
+    lines = REFERENCE.read_text(encoding="utf-8").splitlines()
+    bare = [line for before, line in itertools.pairwise(lines) if "=" in line and before[:2] != "# "]
+
+    assert [line for line in bare if not line.startswith("#")] == []
+
+
+@pytest.mark.parametrize(
+    "path", [(section, key) for section, keys in KEYS.items() for key in keys], ids=".".join
+)
+def test_a_variable_that_says_the_value_in_force_changes_nothing(path: tuple[str, str]) -> None:
+    section, key = path
+    value = Settings().model_dump(mode="json")[section][key]
+    text = "" if value is None else ",".join(value) if isinstance(value, list) else str(value)
+
+    assert loaded(environ={variable(section, key): text}) == Settings()
+
+
+def test_a_variable_overrides_the_file() -> None:
+    settings = loaded({"worker": {"concurrency": 4}}, {"BRIDGE_WORKER__CONCURRENCY": "8"})
+
+    assert settings.worker.concurrency == 8
+
+
+def test_an_empty_variable_takes_back_what_the_file_says() -> None:
+    settings = loaded({"broker": {"url": "amqp://rabbit"}}, {"BRIDGE_BROKER__URL": ""})
+
+    assert settings.broker.url is None
+
+
+@pytest.mark.parametrize("word", ["false", "0", "no", "off", "False"])
+def test_booleans_are_read_from_words(word: str) -> None:
+    assert loaded(environ={"BRIDGE_BROKER__DECLARE": word}).broker.declare is False
+
+
+def test_lists_are_comma_separated_with_spaces_aside() -> None:
+    settings = loaded(environ={"BRIDGE_SUBSCRIPTIONS__NUMBERS": "+16139998877, tel:+16139998878,"})
+
+    assert settings.subscriptions.numbers == ("+16139998877", "tel:+16139998878")
+
+
+def test_a_secret_is_read_from_a_file_without_its_line_end() -> None:
+    environ = {**ACCOUNT, "BRIDGE_CPAAS__CLIENT_SECRET_FILE": "/run/secret"}
+    del environ["BRIDGE_CPAAS__CLIENT_SECRET"]
+    settings = loaded(environ=environ, files={"/run/secret": " s3cret \r\n"})
+
+    assert settings.cpaas.client_secret is not None
+    assert settings.cpaas.client_secret.get_secret_value() == " s3cret "
+
+
+def test_the_order_is_variable_then_its_file_then_credential_then_configuration_file() -> None:
+    toml = {"ingest": {"authorization": "toml"}, "broker": {"url": "amqp://toml"}}
+    environ = {
+        "CREDENTIALS_DIRECTORY": "/run/credentials",
+        "BRIDGE_INGEST__AUTHORIZATION_FILE": "/run/authorization",
+        "BRIDGE_BROKER__URL": "amqp://variable",
+    }
+    files = {
+        "/run/credentials/ingest.authorization": "credential",
+        "/run/credentials/broker.url": "amqp://credential",
+        "/run/credentials/events.camel_case": "true",
+        "/run/authorization": "file",
+    }
+    settings = loaded(toml, environ, files)
+
+    assert [one.get_secret_value() for one in settings.ingest.authorization] == ["file"]
+    assert settings.broker.url is not None
+    assert settings.broker.url.get_secret_value() == "amqp://variable"
+    assert settings.events.camel_case is True
+
+
+def test_names_follow_the_prefix_and_can_each_be_changed() -> None:
+    broker = loaded(environ={"BRIDGE_BROKER__PREFIX": "acme", "BRIDGE_BROKER__DEAD_QUEUE": "morgue"}).broker
+
+    assert broker.commands_exchange == "acme.commands"
+    assert broker.command_queue == "acme.send"
+    assert broker.events_exchange == "acme.events"
+    assert broker.unrouted_queue == "acme.unrouted"
+    assert broker.dead_queue == "morgue"
+
+
+def test_prefetch_is_twice_the_concurrency_unless_set() -> None:
+    assert loaded(environ={"BRIDGE_WORKER__CONCURRENCY": "5"}).worker.prefetch == 10
+    assert loaded(environ={"BRIDGE_WORKER__PREFETCH": "3"}).worker.prefetch == 3
+
+
+def test_a_call_lasts_as_long_as_its_parts_unless_set() -> None:
+    assert loaded(environ={"BRIDGE_CPAAS__READ_TIMEOUT": "30"}).cpaas.total_timeout == 35
+    assert loaded(environ={"BRIDGE_CPAAS__TOTAL_TIMEOUT": "7"}).cpaas.total_timeout == 7
+
+
+def test_a_short_lease_shortens_the_calls_nobody_gave_a_length() -> None:
+    assert loaded(environ={"BRIDGE_WORKER__LEASE": "5"}).cpaas.total_timeout == 4
+
+
+def test_a_lease_that_a_chosen_call_could_outlast_is_refused() -> None:
+    found = problems({"cpaas": {"total_timeout": 10}}, {"BRIDGE_WORKER__LEASE": "12"})
+
+    assert [(problem.path, problem.origin) for problem in found] == [("worker.lease", "BRIDGE_WORKER__LEASE")]
+
+
+def test_all_mistakes_are_told_at_once_with_where_they_came_from() -> None:
+    found = problems(
+        {"broker": {"url": "http://rabbit", "prefx": "x"}, "bar": {}, "worker": 5, "log": {"level": "loud"}},
+        {
+            "BRIDGE_WORKER__CONCURRENCY": "many",
+            "BRIDGE_WORKER__CONCURENCY": "4",
+            "BRIDGE_CPAAS__PASSWORD_FILE": "/nowhere",
+            "BRIDGE_CPAAS__EMAIL": "me@example.com",
+            "BRIDGE_INGEST__HOST": "0.0.0.0",  # noqa: S104 - refused
+            "BRIDGE_ADMIN__PORT": "8080",
+        },
+    )
+
+    assert {(problem.path, problem.origin) for problem in found} == {
+        ("broker.url", "bridge.toml"),
+        ("broker.prefx", "bridge.toml"),
+        ("bar", "bridge.toml"),
+        ("worker", "bridge.toml"),
+        ("log.level", "bridge.toml"),
+        ("worker.concurrency", "BRIDGE_WORKER__CONCURRENCY"),
+        ("BRIDGE_WORKER__CONCURENCY", "environment"),
+        ("cpaas.password", "BRIDGE_CPAAS__PASSWORD_FILE"),
+        ("cpaas.base_url", None),
+        ("cpaas.client_id", None),
+        ("ingest.host", "BRIDGE_INGEST__HOST"),
+        ("admin.port", "BRIDGE_ADMIN__PORT"),
+    }
+
+
+def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
+    found = problems({"broker": {"prefx": "x"}}, {"BRIDGE_WORKER__CONCURENCY": "4"})
+
+    assert [problem.reason for problem in found] == [
+        "unknown key; did you mean prefix?",
+        "unknown variable; did you mean BRIDGE_WORKER__CONCURRENCY?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("broker.url", "rabbit:5672"),
+        ("broker.url", "amqp://"),
+        ("broker.prefix", "with space"),
+        ("broker.heartbeat", "-1"),
+        ("addresses.default_region", "Canada"),
+        ("cpaas.read_timeout", "nan"),
+        ("cpaas.read_timeout", "inf"),
+        ("cpaas.read_timeout", "0"),
+        ("cpaas.base_url", "ftp://cpaas.example"),
+        ("cpaas.base_url", "https://cpaas.example:99999"),
+        ("cpaas.correlator_mode", "always"),
+        ("cpaas.default_sender", "ACME"),
+        ("ledger.url", ""),
+        ("ledger.url", "sqlite://"),
+        ("ledger.url", "sqlite:///:memory:"),
+        ("ledger.url", "mysql://db/sms"),
+        ("worker.concurrency", "0"),
+        ("worker.concurrency", ""),
+        ("worker.concurrency", "1.5"),
+        ("reconcile.on_absent", "retry"),
+        ("limits.account_per_second", "-1"),
+        ("subscriptions.numbers", "+16139998877,acme"),
+        ("ingest.port", "65536"),
+        ("ingest.path", "webhook"),
+        ("ingest.path", "/webhook?x=1"),
+        ("ingest.authorization", "line\nend"),
+        ("log.format", "xml"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_path(path: str, value: str) -> None:
+    section, key = path.split(".")
+    found = problems(environ={variable(section, key): value})
+
+    assert [(problem.path, problem.origin) for problem in found] == [(path, variable(section, key))]
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        (["BASE_URL"], ["client_id", "client_secret"]),
+        (["CLIENT_ID"], ["base_url", "client_secret"]),
+        (["CLIENT_SECRET"], ["base_url", "client_id"]),
+        (["BASE_URL", "CLIENT_ID"], ["client_secret"]),
+        (["BASE_URL", "CLIENT_ID", "EMAIL"], ["password"]),
+        (["BASE_URL", "CLIENT_ID", "PASSWORD"], ["email"]),
+    ],
+)
+def test_half_an_account_is_refused_by_what_it_lacks(given: list[str], missing: list[str]) -> None:
+    values = {"BASE_URL": "https://cpaas.example"}
+    found = problems(environ={f"BRIDGE_CPAAS__{key}": values.get(key, "x") for key in given})
+
+    assert sorted(problem.path for problem in found) == sorted(f"cpaas.{key}" for key in missing)
+
+
+def test_an_account_has_a_secret_or_an_email_and_a_password() -> None:
+    by_password = {**ACCOUNT, "BRIDGE_CPAAS__EMAIL": "me@example.com", "BRIDGE_CPAAS__PASSWORD": "hunter2"}
+    del by_password["BRIDGE_CPAAS__CLIENT_SECRET"]
+
+    assert loaded(environ=ACCOUNT).cpaas.configured
+    assert loaded(environ=by_password).cpaas.configured
+    assert not loaded().cpaas.configured
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
+def test_without_authorization_only_a_loopback_host_will_do(host: str) -> None:
+    assert loaded(environ={"BRIDGE_INGEST__HOST": host}).ingest.host == host
+
+
+def test_with_authorization_any_host_will_do() -> None:
+    environ = {"BRIDGE_INGEST__HOST": "::", "BRIDGE_INGEST__AUTHORIZATION": "old,new"}
+
+    assert loaded(environ=environ).ingest.host == "::"
+
+
+def test_a_value_given_twice_is_refused() -> None:
+    environ = {**ACCOUNT, "BRIDGE_CPAAS__CLIENT_SECRET_FILE": "/run/secret"}
+
+    assert [problem.path for problem in problems(environ=environ)] == ["cpaas.client_secret"]
+
+
+SECRET = "s3cr3t-canary"
+
+
+@given(
+    key=st.sampled_from(
+        [
+            "CPAAS__CLIENT_SECRET",
+            "CPAAS__PASSWORD",
+            "INGEST__AUTHORIZATION",
+            "BROKER__URL",
+            "LEDGER__URL",
+            "CPAAS__PROXY",
+            "CPAAS__CLIENT_SECRET_FILE",
+        ]
+    ),
+    value=st.sampled_from(
+        [
+            SECRET,
+            f"amqp://user:{SECRET}@rabbit/vhost",
+            f"amqp://user:{SECRET}/with@signs@rabbit/vhost",
+            f"postgresql+psycopg://user:{SECRET}@db/sms",
+            f"postgresql+psycopg://db/sms?user=x&password={SECRET}",
+            f"http://user:{SECRET}@proxy:3128",
+            f"http://user:{SECRET}@proxy:notaport",
+            f"{SECRET}\x00",
+        ]
+    ),
+)
+def test_no_secret_shows_in_settings_or_in_an_error(key: str, value: str) -> None:
+    if key == "CPAAS__CLIENT_SECRET_FILE":  # the secret itself, where its file's name belongs
+        value = f"{value}\n"
+    try:
+        settings = loaded(environ={f"BRIDGE_{key}": value})
+    except SettingsError as error:
+        shown = f"{error!s} {error!r} {error.problems!r}"
+    else:
+        shown = f"{settings!s} {settings!r} {settings.model_dump()!r} {settings.model_dump_json()}"
+
+    assert SECRET not in shown
+
+
+def test_a_masked_url_still_says_where_it_leads() -> None:
+    settings = loaded(environ={"BRIDGE_BROKER__URL": "amqp://bridge:hunter2@rabbit:5672/sms"})
+
+    assert str(settings.broker.url) == "amqp://bridge:***@rabbit:5672/sms"
+
+
+def test_the_file_named_on_the_command_line_wins_over_the_variable(tmp_path: Path) -> None:
+    for name in ("named", "variable"):
+        (tmp_path / f"{name}.toml").write_text(f'[broker]\nprefix = "{name}"\n', encoding="utf-8")
+    environ = {"BRIDGE_CONFIG": str(tmp_path / "variable.toml")}
+
+    assert read(str(tmp_path / "named.toml"), environ).broker.prefix == "named"
+    assert read(None, environ).broker.prefix == "variable"
+
+
+@pytest.mark.parametrize("content", [None, b"[broker\n", b"\xff\xfe"])
+def test_a_named_file_that_cant_be_used_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "bridge.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as refused:
+        read(str(file), {})
+
+    assert [problem.path for problem in refused.value.problems] == [str(file)]
+
+
+def test_secrets_are_read_from_real_files(tmp_path: Path) -> None:
+    (tmp_path / "broker.url").write_text("amqp://user:secret@rabbit\n", encoding="utf-8")
+    (tmp_path / "bad").write_bytes(b"\xff")
+    (tmp_path / "bridge.toml").touch()
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "BRIDGE_CONFIG": str(tmp_path / "bridge.toml")}
+    settings = read(None, environ)
+    with pytest.raises(SettingsError) as refused:
+        read(None, {**environ, "BRIDGE_CPAAS__PROXY_FILE": str(tmp_path / "bad")})
+
+    assert settings.broker.url is not None
+    assert settings.broker.url.get_secret_value() == "amqp://user:secret@rabbit"
+    assert refused.value.problems == [
+        Problem("cpaas.proxy", "the file is not UTF-8", "BRIDGE_CPAAS__PROXY_FILE")
+    ]
