@@ -1,0 +1,51 @@
+# `make` prints the targets. Two are the README's promise: `make run` and `make test`.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test fmt lint check clean
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The first Python that is new enough; `make PYTHON=/path/to/python run` takes another.
+PYTHON ?= $(shell scripts/find-python)
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.dev ## install what running, testing and checking need
+
+run: $(VENV)/.run ## install what running needs and start the bridge; Ctrl-C ends it
+	@exec $(BIN)/bridge up
+
+test: $(VENV)/.dev ## install what testing needs, RabbitMQ included, and run every test
+	@scripts/install-rabbitmq
+	@$(BIN)/pytest
+
+fmt: $(VENV)/.dev ## format, and mend what lint can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev ## look for mistakes
+	@$(BIN)/ruff check .
+
+check: $(VENV)/.dev ## format, lint, types and layers, changing nothing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean: ## remove the environment and every cache
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: an environment is as old as the pyproject.toml it was made from.
+$(VENV)/.run: pyproject.toml
+	@scripts/make-venv $(VENV) "$(PYTHON)"
+	@echo "Installing what running needs into $(VENV)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "Installing what testing and checking need into $(VENV)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
