@@ -1,0 +1,106 @@
+"""What uvicorn's httptools protocol does not limit: the size of a request's head, and the time it may take.
+
+    connection made ── head_timeout ──▶ head complete                (else closed)
+    answer sent ── idle_timeout + head_timeout ──▶ next head complete (else closed)
+
+The second one also ends the client that goes on sending a body which was refused. The time from a complete head to
+the answer is the app's own affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle, Transport
+
+#: Bytes of request line and header fields; a webhook's are a few hundred.
+MAX_HEAD = 16 * 1024
+#: Seconds.
+HEAD_TIMEOUT = 5.0
+
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class HeadTooLarge(Exception):  # noqa: N818 - a state of the request
+    """More head than is read. The parser turns it into a refusal of the connection."""
+
+
+class GuardedHttp(HttpToolsProtocol):
+    """uvicorn's protocol, with a bounded head."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._in_head = True
+        self._head_size = 0
+        self._deadline: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Give the client its time for the first head."""
+        super().connection_made(transport)
+        self._expect_head(HEAD_TIMEOUT)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, which keeps to itself what it has read of an unfinished field: count that too."""
+        head = self.scope
+        super().data_received(data)
+        if self._in_head and self.scope is head and not self.transport.is_closing():
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """Count from nothing."""
+        self._in_head, self._head_size = True, 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a field, also one in the trailer of a chunked body."""
+        self._count(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the app have its time."""
+        self._in_head = False
+        self._disarm()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Give the client its time for the next head, where none is waiting already."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self._expect_head(self.timeout_keep_alive + HEAD_TIMEOUT)
+
+    def send_400_response(self, msg: str) -> None:
+        """Say why the connection ends."""
+        if self._head_size <= MAX_HEAD:
+            super().send_400_response(msg)
+            return
+        self.transport.write(_TOO_LARGE)
+        self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > MAX_HEAD:
+            raise HeadTooLarge
+
+    def _expect_head(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self.transport.close)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

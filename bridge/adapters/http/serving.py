@@ -1,0 +1,88 @@
+"""Runs an ASGI app on uvicorn, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from bridge.adapters.http.guard import GuardedHttp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Seconds beyond its grace in which a server must have ended: it polls ten times a second.
+_MARGIN = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """Where and how to listen."""
+
+    host: str
+    #: 0 takes any free one.
+    port: int
+    #: PEM files; without a certificate, plain HTTP. A key may stand in the certificate's file.
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    #: Open at the same time; beyond it 503 is answered.
+    max_connections: int = 1000
+    #: Seconds a connection may idle between requests.
+    idle_timeout: int = 5
+
+
+class HttpServer:
+    """One app on one port. Starts once and stops once; neither signals nor logging are touched."""
+
+    def __init__(self, app: Any, bind: Bind, *, name: str) -> None:
+        self._bind = bind
+        self._server = uvicorn.Server(_config(app, bind))
+        self._thread = threading.Thread(target=self._run, name=f"http-{name}", daemon=True)
+        self._socket: socket.socket | None = None
+
+    def start(self) -> int:
+        """Listen and return the port. Connections are taken from here on.
+
+        Raises:
+            OSError: the address can't be had, or a TLS file can't be read (`ssl.SSLError` is one too).
+
+        """
+        self._server.config.load()
+        family = socket.AF_INET6 if ":" in self._bind.host else socket.AF_INET
+        self._socket = socket.create_server((self._bind.host, self._bind.port), family=family)
+        self._thread.start()
+        return int(self._socket.getsockname()[1])
+
+    def stop(self, grace: float) -> None:
+        """Take no more connections, let what is being answered end within `grace` seconds, then end it."""
+        if not self._thread.is_alive():
+            return
+        self._server.config.timeout_graceful_shutdown = math.ceil(grace)
+        self._server.should_exit = True
+        self._thread.join(math.ceil(grace) + _MARGIN)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket] if self._socket else None))
+
+
+def _config(app: Any, bind: Bind) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=GuardedHttp,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=bind.max_connections,
+        timeout_keep_alive=bind.idle_timeout,
+        ssl_certfile=bind.tls_certificate,
+        ssl_keyfile=bind.tls_key,
+    )
