@@ -1,0 +1,126 @@
+"""Takes a notification and answers for it: 2xx only once its event is durable (SPEC section 6)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bridge.adapters.http.ingest_app import Taken
+from bridge.core.errors import InvalidNotification
+from bridge.ports import PublisherFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.events import Event
+    from bridge.ports import Clock, Outgoing, Publisher
+    from bridge.runtime.metrics import Metrics
+
+_log = structlog.get_logger()
+
+#: Seconds between two log lines about requests refused with the same status: strangers don't fill our disk.
+_REFUSALS_EVERY = 60.0
+
+
+class Receive(Protocol):
+    """Reads a notification: `bridge.flows.notify.receive` with its source bound."""
+
+    def __call__(self, body: bytes, *, now: float) -> Event:
+        """Return the event, or raise InvalidNotification. `now` is in seconds since the epoch."""
+        ...
+
+
+class Ingest:
+    """What stands behind the door. All of it runs on the door's event loop but the broker's confirms."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        *,
+        receive: Receive,
+        tell: Callable[[Event], Outgoing],
+        clock: Clock,
+        metrics: Metrics,
+        confirm_timeout: float,
+    ) -> None:
+        """`tell` is `bridge.flows.tell.outgoing_event` with its names bound; `confirm_timeout` is in seconds."""
+        self._publisher = publisher
+        self._receive = receive
+        self._tell = tell
+        self._clock = clock
+        self._metrics = metrics
+        self._confirm_timeout = confirm_timeout
+        self._logged: dict[int, float] = {}
+
+    async def take(self, body: bytes) -> Taken:
+        """Publish what `body` says, and return once the broker has it or nobody should wait any longer.
+
+        A notification that was not confirmed in time may still become an event: when the provider comes again
+        with it, that event has the same id.
+
+        Raises:
+            InvalidNotification: `body` is not a notification.
+
+        """
+        started = self._clock.monotonic()
+        try:
+            event = self._receive(body, now=self._clock.now())
+        except InvalidNotification as error:
+            self._metrics.notifications["none", 400].inc()
+            _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
+            raise
+        durable = await self._publish(event)
+        elapsed = self._clock.monotonic() - started
+        self._answered(event, elapsed, durable=durable)
+        return Taken.DURABLE if durable else Taken.NOT_NOW
+
+    def refused(self, status: int) -> None:
+        """Count a request that was refused at the door; log the first in a minute for each status."""
+        self._metrics.notifications["none", status].inc()
+        now = self._clock.monotonic()
+        if now - self._logged.get(status, -_REFUSALS_EVERY) >= _REFUSALS_EVERY:
+            self._logged[status] = now
+            _log.warning("notification.refused", type=None, status=status)
+
+    async def _publish(self, event: Event) -> bool:
+        """Return whether the broker confirmed the event in time."""
+        if not self._publisher.available:
+            return False
+        loop = asyncio.get_running_loop()
+        confirmed = loop.create_future()
+
+        def told() -> None:
+            """On the publisher's thread, at any time, also after this server is gone."""
+            try:
+                loop.call_soon_threadsafe(_settle, confirmed)
+            except RuntimeError:  # the loop is closed
+                return
+
+        try:
+            self._publisher.publish(self._tell(event), told)
+            async with asyncio.timeout(self._confirm_timeout):
+                await confirmed
+        except (PublisherFull, TimeoutError):
+            return False
+        return True
+
+    def _answered(self, event: Event, elapsed: float, *, durable: bool) -> None:
+        status = 204 if durable else 503
+        self._metrics.notifications[event.type, status].inc()
+        if durable:
+            self._metrics.webhook_seconds.observe(elapsed)
+        _log.info(
+            "notification.accepted" if durable else "notification.refused",
+            type=event.type,
+            event_id=event.id,
+            status=status,
+            ms=round(elapsed * 1000, 1),
+        )
+
+
+def _settle(confirmed: asyncio.Future[None]) -> None:
+    """Wake who waits, where anybody still does."""
+    if not confirmed.done():
+        confirmed.set_result(None)

@@ -1,0 +1,104 @@
+"""The numbers the bridge tells Prometheus. Labels come from closed lists: never an id, a number or a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from bridge.core import events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+OUTCOMES = tuple(sorted(events.TERMINAL))
+DEAD_LETTERS = tuple(sorted(events.DEAD))
+#: The five answers of `bridge.core.answers`, in small letters.
+ANSWERS = ("accepted", "refused", "unsent", "ambiguous", "blocked")
+#: `none`: refused before anything of it was read, or not readable.
+NOTIFICATIONS = (
+    events.INBOUND_RECEIVED,
+    events.OUTBOUND_SYNCED,
+    events.SUBSCRIPTION_CANCELLED,
+    events.MESSAGE_EVENT,
+    events.DELIVERED,
+    events.UNDELIVERED,
+    events.NOTIFICATION_UNRECOGNIZED,
+    "none",
+)
+STATUSES = (204, 400, 401, 404, 405, 408, 413, 415, 503)
+
+#: Seconds: a call to the provider, a confirm of the broker, a command's age when it is called for, a commit.
+_CALL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)
+_CONFIRM = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_AGE = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+_COMMIT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own. Safe from any thread; about 1 µs an update.
+
+    Children of labelled metrics are made here, once, so every series is there from the start, at zero. An update is
+    `metrics.outcomes[event.type].inc()`; a label that is not listed is a KeyError, not a new series.
+    """
+
+    def __init__(self, *, version: str) -> None:
+        self.registry = CollectorRegistry()
+
+        self.commands = self._counter("commands_received", "Commands taken from the queue, redeliveries too.")
+        self.outcomes = _by(
+            self._counter("outcomes", "Outcomes filed, by event type.", "type"), "type", OUTCOMES
+        )
+        self.attempts = _by(
+            self._counter("attempts", "HTTP calls to the provider, by what was learnt.", "answer"),
+            "answer",
+            ANSWERS,
+        )
+        self.call_seconds = self._histogram("api_call_seconds", "HTTP calls to the provider.", _CALL)
+        self.age_seconds = self._histogram(
+            "command_age_at_call_seconds", "A command's age when the provider is first called for it.", _AGE
+        )
+        self.in_flight = self._gauge("commands_in_flight", "Commands being worked on.")
+        self.dead_letters = _by(
+            self._counter("dead_letters", "Commands left on the dead-letter queue.", "type"),
+            "type",
+            DEAD_LETTERS,
+        )
+        self.unrouted = self._counter("publishes_unrouted", "Events that no queue was bound for.")
+
+        notifications = self._counter(
+            "notifications", "Requests to the webhook, by event type and status code.", "type", "code"
+        )
+        self.notifications = {
+            (kind, code): notifications.labels(type=kind, code=str(code))
+            for kind in NOTIFICATIONS
+            for code in STATUSES
+        }
+        self.webhook_seconds = self._histogram(
+            "webhook_to_confirm_seconds",
+            "From a notification's last byte to its event being durable.",
+            _CONFIRM,
+        )
+
+        self.broker_connected = self._gauge("broker_connected", "1 while the broker is connected.")
+        self.broker_blocked = self._gauge(
+            "broker_blocked", "1 while the broker takes no publishes (an alarm)."
+        )
+        self.commit_seconds = self._histogram("ledger_commit_seconds", "Commits of the ledger.", _COMMIT)
+        self.commit_changes = self._histogram("ledger_commit_changes", "Changes in one commit.", _BATCH)
+
+        Info("sms_bridge_build", "The program that runs.", registry=self.registry).info({"version": version})
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"sms_bridge_{name}", help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        return Gauge(f"sms_bridge_{name}", help_text, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"sms_bridge_{name}", help_text, buckets=buckets, registry=self.registry)
+
+
+def _by(counter: Counter, label: str, values: Iterable[str]) -> Mapping[str, Counter]:
+    return {value: counter.labels(**{label: value}) for value in values}

@@ -1,0 +1,50 @@
+"""A publisher in memory that confirms, holds or refuses, on a thread of its own as the real one does."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+from bridge.ports import PublisherFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.ports import Outgoing
+
+
+class FakePublisher:
+    """Fills `bridge.ports.Publisher`."""
+
+    def __init__(self, *, room: int = 1_000_000) -> None:
+        #: Every message taken, in order.
+        self.taken: list[Outgoing] = []
+        self.available = True
+        #: While clear, messages are taken and not confirmed.
+        self.confirming = threading.Event()
+        self.confirming.set()
+        self._room = room
+        self._unconfirmed: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._confirm, name="fake-publisher", daemon=True)
+        self._thread.start()
+
+    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+        """Take the message, where there is room."""
+        if self._unconfirmed.qsize() >= self._room:
+            raise PublisherFull
+        self.taken.append(message)
+        self._unconfirmed.put(told)
+
+    def close(self) -> None:
+        """Confirm what is held and end the thread."""
+        self.confirming.set()
+        self._unconfirmed.put(None)
+        self._thread.join(5)
+        if self._thread.is_alive():
+            raise AssertionError("a told callback blocks the publisher's thread")
+
+    def _confirm(self) -> None:
+        while (told := self._unconfirmed.get()) is not None:
+            self.confirming.wait()
+            told()
