@@ -14,7 +14,7 @@ from amqp.exceptions import AMQPError, MessageNacked, NotFound
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: Seconds that one answer of the broker may take.
 PATIENCE = 10
@@ -211,18 +211,23 @@ class Peer:
         """Take `number` dead letters; raises as `take` does."""
         return self.take(queue, number, within)
 
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[amqp.Channel]:
+        """Lend a fresh channel, for what has no method here."""
+        channel = self._channel()
+        try:
+            yield channel
+            channel.close()
+        except BaseException:
+            # A connection that was in any error is never used again.
+            self.close()
+            raise
+
     # -- inside ------------------------------------------------------------------------------------
 
     def _do(self, work: Callable[[amqp.Channel], T]) -> T:
-        """Do `work` on a fresh channel; a connection that was in any error is never used again."""
-        try:
-            channel = self._channel()
-            result = work(channel)
-            channel.close()
-        except BaseException:
-            self.close()
-            raise
-        return result
+        with self.channel() as channel:
+            return work(channel)
 
     def _channel(self) -> amqp.Channel:
         if self._connection is not None:
