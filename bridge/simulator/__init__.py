@@ -1,0 +1,8 @@
+"""A stand-in for the provider over HTTP, with faults on demand. Its wire facts are cpaas-api.md's."""
+
+from __future__ import annotations
+
+from bridge.simulator.settings import SimulatorSettings
+from bridge.simulator.simulator import Simulator
+
+__all__ = ["Simulator", "SimulatorSettings"]

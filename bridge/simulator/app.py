@@ -1,0 +1,105 @@
+"""One request in, one reply out: routes it, checks its token, and lets the faults have their way with it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.simulator.control import Control
+from bridge.simulator.errors import ApiError, forbidden, invalid_token
+from bridge.simulator.http import Reply
+from bridge.simulator.reading import Reading
+from bridge.simulator.router import Route, Router
+from bridge.simulator.sending import Sending
+from bridge.simulator.subscribing import Subscribing
+
+if TYPE_CHECKING:
+    from bridge.simulator.faults import Target
+    from bridge.simulator.http import Request
+    from bridge.simulator.state import Account
+
+log = structlog.get_logger()
+
+#: What the calls of each kind are called in the statistics.
+_COUNTED: dict[Target, str] = {
+    "send": "sends",
+    "token": "token_requests",
+    "history": "history_requests",
+    "subscriptions": "subscription_requests",
+}
+
+
+class App:
+    """Answers requests out of an account."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._in_flight: dict[Target, int] = {}
+        rooms = (Sending(account), Reading(account), Subscribing(account), Control(account))
+        self._router = Router(route for room in rooms for route in room.routes())
+
+    def __call__(self, request: Request) -> Reply:
+        """Return the reply to `request`; never raises."""
+        self._account.stats["requests"] += 1
+        try:
+            route, captured = self._router.find(request.method, request.parts)
+            if route.target is None:
+                return self._run(route, request, captured)
+            return self._provider(route, route.target, request, captured)
+        except ApiError as error:
+            return error.reply
+
+    def _provider(self, route: Route, target: Target, request: Request, captured: tuple[str, ...]) -> Reply:
+        """Answer as the provider would, unless a fault is planned."""
+        self._authorize(target, request, captured)
+        account = self._account
+        account.stats["token_requests" if target == "token" else _COUNTED[target]] += 1
+        fault = account.faults.take(target, request.body, account.settings.failing)
+        if fault is None:
+            reply = self._run(route, request, captured)
+        else:
+            account.stats[f"fault:{fault.name}"] += 1
+            log.info("fault.applied", name=fault.name, target=target)
+            if fault.late is not None:
+                asyncio.get_running_loop().call_later(fault.late, self._run, route, request, captured)
+            late = not fault.has_effect or fault.late is not None
+            reply = Reply(status=200) if late else self._run(route, request, captured)
+            # A refusal stays one: what would have refused the call anyway is no accepted call.
+            reply = fault.distort(reply) if reply.status < 400 else reply
+        account.stats[f"status:{reply.status}"] += 1
+        return self._timed(target, reply)
+
+    def _authorize(self, target: Target, request: Request, captured: tuple[str, ...]) -> None:
+        """Check the token, and that the path names its user."""
+        if target == "token":
+            return
+        if not self._account.tokens.good(request.headers.get("authorization", ""), self._account.clock.now()):
+            self._account.stats["status:401"] += 1
+            raise invalid_token()
+        if captured[0] != self._account.settings.user_id:
+            raise forbidden()
+
+    def _run(self, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
+        try:
+            return route.handler(request, *captured)
+        except ApiError as error:
+            return error.reply
+        except Exception:
+            log.exception("request.failed", path=route.template)
+            return Reply(status=500)
+
+    def _timed(self, target: Target, reply: Reply) -> Reply:
+        """Give `reply` the latency of its kind, and count how many of that kind are in flight."""
+        settings = self._account.settings
+        delay = {"send": settings.latency, "token": settings.token_latency}.get(target, 0.0)
+        count = self._in_flight[target] = self._in_flight.get(target, 0) + 1
+        most = f"max_concurrent_{_COUNTED[target]}"
+        self._account.stats[most] = max(self._account.stats[most], count)
+
+        def done() -> None:
+            self._in_flight[target] -= 1
+
+        return replace(reply, delay=delay, done=done)
