@@ -1,0 +1,56 @@
+"""`bridge config`: whether the configuration is right, and what it comes to."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.exits import Exit
+from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@json_option
+@config_option
+@pass_invocation
+def check(invocation: Invocation, *, as_json: bool) -> int:
+    """Say what is wrong with the configuration, everything at once; exit 78 if anything is."""
+    from bridge.settings import SettingsError
+
+    try:
+        invocation.settings()
+    except SettingsError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"problems": [problem._asdict() for problem in error.problems]}))
+        return Exit.CONFIG
+    click.echo(json.dumps({"problems": []}) if as_json else "configuration is valid")
+    return Exit.DONE
+
+
+@config.command()
+@json_option
+@config_option
+@pass_invocation
+def show(invocation: Invocation, *, as_json: bool) -> None:
+    """Print every value in force, secrets masked."""
+    sections = invocation.settings().model_dump(mode="json")
+    click.echo(json.dumps(sections, indent=2, ensure_ascii=False) if as_json else "\n".join(_toml(sections)))
+
+
+def _toml(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Write the sections in the form of the configuration file: what is no TOML in JSON does not occur."""
+    for number, (section, table) in enumerate(sections.items()):
+        yield f"\n[{section}]" if number else f"[{section}]"
+        for key, value in table.items():
+            yield f"{key} = {json.dumps('' if value is None else value, ensure_ascii=False)}"

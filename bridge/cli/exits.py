@@ -1,0 +1,76 @@
+"""Exit codes, after sysexits.h, and what ends in which."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge.settings import Problem
+
+
+class Exit(IntEnum):
+    """What the caller learns without reading."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 69
+    LATER = 75
+    CONFIG = 78
+
+
+class Unavailable(click.ClickException):
+    """Ends the command since a service it needs is not reachable."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+class BadConfiguration(click.ClickException):
+    """Ends the command with every mistake of the configuration, one a line."""
+
+    exit_code = Exit.CONFIG
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        super().__init__("\n".join(map(_line, problems)))
+
+    def show(self, file: Any = None) -> None:
+        """Write the mistakes to stderr, as they are: what reads them may be a program."""
+        click.echo(self.message, file=file, err=True)
+
+
+class ExitCodes(click.Group):
+    """A group that turns what its commands raise into exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; see `_failure` for what becomes of its errors."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            failure = _failure(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+
+def _failure(error: Exception) -> click.ClickException | None:
+    # Not at the top: this is the way of the few, and these imports are slow.
+    from bridge.ports import LedgerUnavailable
+    from bridge.settings import SettingsError
+
+    if isinstance(error, SettingsError):
+        return BadConfiguration(error.problems)
+    if isinstance(error, LedgerUnavailable | ConnectionError | TimeoutError):
+        return Unavailable(str(error))
+    return None
+
+
+def _line(problem: Problem) -> str:
+    origin = f" (from {problem.origin})" if problem.origin and problem.origin != problem.path else ""
+    return f"{problem.path}: {problem.reason}{origin}"

@@ -1,0 +1,39 @@
+"""The `bridge` command and its groups."""
+
+from __future__ import annotations
+
+import click
+
+from bridge.cli.config import config
+from bridge.cli.events import events
+from bridge.cli.exits import ExitCodes
+from bridge.cli.invocation import config_option
+from bridge.cli.run import ingest, up, worker
+from bridge.cli.send import send
+from bridge.cli.simulator import simulator
+from bridge.cli.topology import topology
+
+
+@click.group(
+    cls=ExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="sms-bridge", prog_name="bridge")
+@config_option
+def main() -> None:
+    """Send SMS commands from RabbitMQ through the Kandy CPaaS API, and turn its webhooks into events.
+
+    \b
+    Exit codes: 0 done (also after SIGTERM), 1 failed, 2 usage, 69 a needed service is not reachable,
+    75 try again later, 78 configuration.
+    """  # noqa: D301 - click's mark against rewrapping
+
+
+@main.result_callback()
+@click.pass_context
+def _exit(context: click.Context, code: int | None) -> None:
+    """Leave with what the command returned."""
+    context.exit(code or 0)
+
+
+for command in (up, worker, ingest, send, events, topology, config, simulator):
+    main.add_command(command)

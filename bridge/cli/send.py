@@ -1,0 +1,108 @@
+"""`bridge send`: one command onto the queue, and what became of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.exits import Exit
+from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Seconds that a bare `--wait` waits.
+_WAIT = 30.0
+_SENT = "sms.outbound.sent"
+
+
+@click.command()
+@click.option(
+    "--to", "to", multiple=True, required=True, metavar="ADDRESS", help="A destination; repeatable."
+)
+@click.option("--from", "sender", metavar="ADDRESS", help="The sender; else the account's default number.")
+@click.option("--message", required=True, help="The text; - reads it from standard input.")
+@click.option("--id", "command_id", help="The idempotency key; made up where it is missing.")
+@click.option("--send-at", metavar="TIME", help="Not before this (RFC 3339).")
+@click.option("--expires-at", metavar="TIME", help="Not after this (RFC 3339).")
+@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Echoed on every event; repeatable.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    is_flag=False,
+    flag_value=_WAIT,
+    metavar="[SECONDS]",
+    help=f"Wait for the outcome ({_WAIT:g} s): 0 sent, 1 another outcome, 75 none yet.",
+)
+@json_option
+@config_option
+@pass_invocation
+def send(
+    invocation: Invocation,
+    *,
+    to: tuple[str, ...],
+    sender: str | None,
+    message: str,
+    command_id: str | None,
+    send_at: str | None,
+    expires_at: str | None,
+    metadata: tuple[str, ...],
+    wait: float | None,
+    as_json: bool,
+) -> int:
+    """Put one command on the queue."""
+    fields = {
+        "id": command_id or str(uuid.uuid4()),
+        "destination_address": to[0] if len(to) == 1 else list(to),
+        "sender_address": sender,
+        "message": _text(message),
+        "send_at": send_at,
+        "expires_at": expires_at,
+        "metadata": dict(map(_pair, metadata)) or None,
+    }
+    command = {key: value for key, value in fields.items() if value is not None}
+    outcomes = invocation.wiring.send(invocation.settings(), command, wait)
+    _write(str(command["id"]), outcomes, as_json=as_json)
+    return Exit.DONE if wait is None else exit_code(outcomes, len(to))
+
+
+def exit_code(outcomes: Sequence[Mapping[str, Any]], destinations: int) -> Exit:
+    """Return what the outcomes of a command to so many destinations mean to the caller."""
+    if any(outcome["type"] != _SENT for outcome in outcomes):
+        return Exit.FAILED
+    return Exit.DONE if len(outcomes) >= destinations else Exit.LATER
+
+
+def _text(message: str) -> str:
+    """Return the text to send: that of standard input, its last line end aside, for `-`."""
+    try:
+        if message != "-":
+            message.encode()
+            return message
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeError:
+        # Without the error itself, which would show the text.
+        raise click.UsageError("the message is not UTF-8") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.UsageError("--metadata takes KEY=VALUE")
+    return key, value
+
+
+def _write(command_id: str, outcomes: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"id": command_id, "outcomes": list(outcomes)}, ensure_ascii=False))
+        return
+    click.echo(command_id)
+    for outcome in outcomes:
+        data = outcome["data"]
+        error = data["error"] or {}
+        what = data["message_id"] or error.get("message") or ""
+        click.echo(f"{outcome['type']} {data['destination_address'] or '-'} {what}".rstrip())

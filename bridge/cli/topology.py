@@ -1,0 +1,39 @@
+"""`bridge topology`: what must be there on the broker."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bridge.cli.exits import Exit
+from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+
+@click.group()
+def topology() -> None:
+    """Declare exchanges and queues, or look whether they are as they should be."""
+
+
+@topology.command()
+@json_option
+@config_option
+@pass_invocation
+def declare(invocation: Invocation, *, as_json: bool) -> None:
+    """Declare what is missing."""
+    names = invocation.wiring.declare_topology(invocation.settings())
+    click.echo(json.dumps({"declared": list(names)}) if as_json else "\n".join(names))
+
+
+@topology.command()
+@json_option
+@config_option
+@pass_invocation
+def check(invocation: Invocation, *, as_json: bool) -> int:
+    """Say what is missing or other than it should be; exit 1 if anything is."""
+    differences = invocation.wiring.check_topology(invocation.settings())
+    if as_json:
+        click.echo(json.dumps({"differences": list(differences)}))
+    elif differences:
+        click.echo("\n".join(differences))
+    return Exit.FAILED if differences else Exit.DONE

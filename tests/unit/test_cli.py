@@ -1,0 +1,384 @@
+"""The command line: what commands pass on, what they print, how they exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge.cli import main
+from bridge.cli.invocation import Invocation
+from bridge.ports import LedgerUnavailable
+from bridge.settings import Problem, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+BRIDGE = Path(sys.executable).with_name("bridge")
+
+
+def outcome(type_: str = "sms.outbound.sent", **data: object) -> dict[str, Any]:
+    return {
+        "id": "e1",
+        "type": type_,
+        "time": "2026-01-01T00:00:00.000Z",
+        "subject": "c1",
+        "data": {"destination_address": "+16131234567", "message_id": "SM1", "error": None, **data},
+    }
+
+
+class FakeWiring:
+    """Remembers what it was asked for and answers what the test says."""
+
+    def __init__(self, answer: object = 0) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, Any]] = []
+        self.settings = Settings()
+
+    def _answer(self, what: str, settings: Settings, *arguments: object) -> Any:
+        self.settings = settings
+        self.asked.append((what, arguments))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def run_up(self, settings: Settings) -> int:
+        return int(self._answer("up", settings))
+
+    def run_worker(self, settings: Settings) -> int:
+        return int(self._answer("worker", settings))
+
+    def run_ingest(self, settings: Settings) -> int:
+        return int(self._answer("ingest", settings))
+
+    def run_simulator(self, settings: Settings, **options: object) -> int:
+        return int(self._answer("simulator", settings, options))
+
+    def send(
+        self, settings: Settings, command: Mapping[str, object], wait: float | None
+    ) -> Sequence[Mapping[str, Any]]:
+        sent: Sequence[Mapping[str, Any]] = self._answer("send", settings, command, wait)
+        return sent
+
+    def tail_events(self, settings: Settings, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        return iter(self._answer("tail", settings, keys))
+
+    def declare_topology(self, settings: Settings) -> Sequence[str]:
+        return list(self._answer("declare", settings))
+
+    def check_topology(self, settings: Settings) -> Sequence[str]:
+        return list(self._answer("check", settings))
+
+
+def run(
+    *arguments: str,
+    wiring: FakeWiring | None = None,
+    environ: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+) -> Result:
+    invocation = Invocation(wiring or FakeWiring(), environ or {})
+    return CliRunner().invoke(main, arguments, obj=invocation, input=stdin)
+
+
+def sent_by(*arguments: str, stdin: bytes = b"") -> dict[str, Any]:
+    wiring = FakeWiring([])
+    assert run("send", *arguments, wiring=wiring, stdin=stdin).exit_code == 0
+    [(_, (command, _))] = wiring.asked
+    assert isinstance(command, dict)
+    return command
+
+
+@pytest.mark.parametrize("command", ["up", "worker", "ingest", "simulator"])
+@pytest.mark.parametrize("code", [0, 1, 69, 78])
+def test_what_runs_exits_with_what_it_comes_to(command: str, code: int) -> None:
+    wiring = FakeWiring(code)
+    result = run(command, wiring=wiring)
+
+    assert result.exit_code == code
+    assert [what for what, _ in wiring.asked] == [command]
+
+
+@pytest.mark.parametrize(
+    ("command", "section"), [("up", "ingest"), ("ingest", "ingest"), ("worker", "admin")]
+)
+def test_host_and_port_go_before_the_environment(command: str, section: str) -> None:
+    wiring = FakeWiring(0)
+    environ = {f"BRIDGE_{section.upper()}__PORT": "1", f"BRIDGE_{section.upper()}__HOST": "127.0.0.9"}
+    result = run(command, "--host", "127.0.0.2", "--port", "1234", wiring=wiring, environ=environ)
+
+    assert result.exit_code == 0
+    assert getattr(wiring.settings, section).host == "127.0.0.2"
+    assert getattr(wiring.settings, section).port == 1234
+
+
+def test_an_open_host_without_authorization_is_a_mistake_of_configuration() -> None:
+    result = run("ingest", "--host", "0.0.0.0")  # noqa: S104 - refused
+
+    assert result.exit_code == 78
+    assert "ingest.host: must be a loopback address" in result.stderr
+
+
+def test_the_simulator_is_told_where_to_listen() -> None:
+    wiring = FakeWiring(0)
+    run("simulator", "--port", "0", "--number", "+16139998877", wiring=wiring)
+
+    [(_, (options,))] = wiring.asked
+    assert options == {
+        "host": "127.0.0.1",
+        "port": 0,
+        "journal": None,
+        "numbers": ("+16139998877",),
+        "external_webhooks": False,
+    }
+
+
+def test_a_bad_configuration_is_told_whole_one_mistake_a_line() -> None:
+    wiring = FakeWiring()
+    environ = {"BRIDGE_WORKER__LEASE": "long", "BRIDGE_BROKR__URL": "x"}
+    result = run("worker", wiring=wiring, environ=environ)
+
+    assert result.exit_code == 78
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "BRIDGE_BROKR__URL: unknown variable; did you mean BRIDGE_BROKER__URL? (from environment)",
+        "worker.lease: must be a valid number, unable to parse string as a number (from BRIDGE_WORKER__LEASE)",
+    ]
+    assert wiring.asked == []
+
+
+def test_what_the_settings_lack_for_a_command_is_a_mistake_of_configuration() -> None:
+    wiring = FakeWiring(SettingsError([Problem("broker.url", "is needed")]))
+    result = run("worker", wiring=wiring)
+
+    assert (result.exit_code, result.stderr) == (78, "broker.url: is needed\n")
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError(111, "refused"), TimeoutError("no answer"), LedgerUnavailable("locked")]
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [["send", "--to", "+16131234567", "--message", "hi"], ["topology", "check"], ["events", "tail"]],
+)
+def test_a_service_that_is_not_reachable_is_69(arguments: list[str], error: Exception) -> None:
+    result = run(*arguments, wiring=FakeWiring(error))
+
+    assert result.exit_code == 69
+    assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["send"], ["nonsense"], ["worker", "--port", "x"], ["events", "tail", "--count", "0"]]
+)
+def test_wrong_usage_is_2(arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_a_sent_command_has_the_fields_of_the_contract() -> None:
+    command = sent_by(
+        "--to", "+16131234567", "--to", "+16131234568", "--from", "+16139998877", "--message", "hi", "--id", "c1",
+        "--send-at", "2026-01-01T00:00:00Z", "--expires-at", "2026-01-02T00:00:00Z", "--metadata", "order=1=2",
+    )  # fmt: skip
+
+    assert command == {
+        "id": "c1",
+        "destination_address": ["+16131234567", "+16131234568"],
+        "sender_address": "+16139998877",
+        "message": "hi",
+        "send_at": "2026-01-01T00:00:00Z",
+        "expires_at": "2026-01-02T00:00:00Z",
+        "metadata": {"order": "1=2"},
+    }
+
+
+def test_a_sent_command_has_an_id_of_its_own_and_nothing_that_was_not_said() -> None:
+    first = sent_by("--to", "+16131234567", "--message", "hi")
+    second = sent_by("--to", "+16131234567", "--message", "hi")
+
+    assert set(first) == {"id", "destination_address", "message"}
+    assert first["id"] != second["id"]
+
+
+def test_the_message_is_read_from_standard_input_for_a_dash() -> None:
+    command = sent_by("--to", "+16131234567", "--message", "-", stdin="grüß\ndich\n".encode())
+
+    assert command["message"] == "grüß\ndich"
+
+
+def test_a_message_that_is_not_utf_8_is_wrong_usage_and_not_shown() -> None:
+    result = run("send", "--to", "+16131234567", "--message", "-", stdin=b"canary\xff")
+
+    assert result.exit_code == 2
+    assert "canary" not in result.output
+
+
+@pytest.mark.parametrize("pair", ["novalue", "=value"])
+def test_metadata_takes_pairs(pair: str) -> None:
+    assert run("send", "--to", "+16131234567", "--message", "hi", "--metadata", pair).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcomes", "code"),
+    [
+        ([], [], 0),
+        (["--wait"], [outcome()], 0),
+        (["--wait", "5"], [], 75),
+        (["--wait=5"], [outcome("sms.outbound.rejected")], 1),
+        (["--wait", "--to", "+16131234568"], [outcome()], 75),
+        (["--wait", "--to", "+16131234568"], [outcome(), outcome()], 0),
+        (["--wait", "--to", "+16131234568"], [outcome(), outcome("sms.outbound.failed")], 1),
+        (["--wait", "--to", "+16131234568"], [outcome("sms.outbound.invalid")], 1),
+    ],
+)
+def test_send_exits_with_the_outcome(arguments: list[str], outcomes: list[dict[str, Any]], code: int) -> None:
+    wiring = FakeWiring(outcomes)
+    result = run("send", "--to", "+16131234567", "--message", "hi", *arguments, wiring=wiring)
+
+    assert result.exit_code == code
+
+
+def test_send_says_how_long_it_waits() -> None:
+    for arguments, seconds in ([], None), (["--wait", "2.5"], 2.5), (["--wait"], 30.0):
+        wiring = FakeWiring([])
+        run("send", "--to", "+16131234567", "--message", "hi", *arguments, wiring=wiring)
+
+        assert wiring.asked[0][1][1] == seconds
+
+
+def test_send_prints_the_id_and_the_outcomes() -> None:
+    refused = outcome("sms.outbound.rejected", message_id=None, error={"name": "x", "message": "no"})
+    arguments = ["send", "--to", "+16131234567", "--message", "hi", "--id", "c1", "--wait"]
+    plain = run(*arguments, wiring=FakeWiring([outcome(), refused]))
+    as_json = run(*arguments, "--json", wiring=FakeWiring([outcome()]))
+
+    assert plain.stdout.splitlines() == [
+        "c1",
+        "sms.outbound.sent +16131234567 SM1",
+        "sms.outbound.rejected +16131234567 no",
+    ]
+    assert json.loads(as_json.stdout) == {"id": "c1", "outcomes": [outcome()]}
+
+
+def test_tail_prints_one_event_a_line_and_stops_at_the_count() -> None:
+    wiring = FakeWiring([outcome()] * 3)
+    plain = run("events", "tail", "--count", "2", wiring=wiring)
+    as_json = run(
+        "events", "tail", "--key", "sms.inbound.*", "--key", "sms.message.*", "--json", wiring=wiring
+    )
+
+    assert plain.stdout == "2026-01-01T00:00:00.000Z sms.outbound.sent c1 e1\n" * 2
+    assert [json.loads(line) for line in as_json.stdout.splitlines()] == [outcome()] * 3
+    assert wiring.asked == [("tail", (("#",),)), ("tail", (("sms.inbound.*", "sms.message.*"),))]
+
+
+def test_topology_tells_what_it_declared() -> None:
+    result = run("topology", "declare", wiring=FakeWiring(["sms.commands", "sms.send"]))
+
+    assert (result.exit_code, result.stdout) == (0, "sms.commands\nsms.send\n")
+
+
+@pytest.mark.parametrize(("differences", "code"), [([], 0), (["sms.send is missing"], 1)])
+def test_a_topology_that_differs_is_a_failure(differences: list[str], code: int) -> None:
+    plain = run("topology", "check", wiring=FakeWiring(differences))
+    as_json = run("topology", "check", "--json", wiring=FakeWiring(differences))
+
+    assert plain.exit_code == as_json.exit_code == code
+    assert plain.stdout.splitlines() == differences
+    assert json.loads(as_json.stdout) == {"differences": differences}
+
+
+def test_config_show_prints_a_configuration_file_with_secrets_masked() -> None:
+    environ = {
+        "BRIDGE_BROKER__URL": "amqp://bridge:canary@rabbit/sms",
+        "BRIDGE_INGEST__AUTHORIZATION": "canary,canary2",
+        "BRIDGE_SUBSCRIPTIONS__NUMBERS": "+16139998877",
+    }
+    plain = run("config", "show", environ=environ)
+    as_json = run("config", "show", "--json", environ=environ)
+
+    assert "canary" not in plain.output + as_json.output
+    assert tomllib.loads(plain.stdout)["broker"]["url"] == "amqp://bridge:***@rabbit/sms"
+    assert tomllib.loads(plain.stdout)["subscriptions"]["numbers"] == ["+16139998877"]
+    assert json.loads(as_json.stdout)["broker"]["events_exchange"] == "sms.events"
+
+
+def test_config_check_says_what_is_wrong_to_programs_too() -> None:
+    environ = {"BRIDGE_WORKER__LEASE": "0"}
+    good = run("config", "check", "--json")
+    bad = run("config", "check", "--json", environ=environ)
+
+    assert (good.exit_code, json.loads(good.stdout)) == (0, {"problems": []})
+    assert bad.exit_code == 78
+    assert json.loads(bad.stdout)["problems"] == [
+        {"path": "worker.lease", "reason": "must be greater than 0", "origin": "BRIDGE_WORKER__LEASE"}
+    ]
+
+
+def test_the_configuration_file_is_taken_before_and_behind_the_command(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(f'[broker]\nprefix = "{name}"\n', encoding="utf-8")
+    for arguments, prefix in [
+        (["--config", "first", "worker"], "first"),
+        (["worker", "--config", "second"], "second"),
+        (["--config", "first", "worker", "--config", "second"], "second"),
+    ]:
+        wiring = FakeWiring(0)
+        run(*[str(tmp_path / one) if one in {"first", "second"} else one for one in arguments], wiring=wiring)
+
+        assert wiring.settings.broker.prefix == prefix
+
+
+def every_command(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_every_command_has_help_and_takes_a_configuration(command: tuple[str, ...]) -> None:
+    result = run(*command, "--help")
+
+    assert result.exit_code == 0
+    assert "--config FILE" in result.stdout
+
+
+def child(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed `bridge` without any configuration but `environ`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
+    return subprocess.run(
+        [BRIDGE, *arguments], env=clean | environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_installed_command_keeps_data_and_mistakes_apart() -> None:
+    good = child("config", "show", "--json")
+    bad = child("config", "show", BRIDGE_WORKER__LEASE="x")
+
+    assert (good.returncode, good.stderr) == (0, "")
+    assert json.loads(good.stdout)["broker"]["prefix"] == "sms"
+    assert (bad.returncode, bad.stdout) == (78, "")
+    assert bad.stderr.startswith("worker.lease: ")
+
+
+def test_the_installed_command_has_a_version() -> None:
+    assert re.fullmatch(r"bridge, version \d+\.\d+\.\d+\n", child("--version").stdout)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "{'pydantic', 'kombu', 'requests', 'sqlalchemy', 'phonenumbers', 'falcon', 'structlog'}"
+    code = f"import sys, bridge.cli; print({heavy} & set(sys.modules) or 'none')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout == "none\n"
