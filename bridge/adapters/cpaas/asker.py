@@ -1,0 +1,109 @@
+"""Calls that send nothing: a JSON object, or a `CpaasError`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from bridge.adapters.cpaas.auth import Denied
+from bridge.adapters.cpaas.codec import json_object
+from bridge.adapters.cpaas.errors import NotFound, Refused, Unauthorized, Unreachable, Unreadable
+from bridge.adapters.cpaas.transport import MaybeSent, NotSent
+from bridge.core import answers
+from bridge.core.answers import ProviderError
+from bridge.core.provider_errors import classify_send, parse_error, parse_retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.cpaas.caller import Caller
+    from bridge.adapters.cpaas.errors import CpaasError
+    from bridge.adapters.cpaas.health import Health
+    from bridge.adapters.cpaas.transport import Exchange
+    from bridge.adapters.cpaas.values import Json
+    from bridge.ports import Clock
+
+_NO_CONTENT = 204
+_NOT_FOUND = 404
+
+
+class Asker:
+    """Asks the API for what sends nothing. No call is repeated, save for a token's renewal."""
+
+    def __init__(self, caller: Caller, health: Health, clock: Clock) -> None:
+        self._caller = caller
+        self._health = health
+        self._clock = clock
+
+    def ask(
+        self,
+        method: str,
+        path: Callable[[str], str],
+        *,
+        body: bytes | None = None,
+        until: float | None = None,
+    ) -> Json:
+        """Return what the API answers: a JSON object, an empty one for 204.
+
+        Raises:
+            CpaasError: see `bridge.adapters.cpaas.errors`.
+
+        """
+        exchange = self._call(method, path, body, until)
+        if not 200 <= exchange.status < 300:
+            raise self._judge(exchange)
+        self._health.note_success(sent=False)
+        if exchange.status == _NO_CONTENT or (method == "DELETE" and not exchange.body.strip()):
+            return {}
+        answer = json_object(exchange.body)
+        if not answer:
+            error = ProviderError(name="http", message="no JSON object", http_status=exchange.status)
+            raise Unreadable("the provider's answer can't be read", error)
+        return answer
+
+    def delete(self, path: Callable[[str], str], *, until: float | None = None) -> None:
+        """Delete what is at `path`; what is not there is deleted already.
+
+        Raises:
+            CpaasError: see `bridge.adapters.cpaas.errors`.
+
+        """
+        try:
+            exchange = self._call("DELETE", path, None, until)
+            if not 200 <= exchange.status < 300:
+                raise self._judge(exchange)
+        except NotFound:
+            return
+
+    def _call(
+        self, method: str, path: Callable[[str], str], body: bytes | None, until: float | None
+    ) -> Exchange:
+        try:
+            return self._caller.call(method, path, body=body, until=until)
+        except (NotSent, MaybeSent) as error:
+            raise Unreachable(str(error), error.error) from None
+        except Denied as denied:
+            raise self._error(denied.answer) from None
+
+    def _judge(self, exchange: Exchange) -> CpaasError:
+        error = parse_error(exchange.status, exchange.body)
+        if exchange.status == _NOT_FOUND and (not exchange.body.strip() or json_object(exchange.body)):
+            # Anything else that says 404 is a proxy's page, which knows nothing of what is there.
+            return NotFound("the provider has no such thing", error)
+        retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=self._clock.now())
+        answer = classify_send(exchange.status, retry_after=retry_after, error=error)
+        if isinstance(answer, answers.Accepted):
+            raise TypeError("a status beside 2xx can't be accepted")
+        return self._error(answer)
+
+    def _error(
+        self, answer: answers.Blocked | answers.Unsent | answers.Ambiguous | answers.Refused
+    ) -> CpaasError:
+        match answer:
+            case answers.Blocked(error=error):
+                self._health.note_blocked(error)
+                return Unauthorized("the provider refuses the account", error)
+            case answers.Refused(error=error):
+                return Refused("the provider refuses the call", error)
+            case answers.Unsent(error=error) | answers.Ambiguous(error=error):
+                return Unreachable("the provider can't be used now", error)
+        assert_never(answer)

@@ -1,0 +1,263 @@
+"""The access token: fetched once for all threads, renewed at half its life, replaced when it is refused.
+
+Times are monotonic: a step of the wall clock neither renews a token nor keeps a dead one (wire reference 2.3).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import structlog
+
+from bridge.adapters.cpaas.codec import TOKEN_PATH, json_object
+from bridge.adapters.cpaas.transport import MaybeSent, NotSent
+from bridge.core.answers import Blocked, ProviderError, Unsent
+from bridge.core.provider_errors import parse_error, parse_retry_after
+
+if TYPE_CHECKING:
+    from bridge.adapters.cpaas.account import CpaasAccount
+    from bridge.adapters.cpaas.transport import Exchange, Transport
+    from bridge.ports import Clock
+
+log = structlog.get_logger()
+
+#: What the token endpoint says of credentials that will not become right by asking again (RFC 6749 section 5.2).
+_WRONG = frozenset(
+    {
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+#: Seconds a token is taken to live when it does not say.
+_DEFAULT_LIFE = 600.0
+#: Seconds until a renewal that failed is tried again while the old token still lives.
+_RENEWAL_PAUSE = 5.0
+
+#: What may stand in a header (RFC 6750 section 2.1, widened to visible ASCII).
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An access token and whose it is. Times are monotonic seconds."""
+
+    access: str = field(repr=False)
+    #: ``preferred_username`` of the id token: the user id in every path.
+    user_id: str
+    issued_at: float
+    #: From here on it is renewed, though it still works.
+    stale_at: float
+    expires_at: float
+
+
+class Denied(Exception):
+    """There is no token: `answer` says what that means for whatever needed it."""
+
+    def __init__(self, answer: Unsent | Blocked) -> None:
+        super().__init__(answer.error.message)
+        self.answer = answer
+
+
+class Tokens:
+    """The one current token of an account."""
+
+    def __init__(self, account: CpaasAccount, transport: Transport, clock: Clock, agent: str) -> None:
+        self._form = urlencode(_grant(account)).encode()
+        self._transport = transport
+        self._clock = clock
+        self._agent = agent
+        #: Longest wait for another thread's token request, in seconds.
+        self._patience = account.total_timeout
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        #: The access token that an API call has last been answered well with.
+        self._proven: str | None = None
+        #: Token requests that have ended, and how the last one failed, where it did.
+        self._requests = 0
+        self._failure: Unsent | Blocked | None = None
+        self._next_renewal = 0.0
+
+    def current(self) -> Token:
+        """Return a live token, fetching one where there is none.
+
+        A stale token is renewed by whoever comes first, while the others go on with it.
+
+        Raises:
+            Denied: there is none to be had.
+
+        """
+        token, now = self._token, self._clock.monotonic()
+        if token is None or now >= token.expires_at:
+            return self._replace(token)
+        if now >= token.stale_at and now >= self._next_renewal and self._lock.acquire(blocking=False):
+            try:
+                return self._renew_early(token)
+            finally:
+                self._lock.release()
+        return token
+
+    def replace(self, refused: Token) -> Token:
+        """Return another token than `refused`: however many threads bring the same dead one, one fetches.
+
+        Raises:
+            Denied: there is none to be had.
+
+        """
+        return self._replace(refused)
+
+    def drop(self, refused: Token) -> None:
+        """Forget `refused`, if it is still the current one."""
+        with self._lock:
+            if self._is_current(refused):
+                self._token = None
+
+    def prove(self, token: Token) -> None:
+        """Note that the API has taken `token`."""
+        if self._proven != token.access:
+            self._proven = token.access
+
+    def is_proven(self, token: Token) -> bool:
+        """Whether the API ever took `token`."""
+        return self._proven == token.access
+
+    def _replace(self, dead: Token | None) -> Token:
+        ended_before = self._requests
+        if not self._lock.acquire(timeout=self._patience):
+            raise Denied(Unsent(error=ProviderError(name="timeout", message="no token in time")))
+        try:
+            if self._token is not None and not self._is_current(dead):
+                return self._token
+            if self._requests != ended_before and self._failure is not None:
+                # It failed for another thread while this one waited: asking again at once helps nobody.
+                raise Denied(self._failure)
+            self._token = None
+            return self._fetch()
+        finally:
+            self._lock.release()
+
+    def _renew_early(self, token: Token) -> Token:
+        if not self._is_current(token):
+            return self._token or token
+        try:
+            return self._fetch()
+        except Denied as denied:
+            self._next_renewal = self._clock.monotonic() + _RENEWAL_PAUSE
+            log.warning("token.renewal_failed", reason=str(denied), status=denied.answer.error.http_status)
+            return token
+
+    def _is_current(self, token: Token | None) -> bool:
+        """Whether `token` is the current one, by value."""
+        mine = self._token
+        return mine is None if token is None else mine is not None and mine.access == token.access
+
+    def _fetch(self) -> Token:
+        """Ask for a token; the lock is held."""
+        try:
+            self._token = self._request()
+            self._failure = None
+        except Denied as denied:
+            self._failure = denied.answer
+            raise
+        finally:
+            self._requests += 1
+        log.debug("token.issued", life=round(self._token.expires_at - self._token.issued_at))
+        return self._token
+
+    def _request(self) -> Token:
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+            "User-Agent": self._agent,
+            "X-Cpaas-Agent": self._agent,
+        }
+        try:
+            exchange = self._transport.exchange("POST", TOKEN_PATH, headers, self._form)
+        except (NotSent, MaybeSent) as error:
+            # Whatever became of the token request: no message was submitted.
+            raise Denied(Unsent(error=error.error)) from None
+        if exchange.status != 200:
+            raise Denied(_denial(exchange, self._clock))
+        token = _read_token(exchange.body, self._clock.monotonic())
+        if token is None:
+            unusable = ProviderError(name="oauth", message="the token answer can't be used", http_status=200)
+            raise Denied(Unsent(error=unusable))
+        return token
+
+
+def _grant(account: CpaasAccount) -> dict[str, str]:
+    """Return the form of the token request (wire reference 2.1)."""
+    if account.client_secret is not None:
+        grant = {"client_secret": account.client_secret, "grant_type": "client_credentials"}
+    else:
+        grant = {
+            "username": account.email or "",
+            "password": account.password or "",
+            "grant_type": "password",
+        }
+    # Without this scope there is no id token, and so no user id.
+    return {"client_id": account.client_id, **grant, "scope": "openid"}
+
+
+def _denial(exchange: Exchange, clock: Clock) -> Unsent | Blocked:
+    """Judge an answer of the token endpoint that brings no token."""
+    error = parse_error(exchange.status, exchange.body)
+    if 300 <= exchange.status < 400:
+        return Blocked(error=error)
+    if exchange.status in {400, 401} and error.exception_id in _WRONG:
+        return Blocked(error=error)
+    if exchange.status == 401 and json_object(exchange.body):
+        return Blocked(error=error)
+    retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=clock.now())
+    return Unsent(error=error, retry_after=retry_after, throttled=exchange.status == 429)
+
+
+def _read_token(body: bytes, now: float) -> Token | None:
+    """Read the token endpoint's answer (wire reference 2.2); None where something that is needed is missing."""
+    answer = json_object(body)
+    access, user_id = answer.get("access_token"), _claims(answer.get("id_token")).get("preferred_username")
+    if not (
+        isinstance(access, str) and _HEADER_SAFE.fullmatch(access) and isinstance(user_id, str) and user_id
+    ):
+        return None
+    life = _life(_claims(access), answer.get("expires_in"))
+    return Token(
+        access=access, user_id=user_id, issued_at=now, stale_at=now + life / 2, expires_at=now + life
+    )
+
+
+def _life(claims: dict[str, object], expires_in: object) -> float:
+    """Return the token's life in seconds: a duration, since the provider's clock is not ours."""
+    expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
+    if expires is not None and issued is not None and expires > issued:
+        return expires - issued
+    return _number(expires_in) or _DEFAULT_LIFE
+
+
+def _number(value: object) -> float | None:
+    """Return a positive finite number, also one written as a string; else None."""
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what is no number is caught
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if 0 < number < 1e12 else None
+
+
+def _claims(token: object) -> dict[str, object]:
+    """Return a JWT's claims. Nobody verifies the signature: it came over TLS from the one who would sign it."""
+    import jwt  # takes longer to import than everything else here
+
+    if not isinstance(token, str):
+        return {}
+    try:
+        claims: dict[str, object] = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError:
+        return {}
+    return claims

@@ -1,0 +1,118 @@
+"""The provider for one account: sends, as the `Gateway` port has them, and the rest of its API."""
+
+from __future__ import annotations
+
+import uuid
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from bridge.adapters.cpaas import codec
+from bridge.adapters.cpaas.asker import Asker
+from bridge.adapters.cpaas.auth import Denied, Tokens
+from bridge.adapters.cpaas.caller import Caller
+from bridge.adapters.cpaas.health import Health
+from bridge.adapters.cpaas.history import MessageHistory
+from bridge.adapters.cpaas.notifying import Channels, Subscriptions
+from bridge.adapters.cpaas.retrying import Repeater
+from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
+from bridge.core.answers import Accepted, Ambiguous, Blocked, Unsent
+from bridge.core.events import event_id
+from bridge.core.provider_errors import (
+    classify_send,
+    parse_error,
+    parse_retry_after,
+    parse_send_response,
+)
+
+if TYPE_CHECKING:
+    import threading
+
+    from bridge.adapters.cpaas.account import CpaasAccount
+    from bridge.adapters.cpaas.retrying import RetryPolicy
+    from bridge.adapters.cpaas.transport import Exchange
+    from bridge.core.answers import Answer
+    from bridge.ports import Attempted, Clock, Submission
+
+
+class CpaasClient:
+    """The provider; any number of threads may use it, each gets a connection of its own.
+
+    Sends end in a value and raise for nothing the provider or the network does; all other calls, in `history`,
+    `subscriptions` and `channels`, raise a `CpaasError`.
+    """
+
+    def __init__(
+        self, account: CpaasAccount, clock: Clock, retry: RetryPolicy, stopping: threading.Event
+    ) -> None:
+        agent = f"sms-bridge/{version('sms-bridge')}"
+        self._account = account
+        self._clock = clock
+        self._transport = Transport(account, clock.monotonic)
+        tokens = Tokens(account, self._transport, clock, agent)
+        self._caller = Caller(self._transport, tokens, clock, agent=agent, longest=account.total_timeout)
+        self._repeater = Repeater(retry, clock, stopping)
+        self._health = Health()
+        self._asker = Asker(self._caller, self._health, clock)
+        self.history = MessageHistory(self._asker)
+        self.subscriptions = Subscriptions(self._asker, account.correlator)
+        self.channels = Channels(self._asker, account.correlator)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the account as a whole can't be used, as far as the last calls showed; None where it can."""
+        return self._health.trouble
+
+    def probe(self, *, until: float | None = None) -> None:
+        """Ask for something small that sends nothing, to see whether the API answers and takes our credentials.
+
+        Raises:
+            CpaasError: it does not.
+
+        """
+        self._asker.ask("GET", lambda user_id: codec.sms(user_id, "remoteAddresses", max=1), until=until)
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Submit and say what became of it; see `bridge.ports.Gateway`."""
+        body = codec.send_body(submission, self._correlator(submission))
+        traceparent = codec.traceparent(submission.traceparent)
+
+        def path(user_id: str) -> str:
+            return codec.sms(user_id, "outbound", submission.sender_address, "requests")
+
+        def attempt() -> Answer:
+            try:
+                exchange = self._caller.call("POST", path, body=body, traceparent=traceparent, until=until)
+            except NotSent as error:
+                return Unsent(error=error.error)
+            except MaybeSent as error:
+                return Ambiguous(error=error.error)
+            except Denied as denied:
+                return denied.answer
+            return self._judge(exchange)
+
+        attempted = self._repeater.run(attempt, until=until, longest=self._account.total_timeout)
+        if isinstance(attempted.answer, Blocked):
+            self._health.note_blocked(attempted.answer.error)
+        elif isinstance(attempted.answer, Accepted):
+            self._health.note_success(sent=True)
+        return attempted
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def _judge(self, exchange: Exchange) -> Answer:
+        if 200 <= exchange.status < 300:
+            return parse_send_response(exchange.status, exchange.body)
+        retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=self._clock.now())
+        error = parse_error(exchange.status, exchange.body)
+        return classify_send(exchange.status, retry_after=retry_after, error=error)
+
+    def _correlator(self, submission: Submission) -> str:
+        """Return the constant that every official client sends, or one of the submission's own (wire reference 5)."""
+        if self._account.correlator_mode == "instance":
+            return self._account.correlator
+        if submission.command_id is None:
+            # Nobody will know it again; a constant would make it a duplicate of the last one.
+            return str(uuid.uuid4())
+        return event_id("clientCorrelator", submission.command_id, submission.index)

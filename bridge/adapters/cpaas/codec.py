@@ -1,0 +1,118 @@
+"""Paths and bodies of the provider's API, exactly as its own SDKs write them (wire reference 2 to 6). Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+from bridge.core.strict_json import NotStrictJSON, loads
+
+if TYPE_CHECKING:
+    from bridge.ports import Submission
+
+TOKEN_PATH = "/cpaas/auth/v1/token"  # noqa: S105 - a path
+
+#: Arrays and objects inside each other that an answer may have; the provider's have six.
+_MAX_DEPTH = 32
+
+#: W3C Trace Context section 3.2.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def sms(user_id: str, *parts: str, **query: str | int | None) -> str:
+    """Return a path of the SMS API; what is None in `query` is left out.
+
+    Raises:
+        ValueError: a part is empty or names a directory, so the path would mean something else.
+
+    """
+    return _path("/cpaas/smsmessaging/v1", user_id, parts, query)
+
+
+def channels(user_id: str, *parts: str, **query: str | int | None) -> str:
+    """Return a path of the notification channel API; raises as `sms` does."""
+    return _path("/cpaas/notificationchannel/v1", user_id, ("channels", *parts), query)
+
+
+def _path(service: str, user_id: str, parts: tuple[str, ...], query: dict[str, str | int | None]) -> str:
+    path = "/".join((service, segment(user_id), *map(segment, parts)))
+    given = {key: value for key, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def segment(value: str) -> str:
+    """Return `value` as one part of a path. A plus stays, as the SDKs send it and the provider takes it.
+
+    Raises:
+        ValueError: `value` is empty, ``.`` or ``..``.
+
+    """
+    if value in {"", ".", ".."}:
+        raise ValueError("a part of a path must not be empty or dots")
+    return quote(value, safe="+")
+
+
+def traceparent(value: str | None) -> str | None:
+    """Return `value` if it is a W3C trace context; anything else must not become a header."""
+    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+def send_body(submission: Submission, correlator: str) -> bytes:
+    """Return the body of a send: one address, in an array (wire reference 4.1)."""
+    return encode(
+        {
+            "outboundSMSMessageRequest": {
+                "address": [submission.destination_address],
+                "clientCorrelator": correlator,
+                "outboundSMSTextMessage": {"message": submission.message},
+            }
+        }
+    )
+
+
+def subscription_body(notify: str, number: str | None, correlator: str) -> bytes:
+    """Return the body that subscribes a channel to a number's messages; without a number the default one's."""
+    subscription: dict[str, object] = {
+        "callbackReference": {"notifyURL": notify},
+        "clientCorrelator": correlator,
+    }
+    if number is not None:
+        subscription["destinationAddress"] = number
+    return encode({"subscription": subscription})
+
+
+def channel_body(webhook_url: str, authorization: str | None, correlator: str) -> bytes:
+    """Return the body that makes a webhook channel; `authorization` comes back as its calls' header."""
+    data = {"x-webhookURL": webhook_url}
+    if authorization is not None:
+        data["x-authorization"] = authorization
+    return encode(
+        {
+            "notificationChannel": {
+                "channelData": data,
+                "channelType": "webhooks",
+                "clientCorrelator": correlator,
+            }
+        }
+    )
+
+
+def lifetime_body(seconds: int) -> bytes:
+    """Return the body that sets a channel's lifetime."""
+    return encode({"notificationChannelLifetime": {"channelLifetime": seconds}})
+
+
+def encode(value: object) -> bytes:
+    """Encode as compact JSON in ASCII, so that a lone surrogate has a spelling too."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def json_object(body: bytes) -> dict[str, object]:
+    """Return the JSON object that `body` is; an empty one for anything else."""
+    try:
+        value = loads(body, max_depth=_MAX_DEPTH)
+    except NotStrictJSON:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,46 @@
+"""What is known of the account as a whole, for whoever reports readiness."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.core.answers import ProviderError
+
+
+class Health:
+    """The last known trouble with the account; any thread may note and read it."""
+
+    def __init__(self) -> None:
+        self._error: ProviderError | None = None
+
+    def note_blocked(self, error: ProviderError) -> None:
+        """Keep that the account was refused as a whole."""
+        self._error = error
+
+    def note_success(self, *, sent: bool) -> None:
+        """Forget the trouble that a call which went well disproves.
+
+        One that sent nothing shows that the credentials work, not that sending is allowed.
+        """
+        if self._error is not None and (sent or _is_about_credentials(self._error)):
+            self._error = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the account can't be used, in words that may be shown to anybody; None where it can."""
+        error = self._error
+        if error is None:
+            return None
+        if _is_about_credentials(error):
+            reason = "wrong credentials"
+        elif error.http_status is not None and 300 <= error.http_status < 400:
+            reason = "the provider redirects: the base URL may be wrong"
+        else:
+            reason = "the account is not provisioned or suspended"
+        code = error.exception_id or error.http_status
+        return f"{reason} ({code})" if code is not None else reason
+
+
+def _is_about_credentials(error: ProviderError) -> bool:
+    return error.name == "oauth" or error.http_status == 401

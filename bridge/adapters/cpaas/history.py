@@ -1,0 +1,119 @@
+"""The provider's message history: threads, messages and how they fared (wire reference 4.2 to 4.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.adapters.cpaas.codec import sms
+from bridge.adapters.cpaas.errors import NotFound, Unreadable
+from bridge.adapters.cpaas.values import (
+    History,
+    count_messages,
+    read_messages,
+    read_next,
+    read_threads,
+)
+from bridge.core.answers import ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.cpaas.asker import Asker
+    from bridge.adapters.cpaas.values import Json, Message, Thread
+
+#: Messages or threads asked for at once.
+PAGE = 200
+#: Pages read in one go at most.
+MAX_PAGES = 50
+
+
+class MessageHistory:
+    """Reads and deletes what the provider keeps. Every method raises `CpaasError`.
+
+    `until`, in monotonic seconds, is when the last exchange must have ended.
+    """
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    def threads(self, remote: str | None = None, *, until: float | None = None) -> tuple[Thread, ...]:
+        """Return all threads, or those with `remote`; none where there is no such number."""
+        parts = ("remoteAddresses",) if remote is None else ("remoteAddresses", remote)
+        pages, _ended = self._read(parts, "smsThread", until)
+        return tuple(thread for page in pages for thread in read_threads(page))
+
+    def messages(
+        self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None
+    ) -> History:
+        """Return the messages between `remote` and `local`; an unknown pair has an empty, complete history.
+
+        `last_message_time` goes to the provider as it is (milliseconds in its threads): what it leaves out then is not
+        documented, so nothing may be concluded from a message's absence.
+        """
+        parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
+        pages, ended = self._read(parts, "smsMessage", until, last_message_time)
+        messages = tuple(message for page in pages for message in read_messages(page, remote, local))
+        counts = [count_messages(page) for page in pages]
+        # Full and without a pointer to the next: there may be more that nobody tells us how to get.
+        cut_off = bool(counts) and counts[-1] >= PAGE
+        return History(messages=messages, complete=ended and not cut_off and len(messages) == sum(counts))
+
+    def message(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> Message:
+        """Return one message."""
+        answer = self._asker.ask("GET", _message_path(remote, local, message_id), until=until)
+        for message in read_messages(answer, remote, local):
+            return message
+        raise Unreadable("the message can't be read", ProviderError(name="http", http_status=200))
+
+    def status(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> str | None:
+        """Return the message's delivery status, in the provider's word."""
+        status = self._asker.ask("GET", _message_path(remote, local, message_id, "status"), until=until).get(
+            "status"
+        )
+        return status if isinstance(status, str) and status else None
+
+    def delete_message(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> None:
+        """Delete one message; one that is not there is deleted already."""
+        self._asker.delete(_message_path(remote, local, message_id), until=until)
+
+    def delete_thread(self, remote: str, local: str, *, until: float | None = None) -> None:
+        """Delete all messages between `remote` and `local`; without any there is nothing to do."""
+        path = _path("remoteAddresses", remote, "localAddresses", local)
+        self._asker.delete(path, until=until)
+
+    def _read(
+        self, parts: tuple[str, ...], kind: str, until: float | None, last_message_time: int | None = None
+    ) -> tuple[list[Json], bool]:
+        """Return the pages of a list of `kind`, and whether they end by themselves."""
+        pages: list[Json] = []
+        pointers: list[str] = []
+        while len(pages) < MAX_PAGES:
+            query = {
+                "max": PAGE,
+                "next": pointers[-1] if pointers else None,
+                "lastMessageTime": last_message_time,
+            }
+            try:
+                page = self._asker.ask("GET", _path(*parts, **query), until=until)
+            except NotFound:
+                return pages, not pages
+            if f"{kind}List" not in page and kind not in page:
+                raise Unreadable(
+                    "the provider's answer has no list", ProviderError(name="http", http_status=200)
+                )
+            pages.append(page)
+            pointer = read_next(page, f"{kind}List")
+            if pointer is None:
+                return pages, True
+            if pointer in pointers:
+                return pages, False
+            pointers.append(pointer)
+        return pages, False
+
+
+def _path(*parts: str, **query: str | int | None) -> Callable[[str], str]:
+    return lambda user_id: sms(user_id, *parts, **query)
+
+
+def _message_path(remote: str, local: str, *rest: str) -> Callable[[str], str]:
+    return _path("remoteAddresses", remote, "localAddresses", local, "messages", *rest)

@@ -1,0 +1,103 @@
+"""Who is told of messages: subscriptions, and the channels they use (wire reference 4.5 and 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from bridge.adapters.cpaas.codec import (
+    channel_body,
+    channels,
+    lifetime_body,
+    sms,
+    subscription_body,
+)
+from bridge.adapters.cpaas.errors import Refused, Unreadable
+from bridge.adapters.cpaas.values import read_channels, read_subscriptions
+from bridge.core.answers import ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.cpaas.asker import Asker
+    from bridge.adapters.cpaas.values import Channel, Subscription
+
+
+_Found = TypeVar("_Found")
+
+
+class Subscriptions:
+    """Subscriptions to inbound messages. Every method raises `CpaasError`."""
+
+    def __init__(self, asker: Asker, correlator: str) -> None:
+        self._asker = asker
+        self._correlator = correlator
+
+    def list(self) -> tuple[Subscription, ...]:
+        """Return all subscriptions of the account."""
+        return read_subscriptions(self._asker.ask("GET", _subscription_path()))
+
+    def get(self, subscription_id: str) -> Subscription:
+        """Return one subscription."""
+        return _one(read_subscriptions(self._asker.ask("GET", _subscription_path(subscription_id))))
+
+    def create(self, *, notify: str, number: str | None = None) -> Subscription:
+        """Have the channel with the callback `notify` told of `number`'s messages, or of the default number's."""
+        body = subscription_body(notify, number, self._correlator)
+        return _one(read_subscriptions(self._asker.ask("POST", _subscription_path(), body=body)))
+
+    def delete(self, subscription_id: str) -> None:
+        """Delete a subscription; one that is not there is deleted already."""
+        self._asker.delete(_subscription_path(subscription_id))
+
+
+class Channels:
+    """Channels that notifications are posted to. Every method raises `CpaasError`."""
+
+    def __init__(self, asker: Asker, correlator: str) -> None:
+        self._asker = asker
+        self._correlator = correlator
+
+    def list(self) -> tuple[Channel, ...]:
+        """Return all channels of the account."""
+        return read_channels(self._asker.ask("GET", _channel_path()))
+
+    def get(self, channel_id: str) -> Channel:
+        """Return one channel."""
+        return _one(read_channels(self._asker.ask("GET", _channel_path(channel_id))))
+
+    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
+        """Make a webhook channel; notifications then come with `authorization` as their ``Authorization`` header."""
+        body = channel_body(webhook_url, authorization, self._correlator)
+        return _one(read_channels(self._asker.ask("POST", _channel_path(), body=body)))
+
+    def delete(self, channel_id: str) -> None:
+        """Delete a channel; one that is not there is deleted already."""
+        self._asker.delete(_channel_path(channel_id))
+
+    def refresh(self, channel_id: str, *, seconds: int) -> None:
+        """Let a channel live for `seconds` from now.
+
+        The provider's papers disagree about the path, so where the first one is unknown the other is tried.
+        """
+        body = lifetime_body(seconds)
+        try:
+            self._asker.ask("PUT", _channel_path(channel_id, "channelLifetime"), body=body)
+        except Refused as refusal:
+            if refusal.status not in {404, 405}:
+                raise
+            self._asker.ask("PUT", _channel_path(channel_id), body=body)
+
+
+def _one(found: tuple[_Found, ...]) -> _Found:
+    """Return the first of what was read."""
+    if not found:
+        raise Unreadable("the provider's answer names no id", ProviderError(name="http", http_status=200))
+    return found[0]
+
+
+def _subscription_path(*parts: str) -> Callable[[str], str]:
+    return lambda user_id: sms(user_id, "inbound", "subscriptions", *parts)
+
+
+def _channel_path(*parts: str) -> Callable[[str], str]:
+    return lambda user_id: channels(user_id, *parts)
