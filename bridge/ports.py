@@ -43,7 +43,7 @@ class Outgoing:
     droppable: bool = False
 
 
-class PublisherFull(Exception):  # noqa: N818 - a state of the publisher, not a mistake of the caller
+class PublisherFull(Exception):
     """The publisher holds as much unconfirmed as it may."""
 
 
@@ -79,6 +79,8 @@ class Delivery:
     #: AMQP basic properties as they came (``message_id``, ``reply_to``, ``correlation_id`` …).
     properties: Mapping[str, object] = field(default_factory=dict, repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+    #: Whether properties and headers are empty because no AMQP library can read them.
+    unreadable: bool = False
 
 
 class CommandSource(Protocol):
@@ -147,5 +149,5 @@ class Ledger(Protocol):
         ...
 
 
-class LedgerUnavailable(Exception):  # noqa: N818 - a state, not a mistake
+class LedgerUnavailable(Exception):
     """The ledger could not commit; the message says why and what to look at."""

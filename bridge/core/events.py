@@ -58,7 +58,7 @@ def event_id(*parts: object) -> str:
     return str(uuid.uuid5(NAMESPACE, json.dumps([str(part) for part in parts], ensure_ascii=True)))
 
 
-def make_event(  # noqa: PLR0913 - the attributes of a CloudEvent, by name
+def make_event(
     *,
     id: str,  # noqa: A002 - the attribute's name in CloudEvents
     type: str,  # noqa: A002 - likewise

@@ -62,11 +62,14 @@ class Routes:
 
 def read(delivery: Delivery, *, rules: CommandRules, now: float) -> Received:
     """Read a delivery; never raises for what it may contain."""
-    message_id = delivery.properties.get("message_id")
+    if delivery.unreadable:
+        parsed: Parsed = Malformed(id=None, reasons=("the AMQP properties can't be read",))
+    else:
+        parsed = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now)
     reply_to = delivery.properties.get("reply_to")
     return Received(
         delivery=delivery,
-        parsed=parse_command(delivery.body, message_id, rules=rules, now=now),
+        parsed=parsed,
         body_hash=hashlib.sha256(delivery.body).hexdigest(),
         generation=_generation(delivery.headers.get(TOKEN)),
         traceparent=_traceparent(delivery.headers.get("traceparent")),

@@ -1,0 +1,1 @@
+"""The broker: the only room that imports kombu and py-amqp."""

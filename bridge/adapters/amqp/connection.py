@@ -1,0 +1,152 @@
+"""One connection to the broker, opened once and thrown away after its first error.
+
+kombu would reconnect by itself, but without consumers and with confirms of the wrong publish (docs/decisions.md). So
+kombu reads the URL, chooses the host and opens; from there on a connection has one owner and one life.
+"""
+
+from __future__ import annotations
+
+import select
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import amqp.serialization
+from amqp import spec
+from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
+from kombu.connection import Connection as KombuConnection
+
+from bridge.core.errors import BridgeError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+#: What may go wrong with a connection at any time.
+BROKER_ERRORS = (AMQPError, OSError, AttributeError, KeyError)
+
+#: In place of properties that no AMQP library can read: the message goes on to whoever judges it.
+UNREADABLE = "x-bridge-unreadable"
+
+
+class BrokerUnreachable(BridgeError):
+    """The broker can't be reached or lets nobody in; the message says which, without the password."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerAddress:
+    """Where the broker is and how patient we are. All in seconds."""
+
+    #: One AMQP URL, or several separated by `;`, to try in turn.
+    url: str = field(repr=False)
+    connect_timeout: float = 5.0
+    heartbeat: float = 30.0
+    #: How long a write, or the rest of a frame, may take.
+    io_timeout: float = 10.0
+
+
+class Broker:
+    """An open connection. Owned by one thread."""
+
+    def __init__(self, connection: Any, sock: socket.socket) -> None:
+        self.connection = connection
+        self._sock = sock
+        # poll rather than select: a process with many files has descriptors above 1023.
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+
+    @classmethod
+    def open(cls, address: BrokerAddress, name: str, *, attempt: int = 0) -> Broker:
+        """Connect; `attempt` turns to the next of several URLs. `name` is shown by the broker's own tools.
+
+        Raises:
+            BrokerUnreachable: after at most about twice the connect timeout.
+
+        """
+        urls = address.url.split(";")
+        kombu = KombuConnection(
+            urls[attempt % len(urls)],
+            connect_timeout=address.connect_timeout,
+            heartbeat=address.heartbeat,
+            transport_options={"client_properties": {"connection_name": name}},
+        )
+        try:
+            connection = kombu.transport.establish_connection()
+        except (AccessRefused, NotAllowed) as e:
+            raise BrokerUnreachable(f"{_place(kombu)} refuses us: {type(e).__name__} {e.reply_code}") from e
+        except BROKER_ERRORS as e:
+            raise BrokerUnreachable(f"{_place(kombu)} can't be reached: {_cause(e)}") from e
+        sock = connection.transport.sock
+        # From now on every read and write is bounded. (py-amqp's own `timeout=0` loses half-read frames.)
+        sock.settimeout(address.io_timeout)
+        return cls(connection, sock)
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket, to wait on."""
+        return self._sock
+
+    def readable(self) -> bool:
+        """Whether something is there to be read, also what TLS has decrypted already."""
+        pending = getattr(self._sock, "pending", None)
+        return bool(self._poll.poll(0)) or (pending is not None and pending() > 0)
+
+    def drain(self) -> None:
+        """Handle everything that has arrived, and no more."""
+        while self.readable():
+            self.connection.drain_events()
+
+    def publish(
+        self, channel: Any, message: Any, *, exchange: str, routing_key: str, mandatory: bool
+    ) -> None:
+        """Publish without waiting for anything.
+
+        Not `basic_publish`: that reads in between, with a timeout of 0, which can lose half a frame.
+        """
+        arguments = (0, exchange, routing_key, mandatory, False)
+        channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
+
+    def heartbeat(self) -> None:
+        """Send a heartbeat if it is time, and notice when the broker's fail to come. Call about once a second."""
+        self.connection.heartbeat_tick()
+
+    def close(self) -> None:
+        """Say goodbye; whatever goes wrong, the socket is closed."""
+        try:
+            self._sock.settimeout(2.0)
+            self.connection.close()
+        except BROKER_ERRORS:
+            pass
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the socket without a word: what is half-written stays so."""
+        self.connection.collect()
+
+
+def _place(kombu: KombuConnection) -> str:
+    return f"broker {kombu.hostname}:{kombu.port or 'default port'} vhost {kombu.virtual_host}"
+
+
+def _cause(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+
+
+_decode_properties: Callable[[bytes, int], tuple[Mapping[str, object], int]] = (
+    amqp.serialization.decode_properties_basic
+)
+
+
+def _decode_any_properties(buf: bytes, offset: int) -> tuple[Mapping[str, object], int]:
+    """Read a message's properties, or say that they can't be.
+
+    py-amqp fails on text that is not UTF-8, on times past the year 9999 and on types it does not know. That would cost
+    the connection, and again on each redelivery, for ever: one bad message would stop every worker.
+    """
+    try:
+        return _decode_properties(buf, offset)
+    except Exception:  # noqa: BLE001 - whatever it is, it is about this one message
+        return {UNREADABLE: True}, len(buf)
+
+
+amqp.serialization.PROPERTY_CLASSES[spec.Basic.CLASS_ID] = _decode_any_properties

@@ -1,0 +1,155 @@
+"""Takes commands off the queue, on a connection of its own, and settles them when told to.
+
+The thread that owns the connection only reads, hands over and acks; work happens elsewhere. So heartbeats go out
+whatever the work does, and nothing but this thread ever touches the connection.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bridge.adapters.amqp.connection import UNREADABLE
+from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.topology import declare
+from bridge.ports import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import amqp
+
+    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.topology import Topology
+    from bridge.ports import Clock
+
+
+class AmqpConsumer:
+    """Fills the port `CommandSource`."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        receive: Callable[[Delivery], None],
+        *,
+        topology: Topology,
+        clock: Clock,
+        name: str,
+        prefetch: int,
+        declares: bool = True,
+    ) -> None:
+        self._receive = receive
+        self._topology = topology
+        self._declares = declares
+        self._prefetch = prefetch
+        #: Deliveries belong to the connection they came on: its number is half of their tag.
+        self._connection_number = 0
+        self._settlements: deque[tuple[Delivery, bool]] = deque()
+        self._channel: Any = None
+        self._consumer_tag: str | None = None
+        self._wanted = False
+        self._log = structlog.get_logger()
+        self._link = Link(name, address, self, clock)
+
+    def start(self) -> None:
+        """Begin to connect and to consume."""
+        self._wanted = True
+        self._link.start()
+
+    def pause(self) -> None:
+        """Take no more commands; what was delivered stays to be settled."""
+        self._wanted = False
+        self._link.wake()
+
+    def resume(self) -> None:
+        """Take commands again."""
+        self._wanted = True
+        self._link.wake()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Settle what was told to be settled and close, within `timeout` seconds. The rest goes back to the queue."""
+        self._link.stop(timeout)
+
+    def ack(self, delivery: Delivery) -> None:
+        """Take a command off the queue; see `bridge.ports.CommandSource`."""
+        self._settle(delivery, acked=True)
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Put a command back on the queue."""
+        self._settle(delivery, acked=False)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._link.connected
+
+    @property
+    def consuming(self) -> bool:
+        """Whether the broker has us as a consumer of the queue."""
+        return self._consumer_tag is not None
+
+    def _settle(self, delivery: Delivery, *, acked: bool) -> None:
+        self._settlements.append((delivery, acked))
+        self._link.wake()
+
+    # --- the link's thread ---------------------------------------------------------------------------------------
+
+    def opened(self, broker: Broker) -> None:
+        """Declare, and be ready to consume."""
+        if self._declares:
+            declare(broker, self._topology)
+        self._connection_number += 1
+        self._channel = broker.connection.channel()
+        # Per consumer, not global: RabbitMQ 4.3 refuses that.
+        self._channel.basic_qos(0, self._prefetch, a_global=False)
+        self._follow()
+
+    def work(self, broker: Broker) -> None:  # noqa: ARG002 - the channel is all it takes
+        """Settle, then consume or not, as wanted."""
+        while self._settlements:
+            delivery, acked = self._settlements.popleft()
+            connection_number, tag = delivery.tag
+            if connection_number != self._connection_number:
+                # Its connection is gone and the broker has it back: this tag means another message now.
+                continue
+            if acked:
+                self._channel.basic_ack(tag)
+            else:
+                self._channel.basic_reject(tag, requeue=True)
+        self._follow()
+
+    def lost(self) -> None:
+        """Forget the consumer; the broker gives its deliveries to others."""
+        self._channel, self._consumer_tag = None, None
+
+    def _follow(self) -> None:
+        """Be a consumer or not, as wanted."""
+        if self._wanted and self._consumer_tag is None:
+            self._consumer_tag = self._channel.basic_consume(
+                self._topology.command_queue, callback=self._on_message, on_cancel=self._on_cancel
+            )
+        elif not self._wanted and self._consumer_tag is not None:
+            tag, self._consumer_tag = self._consumer_tag, None
+            self._channel.basic_cancel(tag)
+
+    def _on_message(self, message: amqp.Message) -> None:
+        properties = dict(message.properties)
+        headers = properties.pop("application_headers", None) or {}
+        info = message.delivery_info
+        self._receive(
+            Delivery(
+                body=bytes(message.body),
+                tag=(self._connection_number, info["delivery_tag"]),
+                redelivered=bool(info["redelivered"]),
+                properties=properties,
+                headers=headers,
+                unreadable=UNREADABLE in properties,
+            )
+        )
+
+    def _on_cancel(self, _consumer_tag: str) -> None:
+        """Start over when the broker ends our consumer: the queue was deleted, or has moved."""
+        self._consumer_tag = None
+        raise LinkDown(f"the broker ended the consumer of {self._topology.command_queue}")

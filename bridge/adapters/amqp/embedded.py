@@ -1,0 +1,177 @@
+"""A broker inside the process, for trying the bridge out: kombu's in-memory transport. Nothing survives the process.
+
+It fills the ports `Publisher` and `CommandSource` both, on one thread that owns the one connection.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+from kombu.messaging import Consumer, Producer
+
+from bridge.ports import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kombu.message import Message
+
+    from bridge.adapters.amqp.topology import Topology
+    from bridge.ports import Clock, Outgoing
+
+#: Seconds between two looks at what is to be done: this is for trying out, not for speed.
+POLL = 0.01
+
+
+class EmbeddedBroker:
+    """Exchanges and queues of a topology, in memory."""
+
+    def __init__(
+        self, topology: Topology, clock: Clock, *, watch: Callable[[bytes], None] | None = None
+    ) -> None:
+        self._topology = topology
+        self._clock = clock
+        #: Sees the body of every event.
+        self._watch = watch
+        self._receive: Callable[[Delivery], None] | None = None
+        self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._delayed: list[tuple[float, int, Outgoing]] = []
+        self._order = itertools.count(1)
+        self._held: dict[int, Message] = {}
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
+        self._producer: Any = None
+
+    def start(self) -> None:
+        """Open for business."""
+        self._thread.start()
+        self._ready.wait()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Close, and forget everything, within `timeout` seconds."""
+        self._stopping.set()
+        self._thread.join(timeout)
+
+    def consume(self, receive: Callable[[Delivery], None]) -> None:
+        """Deliver commands to `receive`, from now on."""
+        self._receive = receive
+
+    def pause(self) -> None:
+        """Deliver nothing more."""
+        self._receive = None
+
+    @property
+    def available(self) -> bool:
+        """Whether it takes messages."""
+        return self._ready.is_set() and not self._stopping.is_set()
+
+    connected = consuming = available
+    blocked = False
+
+    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+        """Take a message; see `bridge.ports.Publisher`."""
+        self._todo.put(lambda: self._publish(message, told))
+
+    def ack(self, delivery: Delivery) -> None:
+        """Forget a command."""
+        self._todo.put(lambda: self._held.pop(delivery.tag[1]).ack())
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Put a command back."""
+        self._todo.put(lambda: self._held.pop(delivery.tag[1]).requeue())
+
+    # --- the broker's thread -------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with Connection("memory://", transport_options={"polling_interval": POLL}) as connection:
+            channel = connection.channel()
+            self._producer = Producer(channel)
+            watched = Queue(
+                f"{self._topology.prefix}.console",
+                exchange=self._exchange(),
+                routing_key="#",
+                channel=channel,
+            )
+            commands = self._topology.commands()
+            self._topology_of(channel)
+            with (
+                Consumer(channel, [watched], on_message=self._on_event, no_ack=True),
+                Consumer(channel, [commands], on_message=self._on_command),
+            ):
+                self._ready.set()
+                while not self._stopping.is_set():
+                    self._step(connection)
+
+    def _topology_of(self, channel: Any) -> None:
+        for exchange in self._topology.exchanges():
+            exchange.bind(channel).declare()
+        for queue in self._topology.queues():
+            queue.bind(channel).declare()
+
+    def _exchange(self) -> Exchange:
+        return Exchange(self._topology.events_exchange, type="topic", durable=True)
+
+    def _step(self, connection: Connection) -> None:
+        while True:
+            try:
+                self._todo.get_nowait()()
+            except Empty:
+                break
+        while self._delayed and self._delayed[0][0] <= self._clock.monotonic():
+            self._deliver(heapq.heappop(self._delayed)[2])
+        try:
+            connection.drain_events(timeout=POLL)
+        except TimeoutError:
+            return
+
+    def _publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+        if message.delay is None:
+            self._deliver(message)
+        else:
+            due = self._clock.monotonic() + message.delay
+            heapq.heappush(self._delayed, (due, next(self._order), message))
+        told()
+
+    def _deliver(self, message: Outgoing) -> None:
+        self._producer.publish(
+            message.body,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            content_type=message.content_type or "application/octet-stream",
+            content_encoding="binary",
+            headers=dict(message.headers),
+            **{key: value for key, value in message.properties.items() if key != "content_encoding"},
+        )
+
+    def _on_event(self, message: Message) -> None:
+        if self._watch is not None:
+            self._watch(_bytes(message.body))
+
+    def _on_command(self, message: Message) -> None:
+        receive = self._receive
+        if receive is None:
+            message.requeue()
+            return
+        number = next(self._order)
+        self._held[number] = message
+        properties = {key: value for key, value in message.properties.items() if value is not None}
+        receive(
+            Delivery(
+                body=_bytes(message.body),
+                tag=(0, number),
+                redelivered=bool((message.delivery_info or {}).get("redelivered")),
+                properties=properties,
+                headers=message.headers or {},
+            )
+        )
+
+
+def _bytes(body: object) -> bytes:
+    return body if isinstance(body, bytes) else str(body).encode()

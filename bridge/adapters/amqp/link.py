@@ -1,0 +1,162 @@
+"""The thread that owns a connection: opens it, waits on it and on its own wake-up, and opens the next.
+
+Nobody else touches the connection. Other threads leave what they want in the handler and call `wake`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
+from bridge.adapters.amqp.topology import TopologyMismatch
+
+if TYPE_CHECKING:
+    from bridge.adapters.amqp.connection import BrokerAddress
+    from bridge.ports import Clock
+
+#: Seconds between two looks at heartbeats and deadlines while nothing happens.
+TICK = 1.0
+#: Seconds until the next try after a failed one: the first, and the most it doubles to.
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+
+
+class Handler(Protocol):
+    """What is done with the connection. All of it runs on the link's thread."""
+
+    def opened(self, broker: Broker) -> None:
+        """Use a new connection: declare, consume, publish again."""
+        ...
+
+    def work(self, broker: Broker) -> None:
+        """Do what there is to do: called after each wake-up, after each read, and about once a second."""
+        ...
+
+    def lost(self) -> None:
+        """Forget the connection: whatever was under way on it is open again."""
+        ...
+
+
+class LinkDown(Exception):
+    """The handler has reason to distrust the connection; the message says why."""
+
+
+class Link:
+    """Runs a handler on a connection that is always there, or about to be."""
+
+    def __init__(self, name: str, address: BrokerAddress, handler: Handler, clock: Clock) -> None:
+        self._name = name
+        self._address = address
+        self._handler = handler
+        self._clock = clock
+        self._stopping = threading.Event()
+        # A pipe rather than an eventfd, which only Linux has.
+        self._wakeup, self._waker = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(self._waker, False)
+        self._awake = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._log = structlog.get_logger().bind(connection=name)
+        self.connected = False
+
+    def start(self) -> None:
+        """Start the thread; it connects when it can."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Do the work that is left, close the connection and end the thread, within `timeout` seconds."""
+        self._stopping.set()
+        self.wake()
+        self._thread.join(timeout)
+
+    def wake(self) -> None:
+        """Have the handler's `work` called soon. From any thread; cheap when it is awake already."""
+        if not self._awake:
+            self._awake = True
+            os.write(self._waker, b"!")
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            broker = self._open(attempt)
+            if broker is None:
+                self._pause(attempt)
+                attempt += 1
+                continue
+            attempt = 0
+            self._live(broker)
+
+    def _open(self, attempt: int) -> Broker | None:
+        try:
+            broker = Broker.open(self._address, self._name, attempt=attempt)
+        except BrokerUnreachable as e:
+            self._log.warning("broker.unreachable", reason=str(e), attempt=attempt + 1)
+            return None
+        try:
+            self._handler.opened(broker)
+        except TopologyMismatch as e:
+            self._log.error("topology.mismatched", reason=str(e), attempt=attempt + 1)
+        except BROKER_ERRORS as e:
+            self._log.warning("broker.refused", reason=_reason(e), attempt=attempt + 1)
+        else:
+            self.connected = True
+            self._log.info("broker.connected")
+            return broker
+        broker.abandon()
+        self._handler.lost()
+        return None
+
+    def _pause(self, attempt: int) -> None:
+        """Wait before the next try, with jitter: the broker's return must not be a stampede."""
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt, 10))
+        self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _live(self, broker: Broker) -> None:
+        try:
+            self._serve(broker)
+        except (LinkDown, *BROKER_ERRORS) as e:
+            self._log.warning("broker.lost", reason=_reason(e))
+            broker.abandon()
+        else:
+            broker.close()
+        finally:
+            self.connected = False
+            self._handler.lost()
+
+    def _serve(self, broker: Broker) -> None:
+        poll = select.poll()
+        poll.register(broker.sock, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        ticked = self._clock.monotonic()
+        self._handler.work(broker)
+        while not self._stopping.is_set():
+            if not broker.readable():
+                poll.poll(TICK * 1000)
+            self._rest()
+            broker.drain()
+            if self._clock.monotonic() - ticked >= TICK:
+                broker.heartbeat()
+                ticked = self._clock.monotonic()
+            self._handler.work(broker)
+        self._handler.work(broker)
+
+    def _rest(self) -> None:
+        """Take the wake-ups back, before the work they are for: one that comes later wakes us again."""
+        if not self._awake:
+            return
+        with contextlib.suppress(BlockingIOError):  # `wake` has set the flag and is about to write
+            os.read(self._wakeup, 4096)
+        self._awake = False
+
+
+def _reason(error: BaseException) -> str:
+    """Say what went wrong in the broker's own words, which name queues and codes, never a message."""
+    reply = getattr(error, "reply_text", None)
+    return f"{type(error).__name__}: {reply or error}"

@@ -1,0 +1,260 @@
+"""Publishes on a connection of its own, many at a time, and matches each confirm and return to what it published.
+
+kombu waits for *a* confirm and takes it for the last publish's; after a timeout the late one confirms the next message,
+which the broker may not have. Here each publish keeps its tag until the broker names that tag, so as many as allowed
+are under way at once, and a confirm is what it says (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import amqp
+import structlog
+
+from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.topology import declare
+from bridge.ports import Outgoing, PublisherFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.topology import Topology
+    from bridge.ports import Clock
+
+#: Publishes under way at once; more wait in the queue behind them.
+WINDOW = 256
+#: Seconds until a message is tried again that the broker refused (a nack: a full queue).
+REFUSED_PAUSE = 1.0
+#: Seconds without the oldest confirm after which the broker does not count as available.
+STALLED = 1.0
+
+
+@dataclass(slots=True)
+class _Publish:
+    """A message on its way to its confirm."""
+
+    message: Outgoing
+    told: Callable[[], None] = field(repr=False)
+    #: When it was last written to the broker, and when it may be: `Clock.monotonic` seconds.
+    written_at: float = 0.0
+    not_before: float = 0.0
+    returned: bool = False
+
+
+class AmqpPublisher:
+    """Fills the port `Publisher`."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        topology: Topology,
+        clock: Clock,
+        name: str,
+        declares: bool = True,
+        deadline: float = 10.0,
+        limit: int = 10_000,
+    ) -> None:
+        self._topology = topology
+        self._clock = clock
+        self._declares = declares
+        #: Seconds until a publish without an answer makes us give the connection up.
+        self._deadline = deadline
+        self._limit = limit
+        self._queue: deque[_Publish] = deque()
+        self._refused: deque[_Publish] = deque()
+        self._unconfirmed: dict[int, _Publish] = {}
+        self._channel: Any = None
+        self._tag = 0
+        self._blocked = False
+        self._log = structlog.get_logger()
+        self._link = Link(name, address, self, clock)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._link.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Close the connection, within `timeout` seconds. What is not confirmed by then is not told."""
+        self._link.stop(timeout)
+
+    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+        """Take a message; see `bridge.ports.Publisher`."""
+        if len(self._queue) + len(self._refused) + len(self._unconfirmed) >= self._limit:
+            raise PublisherFull(f"{self._limit} messages wait for the broker's confirm")
+        self._queue.append(_Publish(message, told))
+        self._link.wake()
+
+    @property
+    def available(self) -> bool:
+        """Whether the broker takes messages now."""
+        return self._link.connected and not self._blocked and self._oldest_age() < STALLED
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._link.connected
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker has blocked us: an alarm of memory or disk."""
+        return self._blocked
+
+    def _oldest_age(self) -> float:
+        # A copy: the link's thread changes the dict meanwhile.
+        oldest = next(iter(list(self._unconfirmed.values())), None)
+        return 0.0 if oldest is None else self._clock.monotonic() - oldest.written_at
+
+    # --- the link's thread ---------------------------------------------------------------------------------------
+
+    def opened(self, broker: Broker) -> None:
+        """Declare, and have confirms and returns come to us."""
+        connection = broker.connection
+        connection.on_blocked = self._on_blocked
+        connection.on_unblocked = self._on_unblocked
+        if self._declares:
+            declare(broker, self._topology)
+        channel = connection.channel()
+        channel.confirm_select()
+        channel.events["basic_ack"].add(self._on_ack)
+        channel.events["basic_nack"].add(self._on_nack)
+        channel.events["basic_return"].add(self._on_return)
+        self._channel, self._tag = channel, 0
+
+    def work(self, broker: Broker) -> None:
+        """Write what waits, as far as the window and the broker allow."""
+        now = self._clock.monotonic()
+        self._check_deadline()
+        while self._refused and self._refused[0].not_before <= now:
+            self._queue.appendleft(self._refused.popleft())
+        while self._queue and len(self._unconfirmed) < WINDOW and not self._blocked:
+            self._write(broker, self._queue.popleft(), now)
+
+    def lost(self) -> None:
+        """Have what was not confirmed published again, in its order: it may be stored or not, its id is the same."""
+        self._channel, self._blocked = None, False
+        for publish in self._unconfirmed.values():
+            publish.returned = False
+        self._queue.extendleft(reversed(self._unconfirmed.values()))
+        self._unconfirmed.clear()
+
+    def _check_deadline(self) -> None:
+        """Distrust a connection that neither confirms nor says that it is blocked."""
+        if not self._blocked and self._unconfirmed and self._oldest_age() > self._deadline:
+            raise LinkDown(f"no confirm within {self._deadline} s")
+
+    def _write(self, broker: Broker, publish: _Publish, now: float) -> None:
+        message = publish.message
+        # Before writing: half a frame may have gone when it fails, so the message is under way.
+        self._tag += 1
+        self._unconfirmed[self._tag] = publish
+        publish.written_at = now
+        exchange, routing_key = message.exchange, message.routing_key
+        if message.delay is not None:
+            exchange, routing_key = self._topology.delayed(routing_key, message.delay)
+        broker.publish(
+            self._channel,
+            self._encodable(message),
+            exchange=exchange,
+            routing_key=routing_key,
+            mandatory=True,
+        )
+
+    def _encodable(self, message: Outgoing) -> amqp.Message:
+        """Return the message as AMQP has it, without whatever of its properties AMQP can't carry back."""
+        encoded = _encode(message)
+        try:
+            encoded._serialize_properties()  # noqa: SLF001 - the only way to learn it before a byte is written
+        except Exception as e:  # noqa: BLE001 - properties come from strangers; none may stop the publisher
+            self._log.warning(
+                "message.simplified", type=message.properties.get("type"), reason=type(e).__name__
+            )
+            headers = {key: value for key, value in message.headers.items() if key.startswith("x-bridge-")}
+            return _encode(replace(message, properties={}, headers=headers))
+        return encoded
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
+        for publish in self._take(tag, multiple=multiple):
+            if publish.returned:
+                self._unrouted(publish)
+            else:
+                publish.told()
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
+        refused = self._take(tag, multiple=multiple)
+        for publish in refused:
+            publish.returned = False
+            publish.not_before = self._clock.monotonic() + REFUSED_PAUSE
+            self._refused.append(publish)
+        self._log.warning("broker.nacked", messages=len(refused), routing_key=refused[0].message.routing_key)
+
+    def _on_return(self, _error: object, exchange: str, routing_key: str, returned: amqp.Message) -> None:
+        """Mark what came back unrouted; its ack follows.
+
+        Which one it is, AMQP does not say: the oldest with these bytes, and any of several alike will do.
+        """
+        body = bytes(returned.body)
+        for publish in self._unconfirmed.values():
+            message = publish.message
+            if (
+                not publish.returned
+                and message.body == body
+                and (message.exchange, message.routing_key)
+                == (
+                    exchange,
+                    routing_key,
+                )
+            ):
+                publish.returned = True
+                return
+        raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
+
+    def _unrouted(self, publish: _Publish) -> None:
+        message = publish.message
+        if message.fallback is not None:
+            publish.message = replace(message, exchange="", routing_key=message.fallback, fallback=None)
+            publish.returned = False
+            self._queue.append(publish)
+        elif message.droppable:
+            publish.told()
+        else:
+            self._queue.append(publish)
+            raise LinkDown(f"nothing is bound for {message.routing_key!r} on exchange {message.exchange!r}")
+
+    def _take(self, tag: int, *, multiple: bool) -> list[_Publish]:
+        """Return what the broker has answered for: one, or all up to one."""
+        if not multiple:
+            publish = self._unconfirmed.pop(tag, None)
+            return [] if publish is None else [publish]
+        # Tags grow, and a dict keeps their order.
+        tags = []
+        for unconfirmed in self._unconfirmed:
+            if unconfirmed > tag:
+                break
+            tags.append(unconfirmed)
+        return [self._unconfirmed.pop(unconfirmed) for unconfirmed in tags]
+
+    def _on_blocked(self, _reason: str) -> None:
+        self._blocked = True
+        self._log.warning("broker.blocked", hint="an alarm of memory or disk: see the broker's log")
+
+    def _on_unblocked(self) -> None:
+        self._blocked = False
+        self._log.info("broker.unblocked")
+        # What waited meanwhile is not late.
+        now = self._clock.monotonic()
+        for publish in self._unconfirmed.values():
+            publish.written_at = now
+
+
+def _encode(message: Outgoing) -> amqp.Message:
+    properties = dict(message.properties)
+    if message.content_type is not None:
+        properties["content_type"] = message.content_type
+    if message.headers:
+        properties["application_headers"] = dict(message.headers)
+    return amqp.Message(message.body, delivery_mode=2, **properties)

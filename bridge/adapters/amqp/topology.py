@@ -1,0 +1,152 @@
+"""What the bridge needs on the broker: exchanges, queues, and the delay (SPEC section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from amqp.exceptions import NotFound, PreconditionFailed
+from kombu.entity import Exchange, Queue
+from kombu.transport.native_delayed_delivery import (
+    bind_queue_to_native_delayed_delivery_exchange,
+    calculate_routing_key,
+    declare_native_delayed_delivery_exchanges_and_queues,
+    level_name,
+)
+
+from bridge.core.errors import BridgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.adapters.amqp.connection import Broker
+
+#: The routing key that the command queue is bound with.
+SEND = "send"
+#: The longest delay of kombu's native delayed delivery: 28 levels, each twice as long as the one before.
+MAX_DELAY = 2**28 - 1
+
+
+class TopologyMismatch(BridgeError):
+    """Something of ours is on the broker with other properties: it is the operator's to delete or rename."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """Names and bounds of everything on the broker."""
+
+    prefix: str
+    commands_exchange: str
+    command_queue: str
+    events_exchange: str
+    unrouted_queue: str
+    dead_queue: str
+    #: Messages; beyond that the oldest go.
+    unrouted_max_length: int = 100_000
+    #: Returns to the queue after which the broker itself gives a message up: a far backstop, since every worker that
+    #: ends and every connection that closes counts.
+    delivery_limit: int = 1000
+
+    @property
+    def own_queues(self) -> frozenset[str]:
+        """The queues that are no place for a reply."""
+        return frozenset({self.command_queue, self.unrouted_queue, self.dead_queue})
+
+    def delayed(self, routing_key: str, delay: int) -> tuple[str, str]:
+        """Return exchange and routing key that bring a message to the commands exchange after `delay` seconds."""
+        longest_level = level_name(27, self.prefix)
+        return longest_level, calculate_routing_key(max(1, min(delay, MAX_DELAY)), routing_key)
+
+    def exchanges(self) -> Iterator[Exchange]:
+        """Yield the exchanges, without those of the delay."""
+        yield Exchange(self.commands_exchange, type="topic", durable=True)
+        yield Exchange(self.events_exchange, type="topic", durable=True)
+
+    def queues(self) -> Iterator[Queue]:
+        """Yield the queues, without those of the delay."""
+        yield self.commands()
+        yield Queue(
+            self.unrouted_queue,
+            queue_arguments={
+                "x-queue-type": "quorum",
+                "x-max-length": self.unrouted_max_length,
+                "x-overflow": "drop-head",
+            },
+        )
+        yield Queue(self.dead_queue, queue_arguments={"x-queue-type": "quorum"})
+
+    def commands(self) -> Queue:
+        """Return the command queue, with the binding that feeds it."""
+        return Queue(
+            self.command_queue,
+            exchange=Exchange(self.commands_exchange, type="topic", durable=True),
+            routing_key=SEND,
+            queue_arguments={
+                "x-queue-type": "quorum",
+                "x-delivery-limit": self.delivery_limit,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": self.dead_queue,
+                # Without both of these the broker may drop what it gives up.
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            },
+        )
+
+
+def declare(broker: Broker, topology: Topology) -> None:
+    """Declare what is missing.
+
+    Raises:
+        TopologyMismatch: something is there with other properties.
+
+    """
+    for name, declaring in _declarations(broker, topology):
+        try:
+            declaring()
+        except PreconditionFailed as e:
+            # The broker's text names the property that differs, and nothing secret.
+            raise TopologyMismatch(f"{name} is on the broker with other properties: {e.reply_text}") from e
+
+
+def _declarations(broker: Broker, topology: Topology) -> Iterator[tuple[str, Callable[[], object]]]:
+    channel = broker.connection.channel()
+    for exchange in topology.exchanges():
+        yield exchange.name, exchange.bind(channel).declare
+    # The dead letters and the unrouted first: the command queue points at one of them.
+    for queue in reversed(list(topology.queues())):
+        yield queue.name, queue.bind(channel).declare
+    prefix = topology.prefix
+    yield (
+        level_name(27, prefix),
+        lambda: declare_native_delayed_delivery_exchanges_and_queues(broker.connection, "quorum", prefix),
+    )
+    yield (
+        topology.command_queue,
+        lambda: bind_queue_to_native_delayed_delivery_exchange(
+            broker.connection, topology.commands(), prefix
+        ),
+    )
+    yield "the channel", channel.close
+
+
+def missing(broker: Broker, topology: Topology) -> list[str]:
+    """Return what is not on the broker, as "exchange NAME" and "queue NAME"; declares nothing."""
+    exchanges = [exchange.name for exchange in topology.exchanges()]
+    queues = [queue.name for queue in topology.queues()]
+    levels = [level_name(level, topology.prefix) for level in range(27, -1, -1)]
+    lacking = [f"exchange {name}" for name in [*exchanges, *levels] if not _exists(broker, name, queue=False)]
+    return lacking + [f"queue {name}" for name in [*queues, *levels] if not _exists(broker, name, queue=True)]
+
+
+def _exists(broker: Broker, name: str, *, queue: bool) -> bool:
+    """Ask on a channel of its own: a 404 closes it."""
+    channel = broker.connection.channel()
+    try:
+        if queue:
+            channel.queue_declare(name, passive=True)
+        else:
+            channel.exchange_declare(name, "topic", passive=True)
+    except NotFound:
+        return False
+    channel.close()
+    return True
