@@ -1,6 +1,6 @@
 """What uvicorn's httptools protocol does not limit: the size of a request's head, and the time it may take.
 
-    connection made ── head_timeout ──▶ head complete                (else closed)
+    connection made ── head_timeout ──▶ head complete                 (else closed)
     answer sent ── idle_timeout + head_timeout ──▶ next head complete (else closed)
 
 The second one also ends the client that goes on sending a body which was refused. The time from a complete head to
@@ -18,21 +18,19 @@ if TYPE_CHECKING:
 
 #: Bytes of request line and header fields; a webhook's are a few hundred.
 MAX_HEAD = 16 * 1024
-#: Seconds.
-HEAD_TIMEOUT = 5.0
-
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class HeadTooLarge(Exception):  # noqa: N818 - a state of the request
+class HeadTooLarge(Exception):
     """More head than is read. The parser turns it into a refusal of the connection."""
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, with a bounded head."""
+    """uvicorn's protocol, with a bounded head. `head_timeout` is in seconds."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, head_timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._head_timeout = head_timeout
         self._in_head = True
         self._head_size = 0
         self._deadline: TimerHandle | None = None
@@ -40,7 +38,7 @@ class GuardedHttp(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Give the client its time for the first head."""
         super().connection_made(transport)
-        self._expect_head(HEAD_TIMEOUT)
+        self._expect_head(self._head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
@@ -81,7 +79,7 @@ class GuardedHttp(HttpToolsProtocol):
         """Give the client its time for the next head, where none is waiting already."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._expect_head(self.timeout_keep_alive + HEAD_TIMEOUT)
+            self._expect_head(self.timeout_keep_alive + self._head_timeout)
 
     def send_400_response(self, msg: str) -> None:
         """Say why the connection ends."""

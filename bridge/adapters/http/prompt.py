@@ -52,11 +52,11 @@ class PromptRequest(falcon.asgi.Request):
                 return bytes(body)
 
 
-class BodyTooLarge(Exception):  # noqa: N818 - a state of the request
+class BodyTooLarge(Exception):
     """More bytes came than are taken."""
 
 
-class ClientGone(Exception):  # noqa: N818 - a state of the connection
+class ClientGone(Exception):
     """The client closed its connection before its request was whole."""
 
 

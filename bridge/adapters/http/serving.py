@@ -7,6 +7,7 @@ import math
 import socket
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -34,6 +35,8 @@ class Bind:
     max_connections: int = 1000
     #: Seconds a connection may idle between requests.
     idle_timeout: int = 5
+    #: Seconds a client may take to send a request's line and headers.
+    head_timeout: float = 5.0
 
 
 class HttpServer:
@@ -74,7 +77,8 @@ def _config(app: Any, bind: Bind) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=GuardedHttp,
+        # Called like the class it stands for.
+        http=partial(GuardedHttp, head_timeout=bind.head_timeout),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

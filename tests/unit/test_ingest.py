@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from bridge.adapters.http.ingest_app import Taken
+from bridge.core.errors import InvalidNotification
+from bridge.flows.notify import receive
+from bridge.flows.tell import outgoing_event
+from bridge.runtime.ingest import Ingest
+from bridge.runtime.metrics import Metrics
+from tests.fakes.publisher import FakePublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INBOUND = (
+    b'{"inboundSMSMessageNotification":{"inboundSMSMessage":{"dateTime":1525895987,"destinationAddress":'
+    b'"+16137001234","message":"a secret text","messageId":"O957s10JReNV","senderAddress":"+16139998877"},'
+    b'"dateTime":1525895987,"id":"441fc36e-aab7-45dd-905c-4aaec7a7464d"}}'
+)
+
+
+class HandClock:
+    """A clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def publisher() -> Iterator[FakePublisher]:
+    fake = FakePublisher()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="0.0.0")
+
+
+def make_ingest(publisher: FakePublisher, clock: HandClock, metrics: Metrics) -> Ingest:
+    return Ingest(
+        publisher,
+        receive=partial(receive, source="/sms-bridge/sms", camel_case=False),
+        tell=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
+        clock=clock,
+        metrics=metrics,
+        confirm_timeout=0.05,
+    )
+
+
+@pytest.fixture
+def ingest(publisher: FakePublisher, clock: HandClock, metrics: Metrics) -> Ingest:
+    return make_ingest(publisher, clock, metrics)
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Ingest]:
+    """One ingest for all examples of a property."""
+    publisher = FakePublisher()
+    yield make_ingest(publisher, HandClock(), Metrics(version="0.0.0"))
+    publisher.close()
+
+
+def take(ingest: Ingest, body: bytes = INBOUND) -> tuple[Taken | InvalidNotification, list[Any]]:
+    """Hand `body` over and return what became of it and what was logged."""
+    with capture_logs() as lines:
+        try:
+            taken: Taken | InvalidNotification = asyncio.run(ingest.take(body))
+        except InvalidNotification as error:
+            taken = error
+    return taken, list(lines)
+
+
+def test_a_confirmed_notification_is_durable_and_leaves_one_line(
+    ingest: Ingest, publisher: FakePublisher, metrics: Metrics
+) -> None:
+    taken, lines = take(ingest)
+    (message,) = publisher.taken
+
+    assert taken is Taken.DURABLE
+    assert lines == [
+        {
+            "event": "notification.accepted",
+            "log_level": "info",
+            "type": "sms.inbound.received",
+            "event_id": message.properties["message_id"],
+            "status": 204,
+            "ms": 0.0,
+        }
+    ]
+    labels = {"type": "sms.inbound.received", "code": "204"}
+    assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 1
+
+
+def test_an_event_goes_to_the_events_exchange_or_to_the_unrouted_queue(
+    ingest: Ingest, publisher: FakePublisher
+) -> None:
+    take(ingest)
+    (message,) = publisher.taken
+
+    assert (message.exchange, message.routing_key) == ("sms.events", "sms.inbound.received")
+    assert message.fallback == "sms.unrouted"
+
+
+def test_an_unconfirmed_notification_has_to_come_again_and_is_the_same_event_then(
+    ingest: Ingest, publisher: FakePublisher, metrics: Metrics
+) -> None:
+    publisher.confirming.clear()
+    first, lines = take(ingest)
+    publisher.confirming.set()
+    second, _ = take(ingest)
+    ids = [message.properties["message_id"] for message in publisher.taken]
+
+    assert (first, second) == (Taken.NOT_NOW, Taken.DURABLE)
+    assert [(line["event"], line["status"]) for line in lines] == [("notification.refused", 503)]
+    assert ids[0] == ids[1]
+    labels = {"type": "sms.inbound.received", "code": "503"}
+    assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 1
+    assert metrics.registry.get_sample_value("sms_bridge_webhook_to_confirm_seconds_count") == 1
+
+
+def test_nothing_is_published_while_the_broker_is_not_available(
+    ingest: Ingest, publisher: FakePublisher
+) -> None:
+    publisher.available = False
+
+    taken, _ = take(ingest)
+
+    assert (taken, publisher.taken) == (Taken.NOT_NOW, [])
+
+
+def test_what_is_no_notification_is_refused_with_its_reasons(
+    ingest: Ingest, publisher: FakePublisher, metrics: Metrics
+) -> None:
+    taken, lines = take(ingest, b"[]")
+
+    assert isinstance(taken, InvalidNotification)
+    assert publisher.taken == []
+    assert [(line["event"], line["status"], line["reasons"]) for line in lines] == [
+        ("notification.refused", 400, taken.reasons)
+    ]
+    labels = {"type": "none", "code": "400"}
+    assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 1
+
+
+KINDS = st.sampled_from(
+    [
+        "inboundSMSMessageNotification",
+        "outboundSMSMessageNotification",
+        "smsSubscriptionCancellationNotification",
+        "smsEventNotification",
+        "deliveryInfoNotification",
+        "another",
+    ]
+)
+KEYS = st.sampled_from(["inboundSMSMessage", "deliveryInfo", "link", "href", "id", "dateTime", "messageId"])
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters())),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=10,
+)
+BODIES = st.one_of(
+    st.binary(),
+    st.dictionaries(KINDS, VALUES, max_size=2).map(lambda body: json.dumps(body).encode()),
+    st.integers(1, 30_000).map(lambda depth: b'{"a":' * depth + b"{}" + b"}" * depth),
+    st.integers(1, 30_000).map(lambda depth: b'{"a":{"b":' + b"[" * depth + b"]" * depth + b"}}"),
+)
+
+
+@given(BODIES)
+def test_any_body_is_either_an_event_or_no_notification(standing: Ingest, body: bytes) -> None:
+    taken, lines = take(standing, body)
+
+    assert taken is Taken.DURABLE or isinstance(taken, InvalidNotification)
+    assert len(lines) == 1
+
+
+def test_no_line_tells_a_number_or_a_text(ingest: Ingest, publisher: FakePublisher) -> None:
+    told = [take(ingest), take(ingest, INBOUND[:-1]), take(ingest, b'{"+16137001234":"a secret text"}')]
+    publisher.available = False
+    told.append(take(ingest))
+
+    assert "6137001234" not in repr(told)
+    assert "secret" not in repr(told)
+
+
+def test_a_cancelled_request_leaves_nothing_behind_for_its_late_confirm(
+    ingest: Ingest, publisher: FakePublisher
+) -> None:
+    async def scenario() -> None:
+        publisher.confirming.clear()
+        taking = asyncio.create_task(ingest.take(INBOUND))
+        await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        publisher.confirming.set()
+
+        assert taking.cancelled()
+        assert await ingest.take(INBOUND) is Taken.DURABLE
+
+    asyncio.run(scenario())
+
+
+def test_refusals_at_the_door_are_all_counted_and_logged_once_a_minute_for_each_status(
+    ingest: Ingest, clock: HandClock, metrics: Metrics
+) -> None:
+    with capture_logs() as lines:
+        for status in (401, 401, 413, 401):
+            ingest.refused(status)
+        clock.time += 60
+        ingest.refused(401)
+
+    assert [line["status"] for line in lines] == [401, 413, 401]
+    labels = {"type": "none", "code": "401"}
+    assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 4

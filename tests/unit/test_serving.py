@@ -1,0 +1,542 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http import guard
+from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
+from bridge.adapters.http.ingest_app import Door, make_ingest_app
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.core.errors import InvalidNotification
+from bridge.core.events import INBOUND_RECEIVED, Event, event_id, make_event
+from bridge.flows.tell import outgoing_event
+from bridge.runtime.ingest import Ingest
+from bridge.runtime.metrics import Metrics
+from tests.fakes.publisher import FakePublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.ports import Outgoing
+
+PATH = "/hook"
+SECRET = b"Bearer tangerine-4711"
+#: Seconds: nothing here takes longer unless it is broken.
+PATIENCE = 5.0
+
+
+def receive(body: bytes, *, now: float) -> Event:
+    """Read a notification; what makes it one is tested elsewhere."""
+    if not body.startswith(b"{"):
+        raise InvalidNotification("body: not a JSON object")
+    digest = event_id(body.hex())
+    return make_event(id=digest, type=INBOUND_RECEIVED, source="/sms-bridge/sms", time=now, data={})
+
+
+def tell(event: Event) -> Outgoing:
+    return outgoing_event(event, exchange="sms.events", unrouted_queue="sms.unrouted")
+
+
+@pytest.fixture
+def publisher() -> Iterator[FakePublisher]:
+    fake = FakePublisher(room=200)
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="0.0.0")
+
+
+@contextmanager
+def serving(
+    publisher: FakePublisher,
+    metrics: Metrics,
+    *,
+    confirm_timeout: float = PATIENCE,
+    body_timeout: float = PATIENCE,
+) -> Iterator[int]:
+    ingest = Ingest(
+        publisher,
+        receive=receive,
+        tell=tell,
+        clock=SystemClock(),
+        metrics=metrics,
+        confirm_timeout=confirm_timeout,
+    )
+    door = Door(path=PATH, authorization=(SECRET,), body_timeout=body_timeout)
+    app = make_ingest_app(door, ingest.take, refused=ingest.refused)
+    server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="ingest")
+    port = server.start()
+    try:
+        yield port
+    finally:
+        server.stop(1)
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[tuple[int, list[Outgoing]]]:
+    """One server for all that is about HTTP alone, and what it published."""
+    publisher = FakePublisher()
+    with serving(publisher, Metrics(version="0.0.0")) as port:
+        yield port, publisher.taken
+    publisher.close()
+
+
+@pytest.fixture
+def port(standing: tuple[int, list[Outgoing]]) -> int:
+    return standing[0]
+
+
+@pytest.fixture
+def published(standing: tuple[int, list[Outgoing]]) -> list[Outgoing]:
+    standing[1].clear()
+    return standing[1]
+
+
+def request(body: bytes = b"{}", *headers: bytes, method: bytes = b"POST", version: bytes = b"1.1") -> bytes:
+    lines = [
+        method + b" " + PATH.encode() + b" HTTP/" + version,
+        b"Host: bridge",
+        b"Authorization: " + SECRET,
+    ]
+    if not any(each.lower().startswith((b"content-length", b"transfer-encoding")) for each in headers):
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join([*lines, *headers, b"", body])
+
+
+class Client:
+    """A raw connection, to send what no client library would."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.stream = self.socket.makefile("rb")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stream.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> Client:
+        self.socket.sendall(data)
+        return self
+
+    def status(self, *, head: bool = False) -> int:
+        """Read one answer with its body and return its status; 0 where the server closed instead."""
+        line = self.stream.readline()
+        if not line:
+            return 0
+        length = 0
+        while (header := self.stream.readline()) not in {b"\r\n", b""}:
+            name, _, value = header.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        self.stream.read(0 if head else length)
+        return int(line.split()[1])
+
+    def closed(self) -> bool:
+        """Whether the server closes, before the patience is at its end."""
+        try:
+            return self.stream.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def once(port: int, data: bytes) -> int:
+    with Client(port) as client:
+        return client.send(data).status()
+
+
+def test_a_notification_is_answered_once_its_event_is_confirmed(port: int, published: list[Outgoing]) -> None:
+    status = once(port, request(b'{"a":{}}'))
+
+    assert status == 204
+    assert [message.routing_key for message in published] == ["sms.inbound.received"]
+
+
+def test_no_answer_comes_before_the_confirm(publisher: FakePublisher, metrics: Metrics) -> None:
+    publisher.confirming.clear()
+
+    with serving(publisher, metrics) as port, Client(port) as client:
+        client.send(request())
+        client.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.socket.recv(1)
+        publisher.confirming.set()
+        client.socket.settimeout(PATIENCE)
+
+        assert client.socket.recv(100).startswith(b"HTTP/1.1 204 ")
+
+
+def test_many_notifications_at_once_are_each_answered_and_each_one_event(
+    publisher: FakePublisher, metrics: Metrics
+) -> None:
+    bodies = [b'{"a":{"n":%d}}' % number for number in range(200)]
+
+    with serving(publisher, metrics) as port, ThreadPoolExecutor(20) as pool:
+        statuses = list(pool.map(lambda body: once(port, request(body)), bodies))
+
+    assert set(statuses) == {204}
+    assert len({message.properties["message_id"] for message in publisher.taken}) == len(bodies)
+
+
+@pytest.mark.parametrize("state", ["silent", "full", "not available"])
+def test_what_cannot_be_confirmed_is_answered_503_and_nothing_is_left_waiting(
+    publisher: FakePublisher, metrics: Metrics, state: str
+) -> None:
+    publisher.confirming.clear()
+    if state == "full":
+        publisher._room = 0
+    publisher.available = state != "not available"
+
+    with serving(publisher, metrics, confirm_timeout=0.05) as port, Client(port) as client:
+        refused = client.send(request()).status()
+        publisher.confirming.set()
+        publisher.available = True
+        publisher._room = 200
+        taken = client.send(request()).status()
+
+    assert (refused, taken) == (503, 204)
+
+
+def test_a_confirm_that_comes_after_the_server_is_gone_harms_nobody(
+    publisher: FakePublisher, metrics: Metrics
+) -> None:
+    publisher.confirming.clear()
+    with serving(publisher, metrics, confirm_timeout=0.05) as port:
+        assert once(port, request()) == 503
+    told = threading.Event()
+
+    publisher.publish(tell(receive(b"{}", now=0)), told.set)
+    publisher.confirming.set()
+
+    assert told.wait(PATIENCE)
+
+
+def test_a_body_that_is_no_notification_is_answered_400(port: int, published: list[Outgoing]) -> None:
+    status = once(port, request(b"no"))
+
+    assert (status, published) == (400, [])
+
+
+def test_a_chunked_body_is_taken(port: int) -> None:
+    status = once(port, request(b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"))
+
+    assert status == 204
+
+
+def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(port: int) -> None:
+    chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
+
+    with Client(port) as client:
+        client.send(request(b"", b"Transfer-Encoding: chunked"))
+        client.send(chunk * 17)
+        early = client.status()
+        client.send(chunk * 100 + b"0\r\n\r\n" + request())
+        after = client.status()
+
+    assert (early, after) == (413, 204)
+
+
+def test_a_declared_length_over_the_limit_is_refused_before_a_byte_of_it_came(port: int) -> None:
+    status = once(port, request(b"", b"Content-Length: 100000000000"))
+
+    assert status == 413
+
+
+def test_who_asks_before_sending_is_refused_without_being_told_to_go_on(port: int) -> None:
+    expecting = request(b"", b"Expect: 100-continue", b"Content-Length: 2")
+
+    refused = once(port, expecting.replace(SECRET, b"Bearer wrong"))
+    with Client(port) as client:
+        go_on = client.send(expecting).status()
+        taken = client.send(b"{}").status()
+
+    assert (refused, go_on, taken) == (401, 100, 204)
+
+
+def test_a_slow_body_is_given_up_and_holds_up_nobody(publisher: FakePublisher, metrics: Metrics) -> None:
+    with serving(publisher, metrics, body_timeout=0.3) as port:
+        slow = [Client(port).send(request(b"{", b"Content-Length: 2")) for _ in range(50)]
+        good = once(port, request())
+        statuses = {client.status() for client in slow}
+        for client in slow:
+            client.__exit__()
+
+    assert good == 204
+    assert statuses == {408}
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        request(b"0\r\n\r\n", b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+        request(b"0\r\n\r\n", b"Transfer-Encoding: chunked", b"Content-Length: 5"),
+        request(b"{}", b"Content-Length: 2", b"Content-Length: 3"),
+        request(b"{}", b"Content-Length: -2"),
+        request(b"{}", b"Content-Length: +2"),
+        request(b"zz\r\n{}\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x00\xff\xfe garbage\r\n\r\n",
+        b"POST\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_closed_on(port: int, published: list[Outgoing], garbage: bytes) -> None:
+    with Client(port) as client:
+        status = client.send(garbage).status()
+        closed = client.closed()
+    after = once(port, request())
+
+    assert status == 400
+    assert closed
+    assert after == 204
+    assert len(published) == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /hook HTTP/1.1\r\nX-Long: " + b"x" * 1_000_000,
+        b"POST /" + b"x" * 1_000_000,
+        b"POST /hook HTTP/1.1\r\n" + b"X-Many: x\r\n" * 2000 + b"\r\n",
+        request(b"", b"X-Long: " + b"x" * guard.MAX_HEAD),
+        b"\r\n" * 1_000_000,
+    ],
+    ids=["endless field", "endless target", "many fields", "one long field", "blank lines"],
+)
+def test_a_huge_head_is_refused(port: int, head: bytes) -> None:
+    with Client(port) as client:
+        try:
+            status = client.send(head).status()
+        except ConnectionError:  # it was cut while it still sent
+            status = 431
+    after = once(port, request())
+
+    assert status == 431
+    assert after == 204
+
+
+def test_pipelined_requests_are_answered_in_order(port: int) -> None:
+    several = request(b'{"n":1}') + request(b"no") + request(b'{"n":2}') + request(method=b"GET")
+
+    with Client(port) as client:
+        client.send(several * 50)
+        statuses = [client.status() for _ in range(200)]
+
+    assert statuses == [204, 400, 204, 405] * 50
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[int]:
+    """Serve with 0.2 s for a head, after at most a second of idling."""
+    app = make_admin_app(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
+    server = HttpServer(
+        app,
+        Bind(host="127.0.0.1", port=0, idle_timeout=1, head_timeout=0.2, max_connections=20),
+        name="hasty",
+    )
+    yield server.start()
+    server.stop(1)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"\r\n\r\n"])
+def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun: bytes) -> None:
+    with Client(hasty) as client:
+        client.send(begun)
+
+        assert client.closed()
+
+
+def test_a_refused_body_cannot_hold_its_connection_by_dripping(hasty: int) -> None:
+    with Client(hasty) as client:
+        status = client.send(b"POST /livez HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n").status()
+
+        assert status == 405
+        wait_for(lambda: drip(client), every=0.1)
+
+
+def drip(client: Client) -> bool:
+    """Send a byte and return whether the connection is over."""
+    try:
+        client.send(b"x")
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_more_connections_than_allowed_are_refused_and_later_ones_are_not(hasty: int) -> None:
+    crowd = [Client(hasty) for _ in range(20)]
+    refused = get(hasty, "/livez")[0]
+    for client in crowd:
+        client.__exit__()
+
+    assert refused == 503
+    wait_for(lambda: get(hasty, "/livez")[0] == 200)
+
+
+def test_http_1_0_is_answered_and_closed(port: int) -> None:
+    with Client(port) as client:
+        status = client.send(request(version=b"1.0")).status()
+
+        assert (status, client.closed()) == (204, True)
+
+
+def test_a_head_request_is_refused_without_a_body(port: int) -> None:
+    with Client(port) as client:
+        client.send(request(b"", method=b"HEAD") + request())
+        statuses = client.status(head=True), client.status()
+
+    assert statuses == (405, 204)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (request().replace(b"POST /hook", b"POST http://bridge/hook"), 204),
+        (request().replace(b"POST /hook", b"POST /hook?a=%ff"), 204),
+        (request().replace(b"POST /hook", b"POST http://bridge"), 400),
+        (request().replace(b"POST /hook", b"POST /hook?\xff\xfe"), 400),
+        (b"OPTIONS * HTTP/1.1\r\n\r\n", 405),
+        (b"CONNECT bridge:443 HTTP/1.1\r\n\r\n", 400),
+    ],
+)
+def test_odd_targets_are_answered_too(port: int, data: bytes, status: int) -> None:
+    assert once(port, data) == status
+
+
+def test_answers_do_not_name_the_server(port: int) -> None:
+    with Client(port) as client:
+        client.send(request())
+
+        assert b"uvicorn" not in client.socket.recv(1000).lower()
+
+
+def test_a_stop_lets_what_is_being_answered_end(publisher: FakePublisher, metrics: Metrics) -> None:
+    publisher.confirming.clear()
+    with serving(publisher, metrics) as port, Client(port) as client, ThreadPoolExecutor(1) as pool:
+        client.send(request())
+        wait_for(lambda: len(publisher.taken) == 1)
+        status = pool.submit(client.status)
+        threading.Timer(0.3, publisher.confirming.set).start()
+
+    assert status.result(PATIENCE) == 204
+
+
+def test_a_stop_cuts_what_outlives_its_grace(publisher: FakePublisher, metrics: Metrics) -> None:
+    publisher.confirming.clear()
+    with ThreadPoolExecutor(1) as pool:
+        with serving(publisher, metrics, confirm_timeout=60) as port:
+            status = pool.submit(once, port, request())
+            wait_for(lambda: len(publisher.taken) == 1)
+
+        assert status.result(PATIENCE) == 503
+
+
+def test_a_port_in_use_is_an_error_of_the_one_who_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        app = make_admin_app(lambda: Readiness(ready=True), Metrics(version="0").registry)
+        server = HttpServer(app, Bind(host="127.0.0.1", port=taken.getsockname()[1]), name="admin")
+
+        with pytest.raises(OSError, match="in use"):
+            server.start()
+
+    server.stop(1)
+
+
+def wait_for(condition: Callable[[], bool], *, every: float = 0.01) -> None:
+    """Poll until `condition` holds."""
+    deadline = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(every)
+
+
+def get(port: int, path: str, accept: str = "*/*") -> tuple[int, str, bytes]:
+    with Client(port) as client:
+        client.send(f"GET {path} HTTP/1.0\r\nAccept: {accept}\r\n\r\n".encode())
+        head, _, body = client.stream.read().partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    media_type = next((line.split(": ")[1] for line in lines if line.startswith("content-type")), "")
+    return int(lines[0].split()[1]), media_type, body
+
+
+@pytest.fixture
+def admin(metrics: Metrics) -> Iterator[tuple[int, list[Readiness]]]:
+    states = [Readiness(ready=True, reasons=(Reason("broker", True, "connected"),))]
+    app = make_admin_app(lambda: states[-1], metrics.registry)
+    server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="admin")
+    yield server.start(), states
+    server.stop(1)
+
+
+def test_readiness_says_why(admin: tuple[int, list[Readiness]]) -> None:
+    port, states = admin
+    ready = get(port, "/readyz")
+    states.append(Readiness(ready=False, reasons=(Reason("broker", False, "no connection for 12 s"),)))
+    not_ready = get(port, "/readyz")
+
+    assert ready[0] == 200
+    assert not_ready[0] == 503
+    assert json.loads(not_ready[2]) == {
+        "ready": False,
+        "reasons": {"broker": {"ok": False, "detail": "no connection for 12 s"}},
+    }
+
+
+def test_liveness_asks_nobody(admin: tuple[int, list[Readiness]]) -> None:
+    port, states = admin
+    states.clear()  # whoever asked would break
+
+    assert get(port, "/livez")[0] == 200
+    assert get(port, "/readyz")[0] == 500
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text; version=1.0.0;"),
+        ("text/plain; version=garbage", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_metrics_are_told_in_the_format_that_is_asked_for(
+    admin: tuple[int, list[Readiness]], accept: str, media_type: str
+) -> None:
+    status, given, body = get(admin[0], "/metrics", accept)
+
+    assert status == 200
+    assert given.startswith(media_type)
+    assert b'sms_bridge_notifications_total{code="204",type="sms.inbound.received"} 0.0' in body
+
+
+def test_the_ingest_and_the_admin_port_are_served_side_by_side(
+    publisher: FakePublisher, metrics: Metrics, admin: tuple[int, list[Readiness]]
+) -> None:
+    with serving(publisher, metrics) as port:
+        statuses = [
+            once(port, request()),
+            once(port, request(b"no")),
+            once(port, b"POST /x HTTP/1.1\r\n\r\n"),
+        ]
+        page = get(admin[0], "/metrics")[2]
+
+    assert statuses == [204, 400, 404]
+    for label in (
+        'code="204",type="sms.inbound.received"',
+        'code="400",type="none"',
+        'code="404",type="none"',
+    ):
+        assert f"sms_bridge_notifications_total{{{label}}} 1.0".encode() in page
+    assert b"sms_bridge_webhook_to_confirm_seconds_count 1.0" in page
