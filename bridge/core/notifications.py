@@ -1,0 +1,196 @@
+"""What the provider posts to the webhook, read into the parsed form of its SDKs (wire reference 7).
+
+    top-level key                             event type                          type
+    inboundSMSMessageNotification             sms.inbound.received                inbound
+    outboundSMSMessageNotification            sms.outbound.synced                 outbound
+    smsSubscriptionCancellationNotification   sms.subscription.cancelled          subscriptionCancel
+    smsEventNotification                      sms.message.event                   event
+    deliveryInfoNotification                  sms.outbound.delivered              deliveryInfo
+                                              sms.outbound.undelivered
+    anything else                             sms.notification.unrecognized
+
+Once the provider has had its 2xx it may never come again, so whatever holds an object becomes an event: one that is
+missing what its type needs, or says two things at once, is shown whole rather than half understood.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.core import events
+from bridge.core.errors import InvalidNotification
+from bridge.core.strict_json import NotStrictJSON, loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Arrays and objects inside each other; the provider's own go to four.
+MAX_DEPTH = 64
+
+_Object: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """A notification, judged and parsed."""
+
+    event_type: str
+    #: ``data`` of its event (SPEC section 3.2): names in snake_case, values as they came.
+    data: _Object = field(repr=False)
+    #: What makes it this notification, for `bridge.core.events.event_id`: the event type, and for a message the
+    #: provider's message id, so that one read from the history makes the same event.
+    identity: tuple[str, ...] = field(repr=False)
+
+
+def parse_notification(body: bytes) -> Notification:
+    """Return what `body` says.
+
+    Raises:
+        InvalidNotification: it is not JSON within the bounds, or no object with an object in it.
+
+    """
+    try:
+        document = loads(body, max_depth=MAX_DEPTH)
+    except NotStrictJSON as e:
+        raise InvalidNotification(f"body {e}") from None
+    if not isinstance(document, dict) or not any(isinstance(value, dict) for value in document.values()):
+        raise InvalidNotification("body is not an object with an object in it")
+    # Every SDK takes the first key for the type; here a key of its own beside it does no harm.
+    known = [key for key in document if key in _READERS]
+    if len(known) == 1 and isinstance(outer := document[known[0]], dict):
+        read = _READERS[known[0]](outer)
+        if read is not None:
+            return _notification(*read, document)
+    return _unrecognized(document)
+
+
+def _notification(event_type: str, data: _Object, key: str | None, document: _Object) -> Notification:
+    """Complete what a reader found; without a key of its own a notification is known by its whole body."""
+    return Notification(
+        event_type=event_type,
+        data={**data, "recovered": False},
+        identity=(event_type, key or _canonical(document)),
+    )
+
+
+def _unrecognized(document: _Object) -> Notification:
+    """Show all of it. Its id counts only with its name: chat and SMS may well use the same one."""
+    name, value = next(iter(document.items()))
+    key = _key(value.get("id")) if len(document) == 1 and isinstance(value, dict) else None
+    return Notification(
+        event_type=events.NOTIFICATION_UNRECOGNIZED,
+        data={"raw": document, "recovered": False},
+        identity=(events.NOTIFICATION_UNRECOGNIZED, *((name, key) if key else (_canonical(document),))),
+    )
+
+
+#: What a reader makes of the object under its key: event type, data and the key of its identity, where it has one.
+_Read: TypeAlias = tuple[str, _Object, str | None]
+
+#: The keys a message always has, null where the provider left one out.
+_MESSAGE = dict.fromkeys(("date_time", "destination_address", "message", "message_id", "sender_address"))
+
+
+def _read_message(outer: _Object, name: str, kind: str, event_type: str) -> _Read | None:
+    inner = outer.get(name)
+    if not isinstance(inner, dict):
+        return None
+    data = _MESSAGE | _snake_keys(inner) | _stamp(outer, kind)
+    return event_type, data, _key(data["message_id"]) or _key(outer.get("id"))
+
+
+def _read_inbound(outer: _Object) -> _Read | None:
+    return _read_message(outer, "inboundSMSMessage", "inbound", events.INBOUND_RECEIVED)
+
+
+def _read_outbound(outer: _Object) -> _Read | None:
+    return _read_message(outer, "outboundSMSMessage", "outbound", events.OUTBOUND_SYNCED)
+
+
+def _read_cancellation(outer: _Object) -> _Read | None:
+    subscription_id, key = _linked(outer), _key(outer.get("id"))
+    if subscription_id is None and key is None:
+        return None
+    data = {"subscription_id": subscription_id} | _stamp(outer, "subscriptionCancel")
+    return events.SUBSCRIPTION_CANCELLED, data, key
+
+
+def _read_event(outer: _Object) -> _Read | None:
+    message_id, key = _linked(outer), _key(outer.get("id"))
+    if message_id is None and key is None:
+        return None
+    details = {"description": outer.get("eventDescription"), "type": outer.get("eventType")}
+    data = {"message_id": message_id} | _stamp(outer, "event") | {"event_details": details}
+    return events.MESSAGE_EVENT, data, key
+
+
+#: What a status says for good; any other is no news (wire reference 4.1).
+_FINAL = {"DeliveredToTerminal": events.DELIVERED, "DeliveryImpossible": events.UNDELIVERED}
+
+
+def _read_delivery(outer: _Object) -> _Read | None:
+    """Read a delivery receipt, which has no id: it is known by what it says about which message to whom."""
+    info = outer.get("deliveryInfo")
+    if isinstance(info, list) and len(info) == 1:
+        info = info[0]
+    if not isinstance(info, dict):
+        return None
+    status = info.get("deliveryStatus")
+    event_type = _FINAL.get(status) if isinstance(status, str) else None
+    if event_type is None:
+        return None
+    message_id, address = _key(info.get("messageId")), info.get("address")
+    data = {"destination_address": address, "message_id": info.get("messageId"), "delivery_status": status}
+    key = _canonical([message_id, address, status]) if message_id else None
+    return event_type, data | _stamp(outer, "deliveryInfo"), key
+
+
+_READERS: dict[str, Callable[[_Object], _Read | None]] = {
+    "inboundSMSMessageNotification": _read_inbound,
+    "outboundSMSMessageNotification": _read_outbound,
+    "smsSubscriptionCancellationNotification": _read_cancellation,
+    "smsEventNotification": _read_event,
+    "deliveryInfoNotification": _read_delivery,
+}
+
+
+def _stamp(outer: _Object, kind: str) -> _Object:
+    return {
+        "notification_id": outer.get("id"),
+        "notification_date_time": outer.get("dateTime"),
+        "type": kind,
+    }
+
+
+def _linked(outer: _Object) -> str | None:
+    """Return the last path part of the first link there is: the id of what the notification is about."""
+    links = outer.get("link")
+    for link in links if isinstance(links, list) else [links]:
+        href = link.get("href") if isinstance(link, dict) else None
+        if isinstance(href, str):
+            return href.partition("?")[0].rstrip("/").rpartition("/")[2] or None
+    return None
+
+
+def _key(value: object) -> str | None:
+    """Return an id that can tell one thing from another; None for nothing, and for what can't be one."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value) or None
+
+
+def _canonical(value: object) -> str:
+    """Return the SHA-256 of a value's JSON, whatever the order its keys came in."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _snake_keys(values: _Object) -> _Object:
+    return {_snake(key): value for key, value in values.items()}
+
+
+def _snake(key: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key).lower()

@@ -1,0 +1,108 @@
+"""Notification in, event out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import humps
+import pytest
+from cpaassdk.resources.notification import Notification as SdkNotification
+
+from bridge.core.errors import InvalidNotification
+from bridge.core.events import event_id
+from bridge.core.notifications import parse_notification
+from bridge.flows.notify import receive, to_event
+
+_NOW = 1_525_895_990.25
+_INBOUND = (
+    b'{"inboundSMSMessageNotification":{"inboundSMSMessage":{"dateTime":1525895987,'
+    b'"destinationAddress":"+16137001234","message":"hi","messageId":"O957s10JReNV","senderAddress":"+16139998877"},'
+    b'"dateTime":1525895987,"id":"441fc36e-aab7-45dd-905c-4aaec7a7464d"}}'
+)
+_CANCELLATION = (
+    b'{"smsSubscriptionCancellationNotification":{"link":[{"href":"/cpaas/smsmessaging/v1/u/inbound/subscriptions/s1",'
+    b'"rel":"Subscription"}],"dateTime":1525895987,"id":"441fc36e"}}'
+)
+_DELETION = (
+    b'{"smsEventNotification":{"eventDescription":"A message has been deleted.","eventType":"MessageDeleted",'
+    b'"link":[{"href":"/cpaas/smsmessaging/v1/u/remoteAddresses/+1/localAddresses/+2/messages/m1","rel":"smsMessage"}],'
+    b'"id":"8c30d6c7","dateTime":1545995973646}}'
+)
+
+
+def _receive(body: bytes, **options: Any) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(receive(body, source="/sms-bridge/sms", now=_NOW, **options).body)
+    return document
+
+
+def test_a_webhook_body_becomes_a_cloud_event() -> None:
+    event = receive(_INBOUND, source="/sms-bridge/sms", now=_NOW)
+
+    assert (event.type, event.subject) == ("sms.inbound.received", None)
+    assert json.loads(event.body) == {
+        "specversion": "1.0",
+        "id": event_id("sms.inbound.received", "O957s10JReNV"),
+        "type": "sms.inbound.received",
+        "source": "/sms-bridge/sms",
+        "time": "2018-05-09T19:59:50.250Z",
+        "datacontenttype": "application/json",
+        "data": {
+            "date_time": 1525895987,
+            "destination_address": "+16137001234",
+            "message": "hi",
+            "message_id": "O957s10JReNV",
+            "sender_address": "+16139998877",
+            "notification_id": "441fc36e-aab7-45dd-905c-4aaec7a7464d",
+            "notification_date_time": 1525895987,
+            "type": "inbound",
+            "recovered": False,
+        },
+    }
+
+
+def test_the_same_notification_has_the_same_id_whenever_and_however_it_comes() -> None:
+    spaced = json.dumps(json.loads(_INBOUND), indent=2).encode()
+
+    first = receive(_INBOUND, source="/sms-bridge/sms", now=_NOW)
+    again = receive(spaced, source="/sms-bridge/sms", now=_NOW + 3600)
+
+    assert first.id == again.id
+    assert first.body != again.body
+
+
+@pytest.mark.parametrize("body", [_CANCELLATION, _DELETION])
+def test_data_is_what_the_python_sdk_makes_of_it(body: bytes) -> None:
+    parsed = SdkNotification(api=None).parse(json.loads(body))
+
+    assert _receive(body)["data"] == {**parsed, "recovered": False}
+
+
+@pytest.mark.parametrize("body", [_INBOUND, _CANCELLATION, _DELETION])
+def test_camel_case_is_the_node_sdks_spelling(body: bytes) -> None:
+    snake = _receive(body)["data"]
+
+    assert _receive(body, camel_case=True)["data"] == humps.camelize(snake)
+
+
+def test_the_body_of_an_unrecognized_notification_keeps_its_spelling() -> None:
+    raw = {"some_key": {"otherKey": [{"a_b": "\u20ac"}]}}
+
+    assert _receive(json.dumps(raw).encode(), camel_case=True)["data"]["raw"] == raw
+
+
+def test_a_lone_surrogate_reaches_the_event() -> None:
+    body = _INBOUND.replace(b'"hi"', b'"\\ud83d"')
+
+    assert _receive(body)["data"]["message"] == "\ud83d"
+
+
+def test_a_body_that_is_no_notification_becomes_no_event() -> None:
+    with pytest.raises(InvalidNotification):
+        receive(b"[]", source="/sms-bridge/sms", now=_NOW)
+
+
+def test_a_notification_parsed_elsewhere_makes_the_same_event() -> None:
+    event = to_event(parse_notification(_INBOUND), source="/sms-bridge/sms", time=_NOW)
+
+    assert event == receive(_INBOUND, source="/sms-bridge/sms", now=_NOW)
