@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -17,8 +17,8 @@ from tests.waiting import free_port, wait_until
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The console script that belongs to the interpreter of the tests.
-BRIDGE = Path(sys.executable).with_name("bridge")
+#: Kills a process group once its input ends without a word: when the tests themselves are killed.
+GUARD = 'read -r _ || kill -9 "-$1"'
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -30,6 +30,9 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 class BridgeProcess:
     """One `bridge …` in a session of its own, in a directory of its own. Times are in seconds."""
+
+    #: The console script that belongs to the interpreter of the tests.
+    program: ClassVar[tuple[str, ...]] = (str(Path(sys.executable).with_name("bridge")),)
 
     def __init__(self, directory: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         """Start `bridge` with `arguments`; `env` is added to a cleaned environment.
@@ -44,9 +47,13 @@ class BridgeProcess:
         self.admin_port = int(own["BRIDGE_ADMIN__PORT"])
         with self._out.open("ab") as out, self._err.open("ab") as err:
             self._child = subprocess.Popen(
-                [BRIDGE, *arguments], env=clean_environment(own), cwd=directory, stdin=subprocess.DEVNULL,
+                [*self.program, *arguments], env=clean_environment(own), cwd=directory, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=err, start_new_session=True,
             )  # fmt: skip
+
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD, "guard", str(self.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
 
     @property
     def pid(self) -> int:
@@ -108,7 +115,8 @@ class BridgeProcess:
         return self.wait(within)
 
     def kill(self) -> None:
-        """Kill it and whatever it started, and wait for the end. May be called again."""
+        """Kill it and whatever it started, and wait for the end."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._child.wait(timeout=10)
+        self._guard.communicate(b"\n", timeout=10)
