@@ -23,7 +23,7 @@ MAX_NUMBER_LENGTH = 100
 _NAMEABLE = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
-class NotStrictJSON(ValueError):  # noqa: N818 - says what the body is, after its field: "is not JSON"
+class NotStrictJSON(ValueError):
     """The body is not JSON as RFC 8259 has it, or beyond the bounds; names no value, so it may be logged."""
 
 

@@ -104,6 +104,7 @@ def test_a_national_number_that_its_region_does_not_tell_goes_as_it_is(text: str
         "sip:+16131234567@домен",
         "sip:+16131234567@" + "d" * 400,
         "sips:+16131234567@domain",
+        "\u017fip:+16131234567@domain",
         "sms:+16131234567",
         "tel:sip:+16131234567@domain",
         "1" * 1_000_000,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,9 @@ from bridge.core.provider_errors import (
     parse_retry_after,
     parse_send_response,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -232,6 +236,20 @@ _NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110 sec
 )
 def test_retry_after_is_read_in_every_spelling(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, now=_NOW) == seconds
+
+
+@pytest.fixture
+def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "XXX-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_far_from_utc")
+def test_a_date_without_a_zone_is_in_utc_wherever_the_machine_stands() -> None:
+    assert parse_retry_after("Sun Nov  6 08:50:07 1994", now=_NOW) == 30.0
 
 
 @given(st.integers(0, 3600), st.floats(0, 4e9))
