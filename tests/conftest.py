@@ -89,6 +89,8 @@ def rabbitmq() -> Iterator[Broker]:
 @pytest.fixture
 def vhost(rabbitmq: Broker) -> str:
     """Name a virtual host that no other test uses, on a broker that runs."""
+    # Whatever the test before left behind: a broker that is down, or one that stands still.
+    rabbitmq.thaw()
     if not rabbitmq.running:
         rabbitmq.start()
     return rabbitmq.new_vhost()
