@@ -1,0 +1,164 @@
+"""The log: one line for each event, on stderr, with nothing in it that should not be read along.
+
+Secrets and message texts are known by their keys, phone numbers by their looks, whatever string they are in,
+tracebacks included. What libraries say with the standard logging goes the same way, from WARNING up.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+import sys
+import threading
+from typing import TYPE_CHECKING, TextIO
+
+import structlog
+
+from bridge.core.masking import mask_numbers, printable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from bridge.settings import LogSettings
+
+REDACTED = "[redacted]"
+
+#: What is never written whatever it holds, but for a count, a flag or nothing at all.
+_SECRET_KEY = re.compile(
+    r"pass(word|wd)|secret|token|authori[sz]ation|credential|cookie|api_?key|"
+    r"^(x_)?(message|text|body|raw|payload|content)$",
+    re.IGNORECASE,
+)
+#: Made by us: written as they are, and not looked at.
+_OUR_KEYS = frozenset({"event", "timestamp", "level", "event_id"})
+#: Configured or the provider's, and often all digits: only kept on their line.
+_PLAIN_KEYS = frozenset({"message_id", "host", "logger"})
+#: The user part of a URL, and a token behind its scheme.
+_USER_PASSWORD = re.compile(r"(?<=://)[^\s/]*:[^\s]*@")
+_BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE)
+
+#: Words of ours and UUIDs, which are not worth a closer look and must not be mistaken for a number.
+_HARMLESS_TEXT = re.compile(r"[A-Za-z_.\- ]{0,100}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Kinds of values that can't hold a secret or a number worth hiding.
+_HARMLESS = (int, float, type(None))
+
+
+def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard logging, once, to write to `stream` (stderr)."""
+    stream = sys.stderr if stream is None else stream
+    form = settings.format or ("console" if stream.isatty() else "json")
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    render = _renderer(form, colors=stream.isatty())
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, *_COMMON, render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    _take_in_standard_logging(stream, render)
+    sys.excepthook = _log_crash
+    threading.excepthook = _log_thread_crash
+
+
+def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Take out of `event` what must not be read along."""
+    for key, value in event.items():
+        if key not in _OUR_KEYS and not isinstance(value, _HARMLESS):
+            event[key] = _shown(key, value)
+    return event
+
+
+def _shown(key: str, value: object) -> object:
+    if key in _PLAIN_KEYS:
+        return printable(str(value))
+    if key == "exception":
+        return "\n".join(map(_masked_line, str(value).splitlines()))
+    return REDACTED if _is_secret(key) else _masked(value)
+
+
+@functools.lru_cache(maxsize=1000)  # the keys of a line stand in our code: they are few
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, str):
+        return value if _HARMLESS_TEXT.fullmatch(value) else _masked_text(value)
+    if isinstance(value, dict):
+        return {str(_masked(str(key))): _masked_item(str(key), item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(item) for item in value]
+    return value if isinstance(value, _HARMLESS) else _masked_text(str(value))
+
+
+def _masked_item(key: str, value: object) -> object:
+    return REDACTED if _SECRET_KEY.search(key) and not isinstance(value, _HARMLESS) else _masked(value)
+
+
+def _masked_text(text: str) -> str:
+    if "://" in text:
+        text = _USER_PASSWORD.sub("***@", text)
+    return mask_numbers(_BEARER.sub(r"\1 ***", text))
+
+
+def _masked_line(line: str) -> str:
+    """Mask one line of a traceback, which is read by its indentation."""
+    return line[: len(line) - len(line.lstrip(" "))] + _masked_text(line)
+
+
+def _from_standard_logging(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Turn a library's sentence into a field: the event is that it spoke."""
+    event["detail"] = event["event"]
+    event["event"] = "library.logged"
+    return event
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
+
+#: What every line goes through, wherever it comes from.
+_COMMON: list[Processor] = [
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    redact,
+]
+
+
+def _renderer(form: str, *, colors: bool) -> Processor:
+    if form == "console":
+        return structlog.dev.ConsoleRenderer(colors=colors)
+    return _json
+
+
+def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return _ENCODE(event)
+
+
+def _take_in_standard_logging(stream: TextIO, render: Processor) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _from_standard_logging, *_COMMON],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    structlog.get_logger().critical("process.crashed", exc_info=(kind, error, trace))
+
+
+def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    if crash.exc_value is not None:
+        structlog.get_logger().critical(
+            "thread.crashed",
+            thread=crash.thread.name if crash.thread else None,
+            exc_info=(crash.exc_type, crash.exc_value, crash.exc_traceback),
+        )

@@ -1,0 +1,229 @@
+"""The log: its form, and what never appears in it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.runtime.logs import configure, redact
+from bridge.settings import LogSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NUMBER = "+16139998877"
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Where the log goes; the process is as before afterwards."""
+    handlers, level = logging.root.handlers, logging.root.level
+    hooks = sys.excepthook, threading.excepthook
+    yield io.StringIO()
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    logging.root.handlers, logging.root.level = handlers, level
+    sys.excepthook, threading.excepthook = hooks
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_json_with_level_time_and_fields(stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("command.settled", attempts=2, outcome="sent")
+
+    [line] = lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "command.settled", "level": "info", "attempts": 2, "outcome": "sent"}
+
+
+def test_lines_below_the_level_are_not_written(stream: io.StringIO) -> None:
+    configure(LogSettings(level="warning"), stream)
+    log = structlog.get_logger()
+    log.info("worker.started")
+    log.warning("broker.lost")
+
+    assert [line["event"] for line in lines(stream)] == ["broker.lost"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_colours_unless_the_form_is_configured(stream: io.StringIO) -> None:
+    terminal, configured = Terminal(), Terminal()
+    configure(LogSettings(), terminal)
+    structlog.get_logger().info("worker.started")
+    configure(LogSettings(format="json"), configured)
+    structlog.get_logger().info("worker.started")
+
+    assert "\x1b[" in terminal.getvalue()
+    assert lines(configured)[0]["event"] == "worker.started"
+
+
+def test_bound_context_is_on_every_line(stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    with structlog.contextvars.bound_contextvars(command_id="c1"):
+        structlog.get_logger().info("command.settled")
+
+    assert lines(stream)[0]["command_id"] == "c1"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"number": NUMBER},
+        {"reason": f"no route to {NUMBER}"},
+        {"numbers": [NUMBER]},
+        {"numbers": {NUMBER}},
+        {"data": {"event": NUMBER, "host": NUMBER}},
+        {"data": {"deep": [{"number": "(613) 999-8877"}]}},
+        {"data": {NUMBER: {"x": ("+1 613 999 8877",)}}},
+        {"error": ValueError(f"bad number {NUMBER}")},
+        {"url": "https://cpaas.example/outbound/%2B16139998877/requests"},
+        {"command_id": "order-6139998877"},
+    ],
+)
+def test_a_phone_number_is_masked_wherever_it_is(fields: dict[str, Any], stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("submission.tried", **fields)
+
+    keys_aside = json.dumps(list(lines(stream)[0].values()))
+    assert "9998877" not in keys_aside.replace(" ", "").replace("-", "")
+    assert "***8877" in keys_aside
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"password": "canary"},
+        {"client_secret": "canary"},
+        {"access_token": "canary"},
+        {"Authorization": "canary"},
+        {"x_authorization": b"canary"},
+        {"message": "canary"},
+        {"text": "canary"},
+        {"body": {"canary": 1}},
+        {"data": {"message": "canary", "token": ["canary"]}},
+        {"url": "amqp://bridge:canary@rabbit/sms"},
+        {"url": "amqp://bridge:ca:/nary@canary@rabbit"},
+        {"reason": "refused: Bearer canary.canary-canary"},
+    ],
+)
+def test_secrets_and_texts_are_never_written(fields: dict[str, Any], stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("submission.tried", **fields)
+
+    assert "canary" not in stream.getvalue()
+
+
+def test_counts_and_flags_are_written_under_any_key(stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("token.refreshed", token_lifetime=28800, token=None, secret=False)
+
+    assert {key: lines(stream)[0][key] for key in ("token_lifetime", "token", "secret")} == {
+        "token_lifetime": 28800,
+        "token": None,
+        "secret": False,
+    }
+
+
+@pytest.mark.parametrize("identifier", ["12345678-1234-5678-1234-567812345678", "c1", "sms.outbound.sent"])
+def test_an_id_that_is_no_number_can_be_looked_up(identifier: str, stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("command.settled", command_id=identifier)
+
+    assert lines(stream)[0]["command_id"] == identifier
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+def test_a_traceback_is_written_with_its_numbers_masked(stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    error = ConnectionError(f"/remoteAddresses/{NUMBER} at amqp://bridge:canary@rabbit")
+    try:
+        raise_(error)
+    except ConnectionError:
+        structlog.get_logger().exception("history.failed")
+
+    [line] = lines(stream)
+    assert "Traceback" in line["exception"]
+    assert "\n  File " in line["exception"]
+    assert "***8877" in line["exception"]
+    assert "9998877" not in stream.getvalue()
+    assert "canary" not in stream.getvalue()
+
+
+def test_what_libraries_say_goes_the_same_way_from_warnings_up(stream: io.StringIO) -> None:
+    configure(LogSettings(level="debug"), stream)
+    library = logging.Logger.manager.getLogger("kombu.connection")
+    library.info("connected")
+    library.warning("lost %s", "amqp://bridge:canary@rabbit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"about {NUMBER}", stacklevel=1)
+
+    lost, warned = lines(stream)
+    assert (lost["event"], lost["logger"], lost["level"]) == ("library.logged", "kombu.connection", "warning")
+    assert lost["detail"] == "lost amqp://***@rabbit"
+    assert (warned["logger"], "9998877" in warned["detail"]) == ("py.warnings", False)
+
+
+def test_a_thread_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+
+    def crash() -> None:
+        raise RuntimeError(NUMBER)
+
+    thread = threading.Thread(target=crash, name="publisher")
+    thread.start()
+    thread.join()
+
+    [line] = lines(stream)
+    assert (line["event"], line["thread"], line["level"]) == ("thread.crashed", "publisher", "critical")
+    assert "9998877" not in stream.getvalue()
+
+
+def test_a_process_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    error = RuntimeError(f"lost {NUMBER}")
+    sys.excepthook(RuntimeError, error, None)
+
+    [line] = lines(stream)
+    assert (line["event"], line["level"]) == ("process.crashed", "critical")
+    assert "***8877" in line["exception"]
+
+
+def test_no_text_from_outside_makes_a_second_line_or_steers_a_terminal(stream: io.StringIO) -> None:
+    configure(LogSettings(format="console"), stream)
+    structlog.get_logger().info("notification.refused", reason="x\nforged\x1b[2J", message_id="y\nz\x1b[2J")
+
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(event=st.dictionaries(st.text(), anything))
+def test_any_value_can_be_logged(event: dict[str, Any]) -> None:
+    json.dumps(redact(None, "", event))
