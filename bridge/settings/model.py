@@ -73,7 +73,7 @@ class AddressSettings(Section):
 class CpaasSettings(Section):
     """The provider's API and the account. With both kinds of credentials the client's secret is used."""
 
-    base_url: v.HttpUrl = None
+    base_url: v.BaseUrl = None
     client_id: v.Text = None
     client_secret: v.SecretText = None
     email: v.Text = None
@@ -85,7 +85,7 @@ class CpaasSettings(Section):
     idle_timeout: v.SecondsOrZero = 4.0
     proxy: v.ProxyUrl = None
     ca_file: Annotated[Path | None, v.NONE_IF_EMPTY] = None
-    correlator: v.Text = None
+    correlator: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "sms-bridge"
     correlator_mode: Literal["instance", "command"] = "instance"
     default_sender: Annotated[v.Number | None, v.NONE_IF_EMPTY] = None
 

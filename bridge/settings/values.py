@@ -55,6 +55,13 @@ def _http_url(value: str) -> str:
     return _url(value, frozenset({"http", "https"})).rstrip("/")
 
 
+def _base_url(value: str) -> str:
+    parts = urlsplit(_http_url(value))
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be scheme, host and path alone")
+    return value.rstrip("/")
+
+
 def _secret_http_url(value: SecretUrl) -> SecretUrl:
     _url(value.get_secret_value(), frozenset({"http", "https"}))
     return value
@@ -89,6 +96,7 @@ COMMA_SEPARATED = BeforeValidator(_split)
 Text = Annotated[str | None, NONE_IF_EMPTY]
 SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]
 HttpUrl = Annotated[Annotated[str, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
+BaseUrl = Annotated[Annotated[str, AfterValidator(_base_url)] | None, NONE_IF_EMPTY]
 ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_secret_http_url)] | None, NONE_IF_EMPTY]
 AmqpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_amqp_url)] | None, NONE_IF_EMPTY]
 LedgerUrl = Annotated[SecretUrl, AfterValidator(_ledger_url)]

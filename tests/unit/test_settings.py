@@ -220,6 +220,8 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
         ("cpaas.read_timeout", "0"),
         ("cpaas.base_url", "ftp://cpaas.example"),
         ("cpaas.base_url", "https://cpaas.example:99999"),
+        ("cpaas.base_url", "https://user:pass@cpaas.example"),
+        ("cpaas.base_url", "https://cpaas.example?x=1"),
         ("cpaas.correlator_mode", "always"),
         ("cpaas.default_sender", "ACME"),
         ("ledger.url", ""),
