@@ -48,7 +48,7 @@ log.file.level = warning
 REAPER = 'read -r _; for file in "$1"/*.pid; do kill -9 "$(cat "$file")"; done; rm -rf "$1"'
 
 
-class BrokerMissing(Exception):  # noqa: N818 - a state of the machine, not a mistake
+class BrokerMissing(Exception):
     """RabbitMQ is not installed here."""
 
 

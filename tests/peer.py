@@ -24,7 +24,7 @@ COLLECTOR = "test.events"
 T = TypeVar("T")
 
 
-class Unrouted(Exception):  # noqa: N818 - what the broker said, not a mistake
+class Unrouted(Exception):
     """No queue is bound for a mandatory message."""
 
 
