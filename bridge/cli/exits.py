@@ -30,6 +30,12 @@ class Unavailable(click.ClickException):
     exit_code = Exit.UNAVAILABLE
 
 
+class Failed(click.ClickException):
+    """Ends the command since what it asked for was refused."""
+
+    exit_code = Exit.FAILED
+
+
 class BadConfiguration(click.ClickException):
     """Ends the command with every mistake of the configuration, one a line."""
 
@@ -61,14 +67,15 @@ class ExitCodes(click.Group):
 
 def _failure(error: Exception) -> click.ClickException | None:
     # Not at the top: this is the way of the few, and these imports are slow.
+    from bridge.adapters.cpaas.errors import CpaasError, Unreachable
     from bridge.ports import LedgerUnavailable
     from bridge.settings import SettingsError
 
     if isinstance(error, SettingsError):
         return BadConfiguration(error.problems)
-    if isinstance(error, LedgerUnavailable | ConnectionError | TimeoutError):
+    if isinstance(error, LedgerUnavailable | Unreachable | ConnectionError | TimeoutError):
         return Unavailable(str(error))
-    return None
+    return Failed(str(error)) if isinstance(error, CpaasError) else None
 
 
 def _line(problem: Problem) -> str:

@@ -3,66 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
+    from bridge.cli.wiring import Wiring
     from bridge.settings import Settings
-
-
-class Wiring(Protocol):
-    """What the commands ask of `bridge.bootstrap`.
-
-    All raise SettingsError where the settings lack what they need, and ConnectionError where a service that a one-shot
-    command needs is not reachable. The first four return an exit code, after SIGTERM too.
-    """
-
-    def run_up(self, settings: Settings) -> int:
-        """Run a worker and an ingest in one process until it is stopped."""
-        ...
-
-    def run_worker(self, settings: Settings) -> int:
-        """Run a worker until it is stopped."""
-        ...
-
-    def run_ingest(self, settings: Settings) -> int:
-        """Run an ingest until it is stopped."""
-        ...
-
-    def run_simulator(
-        self,
-        settings: Settings,
-        *,
-        host: str,
-        port: int,
-        journal: Path | None,
-        numbers: Sequence[str],
-        external_webhooks: bool,
-    ) -> int:
-        """Run the simulator until it is stopped."""
-        ...
-
-    def send(
-        self, settings: Settings, command: Mapping[str, object], wait: float | None
-    ) -> Sequence[Mapping[str, Any]]:
-        """Publish a command, confirmed; return the outcome events that came within `wait` seconds, if any."""
-        ...
-
-    def tail_events(self, settings: Settings, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """Yield events as they are published, from now on, whose type matches one of the binding `keys`."""
-        ...
-
-    def declare_topology(self, settings: Settings) -> Sequence[str]:
-        """Declare what is missing on the broker; return the name of everything that is there now."""
-        ...
-
-    def check_topology(self, settings: Settings) -> Sequence[str]:
-        """Return what is missing on the broker or other than it should be, one line each."""
-        ...
 
 
 class Invocation:

@@ -11,6 +11,7 @@ from bridge.cli.invocation import config_option
 from bridge.cli.run import ingest, up, worker
 from bridge.cli.send import send
 from bridge.cli.simulator import simulator
+from bridge.cli.subscriptions import subscriptions
 from bridge.cli.topology import topology
 
 
@@ -35,5 +36,5 @@ def _exit(context: click.Context, code: int | None) -> None:
     context.exit(code or 0)
 
 
-for command in (up, worker, ingest, send, events, topology, config, simulator):
+for command in (up, worker, ingest, send, events, subscriptions, topology, config, simulator):
     main.add_command(command)

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
+from bridge.adapters.cpaas.errors import CpaasError, Refused, Unauthorized, Unreachable
+from bridge.adapters.cpaas.values import Channel, Subscription
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
+from bridge.core.answers import ProviderError
 from bridge.ports import LedgerUnavailable
 from bridge.settings import Problem, Settings, SettingsError
 
@@ -76,6 +79,63 @@ class FakeWiring:
 
     def check_topology(self, settings: Settings) -> Sequence[str]:
         return list(self._answer("check", settings))
+
+    def cpaas_client(self, settings: Settings) -> FakeProvider:
+        provider: FakeProvider = self._answer("client", settings)
+        return provider
+
+
+class FakeSubscriptions:
+    """The account's subscriptions, in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Subscription] = {}
+
+    def list(self) -> tuple[Subscription, ...]:
+        return tuple(self.kept.values())
+
+    def create(self, *, notify: str, number: str | None = None) -> Subscription:
+        made = Subscription(
+            id=f"s{len(self.kept)}",
+            notify=notify,
+            destination_address=number or "+16139998877",
+            correlator=None,
+        )
+        self.kept[made.id] = made
+        return made
+
+    def delete(self, subscription_id: str) -> None:
+        self.kept.pop(subscription_id, None)
+
+
+class FakeChannels:
+    """The account's channels, in memory."""
+
+    def __init__(self) -> None:
+        self.kept: list[Channel] = []
+
+    def list(self) -> tuple[Channel, ...]:
+        return tuple(self.kept)
+
+    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
+        made = Channel(
+            id=f"c{len(self.kept)}",
+            callback=f"wh-{len(self.kept)}",
+            type="webhooks",
+            webhook_url=webhook_url,
+            authorization=authorization,
+            correlator=None,
+        )
+        self.kept.append(made)
+        return made
+
+
+class FakeProvider:
+    """The provider, as far as subscriptions go."""
+
+    def __init__(self) -> None:
+        self.subscriptions = FakeSubscriptions()
+        self.channels = FakeChannels()
 
 
 def run(
@@ -334,6 +394,69 @@ def test_the_configuration_file_is_taken_before_and_behind_the_command(tmp_path:
         run(*[str(tmp_path / one) if one in {"first", "second"} else one for one in arguments], wiring=wiring)
 
         assert wiring.settings.broker.prefix == prefix
+
+
+WEBHOOK = {
+    "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": "https://bridge.example/hook",
+    "BRIDGE_INGEST__AUTHORIZATION": "new, old",
+}
+
+
+def test_a_subscription_uses_one_channel_to_the_configured_webhook() -> None:
+    provider = FakeProvider()
+    first = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
+    second = run("subscriptions", "create", "+16139998878", wiring=FakeWiring(provider), environ=WEBHOOK)
+
+    assert first.stdout == "s0 +16139998877 wh-0\n"
+    assert second.stdout == "s1 +16139998878 wh-0\n"
+    assert [channel.authorization for channel in provider.channels.kept] == ["new"]
+
+
+def test_a_channel_with_another_authorization_is_not_used() -> None:
+    provider = FakeProvider()
+    provider.channels.create(webhook_url="https://bridge.example/hook", authorization="stolen")
+    result = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
+
+    assert result.stdout == "s0 +16139998877 wh-1\n"
+
+
+def test_a_subscription_can_use_a_channel_by_its_callback() -> None:
+    provider = FakeProvider()
+    run("subscriptions", "create", "--notify", "wh-mine", wiring=FakeWiring(provider))
+
+    assert [one.notify for one in provider.subscriptions.list()] == ["wh-mine"]
+    assert provider.channels.kept == []
+
+
+def test_a_subscription_without_any_webhook_is_wrong_usage() -> None:
+    assert run("subscriptions", "create", wiring=FakeWiring(FakeProvider())).exit_code == 2
+
+
+def test_subscriptions_are_listed_and_deleted() -> None:
+    provider = FakeProvider()
+    for number in ("+16139998877", "+16139998878"):
+        provider.subscriptions.create(notify="wh-1", number=number)
+    plain = run("subscriptions", "list", wiring=FakeWiring(provider))
+    as_json = run("subscriptions", "list", "--json", wiring=FakeWiring(provider))
+    deleted = run("subscriptions", "delete", "s0", "s9", wiring=FakeWiring(provider))
+
+    assert plain.stdout == "s0 +16139998877 wh-1\ns1 +16139998878 wh-1\n"
+    assert json.loads(as_json.stdout)[0] == {
+        "id": "s0",
+        "destination_address": "+16139998877",
+        "notify": "wh-1",
+    }
+    assert deleted.exit_code == 0
+    assert list(provider.subscriptions.kept) == ["s1"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(Unreachable, 69), (Refused, 1), (Unauthorized, 1)])
+def test_what_the_provider_does_not_do_is_told_by_the_exit_code(error: type[CpaasError], code: int) -> None:
+    wiring = FakeWiring(error("not now", ProviderError(name="http", http_status=503)))
+    result = run("subscriptions", "list", wiring=wiring)
+
+    assert result.exit_code == code
+    assert result.stderr == "Error: not now (503)\n"
 
 
 def every_command(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,125 @@
+"""What the commands ask of `bridge.bootstrap`, and of the provider's client it makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bridge.settings import Settings
+
+
+class Subscription(Protocol):
+    """What is shown of a subscription."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def notify(self) -> str | None: ...
+    @property
+    def destination_address(self) -> str | None: ...
+
+
+class Channel(Protocol):
+    """What tells one channel from another."""
+
+    @property
+    def callback(self) -> str: ...
+    @property
+    def webhook_url(self) -> str | None: ...
+    @property
+    def authorization(self) -> str | None: ...
+
+
+class Subscriptions(Protocol):
+    """The subscriptions of the account."""
+
+    def list(self) -> Sequence[Subscription]:
+        """Return all of them."""
+        ...
+
+    def create(self, *, notify: str, number: str | None = None) -> Subscription:
+        """Have the channel with the callback `notify` told of a number's messages."""
+        ...
+
+    def delete(self, subscription_id: str) -> None:
+        """Delete one; one that is not there is deleted already."""
+        ...
+
+
+class Channels(Protocol):
+    """The notification channels of the account."""
+
+    def list(self) -> Sequence[Channel]:
+        """Return all of them."""
+        ...
+
+    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
+        """Make a webhook channel."""
+        ...
+
+
+class ProviderClient(Protocol):
+    """The provider's API, as far as subscriptions go. Every call raises CpaasError."""
+
+    @property
+    def subscriptions(self) -> Subscriptions: ...
+    @property
+    def channels(self) -> Channels: ...
+
+
+class Wiring(Protocol):
+    """What the commands ask of `bridge.bootstrap`.
+
+    All raise SettingsError where the settings lack what they need, and ConnectionError where a service that a one-shot
+    command needs is not reachable. The first four return an exit code, after SIGTERM too.
+    """
+
+    def run_up(self, settings: Settings) -> int:
+        """Run a worker and an ingest in one process until it is stopped."""
+        ...
+
+    def run_worker(self, settings: Settings) -> int:
+        """Run a worker until it is stopped."""
+        ...
+
+    def run_ingest(self, settings: Settings) -> int:
+        """Run an ingest until it is stopped."""
+        ...
+
+    def run_simulator(
+        self,
+        settings: Settings,
+        *,
+        host: str,
+        port: int,
+        journal: Path | None,
+        numbers: Sequence[str],
+        external_webhooks: bool,
+    ) -> int:
+        """Run the simulator until it is stopped."""
+        ...
+
+    def send(
+        self, settings: Settings, command: Mapping[str, object], wait: float | None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Publish a command, confirmed; return the outcome events that came within `wait` seconds, if any."""
+        ...
+
+    def tail_events(self, settings: Settings, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Yield events as they are published, from now on, whose type matches one of the binding `keys`."""
+        ...
+
+    def declare_topology(self, settings: Settings) -> Sequence[str]:
+        """Declare what is missing on the broker; return the name of everything that is there now."""
+        ...
+
+    def check_topology(self, settings: Settings) -> Sequence[str]:
+        """Return what is missing on the broker or other than it should be, one line each."""
+        ...
+
+    def cpaas_client(self, settings: Settings) -> ProviderClient:
+        """Return a client of the configured account."""
+        ...
