@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -13,7 +14,7 @@ import pytest
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http import guard
 from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
-from bridge.adapters.http.ingest_app import Door, make_ingest_app
+from bridge.adapters.http.ingest_app import Door, Taken, make_ingest_app
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.core.errors import InvalidNotification
 from bridge.core.events import INBOUND_RECEIVED, Event, event_id, make_event
@@ -327,6 +328,19 @@ def test_a_huge_head_is_refused(port: int, head: bytes) -> None:
     assert after == 204
 
 
+def test_a_head_is_not_counted_with_the_requests_that_came_along_with_it(port: int) -> None:
+    burst = request() * 400
+    with Client(port) as client:
+        client.send(burst[:20])
+        threading.Event().wait(0.05)
+        client.send(burst[20:-20])
+        threading.Event().wait(0.05)
+        client.send(burst[-20:])
+        statuses = [client.status() for _ in range(400)]
+
+    assert statuses == [204] * 400
+
+
 def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     several = request(b'{"n":1}') + request(b"no") + request(b'{"n":2}') + request(method=b"GET")
 
@@ -356,6 +370,21 @@ def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun
         client.send(begun)
 
         assert client.closed()
+
+
+def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits_for_it() -> None:
+    async def take(body: bytes) -> Taken:
+        await asyncio.sleep(0.2)
+        return Taken.DURABLE
+
+    app = make_ingest_app(Door(path=PATH, authorization=(SECRET,)), take)
+    server = HttpServer(app, Bind(host="127.0.0.1", port=0, idle_timeout=0, head_timeout=0.1), name="patient")
+    with Client(server.start()) as client:
+        client.send(request() + request())
+        statuses = client.status(), client.status()
+    server.stop(1)
+
+    assert statuses == (204, 204)
 
 
 def test_a_refused_body_cannot_hold_its_connection_by_dripping(hasty: int) -> None:
