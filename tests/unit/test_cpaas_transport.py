@@ -1,0 +1,313 @@
+"""What becomes of a send when the network fails it: every row of wire reference 8.4."""
+
+from __future__ import annotations
+
+import gzip
+import ssl
+import subprocess
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
+from bridge.core.answers import Accepted, Ambiguous, Unsent
+from tests.fakes import provider_server as provider
+from tests.fakes.provider_server import ProviderServer, accepted, answer, drip, flood, raw, reply
+from tests.unit.cpaas_setup import NUMBER, TEXT, HandClock, account, elapsed, rig
+from tests.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.fakes.provider_server import Act
+
+WHOLE = reply(201, accepted())
+CHUNKED = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+#: Act, what it makes of the send, the words for it.
+AFTER_THE_REQUEST_LEFT: list[tuple[str, Act, str]] = [
+    ("reset", provider.reset, "connection reset"),
+    ("closed without an answer", provider.close, "closed without an answer"),
+    ("silence", provider.silence, "no answer in time"),
+    ("cut off in the body", raw(WHOLE[:-20]), "the answer is cut off"),
+    ("cut off in a chunk", raw(CHUNKED + b"ff\r\n{"), "the answer is cut off"),
+    ("cut off in the headers", raw(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\nX"), ""),
+    ("garbage", raw(b"\x00\xff\x00 no HTTP\r\n\r\n"), "the answer is not HTTP"),
+    ("a garbage chunk size", raw(CHUNKED + b"zz\r\n{}\r\n"), "the answer is cut off"),
+    ("headers that drip", drip(WHOLE, every=0.02), "no answer in time"),
+    ("a body that drips", raw(WHOLE[:-40], then=drip(WHOLE[-40:], every=0.05)), "no answer in time"),
+    (
+        "one long header",
+        flood(b"HTTP/1.1 201 Created\r\nX: ", b"x" * 65536, times=200),
+        "too long|larger than allowed",
+    ),
+    (
+        "many headers",
+        flood(b"HTTP/1.1 201 Created\r\n", b"X: y\r\n" * 50, times=2000),
+        "not valid HTTP|larger",
+    ),
+    (
+        "endless interim answers",
+        flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, times=9999),
+        "larger than allowed",
+    ),
+    ("10 MB", answer(201, b" " * 10_000_000), "larger than allowed"),
+    (
+        "endless chunks",
+        flood(CHUNKED, b"ffff\r\n" + b" " * 0xFFFF + b"\r\n", times=200),
+        "larger than allowed",
+    ),
+    (
+        "a gzip bomb",
+        answer(201, gzip.compress(b" " * 50_000_000), {"Content-Encoding": "gzip"}),
+        "larger than allowed",
+    ),
+    ("no gzip at all", answer(201, b"{}", {"Content-Encoding": "gzip"}), "can't be decompressed"),
+    ("two lengths", raw(b"HTTP/1.1 201 Created\r\nContent-Length: 3, 4\r\n\r\n{}{}"), ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [row[1:] for row in AFTER_THE_REQUEST_LEFT],
+    ids=[row[0] for row in AFTER_THE_REQUEST_LEFT],
+)
+def test_what_fails_after_the_request_may_have_left_is_ambiguous(act: Act, words: str) -> None:
+    with rig(read_timeout=0.4, total_timeout=0.8) as it:
+        it.server.acts.append(act)
+        got = it.send()
+
+        assert isinstance(got, Ambiguous)
+        assert got.error.name in {"network", "timeout"}
+        assert any(word in (got.error.message or "") for word in words.split("|"))
+        assert len(it.server.sends) == 1
+        assert isinstance(it.send(), Accepted), "the next send has a connection of its own"
+
+
+def test_a_refused_connection_is_not_sent() -> None:
+    with rig(base_url=f"http://127.0.0.1:{free_port()}") as it:
+        got = it.send()
+
+        assert isinstance(got, Unsent)
+        assert (got.error.name, got.error.message) == ("network", "connection refused")
+
+
+def test_a_name_that_does_not_resolve_is_not_sent() -> None:
+    with rig(base_url="http://provider.invalid") as it:
+        got = it.send()
+
+        assert isinstance(got, Unsent)
+        assert got.error.message == "the provider's name can't be resolved"
+
+
+def test_a_connection_that_is_not_taken_in_time_is_not_sent() -> None:
+    import socket
+
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        transport = Transport(
+            account(f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout=0.2), HandClock().monotonic
+        )
+
+        with pytest.raises(NotSent, match="connecting took too long"):
+            transport.exchange("POST", "/", {}, b"{}")
+
+
+def test_tls_that_meets_no_tls_is_not_sent() -> None:
+    with (
+        rig() as plain,
+        rig(
+            base_url=plain.server.base_url.replace("http:", "https:"), total_timeout=1.0, connect_timeout=0.5
+        ) as it,
+    ):
+        got = it.send()
+
+        assert isinstance(got, Unsent)
+        assert plain.server.requests == []
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Make a self-signed certificate for 127.0.0.1, and its key."""
+    place = tmp_path_factory.mktemp("tls")
+    cert, key = place / "cert.pem", place / "key.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            key,
+            "-out",
+            cert,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+@pytest.fixture
+def tls_server(certificate: tuple[Path, Path]) -> Iterator[ProviderServer]:
+    """Return a provider behind TLS; the client starts it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return ProviderServer(tls=context)
+
+
+def test_a_certificate_nobody_vouches_for_is_not_sent(tls_server: ProviderServer) -> None:
+    with rig(server=tls_server) as it:
+        got = it.send()
+
+        assert isinstance(got, Unsent)
+        assert got.error.message == "the provider's certificate can't be verified"
+        assert it.server.token_requests == []
+
+
+def test_tls_works_with_a_ca_of_ones_own(tls_server: ProviderServer, certificate: tuple[Path, Path]) -> None:
+    with rig(server=tls_server, ca_file=str(certificate[0])) as it:
+        assert isinstance(it.send(), Accepted)
+        assert isinstance(it.send(), Accepted)
+        assert it.server.connections == 1
+
+
+def test_a_tls_error_after_the_request_left_is_ambiguous(
+    tls_server: ProviderServer, certificate: tuple[Path, Path]
+) -> None:
+    def break_the_record(peer: provider.Peer) -> bool:
+        import socket
+
+        with socket.socket(fileno=peer.sock.detach()) as bare:
+            bare.sendall(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
+        return False
+
+    with rig(server=tls_server, ca_file=str(certificate[0])) as it:
+        it.server.acts.append(break_the_record)
+        got = it.send()
+
+        assert isinstance(got, Ambiguous)
+        assert got.error.message == "TLS failed"
+
+
+def test_headers_that_drip_through_tls_end_at_the_deadline(
+    tls_server: ProviderServer, certificate: tuple[Path, Path]
+) -> None:
+    with rig(server=tls_server, ca_file=str(certificate[0]), total_timeout=0.6) as it:
+        it.server.acts.append(drip(WHOLE, every=0.05))
+        took = elapsed(it.send)
+
+        assert 0.4 < took < 3
+
+
+def test_a_drip_ends_at_the_deadline_although_bytes_keep_coming() -> None:
+    with rig(read_timeout=0.3, total_timeout=0.6) as it:
+        it.server.acts.append(drip(WHOLE, every=0.05))
+        took = elapsed(it.send)
+
+        assert 0.5 < took < 3
+
+
+def test_a_connection_the_provider_has_closed_is_not_used_again() -> None:
+    with rig() as it:
+        it.server.acts.append(raw(WHOLE))
+        first = it.send()
+        wait_until(lambda: not it.server._open, what="the provider closes")
+        second = it.send()
+
+        assert isinstance(first, Accepted)
+        assert isinstance(second, Accepted)
+        assert it.server.connections == 2
+
+
+def test_a_connection_idle_for_longer_than_allowed_is_not_used_again() -> None:
+    clock = HandClock()
+    with rig(clock=clock, idle_timeout=4.0) as it:
+        it.send()
+        clock.pass_by(3.9)
+        it.send()
+        kept = it.server.connections
+        clock.pass_by(4.1)
+        it.send()
+
+        assert (kept, it.server.connections) == (1, 2)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    with rig() as elsewhere, rig() as it:
+        it.server.acts.append(answer(status, b"", {"Location": f"{elsewhere.server.base_url}/here"}))
+        it.send()
+
+        assert len(it.server.sends) == 1
+        assert elsewhere.server.connections == 0
+
+
+def test_the_proxies_of_the_environment_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with rig() as it:
+        assert isinstance(it.send(), Accepted)
+
+
+def test_a_configured_proxy_takes_the_calls() -> None:
+    seen: list[str] = []
+
+    def forward(peer: provider.Peer) -> bool:
+        seen.append(peer.request.path)
+        peer.send(reply(503, b""))
+        return True
+
+    with rig() as proxy, rig(base_url="http://provider.invalid", proxy=proxy.server.base_url) as it:
+        proxy.server._act = lambda request: forward  # type: ignore[method-assign]
+        it.send()
+
+        assert seen == ["http://provider.invalid/cpaas/auth/v1/token"]
+
+
+def test_a_proxy_that_is_not_there_is_not_sent() -> None:
+    with rig(proxy=f"http://127.0.0.1:{free_port()}") as it:
+        assert isinstance(it.send(), Unsent)
+
+
+def test_a_malformed_header_is_not_told_to_anybody(caplog: pytest.LogCaptureFixture) -> None:
+    body = WHOLE.partition(b"\r\n\r\n")[2]
+    with rig() as it:
+        it.server.acts.append(
+            raw(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\nno colon here\r\n\r\n%s" % (len(body), body))
+        )
+        it.send(sender_address=NUMBER)
+
+        assert NUMBER not in caplog.text
+
+
+def test_no_number_text_or_secret_is_in_what_a_failure_raises() -> None:
+    with ProviderServer() as server:
+        server._act = lambda request: provider.close  # type: ignore[method-assign]
+        transport = Transport(account(server.base_url), HandClock().monotonic)
+        with pytest.raises(MaybeSent) as caught:
+            transport.exchange(
+                "POST", f"/outbound/{NUMBER}/requests", {"Authorization": "Bearer canary"}, TEXT.encode()
+            )
+        shown = "".join(traceback.format_exception(caught.value))
+        transport.close()
+
+        assert NUMBER not in shown
+        assert TEXT not in shown
+        assert "canary" not in shown
