@@ -11,8 +11,19 @@ and a fence is a comparison.
     an outcome  terminal, with the event that tells it             -
 
 A *claim* is a lease with an owner: while it may be alive nobody else touches the submission, and an owner that lost it
-can't file. A *generation* is the token of delayed copies: each hand-over to the delay begins a new one, and a copy that
-carries an older one is superseded.
+can't file. A *generation* is the token of delayed copies: each hand-over to the delay begins a new one. A copy that
+carries an older one waits like any second delivery of the command until all is told: whether the newer copy ever came
+to be, only the broker knows, so nothing unfinished is dropped for an old token.
+
+What keeps an outcome from being lost is that a message leaves the broker only after each submission has either been
+told or is looked at by a copy that the broker has confirmed:
+
+    met by the delivery              it leaves behind, before its ack
+    only outcomes                    nothing
+    a submission that it waits for   HandOver and a Carry for each that is `Later`, in one step: a copy of the new
+                                     generation
+    `Later` alone of others, or      a copy that carries what the delivery itself carried, a token or none
+    HandOver gave None
 """
 
 from __future__ import annotations
@@ -57,7 +68,7 @@ class SubmissionRecord:
     retry_at: float | None = None
     #: The provider's id of the message, once accepted.
     message_id: str | None = None
-    #: The generation of the delivery under which the outcome was filed.
+    #: The generation whose copy, as every older one, still has to tell the outcome; newer ones need not.
     filed_in: int | None = None
     told: Told | None = None
 
@@ -141,7 +152,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """A newer copy of the command stands for it: nothing is left to do."""
+    """There is an outcome, and it was told before this copy was made: nothing is left to do."""
 
 
 Verdict: TypeAlias = Call | Tell | Later | Conflict | Superseded
@@ -160,7 +171,6 @@ class Claim:
     style: Style
     #: The generation the delivery carries; 0 for one that carries none.
     generation: int = 0
-    redelivered: bool = False
     traceparent: str | None = None
 
     @property
@@ -184,17 +194,11 @@ class Claim:
         submission = record.submissions.get(self.index)
         if submission is None:
             return self._begin(record)
-        if self._is_superseded(record):
-            return record, Superseded()
         if submission.told is not None and submission.outcome is not None:
             return record, self._tell_again(submission, submission.outcome, submission.told)
         if submission.state == ATTEMPTING:
             return self._meet_claim(record, submission)
         return self._resume(record, submission)
-
-    def _is_superseded(self, record: CommandRecord) -> bool:
-        """Whether a newer copy lives. A redelivered one may be all there is: its hand-over may have been cut."""
-        return 0 < self.generation < record.generation and not self.redelivered
 
     def _begin(self, record: CommandRecord) -> tuple[CommandRecord, Verdict]:
         fresh = SubmissionRecord(index=self.index, state=WAITING)
@@ -208,7 +212,7 @@ class Claim:
         return self._claim(record, fresh)
 
     def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:
-        """Tell what this delivery has not told yet: what was filed before its copy was made has been told."""
+        """Tell what this delivery has not told yet: see `Carry` for what was filed before its copy was made."""
         if submission.filed_in is not None and submission.filed_in < self.generation:
             return Superseded()
         return Tell(outcome=outcome, told=told)
@@ -298,7 +302,6 @@ class File:
     command_id: str
     index: int
     owner: str
-    generation: int
     filing: Filing
     now: float
 
@@ -314,8 +317,9 @@ class File:
             return record, False
         filing = self.filing
         if filing.outcome is not None and filing.event is not None:
+            # Not the owner's generation: a copy handed over since must tell it too, should the owner end here.
             filed = file_outcome(
-                submission, filing.outcome, filing.event, filing.result, generation=self.generation
+                submission, filing.outcome, filing.event, filing.result, generation=record.generation
             )
         else:
             filed = replace(
@@ -351,6 +355,26 @@ class HandOver:
             return record, None
         generation = record.generation + 1
         return replace(record, generation=generation, updated_at=self.now), generation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carry:
+    """Let the copy just handed over look at a submission that its maker has not told, whatever became of it since.
+
+    Applied in one step with `HandOver`, after it. Without it an outcome that somebody else filed between the maker's
+    claim and the hand-over would count as told by the maker.
+    """
+
+    command_id: str
+    index: int
+
+    def apply(self, record: CommandRecord | None) -> tuple[CommandRecord | None, None]:
+        """Raise the generation that still has to tell it; nothing where there is no outcome yet."""
+        submission = None if record is None else record.submissions.get(self.index)
+        if record is None or submission is None or submission.filed_in is None:
+            return record, None
+        carried = replace(submission, filed_in=max(submission.filed_in, record.generation))
+        return put(record, carried, now=record.updated_at), None
 
 
 def put(record: CommandRecord, submission: SubmissionRecord, *, now: float) -> CommandRecord:

@@ -1,0 +1,134 @@
+"""What follows each answer of the provider."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
+from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.decide import Judgement, RetryRules, judge
+from bridge.core.outcomes import Outcome, Style
+
+NOW = 1_800_000_000.0
+STYLE = Style(source="/sms-bridge/sms")
+ERROR = ProviderError(name="serviceException", exception_id="SVC0002", message="bad", http_status=400)
+ACCEPTED = Accepted(
+    message_id="m-1", sender_address="+16139998877", delivery_status="DeliveredToNetwork", http_status=201
+)
+
+
+def command(expires_at: float | None = None) -> SendSms:
+    body = b'{"id": "order-17", "destination_address": "+16131234567", "message": "hi"}'
+    parsed = parse_command(body, None, rules=CommandRules(), now=NOW)
+    assert isinstance(parsed, SendSms)
+    return replace(parsed, expires_at=expires_at)
+
+
+def judgement(answer: Answer, *, expires_at: float | None = None, age: float = 0.0) -> Judgement:
+    return Judgement(
+        command=command(expires_at),
+        index=0,
+        answer=answer,
+        attempts=3,
+        attempts_before=2,
+        first_attempt_at=NOW - age,
+        now=NOW,
+        chance=0.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "age", "outcome"),
+    [
+        (replace(ACCEPTED, delivery_status="NobodyKnowsThisWord"), 0.0, Outcome.SENT),
+        (replace(ACCEPTED, delivery_status=None, message_id=None), 0.0, Outcome.SENT),
+        (replace(ACCEPTED, delivery_status="deliveryimpossible"), 0.0, Outcome.SENT),
+        (replace(ACCEPTED, delivery_status="DeliveryImpossible"), 0.0, Outcome.UNDELIVERABLE),
+        (ACCEPTED, 1e9, Outcome.SENT),
+        (Refused(error=ERROR), 0.0, Outcome.REJECTED),
+        (Ambiguous(error=ERROR), 0.0, Outcome.UNKNOWN),
+        (Ambiguous(error=ERROR), 1e9, Outcome.UNKNOWN),
+        (Unsent(error=ERROR), 86_399.0, None),
+        (Unsent(error=ERROR), 86_400.0, Outcome.FAILED),
+        (Unsent(error=ERROR, retry_after=5.0), 86_401.0, Outcome.FAILED),
+        (Blocked(error=ERROR), 1e9, None),
+    ],
+)
+def test_each_answer_has_one_thing_that_follows(answer: Answer, age: float, outcome: Outcome | None) -> None:
+    filing = judge(judgement(answer, age=age), retry=RetryRules(), style=STYLE)
+
+    assert filing.outcome is outcome
+    assert (filing.retry_at is None) == (outcome is not None)
+    if outcome is not None:
+        assert filing.event is not None
+        assert filing.event.type == outcome.event_type
+
+
+def test_an_accepted_submission_keeps_what_the_provider_said() -> None:
+    result = judge(judgement(ACCEPTED), retry=RetryRules(), style=STYLE).result
+
+    assert (result.message_id, result.sender_address) == ("m-1", "+16139998877")
+    assert (result.delivery_status, result.attempts) == ("DeliveredToNetwork", 3)
+    assert result.error is None
+
+
+def test_an_accepted_submission_without_a_message_id_says_so() -> None:
+    result = judge(judgement(replace(ACCEPTED, message_id=None)), retry=RetryRules(), style=STYLE).result
+
+    assert result.error is not None
+    assert result.error.http_status == 201
+
+
+@pytest.mark.parametrize("answer", [Refused(error=ERROR), Ambiguous(error=ERROR), Unsent(error=ERROR)])
+def test_an_event_tells_the_error_and_every_attempt(answer: Answer) -> None:
+    filing = judge(judgement(answer), retry=RetryRules(), style=STYLE)
+
+    assert filing.event is not None
+    data = json.loads(filing.event.body)["data"]
+    assert data["error"]["exception_id"] == "SVC0002"
+    assert data["attempts"] == 3
+
+
+def test_a_blocked_account_costs_the_command_no_attempt_and_tells_nothing() -> None:
+    filing = judge(judgement(Blocked(error=ERROR)), retry=RetryRules(), style=STYLE)
+
+    assert filing.event is None
+    assert filing.result.attempts == 2
+    assert filing.retry_at == NOW
+
+
+def test_an_unsent_attempt_is_told_as_deferred_with_the_time_of_the_next_look() -> None:
+    filing = judge(judgement(Unsent(error=ERROR, retry_after=30.0)), retry=RetryRules(), style=STYLE)
+
+    assert filing.retry_at == NOW + 30
+    assert filing.event is not None
+    assert filing.event.type == "sms.outbound.deferred"
+    assert json.loads(filing.event.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
+
+
+def test_the_next_look_is_no_later_than_the_expiry() -> None:
+    answer = Unsent(error=ERROR, retry_after=600.0)
+
+    assert judge(judgement(answer, expires_at=NOW + 60), retry=RetryRules(), style=STYLE).retry_at == NOW + 60
+    assert judge(judgement(answer, expires_at=NOW - 60), retry=RetryRules(), style=STYLE).retry_at == NOW
+
+
+@given(
+    attempts=st.integers(1, 10**6),
+    chance=st.floats(0, 1, exclude_max=True),
+    retry_after=st.none() | st.floats(0, 86_400),
+)
+def test_the_delay_is_bounded_and_no_shorter_than_the_provider_asked(
+    attempts: int, chance: float, retry_after: float | None
+) -> None:
+    call = replace(judgement(Unsent(error=ERROR, retry_after=retry_after)), attempts=attempts, chance=chance)
+
+    retry_at = judge(call, retry=RetryRules(max_delay=900.0), style=STYLE).retry_at
+
+    assert retry_at is not None
+    assert NOW + (retry_after or 0) <= retry_at <= NOW + max(900.0, retry_after or 0)

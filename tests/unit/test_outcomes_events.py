@@ -1,0 +1,203 @@
+"""Events: deterministic ids, every key always there, the same bytes for the same facts."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.answers import ProviderError
+from bridge.core.commands import CommandRules, Malformed, SendSms, parse_command
+from bridge.core.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
+from bridge.core.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
+
+NOW = 1_800_000_000.25
+STYLE = Style(source="/sms-bridge/sms")
+CAMEL = Style(source="/sms-bridge/sms", camel_case=True)
+KEYS = [
+    "command_id",
+    "index",
+    "destination_address",
+    "sender_address",
+    "message",
+    "delivery_status",
+    "message_id",
+    "attempts",
+    "segments",
+    "reconciled",
+    "metadata",
+    "error",
+]
+CAMEL_KEYS = [
+    "commandId",
+    "index",
+    "destinationAddress",
+    "senderAddress",
+    "message",
+    "deliveryStatus",
+    "messageId",
+    "attempts",
+    "segments",
+    "reconciled",
+    "metadata",
+    "error",
+]
+
+
+def command(**fields: object) -> SendSms:
+    document = {"id": "order-17", "destination_address": ["+16131234567", "+16131234568"], "message": "hi"}
+    parsed = parse_command(json.dumps({**document, **fields}).encode(), None, rules=CommandRules(), now=NOW)
+    assert isinstance(parsed, SendSms)
+    return parsed
+
+
+def told(event: Event) -> dict[str, object]:
+    envelope: dict[str, object] = json.loads(event.body)
+    return envelope
+
+
+def sent(index: int = 0, *, replay: int = 0, style: Style = STYLE, now: float = NOW) -> Event:
+    return outcome_event(Outcome.SENT, command(), index, Result(replay=replay), style=style, now=now)
+
+
+def test_the_id_of_an_outcome_can_be_computed_from_what_the_contract_names() -> None:
+    expected = str(uuid.uuid5(NAMESPACE, json.dumps(["outcome", "order-17", "1", "2"])))
+
+    assert sent(1, replay=2).id == expected
+
+
+def test_the_id_of_an_outcome_does_not_depend_on_which_outcome_or_when() -> None:
+    other = outcome_event(
+        Outcome.FAILED, command(message="other"), 0, Result(attempts=9), style=CAMEL, now=NOW + 60
+    )
+
+    assert other.id == sent().id
+
+
+def test_ids_differ_by_command_index_replay_and_attempt() -> None:
+    def deferred(attempts: int) -> Event:
+        return deferred_event(command(), 0, Result(attempts=attempts), retry_at=NOW, style=STYLE, now=NOW)
+
+    events = [sent(), sent(1), sent(replay=1), deferred(1), deferred(2)]
+
+    assert len({event.id for event in events}) == len(events)
+    assert deferred(1).id == deferred(1).id
+
+
+def test_the_id_of_an_invalid_command_comes_from_its_id_and_body() -> None:
+    def invalid(id: str | None, body_hash: str) -> str:  # noqa: A002 - the field's name
+        return invalid_event(Malformed(id=id, reasons=("x",)), body_hash, style=STYLE, now=NOW).id
+
+    assert invalid("a", "00") == invalid("a", "00")
+    assert len({invalid("a", "00"), invalid("b", "00"), invalid("a", "01"), invalid(None, "00")}) == 4
+
+
+@given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
+def test_two_lists_of_parts_have_one_id_only_if_they_are_the_same(one: list[str], other: list[str]) -> None:
+    assert (event_id(*one) == event_id(*other)) == (one == other)
+
+
+def test_the_envelope_is_a_cloud_event() -> None:
+    envelope = told(sent())
+
+    assert envelope["specversion"] == "1.0"
+    assert envelope["type"] == "sms.outbound.sent"
+    assert envelope["source"] == "/sms-bridge/sms"
+    assert envelope["subject"] == "order-17"
+    assert envelope["time"] == "2027-01-15T08:00:00.250Z"
+    assert envelope["datacontenttype"] == "application/json"
+    assert "traceparent" not in envelope
+
+
+@pytest.mark.parametrize(("style", "keys"), [(STYLE, KEYS), (CAMEL, CAMEL_KEYS)])
+def test_every_key_of_an_outcome_is_always_there(style: Style, keys: list[str]) -> None:
+    invalid = invalid_event(Malformed(id=None, reasons=("bad",)), "00", style=style, now=NOW)
+    deferred = deferred_event(command(), 0, Result(), retry_at=NOW, style=style, now=NOW)
+
+    assert [*told(sent(style=style))["data"]] == keys  # type: ignore[misc]
+    assert [*told(invalid)["data"]] == keys  # type: ignore[misc]
+    assert [*told(deferred)["data"]] == [*keys, "retry_at" if style is STYLE else "retryAt"]  # type: ignore[misc]
+
+
+def test_an_invalid_command_has_no_index_no_attempt_and_the_reasons() -> None:
+    malformed = Malformed(id="order-17", reasons=("id is bad", "message is missing"), metadata={"a": "b"})
+    data = told(invalid_event(malformed, "00", style=STYLE, now=NOW, name="conflict"))["data"]
+
+    assert data == {
+        **dict.fromkeys(KEYS),
+        "command_id": "order-17",
+        "attempts": 0,
+        "reconciled": False,
+        "metadata": {"a": "b"},
+        "error": {
+            "name": "conflict",
+            "exception_id": None,
+            "message": "id is bad; message is missing",
+            "http_status": None,
+        },
+    }
+
+
+def test_camel_case_spells_the_errors_keys_too_and_leaves_the_metadata_alone() -> None:
+    error = ProviderError(name="policyException", exception_id="POL0001")
+    event = outcome_event(
+        Outcome.REJECTED,
+        command(metadata={"user_id": "7"}),
+        0,
+        Result(error=error),
+        style=CAMEL,
+        now=NOW,
+    )
+    data = told(event)["data"]
+
+    assert isinstance(data, dict)
+    assert data["metadata"] == {"user_id": "7"}
+    assert data["error"]["exceptionId"] == "POL0001"
+    assert "httpStatus" in data["error"]
+
+
+def test_the_real_sender_is_told_also_where_default_was_asked() -> None:
+    result = Result(sender_address="+16139998877")
+    real = outcome_event(Outcome.SENT, command(), 0, result, style=STYLE, now=NOW)
+
+    assert told(real)["data"]["sender_address"] == "+16139998877"  # type: ignore[index]
+    assert told(sent())["data"]["sender_address"] == "default"  # type: ignore[index]
+
+
+@given(
+    message=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    metadata=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))
+    ),
+)
+def test_the_same_facts_are_the_same_bytes_and_texts_come_through_unchanged(
+    message: str, metadata: dict[str, str]
+) -> None:
+    def event() -> Event:
+        return outcome_event(
+            Outcome.SENT, command(message=message, metadata=metadata), 0, Result(), style=STYLE, now=NOW
+        )
+
+    data = told(event())["data"]
+
+    assert event().body == event().body
+    assert isinstance(data, dict)
+    assert (data["message"], data["metadata"]) == (message, metadata)
+
+
+def test_half_a_surrogate_pair_stays_escaped() -> None:
+    event = make_event(id="i", type="t", source="s", time=NOW, data={"message": "\ud83d"})
+
+    assert b'"\\ud83d"' in event.body
+
+
+def test_every_outcome_is_a_terminal_type_and_the_dead_are_among_them() -> None:
+    assert {outcome.event_type for outcome in Outcome} | {"sms.outbound.invalid"} == TERMINAL
+    assert DEAD < TERMINAL
+
+
+def test_times_are_in_utc_to_the_millisecond() -> None:
+    assert rfc3339(0.0) == "1970-01-01T00:00:00.000Z"
