@@ -12,7 +12,7 @@ from bridge.simulator.http import Request
 MAX_BODY = 1_048_576
 
 
-class NotReadable(Exception):  # noqa: N818 - a state of the connection
+class NotReadable(Exception):
     """What came is not HTTP, or too much of it; the connection is of no further use."""
 
 

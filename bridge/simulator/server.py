@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -88,15 +89,13 @@ class Connection(asyncio.Protocol):
             self._current = reply = self._answer(request)
             keep_alive = request.keep_alive and self._server.keep_alive() > 0
             if reply.delay:
-                self._later(
-                    reply.delay, lambda reply=reply, keep_alive=keep_alive: self._leave(reply, keep_alive)
-                )
+                self._later(reply.delay, partial(self._leave, reply, keep_alive=keep_alive))
             else:
                 self._transmit(reply, keep_alive=keep_alive)
         if self._current is None:
             self.idle_since = asyncio.get_running_loop().time()
 
-    def _leave(self, reply: Reply, keep_alive: bool) -> None:  # noqa: FBT001 - called by a timer
+    def _leave(self, reply: Reply, *, keep_alive: bool) -> None:
         self._transmit(reply, keep_alive=keep_alive)
         self._next()
 
@@ -105,19 +104,14 @@ class Connection(asyncio.Protocol):
             case Manner.WHOLE:
                 self._write(reply, keep_alive=keep_alive)
                 self._finish()
-            case Manner.DROP:
+            case Manner.DROP | Manner.TRUNCATE | Manner.GARBAGE:
+                self._send(_fragment(reply))
                 self.close()
             case Manner.RESET:
                 self.abort()
             case Manner.HANG:
                 if reply.pace is not None:
                     self._later(reply.pace, self.close)
-            case Manner.TRUNCATE:
-                self._send(head(reply, keep_alive=keep_alive) + reply.body[: len(reply.body) // 2])
-                self.close()
-            case Manner.GARBAGE:
-                self._send(_GARBAGE)
-                self.close()
             case Manner.DRIP:
                 self._send(head(reply, keep_alive=False))
                 self._drip(reply.body, _PACE if reply.pace is None else reply.pace)
@@ -125,7 +119,7 @@ class Connection(asyncio.Protocol):
     def _drip(self, rest: bytes, pace: float) -> None:
         self._send(rest[:1])
         if rest:
-            self._later(pace, lambda: self._drip(rest[1:], pace))
+            self._later(pace, partial(self._drip, rest[1:], pace))
         else:
             self.close()
 
@@ -146,6 +140,13 @@ class Connection(asyncio.Protocol):
         reply, self._current = self._current, None
         if reply is not None and reply.done is not None:
             reply.done()
+
+
+def _fragment(reply: Reply) -> bytes:
+    """Return what leaves before the connection is closed."""
+    if reply.manner is Manner.TRUNCATE:
+        return head(reply, keep_alive=True) + reply.body[: len(reply.body) // 2]
+    return _GARBAGE if reply.manner is Manner.GARBAGE else b""
 
 
 class Server:
