@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bridge.core.commands import Malformed, Parsed, parse_command
+from bridge.core.commands import Malformed, Parsed, SendSms, parse_command
 from bridge.core.events import rfc3339
 from bridge.ports import Outgoing
 
@@ -50,22 +50,17 @@ class Received:
     reply_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routes:
-    """Where messages go, by name."""
+def read(delivery: Delivery, *, rules: CommandRules, now: float, spare_id: str) -> Received:
+    """Read a delivery; never raises for what it may contain.
 
-    events_exchange: str
-    command_queue: str
-    unrouted_queue: str
-    dead_queue: str
-
-
-def read(delivery: Delivery, *, rules: CommandRules, now: float) -> Received:
-    """Read a delivery; never raises for what it may contain."""
+    `spare_id` becomes the id of a command that has none, where configuration allows that.
+    """
     if delivery.unreadable:
         parsed: Parsed = Malformed(id=None, reasons=("the AMQP properties can't be read",))
     else:
         parsed = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now)
+    if parsed.id is None and isinstance(parsed, SendSms):
+        parsed = replace(parsed, id=spare_id)
     reply_to = delivery.properties.get("reply_to")
     return Received(
         delivery=delivery,
@@ -149,7 +144,9 @@ def delayed_copy(
     if generation:
         headers[TOKEN] = str(generation)
     copy = _copy(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
-    return replace(copy, delay=delay)
+    # An id that was made up must be the same one when the copy comes back.
+    properties = {"message_id": received.parsed.id, **copy.properties}
+    return replace(copy, properties=properties, delay=delay)
 
 
 def _copy(delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, object]) -> Outgoing:

@@ -40,6 +40,7 @@ class EmbeddedBroker:
         #: Sees the body of every event.
         self._watch = watch
         self._receive: Callable[[Delivery], None] | None = None
+        self._paused = False
         self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._delayed: list[tuple[float, int, Outgoing]] = []
         self._order = itertools.count(1)
@@ -64,8 +65,12 @@ class EmbeddedBroker:
         self._receive = receive
 
     def pause(self) -> None:
-        """Deliver nothing more."""
-        self._receive = None
+        """Deliver nothing for now."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Deliver again."""
+        self._paused = False
 
     @property
     def available(self) -> bool:
@@ -156,7 +161,8 @@ class EmbeddedBroker:
 
     def _on_command(self, message: Message) -> None:
         receive = self._receive
-        if receive is None:
+        if receive is None or self._paused:
+            self._stopping.wait(POLL)
             message.requeue()
             return
         number = next(self._order)

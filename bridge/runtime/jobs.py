@@ -1,0 +1,65 @@
+"""A delivery on its way through the worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.core.commands import SendSms
+
+if TYPE_CHECKING:
+    from bridge.flows.commands import Received
+
+
+class Job:
+    """What the desk knows of a delivery: which of its submissions are open, and what is not yet told."""
+
+    __slots__ = (
+        "closed",
+        "conflicting",
+        "generation",
+        "given_back",
+        "open",
+        "received",
+        "untold",
+        "waits",
+        "waits_itself",
+    )
+
+    def __init__(self, received: Received, submissions: int) -> None:
+        self.received = received
+        #: Submissions that have not come as far as they do this time.
+        self.open = submissions
+        #: The generation it carries; a new one once it has taken the place of a copy that never came.
+        self.generation = received.generation
+        #: When to look again at which submission, in seconds since the epoch.
+        self.waits: dict[int, float] = {}
+        #: Whether one of them waits for this delivery, rather than for what another one holds.
+        self.waits_itself = False
+        #: Messages that the broker has not confirmed.
+        self.untold = 0
+        self.conflicting = False
+        #: Whether it goes back to the queue rather than off it.
+        self.given_back = False
+        self.closed = False
+
+    def wait(self, index: int, at: float, *, itself: bool) -> None:
+        """Look again at a submission at `at`."""
+        self.waits[index] = at
+        self.waits_itself = self.waits_itself or itself
+
+    @property
+    def command(self) -> SendSms:
+        """The command; only a valid one has submissions to ask for it."""
+        assert isinstance(self.received.parsed, SendSms)  # noqa: S101
+        return self.received.parsed
+
+    @property
+    def command_id(self) -> str:
+        """The command's id, made up where it had none."""
+        assert self.command.id is not None  # noqa: S101
+        return self.command.id
+
+    def published_at(self) -> float | None:
+        """When the command was published, in seconds since the epoch, where its publisher said so."""
+        timestamp = self.received.delivery.properties.get("timestamp")
+        return float(timestamp) if isinstance(timestamp, int) else None
