@@ -1,0 +1,178 @@
+"""The files in `deploy/`: they are what their tools take, and name only what the bridge knows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bridge.settings import Settings, load
+from bridge.settings.load import CONFIG_VARIABLE, variable
+from bridge.settings.model import KEYS
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+CONFIG = (DEPLOY / "kubernetes" / "bridge.toml").read_text(encoding="utf-8")
+
+CREDENTIALS = {
+    "broker.url": "amqp://bridge:secret@rabbit/sms\n",
+    "ledger.url": "postgresql+psycopg://bridge:secret@db/sms\n",
+    "cpaas.client_secret": "secret\n",
+    "ingest.authorization": "secret\n",
+}
+
+by_name = pytest.mark.parametrize("file", [*UNITS, *MANIFESTS], ids=lambda file: file.name)
+units = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+
+
+def settings_with(environ: dict[str, str], credentials: list[str]) -> Settings:
+    """Load as the process would: the configuration file, its environment, the credentials it is given."""
+
+    def read_file(name: str) -> str:
+        directory, _, credential = name.rpartition("/")
+        if directory != environ["CREDENTIALS_DIRECTORY"] or credential not in credentials:
+            raise FileNotFoundError(2, "No such file or directory")
+        return CREDENTIALS[credential]
+
+    return load(tomllib.loads(CONFIG), environ, read_file)
+
+
+def of_unit(unit: Path, key: str) -> list[str]:
+    """Return every value of a key."""
+    return re.findall(rf"^{key}=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def documents(kind: str) -> list[dict[str, Any]]:
+    found = [one for file in MANIFESTS for one in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+    return [one for one in found if one["kind"] == kind]
+
+
+deployments = pytest.mark.parametrize(
+    "deployment", documents("Deployment"), ids=lambda one: one["metadata"]["name"]
+)
+
+
+@by_name
+def test_every_variable_that_is_set_exists(file: Path) -> None:
+    known = {variable(section, key) for section, keys in KEYS.items() for key in keys} | {CONFIG_VARIABLE}
+
+    assert set(re.findall(r"BRIDGE_[A-Z_]+", file.read_text(encoding="utf-8"))) <= known
+
+
+@units
+def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None and "CI" not in os.environ:
+        pytest.skip("systemd-analyze is not installed")
+    bridge = str(Path(sys.executable).with_name("bridge"))
+    installed = tmp_path / unit.name
+    installed.write_text(
+        unit.read_text(encoding="utf-8").replace("/opt/sms-bridge/bin/bridge", bridge), encoding="utf-8"
+    )
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", installed],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@units
+def test_a_unit_starts_with_its_credentials_and_nothing_else(unit: Path) -> None:
+    environ = dict(
+        line.replace("%i", "1").replace("%S", "/var/lib").split("=", 1)
+        for line in of_unit(unit, "Environment")
+    )
+    credentials = [line.split(":")[0] for line in of_unit(unit, "LoadCredential")]
+    settings = settings_with({**environ, "CREDENTIALS_DIRECTORY": "/run/credentials"}, credentials)
+
+    assert settings.broker.url is not None
+    assert settings.cpaas.configured
+
+
+@units
+def test_a_unit_is_given_longer_to_stop_than_the_grace_period(unit: Path) -> None:
+    assert float(of_unit(unit, "TimeoutStopSec")[0]) > Settings().worker.grace_period
+
+
+def test_units_of_one_machine_listen_on_ports_of_their_own() -> None:
+    ports = [
+        line.partition("=")[2].replace("%i", instance)
+        for unit in UNITS
+        for instance in (["1", "2"] if "@" in unit.name else ["-"])
+        for line in of_unit(unit, "Environment")
+        if line.startswith("BRIDGE_ADMIN__PORT=")
+    ]
+
+    assert len(ports) == len(set(ports)) == 3
+
+
+@deployments
+def test_a_pod_starts_with_its_credentials_and_nothing_else(deployment: dict[str, Any]) -> None:
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    environ = {one["name"]: one["value"] for one in container["env"]}
+    [secret] = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+    settings = settings_with(environ, [item["path"] for item in secret["items"]])
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+
+    assert settings.cpaas.configured
+    assert settings.ledger.url.get_secret_value().startswith("postgresql+psycopg://")
+    assert environ["CREDENTIALS_DIRECTORY"] in mounted
+    assert str(Path(environ[CONFIG_VARIABLE]).parent) in mounted
+
+
+@deployments
+def test_a_pod_is_asked_for_its_health_where_it_answers(deployment: dict[str, Any]) -> None:
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    environ = {one["name"]: one["value"] for one in container["env"]}
+    ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+    probes = [container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")]
+
+    assert probes == [{"path": "/livez", "port": "admin"}, {"path": "/readyz", "port": "admin"}]
+    assert ports.pop("admin") == environ["BRIDGE_ADMIN__PORT"]
+    assert environ["BRIDGE_ADMIN__HOST"] == "0.0.0.0"  # noqa: S104 - of the pod
+    assert list(ports.values()) == [environ[name] for name in environ if name == "BRIDGE_INGEST__PORT"]
+
+
+@deployments
+def test_a_pod_is_given_longer_to_stop_than_the_grace_period(deployment: dict[str, Any]) -> None:
+    pod = deployment["spec"]["template"]["spec"]
+
+    assert pod["terminationGracePeriodSeconds"] > Settings().worker.grace_period
+
+
+@deployments
+def test_kubernetes_adds_no_variable_that_could_be_taken_for_one_of_ours(deployment: dict[str, Any]) -> None:
+    assert deployment["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_what_is_disrupted_selected_and_served_is_what_is_deployed() -> None:
+    labels = {
+        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
+        for one in documents("Deployment")
+    }
+    [service] = documents("Service")
+
+    assert service["spec"]["selector"] == labels[service["metadata"]["name"]]
+    for budget in documents("PodDisruptionBudget"):
+        assert budget["spec"]["selector"]["matchLabels"] == labels[budget["metadata"]["name"]]
+
+
+def test_the_kustomization_lists_every_manifest() -> None:
+    [kustomization] = documents("Kustomization")
+    others = {file.name for file in MANIFESTS} - {"kustomization.yaml"}
+
+    assert set(kustomization["resources"]) == others
+    assert kustomization["configMapGenerator"][0]["files"] == ["bridge.toml"]

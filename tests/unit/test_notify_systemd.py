@@ -1,0 +1,32 @@
+"""What systemd is told, through a socket as systemd has one."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.runtime.notify_systemd import ready, stopping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_learns_of_the_start_and_of_the_end(abstract: bool, tmp_path: Path) -> None:
+    name = f"@sms-bridge-{uuid.uuid4()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1))
+        manager.settimeout(10)
+        ready({"NOTIFY_SOCKET": name})
+        stopping({"NOTIFY_SOCKET": name})
+
+        assert [manager.recv(100), manager.recv(100)] == [b"READY=1", b"STOPPING=1"]
+
+
+@pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nobody/listens"}])
+def test_without_a_manager_nothing_happens(environ: dict[str, str]) -> None:
+    ready(environ)
+    stopping(environ)
