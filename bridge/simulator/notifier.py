@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -66,7 +67,8 @@ class Notifier:
     def post(self, posting: Posting) -> None:
         """Post it soon; returns at once."""
         self.past.append(posting)
-        self._later(self._settings().notify_delay, posting)
+        settings = self._settings()
+        self._later(settings.notify_delay + random.uniform(0, settings.notify_jitter), posting)  # noqa: S311 - no secret
 
     def _later(self, seconds: float, posting: Posting) -> None:
         if seconds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,7 +19,7 @@ class SimulatorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: The numbers of the account; the first is the default number.
-    numbers: tuple[str, ...] = ("+16139998877", "+16139998878")
+    numbers: tuple[Annotated[str, Field(pattern=r"^\+?[0-9]{3,15}$")], ...] = ("+16139998877", "+16139998878")
     #: The `preferred_username` of every token, and so the user in every path.
     user_id: str = "e33c51d7-6585-4aee-88ae-005dfae1fd3b"
     #: A file for the accepted sends, appended to and read again at start; None keeps them in memory alone.
@@ -57,6 +57,8 @@ class SimulatorSettings(BaseModel):
     notify_copies: int = Field(default=1, ge=1)
     #: From the event to its first post.
     notify_delay: float = Field(default=0.0, ge=0)
+    #: Up to how much longer each post waits, by chance: this is what changes their order.
+    notify_jitter: float = Field(default=0.0, ge=0)
     #: How long a webhook may take to answer.
     notify_timeout: float = Field(default=10.0, gt=0)
 

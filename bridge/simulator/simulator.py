@@ -55,7 +55,7 @@ class Simulator:
         """
         bound: Future[int] = Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(host, port, bound)), name="simulator", daemon=True
+            target=self._main, args=(host, port, bound), name="simulator", daemon=True
         )
         self._thread.start()
         taken = bound.result()
@@ -94,25 +94,26 @@ class Simulator:
         """Stop."""
         self.stop()
 
+    def _main(self, host: str, port: int, bound: Future[int]) -> None:
+        try:
+            asyncio.run(self._run(host, port, bound))
+        except Exception as error:
+            if bound.done():
+                raise
+            bound.set_exception(error)
+
     async def _run(self, host: str, port: int, bound: Future[int]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            account = Account(self._settings, self._clock)
-        except (OSError, ValueError) as error:
-            bound.set_exception(error)
-            return
+        account = Account(self._settings, self._clock)
         server = Server(App(account), lambda: account.settings.keep_alive)
         try:
             taken = await server.start(host, port)
-        except OSError as error:
+            account.notifier.start()
+            log.info("simulator.started", host=host, port=taken)
+            bound.set_result(taken)
+            await self._stop.wait()
+        finally:
+            await server.stop()
+            await account.notifier.stop()
             account.journal.close()
-            bound.set_exception(error)
-            return
-        account.notifier.start()
-        log.info("simulator.started", host=host, port=taken)
-        bound.set_result(taken)
-        await self._stop.wait()
-        await server.stop()
-        await account.notifier.stop()
-        account.journal.close()
         log.info("simulator.stopped", accepted=account.stats["accepted"])

@@ -281,6 +281,18 @@ def test_every_subscription_and_every_copy_is_one_post(client: Client, webhook: 
     assert list(ids.values()) == [4]
 
 
+def test_chance_can_change_their_order(client: Client, webhook: Webhook) -> None:
+    client.control("settings", {"notify_jitter": 0.2})
+    client.subscribe(webhook.url)
+    sent = [client.control("inbound", {"from": REMOTE, "message": "hi"})["message_id"] for _ in range(20)]
+    wait_until(lambda: len(webhook.received) == 20)
+    notes = webhook.of_type("inboundSMSMessageNotification")
+    heard = [note["inboundSMSMessage"]["messageId"] for note in notes]
+
+    assert sorted(heard) == sorted(sent)
+    assert heard != sent
+
+
 def test_a_closed_channel_hears_nothing(client: Client, webhook: Webhook) -> None:
     client.subscribe(webhook.url)
     channels = client.call("GET", CHANNELS).json()["notificationChannelList"]["notificationChannel"]

@@ -1,6 +1,6 @@
 """The requests of the provider's Node.js SDK 1.2.3, replayed as it writes them, and what it reads of the answers.
 
-Header by header they are axios 0.21's. The SDK asks for its token with ``Authorization: Bearer null``, since it sets
+Header by header they are axios 0.21.1's. The SDK asks for its token with ``Authorization: Bearer null``, since it sets
 that header on every call (wire reference 2.1).
 """
 
@@ -42,12 +42,9 @@ class NodeSdk:
         return dict(tokens)
 
     def send_request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Call as `api.sendRequest` does; axios drops the content type of a call without a body."""
-        headers = self._headers()
-        if body is None:
-            del headers["Content-Type"]
+        """Call as `api.sendRequest` does: with a content type even where there is no body."""
         text = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-        return self._exchange(method, path.replace("{user}", self._user_id), headers, text)
+        return self._exchange(method, path.replace("{user}", self._user_id), self._headers(), text)
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -55,8 +52,8 @@ class NodeSdk:
             "X-Cpaas-Agent": "nodejs-sdk/1.2.3",
             "Content-Type": "application/json",
             "Authorization": f"Bearer {self._access_token}",
-            "User-Agent": "axios/0.21.4",
-            "Connection": "close",
+            "User-Agent": "axios/0.21.1",
+            "Connection": "keep-alive",
         }
 
     def _exchange(self, method: str, path: str, headers: dict[str, str], body: str | None) -> tuple[int, Any]:

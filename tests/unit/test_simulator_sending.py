@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import jwt
@@ -12,6 +15,7 @@ import requests
 
 from bridge.simulator import Simulator, SimulatorSettings
 from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,13 +245,19 @@ def test_many_clients_at_once_are_each_answered(client: Client) -> None:
 
 
 def test_token_requests_at_the_same_time_are_counted(client: Client) -> None:
-    client.control("settings", {"token_latency": 0.2})
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: Client(client.url).__exit__(), range(3)))
-    stats = client.control("stats")
+    client.control("settings", {"token_latency": 60})
+    form = b"grant_type=client_credentials&client_id=x&client_secret=y"
+    asked = b"POST /cpaas/auth/v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(form),
+        form,
+    )
+    port = int(client.url.rpartition(":")[2])
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(asked)
 
-    assert stats["token_requests"] == 4
-    assert stats["max_concurrent_token_requests"] > 1
+        wait_until(lambda: client.control("stats")["max_concurrent_token_requests"] == 3)
+        assert client.control("stats")["token_requests"] == 4
 
 
 def test_a_send_counts_before_its_slow_answer(client: Client) -> None:
@@ -255,6 +265,7 @@ def test_a_send_counts_before_its_slow_answer(client: Client) -> None:
     with pytest.raises(requests.ReadTimeout):
         client.send("slow", timeout=0.2)
 
+    wait_until(client.journal)
     assert [entry["message"] for entry in client.journal()] == ["slow"]
 
 
@@ -263,6 +274,7 @@ def test_accepted_sends_outlive_the_process(tmp_path: Path, clock: HandClock) ->
     with Simulator(settings, clock=clock) as first, Client(first.url) as client:
         client.send("before")
         before = client.journal()
+        assert [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()] == before
     with settings.journal.open("ab") as file:  # type: ignore[union-attr]
         file.write(b'{"message_id": "torn')
     with Simulator(settings, clock=clock) as second, Client(second.url) as client:
@@ -278,3 +290,26 @@ def test_accepted_sends_outlive_the_process(tmp_path: Path, clock: HandClock) ->
 def test_a_port_that_is_taken_is_said_so() -> None:
     with Simulator() as first, pytest.raises(OSError, match="in use"):
         Simulator().start(port=int(first.url.rpartition(":")[2]))
+
+
+def test_serving_ends_when_it_is_told_to() -> None:
+    stopping = threading.Event()
+    simulator = Simulator()
+    serving = threading.Thread(target=simulator.serve, args=("127.0.0.1", 0, stopping))
+    serving.start()
+    wait_until(lambda: simulator.url)
+    with Client(simulator.url) as client:
+        sent = client.send().status_code
+    stopping.set()
+    serving.join(5)
+
+    assert sent == 201
+    assert not serving.is_alive()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(simulator.url, timeout=5)
+
+
+@pytest.mark.parametrize("numbers", [(), ("nobody",)])
+def test_an_account_owns_numbers_that_are_numbers(numbers: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="number"):
+        SimulatorSettings(numbers=numbers)
