@@ -155,7 +155,7 @@ class Worker:
                 self._steer()
                 if self._stopping.is_set() and not self._jobs and self._inbox.empty():
                     self._ended.set()
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, a worker without its desk must not live on
             self._log.exception(
                 "worker.crashed", hint="the process ends; the broker gives its commands to others"
             )

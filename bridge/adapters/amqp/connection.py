@@ -85,10 +85,10 @@ class Broker:
         """The socket, to wait on."""
         return self._sock
 
-    def readable(self) -> bool:
-        """Whether something is there to be read, also what TLS has decrypted already."""
+    def readable(self, wait: float = 0.0) -> bool:
+        """Whether something is there to be read within `wait` seconds, also what TLS has decrypted already."""
         pending = getattr(self._sock, "pending", None)
-        return bool(self._poll.poll(0)) or (pending is not None and pending() > 0)
+        return (pending is not None and pending() > 0) or bool(self._poll.poll(wait * 1000))
 
     def drain(self) -> None:
         """Handle everything that has arrived, and no more."""

@@ -1,0 +1,147 @@
+"""What a command line does with the broker: one thing, on a connection of its own, in the calling thread."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import amqp
+from amqp.exceptions import NotFound
+
+from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
+from bridge.adapters.amqp.topology import SEND, declare, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bridge.adapters.amqp.connection import BrokerAddress
+    from bridge.adapters.amqp.topology import Topology
+    from bridge.ports import Clock
+
+#: Seconds that the broker may take to confirm.
+CONFIRM_TIMEOUT = 10.0
+
+
+class OneShot:
+    """Does one thing with the broker.
+
+    All raise ConnectionError where the broker is not reachable, refuses, or falls silent.
+    """
+
+    def __init__(self, address: BrokerAddress, topology: Topology, clock: Clock) -> None:
+        self._address = address
+        self._topology = topology
+        self._clock = clock
+
+    def send(
+        self, command: Mapping[str, object], *, outcomes: int, wait: float | None
+    ) -> list[dict[str, Any]]:
+        """Publish a command, confirmed; return the outcome events that came within `wait` seconds.
+
+        An `invalid` event stands for all `outcomes`; with `wait` None none is asked for.
+        """
+        received: list[dict[str, Any]] = []
+        with self._open() as broker:
+            channel = broker.connection.channel()
+            properties: dict[str, object] = {
+                "message_id": str(command["id"]),
+                "content_type": "application/json",
+                "timestamp": int(self._clock.now()),
+            }
+            if wait is not None:
+                properties["reply_to"] = self._replies(channel, received)
+                properties["correlation_id"] = str(uuid.uuid4())
+            self._publish(broker, channel, json.dumps(command, ensure_ascii=False).encode(), properties)
+            deadline = self._clock.monotonic() + (wait or 0.0)
+            while len(received) < outcomes and not _ended(received) and self._clock.monotonic() < deadline:
+                self._drain(broker, deadline)
+        return received
+
+    def tail(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield events from now on whose type matches one of the binding `keys`; until the caller has enough."""
+        received: list[dict[str, Any]] = []
+        with self._open() as broker:
+            declare(broker, self._topology)
+            channel = broker.connection.channel()
+            queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
+            for key in keys:
+                channel.queue_bind(queue, self._topology.events_exchange, key)
+            channel.basic_consume(
+                queue, no_ack=True, callback=lambda message: received.append(_event(message))
+            )
+            while True:
+                self._drain(broker, self._clock.monotonic() + 1.0)
+                while received:
+                    yield received.pop(0)
+
+    def declare(self) -> list[str]:
+        """Declare what is missing; return the names of what is there."""
+        with self._open() as broker:
+            declare(broker, self._topology)
+        exchanges = [f"exchange {exchange.name}" for exchange in self._topology.exchanges()]
+        return exchanges + [f"queue {queue.name}" for queue in self._topology.queues()]
+
+    def missing(self) -> list[str]:
+        """Return what is not there."""
+        with self._open() as broker:
+            return [f"{name} is missing" for name in missing(broker, self._topology)]
+
+    @contextmanager
+    def _open(self) -> Iterator[Broker]:
+        try:
+            broker = Broker.open(self._address, "sms-bridge command line")
+        except BrokerUnreachable as e:
+            raise ConnectionError(str(e)) from e
+        try:
+            yield broker
+        except NotFound as e:
+            raise ConnectionError(
+                f"the broker lacks something: {e.reply_text}; see `bridge topology check`"
+            ) from e
+        except BROKER_ERRORS as e:
+            raise ConnectionError(f"the broker failed us: {type(e).__name__}: {e}") from e
+        finally:
+            broker.close()
+
+    def _drain(self, broker: Broker, deadline: float) -> None:
+        left = deadline - self._clock.monotonic()
+        if broker.readable(max(0.0, min(left, 1.0))):
+            broker.drain()
+        broker.heartbeat()
+
+    def _replies(self, channel: Any, received: list[dict[str, Any]]) -> str:
+        queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
+        channel.basic_consume(queue, no_ack=True, callback=lambda message: received.append(_event(message)))
+        return queue
+
+    def _publish(self, broker: Broker, channel: Any, body: bytes, properties: Mapping[str, object]) -> None:
+        """Publish and wait for the confirm of this one message, the first of its channel."""
+        answers: list[str] = []
+        channel.confirm_select()
+        channel.events["basic_ack"].add(lambda *_: answers.append("ack"))
+        channel.events["basic_nack"].add(lambda *_: answers.append("nack"))
+        channel.events["basic_return"].add(lambda *_: answers.append("return"))
+        message = amqp.Message(body, delivery_mode=2, **properties)
+        exchange = self._topology.commands_exchange
+        broker.publish(channel, message, exchange=exchange, routing_key=SEND, mandatory=True)
+        deadline = self._clock.monotonic() + CONFIRM_TIMEOUT
+        while not answers and self._clock.monotonic() < deadline:
+            self._drain(broker, deadline)
+        if not answers:
+            raise ConnectionError(f"no confirm within {CONFIRM_TIMEOUT:g} s: is the broker blocked?")
+        if answers[0] != "ack":
+            raise ConnectionError(
+                f"exchange {exchange} has no queue for the command: run `bridge topology declare`"
+            )
+
+
+def _event(message: amqp.Message) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(message.body)
+    return event
+
+
+def _ended(received: list[dict[str, Any]]) -> bool:
+    """Whether an event speaks for the whole command."""
+    return any(event["data"]["index"] is None for event in received)

@@ -1,0 +1,38 @@
+"""The admin port of a process: health, readiness, metrics."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.http.admin_app import Readiness as ReadinessType
+    from bridge.settings import Settings
+
+
+def make_metrics() -> Metrics:
+    """Return the metrics of this process."""
+    return Metrics(version=version("sms-bridge"))
+
+
+def serve_admin(settings: Settings, ready: Callable[[], ReadinessType], metrics: Metrics) -> HttpServer:
+    """Listen on the admin port."""
+    bind = Bind(host=settings.admin.host, port=settings.admin.port, max_connections=100)
+    server = HttpServer(make_admin_app(ready, metrics.registry), bind, name="admin")
+    port = server.start()
+    structlog.get_logger().info("admin.listening", host=settings.admin.host, port=port)
+    return server
+
+
+def readiness(*reasons: tuple[str, bool, str], judged: frozenset[str]) -> Readiness:
+    """Return ready if all that is `judged` is well; the rest is reported."""
+    ready = all(ok for name, ok, _ in reasons if name in judged)
+    return Readiness(ready=ready, reasons=tuple(Reason(*reason) for reason in reasons))

@@ -1,0 +1,123 @@
+"""An ingest's process."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.adapters.amqp.publisher import AmqpPublisher
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.ingest_app import Door, make_ingest_app
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.bootstrap import parts
+from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
+from bridge.flows.notify import receive
+from bridge.flows.tell import outgoing_event
+from bridge.runtime import logs
+from bridge.runtime.ingest import Ingest
+from bridge.runtime.stopping import Stopping
+
+if TYPE_CHECKING:
+    from bridge.adapters.http.admin_app import Readiness
+    from bridge.ports import Clock, Publisher
+    from bridge.runtime.metrics import Metrics
+    from bridge.settings import Settings
+
+#: Notifications that wait for the broker's confirm; more are refused, to come again.
+PUBLISH_LIMIT = 5_000
+#: Seconds that requests have to end in when the process does.
+GRACE = 5.0
+
+
+class IngestProcess:
+    """An ingest with its connection and its door."""
+
+    def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._metrics = metrics
+        self._publisher = AmqpPublisher(
+            parts.broker_address(settings),
+            topology=parts.topology(settings),
+            clock=clock,
+            name=parts.name_of_process("ingest publishes"),
+            declares=settings.broker.declare,
+            deadline=settings.broker.publish_deadline,
+            limit=PUBLISH_LIMIT,
+        )
+        self._door = make_door(settings, self._publisher, metrics, clock)
+
+    def start(self) -> None:
+        """Listen; the broker may come when it likes."""
+        self._publisher.start()
+        port = self._door.start()
+        ingest = self._settings.ingest
+        structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
+
+    def stop(self) -> None:
+        """Take no more requests, answer those that are in, and let go of the broker."""
+        self._door.stop(GRACE)
+        self._publisher.stop()
+        structlog.get_logger().info("ingest.stopped")
+
+    def readiness(self) -> Readiness:
+        """Return whether this ingest can make a notification durable."""
+        publisher = self._publisher
+        self._metrics.broker_connected.set(publisher.connected)
+        self._metrics.broker_blocked.set(publisher.blocked)
+        draining = self._stopping.event.is_set()
+        return readiness(
+            (
+                "publishing",
+                publisher.available,
+                "the broker takes messages" if publisher.available else "it does not",
+            ),
+            ("draining", not draining, "stopping" if draining else "no"),
+            judged=frozenset({"publishing", "draining"}),
+        )
+
+
+def make_door(settings: Settings, publisher: Publisher, metrics: Metrics, clock: Clock) -> HttpServer:
+    """Return the server that the provider posts to."""
+    ingest = settings.ingest
+    style = parts.style(settings)
+    broker = settings.broker
+    flow = Ingest(
+        publisher,
+        receive=partial(receive, source=style.source, camel_case=style.camel_case),
+        tell=partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue),
+        clock=clock,
+        metrics=metrics,
+        confirm_timeout=ingest.confirm_timeout,
+    )
+    door = Door(
+        path=ingest.path,
+        authorization=tuple(secret.get_secret_value().encode() for secret in ingest.authorization),
+        max_body=ingest.max_body,
+        max_in_flight=ingest.max_in_flight,
+    )
+    app = make_ingest_app(door, flow.take, refused=flow.refused)
+    return HttpServer(app, Bind(host=ingest.host, port=ingest.port), name="ingest")
+
+
+def run_ingest(settings: Settings) -> int:
+    """Run an ingest until it is stopped; returns the exit code.
+
+    Raises:
+        SettingsError: the broker is not configured.
+
+    """
+    parts.require(settings, broker=True)
+    logs.configure(settings.log)
+    stopping = Stopping()
+    stopping.install()
+    metrics = make_metrics()
+    process = IngestProcess(settings, stopping, metrics, SystemClock())
+    admin = serve_admin(settings, process.readiness, metrics)
+    process.start()
+    code = stopping.wait()
+    process.stop()
+    admin.stop(1.0)
+    return code

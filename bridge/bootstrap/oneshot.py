@@ -1,0 +1,56 @@
+"""What the one-shot commands do."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.clock import SystemClock
+from bridge.bootstrap import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.settings import Settings
+
+
+def send(
+    settings: Settings, command: Mapping[str, object], wait: float | None
+) -> Sequence[Mapping[str, Any]]:
+    """Publish a command, confirmed; return the outcome events that came within `wait` seconds, if any.
+
+    Raises:
+        ConnectionError: the broker did not confirm it.
+
+    """
+    destinations = command["destination_address"]
+    outcomes = len(destinations) if isinstance(destinations, list) else 1
+    return _broker(settings).send(command, outcomes=outcomes, wait=wait)
+
+
+def tail_events(settings: Settings, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield events as they are published, from now on, whose type matches one of the binding `keys`."""
+    return _broker(settings).tail(keys)
+
+
+def declare_topology(settings: Settings) -> Sequence[str]:
+    """Declare what is missing on the broker; return the name of everything that is there now."""
+    return _broker(settings).declare()
+
+
+def check_topology(settings: Settings) -> Sequence[str]:
+    """Return what is missing on the broker, one line each."""
+    return _broker(settings).missing()
+
+
+def cpaas_client(settings: Settings) -> CpaasClient:
+    """Return a client of the configured account."""
+    parts.require(settings, account=True)
+    return parts.client(parts.account(settings), settings, SystemClock(), threading.Event())
+
+
+def _broker(settings: Settings) -> OneShot:
+    parts.require(settings, broker=True)
+    return OneShot(parts.broker_address(settings), parts.topology(settings), SystemClock())

@@ -1,0 +1,135 @@
+"""From settings to the values that each room is given."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.connection import BrokerAddress
+from bridge.adapters.amqp.topology import SEND, Topology
+from bridge.adapters.cpaas.account import CpaasAccount
+from bridge.adapters.cpaas.client import CpaasClient
+from bridge.adapters.cpaas.retrying import RetryPolicy
+from bridge.core.commands import CommandRules
+from bridge.core.decide import RetryRules
+from bridge.core.outcomes import Style
+from bridge.flows.send import Routes, SendRules
+from bridge.settings import Problem, SettingsError
+
+if TYPE_CHECKING:
+    import threading
+
+    from bridge.ports import Clock
+    from bridge.settings import Settings
+
+
+def name_of_process(role: str) -> str:
+    """Return what this process is called on the broker."""
+    return f"sms-bridge {role} {socket.gethostname()}:{os.getpid()}"
+
+
+def require(settings: Settings, *, broker: bool = False, account: bool = False) -> None:
+    """Check that what a command needs is configured.
+
+    Raises:
+        SettingsError: with all that is missing.
+
+    """
+    problems = []
+    if broker and settings.broker.url is None:
+        problems.append(
+            Problem("broker.url", "is missing: where is RabbitMQ? For example amqp://user@host/vhost")
+        )
+    if account and not settings.cpaas.configured:
+        problems.append(Problem("cpaas.base_url", "is missing: which API, with which account?"))
+    if settings.worker.processes > 1:
+        problems.append(
+            Problem(
+                "worker.processes", "can't be more than 1 yet: run more workers, such as sms-bridge-worker@2"
+            )
+        )
+    if problems:
+        raise SettingsError(problems)
+
+
+def broker_address(settings: Settings) -> BrokerAddress:
+    """Return where the broker is."""
+    broker = settings.broker
+    return BrokerAddress(
+        url="" if broker.url is None else broker.url.get_secret_value(),
+        connect_timeout=broker.connect_timeout,
+        heartbeat=float(broker.heartbeat),
+    )
+
+
+def topology(settings: Settings) -> Topology:
+    """Return what is on the broker."""
+    broker = settings.broker
+    return Topology(
+        prefix=broker.prefix,
+        commands_exchange=broker.commands_exchange,
+        command_queue=broker.command_queue,
+        events_exchange=broker.events_exchange,
+        unrouted_queue=broker.unrouted_queue,
+        dead_queue=broker.dead_queue,
+        unrouted_max_length=broker.unrouted_max_length,
+        delivery_limit=broker.delivery_limit,
+    )
+
+
+def style(settings: Settings) -> Style:
+    """Return how events are written."""
+    return Style(source=f"/sms-bridge/{settings.broker.prefix}", camel_case=settings.events.camel_case)
+
+
+def send_rules(settings: Settings) -> SendRules:
+    """Return what configuration makes of sending."""
+    broker = settings.broker
+    return SendRules(
+        commands=CommandRules(
+            allow_missing_id=settings.commands.allow_missing_id,
+            max_destinations=settings.commands.max_destinations,
+            default_region=settings.addresses.default_region,
+            default_sender=settings.cpaas.default_sender,
+        ),
+        retry=RetryRules(
+            max_age=settings.retry.max_age, base=settings.retry.base, max_delay=settings.retry.max_delay
+        ),
+        style=style(settings),
+        routes=Routes(
+            commands_exchange=broker.commands_exchange,
+            send_key=SEND,
+            events_exchange=broker.events_exchange,
+            unrouted_queue=broker.unrouted_queue,
+            dead_queue=broker.dead_queue,
+            own_queues=topology(settings).own_queues,
+        ),
+        lease=settings.worker.lease,
+    )
+
+
+def account(settings: Settings) -> CpaasAccount:
+    """Return the account at the provider; `require` has checked that there is one."""
+    cpaas = settings.cpaas
+    return CpaasAccount(
+        base_url=str(cpaas.base_url),
+        client_id=str(cpaas.client_id),
+        client_secret=None if cpaas.client_secret is None else cpaas.client_secret.get_secret_value(),
+        email=cpaas.email,
+        password=None if cpaas.password is None else cpaas.password.get_secret_value(),
+        connect_timeout=cpaas.connect_timeout,
+        read_timeout=cpaas.read_timeout,
+        total_timeout=cpaas.total_timeout,
+        idle_timeout=cpaas.idle_timeout,
+        max_response_bytes=cpaas.max_response_bytes,
+        proxy=None if cpaas.proxy is None else cpaas.proxy.get_secret_value(),
+        ca_file=None if cpaas.ca_file is None else str(cpaas.ca_file),
+        correlator=cpaas.correlator,
+        correlator_mode=cpaas.correlator_mode,
+    )
+
+
+def client(account: CpaasAccount, settings: Settings, clock: Clock, stopping: threading.Event) -> CpaasClient:
+    """Return the client of the account; `stopping` cuts its waits short."""
+    return CpaasClient(account, clock, RetryPolicy(in_process=settings.retry.in_process), stopping)

@@ -1,0 +1,222 @@
+"""Everything in one process: the real thing where it is configured, else a bridge to try out."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
+
+import structlog
+from rich.console import Console
+
+from bridge.adapters.amqp.embedded import EmbeddedBroker
+from bridge.adapters.amqp.topology import SEND
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.cpaas.account import CpaasAccount
+from bridge.adapters.http.admin_app import Readiness
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.bootstrap import parts
+from bridge.bootstrap.admin import make_metrics, serve_admin
+from bridge.bootstrap.ingest import IngestProcess, make_door
+from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
+from bridge.ports import Outgoing
+from bridge.runtime import logs
+from bridge.runtime.console import show_event
+from bridge.runtime.stopping import Stopping
+from bridge.settings import Problem, SettingsError
+from bridge.simulator import Simulator
+
+if TYPE_CHECKING:
+    from bridge.adapters.http.serving import HttpServer
+    from bridge.ports import Clock
+    from bridge.runtime.metrics import Metrics
+    from bridge.runtime.worker import Worker
+    from bridge.settings import Settings
+
+#: Who the sample command goes to, and who answers.
+SAMPLE_NUMBER = "+16131234567"
+SIMULATOR_PORT = 8090
+
+
+def run_up(settings: Settings) -> int:
+    """Run a worker and an ingest in one process until stopped; returns the exit code.
+
+    Raises:
+        SettingsError: a broker is configured without an account, or an account without a broker.
+
+    """
+    stopping = Stopping()
+    stopping.install()
+    if settings.broker.url is None and not settings.cpaas.configured:
+        return _try_out(settings, stopping)
+    _require_both(settings)
+    return _real(settings, stopping)
+
+
+def _require_both(settings: Settings) -> None:
+    with_ = "is missing: `bridge up` needs both a broker and an account, or neither to try it out"
+    if settings.broker.url is None:
+        raise SettingsError([Problem("broker.url", with_)])
+    if not settings.cpaas.configured:
+        raise SettingsError([Problem("cpaas.base_url", with_)])
+    parts.require(settings, broker=True, account=True)
+
+
+def _real(settings: Settings, stopping: Stopping) -> int:
+    logs.configure(settings.log)
+    metrics, clock = make_metrics(), SystemClock()
+    worker = WorkerProcess(settings, stopping, metrics, clock)
+    ingest = IngestProcess(settings, stopping, metrics, clock)
+
+    def ready() -> Readiness:
+        one, other = worker.readiness(), ingest.readiness()
+        return Readiness(ready=one.ready and other.ready, reasons=(*one.reasons, *other.reasons))
+
+    admin = serve_admin(settings, ready, metrics)
+    ingest.start()
+    worker.start()
+    code = stopping.wait()
+    ingest.stop()
+    worker.stop()
+    admin.stop(1.0)
+    return code
+
+
+def _try_out(settings: Settings, stopping: Stopping) -> int:
+    if settings.log.format is None:
+        # The events are the show: the log speaks up only when something is wrong.
+        settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "warning"})})
+    logs.configure(settings.log)
+    trial = Trial(settings, stopping, make_metrics(), SystemClock())
+    trial.start()
+    code = stopping.wait()
+    trial.stop()
+    return code
+
+
+class Trial:
+    """A whole bridge in memory: broker, provider, worker, ingest. Nothing of it survives the process."""
+
+    def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
+        self._settings = settings
+        self._console = Console(soft_wrap=True)
+        self._simulator = Simulator()
+        self._broker = EmbeddedBroker(parts.topology(settings), clock, watch=self._on_event)
+        self._calls_stop = threading.Event()
+        self._stopping = stopping
+        self._metrics = metrics
+        self._clock = clock
+        self._sample = f"sample-{uuid.uuid4()}"
+        self._worker: Worker | None = None
+        self._door: HttpServer | None = None
+        self._admin: HttpServer | None = None
+
+    def start(self) -> None:
+        """Start all parts, subscribe the ingest, and send the sample command."""
+        settings = self._settings
+        _start_on(self._simulator, SIMULATOR_PORT)
+        account = CpaasAccount(
+            base_url=self._simulator.url, client_id="trial", client_secret=uuid.uuid4().hex
+        )
+        client = parts.client(account, settings, self._clock, self._calls_stop)
+        self._worker = make_worker(
+            settings,
+            self._broker,
+            MemoryLedger(),
+            client,
+            self._clock,
+            self._calls_stop,
+            self._metrics,
+            self._stopping,
+        )
+        self._broker.consume(self._worker.receive)
+        self._worker.start(self._broker)
+        self._broker.start()
+        self._door = make_door(settings, self._broker, self._metrics, self._clock)
+        port = self._door.start()
+        self._admin = serve_admin(settings, self._readiness, self._metrics)
+        ingest = settings.ingest
+        webhook = f"http://{ingest.host}:{port}{ingest.path}"
+        authorization = ingest.authorization[0].get_secret_value() if ingest.authorization else None
+        channel = client.channels.create(webhook_url=webhook, authorization=authorization)
+        client.subscriptions.create(notify=channel.callback)
+        self._introduce(webhook)
+        self._send_sample()
+
+    def stop(self) -> None:
+        """Stop all parts, those first that bring work."""
+        if self._door is not None:
+            self._door.stop(1.0)
+        if self._worker is not None:
+            self._broker.pause()
+            self._worker.stop(self._settings.worker.grace_period)
+        self._broker.stop()
+        self._simulator.stop()
+        if self._admin is not None:
+            self._admin.stop(1.0)
+        self._console.print("\nStopped. Nothing was kept.")
+
+    def _introduce(self, webhook: str) -> None:
+        self._console.print(
+            "[bold]SMS Bridge, to try out[/]: nothing is configured, so the broker and the provider are simulated "
+            "inside this process.\n[bold red]Nothing survives it, and no SMS leaves this machine.[/] "
+            "To run the real thing, set broker.url and cpaas.* (config/bridge.toml).\n"
+            f"  provider  {self._simulator.url}/  (make an inbound SMS happen there)\n"
+            f"  webhook   {webhook}\n"
+            "Ctrl-C stops it.",
+            highlight=False,
+        )
+
+    def _send_sample(self) -> None:
+        command = {
+            "id": self._sample,
+            "destination_address": SAMPLE_NUMBER,
+            "message": "Hello from SMS Bridge",
+        }
+        message = Outgoing(
+            exchange=self._settings.broker.commands_exchange,
+            routing_key=SEND,
+            body=json.dumps(command).encode(),
+            properties={"message_id": self._sample},
+        )
+        self._broker.publish(message, _nothing)
+
+    def _on_event(self, body: bytes) -> None:
+        event = show_event(self._console, body)
+        if event["type"] == "sms.outbound.sent" and event.get("subject") == self._sample:
+            # Not on the broker's thread: the answer comes back as an event through it.
+            threading.Thread(target=self._answer, args=(event["data"],), daemon=True).start()
+
+    def _answer(self, sent: dict[str, str]) -> None:
+        """Have the simulated provider receive an answer to the sample."""
+        answer = {"from": sent["destination_address"], "to": sent["sender_address"], "message": "Hello back"}
+        request = Request(  # noqa: S310 - our own simulator on the loopback
+            f"{self._simulator.url}/_simulator/inbound",
+            data=json.dumps(answer).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            urlopen(request, timeout=5).close()  # noqa: S310 - likewise
+        except OSError as e:
+            structlog.get_logger().warning("sample.unanswered", reason=str(e))
+
+    def _readiness(self) -> Readiness:
+        if self._worker is None:
+            return Readiness(ready=False)
+        return worker_readiness(
+            self._worker, self._broker, self._broker, draining=self._stopping.event.is_set()
+        )
+
+
+def _start_on(simulator: Simulator, port: int) -> None:
+    """Take the usual port where it is free, else any."""
+    try:
+        simulator.start(port=port)
+    except OSError:
+        simulator.start()
+
+
+def _nothing() -> None:
+    """Wait for no confirm: the broker is in this process."""

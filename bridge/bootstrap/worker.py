@@ -1,0 +1,194 @@
+"""A worker's process."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bridge.adapters.amqp.consumer import AmqpConsumer
+from bridge.adapters.amqp.publisher import AmqpPublisher
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.store import open_ledger
+from bridge.bootstrap import parts
+from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
+from bridge.ports import LedgerUnavailable
+from bridge.runtime import logs
+from bridge.runtime.stopping import Stopping
+from bridge.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from bridge.adapters.http.admin_app import Readiness
+    from bridge.ports import Clock, Gateway, Ledger, Publisher
+    from bridge.runtime.metrics import Metrics
+    from bridge.settings import Settings
+
+#: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
+PUBLISH_LIMIT = 1_000_000
+#: Seconds between two tries to open the ledger.
+LEDGER_PAUSE = 2.0
+
+
+class Source(Protocol):
+    """The source of commands as a process sees it."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    @property
+    def consuming(self) -> bool: ...
+
+
+class WorkerProcess:
+    """A worker with its connections, started and stopped in the order that loses nothing."""
+
+    def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._metrics = metrics
+        self._clock = clock
+        self._worker: Worker | None = None
+        self._source: AmqpConsumer | None = None
+        self._publisher: AmqpPublisher | None = None
+        self._ledger: Ledger | None = None
+
+    def start(self) -> None:
+        """Open the ledger, then consume; the broker may come when it likes."""
+        settings = self._settings
+        self._ledger = self._open_ledger()
+        if self._ledger is None:
+            return
+        address, names = parts.broker_address(settings), parts.topology(settings)
+        self._publisher = AmqpPublisher(
+            address,
+            topology=names,
+            clock=self._clock,
+            name=parts.name_of_process("worker publishes"),
+            declares=settings.broker.declare,
+            deadline=settings.broker.publish_deadline,
+            limit=PUBLISH_LIMIT,
+        )
+        calls_stop = threading.Event()
+        gateway = parts.client(parts.account(settings), settings, self._clock, calls_stop)
+        self._worker = make_worker(
+            settings,
+            self._publisher,
+            self._ledger,
+            gateway,
+            self._clock,
+            calls_stop,
+            self._metrics,
+            self._stopping,
+        )
+        self._source = AmqpConsumer(
+            address,
+            self._worker.receive,
+            topology=names,
+            clock=self._clock,
+            name=parts.name_of_process("worker consumes"),
+            prefetch=settings.worker.prefetch,
+            declares=settings.broker.declare,
+        )
+        self._publisher.start()
+        self._worker.start(self._source)
+        self._source.start()
+
+    def stop(self) -> None:
+        """Stop consuming, finish what is in flight, settle, and let go."""
+        if self._worker is None or self._source is None or self._publisher is None or self._ledger is None:
+            return
+        # The source stays connected while the worker finishes: its acks go out on it.
+        self._source.pause()
+        finished = self._worker.stop(self._settings.worker.grace_period)
+        self._source.stop()
+        self._publisher.stop()
+        self._ledger.close()
+        structlog.get_logger().info("worker.stopped", finished=finished)
+
+    def readiness(self) -> Readiness:
+        """Return whether this worker may consume, and why not."""
+        worker, source, publisher = self._worker, self._source, self._publisher
+        if worker is None or source is None or publisher is None:
+            return readiness(("ledger", False, "not open yet"), judged=frozenset({"ledger"}))
+        self._metrics.broker_connected.set(source.connected and publisher.connected)
+        self._metrics.broker_blocked.set(publisher.blocked)
+        return worker_readiness(worker, source, publisher, draining=self._stopping.event.is_set())
+
+    def _open_ledger(self) -> Ledger | None:
+        """Open the ledger, however long it takes; None where the process is to end before."""
+        url = self._settings.ledger.url.get_secret_value()
+        while True:
+            try:
+                return open_ledger(url)
+            except LedgerUnavailable as e:
+                structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
+            if self._stopping.event.wait(LEDGER_PAUSE):
+                return None
+
+
+def make_worker(
+    settings: Settings,
+    publisher: Publisher,
+    ledger: Ledger,
+    gateway: Gateway,
+    clock: Clock,
+    calls_stop: threading.Event,
+    metrics: Metrics,
+    stopping: Stopping,
+) -> Worker:
+    """Return the worker of this process."""
+    return Worker(
+        publisher=publisher,
+        ledger=ledger,
+        gateway=gateway,
+        clock=clock,
+        rules=parts.send_rules(settings),
+        concurrency=settings.worker.concurrency,
+        owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
+        stopping=calls_stop,
+        metrics=metrics,
+        on_crash=stopping.crash,
+    )
+
+
+def worker_readiness(worker: Worker, source: Source, publisher: Publisher, *, draining: bool) -> Readiness:
+    """Return whether a worker may consume, and why not."""
+    trouble = worker.trouble
+    return readiness(
+        (
+            "consuming",
+            source.consuming,
+            "a consumer of the command queue" if source.consuming else "not consuming",
+        ),
+        (
+            "publishing",
+            publisher.available,
+            "the broker takes messages" if publisher.available else "it does not",
+        ),
+        ("sending", trouble is None, trouble or "nothing known against it"),
+        ("draining", not draining, "stopping" if draining else "no"),
+        judged=frozenset({"consuming", "publishing", "sending", "draining"}),
+    )
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until it is stopped; returns the exit code.
+
+    Raises:
+        SettingsError: the broker or the account is not configured.
+
+    """
+    parts.require(settings, broker=True, account=True)
+    logs.configure(settings.log)
+    stopping = Stopping()
+    stopping.install()
+    metrics = make_metrics()
+    process = WorkerProcess(settings, stopping, metrics, SystemClock())
+    admin = serve_admin(settings, process.readiness, metrics)
+    process.start()
+    code = stopping.wait()
+    process.stop()
+    admin.stop(1.0)
+    return code

@@ -1,0 +1,47 @@
+"""How a process learns that it is to end: SIGTERM or Ctrl-C, and a second one that means at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopping:
+    """Waits for the end of the process."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._crashed = False
+        self._asked = False
+
+    def install(self) -> None:
+        """Take the signals; call it from the main thread."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def crash(self) -> None:
+        """End the process with exit code 1: something it can't live without has ended."""
+        self._crashed = True
+        self.event.set()
+
+    def wait(self) -> int:
+        """Wait until the process is to end; returns its exit code."""
+        self.event.wait()
+        structlog.get_logger().info("process.stopping", crashed=self._crashed)
+        return 1 if self._crashed else 0
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._asked:
+            # What is unsettled goes back to the queue, and the ledger knows what was called.
+            os._exit(1)
+        self._asked = True
+        self.event.set()
