@@ -28,7 +28,8 @@ class Invocation:
         if self._wiring is None:
             from bridge import bootstrap
 
-            self._wiring = bootstrap
+            wiring: Wiring = bootstrap
+            self._wiring = wiring
         return self._wiring
 
     def settings(self, **options: object) -> Settings:
