@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import ssl
 import subprocess
 import traceback
@@ -18,7 +19,6 @@ from tests.unit.cpaas_setup import NUMBER, TEXT, HandClock, account, elapsed, ri
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.fakes.provider_server import Act
@@ -103,8 +103,6 @@ def test_a_name_that_does_not_resolve_is_not_sent() -> None:
 
 
 def test_a_connection_that_is_not_taken_in_time_is_not_sent() -> None:
-    import socket
-
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -165,7 +163,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def tls_server(certificate: tuple[Path, Path]) -> Iterator[ProviderServer]:
+def tls_server(certificate: tuple[Path, Path]) -> ProviderServer:
     """Return a provider behind TLS; the client starts it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -192,9 +190,7 @@ def test_a_tls_error_after_the_request_left_is_ambiguous(
     tls_server: ProviderServer, certificate: tuple[Path, Path]
 ) -> None:
     def break_the_record(peer: provider.Peer) -> bool:
-        import socket
-
-        with socket.socket(fileno=peer.sock.detach()) as bare:
+            with socket.socket(fileno=peer.sock.detach()) as bare:
             bare.sendall(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
         return False
 

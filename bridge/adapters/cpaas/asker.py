@@ -52,10 +52,10 @@ class Asker:
         if not 200 <= exchange.status < 300:
             raise self._judge(exchange)
         self._health.note_success(sent=False)
-        if exchange.status == _NO_CONTENT or (method == "DELETE" and not exchange.body.strip()):
+        if exchange.status == _NO_CONTENT or (method == "PUT" and not exchange.body.strip()):
             return {}
         answer = json_object(exchange.body)
-        if not answer:
+        if answer is None:
             error = ProviderError(name="http", message="no JSON object", http_status=exchange.status)
             raise Unreadable("the provider's answer can't be read", error)
         return answer
@@ -86,8 +86,7 @@ class Asker:
 
     def _judge(self, exchange: Exchange) -> CpaasError:
         error = parse_error(exchange.status, exchange.body)
-        if exchange.status == _NOT_FOUND and (not exchange.body.strip() or json_object(exchange.body)):
-            # Anything else that says 404 is a proxy's page, which knows nothing of what is there.
+        if exchange.status == _NOT_FOUND and _is_providers_own(exchange.body):
             return NotFound("the provider has no such thing", error)
         retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=self._clock.now())
         answer = classify_send(exchange.status, retry_after=retry_after, error=error)
@@ -107,3 +106,8 @@ class Asker:
             case answers.Unsent(error=error) | answers.Ambiguous(error=error):
                 return Unreachable("the provider can't be used now", error)
         assert_never(answer)
+
+
+def _is_providers_own(body: bytes) -> bool:
+    """Whether a 404 is the provider's; a proxy's page knows nothing of what is there."""
+    return not body.strip() or json_object(body) is not None

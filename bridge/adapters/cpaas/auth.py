@@ -213,7 +213,7 @@ def _denial(exchange: Exchange, clock: Clock) -> Unsent | Blocked:
         return Blocked(error=error)
     if exchange.status in {400, 401} and error.exception_id in _WRONG:
         return Blocked(error=error)
-    if exchange.status == 401 and json_object(exchange.body):
+    if exchange.status == 401 and json_object(exchange.body) is not None:
         return Blocked(error=error)
     retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=clock.now())
     return Unsent(error=error, retry_after=retry_after, throttled=exchange.status == 429)
@@ -221,7 +221,7 @@ def _denial(exchange: Exchange, clock: Clock) -> Unsent | Blocked:
 
 def _read_token(body: bytes, now: float) -> Token | None:
     """Read the token endpoint's answer (wire reference 2.2); None where something that is needed is missing."""
-    answer = json_object(body)
+    answer = json_object(body) or {}
     access, user_id = answer.get("access_token"), _claims(answer.get("id_token")).get("preferred_username")
     if not (
         isinstance(access, str) and _HEADER_SAFE.fullmatch(access) and isinstance(user_id, str) and user_id

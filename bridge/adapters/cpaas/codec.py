@@ -109,10 +109,10 @@ def encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def json_object(body: bytes) -> dict[str, object]:
-    """Return the JSON object that `body` is; an empty one for anything else."""
+def json_object(body: bytes) -> dict[str, object] | None:
+    """Return the JSON object that `body` is; None for anything else."""
     try:
         value = loads(body, max_depth=_MAX_DEPTH)
     except NotStrictJSON:
-        return {}
-    return value if isinstance(value, dict) else {}
+        return None
+    return value if isinstance(value, dict) else None

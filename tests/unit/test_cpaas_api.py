@@ -1,0 +1,346 @@
+"""History, subscriptions and channels: what is asked, what is read, what goes wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.cpaas.errors import (
+    CpaasError,
+    NotFound,
+    Refused,
+    Unauthorized,
+    Unreachable,
+    Unreadable,
+)
+from bridge.adapters.cpaas.values import History, Message, Thread
+from tests.fakes import provider_server as provider
+from tests.fakes.provider_server import SENDER, USER, answer, fault
+from tests.unit.cpaas_setup import NUMBER, rig
+
+if TYPE_CHECKING:
+    from tests.fakes.provider_server import Act
+
+S = f"/cpaas/smsmessaging/v1/{USER}"
+N = f"/cpaas/notificationchannel/v1/{USER}/channels"
+THREAD = {
+    "remoteAddress": NUMBER,
+    "localAddress": SENDER,
+    "threadDetails": {"lastMessageTime": 1545913541188, "length": 1, "lastText": "a text message", "new": 0},
+    "resourceURL": f"{S}/remoteAddresses/{NUMBER}/localAddresses/{SENDER}",
+}
+SUBSCRIPTION = {
+    "callbackReference": {"notifyURL": "wh-1"},
+    "clientCorrelator": 987,
+    "destinationAddress": SENDER,
+    "resourceURL": f"{S}/inbound/subscriptions/f179f10b-e846",
+}
+CHANNEL = {
+    "callbackURL": "wh-72b43d88",
+    "channelData": {"x-webhookURL": "https://x.example/", "x-authorization": "canary"},
+    "channelType": "Webhooks",
+    "clientCorrelator": "c",
+    "resourceURL": f"{N}/wh-72b43d88",
+}
+
+
+def message(number: int, **changes: object) -> dict[str, object]:
+    """Return a message as the history has it."""
+    given = {"type": "Outbound", "messageId": f"SM{number}", "message": "hi", "status": "DeliveredToNetwork"}
+    return given | {"dateTime": 1545913541} | changes
+
+
+def page(*messages: object, **more: object) -> Act:
+    """Return an answer with a page of messages."""
+    return answer(200, {"smsMessageList": {"smsMessage": list(messages), "resourceURL": "x", **more}})
+
+
+def test_threads_are_read_as_a_list_or_as_one() -> None:
+    with rig() as it:
+        it.server.acts.extend(
+            [
+                answer(200, {"smsThreadList": {"smsThread": [THREAD, {"odd": 1}]}}),
+                answer(200, {"smsThread": THREAD}),
+            ]
+        )
+        expected = Thread(
+            remote_address=NUMBER, local_address=SENDER, last_message_at=1545913541.188, length=1
+        )
+
+        assert it.client.history.threads() == (expected,)
+        assert it.client.history.threads(NUMBER) == (expected,)
+        assert [request.path.partition("?")[0] for request in it.server.requests] == [
+            f"{S}/remoteAddresses",
+            f"{S}/remoteAddresses/{NUMBER}",
+        ]
+
+
+def test_a_history_is_read_page_by_page() -> None:
+    with rig() as it:
+        it.server.acts.extend(
+            [page(message(1), next="p/2"), page(message(2, dateTime=1545913541188, type="INBOUND"))]
+        )
+        history = it.client.history.messages(NUMBER, SENDER)
+
+        assert history.complete
+        assert history.messages == (
+            Message(
+                message_id="SM1",
+                direction="outbound",
+                text="hi",
+                status="DeliveredToNetwork",
+                remote_address=NUMBER,
+                local_address=SENDER,
+                date_time=1545913541,
+                at=1545913541.0,
+            ),
+            Message(
+                message_id="SM2",
+                direction="inbound",
+                text="hi",
+                status="DeliveredToNetwork",
+                remote_address=NUMBER,
+                local_address=SENDER,
+                date_time=1545913541188,
+                at=1545913541.188,
+            ),
+        )
+        assert [request.path.partition("?")[2] for request in it.server.requests] == [
+            "max=200",
+            "max=200&next=p%2F2",
+        ]
+
+
+def test_a_pointer_that_comes_again_ends_an_incomplete_history() -> None:
+    with rig() as it:
+        it.server.acts.extend(
+            [page(message(1), next="a"), page(message(2), next="b"), page(message(3), next="a")]
+        )
+        history = it.client.history.messages(NUMBER, SENDER)
+
+        assert len(history.messages) == 3
+        assert not history.complete
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        page(*[message(number) for number in range(200)]),
+        page(message(1), {"type": "Outbound"}),
+        page(message(1), "no object"),
+    ],
+    ids=["full without a pointer", "a message without an id", "no message"],
+)
+def test_a_history_that_may_lack_something_is_incomplete(act: Act) -> None:
+    with rig() as it:
+        it.server.acts.append(act)
+
+        assert not it.client.history.messages(NUMBER, SENDER).complete
+
+
+def test_a_history_without_end_is_given_up() -> None:
+    with rig() as it:
+        it.server.acts.extend([page(message(number), next=str(number)) for number in range(99)])
+        history = it.client.history.messages(NUMBER, SENDER)
+
+        assert not history.complete
+        assert len(it.server.requests) == 50
+
+
+@pytest.mark.parametrize("body", [b"", {}, fault("serviceException", "SVC0004")])
+def test_an_unknown_pair_has_an_empty_history(body: object) -> None:
+    with rig() as it:
+        it.server.acts.append(answer(404, body))
+
+        assert it.client.history.messages(NUMBER, SENDER) == History(messages=(), complete=True)
+
+
+def test_a_proxys_404_is_no_empty_history() -> None:
+    with rig() as it:
+        it.server.acts.append(answer(404, b"<html>not here</html>"))
+
+        with pytest.raises(Unreachable):
+            it.client.history.messages(NUMBER, SENDER)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", {"something": "else"}, []])
+def test_an_answer_without_a_list_is_no_empty_history(body: object) -> None:
+    with rig() as it:
+        it.server.acts.append(answer(200, body))
+
+        with pytest.raises(Unreadable):
+            it.client.history.messages(NUMBER, SENDER)
+
+
+@pytest.mark.parametrize("time", [None, "soon", True, 15459135467, -1, 10**30])
+def test_an_absurd_time_is_kept_as_it_came(time: object) -> None:
+    with rig() as it:
+        it.server.acts.append(page(message(1, dateTime=time)))
+        (found,) = it.client.history.messages(NUMBER, SENDER).messages
+
+        assert found.date_time == time
+
+
+def test_one_message_its_status_and_its_end() -> None:
+    with rig() as it:
+        it.server.acts.extend(
+            [
+                answer(200, {"smsMessage": message(1)}),
+                answer(200, {"status": "DeliveredToTerminal"}),
+                answer(204),
+            ]
+        )
+        history = it.client.history
+        found = history.message(NUMBER, SENDER, "SM1")
+        status = history.status(NUMBER, SENDER, "SM1")
+        history.delete_message(NUMBER, SENDER, "SM1")
+        path = f"{S}/remoteAddresses/{NUMBER}/localAddresses/{SENDER}/messages/SM1"
+
+        assert (found.message_id, status) == ("SM1", "DeliveredToTerminal")
+        assert [(request.method, request.path) for request in it.server.requests] == [
+            ("GET", path),
+            ("GET", f"{path}/status"),
+            ("DELETE", path),
+        ]
+
+
+@pytest.mark.parametrize("status", [204, 200, 404])
+def test_a_thread_is_deleted_or_was_not_there(status: int) -> None:
+    with rig() as it:
+        it.server.acts.append(answer(status))
+        it.client.history.delete_thread(NUMBER, SENDER)
+
+        assert it.server.requests[0].path == f"{S}/remoteAddresses/{NUMBER}/localAddresses/{SENDER}"
+
+
+def test_what_would_delete_something_else_is_not_asked() -> None:
+    with rig() as it:
+        for part in ("", ".", ".."):
+            with pytest.raises(ValueError, match="path"):
+                it.client.history.delete_message(NUMBER, SENDER, part)
+
+        assert it.server.requests == []
+
+
+def test_a_subscription_is_made_for_a_number_or_for_the_default_one() -> None:
+    with rig(correlator="bridge-1") as it:
+        it.server.acts.extend([answer(201, {"subscription": SUBSCRIPTION})] * 2)
+        made = it.client.subscriptions.create(notify="wh-1", number=SENDER)
+        it.client.subscriptions.create(notify="wh-1")
+
+        assert (made.id, made.notify, made.destination_address, made.correlator) == (
+            "f179f10b-e846",
+            "wh-1",
+            SENDER,
+            "987",
+        )
+        assert [request.json for request in it.server.requests] == [
+            {
+                "subscription": {
+                    "callbackReference": {"notifyURL": "wh-1"},
+                    "clientCorrelator": "bridge-1",
+                    "destinationAddress": SENDER,
+                }
+            },
+            {"subscription": {"callbackReference": {"notifyURL": "wh-1"}, "clientCorrelator": "bridge-1"}},
+        ]
+
+
+def test_subscriptions_are_listed_read_and_deleted() -> None:
+    with rig() as it:
+        it.server.acts.extend(
+            [
+                answer(200, {"subscriptionList": {"subscription": [SUBSCRIPTION]}}),
+                answer(200, {"subscription": SUBSCRIPTION}),
+                answer(204),
+                answer(404, b""),
+            ]
+        )
+        subscriptions = it.client.subscriptions
+        (listed,) = subscriptions.list()
+
+        assert subscriptions.get(listed.id) == listed
+        subscriptions.delete(listed.id)
+        subscriptions.delete(listed.id)
+        assert it.server.requests[-1].path == f"{S}/inbound/subscriptions/f179f10b-e846"
+
+
+def test_a_channel_is_made_with_the_authorization_of_its_notifications() -> None:
+    with rig(correlator="bridge-1") as it:
+        it.server.acts.append(answer(201, {"notificationChannel": CHANNEL}))
+        made = it.client.channels.create(webhook_url="https://x.example/", authorization="Bearer s")
+
+        assert (made.id, made.callback, made.type, made.authorization) == (
+            "wh-72b43d88",
+            "wh-72b43d88",
+            "webhooks",
+            "canary",
+        )
+        assert "canary" not in repr(made)
+        assert it.server.requests[0].json == {
+            "notificationChannel": {
+                "channelData": {"x-webhookURL": "https://x.example/", "x-authorization": "Bearer s"},
+                "channelType": "webhooks",
+                "clientCorrelator": "bridge-1",
+            }
+        }
+
+
+def test_channels_are_listed_read_and_deleted() -> None:
+    with rig() as it:
+        it.server.acts.extend(
+            [
+                answer(
+                    200, {"notificationChannelList": {"notificationChannel": [CHANNEL], "resourceURL": "x"}}
+                ),
+                answer(200, {"notificationChannel": CHANNEL}),
+                answer(204),
+            ]
+        )
+        (listed,) = it.client.channels.list()
+
+        assert it.client.channels.get(listed.id) == listed
+        it.client.channels.delete(listed.id)
+        assert it.server.requests[-1].path == f"{N}/wh-72b43d88"
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_channels_life_is_set_where_either_paper_says(status: int) -> None:
+    with rig() as it:
+        it.server.acts.extend([answer(status, fault("serviceException", "SVC0002")), answer(200, {"ok": 1})])
+        it.client.channels.refresh("wh-1", seconds=3600)
+
+        assert [(request.method, request.path) for request in it.server.requests] == [
+            ("PUT", f"{N}/wh-1/channelLifetime"),
+            ("PUT", f"{N}/wh-1"),
+        ]
+        assert it.server.requests[1].json == {"notificationChannelLifetime": {"channelLifetime": 3600}}
+
+
+FAILURES: list[tuple[Act, type[CpaasError], int | None]] = [
+    (answer(400, fault("serviceException", "SVC0002", f"Invalid {NUMBER}")), Refused, 400),
+    (answer(403, fault("policyException", "POL0001")), Refused, 403),
+    (answer(403, fault("policyException", "POL1010")), Unauthorized, 403),
+    (answer(404, fault("serviceException", "SVC0004")), NotFound, 404),
+    (answer(302, b"", {"Location": "/x"}), Unauthorized, 302),
+    (answer(429, b""), Unreachable, 429),
+    (answer(500, b""), Unreachable, 500),
+    (answer(503, b"<html>"), Unreachable, 503),
+    (provider.close, Unreachable, None),
+    (provider.reset, Unreachable, None),
+]
+
+
+@pytest.mark.parametrize(("act", "kind", "status"), FAILURES)
+def test_each_failure_has_its_class_and_tells_no_number(
+    act: Act, kind: type[CpaasError], status: int | None
+) -> None:
+    with rig() as it:
+        it.server.acts.append(act)
+        with pytest.raises(CpaasError) as caught:
+            it.client.history.status(NUMBER, SENDER, "SM1")
+
+        assert type(caught.value) is kind
+        assert caught.value.status == status
+        assert NUMBER not in str(caught.value)
