@@ -27,7 +27,6 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _half_an_account(settings)
     yield from _call_outlasts_lease(settings)
     yield from _open_to_anybody(settings)
-    yield from _one_port_for_two(settings)
     if settings.retry.base > settings.retry.max_delay:
         yield Disagreement("retry.base", "must not be more than retry.max_delay", ("retry.max_delay",))
 
@@ -66,11 +65,6 @@ def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
             "must be a loopback address while ingest.authorization is empty",
             ("ingest.authorization",),
         )
-
-
-def _one_port_for_two(settings: Settings) -> Iterator[Disagreement]:
-    if settings.admin.port and settings.admin.port == settings.ingest.port:
-        yield Disagreement("admin.port", "must differ from ingest.port", ("ingest.port",))
 
 
 def is_loopback(host: str) -> bool:

@@ -178,7 +178,7 @@ def test_all_mistakes_are_told_at_once_with_where_they_came_from() -> None:
             "BRIDGE_CPAAS__PASSWORD_FILE": "/nowhere",
             "BRIDGE_CPAAS__EMAIL": "me@example.com",
             "BRIDGE_INGEST__HOST": "0.0.0.0",  # noqa: S104 - refused
-            "BRIDGE_ADMIN__PORT": "8080",
+            "BRIDGE_RETRY__BASE": "1000",
         },
     )
 
@@ -194,7 +194,7 @@ def test_all_mistakes_are_told_at_once_with_where_they_came_from() -> None:
         ("cpaas.base_url", None),
         ("cpaas.client_id", None),
         ("ingest.host", "BRIDGE_INGEST__HOST"),
-        ("admin.port", "BRIDGE_ADMIN__PORT"),
+        ("retry.base", "BRIDGE_RETRY__BASE"),
     }
 
 
