@@ -190,7 +190,7 @@ def test_a_tls_error_after_the_request_left_is_ambiguous(
     tls_server: ProviderServer, certificate: tuple[Path, Path]
 ) -> None:
     def break_the_record(peer: provider.Peer) -> bool:
-            with socket.socket(fileno=peer.sock.detach()) as bare:
+        with socket.socket(fileno=peer.sock.detach()) as bare:
             bare.sendall(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
         return False
 
