@@ -6,9 +6,11 @@ or cut off from the broker and going on as zombies) and the provider. The rules 
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -308,4 +310,72 @@ class Sending(RuleBasedStateMachine):
 
 
 TestSending = Sending.TestCase
-TestSending.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestSending.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+
+def walk(seed: int) -> Sending:  # noqa: C901 - a table of what may happen next
+    """Take 40 steps by chance; many short walks find what few long ones don't."""
+    chance = random.Random(seed)
+    world = Sending()
+    world.begin(send_at=chance.random() < 0.2, expires_at=chance.random() < 0.2)
+    for _ in range(40):
+        pick, roll = chance.randrange(6), chance.random()
+        world.answers = chance.choices(ANSWERS, weights=[4, 4, 1, 1, 1, 1], k=2)
+        if roll < 0.5 and world.jobs:
+            world.advance(world.jobs[pick % len(world.jobs)], chance.choice([1, 1, 2, 3, 20]))
+        elif roll < 0.55 and world.jobs:
+            world.a_worker_is_killed(pick)
+        elif roll < 0.65 and world.jobs:
+            world.a_worker_loses_its_connection_and_goes_on(pick)
+        elif roll < 0.7:
+            world.time_passes(chance.choice([1.0, 1.0, 11.0, 31.0]))
+        elif roll < 0.85 and any(message.due <= world.now for message in world.delayed):
+            world.a_delayed_copy_comes(pick)
+        elif roll < 0.98 and world.queue:
+            world.a_worker_takes_a_delivery(pick, at_once=chance.random() < 0.3, steps=0)
+        elif roll >= 0.98:
+            world.the_command_is_published_again()
+    return world
+
+
+@pytest.mark.parametrize("hundred", range(10))
+def test_whatever_happens_each_submission_is_called_and_told_as_promised(hundred: int) -> None:
+    for seed in range(hundred * 100, hundred * 100 + 100):
+        walk(seed).teardown()
+
+
+def test_an_outcome_that_another_filed_before_the_hand_over_is_told_by_the_copy() -> None:
+    world = Sending()
+    world.begin(send_at=False, expires_at=False)
+    zombie = world.take(world.queue.pop(), at_once=False)
+    world.advance(zombie, 1)
+    zombie.connected = False
+    world.requeue(zombie.message)
+    heir = world.take(world.queue.pop(), at_once=False)
+    world.answers = [ANSWERS[1]]
+    world.advance(heir, 4)
+    world.answers = []
+    world.advance(zombie, 2)
+    world.advance(heir, 100)
+
+    assert set(world.outcomes) == {0}, "the zombie filed and did not tell"
+    assert world.told == {}
+    assert [message.generation for message in world.delayed] == [1]
+    world.teardown()
+
+
+def test_a_hand_over_that_was_cut_leaves_nothing_behind_that_nobody_looks_at() -> None:
+    world = Sending()
+    world.begin(send_at=False, expires_at=False)
+    world.answers = [ANSWERS[1]] * 2
+    world.advance(world.take(world.queue.pop(), at_once=False), 100)
+    world.now += 1.0
+    world.a_delayed_copy_comes(0)
+    world.answers = [ANSWERS[1]] * 2
+    cut = world.take(world.queue.pop(), at_once=False)
+    world.advance(cut, 7)
+    world.kill(cut)
+
+    assert world.ledger.apply([HandOver(command_id="order-17", generation=2, now=world.now)]) == [3]
+    assert [(message.generation, message.redelivered) for message in world.queue] == [(1, True)]
+    world.teardown()

@@ -48,7 +48,7 @@ class SqlLedger:
                 version = self._schema_version(connection)
         except (SQLAlchemyError, OSError) as e:
             raise _unavailable(e) from e
-        if version != SCHEMA_VERSION:
+        if version != str(SCHEMA_VERSION):
             raise LedgerUnavailable(
                 f"the ledger has schema version {version}, this bridge needs {SCHEMA_VERSION}: "
                 "run the bridge that wrote it, or name another ledger.url"
@@ -75,12 +75,11 @@ class SqlLedger:
         rest = {column.name: insert.excluded[column.name] for column in table.columns if column not in keys}
         return insert.on_conflict_do_update(index_elements=keys, set_=rest)
 
-    def _schema_version(self, connection: Connection) -> int:
+    def _schema_version(self, connection: Connection) -> str:
         fresh = self._insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION))
         connection.execute(fresh.on_conflict_do_nothing())
-        return int(
-            connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar_one()
-        )
+        found = connection.execute(select(meta.c.value).where(meta.c.key == "schema_version"))
+        return str(found.scalar_one())
 
     def _load(self, connection: Connection, changes: Sequence[Change]) -> dict[str, CommandRecord]:
         ids = {change.command_id for change in changes}

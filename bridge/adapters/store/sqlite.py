@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import URL, create_engine, event
 
 from bridge.adapters.store.sql import SqlLedger
 from bridge.ports import LedgerUnavailable
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT = 5.0
 
 
-def open_sqlite(path: str) -> SqlLedger:
+def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
     """Open the ledger in the file `path`; creates what is missing, readable by its owner alone.
+
+    `busy_timeout` is in seconds.
 
     Raises:
         LedgerUnavailable: the file can't be opened or is no ledger of ours.
@@ -31,7 +33,8 @@ def open_sqlite(path: str) -> SqlLedger:
     except OSError as e:
         raise LedgerUnavailable(f"{path}: {e.strerror}") from e
     engine = create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+        URL.create("sqlite", database=path),
+        connect_args={"timeout": busy_timeout, "check_same_thread": False},
     )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin_immediate)
