@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,7 @@ from bridge.simulator.sending import Sending
 from bridge.simulator.subscribing import Subscribing
 
 if TYPE_CHECKING:
-    from bridge.simulator.faults import Target
+    from bridge.simulator.faults import Fault, Target
     from bridge.simulator.http import Request
     from bridge.simulator.state import Account
 
@@ -56,21 +57,26 @@ class App:
         """Answer as the provider would, unless a fault is planned."""
         self._authorize(target, request, captured)
         account = self._account
-        account.stats["token_requests" if target == "token" else _COUNTED[target]] += 1
+        account.stats[_COUNTED[target]] += 1
         fault = account.faults.take(target, request.body, account.settings.failing)
         if fault is None:
             reply = self._run(route, request, captured)
         else:
             account.stats[f"fault:{fault.name}"] += 1
             log.info("fault.applied", name=fault.name, target=target)
-            if fault.late is not None:
-                asyncio.get_running_loop().call_later(fault.late, self._run, route, request, captured)
-            late = not fault.has_effect or fault.late is not None
-            reply = Reply(status=200) if late else self._run(route, request, captured)
-            # A refusal stays one: what would have refused the call anyway is no accepted call.
-            reply = fault.distort(reply) if reply.status < 400 else reply
+            reply = self._failed(fault, route, request, captured)
         account.stats[f"status:{reply.status}"] += 1
         return self._timed(target, reply)
+
+    def _failed(self, fault: Fault, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
+        """Let the call have its effect now, later or never, and its answer go wrong."""
+        if fault.late is not None:
+            asyncio.get_running_loop().call_later(fault.late, self._run, route, request, captured)
+        elif fault.has_effect:
+            reply = self._run(route, request, captured)
+            # A refusal stays one: what would have been refused anyway is no accepted call.
+            return reply if reply.status >= HTTPStatus.BAD_REQUEST else fault.distort(reply)
+        return fault.distort(Reply(status=200))
 
     def _authorize(self, target: Target, request: Request, captured: tuple[str, ...]) -> None:
         """Check the token, and that the path names its user."""
