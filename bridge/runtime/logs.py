@@ -49,6 +49,7 @@ _HARMLESS = (int, float, type(None))
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard logging, once, to write to `stream` (stderr)."""
+    for_good = stream is None
     stream = sys.stderr if stream is None else stream
     form = settings.format or ("console" if stream.isatty() else "json")
     level = logging.getLevelNamesMapping()[settings.level.upper()]
@@ -57,7 +58,8 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         processors=[structlog.contextvars.merge_contextvars, *_COMMON, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=False,
+        # A logger that is put together once costs half; one that writes to a test's stream must not stay.
+        cache_logger_on_first_use=for_good,
     )
     _take_in_standard_logging(stream, render)
     sys.excepthook = _log_crash
