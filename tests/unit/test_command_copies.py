@@ -1,0 +1,258 @@
+"""What is made of a delivered command: replies, dead letters and delayed copies."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.commands import CommandRules, Malformed
+from bridge.core.events import CONTENT_TYPE, Event
+from bridge.flows.commands import (
+    TOKEN,
+    Death,
+    Received,
+    conflicting,
+    dead_letter,
+    delayed_copy,
+    read,
+    reply,
+)
+from bridge.ports import Delivery, Outgoing
+
+NOW = 1_800_000_000.0
+BODY = b'{"id": "order-17",  "destination_address": "+16131234567", "message": "h\xc3\xa9"}\n'
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OWN_PROPERTIES = {
+    "message_id": "m-1",
+    "correlation_id": "c-1",
+    "reply_to": "answers",
+    "app_id": "shop",
+    "type": "send-sms",
+    "priority": 3,
+    "timestamp": 1_700_000_000,
+    "content_encoding": "utf-8",
+}
+OWN_HEADERS = {"traceparent": TRACEPARENT, "x-tenant": "7", "cc": "mine"}
+BROKERS_HEADERS = {
+    "x-death": [{"count": 1}],
+    "x-first-death-queue": "q",
+    "x-first-death-reason": "expired",
+    "x-first-death-exchange": "e",
+    "x-last-death-queue": "q",
+    "x-delivery-count": 4,
+    "x-acquired-count": 5,
+    "CC": ["elsewhere"],
+    "BCC": ["elsewhere"],
+}
+DEATH = Death(
+    outcome="failed",
+    reason="SVC0002",
+    command_id="order-17",
+    index=0,
+    attempts=3,
+    event_id="e-1",
+    at=NOW,
+)
+EVENT = Event(id="e-1", type="sms.outbound.sent", subject="order-17", body=b'{"id":"e-1"}')
+
+
+def received(
+    *, body: bytes = BODY, properties: dict[str, Any] | None = None, headers: dict[str, Any] | None = None
+) -> Received:
+    delivery = Delivery(
+        body=body,
+        tag=(1, 1),
+        properties=OWN_PROPERTIES if properties is None else properties,
+        headers=OWN_HEADERS if headers is None else headers,
+    )
+    return read(delivery, rules=CommandRules(), now=NOW, spare_id="spare")
+
+
+def burdened() -> Received:
+    """Return a delivery that carries everything the broker may have attached."""
+    properties = {
+        **OWN_PROPERTIES,
+        "expiration": "1000",
+        "user_id": "guest",
+        "cluster_id": "c",
+        "delivery_mode": 1,
+        "content_type": "text/plain",
+        "application_headers": {"x": "y"},
+    }
+    return received(properties=properties, headers={**OWN_HEADERS, **BROKERS_HEADERS, TOKEN: "4"})
+
+
+def delayed(of: Received, generation: int = 5) -> Outgoing:
+    return delayed_copy(of, generation, exchange="sms.commands", routing_key="send", delay=30)
+
+
+def answer(
+    of: Received, *, own_queues: frozenset[str] = frozenset({"sms.send", "sms.dead"})
+) -> Outgoing | None:
+    return reply(of, EVENT, CONTENT_TYPE, own_queues=own_queues)
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_letter_is_the_command_byte_for_byte_with_its_own_properties() -> None:
+    letter = dead_letter(burdened(), DEATH, dead_queue="sms.dead")
+
+    assert (letter.exchange, letter.routing_key) == ("", "sms.dead")
+    assert letter.body == BODY
+    assert letter.properties == OWN_PROPERTIES
+    assert letter.content_type == "text/plain"
+    assert not letter.droppable
+    assert letter.delay is None
+
+
+def test_a_dead_letter_says_why_and_carries_nothing_of_the_brokers() -> None:
+    letter = dead_letter(burdened(), DEATH, dead_queue="sms.dead")
+
+    assert letter.headers == {
+        **OWN_HEADERS,
+        "x-bridge-outcome": "failed",
+        "x-bridge-reason": "SVC0002",
+        "x-bridge-command-id": "order-17",
+        "x-bridge-index": 0,
+        "x-bridge-attempts": 3,
+        "x-bridge-event-id": "e-1",
+        "x-bridge-dead-at": "2027-01-15T08:00:00.000Z",
+    }
+
+
+def test_a_delayed_copy_is_the_command_byte_for_byte_under_a_new_token() -> None:
+    copy = delayed(burdened())
+
+    assert (copy.exchange, copy.routing_key, copy.delay) == ("sms.commands", "send", 30)
+    assert copy.body == BODY
+    assert copy.properties == OWN_PROPERTIES
+    assert copy.headers == {**OWN_HEADERS, TOKEN: "5"}
+    assert not copy.droppable
+
+
+def test_a_copy_under_no_generation_carries_no_token() -> None:
+    assert TOKEN not in delayed(burdened(), 0).headers
+
+
+def test_a_copy_comes_back_as_what_it_was() -> None:
+    first = received()
+    copy = delayed(first, 7)
+    back = received(body=copy.body, properties=dict(copy.properties), headers=dict(copy.headers))
+
+    assert back.generation == 7
+    assert (back.parsed, back.body_hash) == (first.parsed, first.body_hash)
+    assert (back.traceparent, back.reply_to) == (first.traceparent, first.reply_to)
+
+
+@pytest.mark.parametrize("content_type", [None, 17, b"\xff"])
+def test_a_content_type_that_is_none_is_not_made_up(content_type: object) -> None:
+    properties = {} if content_type is None else {"content_type": content_type}
+
+    assert delayed(received(properties=properties)).content_type is None
+
+
+# --- replies ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_reply_goes_to_the_queue_that_was_named_and_may_be_dropped() -> None:
+    message = answer(received())
+
+    assert message is not None
+    assert (message.exchange, message.routing_key, message.droppable) == ("", "answers", True)
+    assert message.body is EVENT.body
+    assert message.content_type == CONTENT_TYPE
+    assert message.properties["correlation_id"] == "c-1"
+    assert message.properties["message_id"] == "e-1"
+
+
+def test_a_reply_has_a_correlation_id_only_where_the_request_has_one() -> None:
+    message = answer(received(properties={"reply_to": "answers"}))
+
+    assert message is not None
+    assert "correlation_id" not in message.properties
+
+
+@pytest.mark.parametrize("reply_to", [None, "", 17, b"answers", "sms.send", "sms.dead"])
+def test_no_reply_is_sent_where_none_was_asked_for_or_to_the_bridges_own_queues(reply_to: object) -> None:
+    assert answer(received(properties={"reply_to": reply_to})) is None
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("token", "generation"),
+    [
+        ("7", 7),
+        (b"7", 7),
+        (7, 7),
+        ("999999999", 999_999_999),
+        ("9999999999", 0),
+        (-7, 0),
+        ("-7", 0),
+        ("+7", 0),
+        ("7.0", 0),
+        (7.0, 0),
+        (" 7", 0),
+        ("7\n", 0),
+        ("\u0667", 0),
+        ("", 0),
+        (b"\xff", 0),
+        (None, 0),
+        ([7], 0),
+        ({"7": 7}, 0),
+    ],
+)
+def test_a_token_is_a_number_and_garbage_is_none(token: object, generation: int) -> None:
+    assert received(headers={TOKEN: token}).generation == generation
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (TRACEPARENT, TRACEPARENT),
+        (TRACEPARENT.encode(), TRACEPARENT),
+        (TRACEPARENT + "\r\nx: y", None),
+        (TRACEPARENT.upper(), None),
+        ("", None),
+        (17, None),
+        (b"\xff", None),
+    ],
+)
+def test_a_traceparent_goes_on_only_where_it_is_one(header: object, expected: str | None) -> None:
+    assert received(headers={"traceparent": header}).traceparent == expected
+
+
+@given(
+    body=st.binary(),
+    values=st.dictionaries(
+        st.sampled_from(
+            [TOKEN, "traceparent", "x-death", "message_id", "reply_to", "correlation_id", "content_type"]
+        ),
+        st.none() | st.text() | st.binary() | st.integers() | st.floats() | st.lists(st.integers()),
+    ),
+)
+def test_no_delivery_breaks_the_reader_or_the_copies(body: bytes, values: dict[str, Any]) -> None:
+    command = received(body=body, properties=values, headers=values)
+
+    answer(command)
+    assert dead_letter(command, DEATH, dead_queue="sms.dead").body == body
+    assert "x-death" not in delayed(command).headers
+
+
+def test_the_hash_is_that_of_the_body_to_the_byte() -> None:
+    assert received().body_hash != received(body=BODY.strip()).body_hash
+
+
+def test_a_conflict_names_the_command_and_keeps_its_metadata() -> None:
+    body = json.dumps({**json.loads(BODY), "metadata": {"a": "b"}}).encode()
+    malformed = conflicting(received(body=body))
+
+    assert isinstance(malformed, Malformed)
+    assert (malformed.id, malformed.metadata) == ("order-17", {"a": "b"})
+    assert malformed.reasons == ("another command has this id, with other content",)
