@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ REQUESTS = [
 def test_requests_are_the_same_wherever_the_wire_cuts_them(cuts: list[int]) -> None:
     reader = RequestReader()
     edges = [0, *sorted(cuts), len(WIRE)]
-    pieces = [WIRE[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [WIRE[start:end] for start, end in pairwise(edges)]
 
     assert [request for piece in pieces for request in reader.feed(piece)] == REQUESTS
 
