@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge.runtime import notify_systemd
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -36,6 +38,7 @@ class Stopping:
     def wait(self) -> int:
         """Wait until the process is to end; returns its exit code."""
         self.event.wait()
+        notify_systemd.stopping()
         structlog.get_logger().info("process.stopping", crashed=self._crashed)
         return 1 if self._crashed else 0
 
