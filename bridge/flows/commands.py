@@ -145,8 +145,8 @@ def delayed_copy(
         headers[TOKEN] = str(generation)
     copy = _copy(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
     # An id that was made up must be the same one when the copy comes back.
-    properties = {"message_id": received.parsed.id, **copy.properties}
-    return replace(copy, properties=properties, delay=delay)
+    message_id = copy.properties.get("message_id") or received.parsed.id
+    return replace(copy, properties={**copy.properties, "message_id": message_id}, delay=delay)
 
 
 def _copy(delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, object]) -> Outgoing:
@@ -167,10 +167,9 @@ def _own_headers(delivery: Delivery) -> dict[str, object]:
 
 
 def _generation(token: object) -> int:
-    text = token.decode("ascii", "replace") if isinstance(token, bytes) else token
-    if isinstance(text, int):
-        return max(text, 0)
-    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
+    # Nine digits fit into any database's integer, whoever wrote the header.
+    text = token.decode("ascii", "replace") if isinstance(token, bytes) else str(token)
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
 
 
 def _traceparent(header: object) -> str | None:

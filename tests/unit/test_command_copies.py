@@ -149,6 +149,20 @@ def test_a_copy_comes_back_as_what_it_was() -> None:
     assert (back.traceparent, back.reply_to) == (first.traceparent, first.reply_to)
 
 
+@pytest.mark.parametrize("properties", [{}, {"message_id": None}, {"message_id": ""}])
+def test_a_copy_keeps_the_id_that_was_made_up_for_a_command_without_one(properties: dict[str, Any]) -> None:
+    body = b'{"destination_address": "+16131234567", "message": "hi"}'
+    nameless = read(
+        Delivery(body=body, tag=(1, 1), properties=properties),
+        rules=CommandRules(allow_missing_id=True),
+        now=NOW,
+        spare_id="spare",
+    )
+
+    assert nameless.parsed.id == "spare"
+    assert delayed(nameless).properties["message_id"] == "spare"
+
+
 @pytest.mark.parametrize("content_type", [None, 17, b"\xff"])
 def test_a_content_type_that_is_none_is_not_made_up(content_type: object) -> None:
     properties = {} if content_type is None else {"content_type": content_type}
@@ -193,6 +207,8 @@ def test_no_reply_is_sent_where_none_was_asked_for_or_to_the_bridges_own_queues(
         (7, 7),
         ("999999999", 999_999_999),
         ("9999999999", 0),
+        (2**63, 0),
+        (True, 0),
         (-7, 0),
         ("-7", 0),
         ("+7", 0),
