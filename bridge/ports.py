@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from bridge.core.answers import Answer
     from bridge.core.ledger import Change
+    from bridge.core.reconcile import Reading
 
 
 class Clock(Protocol):
@@ -129,6 +130,17 @@ class Gateway(Protocol):
         that could still run at `until` (`Clock.monotonic` seconds). Never raises for anything the provider or the
         network does: that is an answer.
         """
+        ...
+
+    def look(self, submission: Submission, *, since: float, until: float) -> Reading | None:
+        """Read the provider's history for the submission's pair of addresses, from `since` (seconds since the epoch).
+
+        Returns None where it is not to be had, within `until` (`Clock.monotonic` seconds). Blocks the calling thread.
+        """
+        ...
+
+    def probe(self, *, until: float) -> bool:
+        """Return whether the provider answers and takes our credentials, by a call that sends nothing."""
         ...
 
 

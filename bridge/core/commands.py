@@ -69,6 +69,11 @@ class SendSms:
     #: SHA-256 over type, destinations, sender and message as written: what makes two commands the same.
     content_hash: bytes = field(repr=False)
 
+    def is_reconcilable(self, index: int) -> bool:
+        """Whether the provider's history can be searched for it: it knows numbers in E.164 alone."""
+        sender = self.sender
+        return self.destinations[index].e164 is not None and (sender.is_default or sender.e164 is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed:

@@ -2,9 +2,10 @@
 
 answer                          what follows
 Accepted                        sent, or undeliverable where the provider says so
+Accepted without a message id   reconciled for the id; never sent again
 Refused                         rejected
-Unsent                          another look at `retry_at`; failed once the attempt came after `retry.max_age`
-Ambiguous                       unknown: it may have been sent, so it is never sent again unseen
+Unsent                          another call at `retry_at`; failed once the attempt came after `retry.max_age`
+Ambiguous                       a look at the provider's history at `retry_at`
 Blocked                         back as it was, no attempt counted: the account is at fault, not the command
 """
 
@@ -13,26 +14,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from bridge.core.answers import Accepted, Ambiguous, Blocked, ProviderError, Refused, Unsent
-from bridge.core.ledger import Filing
-from bridge.core.outcomes import Outcome, Result, Style, deferred_event, outcome_event
+from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.core.ledger.filing import Filing
+from bridge.core.outcomes import Outcome, Result, Style, deferred_event
+from bridge.core.reconcile import FIRST_LOOK, IMPOSSIBLE
 
 if TYPE_CHECKING:
-    from bridge.core.answers import Answer
+    from bridge.core.answers import Answer, ProviderError
     from bridge.core.commands import SendSms
+    from bridge.core.events import Event
+    from bridge.core.rules import RetryRules
 
-#: The provider's word for a message that will never arrive (wire reference 4.1).
-IMPOSSIBLE = "DeliveryImpossible"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryRules:
-    """What configuration decides about retries. All in seconds."""
-
-    max_age: float = 86400.0
-    #: The first delay's bound; each further attempt doubles it.
-    base: float = 0.5
-    max_delay: float = 900.0
+#: Seconds of quiet for the whole account when the provider says that we are too fast, but not for how long.
+THROTTLED = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,41 +52,60 @@ def judge(call: Judgement, *, retry: RetryRules, style: Style) -> Filing:
     answer = call.answer
     match answer:
         case Accepted():
-            impossible = answer.delivery_status == IMPOSSIBLE
-            outcome = Outcome.UNDELIVERABLE if impossible else Outcome.SENT
-            return _end(call, outcome, _accepted(call, answer), style)
+            return _accepted(call, answer)
         case Refused():
-            return _end(call, Outcome.REJECTED, _failed(call, answer.error), style)
+            return Filing(outcome=Outcome.REJECTED, result=_failed(call, answer.error))
         case Ambiguous():
-            return _end(call, Outcome.UNKNOWN, _failed(call, answer.error), style)
+            return _look(call, _failed(call, answer.error), style)
         case Blocked():
-            return Filing(
-                outcome=None, event=None, result=Result(attempts=call.attempts_before), retry_at=call.now
-            )
+            return Filing(outcome=None, result=Result(attempts=call.attempts_before), retry_at=call.now)
         case Unsent():
             return _unsent(call, answer, retry, style)
     assert_never(answer)
 
 
+def _accepted(call: Judgement, answer: Accepted) -> Filing:
+    impossible = answer.delivery_status == IMPOSSIBLE
+    result = Result(
+        attempts=call.attempts,
+        message_id=answer.message_id,
+        sender_address=answer.sender_address,
+        delivery_status=answer.delivery_status,
+    )
+    if answer.message_id is None and not impossible and call.command.is_reconcilable(call.index):
+        return Filing(
+            outcome=None, result=result, retry_at=call.now + FIRST_LOOK, doubtful=True, submitted=True
+        )
+    return Filing(outcome=Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result=result)
+
+
+def _look(call: Judgement, result: Result, style: Style) -> Filing:
+    retry_at = call.now + FIRST_LOOK
+    return Filing(
+        outcome=None,
+        result=result,
+        retry_at=retry_at,
+        doubtful=True,
+        deferred=_deferred(call, result, retry_at, style),
+    )
+
+
 def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) -> Filing:
     result = _failed(call, answer.error)
     if call.now - call.first_attempt_at >= retry.max_age:
-        return _end(call, Outcome.FAILED, result, style)
+        return Filing(outcome=Outcome.FAILED, result=result)
     retry_at = call.now + _delay(call, answer.retry_after, retry)
     expires_at = call.command.expires_at
     if expires_at is not None:
         # Whoever waits for it learns that it has expired when it does, not at some later retry.
         retry_at = min(retry_at, max(expires_at, call.now))
-    event = deferred_event(
-        call.command,
-        call.index,
-        result,
+    return Filing(
+        outcome=None,
+        result=result,
         retry_at=retry_at,
-        style=style,
-        now=call.now,
-        traceparent=call.traceparent,
+        deferred=_deferred(call, result, retry_at, style),
+        hold_until=call.now + (answer.retry_after or THROTTLED) if answer.throttled else None,
     )
-    return Filing(outcome=None, event=event, result=result, retry_at=retry_at)
 
 
 def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> float:
@@ -102,24 +115,15 @@ def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> flo
     return max(call.chance * bound, retry_after or 0.0)
 
 
-def _end(call: Judgement, outcome: Outcome, result: Result, style: Style) -> Filing:
-    event = outcome_event(
-        outcome, call.command, call.index, result, style=style, now=call.now, traceparent=call.traceparent
-    )
-    return Filing(outcome=outcome, event=event, result=result)
-
-
-def _accepted(call: Judgement, answer: Accepted) -> Result:
-    return Result(
-        attempts=call.attempts,
-        message_id=answer.message_id,
-        sender_address=answer.sender_address,
-        delivery_status=answer.delivery_status,
-        error=None
-        if answer.message_id
-        else ProviderError(
-            name="http", message="the provider named no message id", http_status=answer.http_status
-        ),
+def _deferred(call: Judgement, result: Result, retry_at: float, style: Style) -> Event:
+    return deferred_event(
+        call.command,
+        call.index,
+        result,
+        retry_at=retry_at,
+        style=style,
+        now=call.now,
+        traceparent=call.traceparent,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bridge.core.commands import Malformed, Parsed, SendSms, parse_command
 from bridge.core.events import rfc3339
+from bridge.core.ledger import Replay
 from bridge.ports import Outgoing
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 #: The header in which a delayed copy carries its generation.
 TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
+#: The headers of a dead letter that was sent back: the event that told its outcome, and whether to send it anew even
+#: where nobody could tell whether it was sent.
+REPLAY = "x-bridge-replay"
+RESEND = "x-bridge-resend"
 #: W3C Trace Context, level 1, section 3.2.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,200})?", re.ASCII)
 
@@ -46,6 +51,10 @@ class Received:
     body_hash: str
     #: The generation of a copy from the delay; 0 for what never was there.
     generation: int = 0
+    #: Whether it comes from the delay, with or without a generation.
+    delayed: bool = False
+    #: The dead letter it was, where it was sent back.
+    replay: Replay | None = None
     traceparent: str | None = None
     reply_to: str | None = None
 
@@ -67,6 +76,8 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, spare_id: str) 
         parsed=parsed,
         body_hash=hashlib.sha256(delivery.body).hexdigest(),
         generation=_generation(delivery.headers.get(TOKEN)),
+        delayed=TOKEN in delivery.headers,
+        replay=_replay(delivery.headers),
         traceparent=_traceparent(delivery.headers.get("traceparent")),
         reply_to=reply_to if isinstance(reply_to, str) and reply_to else None,
     )
@@ -140,9 +151,7 @@ def delayed_copy(
 ) -> Outgoing:
     """Return the command as it goes to the delay under `generation`, for `delay` seconds."""
     headers = _own_headers(received.delivery)
-    headers.pop(TOKEN, None)
-    if generation:
-        headers[TOKEN] = str(generation)
+    headers[TOKEN] = str(generation)
     copy = _copy(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
     # An id that was made up must be the same one when the copy comes back.
     message_id = copy.properties.get("message_id") or received.parsed.id
@@ -175,3 +184,10 @@ def _generation(token: object) -> int:
 def _traceparent(header: object) -> str | None:
     text = header.decode("ascii", "replace") if isinstance(header, bytes) else header
     return text if isinstance(text, str) and _TRACEPARENT.fullmatch(text) else None
+
+
+def _replay(headers: Mapping[str, object]) -> Replay | None:
+    event_id = headers.get(REPLAY)
+    if not isinstance(event_id, str):
+        return None
+    return Replay(event_id=event_id, resend=headers.get(RESEND) in (True, "true"))

@@ -18,10 +18,10 @@ from bridge.flows.tell import outgoing_event
 
 if TYPE_CHECKING:
     from bridge.core.commands import CommandRules
-    from bridge.core.decide import RetryRules
     from bridge.core.events import Event
     from bridge.core.ledger import Told
     from bridge.core.outcomes import Outcome, Style
+    from bridge.core.rules import LedgerRules
     from bridge.flows.commands import Received
     from bridge.ports import Outgoing
 
@@ -44,11 +44,9 @@ class SendRules:
     """What configuration makes of sending."""
 
     commands: CommandRules
-    retry: RetryRules
+    ledger: LedgerRules
     style: Style
     routes: Routes
-    #: Seconds a claim lives.
-    lease: float
 
 
 def tell_event(event: Event, rules: SendRules) -> Outgoing:

@@ -1,4 +1,4 @@
-"""The threads that call the provider: each takes a claimed submission, calls, and hands the answer back."""
+"""The threads that call the provider: each takes what the desk wants done, calls, and hands the answer back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bridge.ports import Attempted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.core.reconcile import Reading
     from bridge.ports import Gateway, Submission
 
 _log = structlog.get_logger()
@@ -24,7 +25,7 @@ class Callers:
 
     def __init__(self, gateway: Gateway, threads: int) -> None:
         self._gateway = gateway
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run, name=f"caller-{number}", daemon=True)
             for number in range(threads)
@@ -40,36 +41,51 @@ class Callers:
         for _ in self._threads:
             self._calls.put(None)
 
-    def call(self, submission: Submission, *, until: float, answered: Callable[[Attempted], None]) -> None:
-        """Call the provider on one of the threads; `answered` runs there and must not block.
+    def send(self, submission: Submission, *, until: float, answered: Callable[[Attempted], None]) -> None:
+        """Submit on one of the threads; `answered` runs there and must not block.
 
         No call starts that could still run at `until` (`Clock.monotonic` seconds).
         """
-        self._calls.put(_Call(submission, until, answered))
+        self._calls.put(lambda: answered(self._send(submission, until)))
+
+    def look(
+        self,
+        submission: Submission,
+        *,
+        since: float,
+        until: float,
+        looked: Callable[[Reading | None], None],
+    ) -> None:
+        """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look`."""
+        self._calls.put(lambda: looked(self._look(submission, since, until)))
+
+    def probe(self, *, until: float, probed: Callable[[bool], None]) -> None:
+        """Probe the provider on one of the threads."""
+        self._calls.put(lambda: probed(self._probe(until)))
 
     def _run(self) -> None:
-        while True:
-            call = self._calls.get()
-            if call is None:
-                return
-            call.answered(self._attempt(call))
+        while (call := self._calls.get()) is not None:
+            call()
 
-    def _attempt(self, call: _Call) -> Attempted:
+    def _send(self, submission: Submission, until: float) -> Attempted:
         try:
-            return self._gateway.send(call.submission, until=call.until)
+            return self._gateway.send(submission, until=until)
         except Exception as e:  # noqa: BLE001 - logged with its traceback, and it must cost this call alone
             # A mistake of ours in the middle of a call: it may have left.
-            _log.exception(
-                "gateway.crashed", command_id=call.submission.command_id, index=call.submission.index
-            )
+            _log.exception("gateway.crashed", command_id=submission.command_id, index=submission.index)
             error = ProviderError(name="internal", message=f"the call broke down: {type(e).__name__}")
             return Attempted(answer=Ambiguous(error=error), attempts=1)
 
+    def _look(self, submission: Submission, since: float, until: float) -> Reading | None:
+        try:
+            return self._gateway.look(submission, since=since, until=until)
+        except Exception:  # noqa: BLE001 - as above: nothing was learnt
+            _log.exception("gateway.crashed", command_id=submission.command_id, index=submission.index)
+            return None
 
-class _Call:
-    __slots__ = ("answered", "submission", "until")
-
-    def __init__(self, submission: Submission, until: float, answered: Callable[[Attempted], None]) -> None:
-        self.submission = submission
-        self.until = until
-        self.answered = answered
+    def _probe(self, until: float) -> bool:
+        try:
+            return self._gateway.probe(until=until)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("gateway.crashed")
+            return False

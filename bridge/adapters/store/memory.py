@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from bridge.core.ledger import Place, Slate
 
-    from bridge.core.ledger import Change, CommandRecord
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bridge.core.ledger import Change, CommandRecord, Needs, SubmissionRecord
+    from bridge.core.reconcile import Evidence
 
 
 class MemoryLedger:
@@ -17,27 +21,60 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._records: dict[str, CommandRecord] = {}
+        self._sightings: dict[bytes, list[Evidence]] = defaultdict(list)
+        self._buckets: dict[str, float] = {}
         self._lock = Lock()
+        self.adopted_at: float | None = None
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one step; see `bridge.ports.Ledger`."""
         with self._lock:
-            touched: dict[str, CommandRecord] = {}
-            results = []
-            for change in changes:
-                known = touched.get(change.command_id) or self._records.get(change.command_id)
-                record, result = change.apply(_copy(known))
-                if record is not None:
-                    touched[change.command_id] = record
-                results.append(result)
-            self._records.update(touched)
+            slate = self._fill([change.needs for change in changes])
+            results = [change.apply(slate) for change in changes]
+            for record in slate.commands.values():
+                known = self._records.get(record.id)
+                submissions = {**(known.submissions if known else {}), **record.submissions}
+                self._records[record.id] = replace(record, submissions=submissions)
+            for key, evidence in slate.seen:
+                self._sightings[key].append(evidence)
+            self._buckets.update(slate.buckets)
         return results
 
     def close(self) -> None:
         """Forget everything."""
         self._records.clear()
 
+    def _fill(self, needs: Sequence[Needs]) -> Slate:
+        """Give the changes records of their own, as a database would."""
+        ids = {need.command_id for need in needs}
+        return Slate(
+            commands={
+                id_: replace(record, submissions=dict(record.submissions))
+                for id_ in ids
+                if (record := self._records.get(id_)) is not None
+            },
+            twins={need.match_key: self._twins(need.match_key) for need in needs if need.match_key},
+            owners={
+                submission.message_id: place
+                for place, submission in self._submissions(needs)
+                if submission.message_id is not None
+            },
+            sightings={key: list(found) for key, found in self._sightings.items()},
+            buckets=dict(self._buckets),
+        )
 
-def _copy(record: CommandRecord | None) -> CommandRecord | None:
-    """Give a change a record of its own, as a database would."""
-    return None if record is None else replace(record, submissions=dict(record.submissions))
+    def _twins(self, key: bytes) -> dict[Place, SubmissionRecord]:
+        return {
+            Place(command_id=record.id, index=submission.index): submission
+            for record in self._records.values()
+            for submission in record.submissions.values()
+            if submission.match_key == key and submission.outcome is None
+        }
+
+    def _submissions(self, needs: Sequence[Needs]) -> Iterator[tuple[Place, SubmissionRecord]]:
+        """Yield everything, but only where somebody asks for owners."""
+        if not any(need.match_key for need in needs):
+            return
+        for record in self._records.values():
+            for submission in record.submissions.values():
+                yield Place(command_id=record.id, index=submission.index), submission

@@ -5,9 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.core.ledger import CommandRecord, SubmissionRecord, Told
+from bridge.core.reconcile import Evidence
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
+
+#: The columns of a submission that are named and kept as the record's fields are.
+_ALIKE = (
+    "state",
+    "match_key",
+    "owner",
+    "claimed_at",
+    "lease_until",
+    "attempts",
+    "first_attempt_at",
+    "retry_at",
+    "reserved",
+    "doubt_from",
+    "doubt_until",
+    "submitted",
+    "crashes",
+    "replay",
+    "may_resend",
+    "message_id",
+    "filed_in",
+)
 
 
 def command_row(record: CommandRecord) -> dict[str, object]:
@@ -24,20 +46,12 @@ def command_row(record: CommandRecord) -> dict[str, object]:
 def submission_row(command_id: str, record: SubmissionRecord) -> dict[str, object]:
     """Return the row of a submission."""
     told = record.told
-    return {
-        "command_id": command_id,
-        "position": record.index,
-        "state": record.state,
-        "owner": record.owner,
-        "lease_until": record.lease_until,
-        "attempts": record.attempts,
-        "first_attempt_at": record.first_attempt_at,
-        "retry_at": record.retry_at,
-        "message_id": record.message_id,
-        "filed_in": record.filed_in,
-        "event_id": None if told is None else told.event_id,
-        "event": None if told is None else told.body,
-    }
+    row: dict[str, object] = {name: getattr(record, name) for name in _ALIKE}
+    row["command_id"] = command_id
+    row["position"] = record.index
+    row["event_id"] = None if told is None else told.event_id
+    row["event"] = None if told is None else told.body
+    return row
 
 
 def command_record(row: RowMapping) -> CommandRecord:
@@ -56,13 +70,31 @@ def submission_record(row: RowMapping) -> SubmissionRecord:
     event_id, event = row["event_id"], row["event"]
     return SubmissionRecord(
         index=row["position"],
-        state=row["state"],
-        owner=row["owner"],
-        lease_until=row["lease_until"],
-        attempts=row["attempts"],
-        first_attempt_at=row["first_attempt_at"],
-        retry_at=row["retry_at"],
-        message_id=row["message_id"],
-        filed_in=row["filed_in"],
         told=None if event is None else Told(event_id=event_id, body=bytes(event)),
+        **{name: row[name] for name in _ALIKE},
+    )
+
+
+def sighting_row(key: bytes, evidence: Evidence) -> dict[str, object]:
+    """Return the row of a message that was seen."""
+    return {
+        "message_id": evidence.message_id,
+        "match_key": key,
+        "sender_address": evidence.sender_address,
+        "destination_address": evidence.destination_address,
+        "text_key": evidence.text_key,
+        "sent_at": evidence.sent_at,
+        "status": evidence.status,
+    }
+
+
+def sighting(row: RowMapping) -> Evidence:
+    """Return a message that was seen."""
+    return Evidence(
+        message_id=row["message_id"],
+        sender_address=row["sender_address"],
+        destination_address=row["destination_address"],
+        text_key=bytes(row["text_key"]),
+        sent_at=row["sent_at"],
+        status=row["status"],
     )

@@ -1,39 +1,46 @@
-"""The ledger on a SQL database: read the records, let the core change them, write what changed, commit once."""
+"""The ledger on a SQL database: read what the changes need, let the core change it, write it back, commit once."""
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.adapters.store.records import command_record, command_row, submission_record, submission_row
-from bridge.adapters.store.tables import SCHEMA_VERSION, commands, meta, metadata, submissions
+from bridge.adapters.store.loading import Saver, fill
+from bridge.adapters.store.tables import SCHEMA_VERSION, commands, meta, metadata, sightings, submissions
+from bridge.core.ledger.records import OPEN
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeAlias
 
     from sqlalchemy import Connection, Engine, Table
 
-    from bridge.core.ledger import Change, CommandRecord
-
-    _Insert: TypeAlias = postgresql.Insert | sqlite.Insert
+    from bridge.adapters.store.loading import Insert
+    from bridge.core.ledger import Change, Needs
 
 #: Upserts are each dialect's own, but the same call.
-_INSERTS: dict[str, Callable[[Table], _Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_INSERTS: dict[str, Callable[[Table], Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class SqlLedger:
     """Fills the port `Ledger`. Used by one thread at a time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self, engine: Engine, lock: Callable[[Connection, Sequence[Needs]], None] | None = None
+    ) -> None:
+        """`lock` keeps others from what a batch needs, where the database lets others write meanwhile."""
         self._engine = engine
+        self._lock = lock
         self._insert = _INSERTS[engine.dialect.name]
-        self._upsert_command = self._upsert(commands)
-        self._upsert_submission = self._upsert(submissions)
+        self._saver = Saver(self._insert)
+        #: Names this ledger; another file or database has another name.
+        self.identity = ""
+        #: When it was put in the place of another one, in seconds since the epoch.
+        self.adopted_at: float | None = None
 
     def open(self) -> None:
         """Create what is missing and check that the schema is ours.
@@ -45,8 +52,10 @@ class SqlLedger:
         try:
             with self._engine.begin() as connection:
                 metadata.create_all(connection)
-                version = self._schema_version(connection)
-        except (SQLAlchemyError, OSError) as e:
+                version = self._fact(connection, "schema_version", str(SCHEMA_VERSION))
+                self.identity = self._fact(connection, "identity", str(uuid.uuid4()))
+                self.adopted_at = float(self._fact(connection, "adopted_at", "0")) or None
+        except (SQLAlchemyError, OSError, ValueError) as e:
             raise _unavailable(e) from e
         if version != str(SCHEMA_VERSION):
             raise LedgerUnavailable(
@@ -56,80 +65,72 @@ class SqlLedger:
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one durable transaction; see `bridge.ports.Ledger`."""
+        needs = [change.needs for change in changes]
         try:
             with self._engine.begin() as connection:
-                before = self._load(connection, changes)
-                after, results = _carry_out(before, changes)
-                self._save(connection, before, after)
+                if self._lock is not None:
+                    self._lock(connection, needs)
+                slate = fill(connection, needs)
+                before, slots = dict(slate.commands), dict(slate.buckets)
+                results = [change.apply(slate) for change in changes]
+                self._saver.save(connection, slate, before, slots)
         except (SQLAlchemyError, OSError) as e:
             raise _unavailable(e) from e
         return results
+
+    def adopt(self, now: float) -> None:
+        """Note that this ledger takes another one's place: for a while, redeliveries it does not know are in doubt.
+
+        Raises:
+            LedgerUnavailable: nothing was noted.
+
+        """
+        noted = self._insert(meta).values(key="adopted_at", value=str(now))
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    noted.on_conflict_do_update(index_elements=["key"], set_={"value": str(now)})
+                )
+        except (SQLAlchemyError, OSError) as e:
+            raise _unavailable(e) from e
+        self.adopted_at = now
+
+    def prune(self, before: float) -> int:
+        """Forget commands without anything open that were last touched before `before`; returns how many.
+
+        Raises:
+            LedgerUnavailable: nothing was forgotten.
+
+        """
+        open_ = select(submissions.c.command_id).where(submissions.c.state.in_(OPEN))
+        old = select(commands.c.id).where(commands.c.updated_at < before, commands.c.id.not_in(open_))
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(delete(submissions).where(submissions.c.command_id.in_(old)))
+                gone = connection.execute(
+                    delete(commands).where(commands.c.updated_at < before, commands.c.id.not_in(open_))
+                )
+                connection.execute(delete(sightings).where(sightings.c.sent_at < before))
+        except (SQLAlchemyError, OSError) as e:
+            raise _unavailable(e) from e
+        return gone.rowcount
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
-    def _upsert(self, table: Table) -> _Insert:
-        insert = self._insert(table)
-        keys = list(table.primary_key.columns)
-        rest = {column.name: insert.excluded[column.name] for column in table.columns if column not in keys}
-        return insert.on_conflict_do_update(index_elements=keys, set_=rest)
-
-    def _schema_version(self, connection: Connection) -> str:
-        fresh = self._insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION))
+    def _fact(self, connection: Connection, key: str, default: str) -> str:
+        """Return a fact about the ledger, noting `default` where there is none yet."""
+        fresh = self._insert(meta).values(key=key, value=default)
         connection.execute(fresh.on_conflict_do_nothing())
-        found = connection.execute(select(meta.c.value).where(meta.c.key == "schema_version"))
-        return str(found.scalar_one())
-
-    def _load(self, connection: Connection, changes: Sequence[Change]) -> dict[str, CommandRecord]:
-        ids = {change.command_id for change in changes}
-        indexes = {change.index for change in changes if change.index is not None}
-        # FOR UPDATE where the database has it; SQLite has one writer, and this transaction is it.
-        found = connection.execute(select(commands).where(commands.c.id.in_(ids)).with_for_update())
-        records = {row["id"]: command_record(row) for row in found.mappings()}
-        if records and indexes:
-            mine = submissions.c.command_id.in_(records) & submissions.c.position.in_(indexes)
-            for row in connection.execute(select(submissions).where(mine)).mappings():
-                records[row["command_id"]].submissions[row["position"]] = submission_record(row)
-        return records
-
-    def _save(
-        self, connection: Connection, before: dict[str, CommandRecord], after: dict[str, CommandRecord]
-    ) -> None:
-        changed = [record for record in after.values() if before.get(record.id) is not record]
-        if not changed:
-            return
-        connection.execute(self._upsert_command, [command_row(record) for record in changed])
-        rows = [
-            submission_row(record.id, submission)
-            for record in changed
-            for submission in record.submissions.values()
-            if not _is_same(before.get(record.id), submission)
-        ]
-        if rows:
-            connection.execute(self._upsert_submission, rows)
-
-
-def _is_same(before: CommandRecord | None, submission: object) -> bool:
-    return before is not None and any(known is submission for known in before.submissions.values())
-
-
-def _carry_out(
-    before: dict[str, CommandRecord], changes: Sequence[Change]
-) -> tuple[dict[str, CommandRecord], list[object]]:
-    after = dict(before)
-    results = []
-    for change in changes:
-        record, result = change.apply(after.get(change.command_id))
-        if record is not None:
-            after[change.command_id] = record
-        results.append(result)
-    return after, results
+        return str(connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one())
 
 
 def _unavailable(error: Exception) -> LedgerUnavailable:
     """Name the cause without the statement: its parameters hold numbers and texts."""
     cause = getattr(error, "orig", None) or error
-    return LedgerUnavailable(
-        f"{type(cause).__name__}: {cause}" if cause is not error else type(error).__name__
-    )
+    if cause is error:
+        return LedgerUnavailable(type(error).__name__)
+    # The first line: the further ones of PostgreSQL's errors quote rows.
+    first, _, _ = str(cause).partition("\n")
+    return LedgerUnavailable(f"{type(cause).__name__}: {first}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
 
 metadata = MetaData()
 
 #: What this code reads and writes; another version on disk is not ours to touch.
 SCHEMA_VERSION = 1
 
+#: Facts about the ledger itself, by name.
 meta = Table(
     "meta",
     metadata,
@@ -22,8 +23,8 @@ commands = Table(
     Column("id", String, primary_key=True),
     Column("content_hash", LargeBinary, nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("created_at", Float, nullable=False),
-    Column("updated_at", Float, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
     Index("commands_updated_at", "updated_at"),
     sqlite_with_rowid=False,
 )
@@ -35,16 +36,51 @@ submissions = Table(
     # `index` is a word of SQL.
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("state", String, nullable=False),
+    Column("match_key", LargeBinary),
     Column("owner", String),
-    Column("lease_until", Float),
+    Column("claimed_at", Double),
+    Column("lease_until", Double),
     Column("attempts", Integer, nullable=False),
-    Column("first_attempt_at", Float),
-    Column("retry_at", Float),
+    Column("first_attempt_at", Double),
+    Column("retry_at", Double),
+    Column("reserved", Boolean, nullable=False),
+    Column("doubt_from", Double),
+    Column("doubt_until", Double),
+    Column("submitted", Boolean, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("replay", Integer, nullable=False),
+    Column("may_resend", Boolean, nullable=False),
     Column("message_id", String),
     Column("filed_in", Integer),
     Column("event_id", String),
     # Bytes rather than text: told again byte for byte, and a NUL is no trouble to any database.
     Column("event", LargeBinary),
     Index("submissions_message_id", "message_id"),
+    Index("submissions_match_key", "match_key"),
+    sqlite_with_rowid=False,
+)
+
+#: Outbound messages that the provider told of by itself.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("message_id", String, primary_key=True),
+    Column("match_key", LargeBinary, nullable=False),
+    Column("sender_address", String),
+    Column("destination_address", String, nullable=False),
+    Column("text_key", LargeBinary, nullable=False),
+    Column("sent_at", Double, nullable=False),
+    Column("status", String),
+    Index("sightings_match_key", "match_key"),
+    Index("sightings_sent_at", "sent_at"),
+    sqlite_with_rowid=False,
+)
+
+#: Rate limits: when the next slot of each is.
+buckets = Table(
+    "buckets",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("next_free", Double, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -1,0 +1,319 @@
+"""Claiming a submission: for a call, for a look at the provider's history, or learning why there is nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.core.answers import ProviderError
+from bridge.core.ledger.filing import Ending, end
+from bridge.core.ledger.limits import buckets_of, reserve
+from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
+from bridge.core.ledger.slate import Needs
+from bridge.core.outcomes import Outcome, Result
+from bridge.core.reconcile import match_key
+from bridge.core.rules import LedgerRules
+
+if TYPE_CHECKING:
+    from bridge.core.commands import SendSms
+    from bridge.core.ledger.slate import Slate
+    from bridge.core.outcomes import Style
+
+#: Seconds a waiting submission's copy may be late before another delivery of the command takes its place. A copy comes
+#: at most 2 s late (SPEC section 3); behind a long queue more, and then being early costs a look, never a second call.
+OVERDUE = 10.0
+#: Seconds until a delivery that met somebody else's live claim looks again.
+LOOK_AGAIN = 2.0
+#: Seconds that a submission waits for its rate limit in the worker; what takes longer goes to the delay.
+SHORT_WAIT = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """The submission is claimed: call the provider. What is known of it so far comes along."""
+
+    attempts: int
+    first_attempt_at: float
+    #: The generation this delivery carries from now on: a new one where it took the place of a copy that never came.
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The submission is claimed: see whether the provider has it, from `since` on."""
+
+    since: float
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """There is an outcome: tell it (again)."""
+
+    outcome: Outcome
+    told: Told
+    #: Whether it was filed just now, by this claim.
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Not now: look again at `at`. `own` says that this delivery is the one the submission waits for."""
+
+    at: float
+    own: bool
+    #: Whether the rate limits have it wait: its slot is granted.
+    limited: bool = False
+    #: The generation this delivery carries from now on, where it is its own.
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another command has this id, with other content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """There is an outcome, and it was told before this copy was made: nothing is left to do."""
+
+
+Verdict: TypeAlias = Call | Look | Tell | Later | Conflict | Superseded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A dead letter sent back: reopens the submission whose outcome still is the one named."""
+
+    event_id: str
+    #: Whether to send anew what nobody could tell, once reconciling has found nothing.
+    resend: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Claim one submission, or learn why there is nothing to do for it now."""
+
+    command: SendSms
+    index: int
+    #: Names this claim and no other: a zombie of the same process must not pass for it.
+    owner: str
+    now: float
+    style: Style
+    rules: LedgerRules = field(default_factory=LedgerRules)
+    #: The generation the delivery carries; 0 for one that carries none.
+    generation: int = 0
+    #: Whether the broker delivered it before.
+    redelivered: bool = False
+    #: When the ledger was put in the place of another one: what was delivered before may have been sent.
+    adopted_at: float | None = None
+    replay: Replay | None = None
+    traceparent: str | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """Its record, and the limits it may have to wait for."""
+        return Needs(
+            command_id=self.command_id, index=self.index, buckets=buckets_of(self.command.sender.wire)
+        )
+
+    @property
+    def command_id(self) -> str:
+        """Whose record it changes."""
+        assert self.command.id is not None  # noqa: S101 - commands without an id never reach the ledger
+        return self.command.id
+
+    def apply(self, slate: Slate) -> Verdict:
+        """Decide; see the table at the head of the package."""
+        record = slate.commands.get(self.command_id) or CommandRecord(
+            id=self.command_id,
+            content_hash=self.command.content_hash,
+            created_at=self.now,
+            updated_at=self.now,
+            generation=self.generation,
+        )
+        if record.content_hash != self.command.content_hash:
+            return Conflict()
+        return _Claiming(self, slate, record).decide()
+
+
+class _Claiming:
+    """One claim at one record."""
+
+    def __init__(self, claim: Claim, slate: Slate, record: CommandRecord) -> None:
+        self._claim = claim
+        self._slate = slate
+        self._record = record
+        self._now = claim.now
+
+    def decide(self) -> Verdict:
+        submission = self._record.submissions.get(self._claim.index)
+        if submission is None:
+            return self._begin()
+        replay = self._claim.replay
+        if replay is not None and submission.told is not None and submission.told.event_id == replay.event_id:
+            reopened = _reopened(submission, replay, self._now)
+            if reopened is not None:
+                self._record = replace(self._record, generation=self._record.generation + 1)
+                return self._look(reopened) if reopened.state == DOUBTFUL else self._go(reopened)
+        if submission.told is not None and submission.outcome is not None:
+            return self._tell_again(submission, submission.outcome, submission.told)
+        lease_until = submission.lease_until
+        if lease_until is not None:
+            if submission.owner == self._claim.owner:
+                # The commit went through and said that it had not: this claim is ours.
+                return (
+                    self._call_of(submission) if submission.state == ATTEMPTING else self._look_of(submission)
+                )
+            if self._now < lease_until:
+                return Later(at=min(lease_until, self._now + LOOK_AGAIN), own=False)
+            return self._crashed(submission, lease_until)
+        return self._resume(submission)
+
+    def _begin(self) -> Verdict:
+        claim = self._claim
+        key = match_key(claim.command.destinations[claim.index].wire, claim.command.message)
+        fresh = SubmissionRecord(index=claim.index, state=WAITING, match_key=key)
+        if self._may_be_forgotten():
+            doubtful = replace(fresh, state=DOUBTFUL, doubt_from=self._now, doubt_until=self._now)
+            return self._look(replace(doubtful, first_attempt_at=self._now))
+        send_at = claim.command.send_at
+        if send_at is not None and send_at > self._now:
+            self._put(replace(fresh, retry_at=send_at))
+            return self._wait(send_at)
+        return self._go(fresh)
+
+    def _may_be_forgotten(self) -> bool:
+        """Whether a ledger that is gone may have known of a call for this."""
+        claim = self._claim
+        if claim.generation or claim.replay is not None:
+            # Each copy from the delay had a row when it was made, and each dead letter an outcome.
+            return True
+        adopted_at, max_age = claim.adopted_at, claim.rules.retry.max_age
+        return claim.redelivered and adopted_at is not None and self._now < adopted_at + max_age
+
+    def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:
+        """Tell what this delivery has not told yet: see `Carry` for what was filed before its copy was made."""
+        if submission.filed_in is not None and submission.filed_in < self._claim.generation:
+            return Superseded()
+        return Tell(outcome=outcome, told=told)
+
+    def _crashed(self, submission: SubmissionRecord, lease_until: float) -> Verdict:
+        """Take over from a worker that ended: what it was calling is in doubt, what it was looking at still is."""
+        crashes = submission.crashes + 1
+        submission = replace(submission, crashes=crashes)
+        if submission.state == ATTEMPTING:
+            submission = replace(
+                submission,
+                state=DOUBTFUL,
+                attempts=submission.attempts + 1,
+                doubt_from=submission.doubt_from or submission.claimed_at or lease_until,
+                doubt_until=lease_until,
+            )
+        if crashes >= self._claim.rules.poison_after:
+            why = f"the worker ended {crashes} times while it had this submission: it is not tried again"
+            return self._end(submission, Outcome.UNKNOWN, ProviderError(name="poison", message=why))
+        return self._look(submission)
+
+    def _resume(self, submission: SubmissionRecord) -> Verdict:
+        retry_at = submission.retry_at or 0.0
+        current = self._claim.generation == self._record.generation
+        due = retry_at if current else retry_at + OVERDUE
+        if self._now < due:
+            return self._wait(due, limited=submission.reserved) if current else Later(at=due, own=False)
+        if not current:
+            # The copy it waits for never came. This delivery takes its place, and the copy is superseded if it does.
+            self._record = replace(self._record, generation=self._record.generation + 1)
+        return self._look(submission) if submission.state == DOUBTFUL else self._go(submission)
+
+    def _go(self, submission: SubmissionRecord) -> Verdict:
+        """Claim it for a call, unless it is too late or too soon."""
+        claim = self._claim
+        expires_at = claim.command.expires_at
+        if expires_at is not None and self._now >= expires_at:
+            error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
+            return self._end(submission, Outcome.EXPIRED, error)
+        if not submission.reserved:
+            slot = reserve(self._slate, claim.command.sender.wire, claim.rules.limits, now=self._now)
+            if slot > self._now:
+                self._put(replace(submission, state=WAITING, retry_at=slot, reserved=True))
+                return self._wait(slot, limited=True)
+        claimed = self._leased(replace(submission, state=ATTEMPTING, reserved=False))
+        return self._call_of(claimed)
+
+    def _look(self, submission: SubmissionRecord) -> Verdict:
+        """Claim it for a look, unless no look can ever tell."""
+        claim = self._claim
+        if not claim.command.is_reconcilable(claim.index):
+            if claim.rules.reconcile.on_unknown == "resend" and submission.may_resend:
+                return self._go(replace(submission, state=WAITING))
+            error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
+            return self._end(submission, Outcome.UNKNOWN, error)
+        return self._look_of(self._leased(replace(submission, state=DOUBTFUL)))
+
+    def _leased(self, submission: SubmissionRecord) -> SubmissionRecord:
+        leased = replace(
+            submission,
+            owner=self._claim.owner,
+            claimed_at=self._now,
+            lease_until=self._now + self._claim.rules.lease,
+            first_attempt_at=submission.first_attempt_at or self._now,
+            retry_at=None,
+        )
+        self._put(leased)
+        return leased
+
+    def _wait(self, at: float, *, limited: bool = False) -> Later:
+        return Later(at=at, own=True, limited=limited, generation=self._record.generation)
+
+    def _call_of(self, submission: SubmissionRecord) -> Call:
+        return Call(
+            attempts=submission.attempts,
+            first_attempt_at=submission.first_attempt_at or self._now,
+            generation=self._record.generation,
+        )
+
+    def _look_of(self, submission: SubmissionRecord) -> Look:
+        since = submission.doubt_from or self._now
+        return Look(since=since - self._claim.rules.reconcile.skew, generation=self._record.generation)
+
+    def _end(self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError) -> Tell:
+        claim = self._claim
+        result = Result(attempts=submission.attempts, replay=submission.replay, error=error)
+        ending = Ending(
+            command=claim.command,
+            outcome=outcome,
+            result=result,
+            style=claim.style,
+            now=self._now,
+            traceparent=claim.traceparent,
+        )
+        ended, told = end(submission, ending, generation=self._record.generation)
+        self._put(ended)
+        return Tell(outcome=outcome, told=told, fresh=True)
+
+    def _put(self, submission: SubmissionRecord) -> None:
+        self._record = self._record.having(submission, now=self._now)
+        self._slate.commands[self._record.id] = self._record
+
+
+def _reopened(submission: SubmissionRecord, replay: Replay, now: float) -> SubmissionRecord | None:
+    """Begin a new life of a submission whose dead letter was sent back; None where it must never be sent again."""
+    fresh = SubmissionRecord(
+        index=submission.index,
+        state=WAITING,
+        match_key=submission.match_key,
+        replay=submission.replay + 1,
+        message_id=submission.message_id,
+    )
+    match submission.outcome:
+        case Outcome.FAILED | Outcome.REJECTED:
+            return fresh
+        case Outcome.UNKNOWN:
+            since = submission.doubt_from or submission.claimed_at or submission.first_attempt_at or now
+            until = submission.doubt_until or now
+            return replace(
+                fresh, state=DOUBTFUL, doubt_from=since, doubt_until=until, may_resend=replay.resend
+            )
+        case _:
+            return None

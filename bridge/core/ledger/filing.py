@@ -1,0 +1,148 @@
+"""Filing what became of a claimed submission."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bridge.core.ledger.limits import ACCOUNT, hold_back
+from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, Told
+from bridge.core.ledger.slate import Needs
+from bridge.core.outcomes import Outcome, Result, Style, outcome_event
+
+if TYPE_CHECKING:
+    from bridge.core.commands import SendSms
+    from bridge.core.events import Event
+    from bridge.core.ledger.slate import Slate
+    from bridge.core.reconcile import Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """An outcome and all that its event is made from."""
+
+    command: SendSms
+    outcome: Outcome
+    result: Result
+    style: Style
+    now: float
+    traceparent: str | None = None
+
+
+def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tuple[SubmissionRecord, Told]:
+    """Return `submission` ended, and the event that tells it."""
+    event = outcome_event(
+        ending.outcome,
+        ending.command,
+        submission.index,
+        ending.result,
+        style=ending.style,
+        now=ending.now,
+        traceparent=ending.traceparent,
+    )
+    told = Told(event_id=event.id, body=event.body)
+    ended = replace(
+        submission.released(ending.outcome.value, retry_at=None),
+        attempts=ending.result.attempts,
+        message_id=ending.result.message_id,
+        filed_in=generation,
+        told=told,
+    )
+    return ended, told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filing:
+    """What an answer makes of a claimed submission: an outcome, or another look or call at `retry_at`."""
+
+    outcome: Outcome | None
+    result: Result
+    retry_at: float | None = None
+    #: Whether it is in doubt now whether it was sent.
+    doubtful: bool = False
+    #: Whether the provider said that it has it.
+    submitted: bool = False
+    #: The event that tells the delay.
+    deferred: Event | None = None
+    #: Until when the provider wants to hear nothing from the whole account, in seconds since the epoch.
+    hold_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filed:
+    """It is filed: an outcome to tell, or a time to go on."""
+
+    outcome: Outcome | None = None
+    told: Told | None = None
+    retry_at: float | None = None
+    deferred: Event | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """File what became of a call. Gives back None where the owner had lost its claim."""
+
+    command: SendSms
+    command_id: str
+    index: int
+    owner: str
+    filing: Filing
+    now: float
+    style: Style
+    #: What the answer proves, for whoever has taken over meanwhile.
+    evidence: Evidence | None = None
+    traceparent: str | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """Its record, and the account's limit if the provider wants us slower."""
+        buckets = () if self.filing.hold_until is None else (ACCOUNT,)
+        return Needs(command_id=self.command_id, index=self.index, buckets=buckets)
+
+    def apply(self, slate: Slate) -> Filed | None:
+        """File it, unless the claim was lost."""
+        if self.filing.hold_until is not None:
+            hold_back(slate, self.filing.hold_until)
+        record = slate.commands.get(self.command_id)
+        submission = None if record is None else record.submissions.get(self.index)
+        if (
+            record is None
+            or submission is None
+            or submission.state != ATTEMPTING
+            or submission.owner != self.owner
+        ):
+            if self.evidence is not None and submission is not None and submission.match_key is not None:
+                slate.seen.append((submission.match_key, self.evidence))
+            return None
+        after, filed = self._filed(submission, record.generation)
+        slate.commands[record.id] = record.having(after, now=self.now)
+        return filed
+
+    def _filed(self, submission: SubmissionRecord, generation: int) -> tuple[SubmissionRecord, Filed]:
+        filing = self.filing
+        result = replace(filing.result, replay=submission.replay)
+        if filing.outcome is not None:
+            ending = Ending(
+                command=self.command,
+                outcome=filing.outcome,
+                result=result,
+                style=self.style,
+                now=self.now,
+                traceparent=self.traceparent,
+            )
+            # Not the owner's generation: a copy handed over since must tell it too, should the owner end here.
+            ended, told = end(submission, ending, generation=generation)
+            return ended, Filed(outcome=filing.outcome, told=told)
+        open_ = replace(
+            submission.released(DOUBTFUL if filing.doubtful else WAITING, retry_at=filing.retry_at),
+            attempts=result.attempts,
+            first_attempt_at=submission.first_attempt_at if result.attempts else None,
+        )
+        if filing.doubtful:
+            open_ = replace(
+                open_,
+                doubt_from=submission.doubt_from or submission.claimed_at,
+                doubt_until=self.now,
+                submitted=filing.submitted,
+            )
+        return open_, Filed(retry_at=filing.retry_at, deferred=filing.deferred)

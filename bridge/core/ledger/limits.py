@@ -1,0 +1,48 @@
+"""Rate limits: when the next submission of the account, and of a sender, may go out.
+
+Each limit is the generic cell rate algorithm: one number, the time at which the next slot would be if all slots were
+taken evenly. It lies in the ledger, so all workers share it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.core.ledger.slate import Slate
+    from bridge.core.rules import LimitRules
+
+ACCOUNT = "account"
+#: Seconds' worth of slots that may be taken at once after a quiet time.
+BURST = 1.0
+
+
+def buckets_of(sender_address: str) -> tuple[str, str]:
+    """Return the names of the limits that a submission is under."""
+    return ACCOUNT, f"sender:{sender_address}"
+
+
+def reserve(slate: Slate, sender_address: str, rules: LimitRules, *, now: float) -> float:
+    """Take a slot and return when it is, in seconds since the epoch; `now` or earlier means at once."""
+    account, sender = buckets_of(sender_address)
+    return max(
+        _take(slate, account, rules.account_per_second, now),
+        _take(slate, sender, rules.sender_per_second, now),
+    )
+
+
+def hold_back(slate: Slate, until: float) -> None:
+    """Have nobody of the account go before `until`: the provider asked for it."""
+    slate.buckets[ACCOUNT] = max(slate.buckets.get(ACCOUNT, 0.0), until)
+
+
+def _take(slate: Slate, bucket: str, per_second: float, now: float) -> float:
+    next_free = slate.buckets.get(bucket, 0.0)
+    if not per_second:
+        # No limit of ours; the provider may still have asked for quiet.
+        return next_free
+    interval = 1.0 / per_second
+    burst = max(0.0, BURST - interval)
+    slot = max(next_free, now - burst)
+    slate.buckets[bucket] = slot + interval
+    return slot

@@ -1,0 +1,85 @@
+"""What is remembered of a command and of each of its submissions. Times are seconds since the epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from bridge.core.outcomes import Outcome
+
+#: The states of a submission that has no outcome yet; an outcome is its own state.
+WAITING = "waiting"
+ATTEMPTING = "attempting"
+DOUBTFUL = "doubtful"
+OPEN = frozenset({WAITING, ATTEMPTING, DOUBTFUL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An outcome's event as it was filed: republished byte for byte."""
+
+    event_id: str
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRecord:
+    """What the ledger holds of one submission."""
+
+    index: int
+    #: `WAITING`, `ATTEMPTING`, `DOUBTFUL` or the value of an `Outcome`.
+    state: str
+    #: What makes it findable in the provider's history: `bridge.core.reconcile.match_key`.
+    match_key: bytes | None = None
+    #: Who holds the claim, since when and until when.
+    owner: str | None = None
+    claimed_at: float | None = None
+    lease_until: float | None = None
+    attempts: int = 0
+    first_attempt_at: float | None = None
+    retry_at: float | None = None
+    #: Whether `retry_at` is a slot that the rate limits have granted already.
+    reserved: bool = False
+    #: When the first attempt began whose effect is not known, and when the last one ended.
+    doubt_from: float | None = None
+    doubt_until: float | None = None
+    #: Whether the provider said that it has the submission, but not under which id.
+    submitted: bool = False
+    #: Claims that a crash ended.
+    crashes: int = 0
+    #: Which life of the submission this is: each replay of its dead letter begins a new one.
+    replay: int = 0
+    #: Whether that replay may send anew what nobody could tell.
+    may_resend: bool = True
+    #: The provider's id of the message, once known.
+    message_id: str | None = None
+    #: The generation whose copy, as every older one, still has to tell the outcome; newer ones need not.
+    filed_in: int | None = None
+    told: Told | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome, once there is one."""
+        return None if self.state in OPEN else Outcome(self.state)
+
+    def released(self, state: str, *, retry_at: float | None) -> SubmissionRecord:
+        """Return it without a claim, in `state`."""
+        return replace(self, state=state, owner=None, lease_until=None, retry_at=retry_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRecord:
+    """What the ledger holds of one command."""
+
+    id: str
+    content_hash: bytes
+    created_at: float
+    updated_at: float
+    #: The generation that is current; 0 until the first hand-over to the delay.
+    generation: int = 0
+    #: Those that the changes at hand look at.
+    submissions: dict[int, SubmissionRecord] = field(default_factory=dict)
+
+    def having(self, submission: SubmissionRecord, *, now: float) -> CommandRecord:
+        """Return the record with `submission` in it."""
+        submissions = {**self.submissions, submission.index: submission}
+        return replace(self, submissions=submissions, updated_at=now)

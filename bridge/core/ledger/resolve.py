@@ -1,0 +1,172 @@
+"""Deciding about a submission in doubt, from what a look at the provider's history brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, assert_never
+
+from bridge.core.answers import ProviderError
+from bridge.core.ledger.filing import Ending, Filed, end
+from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord
+from bridge.core.ledger.slate import Needs, Place
+from bridge.core.outcomes import Outcome, Result, Style
+from bridge.core.reconcile import (
+    IMPOSSIBLE,
+    Absent,
+    CannotTell,
+    Doubt,
+    Finding,
+    Found,
+    LookAgain,
+    judge_history,
+    match_key,
+)
+from bridge.core.rules import LedgerRules
+
+if TYPE_CHECKING:
+    from bridge.core.commands import SendSms
+    from bridge.core.ledger.records import CommandRecord
+    from bridge.core.ledger.slate import Slate
+    from bridge.core.reconcile import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolve:
+    """File what a look brought. Gives back None where the owner had lost its claim."""
+
+    command: SendSms
+    command_id: str
+    index: int
+    owner: str
+    #: None where the history was not to be had.
+    reading: Reading | None
+    now: float
+    style: Style
+    rules: LedgerRules = field(default_factory=LedgerRules)
+    traceparent: str | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """Its record, all that could be mistaken for it, and who owns what was found."""
+        messages = () if self.reading is None else self.reading.messages
+        return Needs(
+            command_id=self.command_id,
+            index=self.index,
+            match_key=self._key,
+            message_ids=tuple(message.message_id for message in messages),
+        )
+
+    @property
+    def _key(self) -> bytes:
+        return match_key(self.command.destinations[self.index].wire, self.command.message)
+
+    def apply(self, slate: Slate) -> Filed | None:
+        """Decide and file, unless the claim was lost."""
+        record = slate.commands.get(self.command_id)
+        submission = None if record is None else record.submissions.get(self.index)
+        if (
+            record is None
+            or submission is None
+            or submission.state != DOUBTFUL
+            or submission.owner != self.owner
+        ):
+            return None
+        finding = self._judge(slate, submission)
+        after, filed = self._filed(record, submission, finding)
+        slate.commands[record.id] = record.having(after, now=self.now)
+        return filed
+
+    def _judge(self, slate: Slate, submission: SubmissionRecord) -> Finding:
+        place = Place(command_id=self.command_id, index=self.index)
+        sender = self.command.sender
+        doubt = Doubt(
+            key=self._key,
+            destination_address=self.command.destinations[self.index].wire,
+            sender_address=None if sender.is_default else sender.wire,
+            since=submission.doubt_from or self.now,
+            until=submission.doubt_until or self.now,
+            give_up_at=(submission.first_attempt_at or self.now) + self.rules.retry.max_age,
+            now=self.now,
+        )
+        twins = slate.twins_of(self._key, place)
+        return judge_history(
+            doubt,
+            self.reading,
+            slate.evidence(self._key),
+            is_taken=lambda message_id: slate.owner_of(message_id) not in (None, place),
+            others_attempting=any(twin.state == ATTEMPTING for twin in twins),
+            rules=self.rules.reconcile,
+        )
+
+    def _filed(
+        self, record: CommandRecord, submission: SubmissionRecord, finding: Finding
+    ) -> tuple[SubmissionRecord, Filed]:
+        match finding:
+            case Found(message=message):
+                impossible = message.status == IMPOSSIBLE
+                result = Result(
+                    attempts=submission.attempts,
+                    replay=submission.replay,
+                    message_id=message.message_id,
+                    sender_address=message.sender_address,
+                    delivery_status=message.status,
+                    reconciled=True,
+                )
+                return self._end(
+                    record, submission, Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result
+                )
+            case LookAgain(at=at):
+                return submission.released(DOUBTFUL, retry_at=at), Filed(retry_at=at)
+            case Absent():
+                return self._absent(record, submission)
+            case CannotTell(reason=reason):
+                return self._cannot_tell(record, submission, reason)
+        assert_never(finding)
+
+    def _absent(self, record: CommandRecord, submission: SubmissionRecord) -> tuple[SubmissionRecord, Filed]:
+        if submission.submitted:
+            # The provider said that it has it, so it was sent; only its id is not to be learnt.
+            return self._end(record, submission, Outcome.SENT, self._result(submission))
+        if not submission.may_resend or self.rules.reconcile.on_absent == "park":
+            why = "no trace of it in the provider's history; it is not sent again by itself"
+            return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", why)
+        expires_at = self.command.expires_at
+        if expires_at is not None and self.now >= expires_at:
+            why = "expires_at passed before it could be submitted"
+            return self._error(record, submission, Outcome.EXPIRED, "expired", why)
+        if self.now >= (submission.first_attempt_at or self.now) + self.rules.retry.max_age:
+            why = "given up: its last attempt left no trace in the provider's history"
+            return self._error(record, submission, Outcome.FAILED, "ambiguous", why)
+        return submission.released(WAITING, retry_at=self.now), Filed(retry_at=self.now)
+
+    def _cannot_tell(
+        self, record: CommandRecord, submission: SubmissionRecord, reason: str
+    ) -> tuple[SubmissionRecord, Filed]:
+        if submission.submitted:
+            return self._end(record, submission, Outcome.SENT, self._result(submission))
+        if self.rules.reconcile.on_unknown == "resend" and submission.may_resend:
+            return submission.released(WAITING, retry_at=self.now), Filed(retry_at=self.now)
+        return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", reason)
+
+    def _error(
+        self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, name: str, why: str
+    ) -> tuple[SubmissionRecord, Filed]:
+        error = ProviderError(name=name, message=why)
+        return self._end(record, submission, outcome, self._result(submission, error))
+
+    def _result(self, submission: SubmissionRecord, error: ProviderError | None = None) -> Result:
+        return Result(attempts=submission.attempts, replay=submission.replay, error=error)
+
+    def _end(
+        self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, result: Result
+    ) -> tuple[SubmissionRecord, Filed]:
+        ending = Ending(
+            command=self.command,
+            outcome=outcome,
+            result=result,
+            style=self.style,
+            now=self.now,
+            traceparent=self.traceparent,
+        )
+        ended, told = end(submission, ending, generation=record.generation)
+        return ended, Filed(outcome=outcome, told=told)

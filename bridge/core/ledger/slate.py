@@ -1,0 +1,87 @@
+"""What one transaction has in its hands: the store fills it, the changes read and write it, the store saves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bridge.core.ledger.records import CommandRecord, SubmissionRecord
+    from bridge.core.reconcile import Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a change has to find on its slate."""
+
+    command_id: str
+    #: Which of its submissions; None for none.
+    index: int | None = None
+    #: All open submissions with this key, and what was seen of messages with it.
+    match_key: bytes | None = None
+    #: Who owns these messages of the provider's.
+    message_ids: tuple[str, ...] = ()
+    #: The rate limits it reserves from.
+    buckets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A submission's place: whose it is and which."""
+
+    command_id: str
+    index: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Slate:
+    """Filled by a store, for the needs of a batch of changes."""
+
+    commands: dict[str, CommandRecord] = field(default_factory=dict)
+    #: Open submissions by their key, as they were before the batch.
+    twins: Mapping[bytes, Mapping[Place, SubmissionRecord]] = field(default_factory=dict)
+    owners: Mapping[str, Place] = field(default_factory=dict)
+    sightings: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
+    #: When each bucket's next slot is, in seconds since the epoch.
+    buckets: dict[str, float] = field(default_factory=dict)
+    #: What the batch has seen of messages, by key.
+    seen: list[tuple[bytes, Evidence]] = field(default_factory=list)
+
+    def twins_of(self, key: bytes, place: Place) -> Iterable[SubmissionRecord]:
+        """Return the other open submissions with a key, as the batch has left them so far."""
+        found = dict(self.twins.get(key, {}))
+        for record in self.commands.values():
+            for submission in record.submissions.values():
+                where = Place(command_id=record.id, index=submission.index)
+                found.pop(where, None)
+                if submission.match_key == key and submission.outcome is None:
+                    found[where] = submission
+        found.pop(place, None)
+        return found.values()
+
+    def owner_of(self, message_id: str) -> Place | None:
+        """Return whose a message of the provider's is."""
+        for record in self.commands.values():
+            for submission in record.submissions.values():
+                if submission.message_id == message_id:
+                    return Place(command_id=record.id, index=submission.index)
+        return self.owners.get(message_id)
+
+    def evidence(self, key: bytes) -> Sequence[Evidence]:
+        """Return what was seen of messages with a key, other than in the provider's history."""
+        return [*self.sightings.get(key, ()), *(evidence for known, evidence in self.seen if known == key)]
+
+
+class Change(Protocol):
+    """One change."""
+
+    @property
+    def needs(self) -> Needs:
+        """What has to be on the slate."""
+        ...
+
+    def apply(self, slate: Slate) -> object:
+        """Change the slate and return what to tell the caller."""
+        ...

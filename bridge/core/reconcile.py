@@ -1,0 +1,180 @@
+"""Was it sent? What the provider's history, its notifications and our own records say of an ambiguous attempt.
+
+The provider has no idempotency key and its history no trace of ours, so a message is known by what it is: outbound,
+the pair of addresses, the text, the time, and an id that no other submission owns (SPEC section 4, "Reconcile").
+
+    found         a message that is ours                          -> sent, or undeliverable
+    absent        a whole history without one, read late enough   -> it was not sent
+    look again    not yet, or somebody else's call is under way   -> another look
+    cannot tell   the history is cut off, or was never to be had  -> nobody knows
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bridge.core.rules import ReconcileRules
+
+#: The provider's word for a message that will never arrive (wire reference 4.1).
+IMPOSSIBLE = "DeliveryImpossible"
+#: Messages that a trial account keeps (wire reference 4.3): a history of so many may lack its beginning.
+TRIAL_CAP = 1000
+#: Seconds until the first look after the attempt, and the least between two looks.
+FIRST_LOOK = 2.0
+#: Seconds between two looks at most, while the history is not to be had.
+LONGEST_LOOK = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """An outbound message that the provider says it has."""
+
+    message_id: str
+    #: The numbers as the provider writes them, and when it had the message, in seconds since the epoch.
+    sender_address: str | None = field(repr=False)
+    destination_address: str = field(repr=False)
+    text_key: bytes
+    sent_at: float
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a look at the provider's history brought."""
+
+    messages: tuple[Evidence, ...] = ()
+    #: Whether the list is whole, from its first message to its last.
+    complete: bool = True
+    #: When it was asked for, in seconds since the epoch: what was accepted later can't be in it.
+    read_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A submission that may have been sent."""
+
+    key: bytes
+    destination_address: str = field(repr=False)
+    #: None where any of the account's numbers may have sent it.
+    sender_address: str | None = field(repr=False)
+    #: When the first attempt in doubt began and the last one ended.
+    since: float
+    until: float
+    #: When nobody waits for a history any longer.
+    give_up_at: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """It was sent: this is the message."""
+
+    message: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """It was not sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAgain:
+    """Nothing can be said before `at`."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CannotTell:
+    """Nobody knows, and no further look will help."""
+
+    reason: str
+
+
+Finding: TypeAlias = Found | Absent | LookAgain | CannotTell
+
+
+def text_key(text: str) -> bytes:
+    """Return what two spellings of one text share: NFC, line ends and outer spaces aside."""
+    plain = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").strip()
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).digest()
+
+
+def match_key(destination_address: str, text: str) -> bytes:
+    """Return what all submissions share that one message in the history could be. The sender may be any."""
+    return hashlib.sha256(destination_address.encode() + b"\0" + text_key(text)).digest()
+
+
+def judge_history(
+    doubt: Doubt,
+    reading: Reading | None,
+    seen: Sequence[Evidence],
+    *,
+    is_taken: Callable[[str], bool],
+    others_attempting: bool,
+    rules: ReconcileRules,
+) -> Finding:
+    """Say what is known. `reading` is None where the history was not to be had; `seen` came by notification.
+
+    `is_taken` says whether a message id belongs to another submission; `others_attempting` whether a call for the same
+    pair and text is under way, whose message could be mistaken for this one's.
+    """
+    if others_attempting:
+        return LookAgain(at=doubt.now + FIRST_LOOK)
+    start = doubt.since - rules.skew
+    known = [*seen, *(reading.messages if reading is not None else ())]
+    ours = [
+        message
+        for message in known
+        if _is_match(message, doubt, start, rules.skew) and not is_taken(message.message_id)
+    ]
+    if ours:
+        return Found(message=min(ours, key=lambda message: (message.sent_at, message.message_id)))
+    settled_at = doubt.until + rules.settle
+    if reading is None:
+        return _without_history(doubt)
+    if reading.read_at < settled_at:
+        return LookAgain(at=_next_look(doubt, settled_at))
+    if _is_cut_off(reading, start):
+        return CannotTell(reason="the provider's history is cut off")
+    return Absent()
+
+
+def _is_match(message: Evidence, doubt: Doubt, start: float, skew: float) -> bool:
+    return (
+        message.destination_address == doubt.destination_address
+        and (doubt.sender_address is None or message.sender_address in (None, doubt.sender_address))
+        and match_key_of(message) == doubt.key
+        and start <= message.sent_at <= doubt.now + skew
+    )
+
+
+def match_key_of(message: Evidence) -> bytes:
+    """Return the key of a message as `match_key` makes it."""
+    return hashlib.sha256(message.destination_address.encode() + b"\0" + message.text_key).digest()
+
+
+def _without_history(doubt: Doubt) -> Finding:
+    if doubt.now >= doubt.give_up_at:
+        return CannotTell(reason="the provider's history was not to be had")
+    waited = max(FIRST_LOOK, min(doubt.now - doubt.until, LONGEST_LOOK))
+    return LookAgain(at=min(doubt.now + waited, max(doubt.give_up_at, doubt.now + FIRST_LOOK)))
+
+
+def _next_look(doubt: Doubt, settled_at: float) -> float:
+    """Look less and less often, and once more when the window is over."""
+    waited = max(FIRST_LOOK, doubt.now - doubt.until)
+    return max(min(doubt.now + waited, settled_at), doubt.now)
+
+
+def _is_cut_off(reading: Reading, start: float) -> bool:
+    """Whether messages of the window may be missing: the oldest go first, so one from before it proves they are not."""
+    if reading.complete and len(reading.messages) < TRIAL_CAP:
+        return False
+    return not any(message.sent_at < start for message in reading.messages)
