@@ -17,7 +17,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.http.admin_app import Readiness
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.bootstrap import parts
+from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
 from bridge.bootstrap.ingest import IngestProcess, make_door
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
@@ -120,7 +120,7 @@ class Trial:
         account = CpaasAccount(
             base_url=self._simulator.url, client_id="trial", client_secret=uuid.uuid4().hex
         )
-        client = parts.client(account, settings, self._clock, self._calls_stop)
+        client = sending.client(account, settings, self._clock, self._calls_stop)
         self._worker = make_worker(
             settings,
             self._broker,
