@@ -9,6 +9,7 @@ import structlog
 
 from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
 from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.bootstrap.listening import listen
 from bridge.runtime import notify_systemd
 from bridge.runtime.metrics import Metrics
 
@@ -28,7 +29,7 @@ def serve_admin(settings: Settings, ready: Callable[[], ReadinessType], metrics:
     """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter."""
     bind = Bind(host=settings.admin.host, port=settings.admin.port, max_connections=100)
     server = HttpServer(make_admin_app(ready, metrics.registry), bind, name="admin")
-    port = server.start()
+    port = listen(server, settings.admin, "admin")
     structlog.get_logger().info("admin.listening", host=settings.admin.host, port=port)
     notify_systemd.ready()
     return server

@@ -13,6 +13,7 @@ from bridge.adapters.http.ingest_app import Door, make_ingest_app
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
+from bridge.bootstrap.listening import listen
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
 from bridge.runtime import logs
@@ -50,10 +51,15 @@ class IngestProcess:
         self._door = make_door(settings, self._publisher, metrics, clock)
 
     def start(self) -> None:
-        """Listen; the broker may come when it likes."""
-        self._publisher.start()
-        port = self._door.start()
+        """Listen; the broker may come when it likes.
+
+        Raises:
+            CannotListen: the port can't be had.
+
+        """
         ingest = self._settings.ingest
+        port = listen(self._door, ingest, "ingest")
+        self._publisher.start()
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:

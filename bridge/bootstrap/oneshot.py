@@ -47,8 +47,11 @@ def check_topology(settings: Settings) -> Sequence[str]:
 
 def cpaas_client(settings: Settings) -> CpaasClient:
     """Return a client of the configured account."""
+    # Not at the top: whoever publishes a command needs no client of the provider.
+    from bridge.bootstrap import sending
+
     parts.require(settings, account=True)
-    return parts.client(parts.account(settings), settings, SystemClock(), threading.Event())
+    return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
 
 
 def _broker(settings: Settings) -> OneShot:

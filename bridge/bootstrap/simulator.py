@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bridge.bootstrap.listening import CannotListen
 from bridge.runtime import logs
 from bridge.runtime.stopping import Stopping
 from bridge.simulator import Simulator
@@ -25,12 +26,22 @@ def run_simulator(
     numbers: Sequence[str],
     external_webhooks: bool,
 ) -> int:
-    """Serve the provider's API until stopped; returns the exit code."""
+    """Serve the provider's API until stopped; returns the exit code.
+
+    Raises:
+        CannotListen: the port can't be had.
+
+    """
     logs.configure(settings.log)
     chosen: dict[str, Any] = {"journal": journal, "external_webhooks": external_webhooks}
     if numbers:
         chosen["numbers"] = tuple(numbers)
     stopping = Stopping()
     stopping.install()
-    Simulator(SimulatorSettings(**chosen)).serve(host, port, stopping.event)
+    try:
+        Simulator(SimulatorSettings(**chosen)).serve(host, port, stopping.event)
+    except OSError as e:
+        if e.filename is not None:  # the journal's
+            raise
+        raise CannotListen(host, port, e, "--host and --port") from e
     return 0

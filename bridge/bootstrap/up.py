@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.request import Request, urlopen
 
 import structlog
@@ -17,9 +17,10 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.http.admin_app import Readiness
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.bootstrap import parts
+from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
 from bridge.bootstrap.ingest import IngestProcess, make_door
+from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
@@ -29,6 +30,8 @@ from bridge.settings import Problem, SettingsError
 from bridge.simulator import Simulator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.adapters.http.serving import HttpServer
     from bridge.ports import Clock
     from bridge.runtime.metrics import Metrics
@@ -117,10 +120,13 @@ class Trial:
         """Start all parts, subscribe the ingest, and send the sample command."""
         settings = self._settings
         _start_on(self._simulator, SIMULATOR_PORT)
+        # The ports first: where one can't be had, nothing else has begun.
+        self._door = _on_usual_port(settings, "ingest", self._open_door)
+        self._admin = _on_usual_port(settings, "admin", self._open_admin)
         account = CpaasAccount(
             base_url=self._simulator.url, client_id="trial", client_secret=uuid.uuid4().hex
         )
-        client = parts.client(account, settings, self._clock, self._calls_stop)
+        client = sending.client(account, settings, self._clock, self._calls_stop)
         self._worker = make_worker(
             settings,
             self._broker,
@@ -134,15 +140,12 @@ class Trial:
         self._broker.consume(self._worker.receive)
         self._worker.start(self._broker)
         self._broker.start()
-        self._door = make_door(settings, self._broker, self._metrics, self._clock)
-        port = self._door.start()
-        self._admin = serve_admin(settings, self._readiness, self._metrics)
         ingest = settings.ingest
-        webhook = f"http://{ingest.host}:{port}{ingest.path}"
+        webhook = f"http://{ingest.host}:{self._door.port}{ingest.path}"
         authorization = ingest.authorization[0].get_secret_value() if ingest.authorization else None
         channel = client.channels.create(webhook_url=webhook, authorization=authorization)
         client.subscriptions.create(notify=channel.callback)
-        self._introduce(webhook)
+        self._introduce(webhook, self._admin.port)
         self._send_sample()
 
     def stop(self) -> None:
@@ -158,13 +161,14 @@ class Trial:
             self._admin.stop(1.0)
         self._console.print("\nStopped. Nothing was kept.")
 
-    def _introduce(self, webhook: str) -> None:
+    def _introduce(self, webhook: str, health: int) -> None:
         self._console.print(
             "[bold]SMS Bridge, to try out[/]: nothing is configured, so the broker and the provider are simulated "
             "inside this process.\n[bold red]Nothing survives it, and no SMS leaves this machine.[/] "
             "To run the real thing, set broker.url and cpaas.* (config/bridge.toml).\n"
             f"  provider  {self._simulator.url}/  (make an inbound SMS happen there)\n"
             f"  webhook   {webhook}\n"
+            f"  health    http://{self._settings.admin.host}:{health}/readyz\n"
             "Ctrl-C stops it.",
             highlight=False,
         )
@@ -202,6 +206,14 @@ class Trial:
         except OSError as e:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
+    def _open_door(self, settings: Settings) -> HttpServer:
+        door = make_door(settings, self._broker, self._metrics, self._clock)
+        listen(door, settings.ingest, "ingest")
+        return door
+
+    def _open_admin(self, settings: Settings) -> HttpServer:
+        return serve_admin(settings, self._readiness, self._metrics)
+
     def _readiness(self) -> Readiness:
         if self._worker is None:
             return Readiness(ready=False)
@@ -216,6 +228,19 @@ def _start_on(simulator: Simulator, port: int) -> None:
         simulator.start(port=port)
     except OSError:
         simulator.start()
+
+
+def _on_usual_port(
+    settings: Settings, section: Literal["ingest", "admin"], start: Callable[[Settings], HttpServer]
+) -> HttpServer:
+    """Start on the usual port where it is free, else on any. A port that somebody chose is had, or it is an error."""
+    try:
+        return start(settings)
+    except CannotListen:
+        where = getattr(settings, section)
+        if "port" in where.model_fields_set:
+            raise
+        return start(settings.model_copy(update={section: where.model_copy(update={"port": 0})}))
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ from bridge.adapters.amqp.consumer import AmqpConsumer
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store import open_ledger
-from bridge.bootstrap import parts
+from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
 from bridge.ports import LedgerUnavailable
 from bridge.runtime import logs
@@ -71,7 +71,7 @@ class WorkerProcess:
             limit=PUBLISH_LIMIT,
         )
         calls_stop = threading.Event()
-        gateway = parts.client(parts.account(settings), settings, self._clock, calls_stop)
+        gateway = sending.client(sending.account(settings), settings, self._clock, calls_stop)
         self._worker = make_worker(
             settings,
             self._publisher,
@@ -144,7 +144,7 @@ def make_worker(
         ledger=ledger,
         gateway=gateway,
         clock=clock,
-        rules=parts.send_rules(settings),
+        rules=sending.send_rules(settings),
         concurrency=settings.worker.concurrency,
         owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
         stopping=calls_stop,

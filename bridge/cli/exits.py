@@ -68,14 +68,18 @@ class ExitCodes(click.Group):
 def _failure(error: Exception) -> click.ClickException | None:
     # Not at the top: this is the way of the few, and these imports are slow.
     from bridge.adapters.cpaas.errors import CpaasError, Unreachable
+    from bridge.core.errors import BridgeError
     from bridge.ports import LedgerUnavailable
     from bridge.settings import SettingsError
 
     if isinstance(error, SettingsError):
         return BadConfiguration(error.problems)
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has seen enough: click ends quietly.
+        return None
     if isinstance(error, LedgerUnavailable | Unreachable | ConnectionError | TimeoutError):
         return Unavailable(str(error))
-    return Failed(str(error)) if isinstance(error, CpaasError) else None
+    return Failed(str(error)) if isinstance(error, CpaasError | BridgeError) else None
 
 
 def _line(problem: Problem) -> str:

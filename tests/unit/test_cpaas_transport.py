@@ -293,15 +293,28 @@ def test_a_malformed_header_is_not_told_to_anybody(caplog: pytest.LogCaptureFixt
         assert NUMBER not in caplog.text
 
 
-def test_no_number_text_or_secret_is_in_what_a_failure_raises() -> None:
+def test_an_answer_that_never_ends_is_left_at_the_deadline_however_fast_it_comes() -> None:
+    endless = flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10, times=200_000)
+    with rig(total_timeout=0.3, max_header_bytes=10**12) as it:
+        it.server.acts.append(endless)
+        got = it.send()
+
+        assert isinstance(got, Ambiguous)
+        assert got.error.message == "no answer in time"
+
+
+@pytest.mark.parametrize("act", [provider.close, provider.reset, provider.silence, None])
+def test_no_number_text_or_secret_is_in_what_a_failure_raises(act: Act | None) -> None:
     with ProviderServer() as server:
-        server._act = lambda request: provider.close  # type: ignore[method-assign]
-        transport = Transport(account(server.base_url), HandClock().monotonic)
-        with pytest.raises(MaybeSent) as caught:
+        server._act = lambda request: act or provider.close  # type: ignore[method-assign]
+        base_url = server.base_url if act else f"http://127.0.0.1:{free_port()}"
+        transport = Transport(account(base_url, read_timeout=0.2), HandClock().monotonic)
+        with pytest.raises((MaybeSent, NotSent)) as caught:
             transport.exchange(
                 "POST", f"/outbound/{NUMBER}/requests", {"Authorization": "Bearer canary"}, TEXT.encode()
             )
-        shown = "".join(traceback.format_exception(caught.value))
+        # No source lines: this test's own would show what it looks for.
+        shown = "".join(traceback.TracebackException.from_exception(caught.value, limit=0).format())
         transport.close()
 
         assert NUMBER not in shown

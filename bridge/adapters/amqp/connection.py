@@ -85,6 +85,12 @@ class Broker:
         """The socket, to wait on."""
         return self._sock
 
+    def channel(self) -> Any:
+        """Open a channel on which a body stays bytes, whatever encoding its publisher claims for it."""
+        channel = self.connection.channel()
+        channel.auto_decode = False
+        return channel
+
     def readable(self, wait: float = 0.0) -> bool:
         """Whether something is there to be read within `wait` seconds, also what TLS has decrypted already."""
         pending = getattr(self._sock, "pending", None)

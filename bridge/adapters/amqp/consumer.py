@@ -101,7 +101,7 @@ class AmqpConsumer:
         if self._declares:
             declare(broker, self._topology)
         self._connection_number += 1
-        self._channel = broker.connection.channel()
+        self._channel = broker.channel()
         # Per consumer, not global: RabbitMQ 4.3 refuses that.
         self._channel.basic_qos(0, self._prefetch, a_global=False)
         self._follow()

@@ -44,7 +44,7 @@ class OneShot:
         """
         received: list[dict[str, Any]] = []
         with self._open() as broker:
-            channel = broker.connection.channel()
+            channel = broker.channel()
             properties: dict[str, object] = {
                 "message_id": str(command["id"]),
                 "content_type": "application/json",
@@ -64,7 +64,7 @@ class OneShot:
         received: list[dict[str, Any]] = []
         with self._open() as broker:
             declare(broker, self._topology)
-            channel = broker.connection.channel()
+            channel = broker.channel()
             queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
             for key in keys:
                 channel.queue_bind(queue, self._topology.events_exchange, key)

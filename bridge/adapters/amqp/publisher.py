@@ -118,7 +118,7 @@ class AmqpPublisher:
         connection.on_unblocked = self._on_unblocked
         if self._declares:
             declare(broker, self._topology)
-        channel = connection.channel()
+        channel = broker.channel()
         channel.confirm_select()
         channel.events["basic_ack"].add(self._on_ack)
         channel.events["basic_nack"].add(self._on_nack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -42,6 +43,7 @@ def _path(service: str, user_id: str, parts: tuple[str, ...], query: dict[str, s
     return f"{path}?{urlencode(given)}" if given else path
 
 
+@lru_cache(maxsize=512)
 def segment(value: str) -> str:
     """Return `value` as one part of a path. A plus stays, as the SDKs send it and the provider takes it.
 

@@ -171,7 +171,7 @@ class _Line(HTTPAdapter):
                 request, stream=True, timeout=self._timeout, verify=self._verify, proxies=self._proxies
             )
             return Exchange(response.status, response.headers, self._read(response))
-        except (RequestException, HTTPError, HTTPException, OSError) as error:
+        except (RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
             if response is not None:
                 response.close()
             # `from None`: the text of the cause contains the URL, and so a number.

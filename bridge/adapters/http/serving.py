@@ -59,7 +59,12 @@ class HttpServer:
         family = socket.AF_INET6 if ":" in self._bind.host else socket.AF_INET
         self._socket = socket.create_server((self._bind.host, self._bind.port), family=family)
         self._thread.start()
-        return int(self._socket.getsockname()[1])
+        return self.port
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once it was started."""
+        return int(self._socket.getsockname()[1]) if self._socket else 0
 
     def stop(self, grace: float) -> None:
         """Take no more connections, let what is being answered end within `grace` seconds, then end it."""

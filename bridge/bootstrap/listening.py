@@ -1,0 +1,33 @@
+"""Taking a port, or saying which setting to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.core.errors import BridgeError
+
+if TYPE_CHECKING:
+    from bridge.adapters.http.serving import HttpServer
+    from bridge.settings.model import AdminSettings, IngestSettings
+
+
+class CannotListen(BridgeError):
+    """An address can't be listened on; the message names it, why, and where it was chosen."""
+
+    def __init__(self, host: str, port: int, error: OSError, chosen_by: str) -> None:
+        # Both asyncio and socket.create_server wrap the address, which has been said, around the system's words.
+        reason = (error.strerror or str(error)).partition(" (while")[0].rpartition("): ")[2]
+        super().__init__(f"can't listen on {host}:{port}, chosen by {chosen_by}: {reason}")
+
+
+def listen(server: HttpServer, where: AdminSettings | IngestSettings, section: str) -> int:
+    """Start `server`, which was made for the address of the settings' `section`; return the port.
+
+    Raises:
+        CannotListen: the port is taken, or the address is not ours to have.
+
+    """
+    try:
+        return server.start()
+    except OSError as e:
+        raise CannotListen(where.host, where.port, e, f"{section}.host and {section}.port") from e

@@ -1,0 +1,163 @@
+"""`bridge up`: without any configuration a bridge to try out, with all of it the real thing."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.processes import BridgeProcess
+from tests.waiting import wait_until
+from tests.webhook import Webhook, inbound, listening_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tests.acceptance.conftest import Provider
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+
+    StartTrial = Callable[..., BridgeProcess]
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture
+def trial_process(tmp_path: Path) -> Iterator[StartTrial]:
+    """Start `bridge up` to try it out, which shows texts and numbers in full: its output is not searched for them."""
+    started: list[BridgeProcess] = []
+
+    def start(*arguments: str) -> BridgeProcess:
+        started.append(BridgeProcess(tmp_path / "trial", "up", *arguments))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def shows(process: BridgeProcess, *texts: str, within: float = 10) -> None:
+    """Wait until all of `texts` are on the process's stdout."""
+    wait_until(
+        lambda: process.returncode is not None or all(text in process.stdout for text in texts),
+        within,
+        what=f"{texts} on stdout",
+    )
+    assert process.returncode is None, process.logs
+
+
+def shown_url(process: BridgeProcess, name: str) -> str:
+    """Return the URL that stands behind `name` on the process's stdout."""
+    found = re.search(rf"{name} +(http://\S+)", process.stdout)
+    assert found is not None, process.stdout
+    return found[1]
+
+
+def test_with_nothing_configured_it_shows_a_sent_and_a_received_sms_and_goes_on_serving(
+    trial_process: StartTrial,
+) -> None:
+    trial = trial_process()
+    # Not a terminal: every event must be flushed as it comes.
+    shows(
+        trial,
+        "sms.outbound.sent",
+        "sms.inbound.received",
+        "Nothing survives it",
+        "no SMS leaves this machine",
+    )
+    body = {"from": "+16135550000", "to": "+16139998877", "message": "are you [bold] there?"}
+    provider = shown_url(trial, "provider")
+    answer = Webhook(port=urlsplit(provider).port or 0, path="/_simulator/inbound").post(body)
+    shows(trial, "'are you [bold] there?'")
+
+    assert answer.status == 201
+    assert trial.admin("/readyz")[0] == 200
+    assert shown_url(trial, "health") == f"http://127.0.0.1:{trial.admin_port}/readyz"
+    assert trial.stop(signal.SIGINT) == 0
+    assert trial.stdout.endswith("Stopped. Nothing was kept.\n")
+    assert trial.logs == ""
+    assert [path.name for path in trial.directory.iterdir() if path.stat().st_size] == ["stdout"]
+
+
+def test_trying_out_makes_way_for_what_already_listens_on_its_usual_ports(
+    trial_process: StartTrial,
+) -> None:
+    taken = []
+    for port in (8080, 8090):
+        try:
+            taken.append(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue  # by somebody else: as good
+    trial = trial_process()
+    shows(trial, "sms.outbound.sent", "sms.inbound.received")
+    for holder in taken:
+        holder.close()
+
+    assert ":8080/" not in shown_url(trial, "webhook")
+    assert ":8090/" not in shown_url(trial, "provider")
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_named_with_its_setting(
+    trial_process: StartTrial,
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        trial = trial_process("--port", str(port))
+
+        assert trial.wait() == 1
+    assert trial.logs == (
+        f"Error: can't listen on 127.0.0.1:{port}, chosen by ingest.host and ingest.port: Address already in use\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "missing"),
+    [
+        ({"BRIDGE_BROKER__URL": "amqp://guest:guest@127.0.0.1:1/"}, "cpaas.base_url"),
+        (
+            {
+                "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1",
+                "BRIDGE_CPAAS__CLIENT_ID": "project",
+                "BRIDGE_CPAAS__CLIENT_SECRET": "hunter2-secret",
+            },
+            "broker.url",
+        ),
+    ],
+)
+def test_half_a_configuration_is_neither_a_trial_nor_the_real_thing(
+    env: Mapping[str, str], missing: str, bridge_process: StartBridge
+) -> None:
+    up = bridge_process("up", env=env, ready=False)
+
+    assert up.wait() == 78
+    assert up.logs.startswith(f"{missing}: is missing")
+    assert up.logs.count("\n") == 1
+
+
+@pytest.mark.broker
+def test_with_broker_and_account_it_sends_and_receives_in_one_process(
+    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: Peer
+) -> None:
+    up = bridge_process("up", env={**env, "BRIDGE_INGEST__PORT": "0"})
+    command = b'{"id": "one", "destination_address": "+16131234567", "message": "canary hello"}'
+    # What kombu's JSON serializer claims: py-amqp would decode the body, and the ledger knows bytes alone.
+    amqp.publish(command, content_encoding="utf-8")
+    (outcome,) = amqp.events(1)
+    answer = Webhook(port=listening_port(up)).post(inbound("m1"))
+    (received,) = amqp.events(1)
+
+    assert (outcome["type"], outcome["subject"]) == ("sms.outbound.sent", "one")
+    assert [sent["message_id"] for sent in provider.journal()] == [outcome["data"]["message_id"]]
+    assert (answer.status, received["type"], received["data"]["message_id"]) == (
+        204,
+        "sms.inbound.received",
+        "m1",
+    )
+    assert up.stop(signal.SIGTERM) == 0
+    assert up.stdout == ""
