@@ -132,8 +132,8 @@ class Gateway(Protocol):
         """
         ...
 
-    def look(self, submission: Submission, *, since: float, until: float) -> Reading | None:
-        """Read the provider's history for the submission's pair of addresses, from `since` (seconds since the epoch).
+    def look(self, submission: Submission, *, until: float) -> Reading | None:
+        """Read the provider's history for the submission's pair of addresses.
 
         Returns None where it is not to be had, within `until` (`Clock.monotonic` seconds). Blocks the calling thread.
         """
@@ -146,6 +146,11 @@ class Gateway(Protocol):
 
 class Ledger(Protocol):
     """The durable record of submissions; used by one thread at a time."""
+
+    @property
+    def adopted_at(self) -> float | None:
+        """When it was put in another ledger's place, in seconds since the epoch; None where it was not."""
+        ...
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in order, in one durable transaction, and return what each gave back.

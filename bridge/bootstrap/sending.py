@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.client import CpaasClient
+from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.cpaas.retrying import RetryPolicy
 from bridge.bootstrap import parts
 from bridge.core.commands import CommandRules
-from bridge.core.decide import RetryRules
+from bridge.core.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
 from bridge.flows.send import Routes, SendRules
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ def send_rules(settings: Settings) -> SendRules:
             default_region=settings.addresses.default_region,
             default_sender=settings.cpaas.default_sender,
         ),
-        retry=RetryRules(
-            max_age=settings.retry.max_age, base=settings.retry.base, max_delay=settings.retry.max_delay
-        ),
         style=parts.style(settings),
         routes=Routes(
             commands_exchange=broker.commands_exchange,
@@ -42,7 +40,26 @@ def send_rules(settings: Settings) -> SendRules:
             dead_queue=broker.dead_queue,
             own_queues=parts.topology(settings).own_queues,
         ),
+        ledger=ledger_rules(settings),
+    )
+
+
+def ledger_rules(settings: Settings) -> LedgerRules:
+    """Return what decisions about a submission rest on."""
+    retry, reconcile, limits = settings.retry, settings.reconcile, settings.limits
+    return LedgerRules(
         lease=settings.worker.lease,
+        poison_after=settings.worker.poison_after,
+        retry=RetryRules(max_age=retry.max_age, base=retry.base, max_delay=retry.max_delay),
+        reconcile=ReconcileRules(
+            settle=reconcile.settle,
+            skew=reconcile.skew,
+            on_absent=reconcile.on_absent,
+            on_unknown=reconcile.on_unknown,
+        ),
+        limits=LimitRules(
+            account_per_second=limits.account_per_second, sender_per_second=limits.sender_per_second
+        ),
     )
 
 
@@ -70,3 +87,10 @@ def account(settings: Settings) -> CpaasAccount:
 def client(account: CpaasAccount, settings: Settings, clock: Clock, stopping: threading.Event) -> CpaasClient:
     """Return the client of the account; `stopping` cuts its waits short."""
     return CpaasClient(account, clock, RetryPolicy(in_process=settings.retry.in_process), stopping)
+
+
+def gateway(
+    account: CpaasAccount, settings: Settings, clock: Clock, stopping: threading.Event
+) -> CpaasGateway:
+    """Return the account as the worker sees it."""
+    return CpaasGateway(client(account, settings, clock, stopping), clock)

@@ -15,6 +15,7 @@ from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
+from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.http.admin_app import Readiness
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.bootstrap import parts, sending
@@ -131,7 +132,7 @@ class Trial:
             settings,
             self._broker,
             MemoryLedger(),
-            client,
+            CpaasGateway(client, self._clock),
             self._clock,
             self._calls_stop,
             self._metrics,

@@ -71,7 +71,7 @@ class WorkerProcess:
             limit=PUBLISH_LIMIT,
         )
         calls_stop = threading.Event()
-        gateway = sending.client(sending.account(settings), settings, self._clock, calls_stop)
+        gateway = sending.gateway(sending.account(settings), settings, self._clock, calls_stop)
         self._worker = make_worker(
             settings,
             self._publisher,

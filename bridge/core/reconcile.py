@@ -49,8 +49,10 @@ class Reading:
     """What a look at the provider's history brought."""
 
     messages: tuple[Evidence, ...] = ()
-    #: Whether the list is whole, from its first message to its last.
+    #: Whether this is all that the provider has.
     complete: bool = True
+    #: When the oldest message of any kind in it was sent; the provider forgets the oldest first.
+    oldest_at: float | None = None
     #: When it was asked for, in seconds since the epoch: what was accepted later can't be in it.
     read_at: float = 0.0
 
@@ -175,6 +177,7 @@ def _next_look(doubt: Doubt, settled_at: float) -> float:
 
 def _is_cut_off(reading: Reading, start: float) -> bool:
     """Whether messages of the window may be missing: the oldest go first, so one from before it proves they are not."""
-    if reading.complete and len(reading.messages) < TRIAL_CAP:
-        return False
-    return not any(message.sent_at < start for message in reading.messages)
+    whole = reading.complete and len(reading.messages) < TRIAL_CAP
+    return not whole and not (
+        reading.complete and reading.oldest_at is not None and reading.oldest_at < start
+    )

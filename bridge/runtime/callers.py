@@ -52,12 +52,11 @@ class Callers:
         self,
         submission: Submission,
         *,
-        since: float,
         until: float,
         looked: Callable[[Reading | None], None],
     ) -> None:
         """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look`."""
-        self._calls.put(lambda: looked(self._look(submission, since, until)))
+        self._calls.put(lambda: looked(self._look(submission, until)))
 
     def probe(self, *, until: float, probed: Callable[[bool], None]) -> None:
         """Probe the provider on one of the threads."""
@@ -76,9 +75,9 @@ class Callers:
             error = ProviderError(name="internal", message=f"the call broke down: {type(e).__name__}")
             return Attempted(answer=Ambiguous(error=error), attempts=1)
 
-    def _look(self, submission: Submission, since: float, until: float) -> Reading | None:
+    def _look(self, submission: Submission, until: float) -> Reading | None:
         try:
-            return self._gateway.look(submission, since=since, until=until)
+            return self._gateway.look(submission, until=until)
         except Exception:  # noqa: BLE001 - as above: nothing was learnt
             _log.exception("gateway.crashed", command_id=submission.command_id, index=submission.index)
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.core.commands import SendSms
+from bridge.ports import Submission
 
 if TYPE_CHECKING:
     from bridge.flows.commands import Received
@@ -58,6 +59,18 @@ class Job:
         """The command's id, made up where it had none."""
         assert self.command.id is not None  # noqa: S101
         return self.command.id
+
+    def submission(self, index: int) -> Submission:
+        """Return one of its submissions as it goes to the provider."""
+        command = self.command
+        return Submission(
+            command_id=command.id,
+            index=index,
+            destination_address=command.destinations[index].wire,
+            sender_address=command.sender.wire,
+            message=command.message,
+            traceparent=self.received.traceparent,
+        )
 
     def published_at(self) -> float | None:
         """When the command was published, in seconds since the epoch, where its publisher said so."""

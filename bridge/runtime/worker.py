@@ -9,6 +9,8 @@ needs a lock, and while one commit is on its way to the disk, what comes in mean
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import random
 import threading
 import uuid
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never, cast
 
 import structlog
 
-from bridge.core.answers import Accepted, Blocked, Refused, Unsent
+from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from bridge.core.commands import Malformed
 from bridge.core.decide import Judgement, judge
 from bridge.core.gate import Gate
@@ -29,18 +31,22 @@ from bridge.core.ledger import (
     Claim,
     Conflict,
     File,
+    Filed,
     Filing,
     HandOver,
     Later,
+    Look,
+    Resolve,
     Superseded,
     Tell,
-    Told,
 )
+from bridge.core.ledger.claim import SHORT_WAIT
 from bridge.core.masking import mask_number
 from bridge.core.outcomes import Result
+from bridge.core.reconcile import Evidence, text_key
 from bridge.flows.commands import read
 from bridge.flows.send import tell_event, tell_invalid, tell_outcome, to_the_delay
-from bridge.ports import CommandSource, LedgerUnavailable, Submission
+from bridge.ports import CommandSource, LedgerUnavailable
 from bridge.runtime.callers import Callers
 from bridge.runtime.jobs import Job
 
@@ -48,8 +54,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.core.answers import Answer
-    from bridge.core.ledger import Change, Verdict
+    from bridge.core.ledger import Change, Told, Verdict
     from bridge.core.outcomes import Outcome
+    from bridge.core.reconcile import Reading
     from bridge.flows.send import SendRules
     from bridge.ports import Attempted, Clock, Delivery, Gateway, Ledger, Outgoing, Publisher
     from bridge.runtime.metrics import Metrics
@@ -61,6 +68,8 @@ LEDGER_PAUSE = 0.2
 LONGEST_LEDGER_PAUSE = 5.0
 #: The share of a lease within which calls may run; the rest is for filing their answers.
 CALL_SHARE = 0.8
+#: Seconds that a probe of the provider may take.
+PROBE_TIME = 30.0
 
 
 class Intake(CommandSource, Protocol):
@@ -98,6 +107,8 @@ class Worker:
         self._clock = clock
         self._rules = rules
         self._owner = owner
+        #: Each claim has a name of its own: what ran past its lease must not pass for its successor.
+        self._claims = itertools.count(1)
         self._stopping = stopping
         self._metrics = metrics
         self._on_crash = on_crash
@@ -106,6 +117,8 @@ class Worker:
         self._in_flight = 0
         self._jobs: set[Job] = set()
         self._waiting: deque[tuple[Job, int]] = deque()
+        #: What the rate limits have wait for a moment, by when it may go.
+        self._limited: list[tuple[float, int, Job, int]] = []
         self._changes: list[tuple[Change, Callable[[object], None]]] = []
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._ended = threading.Event()
@@ -163,19 +176,29 @@ class Worker:
 
     def _take(self) -> None:
         """Wait for something to happen, then take in all that has."""
-        held_up = bool(self._waiting) and not self._may_claim()
         try:
-            self._inbox.get(timeout=LOOK if held_up or self._stopping.is_set() else 1.0)()
+            self._inbox.get(timeout=self._patience())()
             while True:
                 self._inbox.get_nowait()()
         except Empty:
             return
 
+    def _patience(self) -> float:
+        """Return the seconds until there may be something to do even if nothing happens."""
+        if self._stopping.is_set() or self._gate.shut or (self._waiting and not self._may_claim()):
+            return LOOK
+        if self._limited:
+            return min(1.0, max(0.0, self._limited[0][0] - self._clock.now()))
+        return 1.0
+
     def _may_claim(self) -> bool:
-        return self._gate.room(self._in_flight, self._clock.monotonic()) and self._publisher.available
+        return self._gate.room(self._in_flight) and self._publisher.available
 
     def _admit(self) -> None:
         """Claim as many submissions as may be called for now: what is claimed and never called looks like a crash."""
+        while self._limited and self._limited[0][0] <= self._clock.now():
+            _, _, job, index = heapq.heappop(self._limited)
+            self._waiting.appendleft((job, index))
         while self._waiting and not self._stopping.is_set() and self._may_claim():
             job, index = self._waiting.popleft()
             self._in_flight += 1
@@ -208,16 +231,30 @@ class Worker:
                 return results
 
     def _steer(self) -> None:
-        """Have the source pause while the account is refused, and go on when it is not."""
-        closed = self._clock.monotonic() < self._gate.closed_until
-        if closed != self._paused and not self._stopping.is_set():
-            self._paused = closed
-            if closed:
+        """Have the source pause while no call is admitted, and probe until the provider is well again."""
+        shut = self._gate.shut
+        if self._stopping.is_set():
+            return
+        if shut != self._paused:
+            self._paused = shut
+            if shut:
                 self._log.warning("consuming.paused", reason=self._gate.trouble, seconds=self._gate.pause)
                 self._steered.pause()
             else:
                 self._log.info("consuming.resumed")
                 self._steered.resume()
+        now = self._clock.monotonic()
+        if self._gate.probe_due(now):
+            self._gate = self._gate.probing()
+            self._callers.probe(
+                until=now + PROBE_TIME,
+                probed=lambda well: self._inbox.put(partial(self._on_probed, well)),
+            )
+
+    def _on_probed(self, well: bool) -> None:  # noqa: FBT001 - the probe's whole answer
+        self._gate = self._gate.probed(self._clock.monotonic(), well=well)
+        if not well:
+            self._log.warning("provider.unwell", reason=self._gate.trouble, seconds=self._gate.pause)
 
     # --- receive -------------------------------------------------------------------------------------------------
 
@@ -240,6 +277,8 @@ class Worker:
 
     def _on_stop(self) -> None:
         """Give back what has no claim; a command that is partly sent is given back once its claims are settled."""
+        self._waiting.extend((job, index) for _, _, job, index in self._limited)
+        self._limited.clear()
         for job, _ in self._waiting:
             job.given_back = True
             job.open -= 1
@@ -252,32 +291,54 @@ class Worker:
 
     def _claim(self, job: Job, index: int) -> None:
         received = job.received
+        owner = f"{self._owner} {next(self._claims)}"
         claim = Claim(
             command=job.command,
             index=index,
-            owner=self._owner,
-            lease=self._rules.lease,
+            owner=owner,
             now=self._clock.now(),
             style=self._rules.style,
+            rules=self._rules.ledger,
             generation=job.generation,
+            redelivered=received.delivery.redelivered,
+            adopted_at=self._ledger.adopted_at,
+            replay=received.replay,
             traceparent=received.traceparent,
         )
-        until = self._clock.monotonic() + self._rules.lease * CALL_SHARE
-        self._change(claim, partial(self._on_claimed, job, index, until))
+        until = self._clock.monotonic() + self._rules.ledger.lease * CALL_SHARE
+        self._change(claim, partial(self._on_claimed, _Claimed(job, index, owner, until)))
 
-    def _on_claimed(self, job: Job, index: int, until: float, result: object) -> None:
+    def _on_claimed(self, claimed: _Claimed, result: object) -> None:
         verdict = cast("Verdict", result)
+        job, index = claimed.job, claimed.index
         if isinstance(verdict, Call):
             job.generation = verdict.generation
-            self._call(job, index, verdict, until)
+            self._call(claimed, verdict)
+            return
+        if isinstance(verdict, Look):
+            job.generation = verdict.generation
+            self._look(claimed)
             return
         self._in_flight -= 1
+        if isinstance(verdict, Later) and self._is_moment(verdict):
+            heapq.heappush(self._limited, (verdict.at, next(self._claims), job, index))
+            return
+        self._take_verdict(job, index, verdict)
+        self._end(job)
+
+    def _is_moment(self, later: Later) -> bool:
+        """Whether a rate limit has it wait so shortly that the delay would take longer."""
+        return later.limited and later.at - self._clock.now() <= SHORT_WAIT
+
+    def _take_verdict(self, job: Job, index: int, verdict: Tell | Later | Conflict | Superseded) -> None:
         match verdict:
             case Tell():
-                # A duplicate of a command that ended long ago leaves no second dead letter; a redelivery may owe one.
-                dead = verdict.fresh or job.received.delivery.redelivered
+                # A duplicate of a command that ended long ago leaves no second dead letter; others may owe one.
+                dead = verdict.fresh or job.received.delivery.redelivered or job.received.delayed
                 self._tell_outcome(job, index, verdict.outcome, verdict.told, dead=dead, fresh=verdict.fresh)
             case Later():
+                if verdict.generation is not None:
+                    job.generation = verdict.generation
                 job.wait(index, verdict.at, itself=verdict.own)
             case Conflict():
                 if not job.conflicting:
@@ -287,64 +348,64 @@ class Worker:
                 self._log.debug("command.superseded", command_id=job.command.id, index=index)
             case _:
                 assert_never(verdict)
-        self._end(job)
 
     # --- call ----------------------------------------------------------------------------------------------------
 
-    def _call(self, job: Job, index: int, call: Call, until: float) -> None:
-        command = job.command
+    def _call(self, claimed: _Claimed, call: Call) -> None:
+        job = claimed.job
         published_at = job.published_at()
         if call.attempts == 0 and published_at is not None:
             self._metrics.age_seconds.observe(max(0.0, self._clock.now() - published_at))
-        submission = Submission(
-            command_id=command.id,
-            index=index,
-            destination_address=command.destinations[index].wire,
-            sender_address=command.sender.wire,
-            message=command.message,
-            traceparent=job.received.traceparent,
-        )
         started = self._clock.monotonic()
-        self._callers.call(
-            submission,
-            until=until,
+        self._callers.send(
+            job.submission(claimed.index),
+            until=claimed.until,
             answered=lambda attempted: self._inbox.put(
-                partial(self._on_answered, job, index, call, attempted, self._clock.monotonic() - started)
+                partial(self._on_answered, claimed, call, attempted, self._clock.monotonic() - started)
             ),
         )
 
-    def _on_answered(self, job: Job, index: int, call: Call, attempted: Attempted, seconds: float) -> None:
+    def _on_answered(self, claimed: _Claimed, call: Call, attempted: Attempted, seconds: float) -> None:
         self._in_flight -= 1
         self._metrics.call_seconds.observe(seconds)
         answer = attempted.answer
         if attempted.attempts:
             self._metrics.attempts[type(answer).__name__.lower()].inc(attempted.attempts)
-        self._judge_account(answer)
-        filing = self._judge(job, index, call, attempted)
+        self._judge_provider(answer)
+        job, index = claimed.job, claimed.index
+        now = self._clock.now()
         file = File(
+            command=job.command,
             command_id=job.command_id,
             index=index,
-            owner=self._owner,
-            filing=filing,
-            now=self._clock.now(),
+            owner=claimed.owner,
+            filing=self._judge(job, index, call, attempted),
+            now=now,
+            style=self._rules.style,
+            evidence=_evidence(job, index, answer, now),
+            traceparent=job.received.traceparent,
         )
-        self._change(file, partial(self._on_filed, job, index, filing))
+        self._change(file, partial(self._on_filed, claimed))
 
-    def _judge_account(self, answer: Answer) -> None:
+    def _judge_provider(self, answer: Answer) -> None:
+        """Let the gate know how the provider is: refusing us, down, or well."""
         now = self._clock.monotonic()
-        if isinstance(answer, Blocked):
-            error = answer.error
-            self._gate = self._gate.failed(
-                now, f"the provider refuses the account: {error.exception_id or error.name}"
-            )
-        elif isinstance(answer, Accepted | Refused):
-            self._gate = self._gate.succeeded(now)
+        match answer:
+            case Blocked(error=error):
+                why = f"the provider refuses the account: {error.exception_id or error.name}"
+                self._gate = self._gate.refused(now, why)
+            case Ambiguous():
+                self._gate = self._gate.failed(now)
+            case Unsent():
+                self._gate = self._gate if answer.throttled else self._gate.failed(now)
+            case Accepted() | Refused():
+                self._gate = self._gate.succeeded()
 
     def _judge(self, job: Job, index: int, call: Call, attempted: Attempted) -> Filing:
         now = self._clock.now()
         if not attempted.attempts and isinstance(attempted.answer, Unsent):
             # No call was made at all, for want of time or because of a stop: as if it had never been claimed.
-            return Filing(outcome=None, event=None, result=Result(attempts=call.attempts), retry_at=now)
+            return Filing(outcome=None, result=Result(attempts=call.attempts), retry_at=now)
         judgement = Judgement(
             command=job.command,
             index=index,
@@ -356,28 +417,63 @@ class Worker:
             chance=random.random(),  # noqa: S311 - jitter
             traceparent=job.received.traceparent,
         )
-        return judge(judgement, retry=self._rules.retry, style=self._rules.style)
+        return judge(judgement, retry=self._rules.ledger.retry, style=self._rules.style)
+
+    # --- look ----------------------------------------------------------------------------------------------------
+
+    def _look(self, claimed: _Claimed) -> None:
+        self._callers.look(
+            claimed.job.submission(claimed.index),
+            until=claimed.until,
+            looked=lambda reading: self._inbox.put(partial(self._on_looked, claimed, reading)),
+        )
+
+    def _on_looked(self, claimed: _Claimed, reading: Reading | None) -> None:
+        self._in_flight -= 1
+        if reading is None:
+            self._gate = self._gate.failed(self._clock.monotonic())
+        job = claimed.job
+        resolve = Resolve(
+            command=job.command,
+            command_id=job.command_id,
+            index=claimed.index,
+            owner=claimed.owner,
+            reading=reading,
+            now=self._clock.now(),
+            style=self._rules.style,
+            rules=self._rules.ledger,
+            traceparent=job.received.traceparent,
+        )
+        self._change(resolve, partial(self._on_filed, claimed))
 
     # --- file ----------------------------------------------------------------------------------------------------
 
-    def _on_filed(self, job: Job, index: int, filing: Filing, result: object) -> None:
-        if not result:
-            # Another worker took it over while we were slow. What we know it may not: it stays in the log.
-            self._log.error("claim.lost", command_id=job.command_id, index=index, outcome=filing.outcome)
+    def _on_filed(self, claimed: _Claimed, result: object) -> None:
+        filed = cast("Filed | None", result)
+        job, index = claimed.job, claimed.index
+        if filed is None:
+            # Another worker took it over while we were slow; what the provider told us is kept as evidence.
+            self._log.error("claim.lost", command_id=job.command_id, index=index)
             job.given_back = True
-        elif filing.outcome is not None and filing.event is not None:
-            told = Told(event_id=filing.event.id, body=filing.event.body)
-            self._tell_outcome(job, index, filing.outcome, told, dead=True, fresh=True)
-        elif filing.event is not None and filing.retry_at is not None:
-            self._tell(job, [tell_event(filing.event, self._rules)])
-            job.wait(index, filing.retry_at, itself=True)
-        elif self._stopping.is_set():
-            job.given_back = True
+        elif filed.outcome is not None and filed.told is not None:
+            self._tell_outcome(job, index, filed.outcome, filed.told, dead=True, fresh=True)
         else:
-            # The account, not the command, was at fault: it waits here, in its place.
-            self._waiting.appendleft((job, index))
-            return
+            retry_at = filed.retry_at or 0.0
+            if filed.deferred is not None:
+                self._tell(job, [tell_event(filed.deferred, self._rules)])
+            elif retry_at <= self._clock.now():
+                # Nothing to wait for: it goes on in its place, when the gate has room for it.
+                self._go_on(job, index)
+                return
+            job.wait(index, retry_at, itself=True)
         self._end(job)
+
+    def _go_on(self, job: Job, index: int) -> None:
+        if self._stopping.is_set():
+            job.given_back = True
+            self._end(job)
+        else:
+            self._waiting.appendleft((job, index))
 
     # --- tell ----------------------------------------------------------------------------------------------------
 
@@ -462,6 +558,32 @@ class Worker:
 
     def _change(self, change: Change, go_on: Callable[[object], None]) -> None:
         self._changes.append((change, go_on))
+
+
+class _Claimed:
+    """A claim that the ledger was asked for: of which submission, under which name, and how long calls may run."""
+
+    __slots__ = ("index", "job", "owner", "until")
+
+    def __init__(self, job: Job, index: int, owner: str, until: float) -> None:
+        self.job = job
+        self.index = index
+        self.owner = owner
+        self.until = until
+
+
+def _evidence(job: Job, index: int, answer: Answer, now: float) -> Evidence | None:
+    """Return what an answer proves, for whoever has taken the submission over meanwhile."""
+    if not isinstance(answer, Accepted) or answer.message_id is None:
+        return None
+    return Evidence(
+        message_id=answer.message_id,
+        sender_address=answer.sender_address,
+        destination_address=job.command.destinations[index].wire,
+        text_key=text_key(job.command.message),
+        sent_at=now,
+        status=answer.delivery_status,
+    )
 
 
 def _nothing(_result: object) -> None:

@@ -40,9 +40,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """The submission is claimed: see whether the provider has it, from `since` on."""
+    """The submission is claimed: see whether the provider has it."""
 
-    since: float
     generation: int
 
 
@@ -162,9 +161,7 @@ class _Claiming:
         if lease_until is not None:
             if submission.owner == self._claim.owner:
                 # The commit went through and said that it had not: this claim is ours.
-                return (
-                    self._call_of(submission) if submission.state == ATTEMPTING else self._look_of(submission)
-                )
+                return self._call_of(submission) if submission.state == ATTEMPTING else self._look_of()
             if self._now < lease_until:
                 return Later(at=min(lease_until, self._now + LOOK_AGAIN), own=False)
             return self._crashed(submission, lease_until)
@@ -249,7 +246,8 @@ class _Claiming:
                 return self._go(replace(submission, state=WAITING))
             error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
             return self._end(submission, Outcome.UNKNOWN, error)
-        return self._look_of(self._leased(replace(submission, state=DOUBTFUL)))
+        self._leased(replace(submission, state=DOUBTFUL))
+        return self._look_of()
 
     def _leased(self, submission: SubmissionRecord) -> SubmissionRecord:
         leased = replace(
@@ -273,9 +271,8 @@ class _Claiming:
             generation=self._record.generation,
         )
 
-    def _look_of(self, submission: SubmissionRecord) -> Look:
-        since = submission.doubt_from or self._now
-        return Look(since=since - self._claim.rules.reconcile.skew, generation=self._record.generation)
+    def _look_of(self) -> Look:
+        return Look(generation=self._record.generation)
 
     def _end(self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError) -> Tell:
         claim = self._claim

@@ -1,0 +1,80 @@
+"""The provider as the worker sees it: sends, looks at what became of them, and probes that send nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.adapters.cpaas.errors import CpaasError
+from bridge.core.reconcile import Evidence, Reading, text_key
+
+if TYPE_CHECKING:
+    from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.adapters.cpaas.history import MessageHistory
+    from bridge.adapters.cpaas.values import Message
+    from bridge.ports import Attempted, Clock, Submission
+
+OUTBOUND = "outbound"
+
+
+class CpaasGateway:
+    """Fills the port `Gateway`."""
+
+    def __init__(self, client: CpaasClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Submit; see `bridge.ports.Gateway`."""
+        return self._client.send(submission, until=until)
+
+    def look(self, submission: Submission, *, until: float) -> Reading | None:
+        """Read the history of a pair of addresses; see `bridge.ports.Gateway`.
+
+        The whole of it: what `lastMessageTime` leaves out is not documented (wire reference 4.2), and absence must mean
+        something.
+        """
+        read_at = self._clock.now()
+        try:
+            return _read(self._client.history, submission, read_at, until)
+        except CpaasError:
+            return None
+
+    def probe(self, *, until: float) -> bool:
+        """Ask for something small that sends nothing."""
+        try:
+            self._client.probe(until=until)
+        except CpaasError:
+            return False
+        return True
+
+
+def _read(history: MessageHistory, submission: Submission, read_at: float, until: float) -> Reading:
+    """Read one thread, or for the `default` sender all that the destination has with numbers of ours."""
+    remote, sender = submission.destination_address, submission.sender_address
+    if sender == "default":
+        locals_ = [thread.local_address for thread in history.threads(remote, until=until)]
+    else:
+        locals_ = [sender]
+    threads = [history.messages(remote, local, until=until) for local in locals_]
+    messages = [message for thread in threads for message in thread.messages]
+    # A message that can't be dated or read could be the one: without it the list is not whole.
+    found = [_evidence(message, remote) for message in messages if message.direction == OUTBOUND]
+    return Reading(
+        messages=tuple(message for message in found if message is not None),
+        complete=all(thread.complete for thread in threads) and None not in found,
+        oldest_at=min((message.at for message in messages if message.at is not None), default=None),
+        read_at=read_at,
+    )
+
+
+def _evidence(message: Message, remote: str) -> Evidence | None:
+    if message.text is None or message.at is None:
+        return None
+    return Evidence(
+        message_id=message.message_id,
+        sender_address=message.local_address,
+        destination_address=remote,
+        text_key=text_key(message.text),
+        sent_at=message.at,
+        status=message.status,
+    )
