@@ -1,10 +1,10 @@
-"""The worker: a command's way from its delivery to its settlement.
+r"""The worker: a command's way from its delivery to its settlement.
 
     receive -> claim -> call -> file -> tell -> settle
+                    \-> look -^
 
-One thread, the desk, owns all that is known of the commands under way, and the ledger. Deliveries, answers and
-confirms come to it from the threads that have them; what it wants done goes to the threads that do it. So nothing here
-needs a lock, and while one commit is on its way to the disk, what comes in meanwhile makes up the next.
+The steps run on the desk's thread; what blocks is done by others: the callers call, the publisher publishes, the source
+settles.
 """
 
 from __future__ import annotations
@@ -12,19 +12,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-import threading
 import uuid
 from collections import deque
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol, assert_never, cast
+from typing import TYPE_CHECKING, assert_never, cast
 
 import structlog
 
-from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.core.answers import Accepted, Unsent
 from bridge.core.commands import Malformed
 from bridge.core.decide import Judgement, judge
-from bridge.core.gate import Gate
 from bridge.core.ledger import (
     Call,
     Carry,
@@ -41,47 +38,33 @@ from bridge.core.ledger import (
     Tell,
 )
 from bridge.core.ledger.claim import SHORT_WAIT
-from bridge.core.masking import mask_number
 from bridge.core.outcomes import Result
 from bridge.core.reconcile import Evidence, text_key
 from bridge.flows.commands import read
-from bridge.flows.send import tell_event, tell_invalid, tell_outcome, to_the_delay
-from bridge.ports import CommandSource, LedgerUnavailable
+from bridge.runtime import failpoints
 from bridge.runtime.callers import Callers
+from bridge.runtime.desk import Desk
+from bridge.runtime.entrance import Entrance
 from bridge.runtime.jobs import Job
+from bridge.runtime.telling import Telling
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from bridge.core.answers import Answer
-    from bridge.core.ledger import Change, Told, Verdict
-    from bridge.core.outcomes import Outcome
+    from bridge.core.ledger import Verdict
     from bridge.core.reconcile import Reading
+    from bridge.flows.commands import Received
     from bridge.flows.send import SendRules
-    from bridge.ports import Attempted, Clock, Delivery, Gateway, Ledger, Outgoing, Publisher
+    from bridge.ports import Attempted, Clock, Delivery, Gateway, Ledger, Publisher
+    from bridge.runtime.entrance import Intake
     from bridge.runtime.metrics import Metrics
 
-#: Seconds between two looks at the gate and the publisher while commands wait for them.
+#: Seconds between two looks at the entrance while commands wait for it.
 LOOK = 0.1
-#: Seconds until the ledger is tried again: the first time, and the most it doubles to.
-LEDGER_PAUSE = 0.2
-LONGEST_LEDGER_PAUSE = 5.0
 #: The share of a lease within which calls may run; the rest is for filing their answers.
 CALL_SHARE = 0.8
-#: Seconds that a probe of the provider may take.
-PROBE_TIME = 30.0
-
-
-class Intake(CommandSource, Protocol):
-    """The source of commands as the worker steers it."""
-
-    def pause(self) -> None:
-        """Take no more commands."""
-        ...
-
-    def resume(self) -> None:
-        """Take commands again."""
-        ...
 
 
 class Worker:
@@ -102,8 +85,6 @@ class Worker:
         on_crash: Callable[[], None],
     ) -> None:
         """`owner` names this process in the ledger's claims; `stopping` cuts the gateway's waits short."""
-        self._publisher = publisher
-        self._ledger = ledger
         self._clock = clock
         self._rules = rules
         self._owner = owner
@@ -111,150 +92,77 @@ class Worker:
         self._claims = itertools.count(1)
         self._stopping = stopping
         self._metrics = metrics
-        self._on_crash = on_crash
+        self._desk = Desk(ledger, clock=clock, metrics=metrics, on_crash=on_crash)
         self._callers = Callers(gateway, concurrency)
-        self._gate = Gate.open(concurrency)
-        self._in_flight = 0
+        self._entrance = Entrance(self._callers, publisher, clock, limit=concurrency)
+        self._telling = Telling(
+            publisher, rules=rules, clock=clock, metrics=metrics, post=self._desk.post, told=self._on_told
+        )
         self._jobs: set[Job] = set()
         self._waiting: deque[tuple[Job, int]] = deque()
         #: What the rate limits have wait for a moment, by when it may go.
         self._limited: list[tuple[float, int, Job, int]] = []
-        self._changes: list[tuple[Change, Callable[[object], None]]] = []
-        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._ended = threading.Event()
         self._source: Intake | None = None
-        self._paused = False
-        self._ledger_trouble: str | None = None
         self._log = structlog.get_logger()
 
     def start(self, source: Intake) -> None:
         """Begin to work on what `source` delivers to `receive`."""
         self._source = source
         self._callers.start()
-        threading.Thread(target=self._run, name="desk", daemon=True).start()
+        self._desk.open(self)
 
     def stop(self, grace: float) -> bool:
-        """Finish what is in flight within `grace` seconds and give the rest back; returns whether all was finished."""
+        """Finish what is in flight within `grace` seconds, give the rest back; returns whether all was finished."""
         self._stopping.set()
-        self._inbox.put(self._on_stop)
-        finished = self._ended.wait(grace)
+        self._desk.post(self._on_stop)
+        finished = self._desk.wait_closed(grace)
         self._callers.stop()
         return finished
 
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery. From any thread; returns at once."""
-        self._inbox.put(partial(self._on_received, delivery))
+        self._desk.post(partial(self._on_received, delivery))
 
     @property
     def trouble(self) -> str | None:
         """Why nothing is sent at the moment, where that is so."""
-        return self._gate.trouble or self._ledger_trouble
+        return self._entrance.trouble or self._desk.trouble
 
     @property
     def _steered(self) -> Intake:
         assert self._source is not None  # noqa: S101 - set by `start`
         return self._source
 
-    # --- the desk ------------------------------------------------------------------------------------------------
+    # --- the desk's work -----------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            while not (self._stopping.is_set() and not self._jobs and self._ended.is_set()):
-                self._take()
-                self._admit()
-                while self._changes:
-                    self._commit()
-                    self._admit()
-                self._steer()
-                if self._stopping.is_set() and not self._jobs and self._inbox.empty():
-                    self._ended.set()
-        except Exception:  # noqa: BLE001 - whatever it is, a worker without its desk must not live on
-            self._log.exception(
-                "worker.crashed", hint="the process ends; the broker gives its commands to others"
-            )
-            self._on_crash()
-
-    def _take(self) -> None:
-        """Wait for something to happen, then take in all that has."""
-        try:
-            self._inbox.get(timeout=self._patience())()
-            while True:
-                self._inbox.get_nowait()()
-        except Empty:
+    def turn(self) -> None:
+        """Claim as many submissions as may be called for now: what is claimed and never called looks like a crash."""
+        if self._stopping.is_set():
             return
+        while self._limited and self._limited[0][0] <= self._clock.now():
+            _, _, job, index = heapq.heappop(self._limited)
+            self._waiting.appendleft((job, index))
+        while self._waiting and self._entrance.has_room():
+            job, index = self._waiting.popleft()
+            self._entrance.enter()
+            self._claim(job, index)
+        self._entrance.steer(self._steered, self._desk.post)
 
-    def _patience(self) -> float:
+    def patience(self) -> float:
         """Return the seconds until there may be something to do even if nothing happens."""
-        if self._stopping.is_set() or self._gate.shut or (self._waiting and not self._may_claim()):
+        if (
+            self._stopping.is_set()
+            or self._entrance.shut
+            or (self._waiting and not self._entrance.has_room())
+        ):
             return LOOK
         if self._limited:
             return min(1.0, max(0.0, self._limited[0][0] - self._clock.now()))
         return 1.0
 
-    def _may_claim(self) -> bool:
-        return self._gate.room(self._in_flight) and self._publisher.available
-
-    def _admit(self) -> None:
-        """Claim as many submissions as may be called for now: what is claimed and never called looks like a crash."""
-        while self._limited and self._limited[0][0] <= self._clock.now():
-            _, _, job, index = heapq.heappop(self._limited)
-            self._waiting.appendleft((job, index))
-        while self._waiting and not self._stopping.is_set() and self._may_claim():
-            job, index = self._waiting.popleft()
-            self._in_flight += 1
-            self._claim(job, index)
-        self._metrics.in_flight.set(len(self._jobs))
-
-    def _commit(self) -> None:
-        """Carry out all changes in one transaction, then go on with each."""
-        changes, self._changes = self._changes, []
-        results = self._apply([change for change, _ in changes])
-        for (_, go_on), result in zip(changes, results, strict=True):
-            go_on(result)
-
-    def _apply(self, changes: list[Change]) -> list[object]:
-        """Commit, however long it takes: without the ledger nothing may be called, told or settled."""
-        pause = LEDGER_PAUSE
-        while True:
-            started = self._clock.monotonic()
-            try:
-                results = self._ledger.apply(changes)
-            except LedgerUnavailable as e:
-                self._ledger_trouble = f"the ledger can't commit: {e}"
-                self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
-                threading.Event().wait(pause)
-                pause = min(LONGEST_LEDGER_PAUSE, pause * 2)
-            else:
-                self._ledger_trouble = None
-                self._metrics.commit_seconds.observe(self._clock.monotonic() - started)
-                self._metrics.commit_changes.observe(len(changes))
-                return results
-
-    def _steer(self) -> None:
-        """Have the source pause while no call is admitted, and probe until the provider is well again."""
-        shut = self._gate.shut
-        if self._stopping.is_set():
-            return
-        if shut != self._paused:
-            self._paused = shut
-            if shut:
-                self._log.warning("consuming.paused", reason=self._gate.trouble, seconds=self._gate.pause)
-                self._steered.pause()
-            else:
-                self._log.info("consuming.resumed")
-                self._steered.resume()
-        now = self._clock.monotonic()
-        if self._gate.probe_due(now):
-            self._gate = self._gate.probing()
-            self._callers.probe(
-                until=now + PROBE_TIME,
-                probed=lambda well: self._inbox.put(partial(self._on_probed, well)),
-            )
-
-    def _on_probed(self, well: bool) -> None:  # noqa: FBT001 - the probe's whole answer
-        self._gate = self._gate.probed(self._clock.monotonic(), well=well)
-        if not well:
-            self._log.warning("provider.unwell", reason=self._gate.trouble, seconds=self._gate.pause)
+    def done(self) -> bool:
+        """Whether a stop has nothing left to finish."""
+        return self._stopping.is_set() and not self._jobs
 
     # --- receive -------------------------------------------------------------------------------------------------
 
@@ -266,14 +174,18 @@ class Worker:
         now = self._clock.now()
         received = read(delivery, rules=self._rules.commands, now=now, spare_id=str(uuid.uuid4()))
         if isinstance(received.parsed, Malformed):
-            job = Job(received, submissions=0)
-            self._jobs.add(job)
-            self._tell_invalid(job)
+            job = self._job(received, submissions=0)
+            self._telling.invalid(job)
             self._finish(job)
             return
-        job = Job(received, submissions=len(received.parsed.destinations))
-        self._jobs.add(job)
+        job = self._job(received, submissions=len(received.parsed.destinations))
         self._waiting.extend((job, index) for index in range(job.open))
+
+    def _job(self, received: Received, submissions: int) -> Job:
+        job = Job(received, submissions)
+        self._jobs.add(job)
+        self._metrics.in_flight.set(len(self._jobs))
+        return job
 
     def _on_stop(self) -> None:
         """Give back what has no claim; a command that is partly sent is given back once its claims are settled."""
@@ -290,6 +202,7 @@ class Worker:
     # --- claim ---------------------------------------------------------------------------------------------------
 
     def _claim(self, job: Job, index: int) -> None:
+        failpoints.reach("claiming")
         received = job.received
         owner = f"{self._owner} {next(self._claims)}"
         claim = Claim(
@@ -301,12 +214,12 @@ class Worker:
             rules=self._rules.ledger,
             generation=job.generation,
             redelivered=received.delivery.redelivered,
-            adopted_at=self._ledger.adopted_at,
+            adopted_at=self._desk.adopted_at,
             replay=received.replay,
             traceparent=received.traceparent,
         )
         until = self._clock.monotonic() + self._rules.ledger.lease * CALL_SHARE
-        self._change(claim, partial(self._on_claimed, _Claimed(job, index, owner, until)))
+        self._desk.change(claim, partial(self._on_claimed, _Claimed(job, index, owner, until)))
 
     def _on_claimed(self, claimed: _Claimed, result: object) -> None:
         verdict = cast("Verdict", result)
@@ -319,7 +232,7 @@ class Worker:
             job.generation = verdict.generation
             self._look(claimed)
             return
-        self._in_flight -= 1
+        self._entrance.leave()
         if isinstance(verdict, Later) and self._is_moment(verdict):
             heapq.heappush(self._limited, (verdict.at, next(self._claims), job, index))
             return
@@ -335,7 +248,9 @@ class Worker:
             case Tell():
                 # A duplicate of a command that ended long ago leaves no second dead letter; others may owe one.
                 dead = verdict.fresh or job.received.delivery.redelivered or job.received.delayed
-                self._tell_outcome(job, index, verdict.outcome, verdict.told, dead=dead, fresh=verdict.fresh)
+                self._telling.outcome(
+                    job, index, verdict.outcome, verdict.told, dead=dead, fresh=verdict.fresh
+                )
             case Later():
                 if verdict.generation is not None:
                     job.generation = verdict.generation
@@ -343,7 +258,7 @@ class Worker:
             case Conflict():
                 if not job.conflicting:
                     job.conflicting = True
-                    self._tell_invalid(job)
+                    self._telling.invalid(job)
             case Superseded():
                 self._log.debug("command.superseded", command_id=job.command.id, index=index)
             case _:
@@ -352,6 +267,7 @@ class Worker:
     # --- call ----------------------------------------------------------------------------------------------------
 
     def _call(self, claimed: _Claimed, call: Call) -> None:
+        failpoints.reach("claimed")
         job = claimed.job
         published_at = job.published_at()
         if call.attempts == 0 and published_at is not None:
@@ -360,18 +276,19 @@ class Worker:
         self._callers.send(
             job.submission(claimed.index),
             until=claimed.until,
-            answered=lambda attempted: self._inbox.put(
+            answered=lambda attempted: self._desk.post(
                 partial(self._on_answered, claimed, call, attempted, self._clock.monotonic() - started)
             ),
         )
 
     def _on_answered(self, claimed: _Claimed, call: Call, attempted: Attempted, seconds: float) -> None:
-        self._in_flight -= 1
+        failpoints.reach("answered")
+        self._entrance.leave()
         self._metrics.call_seconds.observe(seconds)
         answer = attempted.answer
         if attempted.attempts:
             self._metrics.attempts[type(answer).__name__.lower()].inc(attempted.attempts)
-        self._judge_provider(answer)
+        self._entrance.heard(answer)
         job, index = claimed.job, claimed.index
         now = self._clock.now()
         file = File(
@@ -385,21 +302,7 @@ class Worker:
             evidence=_evidence(job, index, answer, now),
             traceparent=job.received.traceparent,
         )
-        self._change(file, partial(self._on_filed, claimed))
-
-    def _judge_provider(self, answer: Answer) -> None:
-        """Let the gate know how the provider is: refusing us, down, or well."""
-        now = self._clock.monotonic()
-        match answer:
-            case Blocked(error=error):
-                why = f"the provider refuses the account: {error.exception_id or error.name}"
-                self._gate = self._gate.refused(now, why)
-            case Ambiguous():
-                self._gate = self._gate.failed(now)
-            case Unsent():
-                self._gate = self._gate if answer.throttled else self._gate.failed(now)
-            case Accepted() | Refused():
-                self._gate = self._gate.succeeded()
+        self._desk.change(file, partial(self._on_filed, claimed))
 
     def _judge(self, job: Job, index: int, call: Call, attempted: Attempted) -> Filing:
         now = self._clock.now()
@@ -425,13 +328,13 @@ class Worker:
         self._callers.look(
             claimed.job.submission(claimed.index),
             until=claimed.until,
-            looked=lambda reading: self._inbox.put(partial(self._on_looked, claimed, reading)),
+            looked=lambda reading: self._desk.post(partial(self._on_looked, claimed, reading)),
         )
 
     def _on_looked(self, claimed: _Claimed, reading: Reading | None) -> None:
-        self._in_flight -= 1
+        self._entrance.leave()
         if reading is None:
-            self._gate = self._gate.failed(self._clock.monotonic())
+            self._entrance.heard_nothing()
         job = claimed.job
         resolve = Resolve(
             command=job.command,
@@ -444,11 +347,12 @@ class Worker:
             rules=self._rules.ledger,
             traceparent=job.received.traceparent,
         )
-        self._change(resolve, partial(self._on_filed, claimed))
+        self._desk.change(resolve, partial(self._on_filed, claimed))
 
     # --- file ----------------------------------------------------------------------------------------------------
 
     def _on_filed(self, claimed: _Claimed, result: object) -> None:
+        failpoints.reach("filed")
         filed = cast("Filed | None", result)
         job, index = claimed.job, claimed.index
         if filed is None:
@@ -456,11 +360,11 @@ class Worker:
             self._log.error("claim.lost", command_id=job.command_id, index=index)
             job.given_back = True
         elif filed.outcome is not None and filed.told is not None:
-            self._tell_outcome(job, index, filed.outcome, filed.told, dead=True, fresh=True)
+            self._telling.outcome(job, index, filed.outcome, filed.told, dead=True, fresh=True)
         else:
             retry_at = filed.retry_at or 0.0
             if filed.deferred is not None:
-                self._tell(job, [tell_event(filed.deferred, self._rules)])
+                self._telling.deferred(job, filed.deferred)
             elif retry_at <= self._clock.now():
                 # Nothing to wait for: it goes on in its place, when the gate has room for it.
                 self._go_on(job, index)
@@ -475,44 +379,11 @@ class Worker:
         else:
             self._waiting.appendleft((job, index))
 
-    # --- tell ----------------------------------------------------------------------------------------------------
-
-    def _tell_outcome(
-        self, job: Job, index: int, outcome: Outcome, told: Told, *, dead: bool, fresh: bool
-    ) -> None:
-        now = self._clock.now()
-        self._tell(job, tell_outcome(job.received, index, outcome, told, self._rules, dead=dead, now=now))
-        if fresh:
-            self._metrics.outcomes[outcome.event_type].inc()
-        self._log.info(
-            "submission.ended" if fresh else "submission.told_again",
-            command_id=job.command_id,
-            index=index,
-            outcome=outcome.value,
-            event_id=told.event_id,
-            destination=mask_number(job.command.destinations[index].wire),
-        )
-
-    def _tell_invalid(self, job: Job) -> None:
-        telling = tell_invalid(job.received, self._rules, now=self._clock.now(), conflict=job.conflicting)
-        self._tell(job, telling)
-        self._metrics.outcomes["sms.outbound.invalid"].inc()
-        parsed = job.received.parsed
-        reasons = parsed.reasons if isinstance(parsed, Malformed) else ("conflict",)
-        self._log.info("command.invalid", command_id=parsed.id, reasons=reasons)
-
-    def _tell(self, job: Job, messages: list[Outgoing]) -> None:
-        job.untold += len(messages)
-        for message in messages:
-            if message.routing_key == self._rules.routes.dead_queue:
-                self._metrics.dead_letters[f"sms.outbound.{message.headers['x-bridge-outcome']}"].inc()
-            self._publisher.publish(message, partial(self._inbox.put, partial(self._on_told, job)))
+    # --- tell, settle --------------------------------------------------------------------------------------------
 
     def _on_told(self, job: Job) -> None:
         job.untold -= 1
         self._settle(job)
-
-    # --- settle --------------------------------------------------------------------------------------------------
 
     def _end(self, job: Job) -> None:
         """One of the job's submissions has come as far as it does this time."""
@@ -525,22 +396,19 @@ class Worker:
         if job.waits and job.waits_itself and not job.given_back:
             now = self._clock.now()
             hand_over = HandOver(command_id=job.command_id, generation=job.generation, now=now)
-            self._change(hand_over, partial(self._on_handed_over, job))
+            self._desk.change(hand_over, partial(self._on_handed_over, job))
             for index in job.waits:
-                self._change(Carry(command_id=job.command_id, index=index), _nothing)
+                self._desk.change(Carry(command_id=job.command_id, index=index), _nothing)
             return
         if job.waits and not job.given_back:
-            self._delay(job, job.received.generation)
+            self._telling.delay(job, job.received.generation)
         self._finish(job)
 
     def _on_handed_over(self, job: Job, generation: object) -> None:
+        failpoints.reach("handed-over")
         # Where another delivery speaks for the command by now, this one waits like any second one.
-        self._delay(job, generation if isinstance(generation, int) else job.received.generation)
+        self._telling.delay(job, generation if isinstance(generation, int) else job.received.generation)
         self._finish(job)
-
-    def _delay(self, job: Job, generation: int) -> None:
-        at = min(job.waits.values())
-        self._tell(job, [to_the_delay(job.received, generation, self._rules, at=at, now=self._clock.now())])
 
     def _finish(self, job: Job) -> None:
         job.closed = True
@@ -550,14 +418,13 @@ class Worker:
         """Settle the delivery once, when all it led to is durable."""
         if not job.closed or job.untold or job not in self._jobs:
             return
+        failpoints.reach("told")
         self._jobs.discard(job)
+        self._metrics.in_flight.set(len(self._jobs))
         if job.given_back:
             self._steered.give_back(job.received.delivery)
         else:
             self._steered.ack(job.received.delivery)
-
-    def _change(self, change: Change, go_on: Callable[[object], None]) -> None:
-        self._changes.append((change, go_on))
 
 
 class _Claimed:

@@ -37,7 +37,7 @@ def test_whatever_hides_the_answer_each_command_is_sent_once_and_told_once(
         amqp.publish(json.dumps(body).encode())
     outcomes = _outcomes(amqp, len(faults))
 
-    assert dict.fromkeys(faults, "sms.outbound.sent") == {id: o["type"] for id, o in outcomes.items()}
+    assert dict.fromkeys(faults, "sms.outbound.sent") == {name: o["type"] for name, o in outcomes.items()}
     assert sorted(f"<{name}>" for name in faults) == sorted(provider.texts())
     ids = {sent["message"]: sent["message_id"] for sent in provider.journal()}
     for name, outcome in outcomes.items():

@@ -1,0 +1,131 @@
+"""The thread that owns what a worker knows, and the ledger.
+
+Others post to it what happened; it does what follows, one thing after the other, so nothing it owns needs a lock. The
+changes of the ledger that one turn brings are one transaction, and what is posted while that is on its way to the disk
+makes up the next: commits batch themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bridge.ports import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.ledger import Change
+    from bridge.ports import Clock, Ledger
+    from bridge.runtime.metrics import Metrics
+
+#: Seconds until the ledger is tried again: the first time, and the most it doubles to.
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+
+
+class Work(Protocol):
+    """What the desk does beside what is posted to it."""
+
+    def turn(self) -> None:
+        """Do what can be done now: called after what was posted, and after each commit."""
+        ...
+
+    def patience(self) -> float:
+        """Return the seconds until there may be something to do even if nothing is posted."""
+        ...
+
+    def done(self) -> bool:
+        """Whether the desk may close."""
+        ...
+
+
+class Desk:
+    """Runs on a thread of its own until its work is done."""
+
+    def __init__(
+        self, ledger: Ledger, *, clock: Clock, metrics: Metrics, on_crash: Callable[[], None]
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._metrics = metrics
+        self._on_crash = on_crash
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._changes: list[tuple[Change, Callable[[object], None]]] = []
+        self._closed = threading.Event()
+        self._log = structlog.get_logger()
+        #: Why the ledger takes nothing at the moment, where that is so.
+        self.trouble: str | None = None
+
+    @property
+    def adopted_at(self) -> float | None:
+        """When the ledger was put in another one's place."""
+        return self._ledger.adopted_at
+
+    def open(self, work: Work) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._run, args=(work,), name="desk", daemon=True).start()
+
+    def wait_closed(self, timeout: float) -> bool:
+        """Wait until the work is done, for at most `timeout` seconds."""
+        return self._closed.wait(timeout)
+
+    def post(self, happened: Callable[[], None]) -> None:
+        """Have `happened` run on the desk's thread. From any thread; returns at once."""
+        self._inbox.put(happened)
+
+    def change(self, change: Change, go_on: Callable[[object], None]) -> None:
+        """Change the ledger with the next commit, and go on with what that gave. From the desk's thread alone."""
+        self._changes.append((change, go_on))
+
+    def _run(self, work: Work) -> None:
+        try:
+            while not work.done():
+                self._take(work.patience())
+                work.turn()
+                while self._changes:
+                    self._commit()
+                    work.turn()
+        except Exception:  # noqa: BLE001 - whatever it is, a worker without its desk must not live on
+            self._log.exception(
+                "desk.crashed", hint="the process ends; the broker gives its commands to others"
+            )
+            self._on_crash()
+        else:
+            self._closed.set()
+
+    def _take(self, patience: float) -> None:
+        """Wait for something to happen, then take in all that has."""
+        try:
+            self._inbox.get(timeout=patience)()
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            return
+
+    def _commit(self) -> None:
+        changes, self._changes = self._changes, []
+        results = self._apply([change for change, _ in changes])
+        for (_, go_on), result in zip(changes, results, strict=True):
+            go_on(result)
+
+    def _apply(self, changes: list[Change]) -> list[object]:
+        """Commit, however long it takes: without the ledger nothing may be called, told or settled."""
+        pause = FIRST_PAUSE
+        while True:
+            started = self._clock.monotonic()
+            try:
+                results = self._ledger.apply(changes)
+            except LedgerUnavailable as e:
+                self.trouble = f"the ledger can't commit: {e}"
+                self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
+                threading.Event().wait(pause)
+                pause = min(LONGEST_PAUSE, pause * 2)
+            else:
+                self.trouble = None
+                self._metrics.commit_seconds.observe(self._clock.monotonic() - started)
+                self._metrics.commit_changes.observe(len(changes))
+                return results

@@ -1,0 +1,109 @@
+"""Who may call the provider now: as many as the gate has room for, none while nothing could be told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.core.gate import Gate
+from bridge.ports import CommandSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.answers import Answer
+    from bridge.ports import Clock, Publisher
+    from bridge.runtime.callers import Callers
+
+#: Seconds that a probe of the provider may take.
+PROBE_TIME = 30.0
+
+
+class Intake(CommandSource, Protocol):
+    """The source of commands as the worker steers it."""
+
+    def pause(self) -> None:
+        """Take no more commands."""
+        ...
+
+    def resume(self) -> None:
+        """Take commands again."""
+        ...
+
+
+class Entrance:
+    """Counts the calls under way and follows how the provider is. On the desk's thread."""
+
+    def __init__(self, callers: Callers, publisher: Publisher, clock: Clock, *, limit: int) -> None:
+        """`limit` is how many calls may be under way at once."""
+        self._callers = callers
+        self._publisher = publisher
+        self._clock = clock
+        self._gate = Gate.open(limit)
+        self._in_flight = 0
+        self._paused = False
+        self._log = structlog.get_logger()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the provider is not called as much as configured, where that is so."""
+        return self._gate.trouble
+
+    @property
+    def shut(self) -> bool:
+        """Whether nobody is let in."""
+        return self._gate.shut
+
+    def has_room(self) -> bool:
+        """Whether one more may come in."""
+        return self._gate.room(self._in_flight) and self._publisher.available
+
+    def enter(self) -> None:
+        """Let one in; `has_room` said so."""
+        self._in_flight += 1
+
+    def leave(self) -> None:
+        """Let one out."""
+        self._in_flight -= 1
+
+    def heard(self, answer: Answer) -> None:
+        """Learn from an answer how the provider is: refusing us, down, or well."""
+        now = self._clock.monotonic()
+        match answer:
+            case Blocked(error=error):
+                why = f"the provider refuses the account: {error.exception_id or error.name}"
+                self._gate = self._gate.refused(now, why)
+            case Ambiguous():
+                self._gate = self._gate.failed(now)
+            case Unsent():
+                self._gate = self._gate if answer.throttled else self._gate.failed(now)
+            case Accepted() | Refused():
+                self._gate = self._gate.succeeded()
+
+    def heard_nothing(self) -> None:
+        """Learn that the provider's history was not to be had."""
+        self._gate = self._gate.failed(self._clock.monotonic())
+
+    def steer(self, source: Intake, post: Callable[[Callable[[], None]], None]) -> None:
+        """Have the source pause while nobody is let in, and probe until the provider is well again."""
+        if self._gate.shut != self._paused:
+            self._paused = self._gate.shut
+            if self._paused:
+                self._log.warning("consuming.paused", reason=self._gate.trouble, seconds=self._gate.pause)
+                source.pause()
+            else:
+                self._log.info("consuming.resumed")
+                source.resume()
+        now = self._clock.monotonic()
+        if self._gate.probe_due(now):
+            self._gate = self._gate.probing()
+            self._callers.probe(
+                until=now + PROBE_TIME, probed=lambda well: post(lambda: self._probed(well=well))
+            )
+
+    def _probed(self, *, well: bool) -> None:
+        self._gate = self._gate.probed(self._clock.monotonic(), well=well)
+        if not well:
+            self._log.warning("provider.unwell", reason=self._gate.trouble, seconds=self._gate.pause)

@@ -1,0 +1,90 @@
+"""Telling what became of a command: events, replies and dead letters to the broker, a line to the log, a count."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.core.commands import Malformed
+from bridge.core.events import INVALID
+from bridge.core.masking import mask_number
+from bridge.flows.send import tell_event, tell_invalid, tell_outcome, to_the_delay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.events import Event
+    from bridge.core.ledger import Told
+    from bridge.core.outcomes import Outcome
+    from bridge.flows.send import SendRules
+    from bridge.ports import Clock, Outgoing, Publisher
+    from bridge.runtime.jobs import Job
+    from bridge.runtime.metrics import Metrics
+
+
+class Telling:
+    """Publishes, and counts on each job what the broker has not confirmed. On the desk's thread."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        *,
+        rules: SendRules,
+        clock: Clock,
+        metrics: Metrics,
+        post: Callable[[Callable[[], None]], None],
+        told: Callable[[Job], None],
+    ) -> None:
+        """`told` runs on the desk's thread, by way of `post`, once for each message that the broker has."""
+        self._publisher = publisher
+        self._rules = rules
+        self._clock = clock
+        self._metrics = metrics
+        self._post = post
+        self._told = told
+        self._log = structlog.get_logger()
+
+    def outcome(self, job: Job, index: int, outcome: Outcome, told: Told, *, dead: bool, fresh: bool) -> None:
+        """Tell an outcome; `dead` says whether it owes a dead letter, `fresh` whether it was filed just now."""
+        now = self._clock.now()
+        self._publish(job, tell_outcome(job.received, index, outcome, told, self._rules, dead=dead, now=now))
+        if fresh:
+            self._metrics.outcomes[outcome.event_type].inc()
+        self._log.info(
+            "submission.ended" if fresh else "submission.told_again",
+            command_id=job.command_id,
+            index=index,
+            outcome=outcome.value,
+            event_id=told.event_id,
+            destination=mask_number(job.command.destinations[index].wire),
+        )
+
+    def invalid(self, job: Job) -> None:
+        """Tell that a delivery is no valid command, or has the id of another one."""
+        self._publish(
+            job, tell_invalid(job.received, self._rules, now=self._clock.now(), conflict=job.conflicting)
+        )
+        self._metrics.outcomes[INVALID].inc()
+        parsed = job.received.parsed
+        reasons = parsed.reasons if isinstance(parsed, Malformed) else ("conflict",)
+        self._log.info("command.invalid", command_id=parsed.id, reasons=reasons)
+
+    def deferred(self, job: Job, event: Event) -> None:
+        """Tell that an attempt went to the delay."""
+        self._publish(job, [tell_event(event, self._rules)])
+
+    def delay(self, job: Job, generation: int) -> None:
+        """Send a copy of the command to the delay, until the first of what it waits for."""
+        at = min(job.waits.values())
+        self._publish(
+            job, [to_the_delay(job.received, generation, self._rules, at=at, now=self._clock.now())]
+        )
+
+    def _publish(self, job: Job, messages: list[Outgoing]) -> None:
+        job.untold += len(messages)
+        for message in messages:
+            if message.routing_key == self._rules.routes.dead_queue:
+                self._metrics.dead_letters[f"sms.outbound.{message.headers['x-bridge-outcome']}"].inc()
+            self._publisher.publish(message, partial(self._post, partial(self._told, job)))
