@@ -117,6 +117,10 @@ def run_ingest(settings: Settings) -> int:
     """
     parts.require(settings, broker=True)
     logs.configure(settings.log)
+    if settings.ingest.spool is not None:
+        structlog.get_logger().warning(
+            "spool.unused", hint="not built yet: without the broker, 503 is answered"
+        )
     stopping = Stopping()
     stopping.install()
     metrics = make_metrics()

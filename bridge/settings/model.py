@@ -156,7 +156,6 @@ class SubscriptionSettings(Section):
 
     numbers: Annotated[tuple[v.Number, ...], v.COMMA_SEPARATED] = ()
     webhook_url: v.HttpUrl = None
-    renew: bool = False
 
 
 class IngestSettings(Section):
@@ -170,7 +169,6 @@ class IngestSettings(Section):
     confirm_timeout: v.Seconds = 5.0
     max_body: v.Count = 65_536
     max_in_flight: v.Count = 1000
-    catch_up: bool = False
 
 
 class AdminSettings(Section):
