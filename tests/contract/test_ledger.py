@@ -15,18 +15,31 @@ from bridge.adapters.store import open_ledger
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.ledger import Call, Claim, Conflict, File, Filing, HandOver, Later, Tell
-from bridge.core.outcomes import Outcome, Result, Style, outcome_event
+from bridge.core.ledger import (
+    Call,
+    Claim,
+    Conflict,
+    File,
+    Filed,
+    Filing,
+    HandOver,
+    Later,
+    Look,
+    Needs,
+    Slate,
+    Tell,
+)
+from bridge.core.outcomes import Outcome, Result, Style
+from bridge.core.rules import LedgerRules
 from bridge.ports import Ledger, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from bridge.core.ledger import CommandRecord
-
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")
+RULES = LedgerRules(lease=30.0)
 
 
 class OpenLedger(Protocol):
@@ -69,40 +82,62 @@ def command(id: str = "order-17", message: str = "hi") -> SendSms:  # noqa: A002
     return replace(parsed, content_hash=message.encode())
 
 
-def claim(index: int = 0, *, of: SendSms | None = None, owner: str = "one", now: float = NOW) -> Claim:
-    return Claim(command=of or command(), index=index, owner=owner, lease=30.0, now=now, style=STYLE)
+def claim(
+    index: int = 0,
+    *,
+    of: SendSms | None = None,
+    owner: str = "one",
+    now: float = NOW,
+    rules: LedgerRules = RULES,
+) -> Claim:
+    return Claim(command=of or command(), index=index, owner=owner, now=now, style=STYLE, rules=rules)
 
 
-def file(index: int = 0, *, owner: str = "one", retry_at: float | None = None) -> File:
-    result = Result(attempts=1, message_id="m-1")
-    event = outcome_event(Outcome.SENT, command(), index, result, style=STYLE, now=NOW)
-    filing = Filing(outcome=Outcome.SENT, event=event, result=result)
+def file(
+    index: int = 0,
+    *,
+    of: SendSms | None = None,
+    owner: str = "one",
+    message_id: str = "m-1",
+    retry_at: float | None = None,
+    doubtful: bool = False,
+) -> File:
+    sending = of or command()
+    assert sending.id is not None
+    filing = Filing(outcome=Outcome.SENT, result=Result(attempts=1, message_id=message_id))
     if retry_at is not None:
-        filing = Filing(outcome=None, event=None, result=result, retry_at=retry_at)
-    return File(command_id="order-17", index=index, owner=owner, filing=filing, now=NOW)
+        filing = Filing(outcome=None, result=Result(attempts=1), retry_at=retry_at, doubtful=doubtful)
+    return File(
+        command=sending, command_id=sending.id, index=index, owner=owner, filing=filing, now=NOW, style=STYLE
+    )
+
+
+def filed(result: object) -> Filed:
+    assert isinstance(result, Filed)
+    return result
 
 
 @dataclass(frozen=True)
 class Breaking:
     """A change that fails half way through a batch."""
 
-    command_id: str = "order-17"
-    index: int | None = None
+    @property
+    def needs(self) -> Needs:
+        return Needs(command_id="order-17")
 
-    def apply(self, record: CommandRecord | None) -> tuple[CommandRecord | None, object]:
+    def apply(self, slate: Slate) -> object:
         raise ZeroDivisionError
 
 
 def test_what_was_filed_is_told_again_byte_for_byte(ledger: Ledger) -> None:
-    filing = file()
     assert ledger.apply([claim()]) == [Call(attempts=0, first_attempt_at=NOW, generation=0)]
-    assert ledger.apply([filing]) == [True]
+    outcome = filed(ledger.apply([file()])[0])
 
     [told] = ledger.apply([claim(owner="two")])
 
     assert isinstance(told, Tell)
-    assert filing.filing.event is not None
-    assert told.told.body == filing.filing.event.body
+    assert outcome.outcome is told.outcome is Outcome.SENT
+    assert outcome.told == told.told
 
 
 def test_the_changes_of_a_batch_see_each_other_in_order(ledger: Ledger) -> None:
@@ -111,17 +146,17 @@ def test_the_changes_of_a_batch_see_each_other_in_order(ledger: Ledger) -> None:
 
     assert isinstance(results[0], Call)
     assert isinstance(results[1], Later)
-    assert results[2:] == [True, 1, None]
+    assert results[2:] == [Filed(retry_at=NOW + 5), 1, None]
 
 
 def test_a_batch_keeps_commands_and_submissions_apart(ledger: Ledger) -> None:
     other = command("order-18")
     results = ledger.apply([claim(0), claim(1), claim(0, of=other), file(1)])
 
-    assert [type(result) for result in results] == [Call, Call, Call, bool]
-    assert isinstance(ledger.apply([claim(0)])[0], Later)
-    assert isinstance(ledger.apply([claim(1)])[0], Tell)
-    assert isinstance(ledger.apply([claim(0, of=other)])[0], Later)
+    assert [type(result) for result in results] == [Call, Call, Call, Filed]
+    assert isinstance(ledger.apply([claim(0, owner="two")])[0], Later)
+    assert isinstance(ledger.apply([claim(1, owner="two")])[0], Tell)
+    assert isinstance(ledger.apply([claim(0, of=other, owner="two")])[0], Later)
 
 
 def test_a_change_of_one_submission_leaves_the_others_as_they_are(ledger: Ledger) -> None:
@@ -130,7 +165,7 @@ def test_a_change_of_one_submission_leaves_the_others_as_they_are(ledger: Ledger
     ledger.apply([HandOver(command_id="order-17", generation=0, now=NOW)])
 
     assert isinstance(ledger.apply([claim(0)])[0], Tell)
-    assert ledger.apply([file(1)]) == [True]
+    assert filed(ledger.apply([file(1)])[0]).outcome is Outcome.SENT
 
 
 def test_an_id_with_other_content_is_a_conflict(ledger: Ledger) -> None:
@@ -155,7 +190,7 @@ def test_a_batch_that_breaks_leaves_nothing(ledger: Ledger) -> None:
 
 def test_nothing_to_change_is_no_trouble(ledger: Ledger) -> None:
     assert ledger.apply([]) == []
-    assert ledger.apply([HandOver(command_id="nobody", generation=0, now=NOW), file()]) == [None, False]
+    assert ledger.apply([HandOver(command_id="nobody", generation=0, now=NOW), file()]) == [None, None]
 
 
 def test_a_big_fan_out_fits_in_one_batch(ledger: Ledger) -> None:
@@ -171,13 +206,12 @@ def test_a_claim_survives_the_process(open_again: OpenLedger) -> None:
     ledger.close()
 
     again = open_again()
-    first, second, late = again.apply([claim(), claim(1, owner="two"), claim(1, now=NOW + 31)])
+    first, second, late = again.apply([claim(), claim(1, owner="two"), claim(1, owner="two", now=NOW + 31)])
     again.close()
 
-    assert first == Later(at=NOW + 5.125, own=True)
+    assert first == Later(at=NOW + 5.125, own=True, generation=0)
     assert isinstance(second, Later)
-    assert isinstance(late, Tell)
-    assert late.outcome is Outcome.UNKNOWN
+    assert late == Look(generation=0)
 
 
 def test_of_many_that_race_for_one_command_one_calls(open_again: OpenLedger) -> None:

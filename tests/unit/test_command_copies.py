@@ -135,8 +135,13 @@ def test_a_delayed_copy_is_the_command_byte_for_byte_under_a_new_token() -> None
     assert not copy.droppable
 
 
-def test_a_copy_under_no_generation_carries_no_token() -> None:
-    assert TOKEN not in delayed(burdened(), 0).headers
+def test_a_copy_under_no_generation_says_so_and_is_known_to_come_from_the_delay() -> None:
+    copy = delayed(received(), 0)
+    back = received(body=copy.body, properties=dict(copy.properties), headers=dict(copy.headers))
+
+    assert copy.headers[TOKEN] == "0"
+    assert (back.generation, back.delayed) == (0, True)
+    assert not received().delayed
 
 
 def test_a_copy_comes_back_as_what_it_was() -> None:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from bridge.core.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
 from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.decide import Judgement, RetryRules, judge
+from bridge.core.decide import THROTTLED, Judgement, judge
 from bridge.core.outcomes import Outcome, Style
+from bridge.core.reconcile import FIRST_LOOK
+from bridge.core.rules import RetryRules
 
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")
@@ -22,9 +24,9 @@ ACCEPTED = Accepted(
 )
 
 
-def command(expires_at: float | None = None) -> SendSms:
-    body = b'{"id": "order-17", "destination_address": "+16131234567", "message": "hi"}'
-    parsed = parse_command(body, None, rules=CommandRules(), now=NOW)
+def command(expires_at: float | None = None, *, to: str = "+16131234567") -> SendSms:
+    body = {"id": "order-17", "destination_address": to, "message": "hi"}
+    parsed = parse_command(json.dumps(body).encode(), None, rules=CommandRules(), now=NOW)
     assert isinstance(parsed, SendSms)
     return replace(parsed, expires_at=expires_at)
 
@@ -46,13 +48,18 @@ def judgement(answer: Answer, *, expires_at: float | None = None, age: float = 0
     ("answer", "age", "outcome"),
     [
         (replace(ACCEPTED, delivery_status="NobodyKnowsThisWord"), 0.0, Outcome.SENT),
-        (replace(ACCEPTED, delivery_status=None, message_id=None), 0.0, Outcome.SENT),
+        (replace(ACCEPTED, delivery_status=None, message_id=None), 0.0, None),
+        (
+            replace(ACCEPTED, delivery_status="DeliveryImpossible", message_id=None),
+            0.0,
+            Outcome.UNDELIVERABLE,
+        ),
         (replace(ACCEPTED, delivery_status="deliveryimpossible"), 0.0, Outcome.SENT),
         (replace(ACCEPTED, delivery_status="DeliveryImpossible"), 0.0, Outcome.UNDELIVERABLE),
         (ACCEPTED, 1e9, Outcome.SENT),
         (Refused(error=ERROR), 0.0, Outcome.REJECTED),
-        (Ambiguous(error=ERROR), 0.0, Outcome.UNKNOWN),
-        (Ambiguous(error=ERROR), 1e9, Outcome.UNKNOWN),
+        (Ambiguous(error=ERROR), 0.0, None),
+        (Ambiguous(error=ERROR), 1e9, None),
         (Unsent(error=ERROR), 86_399.0, None),
         (Unsent(error=ERROR), 86_400.0, Outcome.FAILED),
         (Unsent(error=ERROR, retry_after=5.0), 86_401.0, Outcome.FAILED),
@@ -64,9 +71,7 @@ def test_each_answer_has_one_thing_that_follows(answer: Answer, age: float, outc
 
     assert filing.outcome is outcome
     assert (filing.retry_at is None) == (outcome is not None)
-    if outcome is not None:
-        assert filing.event is not None
-        assert filing.event.type == outcome.event_type
+    assert outcome is None or (filing.deferred, filing.doubtful) == (None, False)
 
 
 def test_an_accepted_submission_keeps_what_the_provider_said() -> None:
@@ -77,27 +82,65 @@ def test_an_accepted_submission_keeps_what_the_provider_said() -> None:
     assert result.error is None
 
 
-def test_an_accepted_submission_without_a_message_id_says_so() -> None:
-    result = judge(judgement(replace(ACCEPTED, message_id=None)), retry=RetryRules(), style=STYLE).result
+@pytest.mark.parametrize("age", [0.0, 1e9])
+def test_an_accepted_submission_without_a_message_id_is_looked_for_and_known_as_submitted(age: float) -> None:
+    filing = judge(judgement(replace(ACCEPTED, message_id=None), age=age), retry=RetryRules(), style=STYLE)
 
-    assert result.error is not None
-    assert result.error.http_status == 201
+    assert (filing.outcome, filing.doubtful, filing.submitted) == (None, True, True)
+    assert filing.retry_at == NOW + FIRST_LOOK
+    assert (filing.result.attempts, filing.deferred) == (3, None)
 
 
-@pytest.mark.parametrize("answer", [Refused(error=ERROR), Ambiguous(error=ERROR), Unsent(error=ERROR)])
-def test_an_event_tells_the_error_and_every_attempt(answer: Answer) -> None:
+def test_an_accepted_submission_that_can_not_be_looked_for_is_sent_without_an_id() -> None:
+    national = replace(judgement(replace(ACCEPTED, message_id=None)), command=command(to="6131234567"))
+    filing = judge(national, retry=RetryRules(), style=STYLE)
+
+    assert (filing.outcome, filing.result.message_id) == (Outcome.SENT, None)
+
+
+@pytest.mark.parametrize("age", [0.0, 1e9])
+def test_an_ambiguous_attempt_is_in_doubt_and_looked_for_whatever_its_age(age: float) -> None:
+    filing = judge(judgement(Ambiguous(error=ERROR), age=age), retry=RetryRules(), style=STYLE)
+
+    assert (filing.doubtful, filing.submitted, filing.retry_at) == (True, False, NOW + FIRST_LOOK)
+
+
+def test_a_refusal_keeps_the_error_and_every_attempt() -> None:
+    result = judge(judgement(Refused(error=ERROR)), retry=RetryRules(), style=STYLE).result
+
+    assert (result.error, result.attempts) == (ERROR, 3)
+
+
+@pytest.mark.parametrize("answer", [Ambiguous(error=ERROR), Unsent(error=ERROR)])
+def test_a_delay_is_told_with_the_error_and_every_attempt(answer: Answer) -> None:
     filing = judge(judgement(answer), retry=RetryRules(), style=STYLE)
 
-    assert filing.event is not None
-    data = json.loads(filing.event.body)["data"]
+    assert filing.deferred is not None
+    assert filing.deferred.type == "sms.outbound.deferred"
+    data = json.loads(filing.deferred.body)["data"]
     assert data["error"]["exception_id"] == "SVC0002"
     assert data["attempts"] == 3
+
+
+@pytest.mark.parametrize(("retry_after", "quiet"), [(30.0, 30.0), (None, THROTTLED)])
+def test_a_throttled_account_is_quiet_for_as_long_as_the_provider_asks(
+    retry_after: float | None, quiet: float
+) -> None:
+    answer = Unsent(error=ERROR, retry_after=retry_after, throttled=True)
+
+    assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until == NOW + quiet
+
+
+def test_what_was_not_sent_for_other_reasons_holds_nobody_else() -> None:
+    answer = Unsent(error=ERROR, retry_after=30.0)
+
+    assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until is None
 
 
 def test_a_blocked_account_costs_the_command_no_attempt_and_tells_nothing() -> None:
     filing = judge(judgement(Blocked(error=ERROR)), retry=RetryRules(), style=STYLE)
 
-    assert filing.event is None
+    assert (filing.outcome, filing.deferred, filing.doubtful) == (None, None, False)
     assert filing.result.attempts == 2
     assert filing.retry_at == NOW
 
@@ -106,9 +149,9 @@ def test_an_unsent_attempt_is_told_as_deferred_with_the_time_of_the_next_look() 
     filing = judge(judgement(Unsent(error=ERROR, retry_after=30.0)), retry=RetryRules(), style=STYLE)
 
     assert filing.retry_at == NOW + 30
-    assert filing.event is not None
-    assert filing.event.type == "sms.outbound.deferred"
-    assert json.loads(filing.event.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
+    assert filing.deferred is not None
+    assert filing.deferred.type == "sms.outbound.deferred"
+    assert json.loads(filing.deferred.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
 
 
 def test_the_next_look_is_no_later_than_the_expiry() -> None:
