@@ -17,8 +17,9 @@ setup: $(VENV)/.dev ## install what running, testing and checking need
 run: $(VENV)/.run ## install what running needs and start the bridge; Ctrl-C ends it
 	@exec $(BIN)/bridge up
 
-test: $(VENV)/.dev ## install what testing needs, RabbitMQ included, and run every test
+test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL included, and run every test
 	@scripts/install-rabbitmq
+	@scripts/install-postgresql
 	@$(BIN)/pytest
 
 fmt: $(VENV)/.dev ## format, and mend what lint can

@@ -13,6 +13,7 @@ import pytest
 
 from tests.broker_harness import Broker, BrokerMissing
 from tests.peer import Peer
+from tests.postgres_harness import Postgres, PostgresMissing
 from tests.processes import BridgeProcess
 
 if TYPE_CHECKING:
@@ -108,6 +109,44 @@ def amqp(vhost_url: str) -> Iterator[Peer]:
     with Peer(vhost_url) as peer:
         peer.collect()
         yield peer
+
+
+# -- the database ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgres]:
+    """Run a PostgreSQL of the suite's own, from the first test that asks for it to the end."""
+    try:
+        server = Postgres()
+    except PostgresMissing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgresql_url(postgresql: Postgres) -> str:
+    """Return the URL of a ledger in a database that no other test uses, on a server that runs."""
+    # Whatever the test before left behind: a server that is down, or one that stands still.
+    postgresql.thaw()
+    if not postgresql.running:
+        postgresql.start()
+    return postgresql.url(postgresql.new_database())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a ledger that is not there yet, on each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    url: str = request.getfixturevalue("postgresql_url")
+    return url
 
 
 # -- child processes -------------------------------------------------------------------------------
