@@ -168,3 +168,7 @@ class Ledger(Protocol):
 
 class LedgerUnavailable(Exception):
     """The ledger could not commit; the message says why and what to look at."""
+
+
+class LedgerUnusable(LedgerUnavailable):
+    """The ledger is not for this bridge, and waiting does not change that; the message says what does."""

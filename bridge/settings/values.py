@@ -77,7 +77,7 @@ def _ledger_url(value: SecretUrl) -> SecretUrl:
     if scheme == "sqlite":
         if not path.startswith("/") or path == "/" or ":memory:" in path:
             raise ValueError("must name a file (sqlite:///path): a ledger in memory remembers nothing")
-    elif scheme == "postgresql+psycopg":
+    elif scheme in {"postgresql", "postgresql+psycopg"}:
         _url(value.get_secret_value(), frozenset({scheme}))
     else:
         raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")

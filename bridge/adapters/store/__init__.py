@@ -4,25 +4,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.ports import LedgerUnavailable
+from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
+    from bridge.adapters.store.reading import LedgerReader
     from bridge.adapters.store.sql import SqlLedger
 
 SQLITE = "sqlite:///"
+POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
 
 
 def open_ledger(url: str) -> SqlLedger:
-    """Open the ledger that `url` names: ``sqlite:///path``.
+    """Open the ledger that `url` names, bringing its tables to this bridge's revision.
+
+    ``sqlite:///path``, or ``postgresql+psycopg://user@host/database`` (``postgresql://`` is the same).
 
     Raises:
-        LedgerUnavailable: it can't be opened, or `url` names a database that this bridge can't use.
+        LedgerUnavailable: it can't be opened.
+        LedgerUnusable: it is another bridge's, or `url` names a database that this bridge can't use.
 
     """
+    # Not at the top: each database's driver is loaded where it is used.
+    if url.startswith(POSTGRESQL):
+        from bridge.adapters.store.postgresql import open_postgresql
+
+        return open_postgresql(url)
     from bridge.adapters.store.sqlite import open_sqlite
 
+    return open_sqlite(_path(url))
+
+
+def read_ledger(url: str) -> LedgerReader:
+    """Return the ledger that `url` names to look at: nothing is created and nothing changed.
+
+    Raises:
+        LedgerUnavailable: there is none.
+        LedgerUnusable: `url` names a database that this bridge can't use.
+
+    """
+    from bridge.adapters.store.reading import LedgerReader
+
+    if url.startswith(POSTGRESQL):
+        from bridge.adapters.store.postgresql import postgresql_engine
+
+        return LedgerReader(postgresql_engine(url))
+    from bridge.adapters.store.sqlite import sqlite_reader
+
+    return LedgerReader(sqlite_reader(_path(url)))
+
+
+def _path(url: str) -> str:
     if not url.startswith(SQLITE) or url == SQLITE:
-        raise LedgerUnavailable(
-            "ledger.url names no database this bridge can use: give sqlite:///path/to/file"
+        raise LedgerUnusable(
+            "ledger.url names no database this bridge can use: "
+            "give sqlite:///path/to/file or postgresql+psycopg://user@host/database"
         )
-    return open_sqlite(url.removeprefix(SQLITE))
+    return url.removeprefix(SQLITE)

@@ -89,7 +89,7 @@ def _buckets(connection: Connection, names: Iterable[str]) -> dict[str, float]:
     if not names:
         return {}
     found = connection.execute(select(buckets.c.name, buckets.c.next_free).where(buckets.c.name.in_(names)))
-    return dict(found.tuples().all())
+    return {row.name: row.next_free for row in found}
 
 
 class Saver:

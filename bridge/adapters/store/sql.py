@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from bridge.adapters.store import pruning, schema
 from bridge.adapters.store.loading import Saver, fill
-from bridge.adapters.store.tables import SCHEMA_VERSION, commands, meta, metadata, sightings, submissions
-from bridge.core.ledger.records import OPEN
+from bridge.adapters.store.tables import meta
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
 
     from sqlalchemy import Connection, Engine, Table
 
     from bridge.adapters.store.loading import Insert
     from bridge.core.ledger import Change, Needs
 
+    #: Keeps others from what a batch needs until the transaction ends; None is the whole ledger.
+    Lock: TypeAlias = Callable[[Connection, "Sequence[Needs] | None"], None]
+
 #: Upserts are each dialect's own, but the same call.
 _INSERTS: dict[str, Callable[[Table], Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class SqlLedger:
-    """Fills the port `Ledger`. Used by one thread at a time."""
+    """Fills the port `Ledger`. Used by one thread at a time, `recall` and `prune` aside: they may have their own."""
 
-    def __init__(
-        self, engine: Engine, lock: Callable[[Connection, Sequence[Needs]], None] | None = None
-    ) -> None:
-        """`lock` keeps others from what a batch needs, where the database lets others write meanwhile."""
+    def __init__(self, engine: Engine, lock: Lock | None = None) -> None:
+        """`lock` is for databases that let others write meanwhile."""
         self._engine = engine
         self._lock = lock
         self._insert = _INSERTS[engine.dialect.name]
@@ -42,40 +45,36 @@ class SqlLedger:
         #: When it was put in the place of another one, in seconds since the epoch.
         self.adopted_at: float | None = None
 
-    def open(self) -> None:
-        """Create what is missing and check that the schema is ours.
+    def open(self) -> str | None:
+        """Bring the tables to our revision and return the one they had; of processes that do so at once, one does.
 
         Raises:
-            LedgerUnavailable: the database can't be reached or is of another version.
+            LedgerUnavailable: the database can't be reached or is of another bridge.
 
         """
-        try:
-            with self._engine.begin() as connection:
-                metadata.create_all(connection)
-                version = self._fact(connection, "schema_version", str(SCHEMA_VERSION))
-                self.identity = self._fact(connection, "identity", str(uuid.uuid4()))
-                self.adopted_at = float(self._fact(connection, "adopted_at", "0")) or None
-        except (SQLAlchemyError, OSError, ValueError) as e:
-            raise _unavailable(e) from e
-        if version != str(SCHEMA_VERSION):
-            raise LedgerUnavailable(
-                f"the ledger has schema version {version}, this bridge needs {SCHEMA_VERSION}: "
-                "run the bridge that wrote it, or name another ledger.url"
-            )
+        with self._transaction(None) as connection:
+            before = schema.bring_up(connection)
+            self._learn(connection)
+        return before
+
+    def recall(self) -> None:
+        """Read again what another process may have noted: whether the ledger was adopted.
+
+        Raises:
+            LedgerUnavailable: it can't be read.
+
+        """
+        with self._transaction() as connection:
+            self._learn(connection)
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one durable transaction; see `bridge.ports.Ledger`."""
         needs = [change.needs for change in changes]
-        try:
-            with self._engine.begin() as connection:
-                if self._lock is not None:
-                    self._lock(connection, needs)
-                slate = fill(connection, needs)
-                before, slots = dict(slate.commands), dict(slate.buckets)
-                results = [change.apply(slate) for change in changes]
-                self._saver.save(connection, slate, before, slots)
-        except (SQLAlchemyError, OSError) as e:
-            raise _unavailable(e) from e
+        with self._transaction(needs) as connection:
+            slate = fill(connection, needs)
+            before, slots = dict(slate.commands), dict(slate.buckets)
+            results = [change.apply(slate) for change in changes]
+            self._saver.save(connection, slate, before, slots)
         return results
 
     def adopt(self, now: float) -> None:
@@ -86,47 +85,71 @@ class SqlLedger:
 
         """
         noted = self._insert(meta).values(key="adopted_at", value=str(now))
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(
-                    noted.on_conflict_do_update(index_elements=["key"], set_={"value": str(now)})
-                )
-        except (SQLAlchemyError, OSError) as e:
-            raise _unavailable(e) from e
+        with self._transaction() as connection:
+            connection.execute(noted.on_conflict_do_update(index_elements=["key"], set_={"value": str(now)}))
         self.adopted_at = now
 
     def prune(self, before: float) -> int:
-        """Forget commands without anything open that were last touched before `before`; returns how many.
+        """Forget some of the commands that `pruning.is_over` since `before`; returns how many, 0 once all are.
 
         Raises:
             LedgerUnavailable: nothing was forgotten.
 
         """
-        open_ = select(submissions.c.command_id).where(submissions.c.state.in_(OPEN))
-        old = select(commands.c.id).where(commands.c.updated_at < before, commands.c.id.not_in(open_))
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(delete(submissions).where(submissions.c.command_id.in_(old)))
-                gone = connection.execute(
-                    delete(commands).where(commands.c.updated_at < before, commands.c.id.not_in(open_))
-                )
-                connection.execute(delete(sightings).where(sightings.c.sent_at < before))
-        except (SQLAlchemyError, OSError) as e:
-            raise _unavailable(e) from e
-        return gone.rowcount
+        with self._transaction() as connection:
+            ids = pruning.candidates(connection, before)
+        with self._transaction([pruning.needs_of(id_) for id_ in ids]) as connection:
+            return pruning.forget(connection, ids, before)
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
+    @contextmanager
+    def _transaction(self, needs: Sequence[Needs] | None = ()) -> Iterator[Connection]:
+        """Commit what the block does, with all that `needs` name locked from the start."""
+        try:
+            with self._begun(needs) as connection:
+                yield connection
+                connection.commit()
+        except (SQLAlchemyError, OSError) as e:
+            raise unavailable(e) from e
+
+    def _begun(self, needs: Sequence[Needs] | None) -> Connection:
+        """Return a connection with the locks held; a second one where the first was lost while it idled."""
+        try:
+            return self._locked(needs)
+        except DBAPIError as e:
+            if not e.connection_invalidated:
+                raise
+        return self._locked(needs)
+
+    def _locked(self, needs: Sequence[Needs] | None) -> Connection:
+        connection = self._engine.connect()
+        try:
+            connection.begin()
+            if self._lock is not None:
+                self._lock(connection, needs)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _learn(self, connection: Connection) -> None:
+        """Take the facts about the ledger, noting those that are missing."""
+        self.identity = self._fact(connection, "identity", str(uuid.uuid4()))
+        try:
+            self.adopted_at = float(self._fact(connection, "adopted_at", "0")) or None
+        except ValueError as e:
+            raise LedgerUnavailable("the ledger's adopted_at is no time") from e
+
     def _fact(self, connection: Connection, key: str, default: str) -> str:
-        """Return a fact about the ledger, noting `default` where there is none yet."""
         fresh = self._insert(meta).values(key=key, value=default)
         connection.execute(fresh.on_conflict_do_nothing())
         return str(connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one())
 
 
-def _unavailable(error: Exception) -> LedgerUnavailable:
+def unavailable(error: Exception) -> LedgerUnavailable:
     """Name the cause without the statement: its parameters hold numbers and texts."""
     cause = getattr(error, "orig", None) or error
     if cause is error:

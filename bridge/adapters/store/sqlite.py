@@ -13,7 +13,7 @@ from bridge.ports import LedgerUnavailable
 if TYPE_CHECKING:
     from sqlite3 import Connection as SqliteConnection
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 #: Seconds to wait for another process's transaction before the ledger counts as unavailable.
 BUSY_TIMEOUT = 5.0
@@ -32,15 +32,38 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
         Path(path).touch(mode=0o600)
     except OSError as e:
         raise LedgerUnavailable(f"{path}: {e.strerror}") from e
+    engine = _engine(path, busy_timeout)
+    event.listen(engine, "begin", _begin_immediate)
+    ledger = SqlLedger(engine)
+    try:
+        ledger.open()
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def sqlite_reader(path: str) -> Engine:
+    """Return an engine to read the ledger in the file `path` with; it holds up nobody who writes.
+
+    Raises:
+        LedgerUnavailable: there is no such file.
+
+    """
+    if not Path(path).is_file():
+        raise LedgerUnavailable(f"{path}: there is no ledger yet")
+    engine = _engine(path, BUSY_TIMEOUT)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _engine(path: str, busy_timeout: float) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=path),
         connect_args={"timeout": busy_timeout, "check_same_thread": False},
     )
     event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", _begin_immediate)
-    ledger = SqlLedger(engine)
-    ledger.open()
-    return ledger
+    return engine
 
 
 def _set_up(connection: SqliteConnection, _record: object) -> None:
@@ -54,3 +77,7 @@ def _set_up(connection: SqliteConnection, _record: object) -> None:
 def _begin_immediate(connection: Connection) -> None:
     """Take the write lock before reading, so that what was read still holds when it is written."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

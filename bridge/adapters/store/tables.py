@@ -6,8 +6,11 @@ from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Met
 
 metadata = MetaData()
 
-#: What this code reads and writes; another version on disk is not ours to touch.
-SCHEMA_VERSION = 1
+#: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
+REVISION = "0001"
+
+#: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
+alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 #: Facts about the ledger itself, by name.
 meta = Table(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.answers import ProviderError
 from bridge.core.ledger.filing import Ending, end
-from bridge.core.ledger.limits import buckets_of, reserve
+from bridge.core.ledger.limits import buckets_of, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
 from bridge.core.outcomes import Outcome, Result
@@ -112,8 +112,12 @@ class Claim:
     @property
     def needs(self) -> Needs:
         """Its record, and the limits it may have to wait for."""
+        sender = self.command.sender.wire
         return Needs(
-            command_id=self.command_id, index=self.index, buckets=buckets_of(self.command.sender.wire)
+            command_id=self.command_id,
+            index=self.index,
+            buckets=buckets_of(sender),
+            reserves=reserved_by(sender, self.rules.limits),
         )
 
     @property

@@ -97,7 +97,7 @@ class File:
     def needs(self) -> Needs:
         """Its record, and the account's limit if the provider wants us slower."""
         buckets = () if self.filing.hold_until is None else (ACCOUNT,)
-        return Needs(command_id=self.command_id, index=self.index, buckets=buckets)
+        return Needs(command_id=self.command_id, index=self.index, buckets=buckets, reserves=buckets)
 
     def apply(self, slate: Slate) -> Filed | None:
         """File it, unless the claim was lost."""

@@ -22,6 +22,13 @@ def buckets_of(sender_address: str) -> tuple[str, str]:
     return ACCOUNT, f"sender:{sender_address}"
 
 
+def reserved_by(sender_address: str, rules: LimitRules) -> tuple[str, ...]:
+    """Return the names of those that a submission takes slots of: without a limit there are none to take."""
+    account, sender = buckets_of(sender_address)
+    rates = {account: rules.account_per_second, sender: rules.sender_per_second}
+    return tuple(name for name, per_second in rates.items() if per_second)
+
+
 def reserve(slate: Slate, sender_address: str, rules: LimitRules, *, now: float) -> float:
     """Take a slot and return when it is, in seconds since the epoch; `now` or earlier means at once."""
     account, sender = buckets_of(sender_address)

@@ -23,8 +23,10 @@ class Needs:
     match_key: bytes | None = None
     #: Who owns these messages of the provider's.
     message_ids: tuple[str, ...] = ()
-    #: The rate limits it reserves from.
+    #: The rate limits it looks at.
     buckets: tuple[str, ...] = ()
+    #: Those of them that it may change: whoever else may has to wait.
+    reserves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

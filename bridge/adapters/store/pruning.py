@@ -1,0 +1,53 @@
+"""Forgetting what is older than the ledger is to remember, a little at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement, delete, exists, func, select
+
+from bridge.adapters.store.tables import buckets, commands, sightings, submissions
+from bridge.core.ledger import Needs
+from bridge.core.ledger.records import OPEN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+#: Commands forgotten in one transaction: few, since whoever sends waits meanwhile.
+BATCH = 200
+
+
+def is_over(before: float) -> ColumnElement[bool]:
+    """Return what a command must meet to be forgotten: last touched before `before`, and nothing of it open."""
+    open_ = exists().where(submissions.c.command_id == commands.c.id, submissions.c.state.in_(OPEN))
+    return (commands.c.updated_at < before) & ~open_
+
+
+def count(connection: Connection, before: float) -> int:
+    """Return how many commands would be forgotten."""
+    return connection.execute(select(func.count()).select_from(commands).where(is_over(before))).scalar_one()
+
+
+def candidates(connection: Connection, before: float) -> list[str]:
+    """Return the ids of the oldest commands to forget, a batch at most."""
+    oldest = select(commands.c.id).where(is_over(before)).order_by(commands.c.updated_at).limit(BATCH)
+    return list(connection.execute(oldest).scalars())
+
+
+def needs_of(command_id: str) -> Needs:
+    """Return what has to be held while a command is forgotten: a replay might reopen it."""
+    return Needs(command_id=command_id)
+
+
+def forget(connection: Connection, ids: Sequence[str], before: float) -> int:
+    """Forget those of the commands that still are over, and what else is that old; returns how many commands."""
+    over = select(commands.c.id).where(commands.c.id.in_(ids), is_over(before))
+    doomed = list(connection.execute(over).scalars())
+    connection.execute(delete(submissions).where(submissions.c.command_id.in_(doomed)))
+    connection.execute(delete(commands).where(commands.c.id.in_(doomed)))
+    stale = select(sightings.c.message_id).where(sightings.c.sent_at < before).limit(BATCH)
+    connection.execute(delete(sightings).where(sightings.c.message_id.in_(stale)))
+    connection.execute(delete(buckets).where(buckets.c.next_free < before))
+    return len(doomed)

@@ -1,0 +1,93 @@
+"""Looking at a ledger without touching it: for operators."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.adapters.store import pruning, schema
+from bridge.adapters.store.records import command_record, submission_record
+from bridge.adapters.store.sql import unavailable
+from bridge.adapters.store.tables import commands, meta, submissions
+from bridge.core.ledger.records import OPEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection, Engine
+
+    from bridge.core.ledger import CommandRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a ledger holds. Times are seconds since the epoch."""
+
+    identity: str | None
+    revision: str | None
+    adopted_at: float | None
+    commands: int
+    #: Submissions by their state.
+    states: Mapping[str, int] = field(default_factory=dict)
+    #: When the oldest command began that has anything open.
+    oldest_open_at: float | None = None
+
+
+class LedgerReader:
+    """A ledger to look at. All its methods raise LedgerUnavailable where it can't be read or is of another bridge."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def summary(self) -> Summary:
+        """Return what there is of everything."""
+        with self._transaction() as connection:
+            revision = schema.check(connection)
+            facts = {row.key: row.value for row in connection.execute(select(meta))}
+            by_state = select(submissions.c.state, func.count().label("number")).group_by(submissions.c.state)
+            waiting = select(submissions.c.command_id).where(submissions.c.state.in_(OPEN))
+            oldest = select(func.min(commands.c.created_at)).where(commands.c.id.in_(waiting))
+            return Summary(
+                identity=facts.get("identity"),
+                revision=revision,
+                adopted_at=float(facts.get("adopted_at", "0")) or None,
+                commands=connection.execute(select(func.count()).select_from(commands)).scalar_one(),
+                states={row.state: row.number for row in connection.execute(by_state)},
+                oldest_open_at=connection.execute(oldest).scalar_one_or_none(),
+            )
+
+    def command(self, command_id: str) -> CommandRecord | None:
+        """Return a command with all its submissions."""
+        with self._transaction() as connection:
+            schema.check(connection)
+            mine = select(commands).where(commands.c.id == command_id)
+            row = connection.execute(mine).mappings().one_or_none()
+            if row is None:
+                return None
+            record = command_record(row)
+            theirs = select(submissions).where(submissions.c.command_id == command_id)
+            for found in connection.execute(theirs.order_by(submissions.c.position)).mappings():
+                record.submissions[found["position"]] = submission_record(found)
+            return record
+
+    def prunable(self, before: float) -> int:
+        """Return how many commands would be forgotten."""
+        with self._transaction() as connection:
+            schema.check(connection)
+            return pruning.count(connection, before)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as e:
+            raise unavailable(e) from e
