@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from typing import TYPE_CHECKING, Protocol
@@ -9,18 +10,21 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.adapters.amqp.consumer import AmqpConsumer
+from bridge.adapters.amqp.mark import LedgerMark
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store import open_ledger
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
-from bridge.ports import LedgerUnavailable
+from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
+from bridge.runtime.pruning import Pruner
 from bridge.runtime.stopping import Stopping
 from bridge.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from bridge.adapters.http.admin_app import Readiness
+    from bridge.adapters.store.sql import SqlLedger
     from bridge.ports import Clock, Gateway, Ledger, Publisher
     from bridge.runtime.metrics import Metrics
     from bridge.settings import Settings
@@ -52,7 +56,8 @@ class WorkerProcess:
         self._worker: Worker | None = None
         self._source: AmqpConsumer | None = None
         self._publisher: AmqpPublisher | None = None
-        self._ledger: Ledger | None = None
+        self._ledger: SqlLedger | None = None
+        self._pruner: Pruner | None = None
 
     def start(self) -> None:
         """Open the ledger, then consume; the broker may come when it likes."""
@@ -90,10 +95,13 @@ class WorkerProcess:
             name=parts.name_of_process("worker consumes"),
             prefetch=settings.worker.prefetch,
             declares=settings.broker.declare,
+            mark=self._mark(self._ledger),
         )
+        self._pruner = Pruner(self._ledger.prune, settings.ledger.retention, self._clock)
         self._publisher.start()
         self._worker.start(self._source)
         self._source.start()
+        self._pruner.start()
 
     def stop(self) -> None:
         """Stop consuming, finish what is in flight, settle, and let go."""
@@ -104,6 +112,8 @@ class WorkerProcess:
         finished = self._worker.stop(self._settings.worker.grace_period)
         self._source.stop()
         self._publisher.stop()
+        if self._pruner is not None:
+            self._pruner.stop()
         self._ledger.close()
         structlog.get_logger().info("worker.stopped", finished=finished)
 
@@ -116,16 +126,36 @@ class WorkerProcess:
         self._metrics.broker_blocked.set(publisher.blocked)
         return worker_readiness(worker, source, publisher, draining=self._stopping.event.is_set())
 
-    def _open_ledger(self) -> Ledger | None:
+    def _open_ledger(self) -> SqlLedger | None:
         """Open the ledger, however long it takes; None where the process is to end before."""
         url = self._settings.ledger.url.get_secret_value()
         while True:
             try:
                 return open_ledger(url)
+            except LedgerUnusable as e:
+                structlog.get_logger().error("ledger.unusable", reason=str(e))
+                self._stopping.crash(os.EX_CONFIG)
+                return None
             except LedgerUnavailable as e:
                 structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
             if self._stopping.event.wait(LEDGER_PAUSE):
                 return None
+
+    def _mark(self, ledger: SqlLedger) -> LedgerMark:
+        """Return what the consumer compares: another ledger than the queue's ends the process."""
+
+        def recognized() -> None:
+            try:
+                # It may have been adopted since it was opened.
+                ledger.recall()
+            except LedgerUnavailable as e:
+                raise ConnectionError(f"the ledger can't be read: {e}") from e
+
+        def mistaken(reason: str) -> None:
+            structlog.get_logger().error("ledger.mistaken", reason=reason)
+            self._stopping.crash(os.EX_CONFIG)
+
+        return LedgerMark(identity=ledger.identity, recognized=recognized, mistaken=mistaken)
 
 
 def make_worker(

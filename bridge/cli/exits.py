@@ -36,6 +36,12 @@ class Failed(click.ClickException):
     exit_code = Exit.FAILED
 
 
+class Unusable(click.ClickException):
+    """Ends the command since what is configured is not for this bridge."""
+
+    exit_code = Exit.CONFIG
+
+
 class BadConfiguration(click.ClickException):
     """Ends the command with every mistake of the configuration, one a line."""
 
@@ -69,7 +75,7 @@ def _failure(error: Exception) -> click.ClickException | None:
     # Not at the top: this is the way of the few, and these imports are slow.
     from bridge.adapters.cpaas.errors import CpaasError, Unreachable
     from bridge.core.errors import BridgeError
-    from bridge.ports import LedgerUnavailable
+    from bridge.ports import LedgerUnavailable, LedgerUnusable
     from bridge.settings import SettingsError
 
     if isinstance(error, SettingsError):
@@ -77,6 +83,8 @@ def _failure(error: Exception) -> click.ClickException | None:
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has seen enough: click ends quietly.
         return None
+    if isinstance(error, LedgerUnusable):
+        return Unusable(str(error))
     if isinstance(error, LedgerUnavailable | Unreachable | ConnectionError | TimeoutError):
         return Unavailable(str(error))
     return Failed(str(error)) if isinstance(error, CpaasError | BridgeError) else None

@@ -22,7 +22,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.event = threading.Event()
-        self._crashed = False
+        self._code = 0
         self._asked = False
 
     def install(self) -> None:
@@ -30,17 +30,17 @@ class Stopping:
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
-    def crash(self) -> None:
-        """End the process with exit code 1: something it can't live without has ended."""
-        self._crashed = True
+    def crash(self, code: int = 1) -> None:
+        """End the process with an exit code: it lacks something that it can't live without."""
+        self._code = code
         self.event.set()
 
     def wait(self) -> int:
         """Wait until the process is to end; returns its exit code."""
         self.event.wait()
         notify_systemd.stopping()
-        structlog.get_logger().info("process.stopping", crashed=self._crashed)
-        return 1 if self._crashed else 0
+        structlog.get_logger().info("process.stopping", crashed=self._code != 0)
+        return self._code
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked:

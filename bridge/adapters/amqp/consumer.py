@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import amqp
 
     from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.mark import LedgerMark
     from bridge.adapters.amqp.topology import Topology
     from bridge.ports import Clock
 
@@ -39,10 +40,13 @@ class AmqpConsumer:
         name: str,
         prefetch: int,
         declares: bool = True,
+        mark: LedgerMark | None = None,
     ) -> None:
+        """`mark` is the ledger that the command queue must have; None for any."""
         self._receive = receive
         self._topology = topology
         self._declares = declares
+        self._mark = mark
         self._prefetch = prefetch
         #: Deliveries belong to the connection they came on: its number is half of their tag.
         self._connection_number = 0
@@ -97,9 +101,11 @@ class AmqpConsumer:
     # --- the link's thread ---------------------------------------------------------------------------------------
 
     def opened(self, broker: Broker) -> None:
-        """Declare, and be ready to consume."""
+        """Declare, compare ledgers, and be ready to consume."""
         if self._declares:
             declare(broker, self._topology)
+        if self._mark is not None:
+            self._mark.compare(broker, self._topology, declares=self._declares)
         self._connection_number += 1
         self._channel = broker.channel()
         # Per consumer, not global: RabbitMQ 4.3 refuses that.
