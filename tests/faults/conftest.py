@@ -1,0 +1,65 @@
+"""What the fault suite shares. Its long part runs with `--faults` alone: `make faults`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.faults.report import PAPER, Report, write
+from tests.faults.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.broker_harness import Broker
+
+_REPORT = pytest.StashKey[Report]()
+
+
+class MakeRig(Protocol):
+    """How a scenario gets its rig."""
+
+    def __call__(self, name: str, **arguments: object) -> Rig: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make faults` ask for everything."""
+    parser.addoption("--faults", action="store_true", help="run the long fault scenarios, and write the paper's table")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the report."""
+    config.stash[_REPORT] = Report()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long scenarios out where nobody asked for them."""
+    if config.getoption("--faults", default=False):
+        return
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table, and keep it where the whole suite ran."""
+    report = config.stash[_REPORT]
+    if not report.rows:
+        return
+    terminalreporter.section("faults")
+    terminalreporter.write(report.table())
+    if config.getoption("--faults", default=False) and not config.getoption("keyword"):
+        write("results", report.table())
+        terminalreporter.write_line(f"written to {PAPER.name}")
+
+
+@pytest.fixture
+def make_rig(rabbitmq: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> MakeRig:
+    """Make the rig of a scenario."""
+    report = request.config.stash[_REPORT]
+
+    def make(name: str, **arguments: object) -> Rig:
+        return Rig(name, rabbitmq, tmp_path, report, **arguments)  # type: ignore[arg-type]  # passed on as they are
+
+    return make

@@ -1,0 +1,78 @@
+"""The table of a run: what was done to the bridge, and what it made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.faults.verdict import Verdict
+
+PAPER = Path(__file__).parents[2] / "docs" / "reliability.md"
+HEAD = (
+    "scenario", "seed", "faults fired", "commands", "sent", "undeliverable", "rejected", "expired", "failed", "unknown",
+    "sent twice", "lost", "events again", "recovery s", "peak RSS MB", "verdict",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One scenario's line."""
+
+    scenario: str
+    seed: int
+    fired: Mapping[str, int]
+    commands: int
+    verdict: Verdict
+    #: Seconds from the end of a fault to the next accepted send, the longest of the run; None where none was taken.
+    recovery: float | None = None
+    #: The most memory that a worker had, in MB.
+    rss: float = 0.0
+
+    def cells(self) -> list[str]:
+        """Return the line's cells, in the order of `HEAD`."""
+        verdict, outcomes = self.verdict, self.verdict.outcomes
+        counts = [outcomes[name] for name in ("sent", "undeliverable", "rejected", "expired", "failed", "unknown")]
+        return [
+            self.scenario,
+            str(self.seed),
+            ", ".join(f"{number} {name}" for name, number in self.fired.items()),
+            str(self.commands),
+            *map(str, counts),
+            str(verdict.provider_duplicates),
+            str(verdict.lost),
+            str(verdict.duplicate_events),
+            "" if self.recovery is None else f"{self.recovery:.1f}",
+            f"{self.rss:.0f}" if self.rss else "",
+            "; ".join(verdict.violations) or "kept",
+        ]
+
+
+@dataclass(slots=True)
+class Report:
+    """The lines of this run."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def table(self) -> str:
+        """Return the table in Markdown."""
+        return markdown(HEAD, [row.cells() for row in self.rows])
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    rule = ["---"] * len(head)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [list(head), rule, *lines]) + "\n"
+
+
+def write(name: str, text: str) -> None:
+    """Put `text` between the two marks of `name` in the paper."""
+    begin, end = f"<!-- {name}: measured -->\n", f"<!-- {name}: end -->"
+    before, _, rest = PAPER.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    if not rest or end not in rest:
+        raise ValueError(f"{PAPER.name} has no place for {name}")
+    PAPER.write_text(f"{before}{begin}{text}{end}{after}")

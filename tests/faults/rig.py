@@ -1,0 +1,372 @@
+"""The rig: a real broker, a provider in this process, workers that are killed and started again, and all they left.
+
+    commands (confirmed) x provider's journal (a text of its own each) x events (bound before the start) x dead letters
+    x ledger -> a verdict
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from amqp.exceptions import AMQPError
+from sqlalchemy import NullPool, create_engine, text
+
+from bridge.core import events
+from bridge.runtime.failpoints import VARIABLE
+from bridge.simulator import Simulator
+from bridge.simulator.settings import SimulatorSettings
+from tests.acceptance.conftest import CANARIES, Provider, environment
+from tests.faults.report import Report, Row
+from tests.faults.verdict import Run, Verdict, judge
+from tests.peer import COLLECTOR, Message, Peer
+from tests.processes import BridgeProcess
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tests.broker_harness import Broker
+
+#: Calls that a worker makes at once.
+CONCURRENCY = 8
+#: Which rows of the ledger a worker works on.
+IN_FLIGHT = "owner IS NOT NULL AND state IN ('attempting', 'doubtful')"
+OPEN = "state IN ('waiting', 'attempting', 'doubtful')"
+#: Everything that takes its time in production, scaled down: a call has 1.5 s, a lease 3, the history 2.5.
+SETTINGS = {
+    "CPAAS__CONNECT_TIMEOUT": "0.5",
+    "CPAAS__READ_TIMEOUT": "0.8",
+    "CPAAS__TOTAL_TIMEOUT": "1.5",
+    "WORKER__LEASE": "3",
+    "WORKER__CONCURRENCY": str(CONCURRENCY),
+    "RECONCILE__SETTLE": "2.5",
+    "RECONCILE__SKEW": "30",
+    "RETRY__IN_PROCESS": "0.5",
+    "RETRY__BASE": "0.3",
+    "RETRY__MAX_DELAY": "3",
+    "BROKER__HEARTBEAT": "2",
+    "BROKER__PUBLISH_DEADLINE": "3",
+}
+#: The provider answers after a moment, so there is always work in flight; what it took shows later than that.
+PROVIDER = {"latency": 0.04, "lag": 0.7}
+#: Numbers that the commands go to, so that no pair's history grows long.
+DESTINATIONS = 50
+#: Where what is left for others to read stands.
+READ_BY_OTHERS = frozenset({COLLECTOR, "sms.dead", "sms.unrouted"})
+
+
+class Rig:
+    """One scenario's world. Times are in seconds."""
+
+    def __init__(
+        self,
+        name: str,
+        broker: Broker,
+        directory: Path,
+        report: Report,
+        *,
+        seed: int = 1,
+        provider: Mapping[str, object] | None = None,
+        ledger: str | None = None,
+        port: int | None = None,
+        **settings: str,
+    ) -> None:
+        """Prepare; `settings` are the bridge's (`WORKER__LEASE` …), `port` a proxy in front of the broker."""
+        self.name = name
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.broker = broker
+        self.directory = directory
+        self.fired: Counter[str] = Counter()
+        #: Whether something happened after which events may be told again.
+        self.crashed = False
+        self.commands: dict[str, str] = {}
+        #: Ids of what is told without being a command of ours.
+        self.others: set[str | None] = set()
+        self.worker: BridgeProcess | None = None
+        self.workers: list[BridgeProcess] = []
+        self.killed: set[BridgeProcess] = set()
+        self.recovery: float | None = None
+        self._report = report
+        self._numbers = count(1)
+        self._rss = 0.0
+        self._events: list[Message] = []
+        self._publishing: list[threading.Thread] = []
+        self._unpublished: list[Exception] = []
+        self._simulator = Simulator(SimulatorSettings.model_validate(PROVIDER | dict(provider or {})))
+        broker.thaw()
+        if not broker.running:
+            broker.start()
+        self.vhost = broker.new_vhost()
+        self.amqp = Peer(broker.url(self.vhost))
+        self.ledger = ledger or f"sqlite:///{directory}/ledger.sqlite3"
+        own = {f"BRIDGE_{key}": value for key, value in (SETTINGS | settings).items()}
+        own["BRIDGE_LEDGER__URL"] = self.ledger
+        self._env = (broker.url(self.vhost, port), own)
+
+    def __enter__(self) -> Self:
+        """Start the provider and bind the collector, before anything happens."""
+        self._simulator.start()
+        self.provider = Provider(self._simulator)
+        self.amqp.collect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End everything."""
+        for thread in self._publishing:
+            thread.join(60)
+        for worker in self.workers:
+            worker.kill()
+        self.amqp.close()
+        self._simulator.stop()
+
+    # -- the bridge ----------------------------------------------------------------------------------------------
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The configuration of a worker."""
+        url, own = self._env
+        return environment(url, self.provider.url, self.directory) | own
+
+    def start(self, *, failpoint: str = "", ready: bool = True, **settings: str) -> BridgeProcess:
+        """Start a worker; `failpoint` is ``place`` or ``place:n``."""
+        env = self.env | {f"BRIDGE_{key}": value for key, value in settings.items()}
+        if failpoint:
+            place, _, nth = failpoint.partition(":")
+            env[VARIABLE] = f"{place}:kill9:{nth or 1}"
+        worker = BridgeProcess(self.directory / f"worker-{len(self.workers)}", "worker", env=env)
+        self.worker = worker
+        self.workers.append(worker)
+        if ready:
+            worker.wait_ready()
+        return worker
+
+    def kill(self, worker: BridgeProcess | None = None) -> int:
+        """Kill a worker with SIGKILL; returns how many submissions it had in flight by the ledger."""
+        worker = worker or self.running
+        self._measure(worker)
+        self.killed.add(worker)
+        self.crashed = True
+        worker.kill()
+        return self.rows(IN_FLIGHT)
+
+    def died(self, within: float = 20) -> None:
+        """Wait until the failpoint of the running worker has ended it."""
+        code = self.running.wait(within)
+
+        assert code == -signal.SIGKILL
+        self.killed.add(self.running)
+        self.crashed = True
+        self.fired["crashes"] += 1
+
+    @property
+    def running(self) -> BridgeProcess:
+        """The worker that was started last."""
+        assert self.worker is not None
+        return self.worker
+
+    def rows(self, where: str) -> int:
+        """Count the submissions in the ledger."""
+        engine = create_engine(self.ledger, poolclass=NullPool)
+        with contextlib.closing(engine.connect()) as connection:
+            query = text(f"SELECT count(*) FROM submissions WHERE {where}")  # noqa: S608 - the tests' own words
+            return int(connection.execute(query).scalar_one())
+
+    def resumes(self, within: float = 20) -> None:
+        """Wait until the provider takes the next send, and note how long that was."""
+        began, before = time.monotonic(), self.accepted
+        wait_until(lambda: self.accepted > before, within, what="sends go on")
+        self.recovery = max(self.recovery or 0.0, time.monotonic() - began)
+
+    @property
+    def accepted(self) -> int:
+        """How many sends the provider took so far."""
+        return int(self.provider.stats()["accepted"])
+
+    # -- commands ------------------------------------------------------------------------------------------------
+
+    def command(self, fault: Mapping[str, object] | None = None, **fields: object) -> tuple[str, bytes]:
+        """Make a command with a text of its own; the provider will have `fault` for it. Returns id and body."""
+        number = next(self._numbers)
+        command_id, own_text = f"c{number:05}", f"canary <t{number:05}>"
+        body: dict[str, object] = {
+            "id": command_id,
+            "destination_address": f"+1613555{number % DESTINATIONS:04}",
+            "message": own_text,
+            **fields,
+        }
+        if fault is not None:
+            self.provider.faults({**fault, "text": f"<t{number:05}>"})
+        self.commands[command_id] = own_text
+        return command_id, json.dumps(body).encode()
+
+    def send(self, number: int = 1, fault: Mapping[str, object] | None = None, **fields: object) -> list[str]:
+        """Publish so many commands, each confirmed, and return their ids."""
+        made = [self.command(fault, **fields) for _ in range(number)]
+        self._publish([body for _, body in made], self.amqp)
+        return [command_id for command_id, _ in made]
+
+    def send_meanwhile(self, bodies: Iterable[bytes]) -> None:
+        """Publish on a thread of its own; what fails is published again until it is confirmed."""
+        thread = threading.Thread(target=self._publish_meanwhile, args=(list(bodies),), daemon=True)
+        self._publishing.append(thread)
+        thread.start()
+
+    def _publish_meanwhile(self, bodies: list[bytes]) -> None:
+        try:
+            with Peer(self.amqp.url) as peer:
+                self._publish(bodies, peer)
+        except Exception as e:  # noqa: BLE001 - told by `finish`, on the test's own thread
+            self._unpublished.append(e)
+
+    def _publish(self, bodies: list[bytes], peer: Peer) -> None:
+        pause = threading.Event()
+        for body in bodies:
+            for _ in range(400):
+                try:
+                    peer.publish(body)
+                    break
+                except (AMQPError, OSError):
+                    # It may be stored all the same: then there are two of it, which are one command.
+                    peer.close()
+                    pause.wait(0.1)
+            else:
+                raise AssertionError("a command could not be published")
+
+    # -- what came of them ---------------------------------------------------------------------------------------
+
+    def told(self) -> dict[str, str]:
+        """Return the last word of the outcome's type for each command that has one."""
+        self._drain()
+        return {
+            message.json["subject"]: message.routing_key.rpartition(".")[2]
+            for message in self._events
+            if message.routing_key in events.TERMINAL
+        }
+
+    def events_of(self, command_id: str) -> list[Message]:
+        """Return the events of a command so far, in order."""
+        self._drain()
+        return [message for message in self._events if message.json.get("subject") == command_id]
+
+    def wait_told(self, ids: Iterable[str] | None = None, within: float = 60) -> dict[str, str]:
+        """Wait until all commands, or those with `ids`, have an outcome."""
+        missing: set[str] = set()
+
+        def all_told() -> bool:
+            nonlocal missing
+            missing = set(self.commands if ids is None else ids) - self.told().keys()
+            return not missing
+
+        try:
+            wait_until(all_told, within, every=0.1, what="outcomes")
+        except AssertionError:
+            shown = {id_: [m.routing_key for m in self.events_of(id_)] for id_ in sorted(missing)[:3]}
+            raise AssertionError(f"{len(missing)} commands have no outcome in {within} s, as {shown}") from None
+        return self.told()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(AMQPError, OSError), self.amqp.channel() as channel:
+            while (message := channel.basic_get(COLLECTOR)) is not None:
+                channel.basic_ack(message.delivery_tag)
+                self._events.append(_read(message))
+
+    def finish(self, *, within: float = 60) -> Verdict:
+        """Wait until all is told and quiet; note the row of the report, and return what is to be said of it."""
+        for thread in self._publishing:
+            thread.join(within)
+        assert not self._unpublished, self._unpublished
+        try:
+            self.wait_told(within=within)
+            wait_until(lambda: self._queued() == 0 and self.rows(OPEN) == 0, 30, every=0.3, what="quiet")
+        except AssertionError as late:
+            # Judged all the same: what is missing is a violation, and its row says so.
+            print(late)
+        verdict = judge(self._run())
+        self._report.rows.append(
+            Row(
+                scenario=self.name,
+                seed=self.seed,
+                fired=self.fired,
+                commands=len(self.commands),
+                verdict=verdict,
+                recovery=self.recovery,
+                rss=self._rss,
+            )
+        )
+        return verdict
+
+    def kept(self, *, within: float = 60) -> Verdict:
+        """As `finish`; fails where a promise was broken or no fault fired."""
+        verdict = self.finish(within=within)
+
+        assert verdict.violations == ()
+        assert self.fired, "no fault fired"
+        assert all(self.fired.values()), self.fired
+        return verdict
+
+    def _run(self) -> Run:
+        metrics = ""
+        for worker in self.workers:
+            if worker.returncode is None:
+                self._measure(worker)
+                metrics += worker.admin("/metrics")[1]
+        self._drain()
+        dead: list[Message] = []
+        with contextlib.suppress(AMQPError, OSError):
+            while (letter := self.amqp.get("sms.dead")) is not None:
+                dead.append(letter)
+        said = [line for w in self.workers for line in (w.stdout + w.logs).splitlines()]
+        ended = [w.returncode for w in self.workers if w not in self.killed and w.returncode is not None]
+        return Run(
+            commands=self.commands,
+            journal=self.provider.journal(),
+            events=self._events,
+            dead=dead,
+            crashed=self.crashed,
+            queued=self._queued(),
+            open_rows=self.rows(OPEN),
+            exits=ended,
+            leaks=[line for line in [*said, *metrics.splitlines()] if CANARIES.search(line)],
+            others=frozenset(self.others),
+        )
+
+    def _queued(self) -> int:
+        """Count what the broker holds for the bridge, ready or not acked, the delay included."""
+        listed = self.broker.ctl("list_queues", "-p", self.vhost, "--no-table-headers", "name", "messages")
+        counted = [line.split("\t") for line in listed.splitlines() if line]
+        return sum(int(messages) for name, messages in counted if name not in READ_BY_OTHERS)
+
+    def _measure(self, worker: BridgeProcess) -> None:
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{worker.pid}/status").read_text()
+            peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+            self._rss = max(self._rss, int(peak.split()[1]) / 1024)
+
+    def wait(self, condition: Callable[[], Any], within: float = 20, what: str = "") -> Any:
+        """Wait for anything."""
+        return wait_until(condition, within, every=0.05, what=what)
+
+
+def _read(message: Any) -> Message:
+    properties = dict(message.properties)
+    headers = properties.pop("application_headers", {})
+    body = message.body if isinstance(message.body, bytes) else message.body.encode()
+    info = message.delivery_info
+    return Message(
+        body=body,
+        exchange=info["exchange"],
+        routing_key=info["routing_key"],
+        redelivered=info["redelivered"],
+        properties=properties,
+        headers=headers,
+    )

@@ -1,0 +1,109 @@
+"""Kill -9 at random, of the worker and of the broker, while the provider answers wrongly: W2, B1, P3 and P4 at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.rig import CONCURRENCY, IN_FLIGHT, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.faults.conftest import MakeRig
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+#: The provider took it, and the client does not learn that: P3, and accepted late: P5.
+ACCEPTED: tuple[dict[str, object], ...] = (
+    *({"name": f"accept-{how}"} for how in ("drop", "reset", "hang", "truncate", "garbage", "drip", "empty")),
+    *({"name": f"accept-{status}"} for status in (500, 502, 504)),
+    {"name": "accept-late", "seconds": 0.7},
+    {"name": "no-message-id"},
+)
+#: The provider did not take it, and the client does not learn that: P4.
+NOT_ACCEPTED: tuple[dict[str, object], ...] = (
+    *({"name": name} for name in ("drop", "reset", "hang", "garbage")),
+    *({"name": "status", "status": status} for status in (408, 409, 500, 502, 503, 504)),
+)
+#: The provider says no, for good or for now.
+REFUSED: tuple[dict[str, object], ...] = (
+    {"name": "status", "status": 429, "retry_after": 1},
+    {"name": "status", "status": 400, "body": {"requestError": {"serviceException": {"messageId": "SVC0002"}}}},
+)
+#: The share of commands whose first send goes wrong.
+FAULTY = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """How bad it gets."""
+
+    commands: int
+    worker_kills: int
+    broker_kills: int
+    seed: int
+
+    @property
+    def share(self) -> int:
+        """How many commands are published in each round."""
+        return self.commands // (self.worker_kills + self.broker_kills + 1)
+
+
+def test_no_kill_of_worker_or_broker_costs_an_sms_or_an_outcome(make_rig: MakeRig) -> None:
+    storm = Storm(commands=100, worker_kills=4, broker_kills=1, seed=20)
+    with make_rig("W2+B1+P3+P4, small", seed=storm.seed) as rig:
+        _weather(rig, storm)
+
+
+@pytest.mark.long
+def test_none_of_2000_commands_is_sent_twice_or_lost_through_50_kills(make_rig: MakeRig) -> None:
+    storm = Storm(commands=2000, worker_kills=40, broker_kills=10, seed=2000)
+    with make_rig("W2+B1+P3+P4", seed=storm.seed) as rig:
+        _weather(rig, storm)
+
+
+def _weather(rig: Rig, storm: Storm) -> None:
+    rig.start()
+    faults = list(_faults(rig, storm))
+    rounds = ["worker"] * storm.worker_kills + ["broker"] * storm.broker_kills
+    rig.chance.shuffle(rounds)
+    rig.broker.settle()
+    for victim in rounds:
+        rig.send_meanwhile([rig.command(faults.pop())[1] for _ in range(storm.share)])
+        _strike(rig, storm, victim)
+        rig.fired[f"kills of the {victim}"] += 1
+    rig.send_meanwhile([rig.command(fault)[1] for fault in faults])
+    rig.resumes()
+    rig.fired["faulty answers"] = int(storm.commands * FAULTY)
+    verdict = rig.kept(within=120)
+
+    assert rig.provider.stats()["faults_waiting"] == 0
+    assert verdict.outcomes["unknown"] <= storm.worker_kills * CONCURRENCY
+
+
+def _strike(rig: Rig, storm: Storm, victim: str) -> None:
+    """Kill after a random number of further sends, with work in flight."""
+    until = rig.accepted + rig.chance.randint(2, max(3, storm.share // 2))
+    rig.wait(lambda: rig.accepted >= until, 60, "further sends")
+    if victim == "broker":
+        rig.crashed = True
+        rig.broker.restart(settle=False)
+        return
+    while not rig.kill():
+        # Nobody was harmed: such a kill proves nothing, and another one follows.
+        rig.start()
+        rig.wait(lambda: rig.rows(IN_FLIGHT), 60, "work in flight")
+    rig.start(ready=False)
+
+
+def _faults(rig: Rig, storm: Storm) -> Iterator[dict[str, object] | None]:
+    """Yield each command's fault: every kind in turn, at places that chance chooses."""
+    kinds = [*ACCEPTED, *NOT_ACCEPTED, *REFUSED]
+    number = int(storm.commands * FAULTY)
+    planned: list[dict[str, object] | None] = [kinds[nth % len(kinds)] for nth in range(number)]
+    planned += [None] * (storm.commands - number)
+    rig.chance.shuffle(planned)
+    yield from planned

@@ -1,0 +1,132 @@
+"""Did the bridge keep its word? A run's commands, the provider's journal, the events and the rest, joined and judged.
+
+    I1   every accepted command has exactly one outcome: one terminal event id
+    I2   the provider took none of them twice
+    I3   `sent` is in the journal under the same message id; `unknown` may be; every other outcome is not in it
+    I4   nothing is lost, nothing comes from nowhere; a repeated event is byte for byte the same, and only crashes repeat
+    I6   at the end no queue holds anything and the ledger has nothing open
+    I12  no process ended by itself
+    I13  no number, text, token or secret in anything the processes wrote
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bridge.core import events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.peer import Message
+
+#: Outcomes of what the provider has taken.
+SUBMITTED = frozenset({events.SENT, events.UNDELIVERABLE})
+#: What leaves the command on the dead-letter queue, of that which can come of a valid command.
+DEAD = events.DEAD - {events.INVALID}
+#: How many offenders a violation names.
+NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is left of a run once all is quiet."""
+
+    #: The text of each command that the broker accepted; no two are alike.
+    commands: Mapping[str, str]
+    journal: Sequence[Mapping[str, Any]]
+    events: Sequence[Message]
+    dead: Sequence[Message]
+    #: Whether something was killed or cut, so that events may have been told again.
+    crashed: bool
+    #: Messages on queues that should be empty, and rows of the ledger without an outcome.
+    queued: int = 0
+    open_rows: int = 0
+    #: Exit codes nobody asked for, and lines of logs with what must not be in them.
+    exits: Sequence[int] = ()
+    leaks: Sequence[str] = ()
+    #: What became of commands that are not to be sent at all (invalid ones) is not looked at.
+    others: frozenset[str | None] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The counts of a run, and every promise it broke."""
+
+    #: How many commands ended in which outcome, by the last word of its type.
+    outcomes: Counter[str] = field(default_factory=Counter)
+    provider_duplicates: int = 0
+    lost: int = 0
+    duplicate_events: int = 0
+    violations: tuple[str, ...] = ()
+
+
+def judge(run: Run) -> Verdict:
+    """Join everything and judge it."""
+    outcomes: dict[str, dict[str, Message]] = defaultdict(dict)
+    repeated = 0
+    violations: list[str] = []
+    for message in run.events:
+        if message.routing_key not in events.TERMINAL:
+            continue
+        subject, event_id = message.json.get("subject"), str(message.properties["message_id"])
+        if subject in run.others:
+            continue
+        if subject not in run.commands:
+            violations.append(f"I4: an event from nowhere: {message.routing_key} of {subject}")
+            continue
+        known = outcomes[subject].setdefault(event_id, message)
+        if known is not message:
+            repeated += 1
+            if known.body != message.body:
+                violations.append(f"I4: event {event_id} of {subject} came with another body")
+    taken: dict[str, list[str]] = defaultdict(list)
+    for entry in run.journal:
+        taken[entry["message"]].append(entry["message_id"])
+    lost = [id_ for id_ in run.commands if not outcomes[id_]]
+    doubled = [text for text, ids in taken.items() if len(ids) > 1]
+    violations += _named("I1: no outcome", lost)
+    violations += _named("I1: two outcomes", [id_ for id_, told in outcomes.items() if len(told) > 1])
+    violations += _named("I2: sent twice", doubled)
+    violations += _named("I4: sent by nobody", taken.keys() - set(run.commands.values()))
+    first = {id_: next(iter(told.values())) for id_, told in outcomes.items() if told}
+    violations += _untrue(run, first, taken)
+    violations += _without_letter(run, first)
+    if repeated and not run.crashed:
+        violations.append(f"I4: {repeated} events came again in a run without a crash")
+    violations += [f"I6: {run.queued} messages are left on queues"] * bool(run.queued)
+    violations += [f"I6: {run.open_rows} rows of the ledger are open"] * bool(run.open_rows)
+    violations += [f"I12: a process ended by itself with {code}" for code in run.exits]
+    violations += [f"I13: told a log: {line[:80]}" for line in run.leaks[:NAMED]]
+    return Verdict(
+        outcomes=Counter(message.routing_key.rpartition(".")[2] for message in first.values()),
+        provider_duplicates=len(doubled),
+        lost=len(lost),
+        duplicate_events=repeated,
+        violations=tuple(violations),
+    )
+
+
+def _untrue(run: Run, outcomes: Mapping[str, Message], taken: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for command_id, message in outcomes.items():
+        ids = taken.get(run.commands[command_id], ())
+        if message.routing_key in SUBMITTED:
+            if message.json["data"]["message_id"] not in ids:
+                yield f"I3: {command_id} is told as {message.routing_key}, the journal has {list(ids)}"
+        elif ids and message.routing_key != events.UNKNOWN:
+            yield f"I3: {command_id} is told as {message.routing_key} and was sent"
+
+
+def _without_letter(run: Run, outcomes: Mapping[str, Message]) -> Iterator[str]:
+    letters = {message.headers.get("x-bridge-event-id") for message in run.dead}
+    for command_id, message in outcomes.items():
+        if message.routing_key in DEAD and message.properties["message_id"] not in letters:
+            yield f"I4: {command_id} is told as {message.routing_key} and left no dead letter"
+
+
+def _named(what: str, offenders: Sequence[str] | set[str]) -> list[str]:
+    if not offenders:
+        return []
+    return [f"{what}: {len(offenders)}, as {', '.join(sorted(offenders)[:NAMED])}"]
