@@ -1,0 +1,117 @@
+"""What acceptance tests start: a provider to call, a bridge that calls it, and what both did."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from bridge.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.conftest import StartBridge
+    from tests.processes import BridgeProcess
+
+#: What no log may hold: every text, secret and password of these tests, whole numbers, tokens.
+CANARIES = re.compile(r"canary|hunter2|\b1?613[0-9]{7}|16139998877|eyJ[A-Za-z0-9]{10}", re.IGNORECASE)
+
+
+class Provider:
+    """The simulator, as a test drives it: over HTTP."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.url = simulator.url
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Return every send that was accepted."""
+        with urlopen(f"{self.url}/_simulator/journal", timeout=5) as answer:
+            accepted: list[dict[str, Any]] = json.load(answer)
+        return accepted
+
+    def texts(self) -> list[str]:
+        """Return the texts of every send that was accepted."""
+        return [sent["message"] for sent in self.journal()]
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the simulator counted."""
+        with urlopen(f"{self.url}/_simulator/stats", timeout=5) as answer:
+            counted: dict[str, Any] = json.load(answer)
+        return counted
+
+    def post(self, path: str, document: object) -> None:
+        """Post to one of the simulator's own endpoints."""
+        body = json.dumps(document).encode()
+        headers = {"Content-Type": "application/json"}
+        request = Request(f"{self.url}/_simulator/{path}", data=body, headers=headers)
+        urlopen(request, timeout=5).close()
+
+    def faults(self, *faults: object) -> None:
+        """Have the next sends go wrong, one fault each."""
+        self.post("faults", list(faults))
+
+    def settings(self, **changes: object) -> None:
+        """Have the provider behave otherwise from now on."""
+        self.post("settings", changes)
+
+
+def environment(vhost_url: str, provider_url: str, directory: Path) -> dict[str, str]:
+    """Return the configuration of a bridge on a broker and a provider, with its ledger in `directory`."""
+    return {
+        "BRIDGE_BROKER__URL": vhost_url,
+        "BRIDGE_CPAAS__BASE_URL": provider_url,
+        "BRIDGE_CPAAS__CLIENT_ID": "project",
+        "BRIDGE_CPAAS__CLIENT_SECRET": "hunter2-secret",
+        "BRIDGE_CPAAS__CONNECT_TIMEOUT": "1",
+        "BRIDGE_CPAAS__READ_TIMEOUT": "2",
+        "BRIDGE_LEDGER__URL": f"sqlite:///{directory}/ledger.sqlite3",
+        "BRIDGE_WORKER__LEASE": "10",
+        "BRIDGE_RETRY__IN_PROCESS": "0.5",
+        "BRIDGE_BROKER__HEARTBEAT": "5",
+    }
+
+
+def assert_silent(process: BridgeProcess) -> None:
+    """Check that the process told its logs nothing that must not be read along."""
+    for stream in (process.stdout, process.logs):
+        told = [line for line in stream.splitlines() if CANARIES.search(line)]
+
+        assert not told
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """Run a provider."""
+    with Simulator() as simulator:
+        yield Provider(simulator)
+
+
+@pytest.fixture
+def env(vhost_url: str, provider: Provider, tmp_path: Path) -> dict[str, str]:
+    """Return the configuration of a bridge on the test's broker and provider."""
+    return environment(vhost_url, provider.url, tmp_path)
+
+
+@pytest.fixture
+def bridge_process(bridge_process: StartBridge) -> Iterator[StartBridge]:
+    """Start `bridge` as often as asked; at the end its logs are searched for what they must not hold."""
+    started: list[BridgeProcess] = []
+
+    def start(*arguments: str, env: Mapping[str, str] | None = None, ready: bool = True) -> BridgeProcess:
+        process = bridge_process(*arguments, env=env, ready=False)
+        started.append(process)
+        if ready:
+            process.wait_ready()
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.stop(signal.SIGKILL)
+        assert_silent(process)
