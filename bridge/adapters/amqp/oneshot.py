@@ -11,7 +11,7 @@ import amqp
 from amqp.exceptions import NotFound
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
-from bridge.adapters.amqp.topology import SEND, declare, missing
+from bridge.adapters.amqp.topology import SEND, declare, mismatched, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,10 +83,12 @@ class OneShot:
         exchanges = [f"exchange {exchange.name}" for exchange in self._topology.exchanges()]
         return exchanges + [f"queue {queue.name}" for queue in self._topology.queues()]
 
-    def missing(self) -> list[str]:
-        """Return what is not there."""
+    def differences(self) -> list[str]:
+        """Return what is not there or has other properties, one line each; declares nothing that is not there."""
         with self._open() as broker:
-            return [f"{name} is missing" for name in missing(broker, self._topology)]
+            lacking = missing(broker, self._topology)
+            others = mismatched(broker, self._topology, lacking)
+            return [f"{name} is missing" for name in lacking] + others
 
     @contextmanager
     def _open(self) -> Iterator[Broker]:
