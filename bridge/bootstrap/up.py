@@ -6,10 +6,9 @@ import json
 import threading
 import uuid
 from typing import TYPE_CHECKING, Literal
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import structlog
-from rich.console import Console
 
 from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.amqp.topology import SEND
@@ -24,7 +23,7 @@ from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
-from bridge.runtime.console import show_event
+from bridge.runtime.console import Screen, show_event
 from bridge.runtime.stopping import Stopping
 from bridge.settings import Problem, SettingsError
 from bridge.simulator import Simulator
@@ -104,7 +103,7 @@ class Trial:
 
     def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
         self._settings = settings
-        self._console = Console(soft_wrap=True)
+        self._console = Screen(stopping.event.set)
         self._simulator = Simulator()
         self._broker = EmbeddedBroker(parts.topology(settings), clock, watch=self._on_event)
         self._calls_stop = threading.Event()
@@ -202,7 +201,8 @@ class Trial:
             headers={"Content-Type": "application/json"},
         )
         try:
-            urlopen(request, timeout=5).close()  # noqa: S310 - likewise
+            # The environment's proxy, if any, is not the way to this very process.
+            build_opener(ProxyHandler({})).open(request, timeout=5).close()
         except OSError as e:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
