@@ -49,7 +49,7 @@ class Seen:
         with contextlib.suppress(AMQPError, OSError):
             while (message := self._amqp.get(self._queue)) is not None:
                 self.messages.append(message)
-        return self.messages
+        return list(self.messages)
 
     def wait(
         self, wanted: Callable[[Message], bool], number: int = 1, within: float = 10, what: str = ""
