@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -82,17 +82,19 @@ def test_a_command_becomes_one_sms_and_one_event_that_says_all_of_it(bridge: Run
         "metadata": {"tenant": "a"},
         "error": None,
     } == data
-    assert TRACEPARENT == event.json["traceparent"]
-    assert ("plain", "/sms-bridge/sms", "1.0") == tuple(
-        event.json[key] for key in ("subject", "source", "specversion")
+    assert event.json["traceparent"] == TRACEPARENT
+    assert tuple(event.json[key] for key in ("subject", "source", "specversion")) == (
+        "plain",
+        "/sms-bridge/sms",
+        "1.0",
     )
     assert ("sms.outbound.sent", event.json["type"]) == (event.json["type"], event.routing_key)
     properties = event.properties
     assert (event.json["id"], "plain", event.json["type"], "application/cloudevents+json", 2) == tuple(
         properties[key] for key in ("message_id", "correlation_id", "type", "content_type", "delivery_mode")
     )
-    assert ["sent"] == bridge.steps("plain")
-    assert (DESTINATION, "+16139998877") == (sent["destination_address"], sent["sender_address"])
+    assert bridge.steps("plain") == ["sent"]
+    assert (sent["destination_address"], sent["sender_address"]) == (DESTINATION, "+16139998877")
 
 
 def test_every_form_of_an_address_is_taken_and_each_destination_has_an_outcome(bridge: Running) -> None:
@@ -118,7 +120,7 @@ def test_camel_case_names_and_nulls_are_read(bridge: Running) -> None:
     }  # fmt: skip
     bridge.amqp.publish(command)
 
-    assert "sent" == bridge.outcome("camel")[0]
+    assert bridge.outcome("camel")[0] == "sent"
 
 
 def test_the_id_may_be_the_amqp_message_id(bridge: Running) -> None:
@@ -126,13 +128,13 @@ def test_the_id_may_be_the_amqp_message_id(bridge: Running) -> None:
         {"destination_address": DESTINATION, "message": text_of("outside")}, message_id="outside"
     )
 
-    assert ("sent", "outside") == (bridge.outcome("outside")[0], bridge.outcome("outside")[1]["command_id"])
+    assert (bridge.outcome("outside")[0], bridge.outcome("outside")[1]["command_id"]) == ("sent", "outside")
 
 
 def test_the_id_in_the_body_wins_over_the_message_id(bridge: Running) -> None:
     bridge.amqp.publish(body_of("inside"), message_id="not-this")
 
-    assert "sent" == bridge.outcome("inside")[0]
+    assert bridge.outcome("inside")[0] == "sent"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_what_can_never_be_delivered_is_undeliverable_and_leaves_no_dead_letter(
     word, data = bridge.outcome("impossible")
     bridge.settled()
 
-    assert ("undeliverable", "DeliveryImpossible") == (word, data["delivery_status"])
+    assert (word, data["delivery_status"]) == ("undeliverable", "DeliveryImpossible")
     assert body not in [message.body for message in bridge.dead.look()]
 
 
@@ -171,7 +173,7 @@ def test_what_the_provider_refuses_for_good_is_rejected(
 ) -> None:
     body = body_of(command_id, **fields)
     headers = {"traceparent": TRACEPARENT, "x-tenant": "a", "x-bridge-token-like": 7}
-    own = {
+    own: dict[str, Any] = {
         "content_type": "text/plain",
         "correlation_id": "c-1",
         "priority": 3,
@@ -192,8 +194,8 @@ def test_what_the_provider_refuses_for_good_is_rejected(
     )
     assert bridge.outcomes(command_id)[0].json["id"] == letter.headers["x-bridge-event-id"]
     assert datetime.fromisoformat(letter.headers["x-bridge-dead-at"]).tzinfo is not None
-    assert 1 == len(bridge.letters(body))
-    assert 0 == bridge.sms(command_id)
+    assert len(bridge.letters(body)) == 1
+    assert bridge.sms(command_id) == 0
 
 
 def test_what_is_too_late_when_its_turn_comes_is_expired_and_leaves_no_dead_letter(bridge: Running) -> None:
@@ -201,8 +203,8 @@ def test_what_is_too_late_when_its_turn_comes_is_expired_and_leaves_no_dead_lett
     word, data = bridge.outcome("late")
     bridge.settled()
 
-    assert ("expired", 0, 0) == (word, data["attempts"], bridge.sms("late"))
-    assert KEYS == data.keys()
+    assert (word, data["attempts"], bridge.sms("late")) == ("expired", 0, 0)
+    assert data.keys() == KEYS
     assert body not in [message.body for message in bridge.dead.look()]
 
 
@@ -214,11 +216,11 @@ def test_what_expires_while_it_is_retried_is_expired_when_it_does(bridge: Runnin
     bridge.send("otp", expires_at=at(1.5))
     word, data = bridge.outcome("otp", within=1.5 + LATE + 2)
 
-    assert ("expired", 1, 0) == (word, data["attempts"], bridge.sms("otp"))
+    assert (word, data["attempts"], bridge.sms("otp")) == ("expired", 1, 0)
     assert expires - 0.1 <= time.time()
 
 
-AMBIGUOUS = [
+AMBIGUOUS: list[dict[str, Any]] = [
     {"name": "accept-hang"}, {"name": "accept-drop"}, {"name": "accept-500"}, {"name": "accept-truncate"},
     {"name": "accept-garbage"}, {"name": "drop"}, {"name": "reset"}, {"name": "hang"},
     {"name": "status", "status": 500}, {"name": "status", "status": 409}, {"name": "status", "status": 503},
@@ -262,8 +264,8 @@ def test_what_was_not_submitted_is_deferred_and_sent_when_the_provider_can(
     word, data = bridge.outcome(command_id)
     bridge.settled()
 
-    assert ("sent", 2, 1) == (word, data["attempts"], bridge.sms(command_id))
-    assert ["deferred", "sent"] == bridge.steps(command_id)
+    assert (word, data["attempts"], bridge.sms(command_id)) == ("sent", 2, 1)
+    assert bridge.steps(command_id) == ["deferred", "sent"]
     (deferred,) = [
         m
         for m in bridge.events.look()
@@ -288,12 +290,12 @@ def test_a_command_is_sent_at_its_time_and_neither_before_nor_much_later(bridge:
     (sent,) = [entry for entry in bridge.provider.journal() if entry["message"] == text_of("timed")]
     assert due <= sent["accepted_at"] / 1000 + 0.001
     assert sent["accepted_at"] / 1000 <= due + LATE
-    assert ["sent"] == bridge.steps("timed")
+    assert bridge.steps("timed") == ["sent"]
 
 
 # -- invalid ---------------------------------------------------------------------------------------
 
-INVALID: dict[str, dict[str, object]] = {
+INVALID: dict[str, dict[str, Any]] = {
     "no destination": {"destination_address": None},
     "empty destinations": {"destination_address": []},
     "bad destination": {"destination_address": "canary"},
@@ -328,7 +330,7 @@ def test_what_is_not_valid_is_told_once_and_kept_as_it_came(bridge: Running) -> 
     assert {(None, 0, "invalid")} == {
         (data["index"], data["attempts"], data["error"]["name"]) for _, data in outcomes.values()
     }
-    assert all(KEYS == data.keys() for _, data in outcomes.values())
+    assert all(data.keys() == KEYS for _, data in outcomes.values())
     for command_id, (letter,) in letters.items():
         assert ("invalid", command_id) == (
             letter.headers["x-bridge-outcome"], letter.headers["x-bridge-command-id"],
@@ -344,7 +346,7 @@ def test_an_invalid_command_leaves_its_id_free(bridge: Running) -> None:
     bridge.send("second try")
     outcomes = bridge.outcomes("second try", 2)
 
-    assert ["sms.outbound.invalid", "sms.outbound.sent"] == [message.routing_key for message in outcomes]
+    assert [message.routing_key for message in outcomes] == ["sms.outbound.invalid", "sms.outbound.sent"]
 
 
 # -- replies ---------------------------------------------------------------------------------------
@@ -371,7 +373,7 @@ def test_a_reply_that_has_no_place_never_holds_the_command(bridge: Running, queu
     word, _ = bridge.outcome(command_id)
     bridge.settled()
 
-    assert ("sent", 1) == (word, bridge.sms(command_id))
+    assert (word, bridge.sms(command_id)) == ("sent", 1)
     assert 0 == bridge.amqp.depth("sms.send") == bridge.amqp.depth("sms.unrouted")
     assert not [m for m in bridge.dead.look() if m.properties.get("correlation_id") == command_id]
 
@@ -384,9 +386,9 @@ def test_a_command_without_an_id_is_taken_where_that_is_allowed(lenient: Running
     (event,) = lenient.events.wait(lambda m: m.json["data"]["message"] == "canary without an id.")
 
     data = event.json["data"]
-    assert "sms.outbound.sent" == event.json["type"]
+    assert event.json["type"] == "sms.outbound.sent"
     assert event.json["subject"] == data["commandId"] != ""
-    assert ("+16135550131", "+16139998878") == (data["destinationAddress"], data["senderAddress"])
+    assert (data["destinationAddress"], data["senderAddress"]) == ("+16135550131", "+16139998878")
     assert {"commandId", "destinationAddress", "messageId", "deliveryStatus", "error"} < data.keys()
     assert not [key for key in data if "_" in key]
 
@@ -397,7 +399,7 @@ def test_a_made_up_id_stays_the_same_through_the_delay(lenient: Running) -> None
     lenient.events.wait(lambda m: m.json["data"]["message"] == text)
     lenient.settled()
 
-    assert 1 == lenient.provider.texts().count(text)
+    assert lenient.provider.texts().count(text) == 1
 
 
 def test_what_runs_out_of_its_retry_budget_is_failed_with_a_dead_letter(lenient: Running) -> None:
@@ -408,11 +410,11 @@ def test_what_runs_out_of_its_retry_budget_is_failed_with_a_dead_letter(lenient:
     (letter,) = lenient.letters(body)
     lenient.settled()
 
-    assert ("failed", 503, 0) == (word, data["error"]["httpStatus"], lenient.sms("given up"))
+    assert (word, data["error"]["httpStatus"], lenient.sms("given up")) == ("failed", 503, 0)
     assert data["attempts"] == letter.headers["x-bridge-attempts"] >= 2
-    assert ("failed", "http") == (letter.headers["x-bridge-outcome"], letter.headers["x-bridge-reason"])
+    assert (letter.headers["x-bridge-outcome"], letter.headers["x-bridge-reason"]) == ("failed", "http")
     assert not {"x-death", "x-first-death-queue", "x-bridge-token"} & letter.headers.keys()
-    assert "failed" == lenient.steps("given up")[-1]
+    assert lenient.steps("given up")[-1] == "failed"
     assert {"deferred"} == set(lenient.steps("given up")[:-1])
 
 
@@ -421,5 +423,5 @@ def test_what_no_ledger_row_vouches_for_is_not_sent(lenient: Running) -> None:
     lenient.amqp.publish(body, headers={"x-bridge-token": "3"})
     word, _ = lenient.outcome("forged")
 
-    assert ("unknown", 0) == (word, lenient.sms("forged"))
-    assert 1 == len(lenient.letters(body))
+    assert (word, lenient.sms("forged")) == ("unknown", 0)
+    assert len(lenient.letters(body)) == 1
