@@ -124,7 +124,7 @@ class Worker:
         """Finish what is in flight within `grace` seconds and give the rest back; returns whether all was finished."""
         self._stopping.set()
         self._inbox.put(self._on_stop)
-        finished = self._ended.wait(grace)
+        finished = self._ended.wait(grace) and not self._jobs
         self._callers.stop()
         return finished
 
@@ -159,6 +159,8 @@ class Worker:
             self._log.exception(
                 "worker.crashed", hint="the process ends; the broker gives its commands to others"
             )
+            # Nothing more will be finished: there is nothing to be patient for.
+            self._ended.set()
             self._on_crash()
 
     def _take(self) -> None:
