@@ -59,8 +59,9 @@ LOOK = 0.1
 #: Seconds until the ledger is tried again: the first time, and the most it doubles to.
 LEDGER_PAUSE = 0.2
 LONGEST_LEDGER_PAUSE = 5.0
-#: The share of a lease within which calls may run; the rest is for filing their answers.
-CALL_SHARE = 0.8
+#: The share of a lease within which calls may run; the rest is for filing their answers. More than settings let one
+#: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
+CALL_SHARE = 0.9
 
 
 class Intake(CommandSource, Protocol):
