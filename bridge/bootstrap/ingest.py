@@ -47,6 +47,7 @@ class IngestProcess:
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
+            on_crash=stopping.crash,
         )
         self._door = make_door(settings, self._publisher, metrics, clock)
 

@@ -69,6 +69,7 @@ class WorkerProcess:
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
+            on_crash=self._stopping.crash,
         )
         calls_stop = threading.Event()
         gateway = sending.client(sending.account(settings), settings, self._clock, calls_stop)
@@ -89,6 +90,7 @@ class WorkerProcess:
             clock=self._clock,
             name=parts.name_of_process("worker consumes"),
             prefetch=settings.worker.prefetch,
+            on_crash=self._stopping.crash,
             declares=settings.broker.declare,
         )
         self._publisher.start()
