@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 from kombu.entity import Exchange, Queue
 from kombu.transport.native_delayed_delivery import (
+    CELERY_DELAYED_DELIVERY_EXCHANGE,
     bind_queue_to_native_delayed_delivery_exchange,
     calculate_routing_key,
     declare_native_delayed_delivery_exchanges_and_queues,
@@ -134,7 +135,8 @@ def missing(broker: Broker, topology: Topology) -> list[str]:
     exchanges = [exchange.name for exchange in topology.exchanges()]
     queues = [queue.name for queue in topology.queues()]
     levels = [level_name(level, topology.prefix) for level in range(27, -1, -1)]
-    lacking = [f"exchange {name}" for name in [*exchanges, *levels] if not _exists(broker, name, queue=False)]
+    exchanges += [*levels, f"{topology.prefix}_{CELERY_DELAYED_DELIVERY_EXCHANGE}"]
+    lacking = [f"exchange {name}" for name in exchanges if not _exists(broker, name, queue=False)]
     return lacking + [f"queue {name}" for name in [*queues, *levels] if not _exists(broker, name, queue=True)]
 
 
