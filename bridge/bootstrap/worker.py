@@ -13,7 +13,7 @@ from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store import open_ledger
 from bridge.bootstrap import parts, sending
-from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
+from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.ports import LedgerUnavailable
 from bridge.runtime import logs
 from bridge.runtime.stopping import Stopping
@@ -21,6 +21,7 @@ from bridge.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from bridge.adapters.http.admin_app import Readiness
+    from bridge.bootstrap.admin import Outlet
     from bridge.ports import Clock, Gateway, Ledger, Publisher
     from bridge.runtime.metrics import Metrics
     from bridge.settings import Settings
@@ -53,6 +54,7 @@ class WorkerProcess:
         self._source: AmqpConsumer | None = None
         self._publisher: AmqpPublisher | None = None
         self._ledger: Ledger | None = None
+        self._ledger_trouble = "not open yet"
 
     def start(self) -> None:
         """Open the ledger, then consume; the broker may come when it likes."""
@@ -113,7 +115,7 @@ class WorkerProcess:
         """Return whether this worker may consume, and why not."""
         worker, source, publisher = self._worker, self._source, self._publisher
         if worker is None or source is None or publisher is None:
-            return readiness(("ledger", False, "not open yet"), judged=frozenset({"ledger"}))
+            return readiness(("ledger", False, self._ledger_trouble), judged=frozenset({"ledger"}))
         self._metrics.broker_connected.set(source.connected and publisher.connected)
         self._metrics.broker_blocked.set(publisher.blocked)
         return worker_readiness(worker, source, publisher, draining=self._stopping.event.is_set())
@@ -125,6 +127,7 @@ class WorkerProcess:
             try:
                 return open_ledger(url)
             except LedgerUnavailable as e:
+                self._ledger_trouble = f"can't be opened: {e}"
                 structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
             if self._stopping.event.wait(LEDGER_PAUSE):
                 return None
@@ -155,7 +158,7 @@ def make_worker(
     )
 
 
-def worker_readiness(worker: Worker, source: Source, publisher: Publisher, *, draining: bool) -> Readiness:
+def worker_readiness(worker: Worker, source: Source, publisher: Outlet, *, draining: bool) -> Readiness:
     """Return whether a worker may consume, and why not."""
     trouble = worker.trouble
     return readiness(
@@ -164,11 +167,7 @@ def worker_readiness(worker: Worker, source: Source, publisher: Publisher, *, dr
             source.consuming,
             "a consumer of the command queue" if source.consuming else "not consuming",
         ),
-        (
-            "publishing",
-            publisher.available,
-            "the broker takes messages" if publisher.available else "it does not",
-        ),
+        publishing(publisher),
         ("sending", trouble is None, trouble or "nothing known against it"),
         ("draining", not draining, "stopping" if draining else "no"),
         judged=frozenset({"consuming", "publishing", "sending", "draining"}),
