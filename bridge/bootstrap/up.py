@@ -140,7 +140,7 @@ class Trial:
         self._worker.start(self._broker)
         self._broker.start()
         ingest = settings.ingest
-        webhook = f"http://{ingest.host}:{self._door.port}{ingest.path}"
+        webhook = f"http://{_reached(ingest.host)}:{self._door.port}{ingest.path}"
         authorization = ingest.authorization[0].get_secret_value() if ingest.authorization else None
         channel = client.channels.create(webhook_url=webhook, authorization=authorization)
         client.subscriptions.create(notify=channel.callback)
@@ -167,7 +167,7 @@ class Trial:
             "To run the real thing, set broker.url and cpaas.* (config/bridge.toml).\n"
             f"  provider  {self._simulator.url}/  (make an inbound SMS happen there)\n"
             f"  webhook   {webhook}\n"
-            f"  health    http://{self._settings.admin.host}:{health}/readyz\n"
+            f"  health    http://{_reached(self._settings.admin.host)}:{health}/readyz\n"
             "Ctrl-C stops it.",
             highlight=False,
         )
@@ -241,6 +241,12 @@ def _on_usual_port(
         if "port" in where.model_fields_set:
             raise
         return start(settings.model_copy(update={section: where.model_copy(update={"port": 0})}))
+
+
+def _reached(host: str) -> str:
+    """Return where this very machine reaches what listens on `host`, as a URL has it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not to listen, to call
+    return f"[{host}]" if ":" in host else host
 
 
 def _nothing() -> None:

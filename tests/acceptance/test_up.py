@@ -34,8 +34,8 @@ def trial_process(tmp_path: Path) -> Iterator[StartTrial]:
     """Start `bridge up` to try it out, which shows texts and numbers in full: its output is not searched for them."""
     started: list[BridgeProcess] = []
 
-    def start(*arguments: str) -> BridgeProcess:
-        started.append(BridgeProcess(tmp_path / "trial", "up", *arguments))
+    def start(*arguments: str, **env: str) -> BridgeProcess:
+        started.append(BridgeProcess(tmp_path / "trial", "up", *arguments, env=env))
         return started[-1]
 
     yield start
@@ -126,6 +126,17 @@ def test_trying_out_ends_with_whoever_read_it_and_no_proxy_comes_between(tmp_pat
             trial.kill()
         assert trial.stderr is not None
         assert (code, trial.stderr.read()) == (0, "")
+
+
+def test_trying_out_works_on_every_interface_too(trial_process: StartTrial) -> None:
+    everywhere = "0.0.0.0"  # noqa: S104 - that is the point, and an authorization is asked for
+    trial = trial_process(
+        "--host", everywhere, "--port", "0", BRIDGE_INGEST__AUTHORIZATION="Bearer hunter2-x"
+    )
+    shows(trial, "sms.outbound.sent", "sms.inbound.received")
+
+    assert shown_url(trial, "webhook").startswith("http://127.0.0.1:")
+    assert "hunter2" not in trial.stdout + trial.logs
 
 
 def test_trying_out_makes_way_for_what_already_listens_on_its_usual_ports(
