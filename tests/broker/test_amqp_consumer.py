@@ -91,15 +91,16 @@ def test_a_command_arrives_as_it_was_published_and_is_gone_when_acked(
     assert amqp.depth(QUEUE) == 0
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gzip", "no such encoding", ""])
-@pytest.mark.parametrize("body", [b"", b"{}", b"\xff\xfe"])
 def test_any_body_arrives_whatever_its_encoding_is_said_to_be(
-    body: bytes, encoding: str, start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
 ) -> None:
-    start()
-    command(amqp, body, content_encoding=encoding)
+    bodies = [b"", b"{}", b"\xff\xfe"]
+    start(prefetch=100)
+    for encoding in ("utf-8", "utf-16", "gzip", "no such encoding", ""):
+        for body in bodies:
+            command(amqp, body, content_encoding=encoding)
 
-    assert inbox.wait(1)[0].body == body
+    assert [delivery.body for delivery in inbox.wait(15)] == bodies * 5
 
 
 def test_a_command_given_back_comes_again_and_says_so(
@@ -193,13 +194,6 @@ def _cut(direction: str) -> Callable[..., None]:
     return cut
 
 
-def _half_open(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
-    proxy.black_hole()
-    before = proxy.counters.connections
-    wait_until(lambda: proxy.counters.connections > before, within=2.5 * 3, what="noticed")
-    proxy.pass_through()
-
-
 def _kill(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
     rabbitmq.restart()
 
@@ -211,7 +205,6 @@ FAULTS = {
     "queue deleted": _delete_queue_for_a_while,
     "cut in a delivery": _cut(DOWN),
     "cut in an ack": _cut(UP),
-    "half open": _half_open,
     "broker killed": _kill,
 }
 
@@ -226,7 +219,7 @@ def test_after_any_fault_there_is_one_consumer_and_commands_arrive(
     vhost: str,
     proxy: ChaosProxy,
 ) -> None:
-    consumer = start(heartbeat=3)
+    consumer = start()
     receive = inbox.receive
 
     def ack(delivery: Any) -> None:
