@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.bench import Bench, text_of
+from tests.acceptance.bench import Bench, body_of, text_of
 from tests.chaos_proxy import ChaosProxy
+from tests.fakes.provider_server import ProviderServer
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -187,6 +188,20 @@ def test_a_token_that_was_revoked_costs_nothing(
     word, data = bench.outcome("after")
 
     assert (word, data["attempts"], bench.sms("after")) == ("sent", 1, 1)
+
+
+def test_the_trace_of_a_command_goes_on_into_the_call(
+    bridge_process: StartBridge, env: Mapping[str, str], amqp: Peer
+) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with ProviderServer() as provider:
+        bridge_process("worker", env={**env, "BRIDGE_CPAAS__BASE_URL": provider.base_url})
+        amqp.publish(body_of("traced"), headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+        (event,) = amqp.events()
+        (call,) = provider.sends
+
+    assert trace in event["traceparent"]
+    assert trace in call.headers["traceparent"]
 
 
 # -- the broker is not there -----------------------------------------------------------------------
