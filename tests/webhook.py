@@ -48,7 +48,8 @@ class Webhook:
                 headers={name: value for name, value in sent.items() if value is not None},
             )
             answer = connection.getresponse()
-            return Reply(answer.status, dict(answer.getheaders()), answer.read())
+            headers_back = {name.title(): value for name, value in answer.getheaders()}
+            return Reply(answer.status, headers_back, answer.read())
         finally:
             connection.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -33,6 +33,28 @@ def serve_admin(settings: Settings, ready: Callable[[], ReadinessType], metrics:
     structlog.get_logger().info("admin.listening", host=settings.admin.host, port=port)
     notify_systemd.ready()
     return server
+
+
+class Outlet(Protocol):
+    """What publishes, as readiness looks at it."""
+
+    @property
+    def available(self) -> bool: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def blocked(self) -> bool: ...
+
+
+def publishing(outlet: Outlet) -> tuple[str, bool, str]:
+    """Return whether the broker takes messages, and if not, why not."""
+    if outlet.available:
+        return "publishing", True, "the broker takes messages"
+    if not outlet.connected:
+        return "publishing", False, "no connection to the broker"
+    if outlet.blocked:
+        return "publishing", False, "the broker has an alarm of memory or disk"
+    return "publishing", False, "the broker does not confirm"
 
 
 def readiness(*reasons: tuple[str, bool, str], judged: frozenset[str]) -> Readiness:

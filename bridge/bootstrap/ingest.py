@@ -12,7 +12,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.ingest_app import Door, make_ingest_app
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.bootstrap import parts
-from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
+from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.bootstrap.listening import listen
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
@@ -47,6 +47,7 @@ class IngestProcess:
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
+            on_crash=stopping.crash,
         )
         self._door = make_door(settings, self._publisher, metrics, clock)
 
@@ -75,11 +76,7 @@ class IngestProcess:
         self._metrics.broker_blocked.set(publisher.blocked)
         draining = self._stopping.event.is_set()
         return readiness(
-            (
-                "publishing",
-                publisher.available,
-                "the broker takes messages" if publisher.available else "it does not",
-            ),
+            publishing(publisher),
             ("draining", not draining, "stopping" if draining else "no"),
             judged=frozenset({"publishing", "draining"}),
         )

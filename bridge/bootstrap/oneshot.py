@@ -41,16 +41,19 @@ def declare_topology(settings: Settings) -> Sequence[str]:
 
 
 def check_topology(settings: Settings) -> Sequence[str]:
-    """Return what is missing on the broker, one line each."""
-    return _broker(settings).missing()
+    """Return what is missing on the broker or other than it should be, one line each."""
+    return _broker(settings).differences()
 
 
 def cpaas_client(settings: Settings) -> CpaasClient:
     """Return a client of the configured account."""
-    # Not at the top: whoever publishes a command needs no client of the provider.
+    # Not at the top: whoever publishes a command needs no client of the provider, nor the log that it writes.
     from bridge.bootstrap import sending
+    from bridge.runtime import logs
 
     parts.require(settings, account=True)
+    # On stderr: on stdout stands what a program reads.
+    logs.configure(settings.log)
     return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
 
 

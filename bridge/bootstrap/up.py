@@ -6,10 +6,9 @@ import json
 import threading
 import uuid
 from typing import TYPE_CHECKING, Literal
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import structlog
-from rich.console import Console
 
 from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.amqp.topology import SEND
@@ -25,7 +24,7 @@ from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
-from bridge.runtime.console import show_event
+from bridge.runtime.console import Screen, show_event
 from bridge.runtime.stopping import Stopping
 from bridge.settings import Problem, SettingsError
 from bridge.simulator import Simulator
@@ -105,7 +104,7 @@ class Trial:
 
     def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
         self._settings = settings
-        self._console = Console(soft_wrap=True)
+        self._console = Screen(stopping.event.set)
         self._simulator = Simulator()
         self._broker = EmbeddedBroker(parts.topology(settings), clock, watch=self._on_event)
         self._calls_stop = threading.Event()
@@ -142,7 +141,7 @@ class Trial:
         self._worker.start(self._broker)
         self._broker.start()
         ingest = settings.ingest
-        webhook = f"http://{ingest.host}:{self._door.port}{ingest.path}"
+        webhook = f"http://{_reached(ingest.host)}:{self._door.port}{ingest.path}"
         authorization = ingest.authorization[0].get_secret_value() if ingest.authorization else None
         channel = client.channels.create(webhook_url=webhook, authorization=authorization)
         client.subscriptions.create(notify=channel.callback)
@@ -169,7 +168,7 @@ class Trial:
             "To run the real thing, set broker.url and cpaas.* (config/bridge.toml).\n"
             f"  provider  {self._simulator.url}/  (make an inbound SMS happen there)\n"
             f"  webhook   {webhook}\n"
-            f"  health    http://{self._settings.admin.host}:{health}/readyz\n"
+            f"  health    http://{_reached(self._settings.admin.host)}:{health}/readyz\n"
             "Ctrl-C stops it.",
             highlight=False,
         )
@@ -203,7 +202,8 @@ class Trial:
             headers={"Content-Type": "application/json"},
         )
         try:
-            urlopen(request, timeout=5).close()  # noqa: S310 - likewise
+            # The environment's proxy, if any, is not the way to this very process.
+            build_opener(ProxyHandler({})).open(request, timeout=5).close()
         except OSError as e:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
@@ -242,6 +242,12 @@ def _on_usual_port(
         if "port" in where.model_fields_set:
             raise
         return start(settings.model_copy(update={section: where.model_copy(update={"port": 0})}))
+
+
+def _reached(host: str) -> str:
+    """Return where this very machine reaches what listens on `host`, as a URL has it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not to listen, to call
+    return f"[{host}]" if ":" in host else host
 
 
 def _nothing() -> None:

@@ -15,7 +15,7 @@ from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store import open_ledger
 from bridge.bootstrap import parts, sending
-from bridge.bootstrap.admin import make_metrics, readiness, serve_admin
+from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
 from bridge.runtime.pruning import Pruner
@@ -25,6 +25,7 @@ from bridge.runtime.worker import Worker
 if TYPE_CHECKING:
     from bridge.adapters.http.admin_app import Readiness
     from bridge.adapters.store.sql import SqlLedger
+    from bridge.bootstrap.admin import Outlet
     from bridge.ports import Clock, Gateway, Ledger, Publisher
     from bridge.runtime.metrics import Metrics
     from bridge.settings import Settings
@@ -58,6 +59,7 @@ class WorkerProcess:
         self._publisher: AmqpPublisher | None = None
         self._ledger: SqlLedger | None = None
         self._pruner: Pruner | None = None
+        self._ledger_trouble = "not open yet"
 
     def start(self) -> None:
         """Open the ledger, then consume; the broker may come when it likes."""
@@ -74,6 +76,7 @@ class WorkerProcess:
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
+            on_crash=self._stopping.crash,
         )
         calls_stop = threading.Event()
         gateway = sending.gateway(sending.account(settings), settings, self._clock, calls_stop)
@@ -94,6 +97,7 @@ class WorkerProcess:
             clock=self._clock,
             name=parts.name_of_process("worker consumes"),
             prefetch=settings.worker.prefetch,
+            on_crash=self._stopping.crash,
             declares=settings.broker.declare,
             mark=self._mark(self._ledger),
         )
@@ -121,7 +125,7 @@ class WorkerProcess:
         """Return whether this worker may consume, and why not."""
         worker, source, publisher = self._worker, self._source, self._publisher
         if worker is None or source is None or publisher is None:
-            return readiness(("ledger", False, "not open yet"), judged=frozenset({"ledger"}))
+            return readiness(("ledger", False, self._ledger_trouble), judged=frozenset({"ledger"}))
         self._metrics.broker_connected.set(source.connected and publisher.connected)
         self._metrics.broker_blocked.set(publisher.blocked)
         return worker_readiness(worker, source, publisher, draining=self._stopping.event.is_set())
@@ -137,6 +141,7 @@ class WorkerProcess:
                 self._stopping.crash(os.EX_CONFIG)
                 return None
             except LedgerUnavailable as e:
+                self._ledger_trouble = f"can't be opened: {e}"
                 structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
             if self._stopping.event.wait(LEDGER_PAUSE):
                 return None
@@ -183,7 +188,7 @@ def make_worker(
     )
 
 
-def worker_readiness(worker: Worker, source: Source, publisher: Publisher, *, draining: bool) -> Readiness:
+def worker_readiness(worker: Worker, source: Source, publisher: Outlet, *, draining: bool) -> Readiness:
     """Return whether a worker may consume, and why not."""
     trouble = worker.trouble
     return readiness(
@@ -192,11 +197,7 @@ def worker_readiness(worker: Worker, source: Source, publisher: Publisher, *, dr
             source.consuming,
             "a consumer of the command queue" if source.consuming else "not consuming",
         ),
-        (
-            "publishing",
-            publisher.available,
-            "the broker takes messages" if publisher.available else "it does not",
-        ),
+        publishing(publisher),
         ("sending", trouble is None, trouble or "nothing known against it"),
         ("draining", not draining, "stopping" if draining else "no"),
         judged=frozenset({"consuming", "publishing", "sending", "draining"}),

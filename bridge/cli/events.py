@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
 
 
 @click.group()
@@ -30,9 +37,25 @@ def events() -> None:
 @pass_invocation
 def tail(invocation: Invocation, *, keys: tuple[str, ...], count: int | None, as_json: bool) -> None:
     """Print events as they are published, from now on. Takes nothing away from other consumers."""
-    stream = invocation.wiring.tail_events(invocation.settings(), keys)
-    for event in itertools.islice(stream, count):
-        if as_json:
-            click.echo(json.dumps(event, ensure_ascii=False))
-        else:
-            click.echo(f"{event['time']} {event['type']} {event.get('subject', '-')} {event['id']}")
+    with _until_told_to_stop():
+        stream = invocation.wiring.tail_events(invocation.settings(), keys)
+        for event in itertools.islice(stream, count):
+            if as_json:
+                click.echo(json.dumps(event, ensure_ascii=False))
+            else:
+                click.echo(f"{event['time']} {event['type']} {event.get('subject', '-')} {event['id']}")
+
+
+@contextmanager
+def _until_told_to_stop() -> Iterator[None]:
+    """Take Ctrl-C and SIGTERM inside the block for having seen enough: exit 0."""
+
+    def enough(_number: int, _frame: FrameType | None) -> None:
+        raise click.exceptions.Exit(0)
+
+    before = {number: signal.signal(number, enough) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

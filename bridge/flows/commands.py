@@ -172,7 +172,8 @@ def _copy(delivery: Delivery, *, exchange: str, routing_key: str, headers: Mappi
 
 
 def _own_headers(delivery: Delivery) -> dict[str, object]:
-    return {key: value for key, value in delivery.headers.items() if not _BROKERS_HEADERS.fullmatch(key)}
+    # A name that is not UTF-8 comes as bytes, whatever the type says.
+    return {key: value for key, value in delivery.headers.items() if not _BROKERS_HEADERS.fullmatch(str(key))}
 
 
 def _generation(token: object) -> int:

@@ -56,6 +56,7 @@ class Desk:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._changes: list[tuple[Change, Callable[[object], None]]] = []
         self._closed = threading.Event()
+        self._crashed = False
         self._log = structlog.get_logger()
         #: Why the ledger takes nothing at the moment, where that is so.
         self.trouble: str | None = None
@@ -70,8 +71,8 @@ class Desk:
         threading.Thread(target=self._run, args=(work,), name="desk", daemon=True).start()
 
     def wait_closed(self, timeout: float) -> bool:
-        """Wait until the work is done, for at most `timeout` seconds."""
-        return self._closed.wait(timeout)
+        """Wait until the work is done, for at most `timeout` seconds; after a crash there is nothing to wait for."""
+        return self._closed.wait(timeout) and not self._crashed
 
     def post(self, happened: Callable[[], None]) -> None:
         """Have `happened` run on the desk's thread. From any thread; returns at once."""
@@ -93,8 +94,9 @@ class Desk:
             self._log.exception(
                 "desk.crashed", hint="the process ends; the broker gives its commands to others"
             )
+            self._crashed = True
             self._on_crash()
-        else:
+        finally:
             self._closed.set()
 
     def _take(self, patience: float) -> None:

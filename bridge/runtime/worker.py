@@ -63,8 +63,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the entrance while commands wait for it.
 LOOK = 0.1
-#: The share of a lease within which calls may run; the rest is for filing their answers.
-CALL_SHARE = 0.8
+#: The share of a lease within which calls may run; the rest is for filing their answers. More than settings let one
+#: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
+CALL_SHARE = 0.9
 
 
 class Worker:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.processes import BridgeProcess
+from tests.processes import BridgeProcess, clean_environment
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from tests.acceptance.conftest import Provider
@@ -33,8 +34,8 @@ def trial_process(tmp_path: Path) -> Iterator[StartTrial]:
     """Start `bridge up` to try it out, which shows texts and numbers in full: its output is not searched for them."""
     started: list[BridgeProcess] = []
 
-    def start(*arguments: str) -> BridgeProcess:
-        started.append(BridgeProcess(tmp_path / "trial", "up", *arguments))
+    def start(*arguments: str, **env: str) -> BridgeProcess:
+        started.append(BridgeProcess(tmp_path / "trial", "up", *arguments, env=env))
         return started[-1]
 
     yield start
@@ -50,6 +51,14 @@ def shows(process: BridgeProcess, *texts: str, within: float = 10) -> None:
         what=f"{texts} on stdout",
     )
     assert process.returncode is None, process.logs
+
+
+def iter_until(lines: Iterable[str], text: str) -> Iterator[str]:
+    """Yield lines up to the one that holds `text`."""
+    for line in lines:
+        yield line
+        if text in line:
+            return
 
 
 def shown_url(process: BridgeProcess, name: str) -> str:
@@ -83,6 +92,51 @@ def test_with_nothing_configured_it_shows_a_sent_and_a_received_sms_and_goes_on_
     assert trial.stdout.endswith("Stopped. Nothing was kept.\n")
     assert trial.logs == ""
     assert [path.name for path in trial.directory.iterdir() if path.stat().st_size] == ["stdout"]
+
+
+def test_trying_out_shows_whatever_is_posted_also_what_looks_like_markup(trial_process: StartTrial) -> None:
+    trial = trial_process()
+    shows(trial, "sms.outbound.sent", "sms.inbound.received")
+    webhook = Webhook(port=urlsplit(shown_url(trial, "webhook")).port or 0)
+    answer = webhook.post(inbound("m1", "[/] [nonsense", senderAddress="[/] [bold"))
+    shows(trial, "[/] [bold → +16137001234", "'[/] [nonsense'")
+
+    assert answer.status == 204
+    assert trial.stop(signal.SIGTERM) == 0
+
+
+def test_trying_out_ends_with_whoever_read_it_and_no_proxy_comes_between(tmp_path: Path) -> None:
+    environment = clean_environment({"BRIDGE_ADMIN__PORT": "0"}) | {"http_proxy": "http://127.0.0.1:1"}
+    with subprocess.Popen(
+        [*BridgeProcess.program, "up"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as trial:
+        try:
+            assert trial.stdout is not None
+            shown = list(iter_until(trial.stdout, "sms.inbound.received"))
+            webhook = Webhook(port=urlsplit(re.findall(r"webhook +(\S+)", "".join(shown))[0]).port or 0)
+            trial.stdout.close()
+            webhook.post(inbound("m1"))
+            code = trial.wait(10)
+        finally:
+            trial.kill()
+        assert trial.stderr is not None
+        assert (code, trial.stderr.read()) == (0, "")
+
+
+def test_trying_out_works_on_every_interface_too(trial_process: StartTrial) -> None:
+    everywhere = "0.0.0.0"  # noqa: S104 - that is the point, and an authorization is asked for
+    trial = trial_process(
+        "--host", everywhere, "--port", "0", BRIDGE_INGEST__AUTHORIZATION="Bearer hunter2-x"
+    )
+    shows(trial, "sms.outbound.sent", "sms.inbound.received")
+
+    assert shown_url(trial, "webhook").startswith("http://127.0.0.1:")
+    assert "hunter2" not in trial.stdout + trial.logs
 
 
 def test_trying_out_makes_way_for_what_already_listens_on_its_usual_ports(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from bridge.adapters.cpaas.values import Channel, Subscription
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.core.answers import ProviderError
+from bridge.core.errors import BridgeError
 from bridge.ports import LedgerUnavailable
 from bridge.settings import Problem, Settings, SettingsError
 
@@ -233,6 +235,18 @@ def test_a_service_that_is_not_reachable_is_69(arguments: list[str], error: Exce
 
     assert result.exit_code == 69
     assert result.stderr.startswith("Error: ")
+
+
+def test_what_the_bridge_itself_refuses_is_1_in_its_own_words() -> None:
+    result = run("ingest", wiring=FakeWiring(BridgeError("can't listen there")))
+
+    assert (result.exit_code, result.stderr) == (1, "Error: can't listen there\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_service_that_is_down() -> None:
+    result = run("events", "tail", wiring=FakeWiring(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+
+    assert (result.exit_code, result.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ kombu reads the URL, chooses the host and opens; from there on a connection has 
 
 from __future__ import annotations
 
+import contextlib
 import select
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,17 @@ from kombu.connection import Connection as KombuConnection
 from bridge.core.errors import BridgeError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping
 
-#: What may go wrong with a connection at any time.
-BROKER_ERRORS = (AMQPError, OSError, AttributeError, KeyError)
+#: What may go wrong with a connection at any time. Anything else is a mistake of ours.
+BROKER_ERRORS = (AMQPError, OSError)
+
+#: Frames handled before anything else gets its turn: heartbeats above all.
+BATCH = 1000
+
+#: py-amqp has the kernel end a connection after one second without progress: a lost packet or two, or an alarm during
+#: which the broker does not read. Heartbeats and deadlines judge that here, so the kernel's own patience will do.
+_PATIENT = {socket.TCP_USER_TIMEOUT: 0} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
 
 #: In place of properties that no AMQP library can read: the message goes on to whoever judges it.
 UNREADABLE = "x-bridge-unreadable"
@@ -51,8 +59,9 @@ class Broker:
         self.connection = connection
         self._sock = sock
         # poll rather than select: a process with many files has descriptors above 1023.
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
+        self._reads, self._writes = select.poll(), select.poll()
+        self._reads.register(sock, select.POLLIN)
+        self._writes.register(sock, select.POLLOUT)
 
     @classmethod
     def open(cls, address: BrokerAddress, name: str, *, attempt: int = 0) -> Broker:
@@ -67,13 +76,16 @@ class Broker:
             urls[attempt % len(urls)],
             connect_timeout=address.connect_timeout,
             heartbeat=address.heartbeat,
-            transport_options={"client_properties": {"connection_name": name}},
+            transport_options={
+                "client_properties": {"connection_name": name},
+                "socket_settings": _PATIENT,
+            },
         )
         try:
             connection = kombu.transport.establish_connection()
         except (AccessRefused, NotAllowed) as e:
             raise BrokerUnreachable(f"{_place(kombu)} refuses us: {type(e).__name__} {e.reply_code}") from e
-        except BROKER_ERRORS as e:
+        except Exception as e:  # who answers there need not be a broker, and py-amqp trusts every byte
             raise BrokerUnreachable(f"{_place(kombu)} can't be reached: {_cause(e)}") from e
         sock = connection.transport.sock
         # From now on every read and write is bounded. (py-amqp's own `timeout=0` loses half-read frames.)
@@ -91,15 +103,29 @@ class Broker:
         channel.auto_decode = False
         return channel
 
-    def readable(self, wait: float = 0.0) -> bool:
-        """Whether something is there to be read within `wait` seconds, also what TLS has decrypted already."""
+    @property
+    def decrypted(self) -> bool:
+        """Whether TLS holds bytes to be read that the socket no longer shows."""
         pending = getattr(self._sock, "pending", None)
-        return (pending is not None and pending() > 0) or bool(self._poll.poll(wait * 1000))
+        return pending is not None and pending() > 0
+
+    def readable(self, wait: float = 0.0) -> bool:
+        """Whether something is there to be read within `wait` seconds."""
+        return self.decrypted or bool(self._reads.poll(wait * 1000))
+
+    def writable(self) -> bool:
+        """Whether a write of usual size would not block: a broker that stops reading fills the socket."""
+        return bool(self._writes.poll(0))
 
     def drain(self) -> None:
-        """Handle everything that has arrived, and no more."""
-        while self.readable():
-            self.connection.drain_events()
+        """Handle what has arrived, and wait for no more.
+
+        Frame by frame: `drain_events` goes on reading after a heartbeat until something else comes.
+        """
+        for _ in range(BATCH):
+            if not self.readable():
+                break
+            self.connection.blocking_read()
 
     def publish(
         self, channel: Any, message: Any, *, exchange: str, routing_key: str, mandatory: bool
@@ -111,19 +137,24 @@ class Broker:
         arguments = (0, exchange, routing_key, mandatory, False)
         channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
 
+    def ask_about(self, channel: Any, queue: str, answered: Callable[[str, int, int], None]) -> None:
+        """Have `answered` called with name, messages and consumers of `queue` when the broker says so.
+
+        Not `queue_declare`: that waits, and a broker that fell silent is to be noticed by its heartbeats.
+        """
+        channel._callbacks[spec.Queue.DeclareOk] = answered  # noqa: SLF001 - there is no other way to listen
+        channel.send_method(spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {}))
+
     def heartbeat(self) -> None:
         """Send a heartbeat if it is time, and notice when the broker's fail to come. Call about once a second."""
         self.connection.heartbeat_tick()
 
     def close(self) -> None:
         """Say goodbye; whatever goes wrong, the socket is closed."""
-        try:
+        with contextlib.suppress(*BROKER_ERRORS):
             self._sock.settimeout(2.0)
             self.connection.close()
-        except BROKER_ERRORS:
-            pass
-        finally:
-            self.abandon()
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the socket without a word: what is half-written stays so."""

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from bridge.ports import Clock
 
 
+#: Seconds between two looks whether the broker still has us as a consumer.
+WATCH = 2.0
+
+
 class AmqpConsumer:
     """Fills the port `CommandSource`."""
 
@@ -39,6 +43,7 @@ class AmqpConsumer:
         clock: Clock,
         name: str,
         prefetch: int,
+        on_crash: Callable[[], None],
         declares: bool = True,
         mark: LedgerMark | None = None,
     ) -> None:
@@ -54,8 +59,16 @@ class AmqpConsumer:
         self._channel: Any = None
         self._consumer_tag: str | None = None
         self._wanted = False
+        #: Deliveries of this connection: how many came, how many of them are settled.
+        self._delivered = 0
+        self._settled = 0
+        #: When to look whether we are still a consumer, how many had come at the last look, and what that one saw.
+        self._look_at = 0.0
+        self._delivered_then = 0
+        self._doubtful = False
+        self._clock = clock
         self._log = structlog.get_logger()
-        self._link = Link(name, address, self, clock)
+        self._link = Link(name, address, self, clock, on_crash)
 
     def start(self) -> None:
         """Begin to connect and to consume."""
@@ -110,9 +123,11 @@ class AmqpConsumer:
         self._channel = broker.channel()
         # Per consumer, not global: RabbitMQ 4.3 refuses that.
         self._channel.basic_qos(0, self._prefetch, a_global=False)
+        self._delivered = self._settled = self._delivered_then = 0
+        self._doubtful, self._look_at = False, self._clock.monotonic() + WATCH
         self._follow()
 
-    def work(self, broker: Broker) -> None:  # noqa: ARG002 - the channel is all it takes
+    def work(self, broker: Broker) -> None:
         """Settle, then consume or not, as wanted."""
         while self._settlements:
             delivery, acked = self._settlements.popleft()
@@ -120,11 +135,15 @@ class AmqpConsumer:
             if connection_number != self._connection_number:
                 # Its connection is gone and the broker has it back: this tag means another message now.
                 continue
+            self._settled += 1
             if acked:
                 self._channel.basic_ack(tag)
             else:
                 self._channel.basic_reject(tag, requeue=True)
         self._follow()
+        if self._clock.monotonic() >= self._look_at:
+            self._look_at += WATCH
+            broker.ask_about(self._channel, self._topology.command_queue, self._watch)
 
     def lost(self) -> None:
         """Forget the consumer; the broker gives its deliveries to others."""
@@ -140,13 +159,28 @@ class AmqpConsumer:
             tag, self._consumer_tag = self._consumer_tag, None
             self._channel.basic_cancel(tag)
 
+    def _watch(self, queue: str, messages: int, consumers: int) -> None:
+        """Start over when the broker has forgotten our consumer.
+
+        It says so where a queue is deleted, but a worker that waits for ever for what will not come is worth a second
+        guard. Then nobody consumes, or commands wait that we have room for; two looks, since counts may be late.
+        """
+        has_room = self._delivered - self._settled < self._prefetch
+        idle = self._delivered == self._delivered_then and has_room
+        doubtful = self.consuming and idle and (not consumers or messages > 0)
+        if doubtful and self._doubtful:
+            raise LinkDown(f"the broker has forgotten the consumer of {queue}")
+        self._doubtful, self._delivered_then = doubtful, self._delivered
+
     def _on_message(self, message: amqp.Message) -> None:
         properties = dict(message.properties)
         headers = properties.pop("application_headers", None) or {}
         info = message.delivery_info
+        self._delivered += 1
         self._receive(
             Delivery(
-                body=bytes(message.body),
+                # An empty body is a `str` in py-amqp.
+                body=message.body or b"",
                 tag=(self._connection_number, info["delivery_tag"]),
                 redelivered=bool(info["redelivered"]),
                 properties=properties,

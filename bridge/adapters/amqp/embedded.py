@@ -41,6 +41,7 @@ class EmbeddedBroker:
         self._watch = watch
         self._receive: Callable[[Delivery], None] | None = None
         self._paused = False
+        self._consuming = False
         self._todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._delayed: list[tuple[float, int, Outgoing]] = []
         self._order = itertools.count(1)
@@ -77,7 +78,13 @@ class EmbeddedBroker:
         """Whether it takes messages."""
         return self._ready.is_set() and not self._stopping.is_set()
 
-    connected = consuming = available
+    connected = available
+
+    @property
+    def consuming(self) -> bool:
+        """Whether it delivers commands."""
+        return self._consuming
+
     blocked = False
 
     def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
@@ -106,13 +113,13 @@ class EmbeddedBroker:
             )
             commands = self._topology.commands()
             self._topology_of(channel)
-            with (
-                Consumer(channel, [watched], on_message=self._on_event, no_ack=True),
-                Consumer(channel, [commands], on_message=self._on_command),
-            ):
+            consumer = Consumer(channel, [commands], on_message=self._on_command)
+            with Consumer(channel, [watched], on_message=self._on_event, no_ack=True):
                 self._ready.set()
                 while not self._stopping.is_set():
+                    self._follow(consumer)
                     self._step(connection)
+                self._consuming = False
 
     def _topology_of(self, channel: Any) -> None:
         for exchange in self._topology.exchanges():
@@ -122,6 +129,15 @@ class EmbeddedBroker:
 
     def _exchange(self) -> Exchange:
         return Exchange(self._topology.events_exchange, type="topic", durable=True)
+
+    def _follow(self, consumer: Consumer) -> None:
+        """Be a consumer or not, as wanted."""
+        wanted = self._receive is not None and not self._paused
+        if wanted and not self._consuming:
+            consumer.consume()
+        elif not wanted and self._consuming:
+            consumer.cancel()
+        self._consuming = wanted
 
     def _step(self, connection: Connection) -> None:
         while True:
@@ -159,11 +175,9 @@ class EmbeddedBroker:
         if self._watch is not None:
             self._watch(_bytes(message.body))
 
-    def _on_command(self, message: Message) -> None:
+    def _on_command(self, message: Any) -> None:
         receive = self._receive
-        if receive is None or self._paused:
-            self._stopping.wait(POLL)
-            message.requeue()
+        if receive is None:  # there is no consumer without one
             return
         number = next(self._order)
         self._held[number] = message
@@ -172,7 +186,7 @@ class EmbeddedBroker:
             Delivery(
                 body=_bytes(message.body),
                 tag=(0, number),
-                redelivered=bool((message.delivery_info or {}).get("redelivered")),
+                redelivered=bool(message._raw.get("redelivered")),  # noqa: SLF001 - kombu reads it nowhere
                 properties=properties,
                 headers=message.headers or {},
             )

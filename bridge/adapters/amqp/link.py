@@ -5,7 +5,6 @@ Nobody else touches the connection. Other threads leave what they want in the ha
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import select
@@ -18,14 +17,18 @@ from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreach
 from bridge.adapters.amqp.topology import TopologyMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.adapters.amqp.connection import BrokerAddress
     from bridge.ports import Clock
 
 #: Seconds between two looks at heartbeats and deadlines while nothing happens.
-TICK = 1.0
+TICK = 0.5
 #: Seconds until the next try after a failed one: the first, and the most it doubles to.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+#: Seconds that a connection must have lived not to count as a failed try when it is lost.
+PROVEN = 5.0
 
 
 class Handler(Protocol):
@@ -51,11 +54,20 @@ class LinkDown(Exception):
 class Link:
     """Runs a handler on a connection that is always there, or about to be."""
 
-    def __init__(self, name: str, address: BrokerAddress, handler: Handler, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: BrokerAddress,
+        handler: Handler,
+        clock: Clock,
+        on_crash: Callable[[], None],
+    ) -> None:
         self._name = name
         self._address = address
         self._handler = handler
         self._clock = clock
+        #: Called when a mistake of ours has ended the thread: nobody would publish or consume any more.
+        self._on_crash = on_crash
         self._stopping = threading.Event()
         # A pipe rather than an eventfd, which only Linux has.
         self._wakeup, self._waker = os.pipe()
@@ -83,15 +95,21 @@ class Link:
             os.write(self._waker, b"!")
 
     def _run(self) -> None:
+        try:
+            self._keep_connected()
+        except Exception:  # noqa: BLE001 - the outermost loop
+            self._log.critical("link.crashed", exc_info=True)
+            self._on_crash()
+
+    def _keep_connected(self) -> None:
         attempt = 0
         while not self._stopping.is_set():
             broker = self._open(attempt)
-            if broker is None:
-                self._pause(attempt)
-                attempt += 1
+            if broker is not None and self._live(broker):
+                attempt = 0
                 continue
-            attempt = 0
-            self._live(broker)
+            self._pause(attempt)
+            attempt += 1
 
     def _open(self, attempt: int) -> Broker | None:
         try:
@@ -103,7 +121,7 @@ class Link:
             self._handler.opened(broker)
         except TopologyMismatch as e:
             self._log.error("topology.mismatched", reason=str(e), attempt=attempt + 1)
-        except BROKER_ERRORS as e:
+        except (LinkDown, *BROKER_ERRORS) as e:
             self._log.warning("broker.refused", reason=_reason(e), attempt=attempt + 1)
         else:
             self.connected = True
@@ -118,17 +136,20 @@ class Link:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt, 10))
         self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    def _live(self, broker: Broker) -> None:
+    def _live(self, broker: Broker) -> bool:
+        """Serve the connection until it is lost or to be closed; returns whether it was good for something."""
+        since = self._clock.monotonic()
         try:
             self._serve(broker)
         except (LinkDown, *BROKER_ERRORS) as e:
             self._log.warning("broker.lost", reason=_reason(e))
-            broker.abandon()
         else:
             broker.close()
         finally:
+            broker.abandon()
             self.connected = False
             self._handler.lost()
+        return self._clock.monotonic() - since >= PROVEN
 
     def _serve(self, broker: Broker) -> None:
         poll = select.poll()
@@ -137,23 +158,18 @@ class Link:
         ticked = self._clock.monotonic()
         self._handler.work(broker)
         while not self._stopping.is_set():
-            if not broker.readable():
-                poll.poll(TICK * 1000)
-            self._rest()
+            ready = poll.poll(0 if broker.decrypted else TICK * 1000)
+            if (self._wakeup, select.POLLIN) in ready:
+                os.read(self._wakeup, 4096)
+            # After the byte was read and before the work: whoever calls `wake` from here on writes another, and what
+            # those left who did so before is done now. A byte that comes late wakes us once in vain.
+            self._awake = False
             broker.drain()
             if self._clock.monotonic() - ticked >= TICK:
                 broker.heartbeat()
                 ticked = self._clock.monotonic()
             self._handler.work(broker)
         self._handler.work(broker)
-
-    def _rest(self) -> None:
-        """Take the wake-ups back, before the work they are for: one that comes later wakes us again."""
-        if not self._awake:
-            return
-        with contextlib.suppress(BlockingIOError):  # `wake` has set the flag and is about to write
-            os.read(self._wakeup, 4096)
-        self._awake = False
 
 
 def _reason(error: BaseException) -> str:

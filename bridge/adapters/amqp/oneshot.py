@@ -11,7 +11,7 @@ import amqp
 from amqp.exceptions import NotFound
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
-from bridge.adapters.amqp.topology import SEND, declare, missing
+from bridge.adapters.amqp.topology import SEND, declare, mismatched, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,9 +68,7 @@ class OneShot:
             queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
             for key in keys:
                 channel.queue_bind(queue, self._topology.events_exchange, key)
-            channel.basic_consume(
-                queue, no_ack=True, callback=lambda message: received.append(_event(message))
-            )
+            channel.basic_consume(queue, no_ack=True, callback=lambda message: _take(message, received))
             while True:
                 self._drain(broker, self._clock.monotonic() + 1.0)
                 while received:
@@ -83,10 +81,12 @@ class OneShot:
         exchanges = [f"exchange {exchange.name}" for exchange in self._topology.exchanges()]
         return exchanges + [f"queue {queue.name}" for queue in self._topology.queues()]
 
-    def missing(self) -> list[str]:
-        """Return what is not there."""
+    def differences(self) -> list[str]:
+        """Return what is not there or has other properties, one line each; declares nothing that is not there."""
         with self._open() as broker:
-            return [f"{name} is missing" for name in missing(broker, self._topology)]
+            lacking = missing(broker, self._topology)
+            others = mismatched(broker, self._topology, lacking)
+            return [f"{name} is missing" for name in lacking] + others
 
     @contextmanager
     def _open(self) -> Iterator[Broker]:
@@ -113,7 +113,7 @@ class OneShot:
 
     def _replies(self, channel: Any, received: list[dict[str, Any]]) -> str:
         queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
-        channel.basic_consume(queue, no_ack=True, callback=lambda message: received.append(_event(message)))
+        channel.basic_consume(queue, no_ack=True, callback=lambda message: _take(message, received))
         return queue
 
     def _publish(self, broker: Broker, channel: Any, body: bytes, properties: Mapping[str, object]) -> None:
@@ -137,11 +137,16 @@ class OneShot:
             )
 
 
-def _event(message: amqp.Message) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(message.body)
-    return event
+def _take(message: amqp.Message, received: list[dict[str, Any]]) -> None:
+    """Add an event; pass over what is none, since anybody may publish anything."""
+    try:
+        event = json.loads(message.body)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(event, dict) and isinstance(event.get("data"), dict):
+        received.append(event)
 
 
 def _ended(received: list[dict[str, Any]]) -> bool:
     """Whether an event speaks for the whole command."""
-    return any(event["data"]["index"] is None for event in received)
+    return any(event["data"].get("index", 0) is None for event in received)

@@ -11,15 +11,17 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import amqp
 import structlog
 
+from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Outgoing, PublisherFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import amqp
 
     from bridge.adapters.amqp.connection import Broker, BrokerAddress
     from bridge.adapters.amqp.topology import Topology
@@ -42,6 +44,8 @@ class _Publish:
     #: When it was last written to the broker, and when it may be: `Clock.monotonic` seconds.
     written_at: float = 0.0
     not_before: float = 0.0
+    #: The exchange and routing key it was written with.
+    address: tuple[str, str] = ("", "")
     returned: bool = False
 
 
@@ -55,6 +59,7 @@ class AmqpPublisher:
         topology: Topology,
         clock: Clock,
         name: str,
+        on_crash: Callable[[], None],
         declares: bool = True,
         deadline: float = 10.0,
         limit: int = 10_000,
@@ -71,8 +76,12 @@ class AmqpPublisher:
         self._channel: Any = None
         self._tag = 0
         self._blocked = False
+        #: Whether something that must be routed was not.
+        self._lacking = False
+        #: When the oldest of the unconfirmed was written; None where there is none. The link's thread keeps it.
+        self._oldest: float | None = None
         self._log = structlog.get_logger()
-        self._link = Link(name, address, self, clock)
+        self._link = Link(name, address, self, clock, on_crash)
 
     def start(self) -> None:
         """Begin to connect."""
@@ -105,9 +114,8 @@ class AmqpPublisher:
         return self._blocked
 
     def _oldest_age(self) -> float:
-        # A copy: the link's thread changes the dict meanwhile.
-        oldest = next(iter(list(self._unconfirmed.values())), None)
-        return 0.0 if oldest is None else self._clock.monotonic() - oldest.written_at
+        oldest = self._oldest
+        return 0.0 if oldest is None else self._clock.monotonic() - oldest
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
@@ -123,16 +131,24 @@ class AmqpPublisher:
         channel.events["basic_ack"].add(self._on_ack)
         channel.events["basic_nack"].add(self._on_nack)
         channel.events["basic_return"].add(self._on_return)
-        self._channel, self._tag = channel, 0
+        self._channel, self._tag, self._lacking = channel, 0, False
 
     def work(self, broker: Broker) -> None:
         """Write what waits, as far as the window and the broker allow."""
         now = self._clock.monotonic()
+        self._note_oldest()
         self._check_deadline()
+        due = []
         while self._refused and self._refused[0].not_before <= now:
-            self._queue.appendleft(self._refused.popleft())
-        while self._queue and len(self._unconfirmed) < WINDOW and not self._blocked:
+            due.append(self._refused.popleft())
+        self._queue.extendleft(reversed(due))
+        while self._queue and len(self._unconfirmed) < WINDOW and not self._blocked and broker.writable():
             self._write(broker, self._queue.popleft(), now)
+        self._note_oldest()
+
+    def _note_oldest(self) -> None:
+        oldest = next(iter(self._unconfirmed.values()), None)
+        self._oldest = None if oldest is None else oldest.written_at
 
     def lost(self) -> None:
         """Have what was not confirmed published again, in its order: it may be stored or not, its id is the same."""
@@ -141,10 +157,11 @@ class AmqpPublisher:
             publish.returned = False
         self._queue.extendleft(reversed(self._unconfirmed.values()))
         self._unconfirmed.clear()
+        self._note_oldest()
 
     def _check_deadline(self) -> None:
         """Distrust a connection that neither confirms nor says that it is blocked."""
-        if not self._blocked and self._unconfirmed and self._oldest_age() > self._deadline:
+        if not self._blocked and self._oldest_age() > self._deadline:
             raise LinkDown(f"no confirm within {self._deadline} s")
 
     def _write(self, broker: Broker, publish: _Publish, now: float) -> None:
@@ -156,26 +173,11 @@ class AmqpPublisher:
         exchange, routing_key = message.exchange, message.routing_key
         if message.delay is not None:
             exchange, routing_key = self._topology.delayed(routing_key, message.delay)
-        broker.publish(
-            self._channel,
-            self._encodable(message),
-            exchange=exchange,
-            routing_key=routing_key,
-            mandatory=True,
-        )
-
-    def _encodable(self, message: Outgoing) -> amqp.Message:
-        """Return the message as AMQP has it, without whatever of its properties AMQP can't carry back."""
-        encoded = _encode(message)
-        try:
-            encoded._serialize_properties()  # noqa: SLF001 - the only way to learn it before a byte is written
-        except Exception as e:  # noqa: BLE001 - properties come from strangers; none may stop the publisher
-            self._log.warning(
-                "message.simplified", type=message.properties.get("type"), reason=type(e).__name__
-            )
-            headers = {key: value for key, value in message.headers.items() if key.startswith("x-bridge-")}
-            return _encode(replace(message, properties={}, headers=headers))
-        return encoded
+        publish.address = exchange, routing_key
+        encoded, reason = encode(message, frame_max=broker.connection.frame_max)
+        if reason is not None:
+            self._log.warning("message.simplified", type=message.properties.get("type"), reason=reason)
+        broker.publish(self._channel, encoded, exchange=exchange, routing_key=routing_key, mandatory=True)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         for publish in self._take(tag, multiple=multiple):
@@ -183,32 +185,28 @@ class AmqpPublisher:
                 self._unrouted(publish)
             else:
                 publish.told()
+        # Only now: all that the broker answered for has been dealt with.
+        if self._lacking and self._declares:
+            raise LinkDown("what is missing on the broker is declared on a new connection")
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        refused = self._take(tag, multiple=multiple)
-        for publish in refused:
-            publish.returned = False
-            publish.not_before = self._clock.monotonic() + REFUSED_PAUSE
-            self._refused.append(publish)
-        self._log.warning("broker.nacked", messages=len(refused), routing_key=refused[0].message.routing_key)
+        for publish in self._take(tag, multiple=multiple):
+            self._log.warning("broker.nacked", routing_key=publish.message.routing_key)
+            self._try_later(publish)
+
+    def _try_later(self, publish: _Publish) -> None:
+        publish.returned = False
+        publish.not_before = self._clock.monotonic() + REFUSED_PAUSE
+        self._refused.append(publish)
 
     def _on_return(self, _error: object, exchange: str, routing_key: str, returned: amqp.Message) -> None:
         """Mark what came back unrouted; its ack follows.
 
         Which one it is, AMQP does not say: the oldest with these bytes, and any of several alike will do.
         """
-        body = bytes(returned.body)
+        body, address = returned.body or b"", (exchange, routing_key)
         for publish in self._unconfirmed.values():
-            message = publish.message
-            if (
-                not publish.returned
-                and message.body == body
-                and (message.exchange, message.routing_key)
-                == (
-                    exchange,
-                    routing_key,
-                )
-            ):
+            if not publish.returned and publish.address == address and publish.message.body == body:
                 publish.returned = True
                 return
         raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
@@ -222,8 +220,9 @@ class AmqpPublisher:
         elif message.droppable:
             publish.told()
         else:
-            self._queue.append(publish)
-            raise LinkDown(f"nothing is bound for {message.routing_key!r} on exchange {message.exchange!r}")
+            self._log.warning("broker.unrouted", exchange=message.exchange, routing_key=message.routing_key)
+            self._try_later(publish)
+            self._lacking = True
 
     def _take(self, tag: int, *, multiple: bool) -> list[_Publish]:
         """Return what the broker has answered for: one, or all up to one."""
@@ -249,12 +248,3 @@ class AmqpPublisher:
         now = self._clock.monotonic()
         for publish in self._unconfirmed.values():
             publish.written_at = now
-
-
-def _encode(message: Outgoing) -> amqp.Message:
-    properties = dict(message.properties)
-    if message.content_type is not None:
-        properties["content_type"] = message.content_type
-    if message.headers:
-        properties["application_headers"] = dict(message.headers)
-    return amqp.Message(message.body, delivery_mode=2, **properties)

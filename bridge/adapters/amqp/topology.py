@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from amqp.exceptions import NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 from kombu.entity import Exchange, Queue
 from kombu.transport.native_delayed_delivery import (
+    CELERY_DELAYED_DELIVERY_EXCHANGE,
     bind_queue_to_native_delayed_delivery_exchange,
     calculate_routing_key,
     declare_native_delayed_delivery_exchanges_and_queues,
@@ -17,7 +18,7 @@ from kombu.transport.native_delayed_delivery import (
 from bridge.core.errors import BridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from bridge.adapters.amqp.connection import Broker
 
@@ -134,8 +135,35 @@ def missing(broker: Broker, topology: Topology) -> list[str]:
     exchanges = [exchange.name for exchange in topology.exchanges()]
     queues = [queue.name for queue in topology.queues()]
     levels = [level_name(level, topology.prefix) for level in range(27, -1, -1)]
-    lacking = [f"exchange {name}" for name in [*exchanges, *levels] if not _exists(broker, name, queue=False)]
+    exchanges += [*levels, f"{topology.prefix}_{CELERY_DELAYED_DELIVERY_EXCHANGE}"]
+    lacking = [f"exchange {name}" for name in exchanges if not _exists(broker, name, queue=False)]
     return lacking + [f"queue {name}" for name in [*queues, *levels] if not _exists(broker, name, queue=True)]
+
+
+def mismatched(broker: Broker, topology: Topology, lacking: Collection[str]) -> list[str]:
+    """Return what is on the broker with other properties, in its own words. What is `lacking` stays so.
+
+    The only way to ask is to declare again, which changes nothing where a thing is there.
+    """
+    asking: dict[str, Callable[..., object]] = {
+        f"exchange {one.name}": one.declare for one in topology.exchanges()
+    }
+    asking |= {f"queue {one.name}": one.queue_declare for one in topology.queues()}
+    found = []
+    for name, declaring in asking.items():
+        if name in lacking:
+            continue
+        channel = broker.connection.channel()
+        try:
+            declaring(channel=channel)
+        except PreconditionFailed as e:
+            found.append(f"{name} is on the broker with other properties: {e.reply_text}")
+        except AccessRefused:
+            # We may not configure it, so there is no way to know.
+            continue
+        else:
+            channel.close()
+    return found
 
 
 def _exists(broker: Broker, name: str, *, queue: bool) -> bool:

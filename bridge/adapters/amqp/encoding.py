@@ -1,0 +1,74 @@
+"""What of a message AMQP can carry.
+
+Properties and headers of commands come from strangers and go on into dead letters and copies; what can't be written
+as it is must cost neither the message nor the connection that it would be written to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import amqp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.ports import Outgoing
+
+#: Bytes of a header frame beside the properties, rounded up.
+FRAME_OVERHEAD = 64
+_HEADERS = "application_headers"
+
+
+class Encoded(amqp.Message):  # type: ignore[misc]  # py-amqp has no types
+    """A message whose properties are known to be writable, and written once."""
+
+    def __init__(self, body: bytes, properties: Mapping[str, object], *, frame_max: int) -> None:
+        """Take the bytes and the properties.
+
+        Raises:
+            Exception: of any kind, where the properties can't be written, or not into one frame.
+
+        """
+        super().__init__(body)
+        self.properties = dict(properties)
+        self._raw: bytes = super()._serialize_properties()
+        if len(self._raw) + FRAME_OVERHEAD > frame_max:
+            raise ValueError("the properties are larger than a frame")
+
+    def _serialize_properties(self) -> bytes:
+        return self._raw
+
+
+def encode(message: Outgoing, *, frame_max: int) -> tuple[Encoded, str | None]:
+    """Return the message as AMQP has it, and the kind of error that cost it some of its properties, if any did.
+
+    What can't be written is left out one by one; where all together are more than a frame holds, strangers' headers
+    are. The broker would close the connection for them, again and again.
+    """
+    properties = {**message.properties, "delivery_mode": 2}
+    if message.content_type is not None:
+        properties["content_type"] = message.content_type
+    if message.headers:
+        properties[_HEADERS] = message.headers
+    try:
+        return Encoded(message.body, properties, frame_max=frame_max), None
+    except Exception as e:  # noqa: BLE001 - whatever it is, it is about this one message
+        reason = type(e).__name__
+    headers = {key: value for key, value in message.headers.items() if _writable(_HEADERS, {key: value})}
+    properties = {
+        key: value for key, value in properties.items() if key != _HEADERS and _writable(key, value)
+    }
+    try:
+        return Encoded(message.body, {**properties, _HEADERS: headers}, frame_max=frame_max), reason
+    except ValueError:
+        own = {key: value for key, value in headers.items() if str(key).startswith("x-bridge-")}
+        return Encoded(message.body, {**properties, _HEADERS: own}, frame_max=frame_max), reason
+
+
+def _writable(name: str, value: object) -> bool:
+    try:
+        amqp.Message(b"", **{name: value})._serialize_properties()  # noqa: SLF001 - the only way to learn it
+    except Exception:  # noqa: BLE001 - likewise
+        return False
+    return True

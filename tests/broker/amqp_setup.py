@@ -1,0 +1,106 @@
+"""The bridge's two ends of a broker, as the tests of this directory use them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from bridge.adapters.amqp.connection import BrokerAddress
+from bridge.adapters.amqp.consumer import AmqpConsumer
+from bridge.adapters.amqp.publisher import AmqpPublisher
+from bridge.adapters.amqp.topology import Topology
+from bridge.adapters.clock import SystemClock
+from bridge.ports import Outgoing
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from bridge.ports import Delivery
+    from tests.peer import Peer
+
+NAMES = Topology(
+    prefix="sms",
+    commands_exchange="sms.commands",
+    command_queue="sms.send",
+    events_exchange="sms.events",
+    unrouted_queue="sms.unrouted",
+    dead_queue="sms.dead",
+)
+
+
+def address(url: str, *, heartbeat: float = 10.0, io_timeout: float = 10.0) -> BrokerAddress:
+    """Return where the broker is, for somebody in a hurry."""
+    return BrokerAddress(url=url, connect_timeout=1.0, heartbeat=heartbeat, io_timeout=io_timeout)
+
+
+def make_publisher(url: str, *, heartbeat: float = 10.0, **options: Any) -> AmqpPublisher:
+    """Return a publisher that declares nothing unless asked to, not started."""
+    options = {"topology": NAMES, "declares": False, "on_crash": crashed, **options}
+    return AmqpPublisher(address(url, heartbeat=heartbeat), clock=SystemClock(), name="publishes", **options)
+
+
+def make_consumer(url: str, inbox: Inbox, *, heartbeat: float = 10.0, **options: Any) -> AmqpConsumer:
+    """Return a consumer that declares nothing unless asked to, not started."""
+    options = {"topology": NAMES, "declares": False, "prefetch": 10, "on_crash": crashed, **options}
+    return AmqpConsumer(
+        address(url, heartbeat=heartbeat), inbox.receive, clock=SystemClock(), name="consumes", **options
+    )
+
+
+def crashed() -> None:
+    """Fail whichever test made a link crash: pytest turns an exception of a thread into a warning, so an error."""
+    raise AssertionError("the link crashed")
+
+
+def make_command_queue(peer: Peer) -> None:
+    """Declare a command queue, without the 28 levels of the delay that the bridge makes beside it."""
+    peer.declare_queue(NAMES.command_queue, {"x-queue-type": "quorum"})
+
+
+def event(key: str, number: int, **options: Any) -> Outgoing:
+    """Return a small event that can be told from the others by its id."""
+    options = {"exchange": NAMES.events_exchange, "properties": {"message_id": f"{key}-{number}"}, **options}
+    return Outgoing(routing_key=key, body=b"%d" % number, **options)
+
+
+class Told:
+    """Who was told, how often, on which thread."""
+
+    def __init__(self) -> None:
+        """Start with nobody."""
+        self.times: Counter[object] = Counter()
+        self.order: list[object] = []
+        self.threads: set[int] = set()
+
+    def of(self, name: object) -> Any:
+        """Return the callback for the message `name`."""
+
+        def told() -> None:
+            self.threads.add(threading.get_ident())
+            self.order.append(name)
+            self.times[name] += 1
+
+        return told
+
+    def wait(self, *names: object, within: float = 10) -> None:
+        """Wait until all of `names` were told."""
+        wait_until(lambda: all(self.times[name] for name in names), within, what="all told")
+
+
+class Inbox:
+    """What a consumer received."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.deliveries: list[Delivery] = []
+        #: Whether the test has sent its probe.
+        self.probed = False
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take a delivery."""
+        self.deliveries.append(delivery)
+
+    def wait(self, number: int, within: float = 10) -> list[Delivery]:
+        """Wait until `number` deliveries came, and return all."""
+        wait_until(lambda: len(self.deliveries) >= number, within, what=f"{number} deliveries")
+        return self.deliveries

@@ -1,0 +1,72 @@
+"""The thread under both ends: wakes up whenever somebody wants something, and rests otherwise."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.amqp.link import TICK, Link
+from bridge.adapters.clock import SystemClock
+from tests.broker.amqp_setup import address, crashed
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from bridge.adapters.amqp.connection import Broker as Connection
+
+pytestmark = pytest.mark.broker
+
+
+class Counting:
+    """Counts its calls and takes what was left for it."""
+
+    def __init__(self) -> None:
+        self.left: list[threading.Event] = []
+        self.calls = 0
+
+    def opened(self, broker: Connection) -> None:
+        """Need nothing."""
+
+    def work(self, broker: Connection) -> None:
+        """Tell everybody who left something."""
+        self.calls += 1
+        while self.left:
+            self.left.pop().set()
+
+    def lost(self) -> None:
+        """Keep what was left."""
+
+
+def test_no_wake_up_is_lost_among_many_threads_and_the_link_rests_afterwards(vhost_url: str) -> None:
+    handler = Counting()
+    link = Link("counts", address(vhost_url), handler, SystemClock(), crashed)
+    link.start()
+    wait_until(lambda: link.connected, what="a connection")
+    latest: list[float] = []
+    end = time.monotonic() + 2.0
+
+    def ask() -> None:
+        worst = 0.0
+        while time.monotonic() < end:
+            answered, began = threading.Event(), time.monotonic()
+            handler.left.append(answered)
+            link.wake()
+            answered.wait(5)
+            worst = max(worst, time.monotonic() - began)
+        latest.append(worst)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # A lost wake-up would be found at the next tick only.
+    before = handler.calls
+    threading.Event().wait(2 * TICK)
+    rested = handler.calls - before
+    link.stop(5)
+
+    assert max(latest) < TICK
+    assert rested <= 5

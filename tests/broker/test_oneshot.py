@@ -1,0 +1,205 @@
+"""What command lines do with a real broker, and what they say when it is not there."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.amqp import oneshot
+from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.clock import SystemClock
+from tests.broker.amqp_setup import NAMES, address, make_command_queue
+from tests.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.broker_harness import Broker
+    from tests.peer import Peer
+
+pytestmark = pytest.mark.broker
+
+COMMAND = {"id": "c1", "destination_address": "+16131234567", "message": "Grüße"}
+
+
+def one(url: str) -> OneShot:
+    """Return the one-shot side of the broker at `url`."""
+    return OneShot(address(url, io_timeout=1.0), NAMES, SystemClock())
+
+
+@pytest.fixture
+def prepared(amqp: Peer) -> Peer:
+    """Return the peer, with the commands exchange and its queue."""
+    make_command_queue(amqp)
+    with amqp.channel() as channel:
+        channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
+    amqp.bind("sms.send", "sms.commands", "send")
+    return amqp
+
+
+def answer(peer: Peer, *events: dict[str, Any]) -> threading.Thread:
+    """Answer the next command as a worker would."""
+
+    def work() -> None:
+        (command,) = peer.take("sms.send")
+        for event in events:
+            peer.publish(
+                event,
+                exchange="",
+                routing_key=command.properties["reply_to"],
+                correlation_id=command.properties["correlation_id"],
+            )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def outcome(index: int | None, kind: str = "sent") -> dict[str, Any]:
+    """Return what of an outcome event matters here."""
+    return {"type": f"sms.outbound.{kind}", "data": {"index": index}}
+
+
+def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:
+    assert one(prepared.url).send(COMMAND, outcomes=1, wait=None) == []
+    (command,) = prepared.take("sms.send")
+
+    assert command.json == COMMAND
+    assert command.properties["message_id"] == "c1"
+    assert command.properties["delivery_mode"] == 2
+    assert "reply_to" not in command.properties
+
+
+def test_outcomes_are_waited_for_and_one_that_speaks_for_all_ends_the_wait(prepared: Peer) -> None:
+    worker = answer(prepared, outcome(0), outcome(1))
+    both = one(prepared.url).send(COMMAND, outcomes=2, wait=10)
+    worker.join()
+    worker = answer(prepared, outcome(None, "invalid"))
+    refused = one(prepared.url).send(COMMAND, outcomes=2, wait=10)
+    worker.join()
+
+    assert both == [outcome(0), outcome(1)]
+    assert refused == [outcome(None, "invalid")]
+
+
+def test_what_did_not_come_in_time_is_not_waited_for(prepared: Peer) -> None:
+    began = time.monotonic()
+
+    assert one(prepared.url).send(COMMAND, outcomes=1, wait=0.3) == []
+    assert 0.3 <= time.monotonic() - began < 2
+
+
+def test_a_command_that_no_queue_takes_is_an_error_with_a_way_out(amqp: Peer) -> None:
+    with pytest.raises(ConnectionError, match="topology"):
+        one(amqp.url).send(COMMAND, outcomes=1, wait=None)
+    with amqp.channel() as channel:
+        channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
+    with pytest.raises(ConnectionError, match="topology declare"):
+        one(amqp.url).send(COMMAND, outcomes=1, wait=None)
+
+
+def test_a_blocked_broker_is_an_error_after_a_while(
+    prepared: Peer, rabbitmq: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oneshot, "CONFIRM_TIMEOUT", 0.5)
+    with rabbitmq.memory_alarm(), pytest.raises(ConnectionError, match="blocked"):
+        one(prepared.url).send(COMMAND, outcomes=1, wait=None)
+
+
+def test_events_are_shown_as_they_come_and_strangers_bytes_are_passed_over(amqp: Peer) -> None:
+    side = one(amqp.url)
+    side.declare()
+    seen: list[dict[str, Any]] = []
+
+    def tail() -> None:
+        events = side.tail(["sms.outbound.#"])
+        for event in events:
+            seen.append(event)
+            if len(seen) == 2:
+                events.close()  # type: ignore[attr-defined]
+                return
+
+    thread = threading.Thread(target=tail)
+    thread.start()
+
+    def publish() -> bool:
+        for body in (b"\xff no JSON", b"[]", b"[" * 100_000, b"", {"data": None}, outcome(1)):
+            amqp.publish(body, exchange="sms.events", routing_key="sms.outbound.sent")
+        amqp.publish(outcome(2), exchange="sms.events", routing_key="sms.inbound.received")
+        return len(seen) >= 2
+
+    wait_until(publish, every=0.2, what="two events")
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert seen == [outcome(1), outcome(1)]
+
+
+def test_declare_makes_what_the_check_misses(vhost_url: str) -> None:
+    side = one(vhost_url)
+    before = side.differences()
+    declared = side.declare()
+
+    assert "queue sms.send is missing" in before
+    assert declared[:2] == ["exchange sms.commands", "exchange sms.events"]
+    assert side.differences() == []
+
+
+@pytest.fixture
+def rubbish() -> Iterator[str]:
+    """Listen where no broker is, and answer HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    accepted, _ = listener.accept()
+                except OSError:
+                    return
+                with accepted:
+                    accepted.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n" + b"x" * 5000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"amqp://guest:secret@127.0.0.1:{listener.getsockname()[1]}/"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+EVERYTHING: dict[str, Callable[[OneShot], object]] = {
+    "send": lambda side: side.send(COMMAND, outcomes=1, wait=None),
+    "tail": lambda side: next(iter(side.tail(["#"]))),
+    "declare": lambda side: side.declare(),
+    "differences": lambda side: side.differences(),
+}
+
+
+@pytest.mark.parametrize("what", EVERYTHING)
+def test_a_broker_that_is_not_there_or_refuses_is_an_error_without_the_password(
+    what: str, rabbitmq: Broker, vhost: str, rubbish: str
+) -> None:
+    place = f"127.0.0.1:{rabbitmq.port}"
+    for url, words in {
+        f"amqp://guest:secret@127.0.0.1:{free_port()}/": "refused",
+        f"amqp://guest:secret@{place}/{vhost}": "refuses us",
+        f"amqp://guest:guest@{place}/no-such-vhost": "refuses us",
+        rubbish: "can't be reached",
+    }.items():
+        with pytest.raises(ConnectionError, match=words) as failed:
+            EVERYTHING[what](one(url))
+
+        assert "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("what", EVERYTHING)
+def test_a_frozen_broker_is_an_error_in_bounded_time(what: str, rabbitmq: Broker, vhost_url: str) -> None:
+    with rabbitmq.frozen():
+        began = time.monotonic()
+        with pytest.raises(ConnectionError, match="time"):
+            EVERYTHING[what](one(vhost_url))
+
+        assert time.monotonic() - began < 3

@@ -1,0 +1,171 @@
+"""What the bridge declares on a real broker, and how the broker then treats messages."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.amqp.connection import Broker as Connection
+from bridge.adapters.amqp.topology import MAX_DELAY, TopologyMismatch, declare, missing
+from bridge.ports import Outgoing
+from tests.broker.amqp_setup import NAMES, Inbox, Told, address, make_consumer, make_publisher
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from bridge.adapters.amqp.topology import Topology
+    from tests.peer import Peer
+
+pytestmark = pytest.mark.broker
+
+
+def apply(url: str, topology: Topology) -> list[str]:
+    """Declare, and return what is missing then."""
+    connection = Connection.open(address(url), "test")
+    try:
+        declare(connection, topology)
+        return missing(connection, topology)
+    finally:
+        connection.close()
+
+
+def lacking(url: str, topology: Topology = NAMES) -> list[str]:
+    """Return what is missing."""
+    connection = Connection.open(address(url), "test")
+    try:
+        return missing(connection, topology)
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def declared(vhost_url: str) -> str:
+    """Return the URL of a virtual host with everything on it."""
+    assert apply(vhost_url, NAMES) == []
+    return vhost_url
+
+
+def test_declaring_again_changes_nothing(declared: str) -> None:
+    assert apply(declared, NAMES) == []
+
+
+def test_before_anything_is_declared_everything_is_missing(vhost_url: str) -> None:
+    names = lacking(vhost_url)
+
+    assert names[:2] == ["exchange sms.commands", "exchange sms.events"]
+    assert {"queue sms.send", "queue sms.unrouted", "queue sms.dead"} <= set(names)
+    assert {f"queue sms_celery_delayed_{level}" for level in range(28)} <= set(names)
+
+
+def test_what_was_deleted_is_named_and_nothing_else(amqp: Peer) -> None:
+    apply(amqp.url, NAMES)
+    amqp.delete("sms.dead")
+    amqp.delete("sms_celery_delayed_3")
+    with amqp.channel() as channel:
+        channel.exchange_delete("sms.events")
+        channel.exchange_delete("sms_celery_delayed_delivery")
+
+    assert sorted(lacking(amqp.url)) == [
+        "exchange sms.events",
+        "exchange sms_celery_delayed_delivery",
+        "queue sms.dead",
+        "queue sms_celery_delayed_3",
+    ]
+    assert apply(amqp.url, NAMES) == []
+
+
+def test_a_queue_with_other_properties_is_named(declared: str) -> None:
+    with pytest.raises(TopologyMismatch, match=r"sms\.send .*x-delivery-limit"):
+        apply(declared, replace(NAMES, delivery_limit=5))
+
+
+def test_an_exchange_of_another_type_is_named(amqp: Peer) -> None:
+    with amqp.channel() as channel:
+        channel.exchange_declare("sms.commands", "fanout", durable=True, auto_delete=False)
+
+    with pytest.raises(TopologyMismatch, match=r"sms\.commands .*type"):
+        apply(amqp.url, NAMES)
+
+
+def test_a_level_of_the_delay_with_other_properties_is_named(amqp: Peer) -> None:
+    amqp.declare_queue("sms_celery_delayed_5")
+
+    with pytest.raises(TopologyMismatch, match="sms_celery_delayed_5"):
+        apply(amqp.url, NAMES)
+
+
+def test_a_command_returned_too_often_is_a_dead_letter(amqp: Peer) -> None:
+    topology = replace(NAMES, delivery_limit=2)
+    apply(amqp.url, topology)
+    amqp.publish(b"poison", message_id="m")
+    inbox = Inbox()
+    consumer = make_consumer(amqp.url, inbox, topology=topology)
+    consumer.start()
+    for number in range(3):
+        consumer.give_back(inbox.wait(number + 1)[number])
+    (dead,) = amqp.dead()
+    consumer.stop()
+
+    assert dead.body == b"poison"
+    assert dead.properties["message_id"] == "m"
+    assert dead.headers["x-death"][0]["reason"] == "delivery_limit"
+    assert amqp.depth("sms.send") == 0
+
+
+def test_delays_are_never_early_and_at_most_two_seconds_late_also_the_second_time(declared: str) -> None:
+    publisher, told, inbox = make_publisher(declared), Told(), Inbox()
+    consumer = make_consumer(declared, inbox)
+    publisher.start()
+    consumer.start()
+    sent: dict[str, float] = {}
+    arrived: dict[str, float] = {}
+
+    def delay(name: str, seconds: int) -> None:
+        sent[name] = time.monotonic()
+        message = Outgoing(
+            exchange="sms.commands",
+            routing_key="send",
+            body=name.encode(),
+            delay=seconds,
+            properties={"type": name},
+        )
+        publisher.publish(message, told.of(name))
+
+    def collect() -> bool:
+        for delivery in inbox.deliveries[len(arrived) :]:
+            name = delivery.body.decode()
+            arrived[name] = time.monotonic() - sent[name]
+            consumer.ack(delivery)
+            if name == "twice":
+                delay("twice again", 2)
+        return len(arrived) == 5
+
+    for name, seconds in {"1": 1, "2": 2, "3": 3, "twice": 2}.items():
+        delay(name, seconds)
+    wait_until(collect, within=12, what="all copies")
+    publisher.stop()
+    consumer.stop()
+
+    for name, seconds in {"1": 1, "2": 2, "3": 3, "twice": 2, "twice again": 2}.items():
+        assert seconds <= arrived[name] + 0.05 < seconds + 2.05, name
+    assert set(told.times.values()) == {1}
+
+
+def test_a_delay_is_at_least_a_second_and_at_most_what_the_levels_hold() -> None:
+    def bits(delay: int) -> str:
+        _, key = NAMES.delayed("send", delay)
+        return key.removesuffix(".send").replace(".", "")
+
+    assert [int(bits(delay), 2) for delay in (-1, 0, 1, 30, 30 * 86_400)] == [1, 1, 1, 30, 2_592_000]
+    assert int(bits(MAX_DELAY + 1), 2) == MAX_DELAY
+
+
+def test_of_events_that_nobody_wants_the_oldest_go(amqp: Peer) -> None:
+    apply(amqp.url, replace(NAMES, unrouted_max_length=2))
+    for number in range(4):
+        amqp.publish(b"%d" % number, exchange="", routing_key="sms.unrouted")
+
+    assert [message.body for message in amqp.take("sms.unrouted", 2)] == [b"2", b"3"]
+    assert amqp.get("sms.unrouted") is None

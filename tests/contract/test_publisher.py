@@ -1,0 +1,170 @@
+"""What every publisher promises: told once, on another thread, after the message is where it was to go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.amqp.embedded import EmbeddedBroker
+from bridge.adapters.clock import SystemClock
+from bridge.ports import Outgoing, PublisherFull
+from tests.broker.amqp_setup import NAMES, Inbox, Told, event, make_consumer, make_publisher
+from tests.fakes.publisher import FakePublisher
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.ports import Publisher
+    from tests.peer import Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A publisher, and how to see what came of its messages: bodies of events and of commands."""
+
+    publisher: Publisher
+    events: Callable[[], list[bytes]]
+    commands: Callable[[], list[bytes]]
+
+
+def fake() -> Iterator[Case]:
+    publisher = FakePublisher()
+
+    def bodies(exchange: str) -> list[bytes]:
+        return [message.body for message in publisher.taken if message.exchange == exchange]
+
+    yield Case(publisher, lambda: bodies(NAMES.events_exchange), lambda: bodies(NAMES.commands_exchange))
+    publisher.close()
+
+
+def embedded() -> Iterator[Case]:
+    events: list[bytes] = []
+    inbox = Inbox()
+    broker = EmbeddedBroker(NAMES, SystemClock(), watch=events.append)
+    broker.consume(inbox.receive)
+    broker.start()
+    yield Case(broker, lambda: events, lambda: [delivery.body for delivery in inbox.deliveries])
+    broker.stop()
+
+
+def real(peer: Peer) -> Iterator[Case]:
+    publisher = make_publisher(peer.url, declares=True)
+    publisher.start()
+    wait_until(lambda: publisher.connected, what="a connection")
+    inbox, events = Inbox(), []
+    consumer = make_consumer(peer.url, inbox, prefetch=1000)
+    consumer.start()
+
+    def take() -> list[bytes]:
+        while message := peer.get("test.events"):
+            events.append(message.body)
+        return events
+
+    yield Case(publisher, take, lambda: [delivery.body for delivery in inbox.deliveries])
+    consumer.stop()
+    publisher.stop()
+
+
+@pytest.fixture(params=["fake", "embedded", pytest.param("real", marks=pytest.mark.broker)])
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    """Run the test on each."""
+    if request.param == "real":
+        yield from real(request.getfixturevalue("amqp"))
+    else:
+        yield from {"fake": fake, "embedded": embedded}[request.param]()
+
+
+def test_each_message_is_told_once_on_another_thread_and_arrives_in_order(case: Case) -> None:
+    told = Told()
+    for number in range(300):
+        case.publisher.publish(event("k", number), told.of(number))
+    told.wait(*range(300))
+    wait_until(lambda: len(case.events()) >= 300, what="all events")
+
+    assert case.events() == [b"%d" % number for number in range(300)]
+    assert told.order == list(range(300))
+    assert threading.get_ident() not in told.threads
+    assert len(told.threads) == 1
+
+
+def test_it_is_available(case: Case) -> None:
+    assert case.publisher.available
+
+
+def test_a_command_goes_to_the_command_queue(case: Case) -> None:
+    told = Told()
+    command = Outgoing(exchange=NAMES.commands_exchange, routing_key="send", body=b"{}")
+    case.publisher.publish(command, told.of("command"))
+    told.wait("command")
+    wait_until(case.commands, what="the command")
+
+    assert case.commands() == [b"{}"]
+
+
+def test_a_message_may_publish_another_when_it_is_told(case: Case) -> None:
+    told = Told()
+    case.publisher.publish(event("k", 1), lambda: case.publisher.publish(event("k", 2), told.of("second")))
+    told.wait("second")
+    wait_until(lambda: len(case.events()) >= 2, what="both")
+
+    assert case.events() == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("options", [{"droppable": True}, {"fallback": NAMES.dead_queue}])
+def test_what_no_queue_is_bound_for_is_told_where_it_may_be_dropped_or_has_a_fallback(
+    case: Case, options: dict[str, Any]
+) -> None:
+    told = Told()
+    case.publisher.publish(event("nobody", 1, exchange="", **options), told.of("unrouted"))
+    case.publisher.publish(event("k", 2), told.of("event"))
+    told.wait("unrouted", "event")
+
+    assert set(told.times.values()) == {1}
+
+
+def test_a_delayed_message_is_told_at_once_and_comes_neither_early_nor_two_seconds_late(case: Case) -> None:
+    if isinstance(case.publisher, FakePublisher):
+        pytest.skip("the fake keeps no time")
+    told, began = Told(), time.monotonic()
+    for name, seconds in {"1": 1, "2": 2}.items():
+        delayed = Outgoing(
+            exchange=NAMES.commands_exchange, routing_key="send", body=name.encode(), delay=seconds
+        )
+        case.publisher.publish(delayed, told.of(name))
+    told.wait("1", "2", within=1)
+    for number in (1, 2):
+        wait_until(lambda number=number: len(case.commands()) == number, what="the delayed")  # type: ignore[misc]
+
+        assert number <= time.monotonic() - began + 0.05 < number + 2.05
+    assert case.commands() == [b"1", b"2"]
+
+
+def test_a_fake_that_is_full_takes_nothing() -> None:
+    publisher, told = FakePublisher(room=2), Told()
+    publisher.confirming.clear()
+
+    def fill() -> None:
+        for number in range(5):
+            publisher.publish(event("k", number), told.of(number))
+
+    with pytest.raises(PublisherFull):
+        fill()
+    publisher.close()
+    assert len(told.times) == len(publisher.taken) <= 3
+
+
+def test_a_publisher_that_is_full_takes_nothing_and_goes_on_when_there_is_room() -> None:
+    # Nobody listens there: nothing is ever confirmed.
+    publisher, told = make_publisher("amqp://guest:guest@127.0.0.1:1/", limit=2), Told()
+    publisher.publish(event("k", 1), told.of(1))
+    publisher.publish(event("k", 2), told.of(2))
+
+    with pytest.raises(PublisherFull, match="2 messages"):
+        publisher.publish(event("k", 3), told.of(3))
+    assert not publisher.available
+    assert not told.times
