@@ -58,7 +58,7 @@ def test_sigterm_under_load_finishes_what_is_in_flight_and_gives_the_rest_back(
     sent = bench.provider.texts()
     told = [m.json["subject"] for m in bench.events.look()]
     assert code == 0
-    assert took < 5
+    assert took < 10
     assert {m.routing_key for m in bench.events.look()} == {"sms.outbound.sent"}
     assert sorted(map(text_of, told)) == sorted(sent)
     assert len(ids) - len(told) == bench.amqp.depth("sms.send") > 0
@@ -84,7 +84,7 @@ def test_a_second_sigterm_ends_it_at_once(
     code = worker.stop(signal.SIGTERM)
 
     assert code == 1
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
     wait_until(lambda: bench.amqp.depth("sms.send") == 1)
 
 
@@ -101,7 +101,7 @@ def test_sigterm_cuts_the_pause_before_a_retry_short(
     code = worker.stop(signal.SIGTERM)
 
     assert code == 0
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 7
     assert bench.steps("patient") == ["deferred"]
     assert bench.amqp.depth("sms.send") == 0
     assert bench.sms("patient") == 0
@@ -122,7 +122,7 @@ def test_an_idle_worker_ends_promptly(bridge_process: StartBridge, env: Mapping[
     started = time.monotonic()
 
     assert worker.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 # -- the account is refused ------------------------------------------------------------------------
@@ -238,4 +238,4 @@ def test_a_worker_without_a_broker_ends_when_told_and_never_tells_the_password(
     started = time.monotonic()
 
     assert worker.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 7

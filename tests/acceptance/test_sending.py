@@ -46,7 +46,6 @@ def lenient(rabbitmq: Broker, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "CPAAS__DEFAULT_SENDER": "+16139998878",
         "RETRY__MAX_AGE": "0.5",
         "RETRY__IN_PROCESS": "0",
-        "BROKER__PREFIX": "sms",
     }
     with running(rabbitmq, tmp_path_factory.mktemp("lenient"), **settings) as bench:
         yield bench
