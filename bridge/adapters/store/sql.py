@@ -40,22 +40,23 @@ class SqlLedger:
         self._lock = lock
         self._insert = _INSERTS[engine.dialect.name]
         self._saver = Saver(self._insert)
+        #: The revision its tables had when it was opened; None where there were none.
+        self.revision_before: str | None = None
         #: Names this ledger; another file or database has another name.
         self.identity = ""
         #: When it was put in the place of another one, in seconds since the epoch.
         self.adopted_at: float | None = None
 
-    def open(self) -> str | None:
-        """Bring the tables to our revision and return the one they had; of processes that do so at once, one does.
+    def open(self) -> None:
+        """Bring the tables to our revision; of processes that do so at once, one does.
 
         Raises:
             LedgerUnavailable: the database can't be reached or is of another bridge.
 
         """
         with self._transaction(None) as connection:
-            before = schema.bring_up(connection)
+            self.revision_before = schema.bring_up(connection)
             self._learn(connection)
-        return before
 
     def recall(self) -> None:
         """Read again what another process may have noted: whether the ledger was adopted.
