@@ -29,6 +29,8 @@ IMPOSSIBLE = "DeliveryImpossible"
 TRIAL_CAP = 1000
 #: Seconds until the first look after the attempt, and the least between two looks.
 FIRST_LOOK = 2.0
+#: Seconds between two looks at most, until the provider had its time to show what it has.
+OFTEN_LOOK = 10.0
 #: Seconds between two looks at most, while the history is not to be had.
 LONGEST_LOOK = 300.0
 
@@ -210,8 +212,8 @@ def _without_history(doubt: Doubt) -> Finding:
 
 
 def _next_look(doubt: Doubt, settled_at: float) -> float:
-    """Look less and less often, and once more when the window is over."""
-    waited = max(FIRST_LOOK, doubt.now - doubt.until)
+    """Look less and less often, and once more when the window is over. A notification may tell at any time."""
+    waited = max(FIRST_LOOK, min(doubt.now - doubt.until, OFTEN_LOOK))
     return max(min(doubt.now + waited, settled_at), doubt.now)
 
 
