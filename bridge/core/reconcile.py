@@ -53,6 +53,8 @@ class Reading:
     """What a look at the provider's history brought."""
 
     messages: tuple[Evidence, ...] = ()
+    #: How many messages of any kind it shows.
+    total: int = 0
     #: Whether this is all that the provider has.
     complete: bool = True
     #: When the oldest message of any kind in it was sent; the provider forgets the oldest first.
@@ -219,7 +221,7 @@ def _next_look(doubt: Doubt, settled_at: float) -> float:
 
 def _is_cut_off(reading: Reading, start: float) -> bool:
     """Whether messages of the window may be missing: the oldest go first, so one from before it proves they are not."""
-    whole = reading.complete and len(reading.messages) < TRIAL_CAP
+    whole = reading.complete and max(reading.total, len(reading.messages)) < TRIAL_CAP
     return not whole and not (
         reading.complete and reading.oldest_at is not None and reading.oldest_at < start
     )

@@ -51,6 +51,7 @@ def judge(
     now: float = SETTLED,
     history: bool = True,
     complete: bool = True,
+    total: int = 0,
     oldest_at: float | None = None,
     read_at: float | None = None,
     taken: frozenset[str] = frozenset(),
@@ -71,6 +72,7 @@ def judge(
     }
     reading = Reading(
         messages=messages,
+        total=total,
         complete=complete,
         oldest_at=oldest_at,
         read_at=now if read_at is None else read_at,
@@ -228,6 +230,7 @@ def test_a_history_at_the_trial_accounts_limit_can_not_tell_unless_it_reaches_ba
     assert isinstance(judge(*full), CannotTell)
     assert isinstance(judge(*full, oldest_at=NOW - 120), CannotTell)
     assert judge(*full, oldest_at=NOW - 121) == Absent()
+    assert isinstance(judge(total=TRIAL_CAP), CannotTell), "inbound messages count too"
 
 
 def test_a_history_that_is_cut_off_is_read_until_it_could_have_shown_it() -> None:
