@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.topology import Topology
 
 #: How the broker names the ledger that is noted; cut off where the names are long (a reply has 255 bytes at most).
-_CURRENT = re.compile(r"current is '[^']*\.ledger\.([0-9a-f-]{36})'")
+_CURRENT = re.compile(r"current is '[^']*\.ledger\.([a-z]+)'")
 
 
 class LedgerMismatch(TopologyMismatch):

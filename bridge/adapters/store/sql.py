@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
+import string
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,7 @@ class SqlLedger:
         try:
             return self._locked(needs)
         except DBAPIError as e:
-            if not e.connection_invalidated:
+            if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
                 raise
         return self._locked(needs)
 
@@ -138,7 +139,7 @@ class SqlLedger:
 
     def _learn(self, connection: Connection) -> None:
         """Take the facts about the ledger, noting those that are missing."""
-        self.identity = self._fact(connection, "identity", str(uuid.uuid4()))
+        self.identity = self._fact(connection, "identity", _new_name())
         try:
             self.adopted_at = float(self._fact(connection, "adopted_at", "0")) or None
         except ValueError as e:
@@ -148,6 +149,11 @@ class SqlLedger:
         fresh = self._insert(meta).values(key=key, value=default)
         connection.execute(fresh.on_conflict_do_nothing())
         return str(connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one())
+
+
+def _new_name() -> str:
+    """Return a name that no other ledger has; letters alone, which no log takes for a phone number."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
 
 
 def unavailable(error: Exception) -> LedgerUnavailable:
