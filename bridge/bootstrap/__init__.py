@@ -10,34 +10,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bridge.bootstrap.dead import dead_letters, purge_dead, replay_dead
     from bridge.bootstrap.ingest import run_ingest
+    from bridge.bootstrap.ledger import (
+        adopt_ledger,
+        migrate_ledger,
+        prune_ledger,
+        show_command,
+        show_ledger,
+    )
     from bridge.bootstrap.oneshot import check_topology, cpaas_client, declare_topology, send, tail_events
     from bridge.bootstrap.simulator import run_simulator
     from bridge.bootstrap.up import run_up
     from bridge.bootstrap.worker import run_worker
 
 __all__ = [
+    "adopt_ledger",
     "check_topology",
     "cpaas_client",
+    "dead_letters",
     "declare_topology",
+    "migrate_ledger",
+    "prune_ledger",
+    "purge_dead",
+    "replay_dead",
     "run_ingest",
     "run_simulator",
     "run_up",
     "run_worker",
     "send",
+    "show_command",
+    "show_ledger",
     "tail_events",
 ]
 
 #: The module of each entry.
 _HOMES = {
+    "adopt_ledger": "ledger",
     "check_topology": "oneshot",
     "cpaas_client": "oneshot",
+    "dead_letters": "dead",
     "declare_topology": "oneshot",
+    "migrate_ledger": "ledger",
+    "prune_ledger": "ledger",
+    "purge_dead": "dead",
+    "replay_dead": "dead",
     "run_ingest": "ingest",
     "run_simulator": "simulator",
     "run_up": "up",
     "run_worker": "worker",
     "send": "oneshot",
+    "show_command": "ledger",
+    "show_ledger": "ledger",
     "tail_events": "oneshot",
 }
 

@@ -11,17 +11,22 @@ from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.ingest_app import Door, make_ingest_app
 from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.store import open_ledger
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.bootstrap.listening import listen
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
 from bridge.runtime import logs
+from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.adapters.http.admin_app import Readiness
+    from bridge.core.reconcile import Evidence
     from bridge.ports import Clock, Publisher
     from bridge.runtime.metrics import Metrics
     from bridge.settings import Settings
@@ -49,7 +54,9 @@ class IngestProcess:
             limit=PUBLISH_LIMIT,
             on_crash=stopping.crash,
         )
-        self._door = make_door(settings, self._publisher, metrics, clock)
+        url = settings.ledger.url.get_secret_value()
+        self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics, clock=clock)
+        self._door = make_door(settings, self._publisher, metrics, clock, sighted=self._evidence.offer)
 
     def start(self) -> None:
         """Listen; the broker may come when it likes.
@@ -61,12 +68,14 @@ class IngestProcess:
         ingest = self._settings.ingest
         port = listen(self._door, ingest, "ingest")
         self._publisher.start()
+        self._evidence.start()
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:
         """Take no more requests, answer those that are in, and let go of the broker."""
         self._door.stop(GRACE)
         self._publisher.stop()
+        self._evidence.stop()
         structlog.get_logger().info("ingest.stopped")
 
     def readiness(self) -> Readiness:
@@ -82,14 +91,27 @@ class IngestProcess:
         )
 
 
-def make_door(settings: Settings, publisher: Publisher, metrics: Metrics, clock: Clock) -> HttpServer:
-    """Return the server that the provider posts to."""
+def make_door(
+    settings: Settings,
+    publisher: Publisher,
+    metrics: Metrics,
+    clock: Clock,
+    *,
+    sighted: Callable[[Evidence], None] | None = None,
+) -> HttpServer:
+    """Return the server that the provider posts to; `sighted` is told which messages its notifications show."""
     ingest = settings.ingest
     style = parts.style(settings)
     broker = settings.broker
     flow = Ingest(
         publisher,
-        receive=partial(receive, source=style.source, camel_case=style.camel_case),
+        receive=partial(
+            receive,
+            source=style.source,
+            camel_case=style.camel_case,
+            default_region=settings.addresses.default_region,
+            sighted=sighted,
+        ),
         tell=partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue),
         clock=clock,
         metrics=metrics,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.connection import BrokerAddress
 from bridge.adapters.amqp.topology import Topology
+from bridge.core.commands import CommandRules
 from bridge.core.outcomes import Style
 from bridge.settings import Problem, SettingsError
 
@@ -66,6 +67,16 @@ def topology(settings: Settings) -> Topology:
         dead_queue=broker.dead_queue,
         unrouted_max_length=broker.unrouted_max_length,
         delivery_limit=broker.delivery_limit,
+    )
+
+
+def command_rules(settings: Settings) -> CommandRules:
+    """Return how commands are read."""
+    return CommandRules(
+        allow_missing_id=settings.commands.allow_missing_id,
+        max_destinations=settings.commands.max_destinations,
+        default_region=settings.addresses.default_region,
+        default_sender=settings.cpaas.default_sender,
     )
 
 

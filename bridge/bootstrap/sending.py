@@ -10,7 +10,6 @@ from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.cpaas.retrying import RetryPolicy
 from bridge.bootstrap import parts
-from bridge.core.commands import CommandRules
 from bridge.core.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
 from bridge.flows.send import Routes, SendRules
 
@@ -25,12 +24,7 @@ def send_rules(settings: Settings) -> SendRules:
     """Return what configuration makes of sending."""
     broker = settings.broker
     return SendRules(
-        commands=CommandRules(
-            allow_missing_id=settings.commands.allow_missing_id,
-            max_destinations=settings.commands.max_destinations,
-            default_region=settings.addresses.default_region,
-            default_sender=settings.cpaas.default_sender,
-        ),
+        commands=parts.command_rules(settings),
         style=parts.style(settings),
         routes=Routes(
             commands_exchange=broker.commands_exchange,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from bridge.cli.config import config
+from bridge.cli.dead import dead
 from bridge.cli.events import events
 from bridge.cli.exits import ExitCodes
 from bridge.cli.invocation import config_option
+from bridge.cli.ledger import ledger
 from bridge.cli.run import ingest, up, worker
 from bridge.cli.send import send
 from bridge.cli.simulator import simulator
@@ -36,5 +38,5 @@ def _exit(context: click.Context, code: int | None) -> None:
     context.exit(code or 0)
 
 
-for command in (up, worker, ingest, send, events, subscriptions, topology, config, simulator):
+for command in (up, worker, ingest, send, events, dead, subscriptions, ledger, topology, config, simulator):
     main.add_command(command)

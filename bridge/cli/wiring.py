@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bridge.flows.dead import DeadLetter, Wanted
     from bridge.settings import Settings
 
 
@@ -112,6 +113,18 @@ class Wiring(Protocol):
         """Yield events as they are published, from now on, whose type matches one of the binding `keys`."""
         ...
 
+    def dead_letters(self, settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+        """Yield the dead letters that are wanted, and leave them where they are."""
+        ...
+
+    def replay_dead(self, settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator[DeadLetter]:
+        """Send those that are wanted back to the commands; yield each once its letter is gone."""
+        ...
+
+    def purge_dead(self, settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+        """Throw those that are wanted away; yield each once it is gone."""
+        ...
+
     def declare_topology(self, settings: Settings) -> Sequence[str]:
         """Declare what is missing on the broker; return the name of everything that is there now."""
         ...
@@ -122,4 +135,24 @@ class Wiring(Protocol):
 
     def cpaas_client(self, settings: Settings) -> ProviderClient:
         """Return a client of the configured account."""
+        ...
+
+    def show_ledger(self, settings: Settings) -> Mapping[str, Any]:
+        """Return what the ledger holds, all in all."""
+        ...
+
+    def show_command(self, settings: Settings, command_id: str) -> Mapping[str, Any] | None:
+        """Return what the ledger holds of a command; None where it knows none of that id."""
+        ...
+
+    def prune_ledger(self, settings: Settings, *, days: float | None, dry_run: bool) -> int:
+        """Forget commands that ended more than `days` ago, or `ledger.retention`; return how many (would) have gone."""
+        ...
+
+    def migrate_ledger(self, settings: Settings) -> tuple[str | None, str]:
+        """Bring the ledger's tables to this bridge's revision; return the one they had, None for none, and this."""
+        ...
+
+    def adopt_ledger(self, settings: Settings) -> str:
+        """Make the configured ledger the command queue's own; return its identity."""
         ...

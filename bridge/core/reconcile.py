@@ -1,7 +1,9 @@
 """Was it sent? What the provider's history, its notifications and our own records say of an ambiguous attempt.
 
 The provider has no idempotency key and its history no trace of ours, so a message is known by what it is: outbound,
-the pair of addresses, the text, the time, and an id that no other submission owns (SPEC section 4, "Reconcile").
+the pair of addresses, the text, the time, and an id that no other submission owns (SPEC section 4, "Reconcile"). Where
+several submissions of one text to one number are in doubt at once, whose message is whose can't be told, and need not
+be: as many are sent as there are messages, once all of them had the time to show.
 
     found         a message that is ours                          -> sent, or undeliverable
     absent        a whole history without one, read late enough   -> it was not sent
@@ -27,6 +29,8 @@ IMPOSSIBLE = "DeliveryImpossible"
 TRIAL_CAP = 1000
 #: Seconds until the first look after the attempt, and the least between two looks.
 FIRST_LOOK = 2.0
+#: Seconds between two looks at most, until the provider had its time to show what it has.
+OFTEN_LOOK = 10.0
 #: Seconds between two looks at most, while the history is not to be had.
 LONGEST_LOOK = 300.0
 
@@ -49,6 +53,8 @@ class Reading:
     """What a look at the provider's history brought."""
 
     messages: tuple[Evidence, ...] = ()
+    #: How many messages of any kind it shows.
+    total: int = 0
     #: Whether this is all that the provider has.
     complete: bool = True
     #: When the oldest message of any kind in it was sent; the provider forgets the oldest first.
@@ -71,6 +77,19 @@ class Doubt:
     #: When nobody waits for a history any longer.
     give_up_at: float
     now: float
+    #: Whether the provider said that it has it, and under which id, if it said so.
+    submitted: bool = False
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """Another submission in doubt that the same message could be of; the times are those of a `Doubt`."""
+
+    since: float
+    until: float
+    #: Whether the provider said that it has it: one of the messages is its own, for certain.
+    submitted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +139,7 @@ def judge_history(
     *,
     is_taken: Callable[[str], bool],
     others_attempting: bool,
+    rivals: Sequence[Rival],
     rules: ReconcileRules,
 ) -> Finding:
     """Say what is known. `reading` is None where the history was not to be had; `seen` came by notification.
@@ -127,25 +147,49 @@ def judge_history(
     `is_taken` says whether a message id belongs to another submission; `others_attempting` whether a call for the same
     pair and text is under way, whose message could be mistaken for this one's.
     """
+    known = {
+        message.message_id: message for message in (*seen, *(reading.messages if reading is not None else ()))
+    }
+    if doubt.message_id in known:
+        return Found(message=known[doubt.message_id])
     if others_attempting:
         return LookAgain(at=doubt.now + FIRST_LOOK)
     start = doubt.since - rules.skew
-    known = [*seen, *(reading.messages if reading is not None else ())]
     ours = [
         message
-        for message in known
+        for message in known.values()
         if _is_match(message, doubt, start, rules.skew) and not is_taken(message.message_id)
     ]
+    if ours and len(ours) <= len(rivals):
+        # Too few for all: whoever is late to show must not look absent because another one took its message.
+        settled_at = max(doubt.until, *(rival.until for rival in rivals)) + rules.settle
+        if (doubt.now if reading is None else reading.read_at) < settled_at:
+            return LookAgain(at=_next_look(doubt, settled_at))
+    if not doubt.submitted:
+        ours = _left_by(rivals, ours, rules.skew)
     if ours:
         return Found(message=min(ours, key=lambda message: (message.sent_at, message.message_id)))
-    settled_at = doubt.until + rules.settle
-    if reading is None:
-        return _without_history(doubt)
+    return _without_history(doubt) if reading is None else _without_trace(doubt, reading, start, rules.settle)
+
+
+def _without_trace(doubt: Doubt, reading: Reading, start: float, settle: float) -> Finding:
+    """Say what a history tells in which it is not."""
+    settled_at = doubt.until + settle
     if reading.read_at < settled_at:
         return LookAgain(at=_next_look(doubt, settled_at))
     if _is_cut_off(reading, start):
         return CannotTell(reason="the provider's history is cut off")
     return Absent()
+
+
+def _left_by(rivals: Sequence[Rival], messages: Sequence[Evidence], skew: float) -> list[Evidence]:
+    """Return the messages that are left when each rival that was submitted has one, the nearest to its attempt."""
+    left = list(messages)
+    for rival in sorted(rivals, key=lambda rival: rival.until):
+        near = [message for message in left if rival.since - skew <= message.sent_at <= rival.until + skew]
+        if rival.submitted and near:
+            left.remove(min(near, key=lambda message: abs(message.sent_at - rival.until)))
+    return left
 
 
 def _is_match(message: Evidence, doubt: Doubt, start: float, skew: float) -> bool:
@@ -170,14 +214,14 @@ def _without_history(doubt: Doubt) -> Finding:
 
 
 def _next_look(doubt: Doubt, settled_at: float) -> float:
-    """Look less and less often, and once more when the window is over."""
-    waited = max(FIRST_LOOK, doubt.now - doubt.until)
+    """Look less and less often, and once more when the window is over. A notification may tell at any time."""
+    waited = max(FIRST_LOOK, min(doubt.now - doubt.until, OFTEN_LOOK))
     return max(min(doubt.now + waited, settled_at), doubt.now)
 
 
 def _is_cut_off(reading: Reading, start: float) -> bool:
     """Whether messages of the window may be missing: the oldest go first, so one from before it proves they are not."""
-    whole = reading.complete and len(reading.messages) < TRIAL_CAP
+    whole = reading.complete and max(reading.total, len(reading.messages)) < TRIAL_CAP
     return not whole and not (
         reading.complete and reading.oldest_at is not None and reading.oldest_at < start
     )

@@ -131,7 +131,7 @@ class Death:
 def dead_letter(received: Received, death: Death, *, dead_queue: str) -> Outgoing:
     """Return the command as a dead letter."""
     headers: dict[str, object] = {
-        **_own_headers(received.delivery),
+        **own_headers(received.delivery),
         "x-bridge-outcome": death.outcome,
         "x-bridge-reason": death.reason,
         "x-bridge-attempts": death.attempts,
@@ -143,22 +143,25 @@ def dead_letter(received: Received, death: Death, *, dead_queue: str) -> Outgoin
     if death.index is not None:
         headers["x-bridge-index"] = death.index
     headers.pop(TOKEN, None)
-    return _copy(received.delivery, exchange="", routing_key=dead_queue, headers=headers)
+    return copy_of(received.delivery, exchange="", routing_key=dead_queue, headers=headers)
 
 
 def delayed_copy(
     received: Received, generation: int, *, exchange: str, routing_key: str, delay: int
 ) -> Outgoing:
     """Return the command as it goes to the delay under `generation`, for `delay` seconds."""
-    headers = _own_headers(received.delivery)
+    headers = own_headers(received.delivery)
     headers[TOKEN] = str(generation)
-    copy = _copy(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
+    copy = copy_of(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
     # An id that was made up must be the same one when the copy comes back.
     message_id = copy.properties.get("message_id") or received.parsed.id
     return replace(copy, properties={**copy.properties, "message_id": message_id}, delay=delay)
 
 
-def _copy(delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, object]) -> Outgoing:
+def copy_of(
+    delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, object]
+) -> Outgoing:
+    """Return the command as it came, with the properties that may travel on, and `headers` in place of its own."""
     properties = {key: value for key, value in delivery.properties.items() if key not in _NOT_COPIED}
     content_type = properties.pop("content_type", None)
     return Outgoing(
@@ -171,7 +174,8 @@ def _copy(delivery: Delivery, *, exchange: str, routing_key: str, headers: Mappi
     )
 
 
-def _own_headers(delivery: Delivery) -> dict[str, object]:
+def own_headers(delivery: Delivery) -> dict[str, object]:
+    """Return a delivery's headers without those that the broker has put on it."""
     # A name that is not UTF-8 comes as bytes, whatever the type says.
     return {key: value for key, value in delivery.headers.items() if not _BROKERS_HEADERS.fullmatch(str(key))}
 

@@ -4,22 +4,93 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.core.events import event_id, make_event
+from bridge.core.addresses import parse_address
+from bridge.core.errors import InvalidAddress
+from bridge.core.events import OUTBOUND_SYNCED, event_id, make_event
 from bridge.core.notifications import parse_notification
+from bridge.core.reconcile import Evidence, text_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.core.events import Event
     from bridge.core.notifications import Notification
 
+#: The provider writes times in seconds and in milliseconds: those from here on are the latter (wire reference 4.3).
+_MILLISECONDS_FROM = 1e11
+#: Characters; the provider's own ids have about 40 at most.
+_LONGEST_ID = 128
 
-def receive(body: bytes, *, source: str, now: float, camel_case: bool = False) -> Event:
+
+def receive(
+    body: bytes,
+    *,
+    source: str,
+    now: float,
+    camel_case: bool = False,
+    default_region: str | None = None,
+    sighted: Callable[[Evidence], None] | None = None,
+) -> Event:
     """Return the event that a webhook body becomes. `now` is in seconds since the epoch.
+
+    `sighted` is given what the notification proves of a message that was sent, before anything else becomes of it.
 
     Raises:
         InvalidNotification: `body` is not a notification; its reasons may be logged.
 
     """
-    return to_event(parse_notification(body), source=source, time=now, camel_case=camel_case)
+    notification = parse_notification(body)
+    if sighted is not None:
+        evidence = evidence_of(notification, default_region=default_region)
+        if evidence is not None:
+            sighted(evidence)
+    return to_event(notification, source=source, time=now, camel_case=camel_case)
+
+
+def evidence_of(notification: Notification, *, default_region: str | None = None) -> Evidence | None:
+    """Return what an outbound notification proves: the provider has sent this text, from this number to that one.
+
+    Returns None for every other notification, and where a number, the text, the time or the message's id can't be
+    told: then it matches nothing.
+    """
+    if notification.event_type != OUTBOUND_SYNCED:
+        return None
+    data = notification.data
+    message_id, message = data["message_id"], data["message"]
+    sent_at = _seconds(data["date_time"])
+    sender = _e164(data["sender_address"], default_region)
+    destination = _e164(data["destination_address"], default_region)
+    if not isinstance(message, str) or sent_at is None or sender is None or destination is None:
+        return None
+    if (
+        not isinstance(message_id, str)
+        or not 0 < len(message_id) <= _LONGEST_ID
+        or not message_id.isprintable()
+    ):
+        return None
+    return Evidence(
+        message_id=message_id,
+        sender_address=sender,
+        destination_address=destination,
+        text_key=text_key(message),
+        sent_at=sent_at,
+    )
+
+
+def _e164(value: object, default_region: str | None) -> str | None:
+    try:
+        return parse_address(value, default_region=default_region).e164 if isinstance(value, str) else None
+    except InvalidAddress:
+        return None
+
+
+def _seconds(time: object) -> float | None:
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        return None
+    # No time of ours is beyond; a larger int has no float.
+    if not 0 < time < 1e15:
+        return None
+    return time / 1000 if time > _MILLISECONDS_FROM else float(time)
 
 
 def to_event(notification: Notification, *, source: str, time: float, camel_case: bool = False) -> Event:

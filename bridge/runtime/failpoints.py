@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 
 #: In the order a command meets them: claim, call, file, tell, settle; then those of a hand-over to the delay.
-Place: TypeAlias = Literal["claiming", "claimed", "answered", "filed", "told", "handed-over"]
+Place: TypeAlias = Literal["claiming", "claimed", "answered", "looked", "filed", "told", "handed-over"]
 
 
 class _Armed(NamedTuple):

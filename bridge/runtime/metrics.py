@@ -26,6 +26,7 @@ NOTIFICATIONS = (
     events.NOTIFICATION_UNRECOGNIZED,
     "none",
 )
+EVIDENCE = ("kept", "dropped")
 STATUSES = (204, 400, 401, 404, 405, 408, 413, 415, 503)
 
 #: Seconds: a call to the provider, a confirm of the broker, a command's age when it is called for, a commit.
@@ -75,6 +76,15 @@ class Metrics:
             for kind in NOTIFICATIONS
             for code in STATUSES
         }
+        self.evidence = _by(
+            self._counter(
+                "evidence",
+                "Messages that the provider's notifications showed, by whether the ledger was told.",
+                "result",
+            ),
+            "result",
+            EVIDENCE,
+        )
         self.webhook_seconds = self._histogram(
             "webhook_to_confirm_seconds",
             "From a notification's last byte to its event being durable.",

@@ -214,6 +214,7 @@ class Worker:
             style=self._rules.style,
             rules=self._rules.ledger,
             generation=job.generation,
+            delayed=received.delayed,
             redelivered=received.delivery.redelivered,
             adopted_at=self._desk.adopted_at,
             replay=received.replay,
@@ -333,6 +334,7 @@ class Worker:
         )
 
     def _on_looked(self, claimed: _Claimed, reading: Reading | None) -> None:
+        failpoints.reach("looked")
         self._entrance.leave()
         if reading is None:
             self._entrance.heard_nothing()

@@ -76,6 +76,8 @@ def environment(vhost_url: str, provider_url: str, directory: Path) -> dict[str,
         "BRIDGE_WORKER__LEASE": "10",
         "BRIDGE_RETRY__IN_PROCESS": "0.5",
         "BRIDGE_BROKER__HEARTBEAT": "5",
+        # The provider here shows at once what it has accepted.
+        "BRIDGE_RECONCILE__SETTLE": "1",
     }
 
 

@@ -45,6 +45,7 @@ def lenient(rabbitmq: Broker, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "ADDRESSES__DEFAULT_REGION": "CA",
         "CPAAS__DEFAULT_SENDER": "+16139998878",
         "RETRY__MAX_AGE": "0.5",
+        "RECONCILE__ON_ABSENT": "park",
         "RETRY__IN_PROCESS": "0",
     }
     with running(rabbitmq, tmp_path_factory.mktemp("lenient"), **settings) as bench:
@@ -226,24 +227,32 @@ AMBIGUOUS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def test_an_ambiguous_attempt_is_unknown_and_never_sent_again(bridge: Running) -> None:
+def test_an_ambiguous_attempt_is_reconciled_and_sent_once(bridge: Running) -> None:
     ids = {f"ambiguous {number}": fault for number, fault in enumerate(AMBIGUOUS)}
     bridge.provider.faults(*(fault | {"text": text_of(command_id)} for command_id, fault in ids.items()))
-    bodies = {command_id: bridge.send(command_id) for command_id in ids}
-    outcomes = {command_id: bridge.outcome(command_id) for command_id in ids}
-    letters = {command_id: bridge.letters(body) for command_id, body in bodies.items()}
+    for command_id in ids:
+        bridge.send(command_id)
+    outcomes = {command_id: bridge.outcome(command_id, within=60) for command_id in ids}
     bridge.settled()
 
-    assert dict.fromkeys(ids, "unknown") == {command_id: word for command_id, (word, _) in outcomes.items()}
-    assert {1} == {data["attempts"] for _, data in outcomes.values()}
-    assert {command_id: int(fault["name"].startswith("accept")) for command_id, fault in ids.items()} == {
-        command_id: bridge.sms(command_id) for command_id in ids
+    assert dict.fromkeys(ids, "sent") == {command_id: word for command_id, (word, _) in outcomes.items()}
+    assert dict.fromkeys(ids, 1) == {command_id: bridge.sms(command_id) for command_id in ids}
+    assert {command_id: fault["name"].startswith("accept") for command_id, fault in ids.items()} == {
+        command_id: data["reconciled"] for command_id, (_, data) in outcomes.items()
     }
-    assert {("unknown", 1, 0)} == {
-        tuple(letter.headers[f"x-bridge-{name}"] for name in ("outcome", "attempts", "index"))
-        for (letter,) in letters.values()
-    }
-    assert {("unknown",)} == {tuple(bridge.steps(command_id)) for command_id in ids}
+    assert {"deferred"} == {bridge.steps(command_id)[0] for command_id in ids}
+
+
+def test_who_would_rather_lose_an_sms_than_send_two_has_it_parked(lenient: Running) -> None:
+    lenient.provider.faults({"name": "drop", "text": text_of("parked")})
+    body = lenient.send("parked")
+    word, data = lenient.outcome("parked", within=30)
+
+    assert (word, data["attempts"], lenient.sms("parked")) == ("unknown", 1, 0)
+    (letter,) = lenient.letters(body)
+    assert tuple(
+        letter.headers[f"x-bridge-{name}"] for name in ("outcome", "attempts", "index")
+    ) == ("unknown", 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -420,7 +429,7 @@ def test_what_runs_out_of_its_retry_budget_is_failed_with_a_dead_letter(lenient:
 def test_what_no_ledger_row_vouches_for_is_not_sent(lenient: Running) -> None:
     body = body_of("forged")
     lenient.amqp.publish(body, headers={"x-bridge-token": "3"})
-    word, _ = lenient.outcome("forged")
+    word, _ = lenient.outcome("forged", within=30)
 
     assert (word, lenient.sms("forged")) == ("unknown", 0)
     assert len(lenient.letters(body)) == 1

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.amqp import oneshot
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from tests.broker.amqp_setup import NAMES, address, make_command_queue
@@ -26,9 +25,9 @@ pytestmark = pytest.mark.broker
 COMMAND = {"id": "c1", "destination_address": "+16131234567", "message": "Grüße"}
 
 
-def one(url: str) -> OneShot:
+def one(url: str, confirm_timeout: float = 10.0) -> OneShot:
     """Return the one-shot side of the broker at `url`."""
-    return OneShot(address(url, io_timeout=1.0), NAMES, SystemClock())
+    return OneShot(address(url, io_timeout=1.0), NAMES, SystemClock(), confirm_timeout=confirm_timeout)
 
 
 @pytest.fixture
@@ -102,12 +101,9 @@ def test_a_command_that_no_queue_takes_is_an_error_with_a_way_out(amqp: Peer) ->
         one(amqp.url).send(COMMAND, outcomes=1, wait=None)
 
 
-def test_a_blocked_broker_is_an_error_after_a_while(
-    prepared: Peer, rabbitmq: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(oneshot, "CONFIRM_TIMEOUT", 0.5)
+def test_a_blocked_broker_is_an_error_after_a_while(prepared: Peer, rabbitmq: Broker) -> None:
     with rabbitmq.memory_alarm(), pytest.raises(ConnectionError, match="blocked"):
-        one(prepared.url).send(COMMAND, outcomes=1, wait=None)
+        one(prepared.url, confirm_timeout=0.5).send(COMMAND, outcomes=1, wait=None)
 
 
 def test_events_are_shown_as_they_come_and_strangers_bytes_are_passed_over(amqp: Peer) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from bridge.adapters.store.memory import MemoryLedger
+from bridge.adapters.store.pruning import BATCH
+from bridge.adapters.store.sql import SqlLedger
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.ledger import (
@@ -26,16 +28,20 @@ from bridge.core.ledger import (
     Later,
     Look,
     Needs,
+    Resolve,
     Slate,
     Tell,
 )
 from bridge.core.outcomes import Outcome, Result, Style
-from bridge.core.rules import LedgerRules
+from bridge.core.reconcile import Evidence, Reading, text_key
+from bridge.core.rules import LedgerRules, LimitRules
 from bridge.ports import Ledger, LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from bridge.core.ledger import Change
 
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")
@@ -219,25 +225,132 @@ def test_a_claim_survives_the_process(open_again: OpenLedger) -> None:
     assert late == Look(generation=0)
 
 
-def test_of_many_that_race_for_one_command_one_calls(open_again: OpenLedger) -> None:
-    start = threading.Barrier(4)
-    verdicts: list[object] = []
+def race(open_again: OpenLedger, *rounds: Sequence[Change]) -> list[list[object]]:
+    """Let each of the rounds' changes be applied by a worker of its own, all at once, round by round."""
+    workers = len(rounds[0])
+    start = threading.Barrier(workers)
+    results: list[list[object]] = [[None] * workers for _ in rounds]
 
-    def race(owner: str) -> None:
-        start.wait(timeout=10)
+    def work(number: int) -> None:
         ledger = open_again()
-        for number in range(10):
-            verdicts.extend(ledger.apply([claim(of=command(f"order-{number}"), owner=owner)]))
+        for changes, got in zip(rounds, results, strict=True):
+            start.wait(timeout=30)
+            [got[number]] = ledger.apply([changes[number]])
         ledger.close()
 
-    threads = [threading.Thread(target=race, args=(f"worker-{number}",)) for number in range(4)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
+    return results
 
-    assert len(verdicts) == 40
-    assert sum(isinstance(verdict, Call) for verdict in verdicts) == 10
+
+def test_of_many_that_race_for_one_command_one_calls(open_again: OpenLedger) -> None:
+    open_again().close()
+    rounds = [
+        [claim(of=command(f"order-{number}"), owner=f"worker-{worker}") for worker in range(4)]
+        for number in range(25)
+    ]
+
+    for verdicts in race(open_again, *rounds):
+        assert sorted(type(verdict).__name__ for verdict in verdicts) == ["Call", "Later", "Later", "Later"]
+
+
+def test_of_many_that_open_a_new_ledger_at_once_all_have_the_same(open_again: OpenLedger) -> None:
+    [verdicts] = race(open_again, [claim(owner=f"worker-{worker}") for worker in range(4)])
+
+    assert sum(isinstance(verdict, Call) for verdict in verdicts) == 1
+
+
+def test_of_twins_that_look_at_once_one_finds_the_message(open_again: OpenLedger) -> None:
+    ledger = open_again()
+    rounds = []
+    for number in range(15):
+        twins = [command(f"{number}-{worker}") for worker in range(2)]
+        # A message of their own for each pair, later than what the pairs before have found.
+        pair = [replace(twin, message=f"hi {number}") for twin in twins]
+        ledger.apply([claim(of=twin) for twin in pair])
+        ledger.apply([file(of=twin, retry_at=NOW, doubtful=True) for twin in pair])
+        assert ledger.apply([claim(of=twin, owner="looks") for twin in pair]) == [Look(generation=0)] * 2
+        rounds.append([resolve(twin, f"m-{number}") for twin in pair])
+    ledger.close()
+
+    for results in race(open_again, *rounds):
+        outcomes = {filed(result).outcome for result in results}
+        assert outcomes == {Outcome.SENT, None}
+
+
+def resolve(of: SendSms, message_id: str) -> Resolve:
+    """Return what a look brings that found one message, long after the attempt."""
+    assert of.id is not None
+    evidence = Evidence(
+        message_id=message_id,
+        sender_address=None,
+        destination_address=of.destinations[0].wire,
+        text_key=text_key(of.message),
+        sent_at=NOW,
+    )
+    return Resolve(
+        command=of,
+        command_id=of.id,
+        index=0,
+        owner="looks",
+        reading=Reading(messages=(evidence,), read_at=NOW + 1000),
+        now=NOW + 1000,
+        style=STYLE,
+        rules=RULES,
+    )
+
+
+def test_limits_are_shared_by_all_who_race_for_a_slot(open_again: OpenLedger) -> None:
+    open_again().close()
+    limited = replace(RULES, limits=LimitRules(account_per_second=2.0))
+    rounds = [
+        [claim(of=command(f"{number}-{worker}"), rules=limited) for worker in range(3)] for number in range(8)
+    ]
+
+    verdicts = [verdict for round_ in race(open_again, *rounds) for verdict in round_]
+    slots = sorted(verdict.at for verdict in verdicts if isinstance(verdict, Later))
+
+    assert sum(isinstance(verdict, Call) for verdict in verdicts) == 2
+    assert slots == [NOW + 0.5 * number for number in range(1, 23)]
+
+
+def test_a_ledger_keeps_its_name_and_its_adoption(open_again: OpenLedger) -> None:
+    ledger = open_again()
+    other = open_again()
+    assert isinstance(ledger, SqlLedger)
+    assert isinstance(other, SqlLedger)
+    ledger.adopt(NOW)
+    before = other.adopted_at
+    other.recall()
+
+    assert (before, other.adopted_at) == (None, NOW)
+    assert other.identity == ledger.identity
+    ledger.close()
+    other.close()
+
+
+def test_what_ended_long_ago_is_forgotten_a_batch_at_a_time(open_again: OpenLedger) -> None:
+    ledger = open_again()
+    assert isinstance(ledger, SqlLedger)
+    ended = [command(f"order-{number}") for number in range(BATCH + 50)]
+    ledger.apply([claim(of=one) for one in ended])
+    ledger.apply([file(of=one, message_id=one.id or "") for one in ended])
+    still_open = command("open")
+    ledger.apply([claim(0, of=still_open), claim(1, of=still_open), file(0, of=still_open)])
+
+    assert ledger.prune(NOW) == 0
+    assert [ledger.prune(NOW + 1) for _ in range(3)] == [BATCH, 50, 0]
+    verdicts = ledger.apply(
+        [
+            claim(index, of=one, owner="two")
+            for index, one in ((0, ended[0]), (0, still_open), (1, still_open))
+        ]
+    )
+    assert [type(verdict) for verdict in verdicts] == [Call, Tell, Later]
+    ledger.close()
 
 
 # --- SQLite ----------------------------------------------------------------------------------------------------------

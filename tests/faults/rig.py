@@ -1,7 +1,7 @@
 """The rig: a real broker, a provider in this process, workers that are killed and started again, and all they left.
 
-    commands (confirmed) x provider's journal (a text of its own each) x events (bound before the start) x dead letters
-    x ledger -> a verdict
+commands (confirmed) x provider's journal (a text of its own each) x events (bound before the start) x dead letters
+x ledger -> a verdict
 """
 
 from __future__ import annotations
@@ -271,7 +271,9 @@ class Rig:
             wait_until(all_told, within, every=0.1, what="outcomes")
         except AssertionError:
             shown = {id_: [m.routing_key for m in self.events_of(id_)] for id_ in sorted(missing)[:3]}
-            raise AssertionError(f"{len(missing)} commands have no outcome in {within} s, as {shown}") from None
+            raise AssertionError(
+                f"{len(missing)} commands have no outcome in {within} s, as {shown}"
+            ) from None
         return self.told()
 
     def _drain(self) -> None:

@@ -31,7 +31,11 @@ NOT_ACCEPTED: tuple[dict[str, object], ...] = (
 #: The provider says no, for good or for now.
 REFUSED: tuple[dict[str, object], ...] = (
     {"name": "status", "status": 429, "retry_after": 1},
-    {"name": "status", "status": 400, "body": {"requestError": {"serviceException": {"messageId": "SVC0002"}}}},
+    {
+        "name": "status",
+        "status": 400,
+        "body": {"requestError": {"serviceException": {"messageId": "SVC0002"}}},
+    },
 )
 #: The share of commands whose first send goes wrong.
 FAULTY = 0.15

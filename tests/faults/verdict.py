@@ -1,12 +1,12 @@
 """Did the bridge keep its word? A run's commands, the provider's journal, the events and the rest, joined and judged.
 
-    I1   every accepted command has exactly one outcome: one terminal event id
-    I2   the provider took none of them twice
-    I3   `sent` is in the journal under the same message id; `unknown` may be; every other outcome is not in it
-    I4   nothing is lost, nothing comes from nowhere; a repeated event is byte for byte the same, and only crashes repeat
-    I6   at the end no queue holds anything and the ledger has nothing open
-    I12  no process ended by itself
-    I13  no number, text, token or secret in anything the processes wrote
+I1   every accepted command has exactly one outcome: one terminal event id
+I2   the provider took none of them twice
+I3   `sent` is in the journal under the same message id; `unknown` may be; every other outcome is not in it
+I4   nothing is lost, nothing comes from nowhere; a repeated event is byte for byte the same, and only crashes repeat
+I6   at the end no queue holds anything and the ledger has nothing open
+I12  no process ended by itself
+I13  no number, text, token or secret in anything the processes wrote
 """
 
 from __future__ import annotations

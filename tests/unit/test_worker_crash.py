@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.core.ledger import Change
+    from bridge.core.reconcile import Reading
     from bridge.ports import Attempted, Submission
 
 
 class BrokenLedger:
     """A ledger with a mistake in it."""
+
+    adopted_at: float | None = None
 
     def apply(self, changes: Sequence[Change]) -> NoReturn:
         """Fail in a way that no port foresees."""
@@ -39,6 +42,14 @@ class NoGateway:
     def send(self, submission: Submission, *, until: float) -> Attempted:
         """Fail: nothing may be called that no ledger knows of."""
         raise AssertionError("called without a claim")
+
+    def look(self, submission: Submission, *, until: float) -> Reading | None:
+        """Fail likewise."""
+        raise AssertionError("looked without a claim")
+
+    def probe(self, *, until: float) -> bool:
+        """Be well."""
+        return True
 
 
 class IdleSource:

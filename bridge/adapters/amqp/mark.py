@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.topology import Topology
 
 #: How the broker names the ledger that is noted; cut off where the names are long (a reply has 255 bytes at most).
-_CURRENT = re.compile(r"current is '[^']*\.ledger\.([0-9a-f-]{36})'")
+_CURRENT = re.compile(r"current is '[^']*\.ledger\.([a-z]+)'")
 
 
 class LedgerMismatch(TopologyMismatch):
@@ -102,8 +102,8 @@ def note(broker: Broker, topology: Topology, identity: str) -> None:
     channel.close()
 
 
-def adopt(address: BrokerAddress, topology: Topology, identity: str) -> None:
-    """Note the ledger in place of whatever is noted.
+def adopt(address: BrokerAddress, topology: Topology, identity: str, record: Callable[[], None]) -> None:
+    """Note the ledger in place of whatever is noted; `record` is called before that, once nobody consumes.
 
     Raises:
         QueueInUse: workers consume the command queue, so they have the ledger that is noted.
@@ -121,6 +121,7 @@ def adopt(address: BrokerAddress, topology: Topology, identity: str) -> None:
                 f"the queue {topology.command_queue} has {consumers} consumers: stop all workers first, "
                 "they have the ledger that is noted on the broker"
             )
+        record()
         channel = broker.channel()
         channel.exchange_delete(exchange_of(topology))
         channel.close()

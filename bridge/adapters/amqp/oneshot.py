@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import amqp
-from amqp.exceptions import NotFound
 
-from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
+from bridge.adapters.amqp.calling import CONFIRM_TIMEOUT, Confirmed, connected, drain_for
 from bridge.adapters.amqp.topology import SEND, declare, mismatched, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from bridge.adapters.amqp.connection import BrokerAddress
+    from bridge.adapters.amqp.connection import Broker, BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.ports import Clock
-
-#: Seconds that the broker may take to confirm.
-CONFIRM_TIMEOUT = 10.0
 
 
 class OneShot:
@@ -30,7 +26,16 @@ class OneShot:
     All raise ConnectionError where the broker is not reachable, refuses, or falls silent.
     """
 
-    def __init__(self, address: BrokerAddress, topology: Topology, clock: Clock) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        topology: Topology,
+        clock: Clock,
+        *,
+        confirm_timeout: float = CONFIRM_TIMEOUT,
+    ) -> None:
+        """`confirm_timeout`: seconds that the broker may take to confirm."""
+        self._confirm_timeout = confirm_timeout
         self._address = address
         self._topology = topology
         self._clock = clock
@@ -53,7 +58,7 @@ class OneShot:
             if wait is not None:
                 properties["reply_to"] = self._replies(channel, received)
                 properties["correlation_id"] = str(uuid.uuid4())
-            self._publish(broker, channel, json.dumps(command, ensure_ascii=False).encode(), properties)
+            self._publish(broker, json.dumps(command, ensure_ascii=False).encode(), properties)
             deadline = self._clock.monotonic() + (wait or 0.0)
             while len(received) < outcomes and not _ended(received) and self._clock.monotonic() < deadline:
                 self._drain(broker, deadline)
@@ -88,53 +93,24 @@ class OneShot:
             others = mismatched(broker, self._topology, lacking)
             return [f"{name} is missing" for name in lacking] + others
 
-    @contextmanager
-    def _open(self) -> Iterator[Broker]:
-        try:
-            broker = Broker.open(self._address, "sms-bridge command line")
-        except BrokerUnreachable as e:
-            raise ConnectionError(str(e)) from e
-        try:
-            yield broker
-        except NotFound as e:
-            raise ConnectionError(
-                f"the broker lacks something: {e.reply_text}; see `bridge topology check`"
-            ) from e
-        except BROKER_ERRORS as e:
-            raise ConnectionError(f"the broker failed us: {type(e).__name__}: {e}") from e
-        finally:
-            broker.close()
+    def _open(self) -> AbstractContextManager[Broker]:
+        return connected(self._address)
 
     def _drain(self, broker: Broker, deadline: float) -> None:
-        left = deadline - self._clock.monotonic()
-        if broker.readable(max(0.0, min(left, 1.0))):
-            broker.drain()
-        broker.heartbeat()
+        drain_for(broker, deadline - self._clock.monotonic())
 
     def _replies(self, channel: Any, received: list[dict[str, Any]]) -> str:
         queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
         channel.basic_consume(queue, no_ack=True, callback=lambda message: _take(message, received))
         return queue
 
-    def _publish(self, broker: Broker, channel: Any, body: bytes, properties: Mapping[str, object]) -> None:
-        """Publish and wait for the confirm of this one message, the first of its channel."""
-        answers: list[str] = []
-        channel.confirm_select()
-        channel.events["basic_ack"].add(lambda *_: answers.append("ack"))
-        channel.events["basic_nack"].add(lambda *_: answers.append("nack"))
-        channel.events["basic_return"].add(lambda *_: answers.append("return"))
-        message = amqp.Message(body, delivery_mode=2, **properties)
-        exchange = self._topology.commands_exchange
-        broker.publish(channel, message, exchange=exchange, routing_key=SEND, mandatory=True)
-        deadline = self._clock.monotonic() + CONFIRM_TIMEOUT
-        while not answers and self._clock.monotonic() < deadline:
-            self._drain(broker, deadline)
-        if not answers:
-            raise ConnectionError(f"no confirm within {CONFIRM_TIMEOUT:g} s: is the broker blocked?")
-        if answers[0] != "ack":
-            raise ConnectionError(
-                f"exchange {exchange} has no queue for the command: run `bridge topology declare`"
-            )
+    def _publish(self, broker: Broker, body: bytes, properties: Mapping[str, object]) -> None:
+        """Publish a command and wait for its confirm."""
+        Confirmed(broker, self._clock, timeout=self._confirm_timeout).publish(
+            amqp.Message(body, delivery_mode=2, **properties),
+            exchange=self._topology.commands_exchange,
+            routing_key=SEND,
+        )
 
 
 def _take(message: amqp.Message, received: list[dict[str, Any]]) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 #: The routing key that the command queue is bound with.
 SEND = "send"
+#: How often a dead letter may be looked at: each look counts as a delivery, and from RabbitMQ 4.0 on a quorum queue
+#: without a limit of its own drops what was delivered 20 times.
+READINGS = 2**31 - 1
 #: The longest delay of kombu's native delayed delivery: 28 levels, each twice as long as the one before.
 MAX_DELAY = 2**28 - 1
 
@@ -74,7 +77,10 @@ class Topology:
                 "x-overflow": "drop-head",
             },
         )
-        yield Queue(self.dead_queue, queue_arguments={"x-queue-type": "quorum"})
+        yield Queue(
+            self.dead_queue,
+            queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": READINGS},
+        )
 
     def commands(self) -> Queue:
         """Return the command queue, with the binding that feeds it."""

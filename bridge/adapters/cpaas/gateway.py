@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.values import Message
     from bridge.ports import Attempted, Clock, Submission
 
+INBOUND = "inbound"
 OUTBOUND = "outbound"
 
 
@@ -57,10 +58,11 @@ def _read(history: MessageHistory, submission: Submission, read_at: float, until
         locals_ = [sender]
     threads = [history.messages(remote, local, until=until) for local in locals_]
     messages = [message for thread in threads for message in thread.messages]
-    # A message that can't be dated or read could be the one: without it the list is not whole.
-    found = [_evidence(message, remote) for message in messages if message.direction == OUTBOUND]
+    # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
+    found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
     return Reading(
         messages=tuple(message for message in found if message is not None),
+        total=len(messages),
         complete=all(thread.complete for thread in threads) and None not in found,
         oldest_at=min((message.at for message in messages if message.at is not None), default=None),
         read_at=read_at,
@@ -68,7 +70,7 @@ def _read(history: MessageHistory, submission: Submission, read_at: float, until
 
 
 def _evidence(message: Message, remote: str) -> Evidence | None:
-    if message.text is None or message.at is None:
+    if message.direction != OUTBOUND or message.text is None or message.at is None:
         return None
     return Evidence(
         message_id=message.message_id,

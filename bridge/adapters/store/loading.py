@@ -48,7 +48,7 @@ def fill(connection: Connection, needs: Sequence[Needs]) -> Slate:
 
 
 def _commands(connection: Connection, needs: Sequence[Needs]) -> dict[str, CommandRecord]:
-    ids = {need.command_id for need in needs}
+    ids = {need.command_id for need in needs if need.command_id is not None}
     indexes = {need.index for need in needs if need.index is not None}
     found = connection.execute(select(commands).where(commands.c.id.in_(ids))).mappings()
     records = {row["id"]: command_record(row) for row in found}

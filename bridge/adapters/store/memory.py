@@ -46,7 +46,7 @@ class MemoryLedger:
 
     def _fill(self, needs: Sequence[Needs]) -> Slate:
         """Give the changes records of their own, as a database would."""
-        ids = {need.command_id for need in needs}
+        ids = {need.command_id for need in needs if need.command_id is not None}
         return Slate(
             commands={
                 id_: replace(record, submissions=dict(record.submissions))

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Silence(psycopg.OperationalError, TimeoutError):
+    """The server has not answered; nobody knows what became of the statement."""
+
+
 def connection_class(patience: float) -> type[psycopg.Connection[Any]]:
     """Return connections that end themselves when the server has not answered for `patience` seconds.
 
@@ -25,6 +29,6 @@ def connection_class(patience: float) -> type[psycopg.Connection[Any]]:
             except psycopg.errors._WaitTimeout as e:  # noqa: SLF001 - nothing else tells it from the server's errors
                 # Not closed in order: that would wait for the server again.
                 self.pgconn.finish()
-                raise psycopg.OperationalError(f"no answer within {patience:g} s") from e
+                raise Silence(f"no answer within {patience:g} s") from e
 
     return PatientConnection

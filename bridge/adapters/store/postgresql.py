@@ -95,7 +95,7 @@ def postgresql_engine(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT)
             pool_size=1,
             max_overflow=2,
         )
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # Its text quotes the URL, and with it the password.
         raise LedgerUnusable("ledger.url is not a URL that PostgreSQL's driver can read") from None
     event.listen(engine, "do_connect", lambda _dialect, _record, args, kw: connects.connect(*args, **kw))
@@ -129,7 +129,8 @@ def _lock(connection: Connection, needs: Sequence[Needs] | None) -> None:
 
 def _names(needs: Sequence[Needs]) -> Iterator[bytes]:
     for need in needs:
-        yield b"command " + need.command_id.encode()
+        if need.command_id is not None:
+            yield b"command " + need.command_id.encode()
         if need.match_key is not None:
             yield b"key " + need.match_key
         for bucket in need.reserves:

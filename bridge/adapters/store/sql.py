@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
+import string
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,22 +41,23 @@ class SqlLedger:
         self._lock = lock
         self._insert = _INSERTS[engine.dialect.name]
         self._saver = Saver(self._insert)
+        #: The revision its tables had when it was opened; None where there were none.
+        self.revision_before: str | None = None
         #: Names this ledger; another file or database has another name.
         self.identity = ""
         #: When it was put in the place of another one, in seconds since the epoch.
         self.adopted_at: float | None = None
 
-    def open(self) -> str | None:
-        """Bring the tables to our revision and return the one they had; of processes that do so at once, one does.
+    def open(self) -> None:
+        """Bring the tables to our revision; of processes that do so at once, one does.
 
         Raises:
             LedgerUnavailable: the database can't be reached or is of another bridge.
 
         """
         with self._transaction(None) as connection:
-            before = schema.bring_up(connection)
+            self.revision_before = schema.bring_up(connection)
             self._learn(connection)
-        return before
 
     def recall(self) -> None:
         """Read again what another process may have noted: whether the ledger was adopted.
@@ -120,7 +122,7 @@ class SqlLedger:
         try:
             return self._locked(needs)
         except DBAPIError as e:
-            if not e.connection_invalidated:
+            if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
                 raise
         return self._locked(needs)
 
@@ -137,7 +139,7 @@ class SqlLedger:
 
     def _learn(self, connection: Connection) -> None:
         """Take the facts about the ledger, noting those that are missing."""
-        self.identity = self._fact(connection, "identity", str(uuid.uuid4()))
+        self.identity = self._fact(connection, "identity", _new_name())
         try:
             self.adopted_at = float(self._fact(connection, "adopted_at", "0")) or None
         except ValueError as e:
@@ -147,6 +149,11 @@ class SqlLedger:
         fresh = self._insert(meta).values(key=key, value=default)
         connection.execute(fresh.on_conflict_do_nothing())
         return str(connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one())
+
+
+def _new_name() -> str:
+    """Return a name that no other ledger has; letters alone, which no log takes for a phone number."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
 
 
 def unavailable(error: Exception) -> LedgerUnavailable:

@@ -32,6 +32,7 @@ from bridge.core.ledger.filing import File, Filed, Filing
 from bridge.core.ledger.handover import Carry, HandOver
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.resolve import Resolve
+from bridge.core.ledger.sight import Sight
 from bridge.core.ledger.slate import Change, Needs, Place, Slate
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Place",
     "Replay",
     "Resolve",
+    "Sight",
     "Slate",
     "SubmissionRecord",
     "Superseded",

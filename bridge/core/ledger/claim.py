@@ -102,6 +102,8 @@ class Claim:
     rules: LedgerRules = field(default_factory=LedgerRules)
     #: The generation the delivery carries; 0 for one that carries none.
     generation: int = 0
+    #: Whether it comes from the delay: then it had a row when it was made.
+    delayed: bool = False
     #: Whether the broker delivered it before.
     redelivered: bool = False
     #: When the ledger was put in the place of another one: what was delivered before may have been sent.
@@ -187,7 +189,7 @@ class _Claiming:
     def _may_be_forgotten(self) -> bool:
         """Whether a ledger that is gone may have known of a call for this."""
         claim = self._claim
-        if claim.generation or claim.replay is not None:
+        if claim.delayed or claim.generation or claim.replay is not None:
             # Each copy from the delay had a row when it was made, and each dead letter an outcome.
             return True
         adopted_at, max_age = claim.adopted_at, claim.rules.retry.max_age
@@ -212,6 +214,8 @@ class _Claiming:
                 doubt_until=lease_until,
             )
         if crashes >= self._claim.rules.poison_after:
+            if submission.submitted:
+                return self._end(submission, Outcome.SENT)
             why = f"the worker ended {crashes} times while it had this submission: it is not tried again"
             return self._end(submission, Outcome.UNKNOWN, ProviderError(name="poison", message=why))
         return self._look(submission)
@@ -278,7 +282,9 @@ class _Claiming:
     def _look_of(self) -> Look:
         return Look(generation=self._record.generation)
 
-    def _end(self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError) -> Tell:
+    def _end(
+        self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError | None = None
+    ) -> Tell:
         claim = self._claim
         result = Result(attempts=submission.attempts, replay=submission.replay, error=error)
         ending = Ending(

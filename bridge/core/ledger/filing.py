@@ -13,6 +13,7 @@ from bridge.core.outcomes import Outcome, Result, Style, outcome_event
 if TYPE_CHECKING:
     from bridge.core.commands import SendSms
     from bridge.core.events import Event
+    from bridge.core.ledger.records import CommandRecord
     from bridge.core.ledger.slate import Slate
     from bridge.core.reconcile import Evidence
 
@@ -95,9 +96,15 @@ class File:
 
     @property
     def needs(self) -> Needs:
-        """Its record, and the account's limit if the provider wants us slower."""
+        """Its record, the account's limit if the provider wants us slower, and who owns what the answer proves."""
         buckets = () if self.filing.hold_until is None else (ACCOUNT,)
-        return Needs(command_id=self.command_id, index=self.index, buckets=buckets, reserves=buckets)
+        return Needs(
+            command_id=self.command_id,
+            index=self.index,
+            message_ids=() if self.evidence is None else (self.evidence.message_id,),
+            buckets=buckets,
+            reserves=buckets,
+        )
 
     def apply(self, slate: Slate) -> Filed | None:
         """File it, unless the claim was lost."""
@@ -111,12 +118,22 @@ class File:
             or submission.state != ATTEMPTING
             or submission.owner != self.owner
         ):
-            if self.evidence is not None and submission is not None and submission.match_key is not None:
-                slate.seen.append((submission.match_key, self.evidence))
+            if record is not None and submission is not None:
+                self._keep_evidence(slate, record, submission)
             return None
         after, filed = self._filed(submission, record.generation)
         slate.commands[record.id] = record.having(after, now=self.now)
         return filed
+
+    def _keep_evidence(self, slate: Slate, record: CommandRecord, submission: SubmissionRecord) -> None:
+        """Keep what a late answer proves: the message is this submission's, whatever became of it meanwhile."""
+        evidence = self.evidence
+        if evidence is None or submission.match_key is None:
+            return
+        slate.seen.append((submission.match_key, evidence))
+        if submission.message_id is None and slate.owner_of(evidence.message_id) is None:
+            owning = replace(submission, message_id=evidence.message_id)
+            slate.commands[record.id] = record.having(owning, now=self.now)
 
     def _filed(self, submission: SubmissionRecord, generation: int) -> tuple[SubmissionRecord, Filed]:
         filing = self.filing

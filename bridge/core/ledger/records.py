@@ -61,6 +61,11 @@ class SubmissionRecord:
         """The outcome, once there is one."""
         return None if self.state in OPEN else Outcome(self.state)
 
+    @property
+    def resend_asked(self) -> bool:
+        """Whether somebody who knew that it is in doubt has it sent anew; once, whatever becomes of that attempt."""
+        return bool(self.replay) and not self.attempts and self.state == DOUBTFUL and self.may_resend
+
     def released(self, state: str, *, retry_at: float | None) -> SubmissionRecord:
         """Return it without a claim, in `state`."""
         return replace(self, state=state, owner=None, lease_until=None, retry_at=retry_at)

@@ -18,6 +18,7 @@ from bridge.core.reconcile import (
     Finding,
     Found,
     LookAgain,
+    Rival,
     judge_history,
     match_key,
 )
@@ -79,14 +80,18 @@ class Resolve:
     def _judge(self, slate: Slate, submission: SubmissionRecord) -> Finding:
         place = Place(command_id=self.command_id, index=self.index)
         sender = self.command.sender
+        until = submission.doubt_until or self.now
+        given_up_at = (submission.first_attempt_at or self.now) + self.rules.retry.max_age
         doubt = Doubt(
             key=self._key,
             destination_address=self.command.destinations[self.index].wire,
             sender_address=None if sender.is_default else sender.wire,
             since=submission.doubt_from or self.now,
-            until=submission.doubt_until or self.now,
-            give_up_at=(submission.first_attempt_at or self.now) + self.rules.retry.max_age,
+            until=until,
+            give_up_at=max(given_up_at, until + self.rules.reconcile.settle),
             now=self.now,
+            submitted=submission.submitted,
+            message_id=submission.message_id,
         )
         twins = slate.twins_of(self._key, place)
         return judge_history(
@@ -94,9 +99,23 @@ class Resolve:
             self.reading,
             slate.evidence(self._key),
             is_taken=lambda message_id: slate.owner_of(message_id) not in (None, place),
-            others_attempting=any(twin.state == ATTEMPTING for twin in twins),
+            others_attempting=any(map(self._is_attempting, twins)),
+            rivals=[
+                Rival(
+                    since=twin.doubt_from or self.now,
+                    until=twin.doubt_until or self.now,
+                    submitted=twin.submitted,
+                )
+                for twin in twins
+                if twin.state == DOUBTFUL
+            ],
             rules=self.rules.reconcile,
         )
+
+    def _is_attempting(self, twin: SubmissionRecord) -> bool:
+        """Whether a call may be under way; one that nobody takes over for so long is of a command that is gone."""
+        lost_at = (twin.lease_until or self.now) + self.rules.retry.max_age
+        return twin.state == ATTEMPTING and self.now < lost_at
 
     def _filed(
         self, record: CommandRecord, submission: SubmissionRecord, finding: Finding
@@ -127,14 +146,15 @@ class Resolve:
         if submission.submitted:
             # The provider said that it has it, so it was sent; only its id is not to be learnt.
             return self._end(record, submission, Outcome.SENT, self._result(submission))
-        if not submission.may_resend or self.rules.reconcile.on_absent == "park":
+        if not self._may_resend(submission, self.rules.reconcile.on_absent):
             why = "no trace of it in the provider's history; it is not sent again by itself"
             return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", why)
         expires_at = self.command.expires_at
         if expires_at is not None and self.now >= expires_at:
             why = "expires_at passed before it could be submitted"
             return self._error(record, submission, Outcome.EXPIRED, "expired", why)
-        if self.now >= (submission.first_attempt_at or self.now) + self.rules.retry.max_age:
+        attempted_at = submission.doubt_until or self.now
+        if attempted_at >= (submission.first_attempt_at or self.now) + self.rules.retry.max_age:
             why = "given up: its last attempt left no trace in the provider's history"
             return self._error(record, submission, Outcome.FAILED, "ambiguous", why)
         return submission.released(WAITING, retry_at=self.now), Filed(retry_at=self.now)
@@ -144,9 +164,13 @@ class Resolve:
     ) -> tuple[SubmissionRecord, Filed]:
         if submission.submitted:
             return self._end(record, submission, Outcome.SENT, self._result(submission))
-        if self.rules.reconcile.on_unknown == "resend" and submission.may_resend:
+        if self._may_resend(submission, self.rules.reconcile.on_unknown):
             return submission.released(WAITING, retry_at=self.now), Filed(retry_at=self.now)
         return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", reason)
+
+    def _may_resend(self, submission: SubmissionRecord, rule: str) -> bool:
+        """Whether to send it anew: as configured, but for a replay's first look as who sent it back decided."""
+        return submission.resend_asked or (submission.may_resend and rule == "resend")
 
     def _error(
         self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, name: str, why: str

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Needs:
     """What a change has to find on its slate."""
 
-    command_id: str
+    #: A command's record; None where it is about no command.
+    command_id: str | None = None
     #: Which of its submissions; None for none.
     index: int | None = None
     #: All open submissions with this key, and what was seen of messages with it.

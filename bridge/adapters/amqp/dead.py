@@ -1,0 +1,102 @@
+"""The dead-letter queue on the command line: read without taking anything off it, sent back, or thrown away.
+
+Each letter is got and held; what is not taken off goes back when the connection closes. RabbitMQ puts what goes back at
+the head of a quorum queue, counts a delivery for it and may change its order; meanwhile nobody else sees it. At most as
+many are got as lay there at the start: a command that dies again right after its replay waits for the next time.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import amqp
+
+from bridge.adapters.amqp.calling import Confirmed, connected
+from bridge.adapters.amqp.connection import UNREADABLE
+from bridge.ports import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.topology import Topology
+    from bridge.ports import Clock, Outgoing
+
+#: Seconds between heartbeats at least: whoever reads our output through a pager may read for long.
+PATIENCE = 600.0
+
+
+class DeadLetters:
+    """The dead-letter queue. Bodies are held one at a time, however many there are.
+
+    All raise ConnectionError where the broker is not reachable, refuses, or falls silent. Their iterators hold the
+    connection: close them, or read them to the end.
+    """
+
+    def __init__(self, address: BrokerAddress, topology: Topology, clock: Clock) -> None:
+        self._address = replace(address, heartbeat=max(address.heartbeat, PATIENCE))
+        self._queue = topology.dead_queue
+        self._clock = clock
+
+    def read(self) -> Generator[Delivery, None, None]:
+        """Yield all that lie there, and leave them there."""
+        with self._opened() as (_, channel):
+            yield from self._letters(channel)
+
+    def send_back(self, copy_of: Callable[[Delivery], Outgoing | None]) -> Generator[Delivery, None, None]:
+        """Publish what `copy_of` makes of each, those of None aside; yield each once it is off the queue.
+
+        A letter is taken off after its copy is confirmed. Between the two both are there.
+        """
+        with self._opened() as (broker, channel):
+            publishing = Confirmed(broker, self._clock)
+            for letter in self._letters(channel):
+                copy = copy_of(letter)
+                if copy is not None:
+                    message = _encoded(copy)
+                    publishing.publish(message, exchange=copy.exchange, routing_key=copy.routing_key)
+                    channel.basic_ack(letter.tag[1])
+                    yield letter
+
+    def throw_away(self, is_meant: Callable[[Delivery], bool]) -> Generator[Delivery, None, None]:
+        """Take those off the queue that are meant, for good; yield each."""
+        with self._opened() as (_, channel):
+            for letter in self._letters(channel):
+                if is_meant(letter):
+                    channel.basic_ack(letter.tag[1])
+                    yield letter
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Broker, Any]]:
+        with connected(self._address) as broker:
+            yield broker, broker.channel()
+
+    def _letters(self, channel: Any) -> Iterator[Delivery]:
+        waiting = channel.queue_declare(self._queue, passive=True).message_count
+        for _ in range(waiting):
+            message = channel.basic_get(self._queue)
+            if message is None:
+                return
+            yield _delivery(message)
+
+
+def _delivery(message: amqp.Message) -> Delivery:
+    properties = dict(message.properties)
+    headers = properties.pop("application_headers", None) or {}
+    return Delivery(
+        body=bytes(message.body),
+        tag=(0, message.delivery_info["delivery_tag"]),
+        redelivered=bool(message.delivery_info["redelivered"]),
+        properties=properties,
+        headers=headers,
+        unreadable=UNREADABLE in properties,
+    )
+
+
+def _encoded(copy: Outgoing) -> amqp.Message:
+    properties = {name: value for name, value in copy.properties.items() if name != UNREADABLE}
+    if copy.content_type is not None:
+        properties["content_type"] = copy.content_type
+    return amqp.Message(copy.body, delivery_mode=2, application_headers=dict(copy.headers), **properties)

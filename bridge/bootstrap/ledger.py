@@ -1,0 +1,154 @@
+"""What `bridge ledger` does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.store import open_ledger, read_ledger
+from bridge.adapters.store.tables import REVISION
+from bridge.bootstrap import parts
+from bridge.core.events import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.core.ledger import CommandRecord, SubmissionRecord
+    from bridge.settings import Settings
+
+DAY = 86400.0
+
+
+def show_ledger(settings: Settings) -> Mapping[str, Any]:
+    """Return what the ledger holds, all in all.
+
+    Raises:
+        LedgerUnavailable: there is none, or it can't be read.
+
+    """
+    reader = read_ledger(_url(settings))
+    try:
+        summary = reader.summary()
+    finally:
+        reader.close()
+    return {
+        "identity": summary.identity,
+        "revision": summary.revision,
+        "adopted_at": _time(summary.adopted_at),
+        "commands": summary.commands,
+        "submissions": dict(sorted(summary.states.items())),
+        "oldest_open_at": _time(summary.oldest_open_at),
+    }
+
+
+def show_command(settings: Settings, command_id: str) -> Mapping[str, Any] | None:
+    """Return what the ledger holds of a command; None where it knows none of that id.
+
+    Raises:
+        LedgerUnavailable: there is no ledger, or it can't be read.
+
+    """
+    reader = read_ledger(_url(settings))
+    try:
+        record = reader.command(command_id)
+    finally:
+        reader.close()
+    return None if record is None else _command(record)
+
+
+def prune_ledger(settings: Settings, *, days: float | None, dry_run: bool) -> int:
+    """Forget commands that ended more than `days` ago, or `ledger.retention`; returns how many (would) have gone.
+
+    Raises:
+        LedgerUnavailable: there is no ledger, or it can't be changed.
+
+    """
+    age = settings.ledger.retention if days is None else days * DAY
+    before = SystemClock().now() - age
+    reader = read_ledger(_url(settings))
+    try:
+        prunable = reader.prunable(before)
+    finally:
+        reader.close()
+    if dry_run:
+        return prunable
+    ledger = open_ledger(_url(settings))
+    forgotten = 0
+    try:
+        while some := ledger.prune(before):
+            forgotten += some
+    finally:
+        ledger.close()
+    return forgotten
+
+
+def migrate_ledger(settings: Settings) -> tuple[str | None, str]:
+    """Bring the ledger's tables to this bridge's revision; returns the one they had, None for none, and this.
+
+    Raises:
+        LedgerUnavailable: it can't be reached, or is of another bridge.
+
+    """
+    ledger = open_ledger(_url(settings))
+    ledger.close()
+    return ledger.revision_before, REVISION
+
+
+def adopt_ledger(settings: Settings) -> str:
+    """Make the configured ledger the command queue's own; returns its identity.
+
+    Raises:
+        LedgerUnavailable: it can't be opened.
+        ConnectionError: the broker is not reachable.
+        QueueInUse: workers consume the queue.
+
+    """
+    from bridge.adapters.amqp import mark
+
+    parts.require(settings, broker=True)
+    ledger = open_ledger(_url(settings))
+    try:
+        mark.adopt(
+            parts.broker_address(settings),
+            parts.topology(settings),
+            ledger.identity,
+            record=lambda: ledger.adopt(SystemClock().now()),
+        )
+    finally:
+        ledger.close()
+    return ledger.identity
+
+
+def _url(settings: Settings) -> str:
+    return settings.ledger.url.get_secret_value()
+
+
+def _command(record: CommandRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "created_at": _time(record.created_at),
+        "updated_at": _time(record.updated_at),
+        "generation": record.generation,
+        "submissions": [_submission(submission) for submission in record.submissions.values()],
+    }
+
+
+def _submission(submission: SubmissionRecord) -> dict[str, Any]:
+    """Return what an operator asks about; the event holds number and text, so it is not shown."""
+    return {
+        "index": submission.index,
+        "state": submission.state,
+        "attempts": submission.attempts,
+        "first_attempt_at": _time(submission.first_attempt_at),
+        "retry_at": _time(submission.retry_at),
+        "owner": submission.owner,
+        "lease_until": _time(submission.lease_until),
+        "crashes": submission.crashes,
+        "replay": submission.replay,
+        "message_id": submission.message_id,
+        "event_id": None if submission.told is None else submission.told.event_id,
+    }
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else rfc3339(at)

@@ -1,0 +1,310 @@
+"""`bridge dead`: commands that ended badly, and what to do about them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from datetime import datetime
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.exits import Exit, Failed
+from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from bridge.flows.dead import DeadLetter, Wanted
+    from bridge.settings import Settings
+
+#: The outcomes that leave a dead letter, and `bridge.flows.dead.BROKER`.
+_OUTCOMES = ("invalid", "rejected", "failed", "unknown", "broker")
+
+
+@click.group()
+def dead() -> None:
+    """Look at dead letters, send them back, or throw them away."""
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """Read a time in RFC 3339, or how long ago: 90s, 15m, 2h, 7d. Returns seconds since the epoch."""
+    from bridge.adapters.clock import SystemClock
+
+    if text is None:
+        return None
+    if text[:-1].isdecimal() and text[-1] in _UNITS:
+        return SystemClock().now() - int(text[:-1]) * _UNITS[text[-1]]
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise click.BadParameter(
+            "give a time with an offset, such as 2026-01-31T09:30:00Z, or 15m, 2h, 7d ago"
+        )
+    return time.timestamp()
+
+
+_WHICH: tuple[Callable[[Any], Any], ...] = (
+    click.option("--outcome", "outcomes", multiple=True, type=click.Choice(_OUTCOMES), help="Repeatable."),
+    click.option(
+        "--reason", "reasons", multiple=True, metavar="WORD", help="The reason has this in it; repeatable."
+    ),
+    click.option("--sender", "senders", multiple=True, metavar="ADDRESS", help="Repeatable; also default."),
+    click.option(
+        "--since", callback=_time, metavar="TIME", help="Died then or later: a time, or 15m, 2h, 7d ago."
+    ),
+    click.option("--before", callback=_time, metavar="TIME", help="Died before that."),
+    click.option(
+        "--id", "ids", multiple=True, metavar="ID", help="The command's id or the event's; repeatable."
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="So many at most, from the head of the queue."),
+)
+
+
+def _which(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which dead letters are meant."""
+    return reduce(lambda made, option: option(made), reversed(_WHICH), command)
+
+
+_event_ids = click.argument("event_ids", metavar="[EVENT_ID]...", nargs=-1)
+_yes = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+@dead.command("list")
+@_which
+@json_option
+@config_option
+@pass_invocation
+def list_(invocation: Invocation, /, *, as_json: bool, **which: Any) -> None:
+    """Print dead letters without taking anything away.
+
+    Their order on the queue may change, and while they are read nobody else sees them.
+    """
+    settings = invocation.settings()
+    _write(invocation.wiring.dead_letters(settings, _wanted(settings, **which)), as_json=as_json)
+
+
+@dead.command()
+@click.argument("event_id", metavar="EVENT_ID")
+@click.option("--full", is_flag=True, help="With its text, its numbers and all that came with it.")
+@json_option
+@config_option
+@pass_invocation
+def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) -> None:
+    """Print one dead letter, by the id of its event or of its command."""
+    settings = invocation.settings()
+    found = [
+        {**_row(letter), **_content(letter, full=full)}
+        for letter in invocation.wiring.dead_letters(settings, _wanted(settings, ids=(event_id,)))
+    ]
+    if not found:
+        raise Failed(f"no dead letter has the id {event_id}")
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for letter in found:
+        for name, value in letter.items():
+            click.echo(f"{name:<22} {value if isinstance(value, str) else json.dumps(value, default=str)}")
+
+
+@dead.command()
+@_event_ids
+@_which
+@click.option(
+    "--resend", is_flag=True, help="Send anew what nobody can tell, once reconciling found nothing."
+)
+@click.option("--dry-run", is_flag=True, help="Only print which.")
+@_yes
+@json_option
+@config_option
+@pass_invocation
+def replay(
+    invocation: Invocation,
+    /,
+    event_ids: tuple[str, ...],
+    *,
+    resend: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **which: Any,
+) -> int:
+    """Send dead letters back to the command queue: those with the ids given, or all that the options leave.
+
+    What failed or was rejected is sent anew; what is unknown is reconciled first. What was sent meanwhile is not sent
+    again. A letter goes once the broker has its command.
+    """
+    settings = invocation.settings()
+    wanted = _wanted(settings, **{**which, "ids": which["ids"] + event_ids})
+    if not dry_run and not yes and sys.stdin.isatty():
+        wanted = _asked(invocation, settings, wanted, "Send back")
+    letters = (
+        invocation.wiring.dead_letters(settings, wanted)
+        if dry_run
+        else invocation.wiring.replay_dead(settings, wanted, resend=resend)
+    )
+    return _done(letters, wanted, "would be sent back" if dry_run else "sent back", as_json=as_json)
+
+
+@dead.command()
+@_event_ids
+@_which
+@click.option("--all", "everything", is_flag=True, help="Whatever is there.")
+@click.option("--dry-run", is_flag=True, help="Only print which.")
+@_yes
+@json_option
+@config_option
+@pass_invocation
+def purge(
+    invocation: Invocation,
+    /,
+    event_ids: tuple[str, ...],
+    *,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **which: Any,
+) -> int:
+    """Throw dead letters away for good: those with the ids given, or all that the options leave."""
+    settings = invocation.settings()
+    wanted = _wanted(settings, **{**which, "ids": which["ids"] + event_ids})
+    if wanted.everything and not everything:
+        raise click.UsageError("say which, or --all")
+    if not dry_run and not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody is here to ask: give --yes")
+        wanted = _asked(invocation, settings, wanted, "Throw away")
+    letters = (
+        invocation.wiring.dead_letters(settings, wanted)
+        if dry_run
+        else invocation.wiring.purge_dead(settings, wanted)
+    )
+    return _done(letters, wanted, "would be thrown away" if dry_run else "thrown away", as_json=as_json)
+
+
+def _wanted(
+    settings: Settings,
+    *,
+    outcomes: tuple[str, ...] = (),
+    senders: tuple[str, ...] = (),
+    **rest: Any,
+) -> Wanted:
+    from bridge.core.addresses import parse_sender
+    from bridge.core.errors import InvalidAddress
+    from bridge.flows.dead import Wanted
+
+    try:
+        region = settings.addresses.default_region
+        parsed = tuple(parse_sender(sender, default_region=region).wire for sender in senders)
+    except InvalidAddress as error:
+        raise click.UsageError(f"--sender {error}") from None
+    return Wanted(outcomes=outcomes, senders=parsed, **rest)
+
+
+def _asked(invocation: Invocation, settings: Settings, wanted: Wanted, what: str) -> Wanted:
+    """Ask whether to go on with as many as there are now, and return those; ends the command otherwise."""
+    from dataclasses import replace
+
+    count = sum(1 for _ in invocation.wiring.dead_letters(settings, wanted))
+    if count:
+        click.confirm(f"{what} {count} dead letter{'s' * (count > 1)}?", abort=True, err=True)
+    return replace(wanted, limit=count)
+
+
+def _done(letters: Iterable[DeadLetter], wanted: Wanted, what: str, *, as_json: bool) -> int:
+    found: set[str | None] = set()
+    count = 0
+
+    def counted() -> Iterator[DeadLetter]:
+        nonlocal count
+        for letter in letters:
+            count += 1
+            if wanted.ids:
+                found.update((letter.event_id, letter.command_id))
+            yield letter
+
+    _write(counted(), as_json=as_json)
+    click.echo(f"{count} {what}", err=True)
+    missing = [id_ for id_ in wanted.ids if id_ not in found]
+    for id_ in missing:
+        click.echo(f"no dead letter has the id {id_}", err=True)
+    return Exit.FAILED if missing else Exit.DONE
+
+
+def _write(letters: Iterable[DeadLetter], *, as_json: bool) -> None:
+    """Print each as it comes: there may be more than fit into memory."""
+    if not as_json:
+        for letter in letters:
+            click.echo(_line(letter))
+        return
+    opening = "["
+    for letter in letters:
+        click.echo(opening + json.dumps(_row(letter), ensure_ascii=False), nl=False)
+        opening = ",\n "
+    click.echo("[]" if opening == "[" else "]")
+
+
+def _row(letter: DeadLetter) -> dict[str, object]:
+    from bridge.core.events import rfc3339
+    from bridge.core.masking import mask_number, mask_numbers
+
+    sender = letter.sender
+    return {
+        "event_id": letter.event_id,
+        "outcome": letter.outcome,
+        "reason": None if letter.reason is None else mask_numbers(letter.reason),
+        "command_id": letter.command_id,
+        "index": letter.index,
+        "attempts": letter.attempts,
+        "dead_at": None if letter.dead_at is None else rfc3339(letter.dead_at),
+        "sender_address": sender if sender in (None, "default") else mask_number(sender),
+    }
+
+
+def _line(letter: DeadLetter) -> str:
+    row = _row(letter)
+    row["command_id"] = f"{row['command_id'] or '-'}[{'*' if letter.index is None else letter.index}]"
+    names = ("dead_at", "outcome", "command_id", "attempts", "sender_address", "event_id", "reason")
+    return " ".join("-" if row[name] is None else str(row[name]) for name in names)
+
+
+def _content(letter: DeadLetter, *, full: bool) -> dict[str, object]:
+    """Return what the letter holds: all of it, or what may be read along."""
+    from bridge.core.masking import mask_number
+
+    delivery = letter.delivery
+    if not full:
+        return {
+            "destination_address": [mask_number(number) for number in letter.destinations],
+            "characters": None if letter.message is None else len(letter.message),
+            "bytes": len(delivery.body),
+            "headers": sorted(delivery.headers),
+        }
+    return {
+        "sender_address": letter.sender,
+        "destination_address": list(letter.destinations),
+        **_body(delivery.body),
+        "properties": _plain(delivery.properties),
+        "headers": _plain(delivery.headers),
+    }
+
+
+def _body(body: bytes) -> dict[str, object]:
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(body).decode()}
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    """Return what came over AMQP as JSON can say it."""
+    plain: dict[str, object] = json.loads(json.dumps(dict(values), default=str))
+    return plain

@@ -1,0 +1,113 @@
+"""`bridge ledger`: what is remembered of commands, and whose memory it is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.exits import Exit
+from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@click.group()
+def ledger() -> None:
+    """Look at the ledger and look after it."""
+
+
+@ledger.command()
+@click.argument("command_id", metavar="[ID]", required=False)
+@json_option
+@config_option
+@pass_invocation
+def show(invocation: Invocation, *, command_id: str | None, as_json: bool) -> int:
+    """Print what is known of the command ID, or of all commands together; exit 1 if ID is not known."""
+    settings = invocation.settings()
+    if command_id is None:
+        shown = invocation.wiring.show_ledger(settings)
+        click.echo(json.dumps(shown) if as_json else "\n".join(_summary(shown)))
+        return Exit.DONE
+    found = invocation.wiring.show_command(settings, command_id)
+    if as_json:
+        click.echo(json.dumps(found))
+    elif found is not None:
+        click.echo("\n".join(_command(found)))
+    else:
+        click.echo("the ledger knows no command of this id", err=True)
+    return Exit.DONE if found is not None else Exit.FAILED
+
+
+@ledger.command()
+@click.option(
+    "--before",
+    "days",
+    metavar="DAYS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Forget what ended more than so many days ago; else ledger.retention.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say how many commands would be forgotten.")
+@json_option
+@config_option
+@pass_invocation
+def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json: bool) -> None:
+    """Forget old commands, those aside of which anything is open. A worker does so by itself once an hour.
+
+    An id that is forgotten is free: a command with it is sent again.
+    """
+    number = invocation.wiring.prune_ledger(invocation.settings(), days=days, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps({"commands": number, "dry_run": dry_run}))
+    else:
+        click.echo(f"{number} commands {'would be' if dry_run else ''} forgotten".replace("  ", " "))
+
+
+@ledger.command()
+@json_option
+@config_option
+@pass_invocation
+def migrate(invocation: Invocation, *, as_json: bool) -> None:
+    """Make the ledger, or bring it forward to this bridge. A process that opens it does so by itself."""
+    before, revision = invocation.wiring.migrate_ledger(invocation.settings())
+    if as_json:
+        click.echo(json.dumps({"before": before, "revision": revision}))
+    elif before == revision:
+        click.echo(f"the ledger has revision {revision} already")
+    else:
+        click.echo(f"the ledger has revision {revision} now; before: {before or 'none'}")
+
+
+@ledger.command()
+@json_option
+@config_option
+@pass_invocation
+def adopt(invocation: Invocation, *, as_json: bool) -> None:
+    """Make the configured ledger the command queue's own, in place of one that is gone.
+
+    Stop all workers first. What was delivered before may have been sent, so for retry.max_age what comes again is
+    looked up with the provider before it is sent.
+    """
+    identity = invocation.wiring.adopt_ledger(invocation.settings())
+    click.echo(
+        json.dumps({"identity": identity}) if as_json else f"the command queue has the ledger {identity} now"
+    )
+
+
+def _summary(shown: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in shown.items():
+        if isinstance(value, dict):
+            yield from (f"{name} {state}: {number}" for state, number in value.items())
+        else:
+            yield f"{name}: {'-' if value is None else value}"
+
+
+def _command(found: Mapping[str, Any]) -> Iterator[str]:
+    """Write the command's own line, then one for each submission with all that is known of it."""
+    submissions = found["submissions"]
+    yield " ".join(f"{name}={value}" for name, value in found.items() if name != "submissions")
+    for submission in submissions:
+        known = (f"{name}={value}" for name, value in submission.items() if value is not None)
+        yield f"  {' '.join(known)}"

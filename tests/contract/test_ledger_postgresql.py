@@ -1,0 +1,209 @@
+"""What only PostgreSQL does: sessions that end, servers that die or stand still, locks that others hold."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.store import open_ledger
+from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
+from bridge.core.ledger import Call, Later, Tell
+from bridge.ports import LedgerUnavailable, LedgerUnusable
+from tests.contract.test_ledger import claim, command, file, filed
+from tests.waiting import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.adapters.store.sql import SqlLedger
+    from tests.postgres_harness import Postgres
+
+
+@pytest.fixture
+def ledger(postgresql_url: str) -> Iterator[SqlLedger]:
+    opened = open_postgresql(postgresql_url, statement_timeout=0.5)
+    yield opened
+    opened.close()
+
+
+def database_of(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def test_the_short_url_is_the_same_ledger(ledger: SqlLedger, postgresql_url: str) -> None:
+    other = open_ledger(postgresql_url.replace("postgresql+psycopg:", "postgresql:"))
+    other.close()
+
+    assert other.identity == ledger.identity
+
+
+def test_a_session_that_ended_while_idle_is_no_trouble(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    ledger.apply([claim()])
+    ended = postgresql.end_sessions(database_of(postgresql_url))
+
+    assert ended == 1
+    assert filed(ledger.apply([file()])[0]).told is not None
+
+
+def test_a_server_that_was_killed_and_came_back_has_kept_what_was_committed(
+    ledger: SqlLedger, postgresql: Postgres
+) -> None:
+    ledger.apply([claim()])
+    postgresql.kill()
+    with pytest.raises(LedgerUnavailable):
+        ledger.apply([file()])
+    postgresql.start()
+    outcome = filed(ledger.apply([file()])[0])
+    postgresql.restart()
+    [told] = ledger.apply([claim(owner="two")])
+
+    assert isinstance(told, Tell)
+    assert told.told == outcome.told
+
+
+def test_a_session_that_is_ended_in_the_middle_leaves_nothing(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    class Ending:
+        """A change during which the server ends the session."""
+
+        needs = claim().needs
+
+        def apply(self, _slate: object) -> None:
+            postgresql.end_sessions(database_of(postgresql_url))
+
+    with pytest.raises(LedgerUnavailable, match=r"AdminShutdown|OperationalError"):
+        ledger.apply([claim(), Ending()])
+
+    assert isinstance(ledger.apply([claim(owner="two")])[0], Call)
+
+
+def test_locks_that_another_holds_for_too_long_make_it_unavailable_not_wait(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    with postgresql.connect(database_of(postgresql_url)) as holder, holder.transaction():
+        holder.execute("SELECT pg_advisory_xact_lock(%s)", (LEDGER_NUMBER,))
+        started = time.monotonic()
+        with pytest.raises(LedgerUnavailable, match="timeout"):
+            ledger.apply([claim()])
+        waited = time.monotonic() - started
+
+    assert 0.4 < waited < 5
+    assert isinstance(ledger.apply([claim()])[0], Call)
+
+
+def test_a_server_that_stands_still_makes_it_unavailable_not_wait(
+    ledger: SqlLedger, postgresql: Postgres
+) -> None:
+    ledger.apply([claim()])
+    postgresql.freeze()
+    try:
+        started = time.monotonic()
+        with pytest.raises(LedgerUnavailable, match="no answer within"):
+            ledger.apply([claim(of=command("order-18"))])
+        waited = time.monotonic() - started
+    finally:
+        postgresql.thaw()
+
+    assert waited < 15
+    assert isinstance(ledger.apply([claim()])[0], Call)
+
+
+def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
+    with pytest.raises(LedgerUnavailable, match="Connection refused") as caught:
+        open_ledger(f"postgresql+psycopg://bridge:hunter2@127.0.0.1:{free_port()}/ledger")
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_url_that_cant_be_read_is_refused_without_the_password() -> None:
+    with pytest.raises(LedgerUnusable, match=r"ledger\.url") as caught:
+        open_ledger("postgresql+psycopg://bridge:hunter2@127.0.0.1:port/ledger")
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "bridge.adapters.store.patience", raising=False)
+
+    with pytest.raises(LedgerUnusable, match=r"sms-bridge\[postgresql\]"):
+        open_ledger("postgresql+psycopg://bridge@127.0.0.1/ledger")
+
+
+def test_a_database_that_takes_no_writes_is_unavailable_and_unchanged(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    database = database_of(postgresql_url)
+    postgresql.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    postgresql.end_sessions(database)
+    with pytest.raises(LedgerUnavailable, match="read-only"):
+        ledger.apply([claim()])
+    postgresql.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+    postgresql.end_sessions(database)
+
+    assert isinstance(ledger.apply([claim(owner="two")])[0], Call)
+
+
+def test_commits_are_on_the_disk_whatever_the_servers_default_is(
+    postgresql: Postgres, postgresql_url: str
+) -> None:
+    database = database_of(postgresql_url)
+    postgresql.execute(f"ALTER DATABASE {database} SET synchronous_commit = off")
+    postgresql.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'")
+    ledger = open_ledger(postgresql_url)
+    with ledger._engine.connect() as connection:
+        shown = [
+            connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("synchronous_commit", "transaction_isolation", "lock_timeout")
+        ]
+    ledger.close()
+
+    assert shown == ["on", "read committed", "5s"]
+
+
+def test_workers_without_limits_do_not_wait_for_each_other(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    other = open_ledger(postgresql_url)
+
+    class Meanwhile:
+        """A change during which another worker claims another command of the same sender."""
+
+        needs = claim().needs
+
+        def apply(self, _slate: object) -> object:
+            return other.apply([claim(of=command("order-18"))])[0]
+
+    [_, meanwhile] = ledger.apply([claim(), Meanwhile()])
+    other.close()
+
+    assert isinstance(meanwhile, Call)
+    assert isinstance(ledger.apply([claim(of=command("order-18"), owner="two")])[0], Later)
+
+
+def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    other = open_postgresql(postgresql_url, statement_timeout=0.3)
+
+    class Meanwhile:
+        """A change during which another worker wants to claim."""
+
+        needs = claim().needs
+
+        def apply(self, _slate: object) -> None:
+            with pytest.raises(LedgerUnavailable, match="timeout"):
+                other.apply([claim(of=command("elsewhere"))])
+
+    many = [claim(of=command(f"order-{number}")) for number in range(MOST_LOCKS + 1)]
+    ledger.apply([*many, Meanwhile()])
+    [after] = other.apply([claim(of=command("elsewhere"))])
+    other.close()
+
+    assert isinstance(after, Call)

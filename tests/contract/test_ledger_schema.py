@@ -1,0 +1,136 @@
+"""How a ledger's tables come to be, and what becomes of one that another bridge has made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from bridge.adapters.store import open_ledger, read_ledger
+from bridge.adapters.store.schema import MIGRATIONS
+from bridge.adapters.store.tables import REVISION, metadata
+from bridge.ports import LedgerUnavailable, LedgerUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bridge.adapters.store.reading import Summary
+
+
+@pytest.fixture
+def engine(ledger_url: str) -> Iterator[Engine]:
+    """Connect to the ledger beside the bridge."""
+    engine = create_engine(ledger_url)
+    yield engine
+    engine.dispose()
+
+
+def look(url: str) -> Summary:
+    with closing(read_ledger(url)) as reader:
+        return reader.summary()
+
+
+def test_a_new_ledger_has_the_tables_that_the_code_reads_and_writes(ledger_url: str, engine: Engine) -> None:
+    open_ledger(ledger_url).close()
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, metadata)
+        primary_keys = {
+            name: inspect(connection).get_pk_constraint(name)["constrained_columns"]
+            for name in metadata.tables
+        }
+
+    assert differences == []
+    assert primary_keys == {
+        name: [column.name for column in table.primary_key] for name, table in metadata.tables.items()
+    }
+
+
+def test_the_code_is_at_the_newest_revision() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_a_ledger_of_a_newer_bridge_is_refused_and_left_alone(ledger_url: str, engine: Engine) -> None:
+    open_ledger(ledger_url).close()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    for opening in (open_ledger, look):
+        with pytest.raises(LedgerUnusable, match=f"9999.*{REVISION}"):
+            opening(ledger_url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+
+
+def test_a_ledger_from_before_the_first_release_is_refused_and_left_alone(
+    ledger_url: str, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL)"))
+
+    with pytest.raises(LedgerUnusable, match="before its first release"):
+        open_ledger(ledger_url)
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["meta"]
+
+
+def test_looking_makes_no_ledger(ledger_url: str, engine: Engine) -> None:
+    with pytest.raises(LedgerUnavailable, match="there is no ledger yet"):
+        look(ledger_url)
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == []
+
+
+def test_a_migration_that_breaks_leaves_nothing(ledger_url: str, engine: Engine) -> None:
+    with engine.begin() as connection:
+        # In the way of the last table but one.
+        connection.execute(text("CREATE TABLE sightings (something INTEGER)"))
+
+    with pytest.raises(LedgerUnavailable, match="already exists"):
+        open_ledger(ledger_url)
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["sightings"]
+
+
+OPEN = """
+import sys
+from bridge.adapters.store import open_ledger
+open_ledger(sys.argv[1]).close()
+print("alembic" in sys.modules)
+"""
+
+
+def test_alembic_is_loaded_only_where_there_is_something_to_migrate(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    loaded = [
+        subprocess.run(
+            [sys.executable, "-c", OPEN, url], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+
+    assert loaded == ["True", "False"]
+
+
+def test_processes_that_start_at_once_make_one_ledger(ledger_url: str) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPEN, ledger_url], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    made = [process.communicate(timeout=60)[0].strip() for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 4
+    assert made.count("True") >= 1
+    assert look(ledger_url).revision == REVISION

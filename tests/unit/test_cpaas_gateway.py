@@ -1,0 +1,216 @@
+"""Looking at the provider's history as the worker does: what is read, what is evidence, what is not whole."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.cpaas.client import CpaasClient
+from bridge.adapters.cpaas.gateway import CpaasGateway
+from bridge.core.answers import Accepted, Ambiguous, Refused
+from bridge.core.reconcile import TRIAL_CAP, text_key
+from bridge.simulator import Simulator
+from bridge.simulator.settings import SimulatorSettings
+from tests.fakes.provider_server import answer
+from tests.unit.cpaas_setup import ONCE, account, rig, submission
+from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.core.reconcile import Reading
+    from bridge.ports import Submission
+
+NOW = 1_700_000_000.0
+NEVER = 1e12
+
+
+class Provider:
+    """A simulator, a gateway to it, and a client that drives it."""
+
+    def __init__(self, gateway: CpaasGateway, client: Client, clock: HandClock) -> None:
+        self.gateway = gateway
+        self.client = client
+        self.clock = clock
+
+    def look(self, of: Submission | None = None) -> Reading:
+        reading = self.gateway.look(of or ours(), until=NEVER)
+        assert reading is not None
+        return reading
+
+
+def ours(sender: str = NUMBER, text: str = "hi") -> Submission:
+    return submission(destination_address=REMOTE, sender_address=sender, message=text)
+
+
+def ids(reading: Reading) -> list[str]:
+    return [message.message_id for message in reading.messages]
+
+
+@contextmanager
+def provider(**settings: object) -> Iterator[Provider]:
+    clock = HandClock(NOW)
+    with (
+        Simulator(SimulatorSettings.model_validate(settings), clock=clock) as simulator,
+        Client(simulator.url) as client,
+    ):
+        calls = CpaasClient(account(simulator.url), SystemClock(), ONCE, threading.Event())
+        yield Provider(CpaasGateway(calls, clock), client, clock)
+        calls.close()
+
+
+@pytest.fixture
+def it() -> Iterator[Provider]:
+    with provider() as given:
+        yield given
+
+
+@pytest.mark.parametrize("sender", [NUMBER, "default"])
+def test_what_was_sent_is_in_the_reading_with_all_that_makes_it_known(it: Provider, sender: str) -> None:
+    sent = it.gateway.send(ours(sender, "h\u00e9"), until=NEVER)
+    [found] = it.look(ours(sender)).messages
+
+    assert isinstance(sent.answer, Accepted)
+    assert found.message_id == sent.answer.message_id
+    assert (found.sender_address, found.destination_address) == (NUMBER, REMOTE)
+    assert (found.text_key, found.sent_at) == (text_key("h\u00e9"), NOW)
+    assert found.status == "DeliveredToNetwork"
+
+
+@pytest.mark.parametrize("units", ["s", "ms", "mixed"])
+def test_times_are_seconds_whatever_unit_the_provider_uses(units: str) -> None:
+    with provider(units=units) as it:
+        it.client.send("hi")
+        [found] = it.look().messages
+
+        assert found.sent_at == NOW
+
+
+@pytest.mark.parametrize("sender", [NUMBER, "default"])
+def test_a_pair_without_a_history_has_an_empty_and_whole_one(it: Provider, sender: str) -> None:
+    reading = it.look(ours(sender))
+
+    assert (reading.messages, reading.complete, reading.oldest_at) == ((), True, None)
+    assert reading.read_at == NOW
+
+
+def test_for_a_number_of_ones_own_only_its_thread_is_read_and_for_default_all_of_the_destination(
+    it: Provider,
+) -> None:
+    it.client.send("one", sender=NUMBER)
+    it.client.send("two", sender=OTHER)
+    it.client.send("elsewhere", to="+16131119999")
+
+    assert [found.sender_address for found in it.look(ours(OTHER)).messages] == [OTHER]
+    assert {found.sender_address for found in it.look(ours("default")).messages} == {NUMBER, OTHER}
+
+
+def test_inbound_messages_are_no_evidence_but_tell_how_far_back_the_history_goes(it: Provider) -> None:
+    it.client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "hi"})
+    it.clock.forward(60)
+    it.client.send("hi")
+    reading = it.look()
+
+    assert len(reading.messages) == 1
+    assert (reading.total, reading.complete, reading.oldest_at) == (2, True, NOW)
+
+
+def test_every_page_is_read() -> None:
+    with provider(page_limit=2) as it:
+        for number in range(7):
+            it.client.send(f"text {number}")
+        reading = it.look()
+
+        assert len(set(ids(reading))) == 7
+        assert reading.complete
+
+
+def test_a_message_shows_once_the_provider_shows_it() -> None:
+    with provider(lag=30.0) as it:
+        it.client.send("hi")
+
+        assert it.look().messages == ()
+        it.clock.forward(31)
+        assert len(it.look().messages) == 1
+
+
+@pytest.mark.parametrize("fault", [{"name": "status", "status": 500}, {"name": "drop"}])
+def test_a_history_that_is_not_to_be_had_is_none(it: Provider, fault: dict[str, object]) -> None:
+    it.client.control("settings", {"failing": {"history": fault}})
+
+    assert it.gateway.look(ours(), until=NEVER) is None
+    assert not it.gateway.probe(until=NEVER)
+    it.client.control("settings", {"failing": {}})
+    assert it.look().complete
+
+
+def test_a_look_whose_time_is_over_brings_nothing(it: Provider) -> None:
+    assert it.gateway.look(ours(), until=0.0) is None
+
+
+def test_a_probe_sends_nothing(it: Provider) -> None:
+    assert it.gateway.probe(until=NEVER)
+    assert it.client.journal() == []
+
+
+def test_a_send_says_what_became_of_it(it: Provider) -> None:
+    it.client.control("faults", [{"name": "accept-drop"}])
+
+    assert isinstance(it.gateway.send(ours(), until=NEVER).answer, Ambiguous)
+    assert isinstance(it.gateway.send(ours("+16135550000"), until=NEVER).answer, Refused)
+    assert len(it.look().messages) == 1
+
+
+# --- what no simulator shows -----------------------------------------------------------------------------------------
+
+
+def shown(number: int = 1, **changes: object) -> dict[str, object]:
+    given = {"type": "Outbound", "messageId": f"SM{number}", "message": "hi", "dateTime": int(NOW)}
+    return given | changes
+
+
+def looked(*pages: list[dict[str, object]]) -> Reading:
+    """Return the reading of a thread with these pages."""
+    with rig() as it:
+        for number, messages in enumerate(pages, 1):
+            more = {"next": str(number)} if number < len(pages) else {}
+            it.server.acts.append(answer(200, {"smsMessageList": {"smsMessage": messages, **more}}))
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), until=NEVER)
+    assert reading is not None
+    return reading
+
+
+def test_messages_of_any_kind_count_towards_what_a_trial_account_keeps() -> None:
+    inbound = [shown(number, type="Inbound") for number in range(TRIAL_CAP)]
+    reading = looked(*(inbound[start : start + 100] for start in range(0, TRIAL_CAP, 100)))
+
+    assert (reading.messages, reading.total, reading.complete) == ((), TRIAL_CAP, True)
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        shown(2, message=None),
+        shown(2, dateTime=None),
+        shown(2, dateTime="yesterday"),
+        shown(2, type=None),
+        shown(2, type="Sideways"),
+        shown(2, messageId=None),
+    ],
+)
+def test_a_message_that_could_be_the_one_and_can_not_be_read_makes_the_history_less_than_whole(
+    unreadable: dict[str, object],
+) -> None:
+    reading = looked([shown(1), unreadable])
+
+    assert ids(reading) == ["SM1"]
+    assert not reading.complete
+
+
+@pytest.mark.parametrize("direction", ["Outbound", "outbound", "OUTBOUND"])
+def test_a_direction_is_one_however_it_is_spelt(direction: str) -> None:
+    assert ids(looked([shown(1, type=direction)])) == ["SM1"]

@@ -1,0 +1,260 @@
+"""What an outbound notification proves, and how the ledger learns of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.adapters.store.sqlite import open_sqlite
+from bridge.core.ledger import Sight
+from bridge.core.notifications import parse_notification
+from bridge.core.reconcile import Evidence, match_key, match_key_of, text_key
+from bridge.flows.notify import evidence_of, receive
+from bridge.ports import LedgerUnavailable
+from bridge.runtime.evidence import EvidenceWriter
+from bridge.runtime.metrics import Metrics
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from bridge.core.ledger import Change
+    from bridge.ports import Ledger
+
+SENT_AT = 1_525_895_987.0
+MESSAGE = {
+    "dateTime": 1525895987,
+    "destinationAddress": "+16131234567",
+    "message": "hi",
+    "messageId": "olr3j20Cdx87",
+    "senderAddress": "+16139998877",
+}
+EVIDENCE = Evidence(
+    message_id="olr3j20Cdx87",
+    sender_address="+16139998877",
+    destination_address="+16131234567",
+    text_key=text_key("hi"),
+    sent_at=SENT_AT,
+)
+
+
+def outbound(**fields: object) -> bytes:
+    outer = {"outboundSMSMessage": {**MESSAGE, **fields}, "dateTime": 1525895987, "id": "n-1"}
+    return json.dumps({"outboundSMSMessageNotification": outer}).encode()
+
+
+def proved(body: bytes, **options: Any) -> Evidence | None:
+    return evidence_of(parse_notification(body), **options)
+
+
+# --- what a notification proves --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"dateTime": 1525895987000},
+        {"dateTime": 1525895987.0},
+        {"message": " hi\r\n"},
+        {"destinationAddress": "tel:+1-613-123-4567", "senderAddress": "sip:+16139998877@example.com"},
+    ],
+)
+def test_an_outbound_notification_proves_a_message_however_it_is_written(fields: dict[str, object]) -> None:
+    assert proved(outbound(**fields)) == EVIDENCE
+
+
+def test_what_it_proves_matches_the_submission_of_that_text_to_that_number() -> None:
+    evidence = proved(outbound(message="caf\u0065\u0301"))
+
+    assert evidence is not None
+    assert match_key_of(evidence) == match_key("+16131234567", "caf\u00e9")
+
+
+def test_a_national_number_is_told_by_the_default_region() -> None:
+    national = outbound(destinationAddress="6131234567")
+
+    assert proved(national) is None
+    assert proved(national, default_region="CA") == EVIDENCE
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dateTime": None},
+        {"dateTime": "yesterday"},
+        {"dateTime": True},
+        {"dateTime": 10**18},
+        {"dateTime": -1},
+        {"messageId": None},
+        {"messageId": ""},
+        {"messageId": "m\u0000"},
+        {"messageId": "\ud83d"},
+        {"messageId": "m" * 500},
+        {"messageId": ["m"]},
+        {"message": None},
+        {"message": {"text": "hi"}},
+        {"senderAddress": None},
+        {"senderAddress": "Kandy"},
+        {"destinationAddress": "+0"},
+        {"destinationAddress": 16131234567},
+    ],
+)
+def test_what_can_not_be_told_proves_nothing_and_is_an_event_all_the_same(fields: dict[str, object]) -> None:
+    sighted: list[Evidence] = []
+    event = receive(outbound(**fields), source="/s", now=SENT_AT, sighted=sighted.append)
+
+    assert event.type == "sms.outbound.synced"
+    assert sighted == []
+
+
+def test_no_other_notification_proves_anything() -> None:
+    inbound = outbound().replace(b"outbound", b"inbound")
+
+    assert proved(inbound) is None
+    assert parse_notification(inbound).event_type == "sms.inbound.received"
+
+
+def test_whoever_receives_is_given_what_it_proves() -> None:
+    sighted: list[Evidence] = []
+    receive(outbound(), source="/s", now=SENT_AT, sighted=sighted.append)
+
+    assert sighted == [EVIDENCE]
+
+
+# --- how the ledger learns of it -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    opened: Ledger = (
+        MemoryLedger() if request.param == "memory" else open_sqlite(str(tmp_path / "ledger.sqlite3"))
+    )
+    yield opened
+    opened.close()
+
+
+class Asking:
+    """A change that only looks at what was seen of a key."""
+
+    def __init__(self, key: bytes) -> None:
+        self.needs = Sight(evidence=EVIDENCE).needs
+        self._key = key
+
+    def apply(self, slate: Any) -> list[Evidence]:
+        return list(slate.evidence(self._key))
+
+
+def seen(ledger: Ledger) -> object:
+    return ledger.apply([Asking(match_key_of(EVIDENCE))])[0]
+
+
+def test_a_sight_is_kept_once_however_often_it_comes(ledger: Ledger) -> None:
+    sight = Sight(evidence=EVIDENCE)
+    ledger.apply([sight, sight])
+    ledger.apply([sight])
+
+    assert seen(ledger) == [EVIDENCE]
+
+
+class Ledgers:
+    """Opens a ledger that is away as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.held = threading.Event()
+        self.held.set()
+        self.kept: list[str] = []
+
+    def __call__(self) -> Ledgers:
+        if self.away:
+            raise LedgerUnavailable("it is away")
+        return self
+
+    adopted_at = None
+
+    def apply(self, changes: Sequence[Change]) -> list[object]:
+        self.held.wait(10)
+        if self.away:
+            raise LedgerUnavailable("it is away")
+        self.kept.extend(change.evidence.message_id for change in changes if isinstance(change, Sight))
+        return [None] * len(changes)
+
+    def close(self) -> None:
+        self.kept.append("closed")
+
+
+def sight(message_id: str) -> Evidence:
+    return Evidence(
+        message_id=message_id,
+        sender_address=None,
+        destination_address="+16131234567",
+        text_key=b"",
+        sent_at=SENT_AT,
+    )
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="0")
+
+
+@pytest.fixture
+def ledgers() -> Ledgers:
+    return Ledgers()
+
+
+@pytest.fixture
+def writer(ledgers: Ledgers, metrics: Metrics) -> Iterator[EvidenceWriter]:
+    made = EvidenceWriter(ledgers, metrics=metrics, clock=SystemClock(), waiting=3, pause=0.01)
+    made.start()
+    yield made
+    ledgers.held.set()
+    made.stop()
+
+
+def counted(metrics: Metrics, result: str) -> Callable[[], float]:
+    return lambda: metrics.registry.get_sample_value("sms_bridge_evidence_total", {"result": result}) or 0.0
+
+
+def test_what_waits_is_written_before_the_end(
+    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
+) -> None:
+    for number in range(3):
+        writer.offer(sight(f"m{number}"))
+    writer.stop()
+
+    assert ledgers.kept == ["m0", "m1", "m2", "closed"]
+    assert counted(metrics, "kept")() == 3
+
+
+def test_what_is_too_much_for_the_ledger_is_dropped_and_counted_and_nobody_waits(
+    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
+) -> None:
+    ledgers.held.clear()
+    for number in range(20):
+        writer.offer(sight(f"m{number}"))
+
+    # Up to three are with the ledger, three more wait.
+    assert 14 <= counted(metrics, "dropped")() <= 17
+    ledgers.held.set()
+    wait_until(lambda: counted(metrics, "kept")() + counted(metrics, "dropped")() == 20)
+
+
+def test_a_ledger_that_is_away_costs_evidence_and_nothing_else(
+    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
+) -> None:
+    ledgers.away = True
+    writer.offer(sight("lost"))
+    wait_until(lambda: counted(metrics, "dropped")() == 1)
+    ledgers.away = False
+    writer.offer(sight("kept"))
+    wait_until(lambda: counted(metrics, "kept")() == 1)
+
+    assert ledgers.kept == ["kept"]

@@ -1,0 +1,345 @@
+"""Was it sent? Each case that a history, a notification or a record of ours can show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.reconcile import (
+    FIRST_LOOK,
+    LONGEST_LOOK,
+    TRIAL_CAP,
+    Absent,
+    CannotTell,
+    Doubt,
+    Evidence,
+    Finding,
+    Found,
+    LookAgain,
+    Reading,
+    Rival,
+    judge_history,
+    match_key,
+    text_key,
+)
+from bridge.core.rules import ReconcileRules
+
+NOW = 1_800_000_000.0
+RULES = ReconcileRules(settle=60.0, skew=120.0)
+TO = "+16131234567"
+FROM = "+16139998877"
+SETTLED = NOW + RULES.settle
+
+
+def message(message_id: str = "m-1", *, at: float = 0.0, text: str = "hi", **changes: Any) -> Evidence:
+    given: dict[str, Any] = {
+        "sender_address": FROM,
+        "destination_address": TO,
+        "text_key": text_key(text),
+        "status": None,
+    }
+    return Evidence(message_id=message_id, sent_at=NOW + at, **(given | changes))
+
+
+def judge(
+    *messages: Evidence,
+    seen: tuple[Evidence, ...] = (),
+    now: float = SETTLED,
+    history: bool = True,
+    complete: bool = True,
+    total: int = 0,
+    oldest_at: float | None = None,
+    read_at: float | None = None,
+    taken: frozenset[str] = frozenset(),
+    others_attempting: bool = False,
+    rivals: tuple[Rival, ...] = (),
+    rules: ReconcileRules = RULES,
+    **changes: Any,
+) -> Finding:
+    """Judge a submission whose one attempt began and ended at `NOW`, looked for at `now`."""
+    given: dict[str, Any] = {
+        "key": match_key(TO, "hi"),
+        "destination_address": TO,
+        "sender_address": FROM,
+        "since": NOW,
+        "until": NOW,
+        "give_up_at": NOW + 86_400.0,
+        "now": now,
+    }
+    reading = Reading(
+        messages=messages,
+        total=total,
+        complete=complete,
+        oldest_at=oldest_at,
+        read_at=now if read_at is None else read_at,
+    )
+    return judge_history(
+        Doubt(**(given | changes)),
+        reading if history else None,
+        seen,
+        is_taken=taken.__contains__,
+        others_attempting=others_attempting,
+        rivals=rivals,
+        rules=rules,
+    )
+
+
+def rival(*, since: float = 0.0, until: float = 0.0, submitted: bool = False) -> Rival:
+    return Rival(since=NOW + since, until=NOW + until, submitted=submitted)
+
+
+# --- found -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_is_ours_is_found_at_once() -> None:
+    assert judge(message(), now=NOW + FIRST_LOOK) == Found(message=message())
+
+
+def test_of_several_the_first_is_taken() -> None:
+    assert judge(message("m-2", at=5.0), message("m-1", at=4.0)) == Found(message=message("m-1", at=4.0))
+
+
+def test_a_message_that_a_notification_told_of_is_as_good_as_one_in_the_history() -> None:
+    assert judge(seen=(message(),), now=NOW + 1) == Found(message=message())
+    assert judge(seen=(message(),), now=NOW + 1, history=False) == Found(message=message())
+
+
+def test_a_message_told_of_twice_is_one() -> None:
+    assert judge(message(), seen=(message(),), rivals=(rival(),), now=NOW + 1) == LookAgain(at=NOW + 3)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("caf\u00e9", "cafe\u0301"),
+        ("one\r\ntwo\rthree", "one\ntwo\nthree"),
+        ("  hi\t\n", "hi"),
+        ("hi", "\u00a0hi\u3000"),
+        ("\U0001f4ac", "\U0001f4ac"),
+    ],
+)
+def test_texts_are_the_same_in_any_normal_form_whatever_their_line_ends_and_outer_spaces(
+    ours: str, theirs: str
+) -> None:
+    assert isinstance(judge(message(text=theirs), key=match_key(TO, ours)), Found)
+
+
+@pytest.mark.parametrize("theirs", ["Hi", "h i", "hi!", "", "\ufb01"])
+def test_another_text_is_another_message(theirs: str) -> None:
+    assert judge(message(text=theirs)) == Absent()
+
+
+@pytest.mark.parametrize("at", [-120.0, -119.0, 0.0, 60.0, 180.0])
+def test_the_providers_clock_may_differ_from_ours_within_the_skew(at: float) -> None:
+    assert isinstance(judge(message(at=at)), Found)
+
+
+@pytest.mark.parametrize("at", [-120.5, -3600.0, 180.5])
+def test_a_message_from_outside_the_window_is_another_one(at: float) -> None:
+    assert judge(message(at=at)) == Absent()
+
+
+def test_a_message_accepted_long_after_the_attempt_ended_is_found() -> None:
+    assert isinstance(judge(message(at=50.0), now=NOW + 55), Found)
+
+
+def test_a_message_of_an_earlier_attempt_in_doubt_is_found_after_a_later_one() -> None:
+    assert isinstance(judge(message(at=-1000.0), since=NOW - 1000, now=NOW + 2), Found)
+
+
+def test_a_message_between_other_numbers_is_not_ours() -> None:
+    assert judge(message(destination_address="+16131234568")) == Absent()
+    assert judge(message(sender_address="+16139998878")) == Absent()
+
+
+@pytest.mark.parametrize("sender", ["+16139998877", "+16139998878", None])
+def test_for_the_default_sender_any_number_of_the_account_may_have_sent_it(sender: str | None) -> None:
+    assert isinstance(judge(message(sender_address=sender), sender_address=None), Found)
+
+
+def test_a_message_without_a_sender_may_be_ours() -> None:
+    assert isinstance(judge(message(sender_address=None)), Found)
+
+
+def test_a_message_that_another_submission_owns_is_not_ours() -> None:
+    assert judge(message("m-1"), taken=frozenset({"m-1"})) == Absent()
+    found = judge(message("m-1"), message("m-2", at=1.0), taken=frozenset({"m-1"}))
+    assert found == Found(message=message("m-2", at=1.0))
+
+
+def test_a_message_whose_id_an_answer_named_is_ours_whatever_else_is_there() -> None:
+    found = judge(
+        message("m-1"),
+        message("m-2", at=-500.0, text="as the provider changed it"),
+        message_id="m-2",
+        others_attempting=True,
+        rivals=(rival(),),
+    )
+
+    assert isinstance(found, Found)
+    assert found.message.message_id == "m-2"
+
+
+# --- not found -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_whole_history_lacks_was_not_sent() -> None:
+    assert judge() == Absent()
+
+
+@pytest.mark.parametrize("elapsed", [2.0, 10.0, 40.0, 59.9])
+def test_nothing_is_absent_before_the_provider_had_the_time_to_show_it(elapsed: float) -> None:
+    finding = judge(now=NOW + elapsed)
+
+    assert isinstance(finding, LookAgain)
+    assert NOW + elapsed < finding.at <= SETTLED
+
+
+def test_the_time_to_show_counts_from_the_end_of_the_last_attempt() -> None:
+    assert isinstance(judge(until=NOW + 30), LookAgain)
+    assert judge(until=NOW + 30, now=SETTLED + 30) == Absent()
+
+
+def test_a_history_that_was_read_too_early_is_read_again_however_late_it_is_judged() -> None:
+    assert judge(read_at=SETTLED - 1) == LookAgain(at=SETTLED)
+
+
+@pytest.mark.parametrize("elapsed", [2.0, 59.0, 61.0, 1e6])
+def test_nothing_is_decided_while_a_twin_is_attempting(elapsed: float) -> None:
+    now = NOW + elapsed
+
+    assert judge(message(), now=now, others_attempting=True) == LookAgain(at=now + FIRST_LOOK)
+    assert judge(now=now, others_attempting=True) == LookAgain(at=now + FIRST_LOOK)
+
+
+def test_a_history_that_is_incomplete_can_not_tell() -> None:
+    assert isinstance(judge(complete=False), CannotTell)
+    assert isinstance(judge(complete=False, oldest_at=NOW - 1e6), CannotTell)
+
+
+def test_a_history_at_the_trial_accounts_limit_can_not_tell_unless_it_reaches_back_before_the_attempt() -> (
+    None
+):
+    full = [message(f"m-{number}", text="other") for number in range(TRIAL_CAP)]
+
+    assert judge(*full[1:]) == Absent()
+    assert isinstance(judge(*full), CannotTell)
+    assert isinstance(judge(*full, oldest_at=NOW - 120), CannotTell)
+    assert judge(*full, oldest_at=NOW - 121) == Absent()
+    assert isinstance(judge(total=TRIAL_CAP), CannotTell), "inbound messages count too"
+
+
+def test_a_history_that_is_cut_off_is_read_until_it_could_have_shown_it() -> None:
+    assert isinstance(judge(complete=False, now=NOW + 10), LookAgain)
+    assert isinstance(judge(message(), complete=False), Found)
+
+
+def test_a_history_that_is_down_is_asked_less_and_less_often_until_nobody_waits_any_longer() -> None:
+    now, looks = NOW + FIRST_LOOK, 0
+    while isinstance(finding := judge(history=False, now=now), LookAgain):
+        assert FIRST_LOOK <= finding.at - now <= LONGEST_LOOK
+        now, looks = finding.at, looks + 1
+
+    assert isinstance(finding, CannotTell)
+    assert now == NOW + 86_400
+    assert looks < 310
+
+
+# --- equal texts to one number at once -------------------------------------------------------------------------------
+
+
+def test_of_two_alike_none_takes_the_only_message_before_both_had_the_time_to_show() -> None:
+    late = rival(until=50.0)
+
+    for elapsed in (2, 52, 60, 109):
+        finding = judge(message(), now=NOW + elapsed, rivals=(late,))
+
+        assert isinstance(finding, LookAgain)
+        assert finding.at <= NOW + 110
+    assert isinstance(judge(message(), now=NOW + 110, rivals=(late,)), Found)
+
+
+def test_two_alike_with_a_message_for_each_wait_for_nothing() -> None:
+    assert judge(message("m-1"), message("m-2"), now=NOW + 2, rivals=(rival(),)) == Found(
+        message=message("m-1")
+    )
+
+
+def test_a_message_of_a_twin_that_was_submitted_for_certain_is_left_to_it() -> None:
+    sure = rival(submitted=True)
+
+    assert judge(message(), rivals=(sure,)) == Absent()
+    assert judge(message(), rivals=(sure,), submitted=True) == Found(message=message())
+    two = judge(message("m-1", at=-1.0), message("m-2"), rivals=(sure,))
+    assert two == Found(message=message("m-1", at=-1.0))
+
+
+def test_a_twin_that_was_submitted_at_another_time_has_another_message() -> None:
+    earlier = rival(since=-1000.0, until=-1000.0, submitted=True)
+
+    assert judge(message(), rivals=(earlier,)) == Found(message=message())
+
+
+def test_a_twin_in_doubt_does_not_keep_what_left_no_trace_waiting() -> None:
+    assert judge(rivals=(rival(until=50.0),)) == Absent()
+
+
+def test_the_history_being_down_a_notified_message_is_shared_once_all_had_the_time() -> None:
+    waiting = judge(seen=(message(),), history=False, rivals=(rival(),), now=NOW + 2)
+
+    assert isinstance(waiting, LookAgain)
+    assert isinstance(judge(seen=(message(),), history=False, rivals=(rival(),)), Found)
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+
+@given(
+    times=st.lists(st.floats(-500, 500), max_size=5),
+    elapsed=st.floats(0, 1000),
+    rivals=st.lists(st.builds(rival, until=st.floats(0, 300), submitted=st.booleans()), max_size=3),
+    complete=st.booleans(),
+    taken=st.sets(st.integers(0, 4)),
+)
+def test_only_a_match_of_nobody_elses_is_found_and_only_a_whole_settled_history_means_absent(
+    times: list[float], elapsed: float, rivals: list[Rival], complete: bool, taken: set[int]
+) -> None:
+    now = NOW + elapsed
+    messages = [message(f"m-{number}", at=at) for number, at in enumerate(times)]
+    finding = judge(
+        *messages,
+        now=now,
+        complete=complete,
+        rivals=tuple(rivals),
+        taken=frozenset(f"m-{number}" for number in taken),
+    )
+    free = [one for number, one in enumerate(messages) if number not in taken and times[number] >= -120]
+
+    match finding:
+        case Found(message=found):
+            assert found in free
+        case Absent():
+            assert complete
+            assert elapsed >= 60
+            assert len([one for one in free if one.sent_at <= now + 120]) <= len(rivals)
+        case LookAgain(at=at):
+            assert at >= now
+        case CannotTell():
+            assert not complete
+
+
+@given(st.text())
+def test_a_text_is_compared_by_what_it_says(text: str) -> None:
+    assert text_key(text) == text_key(f" \r\n{text}\t ")
+    assert text_key(text.replace("\n", "\r\n")) == text_key(text.replace("\r\n", "\n").replace("\n", "\r"))
+
+
+def test_two_submissions_share_a_key_only_if_number_and_text_agree() -> None:
+    keys = {match_key(TO, "hi"), match_key(TO, "hi "), match_key(TO, "ho"), match_key(f"{TO}1", "hi")}
+
+    assert len(keys) == 3
+    assert replace(message(), text_key=text_key("hi ")) == message()
