@@ -145,7 +145,7 @@ def test_a_suspended_account_pauses_consuming_until_it_is_good_again(
         bench.send(command_id)
     wait_until(lambda: refuses_with_a_reason(worker, "POL1009"))
     wait_until(lambda: bench.amqp.depth("sms.send") >= len(ids) - 4, what="commands on the queue")
-    wait_until(lambda: len(events_of(worker, "provider.unwell")) >= 1)
+    wait_until(lambda: len(events_of(worker, "consuming.paused")) >= 2)
     told = bench.events.look()
     bench.provider.settings(failing={})
     outcomes = [bench.outcome(command_id) for command_id in ids]
