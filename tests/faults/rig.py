@@ -125,7 +125,8 @@ class Rig:
         for thread in self._publishing:
             thread.join(60)
         for worker in self.workers:
-            worker.kill()
+            if worker not in self.killed:
+                worker.kill()
         self.amqp.close()
         self._simulator.stop()
 
@@ -138,11 +139,10 @@ class Rig:
         return environment(url, self.provider.url, self.directory) | own
 
     def start(self, *, failpoint: str = "", ready: bool = True, **settings: str) -> BridgeProcess:
-        """Start a worker; `failpoint` is ``place`` or ``place:n``."""
+        """Start a worker; `failpoint` is ``place`` or ``place:action`` or ``place:action:n``."""
         env = self.env | {f"BRIDGE_{key}": value for key, value in settings.items()}
         if failpoint:
-            place, _, nth = failpoint.partition(":")
-            env[VARIABLE] = f"{place}:kill9:{nth or 1}"
+            env[VARIABLE] = failpoint if ":" in failpoint else f"{failpoint}:kill9"
         worker = BridgeProcess(self.directory / f"worker-{len(self.workers)}", "worker", env=env)
         self.worker = worker
         self.workers.append(worker)
@@ -164,6 +164,7 @@ class Rig:
         code = self.running.wait(within)
 
         assert code == -signal.SIGKILL
+        self.running.kill()
         self.killed.add(self.running)
         self.crashed = True
         self.fired["crashes"] += 1
@@ -287,7 +288,7 @@ class Rig:
         assert not self._unpublished, self._unpublished
         try:
             self.wait_told(within=within)
-            wait_until(lambda: self._queued() == 0 and self.rows(OPEN) == 0, 30, every=0.3, what="quiet")
+            wait_until(lambda: self.queued() == 0 and self.rows(OPEN) == 0, 30, every=0.3, what="quiet")
         except AssertionError as late:
             # Judged all the same: what is missing is a violation, and its row says so.
             print(late)
@@ -333,14 +334,14 @@ class Rig:
             events=self._events,
             dead=dead,
             crashed=self.crashed,
-            queued=self._queued(),
+            queued=self.queued(),
             open_rows=self.rows(OPEN),
             exits=ended,
             leaks=[line for line in [*said, *metrics.splitlines()] if CANARIES.search(line)],
             others=frozenset(self.others),
         )
 
-    def _queued(self) -> int:
+    def queued(self) -> int:
         """Count what the broker holds for the bridge, ready or not acked, the delay included."""
         listed = self.broker.ctl("list_queues", "-p", self.vhost, "--no-table-headers", "name", "messages")
         counted = [line.split("\t") for line in listed.splitlines() if line]
