@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.core.answers import ProviderError
 from bridge.core.events import event_id
 from bridge.core.ledger.filing import Ending, end
-from bridge.core.ledger.limits import buckets_of, reserve, reserved_by
+from bridge.core.ledger.limits import HOLD, buckets_of, is_held_back, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
 from bridge.core.outcomes import Outcome, Result
@@ -123,7 +123,7 @@ class Claim:
         return Needs(
             command_id=self.command_id,
             index=self.index,
-            buckets=buckets_of(sender),
+            buckets=(*buckets_of(sender), HOLD),
             reserves=reserved_by(sender, self.rules.limits),
         )
 
@@ -267,7 +267,7 @@ class _Claiming:
         if expires_at is not None and self._now >= expires_at:
             error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
             return self._end(submission, Outcome.EXPIRED, error)
-        if not submission.reserved:
+        if not submission.reserved or is_held_back(self._slate, self._now):
             slot = reserve(self._slate, claim.command.sender.wire, claim.rules.limits, now=self._now)
             if slot > self._now:
                 self._put(replace(submission, state=WAITING, retry_at=slot, reserved=True))
