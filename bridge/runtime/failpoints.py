@@ -1,7 +1,7 @@
 """Places where the fault suite ends this process as a crash would, or freezes it as a machine in trouble would.
 
-Nothing happens unless `SMS_BRIDGE_FAILPOINT` names a place: ``name:kill9`` or ``name:freeze``, and with ``:n`` behind it
-the n-th time it is reached. It is no setting: it stands in no file, and no service sets it.
+Nothing happens unless `SMS_BRIDGE_FAILPOINT` names a place: ``name:kill9`` or ``name:freeze``, and with ``:n`` behind
+it the n-th time it is reached. It is no setting: it stands in no file, and no service sets it.
 """
 
 from __future__ import annotations

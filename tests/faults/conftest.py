@@ -25,7 +25,9 @@ class MakeRig(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let `make faults` ask for everything."""
-    parser.addoption("--faults", action="store_true", help="run the long fault scenarios, and write the paper's table")
+    parser.addoption(
+        "--faults", action="store_true", help="run the long fault scenarios, and write the paper's table"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -35,7 +35,9 @@ class Row:
     def cells(self) -> list[str]:
         """Return the line's cells, in the order of `HEAD`."""
         verdict, outcomes = self.verdict, self.verdict.outcomes
-        counts = [outcomes[name] for name in ("sent", "undeliverable", "rejected", "expired", "failed", "unknown")]
+        counts = [
+            outcomes[name] for name in ("sent", "undeliverable", "rejected", "expired", "failed", "unknown")
+        ]
         return [
             self.scenario,
             str(self.seed),

@@ -1,7 +1,7 @@
 """The rig: a real broker, a provider in this process, workers that are killed and started again, and all they left.
 
-    commands (confirmed) x provider's journal (a text of its own each) x events (bound before the start) x dead letters
-    x ledger -> a verdict
+commands (confirmed) x provider's journal (a text of its own each) x events (bound before the start) x dead letters
+x ledger -> a verdict
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from amqp.exceptions import AMQPError
 from sqlalchemy import NullPool, create_engine, text
 
-from bridge.core import events
+from bridge.core.events import TERMINAL
 from bridge.runtime.failpoints import VARIABLE
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
@@ -98,8 +98,9 @@ class Rig:
         self.recovery: float | None = None
         self._report = report
         self._numbers = count(1)
-        self._rss = 0.0
-        self._events: list[Message] = []
+        self.rss = 0.0
+        #: Every event so far.
+        self.events: list[Message] = []
         self._publishing: list[threading.Thread] = []
         self._unpublished: list[Exception] = []
         self._simulator = Simulator(SimulatorSettings.model_validate(PROVIDER | dict(provider or {})))
@@ -250,14 +251,14 @@ class Rig:
         self._drain()
         return {
             message.json["subject"]: message.routing_key.rpartition(".")[2]
-            for message in self._events
-            if message.routing_key in events.TERMINAL
+            for message in self.events
+            if message.routing_key in TERMINAL
         }
 
     def events_of(self, command_id: str) -> list[Message]:
         """Return the events of a command so far, in order."""
         self._drain()
-        return [message for message in self._events if message.json.get("subject") == command_id]
+        return [message for message in self.events if message.json.get("subject") == command_id]
 
     def wait_told(self, ids: Iterable[str] | None = None, within: float = 60) -> dict[str, str]:
         """Wait until all commands, or those with `ids`, have an outcome."""
@@ -272,14 +273,16 @@ class Rig:
             wait_until(all_told, within, every=0.1, what="outcomes")
         except AssertionError:
             shown = {id_: [m.routing_key for m in self.events_of(id_)] for id_ in sorted(missing)[:3]}
-            raise AssertionError(f"{len(missing)} commands have no outcome in {within} s, as {shown}") from None
+            raise AssertionError(
+                f"{len(missing)} commands have no outcome in {within} s, as {shown}"
+            ) from None
         return self.told()
 
     def _drain(self) -> None:
         with contextlib.suppress(AMQPError, OSError), self.amqp.channel() as channel:
             while (message := channel.basic_get(COLLECTOR)) is not None:
                 channel.basic_ack(message.delivery_tag)
-                self._events.append(_read(message))
+                self.events.append(_read(message))
 
     def finish(self, *, within: float = 60) -> Verdict:
         """Wait until all is told and quiet; note the row of the report, and return what is to be said of it."""
@@ -301,7 +304,7 @@ class Rig:
                 commands=len(self.commands),
                 verdict=verdict,
                 recovery=self.recovery,
-                rss=self._rss,
+                rss=self.rss,
             )
         )
         return verdict
@@ -331,7 +334,7 @@ class Rig:
         return Run(
             commands=self.commands,
             journal=self.provider.journal(),
-            events=self._events,
+            events=self.events,
             dead=dead,
             crashed=self.crashed,
             queued=self.queued(),
@@ -351,7 +354,7 @@ class Rig:
         with contextlib.suppress(OSError):
             status = Path(f"/proc/{worker.pid}/status").read_text()
             peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            self._rss = max(self._rss, int(peak.split()[1]) / 1024)
+            self.rss = max(self.rss, int(peak.split()[1]) / 1024)
 
     def wait(self, condition: Callable[[], Any], within: float = 20, what: str = "") -> Any:
         """Wait for anything."""

@@ -42,8 +42,7 @@ POINTS = {
     "K4, filed, not told": Point(failpoint="filed"),
     "K5, told, not acked": Point(failpoint="told", again=1),
     "KD, handed over, no copy": Point(failpoint="handed-over", posts=2, fault=BUSY),
-    # The first confirm is that of the event `deferred`.
-    "KD, copy confirmed, not acked": Point(failpoint="told:kill9:2", posts=2, fault=BUSY, again=1),
+    "KD, copy confirmed, not acked": Point(failpoint="told", posts=2, fault=BUSY, again=1),
 }
 #: Those that are part of every run of the tests.
 ALWAYS = {"K3, answered, not filed", "K5, told, not acked"}

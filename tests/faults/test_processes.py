@@ -47,8 +47,8 @@ def test_sigterm_under_load_leaves_nothing_in_doubt(make_rig: MakeRig) -> None:
 
 def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_rig: MakeRig) -> None:
     slow = {"CPAAS__READ_TIMEOUT": "20", "CPAAS__TOTAL_TIMEOUT": "20", "WORKER__LEASE": "25"}
-    with make_rig("W3, SIGTERM twice", seed=3) as rig:
-        worker = rig.start(**slow)
+    with make_rig("W3, SIGTERM twice", seed=3, **slow) as rig:
+        worker = rig.start()
         rig.send(3, fault={"name": "accept-hang"})
         rig.wait(lambda: rig.accepted == 3, what="calls that hang")
         worker.send_signal(signal.SIGTERM)
@@ -61,7 +61,7 @@ def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_rig: MakeRig) 
         worker.kill()
 
         assert time.monotonic() - began < 5
-        rig.start(**slow)
+        rig.start()
         verdict = rig.kept(within=90)
 
         assert verdict.outcomes == {"sent": 3}

@@ -41,7 +41,12 @@ def test_429_is_waited_for_whatever_its_header_says_and_fails_nothing(make_rig: 
     "fault",
     [
         {"name": "status", "status": 503, "retry_after": 1},
-        {"name": "status", "status": 503, "body": "<html>down</html>", "headers": {"Content-Type": "text/html"}},
+        {
+            "name": "status",
+            "status": 503,
+            "body": "<html>down</html>",
+            "headers": {"Content-Type": "text/html"},
+        },
         {"name": "status", "status": 500},
     ],
     ids=["503 with Retry-After", "503, a page", "500"],
