@@ -1,7 +1,7 @@
 # `make` prints the targets. Two are the README's promise: `make run` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test fmt lint check clean
+.PHONY: help setup run test faults sabotage fmt lint check clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -21,6 +21,14 @@ test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL includ
 	@scripts/install-rabbitmq
 	@scripts/install-postgresql
 	@$(BIN)/pytest
+
+faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for some 20 minutes, and write down what it made of it
+	@scripts/install-rabbitmq
+	@$(BIN)/pytest tests/faults --faults
+
+sabotage: $(VENV)/.dev ## break the bridge on purpose, and show which test notices
+	@scripts/install-rabbitmq
+	@$(BIN)/python -m tests.faults.sabotage
 
 fmt: $(VENV)/.dev ## format, and mend what lint can
 	@$(BIN)/ruff format .

@@ -1,7 +1,7 @@
-"""Places where the fault suite ends this process as a crash would: no answer, no clean-up, no exit handler.
+"""Places where the fault suite ends this process as a crash would, or freezes it as a machine in trouble would.
 
-Nothing happens unless `SMS_BRIDGE_FAILPOINT` names a place: ``name:kill9`` or ``name:kill9:n`` for the n-th time it is
-reached. It is no setting: it stands in no file, and no service sets it.
+Nothing happens unless `SMS_BRIDGE_FAILPOINT` names a place: ``name:kill9`` or ``name:freeze``, and with ``:n`` behind
+it the n-th time it is reached. It is no setting: it stands in no file, and no service sets it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 Place: TypeAlias = Literal["claiming", "claimed", "answered", "looked", "filed", "told", "handed-over"]
 
 
+#: What happens there; a frozen process goes on with SIGCONT.
+ACTIONS: Final = {"kill9": signal.SIGKILL, "freeze": signal.SIGSTOP}
+
+
 class _Armed(NamedTuple):
     place: str
-    #: Which time of reaching it ends the process.
+    action: signal.Signals
+    #: Which time of reaching it counts.
     nth: int
     reached: Iterator[int]
 
 
 def reach(place: Place) -> None:
-    """End the process with SIGKILL where `place` is armed and it is its time."""
+    """End or freeze the process where `place` is armed and it is its time."""
     armed = _armed()
     if armed is not None and armed.place == place and next(armed.reached) == armed.nth:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), armed.action)
 
 
 @cache
@@ -40,4 +45,4 @@ def _armed() -> _Armed | None:
     """Read the variable once, when the first place is reached."""
     place, _, rest = os.environ.get(VARIABLE, "").partition(":")
     action, _, nth = rest.partition(":")
-    return _Armed(place, int(nth or 1), count(1)) if action == "kill9" else None
+    return _Armed(place, ACTIONS[action], int(nth or 1), count(1)) if place else None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from amqp.exceptions import AMQPError
 from sqlalchemy import NullPool, create_engine, text
 
-from bridge.core import events
+from bridge.core.events import TERMINAL
 from bridge.runtime.failpoints import VARIABLE
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
@@ -98,8 +98,9 @@ class Rig:
         self.recovery: float | None = None
         self._report = report
         self._numbers = count(1)
-        self._rss = 0.0
-        self._events: list[Message] = []
+        self.rss = 0.0
+        #: Every event so far.
+        self.events: list[Message] = []
         self._publishing: list[threading.Thread] = []
         self._unpublished: list[Exception] = []
         self._simulator = Simulator(SimulatorSettings.model_validate(PROVIDER | dict(provider or {})))
@@ -125,7 +126,8 @@ class Rig:
         for thread in self._publishing:
             thread.join(60)
         for worker in self.workers:
-            worker.kill()
+            if worker not in self.killed:
+                worker.kill()
         self.amqp.close()
         self._simulator.stop()
 
@@ -138,11 +140,10 @@ class Rig:
         return environment(url, self.provider.url, self.directory) | own
 
     def start(self, *, failpoint: str = "", ready: bool = True, **settings: str) -> BridgeProcess:
-        """Start a worker; `failpoint` is ``place`` or ``place:n``."""
+        """Start a worker; `failpoint` is ``place`` or ``place:action`` or ``place:action:n``."""
         env = self.env | {f"BRIDGE_{key}": value for key, value in settings.items()}
         if failpoint:
-            place, _, nth = failpoint.partition(":")
-            env[VARIABLE] = f"{place}:kill9:{nth or 1}"
+            env[VARIABLE] = failpoint if ":" in failpoint else f"{failpoint}:kill9"
         worker = BridgeProcess(self.directory / f"worker-{len(self.workers)}", "worker", env=env)
         self.worker = worker
         self.workers.append(worker)
@@ -164,6 +165,7 @@ class Rig:
         code = self.running.wait(within)
 
         assert code == -signal.SIGKILL
+        self.running.kill()
         self.killed.add(self.running)
         self.crashed = True
         self.fired["crashes"] += 1
@@ -249,14 +251,14 @@ class Rig:
         self._drain()
         return {
             message.json["subject"]: message.routing_key.rpartition(".")[2]
-            for message in self._events
-            if message.routing_key in events.TERMINAL
+            for message in self.events
+            if message.routing_key in TERMINAL
         }
 
     def events_of(self, command_id: str) -> list[Message]:
         """Return the events of a command so far, in order."""
         self._drain()
-        return [message for message in self._events if message.json.get("subject") == command_id]
+        return [message for message in self.events if message.json.get("subject") == command_id]
 
     def wait_told(self, ids: Iterable[str] | None = None, within: float = 60) -> dict[str, str]:
         """Wait until all commands, or those with `ids`, have an outcome."""
@@ -280,7 +282,7 @@ class Rig:
         with contextlib.suppress(AMQPError, OSError), self.amqp.channel() as channel:
             while (message := channel.basic_get(COLLECTOR)) is not None:
                 channel.basic_ack(message.delivery_tag)
-                self._events.append(_read(message))
+                self.events.append(_read(message))
 
     def finish(self, *, within: float = 60) -> Verdict:
         """Wait until all is told and quiet; note the row of the report, and return what is to be said of it."""
@@ -289,7 +291,7 @@ class Rig:
         assert not self._unpublished, self._unpublished
         try:
             self.wait_told(within=within)
-            wait_until(lambda: self._queued() == 0 and self.rows(OPEN) == 0, 30, every=0.3, what="quiet")
+            wait_until(lambda: self.queued() == 0 and self.rows(OPEN) == 0, 30, every=0.3, what="quiet")
         except AssertionError as late:
             # Judged all the same: what is missing is a violation, and its row says so.
             print(late)
@@ -302,7 +304,7 @@ class Rig:
                 commands=len(self.commands),
                 verdict=verdict,
                 recovery=self.recovery,
-                rss=self._rss,
+                rss=self.rss,
             )
         )
         return verdict
@@ -332,17 +334,17 @@ class Rig:
         return Run(
             commands=self.commands,
             journal=self.provider.journal(),
-            events=self._events,
+            events=self.events,
             dead=dead,
             crashed=self.crashed,
-            queued=self._queued(),
+            queued=self.queued(),
             open_rows=self.rows(OPEN),
             exits=ended,
             leaks=[line for line in [*said, *metrics.splitlines()] if CANARIES.search(line)],
             others=frozenset(self.others),
         )
 
-    def _queued(self) -> int:
+    def queued(self) -> int:
         """Count what the broker holds for the bridge, ready or not acked, the delay included."""
         listed = self.broker.ctl("list_queues", "-p", self.vhost, "--no-table-headers", "name", "messages")
         counted = [line.split("\t") for line in listed.splitlines() if line]
@@ -352,7 +354,7 @@ class Rig:
         with contextlib.suppress(OSError):
             status = Path(f"/proc/{worker.pid}/status").read_text()
             peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            self._rss = max(self._rss, int(peak.split()[1]) / 1024)
+            self.rss = max(self.rss, int(peak.split()[1]) / 1024)
 
     def wait(self, condition: Callable[[], Any], within: float = 20, what: str = "") -> Any:
         """Wait for anything."""

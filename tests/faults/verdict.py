@@ -65,41 +65,23 @@ class Verdict:
 
 def judge(run: Run) -> Verdict:
     """Join everything and judge it."""
-    outcomes: dict[str, dict[str, Message]] = defaultdict(dict)
-    repeated = 0
-    violations: list[str] = []
-    for message in run.events:
-        if message.routing_key not in events.TERMINAL:
-            continue
-        subject, event_id = message.json.get("subject"), str(message.properties["message_id"])
-        if subject in run.others:
-            continue
-        if subject not in run.commands:
-            violations.append(f"I4: an event from nowhere: {message.routing_key} of {subject}")
-            continue
-        known = outcomes[subject].setdefault(event_id, message)
-        if known is not message:
-            repeated += 1
-            if known.body != message.body:
-                violations.append(f"I4: event {event_id} of {subject} came with another body")
+    told, repeated, strange = _outcomes(run)
     taken: dict[str, list[str]] = defaultdict(list)
     for entry in run.journal:
         taken[entry["message"]].append(entry["message_id"])
-    lost = [id_ for id_ in run.commands if not outcomes[id_]]
+    lost = [id_ for id_ in run.commands if not told[id_]]
     doubled = [text for text, ids in taken.items() if len(ids) > 1]
-    violations += _named("I1: no outcome", lost)
-    violations += _named("I1: two outcomes", [id_ for id_, told in outcomes.items() if len(told) > 1])
-    violations += _named("I2: sent twice", doubled)
-    violations += _named("I4: sent by nobody", taken.keys() - set(run.commands.values()))
-    first = {id_: next(iter(told.values())) for id_, told in outcomes.items() if told}
-    violations += _untrue(run, first, taken)
-    violations += _without_letter(run, first)
-    if repeated and not run.crashed:
-        violations.append(f"I4: {repeated} events came again in a run without a crash")
-    violations += [f"I6: {run.queued} messages are left on queues"] * bool(run.queued)
-    violations += [f"I6: {run.open_rows} rows of the ledger are open"] * bool(run.open_rows)
-    violations += [f"I12: a process ended by itself with {code}" for code in run.exits]
-    violations += [f"I13: told a log: {line[:80]}" for line in run.leaks[:NAMED]]
+    first = {id_: next(iter(messages.values())) for id_, messages in told.items() if messages}
+    violations = [
+        *strange,
+        *_named("I1: no outcome", lost),
+        *_named("I1: two outcomes", [id_ for id_, messages in told.items() if len(messages) > 1]),
+        *_named("I2: sent twice", doubled),
+        *_named("I4: sent by nobody", taken.keys() - set(run.commands.values())),
+        *_untrue(run, first, taken),
+        *_without_letter(run, first),
+        *_left_over(run, repeated),
+    ]
     return Verdict(
         outcomes=Counter(message.routing_key.rpartition(".")[2] for message in first.values()),
         provider_duplicates=len(doubled),
@@ -107,6 +89,39 @@ def judge(run: Run) -> Verdict:
         duplicate_events=repeated,
         violations=tuple(violations),
     )
+
+
+def _outcomes(run: Run) -> tuple[dict[str, dict[str, Message]], int, list[str]]:
+    """Return the outcomes of each command by event id, how many came again, and what no outcome explains."""
+    told: dict[str, dict[str, Message]] = defaultdict(dict)
+    repeated = 0
+    strange: list[str] = []
+    for message in run.events:
+        subject, event_id = message.json.get("subject"), str(message.properties["message_id"])
+        if message.routing_key not in events.TERMINAL or subject in run.others:
+            continue
+        if subject not in run.commands:
+            strange.append(f"I4: an event from nowhere: {message.routing_key} of {subject}")
+            continue
+        known = told[subject].setdefault(event_id, message)
+        if known is not message:
+            repeated += 1
+            if known.body != message.body:
+                strange.append(f"I4: event {event_id} of {subject} came with another body")
+    return told, repeated, strange
+
+
+def _left_over(run: Run, repeated: int) -> Iterator[str]:
+    if repeated and not run.crashed:
+        yield f"I4: {repeated} events came again in a run without a crash"
+    if run.queued:
+        yield f"I6: {run.queued} messages are left on queues"
+    if run.open_rows:
+        yield f"I6: {run.open_rows} rows of the ledger are open"
+    for code in run.exits:
+        yield f"I12: a process ended by itself with {code}"
+    for line in run.leaks[:NAMED]:
+        yield f"I13: told a log: {line[:80]}"
 
 
 def _untrue(run: Run, outcomes: Mapping[str, Message], taken: Mapping[str, Sequence[str]]) -> Iterator[str]:

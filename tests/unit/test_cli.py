@@ -82,6 +82,24 @@ class FakeWiring:
     def check_topology(self, settings: Settings) -> Sequence[str]:
         return list(self._answer("check", settings))
 
+    def show_ledger(self, settings: Settings) -> Mapping[str, Any]:
+        shown: Mapping[str, Any] = self._answer("show_ledger", settings)
+        return shown
+
+    def show_command(self, settings: Settings, command_id: str) -> Mapping[str, Any] | None:
+        shown: Mapping[str, Any] | None = self._answer("show_command", settings, command_id)
+        return shown
+
+    def prune_ledger(self, settings: Settings, *, days: float | None, dry_run: bool) -> int:
+        return int(self._answer("prune_ledger", settings, days, dry_run))
+
+    def migrate_ledger(self, settings: Settings) -> tuple[str | None, str]:
+        before, now = self._answer("migrate_ledger", settings)
+        return before, now
+
+    def adopt_ledger(self, settings: Settings) -> str:
+        return str(self._answer("adopt_ledger", settings))
+
     def cpaas_client(self, settings: Settings) -> FakeProvider:
         provider: FakeProvider = self._answer("client", settings)
         return provider

@@ -200,6 +200,8 @@ def test_messages_of_any_kind_count_towards_what_a_trial_account_keeps() -> None
         shown(2, type=None),
         shown(2, type="Sideways"),
         shown(2, messageId=None),
+        shown(2, messageId="SM\0"),
+        shown(2, messageId="SM\ud800"),
     ],
 )
 def test_a_message_that_could_be_the_one_and_can_not_be_read_makes_the_history_less_than_whole(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -33,7 +34,10 @@ from bridge.core.ledger import (
 from bridge.core.ledger.claim import LOOK_AGAIN, OVERDUE
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.reconcile import Evidence, Reading, text_key
-from bridge.core.rules import LedgerRules
+from bridge.core.rules import LedgerRules, ReconcileRules, RetryRules
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 NOW = 1_800_000_000.0
 LEASE = 30.0
@@ -403,3 +407,307 @@ def test_nothing_known_is_nothing_to_hand_over_carry_or_file(book: Book) -> None
     assert book.file() is None
     assert book.resolve(message(), at=0) is None
     assert book.record is None
+
+
+# --- doubt -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_found_is_sent_and_says_how_it_is_known(book: Book) -> None:
+    doubtful(book)
+    filed = book.resolve(message(), at=2)
+
+    assert filed is not None
+    assert (filed.outcome, filed.told) == (Outcome.SENT, book.submission().told)
+    assert filed.told is not None
+    data = json.loads(filed.told.body)["data"]
+    assert (data["message_id"], data["reconciled"], data["attempts"]) == ("m-7", True, 1)
+    assert data["sender_address"] == "+16139998877"
+    assert book.submission().message_id == "m-7"
+
+
+def test_what_is_found_as_impossible_is_undeliverable(book: Book) -> None:
+    doubtful(book)
+    filed = book.resolve(message(status="DeliveryImpossible"), at=2)
+
+    assert filed is not None
+    assert filed.outcome is Outcome.UNDELIVERABLE
+
+
+def test_what_is_not_found_yet_is_looked_for_again_and_costs_no_attempt(book: Book) -> None:
+    doubtful(book)
+    filed = book.resolve(at=2)
+
+    assert filed is not None
+    assert filed.outcome is None
+    assert filed.retry_at is not None
+    assert NOW + 2 < filed.retry_at <= NOW + 60
+    assert (book.submission().state, book.submission().attempts) == (DOUBTFUL, 1)
+
+
+def test_what_was_not_sent_is_called_again_at_once(book: Book) -> None:
+    doubtful(book)
+
+    assert book.resolve(at=61) == Filed(retry_at=NOW + 61)
+    assert book.claim(at=61, generation=1, owner="two") == Call(
+        attempts=1, first_attempt_at=NOW, generation=1
+    )
+
+
+def test_what_was_not_sent_and_expired_meanwhile_is_expired(book: Book) -> None:
+    doubtful(book)
+    filed = book.resolve(at=61, of=command(expires_at=NOW + 60))
+
+    assert filed is not None
+    assert filed.outcome is Outcome.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("max_age", "outcome"), [(0.0, Outcome.FAILED), (1.0, None), (30.0, None), (61.0, None)]
+)
+def test_only_an_attempt_made_after_the_budget_ends_in_failed_however_long_the_look_took(
+    book: Book, max_age: float, outcome: Outcome | None
+) -> None:
+    book.rules = replace(book.rules, retry=RetryRules(max_age=max_age))
+    doubtful(book)
+    filed = book.resolve(at=61)
+
+    assert filed is not None
+    assert filed.outcome is outcome
+
+
+def test_what_was_not_sent_is_parked_where_configured(book: Book) -> None:
+    book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
+    doubtful(book)
+    filed = book.resolve(at=61)
+
+    assert filed is not None
+    assert filed.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("on_unknown", "outcome"), [("park", Outcome.UNKNOWN), ("resend", None)])
+def test_what_nobody_can_tell_is_parked_or_sent_anew_as_configured(
+    book: Book, on_unknown: Literal["park", "resend"], outcome: Outcome | None
+) -> None:
+    book.rules = replace(
+        book.rules, reconcile=ReconcileRules(on_unknown=on_unknown), retry=RetryRules(max_age=70.0)
+    )
+    doubtful(book)
+    filed = book.resolve(at=71, reading=False)
+
+    assert filed is not None
+    assert filed.outcome is outcome
+
+
+def test_one_failed_look_is_no_reason_to_give_up_however_old_the_command_is(book: Book) -> None:
+    book.rules = replace(book.rules, retry=RetryRules(max_age=1.0))
+    doubtful(book)
+    filed = book.resolve(at=2, reading=False)
+
+    assert filed is not None
+    assert filed.outcome is None
+
+
+@pytest.mark.parametrize("reading", [True, False])
+def test_what_was_submitted_for_certain_is_sent_also_if_its_id_is_not_to_be_learnt(
+    book: Book, reading: bool
+) -> None:
+    doubtful(book, submitted=True)
+    filed = book.resolve(at=86_401, reading=reading)
+
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT
+    assert book.submission().message_id is None
+
+
+def test_a_national_number_in_doubt_can_not_be_looked_for(book: Book) -> None:
+    national = command(to="6131234567")
+    book.claim(of=national)
+    verdict = book.claim(at=LEASE, owner="two", of=national)
+
+    assert isinstance(verdict, Tell)
+    assert (verdict.outcome, verdict.fresh) == (Outcome.UNKNOWN, True)
+    assert json.loads(verdict.told.body)["data"]["error"]["name"] == "ambiguous"
+
+
+def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) -> None:
+    doubtful(book)
+    other = replace(command(), id="order-18", content_hash=b"other")
+    book.apply(Claim(command=other, index=0, owner="other", now=NOW, style=STYLE, rules=book.rules))
+
+    assert book.resolve(message(), at=5) == Filed(retry_at=NOW + 7)
+    book.claim(at=86_400 + LEASE, generation=1)
+    filed = book.resolve(message(), at=86_400 + LEASE)
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT
+
+
+# --- crashes ---------------------------------------------------------------------------------------------------------
+
+
+def crash(book: Book, times: int, *, first_at: float) -> Verdict:
+    """Have the worker die so often while it looks; return what the last claim meets."""
+    at, verdict = first_at, Look(generation=1)
+    for number in range(times):
+        at += LEASE
+        verdict = book.claim(at=at, owner=f"heir {number}", generation=1, redelivered=True)  # type: ignore[assignment]
+    return verdict
+
+
+def test_a_submission_that_workers_die_of_is_given_up(book: Book) -> None:
+    doubtful(book)
+
+    assert crash(book, 4, first_at=2.0) == Look(generation=1)
+    verdict = book.claim(at=200, owner="last", generation=1)
+    assert isinstance(verdict, Tell)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert json.loads(verdict.told.body)["data"]["error"]["name"] == "poison"
+
+
+def test_a_submission_that_was_submitted_for_certain_is_sent_whatever_workers_die_of(book: Book) -> None:
+    doubtful(book, submitted=True)
+    verdict = crash(book, 5, first_at=2.0)
+
+    assert isinstance(verdict, Tell)
+    assert verdict.outcome is Outcome.SENT
+
+
+def test_a_crash_while_looking_leaves_the_doubt_as_it_was(book: Book) -> None:
+    doubtful(book)
+    before = book.submission()
+    crash(book, 1, first_at=2.0)
+    after = book.submission()
+
+    assert (after.doubt_from, after.doubt_until) == (before.doubt_from, before.doubt_until)
+    assert (after.attempts, after.crashes) == (1, 1)
+
+
+def test_a_late_answer_of_an_owner_that_lost_its_claim_is_known_as_the_submissions_own(book: Book) -> None:
+    book.claim()
+    book.claim(at=LEASE, owner="two")
+
+    assert book.file(at=LEASE + 1, evidence=message()) is None
+    assert book.submission().message_id == "m-7"
+    filed = book.resolve(at=LEASE + 2, owner="two", reading=False)
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT
+
+
+def test_a_late_answer_takes_no_message_that_another_submission_owns(book: Book) -> None:
+    book.claim(1)
+    book.file(1)
+    book.claim()
+    book.claim(at=LEASE, owner="two")
+    book.file(at=LEASE + 1, evidence=message("m-1"))
+
+    assert book.submission().message_id is None
+
+
+# --- ledgers that may have forgotten ---------------------------------------------------------------------------------
+
+
+def test_a_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> None:
+    verdict = book.apply(
+        Claim(command=command(), index=0, owner="one", now=NOW, style=STYLE, rules=book.rules, delayed=True)
+    )
+
+    assert verdict == Look(generation=0)
+
+
+@pytest.mark.parametrize(
+    ("redelivered", "adopted_at", "verdict"),
+    [
+        (True, NOW - 86_399, Look),
+        (True, NOW - 86_401, Call),
+        (True, None, Call),
+        (False, NOW, Call),
+    ],
+)
+def test_a_redelivery_without_a_row_is_in_doubt_for_a_while_after_a_ledger_was_adopted(
+    book: Book, redelivered: bool, adopted_at: float | None, verdict: type[Verdict]
+) -> None:
+    assert isinstance(book.claim(redelivered=redelivered, adopted_at=adopted_at), verdict)
+
+
+# --- replays ---------------------------------------------------------------------------------------------------------
+
+
+def ended(book: Book, outcome: Outcome) -> str:
+    """End submission 0 and return the id of the event that tells it."""
+    book.claim()
+    filed = book.file(outcome=outcome)
+    assert filed is not None
+    assert filed.told is not None
+    return filed.told.event_id
+
+
+def parked(book: Book) -> str:
+    book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
+    doubtful(book)
+    filed = book.resolve(at=61)
+    assert filed is not None
+    assert filed.told is not None
+    return filed.told.event_id
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REJECTED])
+def test_what_was_not_sent_is_called_again_when_it_is_sent_back(book: Book, outcome: Outcome) -> None:
+    replay = Replay(event_id=ended(book, outcome))
+
+    assert book.claim(at=100, owner="two", replay=replay) == Call(
+        attempts=0, first_attempt_at=NOW + 100, generation=1
+    )
+    assert isinstance(book.claim(at=101, owner="three", replay=replay), Later)
+    filed = book.file(owner="two")
+    assert filed is not None
+    assert filed.told is not None
+    assert filed.told.event_id != replay.event_id
+    assert book.claim(at=102, owner="four", replay=replay) == Tell(outcome=Outcome.SENT, told=filed.told)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SENT, Outcome.UNDELIVERABLE, Outcome.EXPIRED])
+def test_anything_else_is_never_sent_again(book: Book, outcome: Outcome) -> None:
+    replay = Replay(event_id=ended(book, outcome), resend=True)
+    verdict = book.claim(at=100, owner="two", replay=replay)
+
+    assert isinstance(verdict, Tell)
+    assert verdict.told.event_id == replay.event_id
+
+
+def test_a_dead_letter_of_another_outcome_reopens_nothing(book: Book) -> None:
+    ended(book, Outcome.FAILED)
+
+    assert isinstance(book.claim(at=100, owner="two", replay=Replay(event_id="another")), Tell)
+
+
+@pytest.mark.parametrize(("resend", "outcome"), [(False, Outcome.UNKNOWN), (True, None)])
+def test_what_nobody_could_tell_is_looked_for_again_and_sent_anew_only_if_asked_also_where_it_is_parked(
+    book: Book, resend: bool, outcome: Outcome | None
+) -> None:
+    replay = Replay(event_id=parked(book), resend=resend)
+
+    assert book.claim(at=200, replay=replay, generation=1) == Look(generation=2)
+    filed = book.resolve(at=200)
+    assert filed is not None
+    assert filed.outcome is outcome
+
+
+def test_what_was_sent_anew_on_request_is_not_sent_a_third_time_by_itself(book: Book) -> None:
+    replay = Replay(event_id=parked(book), resend=True)
+    book.claim(at=200, replay=replay, generation=1)
+    book.resolve(at=200)
+    assert isinstance(book.claim(at=200, replay=replay, generation=2), Call)
+    book.file(at=201, outcome=None, retry_in=2.0, doubtful=True)
+    book.claim(at=203, generation=2)
+    filed = book.resolve(at=300)
+
+    assert filed is not None
+    assert filed.outcome is Outcome.UNKNOWN
+
+
+def test_what_shows_late_is_found_when_it_is_sent_back(book: Book) -> None:
+    replay = Replay(event_id=parked(book), resend=True)
+    book.claim(at=1000, replay=replay, generation=1)
+    filed = book.resolve(message(at=1.0), at=1000)
+
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT

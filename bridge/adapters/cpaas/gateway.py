@@ -72,6 +72,9 @@ def _read(history: MessageHistory, submission: Submission, read_at: float, until
 def _evidence(message: Message, remote: str) -> Evidence | None:
     if message.direction != OUTBOUND or message.text is None or message.at is None:
         return None
+    if not message.message_id.isprintable():
+        # No database takes such an id, and none of ours is like that.
+        return None
     return Evidence(
         message_id=message.message_id,
         sender_address=message.local_address,

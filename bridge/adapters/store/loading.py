@@ -18,6 +18,7 @@ from bridge.adapters.store.records import (
 from bridge.adapters.store.tables import buckets, commands, sightings, submissions
 from bridge.core.ledger import Place, Slate
 from bridge.core.ledger.records import OPEN
+from bridge.core.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -62,7 +63,8 @@ def _commands(connection: Connection, needs: Sequence[Needs]) -> dict[str, Comma
 def _twins(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, dict[Place, SubmissionRecord]]:
     twins: dict[bytes, dict[Place, SubmissionRecord]] = defaultdict(dict)
     if keys:
-        alike = submissions.c.match_key.in_(keys) & submissions.c.state.in_(OPEN)
+        nameless = (submissions.c.state == Outcome.SENT.value) & submissions.c.message_id.is_(None)
+        alike = submissions.c.match_key.in_(keys) & (submissions.c.state.in_(OPEN) | nameless)
         for row in connection.execute(select(submissions).where(alike)).mappings():
             place = Place(command_id=row["command_id"], index=row["position"])
             twins[bytes(row["match_key"])][place] = submission_record(row)

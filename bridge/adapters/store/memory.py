@@ -68,7 +68,7 @@ class MemoryLedger:
             Place(command_id=record.id, index=submission.index): submission
             for record in self._records.values()
             for submission in record.submissions.values()
-            if submission.match_key == key and submission.outcome is None
+            if submission.match_key == key and submission.lacks_its_message
         }
 
     def _submissions(self, needs: Sequence[Needs]) -> Iterator[tuple[Place, SubmissionRecord]]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.answers import ProviderError
+from bridge.core.events import event_id
 from bridge.core.ledger.filing import Ending, end
-from bridge.core.ledger.limits import buckets_of, reserve, reserved_by
+from bridge.core.ledger.limits import HOLD, buckets_of, is_held_back, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
 from bridge.core.outcomes import Outcome, Result
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 OVERDUE = 10.0
 #: Seconds until a delivery that met somebody else's live claim looks again.
 LOOK_AGAIN = 2.0
+#: Seconds; older than this no dead letter is that the ledger has forgotten, nor any history.
+FORGOTTEN = 10 * 366 * 86400.0
+#: Replays of one submission that can be told from those of others without the ledger.
+MOST_REPLAYS = 64
 #: Seconds that a submission waits for its rate limit in the worker; what takes longer goes to the delay.
 SHORT_WAIT = 2.0
 
@@ -118,7 +123,7 @@ class Claim:
         return Needs(
             command_id=self.command_id,
             index=self.index,
-            buckets=buckets_of(sender),
+            buckets=(*buckets_of(sender), HOLD),
             reserves=reserved_by(sender, self.rules.limits),
         )
 
@@ -178,8 +183,7 @@ class _Claiming:
         key = match_key(claim.command.destinations[claim.index].wire, claim.command.message)
         fresh = SubmissionRecord(index=claim.index, state=WAITING, match_key=key)
         if self._may_be_forgotten():
-            doubtful = replace(fresh, state=DOUBTFUL, doubt_from=self._now, doubt_until=self._now)
-            return self._look(replace(doubtful, first_attempt_at=self._now))
+            return self._look(self._forgotten(fresh))
         send_at = claim.command.send_at
         if send_at is not None and send_at > self._now:
             self._put(replace(fresh, retry_at=send_at))
@@ -194,6 +198,31 @@ class _Claiming:
             return True
         adopted_at, max_age = claim.adopted_at, claim.rules.retry.max_age
         return claim.redelivered and adopted_at is not None and self._now < adopted_at + max_age
+
+    def _forgotten(self, fresh: SubmissionRecord) -> SubmissionRecord:
+        """Return it in doubt since the first call that a ledger that is gone may have known of.
+
+        A dead letter may be older than all that a ledger remembers. What it says of its submission can't be checked, so
+        that alone is sent anew, and only if whoever sent it back said so.
+        """
+        replay = self._claim.replay
+        age = self._claim.rules.retry.max_age if replay is None else FORGOTTEN
+        return replace(
+            fresh,
+            state=DOUBTFUL,
+            doubt_from=self._now - age,
+            doubt_until=self._now,
+            first_attempt_at=self._now,
+            may_resend=replay is None or (replay.resend and self._is_of(replay)),
+        )
+
+    def _is_of(self, replay: Replay) -> bool:
+        """Whether the dead letter is of this submission, of those of its command: its event's id says so."""
+        claim = self._claim
+        return any(
+            event_id("outcome", claim.command_id, claim.index, life) == replay.event_id
+            for life in range(MOST_REPLAYS)
+        )
 
     def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:
         """Tell what this delivery has not told yet: see `Carry` for what was filed before its copy was made."""
@@ -238,7 +267,7 @@ class _Claiming:
         if expires_at is not None and self._now >= expires_at:
             error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
             return self._end(submission, Outcome.EXPIRED, error)
-        if not submission.reserved:
+        if not submission.reserved or is_held_back(self._slate, self._now):
             slot = reserve(self._slate, claim.command.sender.wire, claim.rules.limits, now=self._now)
             if slot > self._now:
                 self._put(replace(submission, state=WAITING, retry_at=slot, reserved=True))

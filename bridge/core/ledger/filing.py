@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bridge.core.ledger.limits import ACCOUNT, hold_back
+from bridge.core.ledger.limits import ACCOUNT, HOLD, hold_back
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
 from bridge.core.outcomes import Outcome, Result, Style, outcome_event
@@ -97,7 +97,7 @@ class File:
     @property
     def needs(self) -> Needs:
         """Its record, the account's limit if the provider wants us slower, and who owns what the answer proves."""
-        buckets = () if self.filing.hold_until is None else (ACCOUNT,)
+        buckets = () if self.filing.hold_until is None else (ACCOUNT, HOLD)
         return Needs(
             command_id=self.command_id,
             index=self.index,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bridge.core.rules import LimitRules
 
 ACCOUNT = "account"
+#: Until when the provider wants to hear nothing: slots granted before it said so are void until then.
+HOLD = "hold"
 #: Seconds' worth of slots that may be taken at once after a quiet time.
 BURST = 1.0
 
@@ -40,7 +42,13 @@ def reserve(slate: Slate, sender_address: str, rules: LimitRules, *, now: float)
 
 def hold_back(slate: Slate, until: float) -> None:
     """Have nobody of the account go before `until`: the provider asked for it."""
-    slate.buckets[ACCOUNT] = max(slate.buckets.get(ACCOUNT, 0.0), until)
+    for bucket in (ACCOUNT, HOLD):
+        slate.buckets[bucket] = max(slate.buckets.get(bucket, 0.0), until)
+
+
+def is_held_back(slate: Slate, now: float) -> bool:
+    """Whether nobody of the account may go yet, slot or not."""
+    return slate.buckets.get(HOLD, 0.0) > now
 
 
 def _take(slate: Slate, bucket: str, per_second: float, now: float) -> float:

@@ -62,6 +62,11 @@ class SubmissionRecord:
         return None if self.state in OPEN else Outcome(self.state)
 
     @property
+    def lacks_its_message(self) -> bool:
+        """Whether a message that nobody owns may be its own: it is open, or sent without anybody knowing as what."""
+        return self.state in OPEN or (self.state == Outcome.SENT.value and self.message_id is None)
+
+    @property
     def resend_asked(self) -> bool:
         """Whether somebody who knew that it is in doubt has it sent anew; once, whatever becomes of that attempt."""
         return bool(self.replay) and not self.attempts and self.state == DOUBTFUL and self.may_resend

@@ -101,15 +101,19 @@ class Resolve:
             is_taken=lambda message_id: slate.owner_of(message_id) not in (None, place),
             others_attempting=any(map(self._is_attempting, twins)),
             rivals=[
-                Rival(
-                    since=twin.doubt_from or self.now,
-                    until=twin.doubt_until or self.now,
-                    submitted=twin.submitted,
-                )
+                self._rival(twin)
                 for twin in twins
-                if twin.state == DOUBTFUL
+                if twin.message_id is None and twin.state not in (WAITING, ATTEMPTING)
             ],
             rules=self.rules.reconcile,
+        )
+
+    def _rival(self, twin: SubmissionRecord) -> Rival:
+        ended_at = twin.doubt_until or twin.claimed_at or self.now
+        return Rival(
+            since=twin.doubt_from or ended_at,
+            until=ended_at,
+            submitted=twin.submitted or twin.outcome is not None,
         )
 
     def _is_attempting(self, twin: SubmissionRecord) -> bool:

@@ -20,7 +20,7 @@ class Needs:
     command_id: str | None = None
     #: Which of its submissions; None for none.
     index: int | None = None
-    #: All open submissions with this key, and what was seen of messages with it.
+    #: All submissions with this key that lack their message, and what was seen of messages with it.
     match_key: bytes | None = None
     #: Who owns these messages of the provider's.
     message_ids: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Slate:
     """Filled by a store, for the needs of a batch of changes."""
 
     commands: dict[str, CommandRecord] = field(default_factory=dict)
-    #: Open submissions by their key, as they were before the batch.
+    #: Submissions that lack their message, by their key, as they were before the batch.
     twins: Mapping[bytes, Mapping[Place, SubmissionRecord]] = field(default_factory=dict)
     owners: Mapping[str, Place] = field(default_factory=dict)
     sightings: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
@@ -53,13 +53,13 @@ class Slate:
     seen: list[tuple[bytes, Evidence]] = field(default_factory=list)
 
     def twins_of(self, key: bytes, place: Place) -> Iterable[SubmissionRecord]:
-        """Return the other open submissions with a key, as the batch has left them so far."""
+        """Return the other submissions with a key that lack their message, as the batch has left them so far."""
         found = dict(self.twins.get(key, {}))
         for record in self.commands.values():
             for submission in record.submissions.values():
                 where = Place(command_id=record.id, index=submission.index)
                 found.pop(where, None)
-                if submission.match_key == key and submission.outcome is None:
+                if submission.match_key == key and submission.lacks_its_message:
                     found[where] = submission
         found.pop(place, None)
         return found.values()

@@ -1,0 +1,237 @@
+"""Break the bridge on purpose and see the suite fail: `make sabotage`.
+
+Each mutant is a small replacement in a copy of the tree, with the test that is expected to catch it. A test that passes
+on a mutant proves nothing, so a mutant that survives is the finding here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.report import markdown, write
+
+ROOT = Path(__file__).parents[2]
+#: What a run needs of the tree.
+PARTS = ("bridge", "tests", "docs", "config", "deploy", "scripts", "pyproject.toml", "README.md", "Makefile")
+#: Seconds after which a run counts as failed: a bridge that hangs is caught, too.
+LIMIT = 240.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One mistake, and who notices it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught_by: str
+
+
+KILLS = "tests/faults/test_kills.py::test_no_kill_of_worker_or_broker_costs_an_sms_or_an_outcome"
+POINT = "tests/faults/test_crash_points.py::test_a_crash_between_two_steps_costs_no_sms_and_no_outcome"
+MUTANTS = (
+    Mutant(
+        name="M1 ack before the call",
+        file="bridge/runtime/worker.py",
+        old='        failpoints.reach("claimed")\n        job = claimed.job\n',
+        new="        job = claimed.job\n        self._steered.ack(job.received.delivery)\n",
+        caught_by=f"{POINT}[K3, answered, not filed]",
+    ),
+    Mutant(
+        name="M2 ack before the event's confirm",
+        file="bridge/runtime/worker.py",
+        old="if not job.closed or job.untold or job not in self._jobs:",
+        new="if not job.closed or job not in self._jobs:",
+        caught_by="tests/faults/test_broker.py::"
+        "test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash",
+    ),
+    Mutant(
+        name="M3 no ledger",
+        file="bridge/core/ledger/claim.py",
+        old="submission = self._record.submissions.get(self._claim.index)",
+        new="submission = None",
+        caught_by=f"{POINT}[K5, told, not acked]",
+    ),
+    Mutant(
+        name="M4 claims are not written before the call",
+        file="bridge/adapters/store/sql.py",
+        old="self._saver.save(",
+        new='all(type(c).__name__ == "Claim" for c in changes) or self._saver.save(',
+        caught_by=f"{POINT}[K3, answered, not filed]",
+    ),
+    Mutant(
+        name="M5 a timeout is simply tried again",
+        file="bridge/adapters/cpaas/client.py",
+        old="return Ambiguous(error=error.error)",
+        new="return Unsent(error=error.error)",
+        caught_by=KILLS,
+    ),
+    Mutant(
+        name="M6 a 500 is simply tried again",
+        file="bridge/core/provider_errors.py",
+        old="HTTPStatus.CONFLICT}:\n        return Ambiguous(error=error)",
+        new="HTTPStatus.CONFLICT}:\n        return Unsent(error=error)",
+        caught_by=KILLS,
+    ),
+    Mutant(
+        name="M7 events are not mandatory",
+        file="bridge/adapters/amqp/publisher.py",
+        old="mandatory=True,",
+        new="mandatory=False,",
+        caught_by="tests/faults/test_broker.py::test_events_that_nobody_is_bound_for_are_kept_aside_and_counted",
+    ),
+    Mutant(
+        name="M8 no deadline for a confirm",
+        file="bridge/adapters/amqp/publisher.py",
+        old="self._oldest_age() > self._deadline",
+        new="self._oldest_age() > 1e9",
+        caught_by="tests/broker/test_amqp_publisher.py",
+    ),
+    Mutant(
+        name="M9 confirms are matched to whatever is oldest",
+        file="bridge/adapters/amqp/publisher.py",
+        old="publish = self._unconfirmed.pop(tag, None)",
+        new="publish = self._unconfirmed.pop(next(iter(self._unconfirmed), tag), None)",
+        caught_by="tests/broker/test_amqp_publisher.py",
+    ),
+    Mutant(
+        name="M10 random event ids",
+        file="bridge/core/events.py",
+        old="return str(uuid.uuid5(NAMESPACE, json.dumps([str(part) for part in parts], ensure_ascii=True)))",
+        new="return str(uuid.uuid4())",
+        caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
+    ),
+    Mutant(
+        name="M11 204 before the confirm",
+        file="bridge/runtime/ingest.py",
+        old="                await confirmed\n",
+        new="                pass\n",
+        caught_by="tests/unit/test_ingest.py",
+    ),
+    Mutant(
+        name="M12 each thread fetches a token of its own",
+        file="bridge/adapters/cpaas/auth.py",
+        old="if self._token is not None and not self._is_current(dead):",
+        new="if False:",
+        caught_by="tests/faults/test_provider.py::test_a_storm_of_401_costs_one_token_a_wave_and_no_command",
+    ),
+    Mutant(
+        name="M13 redirects are followed",
+        file="bridge/adapters/cpaas/client.py",
+        old="            return self._judge(exchange)\n",
+        new='            if exchange.status == 307:\n                __import__("requests").post('
+        'exchange.headers["Location"], data=body, timeout=1)\n            return self._judge(exchange)\n',
+        caught_by="tests/faults/test_provider.py::test_a_redirect_is_not_followed_and_holds_everything",
+    ),
+    Mutant(
+        name="M14 an error of the connection is swallowed",
+        file="bridge/adapters/amqp/link.py",
+        old="            self._live(broker)\n",
+        new="            self._live(broker)\n            self._stopping.wait()\n",
+        caught_by="tests/faults/test_broker.py::test_a_half_open_connection_is_noticed_and_costs_nothing[both ways]",
+    ),
+    Mutant(
+        name="M15 what can't be read is acked and forgotten",
+        file="bridge/runtime/worker.py",
+        old="            self._telling.invalid(job)\n            self._finish(job)\n",
+        new="            self._finish(job)\n",
+        caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
+    ),
+    Mutant(
+        name="M16 a number in a log line",
+        file="bridge/runtime/telling.py",
+        old="destination=mask_number(job.command.destinations[index].wire)",
+        new="destination=job.command.destinations[index].wire",
+        caught_by=f"{POINT}[K5, told, not acked]",
+    ),
+    Mutant(
+        name="M17 a call may start after its lease",
+        file="bridge/adapters/cpaas/caller.py",
+        old="if until is not None and self._clock.monotonic() + self._longest > until:",
+        new="if False:",
+        caught_by="tests/faults/test_processes.py::test_a_worker_that_wakes_after_its_lease_starts_no_call",
+    ),
+    Mutant(
+        name="M17 whoever has an answer files it",
+        file="bridge/core/ledger/filing.py",
+        old="            or submission.owner != self.owner\n",
+        new="",
+        caught_by="tests/faults/test_processes.py::"
+        "test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it",
+    ),
+)
+
+
+def broken(mutant: Mutant, source: str) -> str:
+    """Return `source` with the mistake in it.
+
+    Raises:
+        ValueError: the place is not there, or not the only one; the mutant has to follow the code.
+
+    """
+    if source.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.name}: {mutant.file} has its place {source.count(mutant.old)} times")
+    return source.replace(mutant.old, mutant.new)
+
+
+def try_out(mutant: Mutant, tree: Path) -> str:
+    """Run the test on a tree with the mistake in it; returns what became of it in one word or a few."""
+    file = tree / mutant.file
+    whole = file.read_text()
+    file.write_text(broken(mutant, whole))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--faults",
+        "-p",
+        "no:cacheprovider",
+        mutant.caught_by,
+    ]
+    env = {**os.environ, "PYTHONPATH": str(tree)}
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=env, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "caught (it hangs)"
+    finally:
+        file.write_text(whole)
+    # 1 is "tests failed"; whatever else pytest says, no test was run.
+    return {0: "SURVIVED", 1: "caught"}.get(
+        done.returncode, f"not run ({done.returncode}): {done.stdout[-300:]}"
+    )
+
+
+def main(names: list[str]) -> int:
+    """Try the mutants whose name begins with one of `names`, or all; returns the exit code."""
+    wanted = [mutant for mutant in MUTANTS if not names or mutant.name.split()[0] in names]
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="bridge-sabotage-") as directory:
+        tree = Path(directory)
+        for part in PARTS:
+            whole = ROOT / part
+            if whole.is_dir():
+                shutil.copytree(whole, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+            elif whole.exists():
+                shutil.copy(whole, tree / part)
+        for mutant in wanted:
+            lines.append([mutant.name, f"`{mutant.caught_by.rpartition('/')[2]}`", try_out(mutant, tree)])
+            print(" | ".join(lines[-1]), flush=True)
+    table = markdown(("mutant", "scenario", "verdict"), lines)
+    if not names:
+        write("sabotage", table)
+    return int(any(not line[2].startswith("caught") for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""Kill -9 between any two steps of a command: W1, the table of crash points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import MakeRig
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+#: The provider wants to be left alone for longer than a worker waits: the command goes to the delay.
+BUSY = {"name": "status", "status": 429, "retry_after": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Where the worker dies, and what must follow."""
+
+    failpoint: str
+    outcome: str = "sent"
+    #: Requests that reach the provider, and those of them that it accepts.
+    posts: int = 1
+    accepted: int = 1
+    reconciled: bool = False
+    fault: dict[str, object] | None = None
+    on_absent: str = "resend"
+    #: How often the outcome may be told again.
+    again: int = 0
+
+
+POINTS = {
+    "K0, before the claim": Point(failpoint="claiming"),
+    "K2, claimed, no byte sent": Point(failpoint="claimed"),
+    "K2, claimed, no byte sent, park": Point(
+        failpoint="claimed", outcome="unknown", posts=0, accepted=0, on_absent="park"
+    ),
+    "K3, answered, not filed": Point(failpoint="answered", reconciled=True),
+    "K4, filed, not told": Point(failpoint="filed"),
+    "K5, told, not acked": Point(failpoint="told", again=1),
+    "KD, handed over, no copy": Point(failpoint="handed-over", posts=2, fault=BUSY),
+    "KD, copy confirmed, not acked": Point(failpoint="told", posts=2, fault=BUSY, again=1),
+}
+#: Those that are part of every run of the tests.
+ALWAYS = {"K3, answered, not filed", "K5, told, not acked"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in POINTS]
+)
+def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(name: str, make_rig: MakeRig) -> None:
+    point = POINTS[name]
+    with make_rig(f"W1 {name}", RECONCILE__ON_ABSENT=point.on_absent) as rig:
+        rig.start(failpoint=point.failpoint)
+        (command_id,) = rig.send(fault=point.fault)
+        rig.died()
+        rig.start()
+        told = rig.wait_told()
+        verdict = rig.kept()
+
+        assert told == {command_id: point.outcome}
+        assert rig.provider.stats()["sends"] == point.posts
+        assert len(rig.provider.journal()) == point.accepted
+        assert rig.events_of(command_id)[-1].json["data"]["reconciled"] == point.reconciled
+        # Only what was confirmed and not acked may be told again: the same event.
+        assert verdict.duplicate_events <= point.again
+
+
+@pytest.mark.long
+def test_a_crash_while_the_provider_does_not_answer_is_reconciled(make_rig: MakeRig) -> None:
+    with make_rig("W1 K3, sent, no answer yet") as rig:
+        rig.start()
+        (command_id,) = rig.send(fault={"name": "accept-hang"})
+        rig.wait(lambda: rig.accepted == 1, what="an accepted send")
+        rig.fired["crashes"] = rig.kill()
+        rig.start()
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 1}
+        assert rig.events_of(command_id)[-1].json["data"]["reconciled"]
+        assert rig.provider.stats()["sends"] == 1
+
+
+@pytest.mark.long
+def test_a_crash_after_the_ack_changes_nothing(make_rig: MakeRig) -> None:
+    with make_rig("W1 K6, acked") as rig:
+        rig.start()
+        (command_id,) = rig.send()
+        rig.wait_told()
+        rig.wait(lambda: rig.queued() == 0, what="the ack")
+        rig.kill()
+        rig.fired["crashes"] += 1
+        rig.start()
+        (_,) = rig.send()
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 2}
+        assert verdict.duplicate_events == 0
+        assert len(rig.events_of(command_id)) == 1
+
+
+@pytest.mark.long
+def test_what_kills_its_worker_each_time_is_given_up_and_the_others_go_on(make_rig: MakeRig) -> None:
+    with make_rig("C2, poison", seed=2, WORKER__POISON_AFTER="3") as rig:
+        rig.start(failpoint="claimed")
+        (poison,) = rig.send()
+        rig.died()
+        for _ in range(2):
+            rig.start(failpoint="looked", ready=False)
+            rig.died(within=60)
+        rig.start(ready=False)
+        rig.send(20)
+        told = rig.wait_told()
+        rig.kept()
+
+        assert told.pop(poison) == "unknown"
+        assert set(told.values()) == {"sent"}
+        error = rig.events_of(poison)[-1].json["data"]["error"]
+        assert error["name"] == "poison"

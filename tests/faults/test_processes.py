@@ -1,0 +1,164 @@
+"""Workers that stop, freeze, race and run out of descriptors: W3 to W7."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.rig import IN_FLIGHT
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import MakeRig
+    from tests.processes import BridgeProcess
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
+
+
+def _is_frozen(worker: BridgeProcess) -> bool:
+    return "State:\tT" in Path(f"/proc/{worker.pid}/status").read_text()
+
+
+def test_sigterm_under_load_leaves_nothing_in_doubt(make_rig: MakeRig) -> None:
+    with make_rig("W3, SIGTERM under load", seed=3) as rig:
+        worker = rig.start()
+        for _ in range(4):
+            rig.send(40)
+            rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
+            began = time.monotonic()
+            code = worker.stop(signal.SIGTERM)
+            rig.killed.add(worker)
+            worker.kill()
+            rig.fired["SIGTERM"] += 1
+
+            assert code == 0
+            assert time.monotonic() - began < 10
+            assert rig.rows(IN_FLIGHT) == 0
+            worker = rig.start()
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 160}
+        assert verdict.duplicate_events == 0
+
+
+def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_rig: MakeRig) -> None:
+    slow = {"CPAAS__READ_TIMEOUT": "20", "CPAAS__TOTAL_TIMEOUT": "20", "WORKER__LEASE": "25"}
+    with make_rig("W3, SIGTERM twice", seed=3, **slow) as rig:
+        worker = rig.start()
+        rig.send(3, fault={"name": "accept-hang"})
+        rig.wait(lambda: rig.accepted == 3, what="calls that hang")
+        worker.send_signal(signal.SIGTERM)
+        rig.wait(lambda: worker.admin("/readyz")[0] == 503, what="a worker that drains")
+        began = time.monotonic()
+        worker.stop(signal.SIGTERM)
+        rig.fired["SIGTERM"] += 2
+        rig.crashed = True
+        rig.killed.add(worker)
+        worker.kill()
+
+        assert time.monotonic() - began < 5
+        rig.start()
+        verdict = rig.kept(within=90)
+
+        assert verdict.outcomes == {"sent": 3}
+
+
+def test_a_worker_that_wakes_after_its_lease_starts_no_call(make_rig: MakeRig) -> None:
+    with make_rig("W4, frozen between claim and call", seed=4) as rig:
+        frozen = rig.start(failpoint="claimed:freeze")
+        rig.send()
+        rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
+        rig.fired["freezes"] += 1
+        rig.crashed = True
+        rig.start()
+        rig.wait_told()
+        frozen.send_signal(signal.SIGCONT)
+        rig.wait(lambda: "broker.connected" in frozen.logs.partition("broker.lost")[2], what="a worker awake")
+        rig.send(10)
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 11}
+        assert rig.provider.stats()["sends"] == 11
+
+
+def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(make_rig: MakeRig) -> None:
+    with make_rig("W4, frozen, then woken during the other's call", seed=4) as rig:
+        frozen = rig.start(failpoint="claimed:freeze")
+        rig.send()
+        rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
+        rig.fired["freezes"] += 1
+        rig.crashed = True
+        rig.provider.settings(latency=0.6)
+        rig.start()
+        rig.wait(lambda: rig.provider.stats()["sends"], 30, "the other's call")
+        frozen.send_signal(signal.SIGCONT)
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 1}
+        assert rig.provider.stats()["sends"] == 1
+        assert "claim.lost" in frozen.logs
+
+
+def test_a_worker_that_wakes_with_an_answer_files_nothing(make_rig: MakeRig) -> None:
+    with make_rig("W4, frozen between answer and filing", seed=4) as rig:
+        frozen = rig.start(failpoint="answered:freeze")
+        (command_id,) = rig.send()
+        rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
+        rig.fired["freezes"] += 1
+        rig.crashed = True
+        rig.start()
+        rig.wait_told()
+        frozen.send_signal(signal.SIGCONT)
+        rig.wait(lambda: "claim.lost" in frozen.logs, what="a claim that is lost")
+        rig.kept()
+
+        assert rig.events_of(command_id)[-1].json["data"]["reconciled"]
+        assert rig.provider.stats()["sends"] == 1
+
+
+def test_two_workers_and_every_command_twice_is_each_sent_once(make_rig: MakeRig) -> None:
+    with make_rig("W5, two workers, every command twice", seed=5) as rig:
+        rig.start()
+        rig.start()
+        bodies = [rig.command()[1] for _ in range(100)]
+        rig.send_meanwhile(bodies)
+        rig.send_meanwhile(bodies)
+        rig.fired["duplicates"] = len(bodies)
+        # A second copy is told again by design.
+        rig.crashed = True
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 100}
+
+
+def test_calls_longer_than_the_heartbeat_cost_no_connection(make_rig: MakeRig) -> None:
+    slow = {"CPAAS__READ_TIMEOUT": "9", "CPAAS__TOTAL_TIMEOUT": "10", "WORKER__LEASE": "15"}
+    with make_rig("W6, calls of 3 heartbeats", seed=6, provider={"latency": 6.0}, **slow) as rig:
+        worker = rig.start()
+        rig.send(20)
+        rig.fired["calls of 6 s"] = 20
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 20}
+        assert "broker.lost" not in worker.logs
+        assert rig.provider.stats()["sends"] == 20
+
+
+def test_a_worker_without_descriptors_says_so_and_goes_on_when_it_has_some(make_rig: MakeRig) -> None:
+    with make_rig("W7, no descriptors", seed=7) as rig:
+        worker = rig.start()
+        used = max(int(entry.name) for entry in Path(f"/proc/{worker.pid}/fd").iterdir())
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (used - 3, 4096))
+        rig.broker.close_connections(rig.vhost)
+        rig.crashed = True
+        rig.send(20)
+        rig.wait(lambda: "broker.unreachable" in worker.logs, what="a worker in want of descriptors")
+        rig.fired["descriptors refused"] += 1
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 20}

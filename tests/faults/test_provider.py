@@ -1,0 +1,215 @@
+"""A provider that is slow, down, wrong or gone, and tokens that end: P1, P2, P6, P9, P10, P12 and T1 to T3."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.chaos_proxy import ChaosProxy
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import MakeRig
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+long = pytest.mark.long
+
+
+@long
+def test_429_is_waited_for_whatever_its_header_says_and_fails_nothing(make_rig: MakeRig) -> None:
+    headers = [None, 1, "Thu, 01 Jan 1970 00:00:00 GMT", 0, -5, "soon", "1e9x"]
+    with make_rig("P1, 429 with any Retry-After", seed=101) as rig:
+        rig.start()
+        for header in headers:
+            rig.send(fault={"name": "status", "status": 429, "retry_after": header})
+        # What is not to be tried for 30 years expires when it says so.
+        soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()  # noqa: TID251 - the command's own time
+        (late,) = rig.send(fault={"name": "status", "status": 429, "retry_after": 10**9}, expires_at=soon)
+        told = rig.wait_told([*rig.commands], within=60) if len(headers) else {}
+        rig.fired["429"] = len(headers) + 1
+        verdict = rig.kept()
+
+        assert told[late] == "expired"
+        assert verdict.outcomes == {"sent": len(headers), "expired": 1}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"name": "status", "status": 503, "retry_after": 1},
+        {
+            "name": "status",
+            "status": 503,
+            "body": "<html>down</html>",
+            "headers": {"Content-Type": "text/html"},
+        },
+        {"name": "status", "status": 500},
+    ],
+    ids=["503 with Retry-After", "503, a page", "500"],
+)
+@long
+def test_an_outage_fails_nothing_and_is_not_stormed(
+    make_rig: MakeRig, fault: dict[str, object], request: pytest.FixtureRequest
+) -> None:
+    with make_rig(f"P2, outage of 8 s, {request.node.callspec.id}", seed=102) as rig:
+        rig.start()
+        rig.send(5)
+        rig.wait_told()
+        rig.provider.settings(failing={"send": fault})
+        rig.send(60)
+        before = rig.provider.stats()["sends"]
+        with pytest.raises(AssertionError):
+            rig.wait(lambda: rig.accepted > 5, within=8)
+        during = rig.provider.stats()["sends"] - before
+        rig.provider.settings(failing={})
+        rig.fired["refused calls"] = during
+        rig.resumes(within=70)
+        verdict = rig.kept(within=120)
+
+        assert verdict.outcomes == {"sent": 65}
+        # 60 commands for 8 s: without breaker or hold-back there would be some hundreds.
+        assert during <= 80
+
+
+@long
+def test_messages_that_look_alike_are_each_claimed_once(make_rig: MakeRig) -> None:
+    with make_rig("P6, one text to one number, 12 times", seed=106) as rig:
+        rig.start()
+        text = "canary <alike>"
+        faults = ["accept-drop", "drop", "accept-500", "accept-hang", "reset", "accept-truncate"]
+        rig.provider.settings(failing={"history": {"name": "status", "status": 500}})
+        rig.provider.faults(*({"name": name, "text": "<alike>"} for name in faults))
+        ids = rig.send(12, message=text, destination_address="+16135550001")
+        rig.wait(lambda: rig.provider.stats()["faults_waiting"] == 0, 30, "all faults")
+        rig.provider.settings(failing={})
+        rig.fired["faulty answers"] = len(faults)
+        rig.fired["history down"] = 1
+        told = rig.wait_told(ids, within=90)
+        claimed = [rig.events_of(id_)[-1].json["data"]["message_id"] for id_ in ids]
+        accepted = [entry["message_id"] for entry in rig.provider.journal()]
+
+        assert set(told.values()) == {"sent"}
+        assert sorted(claimed) == sorted(accepted)
+        # By the text alone nobody could tell them apart, so the join is by these.
+        rig.commands.clear()
+        rig.others.update(ids)
+
+
+@long
+def test_what_can_not_be_connected_is_sent_once_when_it_can(make_rig: MakeRig) -> None:
+    with make_rig("P9, connections refused for 5 s", seed=109) as rig:
+        with ChaosProxy(("127.0.0.1", urlsplit(rig.provider.url).port or 0)) as proxy:
+            rig.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
+            rig.send(5)
+            rig.wait_told()
+            proxy.refuse()
+            rig.send(30)
+            with pytest.raises(AssertionError):
+                rig.wait(lambda: rig.accepted > 5, within=5)
+            proxy.pass_through()
+            rig.fired["resets"] = proxy.counters.resets
+            rig.resumes(within=70)
+            verdict = rig.kept(within=90)
+
+        assert verdict.outcomes == {"sent": 35}
+
+
+def test_a_redirect_is_not_followed_and_holds_everything(make_rig: MakeRig) -> None:
+    with make_rig("P10, redirect", seed=110) as rig, socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.settimeout(0.1)
+        place = {"Location": f"http://127.0.0.1:{elsewhere.getsockname()[1]}/"}
+        worker = rig.start()
+        rig.provider.settings(failing={"send": {"name": "status", "status": 307, "headers": place}})
+        rig.send(10)
+        rig.wait(lambda: worker.admin("/readyz")[0] == 503, what="a worker that is not ready")
+        rig.fired["redirects"] = rig.provider.stats()["sends"]
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
+        rig.provider.settings(failing={})
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 10}
+        assert [rig.events_of(id_)[-1].json["data"]["attempts"] for id_ in rig.commands] == [1] * 10
+
+
+@long
+def test_connections_that_the_provider_closes_in_idleness_cost_nothing(make_rig: MakeRig) -> None:
+    settings = {"CPAAS__IDLE_TIMEOUT": "0.3"}
+    with make_rig("P12, stale connections", seed=112, provider={"keep_alive": 0.5}, **settings) as rig:
+        rig.start()
+        for _ in range(8):
+            rig.send(8)
+            rig.wait_told()
+            with pytest.raises(AssertionError):
+                rig.wait(lambda: False, within=rig.chance.uniform(0.4, 0.7))
+            rig.fired["idle spells"] += 1
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 64}
+        assert rig.provider.stats()["sends"] == 64
+
+
+@long
+def test_tokens_that_live_for_4_s_fail_nothing(make_rig: MakeRig) -> None:
+    with make_rig("T1, tokens of 4 s", seed=201, provider={"token_lifetime": 4.0}) as rig:
+        rig.start()
+        for _ in range(12):
+            rig.send(10)
+            with pytest.raises(AssertionError):
+                rig.wait(lambda: False, within=1.0)
+        tokens = rig.provider.stats()["token_requests"]
+        rig.fired["tokens"] = tokens
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 120}
+        # Half-lives in the time it took, and a few for a machine that stutters.
+        assert 3 <= tokens <= 12
+
+
+def test_a_storm_of_401_costs_one_token_a_wave_and_no_command(make_rig: MakeRig) -> None:
+    with make_rig("T2, all tokens revoked in flight", seed=202) as rig:
+        rig.start()
+        before = rig.provider.stats()["token_requests"]
+        for _ in range(5):
+            rig.send_meanwhile([rig.command()[1] for _ in range(40)])
+            rig.resumes()
+            rig.provider.post("tokens/revoke", {})
+            rig.fired["revocations"] += 1
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 200}
+        assert rig.provider.stats()["token_requests"] - before <= 2 * 5 + 1
+
+
+@long
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"name": "status", "status": 500},
+        {"name": "hang"},
+        {"name": "status", "status": 401, "body": {"error": "invalid_client"}},
+        {"name": "status", "status": 200, "body": "<html>", "headers": {"Content-Type": "text/html"}},
+        {"name": "no-id-token"},
+    ],
+    ids=["500", "hangs", "invalid_client", "HTML", "no id_token"],
+)
+def test_without_a_token_commands_wait_and_none_fails(
+    make_rig: MakeRig, fault: dict[str, object], request: pytest.FixtureRequest
+) -> None:
+    with make_rig(f"T3, token endpoint: {request.node.callspec.id}", seed=203) as rig:
+        worker = rig.start()
+        rig.provider.settings(failing={"token": fault})
+        rig.send(30)
+        rig.wait(lambda: worker.admin("/readyz")[0] == 503, 30, "a worker that is not ready")
+        rig.fired["token requests"] = rig.provider.stats()["token_requests"]
+
+        assert rig.accepted == 0
+        rig.provider.settings(failing={})
+        rig.resumes(within=70)
+        verdict = rig.kept(within=90)
+
+        assert verdict.outcomes == {"sent": 30}

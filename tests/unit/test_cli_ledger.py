@@ -1,0 +1,136 @@
+"""`bridge ledger`: what it asks for, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from bridge.cli import main
+from bridge.cli.invocation import Invocation
+from bridge.ports import LedgerUnavailable, LedgerUnusable
+from tests.unit.test_cli import FakeWiring, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUMMARY = {
+    "identity": "abc",
+    "revision": "0001",
+    "adopted_at": None,
+    "commands": 3,
+    "submissions": {"attempting": 1, "sent": 2},
+    "oldest_open_at": "2026-01-01T00:00:00.000Z",
+}
+COMMAND = {
+    "id": "c1",
+    "generation": 0,
+    "submissions": [{"index": 0, "state": "sent", "attempts": 1, "retry_at": None, "message_id": "m-1"}],
+}
+
+
+def test_the_ledger_is_shown_as_lines_or_as_json() -> None:
+    plain = run("ledger", "show", wiring=FakeWiring(SUMMARY))
+    as_json = run("ledger", "show", "--json", wiring=FakeWiring(SUMMARY))
+
+    assert plain.stdout.splitlines() == [
+        "identity: abc",
+        "revision: 0001",
+        "adopted_at: -",
+        "commands: 3",
+        "submissions attempting: 1",
+        "submissions sent: 2",
+        "oldest_open_at: 2026-01-01T00:00:00.000Z",
+    ]
+    assert json.loads(as_json.stdout) == SUMMARY
+
+
+def test_a_command_is_shown_with_what_is_known_of_its_submissions() -> None:
+    wiring = FakeWiring(COMMAND)
+    plain = run("ledger", "show", "c1", wiring=wiring)
+    as_json = run("ledger", "show", "c1", "--json", wiring=wiring)
+
+    assert wiring.asked[0] == ("show_command", ("c1",))
+    assert plain.stdout.splitlines() == [
+        "id=c1 generation=0",
+        "  index=0 state=sent attempts=1 message_id=m-1",
+    ]
+    assert json.loads(as_json.stdout) == COMMAND
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_an_unknown_command_is_a_failure(options: list[str]) -> None:
+    result = run("ledger", "show", "c1", *options, wiring=FakeWiring(None))
+
+    assert result.exit_code == 1
+    assert result.stdout == ("null\n" if options else "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked", "told"),
+    [
+        ([], (None, False), "7 commands forgotten"),
+        (["--before", "30"], (30.0, False), "7 commands forgotten"),
+        (["--before", "0.5", "--dry-run"], (0.5, True), "7 commands would be forgotten"),
+    ],
+)
+def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: object, told: str) -> None:
+    wiring = FakeWiring(7)
+    result = run("ledger", "prune", *arguments, wiring=wiring)
+
+    assert wiring.asked == [("prune_ledger", asked)]
+    assert result.stdout == f"{told}\n"
+    assert json.loads(run("ledger", "prune", "--json", wiring=wiring).stdout) == {
+        "commands": 7,
+        "dry_run": False,
+    }
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "soon"])
+def test_pruning_takes_no_other_days(days: str) -> None:
+    assert run("ledger", "prune", "--before", days, wiring=FakeWiring(0)).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (None, "the ledger has revision 0002 now; before: none"),
+        ("0001", "the ledger has revision 0002 now; before: 0001"),
+        ("0002", "the ledger has revision 0002 already"),
+    ],
+)
+def test_migrating_says_from_where_to_where(before: str | None, told: str) -> None:
+    assert run("ledger", "migrate", wiring=FakeWiring((before, "0002"))).stdout == f"{told}\n"
+
+
+def test_adopting_says_which_ledger_the_queue_has_now() -> None:
+    assert "ledger abc now" in run("ledger", "adopt", wiring=FakeWiring("abc")).stdout
+    assert json.loads(run("ledger", "adopt", "--json", wiring=FakeWiring("abc")).stdout) == {
+        "identity": "abc"
+    }
+
+
+@pytest.mark.parametrize("command", ["show", "prune", "migrate", "adopt"])
+@pytest.mark.parametrize(
+    ("error", "code"), [(LedgerUnavailable("locked"), 69), (LedgerUnusable("revision 9999"), 78)]
+)
+def test_a_ledger_that_cant_be_used_is_told_by_the_exit_code(
+    command: str, error: Exception, code: int
+) -> None:
+    result = run("ledger", command, wiring=FakeWiring(error))
+
+    assert result.exit_code == code
+    assert str(error) in result.stderr
+
+
+def test_a_ledger_that_is_not_there_is_not_made_by_looking_or_pruning(tmp_path: Path) -> None:
+    environ = {"BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path}/ledger.db"}
+    codes = [
+        CliRunner().invoke(main, ["ledger", *arguments], obj=Invocation(environ=environ)).exit_code
+        for arguments in (["show"], ["show", "c1"], ["prune"], ["prune", "--dry-run"])
+    ]
+
+    assert codes == [69] * 4
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,225 @@
+"""Dead letters: which are meant, what goes back, and what becomes of it where the ledger knows nothing."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.events import event_id
+from bridge.core.ledger import Claim, Filed, Look, Replay, Resolve
+from bridge.core.outcomes import Outcome, Style
+from bridge.core.reconcile import Evidence, Reading, text_key
+from bridge.core.rules import LedgerRules, ReconcileRules
+from bridge.flows.commands import Death, dead_letter, read
+from bridge.flows.dead import BROKER, DeadLetter, Wanted, read_letter, sent_back
+from bridge.ports import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOW = 1_800_000_000.0
+RULES = CommandRules()
+BODY = b'{"id": "one", "destination_address": ["+16131234567", "+16131234568"], "message": "hi"}'
+
+
+def died(
+    outcome: str = "failed",
+    *,
+    body: bytes = BODY,
+    headers: Mapping[str, object] | None = None,
+    **properties: object,
+) -> Delivery:
+    """Return a dead letter as the worker leaves it and the broker delivers it."""
+    delivery = Delivery(body=body, tag=(0, 1), headers=headers or {}, properties=properties)
+    death = Death(
+        outcome=outcome, reason="SVC0002", command_id="one", index=1, attempts=2, event_id="e-1", at=NOW
+    )
+    received = read(delivery, rules=RULES, now=NOW, spare_id="spare")
+    left = dead_letter(received, death, dead_queue="sms.dead")
+    content_type = {} if left.content_type is None else {"content_type": left.content_type}
+    return Delivery(
+        body=left.body,
+        tag=(0, 1),
+        headers={**left.headers, "x-delivery-count": 3},
+        properties={**left.properties, **content_type},
+    )
+
+
+def letter(delivery: Delivery) -> DeadLetter:
+    return read_letter(delivery, rules=RULES, now=NOW)
+
+
+def given_up(**headers: object) -> Delivery:
+    """Return a command that the broker itself has put on the dead-letter queue."""
+    death = {"reason": "delivery_limit", "time": datetime.fromtimestamp(NOW, UTC), "queue": "sms.send"}
+    own = {"x-death": [death], "x-first-death-reason": "delivery_limit", "x-first-death-queue": "sms.send"}
+    return Delivery(body=BODY, tag=(0, 1), headers={**own, **headers}, properties={"message_id": "one"})
+
+
+def back(delivery: Delivery, *, resend: bool = False) -> Mapping[str, object]:
+    return sent_back(letter(delivery), exchange="x", routing_key="send", resend=resend).headers
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_letter_says_what_its_death_was() -> None:
+    found = letter(died())
+
+    assert (found.outcome, found.reason, found.command_id, found.index) == ("failed", "SVC0002", "one", 1)
+    assert (found.attempts, found.event_id, found.dead_at) == (2, "e-1", NOW)
+    assert (found.sender, found.destinations) == ("default", ("+16131234568",))
+    assert "hi" not in repr(found)
+    assert "613" not in repr(found)
+
+
+def test_what_the_broker_gave_up_says_what_the_broker_says() -> None:
+    found = letter(given_up())
+
+    assert (found.outcome, found.reason, found.dead_at) == (BROKER, "delivery_limit", NOW)
+    assert (found.command_id, found.index, found.event_id) == ("one", None, None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-bridge-outcome": 5, "x-bridge-index": "1", "x-bridge-dead-at": "soon", "x-bridge-attempts": True},
+        {"x-death": "often", "x-bridge-event-id": b"\xff"},
+        {"x-death": [[]], "x-bridge-outcome": "failed\x1b[31m"},
+    ],
+)
+def test_strange_headers_are_no_trouble(headers: dict[str, object]) -> None:
+    found = letter(Delivery(body=b"\xff", tag=(0, 1), headers=headers))
+
+    assert found.index is None
+    assert "\x1b" not in found.outcome
+    sent_back(found, exchange="x", routing_key="send", resend=True)
+
+
+# --- which are meant -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        (Wanted(), True),
+        (Wanted(outcomes=("failed", "unknown")), True),
+        (Wanted(outcomes=("rejected",)), False),
+        (Wanted(reasons=("svc",)), True),
+        (Wanted(reasons=("POL",)), False),
+        (Wanted(senders=("default",)), True),
+        (Wanted(senders=("+16139998877",)), False),
+        (Wanted(ids=("one",)), True),
+        (Wanted(ids=("e-1", "other")), True),
+        (Wanted(ids=("e-2",)), False),
+        (Wanted(since=NOW), True),
+        (Wanted(since=NOW + 1), False),
+        (Wanted(before=NOW), False),
+        (Wanted(before=NOW + 1), True),
+        (Wanted(outcomes=("failed",), ids=("other",)), False),
+    ],
+)
+def test_a_letter_is_meant_by_all_that_is_asked(wanted: Wanted, meant: bool) -> None:
+    assert wanted.matches(letter(died())) is meant
+
+
+def test_a_letter_without_a_time_is_meant_by_no_time() -> None:
+    timeless = letter(Delivery(body=b"", tag=(0, 1)))
+
+    assert Wanted().matches(timeless)
+    assert not Wanted(since=0.0).matches(timeless)
+
+
+# --- what goes back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "failed", "unknown"])
+def test_what_the_ledger_knows_goes_back_as_a_replay_of_its_event(outcome: str) -> None:
+    delivery = died(outcome, headers={"own": 1, "x-bridge-replay": "e-0", "x-bridge-resend": True})
+
+    assert back(delivery) == {"own": 1, "x-bridge-replay": "e-1"}
+    assert back(delivery, resend=True) == {"own": 1, "x-bridge-replay": "e-1", "x-bridge-resend": True}
+
+
+def test_an_invalid_command_goes_back_as_it_came() -> None:
+    assert back(died("invalid", headers={"own": 1})) == {"own": 1}
+    assert back(died("invalid", headers={"x-bridge-replay": "e-0"})) == {"x-bridge-replay": "e-0"}
+
+
+def test_what_the_broker_gave_up_goes_back_with_its_token_and_without_the_brokers_marks() -> None:
+    assert back(given_up(own=1, **{"x-bridge-token": "3"})) == {"own": 1, "x-bridge-token": "3"}
+
+
+def test_body_and_properties_go_back_as_they_came() -> None:
+    properties: dict[str, Any] = {
+        "message_id": "m",
+        "reply_to": "q",
+        "correlation_id": "c",
+        "priority": 3,
+        "timestamp": 5,
+    }
+    sent = sent_back(
+        letter(died(content_type="text/plain", **properties)), exchange="x", routing_key="send", resend=False
+    )
+
+    assert (sent.body, sent.content_type, dict(sent.properties)) == (BODY, "text/plain", properties)
+    assert (sent.exchange, sent.routing_key) == ("x", "send")
+
+
+def test_a_command_without_an_id_goes_back_under_the_one_it_was_given() -> None:
+    nameless = died(body=json.dumps({**json.loads(BODY), "id": None}).encode())
+    sent = sent_back(letter(nameless), exchange="x", routing_key="send", resend=False)
+
+    assert sent.properties["message_id"] == "one"
+
+
+# --- where the ledger knows nothing ----------------------------------------------------------------------------------
+
+
+def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
+    """Replay into an empty ledger, with `messages` for a history, and return what came of it."""
+    command = parse_command(BODY, None, rules=RULES, now=NOW)
+    assert isinstance(command, SendSms)
+    ledger, style = MemoryLedger(), Style(source="/s")
+    rules = LedgerRules(reconcile=ReconcileRules(settle=0.0, on_absent="resend"))
+    claim = Claim(command=command, index=index, owner="o", now=NOW, style=style, rules=rules, replay=replay)
+    assert isinstance(ledger.apply([claim])[0], Look)
+    resolve = Resolve(
+        command=command,
+        command_id="one",
+        index=index,
+        owner="o",
+        reading=Reading(messages=messages, read_at=NOW + 1),
+        now=NOW + 1,
+        style=style,
+        rules=rules,
+    )
+    filed = ledger.apply([resolve])[0]
+    assert isinstance(filed, Filed)
+    return filed.outcome
+
+
+def test_a_forgotten_submission_is_sent_anew_only_when_told_to_and_only_itself() -> None:
+    mine = event_id("outcome", "one", 1, 2)
+
+    assert replayed(Replay(event_id=mine), 1) is Outcome.UNKNOWN
+    assert replayed(Replay(event_id=mine, resend=True), 1) is None
+    assert replayed(Replay(event_id=mine, resend=True), 0) is Outcome.UNKNOWN
+
+
+def test_a_forgotten_submission_is_found_however_long_ago_it_was_sent() -> None:
+    ages_ago = Evidence(
+        message_id="m",
+        sender_address="+16139998877",
+        destination_address="+16131234568",
+        text_key=text_key("hi"),
+        sent_at=NOW - 200 * 86400,
+    )
+    replay = Replay(event_id=event_id("outcome", "one", 1, 0), resend=True)
+
+    assert replayed(replay, 1, ages_ago) is Outcome.SENT
