@@ -250,9 +250,11 @@ def test_who_would_rather_lose_an_sms_than_send_two_has_it_parked(lenient: Runni
 
     assert (word, data["attempts"], lenient.sms("parked")) == ("unknown", 1, 0)
     (letter,) = lenient.letters(body)
-    assert tuple(
-        letter.headers[f"x-bridge-{name}"] for name in ("outcome", "attempts", "index")
-    ) == ("unknown", 1, 0)
+    assert tuple(letter.headers[f"x-bridge-{name}"] for name in ("outcome", "attempts", "index")) == (
+        "unknown",
+        1,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
