@@ -46,7 +46,7 @@ def test_sigterm_under_load_leaves_nothing_in_doubt(make_rig: MakeRig) -> None:
 
 
 def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_rig: MakeRig) -> None:
-    slow = {"CPAAS__READ_TIMEOUT": "20", "CPAAS__TOTAL_TIMEOUT": "20", "WORKER__LEASE": "25"}
+    slow = {"CPAAS__READ_TIMEOUT": "8", "CPAAS__TOTAL_TIMEOUT": "8", "WORKER__LEASE": "20"}
     with make_rig("W3, SIGTERM twice", seed=3, **slow) as rig:
         worker = rig.start()
         rig.send(3, fault={"name": "accept-hang"})
