@@ -148,6 +148,17 @@ def test_calls_longer_than_the_heartbeat_cost_no_connection(make_rig: MakeRig) -
         assert rig.provider.stats()["sends"] == 20
 
 
+def test_a_short_lease_leaves_room_for_calls(make_rig: MakeRig) -> None:
+    with make_rig("W6, a lease of 3 s and no timeout chosen", seed=6, CPAAS__TOTAL_TIMEOUT="0") as rig:
+        rig.start()
+        rig.send(20)
+        rig.send(1, fault={"name": "accept-drop"})
+        rig.fired["faulty answers"] = 1
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 21}
+
+
 def test_a_worker_without_descriptors_says_so_and_goes_on_when_it_has_some(make_rig: MakeRig) -> None:
     with make_rig("W7, no descriptors", seed=7) as rig:
         worker = rig.start()
