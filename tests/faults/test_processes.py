@@ -46,7 +46,7 @@ def test_sigterm_under_load_leaves_nothing_in_doubt(make_rig: MakeRig) -> None:
 
 
 def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_rig: MakeRig) -> None:
-    slow = {"CPAAS__READ_TIMEOUT": "20", "CPAAS__TOTAL_TIMEOUT": "20", "WORKER__LEASE": "25"}
+    slow = {"CPAAS__READ_TIMEOUT": "8", "CPAAS__TOTAL_TIMEOUT": "8", "WORKER__LEASE": "20"}
     with make_rig("W3, SIGTERM twice", seed=3, **slow) as rig:
         worker = rig.start()
         rig.send(3, fault={"name": "accept-hang"})
@@ -146,6 +146,17 @@ def test_calls_longer_than_the_heartbeat_cost_no_connection(make_rig: MakeRig) -
         assert verdict.outcomes == {"sent": 20}
         assert "broker.lost" not in worker.logs
         assert rig.provider.stats()["sends"] == 20
+
+
+def test_a_short_lease_leaves_room_for_calls(make_rig: MakeRig) -> None:
+    with make_rig("W6, a lease of 3 s and no timeout chosen", seed=6, CPAAS__TOTAL_TIMEOUT="0") as rig:
+        rig.start()
+        rig.send(20)
+        rig.send(1, fault={"name": "accept-drop"})
+        rig.fired["faulty answers"] = 1
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 21}
 
 
 def test_a_worker_without_descriptors_says_so_and_goes_on_when_it_has_some(make_rig: MakeRig) -> None:

@@ -27,6 +27,8 @@ from bridge.settings import Problem, Settings, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from bridge.flows.dead import DeadLetter, Wanted
+
 BRIDGE = Path(sys.executable).with_name("bridge")
 
 
@@ -99,6 +101,15 @@ class FakeWiring:
 
     def adopt_ledger(self, settings: Settings) -> str:
         return str(self._answer("adopt_ledger", settings))
+
+    def dead_letters(self, settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+        return iter(self._answer("dead_letters", settings, wanted))
+
+    def replay_dead(self, settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator[DeadLetter]:
+        return iter(self._answer("replay_dead", settings, wanted, resend))
+
+    def purge_dead(self, settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+        return iter(self._answer("purge_dead", settings, wanted))
 
     def cpaas_client(self, settings: Settings) -> FakeProvider:
         provider: FakeProvider = self._answer("client", settings)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from bridge.core.ledger import HandOver
 from bridge.core.outcomes import Outcome
-from tests.unit.sending_world import AMBIGUOUS, LOST, PLANS, SETTLE, TOO_LATE, UNSENT, Plan, World
+from tests.unit.sending_world import AMBIGUOUS, LOST, PLANS, SENT, SETTLE, TOO_LATE, UNSENT, Plan, World
 
 _PICK = st.integers(0, 5)
 
@@ -227,3 +227,41 @@ def test_a_worker_that_dies_again_and_again_gives_up_what_it_died_of() -> None:
     world.settle()
 
     assert outcomes(world) == {("order-17", 0): Outcome.UNKNOWN, ("order-17", 1): Outcome.SENT}
+
+
+def test_of_two_alike_in_doubt_none_takes_the_message_of_the_other_that_shows_later() -> None:
+    world = World(twins=True)
+    first, second = world.queue
+    world.queue.clear()
+    world.plans = [LOST]
+    world.advance(world.take(second))
+    world.now += 50.0
+    world.plans = [SENT, Plan(accepts=True, lag=SETTLE, answer=AMBIGUOUS)]
+    world.advance(world.take(first))
+    world.now += 3.0
+    [copy] = [message for message in world.delayed if message.command_id == "order-17"]
+    world.bring(copy)
+    world.settle()
+
+    assert set(outcomes(world).values()) == {Outcome.SENT}
+    assert len(world.accepted) == len(world.owned) == 3
+
+
+def test_a_message_of_a_call_that_is_not_filed_yet_is_left_to_it() -> None:
+    world = World(twins=True)
+    first, second = world.queue
+    world.queue.clear()
+    world.plans = [Plan(answer=AMBIGUOUS)]
+    world.advance(world.take(second))
+    world.now += 3.0
+    caller = world.take(first)
+    world.advance(caller, 2)
+    world.bring(world.due[0])
+    world.advance(world.take(world.queue.pop()))
+    world.advance(caller)
+    world.settle()
+
+    owner = world.owned["m-0"]
+    assert (owner.command_id, owner.index) == ("order-17", 0)
+    assert set(outcomes(world).values()) == {Outcome.SENT}
+    assert len(world.accepted) == 3

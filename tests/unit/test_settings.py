@@ -160,7 +160,7 @@ def test_a_call_lasts_as_long_as_its_parts_unless_set() -> None:
 
 
 def test_a_short_lease_shortens_the_calls_nobody_gave_a_length() -> None:
-    assert loaded(environ={"BRIDGE_WORKER__LEASE": "5"}).cpaas.total_timeout == 4
+    assert loaded(environ={"BRIDGE_WORKER__LEASE": "5"}).cpaas.total_timeout == 2.5
 
 
 def test_a_lease_that_a_chosen_call_could_outlast_is_refused() -> None:

@@ -1,0 +1,102 @@
+"""`bridge dead`: what it asks for, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from bridge.cli import main
+from bridge.cli.invocation import Invocation
+from bridge.flows.dead import DeadLetter, Wanted
+from bridge.ports import Delivery
+from tests.unit.test_cli import FakeWiring
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+LETTER = DeadLetter(
+    delivery=Delivery(body=b"{}", tag=(0, 1)),
+    outcome="failed",
+    reason="no route to +16131234567",
+    command_id="one",
+    index=0,
+    attempts=2,
+    event_id="e-1",
+    dead_at=1_800_000_000.0,
+    sender="+16139998877",
+    destinations=("+16131234567",),
+    message="canary",
+)
+
+
+def run(wiring: FakeWiring, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["dead", *arguments], obj=Invocation(wiring, {}))
+
+
+def test_a_line_for_each_letter_hides_numbers() -> None:
+    result = run(FakeWiring([LETTER]), "list")
+
+    assert result.stdout == ("2027-01-15T08:00:00.000Z failed one[0] 2 ***8877 e-1 no route to ***4567\n")
+
+
+@pytest.mark.parametrize("letters", [[], [LETTER], [LETTER, LETTER]])
+def test_json_is_one_array_however_many_there_are(letters: list[DeadLetter]) -> None:
+    result = run(FakeWiring(letters), "list", "--json")
+
+    assert [letter["event_id"] for letter in json.loads(result.stdout)] == ["e-1"] * len(letters)
+    assert "canary" not in result.output
+
+
+def test_what_is_asked_for_is_passed_on() -> None:
+    wiring = FakeWiring([LETTER])
+    options = ["--outcome", "failed", "--reason", "SVC", "--sender", "tel:+1-613-999-8877", "--limit", "3"]
+    times = ["--since", "2026-01-01T00:00:00Z", "--before", "2026-01-02T00:00:00+00:00"]
+    run(wiring, "replay", "e-1", "--id", "one", "--resend", *options, *times)
+
+    wanted = Wanted(
+        outcomes=("failed",),
+        reasons=("SVC",),
+        senders=("+16139998877",),
+        ids=("one", "e-1"),
+        since=1_767_225_600.0,
+        before=1_767_312_000.0,
+        limit=3,
+    )
+    assert wiring.asked == [("replay_dead", (wanted, True))]
+
+
+def test_a_dry_run_only_looks() -> None:
+    wiring = FakeWiring([LETTER])
+
+    assert run(wiring, "replay", "--dry-run").exit_code == 0
+    assert run(wiring, "purge", "--all", "--dry-run").exit_code == 0
+    assert {what for what, _ in wiring.asked} == {"dead_letters"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("purge",),
+        ("purge", "--yes"),
+        ("purge", "--all"),
+        ("list", "--sender", "nobody"),
+        ("list", "--since", "yesterday"),
+        ("list", "--since", "2026-01-01T00:00:00"),
+        ("list", "--outcome", "sent"),
+        ("show",),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_and_nothing_done(arguments: tuple[str, ...]) -> None:
+    wiring = FakeWiring([LETTER])
+
+    assert run(wiring, *arguments).exit_code == 2
+    assert wiring.asked == []
+
+
+def test_an_id_that_no_letter_has_is_a_failure() -> None:
+    assert run(FakeWiring([LETTER]), "replay", "e-1", "e-2").exit_code == 1
+    assert run(FakeWiring([LETTER]), "purge", "e-1", "--yes").exit_code == 0
+    assert run(FakeWiring([]), "show", "e-1").exit_code == 1
