@@ -82,10 +82,6 @@ class Entrance:
             case Accepted() | Refused():
                 self._gate = self._gate.succeeded()
 
-    def heard_nothing(self) -> None:
-        """Learn that the provider's history was not to be had."""
-        self._gate = self._gate.failed(self._clock.monotonic())
-
     def steer(self, source: Intake, post: Callable[[Callable[[], None]], None]) -> None:
         """Have the source pause while nobody is let in, and probe until the provider is well again."""
         if self._gate.shut != self._paused:

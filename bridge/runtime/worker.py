@@ -336,8 +336,6 @@ class Worker:
     def _on_looked(self, claimed: _Claimed, reading: Reading | None) -> None:
         failpoints.reach("looked")
         self._entrance.leave()
-        if reading is None:
-            self._entrance.heard_nothing()
         job = claimed.job
         resolve = Resolve(
             command=job.command,

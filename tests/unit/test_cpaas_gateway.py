@@ -143,6 +143,8 @@ def test_a_history_that_is_not_to_be_had_is_none(it: Provider, fault: dict[str, 
     it.client.control("settings", {"failing": {"history": fault}})
 
     assert it.gateway.look(ours(), until=NEVER) is None
+    assert it.gateway.probe(until=NEVER)
+    it.client.control("settings", {"failing": {"history": fault, "subscriptions": fault}})
     assert not it.gateway.probe(until=NEVER)
     it.client.control("settings", {"failing": {}})
     assert it.look().complete

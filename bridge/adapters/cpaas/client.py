@@ -10,6 +10,7 @@ from bridge.adapters.cpaas import codec
 from bridge.adapters.cpaas.asker import Asker
 from bridge.adapters.cpaas.auth import Denied, Tokens
 from bridge.adapters.cpaas.caller import Caller
+from bridge.adapters.cpaas.errors import CpaasError, Unauthorized
 from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
 from bridge.adapters.cpaas.notifying import Channels, Subscriptions
@@ -69,7 +70,15 @@ class CpaasClient:
             CpaasError: it does not.
 
         """
-        self._asker.ask("GET", lambda user_id: codec.sms(user_id, "remoteAddresses", max=1), until=until)
+        try:
+            self._asker.ask("GET", lambda user_id: codec.sms(user_id, "remoteAddresses", max=1), until=until)
+        except Unauthorized:
+            raise
+        except CpaasError:
+            # The history alone may be down, and sending well.
+            self._asker.ask(
+                "GET", lambda user_id: codec.sms(user_id, "inbound", "subscriptions"), until=until
+            )
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
         """Submit and say what became of it; see `bridge.ports.Gateway`."""
