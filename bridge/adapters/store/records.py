@@ -20,7 +20,7 @@ _ALIKE = (
     "attempts",
     "first_attempt_at",
     "retry_at",
-    "reserved",
+    "granted",
     "doubt_from",
     "doubt_until",
     "submitted",

@@ -46,7 +46,7 @@ submissions = Table(
     Column("attempts", Integer, nullable=False),
     Column("first_attempt_at", Double),
     Column("retry_at", Double),
-    Column("reserved", Boolean, nullable=False),
+    Column("granted", Integer, nullable=False),
     Column("doubt_from", Double),
     Column("doubt_until", Double),
     Column("submitted", Boolean, nullable=False),

@@ -254,7 +254,7 @@ class _Claiming:
         current = self._claim.generation == self._record.generation
         due = retry_at if current else retry_at + OVERDUE
         if self._now < due:
-            return self._wait(due, limited=submission.reserved) if current else Later(at=due, own=False)
+            return self._wait(due, limited=submission.granted > 0) if current else Later(at=due, own=False)
         if not current:
             # The copy it waits for never came. This delivery takes its place, and the copy is superseded if it does.
             self._record = replace(self._record, generation=self._record.generation + 1)
@@ -267,12 +267,14 @@ class _Claiming:
         if expires_at is not None and self._now >= expires_at:
             error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
             return self._end(submission, Outcome.EXPIRED, error)
-        if not submission.reserved or is_held_back(self._slate, self._now):
-            slot = reserve(self._slate, claim.command.sender.wire, claim.rules.limits, now=self._now)
-            if slot > self._now:
-                self._put(replace(submission, state=WAITING, retry_at=slot, reserved=True))
-                return self._wait(slot, limited=True)
-        claimed = self._leased(replace(submission, state=ATTEMPTING, reserved=False))
+        # What was granted before the provider asked for quiet is void.
+        granted = 0 if is_held_back(self._slate, self._now) else submission.granted
+        sender = claim.command.sender.wire
+        slot = reserve(self._slate, sender, claim.rules.limits, now=self._now, granted=granted)
+        if slot.at > self._now:
+            self._put(replace(submission, state=WAITING, retry_at=slot.at, granted=slot.granted))
+            return self._wait(slot.at, limited=True)
+        claimed = self._leased(replace(submission, state=ATTEMPTING, granted=0))
         return self._call_of(claimed)
 
     def _look(self, submission: SubmissionRecord) -> Verdict:

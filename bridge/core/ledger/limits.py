@@ -6,6 +6,7 @@ taken evenly. It lies in the ledger, so all workers share it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,13 +32,29 @@ def reserved_by(sender_address: str, rules: LimitRules) -> tuple[str, ...]:
     return tuple(name for name, per_second in rates.items() if per_second)
 
 
-def reserve(slate: Slate, sender_address: str, rules: LimitRules, *, now: float) -> float:
-    """Take a slot and return when it is, in seconds since the epoch; `now` or earlier means at once."""
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """When a submission may go on, in seconds since the epoch, and of how many limits it has a slot then."""
+
+    at: float
+    granted: int
+
+
+def reserve(slate: Slate, sender_address: str, rules: LimitRules, *, now: float, granted: int = 0) -> Slot:
+    """Take the slots that are missing, up to the first that is not due yet.
+
+    The sender's comes first, and the account's is taken only once that is due: who waits for its own number takes
+    nothing that another could use. `granted` is how many it has.
+    """
     account, sender = buckets_of(sender_address)
-    return max(
-        _take(slate, account, rules.account_per_second, now),
-        _take(slate, sender, rules.sender_per_second, now),
-    )
+    limits = ((sender, rules.sender_per_second), (account, rules.account_per_second))
+    for number, (bucket, per_second) in enumerate(limits, start=1):
+        if number <= granted:
+            continue
+        slot = _take(slate, bucket, per_second, now)
+        if slot > now:
+            return Slot(slot, number)
+    return Slot(now, len(limits))
 
 
 def hold_back(slate: Slate, until: float) -> None:

@@ -37,8 +37,8 @@ class SubmissionRecord:
     attempts: int = 0
     first_attempt_at: float | None = None
     retry_at: float | None = None
-    #: Whether `retry_at` is a slot that the rate limits have granted already.
-    reserved: bool = False
+    #: Of how many rate limits it has a slot, `retry_at` being that of the last.
+    granted: int = 0
     #: When the first attempt began whose effect is not known, and when the last one ended.
     doubt_from: float | None = None
     doubt_until: float | None = None

@@ -63,7 +63,7 @@ def _create_submissions() -> None:
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("first_attempt_at", sa.Double),
         sa.Column("retry_at", sa.Double),
-        sa.Column("reserved", sa.Boolean, nullable=False),
+        sa.Column("granted", sa.Integer, nullable=False),
         sa.Column("doubt_from", sa.Double),
         sa.Column("doubt_until", sa.Double),
         sa.Column("submitted", sa.Boolean, nullable=False),
