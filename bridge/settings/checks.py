@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
     from bridge.settings.model import Settings
 
-#: How much of a lease one call may take. The worker starts none that could end in a lease's last fifth, and a send may
-#: have to renew a token first, a look to read two pages: with a larger share no call would ever start.
-LEASE_SHARE = 0.5
+#: How much of a lease one call may take at most; the worker starts none that could end in a lease's last tenth.
+LEASE_SHARE = 0.8
+#: How much of it a call takes that nobody gave a length: a send may have to renew a token first, a look to read pages.
+FITTING_SHARE = 0.5
 
 
 class Disagreement(NamedTuple):
@@ -54,7 +55,7 @@ def _call_outlasts_lease(settings: Settings) -> Iterator[Disagreement]:
     if settings.cpaas.total_timeout > LEASE_SHARE * settings.worker.lease:
         yield Disagreement(
             "worker.lease",
-            f"must be at least {1 / LEASE_SHARE:g} times cpaas.total_timeout, or no call could end within it",
+            f"must be at least {1 / LEASE_SHARE:g} times cpaas.total_timeout, or a call could outlast it",
             ("cpaas.total_timeout", "cpaas.connect_timeout", "cpaas.read_timeout"),
         )
 

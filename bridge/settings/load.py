@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
-from bridge.settings.checks import LEASE_SHARE, disagreements
+from bridge.settings.checks import FITTING_SHARE, disagreements
 from bridge.settings.model import KEYS, Settings
 
 PREFIX = "BRIDGE_"
@@ -181,7 +181,7 @@ def _validated(gathered: _Gathered) -> Settings:
 def _fit_call_into_lease(settings: Settings, given: Mapping[_Path, _Given]) -> Settings:
     """Keep a total timeout that nobody chose within the lease; one that somebody chose is judged."""
     chosen = given.get(("cpaas", "total_timeout"))
-    longest = LEASE_SHARE * settings.worker.lease
+    longest = FITTING_SHARE * settings.worker.lease
     if settings.cpaas.total_timeout <= longest or (
         chosen is not None and str(chosen.value) not in {"0", "0.0"}
     ):
