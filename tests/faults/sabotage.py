@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         name="M7 events are not mandatory",
         file="bridge/adapters/amqp/publisher.py",
-        old="mandatory=True,",
-        new="mandatory=False,",
+        old="routing_key=routing_key, mandatory=True)",
+        new="routing_key=routing_key, mandatory=False)",
         caught_by="tests/faults/test_broker.py::test_events_that_nobody_is_bound_for_are_kept_aside_and_counted",
     ),
     Mutant(
@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         name="M14 an error of the connection is swallowed",
         file="bridge/adapters/amqp/link.py",
-        old="            self._live(broker)\n",
-        new="            self._live(broker)\n            self._stopping.wait()\n",
+        old="        return self._clock.monotonic() - since >= PROVEN\n",
+        new="        self._stopping.wait()\n        return self._clock.monotonic() - since >= PROVEN\n",
         caught_by="tests/faults/test_broker.py::test_a_half_open_connection_is_noticed_and_costs_nothing[both ways]",
     ),
     Mutant(
