@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bridge.adapters.amqp.connection import UNREADABLE
+from bridge.adapters.amqp.encoding import delivery_of
 from bridge.adapters.amqp.link import Link, LinkDown
 from bridge.adapters.amqp.topology import declare
-from bridge.ports import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker, BrokerAddress
     from bridge.adapters.amqp.mark import LedgerMark
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock
+    from bridge.ports import Clock, Delivery
 
 
 #: Seconds between two looks whether the broker still has us as a consumer.
@@ -173,21 +172,8 @@ class AmqpConsumer:
         self._doubtful, self._delivered_then = doubtful, self._delivered
 
     def _on_message(self, message: amqp.Message) -> None:
-        properties = dict(message.properties)
-        headers = properties.pop("application_headers", None) or {}
-        info = message.delivery_info
         self._delivered += 1
-        self._receive(
-            Delivery(
-                # An empty body is a `str` in py-amqp.
-                body=message.body or b"",
-                tag=(self._connection_number, info["delivery_tag"]),
-                redelivered=bool(info["redelivered"]),
-                properties=properties,
-                headers=headers,
-                unreadable=UNREADABLE in properties,
-            )
-        )
+        self._receive(delivery_of(message, connection_number=self._connection_number))
 
     def _on_cancel(self, _consumer_tag: str) -> None:
         """Start over when the broker ends our consumer: the queue was deleted, or has moved."""

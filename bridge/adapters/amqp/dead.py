@@ -12,18 +12,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import amqp
-
 from bridge.adapters.amqp.calling import Confirmed, connected
-from bridge.adapters.amqp.connection import UNREADABLE
-from bridge.ports import Delivery
+from bridge.adapters.amqp.encoding import delivery_of, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    import amqp
+
     from bridge.adapters.amqp.connection import Broker, BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock, Outgoing
+    from bridge.ports import Clock, Delivery, Outgoing
 
 #: Seconds between heartbeats at least: whoever reads our output through a pager may read for long.
 PATIENCE = 600.0
@@ -60,7 +59,8 @@ class DeadLetters:
             for letter in self._letters(channel):
                 copy = copy_of(letter)
                 if copy is not None:
-                    message = _encoded(copy)
+                    # What no AMQP library can write stays behind, as in all copies that the bridge makes.
+                    message, _ = encode(copy, frame_max=broker.connection.frame_max)
                     publishing.publish(message, exchange=copy.exchange, routing_key=copy.routing_key)
                     channel.basic_ack(letter.tag[1])
                     yield letter
@@ -91,7 +91,7 @@ class DeadLetters:
                 if not broker.readable(SILENCE):
                     return
                 broker.connection.blocking_read()
-            yield _delivery(arrived.popleft())
+            yield delivery_of(arrived.popleft())
 
     def _letters(self, channel: Any) -> Iterator[Delivery]:
         """Ask for one after the other."""
@@ -100,24 +100,4 @@ class DeadLetters:
             message = channel.basic_get(self._queue)
             if message is None:
                 return
-            yield _delivery(message)
-
-
-def _delivery(message: amqp.Message) -> Delivery:
-    properties = dict(message.properties)
-    headers = properties.pop("application_headers", None) or {}
-    return Delivery(
-        body=bytes(message.body),
-        tag=(0, message.delivery_info["delivery_tag"]),
-        redelivered=bool(message.delivery_info["redelivered"]),
-        properties=properties,
-        headers=headers,
-        unreadable=UNREADABLE in properties,
-    )
-
-
-def _encoded(copy: Outgoing) -> amqp.Message:
-    properties = {name: value for name, value in copy.properties.items() if name != UNREADABLE}
-    if copy.content_type is not None:
-        properties["content_type"] = copy.content_type
-    return amqp.Message(copy.body, delivery_mode=2, application_headers=dict(copy.headers), **properties)
+            yield delivery_of(message)

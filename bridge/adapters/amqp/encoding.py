@@ -1,4 +1,4 @@
-"""What of a message AMQP can carry.
+"""Messages as py-amqp has them, read and written.
 
 Properties and headers of commands come from strangers and go on into dead letters and copies; what can't be written
 as it is must cost neither the message nor the connection that it would be written to.
@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import amqp
+
+from bridge.adapters.amqp.connection import UNREADABLE
+from bridge.ports import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +41,22 @@ class Encoded(amqp.Message):  # type: ignore[misc]  # py-amqp has no types
 
     def _serialize_properties(self) -> bytes:
         return self._raw
+
+
+def delivery_of(message: amqp.Message, *, connection_number: int = 0) -> Delivery:
+    """Return a message as the broker delivered it, on which of its reader's connections."""
+    properties = dict(message.properties)
+    headers = properties.pop(_HEADERS, None) or {}
+    info = message.delivery_info
+    return Delivery(
+        # An empty body is a `str` in py-amqp.
+        body=bytes(message.body or b""),
+        tag=(connection_number, info["delivery_tag"]),
+        redelivered=bool(info["redelivered"]),
+        properties=properties,
+        headers=headers,
+        unreadable=UNREADABLE in properties,
+    )
 
 
 def encode(message: Outgoing, *, frame_max: int) -> tuple[Encoded, str | None]:
