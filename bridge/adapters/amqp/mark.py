@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import structlog
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
-from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
+from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.topology import TopologyMismatch
 from bridge.core.errors import BridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.amqp.connection import BrokerAddress
+    from bridge.adapters.amqp.connection import Broker, BrokerAddress
     from bridge.adapters.amqp.topology import Topology
 
 #: How the broker names the ledger that is noted; cut off where the names are long (a reply has 255 bytes at most).
@@ -110,11 +110,7 @@ def adopt(address: BrokerAddress, topology: Topology, identity: str, record: Cal
         ConnectionError: the broker is not reachable or refuses.
 
     """
-    try:
-        broker = Broker.open(address, "sms-bridge command line")
-    except BrokerUnreachable as e:
-        raise ConnectionError(str(e)) from e
-    try:
+    with connected(address) as broker:
         consumers = _consumers(broker, topology.command_queue)
         if consumers:
             raise QueueInUse(
@@ -126,10 +122,6 @@ def adopt(address: BrokerAddress, topology: Topology, identity: str, record: Cal
         channel.exchange_delete(exchange_of(topology))
         channel.close()
         note(broker, topology, identity)
-    except BROKER_ERRORS as e:
-        raise ConnectionError(f"the broker failed us: {type(e).__name__}: {e}") from e
-    finally:
-        broker.close()
 
 
 def _consumers(broker: Broker, queue: str) -> int:
