@@ -16,7 +16,6 @@ from bridge.runtime.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.http.admin_app import Readiness as ReadinessType
     from bridge.settings import Settings
 
 
@@ -25,7 +24,7 @@ def make_metrics() -> Metrics:
     return Metrics(version=version("sms-bridge"))
 
 
-def serve_admin(settings: Settings, ready: Callable[[], ReadinessType], metrics: Metrics) -> HttpServer:
+def serve_admin(settings: Settings, ready: Callable[[], Readiness], metrics: Metrics) -> HttpServer:
     """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter."""
     bind = Bind(host=settings.admin.host, port=settings.admin.port, max_connections=100)
     server = HttpServer(make_admin_app(ready, metrics.registry), bind, name="admin")

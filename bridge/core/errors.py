@@ -3,7 +3,6 @@
 BridgeError
 └── Invalid                  what was given is not valid, with every reason
     ├── InvalidAddress       not one of the accepted forms of an address
-    ├── InvalidCommand       a command that can't be read or breaks the contract
     └── InvalidNotification  a webhook body that is not a JSON object with an object in it
 """
 
@@ -24,10 +23,6 @@ class Invalid(BridgeError):
 
 class InvalidAddress(Invalid):
     """Not one of the accepted forms of an address (SPEC section 5)."""
-
-
-class InvalidCommand(Invalid):
-    """The command can't be read or breaks the contract (SPEC section 3.1)."""
 
 
 class InvalidNotification(Invalid):
