@@ -204,6 +204,36 @@ def test_a_refused_message_is_tried_until_there_is_room_and_the_others_go_on(
     assert set(told.times.values()) == {1}
 
 
+def test_what_may_be_dropped_is_dropped_where_the_broker_ends_the_connection_for_it(
+    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+) -> None:
+    amqp.declare_queue("answers")
+    publisher, told = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Told()
+    # RabbitMQ reads a process of its own from the rest, and fails where there is none.
+    publisher.publish(event("amq.rabbitmq.reply-to.!.x", 0, exchange="", droppable=True), told.of("bad"))
+    publisher.publish(event("answers", 1, exchange="", droppable=True), told.of("good"))
+    for number in range(20):
+        publisher.publish(event("k", number), told.of(number))
+    told.wait("bad", "good", *range(20))
+
+    assert proxy.counters.connections > 1
+    assert set(told.times.values()) == {1}
+    assert set(all_stored(amqp, "answers")) == {"answers-1"}
+    assert set(all_stored(amqp)) == {f"k-{number}" for number in range(20)}
+
+
+def test_what_may_be_dropped_does_not_wait_for_room_for_ever(
+    start: Callable[..., AmqpPublisher], amqp: Peer
+) -> None:
+    amqp.declare_queue("full", {"x-max-length": 1, "x-overflow": "reject-publish"})
+    publisher, told = start(amqp.url), Told()
+    amqp.publish(b"in the way", exchange="", routing_key="full")
+    publisher.publish(event("full", 1, exchange="", droppable=True), told.of("dropped"))
+    told.wait("dropped")
+
+    assert amqp.depth("full") == 1
+
+
 def test_a_message_for_an_exchange_that_is_missing_waits_without_haste_until_it_is_there(
     start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
@@ -340,6 +370,16 @@ STRANGE: dict[str, tuple[dict[str, object], dict[Any, object], dict[str, object]
     "a time out of range": ({"type": "t"}, {"v": datetime(1900, 1, 1)}, {"type": "t"}),  # noqa: DTZ001
     "a header that holds itself": ({"type": "t"}, NESTED, {"type": "t"}),
     "headers larger than a frame": ({"type": "t"}, {"v": "x" * 131_000}, {"type": "t"}),
+    "headers larger than a frame, called like ours": (
+        {"type": "t"},
+        {"x-bridge-v": "x" * 131_000},
+        {"type": "t"},
+    ),
+    "many headers called like ours": (
+        {"type": "t"},
+        {f"x-bridge-{number}": "x" * 100 for number in range(1_200)},
+        {"type": "t"},
+    ),
     "a property that AMQP does not know": ({"body": "b", "colour": "red", "type": "t"}, {}, {"type": "t"}),
     "a delivery mode of its own": ({"delivery_mode": 1, "type": "t"}, {}, {"delivery_mode": 2}),
 }
@@ -350,7 +390,7 @@ def test_properties_that_amqp_can_not_carry_are_left_out_and_the_rest_arrives(
 ) -> None:
     publisher, told = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Told()
     for name, (properties, headers, _) in STRANGE.items():
-        headers = {"x-bridge-outcome": name, **headers} if headers is not NESTED else headers
+        headers = {**headers, "x-bridge-outcome": name} if headers is not NESTED else headers
         message = Outgoing(
             exchange="sms.events", routing_key="k", body=name.encode(), properties=properties, headers=headers
         )

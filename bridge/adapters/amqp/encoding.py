@@ -63,7 +63,7 @@ def encode(message: Outgoing, *, frame_max: int) -> tuple[Encoded, str | None]:
     """Return the message as AMQP has it, and the kind of error that cost it some of its properties, if any did.
 
     What can't be written is left out one by one; where all together are more than a frame holds, strangers' headers
-    are. The broker would close the connection for them, again and again.
+    are. The broker would close the connection for them, again and again. Never raises for what a message may hold.
     """
     properties = {**message.properties, "delivery_mode": 2}
     if message.content_type is not None:
@@ -81,8 +81,19 @@ def encode(message: Outgoing, *, frame_max: int) -> tuple[Encoded, str | None]:
     try:
         return Encoded(message.body, {**properties, _HEADERS: headers}, frame_max=frame_max), reason
     except ValueError:
-        own = {key: value for key, value in headers.items() if str(key).startswith("x-bridge-")}
+        own = _own(headers, room=frame_max // 2)
         return Encoded(message.body, {**properties, _HEADERS: own}, frame_max=frame_max), reason
+
+
+def _own(headers: Mapping[str, object], *, room: int) -> dict[str, object]:
+    """Return the bridge's own headers, as many as `room` bytes hold, the last first: strangers' may be called alike."""
+    own: dict[str, object] = {}
+    for key, value in reversed(list(headers.items())):
+        size = len(amqp.Message(b"", **{_HEADERS: {key: value}})._serialize_properties())  # noqa: SLF001 - as below
+        if str(key).startswith("x-bridge-") and size <= room:
+            own[key] = value
+            room -= size
+    return own
 
 
 def _writable(name: str, value: object) -> bool:

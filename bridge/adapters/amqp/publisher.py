@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 WINDOW = 256
 #: Seconds until a message is tried again that the broker refused (a nack: a full queue).
 REFUSED_PAUSE = 1.0
+#: How often what may be dropped is refused, or under way when the connection is lost, before it is dropped: it may
+#: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time.
+MOST_FAILURES = 3
 #: Seconds without the oldest confirm after which the broker does not count as available.
 STALLED = 1.0
 
@@ -47,6 +50,8 @@ class _Publish:
     #: The exchange and routing key it was written with.
     address: tuple[str, str] = ("", "")
     returned: bool = False
+    #: How often it was refused, or under way when the connection was lost.
+    failures: int = 0
 
 
 class AmqpPublisher:
@@ -72,6 +77,10 @@ class AmqpPublisher:
         self._limit = limit
         self._queue: deque[_Publish] = deque()
         self._refused: deque[_Publish] = deque()
+        #: What may have cost us a connection: each is published with nothing else under way, to learn whether it did.
+        self._suspects: deque[_Publish] = deque()
+        #: Whether what was written last is one of them.
+        self._alone = False
         self._unconfirmed: dict[int, _Publish] = {}
         self._channel: Any = None
         self._tag = 0
@@ -93,7 +102,8 @@ class AmqpPublisher:
 
     def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
         """Take a message; see `bridge.ports.Publisher`."""
-        if len(self._queue) + len(self._refused) + len(self._unconfirmed) >= self._limit:
+        waiting = len(self._queue) + len(self._refused) + len(self._suspects)
+        if waiting + len(self._unconfirmed) >= self._limit:
             raise PublisherFull(f"{self._limit} messages wait for the broker's confirm")
         self._queue.append(_Publish(message, told))
         self._link.wake()
@@ -142,9 +152,18 @@ class AmqpPublisher:
         while self._refused and self._refused[0].not_before <= now:
             due.append(self._refused.popleft())
         self._queue.extendleft(reversed(due))
-        while self._queue and len(self._unconfirmed) < WINDOW and not self._blocked and broker.writable():
-            self._write(broker, self._queue.popleft(), now)
+        while (waiting := self._next()) and not self._blocked and broker.writable():
+            self._alone = waiting is self._suspects
+            self._write(broker, waiting.popleft(), now)
         self._note_oldest()
+
+    def _next(self) -> deque[_Publish] | None:
+        """Return the queue whose first may be written now; None for none."""
+        if self._suspects or self._alone:
+            if self._unconfirmed:
+                return None
+            return self._suspects or self._queue
+        return None if len(self._unconfirmed) >= WINDOW else self._queue
 
     def _note_oldest(self) -> None:
         oldest = next(iter(self._unconfirmed.values()), None)
@@ -153,11 +172,24 @@ class AmqpPublisher:
     def lost(self) -> None:
         """Have what was not confirmed published again, in its order: it may be stored or not, its id is the same."""
         self._channel, self._blocked = None, False
-        for publish in self._unconfirmed.values():
-            publish.returned = False
-        self._queue.extendleft(reversed(self._unconfirmed.values()))
+        unconfirmed = list(self._unconfirmed.values())
         self._unconfirmed.clear()
+        for publish in unconfirmed:
+            publish.returned = False
+        self._queue.extendleft(publish for publish in reversed(unconfirmed) if not publish.message.droppable)
+        self._suspects.extend(
+            publish for publish in unconfirmed if publish.message.droppable and not self._has_failed(publish)
+        )
         self._note_oldest()
+
+    def _has_failed(self, publish: _Publish) -> bool:
+        """Count a failure of what may be dropped, and drop it after the last: it must not hold up what may not."""
+        publish.failures += 1
+        if publish.failures < MOST_FAILURES:
+            return False
+        self._log.warning("message.dropped", type=publish.message.properties.get("type"))
+        publish.told()
+        return True
 
     def _check_deadline(self) -> None:
         """Distrust a connection that neither confirms nor says that it is blocked."""
@@ -192,7 +224,8 @@ class AmqpPublisher:
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         for publish in self._take(tag, multiple=multiple):
             self._log.warning("broker.nacked", routing_key=publish.message.routing_key)
-            self._try_later(publish)
+            if not (publish.message.droppable and self._has_failed(publish)):
+                self._try_later(publish)
 
     def _try_later(self, publish: _Publish) -> None:
         publish.returned = False
