@@ -125,7 +125,8 @@ class Book:
             submitted=submitted,
         )
         if outcome is not None:
-            filing = Filing(outcome=outcome, result=Result(attempts=attempts, message_id="m-1"))
+            message_id = "m-1" if outcome in (Outcome.SENT, Outcome.UNDELIVERABLE) else None
+            filing = Filing(outcome=outcome, result=Result(attempts=attempts, message_id=message_id))
         filed = self.apply(
             File(
                 command=command(),
@@ -401,11 +402,9 @@ def test_of_two_deliveries_of_one_generation_one_hands_over(book: Book) -> None:
     assert book.hand_over(1) == 2
 
 
-def test_nothing_known_is_nothing_to_hand_over_carry_or_file(book: Book) -> None:
+def test_nothing_known_is_nothing_to_hand_over_or_carry(book: Book) -> None:
     assert book.hand_over(0) is None
     assert book.carry(0) is None
-    assert book.file() is None
-    assert book.resolve(message(), at=0) is None
     assert book.record is None
 
 
@@ -602,7 +601,82 @@ def test_a_late_answer_takes_no_message_that_another_submission_owns(book: Book)
     assert book.submission().message_id is None
 
 
+def test_what_a_late_answer_shows_as_sent_is_not_called_for_again(book: Book) -> None:
+    book.claim()
+    book.claim(at=LEASE, owner="two")
+    book.resolve(at=LEASE + 60, owner="two")
+    book.file(at=LEASE + 61, evidence=message())
+
+    assert book.claim(at=LEASE + 62) == Look(generation=0)
+    filed = book.resolve(at=LEASE + 63)
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT
+    assert book.submission().message_id == "m-7"
+
+
+def test_what_a_late_answer_shows_as_sent_is_not_sent_when_its_dead_letter_comes_back(book: Book) -> None:
+    book.claim()
+    book.claim(at=LEASE, owner="two")
+    book.resolve(at=LEASE + 60, owner="two")
+    book.claim(at=LEASE + 60, owner="two")
+    book.file(at=LEASE + 61, evidence=message())
+    book.apply(
+        File(
+            command=command(),
+            command_id="order-17",
+            index=0,
+            owner="two",
+            filing=Filing(outcome=Outcome.REJECTED, result=Result(attempts=2)),
+            now=NOW + LEASE + 62,
+            style=STYLE,
+        )
+    )
+    told = book.submission().told
+
+    assert told is not None
+    assert book.submission().message_id == "m-7"
+    assert book.claim(at=LEASE + 63, replay=Replay(event_id=told.event_id)) == Look(generation=1)
+
+
 # --- ledgers that may have forgotten ---------------------------------------------------------------------------------
+
+
+def test_an_answer_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
+    assert book.file(evidence=message()) is None
+    assert book.claim(redelivered=True) == Look(generation=0)
+    filed = book.resolve(at=1)
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT
+
+
+def test_a_look_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
+    assert book.resolve(message(), at=0) is None
+    assert book.claim(redelivered=True) == Look(generation=0)
+
+
+def test_a_copy_that_is_newer_than_the_ledger_may_have_been_sent(book: Book) -> None:
+    waiting(book)
+    newer = Claim(
+        command=command(),
+        index=0,
+        owner="two",
+        now=NOW + 60,
+        style=STYLE,
+        rules=book.rules,
+        generation=3,
+        delayed=True,
+    )
+
+    assert book.apply(newer) == Look(generation=3)
+    assert book.submission().doubt_until == NOW + 60
+    assert book.hand_over(3) == 4
+
+
+def test_a_redelivery_may_have_been_sent_that_was_waiting_when_the_ledger_was_adopted(book: Book) -> None:
+    waiting(book)
+
+    assert book.claim(at=60, generation=1, redelivered=True, adopted_at=NOW + 30) == Look(generation=1)
+    assert book.submission().doubt_until == NOW + 60
 
 
 def test_a_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> None:

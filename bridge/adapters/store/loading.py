@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 
+#: Message ids in one statement; the smallest of the databases' limits is PostgreSQL's, some 65,000.
+MOST_PARAMETERS = 1_000
+
 
 def fill(connection: Connection, needs: Sequence[Needs]) -> Slate:
     """Return a slate with all that is needed."""
@@ -72,11 +75,15 @@ def _twins(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, dict[Pl
 
 
 def _owners(connection: Connection, message_ids: Iterable[str]) -> dict[str, Place]:
-    if not message_ids:
-        return {}
+    ids = list(message_ids)
     owning = select(submissions.c.message_id, submissions.c.command_id, submissions.c.position)
-    found = connection.execute(owning.where(submissions.c.message_id.in_(message_ids)))
-    return {message_id: Place(command_id=command, index=index) for message_id, command, index in found}
+    owners: dict[str, Place] = {}
+    # A database takes so many parameters and no more, and how many messages a provider shows is not ours to say.
+    for start in range(0, len(ids), MOST_PARAMETERS):
+        some = ids[start : start + MOST_PARAMETERS]
+        found = connection.execute(owning.where(submissions.c.message_id.in_(some)))
+        owners |= {message_id: Place(command_id=command, index=index) for message_id, command, index in found}
+    return owners
 
 
 def _sightings(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Evidence]]:

@@ -160,14 +160,28 @@ class _Claiming:
         submission = self._record.submissions.get(self._claim.index)
         if submission is None:
             return self._begin()
-        replay = self._claim.replay
-        if replay is not None and submission.told is not None and submission.told.event_id == replay.event_id:
-            reopened = _reopened(submission, replay, self._now)
-            if reopened is not None:
-                self._record = replace(self._record, generation=self._record.generation + 1)
-                return self._look(reopened) if reopened.state == DOUBTFUL else self._go(reopened)
+        is_older = self._may_be_older()
+        if is_older:
+            generation = max(self._record.generation, self._claim.generation)
+            self._record = replace(self._record, generation=generation)
+        reopened = self._reopened(submission)
+        if reopened is not None:
+            self._record = replace(self._record, generation=self._record.generation + 1)
+            reopened = self._in_doubt(reopened) if is_older else reopened
+            return self._look(reopened) if reopened.state == DOUBTFUL else self._go(reopened)
         if submission.told is not None and submission.outcome is not None:
             return self._tell_again(submission, submission.outcome, submission.told)
+        return self._go_on(submission, is_older=is_older)
+
+    def _reopened(self, submission: SubmissionRecord) -> SubmissionRecord | None:
+        """Return a new life of the submission where this delivery is the dead letter of its outcome."""
+        replay, told = self._claim.replay, submission.told
+        if replay is None or told is None or told.event_id != replay.event_id:
+            return None
+        return _reopened(submission, replay, self._now)
+
+    def _go_on(self, submission: SubmissionRecord, *, is_older: bool) -> Verdict:
+        """Go on with what has no outcome yet, unless somebody has it."""
         lease_until = submission.lease_until
         if lease_until is not None:
             if submission.owner == self._claim.owner:
@@ -175,8 +189,9 @@ class _Claiming:
                 return self._call_of(submission) if submission.state == ATTEMPTING else self._look_of()
             if self._now < lease_until:
                 return Later(at=min(lease_until, self._now + LOOK_AGAIN), own=False)
-            return self._crashed(submission, lease_until)
-        return self._resume(submission)
+        if is_older:
+            return self._look(self._in_doubt(submission))
+        return self._resume(submission) if lease_until is None else self._crashed(submission, lease_until)
 
     def _begin(self) -> Verdict:
         claim = self._claim
@@ -198,6 +213,29 @@ class _Claiming:
             return True
         adopted_at, max_age = claim.adopted_at, claim.rules.retry.max_age
         return claim.redelivered and adopted_at is not None and self._now < adopted_at + max_age
+
+    def _may_be_older(self) -> bool:
+        """Whether what the ledger says of it is older than this delivery: a copy from before was put in its place."""
+        claim, record = self._claim, self._record
+        if claim.delayed and claim.generation > record.generation:
+            # The generation of a copy is in the ledger before the copy is made.
+            return True
+        adopted_at, max_age = claim.adopted_at, claim.rules.retry.max_age
+        return (
+            claim.redelivered
+            and adopted_at is not None
+            and record.updated_at < adopted_at
+            and self._now < adopted_at + max_age
+        )
+
+    def _in_doubt(self, submission: SubmissionRecord) -> SubmissionRecord:
+        """Return it in doubt until now: calls were made that the ledger does not know of."""
+        since = self._now - self._claim.rules.retry.max_age
+        return replace(
+            submission.released(DOUBTFUL, retry_at=None),
+            doubt_from=min(submission.doubt_from or since, since),
+            doubt_until=self._now,
+        )
 
     def _forgotten(self, fresh: SubmissionRecord) -> SubmissionRecord:
         """Return it in doubt since the first call that a ledger that is gone may have known of.
@@ -261,8 +299,10 @@ class _Claiming:
         return self._look(submission) if submission.state == DOUBTFUL else self._go(submission)
 
     def _go(self, submission: SubmissionRecord) -> Verdict:
-        """Claim it for a call, unless it is too late or too soon."""
+        """Claim it for a call, unless it is too late or too soon, or a late answer has shown that it was sent."""
         claim = self._claim
+        if submission.message_id is not None:
+            return self._look(replace(submission, submitted=True))
         expires_at = claim.command.expires_at
         if expires_at is not None and self._now >= expires_at:
             error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
@@ -281,6 +321,8 @@ class _Claiming:
         """Claim it for a look, unless no look can ever tell."""
         claim = self._claim
         if not claim.command.is_reconcilable(claim.index):
+            if submission.submitted:
+                return self._end(submission, Outcome.SENT)
             if claim.rules.reconcile.on_unknown == "resend" and submission.may_resend:
                 return self._go(replace(submission, state=WAITING))
             error = ProviderError(name="ambiguous", message="a national number can't be found in the history")

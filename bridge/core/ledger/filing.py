@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bridge.core.ledger.limits import ACCOUNT, HOLD, hold_back
-from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, Told
+from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
 from bridge.core.outcomes import Outcome, Result, Style, outcome_event
+from bridge.core.reconcile import match_key
 
 if TYPE_CHECKING:
     from bridge.core.commands import SendSms
     from bridge.core.events import Event
-    from bridge.core.ledger.records import CommandRecord
     from bridge.core.ledger.slate import Slate
     from bridge.core.reconcile import Evidence
+
+#: Seconds; no call began longer ago than this before its answer is filed.
+LONGEST_CALL = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,27 @@ class Ending:
     style: Style
     now: float
     traceparent: str | None = None
+
+
+def unknown_command(command: SendSms, command_id: str, *, now: float) -> CommandRecord:
+    """Return the record of a command that the ledger has lost."""
+    return CommandRecord(id=command_id, content_hash=command.content_hash, created_at=now, updated_at=now)
+
+
+def forgotten(command: SendSms, index: int, *, now: float, since: float) -> SubmissionRecord:
+    """Return a submission whose claim the ledger has lost, in doubt: whoever claims it next must not call at once.
+
+    A database that fails over to a copy that lags behind loses what it has committed.
+    """
+    return SubmissionRecord(
+        index=index,
+        state=DOUBTFUL,
+        match_key=match_key(command.destinations[index].wire, command.message),
+        first_attempt_at=now,
+        doubt_from=since,
+        doubt_until=now,
+        retry_at=now,
+    )
 
 
 def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tuple[SubmissionRecord, Told]:
@@ -45,7 +69,8 @@ def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tup
     ended = replace(
         submission.released(ending.outcome.value, retry_at=None),
         attempts=ending.result.attempts,
-        message_id=ending.result.message_id,
+        # What a late answer has shown to be its own stays so: nobody else may take it for his.
+        message_id=ending.result.message_id or submission.message_id,
         filed_in=generation,
         told=told,
     )
@@ -118,8 +143,12 @@ class File:
             or submission.state != ATTEMPTING
             or submission.owner != self.owner
         ):
-            if record is not None and submission is not None:
-                self._keep_evidence(slate, record, submission)
+            if record is None or submission is None:
+                doubt = forgotten(self.command, self.index, now=self.now, since=self.now - LONGEST_CALL)
+                record = record or unknown_command(self.command, self.command_id, now=self.now)
+                submission = doubt
+                slate.commands[record.id] = record = record.having(doubt, now=self.now)
+            self._keep_evidence(slate, record, submission)
             return None
         after, filed = self._filed(submission, record.generation)
         slate.commands[record.id] = record.having(after, now=self.now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.core.answers import ProviderError
-from bridge.core.ledger.filing import Ending, Filed, end
+from bridge.core.ledger.filing import Ending, Filed, end, forgotten, unknown_command
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord
 from bridge.core.ledger.slate import Needs, Place
 from bridge.core.outcomes import Outcome, Result, Style
@@ -21,6 +21,7 @@ from bridge.core.reconcile import (
     Rival,
     judge_history,
     match_key,
+    match_key_of,
 )
 from bridge.core.rules import LedgerRules
 
@@ -50,11 +51,13 @@ class Resolve:
     def needs(self) -> Needs:
         """Its record, all that could be mistaken for it, and who owns what was found."""
         messages = () if self.reading is None else self.reading.messages
+        # Of a long history only what could be its own: a database takes so many parameters and no more.
+        alike = (message for message in messages if match_key_of(message) == self._key)
         return Needs(
             command_id=self.command_id,
             index=self.index,
             match_key=self._key,
-            message_ids=tuple(message.message_id for message in messages),
+            message_ids=tuple(message.message_id for message in alike),
         )
 
     @property
@@ -65,12 +68,13 @@ class Resolve:
         """Decide and file, unless the claim was lost."""
         record = slate.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
-        if (
-            record is None
-            or submission is None
-            or submission.state != DOUBTFUL
-            or submission.owner != self.owner
-        ):
+        if record is None or submission is None:
+            since = self.now - self.rules.retry.max_age
+            doubt = forgotten(self.command, self.index, now=self.now, since=since)
+            record = record or unknown_command(self.command, self.command_id, now=self.now)
+            slate.commands[record.id] = record.having(doubt, now=self.now)
+            return None
+        if submission.state != DOUBTFUL or submission.owner != self.owner:
             return None
         finding = self._judge(slate, submission)
         after, filed = self._filed(record, submission, finding)
