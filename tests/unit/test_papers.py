@@ -1,0 +1,35 @@
+"""The papers keep up with the code: what others rely on is named, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bridge.core import events
+from bridge.core.commands import FIELDS
+from bridge.flows.dead import DEATH_HEADERS
+
+ROOT = Path(__file__).parents[2]
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+MESSAGES = (ROOT / "docs" / "messages.md").read_text(encoding="utf-8")
+TYPES = {value for value in vars(events).values() if isinstance(value, str) and value.startswith("sms.")}
+
+
+@pytest.mark.parametrize("name", sorted({*FIELDS, *TYPES, *DEATH_HEADERS}))
+def test_every_field_event_and_header_has_its_place_among_the_messages(name: str) -> None:
+    assert f"`{name}`" in MESSAGES
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_every_link_to_a_file_leads_to_one(paper: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", paper.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (paper.parent / link).exists()] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert [page.name for page in PAPERS if page.name != "README.md" and page.name not in readme] == []
