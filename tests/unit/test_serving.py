@@ -357,7 +357,7 @@ def hasty() -> Iterator[int]:
     app = make_admin_app(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
     server = HttpServer(
         app,
-        Bind(host="127.0.0.1", port=0, idle_timeout=1, head_timeout=0.2, max_connections=20),
+        Bind(host="127.0.0.1", port=0, idle_timeout=1, head_timeout=0.5, max_connections=20),
         name="hasty",
     )
     yield server.start()
@@ -374,11 +374,11 @@ def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun
 
 def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits_for_it() -> None:
     async def take(body: bytes) -> Taken:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6)  # longer than a head may take
         return Taken.DURABLE
 
     app = make_ingest_app(Door(path=PATH, authorization=(SECRET,)), take)
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0, idle_timeout=0, head_timeout=0.1), name="patient")
+    server = HttpServer(app, Bind(host="127.0.0.1", port=0, idle_timeout=0, head_timeout=0.5), name="patient")
     with Client(server.start()) as client:
         client.send(request() + request())
         statuses = client.status(), client.status()
