@@ -57,13 +57,13 @@ class Gate:
         """Close: the account is refused. Calls that were under way when it closed do not close it again."""
         return self if self.shut else self._closed(now, trouble)
 
-    def failed(self, now: float) -> Gate:
+    def failed(self, now: float, why: str = DOWN) -> Gate:
         """Count a failure of the API; the last of many, and any while half-open, closes."""
         if self.shut:
             return self
         failures = self.failures + 1
         if self.phase is _Phase.HALF_OPEN or failures >= DOWN_AFTER:
-            return self._closed(now, self.trouble or DOWN)
+            return self._closed(now, self.trouble or why)
         return replace(self, failures=failures)
 
     def succeeded(self) -> Gate:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
-from bridge.core.gate import Gate
+from bridge.core.gate import DOWN, Gate
 from bridge.ports import CommandSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.answers import Answer
+    from bridge.core.answers import Answer, ProviderError
     from bridge.ports import Clock, Publisher
     from bridge.runtime.callers import Callers
 
@@ -73,12 +74,12 @@ class Entrance:
         now = self._clock.monotonic()
         match answer:
             case Blocked(error=error):
-                why = f"the provider refuses the account: {error.exception_id or error.name}"
-                self._gate = self._gate.refused(now, why)
-            case Ambiguous():
-                self._gate = self._gate.failed(now)
-            case Unsent():
-                self._gate = self._gate if answer.throttled else self._gate.failed(now)
+                self._gate = self._gate.refused(now, _refusal(error))
+            case Ambiguous(error=error):
+                self._gate = self._gate.failed(now, f"{DOWN}: {_what(error)}")
+            case Unsent(error=error):
+                if not answer.throttled:
+                    self._gate = self._gate.failed(now, f"{DOWN}: {_what(error)}")
             case Accepted() | Refused():
                 self._gate = self._gate.succeeded()
 
@@ -103,3 +104,21 @@ class Entrance:
         self._gate = self._gate.probed(self._clock.monotonic(), well=well)
         if not well:
             self._log.warning("provider.unwell", reason=self._gate.trouble, seconds=self._gate.pause)
+
+
+def _refusal(error: ProviderError) -> str:
+    """Say what the account is refused for, and where to look."""
+    if error.name == "oauth" or error.http_status == HTTPStatus.UNAUTHORIZED:
+        return f"the provider refuses the credentials in [cpaas]: {_what(error)}"
+    if error.http_status is not None and 300 <= error.http_status < 400:
+        return f"the provider redirects, is cpaas.base_url right? {_what(error)}"
+    return f"the provider refuses the account: {_what(error)}"
+
+
+def _what(error: ProviderError) -> str:
+    """Name an error without the provider's own words: they may hold numbers."""
+    if error.name in {"network", "timeout"}:
+        return error.message or error.name
+    if error.exception_id is not None:
+        return error.exception_id
+    return error.name if error.http_status is None else f"HTTP {error.http_status}"

@@ -1,0 +1,60 @@
+"""The entrance: what it says of a provider that it lets nobody call."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.core.answers import Ambiguous, Answer, Blocked, ProviderError, Unsent
+from bridge.core.gate import DOWN, DOWN_AFTER
+from bridge.runtime.entrance import Entrance
+from tests.fakes.publisher import FakePublisher
+
+REFUSED = ProviderError(name="network", message="connection refused")
+#: In the provider's own words, which may hold numbers.
+OVERLOADED = ProviderError(name="http", message="no route to +16131234567", http_status=502)
+
+
+def trouble_after(answer: Answer) -> str | None:
+    """Return what the entrance says once the provider has answered so often enough."""
+    entrance = Entrance(None, FakePublisher(), SystemClock(), limit=1)  # type: ignore[arg-type]  # nobody calls
+    for _ in range(DOWN_AFTER):
+        entrance.heard(answer)
+    return entrance.trouble
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (Unsent(error=REFUSED), f"{DOWN}: connection refused"),
+        (Ambiguous(error=OVERLOADED), f"{DOWN}: HTTP 502"),
+        (Unsent(error=ProviderError(name="oauth", message="the answer")), f"{DOWN}: oauth"),
+    ],
+)
+def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, trouble: str) -> None:
+    assert trouble_after(answer) == trouble
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    [
+        (
+            ProviderError(name="oauth", exception_id="invalid_grant", http_status=401),
+            "the provider refuses the credentials in [cpaas]: invalid_grant",
+        ),
+        (
+            ProviderError(name="http", http_status=302),
+            "the provider redirects, is cpaas.base_url right? HTTP 302",
+        ),
+        (
+            ProviderError(name="policyException", exception_id="POL1010", http_status=403),
+            "the provider refuses the account: POL1010",
+        ),
+    ],
+)
+def test_an_account_that_is_refused_is_told_with_where_to_look(error: ProviderError, trouble: str) -> None:
+    assert trouble_after(Blocked(error=error)) == trouble
+
+
+def test_a_provider_that_slows_us_down_is_not_in_trouble() -> None:
+    assert trouble_after(Unsent(error=OVERLOADED, throttled=True)) is None
