@@ -181,8 +181,8 @@ def test_a_broker_that_is_not_there_or_refuses_is_an_error_without_the_password(
     place = f"127.0.0.1:{rabbitmq.port}"
     for url, words in {
         f"amqp://guest:secret@127.0.0.1:{free_port()}/": "refused",
-        f"amqp://guest:secret@{place}/{vhost}": "refuses us",
-        f"amqp://guest:guest@{place}/no-such-vhost": "refuses us",
+        f"amqp://guest:secret@{place}/{vhost}": "refuses us: ACCESS_REFUSED - Login was refused",
+        f"amqp://guest:guest@{place}/no-such-vhost": "refuses us: NOT_ALLOWED - vhost no-such-vhost not found",
         rubbish: "can't be reached",
     }.items():
         with pytest.raises(ConnectionError, match=words) as failed:

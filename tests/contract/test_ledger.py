@@ -281,22 +281,36 @@ def test_of_twins_that_look_at_once_one_finds_the_message(open_again: OpenLedger
         assert outcomes == {Outcome.SENT, None}
 
 
-def resolve(of: SendSms, message_id: str) -> Resolve:
-    """Return what a look brings that found one message, long after the attempt."""
+def test_a_history_of_any_length_can_be_searched(open_again: OpenLedger) -> None:
+    ledger = open_again()
+    ours = command("order-17")
+    ledger.apply([claim(of=ours)])
+    assert ledger.apply([claim(of=ours, owner="looks", now=NOW + 500)]) == [Look(generation=0)]
+    results = ledger.apply([resolve(ours, *(f"m-{number}" for number in range(70_000)))])
+    ledger.close()
+
+    assert filed(results[0]).outcome is Outcome.SENT
+
+
+def resolve(of: SendSms, *message_ids: str) -> Resolve:
+    """Return what a look brings that found some messages, long after the attempt."""
     assert of.id is not None
-    evidence = Evidence(
-        message_id=message_id,
-        sender_address=None,
-        destination_address=of.destinations[0].wire,
-        text_key=text_key(of.message),
-        sent_at=NOW,
+    messages = tuple(
+        Evidence(
+            message_id=message_id,
+            sender_address=None,
+            destination_address=of.destinations[0].wire,
+            text_key=text_key(of.message),
+            sent_at=NOW,
+        )
+        for message_id in message_ids
     )
     return Resolve(
         command=of,
         command_id=of.id,
         index=0,
         owner="looks",
-        reading=Reading(messages=(evidence,), read_at=NOW + 1000),
+        reading=Reading(messages=messages, read_at=NOW + 1000),
         now=NOW + 1000,
         style=STYLE,
         rules=RULES,
@@ -406,7 +420,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_ledger(tmp_path: Path) -> None:
-    assert "unable to open" in unavailable(lambda: open_sqlite(str(tmp_path)))
+    assert f"{tmp_path}: OperationalError: unable to open" in unavailable(lambda: open_sqlite(str(tmp_path)))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")

@@ -84,7 +84,7 @@ class Broker:
         try:
             connection = kombu.transport.establish_connection()
         except (AccessRefused, NotAllowed) as e:
-            raise BrokerUnreachable(f"{_place(kombu)} refuses us: {type(e).__name__} {e.reply_code}") from e
+            raise BrokerUnreachable(f"{_place(kombu)} refuses us: {e.reply_text}") from e
         except Exception as e:  # who answers there need not be a broker, and py-amqp trusts every byte
             raise BrokerUnreachable(f"{_place(kombu)} can't be reached: {_cause(e)}") from e
         sock = connection.transport.sock

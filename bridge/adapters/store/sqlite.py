@@ -37,8 +37,11 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
     ledger = SqlLedger(engine)
     try:
         ledger.open()
-    except BaseException:
+    except BaseException as e:
         ledger.close()
+        if type(e) is LedgerUnavailable:
+            # SQLite says what is wrong and not with which file.
+            raise LedgerUnavailable(f"{path}: {e}") from e
         raise
     return ledger
 
@@ -51,7 +54,9 @@ def sqlite_reader(path: str) -> Engine:
 
     """
     if not Path(path).is_file():
-        raise LedgerUnavailable(f"{path}: there is no ledger yet")
+        raise LedgerUnavailable(
+            f"{path}: there is no ledger yet: a worker makes it, or `bridge ledger migrate`"
+        )
     engine = _engine(path, BUSY_TIMEOUT)
     event.listen(engine, "begin", _begin)
     return engine
