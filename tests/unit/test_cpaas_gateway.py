@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.client import CpaasClient
-from bridge.adapters.cpaas.gateway import CpaasGateway
+from bridge.adapters.cpaas.gateway import CpaasGateway, _evidence
+from bridge.adapters.cpaas.values import Message
 from bridge.core.answers import Accepted, Ambiguous, Refused
 from bridge.core.reconcile import TRIAL_CAP, text_key
 from bridge.simulator import Simulator
@@ -107,6 +109,23 @@ def test_for_a_number_of_ones_own_only_its_thread_is_read_and_for_default_all_of
 
     assert [found.sender_address for found in it.look(ours(OTHER)).messages] == [OTHER]
     assert {found.sender_address for found in it.look(ours("default")).messages} == {NUMBER, OTHER}
+
+
+@pytest.mark.parametrize("message_id", ["m" * 257, "m\0"])
+def test_a_message_whose_id_no_ledger_could_keep_is_none_that_can_be_told(message_id: str) -> None:
+    message = Message(
+        message_id=message_id,
+        direction="outbound",
+        text="hi",
+        status=None,
+        remote_address=REMOTE,
+        local_address=NUMBER,
+        date_time=NOW,
+        at=NOW,
+    )
+
+    assert _evidence(replace(message, message_id="m-1"), REMOTE) is not None
+    assert _evidence(message, REMOTE) is None
 
 
 def test_inbound_messages_are_no_evidence_but_tell_how_far_back_the_history_goes(it: Provider) -> None:

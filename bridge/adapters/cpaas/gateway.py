@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
+from bridge.core.provider_errors import MAX_ID_LENGTH
 from bridge.core.reconcile import Evidence, Reading, text_key
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def _read(history: MessageHistory, submission: Submission, read_at: float, until
 def _evidence(message: Message, remote: str) -> Evidence | None:
     if message.direction != OUTBOUND or message.text is None or message.at is None:
         return None
-    if not message.message_id.isprintable():
-        # No database takes such an id, and none of ours is like that.
+    if not message.message_id.isprintable() or len(message.message_id) > MAX_ID_LENGTH:
+        # Not every database takes such an id (PostgreSQL's indexes end at 2,700 bytes), and none of ours is like that.
         return None
     return Evidence(
         message_id=message.message_id,
