@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Seconds between two rounds, and between two transactions of one: whoever sends goes first.
 ROUND = 3600.0
 PAUSE = 0.5
+#: Seconds by which the wall clock may gain on the steady one. One that is set years ahead by mistake must not have the
+#: ledger forget what no copy of a command may find forgotten; a machine that slept prunes later.
+GAIN = 86400.0
 
 
 class Pruner:
@@ -36,6 +39,7 @@ class Pruner:
         self._prune = prune
         self._retention = retention
         self._clock = clock
+        self._ahead = clock.now() - clock.monotonic()
         self._every = every
         self._pause = pause
         self._stopping = threading.Event()
@@ -58,7 +62,8 @@ class Pruner:
             wait = self._every
 
     def _round(self) -> None:
-        before = self._clock.now() - self._retention
+        now = min(self._clock.now(), self._ahead + self._clock.monotonic() + GAIN)
+        before = now - self._retention
         forgotten = 0
         try:
             while some := self._prune(before):

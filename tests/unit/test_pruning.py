@@ -6,7 +6,8 @@ import threading
 
 from bridge.adapters.clock import SystemClock
 from bridge.ports import LedgerUnavailable
-from bridge.runtime.pruning import Pruner
+from bridge.runtime.pruning import GAIN, Pruner
+from tests.unit.cpaas_setup import HandClock
 from tests.waiting import wait_until
 
 
@@ -35,6 +36,17 @@ def test_a_round_goes_on_until_nothing_is_left_and_the_next_one_follows() -> Non
     assert ledger.gives == []
     assert all(abs(clock.now() - 1000.0 - before) < 10 for before in ledger.asked)
     assert len(set(ledger.asked[:4])) == 1
+
+
+def test_a_clock_that_is_set_far_ahead_has_nothing_forgotten_before_its_time() -> None:
+    ledger, clock = Ledger(), HandClock()
+    pruner = Pruner(ledger.prune, 1000.0, clock, every=0.01, pause=0.0)
+    clock.wall += 10 * 366 * 86400
+    pruner.start()
+    wait_until(lambda: len(ledger.asked) >= 1, what="a round")
+    pruner.stop()
+
+    assert set(ledger.asked) == {HandClock().wall + GAIN - 1000.0}
 
 
 def test_a_ledger_that_is_unavailable_is_asked_again_in_the_next_round() -> None:
