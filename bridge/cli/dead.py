@@ -99,6 +99,8 @@ def list_(invocation: Invocation, /, *, as_json: bool, **which: Any) -> None:
 @pass_invocation
 def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) -> None:
     """Print one dead letter, by the id of its event or of its command."""
+    from bridge.core.masking import printable
+
     settings = invocation.settings()
     found = [
         {**_row(letter), **_content(letter, full=full)}
@@ -111,7 +113,9 @@ def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) ->
         return
     for letter in found:
         for name, value in letter.items():
-            click.echo(f"{name:<22} {value if isinstance(value, str) else json.dumps(value, default=str)}")
+            # Whoever wrote the command must not steer the operator's terminal.
+            shown = printable(value) if isinstance(value, str) else json.dumps(value, default=str)
+            click.echo(f"{name:<22} {shown}")
 
 
 @dead.command()

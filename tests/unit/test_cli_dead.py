@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,6 +95,14 @@ def test_what_can_not_be_meant_is_refused_and_nothing_done(arguments: tuple[str,
 
     assert run(wiring, *arguments).exit_code == 2
     assert wiring.asked == []
+
+
+def test_whoever_wrote_a_command_does_not_steer_the_terminal_it_is_shown_on() -> None:
+    letter = replace(LETTER, delivery=Delivery(body=b"\x1b[2J\xc2\x9b2J", tag=(0, 1)))
+    result = run(FakeWiring([letter]), "show", "e-1", "--full")
+
+    assert "[2J" in result.stdout
+    assert result.stdout.replace("\n", "").isprintable()
 
 
 def test_an_id_that_no_letter_has_is_a_failure() -> None:
