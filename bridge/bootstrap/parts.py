@@ -35,12 +35,6 @@ def require(settings: Settings, *, broker: bool = False, account: bool = False) 
         )
     if account and not settings.cpaas.configured:
         problems.append(Problem("cpaas.base_url", "is missing: which API, with which account?"))
-    if settings.worker.processes > 1:
-        problems.append(
-            Problem(
-                "worker.processes", "can't be more than 1 yet: run more workers, such as sms-bridge-worker@2"
-            )
-        )
     if problems:
         raise SettingsError(problems)
 

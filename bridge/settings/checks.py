@@ -29,6 +29,10 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _half_an_account(settings)
     yield from _call_outlasts_lease(settings)
     yield from _open_to_anybody(settings)
+    if settings.worker.processes > 1:
+        yield Disagreement(
+            "worker.processes", "can't be more than 1 yet: run more workers, such as sms-bridge-worker@2"
+        )
     if settings.retry.base > settings.retry.max_delay:
         yield Disagreement("retry.base", "must not be more than retry.max_delay", ("retry.max_delay",))
 

@@ -231,6 +231,7 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
         ("worker.concurrency", "0"),
         ("worker.concurrency", ""),
         ("worker.concurrency", "1.5"),
+        ("worker.processes", "2"),
         ("reconcile.on_absent", "retry"),
         ("limits.account_per_second", "-1"),
         ("subscriptions.numbers", "+16139998877,acme"),
