@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,8 @@ def _failure(error: Exception) -> click.ClickException | None:
         return Unusable(str(error))
     if isinstance(error, LedgerUnavailable | Unreachable | ConnectionError | TimeoutError):
         return Unavailable(str(error))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Failed(f"can't write the answer: {error.strerror}")
     return Failed(str(error)) if isinstance(error, CpaasError | BridgeError) else None
 
 

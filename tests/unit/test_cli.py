@@ -272,6 +272,15 @@ def test_what_the_bridge_itself_refuses_is_1_in_its_own_words() -> None:
     assert (result.exit_code, result.stderr) == (1, "Error: can't listen there\n")
 
 
+def test_an_answer_that_finds_no_room_is_1_without_a_traceback() -> None:
+    result = run("events", "tail", wiring=FakeWiring(OSError(errno.ENOSPC, "No space left on device")))
+
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: can't write the answer: No space left on device\n",
+    )
+
+
 def test_a_reader_that_has_seen_enough_is_no_service_that_is_down() -> None:
     result = run("events", "tail", wiring=FakeWiring(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
