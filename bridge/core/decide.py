@@ -110,7 +110,7 @@ def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) ->
 
 def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> float:
     """Return seconds until the next look: exponential with full jitter, no sooner than the provider asked."""
-    doublings = min(call.attempts, 32)
+    doublings = min(call.attempts, 32) - 1
     bound = min(retry.max_delay, retry.base * 2.0**doublings)
     return max(call.chance * bound, retry_after or 0.0)
 

@@ -161,6 +161,20 @@ def test_the_next_look_is_no_later_than_the_expiry() -> None:
     assert judge(judgement(answer, expires_at=NOW - 60), retry=RetryRules(), style=STYLE).retry_at == NOW
 
 
+@pytest.mark.parametrize(
+    ("attempts", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (11, 512.0), (12, 900.0), (10**6, 900.0)]
+)
+def test_the_first_delay_has_the_bound_that_is_configured_and_each_attempt_doubles_it(
+    attempts: int, bound: float
+) -> None:
+    call = replace(judgement(Unsent(error=ERROR)), attempts=attempts, chance=0.999)
+    retry_at = judge(call, retry=RetryRules(base=0.5, max_delay=900.0), style=STYLE).retry_at
+
+    assert retry_at is not None
+    # As a difference: times of the epoch are approximately alike.
+    assert retry_at - NOW == pytest.approx(0.999 * bound, abs=0.001)
+
+
 @given(
     attempts=st.integers(1, 10**6),
     chance=st.floats(0, 1, exclude_max=True),
