@@ -111,7 +111,9 @@ class Ingest:
         self._metrics.notifications[event.type, status].inc()
         if durable:
             self._metrics.webhook_seconds.observe(elapsed)
-        _log.info(
+        # What is refused may never come again: nobody knows how often the provider tries.
+        log = _log.info if durable else _log.warning
+        log(
             "notification.accepted" if durable else "notification.refused",
             type=event.type,
             event_id=event.id,

@@ -134,7 +134,9 @@ def test_an_unconfirmed_notification_has_to_come_again_and_is_the_same_event_the
     ids = [message.properties["message_id"] for message in publisher.taken]
 
     assert (first, second) == (Taken.NOT_NOW, Taken.DURABLE)
-    assert [(line["event"], line["status"]) for line in lines] == [("notification.refused", 503)]
+    assert [(line["event"], line["log_level"], line["status"]) for line in lines] == [
+        ("notification.refused", "warning", 503)
+    ]
     assert ids[0] == ids[1]
     labels = {"type": "sms.inbound.received", "code": "503"}
     assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 1
