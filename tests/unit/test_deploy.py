@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bridge.bootstrap.ingest import GRACE
 from bridge.settings import Settings, load
 from bridge.settings.load import CONFIG_VARIABLE, variable
 from bridge.settings.model import KEYS
@@ -176,3 +177,12 @@ def test_the_kustomization_lists_every_manifest() -> None:
 
     assert set(kustomization["resources"]) == others
     assert kustomization["configMapGenerator"][0]["files"] == ["bridge.toml"]
+
+
+def test_an_ingest_listens_until_its_service_has_taken_it_off() -> None:
+    (ingest,) = (one for one in documents("Deployment") if one["metadata"]["name"] == "sms-bridge-ingest")
+    pod = ingest["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    _, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+
+    assert 0 < float(seconds) < pod["terminationGracePeriodSeconds"] - GRACE
