@@ -129,7 +129,16 @@ def text_key(text: str) -> bytes:
 
 def match_key(destination_address: str, text: str) -> bytes:
     """Return what all submissions share that one message in the history could be. The sender may be any."""
-    return hashlib.sha256(destination_address.encode() + b"\0" + text_key(text)).digest()
+    return _match_key(destination_address, text_key(text))
+
+
+def match_key_of(message: Evidence) -> bytes:
+    """Return the key of a message as `match_key` makes it."""
+    return _match_key(message.destination_address, message.text_key)
+
+
+def _match_key(destination_address: str, key_of_text: bytes) -> bytes:
+    return hashlib.sha256(destination_address.encode() + b"\0" + key_of_text).digest()
 
 
 def judge_history(
@@ -199,11 +208,6 @@ def _is_match(message: Evidence, doubt: Doubt, start: float, skew: float) -> boo
         and match_key_of(message) == doubt.key
         and start <= message.sent_at <= doubt.now + skew
     )
-
-
-def match_key_of(message: Evidence) -> bytes:
-    """Return the key of a message as `match_key` makes it."""
-    return hashlib.sha256(message.destination_address.encode() + b"\0" + message.text_key).digest()
 
 
 def _without_history(doubt: Doubt) -> Finding:
