@@ -236,6 +236,13 @@ def test_a_chunked_body_is_taken(port: int) -> None:
     assert status == 204
 
 
+def test_what_stands_in_a_trailer_is_no_header(port: int) -> None:
+    head = request(b"", b"Transfer-Encoding: chunked").replace(b"Authorization: " + SECRET + b"\r\n", b"")
+    status = once(port, head + b"2\r\n{}\r\n0\r\nAuthorization: " + SECRET + b"\r\n\r\n")
+
+    assert status == 401
+
+
 def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(port: int) -> None:
     chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
 

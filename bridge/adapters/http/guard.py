@@ -65,9 +65,10 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a field, also one in the trailer of a chunked body."""
+        """Count a field, also one in the trailer of a chunked body; that is no header and counts for nothing else."""
         self._count(len(name) + len(value) + len(": \r\n"))
-        super().on_header(name, value)
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let the app have its time."""
