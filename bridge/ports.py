@@ -98,7 +98,7 @@ class CommandSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One message to one destination, as it goes to the provider (cpaas-api.md section 4.1)."""
+    """One message to one destination, as it goes to the provider (wire reference 4.1)."""
 
     command_id: str | None
     index: int

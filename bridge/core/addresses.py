@@ -20,7 +20,7 @@ from functools import lru_cache
 from bridge.core.errors import InvalidAddress
 from bridge.core.masking import mask_number
 
-#: The sender that lets the provider choose (cpaas-api.md section 4.1).
+#: The sender that lets the provider choose (wire reference 4.1).
 DEFAULT_SENDER = "default"
 
 #: Digits of a number without its country: from short codes to what E.164 and an international prefix can make.

@@ -20,7 +20,7 @@ from typing import TypeAlias
 class ProviderError:
     """What the provider or the network said, in the words of the events' ``error`` key (SPEC section 3.2).
 
-    `message` may contain numbers (cpaas-api.md section 8.1): it belongs in an event, never in a log.
+    `message` may contain numbers (wire reference 8.1): it belongs in an event, never in a log.
     """
 
     #: Where it comes from: ``serviceException``, ``policyException``, ``oauth``, ``http``, ``network``, ``timeout``.

@@ -1,6 +1,6 @@
 """How many SMS a text takes, counted as the handset's standard counts: 3GPP TS 23.038 (alphabets) and 23.040.
 
-The provider cuts long messages itself (cpaas-api.md section 4.1); this tells consumers what they will pay for.
+The provider cuts long messages itself (wire reference 4.1); this tells consumers what they will pay for.
 National language shift tables are not counted with: they need a header that the API can't ask for.
 """
 

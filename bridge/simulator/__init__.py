@@ -1,4 +1,4 @@
-"""A stand-in for the provider over HTTP, with faults on demand. Its wire facts are cpaas-api.md's."""
+"""A stand-in for the provider over HTTP, with faults on demand. Its wire facts are those of docs/wire-reference.md."""
 
 from __future__ import annotations
 
