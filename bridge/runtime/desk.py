@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Seconds until the ledger is tried again: the first time, and the most it doubles to.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+#: Tries that a process on its way out still makes.
+LAST_TRIES = 3
 
 
 class Work(Protocol):
@@ -47,8 +49,16 @@ class Desk:
     """Runs on a thread of its own until its work is done."""
 
     def __init__(
-        self, ledger: Ledger, *, clock: Clock, metrics: Metrics, on_crash: Callable[[], None]
+        self,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        stopping: threading.Event,
+        on_crash: Callable[[], None],
     ) -> None:
+        """`stopping` says that the process is to end: a ledger that is away is not waited for then."""
+        self._stopping = stopping
         self._ledger = ledger
         self._clock = clock
         self._metrics = metrics
@@ -90,6 +100,11 @@ class Desk:
                 while self._changes:
                     self._commit()
                     work.turn()
+        except LedgerUnavailable as e:
+            self._log.error(
+                "desk.gave_up", reason=str(e), hint="what was not filed is found out on redelivery"
+            )
+            self._crashed = True
         except Exception:  # noqa: BLE001 - whatever it is, a worker without its desk must not live on
             self._log.exception(
                 "desk.crashed", hint="the process ends; the broker gives its commands to others"
@@ -115,8 +130,14 @@ class Desk:
             go_on(result)
 
     def _apply(self, changes: list[Change]) -> list[object]:
-        """Commit, however long it takes: without the ledger nothing may be called, told or settled."""
+        """Commit, however long it takes: without the ledger nothing may be called, told or settled.
+
+        Raises:
+            LedgerUnavailable: the process is to end, and there was no ledger in the last tries either.
+
+        """
         pause = FIRST_PAUSE
+        last_tries = LAST_TRIES
         while True:
             started = self._clock.monotonic()
             try:
@@ -124,7 +145,10 @@ class Desk:
             except LedgerUnavailable as e:
                 self.trouble = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
-                threading.Event().wait(pause)
+                if self._stopping.wait(pause):
+                    last_tries -= 1
+                if not last_tries:
+                    raise
                 pause = min(LONGEST_PAUSE, pause * 2)
             else:
                 self.trouble = None

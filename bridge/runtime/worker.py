@@ -93,7 +93,7 @@ class Worker:
         self._claims = itertools.count(1)
         self._stopping = stopping
         self._metrics = metrics
-        self._desk = Desk(ledger, clock=clock, metrics=metrics, on_crash=on_crash)
+        self._desk = Desk(ledger, clock=clock, metrics=metrics, stopping=stopping, on_crash=on_crash)
         self._callers = Callers(gateway, concurrency)
         self._entrance = Entrance(self._callers, publisher, clock, limit=concurrency)
         self._telling = Telling(

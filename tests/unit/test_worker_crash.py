@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, NoReturn
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap.admin import make_metrics
 from bridge.bootstrap.sending import send_rules
-from bridge.ports import Delivery
+from bridge.ports import Delivery, LedgerUnavailable
 from bridge.runtime.worker import Worker
 from bridge.settings import Settings
 from tests.fakes.publisher import FakePublisher
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.core.ledger import Change
     from bridge.core.reconcile import Reading
-    from bridge.ports import Attempted, Submission
+    from bridge.ports import Attempted, Ledger, Submission
 
 
 class BrokenLedger:
@@ -31,6 +32,19 @@ class BrokenLedger:
     def apply(self, changes: Sequence[Change]) -> NoReturn:
         """Fail in a way that no port foresees."""
         raise ZeroDivisionError
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class AbsentLedger:
+    """A ledger that is away and does not come back."""
+
+    adopted_at: float | None = None
+
+    def apply(self, changes: Sequence[Change]) -> NoReturn:
+        """Fail as the port foresees."""
+        raise LedgerUnavailable("gone")
 
     def close(self) -> None:
         """Do nothing."""
@@ -70,14 +84,35 @@ class IdleSource:
     resume = pause
 
 
-def test_a_crash_ends_the_process_at_once_and_settles_nothing() -> None:
-    crashed = threading.Event()
-    publisher, source = FakePublisher(), IdleSource()
-    worker = Worker(
-        publisher=publisher, ledger=BrokenLedger(), gateway=NoGateway(), clock=SystemClock(),
+def worker_on(ledger: Ledger, crashed: threading.Event, publisher: FakePublisher) -> Worker:
+    return Worker(
+        publisher=publisher, ledger=ledger, gateway=NoGateway(), clock=SystemClock(),
         rules=send_rules(Settings()), concurrency=1, owner="me", stopping=threading.Event(),
         metrics=make_metrics(), on_crash=crashed.set,
     )  # fmt: skip
+
+
+def test_a_stop_waits_for_no_ledger_and_settles_nothing() -> None:
+    crashed = threading.Event()
+    publisher, source = FakePublisher(), IdleSource()
+    worker = worker_on(AbsentLedger(), crashed, publisher)
+    worker.start(source)
+    body = json.dumps({"id": "a", "destination_address": "+16131234567", "message": "hello"})
+    worker.receive(Delivery(body.encode(), tag=(1, 1)))
+    wait_until(lambda: worker.trouble is not None)
+    started = time.monotonic()
+    finished = worker.stop(grace=60)
+    publisher.close()
+
+    assert not finished
+    assert time.monotonic() - started < 30
+    assert (crashed.is_set(), publisher.taken, source.settled) == (False, [], [])
+
+
+def test_a_crash_ends_the_process_at_once_and_settles_nothing() -> None:
+    crashed = threading.Event()
+    publisher, source = FakePublisher(), IdleSource()
+    worker = worker_on(BrokenLedger(), crashed, publisher)
     worker.start(source)
     body = json.dumps({"id": "a", "destination_address": "+16131234567", "message": "hello"})
     worker.receive(Delivery(body.encode(), tag=(1, 1)))
