@@ -71,14 +71,14 @@ MUTANTS = (
         file="bridge/adapters/cpaas/client.py",
         old="return Ambiguous(error=error.error)",
         new="return Unsent(error=error.error)",
-        caught_by=KILLS,
+        caught_by=f"{KILLS}[sqlite]",
     ),
     Mutant(
         name="M6 a 500 is simply tried again",
         file="bridge/core/provider_errors.py",
         old="HTTPStatus.CONFLICT}:\n        return Ambiguous(error=error)",
         new="HTTPStatus.CONFLICT}:\n        return Unsent(error=error)",
-        caught_by=KILLS,
+        caught_by=f"{KILLS}[sqlite]",
     ),
     Mutant(
         name="M7 events are not mandatory",

@@ -205,7 +205,12 @@ def test_cuts_at_any_byte_of_the_connection_cost_nothing(make_rig: MakeRig, rabb
 
 
 @pytest.mark.parametrize(
-    "directions", [(UP, DOWN), (DOWN,), (UP,)], ids=["both ways", "confirms lost", "acks lost"]
+    "directions",
+    [
+        pytest.param((UP, DOWN), id="both ways"),
+        pytest.param((DOWN,), id="confirms lost", marks=long),
+        pytest.param((UP,), id="acks lost", marks=long),
+    ],
 )
 def test_a_half_open_connection_is_noticed_and_costs_nothing(
     make_rig: MakeRig, rabbitmq: Broker, directions: tuple[str, ...], request: pytest.FixtureRequest
