@@ -197,7 +197,7 @@ def try_out(mutant: Mutant, tree: Path) -> str:
         "no:cacheprovider",
         mutant.caught_by,
     ]
-    env = {**os.environ, "PYTHONPATH": str(tree)}
+    env = {**os.environ, "PYTHONPATH": str(tree), "FAULTS_PATIENCE": "0.5"}
     try:
         done = subprocess.run(
             command, cwd=tree, env=env, capture_output=True, text=True, timeout=LIMIT, check=False

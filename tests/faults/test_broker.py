@@ -74,7 +74,7 @@ def test_a_frozen_broker_is_left_and_returned_to(make_rig: MakeRig) -> None:
 @long
 @pytest.mark.parametrize("alarm", ["memory", "disk"])
 def test_while_the_broker_blocks_publishers_nothing_new_is_called(make_rig: MakeRig, alarm: str) -> None:
-    with make_rig(f"B4, {alarm} alarm for 6 s", seed=304) as rig:
+    with make_rig(f"B4, {alarm} alarm for 6 s", seed=304, provider={"latency": 0.25}) as rig:
         worker = rig.start()
         rig.crashed = True
         rig.send(200)
