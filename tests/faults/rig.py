@@ -387,7 +387,7 @@ class Rig:
             listed = self.broker.ctl(
                 "list_queues", "-p", self.vhost, "--no-table-headers", "name"
             ).splitlines()
-            self._queues = [name for name in listed if name and name not in READ_BY_OTHERS]
+            self._queues = [name for name in listed if name.startswith("sms") and name not in READ_BY_OTHERS]
         return self._queues
 
     def _measure(self, worker: BridgeProcess) -> None:

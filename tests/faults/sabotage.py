@@ -183,20 +183,20 @@ def broken(mutant: Mutant, source: str) -> str:
 
 def try_out(mutant: Mutant, tree: Path) -> str:
     """Run the test on a tree with the mistake in it; returns what became of it in one word or a few."""
+    if _run(mutant.caught_by, tree) != "SURVIVED":
+        # A test that fails on the whole tree, too, has caught nothing.
+        return "its scenario fails without it"
     file = tree / mutant.file
     whole = file.read_text()
     file.write_text(broken(mutant, whole))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--faults",
-        "-p",
-        "no:cacheprovider",
-        mutant.caught_by,
-    ]
+    try:
+        return _run(mutant.caught_by, tree)
+    finally:
+        file.write_text(whole)
+
+
+def _run(test: str, tree: Path) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--faults", "-p", "no:cacheprovider", test]
     env = {**os.environ, "PYTHONPATH": str(tree), "FAULTS_PATIENCE": "0.5"}
     try:
         done = subprocess.run(
@@ -204,8 +204,6 @@ def try_out(mutant: Mutant, tree: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return "caught (it hangs)"
-    finally:
-        file.write_text(whole)
     # 1 is "tests failed"; whatever else pytest says, no test was run.
     return {0: "SURVIVED", 1: "caught"}.get(
         done.returncode, f"not run ({done.returncode}): {done.stdout[-300:]}"
