@@ -6,13 +6,14 @@ tracebacks included. What libraries say with the standard logging goes the same 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
 import re
 import sys
 import threading
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 
@@ -54,16 +55,34 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     form = settings.format or ("console" if stream.isatty() else "json")
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     render = _renderer(form, colors=stream.isatty())
+    lines = _Lines(stream)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *_COMMON, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
         # A logger that is put together once costs half; one that writes to a test's stream must not stay.
         cache_logger_on_first_use=for_good,
     )
-    _take_in_standard_logging(stream, render)
+    _take_in_standard_logging(lines, render)
     sys.excepthook = _log_crash
     threading.excepthook = _log_thread_crash
+
+
+class _Lines:
+    """Where lines go. One that can't be written is lost: a log's full disk must not stop the work it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, if it can be."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what is held back, if it can be."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -140,8 +159,8 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
     return _ENCODE(event)
 
 
-def _take_in_standard_logging(stream: TextIO, render: Processor) -> None:
-    handler = logging.StreamHandler(stream)
+def _take_in_standard_logging(lines: _Lines, render: Processor) -> None:
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _from_standard_logging, *_COMMON],

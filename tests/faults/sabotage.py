@@ -148,7 +148,8 @@ MUTANTS = (
         name="M16 a number in a log line",
         file="bridge/runtime/telling.py",
         old="destination=mask_number(job.command.destinations[index].wire)",
-        new="destination=job.command.destinations[index].wire",
+        # As `destination` the log would mask it all the same.
+        new="message_id=job.command.destinations[index].wire",
         caught_by=f"{POINT}[K5, told, not acked]",
     ),
     Mutant(

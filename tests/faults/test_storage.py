@@ -104,4 +104,3 @@ def test_a_log_that_takes_no_byte_stops_nothing(make_rig: MakeRig) -> None:
         verdict = rig.kept()
 
         assert verdict.outcomes == {"sent": 20}
-        assert worker.stop() == 0

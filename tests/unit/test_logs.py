@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -227,3 +228,23 @@ anything = st.recursive(
 @given(event=st.dictionaries(st.text(), anything))
 def test_any_value_can_be_logged(event: dict[str, Any]) -> None:
     json.dumps(redact(None, "", event))
+
+
+class _Full(io.StringIO):
+    """A stream on a disk that is full."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        self.write("")
+
+
+def test_a_line_that_can_not_be_written_stops_nothing(stream: io.StringIO) -> None:
+    configure(LogSettings(), _Full())
+    structlog.get_logger().error("disk.filled")
+    warnings.warn("nobody hears it", stacklevel=1)
+    configure(LogSettings(), stream)
+    structlog.get_logger().error("disk.emptied")
+
+    assert [line["event"] for line in lines(stream)] == ["disk.emptied"]
