@@ -269,7 +269,7 @@ class Rig:
         """Return the last word of the outcome's type for each command that has one."""
         self._drain()
         return {
-            message.json["subject"]: message.routing_key.rpartition(".")[2]
+            str(message.json.get("subject")): message.routing_key.rpartition(".")[2]
             for message in self.events
             if message.routing_key in TERMINAL
         }
