@@ -92,14 +92,16 @@ MUTANTS = (
         file="bridge/adapters/amqp/publisher.py",
         old="self._oldest_age() > self._deadline",
         new="self._oldest_age() > 1e9",
-        caught_by="tests/broker/test_amqp_publisher.py",
+        caught_by="tests/broker/test_amqp_publisher.py::"
+        "test_a_frozen_broker_is_noticed_and_its_late_confirms_are_matched",
     ),
     Mutant(
         name="M9 confirms are matched to whatever is oldest",
         file="bridge/adapters/amqp/publisher.py",
         old="publish = self._unconfirmed.pop(tag, None)",
         new="publish = self._unconfirmed.pop(next(iter(self._unconfirmed), tag), None)",
-        caught_by="tests/broker/test_amqp_publisher.py",
+        caught_by="tests/broker/test_amqp_publisher.py::"
+        "test_a_lost_confirm_confirms_nothing_else_and_the_message_is_published_again",
     ),
     Mutant(
         name="M10 random event ids",
