@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos_proxy import DOWN, UP, ChaosProxy
+from tests.faults.rig import IN_FLIGHT
 from tests.peer import COLLECTOR
 from tests.waiting import wait_until
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 long = pytest.mark.long
+#: A provider that takes its time, so that work is in flight when the fault comes.
+SLOW = {"latency": 0.25}
 
 
 def _pass(rig: Rig, seconds: float) -> None:
@@ -43,7 +46,7 @@ def _send_until(condition: Callable[[], bool], rig: Rig) -> None:
 
 @long
 def test_a_graceful_restart_and_closed_connections_cost_nothing(make_rig: MakeRig) -> None:
-    with make_rig("B2, graceful restart, connections closed", seed=302) as rig:
+    with make_rig("B2, graceful restart, connections closed", seed=302, provider=SLOW) as rig:
         rig.start()
         rig.broker.settle()
         rig.crashed = True
@@ -53,23 +56,23 @@ def test_a_graceful_restart_and_closed_connections_cost_nothing(make_rig: MakeRi
         rig.fired["restarts"] += 1
         rig.resumes()
         for _ in range(3):
-            rig.send_meanwhile([rig.command()[1] for _ in range(20)])
+            rig.send_meanwhile([rig.command()[1] for _ in range(50)])
             rig.broker.close_connections(rig.vhost)
             rig.fired["connections closed"] += 1
             rig.resumes()
         verdict = rig.kept()
 
-        assert verdict.outcomes == {"sent": 210}
+        assert verdict.outcomes == {"sent": 300}
         assert rig.broker.consumers(rig.vhost, "sms.send") == 1
 
 
 @long
 def test_a_frozen_broker_is_left_and_returned_to(make_rig: MakeRig) -> None:
-    with make_rig("B3, frozen for 8 s", seed=303) as rig:
+    with make_rig("B3, frozen for 8 s", seed=303, provider=SLOW) as rig:
         rig.start()
         rig.crashed = True
         rig.send(100)
-        rig.resumes()
+        rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
         with rig.broker.frozen():
             rig.fired["freezes"] += 1
             _pass(rig, 8)
@@ -83,11 +86,11 @@ def test_a_frozen_broker_is_left_and_returned_to(make_rig: MakeRig) -> None:
 @long
 @pytest.mark.parametrize("alarm", ["memory", "disk"])
 def test_while_the_broker_blocks_publishers_nothing_new_is_called(make_rig: MakeRig, alarm: str) -> None:
-    with make_rig(f"B4, {alarm} alarm for 6 s", seed=304, provider={"latency": 0.25}) as rig:
+    with make_rig(f"B4, {alarm} alarm for 6 s", seed=304, provider=SLOW) as rig:
         worker = rig.start()
         rig.crashed = True
         rig.send(200)
-        rig.resumes()
+        rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
         blocked = rig.broker.memory_alarm if alarm == "memory" else rig.broker.disk_alarm
         with blocked():
             rig.fired["alarms"] += 1
@@ -226,12 +229,14 @@ def test_a_half_open_connection_is_noticed_and_costs_nothing(
 ) -> None:
     with (
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy,
-        make_rig(f"N2/N3, black hole, {request.node.callspec.id}", seed=402, port=proxy.port) as rig,
+        make_rig(
+            f"N2/N3, black hole, {request.node.callspec.id}", seed=402, port=proxy.port, provider=SLOW
+        ) as rig,
     ):
         rig.start()
         rig.crashed = True
         rig.send(60)
-        rig.resumes()
+        rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
         proxy.black_hole(*directions)
         # 2.5 heartbeats of 2 s, and the connections are given up.
         rig.wait(lambda: proxy.open == 0 or sum(proxy.counters.swallowed.values()), what="swallowed bytes")
