@@ -126,6 +126,7 @@ def test_what_can_not_be_connected_is_sent_once_when_it_can(make_rig: MakeRig) -
         assert verdict.outcomes == {"sent": 35}
 
 
+@long
 def test_a_redirect_is_not_followed_and_holds_everything(make_rig: MakeRig) -> None:
     with make_rig("P10, redirect", seed=110) as rig, socket.create_server(("127.0.0.1", 0)) as elsewhere:
         elsewhere.settimeout(0.1)
