@@ -13,7 +13,8 @@ import logging
 import re
 import sys
 import threading
-from typing import TYPE_CHECKING, TextIO, cast
+from io import FileIO, TextIOWrapper
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
@@ -51,38 +52,44 @@ _HARMLESS = (int, float, type(None))
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard logging, once, to write to `stream` (stderr)."""
     for_good = stream is None
-    stream = sys.stderr if stream is None else stream
+    stream = _unbuffered(sys.stderr) if stream is None else stream
     form = settings.format or ("console" if stream.isatty() else "json")
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     render = _renderer(form, colors=stream.isatty())
-    lines = _Lines(stream)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *_COMMON, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", lines)),
+        logger_factory=functools.partial(_LossyLogger, stream),
         # A logger that is put together once costs half; one that writes to a test's stream must not stay.
         cache_logger_on_first_use=for_good,
     )
-    _take_in_standard_logging(lines, render)
+    _take_in_standard_logging(stream, render)
     sys.excepthook = _log_crash
     threading.excepthook = _log_thread_crash
 
 
-class _Lines:
-    """Where lines go. One that can't be written is lost: a log's full disk must not stop the work it tells of."""
+class _LossyLogger(structlog.WriteLogger):
+    """Writes lines where there is room for them; where there is none they are lost, and the work goes on."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, *_names: object) -> None:
+        super().__init__(stream)
 
-    def write(self, text: str) -> None:
-        """Write, if it can be."""
+    def msg(self, message: str) -> None:
+        """Write a line, or lose it."""
         with contextlib.suppress(OSError):
-            self._stream.write(text)
+            super().msg(message)
 
-    def flush(self) -> None:
-        """Write what is held back, if it can be."""
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+    debug = info = warning = error = critical = exception = msg
+
+
+def _unbuffered(stream: TextIO) -> TextIO:
+    """Return the same stream without a buffer: what a full disk leaves in it would fail the process at its end."""
+    return TextIOWrapper(
+        FileIO(stream.fileno(), "w", closefd=False),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        write_through=True,
+    )
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -159,8 +166,8 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
     return _ENCODE(event)
 
 
-def _take_in_standard_logging(lines: _Lines, render: Processor) -> None:
-    handler = logging.StreamHandler(lines)
+def _take_in_standard_logging(stream: TextIO, render: Processor) -> None:
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _from_standard_logging, *_COMMON],

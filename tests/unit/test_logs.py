@@ -6,9 +6,11 @@ import errno
 import io
 import json
 import logging
+import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +39,10 @@ def stream() -> Iterator[io.StringIO]:
     sys.excepthook, threading.excepthook = hooks
 
 
+def _no_room(_text: str) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
@@ -48,6 +54,30 @@ def test_a_line_is_json_with_level_time_and_fields(stream: io.StringIO) -> None:
     [line] = lines(stream)
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "command.settled", "level": "info", "attempts": 2, "outcome": "sent"}
+
+
+def test_a_line_that_finds_no_room_is_lost_and_the_next_is_written(stream: io.StringIO) -> None:
+    room = stream.write
+    configure(LogSettings(), stream)
+    stream.write = _no_room  # type: ignore[method-assign]
+    structlog.get_logger().info("command.settled")
+    stream.write = room  # type: ignore[method-assign]
+    structlog.get_logger().info("worker.stopped")
+
+    assert [line["event"] for line in lines(stream)] == ["worker.stopped"]
+
+
+def test_a_process_whose_log_has_no_room_goes_on_and_ends_well() -> None:
+    program = (
+        "import structlog; from bridge.runtime.logs import configure; from bridge.settings import LogSettings; "
+        "configure(LogSettings()); structlog.get_logger().info('worker.started'); print('went on')"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+
+    assert (done.returncode, done.stdout) == (0, b"went on\n")
 
 
 def test_lines_below_the_level_are_not_written(stream: io.StringIO) -> None:
@@ -228,22 +258,3 @@ anything = st.recursive(
 @given(event=st.dictionaries(st.text(), anything))
 def test_any_value_can_be_logged(event: dict[str, Any]) -> None:
     json.dumps(redact(None, "", event))
-
-
-class _Full(io.StringIO):
-    """A stream on a disk that is full."""
-
-    def write(self, _text: str) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def flush(self) -> None:
-        self.write("")
-
-
-def test_a_line_that_can_not_be_written_stops_nothing(stream: io.StringIO) -> None:
-    configure(LogSettings(), _Full())
-    structlog.get_logger().error("disk.filled")
-    configure(LogSettings(), stream)
-    structlog.get_logger().error("disk.emptied")
-
-    assert [line["event"] for line in lines(stream)] == ["disk.emptied"]
