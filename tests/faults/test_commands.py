@@ -39,8 +39,7 @@ def test_what_is_no_command_is_told_once_however_often_it_comes(make_rig: MakeRi
 @pytest.mark.long
 def test_what_expired_in_the_queue_is_not_called(make_rig: MakeRig) -> None:
     with make_rig("C3, expired in the backlog", seed=603) as rig:
-        rig.start().stop()
-        rig.workers.clear()
+        rig.declare()
         soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()  # noqa: TID251 - the command's own time
         rig.send(20, expires_at=soon)
         rig.send(20)
@@ -56,8 +55,7 @@ def test_what_expired_in_the_queue_is_not_called(make_rig: MakeRig) -> None:
 @pytest.mark.long
 def test_a_backlog_is_worked_off_in_bounded_memory(make_rig: MakeRig) -> None:
     with make_rig("C4, backlog of 3000", seed=604, provider={"latency": 0.0}) as rig:
-        rig.start().stop()
-        rig.workers.clear()
+        rig.declare()
         rig.send(3000)
         rig.fired["backlog"] = rig.amqp.depth("sms.send")
         rig.start()

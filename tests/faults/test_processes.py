@@ -30,9 +30,7 @@ def test_sigterm_under_load_leaves_nothing_in_doubt(make_rig: MakeRig) -> None:
             rig.send(40)
             rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
             began = time.monotonic()
-            code = worker.stop(signal.SIGTERM)
-            rig.killed.add(worker)
-            worker.kill()
+            code = rig.end(worker)
             rig.fired["SIGTERM"] += 1
 
             assert code == 0

@@ -79,6 +79,7 @@ def test_a_ledger_that_is_gone_stops_the_worker_and_nothing_is_sent_blind(make_r
         assert rig.accepted == 10
         rig.fired["ledgers lost"] += 1
         rig.killed.add(refused)
+        refused.kill()
         for part in rig.directory.glob("ledger.sqlite3*"):
             part.unlink()
         for part in rig.directory.glob("lost-ledger.sqlite3*"):
@@ -103,4 +104,3 @@ def test_a_log_that_takes_no_byte_stops_nothing(make_rig: MakeRig) -> None:
         verdict = rig.kept()
 
         assert verdict.outcomes == {"sent": 20}
-        assert worker.stop() == 0

@@ -1,0 +1,23 @@
+"""The paper names what exists."""
+
+from __future__ import annotations
+
+import re
+
+from tests.faults.report import PAPER
+from tests.faults.sabotage import ROOT
+
+
+def test_every_test_that_the_paper_names_exists() -> None:
+    paper = (
+        PAPER.read_text().partition("## What covers which fault")[2].partition("## Can the suite fail?")[0]
+    )
+    tests = re.findall(r"`(?:tests/faults/)?(test_\w+\.py)::(\w+)`", paper)
+    files = re.findall(r"`(tests/\w+/test_\w+\.py)`", paper)
+    missing = [
+        name for file, name in tests if f"def {name}" not in (ROOT / "tests" / "faults" / file).read_text()
+    ]
+
+    assert tests
+    assert missing == []
+    assert [file for file in files if not (ROOT / file).exists()] == []
