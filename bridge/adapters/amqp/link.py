@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
+from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
 from bridge.adapters.amqp.topology import TopologyMismatch
@@ -29,6 +30,11 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 #: Seconds that a connection must have lived not to count as a failed try when it is lost.
 PROVEN = 5.0
+#: What may help where the broker refuses a declaration: it does so also for what is there.
+NO_RIGHT = (
+    "give the user the right to configure it, or run `bridge topology declare` as one who has it and set "
+    "broker.declare = false"
+)
 
 
 class Handler(Protocol):
@@ -122,7 +128,8 @@ class Link:
         except TopologyMismatch as e:
             self._log.error("topology.mismatched", reason=str(e), attempt=attempt + 1)
         except (LinkDown, *BROKER_ERRORS) as e:
-            self._log.warning("broker.refused", reason=_reason(e), attempt=attempt + 1)
+            hint = {"hint": NO_RIGHT} if isinstance(e, AccessRefused) else {}
+            self._log.warning("broker.refused", reason=_reason(e), attempt=attempt + 1, **hint)
         else:
             self.connected = True
             self._log.info("broker.connected")

@@ -111,8 +111,7 @@ def declare(broker: Broker, topology: Topology) -> None:
         try:
             declaring()
         except PreconditionFailed as e:
-            # The broker's text names the property that differs, and nothing secret.
-            raise TopologyMismatch(f"{name} is on the broker with other properties: {e.reply_text}") from e
+            raise TopologyMismatch(_differs(name, e)) from e
 
 
 def _declarations(broker: Broker, topology: Topology) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -163,13 +162,21 @@ def mismatched(broker: Broker, topology: Topology, lacking: Collection[str]) -> 
         try:
             declaring(channel=channel)
         except PreconditionFailed as e:
-            found.append(f"{name} is on the broker with other properties: {e.reply_text}")
+            found.append(_differs(name, e))
         except AccessRefused:
             # We may not configure it, so there is no way to know.
             continue
         else:
             channel.close()
     return found
+
+
+def _differs(name: str, error: PreconditionFailed) -> str:
+    """Say what is other than it should be, in the broker's words, which name the property and nothing secret."""
+    return (
+        f"{name} is on the broker with other properties: {error.reply_text}; set [broker] to what is there, or delete "
+        "it once it is empty"
+    )
 
 
 def _exists(broker: Broker, name: str, *, queue: bool) -> bool:
