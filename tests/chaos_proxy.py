@@ -56,9 +56,12 @@ class _Pair:
 
     client: socket.socket
     server: socket.socket
+    #: Whether it is being closed: the end of one side is not passed on any more.
+    ending: bool = False
 
     def end(self, *, reset: bool) -> None:
         """Close both, with RST or with FIN."""
+        self.ending = True
         for end in (self.client, self.server):
             with contextlib.suppress(OSError):
                 if reset:
@@ -207,6 +210,8 @@ class ChaosProxy:
                     self.counters.cuts += 1
                     self._end(pair, reset=True)
                     return
+            if pair.ending:
+                return
             if direction not in self._black:
                 sink.shutdown(socket.SHUT_WR)
                 return

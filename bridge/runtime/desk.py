@@ -57,7 +57,7 @@ class Desk:
         stopping: threading.Event,
         on_crash: Callable[[], None],
     ) -> None:
-        """`stopping` says that the process is to end: a ledger that is away is not waited for then."""
+        """Make a desk; `stopping` says that the process is to end: a ledger that is away is not waited for then."""
         self._stopping = stopping
         self._ledger = ledger
         self._clock = clock

@@ -72,7 +72,11 @@ class Child(BridgeProcess):
 
 
 def test_a_child_is_stopped_with_a_signal_and_its_streams_are_kept(tmp_path: Path) -> None:
-    talk = "import sys, signal; print('data', flush=True); print('log', file=sys.stderr, flush=True); signal.pause()"
+    # Not signal.pause: a signal that comes just before it is waited for for ever.
+    talk = (
+        "import sys, time; print('data', flush=True); print('log', file=sys.stderr, flush=True)\n"
+        "while True: time.sleep(0.05)"
+    )
     child = Child(tmp_path, talk)
     wait_until(lambda: child.logs, what="a log line")
     code = child.stop(signal.SIGINT)
