@@ -1,7 +1,8 @@
 """How many calls the provider may be sent at once: all, none, or a few to see whether it is well again.
 
     open       the configured number of calls
-    closed     none, for 1 s, doubling to 60 s with each failure; then a probe, which sends nothing
+    closed     none, for 1 s, doubling with each failure, to 60 s where the account is refused and to 5 s where the API
+               is down: what waits shall flow soon after its return; then a probe, which sends nothing
     half-open  after a good probe one call; each success doubles that until the gate is open; a failure closes it again
 
 It closes when the account is refused, and when so many calls in a row fail that the API seems down as a whole. A
@@ -13,9 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-#: Seconds the gate stays closed: the first time, and the most it doubles to.
+#: Seconds the gate stays closed: the first time, and the most it doubles to for a refused account and an API that is
+#: down.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+LONGEST_DOWN = 5.0
 #: Failures in a row after which the API counts as down.
 DOWN_AFTER = 5
 DOWN = "the provider does not answer, or answers with errors"
@@ -39,6 +42,8 @@ class Gate:
     phase: _Phase = _Phase.OPEN
     closed_until: float = 0.0
     pause: float = 0.0
+    #: What the pause doubles to at most, by why the gate was closed last.
+    longest: float = LONGEST_PAUSE
     failures: int = 0
     #: Why it is not open; names no number and no secret.
     trouble: str | None = None
@@ -55,7 +60,7 @@ class Gate:
 
     def refused(self, now: float, trouble: str) -> Gate:
         """Close: the account is refused. Calls that were under way when it closed do not close it again."""
-        return self if self.shut else self._closed(now, trouble)
+        return self if self.shut else self._closed(now, trouble, LONGEST_PAUSE)
 
     def failed(self, now: float, why: str = DOWN) -> Gate:
         """Count a failure of the API; the last of many, and any while half-open, closes."""
@@ -63,7 +68,7 @@ class Gate:
             return self
         failures = self.failures + 1
         if self.phase is _Phase.HALF_OPEN or failures >= DOWN_AFTER:
-            return self._closed(now, self.trouble or why)
+            return self._closed(now, self.trouble or why, LONGEST_DOWN)
         return replace(self, failures=failures)
 
     def succeeded(self) -> Gate:
@@ -86,21 +91,22 @@ class Gate:
     def probed(self, now: float, *, well: bool) -> Gate:
         """Admit one call after a good probe; after a bad one stay closed, for longer."""
         if not well:
-            return self._closed(now, self.trouble or DOWN)
+            return self._closed(now, self.trouble or DOWN, self.longest)
         return replace(self, phase=_Phase.HALF_OPEN, admitted=1, failures=0)
 
     def room(self, in_flight: int) -> bool:
         """Whether one more call may start."""
         return not self.shut and in_flight < self.admitted
 
-    def _closed(self, now: float, trouble: str) -> Gate:
-        pause = min(LONGEST_PAUSE, self.pause * 2 or FIRST_PAUSE)
+    def _closed(self, now: float, trouble: str, longest: float) -> Gate:
+        pause = min(longest, self.pause * 2 or FIRST_PAUSE)
         return replace(
             self,
             phase=_Phase.CLOSED,
             admitted=0,
             closed_until=now + pause,
             pause=pause,
+            longest=longest,
             failures=0,
             trouble=trouble,
         )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.gate import DOWN, DOWN_AFTER, FIRST_PAUSE, LONGEST_PAUSE, Gate
+from bridge.core.gate import DOWN, DOWN_AFTER, FIRST_PAUSE, LONGEST_DOWN, LONGEST_PAUSE, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,15 +86,25 @@ def test_a_probe_is_due_when_the_pause_is_over_and_only_one_runs() -> None:
     assert gate.probing().shut
 
 
-def test_each_bad_probe_doubles_the_pause_up_to_a_minute() -> None:
-    gate, now, pauses = down(), 0.0, []
-    for _ in range(9):
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [
+        (down(), [1, 2, 4, LONGEST_DOWN, LONGEST_DOWN, LONGEST_DOWN, LONGEST_DOWN, LONGEST_DOWN]),
+        (Gate.open(8).refused(0.0, "suspended"), [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE]),
+    ],
+    ids=["down", "refused"],
+)
+def test_each_bad_probe_doubles_the_pause_as_far_as_its_cause_allows(
+    gate: Gate, expected: list[float]
+) -> None:
+    now, pauses, trouble = 0.0, [], gate.trouble
+    for _ in expected:
         pauses.append(gate.closed_until - now)
         now = gate.closed_until
         gate = gate.probing().probed(now, well=False)
 
-    assert pauses == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
-    assert gate.trouble == DOWN
+    assert pauses == expected
+    assert gate.trouble == trouble
 
 
 def test_after_a_good_probe_one_call_is_admitted_and_each_success_doubles_that_until_it_is_open() -> None:
