@@ -101,6 +101,7 @@ def test_killed_workers_lose_nothing_and_send_nothing_twice(
     assert bench.dead.look() == []
 
 
+@pytest.mark.long
 def test_a_broker_that_goes_away_costs_nothing(
     bridge_process: StartBridge, impatient: Mapping[str, str], bench: Bench, rabbitmq: Broker, vhost: str
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_queue_that_was_deleted_is_declared_and_consumed_again(
     assert len(bench.letters(body)) == 1
 
 
+@pytest.mark.long
 def test_a_bad_line_to_the_broker_costs_nothing(
     bridge_process: StartBridge, impatient: Mapping[str, str], bench: Bench, rabbitmq: Broker
 ) -> None:
