@@ -72,9 +72,11 @@ class Child(BridgeProcess):
 
 
 def test_a_child_is_stopped_with_a_signal_and_its_streams_are_kept(tmp_path: Path) -> None:
-    # Not signal.pause: a signal that comes just before it is waited for for ever.
+    # Not signal.pause: a signal that comes just before it is waited for for ever. And whoever starts the suite in the
+    # background has SIGINT ignored, which children inherit.
     talk = (
-        "import sys, time; print('data', flush=True); print('log', file=sys.stderr, flush=True)\n"
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "print('data', flush=True); print('log', file=sys.stderr, flush=True)\n"
         "while True: time.sleep(0.05)"
     )
     child = Child(tmp_path, talk)
