@@ -156,7 +156,17 @@ class Ledger(Protocol):
         """Carry the changes out in order, in one durable transaction, and return what each gave back.
 
         Raises:
+            ChangeRefused: one of them is at fault; nothing was committed.
             LedgerUnavailable: nothing was committed.
+
+        """
+        ...
+
+    def time(self) -> float | None:
+        """Return the time of all who share the ledger, in seconds since the epoch; None where it has no clock.
+
+        Raises:
+            LedgerUnavailable: it can't be asked.
 
         """
         ...
@@ -168,6 +178,10 @@ class Ledger(Protocol):
 
 class LedgerUnavailable(Exception):
     """The ledger could not commit; the message says why and what to look at."""
+
+
+class ChangeRefused(Exception):
+    """The ledger is well, and one of the changes can't be carried out, ever; the message says why."""
 
 
 class LedgerUnusable(LedgerUnavailable):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+#: Linux has one that goes on while the machine is suspended: what a lease may have ended in.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -14,4 +17,4 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Return seconds since an arbitrary start, never going back."""
-        return time.monotonic()
+        return time.clock_gettime(_STEADY)

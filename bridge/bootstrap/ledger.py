@@ -112,7 +112,7 @@ def adopt_ledger(settings: Settings) -> str:
             parts.broker_address(settings),
             parts.topology(settings),
             ledger.identity,
-            record=lambda: ledger.adopt(SystemClock().now()),
+            record=lambda: ledger.adopt(ledger.time() or SystemClock().now()),
         )
     finally:
         ledger.close()

@@ -80,7 +80,8 @@ def account(settings: Settings) -> CpaasAccount:
 
 def client(account: CpaasAccount, settings: Settings, clock: Clock, stopping: threading.Event) -> CpaasClient:
     """Return the client of the account; `stopping` cuts its waits short."""
-    return CpaasClient(account, clock, RetryPolicy(in_process=settings.retry.in_process), stopping)
+    retry = RetryPolicy(in_process=settings.retry.in_process)
+    return CpaasClient(account, clock, retry, stopping, skew=settings.reconcile.skew)
 
 
 def gateway(

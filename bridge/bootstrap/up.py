@@ -25,6 +25,7 @@ from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
 from bridge.runtime.console import Screen, show_event
+from bridge.runtime.steady import SteadyClock
 from bridge.runtime.stopping import Stopping
 from bridge.settings import Problem, SettingsError
 from bridge.simulator import Simulator
@@ -126,13 +127,14 @@ class Trial:
         account = CpaasAccount(
             base_url=self._simulator.url, client_id="trial", client_secret=uuid.uuid4().hex
         )
-        client = sending.client(account, settings, self._clock, self._calls_stop)
+        steady = SteadyClock(self._clock)
+        client = sending.client(account, settings, steady, self._calls_stop)
         self._worker = make_worker(
             settings,
             self._broker,
             MemoryLedger(),
-            CpaasGateway(client, self._clock),
-            self._clock,
+            CpaasGateway(client, steady),
+            steady,
             self._calls_stop,
             self._metrics,
             self._stopping,

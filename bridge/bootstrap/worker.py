@@ -19,6 +19,7 @@ from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_ad
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
 from bridge.runtime.pruning import Pruner
+from bridge.runtime.steady import SteadyClock
 from bridge.runtime.stopping import Stopping
 from bridge.runtime.worker import Worker
 
@@ -79,13 +80,14 @@ class WorkerProcess:
             on_crash=self._stopping.crash,
         )
         calls_stop = threading.Event()
-        gateway = sending.gateway(sending.account(settings), settings, self._clock, calls_stop)
+        steady = SteadyClock(self._clock, self._time_of(self._ledger))
+        gateway = sending.gateway(sending.account(settings), settings, steady, calls_stop)
         self._worker = make_worker(
             settings,
             self._publisher,
             self._ledger,
             gateway,
-            self._clock,
+            steady,
             calls_stop,
             self._metrics,
             self._stopping,
@@ -101,7 +103,7 @@ class WorkerProcess:
             declares=settings.broker.declare,
             mark=self._mark(self._ledger),
         )
-        self._pruner = Pruner(self._ledger.prune, settings.ledger.retention, self._clock)
+        self._pruner = Pruner(self._ledger.prune, settings.ledger.retention, steady)
         self._publisher.start()
         self._worker.start(self._source)
         self._source.start()
@@ -146,6 +148,16 @@ class WorkerProcess:
             if self._stopping.event.wait(LEDGER_PAUSE):
                 return None
 
+    def _time_of(self, ledger: SqlLedger) -> float | None:
+        """Return the time of the ledger that was just opened; None for the machine's own."""
+        while True:
+            try:
+                return ledger.time()
+            except LedgerUnavailable as e:
+                structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
+            if self._stopping.event.wait(LEDGER_PAUSE):
+                return None
+
     def _mark(self, ledger: SqlLedger) -> LedgerMark:
         """Return what the consumer compares: another ledger than the queue's ends the process."""
 
@@ -168,7 +180,7 @@ def make_worker(
     publisher: Publisher,
     ledger: Ledger,
     gateway: Gateway,
-    clock: Clock,
+    clock: SteadyClock,
     calls_stop: threading.Event,
     metrics: Metrics,
     stopping: Stopping,

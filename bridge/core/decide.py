@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Seconds of quiet for the whole account when the provider says that we are too fast, but not for how long.
 THROTTLED = 1.0
+#: Seconds of quiet for the whole account at most. An absurd `Retry-After` holds the submission that it answers, and of
+#: the others one a minute finds out whether it still holds.
+LONGEST_HOLD = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +107,13 @@ def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) ->
         result=result,
         retry_at=retry_at,
         deferred=_deferred(call, result, retry_at, style),
-        hold_until=call.now + (answer.retry_after or THROTTLED) if answer.throttled else None,
+        hold_until=call.now + _hold(answer.retry_after) if answer.throttled else None,
     )
+
+
+def _hold(retry_after: float | None) -> float:
+    """Return seconds of quiet for the whole account."""
+    return min(retry_after or THROTTLED, LONGEST_HOLD)
 
 
 def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> float:

@@ -87,8 +87,8 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     """
     if value is None or len(value) > 100:
         return None
-    if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", value):
-        return min(float(value), MAX_RETRY_AFTER)
+    if seconds_asked := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*", value):
+        return min(float(seconds_asked[1]), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
         # A date without a zone is in UTC, as all HTTP-dates are.

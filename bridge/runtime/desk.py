@@ -8,25 +8,33 @@ makes up the next: commits batch themselves.
 from __future__ import annotations
 
 import threading
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.ports import LedgerUnavailable
+from bridge.core.ledger import ClockSet
+from bridge.ports import ChangeRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.core.ledger import Change
-    from bridge.ports import Clock, Ledger
+    from bridge.core.rules import LedgerRules
+    from bridge.ports import Ledger
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.steady import SteadyClock
 
 #: Seconds until the ledger is tried again: the first time, and the most it doubles to.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 #: Tries that a process on its way out still makes.
 LAST_TRIES = 3
+#: Seconds between two comparisons of our time with the ledger's.
+COMPARE_EVERY = 1.0
+#: Seconds that the ledger may take to tell its time; what came later is too old to compare with.
+PROMPT = 0.5
 
 
 class Work(Protocol):
@@ -38,6 +46,10 @@ class Work(Protocol):
 
     def patience(self) -> float:
         """Return the seconds until there may be something to do even if nothing is posted."""
+        ...
+
+    def clock_set(self, step: float) -> None:
+        """Move what is planned by `step` seconds: the time was set by as much."""
         ...
 
     def done(self) -> bool:
@@ -52,12 +64,15 @@ class Desk:
         self,
         ledger: Ledger,
         *,
-        clock: Clock,
+        clock: SteadyClock,
+        rules: LedgerRules,
         metrics: Metrics,
         stopping: threading.Event,
         on_crash: Callable[[], None],
     ) -> None:
         """Make a desk; `stopping` says that the process is to end: a ledger that is away is not waited for then."""
+        self._rules = rules
+        self._compared_at = clock.monotonic()
         self._stopping = stopping
         self._ledger = ledger
         self._clock = clock
@@ -89,13 +104,17 @@ class Desk:
         self._inbox.put(happened)
 
     def change(self, change: Change, go_on: Callable[[object], None]) -> None:
-        """Change the ledger with the next commit, and go on with what that gave. From the desk's thread alone."""
+        """Change the ledger with the next commit, and go on with what that gave. From the desk's thread alone.
+
+        What can't be carried out, ever, gives None.
+        """
         self._changes.append((change, go_on))
 
     def _run(self, work: Work) -> None:
         try:
             while not work.done():
                 self._take(work.patience())
+                self._compare_time(work)
                 work.turn()
                 while self._changes:
                     self._commit()
@@ -123,6 +142,28 @@ class Desk:
         except Empty:
             return
 
+    def _compare_time(self, work: Work) -> None:
+        """Notice that the time was set, before anything is claimed in the new one."""
+        if self._clock.monotonic() < self._compared_at + COMPARE_EVERY:
+            return
+        asked_at = self._compared_at = self._clock.monotonic()
+        try:
+            told = self._ledger.time()
+        except LedgerUnavailable:
+            # Nothing can be claimed either. Until it is back our own time goes on by itself.
+            return
+        if self._clock.monotonic() - asked_at > PROMPT:
+            return
+        step = self._clock.compare(told)
+        if step is not None:
+            self._log.error(
+                "clock.set",
+                seconds=round(step, 1),
+                hint="what is in doubt waits; have clocks slewed, not set",
+            )
+            self.change(ClockSet(now=self._clock.now(), rules=self._rules), _nothing)
+            work.clock_set(step)
+
     def _commit(self) -> None:
         changes, self._changes = self._changes, []
         results = self._apply([change for change, _ in changes])
@@ -142,6 +183,8 @@ class Desk:
             started = self._clock.monotonic()
             try:
                 results = self._ledger.apply(changes)
+            except ChangeRefused as e:
+                return self._apply_apart(changes, e)
             except LedgerUnavailable as e:
                 self.trouble = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
@@ -155,3 +198,18 @@ class Desk:
                 self._metrics.commit_seconds.observe(self._clock.monotonic() - started)
                 self._metrics.commit_changes.observe(len(changes))
                 return results
+
+    def _apply_apart(self, changes: list[Change], refusal: ChangeRefused) -> list[object]:
+        """Commit what one command has in `changes` without the others', so that who is at fault is alone in it."""
+        by_command = [list(own) for _, own in groupby(changes, lambda change: change.needs.command_id)]
+        if len(by_command) > 1:
+            return [result for own in by_command for result in self._apply(own)]
+        self._log.error(
+            "change.refused", command_id=changes[0].needs.command_id, reason=str(refusal),
+            hint="it goes back to the queue; after broker.delivery_limit deliveries it is a dead letter",
+        )  # fmt: skip
+        return [None] * len(changes)
+
+
+def _nothing(_result: object) -> None:
+    """Go on with nothing."""

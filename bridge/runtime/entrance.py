@@ -108,6 +108,8 @@ class Entrance:
 
 def _refusal(error: ProviderError) -> str:
     """Say what the account is refused for, and where to look."""
+    if error.name == "clock":
+        return error.message or error.name
     if error.name == "oauth" or error.http_status == HTTPStatus.UNAUTHORIZED:
         return f"the provider refuses the credentials in [cpaas]: {_what(error)}"
     if error.http_status is not None and 300 <= error.http_status < 400:

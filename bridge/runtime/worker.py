@@ -57,12 +57,15 @@ if TYPE_CHECKING:
     from bridge.core.reconcile import Reading
     from bridge.flows.commands import Received
     from bridge.flows.send import SendRules
-    from bridge.ports import Attempted, Clock, Delivery, Gateway, Ledger, Publisher
+    from bridge.ports import Attempted, Delivery, Gateway, Ledger, Publisher
     from bridge.runtime.entrance import Intake
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.steady import SteadyClock
 
 #: Seconds between two looks at the entrance while commands wait for it.
 LOOK = 0.1
+#: Seconds until a command goes back that the ledger will not take.
+REFUSED_PAUSE = 1.0
 #: The share of a lease within which calls may run; the rest is for filing their answers. More than settings let one
 #: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
 CALL_SHARE = 0.9
@@ -77,7 +80,7 @@ class Worker:
         publisher: Publisher,
         ledger: Ledger,
         gateway: Gateway,
-        clock: Clock,
+        clock: SteadyClock,
         rules: SendRules,
         concurrency: int,
         owner: str,
@@ -93,7 +96,9 @@ class Worker:
         self._claims = itertools.count(1)
         self._stopping = stopping
         self._metrics = metrics
-        self._desk = Desk(ledger, clock=clock, metrics=metrics, stopping=stopping, on_crash=on_crash)
+        self._desk = Desk(
+            ledger, clock=clock, rules=rules.ledger, metrics=metrics, stopping=stopping, on_crash=on_crash
+        )
         self._callers = Callers(gateway, concurrency)
         self._entrance = Entrance(self._callers, publisher, clock, limit=concurrency)
         self._telling = Telling(
@@ -101,8 +106,8 @@ class Worker:
         )
         self._jobs: set[Job] = set()
         self._waiting: deque[tuple[Job, int]] = deque()
-        #: What the rate limits have wait for a moment, by when it may go.
-        self._limited: list[tuple[float, int, Job, int]] = []
+        #: What waits for a moment, by when it may go: for its rate limit, or without an index to be given back.
+        self._limited: list[tuple[float, int, Job, int | None]] = []
         self._source: Intake | None = None
         self._log = structlog.get_logger()
 
@@ -142,7 +147,10 @@ class Worker:
             return
         while self._limited and self._limited[0][0] <= self._clock.now():
             _, _, job, index = heapq.heappop(self._limited)
-            self._waiting.appendleft((job, index))
+            if index is None:
+                self._end(job)
+            else:
+                self._waiting.appendleft((job, index))
         while self._waiting and self._entrance.has_room():
             job, index = self._waiting.popleft()
             self._entrance.enter()
@@ -160,6 +168,13 @@ class Worker:
         if self._limited:
             return min(1.0, max(0.0, self._limited[0][0] - self._clock.now()))
         return 1.0
+
+    def clock_set(self, step: float) -> None:
+        """Wait as long as before; see `bridge.runtime.desk.Work`."""
+        for job in self._jobs:
+            job.waits = {index: at + step for index, at in job.waits.items()}
+        # The same step for all keeps the order of the heap.
+        self._limited = [(at + step, number, job, index) for at, number, job, index in self._limited]
 
     def done(self) -> bool:
         """Whether a stop has nothing left to finish."""
@@ -190,12 +205,12 @@ class Worker:
 
     def _on_stop(self) -> None:
         """Give back what has no claim; a command that is partly sent is given back once its claims are settled."""
-        self._waiting.extend((job, index) for _, _, job, index in self._limited)
+        held = [job for job, _ in self._waiting] + [job for _, _, job, _ in self._limited]
         self._limited.clear()
-        for job, _ in self._waiting:
+        for job in held:
             job.given_back = True
             job.open -= 1
-        untouched = {job for job, _ in self._waiting if job.open == 0}
+        untouched = {job for job in held if job.open == 0}
         self._waiting.clear()
         for job in untouched:
             self._close(job)
@@ -214,6 +229,7 @@ class Worker:
             style=self._rules.style,
             rules=self._rules.ledger,
             generation=job.generation,
+            carried=received.generation,
             delayed=received.delayed,
             redelivered=received.delivery.redelivered,
             adopted_at=self._desk.adopted_at,
@@ -224,7 +240,7 @@ class Worker:
         self._desk.change(claim, partial(self._on_claimed, _Claimed(job, index, owner, until)))
 
     def _on_claimed(self, claimed: _Claimed, result: object) -> None:
-        verdict = cast("Verdict", result)
+        verdict = cast("Verdict | None", result)
         job, index = claimed.job, claimed.index
         if isinstance(verdict, Call):
             job.generation = verdict.generation
@@ -235,11 +251,19 @@ class Worker:
             self._look(claimed)
             return
         self._entrance.leave()
+        if verdict is None:
+            self._refuse(job)
+            return
         if isinstance(verdict, Later) and self._is_moment(verdict):
             heapq.heappush(self._limited, (verdict.at, next(self._claims), job, index))
             return
         self._take_verdict(job, index, verdict)
         self._end(job)
+
+    def _refuse(self, job: Job) -> None:
+        """Give back a command that the ledger will not take, after a moment: it comes again at once."""
+        job.given_back = True
+        heapq.heappush(self._limited, (self._clock.now() + REFUSED_PAUSE, next(self._claims), job, None))
 
     def _is_moment(self, later: Later) -> bool:
         """Whether a rate limit has it wait so shortly that the delay would take longer."""

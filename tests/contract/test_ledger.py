@@ -35,7 +35,7 @@ from bridge.core.ledger import (
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, LimitRules
-from bridge.ports import Ledger, LedgerUnavailable
+from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +193,7 @@ def test_ids_differ_to_the_letter(ledger: Ledger) -> None:
 
 
 def test_a_batch_that_breaks_leaves_nothing(ledger: Ledger) -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ChangeRefused, match="Breaking broke down: ZeroDivisionError"):
         ledger.apply([claim(), Breaking()])
 
     assert isinstance(ledger.apply([claim(owner="two")])[0], Call)

@@ -10,9 +10,10 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
-from bridge.core.ledger import Call, Later, Tell
-from bridge.ports import LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import claim, command, file, filed
+from bridge.core.ledger import Call, Later, Sight, Tell
+from bridge.core.reconcile import Evidence
+from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
+from tests.contract.test_ledger import NOW, claim, command, file, filed
 from tests.waiting import free_port
 
 if TYPE_CHECKING:
@@ -207,3 +208,21 @@ def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
     other.close()
 
     assert isinstance(after, Call)
+
+
+def test_the_time_is_the_server_s(ledger: SqlLedger) -> None:
+    before = time.time()
+    told = ledger.time()
+
+    assert told is not None
+    assert before - 1 <= told <= time.time() + 1, "on one machine they are the same"
+
+
+def test_what_the_server_can_not_store_is_told_from_a_server_that_is_away(ledger: SqlLedger) -> None:
+    seen = Evidence(
+        message_id="m\0", sender_address=None, destination_address="+16131234567", text_key=b"", sent_at=NOW
+    )
+
+    with pytest.raises(ChangeRefused):
+        ledger.apply([Sight(evidence=seen)])
+    assert isinstance(ledger.apply([claim()])[0], Call)

@@ -314,6 +314,7 @@ class Rig:
         except AssertionError as late:
             # Judged all the same: what is missing is a violation, and its row says so.
             print(late)
+            print(self._state())
         verdict = judge(self._run())
         self.note(verdict)
         return verdict
@@ -380,6 +381,19 @@ class Rig:
     def is_quiet(self) -> bool:
         """Whether nothing waits, is held or is open; asked twice, since what is on its way is nowhere."""
         return all(self.queued() == 0 and self.rows(OPEN) == 0 for _ in range(2))
+
+    def _state(self) -> str:
+        """Return where what is missing may lie: what the broker and the ledger say of it."""
+        of_queues = ("name", "messages_ready", "messages_unacknowledged", "consumers", "state")
+        queues = self.broker.ctl("list_queues", "-p", self.vhost, *of_queues)
+        consumers = self.broker.ctl("list_consumers", "-p", self.vhost)
+        engine = create_engine(self.ledger, poolclass=NullPool)
+        with contextlib.closing(engine.connect()) as connection:
+            columns = "command_id, position, state, owner, lease_until, retry_at, attempts, crashes"
+            rows = connection.execute(text(f"SELECT {columns} FROM submissions WHERE {OPEN}")).all()  # noqa: S608
+        return "\n".join(
+            [queues, consumers, *map(str, rows), *(worker.logs[-3000:] for worker in self.workers[-2:])]
+        )
 
     def _own_queues(self) -> list[str]:
         # By the names alone: the counts that `rabbitmqctl` knows of quorum queues are seconds old.

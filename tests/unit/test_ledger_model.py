@@ -25,6 +25,8 @@ class Sending(RuleBasedStateMachine):
     def begin(self, twins: bool, times: bool, park: bool, limits: bool) -> None:
         self.world = World(twins=twins, times=times, park=park, limits=limits)
         self.plans = [*PLANS, TOO_LATE] if park else PLANS
+        # What waits for a time of the day, or behind others for its slot, waits longer by what the clock was set back.
+        self.moves = not times and not limits
 
     @rule(pick=_PICK)
     def a_command_is_published_again(self, pick: int) -> None:
@@ -69,6 +71,11 @@ class Sending(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.now += seconds
 
+    @precondition(lambda self: self.moves)
+    @rule(ahead=st.sampled_from([0.0, 0.0, 50.0, -50.0, 110.0, 1000.0, -1000.0, 86400.0, -86400.0]))
+    def the_clock_is_set(self, ahead: float) -> None:
+        self.world.set_clock(ahead)
+
     @precondition(lambda self: self.world.due)
     @rule(pick=_PICK)
     def a_delayed_copy_comes(self, pick: int) -> None:
@@ -92,11 +99,13 @@ def walk(seed: int, steps: int = 40) -> World:  # noqa: C901 - a table of what m
     chance = random.Random(seed)
     park = chance.random() < 0.2
     plans = [*PLANS, TOO_LATE] if park else PLANS
+    times, limits = chance.random() < 0.2, chance.random() < 0.2
+    moves = not times and not limits and chance.random() < 0.5
     world = World(
         twins=chance.random() < 0.5,
-        times=chance.random() < 0.2,
+        times=times,
         park=park,
-        limits=chance.random() < 0.2,
+        limits=limits,
         max_age=chance.choice([5.0, 100.0, 400.0]),
     )
     for _ in range(steps):
@@ -118,6 +127,10 @@ def walk(seed: int, steps: int = 40) -> World:  # noqa: C901 - a table of what m
             world.history = chance.choice(["whole", "whole", "cut off", "down"])
         elif roll < 0.98 and world.dead_letters:
             world.send_back(chance.choice(world.dead_letters), resend=chance.random() < 0.5)
+        elif roll >= 0.98 and moves:
+            world.set_clock(
+                chance.choice([0.0, 50.0, -50.0, 110.0, -110.0, 1000.0, -1000.0, 86400.0, -86400.0])
+            )
         elif roll >= 0.98:
             world.publish(chance.choice(list(world.commands)))
     return world

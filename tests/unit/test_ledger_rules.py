@@ -11,10 +11,12 @@ import pytest
 from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.ledger import (
     DOUBTFUL,
+    WAITING,
     Call,
     Carry,
     Change,
     Claim,
+    ClockSet,
     CommandRecord,
     Conflict,
     File,
@@ -82,6 +84,7 @@ class Book:
         at: float = 0.0,
         owner: str = "one",
         generation: int = 0,
+        carried: int | None = None,
         of: SendSms | None = None,
         redelivered: bool = False,
         adopted_at: float | None = None,
@@ -96,6 +99,7 @@ class Book:
                 style=STYLE,
                 rules=self.rules,
                 generation=generation,
+                carried=generation if carried is None else carried,
                 redelivered=redelivered,
                 adopted_at=adopted_at,
                 replay=replay,
@@ -165,6 +169,10 @@ class Book:
         )
         assert filed is None or isinstance(filed, Filed)
         return filed
+
+    def set_clock(self, at: float) -> None:
+        """Have somebody notice that the time was set, to this."""
+        self.apply(ClockSet(now=NOW + at, rules=self.rules))
 
     def hand_over(self, generation: int) -> object:
         return self.apply(HandOver(command_id="order-17", generation=generation, now=NOW))
@@ -372,6 +380,19 @@ def test_a_copy_does_not_tell_again_what_its_maker_told(book: Book) -> None:
 
     assert book.claim(1, generation=1) == Superseded()
     assert isinstance(book.claim(1, generation=0), Tell)
+
+
+def test_an_outcome_that_nobody_told_is_told_by_a_delivery_that_took_the_place_of_another_s_copy(
+    book: Book,
+) -> None:
+    book.claim(1, owner="dies before it tells")
+    waiting(book)
+    book.file(1, owner="dies before it tells")
+    taken_over = book.claim(0, at=5 + OVERDUE, owner="heir")
+
+    assert isinstance(taken_over, Call)
+    assert taken_over.generation == 2, "later than what was filed, and it has told nothing"
+    assert isinstance(book.claim(1, at=5 + OVERDUE, owner="heir", generation=2, carried=0), Tell)
 
 
 def test_a_copy_tells_what_was_filed_since_its_maker_looked(book: Book) -> None:
@@ -785,3 +806,73 @@ def test_what_shows_late_is_found_when_it_is_sent_back(book: Book) -> None:
 
     assert filed is not None
     assert filed.outcome is Outcome.SENT
+
+
+def test_a_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> None:
+    quiet = LEASE + book.rules.reconcile.settle
+    day = 86_400.0
+    book.claim(owner="calling")
+    book.set_clock(day)
+
+    assert book.claim(at=day + 1, owner="two") == Later(at=NOW + day + quiet, own=False)
+    assert book.claim(at=day + quiet, owner="two") == Look(generation=0)
+    book.set_clock(2 * day)
+    assert book.resolve(at=2 * day + 1, owner="two") == Filed(retry_at=NOW + 2 * day + quiet)
+    book.claim(at=2 * day + quiet, owner="three")
+    filed = book.resolve(at=2 * day + quiet, owner="three")
+    assert filed is not None
+    assert book.submission().state == WAITING, "then its absence is believed"
+
+
+def test_what_was_never_claimed_is_called_for_however_the_clock_was_set(book: Book) -> None:
+    book.set_clock(-86_400.0)
+
+    assert isinstance(book.claim(at=-86_400.0), Call)
+
+
+def test_a_message_that_is_found_is_believed_however_the_clock_was_set(book: Book) -> None:
+    book.claim()
+    book.file(outcome=None, doubtful=True)
+    book.claim(at=5, owner="two")
+    book.set_clock(6)
+
+    filed = book.resolve(message(at=1), at=7, owner="two")
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT
+
+
+def test_a_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book: Book) -> None:
+    day = 86_400.0
+    book.claim(at=day, owner="gone")
+    book.set_clock(0)
+
+    assert book.claim(at=1, owner="two") == Later(at=NOW + 1 + LOOK_AGAIN, own=False)
+    quiet = LEASE + book.rules.reconcile.settle
+    assert book.claim(at=quiet, owner="two") == Look(generation=0)
+    submission = book.submission()
+    assert submission.doubt_from == NOW + 1 - book.rules.retry.max_age, "nobody knows when it was called"
+
+
+def test_a_doubt_from_before_the_clock_was_set_back_is_looked_for_as_far_as_calls_may_be(book: Book) -> None:
+    day = 86_400.0
+    book.claim(at=day)
+    book.file(at=day, outcome=None, doubtful=True, retry_in=2)
+    book.set_clock(0)
+
+    assert book.claim(at=100) == Look(generation=0), "not a day later"
+    assert book.resolve(at=100, reading=False) is not None
+    assert book.submission().doubt_until == NOW + day, (
+        "without a history it may be today's time that is wrong"
+    )
+    assert isinstance(book.claim(at=200), Look)
+    book.resolve(at=200)
+    submission = book.submission()
+    assert submission.doubt_from == NOW + 200 - book.rules.retry.max_age
+    assert submission.doubt_until == NOW + 200
+
+
+def test_an_answer_after_the_clock_was_set_back_is_in_doubt_in_either_time(book: Book) -> None:
+    book.claim(at=1000)
+    book.file(at=10, outcome=None, doubtful=True)
+
+    assert (book.submission().doubt_from, book.submission().doubt_until) == (NOW + 10, NOW + 1000)

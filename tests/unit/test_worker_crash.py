@@ -11,6 +11,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.bootstrap.admin import make_metrics
 from bridge.bootstrap.sending import send_rules
 from bridge.ports import Delivery, LedgerUnavailable
+from bridge.runtime.steady import SteadyClock
 from bridge.runtime.worker import Worker
 from bridge.settings import Settings
 from tests.fakes.publisher import FakePublisher
@@ -33,6 +34,9 @@ class BrokenLedger:
         """Fail in a way that no port foresees."""
         raise ZeroDivisionError
 
+    def time(self) -> None:
+        """Have no clock."""
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -44,6 +48,10 @@ class AbsentLedger:
 
     def apply(self, changes: Sequence[Change]) -> NoReturn:
         """Fail as the port foresees."""
+        raise LedgerUnavailable("gone")
+
+    def time(self) -> NoReturn:
+        """Fail likewise."""
         raise LedgerUnavailable("gone")
 
     def close(self) -> None:
@@ -86,7 +94,7 @@ class IdleSource:
 
 def worker_on(ledger: Ledger, crashed: threading.Event, publisher: FakePublisher) -> Worker:
     return Worker(
-        publisher=publisher, ledger=ledger, gateway=NoGateway(), clock=SystemClock(),
+        publisher=publisher, ledger=ledger, gateway=NoGateway(), clock=SteadyClock(SystemClock()),
         rules=send_rules(Settings()), concurrency=1, owner="me", stopping=threading.Event(),
         metrics=make_metrics(), on_crash=crashed.set,
     )  # fmt: skip

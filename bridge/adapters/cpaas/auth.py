@@ -20,7 +20,8 @@ from bridge.core.provider_errors import parse_error, parse_retry_after
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.account import CpaasAccount
-    from bridge.adapters.cpaas.transport import Exchange, Transport
+    from bridge.adapters.cpaas.timekeeping import Timekeeping
+    from bridge.adapters.cpaas.transport import Exchange
     from bridge.ports import Clock
 
 log = structlog.get_logger()
@@ -69,7 +70,7 @@ class Denied(Exception):
 class Tokens:
     """The one current token of an account."""
 
-    def __init__(self, account: CpaasAccount, transport: Transport, clock: Clock, agent: str) -> None:
+    def __init__(self, account: CpaasAccount, transport: Timekeeping, clock: Clock, agent: str) -> None:
         self._form = urlencode(_grant(account)).encode()
         self._transport = transport
         self._clock = clock

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.auth import Token, Tokens
-    from bridge.adapters.cpaas.transport import Exchange, Transport
+    from bridge.adapters.cpaas.timekeeping import Timekeeping
+    from bridge.adapters.cpaas.transport import Exchange
     from bridge.ports import Clock
 
 log = structlog.get_logger()
@@ -26,7 +27,7 @@ class Caller:
     """Makes the API calls of one account; used by many threads."""
 
     def __init__(
-        self, transport: Transport, tokens: Tokens, clock: Clock, *, agent: str, longest: float
+        self, transport: Timekeeping, tokens: Tokens, clock: Clock, *, agent: str, longest: float
     ) -> None:
         self._transport = transport
         self._tokens = tokens
@@ -43,6 +44,7 @@ class Caller:
         body: bytes | None = None,
         traceparent: str | None = None,
         until: float | None = None,
+        sends: bool = False,
     ) -> Exchange:
         """Make one API call; `path` is made from the user id. A 401 renews the token and repeats the call, once.
 
@@ -50,10 +52,12 @@ class Caller:
 
         Raises:
             NotSent, MaybeSent: see `Transport.exchange`.
-            Denied: there is no token, or the account's credentials are wrong.
+            Denied: there is no token, or the account's credentials are wrong; or it `sends`, and our clock is wrong.
 
         """
         token = self._token(until)
+        if sends and (trouble := self._transport.trouble) is not None:
+            raise Denied(Blocked(error=trouble))
         exchange = self._exchange(token, method, path, body, traceparent, until)
         if exchange.status != _UNAUTHORIZED:
             return exchange

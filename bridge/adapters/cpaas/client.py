@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
 from bridge.adapters.cpaas.notifying import Channels, Subscriptions
 from bridge.adapters.cpaas.retrying import Repeater
+from bridge.adapters.cpaas.timekeeping import Timekeeping
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
 from bridge.core.answers import Accepted, Ambiguous, Blocked, Unsent
 from bridge.core.events import event_id
@@ -43,14 +45,22 @@ class CpaasClient:
     """
 
     def __init__(
-        self, account: CpaasAccount, clock: Clock, retry: RetryPolicy, stopping: threading.Event
+        self,
+        account: CpaasAccount,
+        clock: Clock,
+        retry: RetryPolicy,
+        stopping: threading.Event,
+        *,
+        skew: float = math.inf,
     ) -> None:
+        """`skew` is by how many seconds the provider's clock may differ from ours before nothing is sent any more."""
         agent = f"sms-bridge/{version('sms-bridge')}"
         self._account = account
         self._clock = clock
         self._transport = Transport(account, clock.monotonic)
-        tokens = Tokens(account, self._transport, clock, agent)
-        self._caller = Caller(self._transport, tokens, clock, agent=agent, longest=account.total_timeout)
+        self._timekeeping = Timekeeping(self._transport, clock, skew)
+        tokens = Tokens(account, self._timekeeping, clock, agent)
+        self._caller = Caller(self._timekeeping, tokens, clock, agent=agent, longest=account.total_timeout)
         self._repeater = Repeater(retry, clock, stopping)
         self._health = Health()
         self._asker = Asker(self._caller, self._health, clock)
@@ -90,7 +100,9 @@ class CpaasClient:
 
         def attempt() -> Answer:
             try:
-                exchange = self._caller.call("POST", path, body=body, traceparent=traceparent, until=until)
+                exchange = self._caller.call(
+                    "POST", path, body=body, traceparent=traceparent, until=until, sends=True
+                )
             except NotSent as error:
                 return Unsent(error=error.error)
             except MaybeSent as error:
@@ -105,6 +117,11 @@ class CpaasClient:
         elif isinstance(attempted.answer, Accepted):
             self._health.note_success(sent=True)
         return attempted
+
+    @property
+    def is_in_time(self) -> bool:
+        """Whether the provider's clock and ours agree well enough to send anything."""
+        return self._timekeeping.trouble is None
 
     def close(self) -> None:
         """Close all connections."""

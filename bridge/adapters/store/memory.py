@@ -7,6 +7,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from bridge.adapters.store.changing import carry_out
 from bridge.core.ledger import Place, Slate
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class MemoryLedger:
         """Carry the changes out in one step; see `bridge.ports.Ledger`."""
         with self._lock:
             slate = self._fill([change.needs for change in changes])
-            results = [change.apply(slate) for change in changes]
+            results = carry_out(changes, slate)
             for record in slate.commands.values():
                 known = self._records.get(record.id)
                 submissions = {**(known.submissions if known else {}), **record.submissions}
@@ -39,6 +40,10 @@ class MemoryLedger:
                 self._sightings[key].append(evidence)
             self._buckets.update(slate.buckets)
         return results
+
+    def time(self) -> float | None:
+        """Return nothing: whoever shares the memory shares the machine's clock."""
+        return None
 
     def close(self) -> None:
         """Forget everything."""

@@ -7,14 +7,15 @@ import string
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from bridge.adapters.store import pruning, schema
+from bridge.adapters.store.changing import carry_out
 from bridge.adapters.store.loading import Saver, fill
 from bridge.adapters.store.tables import meta
-from bridge.ports import LedgerUnavailable
+from bridge.ports import ChangeRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,9 +76,17 @@ class SqlLedger:
         with self._transaction(needs) as connection:
             slate = fill(connection, needs)
             before, slots = dict(slate.commands), dict(slate.buckets)
-            results = [change.apply(slate) for change in changes]
+            results = carry_out(changes, slate)
             self._saver.save(connection, slate, before, slots)
         return results
+
+    def time(self) -> float | None:
+        """Return the database server's time; None for SQLite, which has the machine's. See `bridge.ports.Ledger`."""
+        if self._engine.dialect.name == "sqlite":
+            return None
+        with self._transaction() as connection:
+            seconds = func.extract("epoch", func.clock_timestamp())
+            return float(connection.execute(select(seconds)).scalar_one())
 
     def adopt(self, now: float) -> None:
         """Note that this ledger takes another one's place: for a while, redeliveries it does not know are in doubt.
@@ -114,6 +123,9 @@ class SqlLedger:
             with self._begun(needs) as connection:
                 yield connection
                 connection.commit()
+        except (DataError, IntegrityError) as e:
+            # The database is well: it is what is to be written that it does not take.
+            raise ChangeRefused(str(unavailable(e))) from e
         except (SQLAlchemyError, OSError) as e:
             raise unavailable(e) from e
 

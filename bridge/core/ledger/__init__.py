@@ -34,6 +34,7 @@ from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRec
 from bridge.core.ledger.resolve import Resolve
 from bridge.core.ledger.sight import Sight
 from bridge.core.ledger.slate import Change, Needs, Place, Slate
+from bridge.core.ledger.time import ClockSet
 
 __all__ = [
     "ATTEMPTING",
@@ -43,6 +44,7 @@ __all__ = [
     "Carry",
     "Change",
     "Claim",
+    "ClockSet",
     "CommandRecord",
     "Conflict",
     "File",

@@ -11,6 +11,12 @@ from bridge.core.ledger.filing import Ending, end
 from bridge.core.ledger.limits import HOLD, buckets_of, is_held_back, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
+from bridge.core.ledger.time import (
+    CLOCK,
+    is_of_another_time,
+    is_retry_of_another_time,
+    quiet_until,
+)
 from bridge.core.outcomes import Outcome, Result
 from bridge.core.reconcile import match_key
 from bridge.core.rules import LedgerRules
@@ -105,8 +111,10 @@ class Claim:
     now: float
     style: Style
     rules: LedgerRules = field(default_factory=LedgerRules)
-    #: The generation the delivery carries; 0 for one that carries none.
+    #: The generation the delivery speaks for: that of its copy, or a new one where it has taken another copy's place.
     generation: int = 0
+    #: The generation that its copy was made with; 0 for none. Outcomes filed before that copy was made were told.
+    carried: int = 0
     #: Whether it comes from the delay: then it had a row when it was made.
     delayed: bool = False
     #: Whether the broker delivered it before.
@@ -123,7 +131,7 @@ class Claim:
         return Needs(
             command_id=self.command_id,
             index=self.index,
-            buckets=(*buckets_of(sender), HOLD),
+            buckets=(*buckets_of(sender), HOLD, CLOCK),
             reserves=reserved_by(sender, self.rules.limits),
         )
 
@@ -187,11 +195,28 @@ class _Claiming:
             if submission.owner == self._claim.owner:
                 # The commit went through and said that it had not: this claim is ours.
                 return self._call_of(submission) if submission.state == ATTEMPTING else self._look_of()
+            if is_of_another_time(submission.claimed_at or 0.0, self._now):
+                return self._give_a_lease_of_our_time(submission)
+            quiet = quiet_until(self._slate, self._now, self._claim.rules)
+            if quiet is not None:
+                # Whether the lease is over can't be told: the clock was set.
+                return Later(at=quiet, own=False)
             if self._now < lease_until:
                 return Later(at=min(lease_until, self._now + LOOK_AGAIN), own=False)
         if is_older:
             return self._look(self._in_doubt(submission))
         return self._resume(submission) if lease_until is None else self._crashed(submission, lease_until)
+
+    def _give_a_lease_of_our_time(self, submission: SubmissionRecord) -> Later:
+        """Have a claim end as if it began now: the clock was set back, and nobody knows when it did.
+
+        Its owner notices nothing. Should it have ended, what it called is looked for as far back as calls may be.
+        """
+        until = self._now + self._claim.rules.lease
+        since = self._now - self._claim.rules.retry.max_age
+        doubt_from = min(submission.doubt_from or since, since)
+        self._put(replace(submission, claimed_at=self._now, lease_until=until, doubt_from=doubt_from))
+        return Later(at=min(until, self._now + LOOK_AGAIN), own=False)
 
     def _begin(self) -> Verdict:
         claim = self._claim
@@ -264,7 +289,7 @@ class _Claiming:
 
     def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:
         """Tell what this delivery has not told yet: see `Carry` for what was filed before its copy was made."""
-        if submission.filed_in is not None and submission.filed_in < self._claim.generation:
+        if submission.filed_in is not None and submission.filed_in < self._claim.carried:
             return Superseded()
         return Tell(outcome=outcome, told=told)
 
@@ -288,7 +313,7 @@ class _Claiming:
         return self._look(submission)
 
     def _resume(self, submission: SubmissionRecord) -> Verdict:
-        retry_at = submission.retry_at or 0.0
+        retry_at = self._due_at(submission)
         current = self._claim.generation == self._record.generation
         due = retry_at if current else retry_at + OVERDUE
         if self._now < due:
@@ -297,6 +322,14 @@ class _Claiming:
             # The copy it waits for never came. This delivery takes its place, and the copy is superseded if it does.
             self._record = replace(self._record, generation=self._record.generation + 1)
         return self._look(submission) if submission.state == DOUBTFUL else self._go(submission)
+
+    def _due_at(self, submission: SubmissionRecord) -> float:
+        """Return when another look is due: at once where the clock was set back since that was planned."""
+        claim, retry_at = self._claim, submission.retry_at or 0.0
+        if submission.granted or not is_retry_of_another_time(retry_at, self._now, claim.rules):
+            # A slot of a rate limit may be as far away as many others have theirs before it.
+            return retry_at
+        return claim.command.send_at or 0.0
 
     def _go(self, submission: SubmissionRecord) -> Verdict:
         """Claim it for a call, unless it is too late or too soon, or a late answer has shown that it was sent."""

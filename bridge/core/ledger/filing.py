@@ -187,8 +187,11 @@ class File:
         if filing.doubtful:
             open_ = replace(
                 open_,
-                doubt_from=submission.doubt_from or submission.claimed_at,
-                doubt_until=self.now,
+                # From its claim to its answer, whichever is the earlier where the clock was set meanwhile.
+                doubt_from=min(
+                    submission.doubt_from or self.now, submission.claimed_at or self.now, self.now
+                ),
+                doubt_until=max(submission.claimed_at or self.now, self.now),
                 submitted=filing.submitted,
             )
         return open_, Filed(retry_at=filing.retry_at, deferred=filing.deferred)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bridge.core.ledger.time import LONGEST
+
 if TYPE_CHECKING:
     from bridge.core.ledger.slate import Slate
     from bridge.core.rules import LimitRules
@@ -65,14 +67,14 @@ def hold_back(slate: Slate, until: float) -> None:
 
 def is_held_back(slate: Slate, now: float) -> bool:
     """Whether nobody of the account may go yet, slot or not."""
-    return slate.buckets.get(HOLD, 0.0) > now
+    return now < slate.buckets.get(HOLD, 0.0) <= now + LONGEST
 
 
 def _take(slate: Slate, bucket: str, per_second: float, now: float) -> float:
     next_free = slate.buckets.get(bucket, 0.0)
     if not per_second:
-        # No limit of ours; the provider may still have asked for quiet.
-        return next_free
+        # No limit of ours; the provider may still have asked for quiet, but not for longer than anybody does.
+        return next_free if next_free <= now + LONGEST else now
     interval = 1.0 / per_second
     burst = max(0.0, BURST - interval)
     slot = max(next_free, now - burst)

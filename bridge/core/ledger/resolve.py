@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.core.answers import ProviderError
 from bridge.core.ledger.filing import Ending, Filed, end, forgotten, unknown_command
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord
 from bridge.core.ledger.slate import Needs, Place
+from bridge.core.ledger.time import CLOCK, is_of_another_time, quiet_until
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.reconcile import (
     IMPOSSIBLE,
@@ -58,6 +59,7 @@ class Resolve:
             index=self.index,
             match_key=self._key,
             message_ids=tuple(message.message_id for message in alike),
+            buckets=(CLOCK,),
         )
 
     @property
@@ -76,10 +78,21 @@ class Resolve:
             return None
         if submission.state != DOUBTFUL or submission.owner != self.owner:
             return None
+        submission = self._in_our_time(submission)
         finding = self._judge(slate, submission)
         after, filed = self._filed(record, submission, finding)
         slate.commands[record.id] = record.having(after, now=self.now)
         return filed
+
+    def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:
+        """Return it in doubt until now where the clock was set back since its last attempt, of which nobody knows when.
+
+        Not before there is a history: until then it may be now that is wrong (`bridge.adapters.cpaas.timekeeping`).
+        """
+        if self.reading is None or not is_of_another_time(submission.doubt_until or 0.0, self.now):
+            return submission
+        since = min(submission.doubt_from or self.now, self.now - self.rules.retry.max_age)
+        return replace(submission, doubt_from=since, doubt_until=self.now)
 
     def _judge(self, slate: Slate, submission: SubmissionRecord) -> Finding:
         place = Place(command_id=self.command_id, index=self.index)
@@ -98,7 +111,7 @@ class Resolve:
             message_id=submission.message_id,
         )
         twins = slate.twins_of(self._key, place)
-        return judge_history(
+        finding = judge_history(
             doubt,
             self.reading,
             slate.evidence(self._key),
@@ -111,6 +124,11 @@ class Resolve:
             ],
             rules=self.rules.reconcile,
         )
+        quiet = quiet_until(slate, self.now, self.rules)
+        if quiet is not None and not isinstance(finding, Found):
+            # How long the provider had to show it can't be told: the clock was set.
+            return LookAgain(at=quiet)
+        return finding
 
     def _rival(self, twin: SubmissionRecord) -> Rival:
         ended_at = twin.doubt_until or twin.claimed_at or self.now

@@ -1,0 +1,98 @@
+"""Nothing is sent while the provider's clock and ours differ by more than reconciling allows for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.cpaas.client import CpaasClient
+from bridge.adapters.cpaas.gateway import CpaasGateway
+from bridge.core.answers import Accepted, Blocked
+from tests.fakes.provider_server import ProviderServer, accepted, answer
+from tests.unit.cpaas_setup import ONCE, account, submission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEVER = 1e12
+SKEW = 120.0
+
+
+@dataclass
+class OffClock:
+    """The machine's clock, off by some seconds."""
+
+    ahead: float = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@dataclass
+class It:
+    """A gateway, the provider it talks to and the clock that they differ by."""
+
+    gateway: CpaasGateway
+    server: ProviderServer
+    clock: OffClock
+
+
+def dated(seconds: float = 0.0) -> dict[str, str]:
+    """Return the head of an answer from a provider whose clock is right, give or take."""
+    return {"Date": formatdate(time.time() + seconds, usegmt=True)}
+
+
+@contextmanager
+def it_with(ahead: float) -> Iterator[It]:
+    clock = OffClock(ahead)
+    with ProviderServer() as server:
+        server.token_acts.append(answer(200, server.new_token(), dated()))
+        client = CpaasClient(account(server.base_url), clock, ONCE, threading.Event(), skew=SKEW)
+        yield It(CpaasGateway(client, clock), server, clock)
+        client.close()
+
+
+@pytest.mark.parametrize("ahead", [200.0, -200.0, 86_400.0])
+def test_with_a_clock_that_is_off_nothing_is_sent_and_the_first_answer_tells(ahead: float) -> None:
+    with it_with(ahead) as it:
+        attempted = it.gateway.send(submission(), until=NEVER)
+
+        assert isinstance(attempted.answer, Blocked)
+        assert attempted.answer.error.name == "clock"
+        assert it.server.sends == [], "the answer to the token request told already"
+
+
+@pytest.mark.parametrize("ahead", [0.0, 100.0, -100.0])
+def test_what_reconciling_allows_for_is_no_trouble(ahead: float) -> None:
+    with it_with(ahead) as it:
+        it.server.acts.append(answer(201, accepted(), dated()))
+
+        assert isinstance(it.gateway.send(submission(), until=NEVER).answer, Accepted)
+
+
+def test_no_history_is_believed_by_a_clock_that_is_off_and_a_probe_fails_until_it_is_right() -> None:
+    with it_with(500.0) as it:
+        it.server.acts.extend([answer(404, b"", dated())] * 4)
+
+        assert it.gateway.look(submission(), until=NEVER) is None
+        assert not it.gateway.probe(until=NEVER)
+        it.clock.ahead = 0.0
+        assert it.gateway.probe(until=NEVER)
+        assert it.gateway.look(submission(sender_address="+16139998877"), until=NEVER) is not None
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Nov 2026 99:00:00 GMT"])
+def test_a_provider_that_tells_no_time_is_trusted(date: str) -> None:
+    with it_with(0.0) as it:
+        it.server.acts.append(answer(201, accepted(), {"Date": date}))
+
+        assert isinstance(it.gateway.send(submission(), until=NEVER).answer, Accepted)

@@ -1,0 +1,140 @@
+"""The desk: a bad change costs its own command alone, and a clock that is set is noticed."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bridge.bootstrap.admin import make_metrics
+from bridge.core.ledger import ClockSet, Needs, Slate
+from bridge.core.ledger.time import quiet_until
+from bridge.core.rules import LedgerRules
+from bridge.ports import ChangeRefused
+from bridge.runtime.desk import Desk
+from bridge.runtime.steady import SteadyClock
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bridge.core.ledger import Change
+
+START = 1_800_000_000.0
+
+
+@dataclass
+class Clocks:
+    """A wall clock that can be set, and one that runs as fast as it is asked."""
+
+    ahead: float = START
+    ticks: float = 0.0
+
+    def now(self) -> float:
+        return self.ahead + self.ticks
+
+    def monotonic(self) -> float:
+        self.ticks += 0.01
+        return self.ticks
+
+
+@dataclass(frozen=True)
+class Note:
+    """A change that notes itself."""
+
+    command_id: str
+    text: str = ""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(command_id=self.command_id)
+
+    def apply(self, slate: Slate) -> object:
+        return self.text
+
+
+class PickyLedger:
+    """A ledger that takes everything but what is of the command `bad`."""
+
+    adopted_at: float | None = None
+
+    def __init__(self) -> None:
+        self.slate = Slate()
+        self.commits: list[list[Change]] = []
+
+    def apply(self, changes: Sequence[Change]) -> list[object]:
+        if any(change.needs.command_id == "bad" for change in changes):
+            raise ChangeRefused("it does not fit")
+        self.commits.append(list(changes))
+        return [change.apply(self.slate) for change in changes]
+
+    def time(self) -> float | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+class Idle:
+    """Work that has nothing to do but to end, and notes how it is told of time."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.ended = threading.Event()
+
+    def turn(self) -> None:
+        pass
+
+    def patience(self) -> float:
+        return 0.01
+
+    def clock_set(self, step: float) -> None:
+        self.steps.append(step)
+
+    def done(self) -> bool:
+        return self.ended.is_set()
+
+
+@contextmanager
+def desk(ledger: PickyLedger, work: Idle, clocks: Clocks) -> Iterator[Desk]:
+    crashed = threading.Event()
+    made = Desk(
+        ledger, clock=SteadyClock(clocks), rules=LedgerRules(), metrics=make_metrics(),
+        stopping=threading.Event(), on_crash=crashed.set,
+    )  # fmt: skip
+    made.open(work)
+    yield made
+    work.ended.set()
+    assert made.wait_closed(10)
+    assert not crashed.is_set()
+
+
+def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others_stay_whole() -> None:
+    ledger, got = PickyLedger(), dict[str, object]()
+    changes = [Note("a", "1"), Note("bad", "2"), Note("bad", "3"), Note("b", "4"), Note("b", "5")]
+
+    def all_at_once() -> None:
+        for change in changes:
+            it.change(change, partial(got.__setitem__, change.text))
+
+    with desk(ledger, Idle(), Clocks()) as it:
+        it.post(all_at_once)
+        wait_until(lambda: len(got) == 5)
+
+    assert got == {"1": "1", "2": None, "3": None, "4": "4", "5": "5"}
+    assert ledger.commits == [changes[:1], changes[3:]], "what one command has is one commit"
+    assert it.trouble is None, "nothing is wrong with the ledger"
+
+
+def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_with_it() -> None:
+    ledger, work, clocks = PickyLedger(), Idle(), Clocks()
+    with desk(ledger, work, clocks):
+        clocks.ahead += 86_400
+        wait_until(lambda: bool(ledger.commits))
+
+    [[noted]] = ledger.commits
+    assert isinstance(noted, ClockSet)
+    assert [round(step) for step in work.steps] == [86_400]
+    assert quiet_until(ledger.slate, clocks.now(), LedgerRules()) is not None

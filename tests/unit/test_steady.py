@@ -1,0 +1,57 @@
+"""The time that decisions go by is carried on, compared, and never followed unseen."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.runtime.steady import DRIFT, SteadyClock
+
+
+class TwoClocks:
+    """A wall clock that anybody sets, and one that nobody does."""
+
+    def __init__(self) -> None:
+        self.wall, self.steady = 1_800_000_000.0, 5.0
+
+    def pass_(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.steady
+
+
+def test_a_wall_clock_that_is_set_is_not_followed_until_it_is_compared() -> None:
+    clocks = TwoClocks()
+    clock = SteadyClock(clocks)
+    clocks.pass_(10)
+    clocks.wall += 86_400
+
+    assert clock.now() == 1_800_000_010
+    assert clock.compare() == pytest.approx(86_400)
+    assert clock.now() == 1_800_086_410
+    assert clock.compare() is None
+
+
+@pytest.mark.parametrize("drift", [DRIFT, -DRIFT])
+def test_a_clock_that_drifts_is_followed_without_a_word(drift: float) -> None:
+    clocks = TwoClocks()
+    clock = SteadyClock(clocks)
+    clocks.wall += drift
+
+    assert clock.compare() is None
+    assert clock.now() == clocks.wall
+
+
+def test_where_the_ledger_has_a_time_the_machine_s_own_does_not_count() -> None:
+    clocks = TwoClocks()
+    clock = SteadyClock(clocks, told=1_700_000_000.0)
+    clocks.wall += 1e9
+    clocks.pass_(3)
+
+    assert clock.now() == 1_700_000_003
+    assert clock.compare(1_700_000_003.2) is None
+    assert clock.compare(1_700_000_000.0) == pytest.approx(-3.2)
