@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from bridge.core.answers import Answer
     from bridge.core.ledger import Change
-    from bridge.core.reconcile import Reading
+    from bridge.core.reconcile import Reading, Window
 
 
 class Clock(Protocol):
@@ -132,9 +132,10 @@ class Gateway(Protocol):
         """
         ...
 
-    def look(self, submission: Submission, *, until: float) -> Reading | None:
+    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Read the provider's history for the submission's pair of addresses.
 
+        With a `window` of its attempts, also how much the whole account has, where that matters to what is absent.
         Returns None where it is not to be had, within `until` (`Clock.monotonic` seconds). Blocks the calling thread.
         """
         ...

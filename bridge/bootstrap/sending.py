@@ -50,6 +50,7 @@ def ledger_rules(settings: Settings) -> LedgerRules:
             skew=reconcile.skew,
             on_absent=reconcile.on_absent,
             on_unknown=reconcile.on_unknown,
+            history_cap=reconcile.history_cap,
         ),
         limits=LimitRules(
             account_per_second=limits.account_per_second, sender_per_second=limits.sender_per_second

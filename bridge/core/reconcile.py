@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: The provider's word for a message that will never arrive (wire reference 4.1).
 IMPOSSIBLE = "DeliveryImpossible"
-#: Messages that a trial account keeps (wire reference 4.3): a history of so many may lack its beginning.
-TRIAL_CAP = 1000
 #: Seconds until the first look after the attempt, and the least between two looks.
 FIRST_LOOK = 2.0
 #: Seconds between two looks at most, until the provider had its time to show what it has.
@@ -53,14 +51,23 @@ class Reading:
     """What a look at the provider's history brought."""
 
     messages: tuple[Evidence, ...] = ()
-    #: How many messages of any kind it shows.
-    total: int = 0
-    #: Whether this is all that the provider has.
+    #: How many messages of any kind the provider has of the whole account; None where that is not known.
+    total: int | None = None
+    #: Whether this is all that the provider has of the pair.
     complete: bool = True
-    #: When the oldest message of any kind in it was sent; the provider forgets the oldest first.
+    #: When the oldest message of any kind was sent that the account is known to have; it forgets the oldest first.
     oldest_at: float | None = None
     #: When it was asked for, in seconds since the epoch: what was accepted later can't be in it.
     read_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """When the provider may have taken what is in doubt, and when it has certainly shown it if so."""
+
+    #: In seconds since the epoch; nothing of its own is older than `start`.
+    start: float
+    settled_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +148,20 @@ def _match_key(destination_address: str, key_of_text: bytes) -> bytes:
     return hashlib.sha256(destination_address.encode() + b"\0" + key_of_text).digest()
 
 
+def window_of(since: float, until: float, rules: ReconcileRules) -> Window:
+    """Return the window of attempts that began at `since` and ended at `until`."""
+    return Window(start=since - rules.skew, settled_at=until + rules.settle)
+
+
+def hangs_on_account(reading: Reading, window: Window) -> bool:
+    """Whether only what the account has in other threads can show that this one lacks nothing.
+
+    A trial account keeps so many messages in all (wire reference 4.3): a thread of two may have been a longer one.
+    """
+    is_late = reading.read_at >= window.settled_at
+    return is_late and reading.complete and not _reaches_back(reading, window.start)
+
+
 def judge_history(
     doubt: Doubt,
     reading: Reading | None,
@@ -163,11 +184,11 @@ def judge_history(
         return Found(message=known[doubt.message_id])
     if others_attempting:
         return LookAgain(at=doubt.now + FIRST_LOOK)
-    start = doubt.since - rules.skew
+    window = window_of(doubt.since, doubt.until, rules)
     ours = [
         message
         for message in known.values()
-        if _is_match(message, doubt, start, rules.skew) and not is_taken(message.message_id)
+        if _is_match(message, doubt, window.start, rules.skew) and not is_taken(message.message_id)
     ]
     if ours and len(ours) <= len(rivals):
         # Too few for all: whoever is late to show must not look absent because another one took its message.
@@ -178,15 +199,18 @@ def judge_history(
         ours = _left_by(rivals, ours, rules.skew)
     if ours:
         return Found(message=min(ours, key=lambda message: (message.sent_at, message.message_id)))
-    return _without_history(doubt) if reading is None else _without_trace(doubt, reading, start, rules.settle)
+    return (
+        _without_history(doubt)
+        if reading is None
+        else _without_trace(doubt, reading, window, rules.history_cap)
+    )
 
 
-def _without_trace(doubt: Doubt, reading: Reading, start: float, settle: float) -> Finding:
+def _without_trace(doubt: Doubt, reading: Reading, window: Window, cap: int) -> Finding:
     """Say what a history tells in which it is not."""
-    settled_at = doubt.until + settle
-    if reading.read_at < settled_at:
-        return LookAgain(at=_next_look(doubt, settled_at))
-    if _is_cut_off(reading, start):
+    if reading.read_at < window.settled_at:
+        return LookAgain(at=_next_look(doubt, window.settled_at))
+    if _is_cut_off(reading, window.start, cap):
         return CannotTell(reason="the provider's history is cut off")
     return Absent()
 
@@ -223,9 +247,15 @@ def _next_look(doubt: Doubt, settled_at: float) -> float:
     return max(min(doubt.now + waited, settled_at), doubt.now)
 
 
-def _is_cut_off(reading: Reading, start: float) -> bool:
-    """Whether messages of the window may be missing: the oldest go first, so one from before it proves they are not."""
-    whole = reading.complete and max(reading.total, len(reading.messages)) < TRIAL_CAP
-    return not whole and not (
-        reading.complete and reading.oldest_at is not None and reading.oldest_at < start
-    )
+def _is_cut_off(reading: Reading, start: float, cap: int) -> bool:
+    """Whether messages of the window may be missing, for want of a page or because the account keeps `cap` at most."""
+    if not reading.complete:
+        return True
+    if cap == 0 or _reaches_back(reading, start):
+        return False
+    return reading.total is None or max(reading.total, len(reading.messages)) >= cap
+
+
+def _reaches_back(reading: Reading, start: float) -> bool:
+    """Whether the account still has a message from before the window: the oldest go first, so it lacks none of it."""
+    return reading.oldest_at is not None and reading.oldest_at < start

@@ -27,6 +27,8 @@ class ReconcileRules:
     skew: float = 120.0
     on_absent: Literal["resend", "park"] = "resend"
     on_unknown: Literal["park", "resend"] = "park"
+    #: How many messages the provider keeps of the whole account, the oldest going first; 0 where it keeps all.
+    history_cap: int = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from bridge.ports import Attempted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.reconcile import Reading
+    from bridge.core.reconcile import Reading, Window
     from bridge.ports import Gateway, Submission
 
 _log = structlog.get_logger()
@@ -52,11 +52,12 @@ class Callers:
         self,
         submission: Submission,
         *,
+        window: Window | None,
         until: float,
         looked: Callable[[Reading | None], None],
     ) -> None:
         """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look`."""
-        self._calls.put(lambda: looked(self._look(submission, until)))
+        self._calls.put(lambda: looked(self._look(submission, window, until)))
 
     def probe(self, *, until: float, probed: Callable[[bool], None]) -> None:
         """Probe the provider on one of the threads."""
@@ -75,9 +76,9 @@ class Callers:
             error = ProviderError(name="internal", message=f"the call broke down: {type(e).__name__}")
             return Attempted(answer=Ambiguous(error=error), attempts=1)
 
-    def _look(self, submission: Submission, until: float) -> Reading | None:
+    def _look(self, submission: Submission, window: Window | None, until: float) -> Reading | None:
         try:
-            return self._gateway.look(submission, until=until)
+            return self._gateway.look(submission, window=window, until=until)
         except Exception:  # noqa: BLE001 - as above: nothing was learnt
             _log.exception("gateway.crashed", command_id=submission.command_id, index=submission.index)
             return None

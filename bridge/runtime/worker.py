@@ -248,7 +248,7 @@ class Worker:
             return
         if isinstance(verdict, Look):
             job.generation = verdict.generation
-            self._look(claimed)
+            self._look(claimed, verdict)
             return
         self._entrance.leave()
         if verdict is None:
@@ -350,9 +350,10 @@ class Worker:
 
     # --- look ----------------------------------------------------------------------------------------------------
 
-    def _look(self, claimed: _Claimed) -> None:
+    def _look(self, claimed: _Claimed, look: Look) -> None:
         self._callers.look(
             claimed.job.submission(claimed.index),
+            window=look.window,
             until=claimed.until,
             looked=lambda reading: self._desk.post(partial(self._on_looked, claimed, reading)),
         )

@@ -142,6 +142,7 @@ class ReconcileSettings(Section):
     skew: v.SecondsOrZero = 120.0
     on_absent: Literal["resend", "park"] = "resend"
     on_unknown: Literal["park", "resend"] = "park"
+    history_cap: v.CountOrZero = 1000
 
 
 class LimitSettings(Section):

@@ -119,6 +119,7 @@ SecondsOrZero = Annotated[float, Field(ge=0)]
 #: A rate; 0 is no limit.
 PerSecond = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
 #: A host or an address to listen on.
 Host = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 LOWER = BeforeValidator(_lower)

@@ -310,7 +310,7 @@ def resolve(of: SendSms, *message_ids: str) -> Resolve:
         command_id=of.id,
         index=0,
         owner="looks",
-        reading=Reading(messages=messages, read_at=NOW + 1000),
+        reading=Reading(messages=messages, total=len(messages), read_at=NOW + 1000),
         now=NOW + 1000,
         style=STYLE,
         rules=RULES,

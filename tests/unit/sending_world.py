@@ -299,6 +299,7 @@ class World:
         number = self._destination(place)
         return Reading(
             messages=tuple(message for message in shown if message.destination_address == number),
+            total=len(shown),
             complete=self.history == "whole",
             read_at=self.clock,
         )

@@ -14,7 +14,7 @@ from bridge.adapters.cpaas.errors import (
     Unreachable,
     Unreadable,
 )
-from bridge.adapters.cpaas.values import History, Message, Thread
+from bridge.adapters.cpaas.values import History, Message, Thread, Threads
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import SENDER, USER, answer, fault
 from tests.unit.cpaas_setup import NUMBER, rig
@@ -68,12 +68,61 @@ def test_threads_are_read_as_a_list_or_as_one() -> None:
             remote_address=NUMBER, local_address=SENDER, last_message_at=1545913541.188, length=1
         )
 
-        assert it.client.history.threads() == (expected,)
-        assert it.client.history.threads(NUMBER) == (expected,)
+        assert it.client.history.threads() == Threads(threads=(expected,), complete=False), "one is odd"
+        assert it.client.history.threads(NUMBER) == Threads(threads=(expected,), complete=True)
         assert [request.path.partition("?")[0] for request in it.server.requests] == [
             f"{S}/remoteAddresses",
             f"{S}/remoteAddresses/{NUMBER}",
         ]
+
+
+def listing(*threads: object, **more: object) -> Act:
+    """Return an answer with a page of threads."""
+    return answer(200, {"smsThreadList": {"smsThread": list(threads), **more}})
+
+
+@pytest.mark.parametrize(
+    ("pages", "count"),
+    [
+        ([listing(*[THREAD for _ in range(200)])], 200),
+        ([listing(THREAD, "no object")], 1),
+        ([listing(THREAD, next="a"), listing(THREAD)], 2),
+        ([listing(THREAD, next="a"), listing(THREAD, next="a")], 2),
+        ([listing(THREAD, next="a"), answer(404)], 1),
+        ([listing(THREAD, next=str(number)) for number in range(60)], 50),
+    ],
+    ids=[
+        "full without a pointer",
+        "no thread",
+        "two pages, between which a thread may move",
+        "a pointer comes again",
+        "gone in the middle",
+        "no end",
+    ],
+)
+def test_a_list_of_threads_that_may_lack_one_is_incomplete(pages: list[Act], count: int) -> None:
+    with rig() as it:
+        it.server.acts.extend(pages)
+        listed = it.client.history.threads(NUMBER)
+
+        assert len(listed.threads) == count
+        assert not listed.complete
+
+
+def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
+    with rig() as it:
+        it.server.acts.append(answer(404))
+
+        assert it.client.history.threads(NUMBER) == Threads(threads=(), complete=True)
+
+
+def test_a_list_of_threads_is_read_no_further_than_is_enough() -> None:
+    with rig() as it:
+        it.server.acts.extend([listing(THREAD, next=str(number)) for number in range(3)])
+        listed = it.client.history.threads(enough=lambda thread: thread.length == 1)
+
+        assert len(listed.threads) == len(it.server.requests) == 1
+        assert not listed.complete
 
 
 def test_a_history_is_read_page_by_page() -> None:

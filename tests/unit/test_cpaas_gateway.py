@@ -14,7 +14,17 @@ from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.gateway import CpaasGateway, _evidence
 from bridge.adapters.cpaas.values import Message
 from bridge.core.answers import Accepted, Ambiguous, Refused
-from bridge.core.reconcile import TRIAL_CAP, text_key
+from bridge.core.reconcile import (
+    Absent,
+    CannotTell,
+    Doubt,
+    Window,
+    judge_history,
+    match_key,
+    text_key,
+    window_of,
+)
+from bridge.core.rules import ReconcileRules
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
 from tests.fakes.provider_server import answer
@@ -24,8 +34,9 @@ from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.core.reconcile import Reading
+    from bridge.core.reconcile import Finding, Reading
     from bridge.ports import Submission
+    from tests.fakes.provider_server import Act
 
 NOW = 1_700_000_000.0
 NEVER = 1e12
@@ -39,8 +50,8 @@ class Provider:
         self.client = client
         self.clock = clock
 
-    def look(self, of: Submission | None = None) -> Reading:
-        reading = self.gateway.look(of or ours(), until=NEVER)
+    def look(self, of: Submission | None = None, window: Window | None = None) -> Reading:
+        reading = self.gateway.look(of or ours(), window=window, until=NEVER)
         assert reading is not None
         return reading
 
@@ -135,7 +146,7 @@ def test_inbound_messages_are_no_evidence_but_tell_how_far_back_the_history_goes
     reading = it.look()
 
     assert len(reading.messages) == 1
-    assert (reading.total, reading.complete, reading.oldest_at) == (2, True, NOW)
+    assert (reading.complete, reading.oldest_at) == (True, NOW)
 
 
 def test_every_page_is_read() -> None:
@@ -161,7 +172,7 @@ def test_a_message_shows_once_the_provider_shows_it() -> None:
 def test_a_history_that_is_not_to_be_had_is_none(it: Provider, fault: dict[str, object]) -> None:
     it.client.control("settings", {"failing": {"history": fault}})
 
-    assert it.gateway.look(ours(), until=NEVER) is None
+    assert it.gateway.look(ours(), window=None, until=NEVER) is None
     assert it.gateway.probe(until=NEVER)
     it.client.control("settings", {"failing": {"history": fault, "subscriptions": fault}})
     assert not it.gateway.probe(until=NEVER)
@@ -170,7 +181,7 @@ def test_a_history_that_is_not_to_be_had_is_none(it: Provider, fault: dict[str, 
 
 
 def test_a_look_whose_time_is_over_brings_nothing(it: Provider) -> None:
-    assert it.gateway.look(ours(), until=0.0) is None
+    assert it.gateway.look(ours(), window=None, until=0.0) is None
 
 
 def test_a_probe_sends_nothing(it: Provider) -> None:
@@ -200,16 +211,218 @@ def looked(*pages: list[dict[str, object]]) -> Reading:
         for number, messages in enumerate(pages, 1):
             more = {"next": str(number)} if number < len(pages) else {}
             it.server.acts.append(answer(200, {"smsMessageList": {"smsMessage": messages, **more}}))
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=None, until=NEVER)
     assert reading is not None
     return reading
 
 
-def test_messages_of_any_kind_count_towards_what_a_trial_account_keeps() -> None:
-    inbound = [shown(number, type="Inbound") for number in range(TRIAL_CAP)]
-    reading = looked(*(inbound[start : start + 100] for start in range(0, TRIAL_CAP, 100)))
+def listing(*threads: object, **more: object) -> Act:
+    """Return an answer with a page of threads."""
+    return answer(200, {"smsThreadList": {"smsThread": list(threads), **more}})
 
-    assert (reading.messages, reading.total, reading.complete) == ((), TRIAL_CAP, True)
+
+def thread(local: str = NUMBER, **details: object) -> dict[str, object]:
+    given = {"lastMessageTime": int(NOW * 1000), "length": 1} | details
+    return {"remoteAddress": REMOTE, "localAddress": local, "threadDetails": given}
+
+
+NO_MESSAGES = answer(200, {"smsMessageList": {"smsMessage": []}})
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [listing(thread(), next="a"), listing(thread(OTHER), next="a")],
+        [listing(*[thread() for _ in range(200)])],
+        [listing(thread(), {"localAddress": OTHER})],
+        [listing(thread(), "no object")],
+        [listing(thread(), next="a"), answer(404)],
+        [listing(thread(), next="a"), listing(thread(OTHER))],
+    ],
+    ids=[
+        "a pointer comes again",
+        "full without a pointer",
+        "a thread without a number",
+        "no thread",
+        "gone in the middle",
+        "two pages, between which a thread may move",
+    ],
+)
+def test_where_a_thread_of_the_destination_may_be_missing_the_reading_for_default_is_not_whole(
+    pages: list[Act],
+) -> None:
+    with rig() as it:
+        it.server.acts.extend([*pages, *[answer(200, {"smsMessageList": {"smsMessage": [shown()]}})] * 2])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours("default"), window=None, until=NEVER)
+
+    assert reading is not None
+    assert not reading.complete
+    assert set(ids(reading)) == {"SM1"}, "what is there is found all the same"
+
+
+def test_a_thread_that_is_listed_twice_is_read_once() -> None:
+    with rig() as it:
+        it.server.acts.extend([listing(thread(), thread()), NO_MESSAGES])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours("default"), window=None, until=NEVER)
+
+        assert reading is not None
+        assert reading.complete
+        assert len(it.server.requests) == 2
+
+
+# --- how much the account has ----------------------------------------------------------------------------------------
+
+#: Of an attempt at `NOW`, over for long.
+WINDOW = Window(start=NOW - 120, settled_at=NOW)
+
+
+def looked_at_account(*pages: Act, messages: Act = NO_MESSAGES) -> tuple[Reading | None, int]:
+    """Look where the list of threads has these pages; return the reading and the calls that it took."""
+    with rig() as it:
+        it.server.acts.extend([messages, *pages])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=WINDOW, until=NEVER)
+        return reading, len(it.server.requests)
+
+
+def test_where_a_thread_can_not_tell_alone_the_whole_accounts_messages_are_counted(it: Provider) -> None:
+    it.client.send("one", to="+16131119999")
+    it.client.send("two", to="+16131119999")
+    it.client.send("three", sender=OTHER)
+    reading = it.look(window=WINDOW)
+
+    assert (reading.messages, reading.total, reading.complete) == ((), 3, True)
+
+
+def test_an_account_without_any_message_has_none(it: Provider) -> None:
+    assert it.look(window=WINDOW).total == 0
+
+
+def finding(it: Provider, cap: int) -> Finding:
+    """Look for an attempt that began and ended at `NOW`, and say what is known, a minute later."""
+    rules = ReconcileRules(history_cap=cap)
+    it.clock.forward(61)
+    doubt = Doubt(
+        key=match_key(REMOTE, "hi"),
+        destination_address=REMOTE,
+        sender_address=NUMBER,
+        since=NOW,
+        until=NOW,
+        give_up_at=NEVER,
+        now=it.clock.now(),
+    )
+    return judge_history(
+        doubt,
+        it.look(window=window_of(NOW, NOW, rules)),
+        (),
+        is_taken=lambda _: False,
+        others_attempting=False,
+        rivals=(),
+        rules=rules,
+    )
+
+
+def test_what_a_full_account_has_lost_of_a_short_thread_does_not_count_as_never_sent() -> None:
+    with provider(history_cap=3) as it:
+        it.client.send("hi")
+        for number in range(3):
+            it.client.send("other", to=f"+1613111000{number}")
+
+        assert isinstance(finding(it, cap=3), CannotTell)
+
+
+def test_the_first_message_ever_to_a_number_is_known_as_not_sent_on_an_account_with_room(
+    it: Provider,
+) -> None:
+    for number in range(3):
+        it.client.send("other", to=f"+1613111000{number}")
+
+    assert finding(it, cap=1000) == Absent()
+
+
+def test_a_full_account_that_has_something_older_is_known_to_lack_nothing_of_late() -> None:
+    with provider(history_cap=3) as it:
+        for number in range(3):
+            it.client.send("other", to=f"+1613111000{number}")
+        it.clock.forward(600)
+        since = it.clock.now()
+        rules = ReconcileRules(history_cap=3)
+        reading = it.look(window=window_of(since, since - rules.settle, rules))
+
+        assert reading.total == 3
+        assert reading.oldest_at == NOW
+
+
+def test_a_thread_that_fell_silent_before_the_attempt_shows_how_far_back_the_account_goes() -> None:
+    quiet = thread(OTHER, lastMessageTime=int((NOW - 121) * 1000))
+    reading, calls = looked_at_account(listing(thread(length=1000), quiet, next="p"), listing(thread(OTHER)))
+
+    assert reading is not None
+    assert (reading.total, reading.oldest_at) == (None, NOW - 121)
+    assert calls == 2, "that is enough: no further page is read"
+
+
+@pytest.mark.parametrize("details", [{"length": 0}, {"length": None}, {"lastMessageTime": 0}])
+def test_a_thread_that_may_be_empty_or_of_any_age_shows_nothing(details: dict[str, object]) -> None:
+    details = {"lastMessageTime": 1, "length": 1} | details
+    reading, _ = looked_at_account(
+        listing({"remoteAddress": REMOTE, "localAddress": OTHER, "threadDetails": details})
+    )
+
+    assert reading is not None
+    assert reading.oldest_at is None
+
+
+@pytest.mark.parametrize(
+    ("pages", "messages"),
+    [
+        ([listing(thread(), thread(OTHER, length=None))], NO_MESSAGES),
+        ([listing(thread(), thread(OTHER, length=True))], NO_MESSAGES),
+        ([listing(thread(), thread(OTHER, length=-1))], NO_MESSAGES),
+        ([listing(thread(), {"odd": 1})], NO_MESSAGES),
+        ([listing(thread(), next="a"), listing(thread(OTHER))], NO_MESSAGES),
+        ([answer(404)], answer(200, {"smsMessageList": {"smsMessage": [shown()]}})),
+    ],
+    ids=[
+        "no length",
+        "no number",
+        "less than none",
+        "no thread",
+        "two pages",
+        "a list without what was read",
+    ],
+)
+def test_what_can_not_be_counted_for_certain_is_not(pages: list[Act], messages: Act) -> None:
+    reading, _ = looked_at_account(*pages, messages=messages)
+
+    assert reading is not None
+    assert (reading.total, reading.complete) == (None, True)
+
+
+def test_where_the_account_can_not_be_read_nothing_is_learnt() -> None:
+    reading, _ = looked_at_account(answer(500))
+
+    assert reading is None
+
+
+@pytest.mark.parametrize(
+    ("window", "messages"),
+    [
+        (None, [shown()]),
+        (Window(start=NOW - 120, settled_at=NOW + 1), []),
+        (WINDOW, [shown(2, dateTime=int(NOW - 121))]),
+        (WINDOW, [shown(2, message=None)]),
+    ],
+    ids=["the provider keeps all", "too early to tell", "an older message in the thread", "no whole thread"],
+)
+def test_no_call_is_spent_on_the_account_where_it_would_change_nothing(
+    window: Window | None, messages: list[object]
+) -> None:
+    with rig() as it:
+        it.server.acts.append(answer(200, {"smsMessageList": {"smsMessage": messages}}))
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=window, until=NEVER)
+
+        assert reading is not None
+        assert len(it.server.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,13 @@ def test_no_history_is_believed_by_a_clock_that_is_off_and_a_probe_fails_until_i
     with it_with(500.0) as it:
         it.server.acts.extend([answer(404, b"", dated())] * 4)
 
-        assert it.gateway.look(submission(), until=NEVER) is None
+        assert it.gateway.look(submission(), window=None, until=NEVER) is None
         assert not it.gateway.probe(until=NEVER)
         it.clock.ahead = 0.0
         assert it.gateway.probe(until=NEVER)
-        assert it.gateway.look(submission(sender_address="+16139998877"), until=NEVER) is not None
+        assert (
+            it.gateway.look(submission(sender_address="+16139998877"), window=None, until=NEVER) is not None
+        )
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Nov 2026 99:00:00 GMT"])

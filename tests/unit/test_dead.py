@@ -194,7 +194,7 @@ def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
         command_id="one",
         index=index,
         owner="o",
-        reading=Reading(messages=messages, read_at=NOW + 1),
+        reading=Reading(messages=messages, total=len(messages), read_at=NOW + 1),
         now=NOW + 1,
         style=style,
         rules=rules,

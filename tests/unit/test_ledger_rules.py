@@ -161,7 +161,9 @@ class Book:
                 command_id="order-17",
                 index=0,
                 owner=owner,
-                reading=Reading(messages=messages, read_at=NOW + at) if reading else None,
+                reading=Reading(messages=messages, total=len(messages), read_at=NOW + at)
+                if reading
+                else None,
                 now=NOW + at,
                 style=STYLE,
                 rules=self.rules,

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from bridge.core.reconcile import (
     FIRST_LOOK,
     LONGEST_LOOK,
-    TRIAL_CAP,
     Absent,
     CannotTell,
     Doubt,
@@ -22,14 +21,17 @@ from bridge.core.reconcile import (
     LookAgain,
     Reading,
     Rival,
+    hangs_on_account,
     judge_history,
     match_key,
     text_key,
+    window_of,
 )
 from bridge.core.rules import ReconcileRules
 
 NOW = 1_800_000_000.0
 RULES = ReconcileRules(settle=60.0, skew=120.0)
+CAP = RULES.history_cap
 TO = "+16131234567"
 FROM = "+16139998877"
 SETTLED = NOW + RULES.settle
@@ -51,7 +53,7 @@ def judge(
     now: float = SETTLED,
     history: bool = True,
     complete: bool = True,
-    total: int = 0,
+    total: int | None = 0,
     oldest_at: float | None = None,
     read_at: float | None = None,
     taken: frozenset[str] = frozenset(),
@@ -221,16 +223,42 @@ def test_a_history_that_is_incomplete_can_not_tell() -> None:
     assert isinstance(judge(complete=False, oldest_at=NOW - 1e6), CannotTell)
 
 
-def test_a_history_at_the_trial_accounts_limit_can_not_tell_unless_it_reaches_back_before_the_attempt() -> (
-    None
-):
-    full = [message(f"m-{number}", text="other") for number in range(TRIAL_CAP)]
+def test_an_account_at_its_cap_can_not_tell_unless_something_is_left_from_before_the_attempt() -> None:
+    assert judge(total=CAP - 1) == Absent()
+    assert isinstance(judge(total=CAP), CannotTell), "a short thread may be what is left of a longer one"
+    assert isinstance(judge(total=CAP, oldest_at=NOW - 120), CannotTell)
+    assert judge(total=CAP, oldest_at=NOW - 121) == Absent()
+    assert isinstance(judge(total=CAP, oldest_at=NOW - 121, complete=False), CannotTell)
+
+
+def test_an_account_of_which_nobody_knows_how_much_it_has_can_not_tell_either() -> None:
+    assert isinstance(judge(total=None), CannotTell)
+    assert judge(total=None, oldest_at=NOW - 121) == Absent()
+
+
+def test_what_a_thread_shows_itself_counts_whatever_the_total_says() -> None:
+    full = [message(f"m-{number}", text="other") for number in range(CAP)]
 
     assert judge(*full[1:]) == Absent()
     assert isinstance(judge(*full), CannotTell)
-    assert isinstance(judge(*full, oldest_at=NOW - 120), CannotTell)
-    assert judge(*full, oldest_at=NOW - 121) == Absent()
-    assert isinstance(judge(total=TRIAL_CAP), CannotTell), "inbound messages count too"
+
+
+def test_where_the_provider_keeps_everything_a_whole_thread_is_enough() -> None:
+    keeps_all = replace(RULES, history_cap=0)
+
+    assert judge(total=None, rules=keeps_all) == Absent()
+    assert judge(total=CAP, rules=keeps_all) == Absent()
+    assert isinstance(judge(complete=False, rules=keeps_all), CannotTell)
+
+
+def test_the_account_is_asked_about_only_when_a_whole_and_late_reading_does_not_reach_back() -> None:
+    window = window_of(NOW, NOW, RULES)
+    late = Reading(read_at=SETTLED, oldest_at=NOW - 120)
+
+    assert hangs_on_account(late, window)
+    assert not hangs_on_account(replace(late, read_at=SETTLED - 1), window)
+    assert not hangs_on_account(replace(late, complete=False), window)
+    assert not hangs_on_account(replace(late, oldest_at=NOW - 121), window)
 
 
 def test_a_history_that_is_cut_off_is_read_until_it_could_have_shown_it() -> None:

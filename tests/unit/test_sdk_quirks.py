@@ -177,7 +177,7 @@ def test_a_single_thread_is_read_like_a_list_of_one() -> None:
     with rig() as it:
         it.server.acts.append(answer(200, {"smsThread": {"remoteAddress": NUMBER, "localAddress": SENDER}}))
 
-        assert len(it.client.history.threads(NUMBER)) == 1
+        assert len(it.client.history.threads(NUMBER).threads) == 1
 
 
 def test_a_channel_that_can_not_be_made_is_an_error_of_its_own() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.core.ledger import Change
-    from bridge.core.reconcile import Reading
+    from bridge.core.reconcile import Reading, Window
     from bridge.ports import Attempted, Ledger, Submission
 
 
@@ -65,7 +65,7 @@ class NoGateway:
         """Fail: nothing may be called that no ledger knows of."""
         raise AssertionError("called without a claim")
 
-    def look(self, submission: Submission, *, until: float) -> Reading | None:
+    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Fail likewise."""
         raise AssertionError("looked without a claim")
 

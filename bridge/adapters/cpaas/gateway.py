@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
 from bridge.core.provider_errors import MAX_ID_LENGTH
-from bridge.core.reconcile import Evidence, Reading, text_key
+from bridge.core.reconcile import Evidence, Reading, hangs_on_account, text_key
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.cpaas.history import MessageHistory
-    from bridge.adapters.cpaas.values import Message
+    from bridge.adapters.cpaas.values import Message, Thread
+    from bridge.core.reconcile import Window
     from bridge.ports import Attempted, Clock, Submission
 
 INBOUND = "inbound"
@@ -29,15 +31,17 @@ class CpaasGateway:
         """Submit; see `bridge.ports.Gateway`."""
         return self._client.send(submission, until=until)
 
-    def look(self, submission: Submission, *, until: float) -> Reading | None:
+    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Read the history of a pair of addresses; see `bridge.ports.Gateway`.
 
         The whole of it: what `lastMessageTime` leaves out is not documented (wire reference 4.2), and absence must mean
         something.
         """
-        read_at = self._clock.now()
+        history, read_at = self._client.history, self._clock.now()
         try:
-            reading = _read(self._client.history, submission, read_at, until)
+            reading = _read(history, submission, read_at, until)
+            if window is not None and hangs_on_account(reading, window):
+                reading = _with_account(reading, history, window, until)
         except CpaasError:
             return None
         # By times that ours can't be compared with nothing is found, and nothing absent.
@@ -58,21 +62,47 @@ class CpaasGateway:
 def _read(history: MessageHistory, submission: Submission, read_at: float, until: float) -> Reading:
     """Read one thread, or for the `default` sender all that the destination has with numbers of ours."""
     remote, sender = submission.destination_address, submission.sender_address
+    locals_, all_known = [sender], True
     if sender == "default":
-        locals_ = [thread.local_address for thread in history.threads(remote, until=until)]
-    else:
-        locals_ = [sender]
+        listed = history.threads(remote, until=until)
+        # A thread that moves while the list is read comes twice.
+        locals_ = list(dict.fromkeys(thread.local_address for thread in listed.threads))
+        all_known = listed.complete
     threads = [history.messages(remote, local, until=until) for local in locals_]
     messages = [message for thread in threads for message in thread.messages]
     # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
     found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
     return Reading(
         messages=tuple(message for message in found if message is not None),
-        total=len(messages),
-        complete=all(thread.complete for thread in threads) and None not in found,
+        complete=all_known and all(thread.complete for thread in threads) and None not in found,
         oldest_at=min((message.at for message in messages if message.at is not None), default=None),
         read_at=read_at,
     )
+
+
+def _with_account(reading: Reading, history: MessageHistory, window: Window, until: float) -> Reading:
+    """Add what the list of all threads tells. It is read after the messages: a history only ever gets fuller."""
+    listed = history.threads(enough=lambda thread: _is_quiet(thread, window), until=until)
+    lengths = [thread.length for thread in listed.threads if thread.length is not None]
+    # A list without what this very thread has shown is none of the whole account.
+    is_counted = (
+        listed.complete and len(lengths) == len(listed.threads) and sum(lengths) >= len(reading.messages)
+    )
+    known = [
+        reading.oldest_at,
+        *(thread.last_message_at for thread in listed.threads if _is_quiet(thread, window)),
+    ]
+    return replace(
+        reading,
+        total=sum(lengths) if is_counted else None,
+        oldest_at=min((at for at in known if at is not None), default=None),
+    )
+
+
+def _is_quiet(thread: Thread, window: Window) -> bool:
+    """Whether it has messages, and all of them are from before the window."""
+    last_at = thread.last_message_at
+    return bool(thread.length) and last_at is not None and 0 < last_at < window.start
 
 
 def _evidence(message: Message, remote: str) -> Evidence | None:

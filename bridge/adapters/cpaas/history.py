@@ -8,7 +8,8 @@ from bridge.adapters.cpaas.codec import sms
 from bridge.adapters.cpaas.errors import NotFound, Unreadable
 from bridge.adapters.cpaas.values import (
     History,
-    count_messages,
+    Threads,
+    count_entries,
     read_messages,
     read_next,
     read_threads,
@@ -16,7 +17,7 @@ from bridge.adapters.cpaas.values import (
 from bridge.core.answers import ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bridge.adapters.cpaas.asker import Asker
     from bridge.adapters.cpaas.values import Json, Message, Thread
@@ -36,11 +37,28 @@ class MessageHistory:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
 
-    def threads(self, remote: str | None = None, *, until: float | None = None) -> tuple[Thread, ...]:
-        """Return all threads, or those with `remote`; none where there is no such number."""
+    def threads(
+        self,
+        remote: str | None = None,
+        *,
+        enough: Callable[[Thread], bool] = lambda _: False,
+        until: float | None = None,
+    ) -> Threads:
+        """Return all threads, or those with `remote`; none where there is no such number.
+
+        `enough` ends the reading with the page of a thread of which it is true.
+
+        Only what comes in one page is certainly all: a message that comes meanwhile moves its thread in the list, and
+        whoever reads on behind it misses it.
+        """
         parts = ("remoteAddresses",) if remote is None else ("remoteAddresses", remote)
-        pages, _ended = self._read(parts, "smsThread", until)
-        return tuple(thread for page in pages for thread in read_threads(page))
+        pages, ended = self._read(
+            parts, "smsThread", until, is_last=lambda page: any(map(enough, read_threads(page)))
+        )
+        threads = tuple(thread for page in pages for thread in read_threads(page))
+        return Threads(
+            threads=threads, complete=len(pages) <= 1 and _is_whole(pages, "smsThread", threads, ended=ended)
+        )
 
     def messages(
         self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None
@@ -53,10 +71,7 @@ class MessageHistory:
         parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
         pages, ended = self._read(parts, "smsMessage", until, last_message_time)
         messages = tuple(message for page in pages for message in read_messages(page, remote, local))
-        counts = [count_messages(page) for page in pages]
-        # Full and without a pointer to the next: there may be more that nobody tells us how to get.
-        cut_off = bool(counts) and counts[-1] >= PAGE
-        return History(messages=messages, complete=ended and not cut_off and len(messages) == sum(counts))
+        return History(messages=messages, complete=_is_whole(pages, "smsMessage", messages, ended=ended))
 
     def message(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> Message:
         """Return one message."""
@@ -82,9 +97,14 @@ class MessageHistory:
         self._asker.delete(path, until=until)
 
     def _read(
-        self, parts: tuple[str, ...], kind: str, until: float | None, last_message_time: int | None = None
+        self,
+        parts: tuple[str, ...],
+        kind: str,
+        until: float | None,
+        last_message_time: int | None = None,
+        is_last: Callable[[Json], bool] = lambda _: False,
     ) -> tuple[list[Json], bool]:
-        """Return the pages of a list of `kind`, and whether they end by themselves."""
+        """Return the pages of a list of `kind`, up to one that `is_last`, and whether they end by themselves."""
         pages: list[Json] = []
         pointers: list[str] = []
         while len(pages) < MAX_PAGES:
@@ -105,10 +125,18 @@ class MessageHistory:
             pointer = read_next(page, f"{kind}List")
             if pointer is None:
                 return pages, True
-            if pointer in pointers:
+            if pointer in pointers or is_last(page):
                 return pages, False
             pointers.append(pointer)
         return pages, False
+
+
+def _is_whole(pages: list[Json], kind: str, read: Sequence[object], *, ended: bool) -> bool:
+    """Whether the pages that were `read` are all: they end by themselves, and each of their entries could be read."""
+    counts = [count_entries(page, kind) for page in pages]
+    # Full and without a pointer to the next: there may be more that nobody tells us how to get.
+    cut_off = bool(counts) and counts[-1] >= PAGE
+    return ended and not cut_off and len(read) == sum(counts)
 
 
 def _path(*parts: str, **query: str | int | None) -> Callable[[str], str]:

@@ -35,6 +35,15 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Threads:
+    """Threads, in the provider's order."""
+
+    threads: tuple[Thread, ...]
+    #: Whether these are certainly all that the provider has.
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One message of a thread."""
 
@@ -99,9 +108,9 @@ def read_messages(answer: Json, remote: str, local: str) -> tuple[Message, ...]:
     return tuple(message for message in messages if message is not None)
 
 
-def count_messages(answer: Json) -> int:
-    """Return how many entries a page has, readable or not."""
-    found = (_object(answer.get("smsMessageList")) or answer).get("smsMessage")
+def count_entries(answer: Json, kind: str) -> int:
+    """Return how many entries of `kind` a page has, readable or not."""
+    found = (_object(answer.get(f"{kind}List")) or answer).get(kind)
     if isinstance(found, list):
         return len(found)
     return 0 if found is None else 1
@@ -138,7 +147,7 @@ def _thread(found: Json) -> Thread | None:
         remote_address=remote,
         local_address=local,
         last_message_at=_seconds(details.get("lastMessageTime")),
-        length=length if isinstance(length, int) else None,
+        length=length if isinstance(length, int) and not isinstance(length, bool) and length >= 0 else None,
     )
 
 

@@ -18,7 +18,7 @@ from bridge.core.ledger.time import (
     quiet_until,
 )
 from bridge.core.outcomes import Outcome, Result
-from bridge.core.reconcile import match_key
+from bridge.core.reconcile import Window, match_key, window_of
 from bridge.core.rules import LedgerRules
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Look:
     """The submission is claimed: see whether the provider has it."""
 
     generation: int
+    #: Of its attempts; None where what the provider keeps has no bound, and absence needs no more proof.
+    window: Window | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,18 +196,27 @@ class _Claiming:
         if lease_until is not None:
             if submission.owner == self._claim.owner:
                 # The commit went through and said that it had not: this claim is ours.
-                return self._call_of(submission) if submission.state == ATTEMPTING else self._look_of()
-            if is_of_another_time(submission.claimed_at or 0.0, self._now):
-                return self._give_a_lease_of_our_time(submission)
-            quiet = quiet_until(self._slate, self._now, self._claim.rules)
-            if quiet is not None:
-                # Whether the lease is over can't be told: the clock was set.
-                return Later(at=quiet, own=False)
-            if self._now < lease_until:
-                return Later(at=min(lease_until, self._now + LOOK_AGAIN), own=False)
+                return (
+                    self._call_of(submission) if submission.state == ATTEMPTING else self._look_of(submission)
+                )
+            held = self._held(submission, lease_until)
+            if held is not None:
+                return held
         if is_older:
             return self._look(self._in_doubt(submission))
         return self._resume(submission) if lease_until is None else self._crashed(submission, lease_until)
+
+    def _held(self, submission: SubmissionRecord, lease_until: float) -> Later | None:
+        """Return until when another may have it; None where its lease is over."""
+        if is_of_another_time(submission.claimed_at or 0.0, self._now):
+            return self._give_a_lease_of_our_time(submission)
+        quiet = quiet_until(self._slate, self._now, self._claim.rules)
+        if quiet is not None:
+            # Whether the lease is over can't be told: the clock was set.
+            return Later(at=quiet, own=False)
+        if self._now < lease_until:
+            return Later(at=min(lease_until, self._now + LOOK_AGAIN), own=False)
+        return None
 
     def _give_a_lease_of_our_time(self, submission: SubmissionRecord) -> Later:
         """Have a claim end as if it began now: the clock was set back, and nobody knows when it did.
@@ -360,8 +371,7 @@ class _Claiming:
                 return self._go(replace(submission, state=WAITING))
             error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
             return self._end(submission, Outcome.UNKNOWN, error)
-        self._leased(replace(submission, state=DOUBTFUL))
-        return self._look_of()
+        return self._look_of(self._leased(replace(submission, state=DOUBTFUL)))
 
     def _leased(self, submission: SubmissionRecord) -> SubmissionRecord:
         leased = replace(
@@ -385,8 +395,13 @@ class _Claiming:
             generation=self._record.generation,
         )
 
-    def _look_of(self) -> Look:
-        return Look(generation=self._record.generation)
+    def _look_of(self, submission: SubmissionRecord) -> Look:
+        rules = self._claim.rules.reconcile
+        since, until = submission.doubt_from or self._now, submission.doubt_until or self._now
+        return Look(
+            generation=self._record.generation,
+            window=window_of(since, until, rules) if rules.history_cap else None,
+        )
 
     def _end(
         self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError | None = None
