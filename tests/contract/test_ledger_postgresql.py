@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,10 @@ import pytest
 from bridge.adapters.store import open_ledger
 from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
 from bridge.core.ledger import Call, Later, Sight, Tell
+from bridge.core.outcomes import Outcome
 from bridge.core.reconcile import Evidence
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import NOW, claim, command, file, filed
+from tests.contract.test_ledger import NOW, claim, command, file, filed, resolve
 from tests.waiting import free_port
 
 if TYPE_CHECKING:
@@ -186,6 +188,36 @@ def test_workers_without_limits_do_not_wait_for_each_other(
 
     assert isinstance(meanwhile, Call)
     assert isinstance(ledger.apply([claim(of=command("order-18"), owner="two")])[0], Later)
+
+
+def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    other = open_postgresql(postgresql_url, statement_timeout=0.3)
+    twins = [command("order-17"), command("order-18")]
+    ledger.apply([claim(of=twin) for twin in twins])
+    ledger.apply([claim(of=twin, owner="looks", now=NOW + 500) for twin in twins])
+    # The owner before was only slow: its message is the first twin's own.
+    shown = resolve(twins[0], "m-1").reading
+    assert shown is not None
+    late = replace(file(of=twins[0]), evidence=shown.messages[0])
+
+    class Meanwhile:
+        """A change during which the late answer comes in."""
+
+        needs = resolve(twins[1], "m-1").needs
+
+        def apply(self, _slate: object) -> None:
+            with pytest.raises(LedgerUnavailable, match="timeout"):
+                other.apply([late])
+
+    [_, found] = ledger.apply([Meanwhile(), resolve(twins[1], "m-1")])
+    other.apply([late])
+    other.close()
+    [left] = ledger.apply([resolve(twins[0], "m-1")])
+
+    assert filed(found).outcome is Outcome.SENT
+    assert filed(left).outcome is None, "one message can't be both twins'"
 
 
 def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(

@@ -131,8 +131,9 @@ def _names(needs: Sequence[Needs]) -> Iterator[bytes]:
     for need in needs:
         if need.command_id is not None:
             yield b"command " + need.command_id.encode()
-        if need.match_key is not None:
-            yield b"key " + need.match_key
+        for key in (need.match_key, need.guards):
+            if key is not None:
+                yield b"key " + key
         for bucket in need.reserves:
             yield b"bucket " + bucket.encode()
 

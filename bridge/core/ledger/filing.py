@@ -126,10 +126,16 @@ class File:
         return Needs(
             command_id=self.command_id,
             index=self.index,
+            # A twin that is judged meanwhile must not find the message that a late answer shows to be this one's.
+            guards=None if self.evidence is None else self._key,
             message_ids=() if self.evidence is None else (self.evidence.message_id,),
             buckets=buckets,
             reserves=buckets,
         )
+
+    @property
+    def _key(self) -> bytes:
+        return match_key(self.command.destinations[self.index].wire, self.command.message)
 
     def apply(self, slate: Slate) -> Filed | None:
         """File it, unless the claim was lost."""

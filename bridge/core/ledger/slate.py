@@ -22,6 +22,9 @@ class Needs:
     index: int | None = None
     #: All submissions with this key that lack their message, and what was seen of messages with it.
     match_key: bytes | None = None
+    #: Under which key it may say whose a message is, without looking at what else has it: whoever judges by that key
+    #: has to wait.
+    guards: bytes | None = None
     #: Who owns these messages of the provider's.
     message_ids: tuple[str, ...] = ()
     #: The rate limits it looks at.
