@@ -146,9 +146,20 @@ class Rig:
         url, own = self._env
         return environment(url, self.provider.url, self.directory) | own
 
-    def start(self, *, failpoint: str = "", ready: bool = True, **settings: str) -> BridgeProcess:
-        """Start a worker; `failpoint` is ``place`` or ``place:action`` or ``place:action:n``."""
-        env = self.env | {f"BRIDGE_{key}": value for key, value in settings.items()}
+    def start(
+        self,
+        *,
+        failpoint: str = "",
+        ready: bool = True,
+        env: Mapping[str, str] | None = None,
+        **settings: str,
+    ) -> BridgeProcess:
+        """Start a worker; `failpoint` is ``place`` or ``place:action`` or ``place:action:n``.
+
+        `env` is what is no setting of ours.
+        """
+        own = {f"BRIDGE_{key}": value for key, value in settings.items()}
+        env = self.env | own | dict(env or {})
         if failpoint:
             env[VARIABLE] = failpoint if ":" in failpoint else f"{failpoint}:kill9"
         worker = BridgeProcess(self.directory / f"worker-{len(self.workers)}", "worker", env=env)

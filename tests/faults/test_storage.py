@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import resource
+import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.rig import CONCURRENCY, IN_FLIGHT
+
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeRig
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
+
+SOURCE = Path(__file__).with_name("failing_disk.c")
 
 
 def _file(url: str) -> Path:
@@ -58,6 +66,53 @@ def test_while_the_disk_is_full_nothing_is_called(make_rig: MakeRig) -> None:
         assert held - before <= rig.rows("state IN ('attempting', 'doubtful', 'sent')")
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         rig.crashed = True
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 70}
+
+
+@pytest.fixture(scope="session")
+def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the library that fails writes, where there is a compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("failing writes need Linux and a C compiler")
+    library = tmp_path_factory.mktemp("preload") / "failing_disk.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EROFS, errno.ENOSPC], ids=errno.errorcode.get)
+def test_while_the_ledger_takes_no_write_nothing_is_called(
+    make_rig: MakeRig, failing_disk: Path, error: int
+) -> None:
+    with make_rig(f"D1, every write of the ledger fails, {errno.errorcode[error]}", seed=505) as rig:
+        flag, hits = rig.directory / "flag", rig.directory / "flag.hits"
+        worker = rig.start(
+            env={"LD_PRELOAD": str(failing_disk), "FAILING_FLAG": str(flag), "FAILING_PATH": "ledger.sqlite3"}
+        )
+        rig.send(10)
+        rig.wait_told()
+        rig.provider.settings(latency=0.3)
+        rig.send(60)
+        rig.wait(lambda: rig.accepted >= 10 + CONCURRENCY and rig.rows(IN_FLIGHT), what="calls in flight")
+        flag.with_name("making").write_text(str(error))
+        flag.with_name("making").rename(flag)
+        rig.fired["claims in flight"] = rig.rows(IN_FLIGHT)
+        rig.wait(lambda: worker.admin("/readyz")[0] == 503, 30, "a worker without its ledger")
+        rig.wait(lambda: "ledger.unavailable" in worker.logs, what="a word of it")
+        held = rig.accepted
+        with pytest.raises(AssertionError):
+            rig.wait(lambda: rig.accepted > held, within=3)
+        rig.fired["writes failed"] = len(hits.read_bytes())
+
+        # Each call had its claim on the disk, though its answer could not be filed.
+        assert held <= rig.rows("state IN ('attempting', 'doubtful', 'sent')")
+        assert worker.returncode is None
+        flag.unlink()
+        # What was answered just then may outlive its claim: another look finds it.
+        rig.crashed = True
+        rig.resumes()
         verdict = rig.kept()
 
         assert verdict.outcomes == {"sent": 70}
