@@ -75,6 +75,7 @@ def _which(command: Callable[..., Any]) -> Callable[..., Any]:
 
 _event_ids = click.argument("event_ids", metavar="[EVENT_ID]...", nargs=-1)
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
+_all = click.option("--all", "everything", is_flag=True, help="Whatever is there.")
 
 
 @dead.command("list")
@@ -124,6 +125,7 @@ def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) ->
 @click.option(
     "--resend", is_flag=True, help="Send anew what nobody can tell, once reconciling found nothing."
 )
+@_all
 @click.option("--dry-run", is_flag=True, help="Only print which.")
 @_yes
 @json_option
@@ -135,6 +137,7 @@ def replay(
     event_ids: tuple[str, ...],
     *,
     resend: bool,
+    everything: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -146,7 +149,7 @@ def replay(
     again. A letter goes once the broker has its command.
     """
     settings = invocation.settings()
-    wanted = _wanted(settings, **{**which, "ids": which["ids"] + event_ids})
+    wanted = _said(settings, event_ids, everything=everything, **which)
     if not dry_run and not yes and sys.stdin.isatty():
         wanted = _asked(invocation, settings, wanted, "Send back")
     letters = (
@@ -160,7 +163,7 @@ def replay(
 @dead.command()
 @_event_ids
 @_which
-@click.option("--all", "everything", is_flag=True, help="Whatever is there.")
+@_all
 @click.option("--dry-run", is_flag=True, help="Only print which.")
 @_yes
 @json_option
@@ -179,9 +182,7 @@ def purge(
 ) -> int:
     """Throw dead letters away for good: those with the ids given, or all that the options leave."""
     settings = invocation.settings()
-    wanted = _wanted(settings, **{**which, "ids": which["ids"] + event_ids})
-    if wanted.everything and not everything:
-        raise click.UsageError("say which, or --all")
+    wanted = _said(settings, event_ids, everything=everything, **which)
     if not dry_run and not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("nobody is here to ask: give --yes")
@@ -192,6 +193,19 @@ def purge(
         else invocation.wiring.purge_dead(settings, wanted)
     )
     return _done(letters, wanted, "would be thrown away" if dry_run else "thrown away", as_json=as_json)
+
+
+def _said(settings: Settings, event_ids: tuple[str, ...], *, everything: bool, **which: Any) -> Wanted:
+    """Return which are meant; all are only where somebody said so: one forgotten option must not move the whole queue.
+
+    Raises:
+        click.UsageError: nothing was said.
+
+    """
+    wanted = _wanted(settings, **{**which, "ids": which["ids"] + event_ids})
+    if wanted.everything and not everything:
+        raise click.UsageError("say which, or --all")
+    return wanted
 
 
 def _wanted(

@@ -107,7 +107,7 @@ def test_what_was_not_sent_is_sent_by_a_replay_under_a_new_event_id(
     first = outcome(amqp)
     letters(amqp, 1)
     (listed,) = dead("list")
-    (replayed,) = dead("replay")
+    (replayed,) = dead("replay", "--all")
     second = outcome(amqp)
 
     assert first["type"] == f"sms.outbound.{ended}"
@@ -207,7 +207,7 @@ def test_two_copies_of_a_letter_send_once_and_what_was_sent_is_never_sent_again(
     letters(amqp, 3)
     first = dead("replay", "--limit", "2")
     told = [outcome(amqp), outcome(amqp)]
-    third = dead("replay", "--resend")
+    third = dead("replay", "--all", "--resend")
     told.append(outcome(amqp))
 
     assert (len(first), len(third)) == (2, 1)
@@ -316,6 +316,7 @@ def test_looking_leaves_the_queue_as_it_was_and_shows_neither_text_nor_number(
     (shown,) = dead("show", ids[0])
     dead("show", "nobody", code=1)
     dead("replay", "nobody", code=1)
+    dead("replay", code=2)
     dead("purge", code=2)
     letters(amqp, 2)
 

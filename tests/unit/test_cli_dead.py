@@ -72,7 +72,7 @@ def test_what_is_asked_for_is_passed_on() -> None:
 def test_a_dry_run_only_looks() -> None:
     wiring = FakeWiring([LETTER])
 
-    assert run(wiring, "replay", "--dry-run").exit_code == 0
+    assert run(wiring, "replay", "--all", "--dry-run").exit_code == 0
     assert run(wiring, "purge", "--all", "--dry-run").exit_code == 0
     assert {what for what, _ in wiring.asked} == {"dead_letters"}
 
@@ -83,6 +83,10 @@ def test_a_dry_run_only_looks() -> None:
         ("purge",),
         ("purge", "--yes"),
         ("purge", "--all"),
+        ("replay",),
+        ("replay", "--yes"),
+        ("replay", "--dry-run"),
+        ("replay", "--resend"),
         ("list", "--sender", "nobody"),
         ("list", "--since", "yesterday"),
         ("list", "--since", "2026-01-01T00:00:00"),
@@ -95,6 +99,14 @@ def test_what_can_not_be_meant_is_refused_and_nothing_done(arguments: tuple[str,
 
     assert run(wiring, *arguments).exit_code == 2
     assert wiring.asked == []
+
+
+@pytest.mark.parametrize("which", [("--all",), ("e-1",), ("--outcome", "failed"), ("--limit", "1")])
+def test_where_nobody_is_to_be_asked_a_replay_does_what_it_was_told(which: tuple[str, ...]) -> None:
+    wiring = FakeWiring([LETTER])
+
+    assert run(wiring, "replay", *which).exit_code == 0
+    assert [what for what, _ in wiring.asked] == ["replay_dead"]
 
 
 def test_whoever_wrote_a_command_does_not_steer_the_terminal_it_is_shown_on() -> None:
