@@ -62,6 +62,13 @@ def make_rig(rabbitmq: Broker, tmp_path: Path, request: pytest.FixtureRequest) -
     report = request.config.stash[_REPORT]
 
     def make(name: str, **arguments: object) -> Rig:
+        name = name if arguments.get("ledger") is None else f"{name}, on PostgreSQL"
         return Rig(name, rabbitmq, tmp_path, report, **arguments)  # type: ignore[arg-type]  # passed on as they are
 
     return make
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def ledger(request: pytest.FixtureRequest) -> str | None:
+    """Return the URL of the ledger's database, of each kind; None for a file of SQLite's."""
+    return request.getfixturevalue("postgresql_url") if request.param == "postgresql" else None

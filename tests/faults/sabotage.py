@@ -42,7 +42,7 @@ MUTANTS = (
         file="bridge/runtime/worker.py",
         old='        failpoints.reach("claimed")\n        job = claimed.job\n',
         new="        job = claimed.job\n        self._steered.ack(job.received.delivery)\n",
-        caught_by=f"{POINT}[K3, answered, not filed]",
+        caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
     Mutant(
         name="M2 ack before the event's confirm",
@@ -57,14 +57,14 @@ MUTANTS = (
         file="bridge/core/ledger/claim.py",
         old="submission = self._record.submissions.get(self._claim.index)",
         new="submission = None",
-        caught_by=f"{POINT}[K5, told, not acked]",
+        caught_by=f"{POINT}[sqlite-K5, told, not acked]",
     ),
     Mutant(
         name="M4 claims are not written before the call",
         file="bridge/adapters/store/sql.py",
         old="self._saver.save(",
         new='all(type(c).__name__ == "Claim" for c in changes) or self._saver.save(',
-        caught_by=f"{POINT}[K3, answered, not filed]",
+        caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
     Mutant(
         name="M5 a timeout is simply tried again",
@@ -152,14 +152,14 @@ MUTANTS = (
         old="destination=mask_number(job.command.destinations[index].wire)",
         # As `destination` the log would mask it all the same.
         new="message_id=job.command.destinations[index].wire",
-        caught_by=f"{POINT}[K5, told, not acked]",
+        caught_by=f"{POINT}[sqlite-K5, told, not acked]",
     ),
     Mutant(
         name="M17 a call may start after its lease",
         file="bridge/adapters/cpaas/caller.py",
         old="if until is not None and self._clock.monotonic() + self._longest > until:",
         new="if False:",
-        caught_by="tests/faults/test_processes.py::test_a_worker_that_wakes_after_its_lease_starts_no_call",
+        caught_by="tests/faults/test_processes.py::test_a_worker_that_wakes_after_its_lease_starts_no_call[sqlite]",
     ),
     Mutant(
         name="M17 whoever has an answer files it",
@@ -167,7 +167,7 @@ MUTANTS = (
         old="            or submission.owner != self.owner\n",
         new="",
         caught_by="tests/faults/test_processes.py::"
-        "test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it",
+        "test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it[sqlite]",
     ),
 )
 

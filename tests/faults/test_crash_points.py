@@ -51,9 +51,11 @@ ALWAYS = {"K3, answered, not filed", "K5, told, not acked"}
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in POINTS]
 )
-def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(name: str, make_rig: MakeRig) -> None:
+def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(
+    name: str, make_rig: MakeRig, ledger: str | None
+) -> None:
     point = POINTS[name]
-    with make_rig(f"W1 {name}", RECONCILE__ON_ABSENT=point.on_absent) as rig:
+    with make_rig(f"W1 {name}", ledger=ledger, RECONCILE__ON_ABSENT=point.on_absent) as rig:
         rig.start(failpoint=point.failpoint)
         (command_id,) = rig.send(fault=point.fault)
         rig.died()
@@ -70,8 +72,10 @@ def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(name: str, make_r
 
 
 @pytest.mark.long
-def test_a_crash_while_the_provider_does_not_answer_is_reconciled(make_rig: MakeRig) -> None:
-    with make_rig("W1 K3, sent, no answer yet") as rig:
+def test_a_crash_while_the_provider_does_not_answer_is_reconciled(
+    make_rig: MakeRig, ledger: str | None
+) -> None:
+    with make_rig("W1 K3, sent, no answer yet", ledger=ledger) as rig:
         rig.start()
         (command_id,) = rig.send(fault={"name": "accept-hang"})
         rig.wait(lambda: rig.accepted == 1, what="an accepted send")
@@ -85,8 +89,8 @@ def test_a_crash_while_the_provider_does_not_answer_is_reconciled(make_rig: Make
 
 
 @pytest.mark.long
-def test_a_crash_after_the_ack_changes_nothing(make_rig: MakeRig) -> None:
-    with make_rig("W1 K6, acked") as rig:
+def test_a_crash_after_the_ack_changes_nothing(make_rig: MakeRig, ledger: str | None) -> None:
+    with make_rig("W1 K6, acked", ledger=ledger) as rig:
         rig.start()
         (command_id,) = rig.send()
         rig.wait_told()
@@ -103,8 +107,10 @@ def test_a_crash_after_the_ack_changes_nothing(make_rig: MakeRig) -> None:
 
 
 @pytest.mark.long
-def test_what_kills_its_worker_each_time_is_given_up_and_the_others_go_on(make_rig: MakeRig) -> None:
-    with make_rig("C2, poison", seed=2, WORKER__POISON_AFTER="3") as rig:
+def test_what_kills_its_worker_each_time_is_given_up_and_the_others_go_on(
+    make_rig: MakeRig, ledger: str | None
+) -> None:
+    with make_rig("C2, poison", seed=2, ledger=ledger, WORKER__POISON_AFTER="3") as rig:
         rig.start(failpoint="claimed")
         (poison,) = rig.send()
         rig.died()

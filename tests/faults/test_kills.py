@@ -74,17 +74,11 @@ class Storm:
         return self.commands // (self.worker_kills + self.broker_kills + 1)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
-def ledger(request: pytest.FixtureRequest) -> str | None:
-    """Return the URL of the ledger's database; None for a file of SQLite's."""
-    return request.getfixturevalue("postgresql_url") if request.param == "postgresql" else None
-
-
 def test_no_kill_of_worker_or_broker_costs_an_sms_or_an_outcome(
     make_rig: MakeRig, ledger: str | None
 ) -> None:
     storm = Storm(commands=100, worker_kills=4, broker_kills=1, seed=20)
-    with make_rig(_name("W2+B1+P3+P4, small", ledger), seed=storm.seed, ledger=ledger) as rig:
+    with make_rig("W2+B1+P3+P4, small", seed=storm.seed, ledger=ledger) as rig:
         _weather(rig, storm)
 
 
@@ -93,12 +87,8 @@ def test_none_of_2000_commands_is_sent_twice_or_lost_through_50_kills(
     make_rig: MakeRig, ledger: str | None
 ) -> None:
     storm = Storm(commands=2000, worker_kills=40, broker_kills=10, seed=2000)
-    with make_rig(_name("W2+B1+P3+P4", ledger), seed=storm.seed, ledger=ledger) as rig:
+    with make_rig("W2+B1+P3+P4", seed=storm.seed, ledger=ledger) as rig:
         _weather(rig, storm)
-
-
-def _name(scenario: str, ledger: str | None) -> str:
-    return scenario if ledger is None else f"{scenario}, on PostgreSQL"
 
 
 def _weather(rig: Rig, storm: Storm) -> None:

@@ -65,8 +65,8 @@ def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_rig: MakeRig) 
         assert verdict.outcomes == {"sent": 3}
 
 
-def test_a_worker_that_wakes_after_its_lease_starts_no_call(make_rig: MakeRig) -> None:
-    with make_rig("W4, frozen between claim and call", seed=4) as rig:
+def test_a_worker_that_wakes_after_its_lease_starts_no_call(make_rig: MakeRig, ledger: str | None) -> None:
+    with make_rig("W4, frozen between claim and call", seed=4, ledger=ledger) as rig:
         frozen = rig.start(failpoint="claimed:freeze")
         rig.send()
         rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
@@ -83,8 +83,10 @@ def test_a_worker_that_wakes_after_its_lease_starts_no_call(make_rig: MakeRig) -
         assert rig.provider.stats()["sends"] == 11
 
 
-def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(make_rig: MakeRig) -> None:
-    with make_rig("W4, frozen, then woken during the other's call", seed=4) as rig:
+def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(
+    make_rig: MakeRig, ledger: str | None
+) -> None:
+    with make_rig("W4, frozen, then woken during the other's call", seed=4, ledger=ledger) as rig:
         frozen = rig.start(failpoint="claimed:freeze")
         rig.send()
         rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
@@ -101,8 +103,8 @@ def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(make_rig:
         assert "claim.lost" in frozen.logs
 
 
-def test_a_worker_that_wakes_with_an_answer_files_nothing(make_rig: MakeRig) -> None:
-    with make_rig("W4, frozen between answer and filing", seed=4) as rig:
+def test_a_worker_that_wakes_with_an_answer_files_nothing(make_rig: MakeRig, ledger: str | None) -> None:
+    with make_rig("W4, frozen between answer and filing", seed=4, ledger=ledger) as rig:
         frozen = rig.start(failpoint="answered:freeze")
         (command_id,) = rig.send()
         rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
@@ -118,8 +120,8 @@ def test_a_worker_that_wakes_with_an_answer_files_nothing(make_rig: MakeRig) -> 
         assert rig.provider.stats()["sends"] == 1
 
 
-def test_two_workers_and_every_command_twice_is_each_sent_once(make_rig: MakeRig) -> None:
-    with make_rig("W5, two workers, every command twice", seed=5) as rig:
+def test_two_workers_and_every_command_twice_is_each_sent_once(make_rig: MakeRig, ledger: str | None) -> None:
+    with make_rig("W5, two workers, every command twice", seed=5, ledger=ledger) as rig:
         rig.start()
         rig.start()
         bodies = [rig.command()[1] for _ in range(100)]

@@ -85,8 +85,8 @@ def test_an_outage_fails_nothing_and_is_not_stormed(
 
 
 @long
-def test_messages_that_look_alike_are_each_claimed_once(make_rig: MakeRig) -> None:
-    with make_rig("P6, one text to one number, 12 times", seed=106) as rig:
+def test_messages_that_look_alike_are_each_claimed_once(make_rig: MakeRig, ledger: str | None) -> None:
+    with make_rig("P6, one text to one number, 12 times", seed=106, ledger=ledger) as rig:
         rig.start()
         text = "canary <alike>"
         faults = ["accept-drop", "drop", "accept-500", "accept-hang", "reset", "accept-truncate"]
