@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge.simulator.calls import Call, text_of
 from bridge.simulator.control import Control
 from bridge.simulator.errors import ApiError, forbidden, invalid_token
 from bridge.simulator.http import Reply
@@ -55,7 +56,10 @@ class App:
 
     def _provider(self, route: Route, target: Target, request: Request, captured: tuple[str, ...]) -> Reply:
         """Answer as the provider would, unless a fault is planned."""
-        self._authorize(target, request, captured)
+        refusal = self._refusal(target, request, captured)
+        if refusal is not None:
+            self._note(target, request, refusal, None)
+            return refusal
         account = self._account
         account.stats[_COUNTED[target]] += 1
         fault = account.faults.take(target, request.body, account.settings.failing)
@@ -66,6 +70,7 @@ class App:
             log.info("fault.applied", name=fault.name, target=target)
             reply = self._failed(fault, route, request, captured)
         account.stats[f"status:{reply.status}"] += 1
+        self._note(target, request, reply, fault)
         return self._timed(target, reply)
 
     def _failed(self, fault: Fault, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
@@ -78,15 +83,14 @@ class App:
             return reply if reply.status >= HTTPStatus.BAD_REQUEST else fault.distort(reply)
         return fault.distort(Reply(status=200))
 
-    def _authorize(self, target: Target, request: Request, captured: tuple[str, ...]) -> None:
-        """Check the token, and that the path names its user."""
+    def _refusal(self, target: Target, request: Request, captured: tuple[str, ...]) -> Reply | None:
+        """Return the refusal of a call without a good token, or whose path does not name its user."""
         if target == "token":
-            return
+            return None
         if not self._account.tokens.good(request.headers.get("authorization", ""), self._account.clock.now()):
             self._account.stats["status:401"] += 1
-            raise invalid_token()
-        if captured[0] != self._account.settings.user_id:
-            raise forbidden()
+            return invalid_token().reply
+        return forbidden().reply if captured[0] != self._account.settings.user_id else None
 
     def _run(self, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
         try:
@@ -96,6 +100,20 @@ class App:
         except Exception:
             log.exception("request.failed", path=route.template)
             return Reply(status=500)
+
+    def _note(self, target: Target, request: Request, reply: Reply, fault: Fault | None) -> None:
+        """Note the call for whoever asks for all of them."""
+        account = self._account
+        account.calls.add(
+            Call(
+                kind=target,
+                at=int(account.clock.now() * 1000),
+                in_flight=self._in_flight.get(target, 0) + 1,
+                message=text_of(target, request),
+                fault=None if fault is None else fault.name,
+                status=reply.status,
+            )
+        )
 
     def _timed(self, target: Target, reply: Reply) -> Reply:
         """Give `reply` the latency of its kind, and count how many of that kind are in flight."""

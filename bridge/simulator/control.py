@@ -72,6 +72,7 @@ class Control:
             ("GET", "_simulator/messages", self.messages),
             ("GET", "_simulator/notifications", self.notifications),
             ("GET", "_simulator/stats", self.stats),
+            ("GET", "_simulator/calls", self.calls),
             ("GET", "_simulator/settings", self.settings),
             ("POST", "_simulator/settings", self.change_settings),
             ("POST", "_simulator/faults", self.add_faults),
@@ -110,6 +111,10 @@ class Control:
         counted = dict.fromkeys(("requests", "sends", "accepted", "token_requests"), 0)
         waiting = {"faults_waiting": self._account.faults.waiting()}
         return json_reply(200, counted | dict(self._account.stats) | waiting)
+
+    def calls(self, *_: object) -> Reply:
+        """List the latest calls, when they came and how they were answered."""
+        return json_reply(200, self._account.calls.listed())
 
     def settings(self, *_: object) -> Reply:
         """Show the settings as they are now."""

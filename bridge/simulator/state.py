@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from bridge.simulator import notifications
 from bridge.simulator.addresses import find_number
+from bridge.simulator.calls import Calls
 from bridge.simulator.channels import Subscriptions
 from bridge.simulator.errors import forbidden
 from bridge.simulator.faults import FaultPlan
@@ -53,6 +54,7 @@ class Account:
         self.faults = FaultPlan()
         self.correlators: set[str] = set()
         self.stats: Counter[str] = Counter()
+        self.calls = Calls()
 
     def reset(self) -> None:
         """Begin anew, journal included; only the tokens stay, so clients go on."""

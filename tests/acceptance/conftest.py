@@ -47,6 +47,11 @@ class Provider:
         counted: dict[str, Any] = self._get("stats")
         return counted
 
+    def calls(self) -> list[dict[str, Any]]:
+        """Return the calls that were made, when and how they were answered."""
+        made: list[dict[str, Any]] = self._get("calls")
+        return made
+
     def post(self, path: str, document: object) -> None:
         """Post to one of the simulator's own endpoints."""
         body = json.dumps(document).encode()

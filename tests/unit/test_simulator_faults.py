@@ -219,6 +219,33 @@ def test_faults_are_counted_by_name(client: Client) -> None:
     assert (stats["sends"], stats["accepted"], stats["fault:accept-500"], stats["status:500"]) == (2, 2, 2, 2)
 
 
+def test_every_call_is_listed_with_its_time_and_how_it_was_answered(client: Client) -> None:
+    client.control("faults", [{"name": "status", "status": 503}])
+    client.send("down")
+    client.send("up")
+    client.read()
+    client.control("tokens/revoke", {})
+    client.send("late")
+    calls = [call for call in client.control("calls") if call["kind"] != "token"]
+    times = [call["at"] for call in calls]
+
+    assert [(call["kind"], call["message"], call["fault"], call["status"]) for call in calls] == [
+        ("send", "down", "status", 503),
+        ("send", "up", None, 201),
+        ("history", None, None, 200),
+        ("send", "late", None, 401),
+    ]
+    assert times == sorted(times)
+    assert {call["in_flight"] for call in calls} == {1}
+
+
+def test_a_call_that_can_not_be_read_is_listed_all_the_same(client: Client) -> None:
+    client.call("POST", f"smsmessaging/v1/{{}}/outbound/{NUMBER}/requests", json=[1])
+    last = client.control("calls")[-1]
+
+    assert (last["kind"], last["message"], last["status"]) == ("send", None, 400)
+
+
 def test_a_reset_is_a_reset_and_a_drop_is_none(client: Client) -> None:
     client.control(
         "faults", [{"name": "accept-reset", "text": "rst"}, {"name": "accept-drop", "text": "fin"}]

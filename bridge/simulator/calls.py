@@ -1,0 +1,68 @@
+"""Every call of the provider's API, in order: for whoever measures how a client calls it."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.simulator.faults import Target
+    from bridge.simulator.http import Request
+
+#: How many calls are kept, the oldest going first.
+KEPT = 20_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call, and how it was answered."""
+
+    kind: Target
+    #: Milliseconds since the epoch.
+    at: int
+    #: Calls of this kind under way, this one included.
+    in_flight: int
+    #: The text of a send, where it can be read.
+    message: str | None = field(repr=False)
+    #: What went wrong with it on demand.
+    fault: str | None
+    #: The status that was answered, or that a fault kept from being so.
+    status: int
+
+
+class Calls:
+    """The latest calls."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Call] = deque(maxlen=KEPT)
+
+    def add(self, call: Call) -> None:
+        """Keep `call`."""
+        self._kept.append(call)
+
+    def listed(self) -> list[dict[str, object]]:
+        """Return them as they are shown, the oldest first."""
+        return [
+            {
+                "kind": call.kind,
+                "at": call.at,
+                "in_flight": call.in_flight,
+                "message": call.message,
+                "fault": call.fault,
+                "status": call.status,
+            }
+            for call in self._kept
+        ]
+
+
+def text_of(target: Target, request: Request) -> str | None:
+    """Return the text of a send, whether the simulator would take it or not; None where there is none to read."""
+    if target != "send":
+        return None
+    try:
+        text = json.loads(request.body)["outboundSMSMessageRequest"]["outboundSMSTextMessage"]["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return text if isinstance(text, str) else None

@@ -1,0 +1,250 @@
+"""A provider that is gone for long, its history and its token endpoint with it: P2, P9 and I11 over a whole outage."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.chaos_proxy import ChaosProxy
+from tests.faults.rig import CONCURRENCY, IN_FLIGHT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.faults.conftest import MakeRig
+    from tests.faults.rig import Rig
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
+
+#: Seconds: ten settle windows, eight of the longest pauses between two attempts, five of those between two probes.
+OUTAGE = 25.0
+#: Seconds after its end within which what waits flows again.
+RECOVERY = 10.0
+#: Failures in a row that show the provider to be down, and what was under way by then.
+NOTICED = 5 + 2 * CONCURRENCY
+#: Calls of a probe that fails: the history, and the subscriptions where that alone may be down.
+PROBE = 2
+#: Probes of an outage, after 1, 2, 4 and then every 5 s.
+PROBES = 3 + int(OUTAGE / 5)
+
+Fault = dict[str, object]
+
+
+@dataclass(kw_only=True)
+class Outage:
+    """What was seen of one. Times are seconds since the epoch, as the provider has them."""
+
+    began: float
+    ended: float = float("inf")
+    #: Outcomes before it.
+    told: frozenset[str] = frozenset()
+
+
+def _everything(fault: Fault, *more: str) -> dict[str, Fault]:
+    return dict.fromkeys(("send", "history", "subscriptions", *more), fault)
+
+
+def _pass(rig: Rig, seconds: float) -> None:
+    with pytest.raises(AssertionError):
+        rig.wait(lambda: False, within=seconds)
+
+
+def _begin(rig: Rig, begin: Callable[[], None], *, in_doubt: int = CONCURRENCY) -> Outage:
+    """Have calls under way whose answers never come, half of them accepted, and the provider gone that moment."""
+    rig.send(20)
+    rig.wait_told()
+    rig.send(in_doubt // 2, fault={"name": "accept-hang"})
+    rig.send(in_doubt // 2, fault={"name": "hang"})
+    rig.wait(lambda: rig.provider.stats()["faults_waiting"] == 0, what="calls that hang")
+    rig.fired["calls in flight"] = rig.rows(IN_FLIGHT)
+    begin()
+    return Outage(began=time.time(), told=frozenset(rig.told()))
+
+
+def _endure(rig: Rig, outage: Outage, *, commands: int) -> None:
+    """Let the outage last while commands go on coming: nothing is told, nothing is given up."""
+    end = time.monotonic() + OUTAGE
+    for number in range(commands):
+        rig.send()
+        _pass(rig, max(0.01, (end - time.monotonic()) / (commands - number)))
+
+        assert frozenset(rig.told()) == outage.told
+        assert rig.amqp.depth("sms.dead") == 0
+
+
+def _end(rig: Rig, outage: Outage, end: Callable[[], None]) -> None:
+    """End it, and see the first send in time."""
+    outage.ended = time.time()
+    end()
+    rig.resumes(within=4 * RECOVERY)
+
+    assert rig.recovery is not None
+    assert rig.recovery <= RECOVERY
+
+
+def _calls(rig: Rig, kind: str, since: float, until: float = float("inf")) -> list[Mapping[str, Any]]:
+    """Return the calls of one kind that came in that time, in order."""
+    return [
+        call
+        for call in rig.provider.calls()
+        if call["kind"] == kind and since * 1000 <= call["at"] <= until * 1000
+    ]
+
+
+def _gaps(rig: Rig, outage: Outage) -> list[float]:
+    """Return the seconds between a send that was refused for a time and the next of the same command."""
+    at: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for call in _calls(rig, "send", outage.began):
+        at[call["message"]].append(call)
+    return [
+        (later["at"] - earlier["at"]) / 1000
+        for calls in at.values()
+        for earlier, later in itertools.pairwise(calls)
+        if earlier["status"] == 503
+    ]
+
+
+def _pauses(rig: Rig, command_id: str) -> list[float]:
+    """Return the seconds that a command's attempts which never left were to wait for the next."""
+    deferred = [m.json for m in rig.events_of(command_id) if m.routing_key == "sms.outbound.deferred"]
+    return [
+        (_seconds(event["data"]["retry_at"]) - _seconds(event["time"]))
+        for event in deferred
+        if event["data"]["error"]["name"] == "network"
+    ]
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _assert_hardly_asked(rig: Rig, outage: Outage) -> None:
+    """Check that a provider that is down was left alone: a few sends until that was noticed, then probes."""
+    sends = _calls(rig, "send", outage.began, outage.ended)
+    others = [
+        call
+        for kind in ("history", "subscriptions", "token")
+        for call in _calls(rig, kind, outage.began, outage.ended)
+    ]
+    rig.fired["refused calls"] = len(sends) + len(others)
+
+    assert len(sends) <= NOTICED
+    # A look of each that is in doubt, made before the gate was shut, besides.
+    assert len(others) <= PROBE * PROBES + NOTICED
+
+
+def _assert_no_stampede(rig: Rig, outage: Outage) -> None:
+    """Check that sends began one by one: after a probe one, and each that went well let in as many again."""
+    sends = _calls(rig, "send", outage.ended)
+    first = sends[0]["at"] / 1000
+    probed = [call for call in _calls(rig, "history", outage.ended, first) if call["status"] < 500]
+
+    assert probed
+    for number, call in enumerate(sends):
+        at_once = call["in_flight"]
+        well = number + 1 - at_once
+
+        assert at_once <= min(CONCURRENCY, 2**well), (number, call)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [_everything({"name": "status", "status": 500}), _everything({"name": "hang"}, "token")],
+    ids=["500", "silence, of the token endpoint too"],
+)
+def test_a_long_outage_loses_nothing_and_what_waits_flows_soon_after_it(
+    make_rig: MakeRig, ledger: str | None, fault: dict[str, Fault], request: pytest.FixtureRequest
+) -> None:
+    name = f"P2, outage of {OUTAGE:g} s, {request.node.callspec.id}"
+
+    with make_rig(name, seed=121, ledger=ledger) as rig:
+        rig.start()
+
+        def begin() -> None:
+            rig.provider.settings(failing=fault)
+            if "token" in fault:
+                rig.provider.post("tokens/revoke", {})
+
+        outage = _begin(rig, begin)
+        _endure(rig, outage, commands=100)
+        _end(rig, outage, lambda: rig.provider.settings(failing={}))
+        _assert_hardly_asked(rig, outage)
+        verdict = rig.kept(within=150)
+
+        assert verdict.outcomes == {"sent": 128}
+        _assert_no_stampede(rig, outage)
+
+
+def test_what_is_refused_for_a_time_is_asked_for_no_sooner(make_rig: MakeRig) -> None:
+    wait = 3
+    with make_rig(f"P2, outage of {OUTAGE:g} s, 503 with Retry-After", seed=122) as rig:
+        rig.start()
+        refusal: Fault = {"name": "status", "status": 503, "retry_after": wait}
+        # Fewer in doubt than would shut the gate: that alone would keep the provider from being asked.
+        outage = _begin(rig, lambda: rig.provider.settings(failing=_everything(refusal)), in_doubt=4)
+        _endure(rig, outage, commands=100)
+        _end(rig, outage, lambda: rig.provider.settings(failing={}))
+        verdict = rig.kept(within=150)
+        refused = [call for call in _calls(rig, "send", outage.began, outage.ended) if call["status"] == 503]
+        rig.fired["refused calls"] = len(refused)
+
+        assert verdict.outcomes == {"sent": 124}
+        # Whoever was refused comes no sooner.
+        assert min(_gaps(rig, outage)) >= wait
+        # Nor does anybody else: as many as call at once, each time the quiet is over, however many wait.
+        waves = OUTAGE / wait + 1
+        assert waves / 2 <= len(refused) <= waves * CONCURRENCY
+
+
+def test_what_can_not_be_connected_for_long_is_tried_at_uneven_times(make_rig: MakeRig) -> None:
+    with make_rig(f"P9, connections refused for {OUTAGE:g} s", seed=123) as rig:
+        with ChaosProxy(("127.0.0.1", urlsplit(rig.provider.url).port or 0)) as proxy:
+            rig.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
+            outage = _begin(rig, proxy.refuse)
+            _endure(rig, outage, commands=100)
+            rig.fired["resets"] = proxy.counters.resets
+            _end(rig, outage, proxy.pass_through)
+            verdict = rig.kept(within=150)
+
+        pauses = [pause for id_ in rig.commands for pause in _pauses(rig, id_)]
+
+        assert verdict.outcomes == {"sent": 128}
+        _assert_no_stampede(rig, outage)
+        # Full jitter: those that failed together do not come back together.
+        assert len(pauses) >= 5
+        assert len(set(pauses)) == len(pauses)
+
+
+def test_after_an_outage_no_more_goes_out_than_the_limits_allow(make_rig: MakeRig) -> None:
+    rate = 5
+    with make_rig(
+        f"P2, outage of {OUTAGE:g} s under a limit", seed=124, LIMITS__ACCOUNT_PER_SECOND=str(rate)
+    ) as rig:
+        rig.start()
+        rig.send(120)
+        # These are due while it lasts, and nobody can use them.
+        rig.wait(lambda: rig.rows("granted > 0") >= 90, what="slots that are granted")
+        rig.fired["slots granted"] = rig.rows("granted > 0")
+        silence = _everything({"name": "hang"})
+        rig.provider.settings(failing=silence)
+        rig.wait(lambda: rig.provider.stats().get("fault:hang"), what="a call that hangs")
+        rig.fired["calls in flight"] = rig.rows(IN_FLIGHT)
+        rig.wait(lambda: "consuming.paused" in rig.running.logs, what="a gate that is shut")
+        outage = Outage(began=time.time(), told=frozenset(rig.told()))
+        _endure(rig, outage, commands=50)
+        _end(rig, outage, lambda: rig.provider.settings(failing={}))
+        verdict = rig.kept(within=150)
+        times = [call["at"] / 1000 for call in _calls(rig, "send", outage.ended)]
+        most = max(sum(began <= at < began + 1 for at in times) for began in times)
+
+        assert verdict.outcomes == {"sent": 170}
+        _assert_no_stampede(rig, outage)
+        # A second's worth may go at once after a quiet time.
+        assert most <= 2 * rate
