@@ -185,3 +185,24 @@ def test_after_a_429_those_that_waited_are_paced_again() -> None:
     assert all(isinstance(later, Later) for later in held)
     times = [later.at - NOW for later in held if isinstance(later, Later)]
     assert times == pytest.approx([30, 32, 34])
+
+
+def test_slots_that_an_outage_kept_from_being_used_are_void_and_taken_anew() -> None:
+    slate = Slate()
+    waiting = range(2, 12)
+    for number in (1, *waiting):
+        claim(slate, number)
+    late = [claim(slate, number, at=600) for number in waiting]
+    times = [later.at - NOW for later in late[1:] if isinstance(later, Later)]
+
+    assert isinstance(late[0], Call)
+    assert times == pytest.approx([602 + 2 * number for number in range(9)])
+
+
+def test_a_slot_may_be_used_as_late_as_copies_come() -> None:
+    slate = Slate()
+    for number in (1, 2, 3):
+        claim(slate, number)
+
+    assert isinstance(claim(slate, 2, at=2 + 2.5), Call)
+    assert isinstance(claim(slate, 3, at=4 + 2.5), Call)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.core.answers import ProviderError
 from bridge.core.events import event_id
 from bridge.core.ledger.filing import Ending, end
-from bridge.core.ledger.limits import HOLD, buckets_of, is_held_back, reserve, reserved_by
+from bridge.core.ledger.limits import HOLD, buckets_of, has_lapsed, is_held_back, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
 from bridge.core.ledger.time import (
@@ -351,8 +351,9 @@ class _Claiming:
         if expires_at is not None and self._now >= expires_at:
             error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
             return self._end(submission, Outcome.EXPIRED, error)
-        # What was granted before the provider asked for quiet is void.
-        granted = 0 if is_held_back(self._slate, self._now) else submission.granted
+        # What was granted before the provider asked for quiet is void, and so is what nobody could use in time.
+        void = is_held_back(self._slate, self._now) or has_lapsed(submission.retry_at, self._now)
+        granted = 0 if void else submission.granted
         sender = claim.command.sender.wire
         slot = reserve(self._slate, sender, claim.rules.limits, now=self._now, granted=granted)
         if slot.at > self._now:

@@ -20,6 +20,9 @@ ACCOUNT = "account"
 HOLD = "hold"
 #: Seconds' worth of slots that may be taken at once after a quiet time.
 BURST = 1.0
+#: Seconds that a slot may be used late. A copy comes from the delay at most 2 s late (SPEC section 3); what comes later
+#: than this was kept by an outage, and so were all others: together they would go at once.
+LAPSE = 3.0
 
 
 def buckets_of(sender_address: str) -> tuple[str, str]:
@@ -68,6 +71,11 @@ def hold_back(slate: Slate, until: float) -> None:
 def is_held_back(slate: Slate, now: float) -> bool:
     """Whether nobody of the account may go yet, slot or not."""
     return now < slate.buckets.get(HOLD, 0.0) <= now + LONGEST
+
+
+def has_lapsed(slot: float | None, now: float) -> bool:
+    """Whether a slot that was granted for then is too old to be used."""
+    return slot is not None and now > slot + LAPSE
 
 
 def _take(slate: Slate, bucket: str, per_second: float, now: float) -> float:
