@@ -77,8 +77,8 @@ class _Pair:
 class ChaosProxy:
     """Listens on a free loopback port and passes on to `target` (host, port). Safe to use from any thread."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
-        """Start listening."""
+    def __init__(self, target: tuple[str, int], port: int = 0) -> None:
+        """Start listening, on `port` or any that is free."""
         self.counters = Counters()
         self._target = target
         self._lock = threading.Lock()
@@ -89,7 +89,7 @@ class ChaosProxy:
         self._delay = 0.0
         self._rate = 0.0
         self._cut: tuple[str, int] | None = None
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._threads = [self._thread(self._accept)]
 

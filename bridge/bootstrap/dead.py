@@ -12,6 +12,7 @@ from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap import parts
 from bridge.flows.dead import DeadLetter, Wanted, read_letter, sent_back
+from bridge.runtime import failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +38,8 @@ def replay_dead(settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator
             return None
         return sent_back(letter, exchange=settings.broker.commands_exchange, routing_key=SEND, resend=resend)
 
-    with closing(_queue(settings).send_back(copy_of)) as deliveries:
+    confirmed = partial(failpoints.reach, "replayed")
+    with closing(_queue(settings).send_back(copy_of, confirmed)) as deliveries:
         yield from map(read, islice(deliveries, wanted.limit))
 
 

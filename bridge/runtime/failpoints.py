@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 
-#: In the order a command meets them: claim, call, file, tell, settle; then those of a hand-over to the delay.
-Place: TypeAlias = Literal["claiming", "claimed", "answered", "looked", "filed", "told", "handed-over"]
+#: In the order a command meets them: claim, call, file, tell, settle; then those of a hand-over to the delay, and of a
+#: dead letter that is sent back.
+Place: TypeAlias = Literal[
+    "claiming", "claimed", "answered", "looked", "filed", "told", "handed-over", "replayed"
+]
 
 
 #: What happens there; a frozen process goes on with SIGCONT.

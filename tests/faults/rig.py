@@ -27,6 +27,7 @@ from bridge.runtime.failpoints import VARIABLE
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
 from tests.acceptance.conftest import CANARIES, Provider, environment
+from tests.faults.lives import LedgerRow, Place
 from tests.faults.report import Report, Row
 from tests.faults.verdict import Run, Verdict, judge
 from tests.peer import COLLECTOR, Message, Peer
@@ -104,6 +105,7 @@ class Rig:
         self.recovery: float | None = None
         self._report = report
         self._numbers = count(1)
+        self._operations = count(1)
         self.rss = 0.0
         #: Every event so far.
         self.events: list[Message] = []
@@ -159,9 +161,7 @@ class Rig:
         `env` is what is no setting of ours.
         """
         own = {f"BRIDGE_{key}": value for key, value in settings.items()}
-        env = self.env | own | dict(env or {})
-        if failpoint:
-            env[VARIABLE] = failpoint if ":" in failpoint else f"{failpoint}:kill9"
+        env = self.env | own | _armed(failpoint) | dict(env or {})
         worker = BridgeProcess(self.directory / f"worker-{len(self.workers)}", "worker", env=env)
         self.worker = worker
         self.workers.append(worker)
@@ -190,6 +190,15 @@ class Rig:
         worker.kill()
         return self.rows(IN_FLIGHT)
 
+    def operate(self, *arguments: str, failpoint: str = "") -> tuple[int, str]:
+        """Run `bridge` with `arguments` to its end; returns its exit code and what it printed."""
+        directory = self.directory / f"operator-{next(self._operations)}"
+        operator = BridgeProcess(directory, *arguments, env=self.env | _armed(failpoint))
+        try:
+            return operator.wait(60), operator.stdout
+        finally:
+            operator.kill()
+
     def died(self, within: float = 20) -> None:
         """Wait until the failpoint of the running worker has ended it."""
         code = self.running.wait(within)
@@ -208,10 +217,20 @@ class Rig:
 
     def rows(self, where: str) -> int:
         """Count the submissions in the ledger."""
+        return int(self._asked(f"SELECT count(*) FROM submissions WHERE {where}")[0][0])  # noqa: S608 - the tests' words
+
+    def lives(self) -> dict[Place, LedgerRow]:
+        """Return what the ledger says of each submission."""
+        found = self._asked("SELECT command_id, position, state, replay, event_id FROM submissions")
+        return {
+            Place(command_id, index): LedgerRow(state=state, life=life, event_id=event_id)
+            for command_id, index, state, life, event_id in found
+        }
+
+    def _asked(self, query: str) -> list[Any]:
         engine = create_engine(self.ledger, poolclass=NullPool)
         with contextlib.closing(engine.connect()) as connection:
-            query = text(f"SELECT count(*) FROM submissions WHERE {where}")  # noqa: S608 - the tests' own words
-            return int(connection.execute(query).scalar_one())
+            return list(connection.execute(text(query)))
 
     def resumes(self, within: float = 20) -> None:
         """Wait until the provider takes the next send, and note how long that was."""
@@ -226,7 +245,7 @@ class Rig:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def command(self, fault: Mapping[str, object] | None = None, **fields: object) -> tuple[str, bytes]:
+    def command(self, fault: Mapping[str, object] | None = None, /, **fields: object) -> tuple[str, bytes]:
         """Make a command with a text of its own; the provider will have `fault` for it. Returns id and body."""
         number = next(self._numbers)
         command_id, own_text = f"c{number:05}", f"canary <t{number:05}>"
@@ -244,8 +263,12 @@ class Rig:
     def send(self, number: int = 1, fault: Mapping[str, object] | None = None, **fields: object) -> list[str]:
         """Publish so many commands, each confirmed, and return their ids."""
         made = [self.command(fault, **fields) for _ in range(number)]
-        self._publish([body for _, body in made], self.amqp)
+        self.publish([body for _, body in made])
         return [command_id for command_id, _ in made]
+
+    def publish(self, bodies: Iterable[bytes]) -> None:
+        """Publish, each confirmed."""
+        self._publish(list(bodies), self.amqp)
 
     def send_meanwhile(self, bodies: Iterable[bytes]) -> None:
         """Publish on a thread of its own; what fails is published again until it is confirmed."""
@@ -326,7 +349,7 @@ class Rig:
             # Judged all the same: what is missing is a violation, and its row says so.
             print(late)
             print(self._state())
-        verdict = judge(self._run())
+        verdict = judge(self.left())
         self.note(verdict)
         return verdict
 
@@ -353,24 +376,36 @@ class Rig:
         assert all(self.fired.values()), self.fired
         return verdict
 
-    def _run(self) -> Run:
+    def letters(self) -> list[Message]:
+        """Take every dead letter off its queue."""
+        taken: list[Message] = []
+        with contextlib.suppress(AMQPError, OSError):
+            while (letter := self.amqp.get("sms.dead")) is not None:
+                taken.append(letter)
+        return taken
+
+    def put_letter(self, letter: Message) -> None:
+        """Put a dead letter on its queue, as it was."""
+        properties = {key: value for key, value in letter.properties.items() if key != "delivery_mode"}
+        self.amqp.publish(
+            letter.body, exchange="", routing_key="sms.dead", headers=letter.headers, **properties
+        )
+
+    def left(self) -> Run:
+        """Return all that is left of the run so far; the dead letters are off their queue then."""
         metrics = ""
         for worker in self.workers:
             if worker.returncode is None:
                 self._measure(worker)
                 metrics += worker.admin("/metrics")[1]
         self._drain()
-        dead: list[Message] = []
-        with contextlib.suppress(AMQPError, OSError):
-            while (letter := self.amqp.get("sms.dead")) is not None:
-                dead.append(letter)
         said = [line for w in self.workers for line in (w.stdout + w.logs).splitlines()]
         ended = [w.returncode for w in self.workers if w not in self.killed and w.returncode is not None]
         return Run(
             commands=self.commands,
             journal=self.provider.journal(),
             events=self.events,
-            dead=dead,
+            dead=self.letters(),
             crashed=self.crashed,
             queued=self.queued(),
             open_rows=self.rows(OPEN),
@@ -398,10 +433,8 @@ class Rig:
         of_queues = ("name", "messages_ready", "messages_unacknowledged", "consumers", "state")
         queues = self.broker.ctl("list_queues", "-p", self.vhost, *of_queues)
         consumers = self.broker.ctl("list_consumers", "-p", self.vhost)
-        engine = create_engine(self.ledger, poolclass=NullPool)
-        with contextlib.closing(engine.connect()) as connection:
-            columns = "command_id, position, state, owner, lease_until, retry_at, attempts, crashes"
-            rows = connection.execute(text(f"SELECT {columns} FROM submissions WHERE {OPEN}")).all()  # noqa: S608
+        columns = "command_id, position, state, owner, lease_until, retry_at, attempts, crashes"
+        rows = self._asked(f"SELECT {columns} FROM submissions WHERE {OPEN}")  # noqa: S608 - the tests' own words
         return "\n".join(
             [queues, consumers, *map(str, rows), *(worker.logs[-3000:] for worker in self.workers[-2:])]
         )
@@ -424,6 +457,12 @@ class Rig:
     def wait(self, condition: Callable[[], Any], within: float = 20, what: str = "") -> Any:
         """Wait for anything."""
         return wait_until(condition, within, every=0.05, what=what)
+
+
+def _armed(failpoint: str) -> dict[str, str]:
+    if not failpoint:
+        return {}
+    return {VARIABLE: failpoint if ":" in failpoint else f"{failpoint}:kill9"}
 
 
 def _read(message: Any) -> Message:

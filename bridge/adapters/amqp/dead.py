@@ -49,10 +49,12 @@ class DeadLetters:
         with self._opened() as (broker, channel):
             yield from self._pushed(broker, channel)
 
-    def send_back(self, copy_of: Callable[[Delivery], Outgoing | None]) -> Generator[Delivery, None, None]:
+    def send_back(
+        self, copy_of: Callable[[Delivery], Outgoing | None], confirmed: Callable[[], None] = lambda: None
+    ) -> Generator[Delivery, None, None]:
         """Publish what `copy_of` makes of each, those of None aside; yield each once it is off the queue.
 
-        A letter is taken off after its copy is confirmed. Between the two both are there.
+        A letter is taken off after its copy is confirmed. Between the two, when `confirmed` runs, both are there.
         """
         with self._opened() as (broker, channel):
             publishing = Confirmed(broker, self._clock)
@@ -62,6 +64,7 @@ class DeadLetters:
                     # What no AMQP library can write stays behind, as in all copies that the bridge makes.
                     message, _ = encode(copy, frame_max=broker.connection.frame_max)
                     publishing.publish(message, exchange=copy.exchange, routing_key=copy.routing_key)
+                    confirmed()
                     channel.basic_ack(letter.tag[1])
                     yield letter
 

@@ -1,0 +1,174 @@
+"""What faults may cost: memory, descriptors and threads come back (I9), and the good keep their pace (I14)."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos_proxy import DOWN, UP, ChaosProxy
+from tests.faults.rig import IN_FLIGHT
+from tests.faults.test_kills import ACCEPTED, NOT_ACCEPTED, REFUSED, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.broker_harness import Broker
+    from tests.faults.conftest import MakeRig
+    from tests.faults.rig import Rig
+    from tests.processes import BridgeProcess
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much a process holds."""
+
+    #: MB of memory that are in use.
+    rss: float
+    descriptors: int
+    threads: int
+
+
+def _size(worker: BridgeProcess) -> Size:
+    process = Path(f"/proc/{worker.pid}")
+    status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    return Size(
+        rss=int(status["VmRSS"].split()[0]) / 1024,
+        descriptors=len(list((process / "fd").iterdir())),
+        threads=int(status["Threads"]),
+    )
+
+
+def _wave(rig: Rig, number: int = 100) -> None:
+    """Send so many without a fault and wait until all is quiet: what a worker holds then is what it needs."""
+    rig.wait_told(rig.send(number))
+    rig.wait(rig.is_quiet, 40, "quiet")
+
+
+def _has_accepted(rig: Rig, number: int) -> bool:
+    return rig.accepted >= number
+
+
+def _storm(rig: Rig, proxy: ChaosProxy, *, rounds: int, commands: int) -> None:
+    """Send with every fourth answer wrong, and a connection cut in the middle of each round."""
+    faults: list[Fault] = [*ACCEPTED, *NOT_ACCEPTED, *REFUSED]
+    for number in range(rounds):
+        chosen = [rig.chance.choice(faults) if rig.chance.random() < 0.25 else None for _ in range(commands)]
+        until = rig.accepted + commands // 4
+        rig.send_meanwhile([rig.command(fault)[1] for fault in chosen])
+        rig.fired["faulty answers"] += sum(fault is not None for fault in chosen)
+        rig.wait(partial(_has_accepted, rig, until), 60, "further sends")
+        rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
+        if number % 3 == 0:
+            rig.fired["connections cut"] += proxy.reset()
+        else:
+            proxy.cut_after(rig.chance.randint(1, 2000), UP if number % 3 == 1 else DOWN)
+        rig.wait_told(within=120)
+    rig.fired["connections cut"] += proxy.counters.cuts
+
+
+def test_after_a_storm_of_faults_a_worker_holds_no_more_than_before(
+    make_rig: MakeRig, rabbitmq: Broker
+) -> None:
+    with (
+        ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy,
+        make_rig("I9, growth over 1500 commands with faults and cuts", seed=901, port=proxy.port) as rig,
+    ):
+        worker = rig.start()
+        rig.crashed = True
+        for _ in range(3):
+            _wave(rig)
+        before = _size(worker)
+        _storm(rig, proxy, rounds=15, commands=100)
+        _wave(rig)
+        rig.wait(lambda: _size(worker).descriptors <= before.descriptors + 3, 30, "descriptors back")
+        after = _size(worker)
+        verdict = rig.kept(within=120)
+
+        assert verdict.outcomes["sent"] + verdict.outcomes["rejected"] == len(rig.commands)
+        assert rig.provider.stats()["faults_waiting"] == 0
+        assert abs(after.descriptors - before.descriptors) <= 3, (before, after)
+        assert abs(after.threads - before.threads) <= 3, (before, after)
+        assert after.rss - before.rss <= 30, (before, after)
+
+
+#: Good commands of a round, and what is mixed among them.
+GOOD = 300
+#: Rounds of each kind, in turns.
+ROUNDS = 3
+#: All calls take so long: the machine's own pace matters little then.
+LATENCY = 0.1
+BAD_NUMBER = "+16135559999"
+BAD: list[Fault] = [
+    *[Fault(name="accept-hang")] * 2,
+    *[Fault(name="status", status=500)] * 5,
+    *[Fault(name="accept-drop")] * 5,
+    *[Fault(name="status", status=400)] * 5,
+]
+
+
+def _bad_number(rig: Rig) -> Iterator[bytes]:
+    """Yield commands to one number whose calls hang, fail or are refused."""
+    for fault in BAD:
+        yield rig.command(fault, destination_address=BAD_NUMBER)[1]
+    rig.fired["faulty answers"] += len(BAD)
+
+
+def _fast_sender(rig: Rig) -> Iterator[bytes]:
+    """Yield commands of one sender, far more than it may send."""
+    for _ in range(60):
+        yield rig.command(sender_address=NUMBERS[0])[1]
+    rig.fired["commands beyond the limit"] += 60
+
+
+def _round(rig: Rig, bad: list[bytes], senders: tuple[str, ...]) -> float:
+    """Return how many good commands a second the provider took with the bad among them."""
+    good = [rig.command(sender_address=senders[n % len(senders)]) for n in range(GOOD)]
+    bodies = [body for _, body in good]
+    step = GOOD // (len(bad) + 1)
+    for number, body in enumerate(bad):
+        bodies.insert((number + 1) * step + number, body)
+    rig.send_meanwhile(bodies)
+    rig.wait_told(within=90)
+    rig.wait(rig.is_quiet, 40, "quiet")
+    texts = {rig.commands[id_] for id_, _ in good}
+    times = [float(entry["accepted_at"]) for entry in rig.provider.journal() if entry["message"] in texts]
+    return GOOD / (max(times) - min(times)) * 1000
+
+
+#: One sender for what is too much, the others for what is not.
+NUMBERS = tuple(f"+1613999{number:04}" for number in range(8000, 8026))
+
+
+@pytest.mark.parametrize(
+    ("bad", "settings"),
+    [
+        pytest.param(_bad_number, {}, id="a number whose calls hang and fail"),
+        pytest.param(_fast_sender, {"LIMITS__SENDER_PER_SECOND": "6"}, id="a sender beyond its limit"),
+    ],
+)
+def test_the_good_keep_their_pace_among_the_bad(
+    make_rig: MakeRig,
+    bad: Callable[[Rig], Iterator[bytes]],
+    settings: dict[str, str],
+    request: pytest.FixtureRequest,
+) -> None:
+    provider = {"latency": LATENCY, "lag": 0.7, "numbers": NUMBERS}
+    with make_rig(f"I14, {request.node.callspec.id}", seed=914, provider=provider, **settings) as rig:
+        rig.start()
+        _wave(rig)
+        alone, among = [], []
+        for _ in range(ROUNDS):
+            alone.append(_round(rig, [], NUMBERS[1:]))
+            among.append(_round(rig, list(bad(rig)), NUMBERS[1:]))
+        verdict = rig.kept()
+        share = statistics.median(among) / statistics.median(alone)
+
+        assert set(verdict.outcomes) <= {"sent", "rejected"}
+        assert share >= 0.8, (alone, among)

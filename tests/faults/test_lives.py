@@ -1,0 +1,290 @@
+"""Delayed copies, commands partly sent and dead letters sent back, with kills between any two steps."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from tests.faults.lives import Place, Sms, judge_lives
+from tests.faults.rig import IN_FLIGHT, PROVIDER
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import MakeRig
+    from tests.faults.rig import Rig
+    from tests.faults.verdict import Verdict
+    from tests.peer import Message
+
+Fault: TypeAlias = dict[str, object]
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+REFUSED: Fault = {
+    "name": "status",
+    "status": 400,
+    "body": {"requestError": {"serviceException": {"messageId": "SVC0002"}}},
+}
+#: A place to die that chance chooses, with work in flight.
+ANYWHERE = "anywhere"
+#: Between any two steps of a command, of a look and of a hand-over, and in between.
+EVERYWHERE = (
+    "claiming", "claimed:kill9:3", ANYWHERE, "answered:kill9:2", "filed:kill9:4", ANYWHERE, "handed-over",
+    "looked:kill9:2", "told:kill9:3", ANYWHERE,
+)  # fmt: skip
+#: Seconds, scaled down further than elsewhere. What can't be found in the history is unknown, not sent again, and what
+#: was refused for so long has failed.
+QUICKER = {
+    "CPAAS__READ_TIMEOUT": "0.6", "CPAAS__TOTAL_TIMEOUT": "1", "WORKER__LEASE": "2", "RECONCILE__SETTLE": "1.5",
+    "RECONCILE__ON_ABSENT": "park", "RETRY__MAX_AGE": "4",
+}  # fmt: skip
+#: A provider that takes its time, so that there is work in flight to be killed with.
+SLOW = {"latency": 0.2}
+#: Seconds until the history shows anything: more than the run takes.
+NEVER = 3600.0
+#: In how many rounds of sending back all must be sent.
+MOST_ROUNDS = 8
+
+
+def _busy(status: int, seconds: int) -> Fault:
+    return {"name": "status", "status": status, "retry_after": seconds}
+
+
+#: What the provider does to each of a command's calls in turn, and what else the command asks for.
+KINDS: tuple[tuple[Fault, ...], ...] = (
+    # Through the delay several times, by one level of it and by two.
+    (_busy(429, 1), _busy(503, 1), _busy(429, 2)),
+    (_busy(503, 2), {"name": "status", "status": 503}, _busy(429, 1)),
+    # Taken, and not taken, and nobody knows which: unknown, for the history does not show it yet.
+    ({"name": "accept-drop"},),
+    ({"name": "drop"},),
+    (_busy(429, 1), {"name": "accept-500"}),
+    ({"name": "status", "status": 500}, {"name": "accept-truncate"}),
+    # Rejected, and rejected again once sent back.
+    (REFUSED,),
+    (REFUSED, REFUSED),
+    # Refused for so long that it fails.
+    (_busy(503, 1),) * 6,
+    (),
+)
+FEW = (KINDS[0][:2], KINDS[2], KINDS[3], KINDS[6], KINDS[8][:3])
+#: Each third command is held until later, each fourth goes to so many numbers, each second is published twice.
+HELD_FOR = 2.0
+NUMBERS = 3
+
+
+def test_a_command_comes_back_from_the_delay_however_often_it_was_there(make_rig: MakeRig) -> None:
+    # RabbitMQ drops a copy that says it has been in a queue of the delay before, though it has confirmed it.
+    with make_rig("Delay, 1 s, then 3 s, then 3 s", seed=701) as rig:
+        rig.start()
+        (command_id,) = rig.send()
+        rig.wait_told()
+        (again,) = rig.send(fault=_busy(429, 1))
+        rig.provider.faults(*({**_busy(429, 3), "text": rig.commands[again]} for _ in range(2)))
+        rig.fired["429"] = 3
+        verdict = rig.kept(within=20)
+
+        assert verdict.outcomes == {"sent": 2}
+        assert [m.json["type"].rpartition(".")[2] for m in rig.events_of(command_id)] == ["sent"]
+        deferred = ["deferred"] * 3
+        assert [m.json["type"].rpartition(".")[2] for m in rig.events_of(again)] == [*deferred, "sent"]
+        assert rig.provider.stats()["sends"] == 5
+
+
+@pytest.mark.long
+def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
+    make_rig: MakeRig, ledger: str | None
+) -> None:
+    name = "W1, 20 numbers, killed half-way, 3 times"
+    with make_rig(name, seed=702, ledger=ledger, WORKER__CONCURRENCY="4") as rig:
+        wanted: dict[Place, Sms] = {}
+        rig.start(failpoint="filed:kill9:6")
+        rig.amqp.publish(_command(rig, wanted, numbers=20))
+        rig.died()
+        before = rig.lives()
+        filed = {place: row for place, row in before.items() if row.state == "sent"}
+
+        assert 0 < len(filed) < 20
+        assert rig.rows(IN_FLIGHT) > 0
+        for failpoint in ("claimed:kill9:4", "answered:kill9:2"):
+            rig.start(failpoint=failpoint)
+            rig.died()
+        rig.start()
+        verdict = _so_far(rig, wanted)
+        rig.note(verdict)
+
+        assert verdict.outcomes == {"sent": 20}
+        # One call each: neither what was filed nor what was in doubt was called again.
+        assert rig.provider.stats()["sends"] == 20
+        assert {place: rig.lives()[place] for place in filed} == filed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """How much of everything, and who dies where."""
+
+    commands: int
+    seed: int
+    #: Where workers die while the commands come, and while dead letters are sent back; each is replaced by the next.
+    early: tuple[str, ...]
+    late: tuple[str, ...]
+    kinds: tuple[tuple[Fault, ...], ...]
+    #: Rounds of sending back before `--resend` is given.
+    careful: int
+
+
+def test_no_submission_lives_twice_and_none_vanishes_through_delays_replays_and_kills(
+    make_rig: MakeRig,
+) -> None:
+    mix = Mix(
+        commands=10, seed=89, early=("filed:kill9:4",), late=("answered:kill9:2",), kinds=FEW, careful=0
+    )
+    with make_rig(
+        "Delays, replays and kills, small", seed=mix.seed, provider=SLOW, **QUICKER | {"RETRY__MAX_AGE": "2"}
+    ) as rig:
+        _live(rig, mix)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [711, 712])
+def test_no_submission_lives_twice_and_none_vanishes_whatever_dies_where(
+    make_rig: MakeRig, ledger: str | None, seed: int
+) -> None:
+    mix = Mix(commands=120, seed=seed, early=EVERYWHERE, late=EVERYWHERE, kinds=KINDS, careful=1)
+    with make_rig("Delays, replays and kills", seed=seed, ledger=ledger, provider=SLOW, **QUICKER) as rig:
+        _live(rig, mix)
+
+
+def _live(rig: Rig, mix: Mix) -> None:
+    """Have every command sent in the end, whatever happens to it, in as many lives as that takes."""
+    rig.provider.settings(lag=NEVER)
+    wanted: dict[Place, Sms] = {}
+    bodies = [_of_its_kind(rig, mix, wanted, number) for number in range(mix.commands)]
+    again = bodies[::2]
+    published = [*bodies, *again]
+    rig.chance.shuffle(published)
+    rig.fired["duplicates"] = len(again)
+    early, late = list(mix.early), list(mix.late)
+    rig.start(failpoint=_armed_at(early))
+    rig.publish(published)
+    _work(rig, early)
+    first = _so_far(rig, wanted)
+
+    # Each way to end badly is among them.
+    assert all(first.outcomes[name] for name in ("rejected", "failed", "unknown")), first.outcomes
+    rig.provider.settings(lag=PROVIDER["lag"])
+    rig.end(rig.running)
+    rig.start(failpoint=_armed_at(late), ready=False)
+    _send_back_until_all_is_sent(rig, late, mix.careful)
+    verdict = _so_far(rig, wanted)
+    rig.note(verdict)
+
+    assert verdict.outcomes == {"sent": len(wanted)}
+    assert early == []
+    assert len(late) < len(mix.late)
+    assert all(rig.fired.values()), rig.fired
+
+
+def _send_back_until_all_is_sent(rig: Rig, places: list[str], careful: int) -> None:
+    """Send dead letters back, some twice and some of earlier lives; after `careful` rounds with `--resend`."""
+    stale: list[Message] = []
+    for number in range(MOST_ROUNDS):
+        letters = rig.letters()
+        if not letters:
+            return
+        copies = [*letters, *_some(rig, letters), *_some(rig, stale)]
+        rig.fired["letters too many"] += len(copies) - len(letters)
+        rig.chance.shuffle(copies)
+        for letter in copies:
+            rig.put_letter(letter)
+        stale += letters
+        _send_back(rig, len(copies), resend=number >= careful)
+        _work(rig, places)
+    raise AssertionError(f"{len(rig.letters())} dead letters are left after {MOST_ROUNDS} rounds")
+
+
+def _send_back(rig: Rig, letters: int, *, resend: bool) -> None:
+    """Send all back; who does that is killed at one of them, between its confirm and its removal."""
+    replay = ("dead", "replay", "--all", "--yes", *(["--resend"] if resend else []))
+    nth = rig.chance.randint(1, letters)
+    killed, _ = rig.operate(*replay, failpoint=f"replayed:kill9:{nth}")
+
+    assert killed == -signal.SIGKILL
+    rig.fired["operators killed"] += 1
+    # The broker puts back what the dead one held.
+    rig.wait(lambda: rig.amqp.depth("sms.dead") >= letters - nth + 1, what="the letters that are left")
+    code, _ = rig.operate(*replay)
+
+    assert code == 0
+
+
+def _work(rig: Rig, places: list[str]) -> None:
+    """Work until all is quiet; the worker dies at the first of `places`, its successor at the next."""
+    while _dies(rig, places[0] if places else ""):
+        if places[0] != ANYWHERE or rig.rows(IN_FLIGHT):
+            # One that was killed with nothing in its hands proves nothing, and another one follows.
+            places.pop(0)
+        rig.start(failpoint=_armed_at(places), ready=False)
+
+
+def _dies(rig: Rig, place: str) -> bool:
+    """Wait until the worker is dead, at `place`, or all is quiet; returns whether it is dead."""
+    worker, moments = rig.running, rig.chance.randint(1, 5)
+
+    def is_over() -> bool:
+        nonlocal moments
+        if place == ANYWHERE and rig.rows(IN_FLIGHT):
+            moments -= 1
+            if not moments:
+                worker.send_signal(signal.SIGKILL)
+        return worker.returncode is not None or rig.is_quiet()
+
+    rig.wait(is_over, 120, "a worker that is dead, or quiet")
+    if worker.returncode is None:
+        return False
+    rig.died()
+    return True
+
+
+def _armed_at(places: list[str]) -> str:
+    return places[0] if places and places[0] != ANYWHERE else ""
+
+
+def _so_far(rig: Rig, wanted: dict[Place, Sms]) -> Verdict:
+    """Wait until all is quiet and judge what has become of everything; the dead letters lie there again after it."""
+    rig.wait(rig.is_quiet, 90, "quiet")
+    left = rig.left()
+    verdict = judge_lives(left, wanted, rig.lives())
+    for letter in left.dead:
+        rig.put_letter(letter)
+
+    assert verdict.violations == ()
+    return verdict
+
+
+def _of_its_kind(rig: Rig, mix: Mix, wanted: dict[Place, Sms], number: int) -> bytes:
+    """Make the `number`-th command, and have the provider treat it as its kind is treated."""
+    fields: dict[str, object] = {}
+    if number % 3 == 2:
+        later = datetime.now(UTC) + timedelta(seconds=HELD_FOR)  # noqa: TID251 - the command's own time
+        fields["send_at"] = later.isoformat()
+    faults = mix.kinds[number % len(mix.kinds)]
+    return _command(rig, wanted, *faults, numbers=NUMBERS if number % 4 == 3 else 1, **fields)
+
+
+def _command(rig: Rig, wanted: dict[Place, Sms], *faults: Fault, numbers: int = 1, **fields: object) -> bytes:
+    """Make a command to so many numbers; the provider has `faults` for its calls, in turn."""
+    first = 2000 + len(wanted)
+    destinations = [f"+1613555{number}" for number in range(first, first + numbers)]
+    command_id, body = rig.command(destination_address=destinations, **fields)
+    own_text = rig.commands[command_id]
+    rig.provider.faults(*({**fault, "text": own_text} for fault in faults))
+    for index, destination in enumerate(destinations):
+        wanted[Place(command_id, index)] = Sms(text=own_text, destination=destination)
+    return body
+
+
+def _some(rig: Rig, letters: list[Message]) -> list[Message]:
+    return rig.chance.sample(letters, (len(letters) + 1) // 2)
