@@ -113,8 +113,9 @@ class Desk:
     def _run(self, work: Work) -> None:
         try:
             while not work.done():
-                self._take(work.patience())
+                # While nothing is under way that was planned in the time there was.
                 self._compare_time(work)
+                self._take(work.patience())
                 work.turn()
                 while self._changes:
                     self._commit()

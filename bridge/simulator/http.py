@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -71,6 +72,8 @@ def head(reply: Reply, *, keep_alive: bool) -> bytes:
         lines.append(f"Content-Length: {len(reply.body)}")
         if reply.body:
             lines.append(f"Content-Type: {reply.content_type}")
+    # The machine's own time, as any server's (RFC 9110 section 6.6.1): clients see by it how far theirs is off.
+    lines.append(f"Date: {formatdate(usegmt=True)}")
     lines += [f"{name}: {value}" for name, value in reply.headers]
     lines.append("Connection: keep-alive" if keep_alive else "Connection: close")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")

@@ -51,7 +51,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("faults")
     terminalreporter.write(report.table())
-    if config.getoption("--faults", default=False) and not config.getoption("keyword"):
+    whole = "tests/faults" in config.args and not config.getoption("keyword")
+    if config.getoption("--faults", default=False) and whole:
         write("results", report.table())
         terminalreporter.write_line(f"written to {PAPER.name}")
 
