@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL includ
 	@scripts/install-postgresql
 	@$(BIN)/pytest
 
-faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for some 30 minutes, and write down what it made of it
+faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for an hour and more, and write down what it made of it
 	@scripts/install-rabbitmq
 	@scripts/install-postgresql
 	@scripts/install-faketime

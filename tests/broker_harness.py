@@ -44,6 +44,9 @@ disk_free_limit.absolute = 50MB
 vm_memory_high_watermark.absolute = 2GB
 log.file.level = warning
 """
+#: What a queue of the delay could not hand on while the broker was killed it tries again after so many milliseconds; by
+#: itself after three minutes, which is longer than tests wait (docs/reliability.md).
+ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
 #: Kills what the pid files name and removes the directory once its input ends, so also when pytest is killed.
 REAPER = 'read -r _; for file in "$1"/*.pid; do kill -9 "$(cat "$file")"; done; rm -rf "$1"'
 
@@ -70,7 +73,7 @@ def find_rabbitmq() -> Path:
 class Broker:
     """One RabbitMQ node and everything a test may do to it. Times are in seconds."""
 
-    def __init__(self, plugins: str = "", advanced: str = "[].") -> None:
+    def __init__(self, plugins: str = "", advanced: str = ADVANCED) -> None:
         """Prepare a node with `plugins` (comma-separated) and `advanced`, its Erlang configuration."""
         self.scripts = find_rabbitmq()
         self.home = Path(tempfile.mkdtemp(prefix="bridge-broker-"))

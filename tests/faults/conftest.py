@@ -64,7 +64,8 @@ def make_rig(rabbitmq: Broker, tmp_path: Path, request: pytest.FixtureRequest) -
 
     def make(name: str, **arguments: object) -> Rig:
         name = name if arguments.get("ledger") is None else f"{name}, on PostgreSQL"
-        return Rig(name, rabbitmq, tmp_path, report, **arguments)  # type: ignore[arg-type]  # passed on as they are
+        broker = arguments.pop("broker", rabbitmq)
+        return Rig(name, broker, tmp_path, report, **arguments)  # type: ignore[arg-type]  # passed on as they are
 
     return make
 

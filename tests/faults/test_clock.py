@@ -113,7 +113,9 @@ def test_by_a_clock_that_is_wrong_nothing_is_sent_until_it_is_right(
         verdict = rig.kept(within=90)
 
         assert verdict.outcomes == {"sent": 68}
-        assert rig.provider.stats()["token_requests"] == tokens, "a token's life is no matter of the wall clock"
+        assert rig.provider.stats()["token_requests"] == tokens, (
+            "a token's life is no matter of the wall clock"
+        )
 
 
 @pytest.mark.parametrize("ahead", [DAY, -YEARS])

@@ -148,10 +148,10 @@ def test_no_submission_lives_twice_and_none_vanishes_through_delays_replays_and_
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [711, 712])
 def test_no_submission_lives_twice_and_none_vanishes_whatever_dies_where(
-    make_rig: MakeRig, ledger: str | None, seed: int
+    make_rig: MakeRig, ledger: str | None
 ) -> None:
+    seed = 711 if ledger is None else 712
     mix = Mix(commands=120, seed=seed, early=EVERYWHERE, late=EVERYWHERE, kinds=KINDS, careful=1)
     with make_rig("Delays, replays and kills", seed=seed, ledger=ledger, provider=SLOW, **QUICKER) as rig:
         _live(rig, mix)

@@ -1,0 +1,91 @@
+"""The broker's own disk is really full: B10."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.broker_harness import Broker
+from tests.faults.rig import IN_FLIGHT
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.conftest import MakeRig
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
+
+#: Bytes of the disk that the broker has for its queues.
+DISK = 96 * 2**20
+
+
+@pytest.fixture
+def small_broker() -> Iterator[Broker]:
+    """Run a broker on a small disk of its own."""
+    broker = Broker()
+    disk = broker.home / "mnesia"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        broker.stop()
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        broker.start()
+        # Its alarm would come before the disk is full; that is B4.
+        broker.ctl("set_disk_free_limit", "1")
+        yield broker
+    finally:
+        if broker.running:
+            broker.kill(settle=False)
+        subprocess.run(["umount", disk], check=True)
+        broker.stop()
+
+
+def _fill(path: Path) -> int:
+    """Write until nothing more fits; returns how many bytes did."""
+    block, written = b"\0" * 4096, 0
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            while True:
+                written += os.write(file, block)
+    finally:
+        os.close(file)
+    return written
+
+
+def test_a_broker_whose_disk_is_full_loses_nothing_that_it_confirmed(
+    make_rig: MakeRig, small_broker: Broker
+) -> None:
+    with make_rig("B10, the broker's disk is full", seed=310, broker=small_broker) as rig:
+        rig.start()
+        small_broker.settle()
+        rig.send(60)
+        filler = small_broker.home / "mnesia" / "filler"
+        rig.send_meanwhile([rig.command()[1] for _ in range(200)])
+        rig.wait(lambda: rig.rows(IN_FLIGHT), what="calls in flight")
+        rig.fired["bytes of filler"] = _fill(filler)
+        rig.crashed = True
+        # What it can't write it does not confirm: publishing stands still, whatever else it makes of it.
+        wait_until(
+            lambda: "enospc" in small_broker.log.read_text(),
+            within=60,
+            what="a full disk in the broker's log",
+        )
+        rig.fired["disks full"] = 1
+        filler.unlink()
+        if small_broker.running:
+            small_broker.kill(settle=False)
+        small_broker.start()
+        rig.resumes()
+        verdict = rig.kept(within=120)
+
+        assert verdict.outcomes == {"sent": 260}
