@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.rig import IN_FLIGHT
+from tests.faults.rig import CONCURRENCY, IN_FLIGHT
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeRig
@@ -173,3 +173,30 @@ def test_a_worker_without_descriptors_says_so_and_goes_on_when_it_has_some(make_
         verdict = rig.kept()
 
         assert verdict.outcomes == {"sent": 20}
+
+
+def test_a_worker_without_memory_fails_loudly_and_its_successor_loses_nothing(make_rig: MakeRig) -> None:
+    with make_rig("W7, no memory", seed=7, WORKER__PREFETCH="1000") as rig:
+        worker = rig.start()
+        rig.send(10)
+        rig.wait_told()
+        rig.provider.settings(latency=0.5)
+        rig.send(40)
+        rig.wait(lambda: rig.accepted >= 10 + CONCURRENCY and rig.rows(IN_FLIGHT), what="calls in flight")
+        # Not RLIMIT_AS: what the C library has reserved without using it counts there already.
+        resource.prlimit(worker.pid, resource.RLIMIT_DATA, (1 << 20, resource.RLIM_INFINITY))
+        rig.fired["claims in flight"] = rig.rows(IN_FLIGHT)
+        rig.crashed = True
+        rig.send(200, metadata={"padding": "x" * 60_000})
+        code = worker.wait(40)
+        rig.fired["ends for want of memory"] = worker.logs.count("MemoryError")
+        rig.killed.add(worker)
+        worker.kill()
+
+        assert code == 1
+        assert rig.fired["ends for want of memory"], worker.logs[-500:]
+        rig.start()
+        rig.resumes()
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 250}
