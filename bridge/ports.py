@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from bridge.core.answers import Answer
     from bridge.core.ledger import Change
@@ -168,6 +168,35 @@ class Ledger(Protocol):
 
         Raises:
             LedgerUnavailable: it can't be asked.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
+class Seen(Protocol):
+    """Which notifications are events already, by the ids of those; used by one thread at a time.
+
+    A part of the ledger that waits for none of its other users. Both calls may be repeated without harm.
+    """
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        """Return those of the event ids that were noted, by whichever process.
+
+        Raises:
+            LedgerUnavailable: nobody can tell.
+
+        """
+        ...
+
+    def note(self, ids: Collection[str], now: float) -> None:
+        """Note event ids durably; what was noted before keeps its time. `now` is in seconds since the epoch.
+
+        Raises:
+            LedgerUnavailable: none of them was noted.
 
         """
         ...

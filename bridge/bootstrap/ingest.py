@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.ingest_app import Door, make_ingest_app
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.store import open_ledger
+from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.bootstrap.listening import listen
@@ -20,6 +21,9 @@ from bridge.flows.tell import outgoing_event
 from bridge.runtime import logs
 from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.ingest import Ingest
+from bridge.runtime.once import Once
+from bridge.runtime.pruning import Pruner
+from bridge.runtime.seen import SeenKeeper
 from bridge.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -56,7 +60,11 @@ class IngestProcess:
         )
         url = settings.ledger.url.get_secret_value()
         self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics, clock=clock)
-        self._door = make_door(settings, self._publisher, metrics, clock, sighted=self._evidence.offer)
+        self._seen = SeenKeeper(partial(open_seen, url), metrics=metrics, clock=clock)
+        # Here and not in the worker: an ingest may have a ledger of its own.
+        self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
+        once = Once(self._seen)
+        self._door = make_door(settings, self._publisher, metrics, clock, once, sighted=self._evidence.offer)
 
     def start(self) -> None:
         """Listen; the broker may come when it likes.
@@ -69,6 +77,8 @@ class IngestProcess:
         port = listen(self._door, ingest, "ingest")
         self._publisher.start()
         self._evidence.start()
+        self._seen.start()
+        self._pruner.start()
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:
@@ -76,6 +86,8 @@ class IngestProcess:
         self._door.stop(GRACE)
         self._publisher.stop()
         self._evidence.stop()
+        self._seen.stop()
+        self._pruner.stop()
         structlog.get_logger().info("ingest.stopped")
 
     def readiness(self) -> Readiness:
@@ -91,11 +103,17 @@ class IngestProcess:
         )
 
 
+def _prune(url: str, before: float) -> int:
+    with closing(open_seen(url)) as seen:
+        return seen.prune(before)
+
+
 def make_door(
     settings: Settings,
     publisher: Publisher,
     metrics: Metrics,
     clock: Clock,
+    once: Once,
     *,
     sighted: Callable[[Evidence], None] | None = None,
 ) -> HttpServer:
@@ -115,6 +133,7 @@ def make_door(
         tell=partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue),
         clock=clock,
         metrics=metrics,
+        once=once,
         confirm_timeout=ingest.confirm_timeout,
     )
     door = Door(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.store import open_ledger, read_ledger
+from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.tables import REVISION
 from bridge.bootstrap import parts
 from bridge.core.events import rfc3339
@@ -59,6 +60,8 @@ def show_command(settings: Settings, command_id: str) -> Mapping[str, Any] | Non
 def prune_ledger(settings: Settings, *, days: float | None, dry_run: bool) -> int:
     """Forget commands that ended more than `days` ago, or `ledger.retention`; returns how many (would) have gone.
 
+    Notifications of that age go with them, uncounted.
+
     Raises:
         LedgerUnavailable: there is no ledger, or it can't be changed.
 
@@ -72,13 +75,12 @@ def prune_ledger(settings: Settings, *, days: float | None, dry_run: bool) -> in
         reader.close()
     if dry_run:
         return prunable
-    ledger = open_ledger(_url(settings))
     forgotten = 0
-    try:
+    with closing(open_ledger(_url(settings))) as ledger, closing(open_seen(_url(settings))) as seen:
         while some := ledger.prune(before):
             forgotten += some
-    finally:
-        ledger.close()
+        while seen.prune(before):
+            pass
     return forgotten
 
 

@@ -16,7 +16,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.http.admin_app import Readiness
-from bridge.adapters.store.memory import MemoryLedger
+from bridge.adapters.store.memory import MemoryLedger, MemorySeen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
 from bridge.bootstrap.ingest import IngestProcess, make_door
@@ -25,6 +25,8 @@ from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
 from bridge.runtime.console import Screen, show_event
+from bridge.runtime.once import Once
+from bridge.runtime.seen import SeenKeeper
 from bridge.runtime.steady import SteadyClock
 from bridge.runtime.stopping import Stopping
 from bridge.settings import Problem, SettingsError
@@ -112,6 +114,7 @@ class Trial:
         self._stopping = stopping
         self._metrics = metrics
         self._clock = clock
+        self._seen = SeenKeeper(MemorySeen, metrics=metrics, clock=clock)
         self._sample = f"sample-{uuid.uuid4()}"
         self._worker: Worker | None = None
         self._door: HttpServer | None = None
@@ -121,6 +124,7 @@ class Trial:
         """Start all parts, subscribe the ingest, and send the sample command."""
         settings = self._settings
         _start_on(self._simulator, SIMULATOR_PORT)
+        self._seen.start()
         # The ports first: where one can't be had, nothing else has begun.
         self._door = _on_usual_port(settings, "ingest", self._open_door)
         self._admin = _on_usual_port(settings, "admin", self._open_admin)
@@ -154,6 +158,7 @@ class Trial:
         """Stop all parts, those first that bring work."""
         if self._door is not None:
             self._door.stop(1.0)
+        self._seen.stop()
         if self._worker is not None:
             self._broker.pause()
             self._worker.stop(self._settings.worker.grace_period)
@@ -210,7 +215,7 @@ class Trial:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
     def _open_door(self, settings: Settings) -> HttpServer:
-        door = make_door(settings, self._broker, self._metrics, self._clock)
+        door = make_door(settings, self._broker, self._metrics, self._clock, Once(self._seen))
         listen(door, settings.ingest, "ingest")
         return door
 

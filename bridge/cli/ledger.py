@@ -56,7 +56,8 @@ def show(invocation: Invocation, *, command_id: str | None, as_json: bool) -> in
 def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json: bool) -> None:
     """Forget old commands, those aside of which anything is open. A worker does so by itself once an hour.
 
-    An id that is forgotten is free: a command with it is sent again.
+    An id that is forgotten is free: a command with it is sent again. Notifications of that age are forgotten too; an
+    ingest does so by itself.
     """
     number = invocation.wiring.prune_ledger(invocation.settings(), days=days, dry_run=dry_run)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from bridge.adapters.http.ingest_app import Taken
 from bridge.core.errors import InvalidNotification
 from bridge.ports import PublisherFull
+from bridge.runtime.once import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +19,17 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.ports import Clock, Outgoing, Publisher
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.once import Once
 
 _log = structlog.get_logger()
 
 #: Seconds between two log lines about requests refused with the same status: strangers don't fill our disk.
 _REFUSALS_EVERY = 60.0
+_TOLD = {
+    Fate.PUBLISHED: "notification.accepted",
+    Fate.REPEATED: "notification.repeated",
+    Fate.REFUSED: "notification.refused",
+}
 
 
 class Receive(Protocol):
@@ -43,6 +51,7 @@ class Ingest:
         tell: Callable[[Event], Outgoing],
         clock: Clock,
         metrics: Metrics,
+        once: Once,
         confirm_timeout: float,
     ) -> None:
         """`tell` is `bridge.flows.tell.outgoing_event` with its names bound; `confirm_timeout` is in seconds."""
@@ -51,14 +60,15 @@ class Ingest:
         self._tell = tell
         self._clock = clock
         self._metrics = metrics
+        self._once = once
         self._confirm_timeout = confirm_timeout
         self._logged: dict[int, float] = {}
 
     async def take(self, body: bytes) -> Taken:
         """Publish what `body` says, and return once the broker has it or nobody should wait any longer.
 
-        A notification that was not confirmed in time may still become an event: when the provider comes again
-        with it, that event has the same id.
+        What is an event already is not published again. A notification that was not confirmed in time may still become
+        one: when the provider comes again with it, that event has the same id.
 
         Raises:
             InvalidNotification: `body` is not a notification.
@@ -71,10 +81,9 @@ class Ingest:
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
-        durable = await self._publish(event)
-        elapsed = self._clock.monotonic() - started
-        self._answered(event, elapsed, durable=durable)
-        return Taken.DURABLE if durable else Taken.NOT_NOW
+        fate = await self._once.publish(event.id, partial(self._publish, event))
+        self._answered(event, fate, self._clock.monotonic() - started)
+        return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
 
     def refused(self, status: int) -> None:
         """Count a request that was refused at the door; log the first in a minute for each status."""
@@ -106,15 +115,17 @@ class Ingest:
             return False
         return True
 
-    def _answered(self, event: Event, elapsed: float, *, durable: bool) -> None:
-        status = 204 if durable else 503
+    def _answered(self, event: Event, fate: Fate, elapsed: float) -> None:
+        status = 503 if fate is Fate.REFUSED else 204
         self._metrics.notifications[event.type, status].inc()
-        if durable:
+        if fate is Fate.PUBLISHED:
             self._metrics.webhook_seconds.observe(elapsed)
+        elif fate is Fate.REPEATED:
+            self._metrics.repeated.inc()
         # What is refused may never come again: nobody knows how often the provider tries.
-        log = _log.info if durable else _log.warning
+        log = _log.warning if fate is Fate.REFUSED else _log.info
         log(
-            "notification.accepted" if durable else "notification.refused",
+            _TOLD[fate],
             type=event.type,
             event_id=event.id,
             status=status,

@@ -76,6 +76,12 @@ class Metrics:
             for kind in NOTIFICATIONS
             for code in STATUSES
         }
+        self.repeated = self._counter(
+            "notifications_repeated", "Notifications that were events already: answered 204, not published."
+        )
+        self.unchecked = self._counter(
+            "notifications_unchecked", "Notifications published without the ledger's word that they are new."
+        )
         self.evidence = _by(
             self._counter(
                 "evidence",

@@ -32,12 +32,17 @@ class Pruner:
         retention: float,
         clock: Clock,
         *,
+        what: str = "commands",
         every: float = ROUND,
         pause: float = PAUSE,
     ) -> None:
-        """`prune` forgets some of what is older than a time and returns how much; `retention` is in seconds."""
+        """`prune` forgets some of what is older than a time and returns how much; `retention` is in seconds.
+
+        `what` says in the log what it was.
+        """
         self._prune = prune
         self._retention = retention
+        self._what = what
         self._clock = clock
         self._ahead = clock.now() - clock.monotonic()
         self._every = every
@@ -73,4 +78,4 @@ class Pruner:
         except LedgerUnavailable as e:
             self._log.warning("ledger.unpruned", reason=str(e))
         if forgotten:
-            self._log.info("ledger.pruned", commands=forgotten)
+            self._log.info("ledger.pruned", **{self._what: forgotten})

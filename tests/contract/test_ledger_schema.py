@@ -8,13 +8,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from bridge.adapters.store import open_ledger, read_ledger
+from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.schema import MIGRATIONS
 from bridge.adapters.store.tables import REVISION, metadata
 from bridge.ports import LedgerUnavailable, LedgerUnusable
@@ -60,6 +61,31 @@ def test_the_code_is_at_the_newest_revision() -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
 
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_a_ledger_of_the_first_release_is_brought_forward_with_all_it_holds(
+    ledger_url: str, engine: Engine
+) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("INSERT INTO meta VALUES ('identity', 'abc')"))
+        connection.execute(text("INSERT INTO commands VALUES ('c1', '', 0, 1.5, 2.5)"))
+    with closing(open_ledger(ledger_url)) as ledger:
+        identity, before = ledger.identity, ledger.revision_before
+    with closing(open_seen(ledger_url)) as seen:
+        seen.note(["a"], 3.5)
+        known = seen.known(["a"])
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        kept = connection.execute(text("SELECT id, created_at, updated_at FROM commands")).all()
+
+    assert (before, identity, look(ledger_url).revision) == ("0001", "abc", REVISION)
+    assert kept == [("c1", 1.5, 2.5)]
+    assert differences == []
+    assert known == {"a"}
 
 
 def test_a_ledger_of_a_newer_bridge_is_refused_and_left_alone(ledger_url: str, engine: Engine) -> None:

@@ -16,6 +16,8 @@ from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.metrics import Metrics
+from bridge.runtime.once import Once
+from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 
 if TYPE_CHECKING:
@@ -58,13 +60,16 @@ def metrics() -> Metrics:
     return Metrics(version="0.0.0")
 
 
-def make_ingest(publisher: FakePublisher, clock: HandClock, metrics: Metrics) -> Ingest:
+def make_ingest(
+    publisher: FakePublisher, clock: HandClock, metrics: Metrics, keeper: FakeKeeper | None = None
+) -> Ingest:
     return Ingest(
         publisher,
         receive=partial(receive, source="/sms-bridge/sms", camel_case=False),
         tell=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
         clock=clock,
         metrics=metrics,
+        once=Once(keeper or FakeKeeper()),
         confirm_timeout=0.05,
     )
 
@@ -112,6 +117,34 @@ def test_a_confirmed_notification_is_durable_and_leaves_one_line(
     ]
     labels = {"type": "sms.inbound.received", "code": "204"}
     assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 1
+
+
+def test_a_notification_that_was_an_event_before_is_answered_and_not_published_again(
+    ingest: Ingest, publisher: FakePublisher, metrics: Metrics
+) -> None:
+    take(ingest)
+    taken, lines = take(ingest)
+    (message,) = publisher.taken
+
+    assert taken is Taken.DURABLE
+    assert [(line["event"], line["event_id"], line["status"]) for line in lines] == [
+        ("notification.repeated", message.properties["message_id"], 204)
+    ]
+    assert metrics.registry.get_sample_value("sms_bridge_notifications_repeated_total") == 1
+    labels = {"type": "sms.inbound.received", "code": "204"}
+    assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 2
+    assert metrics.registry.get_sample_value("sms_bridge_webhook_to_confirm_seconds_count") == 1
+
+
+def test_what_nobody_can_tell_apart_from_a_new_one_is_published_with_the_same_id(
+    publisher: FakePublisher, clock: HandClock, metrics: Metrics
+) -> None:
+    ingest = make_ingest(publisher, clock, metrics, FakeKeeper(away=True))
+    answers = [take(ingest)[0] for _ in range(2)]
+    one, other = publisher.taken
+
+    assert answers == [Taken.DURABLE] * 2
+    assert one.properties["message_id"] == other.properties["message_id"]
 
 
 def test_an_event_goes_to_the_events_exchange_or_to_the_unrouted_queue(

@@ -21,6 +21,8 @@ from bridge.core.events import INBOUND_RECEIVED, Event, event_id, make_event
 from bridge.flows.tell import outgoing_event
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.metrics import Metrics
+from bridge.runtime.once import Once
+from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ def serving(
         tell=tell,
         clock=SystemClock(),
         metrics=metrics,
+        # These tests are about HTTP, and post the same notification again and again.
+        once=Once(FakeKeeper(away=True)),
         confirm_timeout=confirm_timeout,
     )
     door = Door(path=PATH, authorization=(SECRET,), body_timeout=body_timeout)

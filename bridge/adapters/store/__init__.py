@@ -8,6 +8,7 @@ from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
     from bridge.adapters.store.reading import LedgerReader
+    from bridge.adapters.store.seen import SqlSeen
     from bridge.adapters.store.sql import SqlLedger
 
 SQLITE = "sqlite:///"
@@ -32,6 +33,23 @@ def open_ledger(url: str) -> SqlLedger:
     from bridge.adapters.store.sqlite import open_sqlite
 
     return open_sqlite(_path(url))
+
+
+def open_seen(url: str) -> SqlSeen:
+    """Open the memory of notifications in the ledger that `url` names, bringing its tables to this bridge's revision.
+
+    Raises:
+        LedgerUnavailable: as `open_ledger` does.
+
+    """
+    open_ledger(url).close()
+    if url.startswith(POSTGRESQL):
+        from bridge.adapters.store.postgresql import open_postgresql_seen
+
+        return open_postgresql_seen(url)
+    from bridge.adapters.store.sqlite import open_sqlite_seen
+
+    return open_sqlite_seen(_path(url))
 
 
 def read_ledger(url: str) -> LedgerReader:

@@ -11,7 +11,7 @@ from bridge.adapters.store.changing import carry_out
 from bridge.core.ledger import Place, Slate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from bridge.core.ledger import Change, CommandRecord, Needs, SubmissionRecord
     from bridge.core.reconcile import Evidence
@@ -83,3 +83,28 @@ class MemoryLedger:
         for record in self._records.values():
             for submission in record.submissions.values():
                 yield Place(command_id=record.id, index=submission.index), submission
+
+
+class MemorySeen:
+    """Fills the port `Seen`."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, float] = {}
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        """Return those that were noted; see `bridge.ports.Seen`."""
+        return {id_ for id_ in ids if id_ in self._noted}
+
+    def note(self, ids: Collection[str], now: float) -> None:
+        """Note them; see `bridge.ports.Seen`."""
+        self._noted = dict.fromkeys(ids, now) | self._noted
+
+    def prune(self, before: float) -> int:
+        """Forget what was noted before `before`; returns how many."""
+        kept = {id_: at for id_, at in self._noted.items() if at >= before}
+        forgotten = len(self._noted) - len(kept)
+        self._noted = kept
+        return forgotten
+
+    def close(self) -> None:
+        """Keep what was noted: it may be opened again."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ARRAY, BigInteger, bindparam, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 
+from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sql import SqlLedger
 from bridge.ports import LedgerUnusable
 
@@ -33,6 +34,8 @@ DRIVER = "postgresql+psycopg"
 CONNECT_TIMEOUT = 5
 STATEMENT_TIMEOUT = 5.0
 IDLE_TIMEOUT = 15.0
+#: The first for whoever looks up and notes notifications: what waits for it is a webhook.
+SEEN_TIMEOUT = 1.0
 #: Seconds more until a server that says nothing at all is given up: it stands still, or its host is gone.
 GRACE = 2.0
 #: Names that a batch locks one by one; a bigger one takes the whole ledger. A server has room for some 6,400 locks.
@@ -63,6 +66,11 @@ def open_postgresql(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT) -
         ledger.close()
         raise
     return ledger
+
+
+def open_postgresql_seen(url: str) -> SqlSeen:
+    """Open the memory of notifications in the ledger that `url` names, which is there."""
+    return SqlSeen(postgresql_engine(url, statement_timeout=SEEN_TIMEOUT))
 
 
 def postgresql_engine(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT) -> Engine:

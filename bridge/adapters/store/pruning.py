@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 
-from bridge.adapters.store.tables import buckets, commands, sightings, submissions
+from bridge.adapters.store.tables import buckets, commands, notifications, sightings, submissions
 from bridge.core.ledger import Needs
 from bridge.core.ledger.records import OPEN
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Commands forgotten in one transaction: few, since whoever sends waits meanwhile.
 BATCH = 200
+#: Notifications forgotten in one transaction: a short row each, and a webhook brings more of them than commands come.
+NOTIFICATIONS = 1_000
 
 
 def is_over(before: float) -> ColumnElement[bool]:
@@ -51,3 +53,11 @@ def forget(connection: Connection, ids: Sequence[str], before: float) -> int:
     connection.execute(delete(sightings).where(sightings.c.message_id.in_(stale)))
     connection.execute(delete(buckets).where(buckets.c.next_free < before))
     return len(doomed)
+
+
+def forget_notifications(connection: Connection, before: float) -> int:
+    """Forget the oldest notifications that were seen before `before`, a batch at most; returns how many."""
+    seen_at = notifications.c.seen_at
+    oldest = select(notifications.c.event_id).where(seen_at < before).order_by(seen_at).limit(NOTIFICATIONS)
+    # In one statement: on SQLite a transaction that begins by reading may find that it can't write any more.
+    return connection.execute(delete(notifications).where(notifications.c.event_id.in_(oldest))).rowcount

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Lock: TypeAlias = Callable[[Connection, "Sequence[Needs] | None"], None]
 
 #: Upserts are each dialect's own, but the same call.
-_INSERTS: dict[str, Callable[[Table], Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+INSERTS: dict[str, Callable[[Table], Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class SqlLedger:
@@ -40,7 +40,7 @@ class SqlLedger:
         """`lock` is for databases that let others write meanwhile."""
         self._engine = engine
         self._lock = lock
-        self._insert = _INSERTS[engine.dialect.name]
+        self._insert = INSERTS[engine.dialect.name]
         self._saver = Saver(self._insert)
         #: The revision its tables had when it was opened; None where there were none.
         self.revision_before: str | None = None

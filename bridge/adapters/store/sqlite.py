@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, create_engine, event
 
+from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sql import SqlLedger
 from bridge.ports import LedgerUnavailable
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for another process's transaction before the ledger counts as unavailable.
 BUSY_TIMEOUT = 5.0
+#: The same for whoever looks up and notes notifications: what waits for it is a webhook.
+SEEN_TIMEOUT = 1.0
 
 
 def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
@@ -44,6 +47,13 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
             raise LedgerUnavailable(f"{path}: {e}") from e
         raise
     return ledger
+
+
+def open_sqlite_seen(path: str) -> SqlSeen:
+    """Open the memory of notifications in the ledger `path`, which is there."""
+    engine = _engine(path, SEEN_TIMEOUT)
+    event.listen(engine, "begin", _begin)
+    return SqlSeen(engine)
 
 
 def sqlite_reader(path: str) -> Engine:

@@ -7,7 +7,7 @@ from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Met
 metadata = MetaData()
 
 #: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
-REVISION = "0001"
+REVISION = "0002"
 
 #: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
 alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -85,5 +85,24 @@ buckets = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("next_free", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Notifications that are events already, by the ids of those.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("event_id", String, primary_key=True),
+    Column("seen_at", Double, nullable=False),
+    Index("notifications_seen_at", "seen_at"),
+    sqlite_with_rowid=False,
+)
+
+#: Until when the provider's history of a number of ours has been read whole.
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("number", String, primary_key=True),
+    Column("read_until", Double, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -1,0 +1,84 @@
+"""Which notifications are events already: beside the commands, and under none of their locks.
+
+A lookup must not wait for those who send. So on SQLite it reads without the write lock, and on PostgreSQL it takes no
+advisory lock; whoever notes an id twice, or beside another ingest, notes it once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from bridge.adapters.store import pruning
+from bridge.adapters.store.loading import MOST_PARAMETERS
+from bridge.adapters.store.sql import INSERTS, unavailable
+from bridge.adapters.store.tables import notifications
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
+
+
+class SqlSeen:
+    """Fills the port `Seen`. Used by one thread at a time, `prune` aside: it may have its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        """`engine` begins transactions without a lock; the tables are there."""
+        self._engine = engine
+        self._note = INSERTS[engine.dialect.name](notifications).on_conflict_do_nothing()
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        """Return those that were noted; see `bridge.ports.Seen`."""
+        return self._transaction(lambda connection: _known(connection, ids))
+
+    def note(self, ids: Collection[str], now: float) -> None:
+        """Note them durably; see `bridge.ports.Seen`."""
+        # In one order everywhere: two ingests that note the same ids must not wait for each other.
+        rows = [{"event_id": id_, "seen_at": now} for id_ in sorted(ids)]
+        if rows:
+            self._transaction(lambda connection: connection.execute(self._note, rows))
+
+    def prune(self, before: float) -> int:
+        """Forget some of what was noted before `before`; returns how many, 0 once all are.
+
+        Raises:
+            LedgerUnavailable: nothing was forgotten.
+
+        """
+        return self._transaction(lambda connection: pruning.forget_notifications(connection, before))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        """Commit what `work` does; once more where the connection was lost while it idled."""
+        try:
+            try:
+                return self._commit(work)
+            except DBAPIError as e:
+                if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
+                    raise
+            return self._commit(work)
+        except (SQLAlchemyError, OSError) as e:
+            raise unavailable(e) from e
+
+    def _commit(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
+
+
+def _known(connection: Connection, ids: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    asked = sorted(ids)
+    # Without any ids it asks all the same: that shows whether the ledger is there.
+    for start in range(0, len(asked) or 1, MOST_PARAMETERS):
+        some = asked[start : start + MOST_PARAMETERS]
+        noted = select(notifications.c.event_id).where(notifications.c.event_id.in_(some))
+        found.update(connection.execute(noted).scalars())
+    return found

@@ -1,0 +1,136 @@
+"""A notification that comes again is answered 204 and is no second event: at once, later, and elsewhere."""
+
+from __future__ import annotations
+
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.core.events import event_id
+from tests.waiting import wait_until
+from tests.webhook import Webhook, inbound, listening_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+    from tests.postgres_harness import Postgres
+    from tests.processes import BridgeProcess
+
+    StartIngest = Callable[[str], tuple[BridgeProcess, Webhook]]
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+TYPE = "sms.inbound.received"
+
+
+@pytest.fixture
+def start_ingest(bridge_process: StartBridge, vhost_url: str) -> StartIngest:
+    """Start an ingest with a ledger, and return it with its webhook."""
+
+    def start(ledger_url: str) -> tuple[BridgeProcess, Webhook]:
+        settings = {
+            "BRIDGE_BROKER__URL": vhost_url,
+            "BRIDGE_LEDGER__URL": ledger_url,
+            "BRIDGE_INGEST__PORT": "0",
+        }
+        process = bridge_process("ingest", env=settings)
+        return process, Webhook(port=listening_port(process))
+
+    return start
+
+
+def at_once(webhook: Webhook, message_id: str, times: int) -> list[int]:
+    with ThreadPoolExecutor(times) as pool:
+        posts = [pool.submit(webhook.post, inbound(message_id)) for _ in range(times)]
+        return [post.result().status for post in posts]
+
+
+def metric(process: BridgeProcess, name: str) -> float:
+    found = re.search(rf"^sms_bridge_{name} (\S+)$", process.admin("/metrics")[1], re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ingest(
+    start_ingest: StartIngest, ledger_url: str, amqp: Peer
+) -> None:
+    first, webhook = start_ingest(ledger_url)
+    statuses = at_once(webhook, "m1", 5)
+    statuses += [webhook.post(inbound("m1")).status]
+    repeated = metric(first, "notifications_repeated_total")
+    # Without a goodbye: whatever was answered 204 must be noted by then.
+    first.stop(signal.SIGKILL)
+    _, again = start_ingest(ledger_url)
+    statuses += at_once(again, "m1", 5)
+    _, other = start_ingest(ledger_url)
+    statuses += at_once(other, "m1", 5)
+    statuses += [other.post(inbound("m2")).status]
+    events = amqp.events(2)
+
+    assert statuses == [204] * 17
+    assert [event["id"] for event in events] == [event_id(TYPE, "m1"), event_id(TYPE, "m2")]
+    assert amqp.depth("test.events") == 0
+    assert repeated == 5
+    assert first.logs.count('"event": "notification.accepted"') == 1
+    assert first.logs.count('"event": "notification.repeated"') == 5
+
+
+def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
+    start_ingest: StartIngest, amqp: Peer, tmp_path: Path
+) -> None:
+    nowhere = f"sqlite:///{tmp_path}/nowhere/ledger.sqlite3"
+    (one, first), (_, second) = start_ingest(nowhere), start_ingest(nowhere)
+    statuses = [*at_once(first, "m1", 3), *at_once(first, "m1", 3), *at_once(second, "m1", 3)]
+    ids = [event["id"] for event in amqp.events(2)]
+
+    assert statuses == [204] * 9
+    assert ids == [event_id(TYPE, "m1")] * 2
+    assert amqp.depth("test.events") == 0
+    assert metric(one, "notifications_unchecked_total") == 1
+    assert one.logs.count('"event": "notifications.unchecked"') == 1
+
+
+def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
+    start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: Peer
+) -> None:
+    one, first = start_ingest(postgresql_url)
+    before = first.post(inbound("m1")).status
+    postgresql.kill()
+    meanwhile = [first.post(inbound(name)).status for name in ("m2", "m2", "m3")]
+    unready = one.admin("/readyz")[0]
+    postgresql.start()
+    database = postgresql_url.rpartition("/")[2]
+    wait_until(
+        lambda: postgresql.execute("SELECT count(*) FROM notifications", database=database) == [(3,)],
+        what="what the ledger missed",
+    )
+    _, second = start_ingest(postgresql_url)
+    after = [second.post(inbound(name)).status for name in ("m1", "m2", "m3")]
+    ids = [event["id"] for event in amqp.events(3)]
+
+    assert (before, meanwhile, after) == (204, [204] * 3, [204] * 3)
+    assert unready == 200
+    assert ids == [event_id(TYPE, name) for name in ("m1", "m2", "m3")]
+    assert amqp.depth("test.events") == 0
+
+
+def test_a_ledger_that_stands_still_holds_up_no_answer(
+    start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: Peer
+) -> None:
+    one, webhook = start_ingest(postgresql_url)
+    webhook.post(inbound("m0"))
+    postgresql.freeze()
+    statuses = [webhook.post(inbound(f"m{number}")).status for number in range(1, 21)]
+    slow = [line for line in one.logs.splitlines() if re.search(r'"ms": [0-9]{4,}', line)]
+    postgresql.thaw()
+    events = amqp.events(21)
+
+    assert statuses == [204] * 20
+    assert slow == []
+    assert len({event["id"] for event in events}) == 21

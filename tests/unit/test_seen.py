@@ -1,0 +1,330 @@
+"""How a notification becomes an event once: it comes at the same time, it comes again, and the ledger is away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.store.memory import MemorySeen
+from bridge.ports import LedgerUnavailable
+from bridge.runtime.metrics import Metrics
+from bridge.runtime.once import Fate, Once
+from bridge.runtime.seen import BATCH, SeenKeeper
+from tests.fakes.keeper import FakeKeeper
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Iterator
+
+
+# --- once: who comes at the same time ----------------------------------------------------------------------------
+
+
+class Publishing:
+    """Publishes when a test lets it; counts how often it was asked."""
+
+    def __init__(self, *, durable: bool = True) -> None:
+        self.asked = 0
+        self.durable = durable
+        self.held = asyncio.Event()
+
+    async def __call__(self) -> bool:
+        self.asked += 1
+        await self.held.wait()
+        return self.durable
+
+
+async def settled() -> None:
+    """Let everybody come as far as they can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def together(once: Once, publishing: Publishing, number: int) -> list[Fate]:
+    """Bring the same notification `number` times, all before the first is published."""
+    coming = [asyncio.create_task(once.publish("e1", publishing)) for _ in range(number)]
+    await settled()
+    publishing.held.set()
+    return await asyncio.gather(*coming)
+
+
+def test_of_those_that_come_at_once_one_is_published_and_noted() -> None:
+    async def scenario() -> None:
+        keeper, publishing = FakeKeeper(), Publishing()
+        fates = await together(Once(keeper), publishing, 5)
+
+        assert fates == [Fate.PUBLISHED, *[Fate.REPEATED] * 4]
+        assert (publishing.asked, keeper.noted) == (1, ["e1"])
+
+    asyncio.run(scenario())
+
+
+def test_where_the_first_can_not_be_made_durable_none_is_taken_for_a_repeat() -> None:
+    async def scenario() -> None:
+        keeper, publishing = FakeKeeper(), Publishing(durable=False)
+        once = Once(keeper)
+        fates = await together(once, publishing, 3)
+        publishing.durable = True
+        later = await once.publish("e1", publishing)
+
+        assert fates == [Fate.REFUSED] * 3
+        assert (later, publishing.asked, keeper.noted) == (Fate.PUBLISHED, 2, ["e1"])
+
+    asyncio.run(scenario())
+
+
+def test_others_do_not_suffer_from_a_request_that_is_given_up() -> None:
+    async def scenario() -> None:
+        publishing = Publishing()
+        once = Once(FakeKeeper())
+        first = asyncio.create_task(once.publish("e1", publishing))
+        await settled()
+        second = asyncio.create_task(once.publish("e1", publishing))
+        await settled()
+        first.cancel()
+        await settled()
+        publishing.held.set()
+
+        assert await second is Fate.REPEATED
+        assert (first.cancelled(), publishing.asked) == (True, 1)
+
+    asyncio.run(scenario())
+
+
+def test_another_event_waits_for_nobody() -> None:
+    async def scenario() -> None:
+        once, held, free = Once(FakeKeeper()), Publishing(), Publishing()
+        free.held.set()
+        first = asyncio.create_task(once.publish("e1", held))
+        await settled()
+
+        assert await once.publish("e2", free) is Fate.PUBLISHED
+        held.held.set()
+        assert await first is Fate.PUBLISHED
+
+    asyncio.run(scenario())
+
+
+def test_it_is_noted_only_after_it_is_durable() -> None:
+    async def scenario() -> None:
+        keeper, publishing = FakeKeeper(), Publishing()
+        coming = asyncio.create_task(Once(keeper).publish("e1", publishing))
+        await settled()
+        before = list(keeper.noted)
+        publishing.held.set()
+        await coming
+
+        assert (publishing.asked, before, keeper.noted) == (1, [], ["e1"])
+
+    asyncio.run(scenario())
+
+
+def test_what_goes_wrong_in_publishing_is_not_kept_to_oneself_and_not_for_ever() -> None:
+    async def scenario() -> None:
+        async def broken() -> bool:
+            raise RuntimeError("broken")
+
+        once, publishing = Once(FakeKeeper()), Publishing()
+        publishing.held.set()
+        with pytest.raises(RuntimeError, match="broken"):
+            await once.publish("e1", broken)
+
+        assert await once.publish("e1", publishing) is Fate.PUBLISHED
+
+    asyncio.run(scenario())
+
+
+# --- the keeper: what stands between and the ledger ---------------------------------------------------------------
+
+
+class Store(MemorySeen):
+    """A ledger that is away or stands still as long as a test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.going = threading.Event()
+        self.going.set()
+        self.lookups: list[set[str]] = []
+        self.notes: list[list[str]] = []
+        self.opened = 0
+
+    def __call__(self) -> Store:
+        self._reached()
+        self.opened += 1
+        return self
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        self._reached()
+        self.lookups.append(set(ids))
+        return super().known(ids)
+
+    def note(self, ids: Collection[str], now: float) -> None:
+        self._reached()
+        self.notes.append(list(ids))
+        super().note(ids, now)
+
+    def _reached(self) -> None:
+        self.going.wait(20)
+        if self.away:
+            raise LedgerUnavailable("it is away")
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="0")
+
+
+@pytest.fixture
+def make(store: Store, metrics: Metrics) -> Iterator[Callable[..., SeenKeeper]]:
+    made: list[SeenKeeper] = []
+
+    def start(*, patience: float = 10.0, pause: float = 0.01, remembered: int = 100) -> SeenKeeper:
+        keeper = SeenKeeper(
+            store,
+            metrics=metrics,
+            clock=SystemClock(),
+            patience=patience,
+            pause=pause,
+            remembered=remembered,
+        )
+        keeper.start()
+        made.append(keeper)
+        assert keeper._tried.wait(10)
+        return keeper
+
+    yield start
+    store.going.set()
+    for keeper in made:
+        keeper.stop()
+
+
+def run(*asked: Coroutine[object, object, object]) -> list[object]:
+    """Ask all at once, on a loop of their own."""
+
+    async def everything() -> list[object]:
+        return list(await asyncio.gather(*asked))
+
+    return asyncio.run(everything(), debug=True)
+
+
+def unchecked(metrics: Metrics) -> float:
+    return metrics.registry.get_sample_value("sms_bridge_notifications_unchecked_total") or 0.0
+
+
+def test_what_one_notes_another_knows(make: Callable[..., SeenKeeper], metrics: Metrics) -> None:
+    one, other = make(), make()
+    run(one.note("e1"))
+
+    assert run(one.known("e1"), other.known("e1"), other.known("e2")) == [True, True, False]
+    assert unchecked(metrics) == 0
+
+
+def test_what_waits_for_a_transaction_goes_into_the_next_one(
+    make: Callable[..., SeenKeeper], store: Store
+) -> None:
+    keeper = make()
+    store.going.clear()
+
+    async def let_go() -> None:
+        store.going.set()
+
+    # The last to have its turn: all others wait by then.
+    run(*(keeper.known(f"e{number}") for number in range(BATCH)), let_go())
+
+    assert sum(map(len, store.lookups)) == BATCH
+    # One that it began with, one for the first, one for all others.
+    assert len(store.lookups) <= 3
+
+
+def test_what_was_noted_last_is_known_without_the_ledger(
+    make: Callable[..., SeenKeeper], store: Store
+) -> None:
+    keeper = make(remembered=2)
+    for name in ("e1", "e2", "e3"):
+        run(keeper.note(name))
+    known = run(*(keeper.known(name) for name in ("e1", "e2", "e3")))
+
+    assert known == [True] * 3
+    assert store.lookups == [set(), {"e1"}]
+
+
+def test_while_the_ledger_is_away_nobody_waits_and_nothing_is_known_but_what_is_remembered(
+    make: Callable[..., SeenKeeper], store: Store, metrics: Metrics
+) -> None:
+    store.away = True
+    with capture_logs() as lines:
+        keeper = make(pause=30.0)
+        first = run(keeper.known("e0"))
+        run(keeper.note("e1"))
+        rest = run(keeper.known("e1"), keeper.known("e2"), keeper.known("e3"))
+    keeper.stop()
+
+    assert (first, rest) == ([False], [True, False, False])
+    assert unchecked(metrics) == 3
+    assert [(line["event"], line["reason"]) for line in lines] == [("notifications.unchecked", "it is away")]
+
+
+def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
+    make: Callable[..., SeenKeeper], store: Store
+) -> None:
+    store.away = True
+    keeper, other = make(), make()
+    for number in range(3):
+        run(keeper.note(f"e{number}"))
+    store.away = False
+    wait_until(lambda: sorted(id_ for notes in store.notes for id_ in notes) == ["e0", "e1", "e2"])
+    wait_until(lambda: run(other.known("e1")) == [True], what="the other one to be back, too")
+
+    assert run(keeper.known("e9")) == [False]
+    assert store.lookups[-1] == {"e9"}
+
+
+def test_a_ledger_that_stands_still_is_waited_for_once(
+    make: Callable[..., SeenKeeper], store: Store, metrics: Metrics
+) -> None:
+    keeper = make(patience=0.05)
+    store.going.clear()
+    first = run(keeper.known("e1"))
+    patient = SystemClock().monotonic()
+    rest = run(*(keeper.known(f"f{number}") for number in range(50)), keeper.note("e2"))
+    took = SystemClock().monotonic() - patient
+    store.going.set()
+    wait_until(lambda: ["e2"] in store.notes)
+    wait_until(lambda: run(keeper.known("g1")) == [False] and {"g1"} in store.lookups)
+
+    assert (first, rest) == ([False], [*[False] * 50, None])
+    # Fifty times the patience would be 2.5 s.
+    assert took < 2
+    assert unchecked(metrics) >= 51
+
+
+def test_what_is_owed_is_told_before_the_end(make: Callable[..., SeenKeeper], store: Store) -> None:
+    keeper = make(patience=0.01)
+    store.going.clear()
+    run(keeper.note("e1"), keeper.note("e2"))
+    threading.Timer(0.1, store.going.set).start()
+    keeper.stop()
+
+    assert store.known(["e1", "e2"]) == {"e1", "e2"}
+
+
+def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., SeenKeeper], store: Store) -> None:
+    keeper = make()
+    run(keeper.note("e1"))
+    store.away = True
+    run(keeper.note("e2"))
+    store.away = False
+    wait_until(lambda: store.known(["e2"]))
+
+    assert store.opened == 2
