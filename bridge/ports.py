@@ -206,6 +206,84 @@ class Seen(Protocol):
         ...
 
 
+class Watermarks(Protocol):
+    """Until when the provider's history was read whole, by number of ours, in seconds since the epoch."""
+
+    def watermarks(self) -> dict[str, float]:
+        """Return all of them.
+
+        Raises:
+            LedgerUnavailable: they can't be read.
+
+        """
+        ...
+
+    def advance(self, marks: Mapping[str, float]) -> None:
+        """Note them; none goes back.
+
+        Raises:
+            LedgerUnavailable: nothing was noted.
+
+        """
+        ...
+
+
+class KeptThread(Protocol):
+    """The messages between a number of ours and another one, as the provider lists them."""
+
+    @property
+    def remote_address(self) -> str: ...
+    @property
+    def local_address(self) -> str: ...
+    @property
+    def last_message_at(self) -> float | None: ...
+
+
+class KeptMessage(Protocol):
+    """A message as the provider keeps it. `at` is `date_time` in seconds since the epoch, where it can be told."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def remote_address(self) -> str: ...
+    @property
+    def local_address(self) -> str: ...
+    @property
+    def date_time(self) -> object: ...
+    @property
+    def at(self) -> float | None: ...
+
+
+class Archive(Protocol):
+    """The provider's message history, as far as catching up goes. Blocks the calling thread."""
+
+    def threads(self) -> tuple[Sequence[KeptThread], bool]:
+        """Return the threads, and whether these are all.
+
+        Raises:
+            ArchiveUnavailable: they can't be had now.
+
+        """
+        ...
+
+    def messages(self, thread: KeptThread, since: float) -> tuple[Sequence[KeptMessage], bool]:
+        """Return the thread's messages, and whether none from `since` (seconds since the epoch) on may be missing.
+
+        Raises:
+            ArchiveUnavailable: they can't be had now.
+
+        """
+        ...
+
+
+class ArchiveUnavailable(Exception):
+    """The provider's history can't be had now; the text may be logged."""
+
+
 class LedgerUnavailable(Exception):
     """The ledger could not commit; the message says why and what to look at."""
 

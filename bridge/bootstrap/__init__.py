@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bridge.bootstrap.catch_up import run_catch_up
     from bridge.bootstrap.dead import dead_letters, purge_dead, replay_dead
     from bridge.bootstrap.ingest import run_ingest
     from bridge.bootstrap.ledger import (
@@ -34,6 +35,7 @@ __all__ = [
     "prune_ledger",
     "purge_dead",
     "replay_dead",
+    "run_catch_up",
     "run_ingest",
     "run_simulator",
     "run_up",
@@ -55,6 +57,7 @@ _HOMES = {
     "prune_ledger": "ledger",
     "purge_dead": "dead",
     "replay_dead": "dead",
+    "run_catch_up": "catch_up",
     "run_ingest": "ingest",
     "run_simulator": "simulator",
     "run_up": "up",

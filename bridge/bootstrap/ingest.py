@@ -15,10 +15,12 @@ from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
+from bridge.bootstrap.catch_up import catch_up
 from bridge.bootstrap.listening import listen
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
 from bridge.runtime import logs
+from bridge.runtime.catching_up import CatchingUp
 from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.once import Once
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.http.admin_app import Readiness
+    from bridge.core.events import Event
     from bridge.core.reconcile import Evidence
     from bridge.ports import Clock, Publisher
     from bridge.runtime.metrics import Metrics
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 PUBLISH_LIMIT = 5_000
 #: Seconds that requests have to end in when the process does.
 GRACE = 5.0
+#: Seconds that one recovered message may take to become durable.
+RECOVERY = 60.0
 
 
 class IngestProcess:
@@ -48,6 +53,7 @@ class IngestProcess:
         self._settings = settings
         self._stopping = stopping
         self._metrics = metrics
+        self._clock = clock
         self._publisher = AmqpPublisher(
             parts.broker_address(settings),
             topology=parts.topology(settings),
@@ -64,7 +70,11 @@ class IngestProcess:
         # Here and not in the worker: an ingest may have a ledger of its own.
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         once = Once(self._seen)
-        self._door = make_door(settings, self._publisher, metrics, clock, once, sighted=self._evidence.offer)
+        self._flow = make_ingest(
+            settings, self._publisher, metrics, clock, once, sighted=self._evidence.offer
+        )
+        self._door = make_door(settings, self._flow)
+        self._catching_up = self._make_catching_up() if settings.catch_up.configured else None
 
     def start(self) -> None:
         """Listen; the broker may come when it likes.
@@ -79,16 +89,33 @@ class IngestProcess:
         self._evidence.start()
         self._seen.start()
         self._pruner.start()
+        if self._catching_up is not None:
+            self._catching_up.start()
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:
         """Take no more requests, answer those that are in, and let go of the broker."""
         self._door.stop(GRACE)
+        if self._catching_up is not None:
+            self._catching_up.stop()
         self._publisher.stop()
         self._evidence.stop()
         self._seen.stop()
         self._pruner.stop()
         structlog.get_logger().info("ingest.stopped")
+
+    def _make_catching_up(self) -> CatchingUp:
+        """Return what reads the history; what it finds takes the way of what comes in by the door."""
+
+        def publish(event: Event) -> bool:
+            try:
+                return self._door.call(partial(self._flow.recover, event), RECOVERY)
+            except TimeoutError:
+                return False
+
+        settings = self._settings.catch_up
+        round_ = catch_up(self._settings, publish, self._clock, self._stopping.event)
+        return CatchingUp(round_, at_start=settings.at_start, interval=settings.interval)
 
     def readiness(self) -> Readiness:
         """Return whether this ingest can make a notification durable."""
@@ -108,7 +135,7 @@ def _prune(url: str, before: float) -> int:
         return seen.prune(before)
 
 
-def make_door(
+def make_ingest(
     settings: Settings,
     publisher: Publisher,
     metrics: Metrics,
@@ -116,12 +143,10 @@ def make_door(
     once: Once,
     *,
     sighted: Callable[[Evidence], None] | None = None,
-) -> HttpServer:
-    """Return the server that the provider posts to; `sighted` is told which messages its notifications show."""
-    ingest = settings.ingest
-    style = parts.style(settings)
-    broker = settings.broker
-    flow = Ingest(
+) -> Ingest:
+    """Return what takes notifications; `sighted` is told which messages they show."""
+    style, broker = parts.style(settings), settings.broker
+    return Ingest(
         publisher,
         receive=partial(
             receive,
@@ -134,8 +159,13 @@ def make_door(
         clock=clock,
         metrics=metrics,
         once=once,
-        confirm_timeout=ingest.confirm_timeout,
+        confirm_timeout=settings.ingest.confirm_timeout,
     )
+
+
+def make_door(settings: Settings, flow: Ingest) -> HttpServer:
+    """Return the server that the provider posts to."""
+    ingest = settings.ingest
     door = Door(
         path=ingest.path,
         authorization=tuple(secret.get_secret_value().encode() for secret in ingest.authorization),
@@ -150,10 +180,10 @@ def run_ingest(settings: Settings) -> int:
     """Run an ingest until it is stopped; returns the exit code.
 
     Raises:
-        SettingsError: the broker is not configured.
+        SettingsError: the broker is not configured, or the account where it is to catch up.
 
     """
-    parts.require(settings, broker=True)
+    parts.require(settings, broker=True, account=settings.catch_up.configured)
     logs.configure(settings.log)
     if settings.ingest.spool is not None:
         structlog.get_logger().warning(

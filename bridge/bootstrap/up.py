@@ -19,7 +19,7 @@ from bridge.adapters.http.admin_app import Readiness
 from bridge.adapters.store.memory import MemoryLedger, MemorySeen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
-from bridge.bootstrap.ingest import IngestProcess, make_door
+from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
@@ -215,7 +215,10 @@ class Trial:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
     def _open_door(self, settings: Settings) -> HttpServer:
-        door = make_door(settings, self._broker, self._metrics, self._clock, Once(self._seen))
+        door = make_door(
+            settings,
+            make_ingest(settings, self._broker, self._metrics, self._clock, Once(self._seen)),
+        )
         listen(door, settings.ingest, "ingest")
         return door
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from datetime import datetime
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 
 from bridge.cli.exits import Exit, Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.moments import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,28 +29,6 @@ def dead() -> None:
     """Look at dead letters, send them back, or throw them away."""
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    """Read a time in RFC 3339, or how long ago: 90s, 15m, 2h, 7d. Returns seconds since the epoch."""
-    from bridge.adapters.clock import SystemClock
-
-    if text is None:
-        return None
-    if text[:-1].isdecimal() and text[-1] in _UNITS:
-        return SystemClock().now() - int(text[:-1]) * _UNITS[text[-1]]
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise click.BadParameter(
-            "give a time with an offset, such as 2026-01-31T09:30:00Z, or 15m, 2h, 7d ago"
-        )
-    return time.timestamp()
-
-
 _WHICH: tuple[Callable[[Any], Any], ...] = (
     click.option("--outcome", "outcomes", multiple=True, type=click.Choice(_OUTCOMES), help="Repeatable."),
     click.option(
@@ -58,9 +36,9 @@ _WHICH: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--sender", "senders", multiple=True, metavar="ADDRESS", help="Repeatable; also default."),
     click.option(
-        "--since", callback=_time, metavar="TIME", help="Died then or later: a time, or 15m, 2h, 7d ago."
+        "--since", callback=moment, metavar="TIME", help="Died then or later: a time, or 15m, 2h, 7d ago."
     ),
-    click.option("--before", callback=_time, metavar="TIME", help="Died before that."),
+    click.option("--before", callback=moment, metavar="TIME", help="Died before that."),
     click.option(
         "--id", "ids", multiple=True, metavar="ID", help="The command's id or the event's; repeatable."
     ),

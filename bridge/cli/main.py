@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from bridge.cli.catch_up import catch_up
 from bridge.cli.config import config
 from bridge.cli.dead import dead
 from bridge.cli.events import events
@@ -38,5 +39,18 @@ def _exit(context: click.Context, code: int | None) -> None:
     context.exit(code or 0)
 
 
-for command in (up, worker, ingest, send, events, dead, subscriptions, ledger, topology, config, simulator):
+for command in (
+    up,
+    worker,
+    ingest,
+    send,
+    events,
+    dead,
+    subscriptions,
+    catch_up,
+    ledger,
+    topology,
+    config,
+    simulator,
+):
     main.add_command(command)

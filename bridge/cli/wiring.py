@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.flows.dead import DeadLetter, Wanted
+    from bridge.runtime.catching_up import Caught
     from bridge.settings import Settings
 
 
@@ -135,6 +136,10 @@ class Wiring(Protocol):
 
     def cpaas_client(self, settings: Settings) -> ProviderClient:
         """Return a client of the configured account."""
+        ...
+
+    def run_catch_up(self, settings: Settings, *, since: float | None, dry_run: bool) -> Caught:
+        """Publish what no webhook brought, since a time (seconds since the epoch) or the last catch-up."""
         ...
 
     def show_ledger(self, settings: Settings) -> Mapping[str, Any]:

@@ -68,6 +68,32 @@ def parse_notification(body: bytes) -> Notification:
     return _unrecognized(document)
 
 
+def recovered_notification(
+    *,
+    date_time: object,
+    destination_address: str,
+    message: str | None,
+    message_id: str,
+    sender_address: str,
+) -> Notification:
+    """Return an inbound message of the history as the notification that never came, with the identity of that one.
+
+    `date_time` is as the history has it, which may be in another unit than a webhook's.
+    """
+    data: _Object = {
+        "date_time": date_time,
+        "destination_address": destination_address,
+        "message": message,
+        "message_id": message_id,
+        "sender_address": sender_address,
+        **_stamp({}, "inbound"),
+        "recovered": True,
+    }
+    return Notification(
+        event_type=events.INBOUND_RECEIVED, data=data, identity=(events.INBOUND_RECEIVED, message_id)
+    )
+
+
 def _notification(event_type: str, data: _Object, key: str | None, document: _Object) -> Notification:
     """Complete what a reader found; without a key of its own a notification is known by its whole body."""
     return Notification(

@@ -85,6 +85,14 @@ class Ingest:
         self._answered(event, fate, self._clock.monotonic() - started)
         return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
 
+    async def recover(self, event: Event) -> bool:
+        """Publish what no webhook brought, as if it had come; return whether it is an event now, or was before."""
+        fate = await self._once.publish(event.id, partial(self._publish, event))
+        if fate is Fate.PUBLISHED:
+            self._metrics.recovered.inc()
+            _log.info("notification.recovered", type=event.type, event_id=event.id)
+        return fate is not Fate.REFUSED
+
     def refused(self, status: int) -> None:
         """Count a request that was refused at the door; log the first in a minute for each status."""
         self._metrics.notifications["none", status].inc()

@@ -82,6 +82,9 @@ class Metrics:
         self.unchecked = self._counter(
             "notifications_unchecked", "Notifications published without the ledger's word that they are new."
         )
+        self.recovered = self._counter(
+            "notifications_recovered", "Messages found in the provider's history that no webhook brought."
+        )
         self.evidence = _by(
             self._counter(
                 "evidence",

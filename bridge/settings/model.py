@@ -172,6 +172,20 @@ class IngestSettings(Section):
     max_in_flight: v.Count = 1000
 
 
+class CatchUpSettings(Section):
+    """How what no webhook brought is looked for in the provider's history."""
+
+    at_start: bool = False
+    interval: v.SecondsOrZero = 0.0
+    lookback: v.SecondsOrZero = 86_400.0
+    overlap: v.SecondsOrZero = 3600.0
+
+    @property
+    def configured(self) -> bool:
+        """Whether an ingest does it by itself."""
+        return self.at_start or self.interval > 0
+
+
 class AdminSettings(Section):
     """Where health and metrics are asked for."""
 
@@ -209,6 +223,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     subscriptions: SubscriptionSettings = SubscriptionSettings()
     ingest: IngestSettings = IngestSettings()
+    catch_up: CatchUpSettings = CatchUpSettings()
     admin: AdminSettings = AdminSettings()
     events: EventSettings = EventSettings()
     log: LogSettings = LogSettings()

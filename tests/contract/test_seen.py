@@ -15,7 +15,7 @@ from bridge.adapters.store.postgresql import LEDGER_NUMBER
 from bridge.adapters.store.pruning import NOTIFICATIONS
 from bridge.core.ledger import Sight
 from bridge.core.reconcile import Evidence, text_key
-from bridge.ports import LedgerUnavailable, Seen
+from bridge.ports import LedgerUnavailable, Seen, Watermarks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000.0
 
 
-class Memory(Seen, Protocol):
+class Memory(Seen, Watermarks, Protocol):
     """A memory of notifications that can forget."""
 
     def prune(self, before: float) -> int: ...
@@ -98,6 +98,17 @@ def test_whoever_opens_it_later_or_beside_knows_it_too(open_it: OpenSeen) -> Non
         beside = other.known(["a"])
     with closing(open_it()) as later:
         assert (beside, later.known(["a"])) == ({"a"}, {"a"})
+
+
+def test_a_watermark_goes_on_and_never_back(open_it: OpenSeen) -> None:
+    with closing(open_it()) as one, closing(open_it()) as other:
+        before = one.watermarks()
+        one.advance({"": NOW, "+16139998877": NOW})
+        other.advance({"": NOW - 5, "+16139998877": NOW + 5, "+16139998878": NOW})
+        one.advance({})
+
+        assert before == {}
+        assert one.watermarks() == {"": NOW, "+16139998877": NOW + 5, "+16139998878": NOW}
 
 
 def test_any_number_of_ids_can_be_asked_for_and_noted(seen: Memory) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.flows.dead import DeadLetter, Wanted
+    from bridge.runtime.catching_up import Caught
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 
@@ -83,6 +84,10 @@ class FakeWiring:
 
     def check_topology(self, settings: Settings) -> Sequence[str]:
         return list(self._answer("check", settings))
+
+    def run_catch_up(self, settings: Settings, *, since: float | None, dry_run: bool) -> Caught:
+        caught: Caught = self._answer("catch_up", settings, since, dry_run)
+        return caught
 
     def show_ledger(self, settings: Settings) -> Mapping[str, Any]:
         shown: Mapping[str, Any] = self._answer("show_ledger", settings)

@@ -60,6 +60,11 @@ class MessageHistory:
             threads=threads, complete=len(pages) <= 1 and _is_whole(pages, "smsThread", threads, ended=ended)
         )
 
+    def all_threads(self) -> tuple[tuple[Thread, ...], bool]:
+        """Return the threads, and whether the pages ended by themselves: these are all."""
+        pages, ended = self._read(("remoteAddresses",), "smsThread", None)
+        return tuple(thread for page in pages for thread in read_threads(page)), ended
+
     def messages(
         self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None
     ) -> History:

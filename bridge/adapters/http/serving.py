@@ -6,16 +6,20 @@ import asyncio
 import math
 import socket
 import threading
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 
 from bridge.adapters.http.guard import GuardedHttp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
+
+T = TypeVar("T")
 
 #: Seconds beyond its grace in which a server must have ended: it polls ten times a second.
 _MARGIN = 2.0
@@ -47,6 +51,7 @@ class HttpServer:
         self._server = uvicorn.Server(_config(app, bind))
         self._thread = threading.Thread(target=self._run, name=f"http-{name}", daemon=True)
         self._socket: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> int:
         """Listen and return the port. Connections are taken from here on.
@@ -66,6 +71,23 @@ class HttpServer:
         """The port it listens on, once it was started."""
         return int(self._socket.getsockname()[1]) if self._socket else 0
 
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """Have the app's event loop do `work`, and return what it gave. From any other thread.
+
+        Raises:
+            TimeoutError: it was not done within `timeout` seconds, or the server does not run.
+
+        """
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            raise TimeoutError("the server does not run")
+        coroutine = work()
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
+        except (RuntimeError, CancelledError) as e:
+            coroutine.close()
+            raise TimeoutError("the server has stopped") from e
+
     def stop(self, grace: float) -> None:
         """Take no more connections, let what is being answered end within `grace` seconds, then end it."""
         if not self._thread.is_alive():
@@ -75,7 +97,11 @@ class HttpServer:
         self._thread.join(math.ceil(grace) + _MARGIN)
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket] if self._socket else None))
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._socket] if self._socket else None)
 
 
 def _config(app: Any, bind: Bind) -> uvicorn.Config:

@@ -11,7 +11,7 @@ from bridge.adapters.store.changing import carry_out
 from bridge.core.ledger import Place, Slate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.core.ledger import Change, CommandRecord, Needs, SubmissionRecord
     from bridge.core.reconcile import Evidence
@@ -86,10 +86,11 @@ class MemoryLedger:
 
 
 class MemorySeen:
-    """Fills the port `Seen`."""
+    """Fills the ports `Seen` and `Watermarks`."""
 
     def __init__(self) -> None:
         self._noted: dict[str, float] = {}
+        self._marks: dict[str, float] = {}
 
     def known(self, ids: Collection[str]) -> set[str]:
         """Return those that were noted; see `bridge.ports.Seen`."""
@@ -98,6 +99,15 @@ class MemorySeen:
     def note(self, ids: Collection[str], now: float) -> None:
         """Note them; see `bridge.ports.Seen`."""
         self._noted = dict.fromkeys(ids, now) | self._noted
+
+    def watermarks(self) -> dict[str, float]:
+        """Return all watermarks; see `bridge.ports.Watermarks`."""
+        return dict(self._marks)
+
+    def advance(self, marks: Mapping[str, float]) -> None:
+        """Note watermarks; see `bridge.ports.Watermarks`."""
+        for number, at in marks.items():
+            self._marks[number] = max(at, self._marks.get(number, at))
 
     def prune(self, before: float) -> int:
         """Forget what was noted before `before`; returns how many."""

@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from bridge.adapters.store import pruning
 from bridge.adapters.store.loading import MOST_PARAMETERS
 from bridge.adapters.store.sql import INSERTS, unavailable
-from bridge.adapters.store.tables import notifications
+from bridge.adapters.store.tables import notifications, watermarks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from sqlalchemy import Connection, Engine
 
@@ -25,12 +25,18 @@ T = TypeVar("T")
 
 
 class SqlSeen:
-    """Fills the port `Seen`. Used by one thread at a time, `prune` aside: it may have its own."""
+    """Fills the ports `Seen` and `Watermarks`. Used by one thread at a time, `prune` aside: it may have its own."""
 
     def __init__(self, engine: Engine) -> None:
         """`engine` begins transactions without a lock; the tables are there."""
         self._engine = engine
-        self._note = INSERTS[engine.dialect.name](notifications).on_conflict_do_nothing()
+        insert = INSERTS[engine.dialect.name]
+        self._note = insert(notifications).on_conflict_do_nothing()
+        marking = insert(watermarks)
+        newer = marking.excluded.read_until
+        self._mark = marking.on_conflict_do_update(
+            index_elements=["number"], set_={"read_until": newer}, where=watermarks.c.read_until < newer
+        )
 
     def known(self, ids: Collection[str]) -> set[str]:
         """Return those that were noted; see `bridge.ports.Seen`."""
@@ -42,6 +48,18 @@ class SqlSeen:
         rows = [{"event_id": id_, "seen_at": now} for id_ in sorted(ids)]
         if rows:
             self._transaction(lambda connection: connection.execute(self._note, rows))
+
+    def watermarks(self) -> dict[str, float]:
+        """Return all watermarks; see `bridge.ports.Watermarks`."""
+        return self._transaction(
+            lambda connection: {row.number: row.read_until for row in connection.execute(select(watermarks))}
+        )
+
+    def advance(self, marks: Mapping[str, float]) -> None:
+        """Note watermarks; see `bridge.ports.Watermarks`."""
+        rows = [{"number": number, "read_until": at} for number, at in sorted(marks.items())]
+        if rows:
+            self._transaction(lambda connection: connection.execute(self._mark, rows))
 
     def prune(self, before: float) -> int:
         """Forget some of what was noted before `before`; returns how many, 0 once all are.

@@ -1,0 +1,44 @@
+"""The provider's history as catching up sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.adapters.cpaas.errors import CpaasError
+from bridge.ports import ArchiveUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.adapters.cpaas.history import MessageHistory
+    from bridge.ports import KeptMessage, KeptThread
+
+
+class CpaasArchive:
+    """Fills the port `Archive`."""
+
+    def __init__(self, history: MessageHistory) -> None:
+        self._history = history
+
+    def threads(self) -> tuple[Sequence[KeptThread], bool]:
+        """Return all threads; see `bridge.ports.Archive`."""
+        try:
+            return self._history.all_threads()
+        except CpaasError as e:
+            raise ArchiveUnavailable(str(e)) from e
+
+    def messages(self, thread: KeptThread, since: float) -> tuple[Sequence[KeptMessage], bool]:
+        """Return a thread's messages; see `bridge.ports.Archive`.
+
+        Where the whole thread is not to be had, what `lastMessageTime` leaves of it is read too: it may show more, and
+        proves nothing.
+        """
+        remote, local = thread.remote_address, thread.local_address
+        try:
+            whole = self._history.messages(remote, local)
+            if whole.complete:
+                return whole.messages, True
+            rest = self._history.messages(remote, local, last_message_time=int(since * 1000))
+        except CpaasError as e:
+            raise ArchiveUnavailable(str(e)) from e
+        return (*whole.messages, *rest.messages), False

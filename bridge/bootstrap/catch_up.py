@@ -1,0 +1,99 @@
+"""Catching up with the provider's history: in an ingest, and on the command line."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.publisher import AmqpPublisher
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.cpaas.archive import CpaasArchive
+from bridge.adapters.store import open_seen
+from bridge.bootstrap import parts, sending
+from bridge.flows.catch_up import CatchUpRules
+from bridge.flows.tell import outgoing_event
+from bridge.ports import ArchiveUnavailable
+from bridge.runtime import logs
+from bridge.runtime.catching_up import CatchUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.events import Event
+    from bridge.ports import Clock, Publisher
+    from bridge.runtime.catching_up import Caught
+    from bridge.settings import Settings
+
+#: Seconds that the broker may take to be there and to confirm an event.
+PATIENCE = 20.0
+
+
+def catch_up(
+    settings: Settings, publish: Callable[[Event], bool], clock: Clock, stopping: threading.Event
+) -> CatchUp:
+    """Return what reads the account's history and has what is missing published."""
+    rules = CatchUpRules(
+        lookback=settings.catch_up.lookback,
+        overlap=settings.catch_up.overlap,
+        retention=settings.ledger.retention,
+    )
+    client = sending.client(sending.account(settings), settings, clock, stopping)
+    return CatchUp(
+        CpaasArchive(client.history),
+        partial(open_seen, settings.ledger.url.get_secret_value()),
+        publish,
+        style=parts.style(settings),
+        rules=rules,
+        clock=clock,
+    )
+
+
+def run_catch_up(settings: Settings, *, since: float | None, dry_run: bool) -> Caught:
+    """Catch up once; see `bridge.runtime.catching_up.CatchUp.run`.
+
+    Raises:
+        SettingsError: the account is not configured, or the broker where it is needed.
+        ConnectionError: the broker or the provider is not reachable.
+        LedgerUnavailable: nobody can tell what is missing.
+
+    """
+    parts.require(settings, broker=not dry_run, account=True)
+    # On stderr: on stdout stands what a program reads.
+    logs.configure(settings.log)
+    clock, stopping = SystemClock(), threading.Event()
+    try:
+        if dry_run:
+            return catch_up(settings, _nothing, clock, stopping).run(since=since, dry_run=True)
+        publisher = AmqpPublisher(
+            parts.broker_address(settings),
+            topology=parts.topology(settings),
+            clock=clock,
+            name=parts.name_of_process("catch-up publishes"),
+            declares=settings.broker.declare,
+            deadline=settings.broker.publish_deadline,
+            on_crash=stopping.set,
+        )
+        publisher.start()
+        try:
+            publish = partial(_publish, settings, publisher)
+            return catch_up(settings, publish, clock, stopping).run(since=since)
+        finally:
+            publisher.stop()
+    except ArchiveUnavailable as e:
+        raise ConnectionError(str(e)) from e
+
+
+def _publish(settings: Settings, publisher: Publisher, event: Event) -> bool:
+    """Publish an event and wait until the broker has it."""
+    broker, confirmed = settings.broker, threading.Event()
+    message = outgoing_event(event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue)
+    publisher.publish(message, confirmed.set)
+    if not confirmed.wait(PATIENCE):
+        raise ConnectionError("the broker did not confirm an event")
+    return True
+
+
+def _nothing(_event: Event) -> bool:
+    """Publish nothing: a dry run only counts."""
+    return True

@@ -1,0 +1,100 @@
+"""What no webhook brought, found in the provider's message history: which threads to read, and what they come to.
+
+A lost webhook may lie before others that came, so the time of the last notification says nothing. Each number has a
+watermark instead, until when its history was read whole; reading starts there, less an overlap, and what webhooks did
+bring meanwhile is told by its event id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.core.events import event_id
+from bridge.core.notifications import recovered_notification
+from bridge.flows.notify import to_event
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from bridge.core.events import Event
+    from bridge.core.notifications import Notification
+    from bridge.ports import KeptMessage, KeptThread
+
+#: Whose watermark counts for numbers without one of their own: the list of threads was read whole until then.
+ACCOUNT = ""
+INBOUND = "inbound"
+#: Seconds that a message's time may be ahead of ours; beyond it is no time at all (wire reference 4.3).
+AHEAD = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUpRules:
+    """How far back the history is read. All in seconds."""
+
+    #: Where it was never read before.
+    lookback: float
+    #: Before the watermark: what the history showed late, and clocks that differ.
+    overlap: float
+    #: What is older may have been forgotten, and would be taken for new.
+    retention: float
+
+
+def begins(number: str, marks: Mapping[str, float], *, now: float, rules: CatchUpRules) -> float:
+    """Return from when on the messages of a number of ours are to be read, in seconds since the epoch."""
+    mark = marks.get(number, marks.get(ACCOUNT))
+    since = now - rules.lookback if mark is None else mark - rules.overlap
+    return max(since, now - rules.retention)
+
+
+def may_have_news(thread: KeptThread, since: float) -> bool:
+    """Return whether a thread is to be read: all but those whose last message is older for certain."""
+    return thread.last_message_at is None or thread.last_message_at >= since
+
+
+def missing(
+    messages: Iterable[KeptMessage], since: float, *, now: float
+) -> tuple[dict[str, Notification], int]:
+    """Return the inbound messages from `since` on by their event ids, the oldest first, and how many have no time.
+
+    Those are passed over: nobody could tell when they have been forgotten, and they would come back again and again.
+    Outbound ones are, too: what was sent by us has its outcome, and no consumer waits for the rest.
+    """
+    inbound = [message for message in messages if message.direction == INBOUND]
+    dated = [message for message in inbound if message.at is not None and message.at <= now + AHEAD]
+    found: dict[str, Notification] = {}
+    for message in sorted(dated, key=lambda message: message.at or 0.0):
+        if (message.at or 0.0) >= since:
+            notification = recovered_notification(
+                date_time=message.date_time,
+                destination_address=message.local_address,
+                message=message.text,
+                message_id=message.message_id,
+                sender_address=message.remote_address,
+            )
+            found[event_id(*notification.identity)] = notification
+    return found, len(inbound) - len(dated)
+
+
+def events_for(
+    found: Mapping[str, Notification], known: Collection[str], *, source: str, time: float, camel_case: bool
+) -> Sequence[Event]:
+    """Return the events of those that are not known. `time` is in seconds since the epoch."""
+    return [
+        to_event(notification, source=source, time=time, camel_case=camel_case)
+        for id_, notification in found.items()
+        if id_ not in known
+    ]
+
+
+def advanced(
+    marks: Mapping[str, float], whole: Mapping[str, bool], *, listed: bool, now: float, rules: CatchUpRules
+) -> dict[str, float]:
+    """Return the watermarks after a round that began at `now`.
+
+    `whole` says of each number whether all its threads were read whole, `listed` whether all threads were known. A
+    number that was not keeps the mark it had, also where that was the account's, which goes on without it.
+    """
+    account = marks.get(ACCOUNT, now - rules.lookback)
+    after = {number: now if read else marks.get(number, account) for number, read in whole.items()}
+    return {**after, ACCOUNT: now} if listed else {}

@@ -1,0 +1,107 @@
+"""What came while no ingest ran is an event once, whether the webhook comes later or not."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.core.events import event_id
+from tests.acceptance.commands import run
+from tests.waiting import wait_until
+from tests.webhook import Webhook, inbound, listening_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.acceptance.conftest import Provider
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+OURS = ("+16139998877", "+16139998878")
+
+
+def comes_in(provider: Provider, *texts: str) -> None:
+    """Have messages sent to both numbers, each from somebody else."""
+    for number, text in enumerate(texts):
+        provider.post("inbound", {"from": f"+1613555{number:04}", "to": OURS[number % 2], "message": text})
+
+
+def checked(event: Mapping[str, Any]) -> str:
+    """Return an event's text, if it is that of a recovered message."""
+    data = event["data"]
+    assert (event["type"], data["recovered"], data["notification_id"]) == ("sms.inbound.received", True, None)
+    assert event["id"] == event_id("sms.inbound.received", data["message_id"])
+    return str(data["message"])
+
+
+@pytest.mark.parametrize("units", ["s", "ms", "mixed"])
+def test_the_command_publishes_what_is_missing_and_nothing_the_second_time(
+    env: dict[str, str], provider: Provider, amqp: Peer, bridge_process: StartBridge, units: str
+) -> None:
+    provider.settings(units=units, page_limit=2)
+    texts = [f"canary {number}" for number in range(7)]
+    comes_in(provider, *texts)
+    for number in range(5):
+        provider.post("inbound", {"from": "+16135559999", "to": OURS[0], "message": f"canary more {number}"})
+    dry = run("catch-up", "--dry-run", "--json", env=env)
+    first = run("catch-up", "--json", env=env)
+    second = run("catch-up", "--json", env=env)
+    events = amqp.events(12)
+    ingest = bridge_process("ingest", env={**env, "BRIDGE_INGEST__PORT": "0"})
+    late = Webhook(port=listening_port(ingest)).post(inbound(events[0]["data"]["message_id"]))
+
+    assert (dry.code, first.code, second.code) == (0, 0, 0), first.stderr
+    assert (dry.json["recovered"], first.json["recovered"], second.json["recovered"]) == (12, 12, 0)
+    assert sorted(map(checked, events)) == sorted([*texts, *(f"canary more {n}" for n in range(5))])
+    assert late.status == 204
+    assert amqp.depth("test.events") == 0
+
+
+def test_an_ingest_finds_at_start_and_later_what_came_meanwhile(
+    env: dict[str, str], provider: Provider, amqp: Peer, bridge_process: StartBridge
+) -> None:
+    settings = {
+        **env,
+        "BRIDGE_INGEST__PORT": "0",
+        "BRIDGE_CATCH_UP__AT_START": "true",
+        "BRIDGE_CATCH_UP__INTERVAL": "0.5",
+    }
+    bridge_process("ingest", env=settings).stop(signal.SIGTERM)
+    comes_in(provider, "canary 0", "canary 1")
+    ingest = bridge_process("ingest", env=settings)
+    at_start = amqp.events(2, within=20)
+    comes_in(provider, "canary 2")
+    later = amqp.events(1, within=20)
+    late = Webhook(port=listening_port(ingest)).post(inbound(later[0]["data"]["message_id"]))
+    rounds = ingest.logs.count("catch_up.ended")
+    wait_until(lambda: ingest.logs.count("catch_up.ended") >= rounds + 2, what="two more rounds")
+
+    assert sorted(map(checked, at_start)) == ["canary 0", "canary 1"]
+    assert [checked(event) for event in later] == ["canary 2"]
+    assert late.status == 204
+    assert amqp.depth("test.events") == 0
+    assert "sms_bridge_notifications_recovered_total 3.0" in ingest.admin("/metrics")[1]
+    assert ingest.stop(signal.SIGTERM) == 0
+
+
+def test_without_an_account_an_ingest_that_is_to_catch_up_says_so(vhost_url: str) -> None:
+    env = {"BRIDGE_BROKER__URL": vhost_url, "BRIDGE_CATCH_UP__AT_START": "true"}
+    refused = run("ingest", env=env)
+
+    assert refused.code == 78
+    assert "cpaas.base_url" in refused.stderr
+
+
+def test_without_a_provider_or_a_broker_the_command_exits_69(env: dict[str, str], provider: Provider) -> None:
+    comes_in(provider, "canary 0")
+    nobody = {**env, "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1"}
+    no_broker = {**env, "BRIDGE_BROKER__URL": "amqp://guest:hunter2@127.0.0.1:1/"}
+
+    assert run("catch-up", env=nobody).code == 69
+    assert run("catch-up", env=no_broker).code == 69
+    # Nothing was noted of what could not be published.
+    assert run("catch-up", "--dry-run", "--json", env=env).json["recovered"] == 1

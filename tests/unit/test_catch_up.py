@@ -1,0 +1,220 @@
+"""What no webhook brought: which threads are read, what is published, and how far the watermarks go."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.store.memory import MemorySeen
+from bridge.core.events import event_id
+from bridge.core.notifications import parse_notification
+from bridge.core.outcomes import Style
+from bridge.flows.catch_up import ACCOUNT, CatchUpRules
+from bridge.flows.notify import to_event
+from bridge.ports import ArchiveUnavailable
+from bridge.runtime.catching_up import CatchUp
+from tests.unit.cpaas_setup import HandClock
+from tests.webhook import inbound
+
+if TYPE_CHECKING:
+    from bridge.core.events import Event
+    from bridge.runtime.catching_up import Caught
+
+NOW = HandClock().wall
+OURS, THEIRS = "+16137001234", "+16139998877"
+DAY, HOUR = 86400.0, 3600.0
+RULES = CatchUpRules(lookback=DAY, overlap=HOUR, retention=90 * DAY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thread:
+    remote_address: str = THEIRS
+    local_address: str = OURS
+    last_message_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    message_id: str
+    at: float | None
+    direction: str = "inbound"
+    text: str | None = "hi there"
+    remote_address: str = THEIRS
+    local_address: str = OURS
+    date_time: object = 1525895987
+
+
+class Archive:
+    """The provider's history as a test has it; a thread without messages can't be read."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Thread, list[Message] | None] = {}
+        self.listed = self.complete = True
+        self.read: list[Thread] = []
+
+    def threads(self) -> tuple[list[Thread], bool]:
+        return list(self.kept), self.listed
+
+    def messages(self, thread: Any, since: float) -> tuple[list[Message], bool]:
+        self.read.append(thread)
+        messages = self.kept[thread]
+        if messages is None:
+            raise ArchiveUnavailable("down")
+        return messages, self.complete
+
+
+class World:
+    def __init__(self) -> None:
+        self.archive, self.memory, self.clock = Archive(), MemorySeen(), HandClock()
+        self.published: list[Event] = []
+        self.durable = True
+
+    def run(self, **options: Any) -> Caught:
+        return CatchUp(
+            self.archive,
+            lambda: self.memory,
+            self._publish,
+            style=Style(source="/s"),
+            rules=RULES,
+            clock=self.clock,
+        ).run(**options)
+
+    def _publish(self, event: Event) -> bool:
+        if self.durable:
+            self.published.append(event)
+        return self.durable
+
+    def ids(self) -> list[str]:
+        return [json.loads(event.body)["data"]["message_id"] for event in self.published]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_what_no_webhook_brought_is_the_event_that_the_webhook_would_have_been(world: World) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    caught = world.run()
+    (event,) = world.published
+    webhook = to_event(
+        parse_notification(json.dumps(inbound("m1")).encode()), source="/s", time=world.clock.now()
+    )
+    by_webhook = json.loads(webhook.body)
+    by_webhook["data"] |= {"notification_id": None, "notification_date_time": None, "recovered": True}
+
+    assert (event.id, json.loads(event.body)) == (webhook.id, by_webhook)
+    assert (caught.recovered, caught.whole) == (1, True)
+
+
+def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice(world: World) -> None:
+    names = ["m1", "lost", "m3", "m4"]
+    world.memory.note([event_id("sms.inbound.received", name) for name in names if name != "lost"], NOW)
+    world.archive.kept = {
+        Thread(): [Message(message_id=name, at=NOW - 400 + 100 * number) for number, name in enumerate(names)]
+    }
+    world.run()
+    again = world.run()
+
+    assert world.ids() == ["lost"]
+    assert again.recovered == 0
+
+
+def test_only_dated_inbound_messages_are_published_the_oldest_first(world: World) -> None:
+    world.archive.kept = {
+        Thread(): [
+            Message(message_id="second", at=NOW - 10),
+            Message(message_id="first", at=NOW - 20),
+            Message(message_id="first", at=NOW - 20),
+            Message(message_id="sent", at=NOW - 15, direction="outbound"),
+            Message(message_id="undated", at=None),
+            Message(message_id="in a far future", at=NOW + 10 * DAY),
+            Message(message_id="long ago", at=NOW - 2 * DAY),
+        ]
+    }
+    caught = world.run()
+
+    assert world.ids() == ["first", "second"]
+    assert caught.undated == 2
+
+
+def test_it_goes_on_from_the_watermark_less_the_overlap_also_for_numbers_and_threads_that_are_new(
+    world: World,
+) -> None:
+    world.run()
+    world.clock.wall += 10 * DAY
+    new, own = "+16137005678", Thread()
+    world.archive.kept = {
+        own: [Message(message_id="late", at=NOW - HOUR + 1), Message(message_id="old", at=NOW - HOUR - 1)],
+        Thread(local_address=new): [Message(message_id="other", at=NOW + 1, local_address=new)],
+        Thread(remote_address="+16130000000", last_message_at=NOW - 2 * HOUR): None,
+    }
+    caught = world.run()
+
+    assert sorted(world.ids()) == ["late", "other"]
+    assert caught.threads == 2
+    assert caught.whole
+
+
+def test_a_number_that_was_not_read_whole_keeps_its_watermark_and_the_others_go_on(world: World) -> None:
+    world.run()
+    start = world.clock.now()
+    world.clock.wall += DAY
+    other = "+16137005678"
+    broken, fine = Thread(), Thread(local_address=other)
+    world.archive.kept = {broken: None, fine: []}
+    caught = world.run()
+    later = world.clock.now()
+
+    assert (caught.unread, caught.whole) == (1, False)
+    assert world.memory.watermarks() == {ACCOUNT: later, OURS: start, other: later}
+    world.clock.wall += 5 * DAY
+    world.archive.kept[broken] = [Message(message_id="waited", at=start + 60)]
+    world.run()
+    assert world.ids() == ["waited"]
+
+
+@pytest.mark.parametrize("lacking", ["listed", "complete"])
+def test_a_history_that_may_lack_something_holds_the_watermark(world: World, lacking: str) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    setattr(world.archive, lacking, False)
+    caught = world.run()
+
+    assert world.ids() == ["m1"]
+    assert (caught.incomplete, caught.whole) == (1, False)
+    assert world.memory.watermarks().get(OURS, NOW - DAY) == NOW - DAY
+
+
+def test_what_can_not_be_made_durable_is_neither_noted_nor_passed(world: World) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    world.durable = False
+    caught = world.run()
+    world.durable, world.clock.wall = True, NOW + 30 * DAY
+    world.run()
+
+    assert (caught.refused, caught.recovered) == (1, 0)
+    assert world.ids() == ["m1"]
+
+
+def test_a_dry_run_changes_nothing(world: World) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    caught = world.run(dry_run=True)
+
+    assert (caught.recovered, world.published, world.memory.watermarks()) == (1, [], {})
+    assert world.run().recovered == 1
+
+
+def test_a_given_time_reaches_further_back_but_not_behind_what_may_be_forgotten(world: World) -> None:
+    world.archive.kept = {
+        Thread(): [
+            Message(message_id="a week", at=NOW - 7 * DAY),
+            Message(message_id="a year", at=NOW - 365 * DAY),
+        ]
+    }
+    world.run(since=NOW - 400 * DAY)
+
+    assert world.ids() == ["a week"]
+    assert world.memory.watermarks() == {}
