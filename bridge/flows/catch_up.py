@@ -43,7 +43,13 @@ class CatchUpRules:
 def begins(number: str, marks: Mapping[str, float], *, now: float, rules: CatchUpRules) -> float:
     """Return from when on the messages of a number of ours are to be read, in seconds since the epoch."""
     mark = marks.get(number, marks.get(ACCOUNT))
-    since = now - rules.lookback if mark is None else mark - rules.overlap
+    if mark is None:
+        since = now - rules.lookback
+    elif mark > now:
+        # Set by a clock that was ahead, so nobody knows how far the history was read.
+        since = now - max(rules.lookback, rules.overlap)
+    else:
+        since = mark - rules.overlap
     return max(since, now - rules.retention)
 
 

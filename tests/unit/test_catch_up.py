@@ -199,6 +199,16 @@ def test_what_can_not_be_made_durable_is_neither_noted_nor_passed(world: World) 
     assert world.ids() == ["m1"]
 
 
+def test_a_watermark_that_a_clock_set_ahead_has_left_hides_nothing(world: World) -> None:
+    world.clock.wall += 365 * DAY
+    world.run()
+    world.clock.wall = NOW
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - DAY + 60)]}
+    world.run()
+
+    assert world.ids() == ["m1"]
+
+
 def test_a_dry_run_changes_nothing(world: World) -> None:
     world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     caught = world.run(dry_run=True)
