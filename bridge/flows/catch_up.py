@@ -44,13 +44,11 @@ def begins(number: str, marks: Mapping[str, float], *, now: float, rules: CatchU
     """Return from when on the messages of a number of ours are to be read, in seconds since the epoch."""
     mark = marks.get(number, marks.get(ACCOUNT))
     if mark is None:
-        since = now - rules.lookback
-    elif mark > now:
+        return now - rules.lookback
+    if mark > now:
         # Set by a clock that was ahead, so nobody knows how far the history was read.
-        since = now - max(rules.lookback, rules.overlap)
-    else:
-        since = mark - rules.overlap
-    return max(since, now - rules.retention)
+        return now - max(rules.lookback, rules.overlap)
+    return mark - rules.overlap
 
 
 def may_have_news(thread: KeptThread, since: float) -> bool:

@@ -93,6 +93,7 @@ class CatchUp:
                 number = thread.local_address
                 whole.setdefault(number, True)
                 begin = begins(number, marks, now=now, rules=self._rules) if since is None else since
+                # What is older may have been forgotten, and would be taken for new.
                 begin = max(begin, now - self._rules.retention)
                 if not may_have_news(thread, begin):
                     continue
