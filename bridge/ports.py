@@ -145,6 +145,75 @@ class Gateway(Protocol):
         ...
 
 
+class Channel(Protocol):
+    """Where the provider posts notifications to."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def callback(self) -> str: ...
+    @property
+    def webhook_url(self) -> str | None: ...
+    @property
+    def authorization(self) -> str | None: ...
+    @property
+    def correlator(self) -> str | None: ...
+
+
+class Subscription(Protocol):
+    """Which channel is told of a number's messages, by the channel's callback."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def notify(self) -> str | None: ...
+    @property
+    def destination_address(self) -> str | None: ...
+    @property
+    def correlator(self) -> str | None: ...
+
+
+class Channels(Protocol):
+    """The notification channels of the account."""
+
+    def list(self) -> Sequence[Channel]:
+        """Return all of them."""
+        ...
+
+    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
+        """Make a webhook channel; its notifications come with `authorization`."""
+        ...
+
+    def delete(self, channel_id: str) -> None:
+        """Delete one; one that is not there is deleted already."""
+        ...
+
+
+class Subscriptions(Protocol):
+    """The subscriptions of the account."""
+
+    def list(self) -> Sequence[Subscription]:
+        """Return all of them."""
+        ...
+
+    def create(self, *, notify: str, number: str | None = None) -> Subscription:
+        """Have the channel with the callback `notify` told of a number's messages, or of the default number's."""
+        ...
+
+    def delete(self, subscription_id: str) -> None:
+        """Delete one; one that is not there is deleted already."""
+        ...
+
+
+class Notifying(Protocol):
+    """The provider, as far as notifications go. Every call raises what the adapter says."""
+
+    @property
+    def channels(self) -> Channels: ...
+    @property
+    def subscriptions(self) -> Subscriptions: ...
+
+
 class Ledger(Protocol):
     """The durable record of submissions; used by one thread at a time."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from bridge.bootstrap.oneshot import check_topology, cpaas_client, declare_topology, send, tail_events
     from bridge.bootstrap.simulator import run_simulator
+    from bridge.bootstrap.subscribing import declared_subscriptions
     from bridge.bootstrap.up import run_up
     from bridge.bootstrap.worker import run_worker
 
@@ -31,6 +32,7 @@ __all__ = [
     "cpaas_client",
     "dead_letters",
     "declare_topology",
+    "declared_subscriptions",
     "migrate_ledger",
     "prune_ledger",
     "purge_dead",
@@ -53,6 +55,7 @@ _HOMES = {
     "cpaas_client": "oneshot",
     "dead_letters": "dead",
     "declare_topology": "oneshot",
+    "declared_subscriptions": "subscribing",
     "migrate_ledger": "ledger",
     "prune_ledger": "ledger",
     "purge_dead": "dead",

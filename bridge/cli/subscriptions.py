@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bridge.cli.exits import Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.cli.wiring import ProviderClient, Subscription
+    from bridge.flows.subscribe import Step
+    from bridge.ports import Notifying, Subscription
     from bridge.settings import Settings
 
 
@@ -31,19 +33,51 @@ def list_(invocation: Invocation, *, as_json: bool) -> None:
 
 
 @subscriptions.command()
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option(
+    "--prune", is_flag=True, help="Remove what the bridge made and configuration no longer asks for."
+)
+@json_option
+@config_option
+@pass_invocation
+def sync(invocation: Invocation, *, dry_run: bool, prune: bool, as_json: bool) -> None:
+    """Make the account's channels and subscriptions what configuration says, and print each with what was done.
+
+    Only what has our cpaas.correlator is used or removed. What is there twice is removed in any case. With --prune a
+    channel with another ingest.authorization than the first one is replaced, too.
+    """
+    from bridge.flows.subscribe import plan
+    from bridge.runtime import subscribing
+
+    settings = invocation.settings()
+    declared = invocation.wiring.declared_subscriptions(settings)
+    client = invocation.wiring.cpaas_client(settings)
+    if dry_run:
+        steps = plan(declared, subscribing.look(client), prune=prune)
+    else:
+        steps = subscribing.sync(client, declared, prune=prune)
+    _write_steps(steps, as_json=as_json)
+    failed = sum(step.action == "fail" for step in steps)
+    if failed:
+        raise Failed(f"{failed} of {len(steps)} steps failed")
+
+
+@subscriptions.command()
 @click.argument("number", required=False)
 @click.option("--notify", metavar="CALLBACK", help="The callback of a channel that is there: wh-...")
 @json_option
 @config_option
 @pass_invocation
-def create(invocation: Invocation, *, number: str | None, notify: str, as_json: bool) -> None:
+def create(invocation: Invocation, *, number: str | None, notify: str | None, as_json: bool) -> None:
     """Subscribe to the messages of NUMBER, or of the account's default number.
 
     Told is the channel that posts to subscriptions.webhook_url, made where there is none.
     """
     settings = invocation.settings()
     client = invocation.wiring.cpaas_client(settings)
-    made = client.subscriptions.create(notify=notify or _callback(client, settings), number=number)
+    made = client.subscriptions.create(
+        notify=notify or _callback(invocation, client, settings), number=number
+    )
     _write([made], as_json=as_json)
 
 
@@ -58,22 +92,36 @@ def delete(invocation: Invocation, *, ids: tuple[str, ...]) -> None:
         client.subscriptions.delete(subscription_id)
 
 
-def _callback(client: ProviderClient, settings: Settings) -> str:
-    """Return the callback of the channel to the configured webhook, with the authorization the ingest asks for."""
-    webhook_url = settings.subscriptions.webhook_url
-    if webhook_url is None:
+def _callback(invocation: Invocation, client: Notifying, settings: Settings) -> str:
+    """Return the callback of the channel to the configured webhook."""
+    from bridge.runtime import subscribing
+
+    if settings.subscriptions.webhook_url is None:
         raise click.UsageError("give --notify, or configure subscriptions.webhook_url")
-    accepted = settings.ingest.authorization
-    authorization = accepted[0].get_secret_value() if accepted else None
-    for channel in client.channels.list():
-        if (channel.webhook_url, channel.authorization) == (webhook_url, authorization):
-            return channel.callback
-    return client.channels.create(webhook_url=webhook_url, authorization=authorization).callback
+    declared = invocation.wiring.declared_subscriptions(settings)
+    return subscribing.channel_of(client, declared, client.channels.list()).callback
 
 
 def _write(found: Sequence[Subscription], *, as_json: bool) -> None:
     rows = [
         {"id": one.id, "destination_address": one.destination_address, "notify": one.notify} for one in found
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+    for row in [] if as_json else rows:
+        click.echo(" ".join(value or "-" for value in row.values()))
+
+
+def _write_steps(steps: Sequence[Step], *, as_json: bool) -> None:
+    rows = [
+        {
+            "action": step.action,
+            "what": step.what,
+            "id": step.id,
+            "destination_address": step.number,
+            "reason": step.why,
+        }
+        for step in steps
     ]
     if as_json:
         click.echo(json.dumps(rows))

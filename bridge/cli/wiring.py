@@ -1,4 +1,4 @@
-"""What the commands ask of `bridge.bootstrap`, and of the provider's client it makes."""
+"""What the commands ask of `bridge.bootstrap`."""
 
 from __future__ import annotations
 
@@ -9,67 +9,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.flows.dead import DeadLetter, Wanted
+    from bridge.flows.subscribe import Declared
+    from bridge.ports import Notifying
     from bridge.runtime.catching_up import Caught
     from bridge.settings import Settings
-
-
-class Subscription(Protocol):
-    """What is shown of a subscription."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def notify(self) -> str | None: ...
-    @property
-    def destination_address(self) -> str | None: ...
-
-
-class Channel(Protocol):
-    """What tells one channel from another."""
-
-    @property
-    def callback(self) -> str: ...
-    @property
-    def webhook_url(self) -> str | None: ...
-    @property
-    def authorization(self) -> str | None: ...
-
-
-class Subscriptions(Protocol):
-    """The subscriptions of the account."""
-
-    def list(self) -> Sequence[Subscription]:
-        """Return all of them."""
-        ...
-
-    def create(self, *, notify: str, number: str | None = None) -> Subscription:
-        """Have the channel with the callback `notify` told of a number's messages."""
-        ...
-
-    def delete(self, subscription_id: str) -> None:
-        """Delete one; one that is not there is deleted already."""
-        ...
-
-
-class Channels(Protocol):
-    """The notification channels of the account."""
-
-    def list(self) -> Sequence[Channel]:
-        """Return all of them."""
-        ...
-
-    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
-        """Make a webhook channel."""
-        ...
-
-
-class ProviderClient(Protocol):
-    """The provider's API, as far as subscriptions go. Every call raises CpaasError."""
-
-    @property
-    def subscriptions(self) -> Subscriptions: ...
-    @property
-    def channels(self) -> Channels: ...
 
 
 class Wiring(Protocol):
@@ -134,8 +77,12 @@ class Wiring(Protocol):
         """Return what is missing on the broker or other than it should be, one line each."""
         ...
 
-    def cpaas_client(self, settings: Settings) -> ProviderClient:
-        """Return a client of the configured account."""
+    def cpaas_client(self, settings: Settings) -> Notifying:
+        """Return a client of the configured account; every call of it raises CpaasError."""
+        ...
+
+    def declared_subscriptions(self, settings: Settings) -> Declared:
+        """Return what the provider is to notify us of."""
         ...
 
     def run_catch_up(self, settings: Settings, *, since: float | None, dry_run: bool) -> Caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _half_an_account(settings)
     yield from _call_outlasts_lease(settings)
     yield from _open_to_anybody(settings)
+    yield from _webhook_for_anybody(settings)
     if settings.worker.processes > 1:
         yield Disagreement(
             "worker.processes", "can't be more than 1 yet: run more workers, such as sms-bridge-worker@2"
@@ -70,6 +72,17 @@ def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
             "ingest.host",
             "must be a loopback address while ingest.authorization is empty",
             ("ingest.authorization",),
+        )
+
+
+def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:
+    subscriptions = settings.subscriptions
+    if subscriptions.webhook_url is None:
+        return
+    url = urlsplit(subscriptions.webhook_url)
+    if url.scheme != "https" and not is_loopback(url.hostname or ""):
+        yield Disagreement(
+            "subscriptions.webhook_url", "must begin with https://: texts and ingest.authorization go there"
         )
 
 

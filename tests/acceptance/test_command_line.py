@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.commands import run
+from tests.acceptance.commands import Done, run
 from tests.processes import BridgeProcess, clean_environment
 from tests.waiting import wait_until
 
@@ -308,3 +308,37 @@ def test_subscriptions_are_listed_made_and_deleted(provider: Provider, tmp_path:
     assert (left.code, left.stdout) == (0, "")
     assert (refused.code, refused.stderr.startswith("Error: ")) == (1, True)
     assert "hunter2" not in foreign.stderr + refused.stderr
+
+
+def test_a_sync_makes_what_is_declared_and_a_second_one_only_looks(
+    provider: Provider, tmp_path: Path
+) -> None:
+    env = {
+        **NOWHERE,
+        "BRIDGE_CPAAS__BASE_URL": provider.url,
+        "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": "http://127.0.0.1:1/inbound-sms/webhook",
+        "BRIDGE_SUBSCRIPTIONS__NUMBERS": "+16139998877,+16139998878",
+        "BRIDGE_INGEST__AUTHORIZATION": "Bearer hunter2-tangerine",
+    }
+
+    def made_by(*options: str) -> tuple[Done, int]:
+        """Return how it ended, and how many things it made."""
+        before = provider.stats().get("status:201", 0)
+        done = run("subscriptions", "sync", "--json", *options, env=env)
+        return done, provider.stats().get("status:201", 0) - before
+
+    planned, first, second = made_by("--dry-run"), made_by(), made_by()
+    gone = made_by("--prune")
+    refused = run("subscriptions", "sync", env={**env, "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1"})
+
+    assert [(done.code, made) for done, made in (planned, first, second, gone)] == [
+        (0, 0),
+        (0, 3),
+        (0, 0),
+        (0, 0),
+    ]
+    assert [step["action"] for step in first[0].json] == ["make"] * 3
+    assert [step["action"] for step in second[0].json] == ["keep"] * 3
+    assert second[0].json == gone[0].json
+    assert refused.code == 69
+    assert not any("hunter2" in done.stdout + done.stderr for done, _ in (planned, first, second, gone))

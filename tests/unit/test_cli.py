@@ -16,18 +16,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unauthorized, Unreachable
-from bridge.adapters.cpaas.values import Channel, Subscription
+from bridge.bootstrap.subscribing import declared_subscriptions
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.core.answers import ProviderError
 from bridge.core.errors import BridgeError
 from bridge.ports import LedgerUnavailable
 from bridge.settings import Problem, Settings, SettingsError
+from tests.fakes.notifying import FakeAccount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.flows.dead import DeadLetter, Wanted
+    from bridge.flows.subscribe import Declared
     from bridge.runtime.catching_up import Caught
 
 BRIDGE = Path(sys.executable).with_name("bridge")
@@ -116,62 +118,12 @@ class FakeWiring:
     def purge_dead(self, settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
         return iter(self._answer("purge_dead", settings, wanted))
 
-    def cpaas_client(self, settings: Settings) -> FakeProvider:
-        provider: FakeProvider = self._answer("client", settings)
+    def cpaas_client(self, settings: Settings) -> FakeAccount:
+        provider: FakeAccount = self._answer("client", settings)
         return provider
 
-
-class FakeSubscriptions:
-    """The account's subscriptions, in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Subscription] = {}
-
-    def list(self) -> tuple[Subscription, ...]:
-        return tuple(self.kept.values())
-
-    def create(self, *, notify: str, number: str | None = None) -> Subscription:
-        made = Subscription(
-            id=f"s{len(self.kept)}",
-            notify=notify,
-            destination_address=number or "+16139998877",
-            correlator=None,
-        )
-        self.kept[made.id] = made
-        return made
-
-    def delete(self, subscription_id: str) -> None:
-        self.kept.pop(subscription_id, None)
-
-
-class FakeChannels:
-    """The account's channels, in memory."""
-
-    def __init__(self) -> None:
-        self.kept: list[Channel] = []
-
-    def list(self) -> tuple[Channel, ...]:
-        return tuple(self.kept)
-
-    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
-        made = Channel(
-            id=f"c{len(self.kept)}",
-            callback=f"wh-{len(self.kept)}",
-            type="webhooks",
-            webhook_url=webhook_url,
-            authorization=authorization,
-            correlator=None,
-        )
-        self.kept.append(made)
-        return made
-
-
-class FakeProvider:
-    """The provider, as far as subscriptions go."""
-
-    def __init__(self) -> None:
-        self.subscriptions = FakeSubscriptions()
-        self.channels = FakeChannels()
+    def declared_subscriptions(self, settings: Settings) -> Declared:
+        return declared_subscriptions(settings)
 
 
 def run(
@@ -460,37 +412,122 @@ WEBHOOK = {
 
 
 def test_a_subscription_uses_one_channel_to_the_configured_webhook() -> None:
-    provider = FakeProvider()
+    provider = FakeAccount()
     first = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
     second = run("subscriptions", "create", "+16139998878", wiring=FakeWiring(provider), environ=WEBHOOK)
 
-    assert first.stdout == "s0 +16139998877 wh-0\n"
-    assert second.stdout == "s1 +16139998878 wh-0\n"
-    assert [channel.authorization for channel in provider.channels.kept] == ["new"]
+    assert first.stdout == "s1 +16139998877 wh-0\n"
+    assert second.stdout == "s2 +16139998878 wh-0\n"
+    assert [channel.authorization for channel in provider.channels.list()] == ["new"]
 
 
 def test_a_channel_with_another_authorization_is_not_used() -> None:
-    provider = FakeProvider()
+    provider = FakeAccount()
     provider.channels.create(webhook_url="https://bridge.example/hook", authorization="stolen")
     result = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
 
-    assert result.stdout == "s0 +16139998877 wh-1\n"
+    assert result.stdout == "s2 +16139998877 wh-1\n"
 
 
 def test_a_subscription_can_use_a_channel_by_its_callback() -> None:
-    provider = FakeProvider()
+    provider = FakeAccount()
     run("subscriptions", "create", "--notify", "wh-mine", wiring=FakeWiring(provider))
 
     assert [one.notify for one in provider.subscriptions.list()] == ["wh-mine"]
-    assert provider.channels.kept == []
+    assert provider.channels.kept == {}
 
 
 def test_a_subscription_without_any_webhook_is_wrong_usage() -> None:
-    assert run("subscriptions", "create", wiring=FakeWiring(FakeProvider())).exit_code == 2
+    assert run("subscriptions", "create", wiring=FakeWiring(FakeAccount())).exit_code == 2
+
+
+def synced(provider: FakeAccount, *options: str, **environ: str) -> list[str]:
+    result = run(
+        "subscriptions", "sync", *options, wiring=FakeWiring(provider), environ={**WEBHOOK, **environ}
+    )
+
+    assert result.exit_code == 0
+    return result.stdout.splitlines()
+
+
+def test_a_sync_says_what_it_did_and_a_second_one_that_nothing_was_left_to_do() -> None:
+    provider = FakeAccount()
+    planned = synced(provider, "--dry-run")
+    calls = provider.calls.copy()
+    first, second = synced(provider), synced(provider)
+
+    assert planned == ["make channel - - -", "make subscription - - -"]
+    assert calls == ["list", "list"]
+    assert first == ["make channel c0 - -", "make subscription s1 +16139998877 -"]
+    assert second == ["keep channel c0 - -", "keep subscription s1 +16139998877 -"]
+
+
+def test_a_sync_tells_no_secret_in_any_form() -> None:
+    provider = FakeAccount()
+    provider.channels.create(webhook_url="https://bridge.example/hook", authorization="hunter2")
+    environ = {"BRIDGE_INGEST__AUTHORIZATION": "tangerine"}
+    told = [
+        synced(provider, *options, **environ)
+        for options in (["--dry-run", "--prune"], ["--json"], ["--prune", "--json"], ["--json"])
+    ]
+
+    assert not re.search("hunter2|tangerine", str(told))
+    assert "its channel is stale" not in str(told)
+    assert json.loads(told[2][0])[-1] == {
+        "action": "remove",
+        "what": "channel",
+        "id": "c0",
+        "destination_address": None,
+        "reason": "it has another authorization",
+    }
+
+
+def test_what_a_sync_could_not_do_is_a_failure_that_costs_nothing_else() -> None:
+    provider = FakeAccount()
+    environ = {**WEBHOOK, "BRIDGE_SUBSCRIPTIONS__NUMBERS": "+16135550000,+16139998878"}
+    result = run("subscriptions", "sync", wiring=FakeWiring(provider), environ=environ)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "make channel c0 - -",
+        "fail subscription - +16135550000 the provider refuses the call (403)",
+        "make subscription s1 +16139998878 -",
+    ]
+    assert result.stderr == "Error: 1 of 3 steps failed\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "mistake"),
+    [
+        ({}, "subscriptions.webhook_url: is missing"),
+        ({**WEBHOOK, "BRIDGE_SUBSCRIPTIONS__NUMBERS": "6139998877"}, "subscriptions.numbers: must be +E.164"),
+        (
+            {"BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": "http://bridge.example/hook"},
+            "subscriptions.webhook_url: must begin with https://",
+        ),
+    ],
+)
+def test_a_sync_of_nothing_that_can_be_told_is_a_mistake_of_configuration(
+    environ: dict[str, str], mistake: str
+) -> None:
+    provider = FakeAccount()
+    result = run("subscriptions", "sync", wiring=FakeWiring(provider), environ=environ)
+
+    assert (result.exit_code, result.stdout) == (78, "")
+    assert result.stderr.startswith(mistake)
+    assert provider.calls == []
+
+
+def test_a_sync_with_a_provider_that_can_not_be_reached_can_come_again() -> None:
+    provider = FakeAccount()
+    provider.broken = Unreachable("no answer", ProviderError(name="http"))
+    result = run("subscriptions", "sync", wiring=FakeWiring(provider), environ=WEBHOOK)
+
+    assert result.exit_code == 69
 
 
 def test_subscriptions_are_listed_and_deleted() -> None:
-    provider = FakeProvider()
+    provider = FakeAccount()
     for number in ("+16139998877", "+16139998878"):
         provider.subscriptions.create(notify="wh-1", number=number)
     plain = run("subscriptions", "list", wiring=FakeWiring(provider))

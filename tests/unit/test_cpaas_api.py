@@ -68,8 +68,10 @@ def test_threads_are_read_as_a_list_or_as_one() -> None:
             remote_address=NUMBER, local_address=SENDER, last_message_at=1545913541.188, length=1
         )
 
-        assert it.client.history.threads() == Threads(threads=(expected,), complete=False), "one is odd"
-        assert it.client.history.threads(NUMBER) == Threads(threads=(expected,), complete=True)
+        assert it.client.history.threads() == Threads(threads=(expected,), ended=True, complete=False), (
+            "one is odd"
+        )
+        assert it.client.history.threads(NUMBER) == Threads(threads=(expected,), ended=True, complete=True)
         assert [request.path.partition("?")[0] for request in it.server.requests] == [
             f"{S}/remoteAddresses",
             f"{S}/remoteAddresses/{NUMBER}",
@@ -113,7 +115,7 @@ def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
     with rig() as it:
         it.server.acts.append(answer(404))
 
-        assert it.client.history.threads(NUMBER) == Threads(threads=(), complete=True)
+        assert it.client.history.threads(NUMBER) == Threads(threads=(), ended=True, complete=True)
 
 
 def test_a_list_of_threads_is_read_no_further_than_is_enough() -> None:

@@ -23,9 +23,10 @@ class CpaasArchive:
     def threads(self) -> tuple[Sequence[KeptThread], bool]:
         """Return all threads; see `bridge.ports.Archive`."""
         try:
-            return self._history.all_threads()
+            listed = self._history.threads()
         except CpaasError as e:
             raise ArchiveUnavailable(str(e)) from e
+        return listed.threads, listed.ended
 
     def messages(self, thread: KeptThread, since: float) -> tuple[Sequence[KeptMessage], bool]:
         """Return a thread's messages; see `bridge.ports.Archive`.

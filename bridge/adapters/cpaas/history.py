@@ -56,14 +56,8 @@ class MessageHistory:
             parts, "smsThread", until, is_last=lambda page: any(map(enough, read_threads(page)))
         )
         threads = tuple(thread for page in pages for thread in read_threads(page))
-        return Threads(
-            threads=threads, complete=len(pages) <= 1 and _is_whole(pages, "smsThread", threads, ended=ended)
-        )
-
-    def all_threads(self) -> tuple[tuple[Thread, ...], bool]:
-        """Return the threads, and whether the pages ended by themselves: these are all."""
-        pages, ended = self._read(("remoteAddresses",), "smsThread", None)
-        return tuple(thread for page in pages for thread in read_threads(page)), ended
+        is_whole = _is_whole(pages, "smsThread", threads, ended=ended)
+        return Threads(threads=threads, ended=ended, complete=is_whole and len(pages) <= 1)
 
     def messages(
         self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None

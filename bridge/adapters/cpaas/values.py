@@ -39,6 +39,8 @@ class Threads:
     """Threads, in the provider's order."""
 
     threads: tuple[Thread, ...]
+    #: Whether the list was read to its end: what moved in it meanwhile may be missing.
+    ended: bool
     #: Whether these are certainly all that the provider has.
     complete: bool
 

@@ -1,0 +1,49 @@
+"""From settings to what the provider is to notify us of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.core.addresses import parse_address
+from bridge.core.errors import InvalidAddress
+from bridge.flows.subscribe import Declared
+from bridge.settings import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+
+def declared_subscriptions(settings: Settings) -> Declared:
+    """Return what the provider is to notify us of.
+
+    Raises:
+        SettingsError: no webhook is configured, or a number can't be told in E.164.
+
+    """
+    subscriptions, region = settings.subscriptions, settings.addresses.default_region
+    problems = []
+    if subscriptions.webhook_url is None:
+        problems.append(
+            Problem("subscriptions.webhook_url", "is missing: where does the provider reach the ingest?")
+        )
+    numbers = [_e164(number, region) for number in subscriptions.numbers]
+    if None in numbers:
+        # A number that the provider writes in another way would be subscribed to again and again.
+        problems.append(
+            Problem("subscriptions.numbers", "must be +E.164, or national with addresses.default_region")
+        )
+    if problems:
+        raise SettingsError(problems)
+    return Declared(
+        correlator=settings.cpaas.correlator,
+        webhook_url=str(subscriptions.webhook_url),
+        authorizations=tuple(secret.get_secret_value() for secret in settings.ingest.authorization),
+        numbers=tuple(dict.fromkeys(number for number in numbers if number is not None)),
+    )
+
+
+def _e164(number: str, region: str | None) -> str | None:
+    try:
+        return parse_address(number, default_region=region).e164
+    except InvalidAddress:
+        return None

@@ -1,0 +1,111 @@
+"""Makes the provider's channels and subscriptions what configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.adapters.cpaas.errors import Refused
+from bridge.core.errors import BridgeError
+from bridge.flows.subscribe import Present, Step, is_as_asked, number_of, plan, removals, right_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bridge.flows.subscribe import Declared
+    from bridge.ports import Channel, Notifying
+
+
+class NotAsAsked(BridgeError):
+    """The provider made something that would not be known as ours again; it was taken back."""
+
+
+def look(account: Notifying) -> Present:
+    """Return what the provider has.
+
+    Raises:
+        CpaasError: see `bridge.adapters.cpaas.errors`.
+
+    """
+    return Present(channels=account.channels.list(), subscriptions=account.subscriptions.list())
+
+
+def sync(account: Notifying, declared: Declared, *, prune: bool = False) -> tuple[Step, ...]:
+    """Make what is missing, remove what can go, and return what was done and what stays.
+
+    What the provider refuses is a step that failed, and costs nothing else. Several may do this at once: what two of
+    them made is looked at again, and both keep the same.
+
+    Raises:
+        CpaasError: the provider can't be used; what was done until then stays.
+
+    """
+    steps = plan(declared, present := look(account), prune=prune)
+    if all(step.action != "make" for step in steps):
+        return tuple(_remove(account, step) for step in steps)
+    made = tuple(_make(account, declared.strictly() if prune else declared, present, steps))
+    rest = removals(declared, look(account), prune=prune)
+    return (*made, *(_remove(account, step) for step in rest))
+
+
+def channel_of(account: Notifying, declared: Declared, present: Sequence[Channel]) -> Channel:
+    """Return the channel to use of those that are `present`, or a new one where there is none.
+
+    Raises:
+        NotAsAsked: the provider shows it otherwise than it was asked for.
+        CpaasError: see `bridge.adapters.cpaas.errors`.
+
+    """
+    found = right_channel(declared, present)
+    if found is not None:
+        return found
+    made = account.channels.create(webhook_url=declared.webhook_url, authorization=declared.authorization)
+    if right_channel(declared, [made]) is None:
+        account.channels.delete(made.id)
+        raise NotAsAsked("the provider shows the channel otherwise than it was asked for")
+    return made
+
+
+def _make(
+    account: Notifying, declared: Declared, present: Present, steps: tuple[Step, ...]
+) -> Iterator[Step]:
+    """Yield what is kept, and what is made as soon as it is."""
+    callback = None
+    for step in steps:
+        if step.what == "channel" and step.action in {"keep", "make"}:
+            try:
+                channel = channel_of(account, declared, present.channels)
+            except (Refused, NotAsAsked) as error:
+                yield replace(step, action="fail", why=str(error))
+            else:
+                callback = channel.callback
+                yield replace(step, id=channel.id)
+        elif step.action == "make":
+            yield _subscribe(account, declared, callback, step)
+        elif step.action == "keep":
+            yield step
+
+
+def _subscribe(account: Notifying, declared: Declared, callback: str | None, step: Step) -> Step:
+    if callback is None:
+        return replace(step, action="fail", why="there is no channel")
+    try:
+        made = account.subscriptions.create(notify=callback, number=step.number)
+        if not is_as_asked(declared, made, notify=callback, number=step.number):
+            account.subscriptions.delete(made.id)
+            return replace(step, action="fail", why="the provider made another one than was asked for")
+    except Refused as error:
+        return replace(step, action="fail", why=str(error))
+    return replace(step, id=made.id, number=number_of(made))
+
+
+def _remove(account: Notifying, step: Step) -> Step:
+    """Remove what the step says, if it does."""
+    if step.action != "remove" or step.id is None:
+        return step
+    things = account.channels if step.what == "channel" else account.subscriptions
+    try:
+        things.delete(step.id)
+    except Refused as error:
+        return replace(step, action="fail", why=str(error))
+    return step

@@ -1,0 +1,98 @@
+"""The account's channels and subscriptions, in memory: fills `bridge.ports.Notifying`."""
+
+from __future__ import annotations
+
+import itertools
+
+from bridge.adapters.cpaas.errors import Refused
+from bridge.adapters.cpaas.values import Channel, Subscription
+from bridge.core.answers import ProviderError
+
+NUMBER = "+16139998877"
+OTHER = "+16139998878"
+OURS = "sms-bridge"
+
+
+class FakeSubscriptions:
+    """The subscriptions. Numbers that are not the account's are refused."""
+
+    def __init__(self, account: FakeAccount) -> None:
+        self._account = account
+        self.kept: dict[str, Subscription] = {}
+
+    def list(self) -> tuple[Subscription, ...]:
+        self._account.asked("list")
+        return tuple(self.kept.values())
+
+    def create(self, *, notify: str, number: str | None = None, correlator: str = OURS) -> Subscription:
+        self._account.asked("create")
+        if (number or NUMBER) not in self._account.numbers:
+            raise Refused("the provider refuses the call", ProviderError(name="http", http_status=403))
+        made = Subscription(
+            id=f"s{self._account.next()}",
+            notify=notify,
+            destination_address=number or NUMBER,
+            correlator=self._account.shown_correlator(correlator),
+        )
+        self.kept[made.id] = made
+        return made
+
+    def delete(self, subscription_id: str) -> None:
+        self._account.asked("delete")
+        self.kept.pop(subscription_id, None)
+
+
+class FakeChannels:
+    """The channels."""
+
+    def __init__(self, account: FakeAccount) -> None:
+        self._account = account
+        self.kept: dict[str, Channel] = {}
+
+    def list(self) -> tuple[Channel, ...]:
+        self._account.asked("list")
+        return tuple(self.kept.values())
+
+    def create(self, *, webhook_url: str, authorization: str | None, correlator: str = OURS) -> Channel:
+        self._account.asked("create")
+        number = self._account.next()
+        made = Channel(
+            id=f"c{number}",
+            callback=f"wh-{number}",
+            type="webhooks",
+            webhook_url=webhook_url,
+            authorization=authorization,
+            correlator=self._account.shown_correlator(correlator),
+        )
+        self.kept[made.id] = made
+        return made
+
+    def delete(self, channel_id: str) -> None:
+        self._account.asked("delete")
+        self.kept.pop(channel_id, None)
+
+
+class FakeAccount:
+    """The provider, as far as notifications go."""
+
+    def __init__(self) -> None:
+        self.numbers = {NUMBER, OTHER}
+        #: Off: what is made is shown without its correlator.
+        self.echoes = True
+        #: What every call raises.
+        self.broken: Exception | None = None
+        self.calls: list[str] = []
+        self.subscriptions = FakeSubscriptions(self)
+        self.channels = FakeChannels(self)
+        self._ids = itertools.count()
+
+    def next(self) -> int:
+        return next(self._ids)
+
+    def shown_correlator(self, correlator: str) -> str | None:
+        return correlator if self.echoes else None
+
+    def asked(self, what: str) -> None:
+        self.calls.append(what)
+        if self.broken is not None:
+            raise self.broken

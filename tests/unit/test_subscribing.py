@@ -1,0 +1,218 @@
+"""Syncing, with an account in memory and with the simulator."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import cpaassdk
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.cpaas.client import CpaasClient
+from bridge.adapters.cpaas.errors import CpaasError, NotFound, Refused
+from bridge.flows.subscribe import Declared
+from bridge.runtime.subscribing import NotAsAsked, channel_of, look, sync
+from bridge.simulator import Simulator
+from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
+from tests.unit.cpaas_setup import ONCE, account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.flows.subscribe import Present, Step
+    from bridge.ports import Notifying
+
+URL = "http://127.0.0.1:9/hook"
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with Simulator() as simulator:
+        yield simulator.url
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[CpaasClient]:
+    client = CpaasClient(account(url, correlator=OURS), SystemClock(), ONCE, threading.Event())
+    yield client
+    client.close()
+
+
+@pytest.fixture(params=["fake", "simulator"])
+def provider(request: pytest.FixtureRequest) -> Any:
+    return FakeAccount() if request.param == "fake" else request.getfixturevalue("client")
+
+
+def declared(*numbers: str, authorizations: tuple[str, ...] = ("new", "old"), url: str = URL) -> Declared:
+    return Declared(correlator=OURS, webhook_url=url, authorizations=authorizations, numbers=numbers)
+
+
+def did(steps: tuple[Step, ...]) -> list[tuple[str, str]]:
+    return [(step.action, step.what) for step in steps]
+
+
+def numbers_of(present: Present) -> list[str]:
+    return sorted(str(one.destination_address) for one in present.subscriptions)
+
+
+KEPT = [("keep", "channel"), ("keep", "subscription"), ("keep", "subscription")]
+
+
+def test_what_is_declared_is_made_once_however_often_it_is_synced(provider: Notifying) -> None:
+    first = sync(provider, declared(NUMBER, OTHER))
+    made = look(provider)
+    again = [sync(provider, declared(NUMBER, OTHER)) for _ in range(100)]
+    after = look(provider)
+
+    assert did(first) == [("make", what) for _, what in KEPT]
+    assert {tuple(did(steps)) for steps in again} == {tuple(KEPT)}
+    assert after == made
+    assert [channel.authorization for channel in after.channels] == ["new"]
+    assert {one.notify for one in after.subscriptions} == {after.channels[0].callback}
+    assert numbers_of(after) == [NUMBER, OTHER]
+
+
+def test_no_number_named_means_the_default_one(provider: Notifying) -> None:
+    made = sync(provider, declared())
+    again = sync(provider, declared())
+
+    assert made[-1].number == again[-1].number == NUMBER
+    assert did(again) == KEPT[:2]
+
+
+@pytest.mark.parametrize("vanished", ["channels", "subscriptions"])
+def test_what_vanished_is_made_again(provider: Notifying, vanished: str) -> None:
+    sync(provider, declared(NUMBER, OTHER))
+    things = getattr(provider, vanished)
+    things.delete(things.list()[0].id)
+    sync(provider, declared(NUMBER, OTHER), prune=True)
+    present = look(provider)
+
+    assert len(present.channels) == 1
+    assert numbers_of(present) == [NUMBER, OTHER]
+    assert {one.notify for one in present.subscriptions} == {present.channels[0].callback}
+
+
+def test_a_number_that_is_refused_costs_the_others_nothing(provider: Notifying) -> None:
+    steps = sync(provider, declared("+16135550000", OTHER))
+
+    assert did(steps) == [("make", "channel"), ("fail", "subscription"), ("make", "subscription")]
+    assert numbers_of(look(provider)) == [OTHER]
+
+
+def test_after_a_rotation_only_the_new_authorization_is_left(provider: Notifying) -> None:
+    sync(provider, declared(authorizations=("old",)))
+    meanwhile = did(sync(provider, declared(authorizations=("new", "old"))))
+    pruned = sync(provider, declared(authorizations=("new", "old")), prune=True)
+    present = look(provider)
+
+    assert meanwhile == KEPT[:2]
+    assert [step.action for step in pruned] == ["make", "make", "remove", "remove"]
+    assert [channel.authorization for channel in present.channels] == ["new"]
+    assert did(sync(provider, declared(authorizations=("new",)))) == KEPT[:2]
+
+
+def test_another_url_leaves_the_old_channel_until_it_is_pruned(provider: Notifying) -> None:
+    sync(provider, declared(url="http://127.0.0.1:9/old"))
+    moved = sync(provider, declared())
+    both = look(provider)
+    pruned = sync(provider, declared(), prune=True)
+    left = look(provider)
+
+    assert [step.action for step in moved] == ["make", "make", "leave", "leave"]
+    assert [len(both.channels), len(both.subscriptions)] == [2, 2]
+    assert [step.action for step in pruned] == ["keep", "keep", "remove", "remove"]
+    assert [channel.webhook_url for channel in left.channels] == [URL]
+    assert len(left.subscriptions) == 1
+
+
+def test_while_a_number_has_no_other_subscription_not_even_pruning_takes_the_stale_one() -> None:
+    provider = FakeAccount()
+    sync(provider, declared(NUMBER, OTHER, url="http://127.0.0.1:9/old"))
+    provider.numbers.discard(OTHER)
+    steps = sync(provider, declared(NUMBER, OTHER), prune=True)
+    present = look(provider)
+
+    assert [step.action for step in steps] == ["make", "make", "fail", "remove", "leave"]
+    assert numbers_of(present) == [NUMBER, OTHER]
+    assert len(present.channels) == 2
+
+
+def test_two_that_make_at_once_end_with_one_of_each() -> None:
+    provider = FakeAccount()
+
+    class Late:
+        """Shows one of two an account where the other has made nothing yet."""
+
+        def __init__(self) -> None:
+            self.subscriptions = provider.subscriptions
+            self.channels = self
+            self.create, self.delete = provider.channels.create, provider.channels.delete
+            self.raced = False
+
+        def list(self) -> tuple[Any, ...]:
+            if not self.raced:
+                self.raced = True
+                seen = provider.channels.list()
+                sync(provider, declared())
+                return seen
+            return provider.channels.list()
+
+    late: Any = Late()
+    sync(late, declared())
+    sync(provider, declared())
+    present = look(provider)
+
+    assert [len(present.channels), len(present.subscriptions)] == [1, 1]
+
+
+def test_a_provider_that_does_not_show_what_was_asked_for_gets_no_second_channel() -> None:
+    provider = FakeAccount()
+    provider.echoes = False
+    with pytest.raises(NotAsAsked):
+        channel_of(provider, declared(), provider.channels.list())
+    steps = sync(provider, declared())
+
+    assert did(steps) == [("fail", "channel"), ("fail", "subscription")]
+    assert look(provider).channels == ()
+
+
+def test_a_subscription_that_would_not_be_known_again_is_taken_back() -> None:
+    provider = FakeAccount()
+    sync(provider, declared(NUMBER))
+    provider.echoes = False
+    steps = sync(provider, declared(NUMBER, OTHER))
+
+    assert did(steps) == [("keep", "channel"), ("keep", "subscription"), ("fail", "subscription")]
+    assert numbers_of(look(provider)) == [NUMBER]
+
+
+def test_the_providers_own_sdk_beside_ours_keeps_what_it_made(url: str, client: CpaasClient) -> None:
+    sdk = cpaassdk.Client({"client_id": "PRIV-1", "client_secret": "s", "base_url": url})
+    for _ in range(2):
+        sdk.conversation.subscribe({"type": "sms", "webhook_url": URL, "destination_address": NUMBER})
+    before = look(client)
+    sync(client, declared(NUMBER, authorizations=()))
+    sync(client, declared(OTHER, authorizations=("new",)), prune=True)
+    after = look(client)
+    ours = [one for one in after.channels if one.correlator == OURS]
+
+    assert [one.correlator for one in before.channels] == ["PRIV-1-python"] * 2
+    assert [one for one in after.channels if one not in ours] == list(before.channels)
+    assert [one for one in after.subscriptions if one.correlator != OURS] == list(before.subscriptions)
+    assert [one.authorization for one in ours] == ["new"]
+    assert [
+        (one.destination_address, one.notify) for one in after.subscriptions if one.correlator == OURS
+    ] == [(OTHER, ours[0].callback)]
+
+
+def test_what_is_not_there_can_be_deleted_and_a_foreign_number_is_refused(provider: Notifying) -> None:
+    channel = channel_of(provider, declared(), ())
+    provider.subscriptions.delete("nothing")
+    provider.channels.delete("nothing")
+    with pytest.raises(Refused) as refusal:
+        provider.subscriptions.create(notify=channel.callback, number="+16135550000")
+
+    assert not isinstance(refusal.value, NotFound)
+    assert isinstance(refusal.value, CpaasError)
