@@ -213,6 +213,10 @@ class Notifying(Protocol):
     @property
     def subscriptions(self) -> Subscriptions: ...
 
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
 
 class Ledger(Protocol):
     """The durable record of submissions; used by one thread at a time."""

@@ -17,6 +17,7 @@ from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.bootstrap.catch_up import catch_up
 from bridge.bootstrap.listening import listen
+from bridge.bootstrap.subscribing import make_watch
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
 from bridge.runtime import logs
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from bridge.core.reconcile import Evidence
     from bridge.ports import Clock, Publisher
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.watching import SubscriptionWatch
     from bridge.settings import Settings
 
 #: Notifications that wait for the broker's confirm; more are refused, to come again.
@@ -69,9 +71,16 @@ class IngestProcess:
         self._seen = SeenKeeper(partial(open_seen, url), metrics=metrics, clock=clock)
         # Here and not in the worker: an ingest may have a ledger of its own.
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
+        self._watch = make_watch(settings, metrics, clock)
         once = Once(self._seen)
         self._flow = make_ingest(
-            settings, self._publisher, metrics, clock, once, sighted=self._evidence.offer
+            settings,
+            self._publisher,
+            metrics,
+            clock,
+            once,
+            sighted=self._evidence.offer,
+            watch=self._watch,
         )
         self._door = make_door(settings, self._flow)
         self._catching_up = self._make_catching_up() if settings.catch_up.configured else None
@@ -91,10 +100,14 @@ class IngestProcess:
         self._pruner.start()
         if self._catching_up is not None:
             self._catching_up.start()
+        if self._watch is not None:
+            self._watch.start()
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:
         """Take no more requests, answer those that are in, and let go of the broker."""
+        if self._watch is not None:
+            self._watch.stop()
         self._door.stop(GRACE)
         if self._catching_up is not None:
             self._catching_up.stop()
@@ -126,6 +139,7 @@ class IngestProcess:
         return readiness(
             publishing(publisher),
             ("draining", not draining, "stopping" if draining else "no"),
+            *([] if self._watch is None else [self._watch.reason()]),
             judged=frozenset({"publishing", "draining"}),
         )
 
@@ -143,18 +157,23 @@ def make_ingest(
     once: Once,
     *,
     sighted: Callable[[Evidence], None] | None = None,
+    watch: SubscriptionWatch | None = None,
 ) -> Ingest:
-    """Return what takes notifications; `sighted` is told which messages they show."""
+    """Return what takes notifications.
+
+    `sighted` is told which messages they show, `watch` that a subscription was cancelled.
+    """
     style, broker = parts.style(settings), settings.broker
+    read = partial(
+        receive,
+        source=style.source,
+        camel_case=style.camel_case,
+        default_region=settings.addresses.default_region,
+        sighted=sighted,
+    )
     return Ingest(
         publisher,
-        receive=partial(
-            receive,
-            source=style.source,
-            camel_case=style.camel_case,
-            default_region=settings.addresses.default_region,
-            sighted=sighted,
-        ),
+        receive=read if watch is None else watch.watching(read),
         tell=partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue),
         clock=clock,
         metrics=metrics,
@@ -180,10 +199,11 @@ def run_ingest(settings: Settings) -> int:
     """Run an ingest until it is stopped; returns the exit code.
 
     Raises:
-        SettingsError: the broker is not configured, or the account where it is to catch up.
+        SettingsError: the broker is not configured, or the account where it is to catch up or to keep subscriptions.
 
     """
-    parts.require(settings, broker=True, account=settings.catch_up.configured)
+    needs_account = settings.catch_up.configured or settings.subscriptions.keep
+    parts.require(settings, broker=True, account=needs_account)
     logs.configure(settings.log)
     if settings.ingest.spool is not None:
         structlog.get_logger().warning(

@@ -1,15 +1,20 @@
-"""From settings to what the provider is to notify us of."""
+"""From settings to what the provider is to notify us of, and to what keeps it so."""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
+from bridge.bootstrap import parts, sending
 from bridge.core.addresses import parse_address
 from bridge.core.errors import InvalidAddress
 from bridge.flows.subscribe import Declared
+from bridge.runtime.watching import SubscriptionWatch
 from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
+    from bridge.ports import Clock
+    from bridge.runtime.metrics import Metrics
     from bridge.settings import Settings
 
 
@@ -40,6 +45,21 @@ def declared_subscriptions(settings: Settings) -> Declared:
         authorizations=tuple(secret.get_secret_value() for secret in settings.ingest.authorization),
         numbers=tuple(dict.fromkeys(number for number in numbers if number is not None)),
     )
+
+
+def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> SubscriptionWatch | None:
+    """Return what keeps the subscriptions; None where configuration does not ask for it.
+
+    Raises:
+        SettingsError: it does, and there is no account, or it can't be told what to keep.
+
+    """
+    if not settings.subscriptions.keep:
+        return None
+    parts.require(settings, account=True)
+    client = sending.client(sending.account(settings), settings, clock, threading.Event())
+    declared, interval = declared_subscriptions(settings), settings.subscriptions.check_interval
+    return SubscriptionWatch(client, declared, interval=interval, metrics=metrics)
 
 
 def _e164(number: str, region: str | None) -> str | None:

@@ -27,6 +27,7 @@ NOTIFICATIONS = (
     "none",
 )
 EVIDENCE = ("kept", "dropped")
+CHECKS = ("done", "failed")
 STATUSES = (204, 400, 401, 404, 405, 408, 413, 415, 503)
 
 #: Seconds: a call to the provider, a confirm of the broker, a command's age when it is called for, a commit.
@@ -98,6 +99,21 @@ class Metrics:
             "webhook_to_confirm_seconds",
             "From a notification's last byte to its event being durable.",
             _CONFIRM,
+        )
+
+        self.subscriptions_declared = self._gauge(
+            "subscriptions_declared", "Subscriptions that this ingest keeps."
+        )
+        self.subscriptions_missing = self._gauge(
+            "subscriptions_missing", "Those of them that were not there after the last check."
+        )
+        self.subscriptions_made = self._counter(
+            "subscriptions_made", "Subscriptions made since they were missing."
+        )
+        self.subscription_checks = _by(
+            self._counter("subscription_checks", "Looks at the provider's subscriptions.", "result"),
+            "result",
+            CHECKS,
         )
 
         self.broker_connected = self._gauge("broker_connected", "1 while the broker is connected.")

@@ -78,6 +78,10 @@ def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
 def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:
     subscriptions = settings.subscriptions
     if subscriptions.webhook_url is None:
+        if subscriptions.keep:
+            yield Disagreement(
+                "subscriptions.webhook_url", "is missing: what is to be kept?", ("subscriptions.keep",)
+            )
         return
     url = urlsplit(subscriptions.webhook_url)
     if url.scheme != "https" and not is_loopback(url.hostname or ""):

@@ -157,6 +157,8 @@ class SubscriptionSettings(Section):
 
     numbers: Annotated[tuple[v.Number, ...], v.COMMA_SEPARATED] = ()
     webhook_url: v.HttpUrl = None
+    keep: bool = False
+    check_interval: v.Seconds = 300.0
 
 
 class IngestSettings(Section):

@@ -82,9 +82,13 @@ class FakeAccount:
         #: What every call raises.
         self.broken: Exception | None = None
         self.calls: list[str] = []
+        self.closed = False
         self.subscriptions = FakeSubscriptions(self)
         self.channels = FakeChannels(self)
         self._ids = itertools.count()
+
+    def close(self) -> None:
+        self.closed = True
 
     def next(self) -> int:
         return next(self._ids)

@@ -1,0 +1,196 @@
+"""Subscriptions are kept as they are declared: checked every so often, and when one was cancelled."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.cpaas.errors import Unauthorized, Unreachable
+from bridge.core.answers import ProviderError
+from bridge.flows.notify import receive
+from bridge.flows.subscribe import Declared
+from bridge.runtime.metrics import Metrics
+from bridge.runtime.subscribing import sync
+from bridge.runtime.watching import SubscriptionWatch
+from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NEVER = 3600.0
+SHORT = 0.1
+CANCELLATION = (
+    b'{"smsSubscriptionCancellationNotification":{"link":[{"href":"/x/inbound/subscriptions/s1",'
+    b'"rel":"Subscription"}],"dateTime":1525895987,"id":"441fc36e"}}'
+)
+INBOUND = b'{"inboundSMSMessageNotification":{"inboundSMSMessage":{"messageId":"m1"},"id":"n1"}}'
+
+
+def declared(*numbers: str) -> Declared:
+    return Declared(
+        correlator=OURS,
+        webhook_url="https://bridge.example/hook",
+        authorizations=("hunter2",),
+        numbers=numbers,
+    )
+
+
+@pytest.fixture
+def account() -> FakeAccount:
+    return FakeAccount()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="0.0.0")
+
+
+@pytest.fixture
+def keep(account: FakeAccount, metrics: Metrics) -> Iterator[Callable[..., SubscriptionWatch]]:
+    """Start watches of the account, to be stopped at the end."""
+    started: list[SubscriptionWatch] = []
+
+    def start(*numbers: str, interval: float = SHORT) -> SubscriptionWatch:
+        watch = SubscriptionWatch(account, declared(*numbers), interval=interval, metrics=metrics)
+        watch.start()
+        started.append(watch)
+        return watch
+
+    yield start
+    for watch in started:
+        watch.stop()
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    value = metrics.registry.get_sample_value(f"sms_bridge_{name}", labels)
+    assert value is not None
+    return value
+
+
+def subscribed(account: FakeAccount) -> list[str]:
+    callbacks = {channel.callback for channel in account.channels.list()}
+    told = [one for one in account.subscriptions.list() if one.notify in callbacks]
+    return sorted(str(one.destination_address) for one in told)
+
+
+def test_what_is_declared_is_made_at_start_and_again_whenever_it_vanished(
+    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch]
+) -> None:
+    watch = keep(NUMBER, OTHER)
+    wait_until(lambda: watch.reason()[1])
+    made = subscribed(account)
+    for lost in (account.subscriptions, account.channels):
+        lost.kept.clear()
+        wait_until(lambda: subscribed(account) == [NUMBER, OTHER])
+    wait_until(lambda: sample(metrics, "subscriptions_made_total") == 6)
+
+    assert made == [NUMBER, OTHER]
+    assert len(account.channels.kept) == 1
+    assert watch.reason() == ("subscriptions", True, "2 as declared")
+    assert sample(metrics, "subscriptions_declared") == 2
+    assert sample(metrics, "subscriptions_missing") == 0
+
+
+def test_a_cancellation_has_everything_checked_at_once(
+    account: FakeAccount, keep: Callable[..., SubscriptionWatch]
+) -> None:
+    # The first check finds all as it should be: there is none for the better part of an hour.
+    sync(account, declared(NUMBER))
+    watch = keep(NUMBER, interval=NEVER)
+    wait_until(lambda: watch.reason()[1])
+    watched = watch.watching(partial(receive, source="/sms-bridge/sms"))
+    account.subscriptions.kept.clear()
+    with capture_logs() as lines:
+        other = watched(INBOUND, now=1.0)
+        told = watched(CANCELLATION, now=1.0)
+        wait_until(lambda: subscribed(account) == [NUMBER])
+
+    assert (other.type, told.type) == ("sms.inbound.received", "sms.subscription.cancelled")
+    assert [line["event"] for line in lines if line["event"].endswith("cancelled")] == [
+        "subscription.cancelled"
+    ]
+
+
+def test_what_is_refused_is_missing_in_log_metrics_and_readiness_and_made_when_it_can_be(
+    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch]
+) -> None:
+    account.numbers.discard(OTHER)
+    with capture_logs() as lines:
+        watch = keep(NUMBER, OTHER)
+        wait_until(lambda: sample(metrics, "subscriptions_missing") == 1)
+        reason = watch.reason()
+        account.numbers.add(OTHER)
+        wait_until(lambda: watch.reason()[1])
+    events: list[Any] = [(line["event"], line.get("number"), line["log_level"]) for line in lines]
+
+    assert reason == ("subscriptions", False, "missing: ***8878 (the provider refuses the call (403))")
+    assert sample(metrics, "subscriptions_missing") == 0
+    assert ("subscription.missing", "***8878", "warning") in events
+    assert [event[1] for event in events if event[0] == "subscription.made"] == ["***8877", "***8878"]
+    assert not [line for line in lines if "hunter2" in str(line) or NUMBER in str(line)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unreachable("no answer", ProviderError(name="http")),
+        Unauthorized("the provider refuses the account", ProviderError(name="http", http_status=401)),
+        ZeroDivisionError(),
+    ],
+)
+def test_a_check_that_fails_is_tried_again_and_said(
+    account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch], error: Exception
+) -> None:
+    account.broken = error
+    with capture_logs() as lines:
+        watch = keep()
+        wait_until(lambda: sample(metrics, "subscription_checks_total", result="failed") >= 2)
+        reason, missing = watch.reason(), sample(metrics, "subscriptions_missing")
+        account.broken = None
+        wait_until(lambda: watch.reason()[1])
+
+    assert reason[1] is False
+    assert reason[2].startswith("the last check failed")
+    assert missing == 1
+    assert {line["event"] for line in lines[:2]} == {"subscription.unchecked"}
+
+
+def test_while_the_provider_is_down_it_is_asked_ever_more_seldom(
+    account: FakeAccount, metrics: Metrics
+) -> None:
+    watch = SubscriptionWatch(account, declared(), interval=300.0, metrics=metrics)
+    account.broken = Unreachable("no answer", ProviderError(name="http"))
+    with capture_logs():
+        waits = [watch._check() for _ in range(2000)]
+    account.broken = None
+    after = [watch._check(), watch._check()]
+
+    assert [0.5 * 2**n <= wait <= 2**n for n, wait in enumerate(waits[:8])] == [True] * 8
+    assert all(150 <= wait <= 300 for wait in waits[9:])
+    # Soon after something was made, then a little less than the interval.
+    assert after[0] == 5
+    assert 210 <= after[1] <= 270
+
+
+def test_several_watches_end_with_one_of_each(
+    account: FakeAccount, keep: Callable[..., SubscriptionWatch]
+) -> None:
+    watches = [keep(NUMBER, OTHER) for _ in range(4)]
+    wait_until(lambda: all(watch.reason()[1] for watch in watches))
+    wait_until(lambda: [len(account.channels.kept), len(account.subscriptions.kept)] == [1, 2])
+
+    assert subscribed(account) == [NUMBER, OTHER]
+
+
+def test_a_watch_ends_when_it_is_told_to(
+    account: FakeAccount, keep: Callable[..., SubscriptionWatch]
+) -> None:
+    watch = keep(interval=NEVER)
+    wait_until(lambda: watch.reason()[1])
+    watch.stop()
+
+    assert account.closed
