@@ -214,11 +214,11 @@ def test_what_can_not_be_connected_for_long_is_tried_at_uneven_times(make_rig: M
         proxy = line.enter_context(ChaosProxy(provider))
         rig.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
         outage = _begin(rig, proxy.close, in_doubt=4)
-        rig.send(2 * CONCURRENCY)
+        late = rig.send(2 * CONCURRENCY)
         _endure(rig, outage, commands=100)
         _end(rig, outage, lambda: line.push(ChaosProxy(provider, proxy.port)))
         verdict = rig.kept(within=150)
-        pauses = [pause for id_ in rig.commands for pause in _pauses(rig, id_)]
+        pauses = [pause for id_ in late for pause in _pauses(rig, id_)]
         rig.fired["attempts that did not leave"] = len(pauses)
 
         assert verdict.outcomes == {"sent": 124 + 2 * CONCURRENCY}
