@@ -119,4 +119,5 @@ class BridgeProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._child.wait(timeout=10)
-        self._guard.communicate(b"\n", timeout=10)
+        if self._guard.poll() is None:
+            self._guard.communicate(b"\n", timeout=10)

@@ -12,6 +12,7 @@ from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.ingest_app import Door, make_ingest_app
 from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
@@ -26,7 +27,9 @@ from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.once import Once
 from bridge.runtime.pruning import Pruner
+from bridge.runtime.safekeeping import Safekeeping
 from bridge.runtime.seen import SeenKeeper
+from bridge.runtime.spooler import PATIENCE, Bounds, Spooler
 from bridge.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from bridge.adapters.http.admin_app import Readiness
     from bridge.core.events import Event
     from bridge.core.reconcile import Evidence
-    from bridge.ports import Clock, Publisher
+    from bridge.ports import Clock, Outgoing
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.watching import SubscriptionWatch
     from bridge.settings import Settings
@@ -72,10 +75,11 @@ class IngestProcess:
         # Here and not in the worker: an ingest may have a ledger of its own.
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         self._watch = make_watch(settings, metrics, clock)
+        self._spooler = self._make_spooler()
         once = Once(self._seen)
         self._flow = make_ingest(
             settings,
-            self._publisher,
+            Safekeeping(self._publisher, tell=teller(settings), spooler=self._spooler),
             metrics,
             clock,
             once,
@@ -94,6 +98,8 @@ class IngestProcess:
         """
         ingest = self._settings.ingest
         port = listen(self._door, ingest, "ingest")
+        if self._spooler is not None:
+            self._spooler.start()
         self._publisher.start()
         self._evidence.start()
         self._seen.start()
@@ -105,13 +111,18 @@ class IngestProcess:
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:
-        """Take no more requests, answer those that are in, and let go of the broker."""
+        """Take no more requests, answer those that are in, and let go of the broker and the spool.
+
+        The spool after the broker: it has to forget what that confirms to the end.
+        """
         if self._watch is not None:
             self._watch.stop()
         self._door.stop(GRACE)
         if self._catching_up is not None:
             self._catching_up.stop()
         self._publisher.stop()
+        if self._spooler is not None:
+            self._spooler.stop()
         self._evidence.stop()
         self._seen.stop()
         self._pruner.stop()
@@ -136,12 +147,44 @@ class IngestProcess:
         self._metrics.broker_connected.set(publisher.connected)
         self._metrics.broker_blocked.set(publisher.blocked)
         draining = self._stopping.event.is_set()
+        ways = [publishing(publisher), *([] if self._spooler is None else [spooling(self._spooler)])]
+        durable = any(ok for _, ok, _ in ways)
         return readiness(
-            publishing(publisher),
+            *ways,
+            ("durable", durable, "notifications are taken" if durable else "nothing takes notifications"),
             ("draining", not draining, "stopping" if draining else "no"),
             *([] if self._watch is None else [self._watch.reason()]),
-            judged=frozenset({"publishing", "draining"}),
+            judged=frozenset({"durable", "draining"}),
         )
+
+    def _make_spooler(self) -> Spooler | None:
+        ingest = self._settings.ingest
+        if ingest.spool is None:
+            return None
+        return Spooler(
+            partial(open_spool, ingest.spool),
+            self._publisher,
+            tell=teller(self._settings),
+            bounds=Bounds(max_bytes=ingest.spool_max_bytes, max_age=ingest.spool_max_age),
+            # The request must still be there when the spool has it.
+            patience=min(PATIENCE, ingest.confirm_timeout / 2),
+            clock=self._clock,
+            metrics=self._metrics,
+            on_crash=self._stopping.crash,
+        )
+
+
+def spooling(spooler: Spooler) -> tuple[str, bool, str]:
+    """Return whether the spool keeps events, how many it has, and if it takes no more, why not."""
+    contents, trouble = spooler.contents, spooler.trouble
+    waiting = f"{contents.events} events wait in the spool, {contents.bytes} bytes"
+    return "spool", trouble is None, waiting if trouble is None else f"{trouble.detail}; {waiting}"
+
+
+def teller(settings: Settings) -> Callable[[Event], Outgoing]:
+    """Return what makes messages of events."""
+    broker = settings.broker
+    return partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue)
 
 
 def _prune(url: str, before: float) -> int:
@@ -151,7 +194,7 @@ def _prune(url: str, before: float) -> int:
 
 def make_ingest(
     settings: Settings,
-    publisher: Publisher,
+    safekeeping: Safekeeping,
     metrics: Metrics,
     clock: Clock,
     once: Once,
@@ -163,7 +206,7 @@ def make_ingest(
 
     `sighted` is told which messages they show, `watch` that a subscription was cancelled.
     """
-    style, broker = parts.style(settings), settings.broker
+    style = parts.style(settings)
     read = partial(
         receive,
         source=style.source,
@@ -172,9 +215,8 @@ def make_ingest(
         sighted=sighted,
     )
     return Ingest(
-        publisher,
+        safekeeping,
         receive=read if watch is None else watch.watching(read),
-        tell=partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue),
         clock=clock,
         metrics=metrics,
         once=once,
@@ -205,10 +247,6 @@ def run_ingest(settings: Settings) -> int:
     needs_account = settings.catch_up.configured or settings.subscriptions.keep
     parts.require(settings, broker=True, account=needs_account)
     logs.configure(settings.log)
-    if settings.ingest.spool is not None:
-        structlog.get_logger().warning(
-            "spool.unused", hint="not built yet: without the broker, 503 is answered"
-        )
     stopping = Stopping()
     stopping.install()
     metrics = make_metrics()

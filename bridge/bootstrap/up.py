@@ -19,13 +19,14 @@ from bridge.adapters.http.admin_app import Readiness
 from bridge.adapters.store.memory import MemoryLedger, MemorySeen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
-from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest
+from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest, teller
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
 from bridge.runtime.console import Screen, show_event
 from bridge.runtime.once import Once
+from bridge.runtime.safekeeping import Safekeeping
 from bridge.runtime.seen import SeenKeeper
 from bridge.runtime.steady import SteadyClock
 from bridge.runtime.stopping import Stopping
@@ -215,10 +216,9 @@ class Trial:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
     def _open_door(self, settings: Settings) -> HttpServer:
-        door = make_door(
-            settings,
-            make_ingest(settings, self._broker, self._metrics, self._clock, Once(self._seen)),
-        )
+        safekeeping = Safekeeping(self._broker, tell=teller(settings))
+        flow = make_ingest(settings, safekeeping, self._metrics, self._clock, Once(self._seen))
+        door = make_door(settings, flow)
         listen(door, settings.ingest, "ingest")
         return door
 

@@ -1,4 +1,4 @@
-"""Places where the fault suite ends this process as a crash would, or freezes it as a machine in trouble would.
+"""Places where the tests end this process as a crash would, or freeze it as a machine in trouble would.
 
 Nothing happens unless `SMS_BRIDGE_FAILPOINT` names a place: ``name:kill9`` or ``name:freeze``, and with ``:n`` behind
 it the n-th time it is reached. It is no setting: it stands in no file, and no service sets it.
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 
 #: In the order a command meets them: claim, call, file, tell, settle; then those of a hand-over to the delay, and of a
-#: dead letter that is sent back.
+#: dead letter that is sent back; then those of a notification: before its 204, by broker or spool, and before it is
+#: taken out of the spool.
 Place: TypeAlias = Literal[
-    "claiming", "claimed", "answered", "looked", "filed", "told", "handed-over", "replayed"
-]
+    "claiming", "claimed", "answered", "looked", "filed", "told",
+    "handed-over", "replayed",
+    "notification-confirmed", "notification-spooled", "spool-confirmed",
+]  # fmt: skip
 
 
 #: What happens there; a frozen process goes on with SIGCONT.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,16 +11,14 @@ import structlog
 
 from bridge.adapters.http.ingest_app import Taken
 from bridge.core.errors import InvalidNotification
-from bridge.ports import PublisherFull
 from bridge.runtime.once import Fate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bridge.core.events import Event
-    from bridge.ports import Clock, Outgoing, Publisher
+    from bridge.ports import Clock
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.once import Once
+    from bridge.runtime.safekeeping import Safekeeping
 
 _log = structlog.get_logger()
 
@@ -41,23 +40,21 @@ class Receive(Protocol):
 
 
 class Ingest:
-    """What stands behind the door. All of it runs on the door's event loop but the broker's confirms."""
+    """What stands behind the door. All of it runs on the door's event loop."""
 
     def __init__(
         self,
-        publisher: Publisher,
+        safekeeping: Safekeeping,
         *,
         receive: Receive,
-        tell: Callable[[Event], Outgoing],
         clock: Clock,
         metrics: Metrics,
         once: Once,
         confirm_timeout: float,
     ) -> None:
-        """`tell` is `bridge.flows.tell.outgoing_event` with its names bound; `confirm_timeout` is in seconds."""
-        self._publisher = publisher
+        """`confirm_timeout` is in seconds: how long a request waits at most, for the broker or for the disk."""
+        self._safekeeping = safekeeping
         self._receive = receive
-        self._tell = tell
         self._clock = clock
         self._metrics = metrics
         self._once = once
@@ -65,9 +62,9 @@ class Ingest:
         self._logged: dict[int, float] = {}
 
     async def take(self, body: bytes) -> Taken:
-        """Publish what `body` says, and return once the broker has it or nobody should wait any longer.
+        """Make what `body` says an event, and return once it is durable or nobody should wait any longer.
 
-        What is an event already is not published again. A notification that was not confirmed in time may still become
+        What is an event already is not made one again. A notification that was not durable in time may still become
         one: when the provider comes again with it, that event has the same id.
 
         Raises:
@@ -81,13 +78,13 @@ class Ingest:
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
-        fate = await self._once.publish(event.id, partial(self._publish, event))
+        fate = await self._once.publish(event.id, partial(self._make_durable, event))
         self._answered(event, fate, self._clock.monotonic() - started)
         return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
 
     async def recover(self, event: Event) -> bool:
         """Publish what no webhook brought, as if it had come; return whether it is an event now, or was before."""
-        fate = await self._once.publish(event.id, partial(self._publish, event))
+        fate = await self._once.publish(event.id, partial(self._make_durable, event))
         if fate is Fate.PUBLISHED:
             self._metrics.recovered.inc()
             _log.info("notification.recovered", type=event.type, event_id=event.id)
@@ -101,27 +98,22 @@ class Ingest:
             self._logged[status] = now
             _log.warning("notification.refused", type=None, status=status)
 
-    async def _publish(self, event: Event) -> bool:
-        """Return whether the broker confirmed the event in time."""
-        if not self._publisher.available:
-            return False
+    async def _make_durable(self, event: Event) -> bool:
+        """Return whether the broker or the spool has the event."""
         loop = asyncio.get_running_loop()
-        confirmed = loop.create_future()
+        waiting: asyncio.Future[bool] = loop.create_future()
 
-        def told() -> None:
-            """On the publisher's thread, at any time, also after this server is gone."""
-            try:
-                loop.call_soon_threadsafe(_settle, confirmed)
-            except RuntimeError:  # the loop is closed
-                return
+        def durable(yes: bool) -> None:  # noqa: FBT001 - that is all there is to say
+            """On any thread, at any time, also after this server is gone."""
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_settle, waiting, yes)
 
+        self._safekeeping.make_durable(event, durable)
         try:
-            self._publisher.publish(self._tell(event), told)
             async with asyncio.timeout(self._confirm_timeout):
-                await confirmed
-        except (PublisherFull, TimeoutError):
+                return await waiting
+        except TimeoutError:
             return False
-        return True
 
     def _answered(self, event: Event, fate: Fate, elapsed: float) -> None:
         status = 503 if fate is Fate.REFUSED else 204
@@ -141,7 +133,7 @@ class Ingest:
         )
 
 
-def _settle(confirmed: asyncio.Future[None]) -> None:
+def _settle(waiting: asyncio.Future[bool], yes: bool) -> None:  # noqa: FBT001 - called back
     """Wake who waits, where anybody still does."""
-    if not confirmed.done():
-        confirmed.set_result(None)
+    if not waiting.done():
+        waiting.set_result(yes)

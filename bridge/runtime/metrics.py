@@ -100,6 +100,15 @@ class Metrics:
             "From a notification's last byte to its event being durable.",
             _CONFIRM,
         )
+        self.spool_events = self._gauge("spool_events", "Events in the spool.")
+        self.spool_bytes = self._gauge("spool_bytes", "Bytes of the events in the spool.")
+        self.spool_age = self._gauge("spool_oldest_age_seconds", "The age of the oldest event in the spool.")
+        self.spool_accepting = self._gauge("spool_accepting", "1 while the spool can keep events.")
+        self.spooled = self._counter("spool_kept", "Events that were kept in the spool.")
+        self.drained = self._counter("spool_drained", "Events of the spool that the broker has.")
+        self.damaged = self._counter(
+            "spool_damaged", "Events, or ends of the spool's files, that were damaged and are set aside."
+        )
 
         self.subscriptions_declared = self._gauge(
             "subscriptions_declared", "Subscriptions that this ingest keeps."

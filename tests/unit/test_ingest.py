@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -17,6 +17,7 @@ from bridge.flows.tell import outgoing_event
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.once import Once
+from bridge.runtime.safekeeping import Safekeeping
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 
@@ -61,16 +62,21 @@ def metrics() -> Metrics:
 
 
 def make_ingest(
-    publisher: FakePublisher, clock: HandClock, metrics: Metrics, keeper: FakeKeeper | None = None
+    publisher: FakePublisher,
+    clock: HandClock,
+    metrics: Metrics,
+    keeper: FakeKeeper | None = None,
+    *,
+    confirm_timeout: float = 0.05,
 ) -> Ingest:
+    tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
     return Ingest(
-        publisher,
+        Safekeeping(publisher, tell=tell),
         receive=partial(receive, source="/sms-bridge/sms", camel_case=False),
-        tell=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
         clock=clock,
         metrics=metrics,
         once=Once(keeper or FakeKeeper()),
-        confirm_timeout=0.05,
+        confirm_timeout=confirm_timeout,
     )
 
 
@@ -83,7 +89,7 @@ def ingest(publisher: FakePublisher, clock: HandClock, metrics: Metrics) -> Inge
 def standing() -> Iterator[Ingest]:
     """One ingest for all examples of a property."""
     publisher = FakePublisher()
-    yield make_ingest(publisher, HandClock(), Metrics(version="0.0.0"))
+    yield make_ingest(publisher, HandClock(), Metrics(version="0.0.0"), confirm_timeout=10)
     publisher.close()
 
 
@@ -224,6 +230,8 @@ BODIES = st.one_of(
 )
 
 
+# A machine under load is no failure.
+@settings(deadline=None)
 @given(BODIES)
 def test_any_body_is_either_an_event_or_no_notification(standing: Ingest, body: bytes) -> None:
     taken, lines = take(standing, body)

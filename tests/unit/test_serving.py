@@ -22,6 +22,7 @@ from bridge.flows.tell import outgoing_event
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.once import Once
+from bridge.runtime.safekeeping import Safekeeping
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 
@@ -69,9 +70,8 @@ def serving(
     body_timeout: float = PATIENCE,
 ) -> Iterator[int]:
     ingest = Ingest(
-        publisher,
+        Safekeeping(publisher, tell=tell),
         receive=receive,
-        tell=tell,
         clock=SystemClock(),
         metrics=metrics,
         # These tests are about HTTP, and post the same notification again and again.

@@ -1,0 +1,11 @@
+"""The spool: a directory with one SQLite database, for what the broker can't take right now.
+
+SQLite knows how to append, sync, and come back from a crash in the middle of it; a format of our own would have to
+learn that. What it does not know is added here: a checksum for each event, and what to do when the file is damaged.
+"""
+
+from __future__ import annotations
+
+from bridge.adapters.spool.sqlite import open_spool
+
+__all__ = ["open_spool"]

@@ -1,0 +1,110 @@
+"""Opening the spool's database: every connection is alike, and a commit is on the disk when it returns."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bridge.adapters.spool.rows import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Seconds that somebody who looks into the database may hold us up.
+BUSY_TIMEOUT = 0.25
+#: Pages in the write-ahead log before they go to the database: 1 MiB.
+CHECKPOINT_PAGES = 256
+PAGE_BYTES = 4096
+
+#: The files of one database, the main one last.
+SUFFIXES = ("-wal", "-shm", "-journal", "")
+
+#: What SQLite says of a file that is not what it wrote, and of a disk that takes no more.
+DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+_WAL_HEADER, _FRAME_HEADER = 32, 24
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the database in the file `path`, which is made where it is missing, for its owner alone.
+
+    Raises:
+        OSError: the file can't be made.
+        sqlite3.Error: it can't be opened, or is no database.
+
+    """
+    path.touch(mode=0o600)
+    # We begin transactions ourselves. What is no UTF-8 any more is the checksum's to find.
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    try:
+        if path.stat().st_size == 0:
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for pragma in (
+            "journal_mode = WAL",
+            # One fsync for each commit. Without it, what was answered could be lost with the power.
+            "synchronous = FULL",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            # What the broker has leaves no text behind.
+            "secure_delete = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables that are missing."""
+    with transaction(connection):
+        for statement in SCHEMA:
+            connection.execute(statement)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what is done within, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """Return SQLite's own code for an error, without the details; 0 where it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def checkpoint(connection: sqlite3.Connection, how: str = "TRUNCATE") -> int:
+    """Bring what the log holds into the database; returns how many of its frames were good."""
+    frames: int = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[1]
+    return max(frames, 0)
+
+
+def written_frames(path: Path) -> int:
+    """Return how many frames were written to the log of the database `path` since it last began anew.
+
+    SQLite silently leaves off at the first frame that is not whole; what it then has not, this has
+    (https://sqlite.org/fileformat2.html#walformat). To be asked before the database is opened.
+    """
+    log = path.with_name(path.name + "-wal")
+    if not log.exists():
+        return 0
+    written, length = 0, _FRAME_HEADER + PAGE_BYTES
+    with log.open("rb") as file:
+        salts = file.read(_WAL_HEADER)[16:24]
+        for number, offset in enumerate(range(_WAL_HEADER, os.fstat(file.fileno()).st_size, length), 1):
+            file.seek(offset)
+            if file.read(_FRAME_HEADER)[8:16] == salts:
+                written = number
+    return written

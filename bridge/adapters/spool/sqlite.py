@@ -1,0 +1,225 @@
+"""The spool in a SQLite database."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from bridge.adapters.spool import database
+from bridge.adapters.spool.directory import Directory
+from bridge.adapters.spool.rows import COLUMNS, SIZE, size, spooled, values
+from bridge.adapters.spool.salvage import finish, salvage
+from bridge.ports import SpoolContents, Spooled, SpoolUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    from bridge.core.events import Event
+
+T = TypeVar("T")
+
+NAME = "events.sqlite3"
+
+_SELECT = f"SELECT {COLUMNS} FROM events WHERE damaged = 0"  # noqa: S608 - no value in it
+_INSERT = (
+    "INSERT OR REPLACE INTO events (id, type, subject, added_at, body, checksum) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_DELETE = f"DELETE FROM events WHERE id = ? AND damaged = 0 RETURNING {SIZE}"  # noqa: S608 - likewise
+_TOTALS = f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM events WHERE damaged = 0"  # noqa: S608 - likewise
+_OLDEST = "SELECT CAST(added_at AS REAL) FROM events WHERE damaged = 0 ORDER BY number LIMIT 1"
+
+
+def open_spool(path: Path) -> SqliteSpool:
+    """Open the spool in the directory `path`, which is made where it is missing.
+
+    Raises:
+        SpoolUnavailable: it can't be written to, or another process has it.
+
+    """
+    directory = Directory(path)
+    try:
+        return SqliteSpool(directory)
+    except BaseException:
+        directory.release()
+        raise
+
+
+class SqliteSpool:
+    """Fills the port `Spool`."""
+
+    def __init__(self, directory: Directory) -> None:
+        """Open the database in a directory that is ours.
+
+        Raises:
+            SpoolUnavailable: it can't be opened or written to.
+
+        """
+        self._directory = directory
+        self._path = directory.path / NAME
+        self._log = structlog.get_logger().bind(spool=str(directory.path))
+        self._connection: sqlite3.Connection | None = None
+        self._contents = SpoolContents(0, 0, None)
+        self._attempt(self._probe)
+        directory.reserve()
+
+    @property
+    def contents(self) -> SpoolContents:
+        """What it holds."""
+        return self._contents
+
+    def change(self, keep: Sequence[Event], forget: Collection[str], *, now: float) -> None:
+        """Keep and forget in one transaction; see `bridge.ports.Spool`."""
+
+        def work(connection: sqlite3.Connection) -> SpoolContents:
+            kept = self._kept(connection, {event.id for event in keep})
+            events, bytes_ = self._contents.events, self._contents.bytes
+            with database.transaction(connection):
+                for event in keep:
+                    if event.id not in kept:
+                        connection.execute(_INSERT, values(event, now))
+                        kept.add(event.id)
+                        events, bytes_ = events + 1, bytes_ + size(event)
+                for id_ in forget:
+                    gone = connection.execute(_DELETE, (id_,)).fetchall()
+                    events, bytes_ = events - len(gone), bytes_ - sum(freed for (freed,) in gone)
+                oldest = connection.execute(_OLDEST).fetchone()
+            return SpoolContents(events, bytes_, oldest and oldest[0], self._contents.damaged)
+
+        had = self._contents.events
+        self._contents = self._attempt(work, urgent=not keep)
+        if had and not self._contents.events:
+            self._tidy()
+
+    def oldest(self, limit: int, *, after: int) -> list[Spooled]:
+        """Return the oldest that are whole; see `bridge.ports.Spool`."""
+
+        def work(connection: sqlite3.Connection) -> list[Spooled]:
+            query = f"{_SELECT} AND number > ? ORDER BY number LIMIT ?"
+            return self._whole(connection, connection.execute(query, (after, limit)).fetchall())
+
+        return self._attempt(work)
+
+    def probe(self) -> None:
+        """Learn whether it can be written to; see `bridge.ports.Spool`."""
+        self._attempt(self._probe)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._disconnect()
+        self._directory.release()
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
+        """Do `work`, and once more where something can be done about what kept it from being done.
+
+        `urgent` is what the reserve is for.
+        """
+        try:
+            try:
+                return work(self._connected())
+            except sqlite3.Error as e:
+                self._mend(e, urgent=urgent)
+                return work(self._connected())
+        except (sqlite3.Error, OSError) as e:
+            self._disconnect()
+            raise SpoolUnavailable(f"{self._directory.path}: {e}") from e
+
+    def _mend(self, error: sqlite3.Error, *, urgent: bool) -> None:
+        """Do what can be done about an error, or raise it again."""
+        code = database.code_of(error)
+        if code in database.DAMAGE:
+            self._start_over(error)
+        elif code in database.NO_ROOM and self._connection is not None:
+            if urgent:
+                self._directory.give_up_reserve()
+            # What the log has is brought where it belongs, and the log begins anew: that may be room enough.
+            with suppress(sqlite3.Error):
+                database.checkpoint(self._connection)
+        else:
+            raise error
+
+    def _start_over(self, error: sqlite3.Error) -> None:
+        self._disconnect()
+        salvaged = salvage(self._directory, self._path)
+        self._count_damaged(salvaged.lost)
+        self._log.error(
+            "spool.set_aside",
+            reason=str(error),
+            moved_to=str(salvaged.aside),
+            saved=salvaged.saved,
+            lost=salvaged.lost,
+            hint="the disk or the file was damaged; `sqlite3 FILE .recover` may read more of it",
+        )
+
+    def _set_aside(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+        """Leave damaged events where they are, and never look at them again."""
+        with database.transaction(connection):
+            for number in numbers:
+                connection.execute("UPDATE events SET damaged = 1 WHERE number = ?", (number,))
+        self._count_damaged(len(numbers))
+        self._contents = self._measured(connection)
+        self._log.error("spool.damaged", numbers=list(numbers), file=str(self._path))
+
+    def _kept(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+        """Return which of the ids are kept."""
+        rows = [connection.execute(f"{_SELECT} AND id = ?", (id_,)).fetchone() for id_ in ids]
+        found = self._whole(connection, [row for row in rows if row is not None])
+        return {one.event.id for one in found}
+
+    def _whole(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Spooled]:
+        """Return the events that are what was written; set the others aside."""
+        found = [(row[0], spooled(row)) for row in rows]
+        damaged = [number for number, event in found if event is None]
+        if damaged:
+            self._set_aside(connection, damaged)
+        return [event for _, event in found if event is not None]
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            finish(self._path)
+            written = database.written_frames(self._path)
+            self._connection = database.connect(self._path)
+            good = database.checkpoint(self._connection, "PASSIVE")
+            database.create_tables(self._connection)
+            self._directory.sync()
+            if good < written:
+                self._count_damaged(1)
+                self._log.error(
+                    "spool.torn",
+                    frames=written - good,
+                    file=str(self._path),
+                    hint="the log's end can't be read: what a crash cut short was never answered 2xx",
+                )
+            self._contents = self._measured(self._connection)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _measured(self, connection: sqlite3.Connection) -> SpoolContents:
+        events, bytes_ = connection.execute(_TOTALS).fetchone()
+        oldest = connection.execute(_OLDEST).fetchone()
+        return SpoolContents(events, bytes_, oldest and oldest[0], self._contents.damaged)
+
+    def _count_damaged(self, number: int) -> None:
+        self._contents = replace(self._contents, damaged=self._contents.damaged + number)
+
+    def _tidy(self) -> None:
+        """Give the disk back, where the spool is empty."""
+        with suppress(sqlite3.Error):
+            if self._connection is not None:
+                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                database.checkpoint(self._connection)
+        self._directory.reserve()
+
+    @staticmethod
+    def _probe(connection: sqlite3.Connection) -> None:
+        with database.transaction(connection):
+            connection.execute("UPDATE probes SET times = times + 1")

@@ -1,0 +1,61 @@
+"""Makes events durable: the broker confirms them, or the spool has them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bridge.ports import PublisherFull
+from bridge.runtime import failpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.events import Event
+    from bridge.ports import Outgoing, Publisher
+    from bridge.runtime.spooler import Spooler
+
+
+class Safekeeping:
+    """The one place that every notification's event goes through, whichever way it came. From any thread."""
+
+    def __init__(
+        self, publisher: Publisher, *, tell: Callable[[Event], Outgoing], spooler: Spooler | None = None
+    ) -> None:
+        """`tell` is `bridge.flows.tell.outgoing_event` with its names bound; without a spooler there is no spool."""
+        self._publisher = publisher
+        self._tell = tell
+        self._spooler = spooler
+
+    def make_durable(self, event: Event, durable: Callable[[bool], None]) -> None:
+        """Call `durable` with True once the event is, or with False where nothing takes it now.
+
+        Returns at once; `durable` runs on any thread, perhaps twice (the first counts), and must not block. Without
+        a spool it is not called while the broker says nothing: who waits, waits as long as they like.
+        """
+        if self._publisher.available and self._publish(event, durable):
+            return
+        if self._spooler is None:
+            durable(False)  # noqa: FBT003 - that is all there is to say
+        else:
+            self._spooler.keep(event, durable)
+
+    def _publish(self, event: Event, durable: Callable[[bool], None]) -> bool:
+        """Return whether the publisher took it."""
+        message = self._tell(event)
+        key = 0
+        told: Callable[[], None] = partial(durable, True)  # noqa: FBT003 - likewise
+        if self._spooler is not None:
+            key, told = self._spooler.watch(event, durable)
+        try:
+            self._publisher.publish(message, partial(_confirmed, told))
+        except PublisherFull:
+            if self._spooler is not None:
+                self._spooler.unwatch(key)
+            return False
+        return True
+
+
+def _confirmed(told: Callable[[], None]) -> None:
+    failpoints.reach("notification-confirmed")
+    told()

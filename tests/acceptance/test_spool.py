@@ -1,0 +1,361 @@
+"""While the broker can't confirm, notifications are kept in the spool, and become events when it can."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.core.events import event_id
+from tests.chaos_proxy import ChaosProxy
+from tests.waiting import wait_until
+from tests.webhook import Webhook, inbound, listening_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from tests.broker_harness import Broker
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+    from tests.processes import BridgeProcess
+
+    Ingest = tuple[BridgeProcess, Webhook]
+    StartIngest = Callable[..., Ingest]
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+SECRET = "Bearer hunter2-tangerine"
+#: Nobody listens there.
+NO_BROKER = "amqp://guest:hunter2@127.0.0.1:1/"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def start_ingest(bridge_process: StartBridge, vhost_url: str, directory: Path) -> StartIngest:
+    """Start an ingest with a spool on the test's virtual host, and return it with its webhook."""
+
+    def start(*, ready: bool = True, **env: str) -> Ingest:
+        settings = {
+            "BRIDGE_BROKER__URL": vhost_url,
+            "BRIDGE_INGEST__PORT": "0",
+            "BRIDGE_INGEST__AUTHORIZATION": SECRET,
+            "BRIDGE_INGEST__SPOOL": str(directory),
+        }
+        process = bridge_process("ingest", env={**settings, **env}, ready=ready)
+        return process, Webhook(port=listening_port(process), authorization=SECRET)
+
+    return start
+
+
+@dataclass(slots=True)
+class Flood:
+    """Notifications posted by a few clients, one after the other each, until it ends."""
+
+    webhook: Webhook
+    clients: int = 4
+    #: Message id, status, when it was posted, and how long the answer took.
+    answers: list[tuple[str, int, float, float]] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Flood:
+        self._threads = [
+            threading.Thread(target=self._post, args=(client,)) for client in range(self.clients)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _post(self, client: int) -> None:
+        number = 0
+        while not self._over.is_set():
+            message_id = f"m-{client}-{number}"
+            began = time.monotonic()
+            status = self.webhook.post(inbound(message_id)).status
+            self.answers.append((message_id, status, began, time.monotonic() - began))
+            number += 1
+
+    def wait(self, more: int) -> None:
+        """Wait for that many more answers."""
+        enough = len(self.answers) + more
+        wait_until(lambda: len(self.answers) >= enough, 30, what="answers")
+
+    def accepted(self) -> set[str]:
+        """Return the ids of the messages that were answered 204."""
+        return {message_id for message_id, status, *_ in self.answers if status == 204}
+
+    def after(self, moment: float) -> list[float]:
+        """Return how long each answer took that was not yet there at `moment`, from then on."""
+        return [
+            took - max(0.0, moment - began) for _, _, began, took in self.answers if began + took > moment
+        ]
+
+
+def metric(process: BridgeProcess, name: str) -> float:
+    """Return a metric without labels."""
+    for line in process.admin("/metrics")[1].splitlines():
+        if line.startswith(f"sms_bridge_{name} "):
+            return float(line.split()[1])
+    raise AssertionError(f"no metric {name}")
+
+
+def spooled(process: BridgeProcess) -> float:
+    return metric(process, "spool_events")
+
+
+def collect(amqp: Peer, message_ids: Iterable[str], within: float = 30) -> list[Any]:
+    """Take events until all of these messages are among them; returns all that came."""
+    missing, messages = set(message_ids), []
+
+    def all_there() -> bool:
+        while message := amqp.get("test.events"):
+            messages.append(message)
+            missing.discard(message.json["data"]["message_id"])
+        return not missing
+
+    wait_until(all_there, within, every=0.1, what="every event")
+    return messages
+
+
+def assert_one_event_each(messages: list[Any], message_ids: Iterable[str]) -> None:
+    """Check that every message is an event under its one id, and that copies are byte for byte the same."""
+    bodies: dict[str, set[bytes]] = {}
+    for message in messages:
+        bodies.setdefault(message.properties["message_id"], set()).add(message.body)
+
+    assert {event_id("sms.inbound.received", message_id) for message_id in message_ids} <= bodies.keys()
+    assert {len(copies) for copies in bodies.values()} == {1}
+
+
+def test_a_broker_that_is_killed_costs_no_notification_and_hardly_any_time(
+    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+) -> None:
+    process, webhook = start_ingest()
+    with Flood(webhook) as flood:
+        flood.wait(50)
+        rabbitmq.settle()
+        os.kill(rabbitmq.pid, signal.SIGKILL)
+        lost_at = time.monotonic()
+        flood.wait(100)
+        rabbitmq.kill(settle=False)
+        ready_while_gone = process.admin("/readyz")
+        kept = spooled(process)
+        rabbitmq.start()
+        wait_until(lambda: spooled(process) == 0, 30, what="an empty spool")
+        flood.wait(20)
+    messages = collect(amqp, flood.accepted())
+    took = sorted(flood.after(lost_at))
+
+    assert {status for _, status, *_ in flood.answers} == {204}
+    assert kept > 0
+    assert took[len(took) * 9 // 10] < 0.25
+    assert took[-1] < 3
+    assert (ready_while_gone[0], _reason(ready_while_gone[1], "publishing")["ok"]) == (200, False)
+    assert_one_event_each(messages, flood.accepted())
+    assert metric(process, "spool_drained_total") == metric(process, "spool_kept_total") >= kept
+    assert process.stop() == 0
+
+
+def _reason(body: str, name: str) -> Any:
+    return json.loads(body)["reasons"][name]
+
+
+def test_a_broker_that_stands_still_holds_up_only_the_first_requests(
+    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+) -> None:
+    process, webhook = start_ingest()
+    with rabbitmq.frozen():
+        began = time.monotonic()
+        with Flood(webhook) as flood:
+            wait_until(lambda: time.monotonic() > began + 2, 5)
+            flood.wait(100)
+        first = max(took for *_, took in flood.answers)
+        later = sorted(took for *_, posted, took in flood.answers if posted > began + 2)
+    messages = collect(amqp, flood.accepted())
+    wait_until(lambda: spooled(process) == 0, what="an empty spool")
+
+    assert {status for _, status, *_ in flood.answers} == {204}
+    assert 0.5 < first < 3
+    assert later[len(later) // 2] < 0.25
+    assert_one_event_each(messages, flood.accepted())
+
+
+def test_while_the_broker_has_an_alarm_notifications_are_kept(
+    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+) -> None:
+    process, webhook = start_ingest()
+    with rabbitmq.memory_alarm():
+        answers = [webhook.post(inbound(f"m-{number}")).status for number in range(5)]
+        ready = process.admin("/readyz")[0]
+    messages = collect(amqp, [f"m-{number}" for number in range(5)])
+
+    assert answers == [204] * 5
+    assert ready == 200
+    assert_one_event_each(messages, [f"m-{number}" for number in range(5)])
+
+
+def test_without_broker_and_ledger_it_starts_and_is_ready_and_what_it_kept_outlives_it(
+    start_ingest: StartIngest, amqp: Peer
+) -> None:
+    ids = [f"m-{number}" for number in range(20)]
+    nothing = {"BRIDGE_BROKER__URL": NO_BROKER, "BRIDGE_LEDGER__URL": "sqlite:////nowhere/ledger.sqlite3"}
+    process, webhook = start_ingest(**nothing)
+    answers = [webhook.post(inbound(message_id)).status for message_id in ids]
+    again = webhook.post(inbound("m-7")).status
+    kept = spooled(process)
+    detail = _reason(process.admin("/readyz")[1], "spool")["detail"]
+    process.kill()
+    other, _ = start_ingest()
+    messages = collect(amqp, ids)
+    wait_until(lambda: spooled(other) == 0, what="an empty spool")
+
+    assert (answers, again) == ([204] * 20, 204)
+    assert kept == 20
+    assert detail.startswith("20 events wait in the spool")
+    assert [message.json["data"]["message_id"] for message in messages] == ids
+    assert_one_event_each(messages, ids)
+    assert other.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "place", ["notification-confirmed", "notification-spooled", "spool-confirmed"], ids=str
+)
+def test_a_crash_at_any_step_costs_no_notification(
+    place: str, start_ingest: StartIngest, amqp: Peer, vhost_url: str
+) -> None:
+    """The client gets no answer, so the provider comes again; what was answered is an event anyway."""
+    accepted = []
+    if place == "spool-confirmed":
+        process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER)
+        accepted = [f"m-{number}" for number in range(5)]
+        assert {webhook.post(inbound(message_id)).status for message_id in accepted} == {204}
+        assert process.stop() == 0
+    url = NO_BROKER if place == "notification-spooled" else vhost_url
+    process, webhook = start_ingest(
+        ready=False, BRIDGE_BROKER__URL=url, SMS_BRIDGE_FAILPOINT=f"{place}:kill9"
+    )
+    if place != "spool-confirmed":
+        process.wait_ready()
+        with pytest.raises(OSError, match=r"reset|closed|refused|without response"):
+            webhook.post(inbound("m-x"))
+    process.wait()
+    other, webhook = start_ingest()
+    if place != "spool-confirmed":
+        assert webhook.post(inbound("m-x")).status == 204
+        accepted.append("m-x")
+    messages = collect(amqp, accepted)
+    wait_until(lambda: spooled(other) == 0, what="an empty spool")
+
+    assert process.returncode == -signal.SIGKILL
+    expected = {event_id("sms.inbound.received", message_id) for message_id in accepted}
+    assert {message.properties["message_id"] for message in messages} == expected
+    if place == "spool-confirmed":
+        assert len(messages) > len(accepted)
+        assert_one_event_each(messages, accepted)
+
+
+def test_a_spool_that_is_full_says_so_and_asks_to_come_again(start_ingest: StartIngest, amqp: Peer) -> None:
+    process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER, BRIDGE_INGEST__SPOOL_MAX_BYTES="5000")
+    answers = [webhook.post(inbound(f"m-{number}")) for number in range(12)]
+    kept = [f"m-{number}" for number, answer in enumerate(answers) if answer.status == 204]
+    process.wait_answer("/readyz", 503)
+    _, body = process.admin("/readyz")
+    process.kill()
+    start_ingest()
+    messages = collect(amqp, kept)
+
+    assert 0 < len(kept) < 12
+    assert {answer.headers.get("Retry-After") for answer in answers if answer.status == 503} == {"5"}
+    assert "bytes are taken" in _reason(body, "spool")["detail"]
+    assert "spool.refusing" in process.logs
+    assert [message.json["data"]["message_id"] for message in messages] == kept
+
+
+def test_a_disk_that_is_full_is_answered_503_and_when_there_is_room_again_204(
+    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as way:
+        way.refuse()
+        process, webhook = start_ingest(BRIDGE_BROKER__URL=rabbitmq.url(vhost, way.port))
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+        answers = [webhook.post(inbound(f"m-{number}", "x" * 5000)) for number in range(60)]
+        process.wait_answer("/readyz", 503)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        process.wait_ready()
+        roomy = webhook.post(inbound("roomy"))
+        way.pass_through()
+        kept = [f"m-{number}" for number, answer in enumerate(answers) if answer.status == 204]
+        messages = collect(amqp, [*kept, "roomy"])
+        wait_until(lambda: spooled(process) == 0, what="an empty spool")
+
+    refused = [answer for answer in answers if answer.status == 503]
+    assert kept
+    assert refused
+    assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
+    assert roomy.status == 204
+    assert_one_event_each(messages, [*kept, "roomy"])
+
+
+def test_what_is_damaged_is_counted_and_costs_nothing_else(
+    start_ingest: StartIngest, amqp: Peer, directory: Path
+) -> None:
+    ids = [f"m-{number}" for number in range(50)]
+    process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER)
+    for message_id in ids:
+        assert webhook.post(inbound(message_id, f"canary {message_id}.")).status == 204
+    process.stop()
+    file = directory / "events.sqlite3"
+    raw = file.read_bytes()
+    file.write_bytes(raw.replace(b"canary m-17.", b"canary m-71."))
+    other, _ = start_ingest()
+    messages = collect(amqp, set(ids) - {"m-17"})
+    wait_until(lambda: spooled(other) == 0, what="an empty spool")
+
+    assert_one_event_each(messages, set(ids) - {"m-17"})
+    assert len(messages) == 49
+    assert metric(other, "spool_damaged_total") == 1
+    assert "spool.damaged" in other.logs
+
+
+def test_a_second_ingest_on_one_spool_goes_without_and_says_why(start_ingest: StartIngest) -> None:
+    start_ingest()
+    other, webhook = start_ingest()
+    wait_until(lambda: "another process has it" in other.logs)
+    status, body = other.admin("/readyz")
+
+    assert (status, _reason(body, "spool")["ok"]) == (200, False)
+    assert webhook.post(inbound("m")).status == 204
+
+
+def test_a_late_confirm_takes_an_event_out_of_the_spool_again(
+    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as way:
+        process, webhook = start_ingest(BRIDGE_BROKER__URL=rabbitmq.url(vhost, way.port))
+        way.delay(2)
+        answer = webhook.post(inbound("late"))
+        kept = spooled(process)
+        way.delay(0)
+        wait_until(lambda: spooled(process) == 0, what="an empty spool")
+    messages = collect(amqp, ["late"])
+
+    assert (answer.status, kept) == (204, 1)
+    assert len(messages) == 1
+    assert amqp.depth("test.events") == 0

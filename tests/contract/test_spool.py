@@ -1,0 +1,371 @@
+"""What every spool promises, and what the one on the disk does when the disk or the file goes bad."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.spool import open_spool
+from bridge.core.events import Event
+from bridge.ports import SPOOL_OVERHEAD, SpoolUnavailable
+from tests.fakes.spool import FakeSpool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.ports import Spool
+
+NOW = 1_800_000_000.0
+
+
+def event(number: int, size: int = 500) -> Event:
+    return Event(
+        id=f"id-{number}", type="sms.inbound.received", subject=None, body=b"%d" % number * (size // 4)
+    )
+
+
+def events(*numbers: int) -> list[Event]:
+    return [event(number) for number in numbers]
+
+
+def ids(spool: Spool, after: int = 0) -> list[str]:
+    return [spooled.event.id for spooled in spool.oldest(10_000, after=after)]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def spool(request: pytest.FixtureRequest, directory: Path) -> Iterator[Spool]:
+    """Run the test on each."""
+    opened: Spool = FakeSpool() if request.param == "memory" else open_spool(directory)
+    yield opened
+    opened.close()
+
+
+def test_what_is_kept_comes_back_byte_for_byte_the_oldest_first(spool: Spool) -> None:
+    odd = Event(id="odd", type="sms.message.event", subject="a command", body=b'\x00\xff\n{"' * 50_000)
+    spool.change([event(1), odd], [], now=NOW)
+    spool.change(events(2), [], now=NOW + 1)
+    found = spool.oldest(10, after=0)
+
+    assert [spooled.event for spooled in found] == [event(1), odd, event(2)]
+    assert ids(spool, after=found[1].number) == ["id-2"]
+    assert [spooled.event.id for spooled in spool.oldest(1, after=0)] == ["id-1"]
+
+
+def test_it_says_what_it_holds(spool: Spool) -> None:
+    assert spool.contents.events == spool.contents.bytes == 0
+    assert spool.contents.oldest_at is None
+    spool.change(events(1), [], now=NOW)
+    spool.change(events(2, 3), ["id-1"], now=NOW + 1)
+
+    size = sum(len(one.body) + SPOOL_OVERHEAD for one in events(2, 3))
+    assert (spool.contents.events, spool.contents.bytes) == (2, size)
+    assert spool.contents.oldest_at == NOW + 1
+    spool.change([], ["id-2", "id-3"], now=NOW)
+    assert (spool.contents.events, spool.contents.bytes, spool.contents.oldest_at) == (0, 0, None)
+
+
+def test_an_id_that_is_kept_stays_as_it_was(spool: Spool) -> None:
+    other = Event(id="id-1", type="sms.inbound.received", subject=None, body=b"other")
+    spool.change([event(1), other], [], now=NOW)
+    before = spool.contents
+    spool.change([other], [], now=NOW + 1)
+
+    assert [spooled.event for spooled in spool.oldest(10, after=0)] == [event(1)]
+    assert spool.contents == before
+
+
+def test_an_id_that_is_not_kept_is_forgotten_without_a_word(spool: Spool) -> None:
+    spool.change(events(1), ["id-7"], now=NOW)
+
+    assert ids(spool) == ["id-1"]
+
+
+def test_what_is_kept_and_forgotten_at_once_is_gone(spool: Spool) -> None:
+    spool.change(events(1, 2), ["id-1"], now=NOW)
+
+    assert ids(spool) == ["id-2"]
+
+
+def test_a_number_never_comes_twice(spool: Spool) -> None:
+    spool.change(events(1, 2), [], now=NOW)
+    last = spool.oldest(10, after=0)[-1].number
+    spool.change([], ["id-1", "id-2"], now=NOW)
+    spool.change(events(2), [], now=NOW)
+
+    assert ids(spool, after=last) == ["id-2"]
+
+
+def test_a_probe_changes_nothing(spool: Spool) -> None:
+    spool.change(events(1), [], now=NOW)
+    before = spool.contents
+    spool.probe()
+
+    assert (spool.contents, ids(spool)) == (before, ["id-1"])
+
+
+# --- on the disk -----------------------------------------------------------------------------------------------
+
+
+def filled(directory: Path, number: int) -> Path:
+    """Keep that many events, close the spool and return its file."""
+    with closing(open_spool(directory)) as spool:
+        spool.change([event(n) for n in range(number)], [], now=NOW)
+    return directory / "events.sqlite3"
+
+
+def damage(path: Path, offset: int, bytes_: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes_)
+
+
+def test_what_is_kept_is_there_after_the_process_is_killed(directory: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from bridge.adapters.spool import open_spool;"
+        "from tests.contract.test_spool import events;"
+        "open_spool(Path(sys.argv[1])).change(events(1, 2), [], now=1.0); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, directory], timeout=30, check=False)
+    with closing(open_spool(directory)) as spool:
+        assert done.returncode == -signal.SIGKILL
+        assert ids(spool) == ["id-1", "id-2"]
+        assert spool.contents.damaged == 0
+
+
+def test_only_its_owner_can_read_it(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        spool.change(events(1), [], now=NOW)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert set(modes.values()) == {0o600}
+    assert {"events.sqlite3", "events.sqlite3-wal"} <= modes.keys()
+
+
+def test_what_the_broker_has_leaves_no_text_behind(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        spool.change([Event(id="1", type="t", subject=None, body=b"a canary text" * 10)], [], now=NOW)
+        assert any(b"canary" in path.read_bytes() for path in directory.iterdir())
+        spool.change([], ["1"], now=NOW)
+
+        assert not any(b"canary" in path.read_bytes() for path in directory.iterdir())
+
+
+def test_a_second_process_is_refused_and_told_why(directory: Path) -> None:
+    with closing(open_spool(directory)), pytest.raises(SpoolUnavailable, match="another process has it"):
+        open_spool(directory)
+    open_spool(directory).close()
+
+
+def test_a_directory_that_can_not_be_had_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SpoolUnavailable, match=str(tmp_path / "file")):
+        open_spool(tmp_path / "file" / "spool")
+
+
+def test_a_damaged_event_is_set_aside_and_the_others_go_on(directory: Path) -> None:
+    path = filled(directory, 30)
+    offset = path.read_bytes().index(event(17).body)
+    damage(path, offset + 3, b"\xff")
+    with closing(open_spool(directory)) as spool, capture_logs() as lines:
+        found = ids(spool)
+
+        assert found == [f"id-{n}" for n in range(30) if n != 17]
+        assert (spool.contents.events, spool.contents.damaged) == (29, 1)
+        assert [line["event"] for line in lines] == ["spool.damaged"]
+        spool.change(events(17), [], now=NOW)
+        assert ids(spool)[-1] == "id-17"
+        spool.change([], ids(spool), now=NOW)
+        assert spool.contents.events == 0
+
+
+def test_a_damaged_event_that_comes_again_before_it_was_read_is_kept_anew(directory: Path) -> None:
+    path = filled(directory, 3)
+    damage(path, path.read_bytes().index(event(1).body) + 3, b"\xff")
+    with closing(open_spool(directory)) as spool:
+        spool.change(events(1), [], now=NOW)
+
+        assert ids(spool) == ["id-0", "id-2", "id-1"]
+        assert (spool.contents.events, spool.contents.damaged) == (3, 1)
+
+
+def test_a_damaged_page_costs_the_events_on_it(directory: Path) -> None:
+    path = filled(directory, 100)
+    page = path.read_bytes().index(event(50).body) // 4096
+    damage(path, page * 4096, bytes(4096))
+    with capture_logs() as lines, closing(open_spool(directory)) as spool:
+        found = ids(spool)
+        spool.change(events(1000), [], now=NOW)
+
+        assert 80 <= len(found) < 100
+        assert "id-50" not in found
+        assert spool.contents.events == len(found) + 1
+        assert spool.contents.damaged == 100 - len(found)
+        (line,) = [line for line in lines if line["event"] == "spool.set_aside"]
+        assert (line["saved"], line["lost"]) == (len(found), 100 - len(found))
+    assert (directory / "damaged-1").exists()
+
+
+def test_a_file_cut_short_costs_the_events_behind_the_cut(directory: Path) -> None:
+    path = filled(directory, 100)
+    whole = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(whole * 2 // 3)
+    with closing(open_spool(directory)) as spool:
+        found = ids(spool)
+
+        assert 30 <= len(found) < 100
+        assert spool.contents.damaged == 100 - len(found)
+
+
+def test_a_file_whose_beginning_is_lost_is_read_all_the_same(directory: Path) -> None:
+    path = filled(directory, 100)
+    damage(path, 0, b"\xff" * 4096)
+    with capture_logs() as lines, closing(open_spool(directory)) as spool:
+        assert ids(spool) == [f"id-{n}" for n in range(100)]
+        assert "spool.set_aside" in [line["event"] for line in lines]
+
+
+def test_a_file_that_is_something_else_is_set_aside_and_a_new_one_begun(directory: Path) -> None:
+    path = filled(directory, 1)
+    path.write_bytes(b"not a database\n" * 1000)
+    with capture_logs() as lines, closing(open_spool(directory)) as spool:
+        spool.change(events(5), [], now=NOW)
+
+        assert (ids(spool), spool.contents.damaged) == (["id-5"], 1)
+    assert (directory / "damaged-1").read_bytes().startswith(b"not a database")
+    assert [(line["event"], line["log_level"]) for line in lines] == [("spool.set_aside", "error")]
+
+
+@contextmanager
+def killed(directory: Path, number: int) -> Iterator[Path]:
+    """Keep that many events, one at a time, be killed, and give the log that is left."""
+    program = (
+        "import os, sys; from pathlib import Path; from bridge.adapters.spool import open_spool;"
+        "from tests.contract.test_spool import event; spool = open_spool(Path(sys.argv[1]));"
+        "[spool.change([event(n)], [], now=1.0) for n in range(int(sys.argv[2]))]; os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, directory, str(number)], timeout=30, check=False)
+    yield directory / "events.sqlite3-wal"
+
+
+def test_a_torn_end_of_the_log_is_skipped_and_counted(directory: Path) -> None:
+    with killed(directory, 20) as log:
+        size = log.stat().st_size
+        with log.open("r+b") as file:
+            file.truncate(size - 1000)
+    with capture_logs() as lines, closing(open_spool(directory)) as spool:
+        assert ids(spool) == [f"id-{n}" for n in range(19)]
+        assert spool.contents.damaged == 1
+        assert [line["event"] for line in lines] == ["spool.torn"]
+
+
+def test_a_log_that_is_damaged_in_the_middle_is_counted_too(directory: Path) -> None:
+    with killed(directory, 20) as log:
+        damage(log, log.stat().st_size // 2, b"\xff" * 64)
+    with closing(open_spool(directory)) as spool:
+        assert 0 < len(ids(spool)) < 20
+        assert spool.contents.damaged == 1
+
+
+def test_a_salvage_that_a_crash_cut_short_goes_on(directory: Path) -> None:
+    path = filled(directory, 3)
+    path.rename(directory / "new")
+    with closing(open_spool(directory)) as spool:
+        assert ids(spool) == ["id-0", "id-1", "id-2"]
+
+
+def test_who_looks_into_it_and_holds_it_up_costs_one_refusal(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        with closing(sqlite3.connect(directory / "events.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(SpoolUnavailable, match="locked"):
+                spool.change(events(1), [], now=NOW)
+        spool.change(events(2), [], now=NOW)
+
+        assert ids(spool) == ["id-2"]
+
+
+@contextmanager
+def no_file_beyond(bytes_: int) -> Iterator[None]:
+    """Let no file grow further."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fill(spool: Spool) -> list[str]:
+    """Keep events until no more can be; return the ids of those that were kept."""
+    for number in range(5000):
+        try:
+            spool.change([event(number, 5000)], [], now=NOW)
+        except SpoolUnavailable:
+            return [f"id-{n}" for n in range(number)]
+    raise AssertionError("there is room for everything")
+
+
+def test_a_disk_that_takes_no_more_costs_nothing_of_what_is_kept(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        with no_file_beyond(300_000):
+            kept = fill(spool)
+
+            assert len(kept) > 20
+            assert ids(spool) == kept
+        spool.change(events(7000), kept[:-1], now=NOW)
+
+        assert ids(spool) == [kept[-1], "id-7000"]
+        assert spool.contents.damaged == 0
+
+
+def test_on_a_full_disk_there_is_room_to_forget_and_then_to_keep_again() -> None:
+    """In a process that has a disk of 6 MB of its own to fill."""
+    program = (
+        "mount -t tmpfs -o size=6m none /mnt && exec "
+        f"{sys.executable} -c 'from tests.contract.test_spool import *; on_a_small_disk()'"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no disk of its own: {done.stderr.strip()}")
+
+    assert (done.returncode, done.stdout.split()) == (0, ["emptied", "again"]), done.stderr
+
+
+def on_a_small_disk() -> None:
+    """Fill the disk at /mnt, empty the spool and use it again."""
+    with closing(open_spool(Path("/mnt/spool"))) as spool:
+        kept = fill(spool)
+        assert len(kept) > 200, len(kept)
+        with suppress(OSError):
+            Path("/mnt/others").write_bytes(bytes(10_000_000))
+        assert ids(spool) == kept
+        for start in range(0, len(kept), 50):
+            spool.change([], kept[start : start + 50], now=NOW)
+        assert spool.contents.events == 0
+        print("emptied")
+        spool.change(events(1), [], now=NOW)
+        assert ids(spool) == ["id-1"]
+        print("again")

@@ -1,0 +1,61 @@
+"""A spool in memory, whose disk breaks when told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.ports import SPOOL_OVERHEAD, SpoolContents, Spooled, SpoolUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from bridge.core.events import Event
+
+
+class FakeSpool:
+    """Fills `bridge.ports.Spool`."""
+
+    def __init__(self) -> None:
+        #: Why nothing can be written; None while it can.
+        self.broken: str | None = None
+        #: How many transactions there were.
+        self.commits = 0
+        self.closed = False
+        self._kept: dict[str, tuple[Spooled, float]] = {}
+        self._last = 0
+
+    @property
+    def ids(self) -> list[str]:
+        """What it holds, the oldest first."""
+        return list(self._kept)
+
+    @property
+    def contents(self) -> SpoolContents:
+        """What it holds."""
+        bodies = [spooled.event.body for spooled, _ in self._kept.values()]
+        oldest = next((at for _, at in self._kept.values()), None)
+        return SpoolContents(len(bodies), sum(len(body) + SPOOL_OVERHEAD for body in bodies), oldest)
+
+    def change(self, keep: Sequence[Event], forget: Collection[str], *, now: float) -> None:
+        """Keep and forget, or break."""
+        self.probe()
+        self.commits += 1
+        for event in keep:
+            if event.id not in self._kept:
+                self._last += 1
+                self._kept[event.id] = Spooled(self._last, event), now
+        for id_ in forget:
+            self._kept.pop(id_, None)
+
+    def oldest(self, limit: int, *, after: int) -> list[Spooled]:
+        """Return the oldest."""
+        return [spooled for spooled, _ in self._kept.values() if spooled.number > after][:limit]
+
+    def probe(self) -> None:
+        """Break, where it is broken."""
+        if self.broken is not None:
+            raise SpoolUnavailable(self.broken)
+
+    def close(self) -> None:
+        """Be closed."""
+        self.closed = True
