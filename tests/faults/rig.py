@@ -465,6 +465,11 @@ def _armed(failpoint: str) -> dict[str, str]:
     return {VARIABLE: failpoint if ":" in failpoint else f"{failpoint}:kill9"}
 
 
+def is_frozen(worker: BridgeProcess) -> bool:
+    """Whether a failpoint has stopped it."""
+    return "State:\tT" in Path(f"/proc/{worker.pid}/status").read_text()
+
+
 def _read(message: Any) -> Message:
     properties = dict(message.properties)
     headers = properties.pop("application_headers", {})

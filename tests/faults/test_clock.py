@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.rig import IN_FLIGHT
+from tests.faults.rig import IN_FLIGHT, is_frozen
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeRig
@@ -137,3 +138,70 @@ def test_workers_that_share_a_server_go_by_its_time_whatever_their_own_is(
 
         assert verdict.outcomes == {"sent": 130}
         assert not any("clock.set" in worker.logs for worker in rig.workers)
+
+
+@pytest.mark.parametrize("ahead", [DAY, -DAY, YEARS, -YEARS])
+def test_a_clock_that_is_set_in_one_of_two_workers_stops_that_one_alone(
+    make_rig: MakeRig, wall_clock: WallClock, ahead: int
+) -> None:
+    with make_rig(f"T4, one of two set {ahead / DAY:+.0f} days, and back", seed=207) as rig:
+        right, wrong = rig.start(), rig.start(env=wall_clock.env)
+        rig.send(20)
+        rig.wait_told()
+        tokens = rig.provider.stats()["token_requests"]
+        rig.provider.settings(latency=0.3)
+        rig.send(2, fault={"name": "accept-drop"})
+        rig.send(2, fault={"name": "drop"})
+        rig.send(80)
+        rig.wait(lambda: rig.rows("state = 'doubtful'") and rig.rows("state = 'attempting'"), what="both")
+        rig.fired["claims in flight"] = rig.rows("state = 'attempting'")
+        rig.fired["in doubt"] = rig.rows("state = 'doubtful'")
+        wall_clock.set(ahead)
+        rig.wait(lambda: "clock.set" in wrong.logs, what="a worker that notices")
+        rig.fired["clocks set"] = 1
+        # What the other found out may be told twice.
+        rig.crashed = True
+        rig.send(40)
+        rig.wait(lambda: wrong.admin("/readyz")[0] == 503, 30, "a worker that sends nothing")
+        before = rig.accepted
+        rig.send(40)
+        rig.wait(lambda: rig.accepted >= before + 30, what="the other, which goes on")
+
+        assert right.admin("/readyz")[0] == 200
+        assert "clock.set" not in right.logs
+        wall_clock.set(0)
+        verdict = rig.kept(within=90)
+
+        assert verdict.outcomes == {"sent": 184}
+        assert rig.provider.stats()["token_requests"] == tokens
+
+
+def test_a_clock_set_ahead_in_one_worker_takes_nothing_from_another_that_is_slow_to_call(
+    make_rig: MakeRig, wall_clock: WallClock
+) -> None:
+    # The provider's clock gives nothing away, and the claim is as good as it was.
+    settings = {"WORKER__LEASE": "40", "RECONCILE__SKEW": "60"}
+    with make_rig("T4, one of two set ahead by 45 s before the other's call", seed=208, **settings) as rig:
+        calling = rig.start(failpoint="claimed:freeze")
+        body = rig.command()[1]
+        rig.publish([body])
+        rig.wait(
+            lambda: rig.rows(IN_FLIGHT) and is_frozen(calling), what="a claim whose call is still to come"
+        )
+        rig.fired["claims in flight"] = 1
+        wrong = rig.start(env=wall_clock.env)
+        rig.publish([body])
+        rig.crashed = True
+        wall_clock.set(45)
+        rig.wait(lambda: "clock.set" in wrong.logs, what="a worker that notices")
+        rig.fired["clocks set"] = 1
+        with pytest.raises(AssertionError):
+            rig.wait(lambda: rig.provider.stats()["sends"], within=6)
+
+        assert rig.rows("state = 'attempting'") == 1
+        calling.send_signal(signal.SIGCONT)
+        rig.wait(rig.is_quiet, 90, "an end")
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 1}
+        assert rig.provider.stats()["sends"] == 1

@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.rig import CONCURRENCY, IN_FLIGHT
+from tests.faults.rig import CONCURRENCY, IN_FLIGHT, is_frozen
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeRig
-    from tests.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
-
-
-def _is_frozen(worker: BridgeProcess) -> bool:
-    return "State:\tT" in Path(f"/proc/{worker.pid}/status").read_text()
 
 
 def test_sigterm_under_load_leaves_nothing_in_doubt(make_rig: MakeRig) -> None:
@@ -69,7 +64,7 @@ def test_a_worker_that_wakes_after_its_lease_starts_no_call(make_rig: MakeRig, l
     with make_rig("W4, frozen between claim and call", seed=4, ledger=ledger) as rig:
         frozen = rig.start(failpoint="claimed:freeze")
         rig.send()
-        rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
+        rig.wait(lambda: is_frozen(frozen), what="a frozen worker")
         rig.fired["freezes"] += 1
         rig.crashed = True
         rig.start()
@@ -89,7 +84,7 @@ def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(
     with make_rig("W4, frozen, then woken during the other's call", seed=4, ledger=ledger) as rig:
         frozen = rig.start(failpoint="claimed:freeze")
         rig.send()
-        rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
+        rig.wait(lambda: is_frozen(frozen), what="a frozen worker")
         rig.fired["freezes"] += 1
         rig.crashed = True
         rig.provider.settings(latency=0.6)
@@ -107,7 +102,7 @@ def test_a_worker_that_wakes_with_an_answer_files_nothing(make_rig: MakeRig, led
     with make_rig("W4, frozen between answer and filing", seed=4, ledger=ledger) as rig:
         frozen = rig.start(failpoint="answered:freeze")
         (command_id,) = rig.send()
-        rig.wait(lambda: _is_frozen(frozen), what="a frozen worker")
+        rig.wait(lambda: is_frozen(frozen), what="a frozen worker")
         rig.fired["freezes"] += 1
         rig.crashed = True
         rig.start()
