@@ -25,7 +25,6 @@ test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL includ
 faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for an hour and more, and write down what it made of it
 	@scripts/install-rabbitmq
 	@scripts/install-postgresql
-	@scripts/install-faketime
 	@$(BIN)/pytest tests/faults tests/acceptance/test_crashes.py --faults
 
 sabotage: $(VENV)/.dev ## break the bridge on purpose, and show which test notices

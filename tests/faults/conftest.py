@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -10,8 +16,6 @@ from tests.faults.report import PAPER, Report, write
 from tests.faults.rig import Rig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.broker_harness import Broker
 
 _REPORT = pytest.StashKey[Report]()
@@ -21,6 +25,12 @@ class MakeRig(Protocol):
     """How a scenario gets its rig."""
 
     def __call__(self, name: str, **arguments: object) -> Rig: ...
+
+
+class Preloaded(Protocol):
+    """How a scenario gets the library that it sets as a worker's `LD_PRELOAD`."""
+
+    def __call__(self, name: str) -> Path: ...
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +65,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.getoption("--faults", default=False) and whole:
         write("results", report.table())
         terminalreporter.write_line(f"written to {PAPER.name}")
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Preloaded:
+    """Build what changes what the system says to a child; skips where there is no compiler."""
+    directory = tmp_path_factory.mktemp("preloaded")
+
+    @cache
+    def build(name: str) -> Path:
+        compiler = shutil.which("cc")
+        if compiler is None or sys.platform != "linux":
+            if "CI" in os.environ:
+                pytest.fail("no C compiler: install gcc")
+            pytest.skip("what is preloaded needs Linux and a C compiler: install gcc")
+        library = directory / f"{name}.so"
+        source = Path(__file__).with_name(f"{name}.c")
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        return library
+
+    return build
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from pathlib import Path
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +11,9 @@ import pytest
 from tests.faults.rig import IN_FLIGHT, is_frozen
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import MakeRig
+    from pathlib import Path
+
+    from tests.faults.conftest import MakeRig, Preloaded
     from tests.faults.rig import Rig
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
@@ -28,34 +29,24 @@ class WallClock:
 
     def __init__(self, directory: Path, library: Path) -> None:
         self._file = directory / "wall-clock"
-        self._library = library
-        self.set(0)
-
-    @property
-    def env(self) -> dict[str, str]:
-        """What a process has to be started with."""
-        return {
-            "LD_PRELOAD": str(self._library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+        self._file.write_bytes(_ahead(0))
+        self.env = {"LD_PRELOAD": str(library), "CLOCK_AHEAD": str(self._file)}
 
     def set(self, ahead: int) -> None:
         """Set it, so many seconds ahead of the right time."""
-        written = self._file.with_suffix(".new")
-        written.write_text(f"{ahead:+d}\n")
-        written.rename(self._file)
+        # In its place: it is mapped.
+        with self._file.open("r+b") as held:
+            held.write(_ahead(ahead))
+
+
+def _ahead(seconds: int) -> bytes:
+    return struct.pack("=q", seconds * 1_000_000_000)
 
 
 @pytest.fixture
-def wall_clock(tmp_path: Path) -> WallClock:
+def wall_clock(tmp_path: Path, preloaded: Preloaded) -> WallClock:
     """Return a clock that can be set."""
-    for library in Path("/usr/lib").glob("*/faketime/libfaketime.so.1"):
-        return WallClock(tmp_path, library)
-    if "CI" in os.environ:
-        pytest.fail("libfaketime is missing: scripts/install-faketime")
-    pytest.skip("libfaketime is missing: scripts/install-faketime")
+    return WallClock(tmp_path, preloaded("set_clock"))
 
 
 def _has_noticed(rig: Rig) -> bool:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
-import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +14,9 @@ import pytest
 from tests.faults.rig import CONCURRENCY, IN_FLIGHT
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import MakeRig
+    from tests.faults.conftest import MakeRig, Preloaded
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
-
-SOURCE = Path(__file__).with_name("failing_disk.c")
 
 
 def _file(url: str) -> Path:
@@ -71,25 +66,18 @@ def test_while_the_disk_is_full_nothing_is_called(make_rig: MakeRig) -> None:
         assert verdict.outcomes == {"sent": 70}
 
 
-@pytest.fixture(scope="session")
-def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the library that fails writes, where there is a compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("failing writes need Linux and a C compiler")
-    library = tmp_path_factory.mktemp("preload") / "failing_disk.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
-    return library
-
-
 @pytest.mark.parametrize("error", [errno.EIO, errno.EROFS, errno.ENOSPC], ids=errno.errorcode.get)
 def test_while_the_ledger_takes_no_write_nothing_is_called(
-    make_rig: MakeRig, failing_disk: Path, error: int
+    make_rig: MakeRig, preloaded: Preloaded, error: int
 ) -> None:
     with make_rig(f"D1, every write of the ledger fails, {errno.errorcode[error]}", seed=505) as rig:
         flag, hits = rig.directory / "flag", rig.directory / "flag.hits"
         worker = rig.start(
-            env={"LD_PRELOAD": str(failing_disk), "FAILING_FLAG": str(flag), "FAILING_PATH": "ledger.sqlite3"}
+            env={
+                "LD_PRELOAD": str(preloaded("failing_disk")),
+                "FAILING_FLAG": str(flag),
+                "FAILING_PATH": "ledger.sqlite3",
+            }
         )
         rig.send(10)
         rig.wait_told()
