@@ -169,6 +169,21 @@ MUTANTS = (
         caught_by="tests/faults/test_processes.py::"
         "test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it[sqlite]",
     ),
+    Mutant(
+        name="M19 a delayed copy says where it has been",
+        file="bridge/flows/commands.py",
+        old='r"x-death|x-first-death-.*',
+        new='r"x-first-death-.*',
+        caught_by="tests/faults/test_lives.py::test_a_command_comes_back_from_the_delay_however_often_it_was_there",
+    ),
+    Mutant(
+        name="M20 each copy of a dead letter opens a life",
+        file="bridge/core/ledger/claim.py",
+        old="if replay is None or told is None or told.event_id != replay.event_id:",
+        new="if replay is None or told is None:",
+        caught_by="tests/faults/test_lives.py::"
+        "test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended[sqlite]",
+    ),
 )
 
 

@@ -121,6 +121,49 @@ def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
         assert {place: rig.lives()[place] for place in filed} == filed
 
 
+def test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended(
+    make_rig: MakeRig, ledger: str | None
+) -> None:
+    # What is refused has failed at once.
+    settings = {**QUICKER, "RETRY__MAX_AGE": "0"}
+    with make_rig("Dead letters of earlier lives", seed=703, ledger=ledger, **settings) as rig:
+        wanted: dict[Place, Sms] = {}
+        rig.start()
+        twice: list[tuple[Fault, ...]] = [
+            (REFUSED, REFUSED),
+            (_busy(503, 1), _busy(503, 1)),
+            ({"name": "drop"},),
+        ]
+        rig.publish(_command(rig, wanted, *faults) for faults in twice)
+        _so_far(rig, wanted)
+        first = rig.letters()
+        _replay(rig, first)
+        second = rig.letters()
+        before, calls = rig.lives(), rig.provider.stats()["sends"]
+        _replay(rig, [*first, *first], "--resend")
+        rig.fired["letters of earlier lives"] = 2 * len(first)
+
+        assert [row.life for row in before.values()] == [1] * len(wanted)
+        assert {row.state for row in before.values()} == {"rejected", "failed", "unknown"}
+        assert (rig.lives(), rig.provider.stats()["sends"]) == (before, calls)
+        _replay(rig, second, "--resend")
+        verdict = _so_far(rig, wanted)
+        rig.note(verdict)
+
+        assert verdict.outcomes == {"sent": len(wanted)}
+        assert [row.life for row in rig.lives().values()] == [2] * len(wanted)
+
+
+def _replay(rig: Rig, letters: list[Message], *options: str) -> None:
+    """Send these back and no others, and wait until nothing more follows."""
+    for letter in letters:
+        rig.put_letter(letter)
+    code, _ = rig.operate("dead", "replay", "--all", "--yes", *options)
+
+    assert code == 0
+    rig.wait(rig.is_quiet, 60, "quiet")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
     """How much of everything, and who dies where."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.core.events import event_id
+from tests.faults.lives import LedgerRow, Place, Sms, judge_lives
 from tests.faults.verdict import Run, judge
 from tests.peer import Message
 
@@ -62,3 +64,75 @@ def test_an_event_that_comes_again_after_a_crash_is_counted_and_no_violation() -
 
     assert verdict.violations == ()
     assert verdict.duplicate_events == 1
+
+
+# -- every life of a submission --------------------------------------------------------------------------------------
+
+PLACE, SMS = Place("a", 0), Sms(text="hello", destination="+16135550001")
+TAKEN = {"message": SMS.text, "destination_address": SMS.destination, "message_id": "m1", "accepted_at": 2000}
+
+
+def _life(life: int, kind: str, message_id: str | None = "m1") -> Message:
+    """Return the outcome of a life, told after so many seconds."""
+    time = f"1970-01-01T00:00:{life + 1:02}Z"
+    body = {"subject": "a", "time": time, "data": {"index": 0, "message_id": message_id}}
+    whole = _event("a", kind, event_id("outcome", "a", 0, life))
+    return replace(whole, body=json.dumps(body).encode())
+
+
+def _row(life: int) -> LedgerRow:
+    return LedgerRow(state="sent", life=life, event_id=event_id("outcome", "a", 0, life))
+
+
+def _letter(life: int) -> Message:
+    return replace(_event("a"), headers={"x-bridge-event-id": event_id("outcome", "a", 0, life)})
+
+
+#: Failed, and sent by a replay.
+TWICE = Run(
+    commands={}, journal=[TAKEN], events=[_life(0, "failed"), _life(1, "sent")], dead=[], crashed=True
+)
+
+
+def test_a_submission_that_failed_and_was_sent_by_its_replay_lived_twice_and_well() -> None:
+    verdict = judge_lives(TWICE, {PLACE: SMS}, {PLACE: _row(1)})
+
+    assert verdict.violations == ()
+    assert verdict.outcomes == {"sent": 1}
+
+
+@pytest.mark.parametrize(
+    ("broken", "life", "promise"),
+    [
+        (replace(TWICE, events=[]), 1, "L1"),
+        (replace(TWICE, events=[_life(0, "sent"), _life(1, "sent")]), 1, "L1"),
+        (replace(TWICE, events=[_life(0, "failed"), _life(2, "sent")]), 2, "L1"),
+        (replace(TWICE, journal=[TAKEN, TAKEN]), 1, "L2"),
+        (replace(TWICE, journal=[TAKEN, {**TAKEN, "message": "who?"}]), 1, "L2"),
+        (replace(TWICE, journal=[]), 1, "L3"),
+        (replace(TWICE, journal=[{**TAKEN, "accepted_at": 500}]), 1, "L3"),
+        (replace(TWICE, events=[_life(0, "failed"), _life(1, "sent", "m2")]), 1, "L3"),
+        (replace(TWICE, journal=[], events=[_life(0, "failed")]), 0, "L4"),
+        (
+            replace(TWICE, journal=[], events=[_life(0, "failed"), _life(1, "unknown")], dead=[_letter(0)]),
+            1,
+            "L4",
+        ),
+        (replace(TWICE, events=[*TWICE.events, _life(1, "sent", None)]), 1, "L4"),
+        (TWICE, 0, "L5"),
+        (replace(TWICE, queued=1), 1, "L5"),
+        (replace(TWICE, open_rows=1), 1, "L5"),
+        (replace(TWICE, exits=[1]), 1, "I12"),
+        (replace(TWICE, leaks=["canary"]), 1, "I13"),
+    ],
+)
+def test_each_broken_promise_of_a_life_is_named(broken: Run, life: int, promise: str) -> None:
+    violations = judge_lives(broken, {PLACE: SMS}, {PLACE: _row(life)}).violations
+
+    assert any(violation.startswith(f"{promise}:") for violation in violations), violations
+
+
+def test_what_was_left_as_a_dead_letter_has_not_vanished() -> None:
+    run = replace(TWICE, journal=[], events=[_life(0, "failed")], dead=[_letter(0)])
+
+    assert judge_lives(run, {PLACE: SMS}, {PLACE: _row(0)}).violations == ()
