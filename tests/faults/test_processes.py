@@ -14,8 +14,18 @@ from tests.faults.rig import CONCURRENCY, IN_FLIGHT, is_frozen
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeRig
+    from tests.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
+
+
+def _deliveries(worker: BridgeProcess) -> int:
+    (line,) = (
+        line
+        for line in worker.admin("/metrics")[1].splitlines()
+        if line.startswith("sms_bridge_commands_received_total ")
+    )
+    return int(float(line.split()[1]))
 
 
 def test_sigterm_under_load_leaves_nothing_in_doubt(make_rig: MakeRig) -> None:
@@ -115,19 +125,26 @@ def test_a_worker_that_wakes_with_an_answer_files_nothing(make_rig: MakeRig, led
         assert rig.provider.stats()["sends"] == 1
 
 
-def test_two_workers_and_every_command_twice_is_each_sent_once(make_rig: MakeRig, ledger: str | None) -> None:
-    with make_rig("W5, two workers, every command twice", seed=5, ledger=ledger) as rig:
-        rig.start()
-        rig.start()
-        bodies = [rig.command()[1] for _ in range(100)]
-        rig.send_meanwhile(bodies)
-        rig.send_meanwhile(bodies)
-        rig.fired["duplicates"] = len(bodies)
-        # A second copy is told again by design.
+@pytest.mark.parametrize("workers", [2, 4])
+def test_every_command_to_several_workers_at_once_is_called_once(
+    make_rig: MakeRig, ledger: str | None, workers: int
+) -> None:
+    name = f"W5, {workers} workers, every command {workers} times"
+    with make_rig(name, seed=5, ledger=ledger, provider={"latency": 0.2}) as rig:
+        started = [rig.start() for _ in range(workers)]
+        for body in [rig.command()[1] for _ in range(60)]:
+            # One after the other, so that each goes to the next worker.
+            rig.publish([body] * workers)
+        # Copies are told again by design.
         rig.crashed = True
+        rig.wait_told()
+        rig.wait(rig.is_quiet, 40, "quiet")
+        # A copy that meets a live claim goes to the delay, and is delivered once more.
+        rig.fired["copies that met a live claim"] = sum(map(_deliveries, started)) - 60 * workers
         verdict = rig.kept()
 
-        assert verdict.outcomes == {"sent": 100}
+        assert verdict.outcomes == {"sent": 60}
+        assert rig.provider.stats()["sends"] == 60
 
 
 def test_calls_longer_than_the_heartbeat_cost_no_connection(make_rig: MakeRig) -> None:
