@@ -1,4 +1,4 @@
-"""The provider's history as the only witness: down, late, and short of what the account has dropped. P6 in full."""
+"""The provider's history as the only witness: down, late, too late, and short of what was dropped: P5, P6 in full."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.core.events import TERMINAL
 from bridge.core.rules import ReconcileRules
+from tests.faults.report import PAPER
 from tests.faults.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ ELSEWHERE = "+16135550002"
 #: What the provider took and what it did not take, none of which the bridge is told.
 TAKEN = ("accept-drop", "accept-500", "accept-truncate")
 LEFT = ("drop", "reset", "hang")
+#: How what the provider takes may show too late.
+LATE = ("accepted late", "shown late")
+#: Seconds until it accepts a call, when the settle window is over; and until it shows anything at all.
+TOO_LATE = 20.0
+NEVER = 3600.0
 
 
 def _send_alike(rig: Rig, number: int = 1) -> list[str]:
@@ -110,3 +117,79 @@ def test_one_text_many_times_is_told_apart_by_number_however_late_the_history(ma
 
         assert outcomes == {"sent": number}
         assert sorted(claimed) == sorted(accepted)
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_shows_after_the_settle_window_is_parked_and_known_again_when_sent_back(
+    make_rig: MakeRig, ledger: str | None, late: str
+) -> None:
+    with make_rig(f"P5, {late}, park", seed=105, ledger=ledger, RECONCILE__ON_ABSENT="park") as rig:
+        ids = _too_late(rig, late)
+        first = rig.wait_told()
+
+        assert set(first.values()) == {"unknown"}
+        letters = rig.letters()
+        assert [letter.headers["x-bridge-outcome"] for letter in letters] == ["unknown"] * len(ids)
+        for letter in letters:
+            rig.put_letter(letter)
+        _show_all(rig, len(ids))
+        # Not even then is one sent again: it is looked up first.
+        assert rig.operate("dead", "replay", "--all", "--resend", "--yes")[0] == 0
+        rig.wait(lambda: set(rig.told().values()) == {"sent"}, what="what the history shows")
+        rig.wait(rig.is_quiet, 40, "quiet")
+        rig.note(_by_count(rig, len(ids)))
+
+        assert rig.provider.stats()["sends"] == len(rig.provider.journal()) == len(ids)
+        assert all(rig.events_of(id_)[-1].json["data"]["reconciled"] for id_ in ids)
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_shows_after_the_settle_window_is_sent_twice_at_most_as_the_paper_says(
+    make_rig: MakeRig, ledger: str | None, late: str
+) -> None:
+    name = f"P5, {late}, resend: two, as documented"
+    with make_rig(name, seed=105, ledger=ledger, RECONCILE__ON_ABSENT="resend") as rig:
+        ids = _too_late(rig, late)
+        told = rig.wait_told()
+        _show_all(rig, 2 * len(ids))
+        rig.wait(rig.is_quiet, 40, "quiet")
+        rig.note(_by_count(rig, len(ids)))
+
+        # The price of the default: one more each, and still one outcome, which is true.
+        assert set(told.values()) == {"sent"}
+        assert Counter(rig.provider.texts()) == dict.fromkeys(rig.commands.values(), 2)
+        outcomes = [[m for m in rig.events_of(id_) if m.routing_key in TERMINAL] for id_ in ids]
+        assert [len(events) for events in outcomes] == [1] * len(ids)
+        accepted = {entry["message_id"] for entry in rig.provider.journal()}
+        assert {events[0].json["data"]["message_id"] for events in outcomes} <= accepted
+
+
+def test_the_paper_says_what_a_late_history_may_cost() -> None:
+    paper = " ".join(PAPER.read_text().split())
+
+    assert "shows in its history only after `reconcile.settle` counts as absent" in paper
+    assert '`reconcile.on_absent = "resend"`, the default, it is then sent again' in paper
+
+
+def _too_late(rig: Rig, late: str) -> list[str]:
+    """Send commands of which the provider takes the first calls, unseen until the settle window is over."""
+    fault: dict[str, object] = {"name": "accept-drop"}
+    if late == "shown late":
+        rig.provider.settings(lag=NEVER)
+    else:
+        fault = {"name": "accept-late", "seconds": TOO_LATE}
+    rig.start()
+    ids = rig.send(5, fault=fault)
+    rig.fired[late] = len(ids)
+    return ids
+
+
+def _show_all(rig: Rig, accepted: int) -> None:
+    """Wait until the provider has taken so many, and have its history show them."""
+    rig.wait(lambda: rig.accepted == accepted, 60, "late sends")
+    rig.provider.settings(lag=0)
+
+
+def _by_count(rig: Rig, expected: int) -> Verdict:
+    outcomes = Counter(rig.told().values())
+    return Verdict(outcomes=outcomes, provider_duplicates=len(rig.provider.journal()) - expected)
