@@ -193,6 +193,8 @@ def make_worker(
         clock=clock,
         rules=sending.send_rules(settings),
         concurrency=settings.worker.concurrency,
+        # Half of what is prefetched beside what can be called for.
+        spare=max(0, settings.worker.prefetch - settings.worker.concurrency) // 2,
         owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
         stopping=calls_stop,
         metrics=metrics,

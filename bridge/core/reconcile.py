@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The provider's word for a message that will never arrive (wire reference 4.1).
 IMPOSSIBLE = "DeliveryImpossible"
+#: The share of what an account keeps from which on it counts as full: what has just come in drops something else, and
+#: shows only later.
+NEAR_CAP = 0.5
 #: Seconds until the first look after the attempt, and the least between two looks.
 FIRST_LOOK = 2.0
 #: Seconds between two looks at most, until the provider had its time to show what it has.
@@ -253,7 +256,7 @@ def _is_cut_off(reading: Reading, start: float, cap: int) -> bool:
         return True
     if cap == 0 or _reaches_back(reading, start):
         return False
-    return reading.total is None or max(reading.total, len(reading.messages)) >= cap
+    return reading.total is None or max(reading.total, len(reading.messages)) >= cap * NEAR_CAP
 
 
 def _reaches_back(reading: Reading, start: float) -> bool:

@@ -83,12 +83,17 @@ class Worker:
         clock: SteadyClock,
         rules: SendRules,
         concurrency: int,
+        spare: int,
         owner: str,
         stopping: threading.Event,
         metrics: Metrics,
         on_crash: Callable[[], None],
     ) -> None:
-        """`owner` names this process in the ledger's claims; `stopping` cuts the gateway's waits short."""
+        """`spare` is how many commands may wait for their rate limit in the worker rather than in the delay.
+
+        `owner` names this process in the ledger's claims; `stopping` cuts the gateway's waits short.
+        """
+        self._spare = spare
         self._clock = clock
         self._rules = rules
         self._owner = owner
@@ -267,7 +272,9 @@ class Worker:
 
     def _is_moment(self, later: Later) -> bool:
         """Whether a rate limit has it wait so shortly that the delay would take longer."""
-        return later.limited and later.at - self._clock.now() <= SHORT_WAIT
+        is_short = later.limited and later.at - self._clock.now() <= SHORT_WAIT
+        # What waits here is in the place of what could be called for: one busy sender must not take all there is.
+        return is_short and len(self._limited) < self._spare
 
     def _take_verdict(self, job: Job, index: int, verdict: Tell | Later | Conflict | Superseded) -> None:
         match verdict:

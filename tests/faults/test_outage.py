@@ -146,7 +146,10 @@ def _assert_no_stampede(rig: Rig, outage: Outage) -> None:
     """Check that sends began one by one: after a probe one, and each that went well let in as many again."""
     sends = _calls(rig, "send", outage.ended)
     first = sends[0]["at"] / 1000
-    probed = [call for call in _calls(rig, "history", outage.ended, first) if call["status"] < 500]
+    kinds = ("history", "subscriptions")
+    probed = [
+        call for kind in kinds for call in _calls(rig, kind, outage.began, first) if call["status"] == 200
+    ]
 
     assert probed
     for number, call in enumerate(sends):

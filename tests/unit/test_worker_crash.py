@@ -95,7 +95,7 @@ class IdleSource:
 def worker_on(ledger: Ledger, crashed: threading.Event, publisher: FakePublisher) -> Worker:
     return Worker(
         publisher=publisher, ledger=ledger, gateway=NoGateway(), clock=SteadyClock(SystemClock()),
-        rules=send_rules(Settings()), concurrency=1, owner="me", stopping=threading.Event(),
+        rules=send_rules(Settings()), concurrency=1, spare=0, owner="me", stopping=threading.Event(),
         metrics=make_metrics(), on_crash=crashed.set,
     )  # fmt: skip
 
