@@ -254,6 +254,8 @@ def test_a_crash_at_any_step_costs_no_notification(
     )
     if place != "spool-confirmed":
         process.wait_ready()
+        if place == "notification-confirmed":
+            wait_until(lambda: _reason(process.admin("/readyz")[1], "publishing")["ok"], what="a connection")
         with pytest.raises(OSError, match=r"reset|closed|refused|without response"):
             webhook.post(inbound("m-x"))
     process.wait()
