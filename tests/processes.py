@@ -86,11 +86,11 @@ class BridgeProcess:
         except (URLError, OSError):
             return 0, ""
 
-    def wait_ready(self, within: float = 20) -> None:
+    def wait_ready(self, within: float = 60) -> None:
         """Wait until `/readyz` says 200."""
         self.wait_answer("/readyz", 200, within)
 
-    def wait_answer(self, path: str, status: int, within: float = 20) -> None:
+    def wait_answer(self, path: str, status: int, within: float = 60) -> None:
         """Wait until the admin port answers `path` with `status`; fails at once where the process ended."""
 
         def answered() -> bool:
