@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from bridge.core.answers import Answer
     from bridge.core.events import Event
-    from bridge.core.ledger import Change
+    from bridge.core.ledger import Change, Place
+    from bridge.core.receipts import Awaited, Pair, Sent
     from bridge.core.reconcile import Reading, Window
 
 
@@ -275,6 +276,42 @@ class Seen(Protocol):
         """
         ...
 
+    def sent(self, message_id: str) -> Sent | None:
+        """Return the submission that was sent as this message of the provider's, if the ledger knows it.
+
+        Raises:
+            LedgerUnavailable: nobody can tell.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
+class Receipts(Protocol):
+    """The receipts that are awaited; used by one thread at a time. All calls but `close` raise LedgerUnavailable.
+
+    Times are in seconds since the epoch.
+    """
+
+    def due_at(self) -> float | None:
+        """Return when the next is due to be asked for; None where none is awaited."""
+        ...
+
+    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+        """Take what is due, the longest first, and at most `limit`: nobody else does before `until`."""
+        ...
+
+    def postpone(self, asks: Mapping[Place, float]) -> None:
+        """Have receipts due again when it says."""
+        ...
+
+    def end(self, places: Collection[Place], told: Collection[str], now: float) -> None:
+        """Await these no longer, and note the ids of the events that told them, as `Seen` does."""
+        ...
+
     def close(self) -> None:
         """Let go of the database."""
         ...
@@ -349,6 +386,31 @@ class Archive(Protocol):
 
         Raises:
             ArchiveUnavailable: they can't be had now.
+
+        """
+        ...
+
+
+class Statuses(Protocol):
+    """What the provider says became of messages. Blocks the calling thread, until `until` (`Clock.monotonic` seconds).
+
+    A status is in the provider's words, or None where it has none to tell.
+    """
+
+    def of_message(self, pair: Pair, message_id: str, *, until: float) -> str | None:
+        """Return the status of a message, by one call.
+
+        Raises:
+            ArchiveUnavailable: the provider can't be asked now.
+
+        """
+        ...
+
+    def of_thread(self, pair: Pair, *, until: float) -> Mapping[str, str | None]:
+        """Return the statuses of the messages that the thread lists first, by their ids, by one call.
+
+        Raises:
+            ArchiveUnavailable: the provider can't be asked now.
 
         """
         ...

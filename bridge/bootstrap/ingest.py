@@ -26,6 +26,7 @@ from bridge.runtime.catching_up import CatchingUp
 from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.once import Once
+from bridge.runtime.owning import Owning
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.safekeeping import Safekeeping
 from bridge.runtime.seen import SeenKeeper
@@ -33,10 +34,11 @@ from bridge.runtime.spooler import PATIENCE, Bounds, Spooler
 from bridge.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from bridge.adapters.http.admin_app import Readiness
     from bridge.core.events import Event
+    from bridge.core.receipts import Sent
     from bridge.core.reconcile import Evidence
     from bridge.ports import Clock, Outgoing
     from bridge.runtime.metrics import Metrics
@@ -83,6 +85,7 @@ class IngestProcess:
             metrics,
             clock,
             once,
+            sent=self._seen.sent,
             sighted=self._evidence.offer,
             watch=self._watch,
         )
@@ -199,12 +202,14 @@ def make_ingest(
     clock: Clock,
     once: Once,
     *,
+    sent: Callable[[str], Awaitable[Sent | None]],
     sighted: Callable[[Evidence], None] | None = None,
     watch: SubscriptionWatch | None = None,
 ) -> Ingest:
     """Return what takes notifications.
 
-    `sighted` is told which messages they show, `watch` that a subscription was cancelled.
+    `sent` says whose a message is; `sighted` is told which messages they show, `watch` that a subscription was
+    cancelled.
     """
     style = parts.style(settings)
     read = partial(
@@ -221,6 +226,7 @@ def make_ingest(
         metrics=metrics,
         once=once,
         confirm_timeout=settings.ingest.confirm_timeout,
+        own=Owning(sent, style=style, clock=clock).own,
     )
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.client import CpaasClient
-from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.cpaas.retrying import RetryPolicy
 from bridge.bootstrap import parts
-from bridge.core.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
+from bridge.core.rules import LedgerRules, LimitRules, ReceiptRules, ReconcileRules, RetryRules
 from bridge.flows.send import Routes, SendRules
 
 if TYPE_CHECKING:
@@ -55,7 +54,13 @@ def ledger_rules(settings: Settings) -> LedgerRules:
         limits=LimitRules(
             account_per_second=limits.account_per_second, sender_per_second=limits.sender_per_second
         ),
+        receipts=receipt_rules(settings) if settings.receipts.poll else None,
     )
+
+
+def receipt_rules(settings: Settings) -> ReceiptRules:
+    """Return when receipts are asked for."""
+    return ReceiptRules(first=settings.receipts.first, max_age=settings.receipts.max_age)
 
 
 def account(settings: Settings) -> CpaasAccount:
@@ -83,10 +88,3 @@ def client(account: CpaasAccount, settings: Settings, clock: Clock, stopping: th
     """Return the client of the account; `stopping` cuts its waits short."""
     retry = RetryPolicy(in_process=settings.retry.in_process)
     return CpaasClient(account, clock, retry, stopping, skew=settings.reconcile.skew)
-
-
-def gateway(
-    account: CpaasAccount, settings: Settings, clock: Clock, stopping: threading.Event
-) -> CpaasGateway:
-    """Return the account as the worker sees it."""
-    return CpaasGateway(client(account, settings, clock, stopping), clock)

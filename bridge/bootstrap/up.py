@@ -16,11 +16,12 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.http.admin_app import Readiness
-from bridge.adapters.store.memory import MemoryLedger, MemorySeen
+from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
 from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest, teller
 from bridge.bootstrap.listening import CannotListen, listen
+from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bridge.adapters.http.serving import HttpServer
     from bridge.ports import Clock
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.receipts import ReceiptPoller
     from bridge.runtime.worker import Worker
     from bridge.settings import Settings
 
@@ -115,7 +117,10 @@ class Trial:
         self._stopping = stopping
         self._metrics = metrics
         self._clock = clock
-        self._seen = SeenKeeper(MemorySeen, metrics=metrics, clock=clock)
+        self._ledger = MemoryLedger()
+        self._noted = MemorySeen(self._ledger)
+        self._seen = SeenKeeper(lambda: self._noted, metrics=metrics, clock=clock)
+        self._receipts: ReceiptPoller | None = None
         self._sample = f"sample-{uuid.uuid4()}"
         self._worker: Worker | None = None
         self._door: HttpServer | None = None
@@ -137,7 +142,7 @@ class Trial:
         self._worker = make_worker(
             settings,
             self._broker,
-            MemoryLedger(),
+            self._ledger,
             CpaasGateway(client, steady),
             steady,
             self._calls_stop,
@@ -147,6 +152,18 @@ class Trial:
         self._broker.consume(self._worker.receive)
         self._worker.start(self._broker)
         self._broker.start()
+        self._receipts = receipt_poller(
+            settings,
+            lambda: MemoryReceipts(self._ledger, self._noted),
+            client,
+            self._broker,
+            self._worker,
+            steady,
+            self._metrics,
+            self._calls_stop,
+        )
+        if self._receipts is not None:
+            self._receipts.start()
         ingest = settings.ingest
         webhook = f"http://{_reached(ingest.host)}:{self._door.port}{ingest.path}"
         authorization = ingest.authorization[0].get_secret_value() if ingest.authorization else None
@@ -163,6 +180,8 @@ class Trial:
         if self._worker is not None:
             self._broker.pause()
             self._worker.stop(self._settings.worker.grace_period)
+        if self._receipts is not None:
+            self._receipts.stop()
         self._broker.stop()
         self._simulator.stop()
         if self._admin is not None:
@@ -217,7 +236,8 @@ class Trial:
 
     def _open_door(self, settings: Settings) -> HttpServer:
         safekeeping = Safekeeping(self._broker, tell=teller(settings))
-        flow = make_ingest(settings, safekeeping, self._metrics, self._clock, Once(self._seen))
+        once = Once(self._seen)
+        flow = make_ingest(settings, safekeeping, self._metrics, self._clock, once, sent=self._seen.sent)
         door = make_door(settings, flow)
         listen(door, settings.ingest, "ingest")
         return door

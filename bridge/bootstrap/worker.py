@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -13,9 +14,11 @@ from bridge.adapters.amqp.consumer import AmqpConsumer
 from bridge.adapters.amqp.mark import LedgerMark
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.store import open_ledger
+from bridge.adapters.cpaas.gateway import CpaasGateway
+from bridge.adapters.store import open_ledger, open_receipts
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
+from bridge.bootstrap.receipts import receipt_poller
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
 from bridge.runtime.pruning import Pruner
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from bridge.bootstrap.admin import Outlet
     from bridge.ports import Clock, Gateway, Ledger, Publisher
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.receipts import ReceiptPoller
     from bridge.settings import Settings
 
 #: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
@@ -60,6 +64,7 @@ class WorkerProcess:
         self._publisher: AmqpPublisher | None = None
         self._ledger: SqlLedger | None = None
         self._pruner: Pruner | None = None
+        self._receipts: ReceiptPoller | None = None
         self._ledger_trouble = "not open yet"
 
     def start(self) -> None:
@@ -81,12 +86,12 @@ class WorkerProcess:
         )
         calls_stop = threading.Event()
         steady = SteadyClock(self._clock, self._time_of(self._ledger))
-        gateway = sending.gateway(sending.account(settings), settings, steady, calls_stop)
+        client = sending.client(sending.account(settings), settings, steady, calls_stop)
         self._worker = make_worker(
             settings,
             self._publisher,
             self._ledger,
-            gateway,
+            CpaasGateway(client, steady),
             steady,
             calls_stop,
             self._metrics,
@@ -104,10 +109,22 @@ class WorkerProcess:
             mark=self._mark(self._ledger),
         )
         self._pruner = Pruner(self._ledger.prune, settings.ledger.retention, steady)
+        self._receipts = receipt_poller(
+            settings,
+            partial(open_receipts, settings.ledger.url.get_secret_value()),
+            client,
+            self._publisher,
+            self._worker,
+            steady,
+            self._metrics,
+            calls_stop,
+        )
         self._publisher.start()
         self._worker.start(self._source)
         self._source.start()
         self._pruner.start()
+        if self._receipts is not None:
+            self._receipts.start()
 
     def stop(self) -> None:
         """Stop consuming, finish what is in flight, settle, and let go."""
@@ -117,6 +134,8 @@ class WorkerProcess:
         self._source.pause()
         finished = self._worker.stop(self._settings.worker.grace_period)
         self._source.stop()
+        if self._receipts is not None:
+            self._receipts.stop()
         self._publisher.stop()
         if self._pruner is not None:
             self._pruner.stop()

@@ -90,6 +90,18 @@ def make_event(
     return Event(id=id, type=type, subject=subject, body=_encode(envelope))
 
 
+def read_data(body: bytes) -> dict[str, object]:
+    """Return the data of an event that `make_event` made."""
+    data: dict[str, object] = json.loads(body)["data"]
+    return data
+
+
+def read_traceparent(body: bytes) -> str | None:
+    """Return the W3C trace context of an event that `make_event` made, where it has one."""
+    traceparent: str | None = json.loads(body).get("traceparent")
+    return traceparent
+
+
 def rfc3339(time: float) -> str:
     """Return `time` (seconds since the epoch) as RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -109,11 +121,12 @@ _FOREIGN = frozenset({"metadata", "raw"})
 
 def _camel_keys(data: Mapping[str, object]) -> dict[str, object]:
     return {
-        _camel(key): _camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
+        camel(key): _camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
         for key, value in data.items()
     }
 
 
-def _camel(key: str) -> str:
+def camel(key: str) -> str:
+    """Return a key as the provider's Node.js SDK spells it."""
     head, *tail = key.split("_")
     return head + "".join(word.capitalize() for word in tail)

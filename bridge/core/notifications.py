@@ -21,7 +21,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.core import events
+from bridge.core import events, receipts
 from bridge.core.errors import InvalidNotification
 from bridge.core.strict_json import NotStrictJSON, loads
 
@@ -154,10 +154,6 @@ def _read_event(outer: _Object) -> _Read | None:
     return events.MESSAGE_EVENT, data, key
 
 
-#: What a status says for good; any other is no news (wire reference 4.1).
-_FINAL = {"DeliveredToTerminal": events.DELIVERED, "DeliveryImpossible": events.UNDELIVERED}
-
-
 def _read_delivery(outer: _Object) -> _Read | None:
     """Read a delivery receipt, which has no id: it is known by what it says about which message to whom."""
     info = outer.get("deliveryInfo")
@@ -166,7 +162,7 @@ def _read_delivery(outer: _Object) -> _Read | None:
     if not isinstance(info, dict):
         return None
     status = info.get("deliveryStatus")
-    event_type = _FINAL.get(status) if isinstance(status, str) else None
+    event_type = receipts.TYPES.get(status) if isinstance(status, str) else None
     if event_type is None:
         return None
     message_id, address = _key(info.get("messageId")), info.get("address")

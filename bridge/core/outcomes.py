@@ -135,6 +135,12 @@ def invalid_event(
     )
 
 
+def read_outcome(body: bytes) -> dict[str, object]:
+    """Return the data of an outcome's event, its keys in snake_case however the event spells them."""
+    data = events.read_data(body)
+    return {key: data[key if key in data else events.camel(key)] for key in _KEYS}
+
+
 #: Every key of an outcome's data, in the order of SPEC section 3.2.
 _KEYS = (
     "command_id",

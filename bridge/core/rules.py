@@ -40,6 +40,16 @@ class LimitRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptRules:
+    """When the provider is asked what became of a message it has accepted: see `bridge.core.receipts`."""
+
+    #: The first time, after it was sent; each time after that it has twice the age.
+    first: float = 30.0
+    #: The last time.
+    max_age: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRules:
     """Everything that a decision about a submission rests on."""
 
@@ -50,3 +60,5 @@ class LedgerRules:
     retry: RetryRules = field(default_factory=RetryRules)
     reconcile: ReconcileRules = field(default_factory=ReconcileRules)
     limits: LimitRules = field(default_factory=LimitRules)
+    #: None where nobody asks for receipts.
+    receipts: ReceiptRules | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.core.addresses import parse_address
 from bridge.core.errors import InvalidAddress
-from bridge.core.events import OUTBOUND_SYNCED, event_id, make_event
+from bridge.core.events import OUTBOUND_SYNCED, event_id, make_event, read_data
 from bridge.core.notifications import parse_notification
+from bridge.core.receipts import TYPES
 from bridge.core.reconcile import Evidence, text_key
 
 if TYPE_CHECKING:
@@ -62,11 +64,7 @@ def evidence_of(notification: Notification, *, default_region: str | None = None
     destination = _e164(data["destination_address"], default_region)
     if not isinstance(message, str) or sent_at is None or sender is None or destination is None:
         return None
-    if (
-        not isinstance(message_id, str)
-        or not 0 < len(message_id) <= _LONGEST_ID
-        or not message_id.isprintable()
-    ):
+    if not _is_id(message_id):
         return None
     return Evidence(
         message_id=message_id,
@@ -75,6 +73,11 @@ def evidence_of(notification: Notification, *, default_region: str | None = None
         text_key=text_key(message),
         sent_at=sent_at,
     )
+
+
+def _is_id(value: object) -> TypeGuard[str]:
+    """Whether it may be the provider's id of a message; a database would not take any string."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable()
 
 
 def _e164(value: object, default_region: str | None) -> str | None:
@@ -91,6 +94,27 @@ def _seconds(time: object) -> float | None:
     if not 0 < time < 1e15:
         return None
     return time / 1000 if time > _MILLISECONDS_FROM else float(time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a notification says became of a message, for good."""
+
+    message_id: str
+    #: A key of `bridge.core.receipts.TYPES`.
+    status: str
+
+
+def receipt_of(event: Event) -> Receipt | None:
+    """Return the receipt that an event tells; None for every other event, and where the message can't be told."""
+    if event.type not in TYPES.values():
+        return None
+    data = read_data(event.body)
+    message_id = data.get("message_id", data.get("messageId"))
+    status = data.get("delivery_status", data.get("deliveryStatus"))
+    if not isinstance(status, str) or not _is_id(message_id):
+        return None
+    return Receipt(message_id=message_id, status=status)
 
 
 def to_event(notification: Notification, *, source: str, time: float, camel_case: bool = False) -> Event:

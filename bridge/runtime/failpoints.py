@@ -19,11 +19,12 @@ VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 
 #: In the order a command meets them: claim, call, file, tell, settle; then those of a hand-over to the delay, and of a
 #: dead letter that is sent back; then those of a notification: before its 204, by broker or spool, and before it is
-#: taken out of the spool.
+#: taken out of the spool; then that of a receipt: before it is awaited no longer.
 Place: TypeAlias = Literal[
     "claiming", "claimed", "answered", "looked", "filed", "told",
     "handed-over", "replayed",
     "notification-confirmed", "notification-spooled", "spool-confirmed",
+    "receipt-told",
 ]  # fmt: skip
 
 

@@ -14,6 +14,8 @@ from bridge.core.errors import InvalidNotification
 from bridge.runtime.once import Fate
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from bridge.core.events import Event
     from bridge.ports import Clock
     from bridge.runtime.metrics import Metrics
@@ -51,8 +53,13 @@ class Ingest:
         metrics: Metrics,
         once: Once,
         confirm_timeout: float,
+        own: Callable[[Event], Awaitable[Event]] | None = None,
     ) -> None:
-        """`confirm_timeout` is in seconds: how long a request waits at most, for the broker or for the disk."""
+        """`confirm_timeout` is in seconds: how long a request waits at most, for the broker or for the disk.
+
+        `own` makes of an event the one that it is known as here: `bridge.runtime.owning.Owning.own`.
+        """
+        self._own = own
         self._safekeeping = safekeeping
         self._receive = receive
         self._clock = clock
@@ -78,6 +85,8 @@ class Ingest:
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
+        if self._own is not None:
+            event = await self._own(event)
         fate = await self._once.publish(event.id, partial(self._make_durable, event))
         self._answered(event, fate, self._clock.monotonic() - started)
         return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE

@@ -28,6 +28,7 @@ NOTIFICATIONS = (
 )
 EVIDENCE = ("kept", "dropped")
 CHECKS = ("done", "failed")
+RECEIPTS = ("delivered", "undelivered", "given_up")
 STATUSES = (204, 400, 401, 404, 405, 408, 413, 415, 503)
 
 #: Seconds: a call to the provider, a confirm of the broker, a command's age when it is called for, a commit.
@@ -94,6 +95,17 @@ class Metrics:
             ),
             "result",
             EVIDENCE,
+        )
+        self.receipts = _by(
+            self._counter(
+                "receipts", "Receipts that the provider was asked for, by what was learnt at last.", "result"
+            ),
+            "result",
+            RECEIPTS,
+        )
+        self.receipt_calls = self._counter("receipt_calls", "HTTP calls that asked for receipts.")
+        self.receipts_late = self._gauge(
+            "receipts_late_seconds", "For how long the receipt that waits longest is due to be asked for."
         )
         self.webhook_seconds = self._histogram(
             "webhook_to_confirm_seconds",

@@ -17,10 +17,11 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from bridge.core.receipts import Sent
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ LOG_EVERY = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """A lookup, or a note of what is durable."""
+    """A lookup of an event or of whose a message is, or a note of what is durable."""
 
-    event_id: str
-    noting: bool
-    #: Whether it is known; None where the ledger can't tell.
-    answered: Future[bool | None] = field(default_factory=Future)
+    kind: Literal["known", "sent", "note"]
+    #: The event's id, or the message's.
+    id: str
+    #: What is known; None where the ledger can't tell.
+    answered: Future[bool | Sent | None] = field(default_factory=Future)
 
 
 class SeenKeeper:
@@ -105,7 +107,7 @@ class SeenKeeper:
         if event_id in self._recent:
             self._recent.move_to_end(event_id)
             return True
-        known = None if self._away else await self._ask(_Asked(event_id=event_id, noting=False))
+        known = None if self._away else await self._ask(_Asked(kind="known", id=event_id))
         if known is None:
             self._metrics.unchecked.inc()
         return bool(known)
@@ -115,9 +117,14 @@ class SeenKeeper:
         self._recent[event_id] = None
         if len(self._recent) > self._remembered:
             self._recent.popitem(last=False)
-        await self._ask(_Asked(event_id=event_id, noting=True))
+        await self._ask(_Asked(kind="note", id=event_id))
 
-    async def _ask(self, asked: _Asked) -> bool | None:
+    async def sent(self, message_id: str) -> Sent | None:
+        """Return the submission that was sent as this message; None where there is none, or nobody can tell soon."""
+        sent = None if self._away else await self._ask(_Asked(kind="sent", id=message_id))
+        return sent if isinstance(sent, Sent) else None
+
+    async def _ask(self, asked: _Asked) -> bool | Sent | None:
         """Return the answer; None where there is none within our patience, or the ledger is away."""
         try:
             self._asked.put_nowait(asked)
@@ -158,30 +165,33 @@ class SeenKeeper:
         return [asked for asked in batch if asked is not None]
 
     def _carry_out(self, batch: Sequence[_Asked]) -> None:
-        lookups = [asked for asked in batch if not asked.noting]
-        notes = [asked for asked in batch if asked.noting]
+        lookups = [asked for asked in batch if asked.kind != "note"]
+        notes = [asked for asked in batch if asked.kind == "note"]
         self._owe(notes)
         try:
             if self._seen is None:
                 self._seen = self._open_seen()
             if lookups or not notes:
-                # Also without any: that shows whether the ledger is back.
-                known = self._seen.known({asked.event_id for asked in lookups})
-                for asked in lookups:
-                    _answer(asked, known=asked.event_id in known)
+                self._look_up(self._seen, lookups)
             self._pay()
         except LedgerUnavailable as e:
             self._lost(str(e))
             for asked in batch:
-                _answer(asked, known=None)
+                _answer(asked, None)
         else:
             self._away = False
             for asked in notes:
                 _answer(asked, known=True)
 
+    def _look_up(self, seen: Seen, lookups: Sequence[_Asked]) -> None:
+        """Answer lookups; also without any the ledger is asked: that shows whether it is back."""
+        known = seen.known({asked.id for asked in lookups if asked.kind == "known"})
+        for asked in lookups:
+            _answer(asked, asked.id in known if asked.kind == "known" else seen.sent(asked.id))
+
     def _owe(self, notes: Sequence[_Asked]) -> None:
         for asked in notes:
-            self._owed[asked.event_id] = None
+            self._owed[asked.id] = None
         for oldest in list(self._owed)[: max(0, len(self._owed) - REMEMBERED)]:
             del self._owed[oldest]
 
@@ -208,7 +218,7 @@ class SeenKeeper:
             )
 
 
-def _answer(asked: _Asked, *, known: bool | None) -> None:
+def _answer(asked: _Asked, known: bool | Sent | None) -> None:  # noqa: FBT001 - an answer, not an option
     """Answer, unless that was done, or nobody waits any more."""
     if not asked.answered.done() and asked.answered.set_running_or_notify_cancel():
         asked.answered.set_result(known)

@@ -140,6 +140,11 @@ class Worker:
         return self._entrance.trouble or self._desk.trouble
 
     @property
+    def shut(self) -> bool:
+        """Whether the gate lets no call through: nobody else should make one either."""
+        return self._entrance.shut
+
+    @property
     def _steered(self) -> Intake:
         assert self._source is not None  # noqa: S101 - set by `start`
         return self._source
@@ -333,6 +338,7 @@ class Worker:
             now=now,
             style=self._rules.style,
             evidence=_evidence(job, index, answer, now),
+            receipts=self._rules.ledger.receipts,
             traceparent=job.received.traceparent,
         )
         self._desk.change(file, partial(self._on_filed, claimed))

@@ -37,6 +37,8 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
         )
     if settings.retry.base > settings.retry.max_delay:
         yield Disagreement("retry.base", "must not be more than retry.max_delay", ("retry.max_delay",))
+    if settings.receipts.first > settings.receipts.max_age:
+        yield Disagreement("receipts.first", "must not be more than receipts.max_age", ("receipts.max_age",))
 
 
 def _half_an_account(settings: Settings) -> Iterator[Disagreement]:

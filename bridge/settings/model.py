@@ -190,6 +190,15 @@ class CatchUpSettings(Section):
         return self.at_start or self.interval > 0
 
 
+class ReceiptSettings(Section):
+    """Whether and how workers ask what became of what was sent."""
+
+    poll: bool = False
+    first: v.Seconds = 30.0
+    max_age: v.Seconds = 86_400.0
+    per_second: v.PerSecond = 5.0
+
+
 class AdminSettings(Section):
     """Where health and metrics are asked for."""
 
@@ -225,6 +234,7 @@ class Settings(Section):
     retry: RetrySettings = RetrySettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     limits: LimitSettings = LimitSettings()
+    receipts: ReceiptSettings = ReceiptSettings()
     subscriptions: SubscriptionSettings = SubscriptionSettings()
     ingest: IngestSettings = IngestSettings()
     catch_up: CatchUpSettings = CatchUpSettings()

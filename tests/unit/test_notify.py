@@ -12,7 +12,7 @@ from cpaassdk.resources.notification import Notification as SdkNotification
 from bridge.core.errors import InvalidNotification
 from bridge.core.events import event_id
 from bridge.core.notifications import parse_notification
-from bridge.flows.notify import receive, to_event
+from bridge.flows.notify import Receipt, receipt_of, receive, to_event
 
 _NOW = 1_525_895_990.25
 _INBOUND = (
@@ -106,3 +106,26 @@ def test_a_notification_parsed_elsewhere_makes_the_same_event() -> None:
     event = to_event(parse_notification(_INBOUND), source="/sms-bridge/sms", time=_NOW)
 
     assert event == receive(_INBOUND, source="/sms-bridge/sms", now=_NOW)
+
+
+def _of_receipt(camel_case: bool = False, **fields: object) -> Receipt | None:
+    info = {"address": "+1613", "deliveryStatus": "DeliveryImpossible", "messageId": "m1", **fields}
+    body = json.dumps({"deliveryInfoNotification": {"deliveryInfo": info}}).encode()
+    return receipt_of(receive(body, source="/sms-bridge/sms", now=_NOW, camel_case=camel_case))
+
+
+@pytest.mark.parametrize("camel_case", [False, True])
+def test_a_receipt_says_what_became_of_which_message(camel_case: bool) -> None:
+    expected = Receipt(message_id="m1", status="DeliveryImpossible")
+
+    assert _of_receipt(camel_case=camel_case) == expected
+
+
+@pytest.mark.parametrize("message_id", [None, 17, "", "a\u0000b", "\ud83d", "x" * 129, ["m1"]])
+def test_a_receipt_of_what_can_be_no_message_is_nobodys(message_id: object) -> None:
+    assert _of_receipt(messageId=message_id) is None
+
+
+@pytest.mark.parametrize("body", [_INBOUND, _CANCELLATION, _DELETION, b'{"other":{"messageId":"m1"}}'])
+def test_no_other_notification_is_a_receipt(body: bytes) -> None:
+    assert receipt_of(receive(body, source="/sms-bridge/sms", now=_NOW)) is None

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemorySeen
+from bridge.core.receipts import Sent
 from bridge.ports import LedgerUnavailable
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.once import Fate, Once
@@ -142,6 +143,9 @@ def test_what_goes_wrong_in_publishing_is_not_kept_to_oneself_and_not_for_ever()
 # --- the keeper: what stands between and the ledger ---------------------------------------------------------------
 
 
+SENT = Sent(command_id="c1", index=0, replay=0, message_id="m1", event=b"")
+
+
 class Store(MemorySeen):
     """A ledger that is away or stands still as long as a test wants."""
 
@@ -153,6 +157,7 @@ class Store(MemorySeen):
         self.lookups: list[set[str]] = []
         self.notes: list[list[str]] = []
         self.opened = 0
+        self.messages: dict[str, Sent] = {}
 
     def __call__(self) -> Store:
         self._reached()
@@ -168,6 +173,10 @@ class Store(MemorySeen):
         self._reached()
         self.notes.append(list(ids))
         super().note(ids, now)
+
+    def sent(self, message_id: str) -> Sent | None:
+        self._reached()
+        return self.messages.get(message_id)
 
     def _reached(self) -> None:
         self.going.wait(20)
@@ -333,3 +342,25 @@ def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., SeenKeeper], st
     wait_until(lambda: store.known(["e2"]))
 
     assert store.opened == 2
+
+
+def test_whose_a_message_is_can_be_asked_while_the_ledger_is_there(
+    make: Callable[..., SeenKeeper], store: Store
+) -> None:
+    keeper = make()
+    store.messages = {"m1": SENT}
+    there = run(keeper.sent("m1"), keeper.sent("m2"), keeper.known("e1"))
+    store.away = True
+    away = run(keeper.sent("m1"), keeper.sent("m1"))
+
+    assert there == [SENT, None, False]
+    assert away == [None, None]
+
+
+def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
+    make: Callable[..., SeenKeeper], store: Store
+) -> None:
+    keeper = make(patience=0.05)
+    store.going.clear()
+
+    assert run(keeper.sent("m1")) == [None]

@@ -72,6 +72,12 @@ class MessageHistory:
         messages = tuple(message for page in pages for message in read_messages(page, remote, local))
         return History(messages=messages, complete=_is_whole(pages, "smsMessage", messages, ended=ended))
 
+    def listed_first(self, remote: str, local: str, *, until: float | None = None) -> tuple[Message, ...]:
+        """Return the messages between `remote` and `local` that one call lists: of a long thread not all."""
+        parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
+        pages, _ = self._read(parts, "smsMessage", until, is_last=lambda _: True)
+        return tuple(message for page in pages for message in read_messages(page, remote, local))
+
     def message(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> Message:
         """Return one message."""
         answer = self._asker.ask("GET", _message_path(remote, local, message_id), until=until)

@@ -8,6 +8,7 @@ from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
     from bridge.adapters.store.reading import LedgerReader
+    from bridge.adapters.store.receipts import SqlReceipts
     from bridge.adapters.store.seen import SqlSeen
     from bridge.adapters.store.sql import SqlLedger
 
@@ -50,6 +51,23 @@ def open_seen(url: str) -> SqlSeen:
     from bridge.adapters.store.sqlite import open_sqlite_seen
 
     return open_sqlite_seen(_path(url))
+
+
+def open_receipts(url: str) -> SqlReceipts:
+    """Open what is known of awaited receipts in the ledger that `url` names, bringing its tables to this revision.
+
+    Raises:
+        LedgerUnavailable: as `open_ledger` does.
+
+    """
+    open_ledger(url).close()
+    if url.startswith(POSTGRESQL):
+        from bridge.adapters.store.postgresql import open_postgresql_receipts
+
+        return open_postgresql_receipts(url)
+    from bridge.adapters.store.sqlite import open_sqlite_receipts
+
+    return open_sqlite_receipts(_path(url))
 
 
 def read_ledger(url: str) -> LedgerReader:

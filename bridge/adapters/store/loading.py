@@ -10,12 +10,13 @@ from sqlalchemy import select
 from bridge.adapters.store.records import (
     command_record,
     command_row,
+    receipt_row,
     sighting,
     sighting_row,
     submission_record,
     submission_row,
 )
-from bridge.adapters.store.tables import buckets, commands, sightings, submissions
+from bridge.adapters.store.tables import buckets, commands, receipts, sightings, submissions
 from bridge.core.ledger import Place, Slate
 from bridge.core.ledger.records import OPEN
 from bridge.core.outcomes import Outcome
@@ -109,6 +110,7 @@ class Saver:
         self._submission = _upsert(insert, submissions)
         self._sighting = _upsert(insert, sightings)
         self._bucket = _upsert(insert, buckets)
+        self._receipt = _upsert(insert, receipts)
 
     def save(
         self, connection: Connection, slate: Slate, before: dict[str, CommandRecord], slots: dict[str, float]
@@ -129,6 +131,7 @@ class Saver:
             (self._submission, rows),
             (self._sighting, [sighting_row(key, evidence) for key, evidence in slate.seen]),
             (self._bucket, moved),
+            (self._receipt, [receipt_row(place, expected) for place, expected in slate.expected.items()]),
         ):
             if batch:
                 connection.execute(statement, batch)

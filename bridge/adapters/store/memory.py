@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.store.changing import carry_out
 from bridge.core.ledger import Place, Slate
+from bridge.core.outcomes import Outcome
+from bridge.core.receipts import Awaited, Sent, receipt_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from bridge.core.ledger import Change, CommandRecord, Needs, SubmissionRecord
+    from bridge.core.ledger import Change, CommandRecord, Expected, Needs, SubmissionRecord
     from bridge.core.reconcile import Evidence
 
 
@@ -25,6 +27,8 @@ class MemoryLedger:
         self._sightings: dict[bytes, list[Evidence]] = defaultdict(list)
         self._buckets: dict[str, float] = {}
         self._lock = Lock()
+        #: Receipts that are awaited.
+        self.expected: dict[Place, Expected] = {}
         self.adopted_at: float | None = None
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
@@ -39,7 +43,20 @@ class MemoryLedger:
             for key, evidence in slate.seen:
                 self._sightings[key].append(evidence)
             self._buckets.update(slate.buckets)
+            self.expected.update(slate.expected)
         return results
+
+    def submission(self, place: Place) -> SubmissionRecord:
+        """Return what is known of one."""
+        return self._records[place.command_id].submissions[place.index]
+
+    def sent(self, message_id: str) -> Sent | None:
+        """Return the submission that was sent as this message."""
+        for record in list(self._records.values()):
+            for submission in record.submissions.values():
+                if submission.message_id == message_id and submission.outcome is Outcome.SENT:
+                    return _sent(Place(command_id=record.id, index=submission.index), submission)
+        return None
 
     def time(self) -> float | None:
         """Return nothing: whoever shares the memory shares the machine's clock."""
@@ -88,7 +105,9 @@ class MemoryLedger:
 class MemorySeen:
     """Fills the ports `Seen` and `Watermarks`."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: MemoryLedger | None = None) -> None:
+        """`ledger` knows what was sent; without it nothing is known to be."""
+        self._ledger = ledger
         self._noted: dict[str, float] = {}
         self._marks: dict[str, float] = {}
 
@@ -99,6 +118,10 @@ class MemorySeen:
     def note(self, ids: Collection[str], now: float) -> None:
         """Note them; see `bridge.ports.Seen`."""
         self._noted = dict.fromkeys(ids, now) | self._noted
+
+    def sent(self, message_id: str) -> Sent | None:
+        """Return the submission with this message; see `bridge.ports.Seen`."""
+        return None if self._ledger is None else self._ledger.sent(message_id)
 
     def watermarks(self) -> dict[str, float]:
         """Return all watermarks; see `bridge.ports.Watermarks`."""
@@ -118,3 +141,56 @@ class MemorySeen:
 
     def close(self) -> None:
         """Keep what was noted: it may be opened again."""
+
+
+class MemoryReceipts:
+    """Fills the port `Receipts`, for one worker."""
+
+    def __init__(self, ledger: MemoryLedger, seen: MemorySeen) -> None:
+        self._ledger = ledger
+        self._seen = seen
+
+    def due_at(self) -> float | None:
+        """Return when the next is due; see `bridge.ports.Receipts`."""
+        return min((expected.ask_at for expected in self._ledger.expected.copy().values()), default=None)
+
+    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+        """Take what is due; see `bridge.ports.Receipts`."""
+        expected = self._ledger.expected.copy()
+        due = sorted(
+            (place for place in expected if expected[place].ask_at <= now), key=lambda p: expected[p].ask_at
+        )
+        taken = []
+        for place in due[:limit]:
+            sent = _sent(place, self._ledger.submission(place))
+            told = bool(self._seen.known(receipt_ids(sent)))
+            taken.append(Awaited(sent=sent, sent_at=expected[place].sent_at, told=told))
+            self.postpone({place: until})
+        return taken
+
+    def postpone(self, asks: Mapping[Place, float]) -> None:
+        """Have them due later; see `bridge.ports.Receipts`."""
+        for place, at in asks.items():
+            if (expected := self._ledger.expected.get(place)) is not None:
+                self._ledger.expected[place] = replace(expected, ask_at=at)
+
+    def end(self, places: Collection[Place], told: Collection[str], now: float) -> None:
+        """Await them no longer; see `bridge.ports.Receipts`."""
+        for place in places:
+            self._ledger.expected.pop(place, None)
+        self._seen.note(told, now)
+
+    def close(self) -> None:
+        """Keep what is awaited: it may be opened again."""
+
+
+def _sent(place: Place, submission: SubmissionRecord) -> Sent:
+    assert submission.message_id is not None  # noqa: S101 - as it was sent with one
+    assert submission.told is not None  # noqa: S101 - likewise
+    return Sent(
+        command_id=place.command_id,
+        index=place.index,
+        replay=submission.replay,
+        message_id=submission.message_id,
+        event=submission.told.body,
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ARRAY, BigInteger, bindparam, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
 
+from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sql import SqlLedger
 from bridge.ports import LedgerUnusable
@@ -71,6 +72,11 @@ def open_postgresql(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT) -
 def open_postgresql_seen(url: str) -> SqlSeen:
     """Open the memory of notifications in the ledger that `url` names, which is there."""
     return SqlSeen(postgresql_engine(url, statement_timeout=SEEN_TIMEOUT))
+
+
+def open_postgresql_receipts(url: str) -> SqlReceipts:
+    """Open what is known of awaited receipts in the ledger that `url` names, which is there."""
+    return SqlReceipts(postgresql_engine(url))
 
 
 def postgresql_engine(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT) -> Engine:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 
-from bridge.adapters.store.tables import buckets, commands, notifications, sightings, submissions
+from bridge.adapters.store.tables import buckets, commands, notifications, receipts, sightings, submissions
 from bridge.core.ledger import Needs
 from bridge.core.ledger.records import OPEN
 
@@ -48,10 +48,13 @@ def forget(connection: Connection, ids: Sequence[str], before: float) -> int:
     over = select(commands.c.id).where(commands.c.id.in_(ids), is_over(before))
     doomed = list(connection.execute(over).scalars())
     connection.execute(delete(submissions).where(submissions.c.command_id.in_(doomed)))
+    connection.execute(delete(receipts).where(receipts.c.command_id.in_(doomed)))
     connection.execute(delete(commands).where(commands.c.id.in_(doomed)))
     stale = select(sightings.c.message_id).where(sightings.c.sent_at < before).limit(BATCH)
     connection.execute(delete(sightings).where(sightings.c.message_id.in_(stale)))
     connection.execute(delete(buckets).where(buckets.c.next_free < before))
+    # Receipts that were asked for are noted there, also where no ingest prunes this ledger.
+    forget_notifications(connection, before)
     return len(doomed)
 
 

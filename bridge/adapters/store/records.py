@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.core.ledger import CommandRecord, SubmissionRecord, Told
+from bridge.core.receipts import Sent
 from bridge.core.reconcile import Evidence
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
+
+    from bridge.core.ledger import Expected, Place
 
 #: The columns of a submission that are named and kept as the record's fields are.
 _ALIKE = (
@@ -72,6 +75,27 @@ def submission_record(row: RowMapping) -> SubmissionRecord:
         index=row["position"],
         told=None if event is None else Told(event_id=event_id, body=bytes(event)),
         **{name: row[name] for name in _ALIKE},
+    )
+
+
+def receipt_row(place: Place, expected: Expected) -> dict[str, object]:
+    """Return the row of a receipt that is awaited."""
+    return {
+        "command_id": place.command_id,
+        "position": place.index,
+        "sent_at": expected.sent_at,
+        "ask_at": expected.ask_at,
+    }
+
+
+def sent(row: RowMapping) -> Sent:
+    """Return a submission that was sent, from its row."""
+    return Sent(
+        command_id=row["command_id"],
+        index=row["position"],
+        replay=row["replay"],
+        message_id=row["message_id"],
+        event=bytes(row["event"]),
     )
 
 

@@ -6,30 +6,31 @@ advisory lock; whoever notes an id twice, or beside another ingest, notes it onc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bridge.adapters.store import pruning
+from bridge.adapters.store import pruning, records
 from bridge.adapters.store.loading import MOST_PARAMETERS
-from bridge.adapters.store.sql import INSERTS, unavailable
-from bridge.adapters.store.tables import notifications, watermarks
+from bridge.adapters.store.sql import INSERTS
+from bridge.adapters.store.tables import notifications, submissions, watermarks
+from bridge.adapters.store.transacting import Transacting
+from bridge.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection, Engine
 
-T = TypeVar("T")
+    from bridge.core.receipts import Sent
 
 
-class SqlSeen:
+class SqlSeen(Transacting):
     """Fills the ports `Seen` and `Watermarks`. Used by one thread at a time, `prune` aside: it may have its own."""
 
     def __init__(self, engine: Engine) -> None:
         """`engine` begins transactions without a lock; the tables are there."""
-        self._engine = engine
+        super().__init__(engine)
         insert = INSERTS[engine.dialect.name]
         self._note = insert(notifications).on_conflict_do_nothing()
         marking = insert(watermarks)
@@ -40,7 +41,7 @@ class SqlSeen:
 
     def known(self, ids: Collection[str]) -> set[str]:
         """Return those that were noted; see `bridge.ports.Seen`."""
-        return self._transaction(lambda connection: _known(connection, ids))
+        return self._transaction(lambda connection: known_among(connection, ids))
 
     def note(self, ids: Collection[str], now: float) -> None:
         """Note them durably; see `bridge.ports.Seen`."""
@@ -48,6 +49,10 @@ class SqlSeen:
         rows = [{"event_id": id_, "seen_at": now} for id_ in sorted(ids)]
         if rows:
             self._transaction(lambda connection: connection.execute(self._note, rows))
+
+    def sent(self, message_id: str) -> Sent | None:
+        """Return the submission with this message; see `bridge.ports.Seen`."""
+        return self._transaction(lambda connection: _sent(connection, message_id))
 
     def watermarks(self) -> dict[str, float]:
         """Return all watermarks; see `bridge.ports.Watermarks`."""
@@ -70,28 +75,9 @@ class SqlSeen:
         """
         return self._transaction(lambda connection: pruning.forget_notifications(connection, before))
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
 
-    def _transaction(self, work: Callable[[Connection], T]) -> T:
-        """Commit what `work` does; once more where the connection was lost while it idled."""
-        try:
-            try:
-                return self._commit(work)
-            except DBAPIError as e:
-                if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
-                    raise
-            return self._commit(work)
-        except (SQLAlchemyError, OSError) as e:
-            raise unavailable(e) from e
-
-    def _commit(self, work: Callable[[Connection], T]) -> T:
-        with self._engine.begin() as connection:
-            return work(connection)
-
-
-def _known(connection: Connection, ids: Collection[str]) -> set[str]:
+def known_among(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Return those of the event ids that were noted."""
     found: set[str] = set()
     asked = sorted(ids)
     # Without any ids it asks all the same: that shows whether the ledger is there.
@@ -100,3 +86,9 @@ def _known(connection: Connection, ids: Collection[str]) -> set[str]:
         noted = select(notifications.c.event_id).where(notifications.c.event_id.in_(some))
         found.update(connection.execute(noted).scalars())
     return found
+
+
+def _sent(connection: Connection, message_id: str) -> Sent | None:
+    mine = (submissions.c.message_id == message_id) & (submissions.c.state == Outcome.SENT.value)
+    row = connection.execute(select(submissions).where(mine)).mappings().first()
+    return None if row is None else records.sent(row)

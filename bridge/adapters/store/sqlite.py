@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, create_engine, event
 
+from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sql import SqlLedger
 from bridge.ports import LedgerUnavailable
@@ -54,6 +55,13 @@ def open_sqlite_seen(path: str) -> SqlSeen:
     engine = _engine(path, SEEN_TIMEOUT)
     event.listen(engine, "begin", _begin)
     return SqlSeen(engine)
+
+
+def open_sqlite_receipts(path: str) -> SqlReceipts:
+    """Open what is known of awaited receipts in the ledger `path`, which is there."""
+    engine = _engine(path, BUSY_TIMEOUT)
+    event.listen(engine, "begin", _begin)
+    return SqlReceipts(engine)
 
 
 def sqlite_reader(path: str) -> Engine:

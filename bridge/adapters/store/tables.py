@@ -7,7 +7,7 @@ from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Met
 metadata = MetaData()
 
 #: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
-REVISION = "0002"
+REVISION = "0003"
 
 #: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
 alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -104,5 +104,17 @@ watermarks = Table(
     metadata,
     Column("number", String, primary_key=True),
     Column("read_until", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Receipts that are awaited: of which submission, sent when, and when to ask for it.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("command_id", String, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("sent_at", Double, nullable=False),
+    Column("ask_at", Double, nullable=False),
+    Index("receipts_ask_at", "ask_at"),
     sqlite_with_rowid=False,
 )

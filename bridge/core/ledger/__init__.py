@@ -33,7 +33,7 @@ from bridge.core.ledger.handover import Carry, HandOver
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.resolve import Resolve
 from bridge.core.ledger.sight import Sight
-from bridge.core.ledger.slate import Change, Needs, Place, Slate
+from bridge.core.ledger.slate import Change, Expected, Needs, Place, Slate
 from bridge.core.ledger.time import ClockSet
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "ClockSet",
     "CommandRecord",
     "Conflict",
+    "Expected",
     "File",
     "Filed",
     "Filing",

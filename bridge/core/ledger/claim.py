@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.answers import ProviderError
 from bridge.core.events import event_id
-from bridge.core.ledger.filing import Ending, end
+from bridge.core.ledger.filing import Ending, end, expect_receipt
 from bridge.core.ledger.limits import HOLD, buckets_of, has_lapsed, is_held_back, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
@@ -419,6 +419,7 @@ class _Claiming:
         )
         ended, told = end(submission, ending, generation=self._record.generation)
         self._put(ended)
+        expect_receipt(self._slate, self._record.id, ended, claim.rules.receipts, now=self._now)
         return Tell(outcome=outcome, told=told, fresh=True)
 
     def _put(self, submission: SubmissionRecord) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.core.ledger.limits import ACCOUNT, HOLD, hold_back
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
-from bridge.core.ledger.slate import Needs
+from bridge.core.ledger.slate import Expected, Needs, Place
 from bridge.core.outcomes import Outcome, Result, Style, outcome_event
 from bridge.core.reconcile import match_key
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.core.ledger.slate import Slate
     from bridge.core.reconcile import Evidence
+    from bridge.core.rules import ReceiptRules
 
 #: Seconds; no call began longer ago than this before its answer is filed.
 LONGEST_CALL = 3600.0
@@ -77,6 +78,18 @@ def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tup
     return ended, told
 
 
+def expect_receipt(
+    slate: Slate, command_id: str, ended: SubmissionRecord, rules: ReceiptRules | None, *, now: float
+) -> None:
+    """Await the receipt of a submission that ended, if it was sent and somebody asks for receipts.
+
+    In the step that files it, so that no crash loses one.
+    """
+    if rules is not None and ended.state == Outcome.SENT.value and ended.message_id is not None:
+        place = Place(command_id=command_id, index=ended.index)
+        slate.expected[place] = Expected(sent_at=now, ask_at=now + rules.first)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filing:
     """What an answer makes of a claimed submission: an outcome, or another look or call at `retry_at`."""
@@ -117,6 +130,8 @@ class File:
     style: Style
     #: What the answer proves, for whoever has taken over meanwhile.
     evidence: Evidence | None = None
+    #: None where nobody asks for receipts.
+    receipts: ReceiptRules | None = None
     traceparent: str | None = None
 
     @property
@@ -158,6 +173,7 @@ class File:
             return None
         after, filed = self._filed(submission, record.generation)
         slate.commands[record.id] = record.having(after, now=self.now)
+        expect_receipt(slate, record.id, after, self.receipts, now=self.now)
         return filed
 
     def _keep_evidence(self, slate: Slate, record: CommandRecord, submission: SubmissionRecord) -> None:

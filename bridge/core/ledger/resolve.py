@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.core.answers import ProviderError
-from bridge.core.ledger.filing import Ending, Filed, end, forgotten, unknown_command
+from bridge.core.ledger.filing import Ending, Filed, end, expect_receipt, forgotten, unknown_command
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord
 from bridge.core.ledger.slate import Needs, Place
 from bridge.core.ledger.time import CLOCK, is_of_another_time, quiet_until
@@ -82,6 +82,7 @@ class Resolve:
         finding = self._judge(slate, submission)
         after, filed = self._filed(record, submission, finding)
         slate.commands[record.id] = record.having(after, now=self.now)
+        expect_receipt(slate, record.id, after, self.rules.receipts, now=self.now)
         return filed
 
     def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:

@@ -41,6 +41,15 @@ class Place:
     index: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """That a receipt is awaited. Times are in seconds since the epoch."""
+
+    sent_at: float
+    #: When to ask for it.
+    ask_at: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Slate:
     """Filled by a store, for the needs of a batch of changes."""
@@ -54,6 +63,8 @@ class Slate:
     buckets: dict[str, float] = field(default_factory=dict)
     #: What the batch has seen of messages, by key.
     seen: list[tuple[bytes, Evidence]] = field(default_factory=list)
+    #: Receipts that are awaited from this batch on.
+    expected: dict[Place, Expected] = field(default_factory=dict)
 
     def twins_of(self, key: bytes, place: Place) -> Iterable[SubmissionRecord]:
         """Return the other submissions with a key that lack their message, as the batch has left them so far."""

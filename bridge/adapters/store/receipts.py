@@ -1,0 +1,96 @@
+"""Receipts that are awaited: which are due, and whose turn it is to ask for them.
+
+Like notifications they are under none of the commands' locks. That two workers do not ask for one at once is seen to by
+one statement, which moves what it takes into the future.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, select, tuple_, update
+
+from bridge.adapters.store import records
+from bridge.adapters.store.seen import known_among
+from bridge.adapters.store.sql import INSERTS
+from bridge.adapters.store.tables import notifications, receipts, submissions
+from bridge.adapters.store.transacting import Transacting
+from bridge.core.receipts import Awaited, receipt_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Engine
+
+    from bridge.core.ledger import Place
+
+_KEY = (receipts.c.command_id, receipts.c.position)
+
+
+class SqlReceipts(Transacting):
+    """Fills the port `Receipts`. Used by one thread at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        """`engine` begins transactions without a lock; the tables are there."""
+        super().__init__(engine)
+        self._note = INSERTS[engine.dialect.name](notifications).on_conflict_do_nothing()
+
+    def due_at(self) -> float | None:
+        """Return when the next is due; see `bridge.ports.Receipts`."""
+        return self._transaction(_due_at)
+
+    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+        """Take what is due; see `bridge.ports.Receipts`."""
+        return self._transaction(lambda connection: _take(connection, now, until, limit))
+
+    def postpone(self, asks: Mapping[Place, float]) -> None:
+        """Have them due later; see `bridge.ports.Receipts`."""
+
+        def work(connection: Connection) -> None:
+            for place, at in asks.items():
+                connection.execute(update(receipts).where(_is(place)).values(ask_at=at))
+
+        self._transaction(work)
+
+    def end(self, places: Collection[Place], told: Collection[str], now: float) -> None:
+        """Await them no longer; see `bridge.ports.Receipts`."""
+        noted = [{"event_id": id_, "seen_at": now} for id_ in sorted(told)]
+
+        def work(connection: Connection) -> None:
+            for place in places:
+                connection.execute(delete(receipts).where(_is(place)))
+            if noted:
+                connection.execute(self._note, noted)
+
+        self._transaction(work)
+
+
+def _due_at(connection: Connection) -> float | None:
+    earliest: float | None = connection.execute(select(func.min(receipts.c.ask_at))).scalar_one()
+    return earliest
+
+
+def _take(connection: Connection, now: float, until: float, limit: int) -> list[Awaited]:
+    due = select(*_KEY).where(receipts.c.ask_at <= now).order_by(receipts.c.ask_at).limit(limit)
+    # On PostgreSQL another worker has what it locks, also while its transaction is under way; SQLite has one writer.
+    taking = tuple_(*_KEY).in_(due.with_for_update(skip_locked=True))
+    moved = update(receipts).where(taking).values(ask_at=until).returning(*_KEY, receipts.c.sent_at)
+    taken = {(row.command_id, row.position): row.sent_at for row in connection.execute(moved)}
+    if not taken:
+        return []
+    mine = tuple_(submissions.c.command_id, submissions.c.position).in_(list(taken))
+    rows = connection.execute(select(submissions).where(mine, submissions.c.message_id.is_not(None)))
+    found = [records.sent(row) for row in rows.mappings()]
+    known = known_among(connection, [id_ for sent in found for id_ in receipt_ids(sent)])
+    return [
+        Awaited(
+            sent=sent,
+            sent_at=taken[sent.command_id, sent.index],
+            told=not known.isdisjoint(receipt_ids(sent)),
+        )
+        for sent in found
+    ]
+
+
+def _is(place: Place) -> ColumnElement[bool]:
+    return (receipts.c.command_id == place.command_id) & (receipts.c.position == place.index)

@@ -1,0 +1,48 @@
+"""Transactions beside those of commands, under none of their locks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from bridge.adapters.store.sql import unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
+
+
+class Transacting:
+    """What may be done on an engine that begins transactions without a lock, the tables being there."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        """Commit what `work` does; once more where the connection was lost while it idled.
+
+        Raises:
+            LedgerUnavailable: nothing was committed, or nobody knows.
+
+        """
+        try:
+            try:
+                return self._commit(work)
+            except DBAPIError as e:
+                if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
+                    raise
+            return self._commit(work)
+        except (SQLAlchemyError, OSError) as e:
+            raise unavailable(e) from e
+
+    def _commit(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)

@@ -1,0 +1,58 @@
+"""Asking for receipts, in a worker."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bridge.adapters.cpaas.statuses import CpaasStatuses
+from bridge.bootstrap import parts, sending
+from bridge.flows.tell import outgoing_event
+from bridge.runtime.asking import Asking
+from bridge.runtime.receipts import ReceiptPoller, batch_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.ports import Clock, Publisher, Receipts
+    from bridge.runtime.metrics import Metrics
+    from bridge.runtime.worker import Worker
+    from bridge.settings import Settings
+
+
+def receipt_poller(
+    settings: Settings,
+    open_receipts: Callable[[], Receipts],
+    client: CpaasClient,
+    publisher: Publisher,
+    worker: Worker,
+    clock: Clock,
+    metrics: Metrics,
+    stopping: threading.Event,
+) -> ReceiptPoller | None:
+    """Return what asks for receipts beside `worker`; None where that is not configured."""
+    if not settings.receipts.poll:
+        return None
+    broker, per_second = settings.broker, settings.receipts.per_second
+    asking = Asking(
+        CpaasStatuses(client.history),
+        may_ask=lambda: not worker.shut,
+        per_second=per_second,
+        clock=clock,
+        metrics=metrics,
+        stopping=stopping,
+    )
+    return ReceiptPoller(
+        open_receipts,
+        asking,
+        publisher,
+        tell=partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue),
+        rules=sending.receipt_rules(settings),
+        batch=batch_of(per_second),
+        style=parts.style(settings),
+        clock=clock,
+        metrics=metrics,
+        stopping=stopping,
+    )

@@ -1,0 +1,223 @@
+"""One suite for every memory of receipts: what is awaited is due when it says, to one at a time, until it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.store import open_ledger, open_receipts, open_seen
+from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
+from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.events import event_id
+from bridge.core.ledger import Claim, File, Filing, Place
+from bridge.core.outcomes import Outcome, Result, Style
+from bridge.core.receipts import Sent
+from bridge.core.rules import LedgerRules, ReceiptRules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from bridge.core.receipts import Awaited
+    from bridge.ports import Ledger, Receipts, Seen
+
+NOW = 1_800_000_000.0
+STYLE = Style(source="/sms-bridge/sms")
+RULES = ReceiptRules(first=30.0)
+DELIVERED = "sms.outbound.delivered"
+
+
+@dataclass
+class Kept:
+    """A ledger, what it awaits, and what it has seen."""
+
+    ledger: Ledger
+    receipts: Receipts
+    seen: Seen
+    #: Opens what is awaited once more: for another worker.
+    another: Callable[[], Receipts]
+
+    def send(
+        self, command_id: str, *, at: float = NOW, outcome: Outcome = Outcome.SENT, index: int = 0
+    ) -> None:
+        document = {
+            "id": command_id,
+            "destination_address": ["+16131234567", "+16131234568"],
+            "message": "hi",
+        }
+        parsed = parse_command(json.dumps(document).encode(), None, rules=CommandRules(), now=at)
+        assert isinstance(parsed, SendSms)
+        message_id = f"m-{command_id}-{index}"
+        claim = Claim(command=parsed, index=index, owner="w", now=at, style=STYLE, rules=LedgerRules())
+        file = File(
+            command=parsed,
+            command_id=command_id,
+            index=index,
+            owner="w",
+            filing=Filing(outcome=outcome, result=Result(message_id=message_id, sender_address="+1613")),
+            now=at,
+            style=STYLE,
+            receipts=RULES,
+        )
+        self.ledger.apply([claim, file])
+
+
+def in_memory(_: pytest.FixtureRequest) -> Kept:
+    ledger = MemoryLedger()
+    seen = MemorySeen(ledger)
+    return Kept(ledger, MemoryReceipts(ledger, seen), seen, lambda: MemoryReceipts(ledger, seen))
+
+
+def on(url: str) -> Kept:
+    return Kept(open_ledger(url), open_receipts(url), open_seen(url), lambda: open_receipts(url))
+
+
+def on_sqlite(request: pytest.FixtureRequest) -> Kept:
+    return on(f"sqlite:///{request.getfixturevalue('tmp_path') / 'ledger.db'}")
+
+
+def on_postgresql(request: pytest.FixtureRequest) -> Kept:
+    return on(request.getfixturevalue("postgresql_url"))
+
+
+@pytest.fixture(params=[in_memory, on_sqlite, on_postgresql], ids=["memory", "sqlite", "postgresql"])
+def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
+    made: Kept = request.param(request)
+    with closing(made.ledger), closing(made.receipts), closing(made.seen):
+        yield made
+
+
+def ids(taken: Iterable[Awaited]) -> list[str]:
+    return sorted(awaited.sent.command_id for awaited in taken)
+
+
+def test_what_was_sent_is_awaited_and_nothing_else(kept: Kept) -> None:
+    before = kept.receipts.due_at()
+    kept.send("c1", at=NOW + 5)
+    kept.send("c2", at=NOW)
+    kept.send("c3", at=NOW - 5, outcome=Outcome.UNDELIVERABLE)
+
+    assert (before, kept.receipts.due_at()) == (None, NOW + 30)
+
+
+def test_what_is_due_is_taken_with_all_that_is_needed_to_tell_it(kept: Kept) -> None:
+    kept.send("c1")
+    kept.send("c1", index=1, at=NOW + 1)
+    early = kept.receipts.take(NOW + 29, NOW + 60, 10)
+    (awaited,) = kept.receipts.take(NOW + 30, NOW + 60, 10)
+
+    assert list(early) == []
+    assert (awaited.sent_at, awaited.told) == (NOW, False)
+    assert (awaited.sent.command_id, awaited.sent.index, awaited.sent.replay) == ("c1", 0, 0)
+    assert awaited.sent.message_id == "m-c1-0"
+    assert json.loads(awaited.sent.event)["data"]["destination_address"] == "+16131234567"
+
+
+def test_what_is_taken_is_nobody_elses_until_it_says(kept: Kept) -> None:
+    kept.send("c1")
+    with closing(kept.another()) as other:
+        first = kept.receipts.take(NOW + 30, NOW + 90, 10)
+        second = other.take(NOW + 89, NOW + 150, 10)
+        third = other.take(NOW + 90, NOW + 150, 10)
+
+    assert [ids(first), ids(second), ids(third)] == [["c1"], [], ["c1"]]
+
+
+def test_the_longest_due_are_taken_first_and_no_more_than_wanted(kept: Kept) -> None:
+    for number in range(5):
+        kept.send(f"c{number}", at=NOW - number)
+    taken = [ids(kept.receipts.take(NOW + 30, NOW + 90, 2)) for _ in range(3)]
+
+    assert taken == [["c3", "c4"], ["c1", "c2"], ["c0"]]
+
+
+def test_what_is_postponed_is_due_then(kept: Kept) -> None:
+    kept.send("c1")
+    kept.receipts.postpone(
+        {Place(command_id="c1", index=0): NOW + 500, Place(command_id="gone", index=0): NOW}
+    )
+    kept.receipts.postpone({})
+
+    assert kept.receipts.due_at() == NOW + 500
+
+
+def test_what_is_ended_is_awaited_no_longer_and_its_event_is_known(kept: Kept) -> None:
+    kept.send("c1")
+    kept.send("c2", at=NOW + 7)
+    event = event_id(DELIVERED, "c1", 0, 0)
+    for _ in range(2):
+        kept.receipts.end([Place(command_id="c1", index=0)], [event], NOW)
+    kept.receipts.end([], [], NOW)
+
+    assert kept.receipts.due_at() == NOW + 37
+    assert kept.seen.known([event]) == {event}
+
+
+def test_what_a_notification_has_told_is_taken_as_told(kept: Kept) -> None:
+    kept.send("c1")
+    kept.send("c2")
+    kept.seen.note([event_id(DELIVERED, "c1", 0, 0)], NOW)
+    taken = kept.receipts.take(NOW + 30, NOW + 90, 10)
+
+    assert {awaited.sent.command_id: awaited.told for awaited in taken} == {"c1": True, "c2": False}
+
+
+def test_whose_a_message_is_can_be_told_once_it_was_sent(kept: Kept) -> None:
+    kept.send("c1", index=1)
+    kept.send("c2", outcome=Outcome.UNDELIVERABLE)
+    sent = kept.seen.sent("m-c1-1")
+
+    assert isinstance(sent, Sent)
+    assert (sent.command_id, sent.index, sent.message_id) == ("c1", 1, "m-c1-1")
+    assert (kept.seen.sent("m-c2-0"), kept.seen.sent("unknown")) == (None, None)
+
+
+def test_workers_that_take_at_once_take_each_once(ledger_url: str) -> None:
+    kept = on(ledger_url)
+    for number in range(60):
+        kept.send(f"c{number}")
+    taken: list[Awaited] = []
+    barrier = threading.Barrier(4)
+
+    def work(receipts: Receipts) -> None:
+        barrier.wait(20)
+        while some := receipts.take(NOW + 30, NOW + 90, 7):
+            taken.extend(some)
+
+    with ExitStack() as opened:
+        for one in (kept.ledger, kept.receipts, kept.seen):
+            opened.enter_context(closing(one))
+        workers = [
+            threading.Thread(target=work, args=(opened.enter_context(closing(kept.another())),))
+            for _ in range(4)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+
+    assert ids(taken) == sorted(f"c{number}" for number in range(60))
+
+
+def test_receipts_are_forgotten_with_their_commands_and_the_events_that_told_them_too(
+    ledger_url: str,
+) -> None:
+    kept = on(ledger_url)
+    kept.send("old", at=NOW - 1000)
+    kept.send("new")
+    kept.receipts.end([], ["told long ago"], NOW - 1000)
+    with (
+        closing(open_ledger(ledger_url)) as ledger,
+        closing(kept.ledger),
+        closing(kept.seen),
+        closing(kept.receipts),
+    ):
+        forgotten = ledger.prune(NOW - 500)
+
+        assert forgotten == 1
+        assert ids(kept.receipts.take(NOW + 9999, NOW + 99999, 10)) == ["new"]
+        assert kept.seen.known(["told long ago"]) == set()

@@ -1,0 +1,503 @@
+"""Receipts: when the provider is asked, by how many calls, what its answers mean, and what the event says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.cpaas.statuses import CpaasStatuses
+from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
+from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.events import event_id
+from bridge.core.ledger import Call, Claim, File, Filing, Resolve
+from bridge.core.outcomes import Outcome, Result, Style, outcome_event
+from bridge.core.receipts import Awaited, Pair, Sent, by_thread, next_ask, pair_of, receipt_event
+from bridge.core.reconcile import Evidence, Reading, text_key
+from bridge.core.rules import LedgerRules, ReceiptRules
+from bridge.flows.notify import receive
+from bridge.flows.tell import outgoing_event
+from bridge.ports import ArchiveUnavailable
+from bridge.runtime.asking import Asking
+from bridge.runtime.metrics import Metrics
+from bridge.runtime.owning import Owning
+from bridge.runtime.receipts import LEASE, LOOK, ReceiptPoller, batch_of
+from bridge.simulator import Simulator
+from tests.fakes.publisher import FakePublisher
+from tests.unit.cpaas_setup import HandClock, rig
+from tests.webhook import inbound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bridge.core.events import Event
+    from bridge.core.ledger import Change
+
+NOW = 1_800_000_000.0
+RULES = ReceiptRules(first=30.0, max_age=86400.0)
+STYLE = Style(source="/sms-bridge/sms")
+OURS, THEIRS = "+16139998877", "+16131234567"
+DELIVERED, UNDELIVERED = "sms.outbound.delivered", "sms.outbound.undelivered"
+
+
+def command(command_id: str = "c1", **fields: object) -> SendSms:
+    document = {
+        "id": command_id,
+        "destination_address": THEIRS,
+        "message": "hi",
+        "metadata": {"order_no": "17"},
+    }
+    parsed = parse_command(json.dumps(document | fields).encode(), None, rules=CommandRules(), now=NOW)
+    assert isinstance(parsed, SendSms)
+    return parsed
+
+
+def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **result: Any) -> Sent:
+    """Return a submission that was sent as the message ``m-<command id>``."""
+    message_id = f"m-{command_id}"
+    given: dict[str, Any] = {
+        "attempts": 1,
+        "message_id": message_id,
+        "sender_address": OURS,
+        "replay": replay,
+    }
+    event = outcome_event(
+        Outcome.SENT,
+        command(command_id),
+        0,
+        Result(**(given | result)),
+        style=style,
+        now=NOW,
+        traceparent="00-1-2-03",
+    )
+    return Sent(command_id=command_id, index=0, replay=replay, message_id=message_id, event=event.body)
+
+
+# --- when and what ---------------------------------------------------------------------------------------------------
+
+
+def test_a_message_is_asked_about_as_it_ages_and_a_last_time() -> None:
+    asked = [NOW + RULES.first]
+    while (again := next_ask(NOW, asked[-1], RULES)) is not None:
+        asked.append(again)
+
+    ages = [at - NOW for at in asked]
+    assert ages == [*(30.0 * 2**number for number in range(12)), 86400.0]
+
+
+def test_what_an_outage_kept_from_being_asked_goes_on_where_it_would_be() -> None:
+    assert next_ask(NOW, NOW + 1000, RULES) == NOW + 1920
+    assert next_ask(NOW, NOW + 80_000, RULES) == NOW + 86400
+    assert next_ask(NOW, NOW + 100_000, RULES) is None
+
+
+def test_a_clock_that_was_set_back_does_not_put_off_the_next_time_by_as_much() -> None:
+    assert next_ask(NOW, NOW - 5000, RULES) == NOW - 5000 + 30
+
+
+@pytest.mark.parametrize(
+    ("status", "type_"), [("DeliveredToTerminal", DELIVERED), ("DeliveryImpossible", UNDELIVERED)]
+)
+def test_a_receipt_is_the_outcome_with_its_new_status(status: str, type_: str) -> None:
+    outcome = json.loads(sent(replay=2).event)
+    event = receipt_event(sent(replay=2), status, style=STYLE, now=NOW + 60)
+    envelope = json.loads(event.body)
+
+    assert (event.type, event.subject, event.id) == (type_, "c1", event_id(type_, "c1", 0, 2))
+    assert envelope["data"] == {**outcome["data"], "delivery_status": status}
+    assert (envelope["traceparent"], envelope["time"]) == ("00-1-2-03", "2027-01-15T08:01:00.000Z")
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_its_keys_are_spelt_as_configured_now_however_the_outcome_spells_them(stored: bool) -> None:
+    of = sent(style=replace(STYLE, camel_case=stored))
+    snake = json.loads(receipt_event(of, "DeliveryImpossible", style=STYLE, now=NOW).body)["data"]
+    camel = json.loads(
+        receipt_event(of, "DeliveryImpossible", style=replace(STYLE, camel_case=True), now=NOW).body
+    )["data"]
+
+    assert (snake["delivery_status"], snake["metadata"]) == ("DeliveryImpossible", {"order_no": "17"})
+    assert (camel["deliveryStatus"], camel["metadata"]) == ("DeliveryImpossible", {"order_no": "17"})
+    assert len(snake) == len(camel) == 12
+
+
+def test_a_message_from_a_number_that_nobody_told_can_not_be_asked_for() -> None:
+    assert pair_of(sent()) == Pair(remote_address=THEIRS, local_address=OURS)
+    assert pair_of(sent(sender_address=None)) is None
+
+
+def test_messages_of_one_thread_come_together() -> None:
+    one, two, other = (Awaited(sent=sent(id_), sent_at=NOW) for id_ in ("c1", "c2", "c3"))
+    other = replace(other, sent=sent("c3", sender_address="+16139998878"))
+    threads = by_thread([one, other, two])
+
+    assert list(threads.values()) == [[one, two], [other]]
+
+
+# --- what is awaited -------------------------------------------------------------------------------------------------
+
+
+def claimed(ledger: MemoryLedger, rules: LedgerRules, of: SendSms) -> None:
+    (verdict,) = ledger.apply([Claim(command=of, index=0, owner="w1", now=NOW, style=STYLE, rules=rules)])
+    assert isinstance(verdict, Call)
+
+
+def filed(of: SendSms, outcome: Outcome | None, rules: LedgerRules, **result: Any) -> File:
+    return File(
+        command=of,
+        command_id="c1",
+        index=0,
+        owner="w1",
+        filing=Filing(
+            outcome=outcome, result=Result(attempts=1, **result), retry_at=NOW, doubtful=outcome is None
+        ),
+        now=NOW,
+        style=STYLE,
+        receipts=rules.receipts,
+    )
+
+
+ASKING = LedgerRules(receipts=RULES)
+
+
+@pytest.mark.parametrize(
+    ("rules", "outcome", "message_id", "expected"),
+    [
+        (ASKING, Outcome.SENT, "m1", True),
+        (ASKING, Outcome.SENT, None, False),
+        (ASKING, Outcome.UNDELIVERABLE, "m1", False),
+        (ASKING, Outcome.REJECTED, None, False),
+        (ASKING, None, None, False),
+        (LedgerRules(), Outcome.SENT, "m1", False),
+    ],
+)
+def test_a_receipt_is_awaited_of_what_was_sent_where_somebody_asks(
+    rules: LedgerRules, outcome: Outcome | None, message_id: str | None, expected: bool
+) -> None:
+    ledger, of = MemoryLedger(), command()
+    claimed(ledger, rules, of)
+    ledger.apply([filed(of, outcome, rules, message_id=message_id)])
+
+    assert [place.command_id for place in ledger.expected] == (["c1"] if expected else [])
+    assert all((e.sent_at, e.ask_at) == (NOW, NOW + 30) for e in ledger.expected.values())
+
+
+def test_a_receipt_is_awaited_of_what_was_found_to_be_sent() -> None:
+    ledger, of = MemoryLedger(), command(sender_address=OURS)
+    claimed(ledger, ASKING, of)
+    found = Evidence(
+        message_id="m1",
+        sender_address=OURS,
+        destination_address=THEIRS,
+        text_key=text_key("hi"),
+        sent_at=NOW,
+        status="DeliveredToNetwork",
+    )
+    reading = Reading(messages=(found,), complete=True, oldest_at=NOW, read_at=NOW + 90)
+    looked = NOW + 90
+    ledger.apply(
+        [
+            filed(of, None, ASKING),
+            Claim(command=of, index=0, owner="w2", now=looked, style=STYLE, rules=ASKING, redelivered=True),
+        ]
+    )
+    resolve = Resolve(
+        command=of,
+        command_id="c1",
+        index=0,
+        owner="w2",
+        reading=reading,
+        now=looked,
+        style=STYLE,
+        rules=ASKING,
+    )
+    ledger.apply([resolve])
+
+    assert [(e.sent_at, e.ask_at) for e in ledger.expected.values()] == [(looked, looked + 30)]
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Provider:
+    """Fills the port `Statuses`: what each message's status is, and what each thread lists."""
+
+    statuses: dict[str, str | None] = field(default_factory=dict)
+    listed: set[str] = field(default_factory=set)
+    #: Messages and threads (None) that can't be asked for.
+    failing: set[str | None] = field(default_factory=set)
+    calls: list[str | None] = field(default_factory=list)
+
+    def of_message(self, pair: Pair, message_id: str, *, until: float) -> str | None:
+        self._called(message_id)
+        return self.statuses.get(message_id)
+
+    def of_thread(self, pair: Pair, *, until: float) -> Mapping[str, str | None]:
+        self._called(None)
+        return {message_id: self.statuses.get(message_id) for message_id in self.listed}
+
+    def _called(self, what: str | None) -> None:
+        self.calls.append(what)
+        if what in self.failing:
+            raise ArchiveUnavailable("down")
+
+
+class World:
+    """A ledger in which receipts are awaited, and what asks for them, one turn at a time."""
+
+    def __init__(self, **asking: Any) -> None:
+        self.ledger, self.clock, self.provider = MemoryLedger(), HandClock(wall=NOW), Provider()
+        self.seen = MemorySeen(self.ledger)
+        self.receipts = MemoryReceipts(self.ledger, self.seen)
+        self.publisher, self.metrics = FakePublisher(), Metrics(version="0")
+        self.stopping = threading.Event()
+        self.may_ask = True
+        given: dict[str, Any] = {"per_second": 0.0} | asking
+        self.asking = Asking(
+            self.provider,
+            may_ask=lambda: self.may_ask,
+            clock=self.clock,
+            metrics=self.metrics,
+            stopping=self.stopping,
+            **given,
+        )
+        self.poller = ReceiptPoller(
+            lambda: self.receipts,
+            self.asking,
+            self.publisher,
+            tell=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
+            rules=RULES,
+            batch=100,
+            style=STYLE,
+            clock=self.clock,
+            metrics=self.metrics,
+            stopping=self.stopping,
+        )
+
+    def send(self, *ids: str, **fields: object) -> None:
+        for id_ in ids:
+            of = command(id_, **fields)
+            claim = Claim(command=of, index=0, owner="w1", now=self.clock.now(), style=STYLE, rules=ASKING)
+            result = Result(attempts=1, message_id=f"m-{id_}", sender_address=OURS)
+            file = File(
+                command=of,
+                command_id=id_,
+                index=0,
+                owner="w1",
+                filing=Filing(outcome=Outcome.SENT, result=result),
+                now=self.clock.now(),
+                style=STYLE,
+                receipts=RULES,
+            )
+            changes: list[Change] = [claim, file]
+            self.ledger.apply(changes)
+
+    def turn(self, later: float = 0.0) -> float:
+        self.clock.pass_by(later)
+        return self.poller.turn()
+
+    def asks(self) -> dict[str, float]:
+        """Return when what is awaited is due, in seconds from now."""
+        return {place.command_id: e.ask_at - self.clock.now() for place, e in self.ledger.expected.items()}
+
+    def told(self) -> list[tuple[object, object]]:
+        return [(m.properties["correlation_id"], m.routing_key) for m in self.publisher.taken]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.publisher.close()
+
+
+def test_nothing_is_asked_before_it_is_due(world: World) -> None:
+    world.send("c1")
+    waits = [world.turn(), world.turn(29)]
+
+    assert (waits, world.provider.calls) == ([LOOK, LOOK], [])
+
+
+def test_what_the_provider_knows_is_told_and_awaited_no_longer(world: World) -> None:
+    world.send("c1")
+    world.send("c2", destination_address="+16131234568")
+    world.provider.statuses = {"m-c1": "DeliveredToTerminal", "m-c2": "DeliveryImpossible"}
+    world.turn(30)
+
+    assert world.told() == [("c1", DELIVERED), ("c2", UNDELIVERED)]
+    assert world.asks() == {}
+    assert world.seen.known([event_id(DELIVERED, "c1", 0, 0)])
+
+
+@pytest.mark.parametrize(
+    "status", [None, "DeliveredToNetwork", "MessageWaiting", "Something", "deliveredtoterminal"]
+)
+def test_any_other_status_is_asked_for_again_and_at_last_given_up_in_silence(
+    world: World, status: str | None
+) -> None:
+    world.send("c1")
+    world.provider.statuses = {"m-c1": status}
+    for _ in range(20):
+        world.turn(world.asks().get("c1", 0.0))
+
+    assert (len(world.provider.calls), world.told(), world.asks()) == (13, [], {})
+    assert world.metrics.registry.get_sample_value("sms_bridge_receipts_total", {"result": "given_up"}) == 1
+
+
+def test_a_thread_is_read_where_that_is_fewer_calls_and_asked_singly_for_what_it_does_not_list(
+    world: World,
+) -> None:
+    ids = [f"c{number}" for number in range(5)]
+    world.send(*ids)
+    world.send("alone", destination_address="+16131234568")
+    world.provider.statuses = {f"m-{id_}": "DeliveredToTerminal" for id_ in [*ids, "alone"]}
+    world.provider.listed = {f"m-{id_}" for id_ in ids[:4]}
+    world.turn(30)
+
+    assert world.provider.calls == [None, "m-c4", "m-alone"]
+    assert sorted(world.told()) == [(id_, DELIVERED) for id_ in ["alone", *ids]]
+
+
+def test_while_the_gate_is_shut_or_the_broker_away_nothing_is_asked_or_taken(world: World) -> None:
+    world.send("c1")
+    world.may_ask = False
+    shut = world.turn(30)
+    world.may_ask, world.publisher.available = True, False
+    away = world.turn()
+
+    assert (shut, away, world.provider.calls, world.asks()) == (LOOK, LOOK, [], {"c1": 0.0})
+
+
+def test_a_provider_that_can_not_be_asked_is_left_alone_for_longer_and_longer(world: World) -> None:
+    world.send(*(f"c{number}" for number in range(20)))
+    for number in range(20):
+        world.send(f"d{number}", destination_address=f"+1613123{number:04}")
+    world.provider.failing = {None, *(f"m-d{number}" for number in range(20))}
+    world.clock.pass_by(30)
+    pauses = []
+    for _ in range(8):
+        world.turn()
+        pauses.append(world.asking.wait)
+        if pauses[-1] > 2 * LOOK:
+            assert world.turn(pauses[-1] / 2) == pauses[-1] / 2
+        world.clock.pass_by(world.asking.wait)
+
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert len(world.provider.calls) == 8
+    # What failed has had its turn, so that it is not in the way of the others; these are due as they were.
+    assert len(set(world.asks())) == 40
+
+
+def test_one_that_always_fails_does_not_keep_the_others_from_being_asked(world: World) -> None:
+    world.send("c1")
+    world.send("c2", destination_address="+16131234568")
+    world.provider.statuses = {"m-c2": "DeliveredToTerminal"}
+    world.provider.failing = {"m-c1"}
+    world.turn(30)
+    world.turn(1.5)
+
+    assert world.provider.calls == ["m-c1", "m-c2"]
+    assert (world.told(), list(world.asks())) == ([("c2", DELIVERED)], ["c1"])
+
+
+def test_calls_are_so_far_apart_as_configured() -> None:
+    world = World(per_second=4.0)
+    world.send("c1")
+    world.turn(30)
+
+    assert world.asking.wait == 0.25
+    assert (batch_of(4.0), batch_of(0.01), batch_of(1000.0), batch_of(0.0)) == (40, 1, 100, 100)
+    world.publisher.close()
+
+
+def test_what_a_notification_has_told_is_not_asked_for(world: World) -> None:
+    world.send("c1")
+    world.seen.note([event_id(UNDELIVERED, "c1", 0, 0)], NOW)
+    world.turn(30)
+
+    assert (world.provider.calls, world.told(), world.asks()) == ([], [], {})
+
+
+def test_what_the_broker_has_not_confirmed_is_asked_for_again_and_told_under_the_same_id(
+    world: World,
+) -> None:
+    world.send("c1")
+    world.provider.statuses = {"m-c1": "DeliveredToTerminal"}
+    world.publisher.confirming.clear()
+    # It waits by the clock, which goes on only where somebody turns it.
+    waiting = threading.Thread(target=world.turn, args=(30,))
+    waiting.start()
+    while waiting.is_alive():
+        world.clock.pass_by(5)
+        waiting.join(0.05)
+    taken = world.asks()
+    world.publisher.confirming.set()
+    world.turn(LEASE)
+
+    assert taken.keys() == {"c1"}
+    assert {message.properties["message_id"] for message in world.publisher.taken} == {
+        event_id(DELIVERED, "c1", 0, 0)
+    }
+
+
+# --- the provider ----------------------------------------------------------------------------------------------------
+
+
+def test_the_provider_is_asked_for_a_message_and_for_a_thread_by_one_call_each() -> None:
+    with Simulator() as simulator, rig(base_url=simulator.url) as it:
+        statuses = CpaasStatuses(it.client.history)
+        it.send(destination_address=THEIRS)
+        (message,) = it.client.history.messages(THEIRS, OURS).messages
+        pair = Pair(remote_address=THEIRS, local_address=OURS)
+        until = 1e12
+
+        assert statuses.of_message(pair, message.message_id, until=until) == "DeliveredToNetwork"
+        assert statuses.of_message(pair, "unknown", until=until) is None
+        assert statuses.of_thread(pair, until=until) == {message.message_id: "DeliveredToNetwork"}
+        assert statuses.of_thread(replace(pair, remote_address="+16130000000"), until=until) == {}
+
+
+def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
+    with rig(base_url="http://127.0.0.1:1") as it:
+        statuses = CpaasStatuses(it.client.history)
+        pair = Pair(remote_address=THEIRS, local_address=OURS)
+
+        with pytest.raises(ArchiveUnavailable):
+            statuses.of_message(pair, "m1", until=1e12)
+        with pytest.raises(ArchiveUnavailable):
+            statuses.of_thread(pair, until=1e12)
+
+
+# --- what the provider posts by itself -------------------------------------------------------------------------------
+
+
+def own(notified: object, known: dict[str, Sent]) -> Event:
+    """Return the event that a notification becomes where the ledger knows these messages."""
+
+    async def find(message_id: str) -> Sent | None:
+        return known.get(message_id)
+
+    event = receive(json.dumps(notified).encode(), source=STYLE.source, now=NOW)
+    return asyncio.run(Owning(find, style=STYLE, clock=HandClock(wall=NOW)).own(event))
+
+
+def test_a_notification_of_ours_is_the_event_that_asking_makes_and_another_stays_as_it_is() -> None:
+    info = {"address": THEIRS, "deliveryStatus": "DeliveredToTerminal", "messageId": "m-c1"}
+    note = {"deliveryInfoNotification": {"deliveryInfo": info}}
+    ours, others = own(note, {"m-c1": sent()}), own(note, {"m-c2": sent("c2")})
+
+    assert ours == receipt_event(sent(), "DeliveredToTerminal", style=STYLE, now=NOW)
+    assert (others.type, others.subject) == (DELIVERED, None)
+    assert others.id != ours.id
+
+
+def test_a_notification_that_is_no_receipt_is_not_looked_up() -> None:
+    event = own(inbound("m-c1"), {"m-c1": sent()})
+
+    assert (event.type, event.subject) == ("sms.inbound.received", None)
