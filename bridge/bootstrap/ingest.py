@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import structlog
@@ -97,6 +98,7 @@ class IngestProcess:
 
         Raises:
             CannotListen: the port can't be had.
+            SettingsError: the certificate can't be used.
 
         """
         ingest = self._settings.ingest
@@ -236,11 +238,20 @@ def make_door(settings: Settings, flow: Ingest) -> HttpServer:
     door = Door(
         path=ingest.path,
         authorization=tuple(secret.get_secret_value().encode() for secret in ingest.authorization),
+        allow=tuple(map(ip_network, ingest.allow)),
+        trusted_proxies=tuple(map(ip_network, ingest.trusted_proxies)),
         max_body=ingest.max_body,
         max_in_flight=ingest.max_in_flight,
     )
     app = make_ingest_app(door, flow.take, refused=flow.refused)
-    return HttpServer(app, Bind(host=ingest.host, port=ingest.port), name="ingest")
+    bind = Bind(
+        host=ingest.host,
+        port=ingest.port,
+        tls_certificate=ingest.tls_certificate,
+        tls_key=ingest.tls_key,
+        max_connections=ingest.max_connections,
+    )
+    return HttpServer(app, bind, name="ingest")
 
 
 def run_ingest(settings: Settings) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.adapters.http.tls import CertificateUnusable
 from bridge.core.errors import BridgeError
+from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import HttpServer
@@ -25,9 +27,12 @@ def listen(server: HttpServer, where: AdminSettings | IngestSettings, section: s
 
     Raises:
         CannotListen: the port is taken, or the address is not ours to have.
+        SettingsError: the certificate or its key can't be used.
 
     """
     try:
         return server.start()
+    except CertificateUnusable as e:
+        raise SettingsError([Problem(f"{section}.tls_{e.part}", str(e))]) from e
     except OSError as e:
         raise CannotListen(where.host, where.port, e, f"{section}.host and {section}.port") from e

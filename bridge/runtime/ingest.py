@@ -99,13 +99,13 @@ class Ingest:
             _log.info("notification.recovered", type=event.type, event_id=event.id)
         return fate is not Fate.REFUSED
 
-    def refused(self, status: int) -> None:
-        """Count a request that was refused at the door; log the first in a minute for each status."""
+    def refused(self, status: int, client: str | None = None) -> None:
+        """Count a request that was refused at the door; log the first in a minute for each status, and who it was."""
         self._metrics.notifications["none", status].inc()
         now = self._clock.monotonic()
         if now - self._logged.get(status, -_REFUSALS_EVERY) >= _REFUSALS_EVERY:
             self._logged[status] = now
-            _log.warning("notification.refused", type=None, status=status)
+            _log.warning("notification.refused", type=None, status=status, client=client)
 
     async def _make_durable(self, event: Event) -> bool:
         """Return whether the broker or the spool has the event."""

@@ -37,8 +37,9 @@ _SECRET_KEY = re.compile(
 )
 #: Made by us: written as they are, and not looked at.
 _OUR_KEYS = frozenset({"event", "timestamp", "level", "event_id"})
-#: Configured or the provider's, and often all digits: only kept on their line.
-_PLAIN_KEYS = frozenset({"message_id", "host", "logger"})
+#: Configured, the provider's, or an address that whoever runs it has to know, and often all digits: only kept on
+#: their line.
+_PLAIN_KEYS = frozenset({"message_id", "host", "client", "logger"})
 #: The user part of a URL, and a token behind its scheme.
 _USER_PASSWORD = re.compile(r"(?<=://)[^\s/]*:[^\s]*@")
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE)

@@ -29,7 +29,7 @@ NOTIFICATIONS = (
 EVIDENCE = ("kept", "dropped")
 CHECKS = ("done", "failed")
 RECEIPTS = ("delivered", "undelivered", "given_up")
-STATUSES = (204, 400, 401, 404, 405, 408, 413, 415, 503)
+STATUSES = (204, 400, 401, 403, 404, 405, 408, 413, 415, 503)
 
 #: Seconds: a call to the provider, a confirm of the broker, a command's age when it is called for, a commit.
 _CALL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)

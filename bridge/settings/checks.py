@@ -30,6 +30,10 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _half_an_account(settings)
     yield from _call_outlasts_lease(settings)
     yield from _open_to_anybody(settings)
+    if settings.ingest.tls_key is not None and settings.ingest.tls_certificate is None:
+        yield Disagreement(
+            "ingest.tls_certificate", "is missing: a key alone serves nobody", ("ingest.tls_key",)
+        )
     yield from _webhook_for_anybody(settings)
     if settings.worker.processes > 1:
         yield Disagreement(

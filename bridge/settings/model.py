@@ -168,12 +168,17 @@ class IngestSettings(Section):
     port: v.Port = 8080
     path: Annotated[str, StringConstraints(pattern=r"^/[^\s?#]*$")] = "/inbound-sms/webhook"
     authorization: Annotated[tuple[v.HeaderSecret, ...], v.COMMA_SEPARATED] = ()
+    allow: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()
+    trusted_proxies: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()
+    tls_certificate: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    tls_key: Annotated[Path | None, v.NONE_IF_EMPTY] = None
     spool: Annotated[Path | None, v.NONE_IF_EMPTY] = None
     spool_max_bytes: v.Count = 268_435_456
     spool_max_age: v.Seconds = 604_800.0
     confirm_timeout: v.Seconds = 5.0
     max_body: v.Count = 65_536
     max_in_flight: v.Count = 1000
+    max_connections: v.Count = 1000
 
 
 class CatchUpSettings(Section):

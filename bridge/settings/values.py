@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -90,6 +91,15 @@ def _header_value(value: SecretStr) -> SecretStr:
     return value
 
 
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError(
+            "must be an address, or a network with nothing behind its prefix, such as 203.0.113.0/24"
+        ) from None
+
+
 NONE_IF_EMPTY = BeforeValidator(_none_if_empty)
 COMMA_SEPARATED = BeforeValidator(_split)
 
@@ -102,6 +112,8 @@ AmqpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_amqp_url)] | None, NONE
 LedgerUrl = Annotated[SecretUrl, AfterValidator(_ledger_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 
+#: A network in CIDR notation; an address is a network of its own.
+Network = Annotated[str, AfterValidator(_network)]
 #: A number in any form of SPEC section 5; what it means is the core's to say.
 Number = Annotated[
     str, StringConstraints(pattern=r"^((tel:|sip:)?\+?[0-9]{4,15}|sip:\+?[0-9]{4,15}@[^@\s]+)$")

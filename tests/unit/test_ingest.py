@@ -274,10 +274,14 @@ def test_refusals_at_the_door_are_all_counted_and_logged_once_a_minute_for_each_
 ) -> None:
     with capture_logs() as lines:
         for status in (401, 401, 413, 401):
-            ingest.refused(status)
+            ingest.refused(status, "203.0.113.7")
         clock.time += 60
         ingest.refused(401)
 
-    assert [line["status"] for line in lines] == [401, 413, 401]
+    assert [(line["status"], line["client"]) for line in lines] == [
+        (401, "203.0.113.7"),
+        (413, "203.0.113.7"),
+        (401, None),
+    ]
     labels = {"type": "none", "code": "401"}
     assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 4

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,11 @@ class Taker:
         self.result = result
         self.taken: list[bytes] = []
         self.refused: list[int] = []
+        self.clients: list[str | None] = []
+
+    def refuse(self, status: int, client: str | None) -> None:
+        self.refused.append(status)
+        self.clients.append(client)
 
     async def __call__(self, body: bytes) -> Taken:
         self.taken.append(body)
@@ -36,7 +42,7 @@ class Taker:
 
 
 def client(taker: Taker, **door: Any) -> TestClient:
-    app = make_ingest_app(Door(path=PATH, **door), taker, refused=taker.refused.append)
+    app = make_ingest_app(Door(path=PATH, **door), taker, refused=taker.refuse)
     return TestClient(app)
 
 
@@ -151,6 +157,59 @@ def test_refusals_of_authorization_look_alike_whatever_was_sent() -> None:
     assert {answer.headers["WWW-Authenticate"] for answer in answers} == {"Bearer"}
 
 
+PROVIDER = (ip_network("198.51.100.0/24"), ip_network("2001:db8::/32"))
+PROXIES = (ip_network("10.0.0.0/8"),)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "status", "client"),
+    [
+        ("198.51.100.7", None, 204, None),
+        ("2001:db8::7", None, 204, None),
+        ("203.0.113.7", None, 403, "203.0.113.7"),
+        ("203.0.113.7", b"198.51.100.7", 403, "203.0.113.7"),
+        ("10.0.0.1", b"198.51.100.7", 204, None),
+        ("10.0.0.1", b"198.51.100.7, 203.0.113.7", 403, "203.0.113.7"),
+        ("10.0.0.1", b"198.51.100.7, x\r\nx", 403, None),
+        ("10.0.0.1", None, 403, "10.0.0.1"),
+        (None, b"198.51.100.7", 403, None),
+    ],
+)
+def test_with_allowed_networks_only_clients_of_theirs_come_in(
+    peer: str | None, forwarded: bytes | None, status: int, client: str | None
+) -> None:
+    connection, taker = Connection(piece(BODY, more=False)), Taker()
+    headers = [] if forwarded is None else [(b"x-forwarded-for", forwarded)]
+    head = scope(client=None if peer is None else (peer, 50001), headers=headers)
+
+    answered = asyncio.run(serve(connection, taker, head, allow=PROVIDER, trusted_proxies=PROXIES))
+
+    assert (answered, taker.clients) == (status, [] if status == 204 else [client])
+
+
+def test_what_several_proxies_wrote_into_headers_of_their_own_counts_in_its_order() -> None:
+    headers = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-for", b"198.51.100.7, 10.0.0.2")]
+    head = scope(client=("10.0.0.1", 50001), headers=headers)
+    connection = Connection(piece(BODY, more=False))
+
+    assert asyncio.run(serve(connection, Taker(), head, allow=PROVIDER, trusted_proxies=PROXIES)) == 204
+
+
+def test_a_stranger_learns_nothing_of_authorization_and_whatever_is_refused_has_its_client_told() -> None:
+    taker = Taker()
+    heads = [
+        scope(headers=[(b"authorization", SECRET)]),
+        scope(headers=[(b"content-length", b"65537")]),
+        scope(client=("198.51.100.7", 50001)),
+    ]
+    door = {"allow": PROVIDER, "authorization": (SECRET,)}
+
+    statuses = [asyncio.run(serve(Connection(), taker, head, **door)) for head in heads]
+
+    assert statuses == taker.refused == [403, 403, 401]
+    assert taker.clients == ["203.0.113.7", "203.0.113.7", "198.51.100.7"]
+
+
 def test_without_a_configured_authorization_anybody_may_come_in() -> None:
     assert post(Taker(), headers={"Authorization": "Bearer whatever"}).status_code == 204
 
@@ -205,6 +264,7 @@ def scope(**changes: Any) -> dict[str, Any]:
         "path": PATH,
         "query_string": b"",
         "headers": [(b"content-type", b"application/json")],
+        "client": ("203.0.113.7", 50001),
     }
     return standard | changes
 
@@ -236,7 +296,7 @@ def piece(body: bytes, *, more: bool = True) -> dict[str, Any]:
 
 
 async def serve(connection: Connection, taker: Taker, head: dict[str, Any] | None = None, **door: Any) -> int:
-    app = make_ingest_app(Door(path=PATH, **door), taker, refused=taker.refused.append)
+    app = make_ingest_app(Door(path=PATH, **door), taker, refused=taker.refuse)
     await asyncio.wait_for(app(head or scope(), connection.receive, connection.send), 5)
     return connection.status
 
@@ -246,6 +306,7 @@ async def serve(connection: Connection, taker: Taker, head: dict[str, Any] | Non
     [
         (scope(method="GET"), 405),
         (scope(path="/elsewhere"), 404),
+        (scope(client=("203.0.114.7", 50001)), 403),
         (scope(headers=[(b"content-length", b"65537")]), 413),
         (scope(headers=[(b"authorization", b"\xff\x00")]), 401),
         (scope(headers=[(b"authorization", SECRET), (b"content-type", b"text/plain")]), 415),
@@ -254,7 +315,8 @@ async def serve(connection: Connection, taker: Taker, head: dict[str, Any] | Non
 def test_nothing_of_a_body_is_asked_for_where_the_headers_refuse(head: dict[str, Any], status: int) -> None:
     connection, taker = Connection(), Taker()
 
-    answered = asyncio.run(serve(connection, taker, head, authorization=(SECRET,)))
+    door = {"authorization": (SECRET,), "allow": (ip_network("203.0.113.0/24"),)}
+    answered = asyncio.run(serve(connection, taker, head, **door))
 
     assert (answered, connection.asked, taker.refused) == (status, 0, [status])
 

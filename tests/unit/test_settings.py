@@ -239,6 +239,10 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
         ("ingest.path", "webhook"),
         ("ingest.path", "/webhook?x=1"),
         ("ingest.authorization", "line\nend"),
+        ("ingest.allow", "203.0.113.0/24,everybody"),
+        ("ingest.allow", "203.0.113.7/24"),
+        ("ingest.trusted_proxies", "localhost"),
+        ("ingest.max_connections", "0"),
         ("log.format", "xml"),
     ],
 )
@@ -279,6 +283,18 @@ def test_an_account_has_a_secret_or_an_email_and_a_password() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
 def test_without_authorization_only_a_loopback_host_will_do(host: str) -> None:
     assert loaded(environ={"BRIDGE_INGEST__HOST": host}).ingest.host == host
+
+
+def test_an_address_is_a_network_of_its_own() -> None:
+    settings = loaded(environ={"BRIDGE_INGEST__ALLOW": "203.0.113.7, 198.51.100.0/24, 2001:DB8::/32"})
+
+    assert settings.ingest.allow == ("203.0.113.7/32", "198.51.100.0/24", "2001:db8::/32")
+
+
+def test_a_tls_key_without_its_certificate_is_refused() -> None:
+    found = problems(environ={"BRIDGE_INGEST__TLS_KEY": "/etc/sms-bridge/key.pem"})
+
+    assert [problem.path for problem in found] == ["ingest.tls_certificate"]
 
 
 def test_with_authorization_any_host_will_do() -> None:

@@ -5,6 +5,7 @@ refuse:
 
     method          405
     path            404
+    client          403
     declared length 413
     authorization   401
     content type    415
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
+from bridge.adapters.http.client import client_of, is_in
 from bridge.adapters.http.prompt import BodyTooLarge, ClientGone, PromptApp, PromptRequest, problem
 from bridge.core.errors import InvalidNotification
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     import falcon.asgi
+
+    from bridge.adapters.http.client import Address, Network
 
 
 class Taken(Enum):
@@ -41,6 +45,8 @@ class Taken(Enum):
 
 
 Take: TypeAlias = "Callable[[bytes], Awaitable[Taken]]"
+#: Told the status of a request that was refused, and the address of its client where that is known.
+Refused: TypeAlias = "Callable[[int, str | None], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,10 @@ class Door:
     path: str
     #: Each is the whole value of an `Authorization` header; several during rotation, none: anybody.
     authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    #: Where clients may come from; none: anywhere.
+    allow: tuple[Network, ...] = ()
+    #: Whose `X-Forwarded-For` is believed.
+    trusted_proxies: tuple[Network, ...] = ()
     #: Bytes.
     max_body: int = 64 * 1024
     #: Seconds from the headers to the last byte of the body.
@@ -74,6 +84,7 @@ class _Answer:
 _NO_CONTENT = _Answer(204)
 #: Nobody is there to read it.
 _GONE = _Answer(400)
+_FORBIDDEN = _Answer(403)
 _NOT_FOUND = _Answer(404)
 _METHOD_NOT_ALLOWED = _Answer(405, {"Allow": "POST"})
 _TIMEOUT = _Answer(408, {"Connection": "close"})
@@ -83,10 +94,10 @@ _MEDIA_TYPE = _Answer(415)
 _UNAUTHORIZED = _Answer(401, {"WWW-Authenticate": "Bearer"})
 
 
-def make_ingest_app(door: Door, take: Take, *, refused: Callable[[int], None] | None = None) -> PromptApp:
+def make_ingest_app(door: Door, take: Take, *, refused: Refused | None = None) -> PromptApp:
     """Return the ASGI app that hands the bodies that pass `door` to `take`.
 
-    `take` may raise InvalidNotification. `refused` is told the status of each request that `take` never saw.
+    `take` may raise InvalidNotification. `refused` is told of each request that `take` never saw.
     """
     app = PromptApp()
     webhook = _Webhook(door, take, refused or _unheard)
@@ -95,18 +106,25 @@ def make_ingest_app(door: Door, take: Take, *, refused: Callable[[int], None] | 
     return app
 
 
-def _unheard(status: int) -> None:
+def _unheard(status: int, client: str | None) -> None:
     """Tell nobody."""
 
 
 class _Webhook:
-    def __init__(self, door: Door, take: Take, refused: Callable[[int], None]) -> None:
+    def __init__(self, door: Door, take: Take, refused: Refused) -> None:
         self._door = door
         self._take = take
         self._refused = refused
         self._in_flight = 0
         self._not_now = _Answer(503, {"Retry-After": str(door.retry_after)})
-        self._checks = (self._method, self._path, self._length, self._authorization, self._media_type)
+        self._checks = (
+            self._method,
+            self._path,
+            self._network,
+            self._length,
+            self._authorization,
+            self._media_type,
+        )
 
     async def respond(self, req: PromptRequest, resp: falcon.asgi.Response) -> None:
         try:
@@ -124,7 +142,8 @@ class _Webhook:
     async def _answer(self, req: PromptRequest) -> _Answer:
         body = await self._read(req)
         if isinstance(body, _Answer):
-            self._refused(body.status)
+            client = self._client(req)
+            self._refused(body.status, None if client is None else str(client))
             return body
         self._in_flight += 1
         try:
@@ -157,6 +176,20 @@ class _Webhook:
 
     def _path(self, req: PromptRequest) -> _Answer | None:
         return None if req.path == self._door.path else _NOT_FOUND
+
+    def _network(self, req: PromptRequest) -> _Answer | None:
+        """Let in whoever comes from an allowed network; nobody knows where an unknown client comes from."""
+        if not self._door.allow:
+            return None
+        client = self._client(req)
+        return None if client is not None and is_in(client, self._door.allow) else _FORBIDDEN
+
+    def _client(self, req: PromptRequest) -> Address | None:
+        peer = req.scope.get("client")
+        forwarded = [
+            value.decode("latin-1") for name, value in req.scope["headers"] if name == b"x-forwarded-for"
+        ]
+        return client_of(peer[0] if peer else None, forwarded, self._door.trusted_proxies)
 
     def _length(self, req: PromptRequest) -> _Answer | None:
         """Look at the declared length; a chunked body has none and is counted as it comes."""
