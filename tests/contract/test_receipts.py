@@ -219,5 +219,6 @@ def test_receipts_are_forgotten_with_their_commands_and_the_events_that_told_the
         forgotten = ledger.prune(NOW - 500)
 
         assert forgotten == 1
+        assert kept.receipts.due_at() == NOW + 30
         assert ids(kept.receipts.take(NOW + 9999, NOW + 99999, 10)) == ["new"]
         assert kept.seen.known(["told long ago"]) == set()

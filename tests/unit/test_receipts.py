@@ -33,7 +33,7 @@ from tests.unit.cpaas_setup import HandClock, rig
 from tests.webhook import inbound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bridge.core.events import Event
     from bridge.core.ledger import Change
@@ -233,6 +233,8 @@ class Provider:
     #: Messages and threads (None) that can't be asked for.
     failing: set[str | None] = field(default_factory=set)
     calls: list[str | None] = field(default_factory=list)
+    #: What happens during a call.
+    meanwhile: Callable[[], None] = lambda: None
 
     def of_message(self, pair: Pair, message_id: str, *, until: float) -> str | None:
         self._called(message_id)
@@ -244,8 +246,19 @@ class Provider:
 
     def _called(self, what: str | None) -> None:
         self.calls.append(what)
+        self.meanwhile()
         if what in self.failing:
             raise ArchiveUnavailable("down")
+
+
+class Receipts(MemoryReceipts):
+    """What is awaited, and how often somebody took of it."""
+
+    takes = 0
+
+    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+        self.takes += 1
+        return super().take(now, until, limit)
 
 
 class World:
@@ -254,7 +267,7 @@ class World:
     def __init__(self, **asking: Any) -> None:
         self.ledger, self.clock, self.provider = MemoryLedger(), HandClock(wall=NOW), Provider()
         self.seen = MemorySeen(self.ledger)
-        self.receipts = MemoryReceipts(self.ledger, self.seen)
+        self.receipts = Receipts(self.ledger, self.seen)
         self.publisher, self.metrics = FakePublisher(), Metrics(version="0")
         self.stopping = threading.Event()
         self.may_ask = True
@@ -372,6 +385,7 @@ def test_while_the_gate_is_shut_or_the_broker_away_nothing_is_asked_or_taken(wor
     away = world.turn()
 
     assert (shut, away, world.provider.calls, world.asks()) == (LOOK, LOOK, [], {"c1": 0.0})
+    assert world.receipts.takes == 0
 
 
 def test_a_provider_that_can_not_be_asked_is_left_alone_for_longer_and_longer(world: World) -> None:
@@ -501,3 +515,17 @@ def test_a_notification_that_is_no_receipt_is_not_looked_up() -> None:
     event = own(inbound("m-c1"), {"m-c1": sent()})
 
     assert (event.type, event.subject) == ("sms.inbound.received", None)
+
+
+def test_a_gate_that_shuts_meanwhile_stops_the_round_and_leaves_the_rest_as_it_was(world: World) -> None:
+    for number in range(3):
+        world.send(f"c{number}", destination_address=f"+1613123{number:04}")
+
+    def shut() -> None:
+        world.may_ask = False
+
+    world.provider.meanwhile = shut
+    wait = world.turn(30)
+
+    assert (wait, len(world.provider.calls)) == (LOOK, 1)
+    assert world.asks() == {"c0": 30.0, "c1": 0.0, "c2": 0.0}

@@ -179,6 +179,7 @@ def test_all_mistakes_are_told_at_once_with_where_they_came_from() -> None:
             "BRIDGE_CPAAS__EMAIL": "me@example.com",
             "BRIDGE_INGEST__HOST": "0.0.0.0",  # noqa: S104 - refused
             "BRIDGE_RETRY__BASE": "1000",
+            "BRIDGE_RECEIPTS__FIRST": "86401",
         },
     )
 
@@ -195,6 +196,7 @@ def test_all_mistakes_are_told_at_once_with_where_they_came_from() -> None:
         ("cpaas.client_id", None),
         ("ingest.host", "BRIDGE_INGEST__HOST"),
         ("retry.base", "BRIDGE_RETRY__BASE"),
+        ("receipts.first", "BRIDGE_RECEIPTS__FIRST"),
     }
 
 
