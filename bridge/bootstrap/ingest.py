@@ -17,7 +17,6 @@ from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
-from bridge.bootstrap.catch_up import catch_up
 from bridge.bootstrap.listening import listen
 from bridge.bootstrap.subscribing import make_watch
 from bridge.flows.notify import receive
@@ -141,6 +140,9 @@ class IngestProcess:
                 return self._door.call(partial(self._flow.recover, event), RECOVERY)
             except TimeoutError:
                 return False
+
+        # Not at the top: an ingest that does not catch up needs no client of the provider.
+        from bridge.bootstrap.catch_up import catch_up
 
         settings = self._settings.catch_up
         round_ = catch_up(self._settings, publish, self._clock, self._stopping.event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from bridge.bootstrap import parts, sending
+from bridge.bootstrap import parts
 from bridge.core.addresses import parse_address
 from bridge.core.errors import InvalidAddress
 from bridge.flows.subscribe import Declared
@@ -56,6 +56,9 @@ def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> Subscripti
     """
     if not settings.subscriptions.keep:
         return None
+    # Not at the top: an ingest that keeps none needs no client of the provider.
+    from bridge.bootstrap import sending
+
     parts.require(settings, account=True)
     client = sending.client(sending.account(settings), settings, clock, threading.Event())
     declared, interval = declared_subscriptions(settings), settings.subscriptions.check_interval
