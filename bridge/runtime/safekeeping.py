@@ -51,7 +51,7 @@ class Safekeeping:
             self._publisher.publish(message, partial(_confirmed, told))
         except PublisherFull:
             if self._spooler is not None:
-                self._spooler.unwatch(key)
+                self._spooler.unwatch(key, event)
             return False
         return True
 

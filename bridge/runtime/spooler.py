@@ -22,10 +22,13 @@ from bridge.runtime import failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from bridge.core.events import Event
     from bridge.ports import Clock, Outgoing, Publisher, Spool, Spooled
     from bridge.runtime.metrics import Metrics
+
+    _Message: TypeAlias = "_Waiting | _Released | str"
 
 #: Seconds between two looks at what is watched and at what is to be drained.
 TICK = 0.05
@@ -67,6 +70,12 @@ class _Waiting:
     since: float | None = None
 
 
+class _Released(NamedTuple):
+    """An event that was taken for published and is in nobody's hand."""
+
+    id: str
+
+
 class Spooler:
     """Keeps, watches, drains. Calls from any thread; all that touches the spool is on its own."""
 
@@ -94,8 +103,8 @@ class Spooler:
         self._log = structlog.get_logger()
         self._keys = count()
         self._watched: dict[int, _Waiting] = {}
-        #: Events to keep, ids to forget; None wakes the thread.
-        self._inbox: queue.SimpleQueue[_Waiting | str | None] = queue.SimpleQueue()
+        #: Events to keep, ids that the broker has, ids that it was not given; None wakes the thread.
+        self._inbox: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
 
@@ -141,9 +150,10 @@ class Spooler:
         self._watched[key] = _Waiting(event, durable, self._clock.monotonic())
         return key, partial(self._confirmed, key, event.id, durable)
 
-    def unwatch(self, key: int) -> None:
-        """Forget what was not published after all."""
-        self._watched.pop(key, None)
+    def unwatch(self, key: int, event: Event) -> None:
+        """Watch an event no longer: it was not published after all."""
+        if self._watched.pop(key, None) is None:
+            self._inbox.put(_Released(event.id))
 
     # --- the publisher's thread -----------------------------------------------------------------------------------
 
@@ -169,7 +179,7 @@ class Spooler:
         if self._spool is not None:
             self._spool.close()
 
-    def _taken(self) -> list[_Waiting | str]:
+    def _taken(self) -> list[_Message]:
         """Wait for something to do, a tick at most, and take all there is."""
         taken = []
         with suppress(queue.Empty):
@@ -178,12 +188,16 @@ class Spooler:
                 taken.append(self._inbox.get_nowait())
         return [one for one in taken if one is not None]
 
-    def _round(self, taken: Sequence[_Waiting | str]) -> None:
+    def _round(self, taken: Sequence[_Message]) -> None:
         keep = [one for one in taken if isinstance(one, _Waiting)]
         confirmed = {one for one in taken if isinstance(one, str)}
         self._draining -= confirmed
         # What was published before it was kept is confirmed after that: its id is in a later round.
         self._forget |= confirmed & self._in_hand
+        released = {one.id for one in taken if isinstance(one, _Released)}
+        if released & self._in_hand:
+            self._in_hand -= released
+            self._drained_to = 0
         keep += self._overdue()
         spool = self._opened()
         if spool is None:
@@ -234,6 +248,7 @@ class Spooler:
         if not keep:
             return []
         allowed: list[_Waiting] = []
+        self._full_at = None
         bytes_ = spool.contents.bytes
         too_old = self._age(spool.contents) > self._bounds.max_age
         for waiting in keep:
@@ -241,7 +256,7 @@ class Spooler:
             if too_old:
                 waiting.durable(False)  # noqa: FBT003 - that is all there is to say
             elif bytes_ + size > self._bounds.max_bytes:
-                self._full_at = spool.contents.bytes
+                self._full_at = bytes_
                 waiting.durable(False)  # noqa: FBT003 - likewise
             else:
                 bytes_ += size
@@ -314,7 +329,7 @@ class Spooler:
         self._note(self._judged(contents))
 
     def _judged(self, contents: SpoolContents) -> Trouble | None:
-        if self._full_at is not None and contents.bytes < self._full_at:
+        if self._full_at is not None and (contents.bytes < self._full_at or not contents.events):
             self._full_at = None
         if self._failing is not None:
             return Trouble("closed" if self._spool is None else "failing", self._failing)

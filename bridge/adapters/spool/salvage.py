@@ -7,17 +7,36 @@ import sqlite3
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.adapters.spool.database import PAGE_BYTES, SUFFIXES, connect, create_tables, transaction
+from bridge.adapters.spool.database import (
+    DAMAGE,
+    PAGE_BYTES,
+    SUFFIXES,
+    code_of,
+    connect,
+    create_tables,
+    transaction,
+)
 from bridge.adapters.spool.rows import COLUMNS, spooled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
     from bridge.adapters.spool.directory import Directory
 
 #: Numbers below the last that are tried where nothing says which there are.
 MOST_TRIED = 1_000_000
+
+
+_SELECT = f"SELECT {COLUMNS} FROM events WHERE number = ?"  # noqa: S608 - no value in it
+_INSERT = f"INSERT OR REPLACE INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
+
+
+class _Number(NamedTuple):
+    """An event that may be there; `certain` where the index says that it is."""
+
+    number: int
+    certain: bool
 
 
 class Salvaged(NamedTuple):
@@ -62,20 +81,33 @@ def finish(path: Path) -> None:
 
 def _copy(path: Path, connection: sqlite3.Connection) -> tuple[int, int]:
     """Copy what can be read into `connection`; returns how many events could be, and how many not."""
-    try:
-        with closing(connect(path)) as old:
-            return _rows(old, connection)
-    except sqlite3.Error:
-        pass
     mended = path.with_name("mended")
     try:
-        _mend(path, mended, like=_beside(_new(path), ""))
-        with closing(connect(mended)) as old:
-            return _rows(old, connection)
-    except sqlite3.Error:
-        return 0, 1
+        for mend in (False, True):
+            if mend:
+                _mend(path, mended, like=_new(path))
+            # What goes wrong with the new one is no damage: it ends the salvage, and the old one stays.
+            if (source := _source(mended if mend else path)) is not None:
+                old, numbers = source
+                with closing(old):
+                    return _rows(old, numbers, connection)
     finally:
         _remove(mended)
+    return 0, 1
+
+
+def _source(path: Path) -> tuple[sqlite3.Connection, Sequence[_Number]] | None:
+    """Open a damaged database, and tell which events may be in it; None where it can't be read at all."""
+    old = None
+    try:
+        old = connect(path)
+        return old, _numbers(old)
+    except sqlite3.Error as e:
+        if old is not None:
+            old.close()
+        if code_of(e) not in DAMAGE | {sqlite3.SQLITE_ERROR}:
+            raise
+        return None
 
 
 def _mend(path: Path, mended: Path, *, like: Path) -> None:
@@ -93,42 +125,39 @@ def _mend(path: Path, mended: Path, *, like: Path) -> None:
         file.write(page)
 
 
-def _rows(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int, int]:
+def _rows(old: sqlite3.Connection, numbers: Sequence[_Number], new: sqlite3.Connection) -> tuple[int, int]:
     saved, lost = 0, 0
     with transaction(new):
-        for number, certain in _numbers(old):
+        for number, certain in numbers:
             try:
-                row = old.execute(
-                    f"SELECT {COLUMNS} FROM events WHERE number = ?",  # noqa: S608 - no value in it
-                    (number,),
-                ).fetchone()
+                row = old.execute(_SELECT, (number,)).fetchone()
             except sqlite3.DatabaseError:
                 lost += 1
                 continue
             if row is not None and spooled(row) is not None:
-                new.execute(
-                    f"INSERT OR REPLACE INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - likewise
-                    row,
-                )
+                new.execute(_INSERT, row)
                 saved += 1
             elif row is not None or certain:
                 lost += 1
     return saved, lost
 
 
-def _numbers(old: sqlite3.Connection) -> Iterable[tuple[int, bool]]:
-    """Return the numbers of events there may be, and whether each certainly was there."""
+def _numbers(old: sqlite3.Connection) -> list[_Number]:
+    """Return the numbers of events there may be."""
     try:
         found = old.execute("SELECT number FROM events INDEXED BY sqlite_autoindex_events_1 ORDER BY id")
-        return [(number, True) for number in sorted(number for (number,) in found)]
+        return [_Number(number, certain=True) for number in sorted(number for (number,) in found)]
     except sqlite3.DatabaseError:
-        return _guessed(old)
+        last = _last(old)
+        return [_Number(number, certain=False) for number in range(max(1, last - MOST_TRIED + 1), last + 1)]
 
 
-def _guessed(old: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
-    (last,) = old.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()
-    for number in range(max(1, (last or 0) - MOST_TRIED), (last or 0) + 1):
-        yield number, False
+def _last(old: sqlite3.Connection) -> int:
+    try:
+        last: int | None = old.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0]
+    except sqlite3.DatabaseError:
+        last = old.execute("SELECT max(number) FROM events").fetchone()[0]
+    return last or 0
 
 
 def _new(path: Path) -> Path:

@@ -64,6 +64,8 @@ class SqliteSpool:
         self._log = structlog.get_logger().bind(spool=str(directory.path))
         self._connection: sqlite3.Connection | None = None
         self._contents = SpoolContents(0, 0, None)
+        #: Whether it was once: what is cut short after that, we cut short ourselves, and said so.
+        self._opened = False
         self._attempt(self._probe)
         directory.reserve()
 
@@ -186,7 +188,7 @@ class SqliteSpool:
             good = database.checkpoint(self._connection, "PASSIVE")
             database.create_tables(self._connection)
             self._directory.sync()
-            if good < written:
+            if not self._opened and good < written:
                 self._count_damaged(1)
                 self._log.error(
                     "spool.torn",
@@ -194,6 +196,7 @@ class SqliteSpool:
                     file=str(self._path),
                     hint="the log's end can't be read: what a crash cut short was never answered 2xx",
                 )
+            self._opened = True
             self._contents = self._measured(self._connection)
         return self._connection
 
