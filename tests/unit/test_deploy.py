@@ -57,9 +57,8 @@ def documents(kind: str) -> list[dict[str, Any]]:
     return [one for one in found if one["kind"] == kind]
 
 
-deployments = pytest.mark.parametrize(
-    "deployment", documents("Deployment"), ids=lambda one: one["metadata"]["name"]
-)
+WORKLOADS = [*documents("Deployment"), *documents("StatefulSet")]
+deployments = pytest.mark.parametrize("deployment", WORKLOADS, ids=lambda one: one["metadata"]["name"])
 
 
 @by_name
@@ -162,7 +161,7 @@ def test_kubernetes_adds_no_variable_that_could_be_taken_for_one_of_ours(deploym
 def test_what_is_disrupted_selected_and_served_is_what_is_deployed() -> None:
     labels = {
         one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
-        for one in documents("Deployment")
+        for one in WORKLOADS
     }
     [service] = documents("Service")
 
@@ -180,9 +179,22 @@ def test_the_kustomization_lists_every_manifest() -> None:
 
 
 def test_an_ingest_listens_until_its_service_has_taken_it_off() -> None:
-    (ingest,) = (one for one in documents("Deployment") if one["metadata"]["name"] == "sms-bridge-ingest")
+    (ingest,) = documents("StatefulSet")
     pod = ingest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     _, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
 
     assert 0 < float(seconds) < pod["terminationGracePeriodSeconds"] - GRACE
+
+
+def test_the_spool_outlives_the_ingest() -> None:
+    (ingest,) = documents("StatefulSet")
+    (container,) = ingest["spec"]["template"]["spec"]["containers"]
+    (spool,) = (one["value"] for one in container["env"] if one["name"] == "BRIDGE_INGEST__SPOOL")
+    claims = {claim["metadata"]["name"] for claim in ingest["spec"]["volumeClaimTemplates"]}
+    kept = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] in claims]
+    (unit,) = (unit for unit in UNITS if "ingest" in unit.name)
+
+    assert str(Path(spool).parent) in kept
+    assert "BRIDGE_INGEST__SPOOL=%S/sms-bridge/spool" in of_unit(unit, "Environment")
+    assert "sms-bridge/spool" in of_unit(unit, "StateDirectory")[0].split()
