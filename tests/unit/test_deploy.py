@@ -159,10 +159,7 @@ def test_kubernetes_adds_no_variable_that_could_be_taken_for_one_of_ours(deploym
 
 
 def test_what_is_disrupted_selected_and_served_is_what_is_deployed() -> None:
-    labels = {
-        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
-        for one in WORKLOADS
-    }
+    labels = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in WORKLOADS}
     [service] = documents("Service")
 
     assert service["spec"]["selector"] == labels[service["metadata"]["name"]]

@@ -1,0 +1,59 @@
+"""What a webhook answered 2xx is worth while ingest and broker die and come back: H2, H3."""
+
+from __future__ import annotations
+
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.core.events import event_id
+from tests.chaos_proxy import ChaosProxy
+from tests.flood import Flood, assert_one_event_each, collect, metric, spooled
+from tests.waiting import free_port, wait_until
+from tests.webhook import Webhook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.broker_harness import Broker
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification(
+    seed: int, bridge_process: StartBridge, amqp: Peer, rabbitmq: Broker, vhost: str, tmp_path: Path
+) -> None:
+    chance, port = random.Random(seed), free_port()
+    filled = 0.0
+    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as way:
+        env = {
+            "BRIDGE_BROKER__URL": rabbitmq.url(vhost, way.port),
+            "BRIDGE_INGEST__PORT": str(port),
+            "BRIDGE_INGEST__SPOOL": str(tmp_path / "spool"),
+        }
+        process = bridge_process("ingest", env=env)
+        with Flood(Webhook(port=port)) as flood:
+            for _ in range(10):
+                chance.choice([way.refuse, way.reset, lambda: way.black_hole("down"), way.pass_through])()
+                flood.wait(chance.randrange(20, 150))
+                filled = max(filled, spooled(process))
+                process.stop(signal.SIGKILL)
+                chance.choice([way.refuse, way.pass_through, way.pass_through])()
+                process = bridge_process("ingest", env=env)
+                flood.wait(20)
+            way.pass_through()
+        accepted = flood.accepted()
+        wait_until(lambda: spooled(process) == 0, 60, what="an empty spool")
+    messages = collect(amqp, accepted)
+    posted = {event_id("sms.inbound.received", message_id) for message_id, *_ in flood.answers}
+
+    assert filled > 0
+    assert len(accepted) > 300
+    assert_one_event_each(messages, accepted)
+    assert {message.properties["message_id"] for message in messages} <= posted
+    assert metric(process, "spool_damaged_total") == 0
