@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import socket
 import ssl
-import subprocess
 import traceback
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import pytest
 
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
 from bridge.core.answers import Accepted, Ambiguous, Unsent
+from tests.certificates import make_certificate
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import ProviderServer, accepted, answer, drip, flood, raw, reply
 from tests.unit.cpaas_setup import NUMBER, TEXT, HandClock, account, elapsed, rig
@@ -133,33 +133,7 @@ def test_tls_that_meets_no_tls_is_not_sent() -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Make a self-signed certificate for 127.0.0.1, and its key."""
-    place = tmp_path_factory.mktemp("tls")
-    cert, key = place / "cert.pem", place / "key.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=127.0.0.1",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            key,
-            "-out",
-            cert,
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from bridge.runtime.once import Once
 from bridge.runtime.safekeeping import Safekeeping
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
+from tests.raw_http import PATIENCE, Client, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 PATH = "/hook"
 SECRET = b"Bearer tangerine-4711"
-#: Seconds: nothing here takes longer unless it is broken.
-PATIENCE = 5.0
 
 
 def receive(body: bytes, *, now: float) -> Event:
@@ -117,49 +116,6 @@ def request(body: bytes = b"{}", *headers: bytes, method: bytes = b"POST", versi
     if not any(each.lower().startswith((b"content-length", b"transfer-encoding")) for each in headers):
         lines.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join([*lines, *headers, b"", body])
-
-
-class Client:
-    """A raw connection, to send what no client library would."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self.stream = self.socket.makefile("rb")
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stream.close()
-        self.socket.close()
-
-    def send(self, data: bytes) -> Client:
-        self.socket.sendall(data)
-        return self
-
-    def status(self, *, head: bool = False) -> int:
-        """Read one answer with its body and return its status; 0 where the server closed instead."""
-        line = self.stream.readline()
-        if not line:
-            return 0
-        length = 0
-        while (header := self.stream.readline()) not in {b"\r\n", b""}:
-            name, _, value = header.partition(b":")
-            length = int(value) if name.lower() == b"content-length" else length
-        self.stream.read(0 if head else length)
-        return int(line.split()[1])
-
-    def closed(self) -> bool:
-        """Whether the server closes, before the patience is at its end."""
-        try:
-            return self.stream.read(1) == b""
-        except ConnectionResetError:
-            return True
-
-
-def once(port: int, data: bytes) -> int:
-    with Client(port) as client:
-        return client.send(data).status()
 
 
 def test_a_notification_is_answered_once_its_event_is_confirmed(port: int, published: list[Outgoing]) -> None:

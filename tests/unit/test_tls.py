@@ -1,0 +1,146 @@
+"""The ingest's own TLS: what it serves, and what it says of files that it can't serve with."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.http import serving
+from bridge.adapters.http.ingest_app import Door, Taken, make_ingest_app
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.tls import CertificateUnusable, check_certificate
+from bridge.bootstrap.listening import listen
+from bridge.settings import Problem, SettingsError
+from bridge.settings.model import IngestSettings
+from tests.certificates import make_certificate
+from tests.raw_http import Client, once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POST = b"POST /hook HTTP/1.1\r\nHost: bridge\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+async def take(body: bytes) -> Taken:
+    return Taken.DURABLE
+
+
+def server(certificate: Path, key: Path | None) -> HttpServer:
+    bind = Bind(host="127.0.0.1", port=0, tls_certificate=certificate, tls_key=key)
+    return HttpServer(make_ingest_app(Door(path="/hook"), take), bind, name="tls")
+
+
+@pytest.fixture(scope="module")
+def port(files: tuple[Path, Path]) -> Iterator[int]:
+    serves = server(*files)
+    yield serves.start()
+    serves.stop(1)
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_notification_comes_in_over_tls_with_a_cipher_that_authenticates(
+    port: int, files: tuple[Path, Path], version: ssl.TLSVersion
+) -> None:
+    context = trusting(files[0])
+    context.minimum_version = context.maximum_version = version
+    with Client(port, tls=context) as client:
+        statuses = [client.send(POST).status() for _ in range(2)]
+        assert isinstance(client.socket, ssl.SSLSocket)
+        cipher = client.socket.cipher()
+
+    assert statuses == [204, 204]
+    assert cipher is not None
+    assert "GCM" in cipher[0] or "CHACHA20" in cipher[0]
+
+
+def test_old_ciphers_and_plain_http_are_not_served(port: int, files: tuple[Path, Path]) -> None:
+    context = trusting(files[0])
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0")
+
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        once(port, POST, tls=context)
+    with Client(port) as client:
+        assert client.send(POST).closed()
+    assert once(port, POST, tls=trusting(files[0])) == 204
+
+
+def test_one_file_may_hold_the_certificate_and_its_key(files: tuple[Path, Path], tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(files[0].read_bytes() + files[1].read_bytes())
+    serves = server(both, None)
+
+    assert once(serves.start(), POST, tls=trusting(files[0])) == 204
+    serves.stop(1)
+
+
+def test_who_begins_no_handshake_is_closed_on_and_holds_up_nobody(
+    port: int, files: tuple[Path, Path]
+) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+    good = once(port, POST, tls=trusting(files[0]))
+    ended = 0
+    for each in slow:
+        with closing(each):
+            each.settimeout(serving._TLS_TIMEOUT + 5)
+            ended += each.recv(1) == b""
+
+    assert (good, ended) == (204, 50)
+
+
+@pytest.mark.parametrize("missing", ["certificate", "key"])
+def test_a_file_that_can_not_be_read_is_named(files: tuple[Path, Path], tmp_path: Path, missing: str) -> None:
+    gone = tmp_path / "gone.pem"
+    pair = (gone, files[1]) if missing == "certificate" else (files[0], gone)
+
+    with pytest.raises(CertificateUnusable) as refused:
+        check_certificate(*pair)
+
+    assert (refused.value.part, str(refused.value)) == (
+        missing,
+        f"{gone} can't be read: No such file or directory",
+    )
+
+
+@pytest.mark.parametrize("wrong", ["no certificate", "another's key", "no key", "a passphrase"])
+def test_files_that_do_not_go_together_are_refused_without_a_question_on_the_terminal(
+    files: tuple[Path, Path], tmp_path: Path, wrong: str
+) -> None:
+    certificate, key = make_certificate(tmp_path, passphrase="plum" if wrong == "a passphrase" else None)
+    if wrong == "no certificate":
+        certificate.write_text("rubbish")
+    pairs = {"another's key": (files[0], key), "no key": (certificate, None)}
+
+    with pytest.raises(CertificateUnusable) as refused:
+        check_certificate(*pairs.get(wrong, (certificate, key)))
+
+    assert refused.value.part == "certificate"
+    assert "no certificate with its key, unencrypted (" in str(refused.value)
+    assert "plum" not in str(refused.value)
+
+
+def test_what_can_not_be_served_with_is_a_mistake_of_the_configuration(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.pem"
+
+    with pytest.raises(SettingsError) as refused:
+        listen(server(files[0], gone), IngestSettings(), "ingest")
+
+    assert refused.value.problems == [
+        Problem("ingest.tls_key", f"{gone} can't be read: No such file or directory")
+    ]
