@@ -19,7 +19,8 @@ class Client:
         plain = socket.create_connection(("127.0.0.1", port), timeout=patience)
         self.socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="127.0.0.1")
         self.stream = self.socket.makefile("rb")
-        #: Of the answer that was read last.
+        #: Of the answer that was read last; names in small letters.
+        self.headers: dict[str, str] = {}
         self.body = b""
 
     def __enter__(self) -> Self:
@@ -41,11 +42,11 @@ class Client:
         line = self.stream.readline()
         if not line:
             return 0
-        length = 0
+        self.headers = {}
         while (header := self.stream.readline()) not in {b"\r\n", b""}:
-            name, _, value = header.partition(b":")
-            length = int(value) if name.lower() == b"content-length" else length
-        self.body = self.stream.read(0 if head else length)
+            name, _, value = header.decode("latin-1").partition(":")
+            self.headers[name.lower()] = value.strip()
+        self.body = self.stream.read(0 if head else int(self.headers.get("content-length", 0)))
         return int(line.split()[1])
 
     def closed(self) -> bool:
