@@ -381,6 +381,23 @@ def test_more_connections_than_allowed_are_refused_and_later_ones_are_not(hasty:
     wait_for(lambda: get(hasty, "/livez")[0] == 200)
 
 
+def test_connections_far_beyond_those_allowed_are_closed_on_unread() -> None:
+    app = make_admin_app(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
+    # Nobody here is closed on for being slow.
+    bind = Bind(host="127.0.0.1", port=0, max_connections=5, head_timeout=60)
+    server = HttpServer(app, bind, name="crowded")
+    port = server.start()
+    crowd = [Client(port) for _ in range(bind.max_connections + guard.ANSWERED_BEYOND)]
+    with Client(port) as one_more:
+        closed = one_more.closed()
+    answered = crowd[-1].send(b"GET /livez HTTP/1.0\r\n\r\n").status()
+    for client in crowd:
+        client.__exit__()
+    server.stop(1)
+
+    assert (closed, answered) == (True, 503)
+
+
 def test_http_1_0_is_answered_and_closed(port: int) -> None:
     with Client(port) as client:
         status = client.send(request(version=b"1.0")).status()

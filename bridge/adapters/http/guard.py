@@ -1,4 +1,4 @@
-"""What uvicorn's httptools protocol does not limit: the size of a request's head, and the time it may take.
+"""What uvicorn's httptools protocol does not limit: connections, a head's size and time, lines about bad ones.
 
     connection made ── head_timeout ──▶ head complete                 (else closed)
     answer sent ── idle_timeout + head_timeout ──▶ next head complete (else closed)
@@ -9,6 +9,8 @@ the answer is the app's own affair.
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,7 +20,30 @@ if TYPE_CHECKING:
 
 #: Bytes of request line and header fields; a webhook's are a few hundred.
 MAX_HEAD = 16 * 1024
+#: Connections beyond uvicorn's limit that it may answer 503: it reads their requests first. Still more are closed on.
+ANSWERED_BEYOND = 100
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+#: Seconds between two lines of uvicorn's about the same thing.
+_LINES_EVERY = 60.0
+
+
+class _Sparing(logging.Filter):
+    """Lets through the first of uvicorn's warnings in a minute: it has one for whatever is not HTTP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is written. What is told apart are uvicorn's own words, which are few."""
+        now = time.monotonic()
+        if record.levelno < logging.ERROR and now < self._told.get(record.msg, now):
+            return False
+        self._told[record.msg] = now + _LINES_EVERY
+        return True
+
+
+_SPARING = _Sparing()
 
 
 class HeadTooLarge(Exception):
@@ -30,15 +55,21 @@ class GuardedHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, head_timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.logger.addFilter(_SPARING)  # which is there once, however often it is added
         self._head_timeout = head_timeout
         self._in_head = True
         self._head_size = 0
         self._deadline: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Give the client its time for the first head."""
+        """Give the client its time for the first head, or none where there are far too many already."""
         super().connection_made(transport)
         self._expect_head(self._head_timeout)
+        if (
+            self.limit_concurrency is not None
+            and len(self.connections) > self.limit_concurrency + ANSWERED_BEYOND
+        ):
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""

@@ -24,9 +24,11 @@ T = TypeVar("T")
 
 #: Seconds beyond its grace in which a server must have ended: it polls ten times a second.
 _MARGIN = 2.0
+#: Connections that wait to be accepted, and are then accepted at once before anything else is looked at.
+_BACKLOG = 256
 #: Seconds for a TLS handshake, and for the other side's good-bye.
 _TLS_TIMEOUT = 5.0
-#: For TLS 1.2; uvicorn's default has none of the authenticated ones. Those of 1.3 are all good.
+#: For TLS 1.2, said here since some versions of uvicorn take those of TLS 1.0. Those of 1.3 are all good.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
@@ -40,7 +42,7 @@ class Bind:
     #: PEM files; without a certificate, plain HTTP. A key may stand in the certificate's file.
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    #: Open at the same time; beyond it 503 is answered.
+    #: Open at the same time; beyond it 503 is answered, and far beyond it nothing.
     max_connections: int = 1000
     #: Seconds a connection may idle between requests.
     idle_timeout: int = 5
@@ -49,7 +51,7 @@ class Bind:
 
 
 class HttpServer:
-    """One app on one port. Starts once and stops once; neither signals nor logging are touched."""
+    """One app on one port. Starts once and stops once; neither signals nor the log's set-up are touched."""
 
     def __init__(self, app: Any, bind: Bind, *, name: str) -> None:
         self._bind = bind
@@ -70,7 +72,9 @@ class HttpServer:
             check_certificate(self._bind.tls_certificate, self._bind.tls_key)
         self._server.config.load()
         family = socket.AF_INET6 if ":" in self._bind.host else socket.AF_INET
-        self._socket = socket.create_server((self._bind.host, self._bind.port), family=family)
+        self._socket = socket.create_server(
+            (self._bind.host, self._bind.port), family=family, backlog=_BACKLOG
+        )
         self._thread.start()
         return self.port
 
@@ -136,6 +140,7 @@ def _config(app: Any, bind: Bind) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         limit_concurrency=bind.max_connections,
+        backlog=_BACKLOG,
         timeout_keep_alive=bind.idle_timeout,
         ssl_certfile=bind.tls_certificate,
         ssl_keyfile=bind.tls_key,
