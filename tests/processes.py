@@ -75,6 +75,12 @@ class BridgeProcess:
         """The exit code, negative for a signal; None while it runs."""
         return self._child.poll()
 
+    @property
+    def memory(self) -> float:
+        """The MB of memory that it has in use."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return int(dict(line.split(":", 1) for line in lines)["VmRSS"].split()[0]) / 1024
+
     def admin(self, path: str) -> tuple[int, str]:
         """GET `path` of the admin port: the status (0 where nobody answers) and the body."""
         try:
