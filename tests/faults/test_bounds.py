@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
+#: All calls take so long: the machine's own pace matters little then.
+LATENCY = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
@@ -78,7 +81,14 @@ def test_after_a_storm_of_faults_a_worker_holds_no_more_than_before(
 ) -> None:
     with (
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy,
-        make_rig("I9, growth over 1500 commands with faults and cuts", seed=901, port=proxy.port) as rig,
+        make_rig(
+            "I9, growth over 1500 commands with faults and cuts",
+            seed=901,
+            port=proxy.port,
+            provider={"latency": LATENCY, "lag": 0.7},
+            # As below: so many in half a minute would leave some of them unknown.
+            RECONCILE__HISTORY_CAP="0",
+        ) as rig,
     ):
         worker = rig.start()
         rig.crashed = True
@@ -102,8 +112,6 @@ def test_after_a_storm_of_faults_a_worker_holds_no_more_than_before(
 GOOD = 300
 #: Rounds of each kind, in turns.
 ROUNDS = 3
-#: All calls take so long: the machine's own pace matters little then.
-LATENCY = 0.1
 BAD_NUMBER = "+16135559999"
 BAD: list[Fault] = [
     *[Fault(name="accept-hang")] * 2,

@@ -167,7 +167,8 @@ def _assert_no_stampede(rig: Rig, outage: Outage) -> None:
 def test_a_long_outage_loses_nothing_and_what_waits_flows_soon_after_it(
     make_rig: MakeRig, ledger: str | None, fault: dict[str, Fault], request: pytest.FixtureRequest
 ) -> None:
-    name = f"P2, outage of {OUTAGE:g} s, {request.node.callspec.id}"
+    kind = request.node.callspec.id.partition("-")[2]
+    name = f"P2, outage of {OUTAGE:g} s, {kind}"
 
     with make_rig(name, seed=121, ledger=ledger) as rig:
         rig.start()
