@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.core.ledger import Sight
-from bridge.ports import LedgerUnavailable
+from bridge.ports import ChangeRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ class EvidenceWriter:
             if self._ledger is None:
                 self._ledger = self._open_ledger()
             self._ledger.apply([Sight(evidence=evidence) for evidence in batch])
-        except LedgerUnavailable as e:
+        except (LedgerUnavailable, ChangeRefused) as e:
             self._drop(len(batch), str(e))
             self._stopping.wait(self._pause)
         else:

@@ -15,7 +15,7 @@ from bridge.core.ledger import Sight
 from bridge.core.notifications import parse_notification
 from bridge.core.reconcile import Evidence, match_key, match_key_of, text_key
 from bridge.flows.notify import evidence_of, receive
-from bridge.ports import LedgerUnavailable
+from bridge.ports import ChangeRefused, LedgerUnavailable
 from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.metrics import Metrics
 from tests.waiting import wait_until
@@ -168,6 +168,7 @@ class Ledgers:
 
     def __init__(self) -> None:
         self.away = False
+        self.picky = False
         self.held = threading.Event()
         self.held.set()
         self.kept: list[str] = []
@@ -186,6 +187,8 @@ class Ledgers:
         self.held.wait(10)
         if self.away:
             raise LedgerUnavailable("it is away")
+        if self.picky:
+            raise ChangeRefused("it does not fit")
         self.kept.extend(change.evidence.message_id for change in changes if isinstance(change, Sight))
         return [None] * len(changes)
 
@@ -257,6 +260,19 @@ def test_a_ledger_that_is_away_costs_evidence_and_nothing_else(
     writer.offer(sight("lost"))
     wait_until(lambda: counted(metrics, "dropped")() == 1)
     ledgers.away = False
+    writer.offer(sight("kept"))
+    wait_until(lambda: counted(metrics, "kept")() == 1)
+
+    assert ledgers.kept == ["kept"]
+
+
+def test_evidence_that_the_ledger_refuses_is_dropped_and_the_next_is_kept(
+    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
+) -> None:
+    ledgers.picky = True
+    writer.offer(sight("odd"))
+    wait_until(lambda: counted(metrics, "dropped")() == 1)
+    ledgers.picky = False
     writer.offer(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 

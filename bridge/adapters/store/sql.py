@@ -73,11 +73,17 @@ class SqlLedger:
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one durable transaction; see `bridge.ports.Ledger`."""
         needs = [change.needs for change in changes]
-        with self._transaction(needs) as connection:
-            slate = fill(connection, needs)
-            before, slots = dict(slate.commands), dict(slate.buckets)
-            results = carry_out(changes, slate)
-            self._saver.save(connection, slate, before, slots)
+        try:
+            with self._transaction(needs) as connection:
+                slate = fill(connection, needs)
+                before, slots = dict(slate.commands), dict(slate.buckets)
+                results = carry_out(changes, slate)
+                self._saver.save(connection, slate, before, slots)
+        except LedgerUnavailable as e:
+            if isinstance(e.__cause__, DataError | IntegrityError):
+                # The database is well: it is what is to be written that it does not take.
+                raise ChangeRefused(str(e)) from e
+            raise
         return results
 
     def time(self) -> float | None:
@@ -123,9 +129,6 @@ class SqlLedger:
             with self._begun(needs) as connection:
                 yield connection
                 connection.commit()
-        except (DataError, IntegrityError) as e:
-            # The database is well: it is what is to be written that it does not take.
-            raise ChangeRefused(str(unavailable(e))) from e
         except (SQLAlchemyError, OSError) as e:
             raise unavailable(e) from e
 
