@@ -12,7 +12,6 @@ from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store import open_seen
 from bridge.bootstrap import parts, sending
 from bridge.flows.catch_up import CatchUpRules
-from bridge.flows.tell import outgoing_event
 from bridge.ports import ArchiveUnavailable
 from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchUp
@@ -86,9 +85,8 @@ def run_catch_up(settings: Settings, *, since: float | None, dry_run: bool) -> C
 
 def _publish(settings: Settings, publisher: Publisher, event: Event) -> bool:
     """Publish an event and wait until the broker has it."""
-    broker, confirmed = settings.broker, threading.Event()
-    message = outgoing_event(event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue)
-    publisher.publish(message, confirmed.set)
+    confirmed = threading.Event()
+    publisher.publish(parts.teller(settings)(event), confirmed.set)
     if not confirmed.wait(PATIENCE):
         raise ConnectionError("the broker did not confirm an event")
     return True

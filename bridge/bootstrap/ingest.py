@@ -20,7 +20,6 @@ from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_ad
 from bridge.bootstrap.listening import listen
 from bridge.bootstrap.subscribing import make_watch
 from bridge.flows.notify import receive
-from bridge.flows.tell import outgoing_event
 from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchingUp
 from bridge.runtime.evidence import EvidenceWriter
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.core.receipts import Sent
     from bridge.core.reconcile import Evidence
-    from bridge.ports import Clock, Outgoing
+    from bridge.ports import Clock
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.watching import SubscriptionWatch
     from bridge.settings import Settings
@@ -81,7 +80,7 @@ class IngestProcess:
         once = Once(self._seen)
         self._flow = make_ingest(
             settings,
-            Safekeeping(self._publisher, tell=teller(settings), spooler=self._spooler),
+            Safekeeping(self._publisher, tell=parts.teller(settings), spooler=self._spooler),
             metrics,
             clock,
             once,
@@ -171,7 +170,7 @@ class IngestProcess:
         return Spooler(
             partial(open_spool, ingest.spool),
             self._publisher,
-            tell=teller(self._settings),
+            tell=parts.teller(self._settings),
             bounds=Bounds(max_bytes=ingest.spool_max_bytes, max_age=ingest.spool_max_age),
             # The request must still be there when the spool has it.
             patience=min(PATIENCE, ingest.confirm_timeout / 2),
@@ -186,12 +185,6 @@ def spooling(spooler: Spooler) -> tuple[str, bool, str]:
     contents, trouble = spooler.contents, spooler.trouble
     waiting = f"{contents.events} events wait in the spool, {contents.bytes} bytes"
     return "spool", trouble is None, waiting if trouble is None else f"{trouble.detail}; {waiting}"
-
-
-def teller(settings: Settings) -> Callable[[Event], Outgoing]:
-    """Return what makes messages of events."""
-    broker = settings.broker
-    return partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue)
 
 
 def _prune(url: str, before: float) -> int:

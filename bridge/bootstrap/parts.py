@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.connection import BrokerAddress
 from bridge.adapters.amqp.topology import Topology
 from bridge.core.commands import CommandRules
 from bridge.core.outcomes import Style
+from bridge.flows.tell import outgoing_event
 from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.events import Event
+    from bridge.ports import Outgoing
     from bridge.settings import Settings
 
 
@@ -77,3 +83,9 @@ def command_rules(settings: Settings) -> CommandRules:
 def style(settings: Settings) -> Style:
     """Return how events are written."""
     return Style(source=f"/sms-bridge/{settings.broker.prefix}", camel_case=settings.events.camel_case)
+
+
+def teller(settings: Settings) -> Callable[[Event], Outgoing]:
+    """Return what makes messages of events."""
+    broker = settings.broker
+    return partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue)

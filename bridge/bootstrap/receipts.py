@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.statuses import CpaasStatuses
 from bridge.bootstrap import parts, sending
-from bridge.flows.tell import outgoing_event
 from bridge.runtime.asking import Asking
 from bridge.runtime.receipts import ReceiptPoller, batch_of
 
@@ -35,7 +33,7 @@ def receipt_poller(
     """Return what asks for receipts beside `worker`; None where that is not configured."""
     if not settings.receipts.poll:
         return None
-    broker, per_second = settings.broker, settings.receipts.per_second
+    per_second = settings.receipts.per_second
     asking = Asking(
         CpaasStatuses(client.history),
         may_ask=lambda: not worker.shut,
@@ -48,7 +46,7 @@ def receipt_poller(
         open_receipts,
         asking,
         publisher,
-        tell=partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue),
+        tell=parts.teller(settings),
         rules=sending.receipt_rules(settings),
         batch=batch_of(per_second),
         style=parts.style(settings),

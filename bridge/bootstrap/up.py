@@ -19,7 +19,7 @@ from bridge.adapters.http.admin_app import Readiness
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
-from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest, teller
+from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
@@ -235,7 +235,7 @@ class Trial:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
     def _open_door(self, settings: Settings) -> HttpServer:
-        safekeeping = Safekeeping(self._broker, tell=teller(settings))
+        safekeeping = Safekeeping(self._broker, tell=parts.teller(settings))
         once = Once(self._seen)
         flow = make_ingest(settings, safekeeping, self._metrics, self._clock, once, sent=self._seen.sent)
         door = make_door(settings, flow)

@@ -52,16 +52,12 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
 
 def open_sqlite_seen(path: str) -> SqlSeen:
     """Open the memory of notifications in the ledger `path`, which is there."""
-    engine = _engine(path, SEEN_TIMEOUT)
-    event.listen(engine, "begin", _begin)
-    return SqlSeen(engine)
+    return SqlSeen(_unlocked(path, SEEN_TIMEOUT))
 
 
 def open_sqlite_receipts(path: str) -> SqlReceipts:
     """Open what is known of awaited receipts in the ledger `path`, which is there."""
-    engine = _engine(path, BUSY_TIMEOUT)
-    event.listen(engine, "begin", _begin)
-    return SqlReceipts(engine)
+    return SqlReceipts(_unlocked(path, BUSY_TIMEOUT))
 
 
 def sqlite_reader(path: str) -> Engine:
@@ -75,7 +71,12 @@ def sqlite_reader(path: str) -> Engine:
         raise LedgerUnavailable(
             f"{path}: there is no ledger yet: a worker makes it, or `bridge ledger migrate`"
         )
-    engine = _engine(path, BUSY_TIMEOUT)
+    return _unlocked(path, BUSY_TIMEOUT)
+
+
+def _unlocked(path: str, busy_timeout: float) -> Engine:
+    """Return an engine whose transactions take no lock to read with."""
+    engine = _engine(path, busy_timeout)
     event.listen(engine, "begin", _begin)
     return engine
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.answers import ProviderError
 from bridge.core.events import event_id
-from bridge.core.ledger.filing import Ending, end, expect_receipt
+from bridge.core.ledger.filing import Ending, doubt_from_any_call, end, expect_receipt, key_of
 from bridge.core.ledger.limits import HOLD, buckets_of, has_lapsed, is_held_back, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
@@ -18,7 +18,7 @@ from bridge.core.ledger.time import (
     quiet_until,
 )
 from bridge.core.outcomes import Outcome, Result
-from bridge.core.reconcile import Window, match_key, window_of
+from bridge.core.reconcile import Window, window_of
 from bridge.core.rules import LedgerRules
 
 if TYPE_CHECKING:
@@ -224,15 +224,15 @@ class _Claiming:
         Its owner notices nothing. Should it have ended, what it called is looked for as far back as calls may be.
         """
         until = self._now + self._claim.rules.lease
-        since = self._now - self._claim.rules.retry.max_age
-        doubt_from = min(submission.doubt_from or since, since)
-        self._put(replace(submission, claimed_at=self._now, lease_until=until, doubt_from=doubt_from))
+        since = doubt_from_any_call(submission, self._now, self._claim.rules)
+        self._put(replace(submission, claimed_at=self._now, lease_until=until, doubt_from=since))
         return Later(at=min(until, self._now + LOOK_AGAIN), own=False)
 
     def _begin(self) -> Verdict:
         claim = self._claim
-        key = match_key(claim.command.destinations[claim.index].wire, claim.command.message)
-        fresh = SubmissionRecord(index=claim.index, state=WAITING, match_key=key)
+        fresh = SubmissionRecord(
+            index=claim.index, state=WAITING, match_key=key_of(claim.command, claim.index)
+        )
         if self._may_be_forgotten():
             return self._look(self._forgotten(fresh))
         send_at = claim.command.send_at
@@ -266,10 +266,9 @@ class _Claiming:
 
     def _in_doubt(self, submission: SubmissionRecord) -> SubmissionRecord:
         """Return it in doubt until now: calls were made that the ledger does not know of."""
-        since = self._now - self._claim.rules.retry.max_age
         return replace(
             submission.released(DOUBTFUL, retry_at=None),
-            doubt_from=min(submission.doubt_from or since, since),
+            doubt_from=doubt_from_any_call(submission, self._now, self._claim.rules),
             doubt_until=self._now,
         )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.core.ledger.slate import Slate
     from bridge.core.reconcile import Evidence
-    from bridge.core.rules import ReceiptRules
+    from bridge.core.rules import LedgerRules, ReceiptRules
 
 #: Seconds; no call began longer ago than this before its answer is filed.
 LONGEST_CALL = 3600.0
@@ -39,6 +39,17 @@ def unknown_command(command: SendSms, command_id: str, *, now: float) -> Command
     return CommandRecord(id=command_id, content_hash=command.content_hash, created_at=now, updated_at=now)
 
 
+def key_of(command: SendSms, index: int) -> bytes:
+    """Return the match key of one of a command's submissions."""
+    return match_key(command.destinations[index].wire, command.message)
+
+
+def doubt_from_any_call(submission: SubmissionRecord, now: float, rules: LedgerRules) -> float:
+    """Return when the doubt began of a submission for which calls were made that nobody can date."""
+    since = now - rules.retry.max_age
+    return min(submission.doubt_from or since, since)
+
+
 def forgotten(command: SendSms, index: int, *, now: float, since: float) -> SubmissionRecord:
     """Return a submission whose claim the ledger has lost, in doubt: whoever claims it next must not call at once.
 
@@ -47,7 +58,7 @@ def forgotten(command: SendSms, index: int, *, now: float, since: float) -> Subm
     return SubmissionRecord(
         index=index,
         state=DOUBTFUL,
-        match_key=match_key(command.destinations[index].wire, command.message),
+        match_key=key_of(command, index),
         first_attempt_at=now,
         doubt_from=since,
         doubt_until=now,
@@ -142,15 +153,11 @@ class File:
             command_id=self.command_id,
             index=self.index,
             # A twin that is judged meanwhile must not find the message that a late answer shows to be this one's.
-            guards=None if self.evidence is None else self._key,
+            guards=None if self.evidence is None else key_of(self.command, self.index),
             message_ids=() if self.evidence is None else (self.evidence.message_id,),
             buckets=buckets,
             reserves=buckets,
         )
-
-    @property
-    def _key(self) -> bytes:
-        return match_key(self.command.destinations[self.index].wire, self.command.message)
 
     def apply(self, slate: Slate) -> Filed | None:
         """File it, unless the claim was lost."""

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.core.answers import ProviderError
-from bridge.core.ledger.filing import Ending, Filed, end, expect_receipt, forgotten, unknown_command
+from bridge.core.ledger.filing import (
+    Ending,
+    Filed,
+    doubt_from_any_call,
+    end,
+    expect_receipt,
+    forgotten,
+    key_of,
+    unknown_command,
+)
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord
 from bridge.core.ledger.slate import Needs, Place
 from bridge.core.ledger.time import CLOCK, is_of_another_time, quiet_until
@@ -21,7 +30,6 @@ from bridge.core.reconcile import (
     LookAgain,
     Rival,
     judge_history,
-    match_key,
     match_key_of,
 )
 from bridge.core.rules import LedgerRules
@@ -64,7 +72,7 @@ class Resolve:
 
     @property
     def _key(self) -> bytes:
-        return match_key(self.command.destinations[self.index].wire, self.command.message)
+        return key_of(self.command, self.index)
 
     def apply(self, slate: Slate) -> Filed | None:
         """Decide and file, unless the claim was lost."""
@@ -92,7 +100,7 @@ class Resolve:
         """
         if self.reading is None or not is_of_another_time(submission.doubt_until or 0.0, self.now):
             return submission
-        since = min(submission.doubt_from or self.now, self.now - self.rules.retry.max_age)
+        since = doubt_from_any_call(submission, self.now, self.rules)
         return replace(submission, doubt_from=since, doubt_until=self.now)
 
     def _judge(self, slate: Slate, submission: SubmissionRecord) -> Finding:
