@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -400,6 +401,24 @@ def test_a_ledger_that_another_holds_for_too_long_is_unavailable_and_unchanged(t
 
     assert "locked" in reason
     assert isinstance(after[0], Call)
+
+
+def test_a_new_ledger_that_another_is_opening_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "ledger.db")
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(open_sqlite, path)
+        early, _ = wait([opening], timeout=0.2)
+        other.execute("COMMIT")
+        ledger = opening.result(timeout=30)
+    other.close()
+    verdicts = ledger.apply([claim()])
+    ledger.close()
+
+    assert not early
+    assert isinstance(verdicts[0], Call)
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
