@@ -7,6 +7,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # The first Python that is new enough; `make PYTHON=/path/to/python run` takes another.
 PYTHON ?= $(shell scripts/find-python)
+# How many tests run side by side. They wait more than they compute, and each process starts a broker of its own.
+JOBS   ?= 3
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## this list
@@ -20,7 +22,7 @@ run: $(VENV)/.run ## install what running needs and start the bridge; Ctrl-C end
 test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL included, and run every test
 	@scripts/install-rabbitmq
 	@scripts/install-postgresql
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for an hour and more, and write down what it made of it
 	@scripts/install-rabbitmq

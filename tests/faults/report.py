@@ -57,11 +57,15 @@ class Row:
 class Report:
     """The lines of this run."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+
+    def note(self, row: Row) -> None:
+        """Add a scenario's line."""
+        self.rows.append(row.cells())
 
     def table(self) -> str:
         """Return the table in Markdown."""
-        return markdown(HEAD, [row.cells() for row in self.rows])
+        return markdown(HEAD, self.rows)
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -355,7 +355,7 @@ class Rig:
 
     def note(self, verdict: Verdict) -> None:
         """Put the scenario's row into the report."""
-        self._report.rows.append(
+        self._report.note(
             Row(
                 scenario=self.name,
                 seed=self.seed,
