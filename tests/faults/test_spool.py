@@ -1,4 +1,4 @@
-"""What a webhook answered 2xx is worth while ingest and broker die and come back: H2, H3."""
+"""What a webhook answered 2xx is worth while ingest and broker die, freeze and come back: H1, H2, H3."""
 
 from __future__ import annotations
 
@@ -57,3 +57,76 @@ def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification
     assert_one_event_each(messages, accepted)
     assert {message.properties["message_id"] for message in messages} <= posted
     assert metric(process, "spool_damaged_total") == 0
+
+
+#: The `ingest.confirm_timeout` of this scenario: no request is held up for longer, whatever the broker does.
+DEADLINE = 3.0
+
+
+def test_of_5000_notifications_each_that_was_answered_2xx_is_an_event_once_whatever_the_broker_does(
+    bridge_process: StartBridge, amqp: Peer, rabbitmq: Broker, vhost_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    env = {
+        "BRIDGE_BROKER__URL": vhost_url,
+        "BRIDGE_INGEST__PORT": str(port),
+        "BRIDGE_INGEST__SPOOL": str(tmp_path / "spool"),
+        "BRIDGE_INGEST__CONFIRM_TIMEOUT": str(DEADLINE),
+        "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
+    }
+    lives = [bridge_process("ingest", env=env)]
+    memory, filled = [], []
+
+    def look() -> None:
+        memory.append(lives[-1].memory)
+        filled.append(spooled(lives[-1]))
+
+    def die() -> None:
+        assert lives[-1].stop(signal.SIGKILL) == -signal.SIGKILL
+        lives.append(bridge_process("ingest", env=env))
+
+    with Flood(Webhook(port=port), clients=8) as flood:
+        flood.wait(1000)
+        look()
+
+        rabbitmq.kill()
+        flood.wait(500)
+        look()
+        die()
+        flood.wait(300)
+        rabbitmq.start()
+        flood.wait(500)
+
+        with rabbitmq.frozen():
+            flood.wait(300)
+            look()
+            die()
+            flood.wait(300)
+        flood.wait(500)
+
+        with rabbitmq.memory_alarm():
+            flood.wait(300)
+            die()
+            flood.wait(300)
+            look()
+        flood.wait(500)
+
+        rabbitmq.restart(gracefully=True)
+        wait_until(lambda: len(flood.accepted()) >= 5000, 60, what="5,000 that were answered 204")
+        look()
+    accepted = flood.accepted()
+    wait_until(lambda: spooled(lives[-1]) == 0, 60, what="an empty spool")
+    look()
+    messages = collect(amqp, accepted)
+    answered = [took for _, status, _, took in flood.answers if status]
+    refused = sum(status not in {0, 204} for _, status, *_ in flood.answers)
+    print(
+        f"{len(flood.answers)} posted, {len(accepted)} answered 204, {len(messages)} messages; "
+        f"spooled {filled}, memory {memory} MB, longest answer {max(answered):.3f} s"
+    )
+
+    assert sum(map(bool, filled)) >= 3, filled
+    assert_one_event_each(messages, accepted)
+    assert max(answered) < DEADLINE
+    assert refused == 0
+    assert max(memory) < 1.15 * min(memory), memory
