@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import ssl
+import threading
 import traceback
 from typing import TYPE_CHECKING
 
@@ -217,6 +219,97 @@ def test_a_connection_idle_for_longer_than_allowed_is_not_used_again() -> None:
         it.send()
 
         assert (kept, it.server.connections) == (1, 2)
+
+
+def keep(data: bytes) -> Act:
+    """Send `data`, whatever it is, and keep the connection."""
+
+    def act(peer: provider.Peer) -> bool:
+        peer.send(data)
+        return True
+
+    return act
+
+
+def whole(body: bytes, *headers: bytes, line: bytes = b"HTTP/1.1 201 Created") -> bytes:
+    """Return an answer with these headers and no other."""
+    return b"\r\n".join([line, *headers, b"", body])
+
+
+BODY = WHOLE.partition(b"\r\n\r\n")[2]
+LENGTH = b"Content-Length: %d" % len(BODY)
+ZIPPED = gzip.compress(BODY)
+
+#: Act, and whether the connection is used again.
+ANSWERS: list[tuple[str, Act, bool]] = [
+    ("interim answers first", keep(b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n" * 3 + WHOLE), True),
+    (
+        "chunks, with an extension and a trailer",
+        keep(whole(b"%x;a=b\r\n%s\r\n0\r\nX: y\r\n\r\n" % (len(BODY), BODY), b"Transfer-Encoding: chunked")),
+        True,
+    ),
+    ("compressed", keep(whole(ZIPPED, b"Content-Encoding: gzip", b"Content-Length: %d" % len(ZIPPED))), True),
+    ("names in any case", keep(whole(BODY, LENGTH.upper())), True),
+    ("a body that ends with its connection", raw(whole(BODY)), False),
+    ("asked to close", keep(whole(BODY, LENGTH, b"Connection: close")), False),
+    ("HTTP/1.0", keep(whole(BODY, LENGTH, line=b"HTTP/1.0 201 Created")), False),
+    ("an answer that nobody asked for", keep(WHOLE + WHOLE), False),
+    ("nothing but more bytes", keep(WHOLE + b"xyz"), False),
+]
+
+
+@pytest.mark.parametrize(("act", "reused"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_answers_of_any_shape_are_read_and_their_connection_is_used_again_only_where_that_is_safe(
+    act: Act, reused: bool
+) -> None:
+    with rig() as it:
+        it.server.acts.append(act)
+
+        assert isinstance(it.send(), Accepted)
+        assert isinstance(it.send(), Accepted)
+        assert len(it.server.sends) == 2
+        assert it.server.connections == (1 if reused else 2)
+
+
+def test_a_proxy_makes_a_tunnel_to_a_provider_with_tls(
+    tls_server: ProviderServer, certificate: tuple[Path, Path]
+) -> None:
+    asked: list[bytes] = []
+
+    def tunnel(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        asked.append(client.recv(4096))
+        there = socket.create_connection(("127.0.0.1", tls_server.port))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=pipe, args=(there, client))
+        back.start()
+        pipe(client, there)
+        back.join()
+        client.close()
+        there.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=tunnel, args=(listener,))
+        thread.start()
+        proxy = f"http://user:pass@127.0.0.1:{listener.getsockname()[1]}"
+        with rig(server=tls_server, ca_file=str(certificate[0]), proxy=proxy) as it:
+            got = it.send()
+            sent, port = it.server.sends[0], it.server.port
+        thread.join()
+
+    assert isinstance(got, Accepted)
+    assert asked[0].startswith(b"CONNECT 127.0.0.1:%d HTTP/1" % port)
+    assert b"Proxy-Authorization: Basic " in asked[0]
+    assert sent.path.startswith("/cpaas/")
+    assert "proxy-authorization" not in sent.headers
+
+
+def pipe(source: socket.socket, sink: socket.socket) -> None:
+    """Pass on what comes, and then that nothing more does."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.caller import Caller
     from bridge.adapters.cpaas.errors import CpaasError
     from bridge.adapters.cpaas.health import Health
-    from bridge.adapters.cpaas.transport import Exchange
     from bridge.adapters.cpaas.values import Json
+    from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
 _NO_CONTENT = 204
@@ -88,7 +88,7 @@ class Asker:
         error = parse_error(exchange.status, exchange.body)
         if exchange.status == _NOT_FOUND and _is_providers_own(exchange.body):
             return NotFound("the provider has no such thing", error)
-        retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=self._clock.now())
+        retry_after = parse_retry_after(exchange.headers.get("retry-after"), now=self._clock.now())
         answer = classify_send(exchange.status, retry_after=retry_after, error=error)
         if isinstance(answer, answers.Accepted):
             raise TypeError("a status beside 2xx can't be accepted")

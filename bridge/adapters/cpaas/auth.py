@@ -21,7 +21,7 @@ from bridge.core.provider_errors import parse_error, parse_retry_after
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.account import CpaasAccount
     from bridge.adapters.cpaas.timekeeping import Timekeeping
-    from bridge.adapters.cpaas.transport import Exchange
+    from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
 log = structlog.get_logger()
@@ -216,7 +216,7 @@ def _denial(exchange: Exchange, clock: Clock) -> Unsent | Blocked:
         return Blocked(error=error)
     if exchange.status == 401 and json_object(exchange.body) is not None:
         return Blocked(error=error)
-    retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=clock.now())
+    retry_after = parse_retry_after(exchange.headers.get("retry-after"), now=clock.now())
     return Unsent(error=error, retry_after=retry_after, throttled=exchange.status == 429)
 
 

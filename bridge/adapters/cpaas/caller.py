@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.cpaas.auth import Token, Tokens
     from bridge.adapters.cpaas.timekeeping import Timekeeping
-    from bridge.adapters.cpaas.transport import Exchange
+    from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
 log = structlog.get_logger()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.cpaas.account import CpaasAccount
     from bridge.adapters.cpaas.retrying import RetryPolicy
-    from bridge.adapters.cpaas.transport import Exchange
+    from bridge.adapters.cpaas.wire import Exchange
     from bridge.core.answers import Answer
     from bridge.ports import Attempted, Clock, Submission
 
@@ -130,7 +130,7 @@ class CpaasClient:
     def _judge(self, exchange: Exchange) -> Answer:
         if 200 <= exchange.status < 300:
             return parse_send_response(exchange.status, exchange.body)
-        retry_after = parse_retry_after(exchange.headers.get("Retry-After"), now=self._clock.now())
+        retry_after = parse_retry_after(exchange.headers.get("retry-after"), now=self._clock.now())
         error = parse_error(exchange.status, exchange.body)
         return classify_send(exchange.status, retry_after=retry_after, error=error)
 

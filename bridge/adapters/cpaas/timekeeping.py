@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from bridge.core.answers import ProviderError
 
 if TYPE_CHECKING:
-    from bridge.adapters.cpaas.transport import Exchange, Transport
+    from bridge.adapters.cpaas.transport import Transport
+    from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
 #: Seconds that a `Date` may be off by itself: it has no fractions, and servers make it once a second.
@@ -53,7 +54,7 @@ class Timekeeping:
     def _compare(self, exchange: Exchange, asked_at: float) -> None:
         """Compare: the provider's time at its answer lies between our asking and now."""
         try:
-            told = parsedate_to_datetime(exchange.headers.get("Date", "")).timestamp()
+            told = parsedate_to_datetime(exchange.headers.get("date", "")).timestamp()
         except (ValueError, TypeError, OverflowError):
             # No proxy or provider need send one; then nothing is known.
             return

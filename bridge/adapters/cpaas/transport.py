@@ -10,31 +10,25 @@ import socket
 import ssl
 import threading
 import weakref
-from dataclasses import dataclass, field
-from functools import partial
-from http.client import BadStatusLine, HTTPException, IncompleteRead, LineTooLong, RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest, RequestException
 from requests.adapters import HTTPAdapter
-from urllib3 import Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
-    DecodeError,
     HTTPError,
     NameResolutionError,
     NewConnectionError,
     ProxyError,
-    ReadTimeoutError,
 )
+from urllib3.util import parse_url
 
-from bridge.adapters.cpaas.connections import PlainConnection, TlsConnection, TooLarge, Watch
+from bridge.adapters.cpaas.wire import CutOff, Exchange, Garbled, NotHttp, TooLarge, Wire
 from bridge.core.answers import ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from urllib3.connectionpool import HTTPConnectionPool
 
     from bridge.adapters.cpaas.account import CpaasAccount
 
@@ -50,30 +44,14 @@ _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (ProxyError, "network", "the proxy can't be used"),
     (NewConnectionError, "network", "no connection to the provider"),
     (ConnectTimeoutError, "timeout", "connecting took too long"),
-    (ReadTimeoutError, "timeout", "no answer in time"),
     (TimeoutError, "timeout", "no answer in time"),
     (RemoteDisconnected, "network", "closed without an answer"),
     (ConnectionResetError, "network", "connection reset"),
     (BrokenPipeError, "network", "connection reset"),
-    (IncompleteRead, "network", "the answer is cut off"),
-    (DecodeError, "network", "the answer can't be decompressed"),
-    (LineTooLong, "network", "the answer's headers are too long"),
-    (BadStatusLine, "network", "the answer is not HTTP"),
-    (HTTPException, "network", "the answer is not valid HTTP"),
+    (CutOff, "network", "the answer is cut off"),
+    (Garbled, "network", "the answer can't be decompressed"),
+    (NotHttp, "network", "the answer is not HTTP"),
 )
-
-#: Bytes read at once.
-_PIECE = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """An answer as it came: whole, but not judged."""
-
-    status: int
-    #: Looked up without regard to case.
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
 
 
 class _NoAnswer(Exception):
@@ -98,15 +76,14 @@ class Transport:
     def __init__(self, account: CpaasAccount, clock: Callable[[], float]) -> None:
         self._account = account
         self._clock = clock
-        self._base = account.base_url.rstrip("/")
         self._local = threading.local()
         self._lines: weakref.WeakSet[_Line] = weakref.WeakSet()
         self._lock = threading.Lock()
 
-    def exchange(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> Exchange:
+    def exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Exchange:
         """Make one call and read its answer, within the account's bounds.
 
-        `path` is percent-encoded; `headers` is kept as it is except for the body's length.
+        `path` is percent-encoded; the body's length is added to the `headers`.
 
         Raises:
             NotSent: no connection, no name, TLS failed, or connecting took too long.
@@ -116,7 +93,7 @@ class Transport:
         line: _Line | None = getattr(self._local, "line", None)
         if line is None:
             line = self._new_line()
-        return line.exchange(method, self._base + path, headers, body)
+        return line.exchange(method, path, headers, body)
 
     def close(self) -> None:
         """Close the connections of all threads; later calls open new ones."""
@@ -135,96 +112,104 @@ class Transport:
 class _Line(HTTPAdapter):
     """One thread's way to the provider.
 
-    An adapter instead of a session: nothing is taken from the environment, nothing is redirected, no cookies are kept,
-    and a call costs half. urllib3's own retries stay at the adapter's default, which is none.
+    requests and urllib3 make the connection, with all they know of names, proxies, TLS and certificates; what then
+    passes over it is `bridge.adapters.cpaas.wire`'s. Nothing is taken from the environment.
     """
 
     def __init__(self, account: CpaasAccount, clock: Callable[[], float]) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
         self._account = account
         self._clock = clock
-        self._watch = Watch(
-            clock=clock,
-            read_timeout=account.read_timeout,
-            max_header_bytes=account.max_header_bytes,
-            max_response_bytes=account.max_response_bytes,
-        )
-        self._timeout: Any = Timeout(
-            connect=min(account.connect_timeout, account.total_timeout), read=account.read_timeout
-        )
-        self._verify: bool | str = account.ca_file or True
+        self._url = account.base_url.rstrip("/")
         self._proxies = {"http": account.proxy, "https": account.proxy} if account.proxy else None
-        self._pool: HTTPConnectionPool | None = None
+        self._wire: Wire | None = None
+        #: What stands before the path in the request line, and the headers that all requests have.
+        self._prefix, self._head = "", ""
         self._used_at = clock()
 
-    def exchange(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Exchange:
+    def exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Exchange:
         """See `Transport.exchange`."""
         now = self._clock()
-        if now - self._used_at > self._account.idle_timeout:
-            # A connection that the other side is about to close would turn this call into an ambiguous one.
-            self.hang_up()
-        self._watch.start(now + self._account.total_timeout)
-        request = _prepared(method, url, headers, body)
-        response: Any = None
+        deadline = now + self._account.total_timeout
+        wire = self._open_wire(now, deadline)
+        lines = [f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}"]
+        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        if body is not None or method != "GET":
+            lines.append(f"Content-Length: {len(body or b'')}\r\n")
+        request = "".join(lines).encode("latin-1") + b"\r\n" + (body or b"")
         try:
-            response = self.send(
-                request, stream=True, timeout=self._timeout, verify=self._verify, proxies=self._proxies
-            )
-            return Exchange(response.status, response.headers, self._read(response))
-        except (RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            if response is not None:
-                response.close()
-            # `from None`: the text of the cause contains the URL, and so a number.
-            raise (MaybeSent if self._watch.left else NotSent)(_describe(error)) from None
+            return wire.exchange(request, deadline)
+        except (HTTPException, OSError) as error:
+            # `from None`, here and below: the text of a cause may contain the URL, and so a number.
+            raise MaybeSent(_describe(error)) from None
         finally:
             self._used_at = self._clock()
+            if not wire.reusable:
+                self.hang_up()
 
     def hang_up(self) -> None:
         """Close the connection, if any; the next call opens a new one."""
-        self._pool = None
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
         self.close()
 
-    def _read(self, response: Any) -> bytes:
-        """Read the body, decompressed, up to the bound."""
-        pieces = []
-        size = 0
-        while piece := response.read(_PIECE, decode_content=True):
-            size += len(piece)
-            if size > self._account.max_response_bytes:
-                raise TooLarge
-            pieces.append(piece)
-        return b"".join(pieces)
+    def _open_wire(self, now: float, deadline: float) -> Wire:
+        """Return the connection, a new one where there is none that will still take a request."""
+        wire = self._wire
+        if wire is not None and now - self._used_at <= self._account.idle_timeout and wire.quiet:
+            return wire
+        # A connection that the other side is about to close would turn this call into an ambiguous one.
+        self.hang_up()
+        try:
+            connection = self._connect()
+        except (RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+            raise NotSent(_describe(error)) from None
+        account = self._account
+        self._wire = wire = Wire(
+            connection.sock,
+            self._clock,
+            read_timeout=account.read_timeout,
+            max_header_bytes=account.max_header_bytes,
+            max_body_bytes=account.max_response_bytes,
+        )
+        if self._clock() >= deadline:
+            # Names resolve and several addresses are tried without a common timeout.
+            raise NotSent(ProviderError(name="timeout", message="connecting took too long"))
+        return wire
 
-    # What follows are requests' own points of extension.
+    def _connect(self) -> Any:
+        """Return a connection of urllib3's that is connected, through the proxy where there is one."""
+        account = self._account
+        request: Any = PreparedRequest()
+        request.url = f"{self._url}/"
+        verify: bool | str = account.ca_file or True
+        pool: Any = self.get_connection_with_tls_context(request, verify, self._proxies)
+        self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
+        connection = pool._new_conn()  # noqa: SLF001 - urllib3 lends no connection otherwise
+        connection.timeout = min(account.connect_timeout, account.total_timeout)
+        try:
+            if pool.proxy is not None and pool.scheme == "https":
+                pool._prepare_proxy(connection)  # noqa: SLF001 - likewise: the tunnel
+            else:
+                connection.connect()
+        except Exception as error:
+            connection.close()
+            if pool.proxy is not None and not connection.has_connected_to_proxy:
+                raise ProxyError("the proxy can't be used", error) from error
+            raise
+        self._set_head(pool)
+        return connection
 
-    def get_connection_with_tls_context(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Any:
-        """Return the one pool, since there is one host: looking it up costs more than any other step of a call."""
-        if self._pool is None:
-            pool: Any = super().get_connection_with_tls_context(request, *args, **kwargs)
-            kind = TlsConnection if pool.scheme == "https" else PlainConnection
-            pool.ConnectionCls = partial(kind, watch=self._watch)
-            self._pool = pool
-        return self._pool
-
-    def request_url(self, request: PreparedRequest, proxies: Mapping[str, str] | None) -> str:
-        """Return what goes into the request line."""
-        return super().request_url(request, proxies) if proxies else request.path_url
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> Any:  # noqa: ARG002 - as requests has it
-        """Return urllib3's answer bare: requests would build a cookie jar around each."""
-        return resp
-
-
-def _prepared(method: str, url: str, headers: dict[str, str], body: bytes | None) -> PreparedRequest:
-    """Fill in a prepared request: preparing it again for each call would cost more than sending it."""
-    if body is not None or method != "GET":
-        headers["Content-Length"] = str(len(body or b""))
-    request = PreparedRequest()
-    request.method = method
-    request.url = url
-    request.headers = headers  # type: ignore[assignment]  # any mapping does, and a dict is quickest
-    request.body = body
-    return request
+    def _set_head(self, pool: Any) -> None:
+        """Write down what all requests on a connection have in common (RFC 9112 sections 3.2 and 9.3)."""
+        url = parse_url(self._url)
+        forwarded = pool.proxy is not None and pool.scheme == "http"
+        self._prefix = url.url if forwarded else url.path or ""
+        common = {"Host": url.netloc, "Accept-Encoding": "identity"}
+        if forwarded:
+            common |= pool.proxy_headers
+        self._head = "".join(f"{name}: {value}\r\n" for name, value in common.items())
 
 
 def _describe(error: BaseException) -> ProviderError:

@@ -1,0 +1,223 @@
+"""HTTP/1.1 on one connection: a request in one write, and its answer within bounds of time and bytes.
+
+`http.client` and urllib3 take four times as long for this as everything else about a call. The parser is httptools'
+(llhttp, Node's own), and what may be left out is: nothing is redirected, no cookies are kept, nothing is repeated.
+"""
+
+from __future__ import annotations
+
+import http.client
+import select
+import weakref
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from httptools import HttpParserError, HttpResponseParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: Bytes read at once.
+_PIECE = 64 * 1024
+#: zlib's window for gzip and zlib alike, told apart by their heads.
+_ANY_WINDOW = zlib.MAX_WBITS | 32
+
+
+class TooLarge(http.client.HTTPException):
+    """The answer is larger than it may be."""
+
+
+class NotHttp(http.client.HTTPException):
+    """What came is not HTTP."""
+
+
+class CutOff(http.client.HTTPException):
+    """The connection ended before the answer did."""
+
+
+class Garbled(http.client.HTTPException):
+    """The body is not encoded as the answer says."""
+
+
+class Stream(Protocol):
+    """A connected socket, with TLS or without."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def settimeout(self, seconds: float, /) -> None: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An answer as it came: whole, but not judged."""
+
+    status: int
+    #: By their names in lower case.
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class Wire:
+    """A connection: one exchange after the other, until `reusable` says no."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        clock: Callable[[], float],
+        *,
+        read_timeout: float,
+        max_header_bytes: int,
+        max_body_bytes: int,
+    ) -> None:
+        """Take over `stream`. `clock` is monotonic, times are in seconds."""
+        self._stream = stream
+        #: A thread that ends takes its connection with it.
+        self.close = weakref.finalize(self, stream.close)
+        self._clock = clock
+        self._read_timeout = read_timeout
+        self._max_header_bytes = max_header_bytes
+        self._max_body_bytes = max_body_bytes
+        self._patience: float | None = None
+        self._poll = select.poll()
+        self._poll.register(stream.fileno(), select.POLLIN)
+        #: Whether the last answer left the connection fit for another request.
+        self.reusable = True
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come that nobody asked for: an end of the connection, as a rule."""
+        return not self._poll.poll(0)
+
+    def exchange(self, request: bytes, deadline: float) -> Exchange:
+        """Send the whole request and read its answer, by `deadline` (seconds of the clock).
+
+        Raises:
+            OSError, HTTPException: there is no whole answer; the request may have left.
+
+        """
+        self.reusable = False
+        self._wait_at_most(deadline)
+        self._stream.sendall(request)
+        answer = _Answer(self._max_header_bytes, self._max_body_bytes)
+        while not answer.complete:
+            self._wait_at_most(deadline)
+            answer.feed(self._stream.recv(_PIECE))
+        self.reusable = answer.keeps_alive
+        return Exchange(answer.status, answer.headers, answer.body())
+
+    def _wait_at_most(self, deadline: float) -> None:
+        """Bound the next read or write."""
+        patience = min(deadline - self._clock(), self._read_timeout)
+        if patience <= 0:
+            raise TimeoutError("the whole call took too long")
+        # To say it to the socket costs a system call, and nearly always it is what was said before.
+        if patience != self._patience:
+            self._stream.settimeout(patience)
+            self._patience = patience
+
+
+class _Answer:
+    """What has come of an answer; its methods are the parser's callbacks."""
+
+    def __init__(self, max_header_bytes: int, max_body_bytes: int) -> None:
+        self._parser = HttpResponseParser(self)
+        self._header_bytes_left = max_header_bytes
+        self._max_body_bytes = max_body_bytes
+        self._body_bytes_left = max_body_bytes
+        self._pieces: list[bytes] = []
+        self._in_body = False
+        self._begun = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.complete = False
+        self.keeps_alive = False
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was read; nothing is the end of the connection."""
+        if not data:
+            self._end()
+            return
+        if not self._in_body:
+            # Counted before they are parsed: headers, and interim answers, of which there may be any number.
+            self._header_bytes_left -= len(data)
+        try:
+            self._parser.feed_data(data)
+        except TooLarge:
+            raise
+        except HttpParserError as e:
+            if self.complete:
+                # What follows the answer was not asked for, and is none.
+                self.keeps_alive = False
+                return
+            if isinstance(e.__context__, TooLarge):
+                raise e.__context__ from None
+            raise (CutOff if self._in_body else NotHttp)("the answer can't be parsed") from None
+        if not self._in_body and self._header_bytes_left < 0:
+            raise TooLarge
+
+    def _end(self) -> None:
+        has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self._in_body and not has_length:
+            self.complete = True
+        elif self._begun:
+            raise CutOff
+        else:
+            raise http.client.RemoteDisconnected("closed without an answer")
+
+    def on_message_begin(self) -> None:
+        """Note that an answer begins; one that nobody asked for spoils the connection."""
+        self._begun = True
+        if self.complete:
+            self.keeps_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what comes after the body (RFC 9110 section 6.5) says nothing that is needed."""
+        if not self._in_body:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Go on with the body, where it is the answer that was waited for."""
+        if self.complete:
+            return
+        self.status = self._parser.get_status_code()
+        if self.status >= 200:
+            self._in_body = True
+
+    def on_body(self, piece: bytes) -> None:
+        """Keep a piece of the body."""
+        if self.complete:
+            return
+        self._body_bytes_left -= len(piece)
+        if self._body_bytes_left < 0:
+            raise TooLarge
+        self._pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        """Note that the answer is whole; after an interim one (RFC 9110 section 15.2) the real one follows."""
+        if self.complete:
+            return
+        if self._in_body:
+            self.complete = True
+            self.keeps_alive = self._parser.should_keep_alive()
+        else:
+            self.headers.clear()
+
+    def body(self) -> bytes:
+        """Return the body, decompressed where a gateway compressed it although nobody asked for that."""
+        body = b"".join(self._pieces)
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if encoding == "identity" or not body:
+            return body
+        if encoding not in {"gzip", "x-gzip", "deflate"}:
+            raise Garbled
+        unzip = zlib.decompressobj(_ANY_WINDOW)
+        try:
+            body = unzip.decompress(body, self._max_body_bytes)
+        except zlib.error:
+            raise Garbled from None
+        if unzip.unconsumed_tail:
+            raise TooLarge
+        return body
