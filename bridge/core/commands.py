@@ -61,6 +61,9 @@ class SendSms:
     id: str | None
     destinations: tuple[Address, ...] = field(repr=False)
     sender: Address = field(repr=False)
+    #: Whether the command names its sender itself; else configuration does, and may have named another one when an
+    #: earlier attempt was made.
+    names_sender: bool = True
     message: str = field(repr=False)
     #: Seconds since the epoch, as all times here.
     send_at: float | None = None
@@ -127,6 +130,7 @@ class _Reader:
             id=command_id,
             destinations=destinations,
             sender=sender,
+            names_sender=self._fields["sender_address"] is not None,
             message=message,
             send_at=send_at,
             expires_at=expires_at,

@@ -28,6 +28,13 @@ IMPOSSIBLE = "DeliveryImpossible"
 #: The share of what an account keeps from which on it counts as full: what has just come in drops something else, and
 #: shows only later.
 NEAR_CAP = 0.5
+#: Seconds that the provider's clock may seem to differ by itself: its `Date` has no fractions, and servers make it once
+#: a second.
+COARSE = 2.0
+#: Seconds beside `reconcile.skew` that a message's time may be off: as above, and it has no fractions either.
+SLACK = COARSE + 1.0
+#: Seconds since the epoch (2010): no message of the provider's is older, and what says so is in another unit.
+PLAUSIBLE = 1_262_304_000.0
 #: Seconds until the first look after the attempt, and the least between two looks.
 FIRST_LOOK = 2.0
 #: Seconds between two looks at most, until the provider had its time to show what it has.
@@ -153,7 +160,7 @@ def _match_key(destination_address: str, key_of_text: bytes) -> bytes:
 
 def window_of(since: float, until: float, rules: ReconcileRules) -> Window:
     """Return the window of attempts that began at `since` and ended at `until`."""
-    return Window(start=since - rules.skew, settled_at=until + rules.settle)
+    return Window(start=since - rules.skew - SLACK, settled_at=until + rules.settle)
 
 
 def hangs_on_account(reading: Reading, window: Window) -> bool:
@@ -191,7 +198,7 @@ def judge_history(
     ours = [
         message
         for message in known.values()
-        if _is_match(message, doubt, window.start, rules.skew) and not is_taken(message.message_id)
+        if _is_match(message, doubt, window.start, rules.skew + SLACK) and not is_taken(message.message_id)
     ]
     if ours and len(ours) <= len(rivals):
         # Too few for all: whoever is late to show must not look absent because another one took its message.
@@ -199,41 +206,40 @@ def judge_history(
         if (doubt.now if reading is None else reading.read_at) < settled_at:
             return LookAgain(at=_next_look(doubt, settled_at))
     if not doubt.submitted:
-        ours = _left_by(rivals, ours, rules.skew)
+        ours = _left_by(rivals, ours, rules.skew + SLACK)
     if ours:
         return Found(message=min(ours, key=lambda message: (message.sent_at, message.message_id)))
-    return (
-        _without_history(doubt)
-        if reading is None
-        else _without_trace(doubt, reading, window, rules.history_cap)
-    )
+    return _without_history(doubt) if reading is None else _without_trace(doubt, reading, window, rules)
 
 
-def _without_trace(doubt: Doubt, reading: Reading, window: Window, cap: int) -> Finding:
+def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: ReconcileRules) -> Finding:
     """Say what a history tells in which it is not."""
     if reading.read_at < window.settled_at:
         return LookAgain(at=_next_look(doubt, window.settled_at))
-    if _is_cut_off(reading, window.start, cap):
+    if _is_cut_off(reading, window.start, rules.history_cap):
         return CannotTell(reason="the provider's history is cut off")
+    latest = max(doubt.now, reading.read_at) + rules.skew + SLACK
+    if any(message.sent_at > latest and match_key_of(message) == doubt.key for message in reading.messages):
+        return CannotTell(reason="the provider's history has a message like it at an impossible time")
     return Absent()
 
 
-def _left_by(rivals: Sequence[Rival], messages: Sequence[Evidence], skew: float) -> list[Evidence]:
+def _left_by(rivals: Sequence[Rival], messages: Sequence[Evidence], slack: float) -> list[Evidence]:
     """Return the messages that are left when each rival that was submitted has one, the nearest to its attempt."""
     left = list(messages)
     for rival in sorted(rivals, key=lambda rival: rival.until):
-        near = [message for message in left if rival.since - skew <= message.sent_at <= rival.until + skew]
+        near = [message for message in left if rival.since - slack <= message.sent_at <= rival.until + slack]
         if rival.submitted and near:
             left.remove(min(near, key=lambda message: abs(message.sent_at - rival.until)))
     return left
 
 
-def _is_match(message: Evidence, doubt: Doubt, start: float, skew: float) -> bool:
+def _is_match(message: Evidence, doubt: Doubt, start: float, slack: float) -> bool:
     return (
         message.destination_address == doubt.destination_address
         and (doubt.sender_address is None or message.sender_address in (None, doubt.sender_address))
         and match_key_of(message) == doubt.key
-        and start <= message.sent_at <= doubt.now + skew
+        and start <= message.sent_at <= doubt.now + slack
     )
 
 

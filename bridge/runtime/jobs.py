@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bridge.core.addresses import DEFAULT_SENDER
 from bridge.core.commands import SendSms
 from bridge.ports import Submission
 
@@ -71,6 +73,11 @@ class Job:
             message=command.message,
             traceparent=self.received.traceparent,
         )
+
+    def sought(self, index: int) -> Submission:
+        """Return one of its submissions as it is looked for, with any sender where the command does not name one."""
+        submission = self.submission(index)
+        return submission if self.command.names_sender else replace(submission, sender_address=DEFAULT_SENDER)
 
     def published_at(self) -> float | None:
         """When the command was published, in seconds since the epoch, where its publisher said so."""

@@ -285,7 +285,9 @@ class Worker:
         match verdict:
             case Tell():
                 # A duplicate of a command that ended long ago leaves no second dead letter; others may owe one.
-                dead = verdict.fresh or job.received.delivery.redelivered or job.received.delayed
+                dead = (
+                    verdict.fresh or verdict.own or job.received.delivery.redelivered or job.received.delayed
+                )
                 self._telling.outcome(
                     job, index, verdict.outcome, verdict.told, dead=dead, fresh=verdict.fresh
                 )
@@ -365,7 +367,7 @@ class Worker:
 
     def _look(self, claimed: _Claimed, look: Look) -> None:
         self._callers.look(
-            claimed.job.submission(claimed.index),
+            claimed.job.sought(claimed.index),
             window=look.window,
             until=claimed.until,
             looked=lambda reading: self._desk.post(partial(self._on_looked, claimed, reading)),

@@ -450,3 +450,12 @@ def test_a_message_that_could_be_the_one_and_can_not_be_read_makes_the_history_l
 @pytest.mark.parametrize("direction", ["Outbound", "outbound", "OUTBOUND"])
 def test_a_direction_is_one_however_it_is_spelt(direction: str) -> None:
     assert ids(looked([shown(1, type=direction)])) == ["SM1"]
+
+
+@pytest.mark.parametrize("at", [0, 170_000_000])
+def test_a_time_that_is_no_messages_does_not_show_how_far_back_the_history_goes(at: int) -> None:
+    reading = looked([shown(dateTime=at), shown(2)])
+
+    assert not reading.complete
+    assert reading.oldest_at is not None
+    assert reading.oldest_at > 1_262_304_000

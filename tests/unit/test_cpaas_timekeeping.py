@@ -98,3 +98,20 @@ def test_a_provider_that_tells_no_time_is_trusted(date: str) -> None:
         it.server.acts.append(answer(201, accepted(), {"Date": date}))
 
         assert isinstance(it.gateway.send(submission(), until=NEVER).answer, Accepted)
+
+
+def test_a_date_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        with it_with(0.0) as it:
+            asctime = time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime())
+            it.server.acts.append(answer(201, accepted(), {"Date": asctime}))
+            it.server.acts.append(answer(201, accepted()))
+            it.gateway.send(submission(), until=NEVER)
+            second = it.gateway.send(submission(), until=NEVER)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert isinstance(second.answer, Accepted)

@@ -551,6 +551,126 @@ def test_a_national_number_in_doubt_can_not_be_looked_for(book: Book) -> None:
     assert json.loads(verdict.told.body)["data"]["error"]["name"] == "ambiguous"
 
 
+def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book) -> None:
+    national = command(to="6131234567")
+    book.claim(of=national)
+    book.claim(at=LEASE, owner="two", of=national)
+    event_id = book.submission().told.event_id  # type: ignore[union-attr]  # it has ended
+    book.file(at=LEASE + 1, evidence=replace(message(), destination_address="6131234567"))
+    verdict = book.claim(at=100, of=national, replay=Replay(event_id=event_id))
+
+    assert isinstance(verdict, Tell)
+    assert verdict.outcome is Outcome.SENT
+    assert json.loads(verdict.told.body)["data"]["message_id"] == "m-7"
+
+
+def lost(book: Book, of: SendSms, *, at: float, replay: Replay) -> Verdict:
+    """Claim for a replay, lose the answer, and return what the next claim brings once the lease is over."""
+    assert isinstance(book.claim(at=at, of=of, replay=replay), Call)
+    return book.claim(at=at + LEASE, owner="two", of=of)
+
+
+def test_a_national_number_is_sent_anew_once_for_each_replay_that_asks_for_it(book: Book) -> None:
+    national = command(to="6131234567")
+    book.claim(of=national)
+    verdict = book.claim(at=LEASE, owner="two", of=national)
+    for life in range(1, 4):
+        assert isinstance(verdict, Tell)
+        assert verdict.outcome is Outcome.UNKNOWN
+        replay = Replay(event_id=verdict.told.event_id, resend=True)
+        verdict = lost(book, national, at=100.0 * life, replay=replay)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.FAILED])
+def test_an_attempt_after_one_that_nobody_could_tell_does_not_make_it_unsent(
+    book: Book, outcome: Outcome
+) -> None:
+    book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
+    doubtful(book)
+    book.resolve(at=86_401, reading=False)
+    assert isinstance(book.claim(at=86_402, generation=1), Tell | Call)
+    filed = book.file(at=86_403, outcome=outcome)
+
+    assert filed is not None
+    assert filed.outcome is Outcome.UNKNOWN
+    assert filed.told is not None
+    data = json.loads(filed.told.body)["data"]
+    assert data["error"]["name"] == "ambiguous"
+    assert outcome.value in data["error"]["message"]
+
+
+def test_what_an_earlier_attempt_may_have_sent_does_not_expire(book: Book) -> None:
+    book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
+    of = command(expires_at=NOW + 90_000)
+    doubtful(book)
+    book.resolve(at=86_401, reading=False, of=of)
+    verdict = book.claim(at=90_001, generation=1, of=of)
+
+    assert isinstance(verdict, Tell)
+    assert verdict.outcome is Outcome.UNKNOWN
+
+
+def test_what_nobody_can_tell_is_not_sent_anew_beyond_its_time(book: Book) -> None:
+    book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
+    doubtful(book)
+    filed = book.resolve(at=86_401, reading=False, of=command(expires_at=NOW + 100))
+
+    assert filed is not None
+    assert filed.outcome is Outcome.UNKNOWN
+
+
+def test_what_nobody_can_tell_is_sent_anew_until_its_time_is_over_and_then_no_more(book: Book) -> None:
+    book.rules = replace(
+        book.rules, reconcile=ReconcileRules(on_unknown="resend"), retry=RetryRules(max_age=600.0)
+    )
+    national, calls, at = command(to="6131234567"), 0, 0.0
+    verdict = book.claim(of=national)
+    while isinstance(verdict, Call):
+        calls, at = calls + 1, at + LEASE
+        verdict = book.claim(at=at, owner=f"at {at}", of=national)
+
+    assert isinstance(verdict, Tell)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert calls > 1
+    assert at <= 600 + LEASE
+
+
+def test_a_look_that_shows_all_of_its_attempts_ends_the_doubt_of_each(book: Book) -> None:
+    book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
+    doubtful(book)
+    book.resolve(at=86_401, reading=False)
+    book.claim(at=86_402, generation=1)
+    book.file(at=86_403, outcome=None, doubtful=True)
+    book.claim(at=86_410, generation=1)
+    book.resolve(at=86_500)
+
+    assert book.submission().outcome is Outcome.FAILED
+
+
+def test_a_message_is_found_whatever_sender_configuration_names_by_now(book: Book) -> None:
+    rules = CommandRules(default_sender="+16130000001")
+    parsed = parse_command(
+        b'{"id":"order-17","destination_address":["+16131234567","+16131234568"],"message":"hi"}',
+        None,
+        rules=rules,
+        now=NOW,
+    )
+    assert isinstance(parsed, SendSms)
+    doubtful(book)
+    filed = book.resolve(replace(message(), sender_address="+16130000002"), at=5, of=parsed)
+
+    assert filed is not None
+    assert filed.outcome is Outcome.SENT
+
+
+def test_a_number_that_is_read_otherwise_than_at_its_attempt_can_not_be_looked_for(book: Book) -> None:
+    doubtful(book)
+    filed = book.resolve(at=61, of=command(to="+441632960001"))
+
+    assert filed is not None
+    assert filed.outcome is Outcome.UNKNOWN
+
+
 def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) -> None:
     doubtful(book)
     other = replace(command(), id="order-18", content_hash=b"other")
@@ -758,7 +878,10 @@ def test_what_was_not_sent_is_called_again_when_it_is_sent_back(book: Book, outc
     assert filed is not None
     assert filed.told is not None
     assert filed.told.event_id != replay.event_id
-    assert book.claim(at=102, owner="four", replay=replay) == Tell(outcome=Outcome.SENT, told=filed.told)
+    # Should the third be the second once more, and its commit have gone unheard, nobody else leaves a dead letter.
+    again = Tell(outcome=Outcome.SENT, told=filed.told, own=True)
+    assert book.claim(at=102, owner="four", replay=replay) == again
+    assert book.claim(at=103, owner="five", replay=Replay(event_id="another")) == replace(again, own=False)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SENT, Outcome.UNDELIVERABLE, Outcome.EXPIRED])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
 from bridge.core.provider_errors import MAX_ID_LENGTH
-from bridge.core.reconcile import Evidence, Reading, hangs_on_account, text_key
+from bridge.core.reconcile import PLAUSIBLE, Evidence, Reading, hangs_on_account, text_key
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.client import CpaasClient
@@ -75,7 +75,7 @@ def _read(history: MessageHistory, submission: Submission, read_at: float, until
     return Reading(
         messages=tuple(message for message in found if message is not None),
         complete=all_known and all(thread.complete for thread in threads) and None not in found,
-        oldest_at=min((message.at for message in messages if message.at is not None), default=None),
+        oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
         read_at=read_at,
     )
 
@@ -102,11 +102,16 @@ def _with_account(reading: Reading, history: MessageHistory, window: Window, unt
 def _is_quiet(thread: Thread, window: Window) -> bool:
     """Whether it has messages, and all of them are from before the window."""
     last_at = thread.last_message_at
-    return bool(thread.length) and last_at is not None and 0 < last_at < window.start
+    return bool(thread.length) and _is_plausible(last_at) and last_at < window.start
+
+
+def _is_plausible(at: float | None) -> TypeGuard[float]:
+    """Whether a message can be from then; a time in another unit, or none, must not pass for an old message's."""
+    return at is not None and at >= PLAUSIBLE
 
 
 def _evidence(message: Message, remote: str) -> Evidence | None:
-    if message.direction != OUTBOUND or message.text is None or message.at is None:
+    if message.direction != OUTBOUND or message.text is None or not _is_plausible(message.at):
         return None
     if not message.message_id.isprintable() or len(message.message_id) > MAX_ID_LENGTH:
         # Not every database takes such an id (PostgreSQL's indexes end at 2,700 bytes), and none of ours is like that.

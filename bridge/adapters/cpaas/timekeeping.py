@@ -7,18 +7,17 @@ nothing is sent at all: what was not sent can't be in doubt.
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from bridge.core.answers import ProviderError
+from bridge.core.reconcile import COARSE
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.transport import Transport
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
-
-#: Seconds that a `Date` may be off by itself: it has no fractions, and servers make it once a second.
-COARSE = 2.0
 
 
 class Timekeeping:
@@ -54,7 +53,9 @@ class Timekeeping:
     def _compare(self, exchange: Exchange, asked_at: float) -> None:
         """Compare: the provider's time at its answer lies between our asking and now."""
         try:
-            told = parsedate_to_datetime(exchange.headers.get("date", "")).timestamp()
+            moment = parsedate_to_datetime(exchange.headers.get("date", ""))
+            # A date without a zone is in UTC, as all HTTP-dates are.
+            told = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, TypeError, OverflowError):
             # No proxy or provider need send one; then nothing is known.
             return

@@ -27,6 +27,7 @@ _ALIKE = (
     "doubt_from",
     "doubt_until",
     "submitted",
+    "undecided",
     "crashes",
     "replay",
     "may_resend",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, false
 
 metadata = MetaData()
 
 #: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
-REVISION = "0003"
+REVISION = "0004"
 
 #: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
 alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -50,6 +50,7 @@ submissions = Table(
     Column("doubt_from", Double),
     Column("doubt_until", Double),
     Column("submitted", Boolean, nullable=False),
+    Column("undecided", Boolean, nullable=False, server_default=false()),
     Column("crashes", Integer, nullable=False),
     Column("replay", Integer, nullable=False),
     Column("may_resend", Boolean, nullable=False),

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.answers import ProviderError
 from bridge.core.events import event_id
-from bridge.core.ledger.filing import Ending, doubt_from_any_call, end, expect_receipt, key_of
+from bridge.core.ledger.filing import (
+    Ending,
+    as_undecided,
+    doubt_from_any_call,
+    end,
+    expect_receipt,
+    key_of,
+    may_resend_unknown,
+)
 from bridge.core.ledger.limits import HOLD, buckets_of, has_lapsed, is_held_back, reserve, reserved_by
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Needs
@@ -66,6 +74,9 @@ class Tell:
     told: Told
     #: Whether it was filed just now, by this claim.
     fresh: bool = False
+    #: Whether it ended the life that this delivery, a dead letter sent back, had begun: whoever filed it may have left
+    #: no dead letter for it, and the one before is gone.
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +312,11 @@ class _Claiming:
         """Tell what this delivery has not told yet: see `Carry` for what was filed before its copy was made."""
         if submission.filed_in is not None and submission.filed_in < self._claim.carried:
             return Superseded()
-        return Tell(outcome=outcome, told=told)
+        replay, life = self._claim.replay, submission.replay - 1
+        own = replay is not None and replay.event_id == event_id(
+            "outcome", self._claim.command_id, self._claim.index, life
+        )
+        return Tell(outcome=outcome, told=told, own=own)
 
     def _crashed(self, submission: SubmissionRecord, lease_until: float) -> Verdict:
         """Take over from a worker that ended: what it was calling is in doubt, what it was looking at still is."""
@@ -316,7 +331,7 @@ class _Claiming:
                 doubt_until=lease_until,
             )
         if crashes >= self._claim.rules.poison_after:
-            if submission.submitted:
+            if submission.submitted or submission.message_id is not None:
                 return self._end(submission, Outcome.SENT)
             why = f"the worker ended {crashes} times while it had this submission: it is not tried again"
             return self._end(submission, Outcome.UNKNOWN, ProviderError(name="poison", message=why))
@@ -365,10 +380,10 @@ class _Claiming:
         """Claim it for a look, unless no look can ever tell."""
         claim = self._claim
         if not claim.command.is_reconcilable(claim.index):
-            if submission.submitted:
+            if submission.submitted or submission.message_id is not None:
                 return self._end(submission, Outcome.SENT)
-            if claim.rules.reconcile.on_unknown == "resend" and submission.may_resend:
-                return self._go(replace(submission, state=WAITING))
+            if may_resend_unknown(submission, claim.command.expires_at, claim.rules, now=self._now):
+                return self._go(replace(submission, state=WAITING, undecided=True))
             error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
             return self._end(submission, Outcome.UNKNOWN, error)
         return self._look_of(self._leased(replace(submission, state=DOUBTFUL)))
@@ -407,7 +422,14 @@ class _Claiming:
         self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError | None = None
     ) -> Tell:
         claim = self._claim
-        result = Result(attempts=submission.attempts, replay=submission.replay, error=error)
+        if submission.undecided:
+            outcome, error = as_undecided(outcome, error)
+        result = Result(
+            attempts=submission.attempts,
+            replay=submission.replay,
+            message_id=submission.message_id,
+            error=error,
+        )
         ending = Ending(
             command=claim.command,
             outcome=outcome,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bridge.core.answers import ProviderError
 from bridge.core.ledger.limits import ACCOUNT, HOLD, hold_back
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.slate import Expected, Needs, Place
@@ -87,6 +88,31 @@ def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tup
         told=told,
     )
     return ended, told
+
+
+def may_resend(submission: SubmissionRecord, rule: str) -> bool:
+    """Return whether to send it anew: as configured, but for a replay's first look as who sent it back decided."""
+    return submission.resend_asked or (submission.may_resend and rule == "resend")
+
+
+def may_resend_unknown(
+    submission: SubmissionRecord, expires_at: float | None, rules: LedgerRules, *, now: float
+) -> bool:
+    """Return whether to send anew what nobody can tell; never beyond its time, since it may have been sent in time."""
+    if expires_at is not None and now >= expires_at:
+        return False
+    attempted_at = submission.doubt_until or now
+    is_over = attempted_at >= (submission.first_attempt_at or now) + rules.retry.max_age
+    return submission.resend_asked or (not is_over and may_resend(submission, rules.reconcile.on_unknown))
+
+
+def as_undecided(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome, ProviderError | None]:
+    """Return what an end means for a submission of which an earlier attempt is undecided: not that it was not sent."""
+    if outcome not in {Outcome.REJECTED, Outcome.FAILED, Outcome.EXPIRED}:
+        return outcome, error
+    last = "" if error is None or error.message is None else f": {error.message}"
+    why = f"an earlier attempt may have been sent; the last one ended as {outcome.value}{last}"
+    return Outcome.UNKNOWN, replace(error or ProviderError(name="ambiguous"), name="ambiguous", message=why)
 
 
 def expect_receipt(
@@ -197,9 +223,13 @@ class File:
         filing = self.filing
         result = replace(filing.result, replay=submission.replay)
         if filing.outcome is not None:
+            outcome = filing.outcome
+            if submission.undecided:
+                outcome, error = as_undecided(outcome, result.error)
+                result = replace(result, error=error)
             ending = Ending(
                 command=self.command,
-                outcome=filing.outcome,
+                outcome=outcome,
                 result=result,
                 style=self.style,
                 now=self.now,
@@ -207,7 +237,7 @@ class File:
             )
             # Not the owner's generation: a copy handed over since must tell it too, should the owner end here.
             ended, told = end(submission, ending, generation=generation)
-            return ended, Filed(outcome=filing.outcome, told=told)
+            return ended, Filed(outcome=outcome, told=told)
         open_ = replace(
             submission.released(DOUBTFUL if filing.doubtful else WAITING, retry_at=filing.retry_at),
             attempts=result.attempts,

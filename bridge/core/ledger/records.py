@@ -44,6 +44,8 @@ class SubmissionRecord:
     doubt_until: float | None = None
     #: Whether the provider said that it has the submission, but not under which id.
     submitted: bool = False
+    #: Whether it waits for, or makes, another attempt although nobody could tell what became of an earlier one.
+    undecided: bool = False
     #: Claims that a crash ended.
     crashes: int = 0
     #: Which life of the submission this is: each replay of its dead letter begins a new one.

@@ -14,6 +14,8 @@ from bridge.core.ledger.filing import (
     expect_receipt,
     forgotten,
     key_of,
+    may_resend,
+    may_resend_unknown,
     unknown_command,
 )
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord
@@ -111,7 +113,7 @@ class Resolve:
         doubt = Doubt(
             key=self._key,
             destination_address=self.command.destinations[self.index].wire,
-            sender_address=None if sender.is_default else sender.wire,
+            sender_address=sender.wire if self.command.names_sender and not sender.is_default else None,
             since=submission.doubt_from or self.now,
             until=until,
             give_up_at=max(given_up_at, until + self.rules.reconcile.settle),
@@ -133,6 +135,11 @@ class Resolve:
             ],
             rules=self.rules.reconcile,
         )
+        if submission.match_key not in (None, self._key):
+            # It may have gone to what its number was read as then, and that is not known any more.
+            return CannotTell(
+                reason="its number is read otherwise than at its attempt: addresses.default_region"
+            )
         quiet = quiet_until(slate, self.now, self.rules)
         if quiet is not None and not isinstance(finding, Found):
             # How long the provider had to show it can't be told: the clock was set.
@@ -181,7 +188,7 @@ class Resolve:
         if submission.submitted:
             # The provider said that it has it, so it was sent; only its id is not to be learnt.
             return self._end(record, submission, Outcome.SENT, self._result(submission))
-        if not self._may_resend(submission, self.rules.reconcile.on_absent):
+        if not may_resend(submission, self.rules.reconcile.on_absent):
             why = "no trace of it in the provider's history; it is not sent again by itself"
             return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", why)
         expires_at = self.command.expires_at
@@ -192,20 +199,19 @@ class Resolve:
         if attempted_at >= (submission.first_attempt_at or self.now) + self.rules.retry.max_age:
             why = "given up: its last attempt left no trace in the provider's history"
             return self._error(record, submission, Outcome.FAILED, "ambiguous", why)
-        return submission.released(WAITING, retry_at=self.now), Filed(retry_at=self.now)
+        # The history reaches back before its first attempt in doubt: none of them is undecided any more.
+        decided = replace(submission.released(WAITING, retry_at=self.now), undecided=False)
+        return decided, Filed(retry_at=self.now)
 
     def _cannot_tell(
         self, record: CommandRecord, submission: SubmissionRecord, reason: str
     ) -> tuple[SubmissionRecord, Filed]:
         if submission.submitted:
             return self._end(record, submission, Outcome.SENT, self._result(submission))
-        if self._may_resend(submission, self.rules.reconcile.on_unknown):
-            return submission.released(WAITING, retry_at=self.now), Filed(retry_at=self.now)
+        if may_resend_unknown(submission, self.command.expires_at, self.rules, now=self.now):
+            again = replace(submission.released(WAITING, retry_at=self.now), undecided=True)
+            return again, Filed(retry_at=self.now)
         return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", reason)
-
-    def _may_resend(self, submission: SubmissionRecord, rule: str) -> bool:
-        """Whether to send it anew: as configured, but for a replay's first look as who sent it back decided."""
-        return submission.resend_asked or (submission.may_resend and rule == "resend")
 
     def _error(
         self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, name: str, why: str
