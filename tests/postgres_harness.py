@@ -105,7 +105,7 @@ class Postgres:
             self.kill()
         if self._reaper is not None and self._reaper.stdin is not None:
             self._reaper.stdin.close()
-            self._reaper.wait(timeout=10)
+            self._reaper.wait(timeout=60)
         shutil.rmtree(self.home, ignore_errors=True)
 
     @property

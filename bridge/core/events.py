@@ -6,6 +6,7 @@ or another process gives the same id, and a consumer that drops ids it has seen 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from dataclasses import dataclass, field
@@ -55,7 +56,13 @@ class Event:
 
 def event_id(*parts: object) -> str:
     """Return the UUIDv5 of `parts`, each told apart from its neighbour whatever it contains."""
-    return str(uuid.uuid5(NAMESPACE, json.dumps([str(part) for part in parts], ensure_ascii=True)))
+    name = json.dumps([str(part) for part in parts], ensure_ascii=True).encode()
+    # As `uuid.uuid5` has it, without the object around it, which takes most of its time.
+    digest = bytearray(hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def make_event(
@@ -110,9 +117,12 @@ def rfc3339(time: float) -> str:
 def _encode(envelope: Mapping[str, object]) -> bytes:
     """Encode as compact UTF-8; a lone surrogate, which JSON can name and UTF-8 can't carry, stays escaped."""
     try:
-        return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
+        return _UNESCAPED.encode(envelope).encode()
     except UnicodeEncodeError:
         return json.dumps(envelope, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+_UNESCAPED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
 #: Keys whose value belongs to somebody else and keeps its spelling.

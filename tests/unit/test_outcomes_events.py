@@ -95,6 +95,13 @@ def test_the_id_of_an_invalid_command_comes_from_its_id_and_body() -> None:
     assert len({invalid("a", "00"), invalid("b", "00"), invalid("a", "01"), invalid(None, "00")}) == 4
 
 
+@given(st.lists(st.text() | st.integers()))
+def test_an_id_is_the_uuid_that_anybody_can_compute(parts: list[object]) -> None:
+    name = json.dumps([str(part) for part in parts])
+
+    assert event_id(*parts) == str(uuid.uuid5(NAMESPACE, name))
+
+
 @given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
 def test_two_lists_of_parts_have_one_id_only_if_they_are_the_same(one: list[str], other: list[str]) -> None:
     assert (event_id(*one) == event_id(*other)) == (one == other)

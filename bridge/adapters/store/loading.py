@@ -1,9 +1,14 @@
-"""Filling a slate from the tables and writing back what the changes left on it."""
+"""Filling a slate from the tables and writing back what the changes left on it.
+
+Every claim and every outcome passes here, and to build, look up and bind a statement takes SQLAlchemy longer than the
+database to carry it out. So what each batch needs is compiled once; the values go to the driver as they are.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection, Dialect, Table
     from sqlalchemy.dialects import postgresql, sqlite
 
     from bridge.core.ledger import CommandRecord, Needs, SubmissionRecord
@@ -33,35 +38,67 @@ if TYPE_CHECKING:
 
     Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 
-#: Message ids in one statement; the smallest of the databases' limits is PostgreSQL's, some 65,000.
-MOST_PARAMETERS = 1_000
+
+def _as_is(values: list[str]) -> object:
+    return values
 
 
-def fill(connection: Connection, needs: Sequence[Needs]) -> Slate:
-    """Return a slate with all that is needed."""
-    keys = {need.match_key for need in needs if need.match_key is not None}
-    seen = _sightings(connection, keys)
-    ids = {message_id for need in needs for message_id in need.message_ids}
-    ids.update(evidence.message_id for found in seen.values() for evidence in found)
-    return Slate(
-        commands=_commands(connection, needs),
-        twins=_twins(connection, keys),
-        owners=_owners(connection, ids),
-        sightings=seen,
-        buckets=_buckets(connection, {name for need in needs for name in need.buckets}),
-    )
+#: By dialect, what stands for "is in this list", as one parameter whatever its length, and how the list is given: the
+#: statement is always the same, and so prepared once.
+_AMONG: dict[str, tuple[str, Callable[[list[str]], object]]] = {
+    "sqlite": ("IN (SELECT value FROM json_each(?))", json.dumps),
+    "postgresql": ("= ANY(%s)", _as_is),
+}
 
 
-def _commands(connection: Connection, needs: Sequence[Needs]) -> dict[str, CommandRecord]:
-    ids = {need.command_id for need in needs if need.command_id is not None}
-    indexes = {need.index for need in needs if need.index is not None}
-    found = connection.execute(select(commands).where(commands.c.id.in_(ids))).mappings()
-    records = {row["id"]: command_record(row) for row in found}
-    if records and indexes:
-        mine = submissions.c.command_id.in_(records) & submissions.c.position.in_(indexes)
-        for row in connection.execute(select(submissions).where(mine)).mappings():
-            records[row["command_id"]].submissions[row["position"]] = submission_record(row)
-    return records
+class Loader:
+    """Reads what a batch of changes needs."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._among, self._list = _AMONG[dialect.name]
+        self._commands = self._finding(commands, "id")
+        self._submissions = self._finding(submissions, "command_id")
+        self._owners = self._finding(submissions, "message_id", "message_id", "command_id", "position")
+        self._buckets = self._finding(buckets, "name")
+
+    def fill(self, connection: Connection, needs: Sequence[Needs]) -> Slate:
+        """Return a slate with all that is needed."""
+        keys = {need.match_key for need in needs if need.match_key is not None}
+        seen = _sightings(connection, keys)
+        ids = {message_id for need in needs for message_id in need.message_ids}
+        ids.update(evidence.message_id for found in seen.values() for evidence in found)
+        return Slate(
+            commands=self._read_commands(connection, needs),
+            twins=_twins(connection, keys),
+            owners={
+                message_id: Place(command_id=command_id, index=index)
+                for message_id, command_id, index in self._find(connection, self._owners, ids)
+            },
+            sightings=seen,
+            buckets=dict(
+                map(tuple, self._find(connection, self._buckets, {n for need in needs for n in need.buckets}))
+            ),
+        )
+
+    def _read_commands(self, connection: Connection, needs: Sequence[Needs]) -> dict[str, CommandRecord]:
+        ids = {need.command_id for need in needs if need.command_id is not None}
+        indexes = {need.index for need in needs if need.index is not None}
+        found = self._find(connection, self._commands, ids)
+        records = {row[0]: command_record(row) for row in found}
+        if indexes:
+            for row in self._find(connection, self._submissions, records):
+                if row[1] in indexes:
+                    records[row[0]].submissions[row[1]] = submission_record(row)
+        return records
+
+    def _finding(self, table: Table, key: str, *columns: str) -> str:
+        """Return the statement that finds the rows whose `key` is in one list; all columns where none are named."""
+        wanted = ", ".join(columns or table.columns.keys())
+        return f"SELECT {wanted} FROM {table.name} WHERE {key} {self._among}"  # noqa: S608 - names of ours alone
+
+    def _find(self, connection: Connection, statement: str, values: Iterable[str]) -> Iterable[Any]:
+        among = list(values)
+        return connection.exec_driver_sql(statement, (self._list(among),)).all() if among else ()
 
 
 def _twins(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, dict[Place, SubmissionRecord]]:
@@ -69,22 +106,10 @@ def _twins(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, dict[Pl
     if keys:
         nameless = (submissions.c.state == Outcome.SENT.value) & submissions.c.message_id.is_(None)
         alike = submissions.c.match_key.in_(keys) & (submissions.c.state.in_(OPEN) | nameless)
-        for row in connection.execute(select(submissions).where(alike)).mappings():
-            place = Place(command_id=row["command_id"], index=row["position"])
-            twins[bytes(row["match_key"])][place] = submission_record(row)
+        for row in connection.execute(select(submissions).where(alike)):
+            place = Place(command_id=row.command_id, index=row.position)
+            twins[bytes(row.match_key)][place] = submission_record(row)
     return twins
-
-
-def _owners(connection: Connection, message_ids: Iterable[str]) -> dict[str, Place]:
-    ids = list(message_ids)
-    owning = select(submissions.c.message_id, submissions.c.command_id, submissions.c.position)
-    owners: dict[str, Place] = {}
-    # A database takes so many parameters and no more, and how many messages a provider shows is not ours to say.
-    for start in range(0, len(ids), MOST_PARAMETERS):
-        some = ids[start : start + MOST_PARAMETERS]
-        found = connection.execute(owning.where(submissions.c.message_id.in_(some)))
-        owners |= {message_id: Place(command_id=command, index=index) for message_id, command, index in found}
-    return owners
 
 
 def _sightings(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Evidence]]:
@@ -95,22 +120,13 @@ def _sightings(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, lis
     return found
 
 
-def _buckets(connection: Connection, names: Iterable[str]) -> dict[str, float]:
-    if not names:
-        return {}
-    found = connection.execute(select(buckets.c.name, buckets.c.next_free).where(buckets.c.name.in_(names)))
-    return {row.name: row.next_free for row in found}
-
-
 class Saver:
     """Writes a slate back."""
 
-    def __init__(self, insert: Callable[[Table], Insert]) -> None:
-        self._command = _upsert(insert, commands)
-        self._submission = _upsert(insert, submissions)
-        self._sighting = _upsert(insert, sightings)
-        self._bucket = _upsert(insert, buckets)
-        self._receipt = _upsert(insert, receipts)
+    def __init__(self, dialect: Dialect, insert: Callable[[Table], Insert]) -> None:
+        self._command, self._submission, self._sighting, self._bucket, self._receipt = (
+            _Upsert(dialect, insert, table) for table in (commands, submissions, sightings, buckets, receipts)
+        )
 
     def save(
         self, connection: Connection, slate: Slate, before: dict[str, CommandRecord], slots: dict[str, float]
@@ -126,7 +142,7 @@ class Saver:
         moved = [
             {"name": name, "next_free": at} for name, at in slate.buckets.items() if slots.get(name) != at
         ]
-        for statement, batch in (
+        for upsert, batch in (
             (self._command, [command_row(record) for record in changed]),
             (self._submission, rows),
             (self._sighting, [sighting_row(key, evidence) for key, evidence in slate.seen]),
@@ -134,15 +150,29 @@ class Saver:
             (self._receipt, [receipt_row(place, expected) for place, expected in slate.expected.items()]),
         ):
             if batch:
-                connection.execute(statement, batch)
+                upsert.carry_out(connection, batch)
 
 
 def _is_same(before: CommandRecord | None, submission: SubmissionRecord) -> bool:
     return before is not None and before.submissions.get(submission.index) is submission
 
 
-def _upsert(insert: Callable[[Table], Insert], table: Table) -> Insert:
-    statement = insert(table)
-    keys = list(table.primary_key.columns)
-    rest = {column.name: statement.excluded[column.name] for column in table.columns if column not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=rest)
+class _Upsert:
+    """Writes rows of a table, whether they are there or not."""
+
+    def __init__(self, dialect: Dialect, insert: Callable[[Table], Insert], table: Table) -> None:
+        statement = insert(table)
+        keys = list(table.primary_key.columns)
+        rest = {
+            column.name: statement.excluded[column.name] for column in table.columns if column not in keys
+        }
+        upsert = statement.on_conflict_do_update(index_elements=keys, set_=rest)
+        compiled: Any = upsert.compile(dialect=dialect, column_keys=table.columns.keys())
+        self._sql = str(compiled)
+        #: The parameters' names in their order, where the driver goes by that.
+        self._order: list[str] | None = compiled.positiontup
+
+    def carry_out(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        order = self._order
+        values: Any = rows if order is None else [tuple([row[name] for name in order]) for row in rows]
+        connection.exec_driver_sql(self._sql, values)

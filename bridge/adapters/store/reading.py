@@ -65,13 +65,13 @@ class LedgerReader:
         with self._transaction() as connection:
             schema.check(connection)
             mine = select(commands).where(commands.c.id == command_id)
-            row = connection.execute(mine).mappings().one_or_none()
+            row = connection.execute(mine).one_or_none()
             if row is None:
                 return None
             record = command_record(row)
             theirs = select(submissions).where(submissions.c.command_id == command_id)
-            for found in connection.execute(theirs.order_by(submissions.c.position)).mappings():
-                record.submissions[found["position"]] = submission_record(found)
+            for found in connection.execute(theirs.order_by(submissions.c.position)):
+                record.submissions[found.position] = submission_record(found)
             return record
 
     def prunable(self, before: float) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.core.ledger import CommandRecord, SubmissionRecord, Told
 from bridge.core.receipts import Sent
 from bridge.core.reconcile import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import RowMapping
 
     from bridge.core.ledger import Expected, Place
 
-#: The columns of a submission that are named and kept as the record's fields are.
+#: The columns of a submission that are named and kept as the record's fields are, in the table's order.
 _ALIKE = (
     "state",
     "match_key",
@@ -34,6 +36,8 @@ _ALIKE = (
     "message_id",
     "filed_in",
 )
+
+_FLAGS = ("submitted", "undecided", "may_resend")
 
 
 def command_row(record: CommandRecord) -> dict[str, object]:
@@ -58,25 +62,27 @@ def submission_row(command_id: str, record: SubmissionRecord) -> dict[str, objec
     return row
 
 
-def command_record(row: RowMapping) -> CommandRecord:
-    """Return the record of a command, its submissions still to be put in."""
+def command_record(row: Sequence[Any]) -> CommandRecord:
+    """Return the record of a command, from its row's columns as the table has them; no submissions are in it yet."""
+    id_, content_hash, generation, created_at, updated_at = row
     return CommandRecord(
-        id=row["id"],
-        content_hash=bytes(row["content_hash"]),
-        generation=row["generation"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        id=id_,
+        content_hash=bytes(content_hash),
+        generation=generation,
+        created_at=created_at,
+        updated_at=updated_at,
     )
 
 
-def submission_record(row: RowMapping) -> SubmissionRecord:
-    """Return the record of a submission."""
-    event_id, event = row["event_id"], row["event"]
-    return SubmissionRecord(
-        index=row["position"],
-        told=None if event is None else Told(event_id=event_id, body=bytes(event)),
-        **{name: row[name] for name in _ALIKE},
-    )
+def submission_record(row: Sequence[Any]) -> SubmissionRecord:
+    """Return the record of a submission, from its row's columns as the table has them."""
+    _, index, *alike, event_id, event = row
+    told = None if event is None else Told(event_id=event_id, body=bytes(event))
+    fields = dict(zip(_ALIKE, alike, strict=True))
+    for name in _FLAGS:
+        # SQLite has no truth values of its own.
+        fields[name] = bool(fields[name])
+    return SubmissionRecord(index=index, told=told, **fields)
 
 
 def receipt_row(place: Place, expected: Expected) -> dict[str, object]:

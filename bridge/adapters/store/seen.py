@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from bridge.adapters.store import pruning, records
-from bridge.adapters.store.loading import MOST_PARAMETERS
 from bridge.adapters.store.sql import INSERTS
 from bridge.adapters.store.tables import notifications, submissions, watermarks
 from bridge.adapters.store.transacting import Transacting
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from bridge.core.receipts import Sent
+
+
+#: Ids in one statement; the smallest of the databases' limits is PostgreSQL's, some 65,000.
+MOST_PARAMETERS = 1_000
 
 
 class SqlSeen(Transacting):

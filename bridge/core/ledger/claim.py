@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bridge.core.answers import ProviderError
 from bridge.core.events import event_id
@@ -17,7 +17,15 @@ from bridge.core.ledger.filing import (
     may_resend_unknown,
 )
 from bridge.core.ledger.limits import HOLD, buckets_of, has_lapsed, is_held_back, reserve, reserved_by
-from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
+from bridge.core.ledger.records import (
+    ATTEMPTING,
+    DOUBTFUL,
+    WAITING,
+    CommandRecord,
+    SubmissionRecord,
+    Told,
+    changed,
+)
 from bridge.core.ledger.slate import Needs
 from bridge.core.ledger.time import (
     CLOCK,
@@ -184,10 +192,10 @@ class _Claiming:
         is_older = self._may_be_older()
         if is_older:
             generation = max(self._record.generation, self._claim.generation)
-            self._record = replace(self._record, generation=generation)
+            self._record = changed(self._record, generation=generation)
         reopened = self._reopened(submission)
         if reopened is not None:
-            self._record = replace(self._record, generation=self._record.generation + 1)
+            self._record = changed(self._record, generation=self._record.generation + 1)
             reopened = self._in_doubt(reopened) if is_older else reopened
             return self._look(reopened) if reopened.state == DOUBTFUL else self._go(reopened)
         if submission.told is not None and submission.outcome is not None:
@@ -236,7 +244,7 @@ class _Claiming:
         """
         until = self._now + self._claim.rules.lease
         since = doubt_from_any_call(submission, self._now, self._claim.rules)
-        self._put(replace(submission, claimed_at=self._now, lease_until=until, doubt_from=since))
+        self._put(changed(submission, claimed_at=self._now, lease_until=until, doubt_from=since))
         return Later(at=min(until, self._now + LOOK_AGAIN), own=False)
 
     def _begin(self) -> Verdict:
@@ -248,7 +256,7 @@ class _Claiming:
             return self._look(self._forgotten(fresh))
         send_at = claim.command.send_at
         if send_at is not None and send_at > self._now:
-            self._put(replace(fresh, retry_at=send_at))
+            self._put(changed(fresh, retry_at=send_at))
             return self._wait(send_at)
         return self._go(fresh)
 
@@ -277,7 +285,7 @@ class _Claiming:
 
     def _in_doubt(self, submission: SubmissionRecord) -> SubmissionRecord:
         """Return it in doubt until now: calls were made that the ledger does not know of."""
-        return replace(
+        return changed(
             submission.released(DOUBTFUL, retry_at=None),
             doubt_from=doubt_from_any_call(submission, self._now, self._claim.rules),
             doubt_until=self._now,
@@ -291,7 +299,7 @@ class _Claiming:
         """
         replay = self._claim.replay
         age = self._claim.rules.retry.max_age if replay is None else FORGOTTEN
-        return replace(
+        return changed(
             fresh,
             state=DOUBTFUL,
             doubt_from=self._now - age,
@@ -321,9 +329,9 @@ class _Claiming:
     def _crashed(self, submission: SubmissionRecord, lease_until: float) -> Verdict:
         """Take over from a worker that ended: what it was calling is in doubt, what it was looking at still is."""
         crashes = submission.crashes + 1
-        submission = replace(submission, crashes=crashes)
+        submission = changed(submission, crashes=crashes)
         if submission.state == ATTEMPTING:
-            submission = replace(
+            submission = changed(
                 submission,
                 state=DOUBTFUL,
                 attempts=submission.attempts + 1,
@@ -345,7 +353,7 @@ class _Claiming:
             return self._wait(due, limited=submission.granted > 0) if current else Later(at=due, own=False)
         if not current:
             # The copy it waits for never came. This delivery takes its place, and the copy is superseded if it does.
-            self._record = replace(self._record, generation=self._record.generation + 1)
+            self._record = changed(self._record, generation=self._record.generation + 1)
         return self._look(submission) if submission.state == DOUBTFUL else self._go(submission)
 
     def _due_at(self, submission: SubmissionRecord) -> float:
@@ -360,7 +368,7 @@ class _Claiming:
         """Claim it for a call, unless it is too late or too soon, or a late answer has shown that it was sent."""
         claim = self._claim
         if submission.message_id is not None:
-            return self._look(replace(submission, submitted=True))
+            return self._look(changed(submission, submitted=True))
         expires_at = claim.command.expires_at
         if expires_at is not None and self._now >= expires_at:
             error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
@@ -371,9 +379,9 @@ class _Claiming:
         sender = claim.command.sender.wire
         slot = reserve(self._slate, sender, claim.rules.limits, now=self._now, granted=granted)
         if slot.at > self._now:
-            self._put(replace(submission, state=WAITING, retry_at=slot.at, granted=slot.granted))
+            self._put(changed(submission, state=WAITING, retry_at=slot.at, granted=slot.granted))
             return self._wait(slot.at, limited=True)
-        claimed = self._leased(replace(submission, state=ATTEMPTING, granted=0))
+        claimed = self._leased(submission, ATTEMPTING, granted=0)
         return self._call_of(claimed)
 
     def _look(self, submission: SubmissionRecord) -> Verdict:
@@ -383,19 +391,21 @@ class _Claiming:
             if submission.submitted or submission.message_id is not None:
                 return self._end(submission, Outcome.SENT)
             if may_resend_unknown(submission, claim.command.expires_at, claim.rules, now=self._now):
-                return self._go(replace(submission, state=WAITING, undecided=True))
+                return self._go(changed(submission, state=WAITING, undecided=True))
             error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
             return self._end(submission, Outcome.UNKNOWN, error)
-        return self._look_of(self._leased(replace(submission, state=DOUBTFUL)))
+        return self._look_of(self._leased(submission, DOUBTFUL))
 
-    def _leased(self, submission: SubmissionRecord) -> SubmissionRecord:
-        leased = replace(
+    def _leased(self, submission: SubmissionRecord, state: str, **changes: Any) -> SubmissionRecord:
+        leased = changed(
             submission,
+            state=state,
             owner=self._claim.owner,
             claimed_at=self._now,
             lease_until=self._now + self._claim.rules.lease,
             first_attempt_at=submission.first_attempt_at or self._now,
             retry_at=None,
+            **changes,
         )
         self._put(leased)
         return leased
@@ -463,7 +473,7 @@ def _reopened(submission: SubmissionRecord, replay: Replay, now: float) -> Submi
         case Outcome.UNKNOWN:
             since = submission.doubt_from or submission.claimed_at or submission.first_attempt_at or now
             until = submission.doubt_until or now
-            return replace(
+            return changed(
                 fresh, state=DOUBTFUL, doubt_from=since, doubt_until=until, may_resend=replay.resend
             )
         case _:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from bridge.core.answers import ProviderError
 from bridge.core.ledger.limits import ACCOUNT, HOLD, hold_back
-from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
+from bridge.core.ledger.records import (
+    ATTEMPTING,
+    DOUBTFUL,
+    WAITING,
+    CommandRecord,
+    SubmissionRecord,
+    Told,
+    changed,
+)
 from bridge.core.ledger.slate import Expected, Needs, Place
 from bridge.core.outcomes import Outcome, Result, Style, outcome_event
 from bridge.core.reconcile import match_key
@@ -79,8 +87,9 @@ def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tup
         traceparent=ending.traceparent,
     )
     told = Told(event_id=event.id, body=event.body)
-    ended = replace(
-        submission.released(ending.outcome.value, retry_at=None),
+    ended = submission.released(
+        ending.outcome.value,
+        retry_at=None,
         attempts=ending.result.attempts,
         # What a late answer has shown to be its own stays so: nobody else may take it for his.
         message_id=ending.result.message_id or submission.message_id,
@@ -216,12 +225,14 @@ class File:
             return
         slate.seen.append((submission.match_key, evidence))
         if submission.message_id is None and slate.owner_of(evidence.message_id) is None:
-            owning = replace(submission, message_id=evidence.message_id)
+            owning = changed(submission, message_id=evidence.message_id)
             slate.commands[record.id] = record.having(owning, now=self.now)
 
     def _filed(self, submission: SubmissionRecord, generation: int) -> tuple[SubmissionRecord, Filed]:
         filing = self.filing
-        result = replace(filing.result, replay=submission.replay)
+        result = filing.result
+        if submission.replay:
+            result = replace(result, replay=submission.replay)
         if filing.outcome is not None:
             outcome = filing.outcome
             if submission.undecided:
@@ -238,13 +249,14 @@ class File:
             # Not the owner's generation: a copy handed over since must tell it too, should the owner end here.
             ended, told = end(submission, ending, generation=generation)
             return ended, Filed(outcome=outcome, told=told)
-        open_ = replace(
-            submission.released(DOUBTFUL if filing.doubtful else WAITING, retry_at=filing.retry_at),
+        open_ = submission.released(
+            DOUBTFUL if filing.doubtful else WAITING,
+            retry_at=filing.retry_at,
             attempts=result.attempts,
             first_attempt_at=submission.first_attempt_at if result.attempts else None,
         )
         if filing.doubtful:
-            open_ = replace(
+            open_ = changed(
                 open_,
                 # From its claim to its answer, whichever is the earlier where the clock was set meanwhile.
                 doubt_from=min(

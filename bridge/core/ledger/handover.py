@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bridge.core.ledger.records import changed
 from bridge.core.ledger.slate import Needs
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class HandOver:
         if record is None or record.generation != self.generation:
             return None
         generation = record.generation + 1
-        slate.commands[record.id] = replace(record, generation=generation, updated_at=self.now)
+        slate.commands[record.id] = changed(record, generation=generation, updated_at=self.now)
         return generation
 
 
@@ -59,5 +60,5 @@ class Carry:
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None or submission.filed_in is None:
             return
-        carried = replace(submission, filed_in=max(submission.filed_in, record.generation))
+        carried = changed(submission, filed_in=max(submission.filed_in, record.generation))
         slate.commands[record.id] = record.having(carried, now=record.updated_at)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from bridge.core.outcomes import Outcome
 
@@ -21,7 +22,24 @@ class Told:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+Record = TypeVar("Record", bound="SubmissionRecord | CommandRecord")
+
+
+def changed(record: Record, **changes: Any) -> Record:
+    """Return a copy of `record` with `changes`: as `dataclasses.replace`, in a tenth of its time.
+
+    Each submission is changed several times on its way, and to check and set two dozen fields one by one took longer
+    than to decide. It needs records that keep their fields in a dictionary, so without slots.
+    """
+    kept = record.__dict__
+    if not changes.keys() <= kept.keys():
+        raise TypeError(f"no such fields: {sorted(changes.keys() - kept.keys())}")
+    copy: Record = object.__new__(type(record))
+    copy.__dict__.update(kept, **changes)
+    return copy
+
+
+@dataclass(frozen=True, kw_only=True)
 class SubmissionRecord:
     """What the ledger holds of one submission."""
 
@@ -73,12 +91,12 @@ class SubmissionRecord:
         """Whether somebody who knew that it is in doubt has it sent anew; once, whatever becomes of that attempt."""
         return bool(self.replay) and not self.attempts and self.state == DOUBTFUL and self.may_resend
 
-    def released(self, state: str, *, retry_at: float | None) -> SubmissionRecord:
-        """Return it without a claim, in `state`."""
-        return replace(self, state=state, owner=None, lease_until=None, retry_at=retry_at)
+    def released(self, state: str, *, retry_at: float | None, **changes: Any) -> SubmissionRecord:
+        """Return it without a claim, in `state`, with `changes` to other fields."""
+        return changed(self, state=state, owner=None, lease_until=None, retry_at=retry_at, **changes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CommandRecord:
     """What the ledger holds of one command."""
 
@@ -94,4 +112,4 @@ class CommandRecord:
     def having(self, submission: SubmissionRecord, *, now: float) -> CommandRecord:
         """Return the record with `submission` in it."""
         submissions = {**self.submissions, submission.index: submission}
-        return replace(self, submissions=submissions, updated_at=now)
+        return changed(self, submissions=submissions, updated_at=now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.core.answers import ProviderError
@@ -18,7 +18,7 @@ from bridge.core.ledger.filing import (
     may_resend_unknown,
     unknown_command,
 )
-from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord
+from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, changed
 from bridge.core.ledger.slate import Needs, Place
 from bridge.core.ledger.time import CLOCK, is_of_another_time, quiet_until
 from bridge.core.outcomes import Outcome, Result, Style
@@ -103,7 +103,7 @@ class Resolve:
         if self.reading is None or not is_of_another_time(submission.doubt_until or 0.0, self.now):
             return submission
         since = doubt_from_any_call(submission, self.now, self.rules)
-        return replace(submission, doubt_from=since, doubt_until=self.now)
+        return changed(submission, doubt_from=since, doubt_until=self.now)
 
     def _judge(self, slate: Slate, submission: SubmissionRecord) -> Finding:
         place = Place(command_id=self.command_id, index=self.index)
@@ -200,7 +200,7 @@ class Resolve:
             why = "given up: its last attempt left no trace in the provider's history"
             return self._error(record, submission, Outcome.FAILED, "ambiguous", why)
         # The history reaches back before its first attempt in doubt: none of them is undecided any more.
-        decided = replace(submission.released(WAITING, retry_at=self.now), undecided=False)
+        decided = submission.released(WAITING, retry_at=self.now, undecided=False)
         return decided, Filed(retry_at=self.now)
 
     def _cannot_tell(
@@ -209,7 +209,7 @@ class Resolve:
         if submission.submitted:
             return self._end(record, submission, Outcome.SENT, self._result(submission))
         if may_resend_unknown(submission, self.command.expires_at, self.rules, now=self.now):
-            again = replace(submission.released(WAITING, retry_at=self.now), undecided=True)
+            again = submission.released(WAITING, retry_at=self.now, undecided=True)
             return again, Filed(retry_at=self.now)
         return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", reason)
 
