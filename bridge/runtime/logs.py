@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
-from bridge.core.masking import mask_numbers, printable
+from bridge.core.masking import DEFAULT_LIMIT, mask_numbers, printable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,6 +46,8 @@ _BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE)
 
 #: Words of ours and UUIDs, which are not worth a closer look and must not be mistaken for a number.
 _HARMLESS_TEXT = re.compile(r"[A-Za-z_.\- ]{0,100}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Without as many digits in a row, letters and digits alone are no number, nor anything else that is looked for.
+_DIGITS = re.compile(r"\d{7}")
 #: Kinds of values that can't hold a secret or a number worth hiding.
 _HARMLESS = (int, float, type(None))
 
@@ -129,6 +131,8 @@ def _masked_item(key: str, value: object) -> object:
 
 
 def _masked_text(text: str) -> str:
+    if text.isalnum() and len(text) <= DEFAULT_LIMIT and not _DIGITS.search(text):
+        return text
     if "://" in text:
         text = _USER_PASSWORD.sub("***@", text)
     return mask_numbers(_BEARER.sub(r"\1 ***", text))
