@@ -118,7 +118,9 @@ class Attempted:
     """How a submission's calls ended."""
 
     answer: Answer
-    #: HTTP calls made for it this time; a repeat after a token's renewal is part of its attempt.
+    #: HTTP calls made for it this time; a repeat after a token's renewal is part of its attempt, and one that found no
+    #: connection or no token is an attempt, too. 0 where there was no time for any: then `answer` is `Unsent`, and
+    #: says nothing of the provider.
     attempts: int
 
 

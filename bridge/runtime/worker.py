@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, assert_never, cast
 
 import structlog
 
-from bridge.core.answers import Accepted, Unsent
+from bridge.core.answers import Accepted
 from bridge.core.commands import Malformed
 from bridge.core.decide import Judgement, judge
 from bridge.core.ledger import (
@@ -324,12 +324,13 @@ class Worker:
     def _on_answered(self, claimed: _Claimed, call: Call, attempted: Attempted, seconds: float) -> None:
         failpoints.reach("answered")
         self._entrance.leave()
-        self._metrics.call_seconds.observe(seconds)
-        answer = attempted.answer
+        job, index, answer = claimed.job, claimed.index, attempted.answer
         if attempted.attempts:
+            self._metrics.call_seconds.observe(seconds)
             self._metrics.attempts[type(answer).__name__.lower()].inc(attempted.attempts)
-        self._entrance.heard(answer)
-        job, index = claimed.job, claimed.index
+            self._entrance.heard(answer)
+        else:
+            self._log.warning("call.missed", command_id=job.command_id, index=index)
         now = self._clock.now()
         file = File(
             command=job.command,
@@ -347,8 +348,8 @@ class Worker:
 
     def _judge(self, job: Job, index: int, call: Call, attempted: Attempted) -> Filing:
         now = self._clock.now()
-        if not attempted.attempts and isinstance(attempted.answer, Unsent):
-            # No call was made at all, for want of time or because of a stop: as if it had never been claimed.
+        if not attempted.attempts:
+            # No call was made at all: the ledger or the token took so long that its lease is nearly over.
             return Filing(outcome=None, result=Result(attempts=call.attempts), retry_at=now)
         judgement = Judgement(
             command=job.command,

@@ -215,6 +215,38 @@ def test_no_repeat_starts_that_could_still_run_at_until() -> None:
         assert got.attempts == 1
 
 
+def test_where_no_time_is_left_no_call_is_made_and_no_attempt_counted() -> None:
+    with rig(retry=REPEATS, total_timeout=5.0) as it:
+        it.send()
+        got = it.client.send(submission(), until=SystemClock().monotonic() + 4.9)
+
+        assert isinstance(got.answer, Unsent)
+        assert (got.attempts, len(it.server.sends)) == (0, 1)
+
+
+def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
+    clock = HandClock()
+    with rig(clock=clock, retry=REPEATS, total_timeout=5.0) as it:
+
+        def take(seconds: float, act: provider.Act) -> provider.Act:
+            def taking(peer: provider.Peer) -> bool:
+                clock.pass_by(seconds)
+                return act(peer)
+
+            return taking
+
+        # The first call's token lives no longer than that call, and the next one takes too long to come.
+        it.server.token_life = 1
+        first, second = (answer(200, it.server.new_token()) for _ in range(2))
+        it.server.acts.append(take(1, answer(429, b"")))
+        it.server.token_acts.extend([first, take(4, second)])
+        got = it.client.send(submission(), until=clock.monotonic() + 9)
+
+        assert isinstance(got.answer, Unsent)
+        assert got.answer.throttled, "it is the first call's answer"
+        assert (got.attempts, len(it.server.sends), len(it.server.token_requests)) == (1, 1, 2)
+
+
 def test_a_refused_connection_counts_its_attempts() -> None:
     with rig(retry=REPEATS, base_url="http://127.0.0.1:1") as it:
         got = it.client.send(submission(), until=1e12)

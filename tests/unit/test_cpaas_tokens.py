@@ -272,6 +272,39 @@ def test_no_token_is_asked_for_when_no_time_is_left() -> None:
         assert it.server.connections == 0
 
 
+@pytest.mark.parametrize("late", ["for a new token", "for the call again"])
+def test_a_call_refused_for_its_token_is_an_attempt_though_there_is_no_time_to_repeat_it(late: str) -> None:
+    clock = HandClock()
+    with rig(clock=clock, total_timeout=5.0) as it:
+
+        def time_flies(peer: provider.Peer, act: Act) -> bool:
+            clock.pass_by(4)
+            return act(peer)
+
+        renewed = answer(200, it.server.new_token())
+        if late == "for a new token":
+            it.server.acts.append(lambda peer: time_flies(peer, answer(401, b"")))
+        else:
+            it.send()
+            it.server.revoke()
+            it.server.token_acts.append(lambda peer: time_flies(peer, renewed))
+        got = it.client.send(submission(), until=clock.monotonic() + 8)
+
+        assert isinstance(got.answer, Unsent)
+        assert (got.answer.error.name, got.answer.error.http_status) == ("oauth", 401)
+        assert got.attempts == 1
+        assert it.client.trouble is None
+
+
+def test_an_attempt_for_which_there_is_no_token_counts_as_one_without_a_connection_does() -> None:
+    with rig() as it:
+        it.server.token_acts.append(answer(503, b""))
+        got = it.client.send(submission(), until=1e12)
+
+        assert isinstance(got.answer, Unsent)
+        assert (got.attempts, it.server.sends) == (1, [])
+
+
 def test_an_account_that_is_not_provisioned_is_trouble_until_something_is_sent() -> None:
     with rig() as it:
         it.server.acts.append(answer(403, fault("policyException", "POL1009", "%1", [provider.SENDER])))

@@ -23,6 +23,10 @@ log = structlog.get_logger()
 _UNAUTHORIZED = 401
 
 
+class NoTime(NotSent):
+    """No call was made at all: none could have ended in time."""
+
+
 class Caller:
     """Makes the API calls of one account; used by many threads."""
 
@@ -51,6 +55,7 @@ class Caller:
         No exchange starts that could still run at `until` (monotonic seconds).
 
         Raises:
+            NoTime: not one exchange of this call could start.
             NotSent, MaybeSent: see `Transport.exchange`.
             Denied: there is no token, or the account's credentials are wrong; or it `sends`, and our clock is wrong.
 
@@ -62,9 +67,12 @@ class Caller:
         if exchange.status != _UNAUTHORIZED:
             return exchange
         refused_at = self._clock.monotonic()
-        self._check_time(until)
-        renewed = self._tokens.replace(token)
-        exchange = self._exchange(renewed, method, path, body, traceparent, until)
+        try:
+            self._check_time(until)
+            renewed = self._tokens.replace(token)
+            exchange = self._exchange(renewed, method, path, body, traceparent, until)
+        except NoTime:
+            raise Denied(_refused("the token was refused, and there is no time for another")) from None
         if exchange.status != _UNAUTHORIZED:
             return exchange
         raise Denied(self._judge_refusal(renewed, refused_at))
@@ -79,7 +87,7 @@ class Caller:
             log.error("token.refused")
             return Blocked(error=ProviderError(name="oauth", message="wrong credentials", http_status=401))
         self._tokens.drop(renewed)
-        return Unsent(error=ProviderError(name="oauth", message="the token was revoked", http_status=401))
+        return _refused("the token was revoked")
 
     def _token(self, until: float | None) -> Token:
         self._check_time(until)
@@ -111,4 +119,9 @@ class Caller:
 
     def _check_time(self, until: float | None) -> None:
         if until is not None and self._clock.monotonic() + self._longest > until:
-            raise NotSent(ProviderError(name="timeout", message="no time left for a call"))
+            raise NoTime(ProviderError(name="timeout", message="no time left for a call"))
+
+
+def _refused(why: str) -> Unsent:
+    """Return what a call was whose token the API refused."""
+    return Unsent(error=ProviderError(name="oauth", message=why, http_status=_UNAUTHORIZED))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.cpaas import codec
 from bridge.adapters.cpaas.asker import Asker
 from bridge.adapters.cpaas.auth import Denied, Tokens
-from bridge.adapters.cpaas.caller import Caller
+from bridge.adapters.cpaas.caller import Caller, NoTime
 from bridge.adapters.cpaas.errors import CpaasError, Unauthorized
 from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
@@ -29,6 +29,7 @@ from bridge.core.provider_errors import (
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from bridge.adapters.cpaas.account import CpaasAccount
     from bridge.adapters.cpaas.retrying import RetryPolicy
@@ -98,20 +99,14 @@ class CpaasClient:
         def path(user_id: str) -> str:
             return codec.sms(user_id, "outbound", submission.sender_address, "requests")
 
-        def attempt() -> Answer:
-            try:
-                exchange = self._caller.call(
-                    "POST", path, body=body, traceparent=traceparent, until=until, sends=True
-                )
-            except NotSent as error:
-                return Unsent(error=error.error)
-            except MaybeSent as error:
-                return Ambiguous(error=error.error)
-            except Denied as denied:
-                return denied.answer
-            return self._judge(exchange)
+        def call() -> Exchange:
+            return self._caller.call(
+                "POST", path, body=body, traceparent=traceparent, until=until, sends=True
+            )
 
-        attempted = self._repeater.run(attempt, until=until, longest=self._account.total_timeout)
+        attempted = self._repeater.run(
+            lambda: self._attempt(call), until=until, longest=self._account.total_timeout
+        )
         if isinstance(attempted.answer, Blocked):
             self._health.note_blocked(attempted.answer.error)
         elif isinstance(attempted.answer, Accepted):
@@ -126,6 +121,25 @@ class CpaasClient:
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
+
+    def _attempt(self, call: Callable[[], Exchange]) -> Answer:
+        """Return what became of one call.
+
+        Raises:
+            NoTime: there was none.
+
+        """
+        try:
+            exchange = call()
+        except NoTime:
+            raise
+        except NotSent as error:
+            return Unsent(error=error.error)
+        except MaybeSent as error:
+            return Ambiguous(error=error.error)
+        except Denied as denied:
+            return denied.answer
+        return self._judge(exchange)
 
     def _judge(self, exchange: Exchange) -> Answer:
         if 200 <= exchange.status < 300:

@@ -18,6 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from bridge.adapters.cpaas.caller import NoTime
 from bridge.core.answers import Unsent
 from bridge.ports import Attempted
 
@@ -58,10 +59,14 @@ class Repeater:
     def run(self, call: Callable[[], Answer], *, until: float, longest: float) -> Attempted:
         """Call until the answer is anything but `Unsent`, or a repeat is not allowed; return the last answer.
 
-        No repeat starts that would have less than `longest` seconds until `until` (monotonic), or after a stop.
+        No repeat starts that would have less than `longest` seconds until `until` (monotonic), or after a stop. Where
+        `call` raises `NoTime` there was none, and it counts as no attempt.
         """
         started = self._clock.monotonic()
-        answer = call()
+        try:
+            answer = call()
+        except NoTime as late:
+            return Attempted(answer=Unsent(error=late.error), attempts=0)
         if not isinstance(answer, Unsent):
             # Nearly every send ends here, at no cost.
             return Attempted(answer=answer, attempts=1)
@@ -94,7 +99,11 @@ class Repeater:
             sleep=self._sleep,
             retry_error_callback=lambda _: answers[-1],
         )
-        return Attempted(answer=retrying(attempt), attempts=len(answers))
+        try:
+            answer = retrying(attempt)
+        except NoTime:
+            answer = answers[-1]
+        return Attempted(answer=answer, attempts=len(answers))
 
     def _wait(self, state: RetryCallState) -> float:
         """Exponential with full jitter, no sooner than the provider asked."""

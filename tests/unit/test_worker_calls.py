@@ -1,0 +1,53 @@
+"""What becomes of calls that a worker could not make."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.core.answers import Accepted, ProviderError, Unsent
+from bridge.core.gate import DOWN_AFTER
+from bridge.ports import Attempted, Delivery, Submission
+from tests.fakes.publisher import FakePublisher
+from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
+from tests.waiting import wait_until
+
+
+class HurriedGateway(NoGateway):
+    """A provider that is well, and that there was no time to call for the first so many claims."""
+
+    def __init__(self, missed: int) -> None:
+        self.missed = missed
+        self.probes = 0
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Accept, once there is time."""
+        if self.missed:
+            self.missed -= 1
+            return Attempted(answer=Unsent(error=ProviderError(name="timeout")), attempts=0)
+        answer = Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201)
+        return Attempted(answer=answer, attempts=1)
+
+    def probe(self, *, until: float) -> bool:
+        """Count it."""
+        self.probes += 1
+        return True
+
+
+def test_a_call_there_was_no_time_for_is_no_attempt_no_event_and_not_the_providers_fault() -> None:
+    crashed = threading.Event()
+    publisher, source, gateway = FakePublisher(), IdleSource(), HurriedGateway(missed=DOWN_AFTER + 1)
+    worker = worker_on(MemoryLedger(), crashed, publisher, gateway)
+    worker.start(source)
+    worker.receive(Delivery(body_of("a"), tag=(1, 1)))
+    wait_until(lambda: source.settled)
+    trouble = worker.trouble
+    worker.stop(grace=10)
+    publisher.close()
+
+    assert gateway.missed == 0
+    assert [message.routing_key for message in publisher.taken] == ["sms.outbound.sent"]
+    assert json.loads(publisher.taken[0].body)["data"]["attempts"] == 1
+    assert (trouble, gateway.probes) == (None, 0)
+    assert not crashed.is_set()

@@ -1,0 +1,75 @@
+"""What the tests of the worker share: a worker without a broker and a provider, and what it works on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from bridge.adapters.clock import SystemClock
+from bridge.bootstrap.admin import make_metrics
+from bridge.bootstrap.sending import send_rules
+from bridge.runtime.steady import SteadyClock
+from bridge.runtime.worker import Worker
+from bridge.settings import Settings
+
+if TYPE_CHECKING:
+    from bridge.core.reconcile import Reading, Window
+    from bridge.ports import Attempted, Delivery, Gateway, Ledger, Submission
+    from tests.fakes.publisher import FakePublisher
+
+
+class NoGateway:
+    """A provider that is never called."""
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Fail: nothing may be called that no ledger knows of."""
+        raise AssertionError("called without a claim")
+
+    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+        """Fail likewise."""
+        raise AssertionError("looked without a claim")
+
+    def probe(self, *, until: float) -> bool:
+        """Be well."""
+        return True
+
+
+class IdleSource:
+    """A source that is told what to do and counts what it is told to settle."""
+
+    def __init__(self) -> None:
+        self.settled: list[Delivery] = []
+
+    def ack(self, delivery: Delivery) -> None:
+        """Note it."""
+        self.settled.append(delivery)
+
+    give_back = ack
+
+    def pause(self) -> None:
+        """Do nothing."""
+
+    resume = pause
+
+
+def worker_on(
+    ledger: Ledger,
+    crashed: threading.Event,
+    publisher: FakePublisher,
+    gateway: Gateway | None = None,
+    *,
+    concurrency: int = 1,
+) -> Worker:
+    """Return a worker, not started; without a `gateway` it must call nobody."""
+    return Worker(
+        publisher=publisher, ledger=ledger, gateway=gateway or NoGateway(), clock=SteadyClock(SystemClock()),
+        rules=send_rules(Settings()), concurrency=concurrency, spare=0, owner="me",
+        stopping=threading.Event(), metrics=make_metrics(), on_crash=crashed.set,
+    )  # fmt: skip
+
+
+def body_of(command_id: str, **changes: Any) -> bytes:
+    """Return a command."""
+    command = {"id": command_id, "destination_address": "+16131234567", "message": "hello", **changes}
+    return json.dumps(command).encode()
