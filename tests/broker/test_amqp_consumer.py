@@ -253,7 +253,7 @@ def test_a_consumer_that_the_broker_has_forgotten_without_a_word_comes_back(
     start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, rabbitmq: Broker, vhost: str
 ) -> None:
     consumer = start()
-    consumer._channel.send_method(py_amqp.spec.Basic.Cancel, "sb", (consumer._consumer_tag, True))
+    consumer._channel.send_method(py_amqp.spec.Basic.Cancel, "sb", (next(iter(consumer._consumers)), True))
     wait_until(lambda: rabbitmq.consumers(vhost, QUEUE) == 0, what="no consumer")
     command(amqp, "waits")
 
@@ -311,6 +311,32 @@ def test_no_more_commands_are_held_than_the_prefetch_allows(
 
     assert amqp.depth(QUEUE) == 19
     assert len(inbox.deliveries) == 11
+
+
+def test_a_consumer_that_pauses_again_and_again_holds_no_more_than_the_prefetch_allows(
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+) -> None:
+    for number in range(30):
+        command(amqp, str(number))
+    consumer = start(prefetch=10)
+    inbox.wait(10)
+    moment = threading.Event()
+    for delivery in inbox.deliveries[:5]:
+        consumer.pause()
+        wait_until(lambda: not consumer.consuming, what="no consumer")
+        consumer.ack(delivery)
+        consumer.resume()
+        moment.wait(0.1)
+    first = len(inbox.wait(15))
+    for delivery in inbox.deliveries[5:10]:
+        consumer.ack(delivery)
+    second = len(inbox.wait(20))
+    moment.wait(0.2)
+
+    assert (first, second) == (15, 20)
+    assert len(inbox.deliveries) == 20, "no more come than are settled"
+    consumer.stop()
+    assert amqp.depth(QUEUE) == 20
 
 
 def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(

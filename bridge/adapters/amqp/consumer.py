@@ -56,11 +56,15 @@ class AmqpConsumer:
         self._connection_number = 0
         self._settlements: deque[tuple[Delivery, bool]] = deque()
         self._channel: Any = None
-        self._consumer_tag: str | None = None
-        self._wanted = False
-        #: Deliveries of this connection: how many came, how many of them are settled.
+        #: Our consumers by their tags, each with its own prefetch: two while one of them makes up for a pause.
+        self._consumers: dict[str, int] = {}
+        self._wanted = True
+        #: Deliveries of this connection: how many came, and how many of them are not settled.
         self._delivered = 0
-        self._settled = 0
+        self._held = 0
+        #: Of the held ones, those of consumers that were ended, up to which delivery: no prefetch bounds them any more.
+        self._held_over = 0
+        self._ended_at = 0
         #: When to look whether we are still a consumer, how many had come at the last look, and what that one saw.
         self._look_at = 0.0
         self._delivered_then = 0
@@ -71,7 +75,6 @@ class AmqpConsumer:
 
     def start(self) -> None:
         """Begin to connect and to consume."""
-        self._wanted = True
         self._link.start()
 
     def pause(self) -> None:
@@ -104,7 +107,7 @@ class AmqpConsumer:
     @property
     def consuming(self) -> bool:
         """Whether the broker has us as a consumer of the queue."""
-        return self._consumer_tag is not None
+        return bool(self._consumers)
 
     def _settle(self, delivery: Delivery, *, acked: bool) -> None:
         self._settlements.append((delivery, acked))
@@ -120,9 +123,7 @@ class AmqpConsumer:
             self._mark.compare(broker, self._topology, declares=self._declares)
         self._connection_number += 1
         self._channel = broker.channel()
-        # Per consumer, not global: RabbitMQ 4.3 refuses that.
-        self._channel.basic_qos(0, self._prefetch, a_global=False)
-        self._delivered = self._settled = self._delivered_then = 0
+        self._delivered = self._held = self._held_over = self._ended_at = self._delivered_then = 0
         self._doubtful, self._look_at = False, self._clock.monotonic() + WATCH
         self._follow()
 
@@ -134,7 +135,8 @@ class AmqpConsumer:
             if connection_number != self._connection_number:
                 # Its connection is gone and the broker has it back: this tag means another message now.
                 continue
-            self._settled += 1
+            self._held -= 1
+            self._held_over -= tag <= self._ended_at
             if acked:
                 self._channel.basic_ack(tag)
             else:
@@ -145,18 +147,40 @@ class AmqpConsumer:
             broker.ask_about(self._channel, self._topology.command_queue, self._watch)
 
     def lost(self) -> None:
-        """Forget the consumer; the broker gives its deliveries to others."""
-        self._channel, self._consumer_tag = None, None
+        """Forget the consumers; the broker gives their deliveries to others."""
+        self._channel = None
+        self._consumers.clear()
 
     def _follow(self) -> None:
         """Be a consumer or not, as wanted."""
-        if self._wanted and self._consumer_tag is None:
-            self._consumer_tag = self._channel.basic_consume(
+        if self._wanted:
+            self._consume()
+        elif self._consumers:
+            while self._consumers:
+                tag, _ = self._consumers.popitem()
+                self._channel.basic_cancel(tag)
+            self._held_over, self._ended_at = self._held, self._delivered
+
+    def _consume(self) -> None:
+        """Have the broker hand out as many as there is room for.
+
+        It counts for each consumer by itself, and for none what was delivered before a pause: that is what is counted
+        here. So the next consumer has the room that is left, half of all at least, and is joined by one with the rest
+        once that is free.
+        """
+        room = self._prefetch - self._bound
+        if 2 * room >= self._prefetch or (room and not self._held_over):
+            # Per consumer, not global: RabbitMQ 4.3 refuses that.
+            self._channel.basic_qos(0, room, a_global=False)
+            tag = self._channel.basic_consume(
                 self._topology.command_queue, callback=self._on_message, on_cancel=self._on_cancel
             )
-        elif not self._wanted and self._consumer_tag is not None:
-            tag, self._consumer_tag = self._consumer_tag, None
-            self._channel.basic_cancel(tag)
+            self._consumers[tag] = room
+
+    @property
+    def _bound(self) -> int:
+        """How many may be held by now."""
+        return self._held_over + sum(self._consumers.values())
 
     def _watch(self, queue: str, messages: int, consumers: int) -> None:
         """Start over when the broker has forgotten our consumer.
@@ -164,8 +188,7 @@ class AmqpConsumer:
         It says so where a queue is deleted, but a worker that waits for ever for what will not come is worth a second
         guard. Then nobody consumes, or commands wait that we have room for; two looks, since counts may be late.
         """
-        has_room = self._delivered - self._settled < self._prefetch
-        idle = self._delivered == self._delivered_then and has_room
+        idle = self._delivered == self._delivered_then and self._held < self._bound
         doubtful = self.consuming and idle and (not consumers or messages > 0)
         if doubtful and self._doubtful:
             raise LinkDown(f"the broker has forgotten the consumer of {queue}")
@@ -173,9 +196,10 @@ class AmqpConsumer:
 
     def _on_message(self, message: amqp.Message) -> None:
         self._delivered += 1
+        self._held += 1
         self._receive(delivery_of(message, connection_number=self._connection_number))
 
-    def _on_cancel(self, _consumer_tag: str) -> None:
+    def _on_cancel(self, consumer_tag: str) -> None:
         """Start over when the broker ends our consumer: the queue was deleted, or has moved."""
-        self._consumer_tag = None
+        self._consumers.pop(consumer_tag, None)
         raise LinkDown(f"the broker ended the consumer of {self._topology.command_queue}")
