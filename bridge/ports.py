@@ -87,7 +87,11 @@ class Delivery:
 
 
 class CommandSource(Protocol):
-    """Where commands come from. Every delivery is settled once: acked or given back."""
+    """Where commands come from. Every delivery is settled once: acked or given back.
+
+    A source may lose what it has delivered, with its connection. It says so before it delivers anything else; all that
+    was not settled comes again, here or at another worker, and settling it has no effect any more.
+    """
 
     def ack(self, delivery: Delivery) -> None:
         """Take the command off the queue: its effect is durable elsewhere."""

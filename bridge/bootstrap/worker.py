@@ -100,6 +100,7 @@ class WorkerProcess:
         self._source = AmqpConsumer(
             address,
             self._worker.receive,
+            lose=self._worker.lose,
             topology=names,
             clock=self._clock,
             name=parts.name_of_process("worker consumes"),

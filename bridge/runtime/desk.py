@@ -44,6 +44,10 @@ class Work(Protocol):
         """Do what can be done now: called after what was posted, and after each commit."""
         ...
 
+    def stalled(self) -> None:
+        """Do what has to be done while the ledger takes nothing: called before each wait for it; `turn` is not."""
+        ...
+
     def patience(self) -> float:
         """Return the seconds until there may be something to do even if nothing is posted."""
         ...
@@ -118,7 +122,7 @@ class Desk:
                 self._take(work.patience())
                 work.turn()
                 while self._changes:
-                    self._commit()
+                    self._commit(work)
                     work.turn()
         except LedgerUnavailable as e:
             self._log.error(
@@ -165,13 +169,13 @@ class Desk:
             self.change(ClockSet(now=self._clock.now(), rules=self._rules), _nothing)
             work.clock_set(step)
 
-    def _commit(self) -> None:
+    def _commit(self, work: Work) -> None:
         changes, self._changes = self._changes, []
-        results = self._apply([change for change, _ in changes])
+        results = self._apply([change for change, _ in changes], work)
         for (_, go_on), result in zip(changes, results, strict=True):
             go_on(result)
 
-    def _apply(self, changes: list[Change]) -> list[object]:
+    def _apply(self, changes: list[Change], work: Work) -> list[object]:
         """Commit, however long it takes: without the ledger nothing may be called, told or settled.
 
         Raises:
@@ -185,10 +189,12 @@ class Desk:
             try:
                 results = self._ledger.apply(changes)
             except ChangeRefused as e:
-                return self._apply_apart(changes, e)
+                self.trouble = None
+                return self._apply_apart(changes, e, work)
             except LedgerUnavailable as e:
                 self.trouble = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
+                work.stalled()
                 if self._stopping.wait(pause):
                     last_tries -= 1
                 if not last_tries:
@@ -200,11 +206,11 @@ class Desk:
                 self._metrics.commit_changes.observe(len(changes))
                 return results
 
-    def _apply_apart(self, changes: list[Change], refusal: ChangeRefused) -> list[object]:
+    def _apply_apart(self, changes: list[Change], refusal: ChangeRefused, work: Work) -> list[object]:
         """Commit what one command has in `changes` without the others', so that who is at fault is alone in it."""
         by_command = [list(own) for _, own in groupby(changes, lambda change: change.needs.command_id)]
         if len(by_command) > 1:
-            return [result for own in by_command for result in self._apply(own)]
+            return [result for own in by_command for result in self._apply(own, work)]
         self._log.error(
             "change.refused", command_id=changes[0].needs.command_id, reason=str(refusal),
             hint="it goes back to the queue; after broker.delivery_limit deliveries it is a dead letter",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a probe of the provider may take.
 PROBE_TIME = 30.0
+UNTELLABLE = "the broker takes no messages: nothing could be told"
 
 
 class Intake(CommandSource, Protocol):
@@ -83,16 +84,30 @@ class Entrance:
             case Accepted() | Refused():
                 self._gate = self._gate.succeeded()
 
-    def steer(self, source: Intake, post: Callable[[Callable[[], None]], None]) -> None:
-        """Have the source pause while nobody is let in, and probe until the provider is well again."""
-        if self._gate.shut != self._paused:
-            self._paused = self._gate.shut
-            if self._paused:
-                self._log.warning("consuming.paused", reason=self._gate.trouble, seconds=self._gate.pause)
-                source.pause()
-            else:
-                self._log.info("consuming.resumed")
-                source.resume()
+    @property
+    def paused(self) -> bool:
+        """Whether the source was told to pause."""
+        return self._paused
+
+    def steer(self, source: Intake, trouble: str | None) -> None:
+        """Have the source pause while nobody can be let in, or while the worker itself is in `trouble`."""
+        if self._gate.shut:
+            trouble = self._gate.trouble or DOWN
+        elif trouble is None and not self._publisher.available:
+            trouble = UNTELLABLE
+        if (trouble is not None) == self._paused:
+            return
+        self._paused = trouble is not None
+        if self._paused:
+            seconds = self._gate.pause if self._gate.shut else None
+            self._log.warning("consuming.paused", reason=trouble, seconds=seconds)
+            source.pause()
+        else:
+            self._log.info("consuming.resumed")
+            source.resume()
+
+    def probe(self, post: Callable[[Callable[[], None]], None]) -> None:
+        """Probe the provider where that is due, until it is well again."""
         now = self._clock.monotonic()
         if self._gate.probe_due(now):
             self._gate = self._gate.probing()

@@ -69,6 +69,7 @@ REFUSED_PAUSE = 1.0
 #: The share of a lease within which calls may run; the rest is for filing their answers. More than settings let one
 #: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
 CALL_SHARE = 0.9
+ORPHANED = "the broker has commands back that are not told yet"
 
 
 class Worker:
@@ -109,7 +110,12 @@ class Worker:
         self._telling = Telling(
             publisher, rules=rules, clock=clock, metrics=metrics, post=self._desk.post, told=self._on_told
         )
+        self._concurrency = concurrency
+        #: What was delivered and not looked at yet. Each connection has its own, which is emptied when that is lost.
+        self._delivered: deque[Delivery] = deque()
         self._jobs: set[Job] = set()
+        #: Those of lost connections.
+        self._orphaned: set[Job] = set()
         self._waiting: deque[tuple[Job, int]] = deque()
         #: What waits for a moment, by when it may go: for its rate limit, or without an index to be given back.
         self._limited: list[tuple[float, int, Job, int | None]] = []
@@ -125,14 +131,22 @@ class Worker:
     def stop(self, grace: float) -> bool:
         """Finish what is in flight within `grace` seconds, give the rest back; returns whether all was finished."""
         self._stopping.set()
-        self._desk.post(self._on_stop)
+        self._desk.post(self._give_rest_back)
         finished = self._desk.wait_closed(grace)
         self._callers.stop()
         return finished
 
     def receive(self, delivery: Delivery) -> None:
-        """Take a delivery. From any thread; returns at once."""
-        self._desk.post(partial(self._on_received, delivery))
+        """Take a delivery. From the source's thread; returns at once."""
+        self._delivered.append(delivery)
+        self._desk.post(partial(self._on_received, self._delivered))
+
+    def lose(self) -> None:
+        """Forget what was delivered so far and has no claim: the broker has it back. From the source's thread."""
+        # At once: the desk may be waiting for the ledger, and connections may come and go meanwhile.
+        self._delivered.clear()
+        self._delivered = deque()
+        self._desk.post(self._on_lost)
 
     @property
     def trouble(self) -> str | None:
@@ -165,13 +179,19 @@ class Worker:
             job, index = self._waiting.popleft()
             self._entrance.enter()
             self._claim(job, index)
-        self._entrance.steer(self._steered, self._desk.post)
+        orphaned = ORPHANED if len(self._orphaned) > self._concurrency else None
+        self._entrance.steer(self._steered, orphaned)
+        self._entrance.probe(self._desk.post)
+
+    def stalled(self) -> None:
+        """Take no more commands: without the ledger none can be claimed. The next turn has them come again."""
+        self._entrance.steer(self._steered, self._desk.trouble)
 
     def patience(self) -> float:
         """Return the seconds until there may be something to do even if nothing happens."""
         if (
             self._stopping.is_set()
-            or self._entrance.shut
+            or self._entrance.paused
             or (self._waiting and not self._entrance.has_room())
         ):
             return LOOK
@@ -192,7 +212,12 @@ class Worker:
 
     # --- receive -------------------------------------------------------------------------------------------------
 
-    def _on_received(self, delivery: Delivery) -> None:
+    def _on_received(self, delivered: deque[Delivery]) -> None:
+        try:
+            delivery = delivered.popleft()
+        except IndexError:
+            # Its connection was lost meanwhile.
+            return
         self._metrics.commands.inc()
         if self._stopping.is_set():
             self._steered.give_back(delivery)
@@ -213,7 +238,14 @@ class Worker:
         self._metrics.in_flight.set(len(self._jobs))
         return job
 
-    def _on_stop(self) -> None:
+    def _on_lost(self) -> None:
+        """Go on with claims alone: for all else the command speaks that the broker delivers again."""
+        for job in self._jobs:
+            job.given_back = True
+        self._orphaned |= self._jobs
+        self._give_rest_back()
+
+    def _give_rest_back(self) -> None:
         """Give back what has no claim; a command that is partly sent is given back once its claims are settled."""
         held = [job for job, _ in self._waiting] + [job for _, _, job, _ in self._limited]
         self._limited.clear()
@@ -435,7 +467,8 @@ class Worker:
 
     def _close(self, job: Job) -> None:
         """All of the job's submissions have: what waits goes to the delay, the rest is done."""
-        if job.waits and job.waits_itself and not job.given_back:
+        # What was called for is not left to a redelivery alone: a queue that is deleted has none.
+        if job.waits and job.waits_itself and (not job.given_back or job in self._orphaned):
             now = self._clock.now()
             hand_over = HandOver(command_id=job.command_id, generation=job.generation, now=now)
             self._desk.change(hand_over, partial(self._on_handed_over, job))
@@ -462,6 +495,7 @@ class Worker:
             return
         failpoints.reach("told")
         self._jobs.discard(job)
+        self._orphaned.discard(job)
         self._metrics.in_flight.set(len(self._jobs))
         if job.given_back:
             self._steered.give_back(job.received.delivery)

@@ -43,7 +43,12 @@ def make_consumer(url: str, inbox: Inbox, *, heartbeat: float = 10.0, **options:
     """Return a consumer that declares nothing unless asked to, not started."""
     options = {"topology": NAMES, "declares": False, "prefetch": 10, "on_crash": crashed, **options}
     return AmqpConsumer(
-        address(url, heartbeat=heartbeat), inbox.receive, clock=SystemClock(), name="consumes", **options
+        address(url, heartbeat=heartbeat),
+        inbox.receive,
+        lose=inbox.lose,
+        clock=SystemClock(),
+        name="consumes",
+        **options,
     )
 
 
@@ -93,12 +98,18 @@ class Inbox:
     def __init__(self) -> None:
         """Start empty."""
         self.deliveries: list[Delivery] = []
+        #: How many deliveries had come each time that all unsettled ones were lost.
+        self.losses: list[int] = []
         #: Whether the test has sent its probe.
         self.probed = False
 
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery."""
         self.deliveries.append(delivery)
+
+    def lose(self) -> None:
+        """Note that what came so far is lost."""
+        self.losses.append(len(self.deliveries))
 
     def wait(self, number: int, within: float = 10) -> list[Delivery]:
         """Wait until `number` deliveries came, and return all."""

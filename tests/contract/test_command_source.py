@@ -12,11 +12,14 @@ from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.clock import SystemClock
 from bridge.ports import CommandSource, Outgoing
 from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer
+from tests.chaos_proxy import ChaosProxy
+from tests.fakes.source import FakeSource
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.broker_harness import Broker
     from tests.peer import Peer
 
 
@@ -38,6 +41,8 @@ class Case:
     source: Source
     inbox: Inbox
     send: Callable[[bytes], None]
+    #: Has the source lose its connection, and have another.
+    lose: Callable[[], object]
 
 
 def embedded() -> Iterator[Case]:
@@ -57,14 +62,29 @@ def embedded() -> Iterator[Case]:
         broker.publish(message, told.of(body))
         told.wait(body)
 
-    yield Case(broker, inbox, send)
+    def lose() -> None:
+        raise AssertionError("there is no connection to lose")
+
+    yield Case(broker, inbox, send, lose)
     broker.stop()
 
 
-def real(peer: Peer) -> Iterator[Case]:
+def fake() -> Iterator[Case]:
+    inbox = Inbox()
+    source = FakeSource(inbox.receive, inbox.lose)
+    source.start()
+
+    def send(body: bytes) -> None:
+        source.send(body, {"message_id": "m", "reply_to": "r"}, {"h": 1})
+
+    yield Case(source, inbox, send, source.break_off)
+    source.stop()
+
+
+def real(peer: Peer, url: str, proxy: ChaosProxy) -> Iterator[Case]:
     inbox = Inbox()
     make_command_queue(peer)
-    consumer = make_consumer(peer.url, inbox, prefetch=10)
+    consumer = make_consumer(url, inbox, prefetch=10)
     consumer.start()
     wait_until(lambda: consumer.consuming, what="a consumer")
 
@@ -73,14 +93,34 @@ def real(peer: Peer) -> Iterator[Case]:
             body, exchange="", routing_key=NAMES.command_queue, message_id="m", reply_to="r", headers={"h": 1}
         )
 
-    yield Case(consumer, inbox, send)
+    yield Case(consumer, inbox, send, proxy.reset)
     consumer.stop()
 
 
-@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.broker)])
+def sources(request: pytest.FixtureRequest) -> Iterator[Case]:
+    """Make the source that the test asks for."""
+    if request.param == "real":
+        peer, vhost = request.getfixturevalue("amqp"), request.getfixturevalue("vhost")
+        broker: Broker = request.getfixturevalue("rabbitmq")
+        with ChaosProxy(("127.0.0.1", broker.port)) as proxy:
+            yield from real(peer, broker.url(vhost, proxy.port), proxy)
+    else:
+        yield from fake() if request.param == "fake" else embedded()
+
+
+REAL = pytest.param("real", marks=pytest.mark.broker)
+
+
+@pytest.fixture(params=["embedded", "fake", REAL])
 def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     """Run the test on each."""
-    yield from real(request.getfixturevalue("amqp")) if request.param == "real" else embedded()
+    yield from sources(request)
+
+
+@pytest.fixture(params=["fake", REAL])
+def connected(request: pytest.FixtureRequest) -> Iterator[Case]:
+    """Run the test on each that has a connection."""
+    yield from sources(request)
 
 
 def test_commands_come_in_order_with_bytes_properties_and_headers(case: Case) -> None:
@@ -123,3 +163,24 @@ def test_a_paused_source_delivers_nothing_until_it_is_resumed(case: Case) -> Non
     assert len(case.inbox.deliveries) == 1
     case.source.resume()
     assert case.inbox.wait(2)[1].body == b"after"
+
+
+def test_what_is_lost_is_said_to_be_before_it_comes_again_and_settling_it_then_does_nothing(
+    connected: Case,
+) -> None:
+    connected.send(b"it")
+    (first,) = connected.inbox.wait(1)
+    connected.lose()
+    second = connected.inbox.wait(2)[1]
+    connected.source.ack(first)
+    connected.source.give_back(first)
+    connected.lose()
+    third = connected.inbox.wait(3)[2]
+    connected.source.ack(third)
+    connected.send(b"probe")
+
+    assert connected.inbox.wait(4)[3].body == b"probe"
+    assert [second.body, third.body] == [b"it"] * 2
+    assert second.redelivered
+    assert third.redelivered
+    assert connected.inbox.losses == [1, 2]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bridge.core.gate import DOWN
 from bridge.core.ledger.limits import BURST, LAPSE
 from tests.chaos_proxy import ChaosProxy
 from tests.faults.rig import CONCURRENCY, IN_FLIGHT
@@ -247,7 +248,7 @@ def test_after_an_outage_no_more_goes_out_than_the_limits_allow(make_rig: MakeRi
         rig.provider.settings(failing=silence)
         rig.wait(lambda: rig.provider.stats().get("fault:hang"), what="a call that hangs")
         rig.fired["calls in flight"] = rig.rows(IN_FLIGHT)
-        rig.wait(lambda: "consuming.paused" in rig.running.logs, what="a gate that is shut")
+        rig.wait(lambda: DOWN in rig.running.logs, what="a gate that is shut")
         outage = Outage(began=time.time(), told=frozenset(rig.told()))
         _endure(rig, outage, commands=50)
         _end(rig, outage, lambda: rig.provider.settings(failing={}))

@@ -12,7 +12,7 @@ from bridge.bootstrap.admin import make_metrics
 from bridge.core.ledger import ClockSet, Needs, Slate
 from bridge.core.ledger.time import quiet_until
 from bridge.core.rules import LedgerRules
-from bridge.ports import ChangeRefused
+from bridge.ports import ChangeRefused, LedgerUnavailable
 from bridge.runtime.desk import Desk
 from bridge.runtime.steady import SteadyClock
 from tests.waiting import wait_until
@@ -63,8 +63,13 @@ class PickyLedger:
     def __init__(self) -> None:
         self.slate = Slate()
         self.commits: list[list[Change]] = []
+        #: How many commits fail before it is there.
+        self.away = 0
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
+        if self.away:
+            self.away -= 1
+            raise LedgerUnavailable("gone")
         if any(change.needs.command_id == "bad" for change in changes):
             raise ChangeRefused("it does not fit")
         self.commits.append(list(changes))
@@ -82,10 +87,14 @@ class Idle:
 
     def __init__(self) -> None:
         self.steps: list[float] = []
+        self.stalls = 0
         self.ended = threading.Event()
 
     def turn(self) -> None:
         pass
+
+    def stalled(self) -> None:
+        self.stalls += 1
 
     def patience(self) -> float:
         return 0.01
@@ -126,6 +135,20 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
     assert got == {"1": "1", "2": None, "3": None, "4": "4", "5": "5"}
     assert ledger.commits == [changes[:1], changes[3:]], "what one command has is one commit"
     assert it.trouble is None, "nothing is wrong with the ledger"
+
+
+def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_back() -> None:
+    ledger, work, got = PickyLedger(), Idle(), list[object]()
+    ledger.away = 2
+    with desk(ledger, work, Clocks()) as it:
+        it.post(lambda: it.change(Note("bad"), got.append))
+        wait_until(lambda: work.stalls)
+        trouble = it.trouble
+        wait_until(lambda: got)
+
+    assert trouble == "the ledger can't commit: gone"
+    assert work.stalls == 2
+    assert (got, it.trouble) == ([None], None)
 
 
 def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_with_it() -> None:

@@ -38,6 +38,7 @@ class AmqpConsumer:
         address: BrokerAddress,
         receive: Callable[[Delivery], None],
         *,
+        lose: Callable[[], None],
         topology: Topology,
         clock: Clock,
         name: str,
@@ -46,8 +47,13 @@ class AmqpConsumer:
         declares: bool = True,
         mark: LedgerMark | None = None,
     ) -> None:
-        """`mark` is the ledger that the command queue must have; None for any."""
+        """`lose` says that what was received so far and not settled is the broker's again.
+
+        It and `receive` run on the connection's thread and must not block. `mark` is the ledger that the command queue
+        must have; None for any.
+        """
         self._receive = receive
+        self._lose = lose
         self._topology = topology
         self._declares = declares
         self._mark = mark
@@ -150,6 +156,7 @@ class AmqpConsumer:
         """Forget the consumers; the broker gives their deliveries to others."""
         self._channel = None
         self._consumers.clear()
+        self._lose()
 
     def _follow(self) -> None:
         """Be a consumer or not, as wanted."""

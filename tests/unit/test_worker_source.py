@@ -1,0 +1,232 @@
+"""When the worker takes no commands, and what becomes of those whose connection is lost."""
+
+from __future__ import annotations
+
+import gc
+import json
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.core.answers import Accepted, ProviderError, Unsent
+from bridge.flows.commands import TOKEN
+from bridge.ports import Attempted, Delivery, LedgerUnavailable, Submission
+from tests.fakes.publisher import FakePublisher
+from tests.fakes.source import FakeSource
+from tests.unit.worker_setup import NoGateway, body_of, worker_on
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bridge.core.ledger import Change
+    from bridge.runtime.worker import Worker
+
+PREFETCH = 8
+OFTEN = 40
+SENT = "sms.outbound.sent"
+
+
+class SlowGateway(NoGateway):
+    """A provider that accepts everything but the first so many calls, once it may answer."""
+
+    def __init__(self, unsent: int = 0) -> None:
+        self.unsent = unsent
+        self.calls: list[tuple[str | None, int]] = []
+        self.answering = threading.Event()
+        self.answering.set()
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Answer."""
+        self.calls.append((submission.command_id, submission.index))
+        self.answering.wait()
+        if self.unsent:
+            self.unsent -= 1
+            return Attempted(answer=Unsent(error=ProviderError(name="network")), attempts=1)
+        message_id = f"{submission.command_id} {submission.index}"
+        answer = Accepted(message_id=message_id, sender_address=None, delivery_status=None, http_status=201)
+        return Attempted(answer=answer, attempts=1)
+
+
+class FarLedger(MemoryLedger):
+    """A ledger that can be away, and that can stand still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.moving = threading.Event()
+        self.moving.set()
+        self.asked = 0
+
+    def apply(self, changes: Sequence[Change]) -> list[object]:
+        """Commit, if it is there."""
+        self.asked += 1
+        self.moving.wait()
+        if self.away:
+            raise LedgerUnavailable("gone")
+        return super().apply(changes)
+
+
+class Scene:
+    """A worker and what is around it."""
+
+    def __init__(self, gateway: SlowGateway, concurrency: int) -> None:
+        self.crashed = threading.Event()
+        self.publisher, self.ledger, self.gateway = FakePublisher(), FarLedger(), gateway
+        self.worker: Worker = worker_on(
+            self.ledger, self.crashed, self.publisher, gateway, concurrency=concurrency
+        )
+        self.source = FakeSource(self.worker.receive, self.worker.lose, prefetch=PREFETCH)
+
+    def send(self, number: int = PREFETCH) -> None:
+        """Put so many commands on the queue."""
+        for each in range(number):
+            self.source.send(body_of(f"c{each}"))
+
+    def reconnect(self, times: int = OFTEN) -> None:
+        """Lose the connection again and again, each time after a moment."""
+        for _ in range(times):
+            self.source.break_off()
+            threading.Event().wait(0.01)
+
+    def told(self) -> Counter[tuple[str, int]]:
+        """Return how often which submission was told to be sent."""
+        datas = (
+            json.loads(message.body)["data"]
+            for message in self.publisher.taken
+            if message.routing_key == SENT
+        )
+        return Counter((data["command_id"], data["index"]) for data in datas)
+
+
+@contextmanager
+def scene(gateway: SlowGateway | None = None, *, concurrency: int = 2) -> Iterator[Scene]:
+    it = Scene(gateway or SlowGateway(), concurrency)
+    it.worker.start(it.source)
+    it.source.start()
+    yield it
+    it.worker.stop(grace=10)
+    it.source.stop()
+    it.publisher.close()
+    assert not it.crashed.is_set()
+
+
+def held(marker: str) -> int:
+    """Return how many deliveries are in memory whose body has `marker`."""
+    return sum(type(each) is Delivery and marker.encode() in each.body for each in gc.get_objects())
+
+
+def test_nothing_is_taken_while_nothing_could_be_told_and_all_is_once_it_can() -> None:
+    with scene() as it:
+        it.publisher.available = False
+        wait_until(lambda: not it.source.consuming)
+        it.send()
+        it.reconnect(3)
+        taken = it.source.held
+        it.publisher.available = True
+        wait_until(lambda: it.source.acked == PREFETCH)
+
+        assert taken == 0
+        assert set(it.told().values()) == {1}
+
+
+def test_nothing_is_taken_while_the_ledger_is_away_and_all_is_once_it_is_back() -> None:
+    with scene() as it:
+        it.ledger.away = True
+        it.send()
+        wait_until(lambda: not it.source.consuming)
+        it.reconnect(3)
+        taken = it.source.held
+        it.ledger.away = False
+        wait_until(lambda: it.source.acked == PREFETCH)
+
+        assert taken == 0
+        assert sorted(it.gateway.calls) == [(f"c{each}", 0) for each in range(PREFETCH)]
+
+
+def test_of_a_lost_connection_nothing_is_kept_that_has_no_claim() -> None:
+    marker = "kept of lost connections"
+    with scene() as it:
+        it.gateway.answering.clear()
+        for each in range(PREFETCH):
+            it.source.send(body_of(f"c{each}", message=marker))
+        wait_until(lambda: len(it.gateway.calls) == 2)
+        it.reconnect()
+        wait_until(lambda: it.source.held == PREFETCH)
+        in_memory = held(marker)
+        it.gateway.answering.set()
+        wait_until(lambda: it.source.acked == PREFETCH)
+
+        # Those that are called for, those of the last connection, and what a thread has in its hands.
+        assert in_memory <= 2 * PREFETCH
+        assert len(it.told()) == len(it.gateway.calls) == PREFETCH
+        assert it.told().total() <= 2 + PREFETCH
+
+
+def test_connections_that_come_and_go_while_the_ledger_stands_still_leave_nothing_behind() -> None:
+    marker = "left by lost connections"
+    with scene() as it:
+        it.ledger.moving.clear()
+        for each in range(PREFETCH):
+            it.source.send(body_of(f"c{each}", message=marker))
+        wait_until(lambda: it.ledger.asked)
+        it.reconnect()
+        wait_until(lambda: it.source.held == PREFETCH)
+        in_memory = held(marker)
+        it.ledger.moving.set()
+        wait_until(lambda: it.source.acked == PREFETCH)
+
+        # What was looked at before it stood still, and what the last connection brought.
+        assert in_memory <= 2 * PREFETCH
+        assert len(it.told()) == len(it.gateway.calls) == PREFETCH
+
+
+def test_what_can_not_be_told_is_not_told_anew_with_each_connection() -> None:
+    with scene() as it:
+        it.publisher.confirming.clear()
+        it.send()
+        wait_until(lambda: len(it.told()) == PREFETCH)
+        it.reconnect()
+        wait_until(lambda: not it.source.consuming)
+        it.reconnect()
+        told = it.told().total()
+        it.publisher.confirming.set()
+        wait_until(lambda: it.source.acked == PREFETCH)
+
+        assert told <= 3 * PREFETCH
+        assert len(it.gateway.calls) == PREFETCH
+
+
+def test_a_call_under_way_when_the_connection_is_lost_is_filed_and_told_and_its_command_not_called_again() -> (
+    None
+):
+    destinations: list[Any] = ["+16131234567", "+16131234568"]
+    with scene(concurrency=1) as it:
+        it.gateway.answering.clear()
+        it.source.send(body_of("two", destination_address=destinations))
+        wait_until(lambda: it.gateway.calls)
+        it.source.break_off()
+        wait_until(lambda: it.source.held == 1)
+        it.gateway.answering.set()
+        wait_until(lambda: it.source.acked)
+
+        assert it.gateway.calls == [("two", 0), ("two", 1)]
+        assert set(it.told()) == {("two", 0), ("two", 1)}
+
+
+def test_what_a_lost_connection_leaves_to_be_tried_again_goes_to_the_delay_as_ever() -> None:
+    with scene(SlowGateway(unsent=1), concurrency=1) as it:
+        it.gateway.answering.clear()
+        it.send(1)
+        wait_until(lambda: it.gateway.calls)
+        it.source.break_off()
+        wait_until(lambda: it.source.held == 1)
+        it.gateway.answering.set()
+        wait_until(lambda: it.source.acked)
+        copies = [message for message in it.publisher.taken if message.delay is not None]
+
+        assert it.gateway.calls == [("c0", 0)]
+        # Its own, under a new generation, and that of the command that came again.
+        assert sorted(str(copy.headers[TOKEN]) for copy in copies) == ["0", "1"]
