@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -330,6 +331,29 @@ def test_limits_are_shared_by_all_who_race_for_a_slot(open_again: OpenLedger) ->
 
     assert sum(isinstance(verdict, Call) for verdict in verdicts) == 2
     assert slots == [NOW + 0.5 * number for number in range(1, 23)]
+
+
+def test_those_that_come_late_share_their_line_and_keep_their_turns(open_again: OpenLedger) -> None:
+    limited = replace(RULES, limits=LimitRules(account_per_second=1.0))
+    commands = [command(str(number)) for number in range(6)]
+    late = NOW + 60
+
+    def come(of: SendSms, at: float) -> object:
+        with closing(open_again()) as ledger:
+            [verdict] = ledger.apply([claim(of=of, now=at, rules=limited)])
+        return verdict
+
+    for of in commands:
+        come(of, NOW)
+    first, *turns = [come(of, late) for of in commands[1:]]
+    on_time = come(commands[2], late + 1)
+    fresh = come(command("9"), late + 1)
+
+    assert isinstance(first, Call)
+    assert [turn.at for turn in turns if isinstance(turn, Later)] == [late + 1, late + 2, late + 3, late + 4]
+    assert isinstance(on_time, Call)
+    assert isinstance(fresh, Later)
+    assert fresh.at == late + 5
 
 
 def test_a_ledger_keeps_its_name_and_its_adoption(open_again: OpenLedger) -> None:

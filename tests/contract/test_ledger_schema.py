@@ -73,6 +73,7 @@ def test_a_ledger_of_the_first_release_is_brought_forward_with_all_it_holds(
         command.upgrade(config, "0001")
         connection.execute(text("INSERT INTO meta VALUES ('identity', 'abc')"))
         connection.execute(text("INSERT INTO commands VALUES ('c1', '', 0, 1.5, 2.5)"))
+        connection.execute(text("INSERT INTO buckets VALUES ('account', 4.5)"))
     with closing(open_ledger(ledger_url)) as ledger:
         identity, before = ledger.identity, ledger.revision_before
     with closing(open_seen(ledger_url)) as seen:
@@ -81,9 +82,11 @@ def test_a_ledger_of_the_first_release_is_brought_forward_with_all_it_holds(
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
         kept = connection.execute(text("SELECT id, created_at, updated_at FROM commands")).all()
+        limits = connection.execute(text("SELECT name, next_free, next_turn, open_at FROM buckets")).all()
 
     assert (before, identity, look(ledger_url).revision) == ("0001", "abc", REVISION)
     assert kept == [("c1", 1.5, 2.5)]
+    assert limits == [("account", 4.5, 0.0, 0.0)]
     assert differences == []
     assert known == {"a"}
 

@@ -1,16 +1,24 @@
-"""Rate limits: slots are granted evenly after a burst, in the order they were asked for, and kept while waited for."""
+"""Rate limits: slots are granted evenly after a burst, in the order they were asked for, and kept while waited for.
+
+What comes late, for an outage or a long queue, goes at the rate as well, and keeps its place before who came later.
+"""
 
 from __future__ import annotations
 
+import heapq
 import json
+import math
+from collections import Counter, deque
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.ledger import Call, Claim, File, Filing, Later, Slate
-from bridge.core.ledger.limits import hold_back, reserve
+from bridge.core.ledger import Call, Claim, File, Filing, HandOver, Later, Slate
+from bridge.core.ledger.claim import SHORT_WAIT
+from bridge.core.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
 from bridge.core.outcomes import Result, Style
 from bridge.core.rules import LedgerRules, LimitRules
 
@@ -31,7 +39,7 @@ def _slot(slate: Slate, sender: str, rules: LimitRules, now: float) -> float:
     slot = reserve(slate, sender, rules, now=now)
     while slot.at > now:
         now = slot.at
-        slot = reserve(slate, sender, rules, now=now, granted=slot.granted)
+        slot = reserve(slate, sender, rules, now=now, held=slot)
     return slot.at
 
 
@@ -108,6 +116,85 @@ def test_no_second_has_more_than_twice_its_share_and_no_slot_is_before_an_earlie
         assert within <= 2 * max(rate, 1.0) + 1.5
 
 
+def most(times: list[float], seconds: float) -> int:
+    """Return how many at most are within so many seconds."""
+    return max(sum(start <= at < start + seconds for at in times) for start in times)
+
+
+def come(
+    slate: Slate, rules: LimitRules, comings: list[tuple[float, str]], late: list[float]
+) -> list[tuple[float, str]]:
+    """Return when who goes, of senders that come at these times and again as late as `late` has it, in its order."""
+    lates, gone = deque(late), []
+    coming = [(at, number, sender, NO_SLOT) for number, (at, sender) in enumerate(comings)]
+    while coming:
+        at, number, sender, held = heapq.heappop(coming)
+        slot = reserve(slate, sender, rules, now=at, held=held)
+        if slot.at <= at:
+            gone.append((at, sender))
+        else:
+            heapq.heappush(coming, (slot.at + lates[0], number, sender, slot))
+            lates.rotate()
+    return gone
+
+
+_LATE = st.lists(st.floats(0, 2) | st.floats(0, 100), min_size=1, max_size=20)
+
+
+@given(
+    rate=st.floats(0.1, 50),
+    gaps=st.lists(st.just(0.0) | st.floats(0, 2), min_size=1, max_size=60),
+    late=_LATE,
+)
+def test_however_late_they_come_all_go_and_no_more_than_the_rate_and_what_a_copy_may_be_late(
+    rate: float, gaps: list[float], late: list[float]
+) -> None:
+    comings = [(NOW + at, A) for at in accumulate(gaps)]
+    times = [at for at, _ in come(Slate(), LimitRules(account_per_second=rate), comings, late)]
+
+    assert len(times) == len(gaps)
+    assert all(most(times, seconds) <= rate * (seconds + LAPSE) + 1.001 for seconds in (1.0, 10.0, 60.0))
+
+
+@given(senders=st.lists(st.sampled_from([A, A, B]), min_size=1, max_size=60), late=_LATE)
+def test_however_long_they_wait_for_the_account_no_sender_goes_faster_than_its_own_rate(
+    senders: list[str], late: list[float]
+) -> None:
+    rules = LimitRules(account_per_second=2.0, sender_per_second=1.0)
+    gone = come(Slate(), rules, [(NOW, sender) for sender in senders], late)
+
+    assert len(gone) == len(senders)
+    for sender in set(senders):
+        times = [at for at, whose in gone if whose == sender]
+        assert all(most(times, seconds) <= seconds + LAPSE + 1.001 for seconds in (1.0, 10.0, 60.0))
+
+
+@pytest.mark.parametrize("away", [5.0, 600.0])
+def test_those_of_a_sender_that_come_late_together_delay_no_other_sender(away: float) -> None:
+    slate, rules = Slate(), LimitRules(account_per_second=2.0, sender_per_second=0.5)
+    held = [reserve(slate, A, rules, now=NOW) for _ in range(20)]
+    now = NOW + 40.0 + away
+    late = [reserve(slate, A, rules, now=now, held=slot) for slot in held[1:]]
+
+    assert [slot.at for slot in late] == pytest.approx([now + 2 * number for number in range(19)])
+    assert reserve(slate, B, rules, now=now).at == now
+
+
+def test_who_came_late_goes_before_those_whose_slots_were_behind_its_own() -> None:
+    slate, rules = Slate(), LimitRules(account_per_second=1.0)
+    first, late, *others = [reserve(slate, A, rules, now=NOW) for _ in range(6)]
+    assert first.at == NOW
+    for slot in others[:2]:
+        reserve(slate, A, rules, now=slot.at, held=slot)
+    # Its slot was at 1, and those of the last two are at 4 and 5.
+    assert reserve(slate, A, rules, now=NOW + 4.2, held=late).at == NOW + 4.2
+    turns = [reserve(slate, A, rules, now=slot.at + 0.5, held=slot) for slot in others[2:]]
+
+    assert [slot.turn for slot in turns] == [True, True]
+    assert [slot.at - NOW for slot in turns] == pytest.approx([5.2, 6.2])
+    assert reserve(slate, A, rules, now=turns[0].at, held=turns[0]).at == turns[0].at
+
+
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +261,17 @@ def test_after_a_429_nobody_goes_before_the_provider_allows_not_even_with_a_slot
     assert isinstance(claim(slate, 3, at=29.9), Later)
 
 
+def test_after_a_429_nobody_who_has_a_slot_falls_behind_those_that_have_later_ones() -> None:
+    slate = Slate()
+    for number in range(1, 100):
+        claim(slate, number)
+    throttle(slate, 1, hold=30)
+    held = claim(slate, 2, at=2)
+
+    assert isinstance(held, Later)
+    assert held.at == NOW + 30
+
+
 def test_after_a_429_those_that_waited_are_paced_again() -> None:
     slate = Slate()
     claim(slate, 1)
@@ -187,7 +285,7 @@ def test_after_a_429_those_that_waited_are_paced_again() -> None:
     assert times == pytest.approx([30, 32, 34])
 
 
-def test_slots_that_an_outage_kept_from_being_used_are_void_and_taken_anew() -> None:
+def test_what_an_outage_kept_from_using_its_slots_goes_one_by_one() -> None:
     slate = Slate()
     waiting = range(2, 12)
     for number in (1, *waiting):
@@ -206,3 +304,78 @@ def test_a_slot_may_be_used_as_late_as_copies_come() -> None:
 
     assert isinstance(claim(slate, 2, at=2 + 2.5), Call)
     assert isinstance(claim(slate, 3, at=4 + 2.5), Call)
+
+
+# --- a backlog -------------------------------------------------------------------------------------------------------
+
+
+def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] = (0.0, 0.0)) -> list[float]:
+    """Return how many seconds each waits of so many commands that lie on the queue together.
+
+    A worker takes so many a second off the queue's head; copies come out of the delay on whole seconds, to its tail.
+    From the first to the second of `away` it takes none.
+    """
+    slate, rules = Slate(), LedgerRules(limits=LimitRules(account_per_second=rate))
+    commands = [command(number) for number in range(size)]
+    queue = deque((number, 0, False) for number in range(size))
+    waiting: list[tuple[float, int, int, bool]] = []
+    delay: list[tuple[float, int, int]] = []
+    gone: dict[int, float] = {}
+    now = NOW
+    while len(gone) < size:
+        now = NOW + away[1] if away[0] <= now - NOW < away[1] else now + 1 / moves
+        while delay and delay[0][0] <= now:
+            _, number, generation = heapq.heappop(delay)
+            queue.append((number, generation, True))
+        if waiting and waiting[0][0] <= now:
+            _, number, generation, delayed = heapq.heappop(waiting)
+        elif queue:
+            number, generation, delayed = queue.popleft()
+        else:
+            continue
+        verdict = Claim(
+            command=commands[number],
+            index=0,
+            owner=f"{number} at {now}",
+            now=now,
+            style=STYLE,
+            rules=rules,
+            generation=generation,
+            carried=generation,
+            delayed=delayed,
+        ).apply(slate)
+        if isinstance(verdict, Call):
+            gone[number] = now - NOW
+            continue
+        assert isinstance(verdict, Later)
+        if verdict.at - now <= SHORT_WAIT and len(waiting) < 8:
+            heapq.heappush(waiting, (verdict.at, number, generation, delayed))
+            continue
+        copy = HandOver(command_id=f"order-{number}", generation=generation, now=now).apply(slate)
+        assert copy is not None
+        heapq.heappush(delay, (now + max(1, math.ceil(verdict.at - now)), number, copy))
+    return [gone[number] for number in range(size)]
+
+
+def test_a_backlog_goes_at_the_rate_from_its_first_second_to_its_last() -> None:
+    waits = backlog(2000, 10.0, moves=100.0)
+    per_ten_seconds = Counter(int(at // 10) for at in waits)
+
+    assert all(per_ten_seconds[ten] >= 75 for ten in range(20)), "the limit is not used"
+    assert most(waits, 10.0) <= 10.0 * (10.0 + LAPSE) + 1
+
+
+def test_the_head_of_a_backlog_goes_as_soon_as_the_backlog_has_passed_before_it() -> None:
+    waits = backlog(2000, 10.0, moves=100.0)
+
+    # The queue takes 20 s to pass.
+    assert max(at - number / 10.0 for number, at in enumerate(waits)) <= 22.0
+
+
+def test_an_outage_costs_a_backlog_no_more_than_its_own_time_and_what_it_kept_goes_at_the_rate() -> None:
+    waits = backlog(1000, 10.0, moves=100.0, away=(30.0, 90.0))
+    after = [at for at in waits if at >= 90.0]
+
+    assert not any(30.0 <= at < 90.0 for at in waits)
+    assert most(after, 10.0) <= 10.0 * (10.0 + LAPSE) + 1
+    assert max(waits) <= 1000 / 10.0 + 60.0 + 5.0

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from bridge.adapters.store.records import (
+    bucket,
+    bucket_row,
     command_record,
     command_row,
     receipt_row,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect, Table
     from sqlalchemy.dialects import postgresql, sqlite
 
-    from bridge.core.ledger import CommandRecord, Needs, SubmissionRecord
+    from bridge.core.ledger import Bucket, CommandRecord, Needs, SubmissionRecord
     from bridge.core.reconcile import Evidence
 
     Insert: TypeAlias = postgresql.Insert | sqlite.Insert
@@ -75,9 +77,10 @@ class Loader:
                 for message_id, command_id, index in self._find(connection, self._owners, ids)
             },
             sightings=seen,
-            buckets=dict(
-                map(tuple, self._find(connection, self._buckets, {n for need in needs for n in need.buckets}))
-            ),
+            buckets={
+                row[0]: bucket(row)
+                for row in self._find(connection, self._buckets, {n for need in needs for n in need.buckets})
+            },
         )
 
     def _read_commands(self, connection: Connection, needs: Sequence[Needs]) -> dict[str, CommandRecord]:
@@ -129,9 +132,13 @@ class Saver:
         )
 
     def save(
-        self, connection: Connection, slate: Slate, before: dict[str, CommandRecord], slots: dict[str, float]
+        self,
+        connection: Connection,
+        slate: Slate,
+        before: dict[str, CommandRecord],
+        limits: dict[str, Bucket],
     ) -> None:
-        """Write what differs from how it was read: `before` and `slots`."""
+        """Write what differs from how it was read: `before` and `limits`."""
         changed = [record for record in slate.commands.values() if before.get(record.id) is not record]
         rows = [
             submission_row(record.id, submission)
@@ -140,7 +147,7 @@ class Saver:
             if not _is_same(before.get(record.id), submission)
         ]
         moved = [
-            {"name": name, "next_free": at} for name, at in slate.buckets.items() if slots.get(name) != at
+            bucket_row(name, bucket) for name, bucket in slate.buckets.items() if limits.get(name) != bucket
         ]
         for upsert, batch in (
             (self._command, [command_row(record) for record in changed]),

@@ -15,7 +15,7 @@ from bridge.core.receipts import Awaited, Sent, receipt_ids
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from bridge.core.ledger import Change, CommandRecord, Expected, Needs, SubmissionRecord
+    from bridge.core.ledger import Bucket, Change, CommandRecord, Expected, Needs, SubmissionRecord
     from bridge.core.reconcile import Evidence
 
 
@@ -25,7 +25,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._records: dict[str, CommandRecord] = {}
         self._sightings: dict[bytes, list[Evidence]] = defaultdict(list)
-        self._buckets: dict[str, float] = {}
+        self._buckets: dict[str, Bucket] = {}
         self._lock = Lock()
         #: Receipts that are awaited.
         self.expected: dict[Place, Expected] = {}

@@ -52,7 +52,8 @@ def forget(connection: Connection, ids: Sequence[str], before: float) -> int:
     connection.execute(delete(commands).where(commands.c.id.in_(doomed)))
     stale = select(sightings.c.message_id).where(sightings.c.sent_at < before).limit(BATCH)
     connection.execute(delete(sightings).where(sightings.c.message_id.in_(stale)))
-    connection.execute(delete(buckets).where(buckets.c.next_free < before))
+    times = (buckets.c.next_free, buckets.c.next_turn, buckets.c.open_at)
+    connection.execute(delete(buckets).where(*(time < before for time in times)))
     # Receipts that were asked for are noted there, also where no ingest prunes this ledger.
     forget_notifications(connection, before)
     return len(doomed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.core.ledger import CommandRecord, SubmissionRecord, Told
+from bridge.core.ledger import Bucket, CommandRecord, SubmissionRecord, Told
 from bridge.core.receipts import Sent
 from bridge.core.reconcile import Evidence
 
@@ -26,6 +26,7 @@ _ALIKE = (
     "first_attempt_at",
     "retry_at",
     "granted",
+    "turn",
     "doubt_from",
     "doubt_until",
     "submitted",
@@ -37,7 +38,7 @@ _ALIKE = (
     "filed_in",
 )
 
-_FLAGS = ("submitted", "undecided", "may_resend")
+_FLAGS = ("turn", "submitted", "undecided", "may_resend")
 
 
 def command_row(record: CommandRecord) -> dict[str, object]:
@@ -83,6 +84,22 @@ def submission_record(row: Sequence[Any]) -> SubmissionRecord:
         # SQLite has no truth values of its own.
         fields[name] = bool(fields[name])
     return SubmissionRecord(index=index, told=told, **fields)
+
+
+def bucket(row: Sequence[Any]) -> Bucket:
+    """Return a rate limit, from its row's columns as the table has them."""
+    _, next_free, next_turn, open_at = row
+    return Bucket(next_free=next_free, next_turn=next_turn, open_at=open_at)
+
+
+def bucket_row(name: str, bucket: Bucket) -> dict[str, object]:
+    """Return the row of a rate limit."""
+    return {
+        "name": name,
+        "next_free": bucket.next_free,
+        "next_turn": bucket.next_turn,
+        "open_at": bucket.open_at,
+    }
 
 
 def receipt_row(place: Place, expected: Expected) -> dict[str, object]:

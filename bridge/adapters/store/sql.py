@@ -77,9 +77,9 @@ class SqlLedger:
         try:
             with self._transaction(needs) as connection:
                 slate = self._loader.fill(connection, needs)
-                before, slots = dict(slate.commands), dict(slate.buckets)
+                before, limits = dict(slate.commands), dict(slate.buckets)
                 results = carry_out(changes, slate)
-                self._saver.save(connection, slate, before, slots)
+                self._saver.save(connection, slate, before, limits)
         except LedgerUnavailable as e:
             if isinstance(e.__cause__, DataError | IntegrityError):
                 # The database is well: it is what is to be written that it does not take.

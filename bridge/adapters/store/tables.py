@@ -7,7 +7,7 @@ from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, Met
 metadata = MetaData()
 
 #: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
-REVISION = "0004"
+REVISION = "0005"
 
 #: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
 alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -47,6 +47,7 @@ submissions = Table(
     Column("first_attempt_at", Double),
     Column("retry_at", Double),
     Column("granted", Integer, nullable=False),
+    Column("turn", Boolean, nullable=False, server_default=false()),
     Column("doubt_from", Double),
     Column("doubt_until", Double),
     Column("submitted", Boolean, nullable=False),
@@ -80,12 +81,14 @@ sightings = Table(
     sqlite_with_rowid=False,
 )
 
-#: Rate limits: when the next slot of each is.
+#: Rate limits: when the next slot and the next turn of each are, and when the next may go.
 buckets = Table(
     "buckets",
     metadata,
     Column("name", String, primary_key=True),
     Column("next_free", Double, nullable=False),
+    Column("next_turn", Double, nullable=False, server_default="0"),
+    Column("open_at", Double, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

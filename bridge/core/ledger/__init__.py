@@ -33,13 +33,14 @@ from bridge.core.ledger.handover import Carry, HandOver
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.resolve import Resolve
 from bridge.core.ledger.sight import Sight
-from bridge.core.ledger.slate import Change, Expected, Needs, Place, Slate
+from bridge.core.ledger.slate import Bucket, Change, Expected, Needs, Place, Slate
 from bridge.core.ledger.time import ClockSet
 
 __all__ = [
     "ATTEMPTING",
     "DOUBTFUL",
     "WAITING",
+    "Bucket",
     "Call",
     "Carry",
     "Change",

@@ -16,7 +16,7 @@ from bridge.core.ledger.filing import (
     key_of,
     may_resend_unknown,
 )
-from bridge.core.ledger.limits import HOLD, buckets_of, has_lapsed, is_held_back, reserve, reserved_by
+from bridge.core.ledger.limits import Slot, buckets_of, reserve, reserved_by
 from bridge.core.ledger.records import (
     ATTEMPTING,
     DOUBTFUL,
@@ -152,7 +152,7 @@ class Claim:
         return Needs(
             command_id=self.command_id,
             index=self.index,
-            buckets=(*buckets_of(sender), HOLD, CLOCK),
+            buckets=(*buckets_of(sender), CLOCK),
             reserves=reserved_by(sender, self.rules.limits),
         )
 
@@ -373,15 +373,15 @@ class _Claiming:
         if expires_at is not None and self._now >= expires_at:
             error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
             return self._end(submission, Outcome.EXPIRED, error)
-        # What was granted before the provider asked for quiet is void, and so is what nobody could use in time.
-        void = is_held_back(self._slate, self._now) or has_lapsed(submission.retry_at, self._now)
-        granted = 0 if void else submission.granted
+        held = Slot(submission.retry_at or 0.0, submission.granted, submission.turn)
         sender = claim.command.sender.wire
-        slot = reserve(self._slate, sender, claim.rules.limits, now=self._now, granted=granted)
+        slot = reserve(self._slate, sender, claim.rules.limits, now=self._now, held=held)
         if slot.at > self._now:
-            self._put(changed(submission, state=WAITING, retry_at=slot.at, granted=slot.granted))
+            self._put(
+                changed(submission, state=WAITING, retry_at=slot.at, granted=slot.granted, turn=slot.turn)
+            )
             return self._wait(slot.at, limited=True)
-        claimed = self._leased(submission, ATTEMPTING, granted=0)
+        claimed = self._leased(submission, ATTEMPTING, granted=0, turn=False)
         return self._call_of(claimed)
 
     def _look(self, submission: SubmissionRecord) -> Verdict:

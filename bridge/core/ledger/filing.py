@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bridge.core.answers import ProviderError
-from bridge.core.ledger.limits import ACCOUNT, HOLD, hold_back
+from bridge.core.ledger.limits import ACCOUNT, hold_back
 from bridge.core.ledger.records import (
     ATTEMPTING,
     DOUBTFUL,
@@ -183,7 +183,7 @@ class File:
     @property
     def needs(self) -> Needs:
         """Its record, the account's limit if the provider wants us slower, and who owns what the answer proves."""
-        buckets = () if self.filing.hold_until is None else (ACCOUNT, HOLD)
+        buckets = () if self.filing.hold_until is None else (ACCOUNT,)
         return Needs(
             command_id=self.command_id,
             index=self.index,

@@ -1,27 +1,32 @@
 """Rate limits: when the next submission of the account, and of a sender, may go out.
 
-Each limit is the generic cell rate algorithm: one number, the time at which the next slot would be if all slots were
-taken evenly. It lies in the ledger, so all workers share it.
+A limit has whoever comes wait in two lines. The first gives it a slot: when to come again, taken evenly, so that nobody
+asks in vain until then. Whoever has come for its slot and can't go, since others came late before it, takes a turn: the
+second line has only those that were there, so nobody falls behind who came first. Whether anybody goes is decided by
+what has gone, never by a promise of before: what an outage or a long queue has kept goes at the rate, too. And what
+those that are away leave unused is anybody's. Each of the three is the generic cell rate algorithm, a time and no more,
+and lies in the ledger, so all workers share it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bridge.core.ledger.slate import Bucket
 from bridge.core.ledger.time import LONGEST
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.core.ledger.slate import Slate
     from bridge.core.rules import LimitRules
 
 ACCOUNT = "account"
-#: Until when the provider wants to hear nothing: slots granted before it said so are void until then.
-HOLD = "hold"
 #: Seconds' worth of slots that may be taken at once after a quiet time.
 BURST = 1.0
-#: Seconds that a slot may be used late. A copy comes from the delay at most 2 s late (SPEC section 3); what comes later
-#: than this was kept by an outage, and so were all others: together they would go at once.
+#: Seconds that a place in line may be used late: as much may go at once to catch up. A copy comes from the delay at
+#: most 2 s late (SPEC section 3); what comes later than this was kept by an outage or a long queue, as were others.
 LAPSE = 3.0
 
 
@@ -43,48 +48,110 @@ class Slot:
 
     at: float
     granted: int
+    #: Whether it was there for the last of its slots and could not go: then this is its turn.
+    turn: bool = False
 
 
-def reserve(slate: Slate, sender_address: str, rules: LimitRules, *, now: float, granted: int = 0) -> Slot:
-    """Take the slots that are missing, up to the first that is not due yet.
+#: What a submission has that never waited.
+NO_SLOT = Slot(at=0.0, granted=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Passage:
+    """What one limit has a submission do. Times are in seconds since the epoch."""
+
+    #: When it may pass.
+    at: float
+    turn: bool = False
+    #: The bucket with its place in line taken.
+    bucket: Bucket
+    #: The bucket once it has gone; None where this limit does not let it go now.
+    gone: Bucket | None = None
+
+
+def reserve(
+    slate: Slate, sender_address: str, rules: LimitRules, *, now: float, held: Slot = NO_SLOT
+) -> Slot:
+    """Have it go, or take the places in line that are missing, up to the first that is not due yet.
 
     The sender's comes first, and the account's is taken only once that is due: who waits for its own number takes
-    nothing that another could use. `granted` is how many it has.
+    nothing that another could use. `held` is what it was given when it was here before.
     """
     account, sender = buckets_of(sender_address)
-    limits = ((sender, rules.sender_per_second), (account, rules.account_per_second))
-    for number, (bucket, per_second) in enumerate(limits, start=1):
-        if number <= granted:
-            continue
-        slot = _take(slate, bucket, per_second, now)
-        if slot > now:
-            return Slot(slot, number)
-    return Slot(now, len(limits))
+    names, rates = (sender, account), (rules.sender_per_second, rules.account_per_second)
+    passages = [
+        _pass(slate.buckets.get(name, Bucket()), per_second, held, number, now)
+        for number, (name, per_second) in enumerate(zip(names, rates, strict=True), start=1)
+    ]
+    gone = [passage.gone for passage in passages if passage.gone is not None]
+    if len(gone) == len(names):
+        _put(slate, names, gone)
+        return Slot(now, len(names))
+    first = next(number for number, passage in enumerate(passages, start=1) if passage.at > now)
+    _put(slate, names[:first], [passage.bucket for passage in passages[:first]])
+    return Slot(passages[first - 1].at, max(held.granted, first), passages[first - 1].turn)
 
 
 def hold_back(slate: Slate, until: float) -> None:
     """Have nobody of the account go before `until`: the provider asked for it."""
-    for bucket in (ACCOUNT, HOLD):
-        slate.buckets[bucket] = max(slate.buckets.get(bucket, 0.0), until)
+    bucket = slate.buckets.get(ACCOUNT, Bucket())
+    slate.buckets[ACCOUNT] = Bucket(
+        next_free=max(bucket.next_free, until),
+        next_turn=max(bucket.next_turn, until),
+        open_at=max(bucket.open_at, until),
+    )
 
 
-def is_held_back(slate: Slate, now: float) -> bool:
-    """Whether nobody of the account may go yet, slot or not."""
-    return now < slate.buckets.get(HOLD, 0.0) <= now + LONGEST
-
-
-def has_lapsed(slot: float | None, now: float) -> bool:
-    """Whether a slot that was granted for then is too old to be used."""
-    return slot is not None and now > slot + LAPSE
-
-
-def _take(slate: Slate, bucket: str, per_second: float, now: float) -> float:
-    next_free = slate.buckets.get(bucket, 0.0)
+def _pass(bucket: Bucket, per_second: float, held: Slot, number: int, now: float) -> _Passage:
     if not per_second:
         # No limit of ours; the provider may still have asked for quiet, but not for longer than anybody does.
-        return next_free if next_free <= now + LONGEST else now
+        if now < bucket.open_at <= now + LONGEST:
+            return _Passage(at=bucket.open_at, bucket=bucket)
+        return _Passage(at=now, bucket=bucket, gone=bucket)
     interval = 1.0 / per_second
-    burst = max(0.0, BURST - interval)
-    slot = max(next_free, now - burst)
-    slate.buckets[bucket] = slot + interval
-    return slot
+    # Copies come one before another: what those that are on their way have not used yet is left for them.
+    on_time = held.granted > 0 and now <= held.at + LAPSE
+    since = now - (LAPSE if on_time else max(0.0, BURST - interval))
+    if number > held.granted:
+        passage = _take_slot(bucket, interval, now)
+    elif number < held.granted or (held.turn and on_time):
+        passage = _pass_again(bucket, interval, since, now)
+    else:
+        passage = _take_turn(bucket, interval, since, now)
+    if passage.gone is None and bucket.open_at <= now - LAPSE:
+        # Those that it was for are away, and it can't be kept for them.
+        return replace(passage, gone=_used(bucket, interval, now - LAPSE))
+    return passage
+
+
+def _take_slot(bucket: Bucket, interval: float, now: float) -> _Passage:
+    """Have it pass in the first line, and in the second where its slot is due at once."""
+    slot = max(bucket.next_free, now - max(0.0, BURST - interval))
+    bucket = replace(bucket, next_free=slot + interval)
+    return _Passage(at=slot, bucket=bucket) if slot > now else _take_turn(bucket, interval, slot, now)
+
+
+def _take_turn(bucket: Bucket, interval: float, since: float, now: float) -> _Passage:
+    """Have it pass in the second line, in which nothing from before `since` is left."""
+    turn = max(bucket.next_turn, bucket.open_at, since)
+    bucket = replace(bucket, next_turn=turn + interval)
+    if turn > now:
+        return _Passage(at=turn, turn=True, bucket=bucket)
+    return _Passage(at=now, bucket=bucket, gone=_used(bucket, interval, since))
+
+
+def _pass_again(bucket: Bucket, interval: float, since: float, now: float) -> _Passage:
+    """Have it go, whose turn it is: it takes another only where too many have gone, or the provider wants quiet."""
+    if bucket.open_at > now:
+        return _take_turn(bucket, interval, since, now)
+    return _Passage(at=now, bucket=bucket, gone=_used(bucket, interval, since))
+
+
+def _used(bucket: Bucket, interval: float, since: float) -> Bucket:
+    return replace(bucket, open_at=max(bucket.open_at, since) + interval)
+
+
+def _put(slate: Slate, names: Sequence[str], buckets: Sequence[Bucket]) -> None:
+    for name, bucket in zip(names, buckets, strict=True):
+        if bucket != slate.buckets.get(name, Bucket()):
+            slate.buckets[name] = bucket

@@ -57,6 +57,8 @@ class SubmissionRecord:
     retry_at: float | None = None
     #: Of how many rate limits it has a slot, `retry_at` being that of the last.
     granted: int = 0
+    #: Whether it was there for that slot and could not go, `retry_at` being its turn.
+    turn: bool = False
     #: When the first attempt began whose effect is not known, and when the last one ended.
     doubt_from: float | None = None
     doubt_until: float | None = None

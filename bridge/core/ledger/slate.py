@@ -50,6 +50,18 @@ class Expected:
     ask_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A rate limit's times, in seconds since the epoch: see `bridge.core.ledger.limits`."""
+
+    #: The next slot: when whoever comes now for the first time is to come again.
+    next_free: float = 0.0
+    #: The next turn, of those that have come for their slot and could not go.
+    next_turn: float = 0.0
+    #: When the next may go, as far as those that have gone are concerned.
+    open_at: float = 0.0
+
+
 @dataclass(slots=True, kw_only=True)
 class Slate:
     """Filled by a store, for the needs of a batch of changes."""
@@ -59,8 +71,8 @@ class Slate:
     twins: Mapping[bytes, Mapping[Place, SubmissionRecord]] = field(default_factory=dict)
     owners: Mapping[str, Place] = field(default_factory=dict)
     sightings: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
-    #: When each bucket's next slot is, in seconds since the epoch.
-    buckets: dict[str, float] = field(default_factory=dict)
+    #: The rate limits, by name.
+    buckets: dict[str, Bucket] = field(default_factory=dict)
     #: What the batch has seen of messages, by key.
     seen: list[tuple[bytes, Evidence]] = field(default_factory=list)
     #: Receipts that are awaited from this batch on.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.core.ledger.slate import Needs
+from bridge.core.ledger.slate import Bucket, Needs
 
 if TYPE_CHECKING:
     from bridge.core.ledger.slate import Slate
@@ -39,12 +39,12 @@ class ClockSet:
 
     def apply(self, slate: Slate) -> None:
         """Note it, in the new time: what was noted in another one is void."""
-        slate.buckets[CLOCK] = self.now + _quiet(self.rules)
+        slate.buckets[CLOCK] = Bucket(next_free=self.now + _quiet(self.rules))
 
 
 def quiet_until(slate: Slate, now: float, rules: LedgerRules) -> float | None:
     """Return until when nothing may be concluded from how late it is; None where it may be."""
-    until = slate.buckets.get(CLOCK, 0.0)
+    until = slate.buckets.get(CLOCK, Bucket()).next_free
     return until if now < until <= now + max(_quiet(rules), LONGEST) else None
 
 
