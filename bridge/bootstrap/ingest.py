@@ -111,7 +111,13 @@ class IngestProcess:
             self._catching_up.start()
         if self._watch is not None:
             self._watch.start()
-        structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
+        log = structlog.get_logger()
+        log.info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
+        if not ingest.authorization:
+            log.warning(
+                "ingest.unguarded",
+                hint="who reaches the port is taken for the provider: set ingest.authorization",
+            )
 
     def stop(self) -> None:
         """Take no more requests, answer those that are in, and let go of the broker and the spool.

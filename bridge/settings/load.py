@@ -146,8 +146,7 @@ class _Gathered:
 
     def _from_file(self, path: _Path, file: str, origin: str) -> None:
         try:
-            # Without the line end that editors and `echo` leave behind a secret.
-            self.given[path] = _Given(self._read_file(file).rstrip("\r\n"), origin)
+            text = self._read_file(file)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -155,6 +154,15 @@ class _Gathered:
         except UnicodeDecodeError:
             # Whose text would show bytes of the file.
             self.problems.append(Problem(".".join(path), "the file is not UTF-8", origin))
+        else:
+            if text.strip():
+                # Without the line end that editors and `echo` leave behind a secret.
+                self.given[path] = _Given(text.rstrip("\r\n"), origin)
+            else:
+                # Nobody means that: a secret was not rendered, and without it less may be asked of strangers.
+                self.problems.append(
+                    Problem(".".join(path), "the file is empty: leave it out for none", origin)
+                )
 
     def problem(self, path: str, reason: str) -> Problem:
         """Return the problem with where the key's value came from."""

@@ -167,8 +167,8 @@ class IngestSettings(Section):
     host: v.Host = "127.0.0.1"
     port: v.Port = 8080
     path: Annotated[str, StringConstraints(pattern=r"^/[^\s?#]*$")] = "/inbound-sms/webhook"
-    authorization: Annotated[tuple[v.HeaderSecret, ...], v.COMMA_SEPARATED] = ()
-    allow: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()
+    authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
+    allow: Annotated[tuple[v.Network, ...], v.GUARDING] = ()
     trusted_proxies: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()
     tls_certificate: Annotated[Path | None, v.NONE_IF_EMPTY] = None
     tls_key: Annotated[Path | None, v.NONE_IF_EMPTY] = None

@@ -35,6 +35,18 @@ def _split(value: object) -> object:
     return [part for part in map(str.strip, value.split(",")) if part]
 
 
+def _split_whole(value: object) -> object:
+    """As `_split`, where leaving out an element would leave a door open: each must be there, and one at least."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if not any(parts):
+        raise ValueError("is empty: leave it out for none")
+    if not all(parts):
+        raise ValueError("has nothing between two of its commas, or before or behind one")
+    return parts
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -102,6 +114,8 @@ def _network(value: str) -> str:
 
 NONE_IF_EMPTY = BeforeValidator(_none_if_empty)
 COMMA_SEPARATED = BeforeValidator(_split)
+#: A list that keeps strangers out: only `[]` says that there is none.
+GUARDING = BeforeValidator(_split_whole)
 
 Text = Annotated[str | None, NONE_IF_EMPTY]
 SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]

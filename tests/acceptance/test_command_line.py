@@ -183,6 +183,23 @@ def test_configuration_is_checked_and_shown_without_its_secrets() -> None:
     assert len(bad.stderr.splitlines()) == 2
 
 
+def test_an_ingest_that_asks_nobody_for_a_secret_says_so_and_does_not_start_with_an_empty_one(
+    bridge_process: StartBridge, tmp_path: Path
+) -> None:
+    empty = tmp_path / "authorization"
+    empty.touch()
+    env = {**NOWHERE, "BRIDGE_INGEST__PORT": "0"}
+    refused = run("ingest", env={**env, "BRIDGE_INGEST__AUTHORIZATION_FILE": str(empty)})
+    open_ = bridge_process("ingest", env=env, ready=False)
+    wait_until(lambda: '"ingest.unguarded"' in open_.logs, 20)
+    guarded = bridge_process("ingest", env={**env, "BRIDGE_INGEST__AUTHORIZATION": "x"}, ready=False)
+    wait_until(lambda: '"broker.unreachable"' in guarded.logs, 20)
+
+    assert refused.code == 78
+    assert "ingest.authorization: the file is empty" in refused.stderr
+    assert "ingest.unguarded" not in guarded.logs
+
+
 # -- the broker ------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,9 @@ ACCOUNT = {
     "BRIDGE_CPAAS__CLIENT_SECRET": "hunter2",
 }
 
+#: Lists that keep strangers out: empty, they let everybody in.
+GUARDS = [("ingest", "authorization"), ("ingest", "allow")]
+
 
 def loaded(
     toml: Mapping[str, object] | None = None,
@@ -76,7 +79,9 @@ def test_the_reference_file_says_what_every_key_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [(section, key) for section, keys in KEYS.items() for key in keys], ids=".".join
+    "path",
+    [(section, key) for section, keys in KEYS.items() for key in keys if (section, key) not in GUARDS],
+    ids=".".join,
 )
 def test_a_variable_that_says_the_value_in_force_changes_nothing(path: tuple[str, str]) -> None:
     section, key = path
@@ -137,6 +142,34 @@ def test_the_order_is_variable_then_its_file_then_credential_then_configuration_
     assert settings.broker.url is not None
     assert settings.broker.url.get_secret_value() == "amqp://variable"
     assert settings.events.camel_case is True
+
+
+@pytest.mark.parametrize("path", GUARDS, ids=".".join)
+@pytest.mark.parametrize("text", ["", " ", ",", "203.0.113.7,", "203.0.113.7, ,203.0.113.8"])
+def test_a_list_that_keeps_strangers_out_can_be_emptied_by_no_text(path: tuple[str, str], text: str) -> None:
+    section, key = path
+    toml = {section: {key: ["203.0.113.7"]}}
+    by_variable = problems(toml, {variable(*path): text})
+    by_file = problems({section: {key: text}})
+
+    assert [(one.path, one.origin) for one in by_variable] == [(".".join(path), variable(*path))]
+    assert [(one.path, one.origin) for one in by_file] == [(".".join(path), "bridge.toml")]
+    assert getattr(getattr(loaded({section: {key: []}}), section), key) == ()
+
+
+@pytest.mark.parametrize(
+    "key", ["ingest.authorization", "ingest.allow", "cpaas.client_secret", "cpaas.proxy", "broker.url"]
+)
+@pytest.mark.parametrize("text", ["", "\n", " \r\n"])
+def test_an_empty_file_or_credential_is_refused_and_not_taken_for_none(key: str, text: str) -> None:
+    name = f"{variable(*key.split('.'))}_FILE"
+    toml = {"ingest": {"authorization": ["hunter2"], "host": "::"}}
+    by_variable = problems(toml, {name: "/run/secret"}, {"/run/secret": text})
+    by_credential = problems(toml, {"CREDENTIALS_DIRECTORY": "/run"}, {f"/run/{key}": text})
+
+    reason = "the file is empty: leave it out for none"
+    assert by_variable == [Problem(key, reason, name)]
+    assert by_credential == [Problem(key, reason, f"credential {key}")]
 
 
 def test_names_follow_the_prefix_and_can_each_be_changed() -> None:
