@@ -55,6 +55,14 @@ class Present:
     channels: Sequence[Channel]
     subscriptions: Sequence[Subscription]
 
+    def without(self, gone: Collection[Step]) -> Present:
+        """Return the same less the things of those steps."""
+        ids = {(step.what, step.id) for step in gone}
+        return Present(
+            channels=[one for one in self.channels if ("channel", one.id) not in ids],
+            subscriptions=[one for one in self.subscriptions if ("subscription", one.id) not in ids],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -100,10 +108,31 @@ def right_channel(declared: Declared, channels: Sequence[Channel]) -> Channel | 
     return next(iter(_right(declared, channels)), None)
 
 
-def is_as_asked(declared: Declared, made: Subscription, *, notify: str, number: str | None) -> bool:
+def is_as_asked(declared: Declared, made: Subscription, *, notify: str | None, number: str | None) -> bool:
     """Whether a subscription that was just made would be known again; otherwise each look would make another."""
     told = number is None or number_of(made) == number
     return told and (made.correlator, made.notify) == (declared.correlator, notify)
+
+
+def listed_otherwise(
+    declared: Declared, present: Present, steps: Sequence[Step], *, callback: str | None
+) -> frozenset[Step]:
+    """Return what of `steps` was made, with the channel `callback`, and would not be known again from the list.
+
+    With a channel goes all that was made to use it. What is not listed at all may yet be.
+    """
+    made = {(step.what, step.id): step for step in steps if step.action == "make"}
+    for channel in present.channels:
+        as_made = channel.callback == callback and right_channel(declared, [channel]) is not None
+        if ("channel", channel.id) in made and not as_made:
+            return frozenset(made.values())
+    otherwise = set()
+    for subscription in present.subscriptions:
+        step = made.get(("subscription", subscription.id))
+        number = step.number if step is not None and declared.numbers else None
+        if step is not None and not is_as_asked(declared, subscription, notify=callback, number=number):
+            otherwise.add(step)
+    return frozenset(otherwise)
 
 
 def number_of(subscription: Subscription) -> str | None:

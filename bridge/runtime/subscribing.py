@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.errors import Refused
 from bridge.core.errors import BridgeError
-from bridge.flows.subscribe import Present, Step, is_as_asked, number_of, plan, removals, right_channel
+from bridge.flows.subscribe import (
+    Present,
+    Step,
+    is_as_asked,
+    listed_otherwise,
+    number_of,
+    plan,
+    removals,
+    right_channel,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from bridge.flows.subscribe import Declared
     from bridge.ports import Channel, Notifying
@@ -34,7 +43,8 @@ def sync(account: Notifying, declared: Declared, *, prune: bool = False) -> tupl
     """Make what is missing, remove what can go, and return what was done and what stays.
 
     What the provider refuses is a step that failed, and costs nothing else. Several may do this at once: what two of
-    them made is looked at again, and both keep the same.
+    them made is looked at again, and both keep the same. What the provider then lists otherwise than it was asked for
+    is taken back and failed, too: nobody would know it again, and each sync would make another.
 
     Raises:
         CpaasError: the provider can't be used; what was done until then stays.
@@ -43,9 +53,14 @@ def sync(account: Notifying, declared: Declared, *, prune: bool = False) -> tupl
     steps = plan(declared, present := look(account), prune=prune)
     if all(step.action != "make" for step in steps):
         return tuple(_remove(account, step) for step in steps)
-    made = tuple(_make(account, declared.strictly() if prune else declared, present, steps))
-    rest = removals(declared, look(account), prune=prune)
-    return (*made, *(_remove(account, step) for step in rest))
+    wanted = declared.strictly() if prune else declared
+    callback, made = _make(account, wanted, present, steps)
+    listed = look(account)
+    otherwise = listed_otherwise(wanted, listed, made, callback=callback)
+    # From the end: subscriptions go before the channel that they use.
+    failed = {step: _take_back(account, step) for step in reversed(made) if step in otherwise}
+    rest = removals(declared, listed.without(otherwise), prune=prune)
+    return (*(failed.get(step, step) for step in made), *(_remove(account, step) for step in rest))
 
 
 def channel_of(account: Notifying, declared: Declared, present: Sequence[Channel]) -> Channel:
@@ -68,22 +83,23 @@ def channel_of(account: Notifying, declared: Declared, present: Sequence[Channel
 
 def _make(
     account: Notifying, declared: Declared, present: Present, steps: tuple[Step, ...]
-) -> Iterator[Step]:
-    """Yield what is kept, and what is made as soon as it is."""
-    callback = None
+) -> tuple[str | None, list[Step]]:
+    """Make what is missing; return the callback of the channel that is used, and what is kept, made or failed."""
+    callback, done = None, []
     for step in steps:
         if step.what == "channel" and step.action in {"keep", "make"}:
             try:
                 channel = channel_of(account, declared, present.channels)
             except (Refused, NotAsAsked) as error:
-                yield replace(step, action="fail", why=str(error))
+                done.append(replace(step, action="fail", why=str(error)))
             else:
                 callback = channel.callback
-                yield replace(step, id=channel.id)
+                done.append(replace(step, id=channel.id))
         elif step.action == "make":
-            yield _subscribe(account, declared, callback, step)
+            done.append(_subscribe(account, declared, callback, step))
         elif step.action == "keep":
-            yield step
+            done.append(step)
+    return callback, done
 
 
 def _subscribe(account: Notifying, declared: Declared, callback: str | None, step: Step) -> Step:
@@ -97,6 +113,13 @@ def _subscribe(account: Notifying, declared: Declared, callback: str | None, ste
     except Refused as error:
         return replace(step, action="fail", why=str(error))
     return replace(step, id=made.id, number=number_of(made))
+
+
+def _take_back(account: Notifying, step: Step) -> Step:
+    """Remove what the step made, and return it failed: as something that there is not, whether it could be or not."""
+    removed = _remove(account, replace(step, action="remove"))
+    why = removed.why if removed.action == "fail" else "the provider lists it otherwise than it was asked for"
+    return replace(step, action="fail", id=None, why=why)
 
 
 def _remove(account: Notifying, step: Step) -> Step:

@@ -38,6 +38,8 @@ class SubscriptionWatch:
         self._interval = interval
         self._metrics = metrics
         self._failures = 0
+        #: What the last check made.
+        self._made: frozenset[tuple[str, str | None]] = frozenset()
         self._state = (False, "not looked at yet")
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -99,6 +101,7 @@ class SubscriptionWatch:
     def _checked(self, steps: Sequence[Step]) -> float:
         missing = [step for step in steps if step.what == "subscription" and _is_missing(step)]
         made = [step for step in steps if step.action == "make"]
+        before, self._made = self._made, frozenset((step.what, step.number) for step in made)
         self._metrics.subscription_checks["done"].inc()
         self._metrics.subscriptions_missing.set(len(missing))
         self._metrics.subscriptions_made.inc(sum(step.what == "subscription" for step in made))
@@ -107,9 +110,14 @@ class SubscriptionWatch:
             self._state = (False, f"missing: {numbers} ({missing[0].why})")
             return self._backoff()
         self._state = (True, f"{len(self._declared.targets)} as declared")
+        soon = min(SOON, self._interval)
+        if before & self._made:
+            # The provider may not show what it makes: at every check there would be one more.
+            self._log.warning("subscription.remade", hint="what the last check made was not there any more")
+            return max(soon, self._backoff())
         self._failures = 0
         # Early rather than late: what vanished right after this check is to be there again in time.
-        return min(SOON, self._interval) if made else self._interval * (0.7 + 0.2 * _chance())
+        return soon if made else self._interval * (0.7 + 0.2 * _chance())
 
     def _failed(self, why: str) -> float:
         self._metrics.subscription_checks["failed"].inc()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 from bridge.adapters.cpaas.errors import Refused
 from bridge.adapters.cpaas.values import Channel, Subscription
@@ -19,10 +21,15 @@ class FakeSubscriptions:
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
         self.kept: dict[str, Subscription] = {}
+        #: What the list shows none of.
+        self.hidden: set[str] = set()
+        #: On: the list shows nothing yet.
+        self.late = False
 
     def list(self) -> tuple[Subscription, ...]:
         self._account.asked("list")
-        return tuple(self.kept.values())
+        hidden: Any = dict.fromkeys(self.hidden)
+        return tuple(replace(one, **hidden) for one in self.kept.values() if not self.late)
 
     def create(self, *, notify: str, number: str | None = None, correlator: str = OURS) -> Subscription:
         self._account.asked("create")
@@ -48,10 +55,15 @@ class FakeChannels:
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
         self.kept: dict[str, Channel] = {}
+        #: What the list shows none of.
+        self.hidden: set[str] = set()
+        #: On: the list shows nothing yet.
+        self.late = False
 
     def list(self) -> tuple[Channel, ...]:
         self._account.asked("list")
-        return tuple(self.kept.values())
+        hidden: Any = dict.fromkeys(self.hidden)
+        return tuple(replace(one, **hidden) for one in self.kept.values() if not self.late)
 
     def create(self, *, webhook_url: str, authorization: str | None, correlator: str = OURS) -> Channel:
         self._account.asked("create")

@@ -188,6 +188,53 @@ def test_a_subscription_that_would_not_be_known_again_is_taken_back() -> None:
     assert numbers_of(look(provider)) == [NUMBER]
 
 
+@pytest.mark.parametrize(
+    ("things", "hidden", "channels"),
+    [
+        ("channels", "authorization", 0),
+        ("channels", "correlator", 0),
+        ("channels", "webhook_url", 0),
+        ("subscriptions", "correlator", 1),
+        ("subscriptions", "notify", 1),
+        ("subscriptions", "destination_address", 1),
+    ],
+)
+@pytest.mark.parametrize("prune", [False, True])
+def test_what_the_list_would_not_let_us_know_again_is_taken_back_however_often_it_is_synced(
+    things: str, hidden: str, channels: int, *, prune: bool
+) -> None:
+    provider = FakeAccount()
+    getattr(provider, things).hidden.add(hidden)
+    steps = [sync(provider, declared(NUMBER, OTHER), prune=prune) for _ in range(5)][-1]
+    failed = [step for step in steps if step.action == "fail"]
+
+    assert [len(provider.channels.kept), len(provider.subscriptions.kept)] == [channels, 0]
+    assert [step.what for step in failed] == ["channel", "subscription", "subscription"][channels:]
+    assert {step.why for step in failed} == {"the provider lists it otherwise than it was asked for"}
+    assert {step.id for step in failed} == {None}
+
+
+def test_what_was_there_before_stays_where_the_list_would_not_let_us_know_the_new_again() -> None:
+    provider = FakeAccount()
+    sync(provider, declared(NUMBER))
+    before = [dict(provider.channels.kept), dict(provider.subscriptions.kept)]
+    provider.channels.hidden.add("authorization")
+    steps = sync(provider, declared(NUMBER), prune=True)
+
+    assert did(steps)[:2] == [("fail", "channel"), ("fail", "subscription")]
+    assert [provider.channels.kept, provider.subscriptions.kept] == before
+
+
+def test_what_the_list_does_not_show_yet_is_left_alone() -> None:
+    provider = FakeAccount()
+    provider.channels.late = provider.subscriptions.late = True
+    steps = sync(provider, declared(NUMBER))
+    provider.channels.late = provider.subscriptions.late = False
+
+    assert did(steps) == [("make", "channel"), ("make", "subscription")]
+    assert did(sync(provider, declared(NUMBER))) == KEPT[:2]
+
+
 def test_the_providers_own_sdk_beside_ours_keeps_what_it_made(url: str, client: CpaasClient) -> None:
     sdk = cpaassdk.Client({"client_id": "PRIV-1", "client_secret": "s", "base_url": url})
     for _ in range(2):

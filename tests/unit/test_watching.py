@@ -176,6 +176,39 @@ def test_while_the_provider_is_down_it_is_asked_ever_more_seldom(
     assert 210 <= after[1] <= 270
 
 
+def test_what_is_made_at_every_check_is_made_ever_more_seldom(account: FakeAccount, metrics: Metrics) -> None:
+    watch = SubscriptionWatch(account, declared(NUMBER), interval=300.0, metrics=metrics)
+    account.channels.late = account.subscriptions.late = True
+    with capture_logs() as lines:
+        waits = [watch._check() for _ in range(20)]
+        account.channels.late = account.subscriptions.late = False
+        settled = [watch._check(), watch._check()]
+
+    # Soon the first time: it may have been another ingest, or a list that is a little late.
+    assert waits[0] == 5
+    assert all(5 <= wait <= max(5, 2**n) for n, wait in enumerate(waits[1:]))
+    assert all(150 <= wait <= 300 for wait in waits[10:])
+    assert sum("subscription.remade" in line.values() for line in lines) == 19
+    assert [210 <= wait <= 270 for wait in settled] == [True, True]
+    assert [len(account.channels.kept), len(account.subscriptions.kept)] == [1, 1]
+
+
+def test_what_a_list_would_not_let_us_know_again_is_missing_and_not_there_many_times(
+    account: FakeAccount, metrics: Metrics
+) -> None:
+    watch = SubscriptionWatch(account, declared(NUMBER), interval=300.0, metrics=metrics)
+    account.channels.hidden.add("authorization")
+    with capture_logs() as lines:
+        waits = [watch._check() for _ in range(10)]
+
+    assert [len(account.channels.kept), len(account.subscriptions.kept)] == [0, 0]
+    assert waits[-1] >= 150
+    assert watch.reason()[1] is False
+    assert "the provider lists it otherwise" in watch.reason()[2]
+    assert sample(metrics, "subscriptions_missing") == 1
+    assert not [line for line in lines if "hunter2" in str(line)]
+
+
 def test_several_watches_end_with_one_of_each(
     account: FakeAccount, keep: Callable[..., SubscriptionWatch]
 ) -> None:
