@@ -458,6 +458,8 @@ class SpoolContents:
     oldest_at: float | None
     #: How many events, or ends of files, were found damaged and set aside since it was opened.
     damaged: int = 0
+    #: How often all of it had to go to another file, where events may be numbered anew.
+    moved: int = 0
 
 
 #: Bytes that an event takes in the spool beside its body, about.
@@ -467,7 +469,8 @@ SPOOL_OVERHEAD = 256
 class Spool(Protocol):
     """Keeps events on the disk until the broker has them; used by one thread at a time.
 
-    What is found damaged is set aside and counted; it never stands in the way of the rest.
+    What is found damaged is set aside and counted; it never stands in the way of the rest. Where its files are removed
+    or replaced, what it holds is written again, by the next change or probe.
     """
 
     @property
@@ -482,7 +485,7 @@ class Spool(Protocol):
         since the epoch.
 
         Raises:
-            SpoolUnavailable: nothing was changed.
+            SpoolUnavailable: nothing was changed, or not where a restart would find it.
 
         """
         ...

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from bridge.core.events import Event
-    from bridge.ports import Clock, Outgoing, Publisher, Spool, Spooled
+    from bridge.ports import Clock, Outgoing, Publisher, Spool
     from bridge.runtime.metrics import Metrics
 
     _Message: TypeAlias = "_Waiting | _Released | str"
@@ -40,6 +40,8 @@ DRAINING = 64
 WAITING = 2_000
 #: Seconds between two tries of a spool that can't be opened or written to.
 RETRY = 1.0
+#: Seconds between two looks at one that nobody needs: that it is gone must show before it is needed.
+PROBE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +242,7 @@ class Spooler:
             _tell_all(room, durable=kept)
         elif self._forget and (self._failing is None or self._is_time()):
             self._change(spool, [])
-        elif self._failing is not None and self._is_time():
+        elif self._is_time():
             self._try(spool.probe)
 
     def _with_room(self, spool: Spool, keep: list[_Waiting]) -> list[_Waiting]:
@@ -281,11 +283,15 @@ class Spooler:
         try:
             work()
         except SpoolUnavailable as e:
-            self._failing = str(e)
-            self._retry_at = self._clock.monotonic() + RETRY
+            self._fail(e)
             return False
         self._failing = None
+        self._retry_at = self._clock.monotonic() + PROBE
         return True
+
+    def _fail(self, error: SpoolUnavailable) -> None:
+        self._failing = str(error)
+        self._retry_at = self._clock.monotonic() + RETRY
 
     def _is_time(self) -> bool:
         return self._clock.monotonic() >= self._retry_at
@@ -298,8 +304,12 @@ class Spooler:
             return
         if spool.contents.events <= len(self._in_hand):
             return
-        found: list[Spooled] = []
-        self._try(lambda: found.extend(spool.oldest(room, after=self._drained_to)))
+        try:
+            found = spool.oldest(room, after=self._drained_to)
+        except SpoolUnavailable as e:
+            self._fail(e)
+            return
+        # What can be read may still take nothing: that is for a change or a probe to say.
         for spooled in found:
             id_ = spooled.event.id
             if id_ not in self._in_hand:
@@ -319,6 +329,7 @@ class Spooler:
             damaged = spool.contents.damaged - self.contents.damaged
             if damaged:
                 self._metrics.damaged.inc(damaged)
+            if damaged or spool.contents.moved != self.contents.moved:
                 # A new file may number its events anew.
                 self._drained_to = 0
             self.contents = spool.contents

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -229,6 +230,34 @@ def test_a_disk_that_is_full_is_answered_503_and_when_there_is_room_again_204(
     assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
     assert roomy.status == 204
     assert_one_event_each(messages, [*kept, "roomy"])
+
+
+def test_a_spool_that_is_removed_while_it_is_used_costs_no_notification(
+    start_ingest: StartIngest, amqp: Peer, directory: Path
+) -> None:
+    process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER)
+    answers = [webhook.post(inbound("m-1")).status]
+    shutil.rmtree(directory)
+    answers += [webhook.post(inbound(f"m-{number}")).status for number in (2, 3)]
+    shutil.rmtree(directory)
+    # Nobody posts any more: it is found out all the same.
+    wait_until((directory / "events.sqlite3").exists, 20)
+    wait_until(lambda: process.logs.count('"spool.moved"') == 2, 20)
+    directory.rename(directory.with_name("elsewhere"))
+    directory.touch()
+    lost = webhook.post(inbound("m-4")).status
+    process.wait_answer("/readyz", 503)
+    directory.unlink()
+    process.wait_ready()
+    answers.append(webhook.post(inbound("m-5")).status)
+    process.kill()
+    kept = [f"m-{number}" for number in (1, 2, 3, 5)]
+    start_ingest()
+    messages = collect(amqp, kept)
+
+    assert (answers, lost) == ([204] * 4, 503)
+    assert "spool.refusing" in process.logs
+    assert_one_event_each(messages, kept)
 
 
 def test_what_is_damaged_is_counted_and_costs_nothing_else(

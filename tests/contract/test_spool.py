@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from bridge.ports import SPOOL_OVERHEAD, SpoolUnavailable
 from tests.fakes.spool import FakeSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bridge.ports import Spool
 
@@ -299,6 +301,142 @@ def test_who_looks_into_it_and_holds_it_up_costs_one_refusal(directory: Path) ->
         spool.change(events(2), [], now=NOW)
 
         assert ids(spool) == ["id-2"]
+
+
+# --- the directory goes away while it is open -----------------------------------------------------------------
+
+
+def removed(directory: Path) -> None:
+    shutil.rmtree(directory)
+
+
+def moved_away(directory: Path) -> None:
+    directory.rename(directory.with_name("elsewhere"))
+
+
+def emptied(directory: Path) -> None:
+    for path in directory.iterdir():
+        path.unlink()
+
+
+def without_its_database(directory: Path) -> None:
+    for path in directory.glob("events*"):
+        path.unlink()
+
+
+def with_another_in_its_place(directory: Path) -> None:
+    """As a volume that is mounted over it, with what an ingest has left there."""
+    filled(directory.with_name("other"), 2)
+    moved_away(directory)
+    directory.with_name("other").rename(directory)
+
+
+@pytest.fixture(
+    params=[removed, moved_away, emptied, without_its_database, with_another_in_its_place],
+    ids=lambda how: how.__name__,
+)
+def lose(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    """Return each way to lose it."""
+    way: Callable[[Path], None] = request.param
+    return way
+
+
+def found_after_a_kill(directory: Path) -> set[str]:
+    """Return what somebody else finds who opens a copy: what this process has open is of no use to it."""
+    with tempfile.TemporaryDirectory() as other:
+        copied = shutil.copytree(directory, Path(other) / "spool")
+        with closing(open_spool(copied)) as spool:
+            return set(ids(spool))
+
+
+def test_what_is_kept_is_taken_along_where_the_directory_is_lost_and_what_comes_then_is_kept_too(
+    directory: Path, lose: Callable[[Path], None]
+) -> None:
+    with closing(open_spool(directory)) as spool, capture_logs() as lines:
+        spool.change(events(11, 12), [], now=NOW)
+        lose(directory)
+        spool.change(events(13), ["id-11"], now=NOW + 1)
+        found = found_after_a_kill(directory)
+        others = {"id-0", "id-1"} if lose is with_another_in_its_place else set()
+
+        assert found == {"id-12", "id-13"} | others
+        assert set(ids(spool)) == found
+        assert spool.contents.events == len(found)
+        assert (spool.contents.oldest_at, spool.contents.damaged) == (NOW, 0)
+        assert [(line["event"], line["saved"], line["lost"]) for line in lines] == [("spool.moved", 2, 0)]
+        with pytest.raises(SpoolUnavailable, match="another process has it"):
+            open_spool(directory)
+
+
+def test_a_probe_takes_it_along_and_so_does_the_end(directory: Path, lose: Callable[[Path], None]) -> None:
+    with closing(open_spool(directory)) as spool:
+        spool.change(events(11), [], now=NOW)
+        lose(directory)
+        spool.probe()
+        probed = found_after_a_kill(directory)
+        moved = spool.contents.moved
+        shutil.rmtree(directory)
+
+    assert "id-11" in probed
+    assert moved == 1
+    assert "id-11" in found_after_a_kill(directory)
+
+
+def test_it_may_be_lost_again_and_again(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        for number in range(5):
+            spool.change(events(number), [], now=NOW)
+            shutil.rmtree(directory)
+        spool.change([], ["id-0"], now=NOW)
+
+        assert found_after_a_kill(directory) == {"id-1", "id-2", "id-3", "id-4"}
+        assert spool.contents.moved == 5
+
+
+def test_without_its_log_it_goes_on_with_all_that_was_in_it(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        spool.change(events(1), [], now=NOW)
+        (directory / "events.sqlite3-wal").unlink()
+        spool.change(events(2), [], now=NOW)
+
+        assert found_after_a_kill(directory) == {"id-1", "id-2"}
+        assert spool.contents.moved == 0
+
+
+def test_what_it_holds_waits_while_it_can_go_nowhere(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        spool.change(events(1), [], now=NOW)
+        shutil.rmtree(directory)
+        with closing(open_spool(directory)) as other:
+            with pytest.raises(SpoolUnavailable, match="another process has it"):
+                spool.change(events(2), [], now=NOW)
+            with pytest.raises(SpoolUnavailable, match="another process has it"):
+                spool.probe()
+            other.change(events(3), [], now=NOW)
+            readable = ids(spool)
+        shutil.rmtree(directory)
+        directory.touch()
+        with pytest.raises(SpoolUnavailable, match=str(directory)):
+            spool.probe()
+        directory.unlink()
+        spool.change(events(4), [], now=NOW)
+
+        assert readable == ["id-1"]
+        assert found_after_a_kill(directory) == {"id-1", "id-4"}
+
+
+def test_a_full_disk_at_the_new_place_costs_nothing(directory: Path) -> None:
+    with closing(open_spool(directory)) as spool:
+        kept = [f"id-{number}" for number in range(50)]
+        spool.change([event(number, 5000) for number in range(50)], [], now=NOW)
+        shutil.rmtree(directory)
+        with no_file_beyond(100_000), pytest.raises(SpoolUnavailable):
+            spool.probe()
+        between = ids(spool)
+        spool.probe()
+
+        assert (between, ids(spool)) == (kept, kept)
+        assert found_after_a_kill(directory) == set(kept)
 
 
 @contextmanager

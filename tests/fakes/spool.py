@@ -23,6 +23,7 @@ class FakeSpool:
         self.closed = False
         self._kept: dict[str, tuple[Spooled, float]] = {}
         self._last = 0
+        self._moved = 0
 
     @property
     def ids(self) -> list[str]:
@@ -34,7 +35,18 @@ class FakeSpool:
         """What it holds."""
         bodies = [spooled.event.body for spooled, _ in self._kept.values()]
         oldest = next((at for _, at in self._kept.values()), None)
-        return SpoolContents(len(bodies), sum(len(body) + SPOOL_OVERHEAD for body in bodies), oldest)
+        bytes_ = sum(len(body) + SPOOL_OVERHEAD for body in bodies)
+        return SpoolContents(len(bodies), bytes_, oldest, moved=self._moved)
+
+    def move(self) -> None:
+        """Go on in another file."""
+        renumbered = [
+            (Spooled(number, spooled.event), at)
+            for number, (spooled, at) in enumerate(self._kept.values(), start=1)
+        ]
+        self._kept = {spooled.event.id: (spooled, at) for spooled, at in renumbered}
+        self._last = len(renumbered)
+        self._moved += 1
 
     def change(self, keep: Sequence[Event], forget: Collection[str], *, now: float) -> None:
         """Keep and forget, or break."""

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from bridge.adapters.clock import SystemClock
 from bridge.core.events import Event, make_event
 from bridge.flows.tell import outgoing_event
-from bridge.ports import SPOOL_OVERHEAD, SpoolUnavailable
+from bridge.ports import SPOOL_OVERHEAD, Spooled, SpoolUnavailable
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.safekeeping import Safekeeping
 from bridge.runtime.spooler import DRAINING, Bounds, Spooler
@@ -239,6 +239,41 @@ def test_a_spool_that_is_broken_refuses_says_why_and_takes_events_again_when_it_
     assert trouble == ("failing", "/spool: the disk is full")
     assert accepting == 0
     assert [line["event"] for line in lines] == ["spool.refusing", "spool.accepting"]
+
+
+def test_a_spool_that_breaks_while_nobody_needs_it_says_so_and_may_be_read_all_the_same(world: World) -> None:
+    world.start()
+    world.spool.broken = "/spool: another process has it"
+    wait_until(lambda: world.spooler.trouble is not None, what="the trouble")
+    trouble, accepting = world.spooler.trouble, world.metric("spool_accepting")
+    # As of one that can be read, but not written where a restart would find it.
+    world.spool._kept["id-1"] = Spooled(1, event(1)), 1.8e9
+    wait_until(lambda: world.published() == ids(1), what="the drain")
+    still = world.spooler.trouble
+    world.spool.broken = None
+    wait_until(lambda: world.spooler.trouble is None, what="no more trouble")
+
+    assert trouble == ("failing", "/spool: another process has it")
+    assert accepting == 0
+    assert still == trouble
+    world.wait_empty()
+
+
+def test_what_goes_on_in_another_file_is_drained_though_its_numbers_begin_anew(world: World) -> None:
+    world.publisher.available = False
+    world.take(*range(10))
+    world.start()
+    world.wait_durable(*range(10))
+    world.publisher.available = True
+    world.wait_empty()
+    world.publisher.available = False
+    world.take(11, 12)
+    world.wait_durable(11, 12)
+    world.spool.move()
+    world.publisher.available = True
+    world.wait_empty()
+
+    assert sorted(world.published()[-2:]) == ids(11, 12)
 
 
 def test_what_the_broker_has_and_a_broken_spool_can_not_forget_is_published_only_once(world: World) -> None:

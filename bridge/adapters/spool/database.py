@@ -85,10 +85,39 @@ def code_of(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+def files_at(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    """Return which files are at the path of a database and of its logs, the database first.
+
+    An open one goes on with the files that it has; whoever opens it next finds what is there.
+    """
+    return tuple(
+        map(_identity, (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")))
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def checkpoint(connection: sqlite3.Connection, how: str = "TRUNCATE") -> int:
     """Bring what the log holds into the database; returns how many of its frames were good."""
     frames: int = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[1]
     return max(frames, 0)
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Bring all that the log holds into the database.
+
+    Raises:
+        sqlite3.Error: something of it is still in the log alone.
+
+    """
+    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        raise sqlite3.OperationalError("somebody looks into it")
 
 
 def written_frames(path: Path) -> int:

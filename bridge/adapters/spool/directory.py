@@ -30,20 +30,18 @@ class Directory:
 
         """
         self.path = path
-        try:
-            if not path.is_dir():
-                path.mkdir(mode=0o700, parents=True)
-                _sync(path.parent)
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as e:
-            raise SpoolUnavailable(f"{path}: {e.strerror}") from e
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            self.release()
-            raise SpoolUnavailable(
-                f"{path}: another process has it; each ingest needs a spool of its own"
-            ) from e
+        self._lock = _locked(path)
+
+    def hold(self) -> None:
+        """See that what is at the path is ours; where it is not any more, make it and lock it as at first.
+
+        Raises:
+            SpoolUnavailable: it can't be made or written to, or is another process's.
+
+        """
+        if not _same_file(self._lock, self.path / LOCK):
+            before, self._lock = self._lock, _locked(self.path)
+            os.close(before)
 
     def release(self) -> None:
         """Let another process have it."""
@@ -80,6 +78,30 @@ class Directory:
         while (path := self.path / f"{name}-{number}").exists():
             number += 1
         return path
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    """Tell whether `path` leads to what is open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _locked(path: Path) -> int:
+    try:
+        if not path.is_dir():
+            path.mkdir(mode=0o700, parents=True)
+            _sync(path.parent)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise SpoolUnavailable(f"{path}: {e.strerror}") from e
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(lock)
+        raise SpoolUnavailable(f"{path}: another process has it; each ingest needs a spool of its own") from e
+    return lock
 
 
 def _sync(directory: Path) -> None:

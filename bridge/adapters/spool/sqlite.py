@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -16,7 +17,7 @@ from bridge.adapters.spool.salvage import finish, salvage
 from bridge.ports import SpoolContents, Spooled, SpoolUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from bridge.core.events import Event
@@ -63,6 +64,8 @@ class SqliteSpool:
         self._path = directory.path / NAME
         self._log = structlog.get_logger().bind(spool=str(directory.path))
         self._connection: sqlite3.Connection | None = None
+        #: What the connection has open; empty while that is not all there.
+        self._files: tuple[object, ...] = ()
         self._contents = SpoolContents(0, 0, None)
         #: Whether it was once: what is cut short after that, we cut short ourselves, and said so.
         self._opened = False
@@ -90,10 +93,13 @@ class SqliteSpool:
                     gone = connection.execute(_DELETE, (id_,)).fetchall()
                     events, bytes_ = events - len(gone), bytes_ - sum(freed for (freed,) in gone)
                 oldest = connection.execute(_OLDEST).fetchone()
-            return SpoolContents(events, bytes_, oldest and oldest[0], self._contents.damaged)
+            return replace(self._contents, events=events, bytes=bytes_, oldest_at=oldest and oldest[0])
 
+        self._follow()
         had = self._contents.events
         self._contents = self._attempt(work, urgent=not keep)
+        # What was committed to files that were just removed is no more durable than they are.
+        self._follow()
         if had and not self._contents.events:
             self._tidy()
 
@@ -108,11 +114,15 @@ class SqliteSpool:
 
     def probe(self) -> None:
         """Learn whether it can be written to; see `bridge.ports.Spool`."""
+        self._follow()
         self._attempt(self._probe)
 
     def close(self) -> None:
         """Let go of the directory."""
-        self._disconnect()
+        with suppress(SpoolUnavailable):
+            self._follow()
+        if self._is_in_place():
+            self._disconnect()
         self._directory.release()
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
@@ -127,13 +137,14 @@ class SqliteSpool:
                 self._mend(e, urgent=urgent)
                 return work(self._connected())
         except (sqlite3.Error, OSError) as e:
-            self._disconnect()
+            if self._is_in_place():
+                self._disconnect()
             raise SpoolUnavailable(f"{self._directory.path}: {e}") from e
 
     def _mend(self, error: sqlite3.Error, *, urgent: bool) -> None:
         """Do what can be done about an error, or raise it again."""
         code = database.code_of(error)
-        if code in database.DAMAGE:
+        if code in database.DAMAGE and self._is_in_place():
             self._start_over(error)
         elif code in database.NO_ROOM and self._connection is not None:
             if urgent:
@@ -182,23 +193,80 @@ class SqliteSpool:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
+            self._directory.hold()
             finish(self._path)
             written = database.written_frames(self._path)
-            self._connection = database.connect(self._path)
+            self._connection, self._files = database.connect(self._path), ()
             good = database.checkpoint(self._connection, "PASSIVE")
             database.create_tables(self._connection)
             self._directory.sync()
             if not self._opened and good < written:
-                self._count_damaged(1)
-                self._log.error(
-                    "spool.torn",
-                    frames=written - good,
-                    file=str(self._path),
-                    hint="the log's end can't be read: what a crash cut short was never answered 2xx",
-                )
+                self._tell_torn(written - good)
             self._opened = True
             self._contents = self._measured(self._connection)
+        self._files = self._files or database.files_at(self._path)
         return self._connection
+
+    def _tell_torn(self, frames: int) -> None:
+        self._count_damaged(1)
+        self._log.error(
+            "spool.torn",
+            frames=frames,
+            file=str(self._path),
+            hint="the log's end can't be read: what a crash cut short was never answered 2xx",
+        )
+
+    def _is_in_place(self) -> bool:
+        """Tell whether a restart would find what is open."""
+        return self._connection is None or self._files in {(), database.files_at(self._path)}
+
+    def _follow(self) -> None:
+        """Go on where the path leads now, and take along what is kept.
+
+        Files may be removed, or a volume mounted over them: SQLite then goes on with what it has open, which nobody
+        finds after a restart.
+
+        Raises:
+            SpoolUnavailable: one can't go on there; what is open stays so, until it can be taken along.
+
+        """
+        self._directory.hold()
+        if self._connection is None or self._is_in_place():
+            return
+        if database.files_at(self._path)[0] == self._files[0]:
+            # Only a log is gone: what is in the database is found.
+            self._attempt(database.empty_log)
+            self._disconnect()
+        else:
+            self._move(self._connection)
+
+    def _move(self, old: sqlite3.Connection) -> None:
+        """Put what `old` has into the database at the path, made where it is missing."""
+        files, had = self._files, self._contents
+        self._connection = None
+        try:
+            taken = self._attempt(partial(_take, old))
+            # SQLite ends by removing the logs by their names, `old` too: there must be none then, so not ours either.
+            self._disconnect()
+            self._expect_no_logs()
+        except SpoolUnavailable:
+            self._connection, self._files, self._contents = old, files, had
+            raise
+        old.close()
+        self._contents = replace(self._contents, moved=self._contents.moved + 1)
+        self._count_damaged(had.events - taken)
+        self._attempt(self._probe)
+        self._directory.reserve()
+        self._log.error(
+            "spool.moved",
+            saved=taken,
+            lost=had.events - taken,
+            hint="its files were removed or mounted over; what they kept is where the path leads now",
+        )
+
+    def _expect_no_logs(self) -> None:
+        if any(database.files_at(self._path)[1:]):
+            raise SpoolUnavailable(f"{self._directory.path}: somebody looks into it")
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -209,7 +277,7 @@ class SqliteSpool:
     def _measured(self, connection: sqlite3.Connection) -> SpoolContents:
         events, bytes_ = connection.execute(_TOTALS).fetchone()
         oldest = connection.execute(_OLDEST).fetchone()
-        return SpoolContents(events, bytes_, oldest and oldest[0], self._contents.damaged)
+        return replace(self._contents, events=events, bytes=bytes_, oldest_at=oldest and oldest[0])
 
     def _count_damaged(self, number: int) -> None:
         self._contents = replace(self._contents, damaged=self._contents.damaged + number)
@@ -226,3 +294,20 @@ class SqliteSpool:
     def _probe(connection: sqlite3.Connection) -> None:
         with database.transaction(connection):
             connection.execute("UPDATE probes SET times = times + 1")
+
+
+def _take(old: sqlite3.Connection, connection: sqlite3.Connection) -> int:
+    """Keep what another connection has, as far as it can be read; returns how many events."""
+    taken = 0
+    with database.transaction(connection):
+        for row in _readable(old):
+            if spooled(row) is not None:
+                connection.execute(_INSERT, row[1:])
+                taken += 1
+    return taken
+
+
+def _readable(old: sqlite3.Connection) -> Iterator[Sequence[Any]]:
+    """Yield its rows, the oldest first; where its disk is gone, no more than there are."""
+    with suppress(sqlite3.Error):
+        yield from old.execute(f"{_SELECT} ORDER BY number")
