@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
+DAY = 86400.0
+
+
 @click.group()
 def ledger() -> None:
     """Look at the ledger and look after it."""
@@ -56,10 +59,15 @@ def show(invocation: Invocation, *, command_id: str | None, as_json: bool) -> in
 def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json: bool) -> None:
     """Forget old commands, those aside of which anything is open. A worker does so by itself once an hour.
 
-    An id that is forgotten is free: a command with it is sent again. Notifications of that age are forgotten too; an
+    An id that is forgotten is free: a command with it is sent again. What ended within the last day, or within
+    retry.max_age, may come again by itself and is never forgotten. Notifications of that age are forgotten too; an
     ingest does so by itself.
     """
-    number = invocation.wiring.prune_ledger(invocation.settings(), days=days, dry_run=dry_run)
+    settings = invocation.settings()
+    least = settings.shortest_retention / DAY
+    if days is not None and days < least:
+        raise click.BadParameter(f"must be at least {least:g}", param_hint="--before")
+    number = invocation.wiring.prune_ledger(settings, days=days, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps({"commands": number, "dry_run": dry_run}))
     else:

@@ -39,6 +39,12 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(
             "worker.processes", "can't be more than 1 yet: run more workers, such as sms-bridge-worker@2"
         )
+    if settings.ledger.retention < settings.shortest_retention:
+        yield Disagreement(
+            "ledger.retention",
+            "must be a day at least, and retry.max_age: what is forgotten and comes again is sent again",
+            ("retry.max_age",),
+        )
     if settings.retry.base > settings.retry.max_delay:
         yield Disagreement("retry.base", "must not be more than retry.max_delay", ("retry.max_delay",))
     if settings.receipts.first > settings.receipts.max_age:

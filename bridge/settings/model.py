@@ -15,6 +15,8 @@ from bridge.settings import values as v
 #: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.
 CALL_OVERHEAD = 2.0
 
+A_DAY = 86_400.0
+
 _DERIVED_NAMES = {
     "commands_exchange": "commands",
     "command_queue": "send",
@@ -246,6 +248,14 @@ class Settings(Section):
     admin: AdminSettings = AdminSettings()
     events: EventSettings = EventSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def shortest_retention(self) -> float:
+        """What the ledger must remember at least, in seconds.
+
+        A broker that is away for some hours redelivers what ended before: where that is forgotten, it is sent again.
+        """
+        return max(A_DAY, self.retry.max_age)
 
 
 #: Every key there is: section -> its keys, in the order they are declared.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +40,13 @@ def shown(env: Mapping[str, str], *arguments: str) -> Any:
 def send(amqp: Peer, command_id: str) -> None:
     body = {"id": command_id, "destination_address": "+16131234567", "message": f"canary {command_id}"}
     amqp.publish(json.dumps(body).encode())
+
+
+def age(env: Mapping[str, str], *, days: float) -> None:
+    """Make what the ledger remembers older, as time would."""
+    file = env["BRIDGE_LEDGER__URL"].removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file, timeout=10)) as connection, connection:
+        connection.execute("UPDATE commands SET updated_at = updated_at - ?", (days * 86400,))
 
 
 @pytest.fixture
@@ -132,11 +141,14 @@ def test_an_id_that_was_pruned_is_free_and_one_that_is_open_stays(
     bridge_process("worker", env=env)
     send(amqp, "c1")
     amqp.events(1, within=20)
-    # A hundredth of a second, in days.
-    assert shown(env, "prune", "--before", "0.0000001", "--dry-run") == {"commands": 1, "dry_run": True}
+    fresh = shown(env, "prune", "--before", "1")["commands"]
+    too_fresh = bridge(env, "ledger", "prune", "--before", "0.9").returncode
+    age(env, days=2)
+    assert shown(env, "prune", "--before", "1.5", "--dry-run") == {"commands": 1, "dry_run": True}
     assert shown(env, "prune")["commands"] == 0
-    assert shown(env, "prune", "--before", "0.0000001")["commands"] == 1
+    assert shown(env, "prune", "--before", "1.5")["commands"] == 1
     send(amqp, "c1")
     amqp.events(1, within=20)
 
+    assert (fresh, too_fresh) == (0, 2)
     assert provider.texts() == ["canary c1", "canary c1"]

@@ -73,7 +73,7 @@ def test_an_unknown_command_is_a_failure(options: list[str]) -> None:
     [
         ([], (None, False), "7 commands forgotten"),
         (["--before", "30"], (30.0, False), "7 commands forgotten"),
-        (["--before", "0.5", "--dry-run"], (0.5, True), "7 commands would be forgotten"),
+        (["--before", "1.5", "--dry-run"], (1.5, True), "7 commands would be forgotten"),
     ],
 )
 def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: object, told: str) -> None:
@@ -88,9 +88,22 @@ def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: objec
     }
 
 
-@pytest.mark.parametrize("days", ["0", "-1", "soon"])
+@pytest.mark.parametrize("days", ["0", "-1", "soon", "0.99"])
 def test_pruning_takes_no_other_days(days: str) -> None:
-    assert run("ledger", "prune", "--before", days, wiring=FakeWiring(0)).exit_code == 2
+    wiring = FakeWiring(0)
+
+    assert run("ledger", "prune", "--before", days, wiring=wiring).exit_code == 2
+    assert wiring.asked == []
+
+
+def test_pruning_leaves_what_may_be_tried_still() -> None:
+    environ = {"BRIDGE_RETRY__MAX_AGE": str(3 * 86400)}
+    refused, done = (
+        run("ledger", "prune", "--before", days, wiring=FakeWiring(7), environ=environ) for days in "23"
+    )
+
+    assert (refused.exit_code, done.exit_code) == (2, 0)
+    assert "--before: must be at least 3" in refused.stderr
 
 
 @pytest.mark.parametrize(

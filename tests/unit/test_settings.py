@@ -202,6 +202,28 @@ def test_a_lease_that_a_chosen_call_could_outlast_is_refused() -> None:
     assert [(problem.path, problem.origin) for problem in found] == [("worker.lease", "BRIDGE_WORKER__LEASE")]
 
 
+@pytest.mark.parametrize(
+    ("retention", "max_age", "path"),
+    [
+        ("86399", "60", "ledger.retention"),
+        ("86400", "60", None),
+        ("100000", "100001", "ledger.retention"),
+        ("100000", "100000", None),
+        (None, "8000000", "ledger.retention"),
+    ],
+)
+def test_a_ledger_must_remember_a_day_and_for_as_long_as_is_tried(
+    retention: str | None, max_age: str, path: str | None
+) -> None:
+    environ = {"BRIDGE_RETRY__MAX_AGE": max_age}
+    if retention is not None:
+        environ["BRIDGE_LEDGER__RETENTION"] = retention
+    if path is None:
+        assert loaded(environ=environ).ledger.retention == float(retention or 0)
+    else:
+        assert [problem.path for problem in problems(environ=environ)] == [path]
+
+
 def test_all_mistakes_are_told_at_once_with_where_they_came_from() -> None:
     found = problems(
         {"broker": {"url": "http://rabbit", "prefx": "x"}, "bar": {}, "worker": 5, "log": {"level": "loud"}},
