@@ -1,8 +1,9 @@
-"""Who else comes to the webhook: slow clients and rude ones."""
+"""Who else comes to the webhook: slow clients, impatient ones and rude ones."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,59 @@ def slow_clients(port: int) -> Iterator[None]:
     thread.start()
     try:
         wait_until(lambda: all(client.there for client in clients), 20, what="slow clients")
+        yield
+    finally:
+        over.set()
+        thread.join()
+        for client in clients:
+            client.close()
+
+
+class _Impatient:
+    """A client that asks again and again without waiting for what it is answered; half of them read that at all."""
+
+    def __init__(self, port: int, asked: bytes, *, reads: bool) -> None:
+        self._port, self._asked, self._reads = port, memoryview(asked * 2000), reads
+        self._one = len(asked)
+        self._sent = 0
+        self._socket: socket.socket | None = None
+
+    def press(self) -> None:
+        """Send all that the other side takes, or come again where it has closed."""
+        try:
+            if self._socket is None:
+                self._socket, self._sent = socket.create_connection(("127.0.0.1", self._port)), 0
+                self._socket.setblocking(False)
+            if self._reads:
+                with contextlib.suppress(BlockingIOError):
+                    self._socket.recv(1_000_000)
+            while True:
+                self._sent += self._socket.send(self._asked[self._sent % self._one :])
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+@contextlib.contextmanager
+def impatient_clients(port: int, *asked: bytes) -> Iterator[None]:
+    """Keep clients on `port` that send each of `asked` without an end, with and without reading answers."""
+    over = threading.Event()
+    clients = [_Impatient(port, each, reads=reads) for each in asked for reads in (True, False)]
+
+    def press() -> None:
+        while not over.wait(0.005):
+            for client in clients:
+                client.press()
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
         yield
     finally:
         over.set()

@@ -13,7 +13,7 @@ import pytest
 from tests.certificates import make_certificate
 from tests.conformance import CLEAN, report
 from tests.raw_http import Client, once
-from tests.strangers import RUDE, SECRET, request, slow_clients
+from tests.strangers import RUDE, SECRET, impatient_clients, request, slow_clients
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
@@ -71,6 +71,27 @@ def test_two_hundred_slow_clients_do_not_slow_a_good_one(start_ingest: StartInge
     assert sorted(seconds)[98] < 1, sorted(seconds)[-5:]
     assert after - before < 20, (before, after)
     assert len(amqp.take("test.events", 100)) == 100
+
+
+def test_clients_that_do_not_wait_for_their_answers_cost_neither_memory_nor_the_time_of_others(
+    start_ingest: StartIngest, amqp: Peer
+) -> None:
+    process, webhook = start_ingest()
+    statuses, seconds = [webhook.post(inbound("m0")).status], []
+    before, end = process.memory, time.monotonic() + 5
+    with (
+        impatient_clients(webhook.port, b"GET / HTTP/1.1\r\n\r\n", request(body=notification(0))),
+        impatient_clients(process.admin_port, b"GET /livez HTTP/1.1\r\n\r\n"),
+    ):
+        while (began := time.monotonic()) < end:
+            statuses.append(webhook.post(inbound(f"m{len(statuses)}")).status)
+            seconds.append(time.monotonic() - began)
+        after = process.memory
+
+    assert set(statuses) == {204}
+    assert max(seconds) < 1, sorted(seconds)[-5:]
+    assert after - before < 8, (before, after)
+    assert len(amqp.take("test.events", len(statuses))) == len(statuses)
 
 
 def test_more_connections_than_configured_are_answered_503_and_later_ones_let_in(

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.conformance import CLEAN, CONTRACT, report
 from tests.faults.odd_bodies import ASKED, Asked, variants
 from tests.raw_http import Client, once
-from tests.strangers import RUDE, SECRET, request, slow_clients
+from tests.strangers import RUDE, SECRET, impatient_clients, request, slow_clients
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
@@ -115,7 +115,11 @@ def test_strangers_of_all_kinds_cost_neither_good_requests_nor_memory(
             over.wait(0.02)
 
     before = descriptors(process)
-    with slow_clients(webhook.port), ThreadPoolExecutor(3) as pool:
+    with (
+        slow_clients(webhook.port),
+        impatient_clients(webhook.port, b"GET / HTTP/1.1\r\n\r\n"),
+        ThreadPoolExecutor(3) as pool,
+    ):
         strangers = [pool.submit(again, what) for what in (rude, keyless, half)]
         try:
             good(time.monotonic() + STORM_SECONDS / 4)

@@ -1,4 +1,4 @@
-"""What uvicorn's httptools protocol does not limit: connections, a head's size and time, lines about bad ones.
+"""What uvicorn's httptools protocol does not limit: connections, pipelining, a head's size and time, its log.
 
     connection made ── head_timeout ──▶ head complete                 (else closed)
     answer sent ── idle_timeout + head_timeout ──▶ next head complete (else closed)
@@ -13,6 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Bytes of request line and header fields; a webhook's are a few hundred.
 MAX_HEAD = 16 * 1024
+#: Bytes that are read at once, and so wait at most where a client does not wait for its answers.
+READ_AT_ONCE = 16 * 1024
+#: How a head ends; some of its first lines may end without a carriage return.
+_HEAD_ENDS = b"\n\r\n"
 #: Connections beyond uvicorn's limit that it may answer 503: it reads their requests first. Still more are closed on.
 ANSWERED_BEYOND = 100
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -50,8 +55,25 @@ class HeadTooLarge(Exception):
     """More head than is read. The parser turns it into a refusal of the connection."""
 
 
+class _Flow(FlowControl):
+    """uvicorn's, whose requests resume the reading as they please; `full` keeps them from it."""
+
+    full = False
+
+    def resume_reading(self) -> None:
+        """Read on, unless what was read waits for its turn."""
+        if not self.full:
+            super().resume_reading()
+
+
 class GuardedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, with a bounded head. `head_timeout` is in seconds."""
+    """uvicorn's protocol, with a bounded head and one request at a time. `head_timeout` is in seconds.
+
+    uvicorn parses whatever comes, and a parsed request takes a hundred times the memory of its bytes. Here bytes
+    wait as bytes while a request waits for an answer to the one before, and nothing is read meanwhile.
+    """
+
+    flow: _Flow
 
     def __init__(self, *args: Any, head_timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -60,10 +82,16 @@ class GuardedHttp(HttpToolsProtocol):
         self._in_head = True
         self._head_size = 0
         self._deadline: TimerHandle | None = None
+        #: What was read, parsed up to `_parsed`; empty where all of it is.
+        self._held = b""
+        self._parsed = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Give the client its time for the first head, or none where there are far too many already."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
+        # asyncio reads 256 KiB at once, which each connection could have wait here. Beneath TLS it still does.
+        transport.max_size = READ_AT_ONCE  # type: ignore[attr-defined]
         self._expect_head(self._head_timeout)
         if (
             self.limit_concurrency is not None
@@ -77,6 +105,29 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse at once what can't be more than one request; that is all that decent clients send."""
+        if self._held or self.pipeline or data.count(_HEAD_ENDS) > 1:
+            self._held = self._held[self._parsed :] + data
+            self._parsed = 0
+            self._parse_held()
+        else:
+            self._parse(data)
+
+    def _parse_held(self) -> None:
+        """Parse head by head, until a request has to wait for its turn."""
+        while self._parsed < len(self._held) and not self.pipeline and not self.transport.is_closing():
+            end = self._held.find(_HEAD_ENDS, self._parsed) + len(_HEAD_ENDS)
+            if end < len(_HEAD_ENDS):  # there is none
+                end = len(self._held)
+            begin, self._parsed = self._parsed, end
+            self._parse(self._held[begin:end])
+        self.flow.full = self._parsed < len(self._held)
+        if self.flow.full:
+            self.flow.pause_reading()
+        else:
+            self._held = b""
+
+    def _parse(self, data: bytes) -> None:
         """Feed the parser, which keeps to itself what it has read of an unfinished field: count that too."""
         head = self.scope
         super().data_received(data)
@@ -108,8 +159,11 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Give the client its time for the next head, where none is waiting already."""
+        """Go on with what waits, or give the client its time for the next head."""
+        self.flow.full = False
         super().on_response_complete()
+        if self._held:
+            self._parse_held()
         if self.cycle.response_complete and not self.transport.is_closing():
             self._expect_head(self.timeout_keep_alive + self._head_timeout)
 
