@@ -13,10 +13,21 @@ PATIENCE = 5.0
 
 
 class Client:
-    """A connection to a loopback port; with `tls` it is encrypted."""
+    """A connection to a loopback port; with `tls` it is encrypted, and with `deaf` hardly anything fits on the way."""
 
-    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, patience: float = PATIENCE) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=patience)
+    def __init__(
+        self,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        patience: float = PATIENCE,
+        deaf: bool = False,
+    ) -> None:
+        plain = socket.socket()
+        if deaf:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        plain.settimeout(patience)
+        plain.connect(("127.0.0.1", port))
         self.socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="127.0.0.1")
         self.stream = self.socket.makefile("rb")
         #: Of the answer that was read last; names in small letters.

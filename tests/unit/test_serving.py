@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -369,6 +369,73 @@ def drip(client: Client) -> bool:
     except ConnectionError:
         return True
     return False
+
+
+@contextmanager
+def answering(size: int, **bind: Any) -> Iterator[int]:
+    """Answer whatever comes with `size` bytes, of which a few thousand fit on their way to who does not read."""
+
+    async def app(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b" " * size})
+
+    server = HttpServer(app, Bind(host="127.0.0.1", port=0, **bind), name="answering")
+    port = server.start()
+    assert server._socket is not None
+    server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    yield port
+    server.stop(1)
+
+
+ASKED = b"GET / HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"),
+    [
+        (ASKED * 1000, 100_000),
+        (ASKED, 100_000),
+        (ASKED.replace(b"1.1", b"1.0"), 100_000),
+        # Little enough that uvicorn takes it for written.
+        (ASKED, 10_000),
+        (ASKED.replace(b"1.1", b"1.0"), 10_000),
+    ],
+)
+def test_who_does_not_read_an_answer_is_cut_off(asked: bytes, size: int) -> None:
+    bind = {"idle_timeout": 0, "head_timeout": 0.3, "write_timeout": 0.3}
+    with answering(size, **bind) as port, Client(port, deaf=True) as client:
+        begun = client.send(asked).socket.recv(1)
+
+        assert begun == b"H"
+        wait_for(lambda: drip(client), every=0.1)
+
+
+def test_who_is_told_what_is_wrong_and_does_not_read_it_is_cut_off() -> None:
+    with answering(10_000, head_timeout=0.3, idle_timeout=60) as port, Client(port, deaf=True) as client:
+        begun = client.send(ASKED).socket.recv(1)
+        client.send(b"rubbish\r\n\r\n")
+
+        assert begun == b"H"
+        wait_for(lambda: drip(client), every=0.1)
+
+
+def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
+    with answering(100_000, write_timeout=PATIENCE) as port, Client(port, deaf=True) as client:
+        client.send(ASKED)
+        wait_for(lambda: len(client.stream.peek()) > 0)
+
+        assert (client.status(), len(client.body)) == (200, 100_000)
+
+
+def test_a_stop_writes_no_traceback_for_who_does_not_read(caplog: pytest.LogCaptureFixture) -> None:
+    with answering(100_000, write_timeout=60) as port:
+        client = Client(port, deaf=True)
+        begun = client.send(ASKED * 1000).socket.recv(1)
+    client.__exit__()
+
+    assert begun == b"H"
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 def test_more_connections_than_allowed_are_refused_and_later_ones_are_not(hasty: int) -> None:

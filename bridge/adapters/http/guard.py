@@ -1,14 +1,16 @@
 """What uvicorn's httptools protocol does not limit: connections, pipelining, a head's size and time, its log.
 
-    connection made ── head_timeout ──▶ head complete                 (else closed)
-    answer sent ── idle_timeout + head_timeout ──▶ next head complete (else closed)
+    connection made ── head_timeout ──▶ head complete                      (else cut)
+    answer written ── idle_timeout + head_timeout ──▶ next head complete   (else cut)
+    more written than fits on the way ── write_timeout ──▶ the client read (else cut)
 
-The second one also ends the client that goes on sending a body which was refused. The time from a complete head to
-the answer is the app's own affair.
+The second one also ends the client that goes on sending a body which was refused, and the one that does not read an
+answer its connection was closed with. The time from a complete head to the answer is the app's own affair.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Bytes of request line and header fields; a webhook's are a few hundred.
 MAX_HEAD = 16 * 1024
-#: Bytes that are read at once, and so wait at most where a client does not wait for its answers.
-READ_AT_ONCE = 16 * 1024
+#: Bytes of a connection that wait here at most: requests ahead of their turn, and answers that are not read.
+_WAITING = 16 * 1024
 #: How a head ends; some of its first lines may end without a carriage return.
 _HEAD_ENDS = b"\n\r\n"
 #: Connections beyond uvicorn's limit that it may answer 503: it reads their requests first. Still more are closed on.
@@ -60,6 +62,14 @@ class _Flow(FlowControl):
 
     full = False
 
+    async def drain(self) -> None:
+        """Wait until the client has read what was written."""
+        try:
+            await super().drain()
+        except asyncio.CancelledError:
+            # The server stops, and this answer outlived its grace. uvicorn would write a traceback and wait again.
+            self._transport.abort()
+
     def resume_reading(self) -> None:
         """Read on, unless what was read waits for its turn."""
         if not self.full:
@@ -67,7 +77,7 @@ class _Flow(FlowControl):
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, with a bounded head and one request at a time. `head_timeout` is in seconds.
+    """uvicorn's protocol, with a bounded head and one request at a time. Timeouts are in seconds.
 
     uvicorn parses whatever comes, and a parsed request takes a hundred times the memory of its bytes. Here bytes
     wait as bytes while a request waits for an answer to the one before, and nothing is read meanwhile.
@@ -75,13 +85,15 @@ class GuardedHttp(HttpToolsProtocol):
 
     flow: _Flow
 
-    def __init__(self, *args: Any, head_timeout: float, **options: Any) -> None:
+    def __init__(self, *args: Any, head_timeout: float, write_timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger.addFilter(_SPARING)  # which is there once, however often it is added
         self._head_timeout = head_timeout
+        self._write_timeout = write_timeout
         self._in_head = True
         self._head_size = 0
         self._deadline: TimerHandle | None = None
+        self._write_deadline: TimerHandle | None = None
         #: What was read, parsed up to `_parsed`; empty where all of it is.
         self._held = b""
         self._parsed = 0
@@ -90,8 +102,9 @@ class GuardedHttp(HttpToolsProtocol):
         """Give the client its time for the first head, or none where there are far too many already."""
         super().connection_made(transport)
         self.flow = _Flow(transport)
-        # asyncio reads 256 KiB at once, which each connection could have wait here. Beneath TLS it still does.
-        transport.max_size = READ_AT_ONCE  # type: ignore[attr-defined]
+        # asyncio reads 256 KiB at once, beneath TLS still; and there it would have 512 KiB written.
+        transport.max_size = _WAITING  # type: ignore[attr-defined]
+        transport.set_write_buffer_limits(_WAITING)
         self._expect_head(self._head_timeout)
         if (
             self.limit_concurrency is not None
@@ -100,9 +113,20 @@ class GuardedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadlines."""
         self._disarm()
+        self._disarm_write()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Give the client its time to read."""
+        super().pause_writing()
+        self._write_deadline = self.loop.call_later(self._write_timeout, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on; it has read."""
+        self._disarm_write()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse at once what can't be more than one request; that is all that decent clients send."""
@@ -164,11 +188,12 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_response_complete()
         if self._held:
             self._parse_held()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        if self.cycle.response_complete or self.transport.is_closing():
             self._expect_head(self.timeout_keep_alive + self._head_timeout)
 
     def send_400_response(self, msg: str) -> None:
         """Say why the connection ends."""
+        self._expect_head(self._head_timeout)
         if self._head_size <= MAX_HEAD:
             super().send_400_response(msg)
             return
@@ -181,10 +206,16 @@ class GuardedHttp(HttpToolsProtocol):
             raise HeadTooLarge
 
     def _expect_head(self, seconds: float) -> None:
+        """Cut the connection after `seconds`; one that was only closed stays until all that was written is read."""
         self._disarm()
-        self._deadline = self.loop.call_later(seconds, self.transport.close)
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _disarm_write(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None

@@ -48,6 +48,8 @@ class Bind:
     idle_timeout: int = 5
     #: Seconds a client may take to send a request's line and headers.
     head_timeout: float = 5.0
+    #: Seconds it may take to read what was written to it, once that is more than fits on the way.
+    write_timeout: float = 5.0
 
 
 class HttpServer:
@@ -132,7 +134,9 @@ def _config(app: Any, bind: Bind) -> uvicorn.Config:
         app,
         interface="asgi3",
         # Called like the class it stands for.
-        http=partial(GuardedHttp, head_timeout=bind.head_timeout),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            GuardedHttp, head_timeout=bind.head_timeout, write_timeout=bind.write_timeout
+        ),
         ws="none",
         lifespan="off",
         log_config=None,
