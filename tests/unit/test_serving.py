@@ -196,6 +196,57 @@ def test_a_chunked_body_is_taken(port: int) -> None:
     assert status == 204
 
 
+UPGRADE = (
+    b"Connection: Upgrade, HTTP2-Settings",
+    b"Upgrade: h2c",
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk",
+)
+CHUNKED = b"Transfer-Encoding: chunked"
+
+
+@pytest.mark.parametrize("cut", [None, 20, -30, -2, -1])
+@pytest.mark.parametrize(
+    "asking",
+    [
+        request(b'{"a":{"n":1}}', *UPGRADE),
+        request(b'3\r\n{"a\r\na\r\n":{"n":1}}\r\n0\r\nX: x\r\n\r\n', *UPGRADE, CHUNKED),
+        request(b'{"a":{"n":1}}', *UPGRADE, version=b"1.0"),
+        request(b'{"a":{"n":1}}', b"Connection: upgrade, close", b"Upgrade: websocket"),
+    ],
+    ids=["length", "chunks", "HTTP/1.0", "close"],
+)
+def test_a_notification_that_asks_for_another_protocol_is_taken_as_if_it_did_not(
+    port: int, published: list[Outgoing], asking: bytes, cut: int | None
+) -> None:
+    with Client(port) as client:
+        client.send(asking[:cut])
+        if cut is not None:
+            threading.Event().wait(0.02)
+            client.send(asking[cut:])
+        status = client.status()
+
+    assert status == 204
+    assert [message.properties["message_id"] for message in published] == [event_id(b'{"a":{"n":1}}'.hex())]
+
+
+def test_what_follows_a_request_for_another_protocol_is_answered_too(port: int) -> None:
+    asking = request(b'{"n":1}', *UPGRADE)
+
+    with Client(port) as client:
+        client.send((asking + request(b"no", *UPGRADE) + request(method=b"GET")) * 50)
+        statuses = [client.status() for _ in range(150)]
+
+    assert statuses == [204, 400, 405] * 50
+
+
+def test_a_notification_that_asks_for_another_protocol_is_framed_as_any_other(port: int) -> None:
+    for framing in (b"Transfer-Encoding: gzip", b"Content-Length: 5\r\nTransfer-Encoding: chunked"):
+        with Client(port) as client:
+            client.send(request(b"0\r\n\r\n", *UPGRADE, framing))
+
+            assert (client.status(), client.closed()) == (400, True)
+
+
 def test_what_stands_in_a_trailer_is_no_header(port: int) -> None:
     head = request(b"", b"Transfer-Encoding: chunked").replace(b"Authorization: " + SECRET + b"\r\n", b"")
     status = once(port, head + b"2\r\n{}\r\n0\r\nAuthorization: " + SECRET + b"\r\n\r\n")

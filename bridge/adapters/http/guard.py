@@ -15,6 +15,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -154,11 +155,38 @@ class GuardedHttp(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Feed the parser, which keeps to itself what it has read of an unfinished field: count that too."""
         head = self.scope
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
         if self._in_head and self.scope is head and not self.transport.is_closing():
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 self.send_400_response("")
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Parse the last head again, without its upgrade, and `rest`: the parser took it for the end of HTTP.
+
+        RFC 9110 section 7.8: who can't do the other protocol ignores the field. Java's HttpClient asks for HTTP/2.
+        """
+        method, version = self.scope["method"], self.scope["http_version"]
+        if method == "CONNECT":  # what follows is not HTTP, and nobody is connected with here
+            self.send_400_response("")
+            return
+        lines = [b"%b %b HTTP/%b" % (method.encode(), self.url, version.encode())]
+        lines += [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
+        # As uvicorn has it. The old one has seen the last request, where that says so, and skips what comes.
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parse(b"\r\n".join([*lines, b"", rest]))
+
+    def _should_upgrade(self) -> bool:
+        """Keep uvicorn from making a request of a head that is parsed again."""
+        return True
 
     def on_message_begin(self) -> None:
         """Count from nothing."""
