@@ -47,6 +47,7 @@ class Way:
     sent: bytes = request()
     taken: Taken | Exception = Taken.DURABLE
     door: dict[str, Any] = field(default_factory=dict)
+    bind: dict[str, Any] = field(default_factory=dict)
 
 
 WAYS: list[tuple[str, Way]] = [
@@ -61,6 +62,7 @@ WAYS: list[tuple[str, Way]] = [
     ("431", Way(sent=request(b"X: " + b"x" * guard.MAX_HEAD))),
     ("503", Way(taken=Taken.NOT_NOW)),
     ("503", Way(door={"max_in_flight": 0})),
+    ("503", Way(bind={"max_connections": 1})),
 ]
 
 
@@ -72,7 +74,7 @@ def served(way: Way) -> Iterator[Client]:
         return way.taken
 
     app = make_ingest_app(Door(path=PATH, authorization=(SECRET,), **way.door), take)
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="contract")
+    server = HttpServer(app, Bind(host="127.0.0.1", port=0, **way.bind), name="contract")
     with Client(server.start(), patience=PATIENCE) as client:
         yield client.send(way.sent)
     server.stop(1)

@@ -491,11 +491,13 @@ def test_a_stop_writes_no_traceback_for_who_does_not_read(caplog: pytest.LogCapt
 
 def test_more_connections_than_allowed_are_refused_and_later_ones_are_not(hasty: int) -> None:
     crowd = [Client(hasty) for _ in range(20)]
-    refused = get(hasty, "/livez")[0]
+    with Client(hasty) as one_more:
+        refused = one_more.send(b"GET /livez HTTP/1.1\r\n\r\n").status()
+        come_again, closed = one_more.headers.get("retry-after"), one_more.closed()
     for client in crowd:
         client.__exit__()
 
-    assert refused == 503
+    assert (refused, come_again, closed) == (503, "5", True)
     wait_for(lambda: get(hasty, "/livez")[0] == 200)
 
 

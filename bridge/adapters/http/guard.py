@@ -19,6 +19,8 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from bridge.adapters.http.prompt import problem
+
 if TYPE_CHECKING:
     from asyncio import TimerHandle, Transport
 
@@ -28,8 +30,10 @@ MAX_HEAD = 16 * 1024
 _WAITING = 16 * 1024
 #: How a head ends; some of its first lines may end without a carriage return.
 _HEAD_ENDS = b"\n\r\n"
-#: Connections beyond uvicorn's limit that it may answer 503: it reads their requests first. Still more are closed on.
+#: Connections beyond the limit that are answered 503, once their requests are read. Still more are closed on.
 ANSWERED_BEYOND = 100
+#: Seconds after which such a client may come again.
+_COME_AGAIN = 5
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 #: Seconds between two lines of uvicorn's about the same thing.
 _LINES_EVERY = 60.0
@@ -77,6 +81,19 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
+async def _full(_scope: Any, _receive: Any, send: Any) -> None:
+    """Answer for the app that there are too many connections; this one ends."""
+    body = problem(503)
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"retry-after", b"%d" % _COME_AGAIN),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
 class GuardedHttp(HttpToolsProtocol):
     """uvicorn's protocol, with a bounded head and one request at a time. Timeouts are in seconds.
 
@@ -86,8 +103,12 @@ class GuardedHttp(HttpToolsProtocol):
 
     flow: _Flow
 
-    def __init__(self, *args: Any, head_timeout: float, write_timeout: float, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, max_connections: int, head_timeout: float, write_timeout: float, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
+        self._served = self.app
+        self._max_connections = max_connections
         self.logger.addFilter(_SPARING)  # which is there once, however often it is added
         self._head_timeout = head_timeout
         self._write_timeout = write_timeout
@@ -107,10 +128,7 @@ class GuardedHttp(HttpToolsProtocol):
         transport.max_size = _WAITING  # type: ignore[attr-defined]
         transport.set_write_buffer_limits(_WAITING)
         self._expect_head(self._head_timeout)
-        if (
-            self.limit_concurrency is not None
-            and len(self.connections) > self.limit_concurrency + ANSWERED_BEYOND
-        ):
+        if len(self.connections) > self._max_connections + ANSWERED_BEYOND:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -205,9 +223,14 @@ class GuardedHttp(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the app have its time."""
+        """Let the app have its time, if there is room for one more."""
         self._in_head = False
         self._disarm()
+        self.app = self._served
+        if len(self.connections) >= self._max_connections or len(self.tasks) >= self._max_connections:
+            # uvicorn has such a limit, too, but its answer does not say when to come again.
+            self.logger.warning("Exceeded concurrency limit.")
+            self.app = _full
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:

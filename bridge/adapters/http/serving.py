@@ -135,7 +135,10 @@ def _config(app: Any, bind: Bind) -> uvicorn.Config:
         interface="asgi3",
         # Called like the class it stands for.
         http=partial(  # type: ignore[arg-type]
-            GuardedHttp, head_timeout=bind.head_timeout, write_timeout=bind.write_timeout
+            GuardedHttp,
+            max_connections=bind.max_connections,
+            head_timeout=bind.head_timeout,
+            write_timeout=bind.write_timeout,
         ),
         ws="none",
         lifespan="off",
@@ -143,7 +146,6 @@ def _config(app: Any, bind: Bind) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=bind.max_connections,
         backlog=_BACKLOG,
         timeout_keep_alive=bind.idle_timeout,
         ssl_certfile=bind.tls_certificate,
