@@ -77,7 +77,7 @@ class IngestProcess:
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         self._watch = make_watch(settings, metrics, clock)
         self._spooler = self._make_spooler()
-        once = Once(self._seen)
+        once = Once(self._seen, limit=PUBLISH_LIMIT)
         self._flow = make_ingest(
             settings,
             Safekeeping(self._publisher, tell=parts.teller(settings), spooler=self._spooler),

@@ -87,13 +87,13 @@ class Ingest:
             raise
         if self._own is not None:
             event = await self._own(event)
-        fate = await self._once.publish(event.id, partial(self._make_durable, event))
+        fate = await self._publish(event)
         self._answered(event, fate, self._clock.monotonic() - started)
         return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
 
     async def recover(self, event: Event) -> bool:
         """Publish what no webhook brought, as if it had come; return whether it is an event now, or was before."""
-        fate = await self._once.publish(event.id, partial(self._make_durable, event))
+        fate = await self._publish(event)
         if fate is Fate.PUBLISHED:
             self._metrics.recovered.inc()
             _log.info("notification.recovered", type=event.type, event_id=event.id)
@@ -107,8 +107,12 @@ class Ingest:
             self._logged[status] = now
             _log.warning("notification.refused", type=None, status=status, client=client)
 
+    async def _publish(self, event: Event) -> Fate:
+        until = asyncio.get_running_loop().time() + self._confirm_timeout
+        return await self._once.publish(event.id, partial(self._make_durable, event), until=until)
+
     async def _make_durable(self, event: Event) -> bool:
-        """Return whether the broker or the spool has the event."""
+        """Return whether the broker or the spool has the event, once that is certain."""
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[bool] = loop.create_future()
 
@@ -118,11 +122,7 @@ class Ingest:
                 loop.call_soon_threadsafe(_settle, waiting, yes)
 
         self._safekeeping.make_durable(event, durable)
-        try:
-            async with asyncio.timeout(self._confirm_timeout):
-                return await waiting
-        except TimeoutError:
-            return False
+        return await waiting
 
     def _answered(self, event: Event, fate: Fate, elapsed: float) -> None:
         status = 503 if fate is Fate.REFUSED else 204

@@ -2,6 +2,9 @@
 
 The order is the guarantee: **look, publish, note, answer.** It is noted only once it is durable, so a crash before
 that costs a second event with the same id; noted any sooner, the repeat would be answered 204 and lost.
+
+A request waits for so long and no longer, but its event stays under way until its fate is known: a confirm that comes
+after the 503 is noted all the same, and a repeat that comes before it waits with the first.
 """
 
 from __future__ import annotations
@@ -21,8 +24,12 @@ class Fate(Enum):
     PUBLISHED = auto()
     #: It was one already.
     REPEATED = auto()
-    #: Neither: it has to come again.
+    #: Neither, or not yet: it has to come again.
     REFUSED = auto()
+
+
+#: Events under way at once.
+LIMIT = 5_000
 
 
 class Keeper(Protocol):
@@ -40,25 +47,38 @@ class Keeper(Protocol):
 class Once:
     """Used on one event loop."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, *, limit: int = LIMIT) -> None:
+        """Beyond `limit` events under way, others are refused."""
         self._keeper = keeper
+        self._limit = limit
         #: What is being published, by event id.
         self._under_way: dict[str, asyncio.Task[Fate]] = {}
 
-    async def publish(self, event_id: str, publish: Callable[[], Awaitable[bool]]) -> Fate:
-        """Have `publish` make the event durable, unless it is; it returns whether it could.
+    async def publish(self, event_id: str, publish: Callable[[], Awaitable[bool]], *, until: float) -> Fate:
+        """Have `publish` make the event durable, unless it is; it returns whether it could, when that is certain.
 
-        Who comes while the same event is being published shares its fate.
+        Who comes while the same event is under way shares its fate. At `until`, in the event loop's time, nobody waits
+        any longer: REFUSED then means that its fate is open.
         """
-        first = self._under_way.get(event_id)
-        if first is not None:
-            fate = await asyncio.shield(first)
-            return Fate.REPEATED if fate is Fate.PUBLISHED else fate
+        task = self._under_way.get(event_id)
+        is_first = task is None
+        if task is None:
+            if len(self._under_way) >= self._limit:
+                return Fate.REFUSED
+            task = self._begin(event_id, publish)
+        try:
+            # Others may wait for it, so it goes on where this request is given up.
+            async with asyncio.timeout_at(until):
+                fate = await asyncio.shield(task)
+        except TimeoutError:
+            return Fate.REFUSED
+        return fate if is_first or fate is not Fate.PUBLISHED else Fate.REPEATED
+
+    def _begin(self, event_id: str, publish: Callable[[], Awaitable[bool]]) -> asyncio.Task[Fate]:
         task = asyncio.get_running_loop().create_task(self._see_through(event_id, publish))
         self._under_way[event_id] = task
         task.add_done_callback(lambda _: self._under_way.pop(event_id, None))
-        # Others may wait for it, so it goes on where this request is given up.
-        return await asyncio.shield(task)
+        return task
 
     async def _see_through(self, event_id: str, publish: Callable[[], Awaitable[bool]]) -> Fate:
         if await self._keeper.known(event_id):

@@ -28,10 +28,11 @@ class Safekeeping:
         self._spooler = spooler
 
     def make_durable(self, event: Event, durable: Callable[[bool], None]) -> None:
-        """Call `durable` with True once the event is, or with False where nothing takes it now.
+        """Call `durable` with True once the event is, or with False where nothing has taken it.
 
-        Returns at once; `durable` runs on any thread, perhaps twice (the first counts), and must not block. Without
-        a spool it is not called while the broker says nothing: who waits, waits as long as they like.
+        Returns at once; `durable` runs on any thread, perhaps twice (the first counts), and must not block. Either is
+        final. What the publisher has taken is neither while the broker says nothing and the spool, if there is one,
+        can't keep it: it is published until it is confirmed, and who waits for that may wait long.
         """
         if self._publisher.available and self._publish(event, durable):
             return

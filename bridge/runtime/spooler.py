@@ -118,6 +118,8 @@ class Spooler:
         #: What the publisher has in hand of what is kept: it will be told, and is not drained.
         self._in_hand: set[str] = set()
         self._draining: set[str] = set()
+        #: What the publisher has in hand and the spool could not keep yet, by event id: nobody knows its fate.
+        self._open: dict[str, _Waiting] = {}
         #: What the broker has and the spool could not yet forget.
         self._forget: set[str] = set()
         #: The number of the last event that was drained or found in hand.
@@ -146,7 +148,8 @@ class Spooler:
     def watch(self, event: Event, durable: Callable[[bool], None]) -> tuple[int, Callable[[], None]]:
         """Watch an event that is about to be published; returns its key and what the publisher is to call.
 
-        `durable` is called on the publisher's thread, or on the spool's where the broker does not confirm.
+        `durable` is called on the publisher's thread, or on the spool's where the broker does not confirm and the spool
+        has it; otherwise not before the confirm.
         """
         key = next(self._keys)
         self._watched[key] = _Waiting(event, durable, self._clock.monotonic())
@@ -200,23 +203,37 @@ class Spooler:
         if released & self._in_hand:
             self._in_hand -= released
             self._drained_to = 0
+        for id_ in confirmed | released:
+            self._open.pop(id_, None)
         keep += self._overdue()
         spool = self._opened()
         if spool is None:
-            _tell_all(keep, durable=False)
+            for waiting in keep:
+                self._refuse(waiting)
         else:
             self._write(spool, keep)
             self._drain(spool)
         self._report()
 
     def _overdue(self) -> list[_Waiting]:
-        """Take over what the broker should have confirmed by now."""
+        """Take over what the broker should have confirmed by now, also what could not be kept before."""
+        again: list[_Waiting] = []
+        if self._failing is None or self._is_time():
+            again.extend(self._open.values())
+            self._open.clear()
         if not self._watched:
-            return []
+            return again
         before = self._clock.monotonic() - self._patience if self._publisher.available else float("inf")
         late = [key for key, waiting in self._watched.copy().items() if (waiting.since or 0.0) <= before]
         taken = [self._watched.pop(key, None) for key in late]
-        return [waiting for waiting in taken if waiting is not None]
+        return again + [waiting for waiting in taken if waiting is not None]
+
+    def _refuse(self, waiting: _Waiting) -> None:
+        """Say that an event is not kept; nothing yet where the publisher has it: its confirm may come any time."""
+        if waiting.since is None:
+            waiting.durable(False)  # noqa: FBT003 - that is all there is to say
+        else:
+            self._open[waiting.event.id] = waiting
 
     def _opened(self) -> Spool | None:
         now = self._clock.monotonic()
@@ -239,7 +256,11 @@ class Spooler:
                 # The publisher tells us of those that it has.
                 self._in_hand |= {waiting.event.id for waiting in room if waiting.since is not None}
                 failpoints.reach("notification-spooled")
-            _tell_all(room, durable=kept)
+            for waiting in room:
+                if kept:
+                    waiting.durable(True)  # noqa: FBT003 - that is all there is to say
+                else:
+                    self._refuse(waiting)
         elif self._forget and (self._failing is None or self._is_time()):
             self._change(spool, [])
         elif self._is_time():
@@ -256,10 +277,10 @@ class Spooler:
         for waiting in keep:
             size = len(waiting.event.body) + SPOOL_OVERHEAD
             if too_old:
-                waiting.durable(False)  # noqa: FBT003 - that is all there is to say
+                self._refuse(waiting)
             elif bytes_ + size > self._bounds.max_bytes:
                 self._full_at = bytes_
-                waiting.durable(False)  # noqa: FBT003 - likewise
+                self._refuse(waiting)
             else:
                 bytes_ += size
                 allowed.append(waiting)
@@ -369,8 +390,3 @@ class Spooler:
 
     def _age(self, contents: SpoolContents) -> float:
         return 0.0 if contents.oldest_at is None else max(0.0, self._clock.now() - contents.oldest_at)
-
-
-def _tell_all(waiting: Sequence[_Waiting], *, durable: bool) -> None:
-    for one in waiting:
-        one.durable(durable)

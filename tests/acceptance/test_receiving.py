@@ -271,7 +271,7 @@ def test_204_is_only_said_when_the_broker_has_it(
         with rabbitmq.memory_alarm():
             # The broker tells a publisher of an alarm when it publishes.
             webhook.post(inbound("alarm"))
-            blocked, blocked_took = timed(lambda: webhook.post(inbound("alarm")))
+            blocked, blocked_took = timed(lambda: webhook.post(inbound("alarmed")))
             ready_while_blocked = process.admin("/readyz")
         wait_until(lambda: webhook.post(inbound("calm")).status == 204, 15, every=0.1)
         way.refuse()
@@ -295,6 +295,21 @@ def test_204_is_only_said_when_the_broker_has_it(
     assert alive == 200
     assert {"thawed", "calm", "back"} <= told
     assert stopped == 0
+
+
+def test_a_confirm_that_comes_after_the_503_is_noted_and_the_repeat_is_no_second_event(
+    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+) -> None:
+    _, webhook = start_ingest()
+    with rabbitmq.frozen():
+        refused = [webhook.post(inbound("m1")).status for _ in range(2)]
+    wait_until(lambda: webhook.post(inbound("m2")).status == 204, 15, every=0.1)
+    repeat = webhook.post(inbound("m1")).status
+    events = amqp.events(2)
+
+    assert (refused, repeat) == ([503, 503], 204)
+    assert [event["id"] for event in events] == [event_id("sms.inbound.received", m) for m in ("m1", "m2")]
+    assert amqp.depth("test.events") == 0
 
 
 def timed(post: Callable[[], Reply]) -> tuple[Reply, float]:

@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         name="M11 204 before the confirm",
         file="bridge/runtime/ingest.py",
-        old="                return await waiting\n",
-        new="                return True\n",
+        old="        return await waiting\n",
+        new="        return True\n",
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(

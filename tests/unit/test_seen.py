@@ -20,7 +20,7 @@ from tests.fakes.keeper import FakeKeeper
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 
 
 # --- once: who comes at the same time ----------------------------------------------------------------------------
@@ -40,6 +40,14 @@ class Publishing:
         return self.durable
 
 
+async def bring(
+    once: Once, publishing: Callable[[], Awaitable[bool]], event_id: str = "e1", *, within: float = 20.0
+) -> Fate:
+    """Bring a notification that waits for so many seconds."""
+    until = asyncio.get_running_loop().time() + within
+    return await once.publish(event_id, publishing, until=until)
+
+
 async def settled() -> None:
     """Let everybody come as far as they can."""
     for _ in range(5):
@@ -48,7 +56,7 @@ async def settled() -> None:
 
 async def together(once: Once, publishing: Publishing, number: int) -> list[Fate]:
     """Bring the same notification `number` times, all before the first is published."""
-    coming = [asyncio.create_task(once.publish("e1", publishing)) for _ in range(number)]
+    coming = [asyncio.create_task(bring(once, publishing)) for _ in range(number)]
     await settled()
     publishing.held.set()
     return await asyncio.gather(*coming)
@@ -71,7 +79,7 @@ def test_where_the_first_can_not_be_made_durable_none_is_taken_for_a_repeat() ->
         once = Once(keeper)
         fates = await together(once, publishing, 3)
         publishing.durable = True
-        later = await once.publish("e1", publishing)
+        later = await bring(once, publishing)
 
         assert fates == [Fate.REFUSED] * 3
         assert (later, publishing.asked, keeper.noted) == (Fate.PUBLISHED, 2, ["e1"])
@@ -83,9 +91,9 @@ def test_others_do_not_suffer_from_a_request_that_is_given_up() -> None:
     async def scenario() -> None:
         publishing = Publishing()
         once = Once(FakeKeeper())
-        first = asyncio.create_task(once.publish("e1", publishing))
+        first = asyncio.create_task(bring(once, publishing))
         await settled()
-        second = asyncio.create_task(once.publish("e1", publishing))
+        second = asyncio.create_task(bring(once, publishing))
         await settled()
         first.cancel()
         await settled()
@@ -101,10 +109,10 @@ def test_another_event_waits_for_nobody() -> None:
     async def scenario() -> None:
         once, held, free = Once(FakeKeeper()), Publishing(), Publishing()
         free.held.set()
-        first = asyncio.create_task(once.publish("e1", held))
+        first = asyncio.create_task(bring(once, held))
         await settled()
 
-        assert await once.publish("e2", free) is Fate.PUBLISHED
+        assert await bring(once, free, "e2") is Fate.PUBLISHED
         held.held.set()
         assert await first is Fate.PUBLISHED
 
@@ -114,7 +122,7 @@ def test_another_event_waits_for_nobody() -> None:
 def test_it_is_noted_only_after_it_is_durable() -> None:
     async def scenario() -> None:
         keeper, publishing = FakeKeeper(), Publishing()
-        coming = asyncio.create_task(Once(keeper).publish("e1", publishing))
+        coming = asyncio.create_task(bring(Once(keeper), publishing))
         await settled()
         before = list(keeper.noted)
         publishing.held.set()
@@ -133,9 +141,60 @@ def test_what_goes_wrong_in_publishing_is_not_kept_to_oneself_and_not_for_ever()
         once, publishing = Once(FakeKeeper()), Publishing()
         publishing.held.set()
         with pytest.raises(RuntimeError, match="broken"):
-            await once.publish("e1", broken)
+            await bring(once, broken)
 
-        assert await once.publish("e1", publishing) is Fate.PUBLISHED
+        assert await bring(once, publishing) is Fate.PUBLISHED
+
+    asyncio.run(scenario())
+
+
+def test_a_confirm_that_comes_after_the_answer_is_noted_and_the_repeat_is_not_published() -> None:
+    async def scenario() -> None:
+        keeper, publishing = FakeKeeper(), Publishing()
+        once = Once(keeper)
+        first = await bring(once, publishing, within=0.01)
+        before = list(keeper.noted)
+        publishing.held.set()
+        await settled()
+        noted = list(keeper.noted)
+
+        assert (first, before, noted) == (Fate.REFUSED, [], ["e1"])
+        assert await bring(once, publishing) is Fate.REPEATED
+        assert publishing.asked == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_repeat_that_comes_before_the_confirm_waits_with_the_first_and_is_published_by_it() -> None:
+    async def scenario() -> None:
+        publishing = Publishing()
+        once = Once(FakeKeeper())
+        refused = [await bring(once, publishing, within=0.01) for _ in range(3)]
+        last = asyncio.create_task(bring(once, publishing))
+        await settled()
+        publishing.held.set()
+
+        assert refused == [Fate.REFUSED] * 3
+        assert (await last, publishing.asked) == (Fate.REPEATED, 1)
+
+    asyncio.run(scenario())
+
+
+def test_only_so_many_are_under_way_and_what_is_may_come_again() -> None:
+    async def scenario() -> None:
+        once, held, free = Once(FakeKeeper(), limit=2), Publishing(), Publishing()
+        free.held.set()
+        first = [asyncio.create_task(bring(once, held, name)) for name in ("e1", "e2")]
+        await settled()
+        too_many = await bring(once, free, "e3")
+        again = asyncio.create_task(bring(once, held, "e1"))
+        await settled()
+        held.held.set()
+        fates = await asyncio.gather(*first, again)
+
+        assert (too_many, free.asked) == (Fate.REFUSED, 0)
+        assert fates == [Fate.PUBLISHED, Fate.PUBLISHED, Fate.REPEATED]
+        assert await bring(once, free, "e3") is Fate.PUBLISHED
 
     asyncio.run(scenario())
 

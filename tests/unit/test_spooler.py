@@ -276,6 +276,31 @@ def test_what_goes_on_in_another_file_is_drained_though_its_numbers_begin_anew(w
     assert sorted(world.published()[-2:]) == ids(11, 12)
 
 
+@pytest.mark.parametrize("mended", [False, True])
+def test_what_a_broken_spool_can_not_keep_is_decided_when_the_broker_or_the_spool_has_it(
+    world: World, mended: bool
+) -> None:
+    world.start()
+    world.publisher.confirming.clear()
+    world.spool.broken = "/spool: the disk is full"
+    world.take(1)
+    wait_until(lambda: world.spooler._open or world.durable[1], what="a try of the spool")
+    undecided = list(world.durable[1])
+    if mended:
+        world.spool.broken = None
+        decided = world.wait_durable(1)
+        world.publisher.confirming.set()
+    else:
+        world.publisher.confirming.set()
+        decided = world.wait_durable(1)
+        world.spool.broken = None
+    world.wait_empty()
+    wait_until(lambda: world.spooler.trouble is None, what="no more trouble")
+
+    assert (undecided, decided) == ([], [True])
+    assert (world.published(), world.spool.commits > 0) == (ids(1), mended)
+
+
 def test_what_the_broker_has_and_a_broken_spool_can_not_forget_is_published_only_once(world: World) -> None:
     world.publisher.available = False
     world.take(*range(200))
