@@ -28,7 +28,8 @@ from bridge.runtime.once import Once
 from bridge.runtime.owning import Owning
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.safekeeping import Safekeeping
-from bridge.runtime.seen import SeenKeeper
+from bridge.runtime.seen import FIRST_PATIENCE, SeenKeeper
+from bridge.runtime.seen import PATIENCE as LEDGER_PATIENCE
 from bridge.runtime.spooler import PATIENCE, Bounds, Spooler
 from bridge.runtime.stopping import Stopping
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Notifications that wait for the broker's confirm; more are refused, to come again.
 PUBLISH_LIMIT = 5_000
+#: The part of a request's time that the ledger may take: the rest is the broker's.
+LEDGER_SHARE = 0.8
 #: Seconds that requests have to end in when the process does.
 GRACE = 5.0
 #: Seconds that one recovered message may take to become durable.
@@ -72,7 +75,7 @@ class IngestProcess:
         )
         url = settings.ledger.url.get_secret_value()
         self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics, clock=clock)
-        self._seen = SeenKeeper(partial(open_seen, url), metrics=metrics, clock=clock)
+        self._seen = self._make_seen(url)
         # Here and not in the worker: an ingest may have a ledger of its own.
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         self._watch = make_watch(settings, metrics, clock)
@@ -167,6 +170,16 @@ class IngestProcess:
             ("draining", not draining, "stopping" if draining else "no"),
             *([] if self._watch is None else [self._watch.reason()]),
             judged=frozenset({"durable", "draining"}),
+        )
+
+    def _make_seen(self, url: str) -> SeenKeeper:
+        longest = self._settings.ingest.confirm_timeout * LEDGER_SHARE
+        return SeenKeeper(
+            partial(open_seen, url),
+            metrics=self._metrics,
+            clock=self._clock,
+            patience=min(LEDGER_PATIENCE, longest),
+            first_patience=min(FIRST_PATIENCE, longest),
         )
 
     def _make_spooler(self) -> Spooler | None:

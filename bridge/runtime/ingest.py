@@ -55,7 +55,7 @@ class Ingest:
         confirm_timeout: float,
         own: Callable[[Event], Awaitable[Event]] | None = None,
     ) -> None:
-        """`confirm_timeout` is in seconds: how long a request waits at most, for the broker or for the disk.
+        """`confirm_timeout` is in seconds: how long a request waits at most, for ledger, broker and disk together.
 
         `own` makes of an event the one that it is known as here: `bridge.runtime.owning.Owning.own`.
         """
@@ -79,21 +79,21 @@ class Ingest:
 
         """
         started = self._clock.monotonic()
+        until = self._deadline()
         try:
             event = self._receive(body, now=self._clock.now())
         except InvalidNotification as error:
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
-        if self._own is not None:
-            event = await self._own(event)
-        fate = await self._publish(event)
+        event = await self._owned(event, until)
+        fate = await self._publish(event, until)
         self._answered(event, fate, self._clock.monotonic() - started)
         return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
 
     async def recover(self, event: Event) -> bool:
         """Publish what no webhook brought, as if it had come; return whether it is an event now, or was before."""
-        fate = await self._publish(event)
+        fate = await self._publish(event, self._deadline())
         if fate is Fate.PUBLISHED:
             self._metrics.recovered.inc()
             _log.info("notification.recovered", type=event.type, event_id=event.id)
@@ -107,8 +107,21 @@ class Ingest:
             self._logged[status] = now
             _log.warning("notification.refused", type=None, status=status, client=client)
 
-    async def _publish(self, event: Event) -> Fate:
-        until = asyncio.get_running_loop().time() + self._confirm_timeout
+    def _deadline(self) -> float:
+        """Return until when a request that begins now may wait, in the event loop's time."""
+        return asyncio.get_running_loop().time() + self._confirm_timeout
+
+    async def _owned(self, event: Event, until: float) -> Event:
+        """Return the event that it is known as here, or as it is where nobody can tell in time."""
+        if self._own is None:
+            return event
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._own(event)
+        except TimeoutError:
+            return event
+
+    async def _publish(self, event: Event, until: float) -> Fate:
         return await self._once.publish(event.id, partial(self._make_durable, event), until=until)
 
     async def _make_durable(self, event: Event) -> bool:

@@ -68,14 +68,16 @@ class SeenKeeper:
         clock: Clock,
         remembered: int = REMEMBERED,
         patience: float = PATIENCE,
+        first_patience: float = FIRST_PATIENCE,
         pause: float = PAUSE,
     ) -> None:
-        """`open_seen` may raise LedgerUnavailable; `patience` and `pause` are in seconds."""
+        """`open_seen` may raise LedgerUnavailable; `patience`, `first_patience` and `pause` are in seconds."""
         self._open_seen = open_seen
         self._metrics = metrics
         self._clock = clock
         self._remembered = remembered
         self._patience = patience
+        self._first_patience = first_patience
         self._pause = pause
         #: The last ids noted, the oldest first; the event loop's own.
         self._recent: OrderedDict[str, None] = OrderedDict()
@@ -130,7 +132,7 @@ class SeenKeeper:
             self._asked.put_nowait(asked)
             if self._away:
                 return None
-            patience = self._patience if self._tried.is_set() else max(self._patience, FIRST_PATIENCE)
+            patience = self._patience if self._tried.is_set() else self._first_patience
             async with asyncio.timeout(patience):
                 return await asyncio.wrap_future(asked.answered)
         except queue.Full:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
     from tests.peer import Peer
     from tests.postgres_harness import Postgres
     from tests.processes import BridgeProcess
 
-    StartIngest = Callable[[str], tuple[BridgeProcess, Webhook]]
+    StartIngest = Callable[..., tuple[BridgeProcess, Webhook]]
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -33,13 +35,13 @@ TYPE = "sms.inbound.received"
 def start_ingest(bridge_process: StartBridge, vhost_url: str) -> StartIngest:
     """Start an ingest with a ledger, and return it with its webhook."""
 
-    def start(ledger_url: str) -> tuple[BridgeProcess, Webhook]:
+    def start(ledger_url: str, **env: str) -> tuple[BridgeProcess, Webhook]:
         settings = {
             "BRIDGE_BROKER__URL": vhost_url,
             "BRIDGE_LEDGER__URL": ledger_url,
             "BRIDGE_INGEST__PORT": "0",
         }
-        process = bridge_process("ingest", env=settings)
+        process = bridge_process("ingest", env={**settings, **env})
         return process, Webhook(port=listening_port(process))
 
     return start
@@ -134,3 +136,19 @@ def test_a_ledger_that_stands_still_holds_up_no_answer(
     assert statuses == [204] * 20
     assert slow == []
     assert len({event["id"] for event in events}) == 21
+
+
+def test_a_ledger_and_a_broker_that_stand_still_hold_up_an_answer_for_one_time_together(
+    start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, rabbitmq: Broker
+) -> None:
+    postgresql.freeze()
+    _, webhook = start_ingest(postgresql_url, BRIDGE_INGEST__CONFIRM_TIMEOUT="2")
+    receipt = {"address": "+1", "deliveryStatus": "DeliveredToTerminal", "messageId": "m1"}
+    with rabbitmq.frozen():
+        began = time.monotonic()
+        status = webhook.post({"deliveryInfoNotification": {"deliveryInfo": receipt}}).status
+        took = time.monotonic() - began
+    postgresql.thaw()
+
+    assert status == 503
+    assert 2 <= took < 3.5

@@ -22,7 +22,9 @@ from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from bridge.core.events import Event
 
 INBOUND = (
     b'{"inboundSMSMessageNotification":{"inboundSMSMessage":{"dateTime":1525895987,"destinationAddress":'
@@ -68,6 +70,7 @@ def make_ingest(
     keeper: FakeKeeper | None = None,
     *,
     confirm_timeout: float = 0.05,
+    own: Callable[[Event], Awaitable[Event]] | None = None,
 ) -> Ingest:
     tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
     return Ingest(
@@ -77,6 +80,7 @@ def make_ingest(
         metrics=metrics,
         once=Once(keeper or FakeKeeper()),
         confirm_timeout=confirm_timeout,
+        own=own,
     )
 
 
@@ -190,6 +194,40 @@ def test_an_unconfirmed_notification_has_to_come_again_and_is_no_second_event_th
     ]
     labels = {"type": "sms.inbound.received", "code": "503"}
     assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 2
+
+
+class Hanging(FakeKeeper):
+    """A memory that says nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.going = asyncio.Event()
+
+    async def known(self, event_id: str) -> bool:
+        await self.going.wait()
+        return await super().known(event_id)
+
+
+def test_the_ledger_and_the_broker_share_the_time_of_a_request(
+    publisher: FakePublisher, clock: HandClock, metrics: Metrics
+) -> None:
+    async def scenario() -> None:
+        keeper = Hanging()
+
+        async def own(event: Event) -> Event:
+            await keeper.going.wait()
+            return event
+
+        ingest = make_ingest(publisher, clock, metrics, keeper, own=own)
+        async with asyncio.timeout(10):
+            assert await ingest.take(INBOUND) is Taken.NOT_NOW
+        before = list(publisher.taken)
+        keeper.going.set()
+
+        assert await ingest.take(INBOUND) is Taken.DURABLE
+        assert (before, len(publisher.taken)) == ([], 1)
+
+    asyncio.run(scenario(), debug=True)
 
 
 def test_a_server_that_ends_waits_for_no_confirm(ingest: Ingest, publisher: FakePublisher) -> None:

@@ -382,6 +382,29 @@ def test_a_ledger_that_stands_still_is_waited_for_once(
     assert unchecked(metrics) >= 101
 
 
+def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_request_can(
+    store: Store, metrics: Metrics
+) -> None:
+    store.going.clear()
+    impatient, patient = (
+        SeenKeeper(store, metrics=metrics, clock=SystemClock(), patience=0.01, first_patience=first)
+        for first in (0.05, 20.0)
+    )
+    impatient.start()
+    patient.start()
+
+    async def let_go() -> None:
+        store.going.set()
+
+    gave_up = run(impatient.sent("m1"))
+    store.messages = {"m1": SENT}
+    waited = run(patient.sent("m1"), let_go())
+    impatient.stop()
+    patient.stop()
+
+    assert (gave_up, waited[0]) == ([None], SENT)
+
+
 def test_what_is_owed_is_told_before_the_end(make: Callable[..., SeenKeeper], store: Store) -> None:
     keeper = make(patience=0.01)
     store.going.clear()
