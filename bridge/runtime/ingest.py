@@ -53,7 +53,7 @@ class Ingest:
         metrics: Metrics,
         once: Once,
         confirm_timeout: float,
-        own: Callable[[Event], Awaitable[Event]] | None = None,
+        own: Callable[[Event, float], Awaitable[Event]] | None = None,
     ) -> None:
         """`confirm_timeout` is in seconds: how long a request waits at most, for ledger, broker and disk together.
 
@@ -86,9 +86,10 @@ class Ingest:
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
-        event = await self._owned(event, until)
-        fate = await self._publish(event, until)
-        self._answered(event, fate, self._clock.monotonic() - started)
+        owned = await self._owned(event, until)
+        # It may have come, or come again, while nobody could tell whose it is.
+        fate = await self._publish(owned, until, also=event.id)
+        self._answered(owned, fate, self._clock.monotonic() - started)
         return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
 
     async def recover(self, event: Event) -> bool:
@@ -117,12 +118,14 @@ class Ingest:
             return event
         try:
             async with asyncio.timeout_at(until):
-                return await self._own(event)
+                return await self._own(event, until)
         except TimeoutError:
             return event
 
-    async def _publish(self, event: Event, until: float) -> Fate:
-        return await self._once.publish(event.id, partial(self._make_durable, event), until=until)
+    async def _publish(self, event: Event, until: float, *, also: str | None = None) -> Fate:
+        """Publish an event once; `also` is another id by which it may be known."""
+        ids = [event.id] if also is None or also == event.id else [event.id, also]
+        return await self._once.publish(ids, partial(self._make_durable, event), until=until)
 
     async def _make_durable(self, event: Event) -> bool:
         """Return whether the broker or the spool has the event, once that is certain."""

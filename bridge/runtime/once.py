@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
 
 class Fate(Enum):
@@ -35,12 +35,12 @@ LIMIT = 5_000
 class Keeper(Protocol):
     """Who remembers: `bridge.runtime.seen.SeenKeeper`."""
 
-    async def known(self, event_id: str) -> bool:
-        """Return whether the event was noted; False where nobody can tell soon."""
+    async def known(self, ids: Collection[str]) -> Collection[str]:
+        """Return those of the event ids that were noted; none where nobody can tell soon."""
         ...
 
-    async def note(self, event_id: str) -> None:
-        """Note an event that is durable."""
+    async def note(self, ids: Collection[str]) -> None:
+        """Note the ids of an event that is durable."""
         ...
 
 
@@ -48,24 +48,26 @@ class Once:
     """Used on one event loop."""
 
     def __init__(self, keeper: Keeper, *, limit: int = LIMIT) -> None:
-        """Beyond `limit` events under way, others are refused."""
+        """Beyond `limit` ids under way, others are refused."""
         self._keeper = keeper
         self._limit = limit
-        #: What is being published, by event id.
+        #: What is being published, by each id that it is known by.
         self._under_way: dict[str, asyncio.Task[Fate]] = {}
 
-    async def publish(self, event_id: str, publish: Callable[[], Awaitable[bool]], *, until: float) -> Fate:
+    async def publish(
+        self, ids: Sequence[str], publish: Callable[[], Awaitable[bool]], *, until: float
+    ) -> Fate:
         """Have `publish` make the event durable, unless it is; it returns whether it could, when that is certain.
 
-        Who comes while the same event is under way shares its fate. At `until`, in the event loop's time, nobody waits
-        any longer: REFUSED then means that its fate is open.
+        It is the same as any event that has one of its `ids`. Who comes while it is under way shares its fate. At
+        `until`, in the event loop's time, nobody waits any longer: REFUSED then means that its fate is open.
         """
-        task = self._under_way.get(event_id)
+        task = next((self._under_way[id_] for id_ in ids if id_ in self._under_way), None)
         is_first = task is None
         if task is None:
             if len(self._under_way) >= self._limit:
                 return Fate.REFUSED
-            task = self._begin(event_id, publish)
+            task = self._begin(ids, publish)
         try:
             # Others may wait for it, so it goes on where this request is given up.
             async with asyncio.timeout_at(until):
@@ -74,16 +76,21 @@ class Once:
             return Fate.REFUSED
         return fate if is_first or fate is not Fate.PUBLISHED else Fate.REPEATED
 
-    def _begin(self, event_id: str, publish: Callable[[], Awaitable[bool]]) -> asyncio.Task[Fate]:
-        task = asyncio.get_running_loop().create_task(self._see_through(event_id, publish))
-        self._under_way[event_id] = task
-        task.add_done_callback(lambda _: self._under_way.pop(event_id, None))
+    def _begin(self, ids: Sequence[str], publish: Callable[[], Awaitable[bool]]) -> asyncio.Task[Fate]:
+        task = asyncio.get_running_loop().create_task(self._see_through(ids, publish))
+        self._under_way.update(dict.fromkeys(ids, task))
+        task.add_done_callback(lambda _: self._end(ids))
         return task
 
-    async def _see_through(self, event_id: str, publish: Callable[[], Awaitable[bool]]) -> Fate:
-        if await self._keeper.known(event_id):
-            return Fate.REPEATED
-        if not await publish():
+    def _end(self, ids: Sequence[str]) -> None:
+        for id_ in ids:
+            del self._under_way[id_]
+
+    async def _see_through(self, ids: Sequence[str], publish: Callable[[], Awaitable[bool]]) -> Fate:
+        known = await self._keeper.known(ids)
+        if not known and not await publish():
             return Fate.REFUSED
-        await self._keeper.note(event_id)
-        return Fate.PUBLISHED
+        # A repeat may be known by one of its ids and come by another the next time.
+        if unknown := [id_ for id_ in ids if id_ not in known]:
+            await self._keeper.note(unknown)
+        return Fate.REPEATED if known else Fate.PUBLISHED

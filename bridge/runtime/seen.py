@@ -17,7 +17,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import structlog
 
@@ -25,7 +25,7 @@ from bridge.core.receipts import Sent
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from bridge.ports import Clock, Seen
     from bridge.runtime.metrics import Metrics
@@ -46,15 +46,18 @@ PAUSE = 2.0
 LOG_EVERY = 60.0
 
 
+#: Those of the ids that are known, or whose the message is; None where the ledger can't tell.
+_Answer: TypeAlias = "Collection[str] | Sent | None"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """A lookup of an event or of whose a message is, or a note of what is durable."""
 
     kind: Literal["known", "sent", "note"]
-    #: The event's id, or the message's.
-    id: str
-    #: What is known; None where the ledger can't tell.
-    answered: Future[bool | Sent | None] = field(default_factory=Future)
+    #: The event's ids, or the message's.
+    ids: tuple[str, ...]
+    answered: Future[_Answer] = field(default_factory=Future)
 
 
 class SeenKeeper:
@@ -104,29 +107,39 @@ class SeenKeeper:
             self._asked.put_nowait(None)
         self._thread.join(timeout)
 
-    async def known(self, event_id: str) -> bool:
-        """Return whether the event was noted; False where nobody can tell soon."""
-        if event_id in self._recent:
-            self._recent.move_to_end(event_id)
-            return True
-        known = None if self._away else await self._ask(_Asked(kind="known", id=event_id))
+    async def known(self, ids: Collection[str]) -> Collection[str]:
+        """Return those of the event ids that were noted; none where nobody can tell soon."""
+        recent = [id_ for id_ in ids if id_ in self._recent]
+        for id_ in recent:
+            self._recent.move_to_end(id_)
+        if recent:
+            return recent
+        known = None if self._away else await self._ask(_Asked(kind="known", ids=tuple(ids)))
         if known is None:
             self._metrics.unchecked.inc()
-        return bool(known)
+        return () if known is None or isinstance(known, Sent) else known
 
-    async def note(self, event_id: str) -> None:
-        """Note an event that is durable; wait until that is, too, unless it takes long."""
-        self._recent[event_id] = None
-        if len(self._recent) > self._remembered:
-            self._recent.popitem(last=False)
-        await self._ask(_Asked(kind="note", id=event_id))
+    async def note(self, ids: Collection[str]) -> None:
+        """Note the ids of an event that is durable; wait until that is, too, unless it takes long."""
+        for id_ in ids:
+            self._recent[id_] = None
+            if len(self._recent) > self._remembered:
+                self._recent.popitem(last=False)
+        await self._ask(_Asked(kind="note", ids=tuple(ids)))
 
     async def sent(self, message_id: str) -> Sent | None:
-        """Return the submission that was sent as this message; None where there is none, or nobody can tell soon."""
-        sent = None if self._away else await self._ask(_Asked(kind="sent", id=message_id))
+        """Return the submission that was sent as this message, if the ledger knows it.
+
+        Raises:
+            LedgerUnavailable: nobody can tell soon.
+
+        """
+        sent = None if self._away else await self._ask(_Asked(kind="sent", ids=(message_id,)))
+        if sent is None:
+            raise LedgerUnavailable("the ledger does not answer soon")
         return sent if isinstance(sent, Sent) else None
 
-    async def _ask(self, asked: _Asked) -> bool | Sent | None:
+    async def _ask(self, asked: _Asked) -> _Answer:
         """Return the answer; None where there is none within our patience, or the ledger is away."""
         try:
             self._asked.put_nowait(asked)
@@ -183,17 +196,19 @@ class SeenKeeper:
         else:
             self._away = False
             for asked in notes:
-                _answer(asked, known=True)
+                _answer(asked, asked.ids)
 
     def _look_up(self, seen: Seen, lookups: Sequence[_Asked]) -> None:
         """Answer lookups; also without any the ledger is asked: that shows whether it is back."""
-        known = seen.known({asked.id for asked in lookups if asked.kind == "known"})
+        known = seen.known({id_ for asked in lookups if asked.kind == "known" for id_ in asked.ids})
         for asked in lookups:
-            _answer(asked, asked.id in known if asked.kind == "known" else seen.sent(asked.id))
+            if asked.kind == "known":
+                _answer(asked, known.intersection(asked.ids))
+            else:
+                _answer(asked, seen.sent(asked.ids[0]) or ())
 
     def _owe(self, notes: Sequence[_Asked]) -> None:
-        for asked in notes:
-            self._owed[asked.id] = None
+        self._owed.update(dict.fromkeys(id_ for asked in notes for id_ in asked.ids))
         for oldest in list(self._owed)[: max(0, len(self._owed) - REMEMBERED)]:
             del self._owed[oldest]
 
@@ -220,7 +235,7 @@ class SeenKeeper:
             )
 
 
-def _answer(asked: _Asked, known: bool | Sent | None) -> None:  # noqa: FBT001 - an answer, not an option
+def _answer(asked: _Asked, answer: _Answer) -> None:
     """Answer, unless that was done, or nobody waits any more."""
     if not asked.answered.done() and asked.answered.set_running_or_notify_cancel():
-        asked.answered.set_result(known)
+        asked.answered.set_result(answer)

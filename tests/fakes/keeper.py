@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 
 class FakeKeeper:
     """Fills `bridge.runtime.once.Keeper`."""
@@ -11,10 +16,10 @@ class FakeKeeper:
         #: While set, nobody can tell what was noted.
         self.away = away
 
-    async def known(self, event_id: str) -> bool:
-        """Return whether it was noted."""
-        return not self.away and event_id in self.noted
+    async def known(self, ids: Collection[str]) -> Collection[str]:
+        """Return those that were noted."""
+        return () if self.away else [id_ for id_ in ids if id_ in self.noted]
 
-    async def note(self, event_id: str) -> None:
-        """Note it."""
-        self.noted.append(event_id)
+    async def note(self, ids: Collection[str]) -> None:
+        """Note them."""
+        self.noted.extend(ids)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.http.ingest_app import Taken
 from bridge.core.errors import InvalidNotification
+from bridge.core.events import make_event
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
 from bridge.runtime.ingest import Ingest
@@ -22,7 +23,7 @@ from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from bridge.core.events import Event
 
@@ -70,7 +71,7 @@ def make_ingest(
     keeper: FakeKeeper | None = None,
     *,
     confirm_timeout: float = 0.05,
-    own: Callable[[Event], Awaitable[Event]] | None = None,
+    own: Callable[[Event, float], Awaitable[Event]] | None = None,
 ) -> Ingest:
     tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
     return Ingest(
@@ -203,9 +204,9 @@ class Hanging(FakeKeeper):
         super().__init__()
         self.going = asyncio.Event()
 
-    async def known(self, event_id: str) -> bool:
+    async def known(self, ids: Collection[str]) -> Collection[str]:
         await self.going.wait()
-        return await super().known(event_id)
+        return await super().known(ids)
 
 
 def test_the_ledger_and_the_broker_share_the_time_of_a_request(
@@ -214,7 +215,7 @@ def test_the_ledger_and_the_broker_share_the_time_of_a_request(
     async def scenario() -> None:
         keeper = Hanging()
 
-        async def own(event: Event) -> Event:
+        async def own(event: Event, _until: float) -> Event:
             await keeper.going.wait()
             return event
 
@@ -228,6 +229,43 @@ def test_the_ledger_and_the_broker_share_the_time_of_a_request(
         assert (before, len(publisher.taken)) == ([], 1)
 
     asyncio.run(scenario(), debug=True)
+
+
+def test_a_receipt_that_came_before_anybody_knew_whose_it_is_is_a_repeat_afterwards(
+    publisher: FakePublisher, clock: HandClock, metrics: Metrics
+) -> None:
+    keeper, owned = (
+        FakeKeeper(),
+        make_event(id="ours", type="sms.outbound.delivered", source="/s", time=1.8e9, data={}),
+    )
+    known = iter([False, True, False])
+
+    async def own(event: Event, _until: float) -> Event:
+        return owned if next(known) else event
+
+    ingest = make_ingest(publisher, clock, metrics, keeper, own=own)
+    answers = [take(ingest)[0] for _ in range(3)]
+    (message,) = publisher.taken
+
+    assert answers == [Taken.DURABLE] * 3
+    # So that nobody asks the provider for what has been told.
+    assert keeper.noted == [message.properties["message_id"], "ours"]
+
+
+def test_a_receipt_of_ours_is_a_repeat_also_when_nobody_can_tell_whose_it_is(
+    publisher: FakePublisher, clock: HandClock, metrics: Metrics
+) -> None:
+    owned = make_event(id="ours", type="sms.outbound.delivered", source="/s", time=1.8e9, data={})
+    known = iter([True, False])
+
+    async def own(event: Event, _until: float) -> Event:
+        return owned if next(known) else event
+
+    ingest = make_ingest(publisher, clock, metrics, own=own)
+    answers = [take(ingest)[0] for _ in range(2)]
+
+    assert answers == [Taken.DURABLE] * 2
+    assert [message.properties["message_id"] for message in publisher.taken] == ["ours"]
 
 
 def test_a_server_that_ends_waits_for_no_confirm(ingest: Ingest, publisher: FakePublisher) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, ReceiptRules
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
-from bridge.ports import ArchiveUnavailable
+from bridge.ports import ArchiveUnavailable, LedgerUnavailable
 from bridge.runtime.asking import Asking
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.owning import Owning
@@ -491,28 +492,54 @@ def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
 # --- what the provider posts by itself -------------------------------------------------------------------------------
 
 
-def own(notified: object, known: dict[str, Sent]) -> Event:
-    """Return the event that a notification becomes where the ledger knows these messages."""
+OURS_SENT, OTHERS_SENT = {"m-c1": sent()}, {"m-c2": sent("c2")}
+
+
+def own(notified: object, *known: dict[str, Sent] | None, within: float = 0.01) -> Event:
+    """Return the event that a notification becomes where the ledger knows these messages each time it is asked.
+
+    None stands for a ledger that is away.
+    """
+    asked = iter(known)
 
     async def find(message_id: str) -> Sent | None:
-        return known.get(message_id)
+        messages = next(asked)
+        if messages is None:
+            raise LedgerUnavailable("away")
+        return messages.get(message_id)
 
-    event = receive(json.dumps(notified).encode(), source=STYLE.source, now=NOW)
-    return asyncio.run(Owning(find, style=STYLE, clock=HandClock(wall=NOW)).own(event))
+    async def owned() -> Event:
+        event = receive(json.dumps(notified).encode(), source=STYLE.source, now=NOW)
+        until = asyncio.get_running_loop().time() + within
+        return await Owning(find, style=STYLE, clock=HandClock(wall=NOW)).own(event, until)
+
+    return asyncio.run(owned())
 
 
 def test_a_notification_of_ours_is_the_event_that_asking_makes_and_another_stays_as_it_is() -> None:
     info = {"address": THEIRS, "deliveryStatus": "DeliveredToTerminal", "messageId": "m-c1"}
     note = {"deliveryInfoNotification": {"deliveryInfo": info}}
-    ours, others = own(note, {"m-c1": sent()}), own(note, {"m-c2": sent("c2")})
+    ours, others, unknown = own(note, OURS_SENT), own(note, OTHERS_SENT, OTHERS_SENT), own(note, None)
 
     assert ours == receipt_event(sent(), "DeliveredToTerminal", style=STYLE, now=NOW)
     assert (others.type, others.subject) == (DELIVERED, None)
     assert others.id != ours.id
+    assert unknown == others
+
+
+def test_a_notification_that_is_quicker_than_the_filing_waits_for_it_a_little() -> None:
+    info = {"address": THEIRS, "deliveryStatus": "DeliveredToTerminal", "messageId": "m-c1"}
+    note = {"deliveryInfoNotification": {"deliveryInfo": info}}
+    began = time.monotonic()
+    late = own(note, {}, OURS_SENT, within=0.4)
+    took = time.monotonic() - began
+
+    assert late == receipt_event(sent(), "DeliveredToTerminal", style=STYLE, now=NOW)
+    assert took >= 0.1
 
 
 def test_a_notification_that_is_no_receipt_is_not_looked_up() -> None:
-    event = own(inbound("m-c1"), {"m-c1": sent()})
+    event = own(inbound("m-c1"))
 
     assert (event.type, event.subject) == ("sms.inbound.received", None)
 

@@ -43,9 +43,9 @@ class Publishing:
 async def bring(
     once: Once, publishing: Callable[[], Awaitable[bool]], event_id: str = "e1", *, within: float = 20.0
 ) -> Fate:
-    """Bring a notification that waits for so many seconds."""
+    """Bring a notification that waits for so many seconds; its event may have several ids."""
     until = asyncio.get_running_loop().time() + within
-    return await once.publish(event_id, publishing, until=until)
+    return await once.publish(event_id.split(), publishing, until=until)
 
 
 async def settled() -> None:
@@ -199,6 +199,33 @@ def test_only_so_many_are_under_way_and_what_is_may_come_again() -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_known_by_one_of_its_ids_is_a_repeat_and_is_known_by_all_from_then_on() -> None:
+    async def scenario() -> None:
+        keeper, publishing = FakeKeeper(), Publishing()
+        publishing.held.set()
+        once = Once(keeper)
+        fates = [await bring(once, publishing, ids) for ids in ("n1", "s1 n1", "s1", "s2 n2", "n2")]
+
+        assert fates == [Fate.PUBLISHED, *[Fate.REPEATED] * 2, Fate.PUBLISHED, Fate.REPEATED]
+        assert (publishing.asked, keeper.noted) == (2, ["n1", "s1", "s2", "n2"])
+
+    asyncio.run(scenario())
+
+
+def test_what_comes_by_another_of_its_ids_meanwhile_shares_its_fate() -> None:
+    async def scenario() -> None:
+        publishing = Publishing()
+        once = Once(FakeKeeper())
+        coming = [asyncio.create_task(bring(once, publishing, ids)) for ids in ("n1", "s1 n1", "n1")]
+        await settled()
+        publishing.held.set()
+
+        assert await asyncio.gather(*coming) == [Fate.PUBLISHED, Fate.REPEATED, Fate.REPEATED]
+        assert publishing.asked == 1
+
+    asyncio.run(scenario())
+
+
 # --- the keeper: what stands between and the ledger ---------------------------------------------------------------
 
 
@@ -286,15 +313,27 @@ def run(*asked: Coroutine[object, object, object]) -> list[object]:
     return asyncio.run(everything(), debug=True)
 
 
+async def knows(keeper: SeenKeeper, event_id: str) -> bool:
+    return list(await keeper.known([event_id])) == [event_id]
+
+
+async def owner(keeper: SeenKeeper, message_id: str) -> Sent | str | None:
+    """Return whose a message is, or that nobody can tell."""
+    try:
+        return await keeper.sent(message_id)
+    except LedgerUnavailable:
+        return "nobody can tell"
+
+
 def unchecked(metrics: Metrics) -> float:
     return metrics.registry.get_sample_value("sms_bridge_notifications_unchecked_total") or 0.0
 
 
 def test_what_one_notes_another_knows(make: Callable[..., SeenKeeper], metrics: Metrics) -> None:
     one, other = make(), make()
-    run(one.note("e1"))
+    run(one.note(["e1"]))
 
-    assert run(one.known("e1"), other.known("e1"), other.known("e2")) == [True, True, False]
+    assert run(knows(one, "e1"), knows(other, "e1"), knows(other, "e2")) == [True, True, False]
     assert unchecked(metrics) == 0
 
 
@@ -308,7 +347,7 @@ def test_what_waits_for_a_transaction_goes_into_the_next_one(
         store.going.set()
 
     # The last to have its turn: all others wait by then.
-    run(*(keeper.known(f"e{number}") for number in range(BATCH)), let_go())
+    run(*(knows(keeper, f"e{number}") for number in range(BATCH)), let_go())
 
     assert sum(map(len, store.lookups)) == BATCH
     # One that it began with, one for the first, one for all others.
@@ -320,8 +359,8 @@ def test_what_was_noted_last_is_known_without_the_ledger(
 ) -> None:
     keeper = make(remembered=2)
     for name in ("e1", "e2", "e3"):
-        run(keeper.note(name))
-    known = run(*(keeper.known(name) for name in ("e1", "e2", "e3")))
+        run(keeper.note([name]))
+    known = run(*(knows(keeper, name) for name in ("e1", "e2", "e3")))
 
     assert known == [True] * 3
     assert store.lookups == [set(), {"e1"}]
@@ -333,9 +372,9 @@ def test_while_the_ledger_is_away_nobody_waits_and_nothing_is_known_but_what_is_
     store.away = True
     with capture_logs() as lines:
         keeper = make(pause=30.0)
-        first = run(keeper.known("e0"))
-        run(keeper.note("e1"))
-        rest = run(keeper.known("e1"), keeper.known("e2"), keeper.known("e3"))
+        first = run(knows(keeper, "e0"))
+        run(keeper.note(["e1"]))
+        rest = run(knows(keeper, "e1"), knows(keeper, "e2"), knows(keeper, "e3"))
     keeper.stop()
 
     assert (first, rest) == ([False], [True, False, False])
@@ -349,12 +388,12 @@ def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
     store.away = True
     keeper, other = make(), make()
     for number in range(3):
-        run(keeper.note(f"e{number}"))
+        run(keeper.note([f"e{number}"]))
     store.away = False
     wait_until(lambda: sorted(id_ for notes in store.notes for id_ in notes) == ["e0", "e1", "e2"])
-    wait_until(lambda: run(other.known("e1")) == [True], what="the other one to be back, too")
+    wait_until(lambda: run(knows(other, "e1")) == [True], what="the other one to be back, too")
 
-    assert run(keeper.known("e9")) == [False]
+    assert run(knows(keeper, "e9")) == [False]
     assert store.lookups[-1] == {"e9"}
 
 
@@ -365,16 +404,16 @@ def test_a_ledger_that_stands_still_is_waited_for_once(
     store.going.clear()
 
     async def one_after_another() -> list[bool]:
-        return [await keeper.known(f"f{number}") for number in range(100)]
+        return [await knows(keeper, f"f{number}") for number in range(100)]
 
-    first = run(keeper.known("e1"))
+    first = run(knows(keeper, "e1"))
     patient = SystemClock().monotonic()
     rest = run(one_after_another())
-    run(keeper.note("e2"))
+    run(keeper.note(["e2"]))
     took = SystemClock().monotonic() - patient
     store.going.set()
     wait_until(lambda: ["e2"] in store.notes)
-    wait_until(lambda: run(keeper.known("g1")) == [False] and {"g1"} in store.lookups)
+    wait_until(lambda: run(knows(keeper, "g1")) == [False] and {"g1"} in store.lookups)
 
     assert (first, rest) == ([False], [[False] * 100])
     # A hundred times the patience would be 5 s.
@@ -396,19 +435,19 @@ def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_reques
     async def let_go() -> None:
         store.going.set()
 
-    gave_up = run(impatient.sent("m1"))
+    gave_up = run(owner(impatient, "m1"))
     store.messages = {"m1": SENT}
-    waited = run(patient.sent("m1"), let_go())
+    waited = run(owner(patient, "m1"), let_go())
     impatient.stop()
     patient.stop()
 
-    assert (gave_up, waited[0]) == ([None], SENT)
+    assert (gave_up, waited[0]) == (["nobody can tell"], SENT)
 
 
 def test_what_is_owed_is_told_before_the_end(make: Callable[..., SeenKeeper], store: Store) -> None:
     keeper = make(patience=0.01)
     store.going.clear()
-    run(keeper.note("e1"), keeper.note("e2"))
+    run(keeper.note(["e1"]), keeper.note(["e2"]))
     threading.Timer(0.1, store.going.set).start()
     keeper.stop()
 
@@ -417,9 +456,9 @@ def test_what_is_owed_is_told_before_the_end(make: Callable[..., SeenKeeper], st
 
 def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., SeenKeeper], store: Store) -> None:
     keeper = make()
-    run(keeper.note("e1"))
+    run(keeper.note(["e1"]))
     store.away = True
-    run(keeper.note("e2"))
+    run(keeper.note(["e2"]))
     store.away = False
     wait_until(lambda: store.known(["e2"]))
 
@@ -431,12 +470,12 @@ def test_whose_a_message_is_can_be_asked_while_the_ledger_is_there(
 ) -> None:
     keeper = make()
     store.messages = {"m1": SENT}
-    there = run(keeper.sent("m1"), keeper.sent("m2"), keeper.known("e1"))
+    there = run(owner(keeper, "m1"), owner(keeper, "m2"), knows(keeper, "e1"))
     store.away = True
-    away = run(keeper.sent("m1"), keeper.sent("m1"))
+    away = run(owner(keeper, "m1"), owner(keeper, "m1"))
 
     assert there == [SENT, None, False]
-    assert away == [None, None]
+    assert away == ["nobody can tell"] * 2
 
 
 def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
@@ -445,4 +484,4 @@ def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
     keeper = make(patience=0.05)
     store.going.clear()
 
-    assert run(keeper.sent("m1")) == [None]
+    assert run(owner(keeper, "m1")) == ["nobody can tell"]
