@@ -15,6 +15,7 @@ from bridge.flows.catch_up import CatchUpRules
 from bridge.ports import ArchiveUnavailable
 from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchUp
+from bridge.runtime.once import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ PATIENCE = 20.0
 
 
 def catch_up(
-    settings: Settings, publish: Callable[[Event], bool], clock: Clock, stopping: threading.Event
+    settings: Settings, publish: Callable[[Event], Fate], clock: Clock, stopping: threading.Event
 ) -> CatchUp:
     """Return what reads the account's history and has what is missing published."""
     rules = CatchUpRules(
@@ -83,15 +84,15 @@ def run_catch_up(settings: Settings, *, since: float | None, dry_run: bool) -> C
         raise ConnectionError(str(e)) from e
 
 
-def _publish(settings: Settings, publisher: Publisher, event: Event) -> bool:
+def _publish(settings: Settings, publisher: Publisher, event: Event) -> Fate:
     """Publish an event and wait until the broker has it."""
     confirmed = threading.Event()
     publisher.publish(parts.teller(settings)(event), confirmed.set)
     if not confirmed.wait(PATIENCE):
         raise ConnectionError("the broker did not confirm an event")
-    return True
+    return Fate.PUBLISHED
 
 
-def _nothing(_event: Event) -> bool:
+def _nothing(_event: Event) -> Fate:
     """Publish nothing: a dry run only counts."""
-    return True
+    return Fate.REFUSED

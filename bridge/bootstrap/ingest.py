@@ -24,7 +24,7 @@ from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchingUp
 from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.ingest import Ingest
-from bridge.runtime.once import Once
+from bridge.runtime.once import Fate, Once
 from bridge.runtime.owning import Owning
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.safekeeping import Safekeeping
@@ -143,11 +143,11 @@ class IngestProcess:
     def _make_catching_up(self) -> CatchingUp:
         """Return what reads the history; what it finds takes the way of what comes in by the door."""
 
-        def publish(event: Event) -> bool:
+        def publish(event: Event) -> Fate:
             try:
                 return self._door.call(partial(self._flow.recover, event), RECOVERY)
             except TimeoutError:
-                return False
+                return Fate.REFUSED
 
         # Not at the top: an ingest that does not catch up needs no client of the provider.
         from bridge.bootstrap.catch_up import catch_up

@@ -10,6 +10,10 @@ import click
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import moment
+from bridge.flows.catch_up import GRACE
+
+#: What becomes of messages that are too young.
+YOUNG = "their webhooks may be under way: the next catch-up publishes what did not come, one with --since does at once"
 
 
 @click.command("catch-up")
@@ -26,7 +30,8 @@ from bridge.cli.moments import moment
 def catch_up(invocation: Invocation, *, since: float | None, dry_run: bool, as_json: bool) -> int:
     """Publish the inbound messages of the provider's history that no webhook brought; exit 75 if some are left.
 
-    They are known by the ledger: use that of the ingest.
+    They are known by the ledger: use that of the ingest. Those of the last minute are left to the next time, as their
+    webhooks may be under way, unless `--since` is given.
     """
     caught = invocation.wiring.run_catch_up(invocation.settings(), since=since, dry_run=dry_run)
     if as_json:
@@ -38,4 +43,6 @@ def catch_up(invocation: Invocation, *, since: float | None, dry_run: bool, as_j
         for what, number in left.items():
             if number:
                 click.echo(f"{what}: {number}", err=True)
+        if caught.young:
+            click.echo(f"young: {caught.young}, of the last {GRACE:.0f} s; {YOUNG}", err=True)
     return Exit.DONE if caught.whole else Exit.LATER

@@ -15,7 +15,7 @@ from bridge.core.notifications import recovered_notification
 from bridge.flows.notify import to_event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
     from bridge.core.events import Event
     from bridge.core.notifications import Notification
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: Whose watermark counts for numbers without one of their own: the list of threads was read whole until then.
 ACCOUNT = ""
 INBOUND = "inbound"
+#: Seconds in which a webhook has come, or something holds it up.
+GRACE = 60.0
 #: Seconds that a message's time may be ahead of ours; beyond it is no time at all (wire reference 4.3).
 AHEAD = 86400.0
 
@@ -38,6 +40,8 @@ class CatchUpRules:
     overlap: float
     #: What is older may have been forgotten, and would be taken for new.
     retention: float
+    #: What is younger is left to the next round: its webhook may be under way.
+    grace: float = GRACE
 
 
 def begins(number: str, marks: Mapping[str, float], *, now: float, rules: CatchUpRules) -> float:
@@ -56,19 +60,32 @@ def may_have_news(thread: KeptThread, since: float) -> bool:
     return thread.last_message_at is None or thread.last_message_at >= since
 
 
-def missing(
-    messages: Iterable[KeptMessage], since: float, *, now: float
-) -> tuple[dict[str, Notification], int]:
-    """Return the inbound messages from `since` on by their event ids, the oldest first, and how many have no time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The inbound messages of a thread."""
 
-    Those are passed over: nobody could tell when they have been forgotten, and they would come back again and again.
-    Outbound ones are, too: what was sent by us has its outcome, and no consumer waits for the rest.
+    #: By their event ids, the oldest first.
+    old: Mapping[str, Notification]
+    #: The event ids of those that are too young to be missed.
+    young: Set[str]
+    #: How many have no time.
+    undated: int
+
+
+def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now: float) -> Found:
+    """Return the inbound messages from `since` on; those after `until` are young.
+
+    Those without a time are passed over: nobody could tell when they have been forgotten, and they would come back
+    again and again. Outbound ones are, too: what was sent by us has its outcome, and no consumer waits for the rest.
     """
-    inbound = [message for message in messages if message.direction == INBOUND]
-    dated = [message for message in inbound if message.at is not None and message.at <= now + AHEAD]
-    found: dict[str, Notification] = {}
-    for message in sorted(dated, key=lambda message: message.at or 0.0):
-        if (message.at or 0.0) >= since:
+    ours = [message for message in messages if message.direction == INBOUND]
+    dated = [
+        (message.at, message) for message in ours if message.at is not None and message.at <= now + AHEAD
+    ]
+    old: dict[str, Notification] = {}
+    young: set[str] = set()
+    for at, message in sorted(dated, key=lambda pair: pair[0]):
+        if at >= since:
             notification = recovered_notification(
                 date_time=message.date_time,
                 destination_address=message.local_address,
@@ -76,8 +93,12 @@ def missing(
                 message_id=message.message_id,
                 sender_address=message.remote_address,
             )
-            found[event_id(*notification.identity)] = notification
-    return found, len(inbound) - len(dated)
+            id_ = event_id(*notification.identity)
+            if at > until:
+                young.add(id_)
+            else:
+                old[id_] = notification
+    return Found(old=old, young=young, undated=len(ours) - len(dated))
 
 
 def events_for(
@@ -97,8 +118,10 @@ def advanced(
     """Return the watermarks after a round that began at `now`.
 
     `whole` says of each number whether all its threads were read whole, `listed` whether all threads were known. A
-    number that was not keeps the mark it had, also where that was the account's, which goes on without it.
+    number that was not keeps the mark it had, also where that was the account's, which goes on without it. What was too
+    young is not behind any mark.
     """
     account = marks.get(ACCOUNT, now - rules.lookback)
-    after = {number: now if read else marks.get(number, account) for number, read in whole.items()}
-    return {**after, ACCOUNT: now} if listed else {}
+    until = now - rules.grace
+    after = {number: until if read else marks.get(number, account) for number, read in whole.items()}
+    return {**after, ACCOUNT: until} if listed else {}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.flows.catch_up import advanced, begins, events_for, may_have_news, missing
+from bridge.flows.catch_up import GRACE, advanced, begins, events_for, inbound, may_have_news
 from bridge.ports import ArchiveUnavailable, LedgerUnavailable, Seen, Watermarks
+from bridge.runtime.once import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,26 +32,37 @@ class Memory(Seen, Watermarks, Protocol):
     """What is known of notifications, and how far the history was read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Caught:
     """What a round came to."""
 
     #: Threads that were read, and those of them that may hold more than could be read.
-    threads: int
-    incomplete: int
+    threads: int = 0
+    incomplete: int = 0
     #: Threads that could not be read at all: the next round does.
-    unread: int
+    unread: int = 0
     #: Inbound messages that no webhook brought: published, or with a dry run to be.
-    recovered: int
+    recovered: int = 0
     #: Those that could not be made durable: the next round finds them.
-    refused: int
+    refused: int = 0
+    #: Those that are no events yet and so young that their webhooks may be under way: the next round tells.
+    young: int = 0
     #: Those without a readable time: passed over.
-    undated: int
+    undated: int = 0
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left to the next round."""
+        """Whether nothing is left to the next round but what came just now."""
         return not (self.incomplete or self.unread or self.refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """What of a thread is read: from when, until when, and when that was. In seconds since the epoch."""
+
+    begin: float
+    until: float
+    now: float
 
 
 class CatchUp:
@@ -59,13 +72,13 @@ class CatchUp:
         self,
         archive: Archive,
         open_memory: Callable[[], Memory],
-        publish: Callable[[Event], bool],
+        publish: Callable[[Event], Fate],
         *,
         style: Style,
         rules: CatchUpRules,
         clock: Clock,
     ) -> None:
-        """`publish` makes an event durable and returns whether it could; it is noted here after that."""
+        """`publish` makes an event durable, if it can and it is none yet; it is noted here after that."""
         self._archive = archive
         self._open_memory = open_memory
         self._publish = publish
@@ -76,81 +89,92 @@ class CatchUp:
     def run(self, *, since: float | None = None, dry_run: bool = False) -> Caught:
         """Read what is new and publish what is missing, or with `dry_run` only count it.
 
-        With `since` (seconds since the epoch) it reads from then on, and the watermarks stay as they are.
+        With `since` (seconds since the epoch) it reads from then until now, and the watermarks stay as they are.
 
         Raises:
             LedgerUnavailable: nobody can tell what is missing, or what was read could not be noted.
             ArchiveUnavailable: the list of threads can't be had.
 
         """
-        now = self._clock.now()
+        rules, now, caught = self._rules, self._clock.now(), Caught()
+        until = now - rules.grace if since is None else inf
         with closing(self._open_memory()) as memory:
             marks = memory.watermarks()
             threads, listed = self._archive.threads()
+            caught.incomplete += not listed
             whole: dict[str, bool] = {}
-            read = unread = incomplete = recovered = refused = undated = 0
             for thread in threads:
                 number = thread.local_address
-                whole.setdefault(number, True)
-                begin = begins(number, marks, now=now, rules=self._rules) if since is None else since
+                begin = begins(number, marks, now=now, rules=rules) if since is None else since
                 # What is older may have been forgotten, and would be taken for new.
-                begin = max(begin, now - self._rules.retention)
-                if not may_have_news(thread, begin):
-                    continue
-                try:
-                    events, all_of_it, timeless = self._missing(memory, thread, begin, now)
-                except ArchiveUnavailable as e:
-                    _log.warning("thread.unread", reason=str(e))
-                    unread, whole[number] = unread + 1, False
-                    continue
-                read += 1
-                # After one that was refused the others would only wait as long as that did.
-                told = len(events) if dry_run else 0 if refused else self._tell(memory, events, now)
-                recovered += told
-                refused += len(events) - told
-                incomplete += not all_of_it
-                undated += timeless
-                whole[number] = whole[number] and all_of_it and told == len(events)
+                span = _Span(begin=max(begin, now - rules.retention), until=until, now=now)
+                done = not may_have_news(thread, span.begin) or self._read(
+                    memory, thread, span, caught, dry_run=dry_run
+                )
+                whole[number] = whole.get(number, True) and done
             if since is None and not dry_run:
-                memory.advance(advanced(marks, whole, listed=listed, now=now, rules=self._rules))
-        return Caught(
-            threads=read,
-            incomplete=incomplete + (not listed),
-            unread=unread,
-            recovered=recovered,
-            refused=refused,
-            undated=undated,
-        )
+                memory.advance(advanced(marks, whole, listed=listed, now=now, rules=rules))
+        return caught
 
-    def _tell(self, memory: Memory, events: Sequence[Event], now: float) -> int:
-        """Publish events, and note each once it is durable, up to the first that can't be; return how many."""
-        for number, event in enumerate(events):
-            if not self._publish(event):
-                return number
-            memory.note([event.id], now)
-        return len(events)
-
-    def _missing(
-        self, memory: Memory, thread: KeptThread, since: float, now: float
-    ) -> tuple[list[Event], bool, int]:
-        """Return the events that a thread lacks, whether it was read whole, and how many messages have no time."""
-        messages, whole = self._archive.messages(thread, since)
-        found, undated = missing(messages, since, now=now)
-        known = memory.known(found.keys())
+    def _read(
+        self, memory: Memory, thread: KeptThread, span: _Span, caught: Caught, *, dry_run: bool
+    ) -> bool:
+        """Publish what a thread lacks, or only count it; return whether nothing of it is left to the next round."""
+        try:
+            messages, whole = self._archive.messages(thread, span.begin)
+        except ArchiveUnavailable as e:
+            _log.warning("thread.unread", reason=str(e))
+            caught.unread += 1
+            return False
+        found = inbound(messages, span.begin, span.until, now=span.now)
+        known = memory.known([*found.old, *found.young])
+        caught.threads += 1
+        caught.incomplete += not whole
+        caught.undated += found.undated
+        caught.young += len(found.young - known)
         style = self._style
-        events = events_for(found, known, source=style.source, time=now, camel_case=style.camel_case)
-        return list(events), whole, undated
+        events = events_for(found.old, known, source=style.source, time=span.now, camel_case=style.camel_case)
+        if dry_run:
+            caught.recovered += len(events)
+            return whole
+        return self._tell(memory, events, caught) and whole
+
+    def _tell(self, memory: Memory, events: Sequence[Event], caught: Caught) -> bool:
+        """Publish events, and note each once it is durable, up to the first that can't be; return whether all are."""
+        for number, event in enumerate(events):
+            # A webhook may have brought it while those before were published. After one that was refused the others
+            # would only wait as long as that did.
+            if not caught.refused and memory.known([event.id]):
+                continue
+            fate = Fate.REFUSED if caught.refused else self._publish(event)
+            if fate is Fate.REFUSED:
+                caught.refused += len(events) - number
+                return False
+            memory.note([event.id], self._clock.now())
+            caught.recovered += fate is Fate.PUBLISHED
+        return True
 
 
 class CatchingUp:
     """Runs rounds on a thread of its own: at start, and periodically. What fails is logged and tried again."""
 
-    def __init__(self, catch_up: CatchUp, *, at_start: bool, interval: float, retry: float = RETRY) -> None:
-        """`interval` is in seconds; 0 leaves it at the one at start."""
+    def __init__(
+        self,
+        catch_up: CatchUp,
+        *,
+        at_start: bool,
+        interval: float,
+        retry: float = RETRY,
+        grace: float = GRACE,
+    ) -> None:
+        """`interval`, `retry` and `grace` are in seconds; an interval of 0 leaves it at the round at start."""
         self._catch_up = catch_up
         self._at_start = at_start
         self._interval = interval
         self._retry = retry
+        self._grace = grace
+        #: Whether what was too young at start has had its time.
+        self._waited = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="catching-up", daemon=True)
 
@@ -164,31 +188,26 @@ class CatchingUp:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        wait = 0.0 if self._at_start else self._interval
-        while not self._stopping.wait(wait):
-            if not self._round():
-                wait = min(self._retry, self._interval or self._retry)
-            elif self._interval:
-                wait = self._interval
-            else:
-                return
+        wait: float | None = 0.0 if self._at_start else self._interval
+        while wait is not None and not self._stopping.wait(wait):
+            wait = self._round()
 
-    def _round(self) -> bool:
-        """Return whether nothing is left to do."""
+    def _round(self) -> float | None:
+        """Catch up, and return the seconds until the next time; None for never."""
+        soon = min(self._retry, self._interval or self._retry)
         try:
             caught = self._catch_up.run()
         except (LedgerUnavailable, ArchiveUnavailable) as e:
             _log.warning("catch_up.failed", reason=str(e))
-            return False
+            return soon
         log = _log.info if caught.whole else _log.warning
-        log(
-            "catch_up.ended",
-            threads=caught.threads,
-            incomplete=caught.incomplete,
-            unread=caught.unread,
-            recovered=caught.recovered,
-            refused=caught.refused,
-            undated=caught.undated,
-        )
+        log("catch_up.ended", **asdict(caught))
         # A thread that can't be read whole may never be: that is for the next interval.
-        return not (caught.refused or caught.unread)
+        return soon if caught.refused or caught.unread else self._interval or self._last(caught)
+
+    def _last(self, caught: Caught) -> float | None:
+        """Return the seconds until the last time: what is young then came while the door was open."""
+        if not caught.young or self._waited:
+            return None
+        self._waited = True
+        return self._grace

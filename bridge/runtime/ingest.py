@@ -92,13 +92,13 @@ class Ingest:
         self._answered(owned, fate, self._clock.monotonic() - started)
         return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
 
-    async def recover(self, event: Event) -> bool:
-        """Publish what no webhook brought, as if it had come; return whether it is an event now, or was before."""
+    async def recover(self, event: Event) -> Fate:
+        """Publish what no webhook brought, as if it had come."""
         fate = await self._publish(event, self._deadline())
         if fate is Fate.PUBLISHED:
             self._metrics.recovered.inc()
             _log.info("notification.recovered", type=event.type, event_id=event.id)
-        return fate is not Fate.REFUSED
+        return fate
 
     def refused(self, status: int, client: str | None = None) -> None:
         """Count a request that was refused at the door; log the first in a minute for each status, and who it was."""

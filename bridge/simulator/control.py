@@ -38,6 +38,8 @@ class Inbound(_Strict):
     sender: str = Field(alias="from")
     to: str = "default"
     message: str = Field(min_length=1)
+    #: Seconds ago that it was sent.
+    age: float = Field(default=0.0, ge=0)
 
 
 class Number(_Strict):
@@ -138,7 +140,7 @@ class Control:
         """Let an inbound SMS happen."""
         sms = _parse(lambda: Inbound.model_validate_json(request.body))
         local = self._account.local_number(sms.to)
-        message = self._account.receive(number_of(sms.sender, "from"), local, sms.message)
+        message = self._account.receive(number_of(sms.sender, "from"), local, sms.message, sms.age)
         return json_reply(201, {"message_id": message.id})
 
     def revoke(self, *_: object) -> Reply:

@@ -91,8 +91,8 @@ class Account:
         self._tell_of(message)
         return message
 
-    def receive(self, remote: str, local: str, text: str) -> Message:
-        """Take an inbound SMS: in the history, then told to who subscribed."""
+    def receive(self, remote: str, local: str, text: str, age: float = 0.0) -> Message:
+        """Take an inbound SMS that was sent `age` seconds ago: in the history, then told to who subscribed."""
         message = Message(
             id=new_message_id(),
             direction="Inbound",
@@ -100,7 +100,7 @@ class Account:
             local=local,
             text=text,
             status=DELIVERED,
-            at=self.clock.now(),
+            at=self.clock.now() - age,
             seen=False,
         )
         self.history.add(message, self.settings.history_cap)

@@ -24,10 +24,15 @@ pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 OURS = ("+16139998877", "+16139998878")
 
 
-def comes_in(provider: Provider, *texts: str) -> None:
+#: Seconds ago that messages were sent: no webhook of theirs is under way any more.
+AGE = 120
+
+
+def comes_in(provider: Provider, *texts: str, age: float = AGE) -> None:
     """Have messages sent to both numbers, each from somebody else."""
     for number, text in enumerate(texts):
-        provider.post("inbound", {"from": f"+1613555{number:04}", "to": OURS[number % 2], "message": text})
+        sender, to = f"+1613555{number:04}", OURS[number % 2]
+        provider.post("inbound", {"from": sender, "to": to, "message": text, "age": age})
 
 
 def checked(event: Mapping[str, Any]) -> str:
@@ -46,7 +51,8 @@ def test_the_command_publishes_what_is_missing_and_nothing_the_second_time(
     texts = [f"canary {number}" for number in range(7)]
     comes_in(provider, *texts)
     for number in range(5):
-        provider.post("inbound", {"from": "+16135559999", "to": OURS[0], "message": f"canary more {number}"})
+        more = {"from": "+16135559999", "to": OURS[0], "message": f"canary more {number}", "age": AGE}
+        provider.post("inbound", more)
     dry = run("catch-up", "--dry-run", "--json", env=env)
     first = run("catch-up", "--json", env=env)
     second = run("catch-up", "--json", env=env)
@@ -86,6 +92,23 @@ def test_an_ingest_finds_at_start_and_later_what_came_meanwhile(
     assert amqp.depth("test.events") == 0
     assert "sms_bridge_notifications_recovered_total 3.0" in ingest.admin("/metrics")[1]
     assert ingest.stop(signal.SIGTERM) == 0
+
+
+def test_what_came_just_now_is_left_to_its_webhook_unless_the_time_says_otherwise(
+    env: dict[str, str], provider: Provider, amqp: Peer
+) -> None:
+    comes_in(provider, "canary 0", age=0)
+    comes_in(provider, "canary 1")
+    left = run("catch-up", env=env)
+    early = amqp.events(1)
+    all_of_it = run("catch-up", "--since", "1h", "--json", env=env)
+    later = amqp.events(1)
+
+    assert (left.code, all_of_it.code) == (0, 0)
+    assert "young: 1" in left.stderr
+    assert [checked(event) for event in (*early, *later)] == ["canary 1", "canary 0"]
+    assert all_of_it.json["recovered"] == 1
+    assert amqp.depth("test.events") == 0
 
 
 def test_without_an_account_an_ingest_that_is_to_catch_up_says_so(vhost_url: str) -> None:

@@ -12,14 +12,17 @@ from bridge.adapters.store.memory import MemorySeen
 from bridge.core.events import event_id
 from bridge.core.notifications import parse_notification
 from bridge.core.outcomes import Style
-from bridge.flows.catch_up import ACCOUNT, CatchUpRules
+from bridge.flows.catch_up import ACCOUNT, GRACE, CatchUpRules
 from bridge.flows.notify import to_event
 from bridge.ports import ArchiveUnavailable
-from bridge.runtime.catching_up import CatchUp
+from bridge.runtime.catching_up import CatchingUp, CatchUp
+from bridge.runtime.once import Fate
 from tests.unit.cpaas_setup import HandClock
 from tests.webhook import inbound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.core.events import Event
     from bridge.runtime.catching_up import Caught
 
@@ -71,21 +74,28 @@ class World:
         self.archive, self.memory, self.clock = Archive(), MemorySeen(), HandClock()
         self.published: list[Event] = []
         self.durable = True
+        #: Messages whose webhooks come while the first is published.
+        self.webhooks: list[str] = []
 
     def run(self, **options: Any) -> Caught:
+        return self.catch_up(self._publish).run(**options)
+
+    def catch_up(self, publish: Callable[[Event], Fate]) -> CatchUp:
         return CatchUp(
             self.archive,
             lambda: self.memory,
-            self._publish,
+            publish,
             style=Style(source="/s"),
             rules=RULES,
             clock=self.clock,
-        ).run(**options)
+        )
 
-    def _publish(self, event: Event) -> bool:
-        if self.durable:
-            self.published.append(event)
-        return self.durable
+    def _publish(self, event: Event) -> Fate:
+        if not self.durable:
+            return Fate.REFUSED
+        self.published.append(event)
+        self.memory.note([event_id("sms.inbound.received", name) for name in self.webhooks], NOW)
+        return Fate.PUBLISHED
 
     def ids(self) -> list[str]:
         return [json.loads(event.body)["data"]["message_id"] for event in self.published]
@@ -126,10 +136,10 @@ def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice
 def test_only_dated_inbound_messages_are_published_the_oldest_first(world: World) -> None:
     world.archive.kept = {
         Thread(): [
-            Message(message_id="second", at=NOW - 10),
-            Message(message_id="first", at=NOW - 20),
-            Message(message_id="first", at=NOW - 20),
-            Message(message_id="sent", at=NOW - 15, direction="outbound"),
+            Message(message_id="second", at=NOW - 110),
+            Message(message_id="first", at=NOW - 120),
+            Message(message_id="first", at=NOW - 120),
+            Message(message_id="sent", at=NOW - 115, direction="outbound"),
             Message(message_id="undated", at=None),
             Message(message_id="in a far future", at=NOW + 10 * DAY),
             Message(message_id="long ago", at=NOW - 2 * DAY),
@@ -146,9 +156,9 @@ def test_it_goes_on_from_the_watermark_less_the_overlap_also_for_numbers_and_thr
 ) -> None:
     world.run()
     world.clock.wall += 10 * DAY
-    new, own = "+16137005678", Thread()
+    new, own, begin = "+16137005678", Thread(), NOW - GRACE - HOUR
     world.archive.kept = {
-        own: [Message(message_id="late", at=NOW - HOUR + 1), Message(message_id="old", at=NOW - HOUR - 1)],
+        own: [Message(message_id="late", at=begin + 1), Message(message_id="old", at=begin - 1)],
         Thread(local_address=new): [Message(message_id="other", at=NOW + 1, local_address=new)],
         Thread(remote_address="+16130000000", last_message_at=NOW - 2 * HOUR): None,
     }
@@ -161,13 +171,13 @@ def test_it_goes_on_from_the_watermark_less_the_overlap_also_for_numbers_and_thr
 
 def test_a_number_that_was_not_read_whole_keeps_its_watermark_and_the_others_go_on(world: World) -> None:
     world.run()
-    start = world.clock.now()
+    start = world.clock.now() - GRACE
     world.clock.wall += DAY
     other = "+16137005678"
     broken, fine = Thread(), Thread(local_address=other)
     world.archive.kept = {broken: None, fine: []}
     caught = world.run()
-    later = world.clock.now()
+    later = world.clock.now() - GRACE
 
     assert (caught.unread, caught.whole) == (1, False)
     assert world.memory.watermarks() == {ACCOUNT: later, OURS: start, other: later}
@@ -207,6 +217,62 @@ def test_a_watermark_that_a_clock_set_ahead_has_left_hides_nothing(world: World)
     world.run()
 
     assert world.ids() == ["m1"]
+
+
+def test_what_a_webhook_brings_while_others_are_published_is_not_published_again(world: World) -> None:
+    world.archive.kept = {
+        Thread(): [Message(message_id=f"m{number}", at=NOW - 900 + number) for number in range(4)]
+    }
+    world.webhooks = ["m1", "m3"]
+    caught = world.run()
+
+    assert world.ids() == ["m0", "m2"]
+    assert (caught.recovered, caught.refused, caught.whole) == (2, 0, True)
+
+
+def test_what_was_an_event_when_it_was_to_be_published_is_not_recovered(world: World) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
+    catch_up = world.catch_up(lambda _: Fate.REPEATED)
+    caught = catch_up.run()
+
+    assert (caught.recovered, caught.refused, caught.whole) == (0, 0, True)
+    assert world.memory.known([event_id("sms.inbound.received", "m1")])
+
+
+def test_what_came_just_now_is_left_to_its_webhook_until_that_should_have_come(world: World) -> None:
+    world.memory.note([event_id("sms.inbound.received", "brought")], NOW)
+    world.archive.kept = {
+        Thread(): [
+            Message(message_id="brought", at=NOW - 20),
+            Message(message_id="on its way", at=NOW - 10),
+            Message(message_id="lost", at=NOW - GRACE - 1),
+            Message(message_id="by a clock that is ahead", at=NOW + 10),
+        ]
+    }
+    first = world.run()
+    at_once = world.ids()
+    world.clock.wall += 10 * DAY
+    later = world.run()
+
+    assert (at_once, first.recovered, first.young, first.whole) == (["lost"], 1, 2, True)
+    assert world.ids() == ["lost", "on its way", "by a clock that is ahead"]
+    assert (later.recovered, later.young) == (2, 0)
+
+
+def test_what_came_just_now_is_published_where_a_time_to_begin_at_is_given(world: World) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 1)]}
+
+    assert (world.run(since=NOW - 60).young, world.ids()) == (0, ["m1"])
+
+
+def test_what_was_too_young_at_the_only_round_has_one_more(world: World) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW)]}
+    catch_up = world.catch_up(lambda _: Fate.PUBLISHED)
+    catching_up = CatchingUp(catch_up, at_start=True, interval=0, grace=0.01)
+    catching_up.start()
+    catching_up._thread.join(20)
+
+    assert (len(world.archive.read), catching_up._thread.is_alive()) == (2, False)
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:

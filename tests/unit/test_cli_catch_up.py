@@ -27,6 +27,7 @@ def test_it_says_what_it_recovered_in_words_or_as_json() -> None:
         "unread": 0,
         "recovered": 2,
         "refused": 0,
+        "young": 0,
         "undated": 0,
         "dry_run": False,
     }
@@ -38,6 +39,14 @@ def test_what_is_left_to_do_is_said_and_exits_75(left: str) -> None:
 
     assert result.exit_code == 75
     assert f"{left}: 1" in result.stderr
+
+
+def test_what_came_just_now_is_said_and_is_no_failure() -> None:
+    result = run("catch-up", wiring=FakeWiring(replace(CAUGHT, young=2)))
+
+    assert result.exit_code == 0
+    assert "young: 2, of the last 60 s" in result.stderr
+    assert "--since" in result.stderr
 
 
 def test_it_takes_a_time_to_begin_at() -> None:
