@@ -178,6 +178,7 @@ class IngestProcess:
             partial(open_seen, url),
             metrics=self._metrics,
             clock=self._clock,
+            on_crash=self._stopping.crash,
             patience=min(LEDGER_PATIENCE, longest),
             first_patience=min(FIRST_PATIENCE, longest),
         )

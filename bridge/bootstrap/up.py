@@ -119,7 +119,7 @@ class Trial:
         self._clock = clock
         self._ledger = MemoryLedger()
         self._noted = MemorySeen(self._ledger)
-        self._seen = SeenKeeper(lambda: self._noted, metrics=metrics, clock=clock)
+        self._seen = SeenKeeper(lambda: self._noted, metrics=metrics, clock=clock, on_crash=stopping.crash)
         self._receipts: ReceiptPoller | None = None
         self._sample = f"sample-{uuid.uuid4()}"
         self._worker: Worker | None = None

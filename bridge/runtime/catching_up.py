@@ -200,6 +200,9 @@ class CatchingUp:
         except (LedgerUnavailable, ArchiveUnavailable) as e:
             _log.warning("catch_up.failed", reason=str(e))
             return soon
+        except Exception:  # noqa: BLE001 - whatever it is, the thread must go on
+            _log.exception("catch_up.crashed")
+            return soon
         log = _log.info if caught.whole else _log.warning
         log("catch_up.ended", **asdict(caught))
         # A thread that can't be read whole may never be: that is for the next interval.

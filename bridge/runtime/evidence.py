@@ -101,6 +101,10 @@ class EvidenceWriter:
         except (LedgerUnavailable, ChangeRefused) as e:
             self._drop(len(batch), str(e))
             self._stopping.wait(self._pause)
+        except Exception:  # noqa: BLE001 - it must not end what takes notifications, and a restart would meet it again
+            self._log.exception("evidence.crashed")
+            self._drop(len(batch), "a mistake of ours")
+            self._stopping.wait(self._pause)
         else:
             self._metrics.evidence["kept"].inc(len(batch))
 

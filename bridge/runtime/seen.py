@@ -69,6 +69,7 @@ class SeenKeeper:
         *,
         metrics: Metrics,
         clock: Clock,
+        on_crash: Callable[[], None],
         remembered: int = REMEMBERED,
         patience: float = PATIENCE,
         first_patience: float = FIRST_PATIENCE,
@@ -78,6 +79,7 @@ class SeenKeeper:
         self._open_seen = open_seen
         self._metrics = metrics
         self._clock = clock
+        self._on_crash = on_crash
         self._remembered = remembered
         self._patience = patience
         self._first_patience = first_patience
@@ -158,10 +160,16 @@ class SeenKeeper:
     # --- the thread ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._carry_out([])
-        self._tried.set()
-        while not (self._stopping.is_set() and (self._away or self._asked.empty())):
-            self._carry_out(self._take())
+        try:
+            self._carry_out([])
+            self._tried.set()
+            while not (self._stopping.is_set() and (self._away or self._asked.empty())):
+                self._carry_out(self._take())
+        except Exception:  # noqa: BLE001 - the outermost loop
+            # Nobody waits for it until the process ends.
+            self._away = True
+            self._log.critical("seen.crashed", exc_info=True)
+            self._on_crash()
         if self._seen is not None:
             self._seen.close()
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store.memory import MemorySeen
 from bridge.core.events import event_id
 from bridge.core.notifications import parse_notification
@@ -17,7 +19,7 @@ from bridge.flows.notify import to_event
 from bridge.ports import ArchiveUnavailable
 from bridge.runtime.catching_up import CatchingUp, CatchUp
 from bridge.runtime.once import Fate
-from tests.unit.cpaas_setup import HandClock
+from tests.unit.cpaas_setup import HandClock, rig
 from tests.webhook import inbound
 
 if TYPE_CHECKING:
@@ -273,6 +275,34 @@ def test_what_was_too_young_at_the_only_round_has_one_more(world: World) -> None
     catching_up._thread.join(20)
 
     assert (len(world.archive.read), catching_up._thread.is_alive()) == (2, False)
+
+
+def test_a_mistake_of_ours_is_logged_and_the_next_round_comes(world: World) -> None:
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
+    mistakes = [TypeError("a mistake of ours")]
+
+    def publish(event: Event) -> Fate:
+        if mistakes:
+            raise mistakes.pop()
+        world.published.append(event)
+        return Fate.PUBLISHED
+
+    catching_up = CatchingUp(world.catch_up(publish), at_start=True, interval=0, retry=0.01)
+    with capture_logs() as lines:
+        catching_up.start()
+        catching_up._thread.join(20)
+
+    assert [line["event"] for line in lines] == ["catch_up.crashed", "catch_up.ended"]
+    assert world.ids() == ["m1"]
+
+
+@pytest.mark.parametrize("remote", [".", "..", "", "\ud83d"])
+def test_a_thread_that_no_path_leads_to_holds_up_nothing_but_its_watermark(remote: str) -> None:
+    thread = Thread(remote_address=remote)
+    with rig() as it:
+        read = CpaasArchive(it.client.history).messages(thread, NOW)
+
+    assert read == ((), False)
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:

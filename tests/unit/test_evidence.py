@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemoryLedger
@@ -169,6 +170,7 @@ class Ledgers:
     def __init__(self) -> None:
         self.away = False
         self.picky = False
+        self.broken = False
         self.held = threading.Event()
         self.held.set()
         self.kept: list[str] = []
@@ -187,6 +189,8 @@ class Ledgers:
         self.held.wait(10)
         if self.away:
             raise LedgerUnavailable("it is away")
+        if self.broken:
+            raise TypeError("a mistake of ours")
         if self.picky:
             raise ChangeRefused("it does not fit")
         self.kept.extend(change.evidence.message_id for change in changes if isinstance(change, Sight))
@@ -276,4 +280,21 @@ def test_evidence_that_the_ledger_refuses_is_dropped_and_the_next_is_kept(
     writer.offer(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 
+    assert ledgers.kept == ["kept"]
+
+
+def test_a_mistake_of_ours_costs_evidence_and_nothing_else(
+    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
+) -> None:
+    ledgers.broken = True
+    with capture_logs() as lines:
+        writer.offer(sight("lost"))
+        wait_until(lambda: len(lines) == 2, what="the lines about it")
+    dropped = counted(metrics, "dropped")()
+    ledgers.broken = False
+    writer.offer(sight("kept"))
+    wait_until(lambda: counted(metrics, "kept")() == 1)
+
+    assert [line["event"] for line in lines] == ["evidence.crashed", "evidence.dropped"]
+    assert dropped == 1
     assert ledgers.kept == ["kept"]

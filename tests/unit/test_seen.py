@@ -238,6 +238,7 @@ class Store(MemorySeen):
     def __init__(self) -> None:
         super().__init__()
         self.away = False
+        self.broken = False
         self.going = threading.Event()
         self.going.set()
         self.lookups: list[set[str]] = []
@@ -268,6 +269,8 @@ class Store(MemorySeen):
         self.going.wait(20)
         if self.away:
             raise LedgerUnavailable("it is away")
+        if self.broken:
+            raise TypeError("a mistake of ours")
 
 
 @pytest.fixture
@@ -281,7 +284,12 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def make(store: Store, metrics: Metrics) -> Iterator[Callable[..., SeenKeeper]]:
+def crashed() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def make(store: Store, metrics: Metrics, crashed: threading.Event) -> Iterator[Callable[..., SeenKeeper]]:
     made: list[SeenKeeper] = []
 
     def start(*, patience: float = 10.0, pause: float = 0.01, remembered: int = 100) -> SeenKeeper:
@@ -289,6 +297,7 @@ def make(store: Store, metrics: Metrics) -> Iterator[Callable[..., SeenKeeper]]:
             store,
             metrics=metrics,
             clock=SystemClock(),
+            on_crash=crashed.set,
             patience=patience,
             pause=pause,
             remembered=remembered,
@@ -422,11 +431,18 @@ def test_a_ledger_that_stands_still_is_waited_for_once(
 
 
 def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_request_can(
-    store: Store, metrics: Metrics
+    store: Store, metrics: Metrics, crashed: threading.Event
 ) -> None:
     store.going.clear()
     impatient, patient = (
-        SeenKeeper(store, metrics=metrics, clock=SystemClock(), patience=0.01, first_patience=first)
+        SeenKeeper(
+            store,
+            metrics=metrics,
+            clock=SystemClock(),
+            on_crash=crashed.set,
+            patience=0.01,
+            first_patience=first,
+        )
         for first in (0.05, 20.0)
     )
     impatient.start()
@@ -485,3 +501,21 @@ def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
     store.going.clear()
 
     assert run(owner(keeper, "m1")) == ["nobody can tell"]
+
+
+def test_a_mistake_of_ours_ends_the_process_and_holds_up_nobody_until_then(
+    make: Callable[..., SeenKeeper], store: Store, crashed: threading.Event
+) -> None:
+    keeper = make(patience=0.05)
+    store.broken = True
+    with capture_logs() as lines:
+        first = run(knows(keeper, "e1"))
+        ended = crashed.wait(10)
+    began = SystemClock().monotonic()
+    rest = run(*(knows(keeper, f"f{number}") for number in range(100)))
+    run(keeper.note(["e2"]))
+    took = SystemClock().monotonic() - began
+
+    assert (ended, first, rest) == (True, [False], [False] * 100)
+    assert [(line["event"], line["log_level"]) for line in lines] == [("seen.crashed", "critical")]
+    assert took < 4

@@ -32,7 +32,7 @@ class CpaasArchive:
         """Return a thread's messages; see `bridge.ports.Archive`.
 
         Where the whole thread is not to be had, what `lastMessageTime` leaves of it is read too: it may show more, and
-        proves nothing.
+        proves nothing. A thread whose numbers make no path, `..` for one, can't be asked for, today or later.
         """
         remote, local = thread.remote_address, thread.local_address
         try:
@@ -42,4 +42,6 @@ class CpaasArchive:
             rest = self._history.messages(remote, local, last_message_time=int(since * 1000))
         except CpaasError as e:
             raise ArchiveUnavailable(str(e)) from e
+        except ValueError:
+            return (), False
         return (*whole.messages, *rest.messages), False
