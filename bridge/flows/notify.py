@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _MILLISECONDS_FROM = 1e11
 #: Characters; the provider's own ids have about 40 at most.
 _LONGEST_ID = 128
+#: Characters of a text that is compared with what was sent: 26 segments and more. Normalizing a text of combining marks
+#: takes time by the square of its length, and holds up every thread: 20 ms for this, 2 s for the longest notification.
+_LONGEST_TEXT = 4_000
 
 
 def receive(
@@ -53,7 +56,7 @@ def evidence_of(notification: Notification, *, default_region: str | None = None
     """Return what an outbound notification proves: the provider has sent this text, from this number to that one.
 
     Returns None for every other notification, and where a number, the text, the time or the message's id can't be
-    told: then it matches nothing.
+    told, or the text is longer than any SMS: then it matches nothing, and the provider's history has to tell.
     """
     if notification.event_type != OUTBOUND_SYNCED:
         return None
@@ -64,7 +67,7 @@ def evidence_of(notification: Notification, *, default_region: str | None = None
     destination = _e164(data["destination_address"], default_region)
     if not isinstance(message, str) or sent_at is None or sender is None or destination is None:
         return None
-    if not _is_id(message_id):
+    if not _is_id(message_id) or len(message) > _LONGEST_TEXT:
         return None
     return Evidence(
         message_id=message_id,

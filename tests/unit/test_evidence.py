@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +114,17 @@ def test_what_can_not_be_told_proves_nothing_and_is_an_event_all_the_same(fields
 
     assert event.type == "sms.outbound.synced"
     assert sighted == []
+
+
+def test_a_text_that_takes_long_to_compare_and_is_no_sms_proves_nothing() -> None:
+    long, longer = outbound(message="m" * 4_000), outbound(message="a" + "\u0315\u0300" * 16_000)
+    began = time.process_time()
+    found = [proved(long), proved(longer)]
+    took = time.process_time() - began
+
+    assert [evidence is None for evidence in found] == [False, True]
+    # All of it normalized would be a second and more.
+    assert took < 0.3
 
 
 def test_no_other_notification_proves_anything() -> None:
