@@ -70,7 +70,7 @@ def make_ingest(
     metrics: Metrics,
     keeper: FakeKeeper | None = None,
     *,
-    confirm_timeout: float = 0.05,
+    confirm_timeout: float = 20.0,
     own: Callable[[Event, float], Awaitable[Event]] | None = None,
 ) -> Ingest:
     tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
@@ -107,6 +107,13 @@ def take(ingest: Ingest, body: bytes = INBOUND) -> tuple[Taken | InvalidNotifica
         except InvalidNotification as error:
             taken = error
     return taken, list(lines)
+
+
+async def noted(keeper: FakeKeeper) -> None:
+    """Wait until something is noted."""
+    async with asyncio.timeout(10):
+        while not keeper.noted:
+            await asyncio.sleep(0.01)
 
 
 def test_a_confirmed_notification_is_durable_and_leaves_one_line(
@@ -172,15 +179,13 @@ def test_an_unconfirmed_notification_has_to_come_again_and_is_no_second_event_th
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     keeper = FakeKeeper()
-    ingest = make_ingest(publisher, clock, metrics, keeper)
+    ingest = make_ingest(publisher, clock, metrics, keeper, confirm_timeout=0.2)
 
     async def scenario() -> list[Taken]:
         publisher.confirming.clear()
         answers = [await ingest.take(INBOUND), await ingest.take(INBOUND)]
         publisher.confirming.set()
-        async with asyncio.timeout(10):
-            while not keeper.noted:
-                await asyncio.sleep(0.01)
+        await noted(keeper)
         return [*answers, await ingest.take(INBOUND)]
 
     with capture_logs() as lines:
@@ -219,11 +224,12 @@ def test_the_ledger_and_the_broker_share_the_time_of_a_request(
             await keeper.going.wait()
             return event
 
-        ingest = make_ingest(publisher, clock, metrics, keeper, own=own)
+        ingest = make_ingest(publisher, clock, metrics, keeper, confirm_timeout=0.2, own=own)
         async with asyncio.timeout(10):
             assert await ingest.take(INBOUND) is Taken.NOT_NOW
         before = list(publisher.taken)
         keeper.going.set()
+        await noted(keeper)
 
         assert await ingest.take(INBOUND) is Taken.DURABLE
         assert (before, len(publisher.taken)) == ([], 1)
@@ -268,14 +274,16 @@ def test_a_receipt_of_ours_is_a_repeat_also_when_nobody_can_tell_whose_it_is(
     assert [message.properties["message_id"] for message in publisher.taken] == ["ours"]
 
 
-def test_a_server_that_ends_waits_for_no_confirm(ingest: Ingest, publisher: FakePublisher) -> None:
+def test_a_server_that_ends_waits_for_no_confirm(
+    ingest: Ingest, publisher: FakePublisher, clock: HandClock, metrics: Metrics
+) -> None:
     publisher.confirming.clear()
-    first, _ = take(ingest)
+    first, _ = take(make_ingest(publisher, clock, metrics, confirm_timeout=0.05))
     publisher.confirming.set()
     second, _ = take(ingest)
     ids = {message.properties["message_id"] for message in publisher.taken}
 
-    # Each time an event loop of its own: what was under way on the first ended with it.
+    # Each has an event loop of its own: what was under way on the first ended with it.
     assert (first, second) == (Taken.NOT_NOW, Taken.DURABLE)
     assert len(ids) == 1
 
