@@ -1,7 +1,7 @@
 # `make` prints the targets. Two are the README's promise: `make run` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test faults sabotage fmt lint check clean
+.PHONY: help setup run test faults sabotage bench fmt lint check clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -33,6 +33,10 @@ sabotage: $(VENV)/.dev ## break the bridge on purpose, and show which test notic
 	@scripts/install-rabbitmq
 	@$(BIN)/python -m tests.faults.sabotage
 
+bench: $(VENV)/.dev $(VENV)-peers/.done ## measure the bridge beside Celery, Dramatiq and others, and write it down
+	@scripts/install-rabbitmq
+	@$(BIN)/python -m benchmarks --write
+
 fmt: $(VENV)/.dev ## format, and mend what lint can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -47,7 +51,7 @@ check: $(VENV)/.dev ## format, lint, types and layers, changing nothing
 	@$(BIN)/lint-imports
 
 clean: ## remove the environment and every cache
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: an environment is as old as the pyproject.toml it was made from.
@@ -60,4 +64,11 @@ $(VENV)/.run: pyproject.toml
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Installing what testing and checking need into $(VENV)"
 	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+# The peers' environment; nothing of the bridge needs it.
+$(VENV)-peers/.done: benchmarks/peers/requirements.txt
+	@scripts/make-venv $(VENV)-peers "$(PYTHON)"
+	@echo "Installing what the bridge is measured beside into $(VENV)-peers"
+	@$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
 	@touch $@

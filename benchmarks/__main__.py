@@ -1,0 +1,160 @@
+"""Measure: `python -m benchmarks --help`. `make bench` measures everything and writes it down."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import report, sending, webhooks
+from benchmarks.contestants import BRIDGE, SENDERS
+from benchmarks.field import Field
+from benchmarks.sending import Setting, percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+#: Backlogs are as long as takes several seconds.
+SETTINGS = (
+    Setting(latency=0.0, in_flight=16, commands=3000),
+    Setting(latency=0.0, in_flight=64, commands=3000),
+    Setting(latency=0.0, in_flight=256, commands=3000),
+    Setting(latency=0.15, in_flight=128, commands=4000),
+    Setting(latency=0.15, in_flight=256, commands=6000),
+)
+NOTIFICATIONS = 6000
+#: Notifications a second that all can take.
+OFFERED = 200.0
+IDLE = 300
+
+
+class Bench:
+    """All runs, one after the other, each round with everybody in turn."""
+
+    def __init__(self, field: Field, runs: int, progress: Progress) -> None:
+        self._field = field
+        self._runs = runs
+        self._progress = progress
+
+    def sending(self) -> str:
+        """Measure sending; returns the table."""
+        rows = []
+        for setting in SETTINGS:
+            # One thread has no more in flight than one.
+            who = SENDERS if not setting.latency and setting.in_flight == 16 else SENDERS[:-1]
+            costs = self._rounds(
+                f"sending, {setting.name}",
+                {one.name: partial(sending.measure, self._field, one, setting) for one in who},
+            )
+            ours = costs[BRIDGE.name]
+            if setting.in_flight == 64:
+                bars = {name: statistics.median(c.processor for c in got) for name, got in costs.items()}
+                report.PICTURE.write_text(
+                    report.draw("Processor seconds for 1,000 SMS, 64 in flight", bars, "s")
+                )
+            for name, got in costs.items():
+                rows.append(
+                    [
+                        setting.name,
+                        name,
+                        f"{statistics.median(c.per_second for c in got):.0f}",
+                        ""
+                        if not setting.latency
+                        else f"{statistics.median(c.per_second for c in got) / setting.ideal:.0%}",
+                        f"{statistics.median(c.processor for c in got):.2f}",
+                        f"{statistics.median(c.memory for c in got):.0f}",
+                        f"{report.ratios([c.per_second for c in ours], [c.per_second for c in got]):.2f}",
+                        f"{report.ratios([c.processor for c in got], [c.processor for c in ours]):.2f}",
+                    ]
+                )
+        head = (
+            "setting", "who", "SMS/s", "of the ideal", "CPU s per 1,000", "MB",
+            "SMS/s: the bridge's times", "SMS per CPU second: the bridge's times",
+        )  # fmt: skip
+        return report.table(head, rows)
+
+    def webhooks(self) -> str:
+        """Measure webhooks; returns the table."""
+        costs = self._rounds(
+            "webhooks",
+            {who.name: partial(webhooks.measure, self._field, who, NOTIFICATIONS) for who in webhooks.TAKERS},
+        )
+        waits = self._rounds(
+            f"webhooks, {OFFERED:.0f} a second",
+            {
+                who.name: partial(webhooks.latency, self._field, who, NOTIFICATIONS // 3, OFFERED)
+                for who in webhooks.TAKERS
+            },
+        )
+        ours = costs[webhooks.BRIDGE.name]
+        rows = [
+            [
+                name,
+                f"{statistics.median(c.per_second for c in got):.0f}",
+                f"{statistics.median(c.processor for c in got):.2f}",
+                f"{statistics.median(c.memory for c in got):.0f}",
+                f"{report.ratios([c.processor for c in got], [c.processor for c in ours]):.2f}",
+                f"{statistics.median(percentile(w, 0.5) for w in waits[name]) * 1000:.1f}",
+                f"{statistics.median(percentile(w, 0.99) for w in waits[name]) * 1000:.1f}",
+            ]
+            for name, got in costs.items()
+        ]
+        head = (
+            "who", "requests/s", "CPU s per 1,000", "MB", "requests per CPU second: the bridge's times",
+            f"p50 ms at {OFFERED:.0f}/s", f"p99 ms at {OFFERED:.0f}/s",
+        )  # fmt: skip
+        return report.table(head, rows)
+
+    def idle(self) -> str:
+        """Measure how long a command takes to its call while nothing else is to do; returns the table."""
+        taken = self._rounds("idle", {BRIDGE.name: lambda: sending.idle_latency(self._field, BRIDGE, IDLE)})[
+            BRIDGE.name
+        ]
+        rows = [
+            [
+                "command published to call at the provider",
+                *(
+                    f"{statistics.median(percentile(t, share) for t in taken) * 1000:.1f}"
+                    for share in (0.5, 0.99)
+                ),
+            ]
+        ]
+        return report.table(("what", "p50 ms", "p99 ms"), rows)
+
+    def _rounds(self, what: str, contestants: dict[str, Callable[[], T]]) -> dict[str, list[T]]:
+        task = self._progress.add_task(what, total=self._runs * len(contestants))
+        got: dict[str, list[T]] = defaultdict(list)
+        for _ in range(self._runs):
+            for name, run in contestants.items():
+                got[name].append(run())
+                self._progress.advance(task)
+        return got
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--runs", default=5, show_default=True, help="Runs of each, of which the medians count.")
+@click.option(
+    "--only", type=click.Choice(["sending", "webhooks", "idle"]), multiple=True, help="Leave out the others."
+)
+@click.option("--write/--no-write", default=False, help="Write the tables to docs/performance.md.")
+def main(*, runs: int, only: tuple[str, ...], write: bool) -> None:
+    """Measure the bridge beside its peers, all on one broker, and show it as tables."""
+    console = Console()
+    with Field() as field, Progress(console=Console(stderr=True)) as progress:
+        bench = Bench(field, runs, progress)
+        for name in only or ("sending", "webhooks", "idle"):
+            measured = getattr(bench, name)()
+            console.print(measured, markup=False, soft_wrap=True)
+            if write:
+                report.write(name, measured)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The provider's side of a webhook: posts notifications over kept connections, and says how long each took.
+
+A program of its own: `python -m benchmarks.callers PORT CONNECTIONS NUMBER RATE FIRST`. With a rate (requests a second)
+each is due at its time and counts from then, however late it is sent; with 0 a connection posts once it was answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+SECRET = "Bearer bench"  # noqa: S105 - nobody else's
+
+
+def _request(number: int) -> bytes:
+    message = {
+        "dateTime": 1525895987,
+        "destinationAddress": "+16137001234",
+        "message": f"hello {number}",
+        "messageId": f"m-{number}",
+        "senderAddress": "+16139998877",
+    }
+    outer = {"inboundSMSMessage": message, "dateTime": 1525895987, "id": f"n-{number}"}
+    body = json.dumps({"inboundSMSMessageNotification": outer}).encode()
+    head = (
+        "POST /inbound-sms/webhook HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        f"Authorization: {SECRET}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Caller(asyncio.Protocol):
+    """One connection; one request at a time."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._due = 0.0
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = transport
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        """Note the answer; a good one has no body."""
+        self._buffer += data
+        if b"\r\n\r\n" not in self._buffer:
+            return
+        self._turn.answered(self._buffer[9:12], time.perf_counter() - self._due)
+        self._buffer = b""
+        self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count what a server that hangs up has not answered."""
+        self._turn.answered(b"---", 0.0)
+
+    def _next(self) -> None:
+        number = self._turn.take()
+        if number is None:
+            return
+        self._due = self._turn.due(number)
+        wait = self._due - time.perf_counter()
+        if wait > 0:
+            asyncio.get_running_loop().call_later(wait, self._send, number)
+        else:
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        if not self._turn.rate:
+            self._due = time.perf_counter()
+        self._transport.write(_request(self._turn.first + number))  # type: ignore[attr-defined]  # a stream has it
+
+
+class Turn:
+    """Whose turn it is, and what came of it."""
+
+    def __init__(self, number: int, rate: float, first: int) -> None:
+        self.rate = rate
+        self.first = first
+        self._left = iter(range(number))
+        self._number = number
+        self._began = time.perf_counter()
+        self.seconds: list[float] = []
+        self.refused = 0
+        self.over = asyncio.Event()
+
+    def take(self) -> int | None:
+        """Return the next request's number; None once all are out."""
+        return next(self._left, None)
+
+    def due(self, number: int) -> float:
+        """Return when a request is to be sent."""
+        return self._began + number / self.rate if self.rate else 0.0
+
+    def answered(self, status: bytes, seconds: float) -> None:
+        """Note an answer."""
+        if status == b"204":
+            self.seconds.append(seconds)
+        else:
+            self.refused += 1
+        if len(self.seconds) + self.refused >= self._number:
+            self.over.set()
+
+
+async def _post(port: int, connections: int, number: int, rate: float, first: int) -> None:
+    turn = Turn(number, rate, first)
+    began = time.perf_counter()
+    loop = asyncio.get_running_loop()
+    for _ in range(connections):
+        await loop.create_connection(lambda: Caller(turn), "127.0.0.1", port)
+    await turn.over.wait()
+    took = time.perf_counter() - began
+    print(json.dumps({"took": took, "seconds": turn.seconds, "refused": turn.refused}))
+
+
+if __name__ == "__main__":
+    given_port, given_connections, given_number, given_rate, given_first = sys.argv[1:]
+    asyncio.run(
+        _post(int(given_port), int(given_connections), int(given_number), float(given_rate), int(given_first))
+    )

@@ -1,0 +1,150 @@
+"""The field that all play on: one RabbitMQ, one stand-in for the provider, queues that everybody uses alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.request import urlopen
+
+import amqp
+
+from benchmarks import machine
+from tests.broker_harness import Broker
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+HERE = Path(__file__).parent
+#: Where events are counted: bound to the exchange of whoever is measured.
+EVENTS = "bench.events"
+QUORUM = {"x-queue-type": "quorum"}
+
+
+class Field:
+    """A broker of the run's own, and a new virtual host for each measurement."""
+
+    def __init__(self) -> None:
+        self.broker = Broker()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.callback(self.broker.stop)
+        self.broker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def pitch(self, latency: float) -> Iterator[Pitch]:
+        """Give one measurement a virtual host, and a provider that takes `latency` seconds."""
+        host = self.broker.new_vhost()
+        provider = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.standin", str(latency)], stdout=subprocess.PIPE, text=True
+        )
+        connection = amqp.Connection(
+            f"127.0.0.1:{self.broker.port}", virtual_host=host, userid="guest", password="guest", heartbeat=0
+        )
+        try:
+            connection.connect()
+            assert provider.stdout is not None
+            with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+                url = f"http://127.0.0.1:{int(provider.stdout.readline())}"
+                yield Pitch(self.broker.url(host), url, connection.channel(), Path(directory))
+        finally:
+            provider.kill()
+            provider.wait()
+            connection.close()
+
+
+class Pitch:
+    """What one measurement has to itself."""
+
+    def __init__(self, broker: str, provider: str, channel: amqp.Channel, directory: Path) -> None:
+        self.broker = broker
+        self.provider = provider
+        self.channel = channel
+        self.directory = directory
+        channel.confirm_select()
+
+    def collect(self, exchange: str) -> None:
+        """Count what is published to `exchange` from now on."""
+        self.channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+        self.channel.queue_declare(EVENTS, durable=True, auto_delete=False, arguments=QUORUM)
+        self.channel.queue_bind(EVENTS, exchange, "#")
+
+    def depth(self, queue: str = EVENTS) -> int:
+        """Return how many messages are in a queue."""
+        count: int = self.channel.queue_declare(queue, passive=True).message_count
+        return count
+
+    def wait_events(self, number: int, within: float = 300) -> None:
+        """Wait for so many events."""
+        wait_until(lambda: self.depth() >= number, within, every=0.02, what=f"{number} events")
+
+    def arrivals(self) -> list[tuple[float, str]]:
+        """Return when which texts came to the provider since this was asked last."""
+        with urlopen(f"{self.provider}/arrivals", timeout=30) as answer:  # noqa: S310 - always http
+            arrived: list[tuple[float, str]] = json.load(answer)
+        return arrived
+
+
+class Running:
+    """A contestant's processes."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], directory: Path, cwd: Path) -> None:
+        self._log = (directory / "log").open("w")
+        self._child = subprocess.Popen(
+            command,
+            env={**_plain(), **env},
+            cwd=cwd,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        self._cost = 0.0
+        self._began = 0.0
+
+    @property
+    def pid(self) -> int:
+        """The first process's id."""
+        return self._child.pid
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Have it do nothing while its work is prepared."""
+        stopped = machine.tree(self.pid)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+        self._cost, self._began = machine.processor_seconds(self.pid), time.monotonic()
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+    def cost(self) -> tuple[float, float]:
+        """Return the seconds that passed, and those of processor, since it stood still last."""
+        return time.monotonic() - self._began, machine.processor_seconds(self.pid) - self._cost
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._cost, self._began = machine.processor_seconds(self.pid), time.monotonic()
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._child.wait()
+        self._log.close()
+
+
+def _plain() -> dict[str, Any]:
+    """Return our environment without what configures a bridge."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}

@@ -1,0 +1,44 @@
+"""What processes cost: seconds of processor and bytes of memory, children included (proc(5))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tree(pid: int) -> list[int]:
+    """Return `pid` and the processes that it and its children started."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += tree(int(child))
+    return found
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the seconds of processor that `pid` and its children have used."""
+    return sum(map(_seconds, tree(pid)))
+
+
+def memory(pid: int) -> float:
+    """Return the MB that `pid` and its children have in memory, what they share counted once (PSS)."""
+    return sum(map(_megabytes, tree(pid)))
+
+
+def _seconds(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    return 0.0
+
+
+def _megabytes(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0

@@ -1,0 +1,64 @@
+"""What was measured, as a table and as a picture, for `docs/performance.md`."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PAPER = Path(__file__).parents[1] / "docs" / "performance.md"
+PICTURE = PAPER.with_name("performance.svg")
+
+#: Pixels.
+WIDTH, ROW, BAR, LEFT = 720, 26, 18, 260
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median of the ratios, run by run: what the machine does meanwhile, it does to both."""
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [list(head), ["---"] * len(head), *map(list, rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def write(name: str, text: str) -> None:
+    """Put `text` between the two marks of `name` in the paper.
+
+    Raises:
+        ValueError: the paper has no such place.
+
+    """
+    begin, end = f"<!-- {name}: measured -->\n", f"<!-- {name}: end -->"
+    before, found, rest = PAPER.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{PAPER.name} has no place for {name}")
+    PAPER.write_text(f"{before}{begin}{text}{end}{after}")
+
+
+def draw(title: str, bars: Mapping[str, float], unit: str) -> str:
+    """Return a chart of horizontal bars as SVG."""
+    longest = max(bars.values())
+    height = ROW * (len(bars) + 1) + 10
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" '
+        f'font-size="13"><rect width="100%" height="100%" fill="white"/>'
+        f'<text x="8" y="18" font-weight="bold">{escape(title)}</text>'
+    ]
+    for number, (name, value) in enumerate(bars.items(), start=1):
+        top = ROW * number + 4
+        length = (WIDTH - LEFT - 110) * value / longest
+        colour = "#1f6feb" if name.startswith("Bridge") else "#9aa4b2"
+        parts.append(
+            f'<text x="8" y="{top + 13}">{escape(name)}</text>'
+            f'<rect x="{LEFT}" y="{top}" width="{length:.0f}" height="{BAR}" fill="{colour}"/>'
+            f'<text x="{LEFT + length + 6:.0f}" y="{top + 13}">{value:.2f} {escape(unit)}</text>'
+        )
+    return "".join(parts) + "</svg>\n"
