@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.addresses import Address, parse_address, parse_sender
 from bridge.core.errors import InvalidAddress
+from bridge.core.reconcile import LONGEST_TEXT
 from bridge.core.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
@@ -73,9 +74,12 @@ class SendSms:
     content_hash: bytes = field(repr=False)
 
     def is_reconcilable(self, index: int) -> bool:
-        """Whether the provider's history can be searched for it: it knows numbers in E.164 alone."""
+        """Whether the provider's history can be searched for it: it has numbers in E.164 alone, and no longer texts."""
         sender = self.sender
-        return self.destinations[index].e164 is not None and (sender.is_default or sender.e164 is not None)
+        has_numbers = self.destinations[index].e164 is not None and (
+            sender.is_default or sender.e164 is not None
+        )
+        return has_numbers and len(self.message) <= LONGEST_TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

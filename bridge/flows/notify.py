@@ -10,7 +10,7 @@ from bridge.core.errors import InvalidAddress
 from bridge.core.events import OUTBOUND_SYNCED, event_id, make_event, read_data
 from bridge.core.notifications import parse_notification
 from bridge.core.receipts import TYPES
-from bridge.core.reconcile import Evidence, text_key
+from bridge.core.reconcile import LONGEST_TEXT, Evidence, text_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 _MILLISECONDS_FROM = 1e11
 #: Characters; the provider's own ids have about 40 at most.
 _LONGEST_ID = 128
-#: Characters of a text that is compared with what was sent: 26 segments and more. Normalizing a text of combining marks
-#: takes time by the square of its length, and holds up every thread: 20 ms for this, 2 s for the longest notification.
-_LONGEST_TEXT = 4_000
 
 
 def receive(
@@ -67,7 +64,7 @@ def evidence_of(notification: Notification, *, default_region: str | None = None
     destination = _e164(data["destination_address"], default_region)
     if not isinstance(message, str) or sent_at is None or sender is None or destination is None:
         return None
-    if not _is_id(message_id) or len(message) > _LONGEST_TEXT:
+    if not _is_id(message_id) or len(message) > LONGEST_TEXT:
         return None
     return Evidence(
         message_id=message_id,

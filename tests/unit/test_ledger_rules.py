@@ -564,6 +564,16 @@ def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book
     assert json.loads(verdict.told.body)["data"]["message_id"] == "m-7"
 
 
+def test_a_text_longer_than_any_sms_can_not_be_looked_for_and_costs_no_time(book: Book) -> None:
+    # To normalize this would take a quarter of a minute.
+    long = command(message="a" + "\u0301\u0316" * 20_000)
+    book.claim(of=long)
+    verdict = book.claim(at=LEASE, owner="two", of=long)
+
+    assert isinstance(verdict, Tell)
+    assert verdict.outcome is Outcome.UNKNOWN
+
+
 def lost(book: Book, of: SendSms, *, at: float, replay: Replay) -> Verdict:
     """Claim for a replay, lose the answer, and return what the next claim brings once the lease is over."""
     assert isinstance(book.claim(at=at, of=of, replay=replay), Call)
