@@ -336,7 +336,7 @@ def test_a_consumer_that_pauses_again_and_again_holds_no_more_than_the_prefetch_
     assert (first, second) == (15, 20)
     assert len(inbox.deliveries) == 20, "no more come than are settled"
     consumer.stop()
-    assert amqp.depth(QUEUE) == 20
+    wait_until(lambda: amqp.depth(QUEUE) == 20, what="what was not settled is back")
 
 
 def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(
