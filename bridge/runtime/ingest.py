@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +11,7 @@ import structlog
 from bridge.adapters.http.ingest_app import Taken
 from bridge.core.errors import InvalidNotification
 from bridge.runtime.once import Fate
+from bridge.runtime.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,6 +66,7 @@ class Ingest:
         self._metrics = metrics
         self._once = once
         self._confirm_timeout = confirm_timeout
+        self._relay: Relay | None = None
         self._logged: dict[int, float] = {}
 
     async def take(self, body: bytes) -> Taken:
@@ -129,15 +130,10 @@ class Ingest:
 
     async def _make_durable(self, event: Event) -> bool:
         """Return whether the broker or the spool has the event, once that is certain."""
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[bool] = loop.create_future()
-
-        def durable(yes: bool) -> None:  # noqa: FBT001 - that is all there is to say
-            """On any thread, at any time, also after this server is gone."""
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(_settle, waiting, yes)
-
-        self._safekeeping.make_durable(event, durable)
+        self._relay = relay = Relay.here(self._relay)
+        waiting: asyncio.Future[bool] = relay.future()
+        # Called back on any thread, at any time, also after this server is gone.
+        self._safekeeping.make_durable(event, partial(relay.settle, waiting))
         return await waiting
 
     def _answered(self, event: Event, fate: Fate, elapsed: float) -> None:
@@ -156,9 +152,3 @@ class Ingest:
             status=status,
             ms=round(elapsed * 1000, 1),
         )
-
-
-def _settle(waiting: asyncio.Future[bool], yes: bool) -> None:  # noqa: FBT001 - called back
-    """Wake who waits, where anybody still does."""
-    if not waiting.done():
-        waiting.set_result(yes)

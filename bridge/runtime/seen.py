@@ -14,15 +14,15 @@ import asyncio
 import queue
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import structlog
 
 from bridge.core.receipts import Sent
 from bridge.ports import LedgerUnavailable
+from bridge.runtime.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -57,7 +57,9 @@ class _Asked:
     kind: Literal["known", "sent", "note"]
     #: The event's ids, or the message's.
     ids: tuple[str, ...]
-    answered: Future[_Answer] = field(default_factory=Future)
+    answered: asyncio.Future[_Answer]
+    #: The way back to who asked.
+    relay: Relay
 
 
 class SeenKeeper:
@@ -88,6 +90,7 @@ class SeenKeeper:
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._asked: queue.Queue[_Asked | None] = queue.Queue(WAITING)
         self._away = False
+        self._relay: Relay | None = None
         #: Whether it was tried to open the ledger.
         self._tried = threading.Event()
         self._stopping = threading.Event()
@@ -116,7 +119,7 @@ class SeenKeeper:
             self._recent.move_to_end(id_)
         if recent:
             return recent
-        known = None if self._away else await self._ask(_Asked(kind="known", ids=tuple(ids)))
+        known = None if self._away else await self._ask("known", tuple(ids))
         if known is None:
             self._metrics.unchecked.inc()
         return () if known is None or isinstance(known, Sent) else known
@@ -127,7 +130,7 @@ class SeenKeeper:
             self._recent[id_] = None
             if len(self._recent) > self._remembered:
                 self._recent.popitem(last=False)
-        await self._ask(_Asked(kind="note", ids=tuple(ids)))
+        await self._ask("note", tuple(ids))
 
     async def sent(self, message_id: str) -> Sent | None:
         """Return the submission that was sent as this message, if the ledger knows it.
@@ -136,20 +139,22 @@ class SeenKeeper:
             LedgerUnavailable: nobody can tell soon.
 
         """
-        sent = None if self._away else await self._ask(_Asked(kind="sent", ids=(message_id,)))
+        sent = None if self._away else await self._ask("sent", (message_id,))
         if sent is None:
             raise LedgerUnavailable("the ledger does not answer soon")
         return sent if isinstance(sent, Sent) else None
 
-    async def _ask(self, asked: _Asked) -> _Answer:
+    async def _ask(self, kind: Literal["known", "sent", "note"], ids: tuple[str, ...]) -> _Answer:
         """Return the answer; None where there is none within our patience, or the ledger is away."""
+        self._relay = relay = Relay.here(self._relay)
+        asked = _Asked(kind=kind, ids=ids, answered=relay.future(), relay=relay)
         try:
             self._asked.put_nowait(asked)
             if self._away:
                 return None
             patience = self._patience if self._tried.is_set() else self._first_patience
             async with asyncio.timeout(patience):
-                return await asyncio.wrap_future(asked.answered)
+                return await asked.answered
         except queue.Full:
             return None
         except TimeoutError:
@@ -200,20 +205,20 @@ class SeenKeeper:
         except LedgerUnavailable as e:
             self._lost(str(e))
             for asked in batch:
-                _answer(asked, None)
+                asked.relay.settle(asked.answered, None)
         else:
             self._away = False
             for asked in notes:
-                _answer(asked, asked.ids)
+                asked.relay.settle(asked.answered, asked.ids)
 
     def _look_up(self, seen: Seen, lookups: Sequence[_Asked]) -> None:
         """Answer lookups; also without any the ledger is asked: that shows whether it is back."""
         known = seen.known({id_ for asked in lookups if asked.kind == "known" for id_ in asked.ids})
         for asked in lookups:
             if asked.kind == "known":
-                _answer(asked, known.intersection(asked.ids))
+                asked.relay.settle(asked.answered, known.intersection(asked.ids))
             else:
-                _answer(asked, seen.sent(asked.ids[0]) or ())
+                asked.relay.settle(asked.answered, seen.sent(asked.ids[0]) or ())
 
     def _owe(self, notes: Sequence[_Asked]) -> None:
         self._owed.update(dict.fromkeys(id_ for asked in notes for id_ in asked.ids))
@@ -241,9 +246,3 @@ class SeenKeeper:
                 reason=reason,
                 hint="without the ledger a notification that comes again may be published again, with the same id",
             )
-
-
-def _answer(asked: _Asked, answer: _Answer) -> None:
-    """Answer, unless that was done, or nobody waits any more."""
-    if not asked.answered.done() and asked.answered.set_running_or_notify_cancel():
-        asked.answered.set_result(answer)

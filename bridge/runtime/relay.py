@@ -1,0 +1,52 @@
+"""Brings to an event loop what other threads have found out for it.
+
+To wake a loop costs a system call and a turn of its own, and on a busy ingest hundreds of answers come together. So who
+comes while the loop is already called for only adds to what it will find.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from typing import Self
+
+T = TypeVar("T")
+
+
+class Relay:
+    """Settles futures of one event loop, from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._settled: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._called = False
+
+    @classmethod
+    def here(cls, last: Self | None) -> Self:
+        """Return `last` where it is the running event loop's, else a new one."""
+        loop = asyncio.get_running_loop()
+        return last if last is not None and last.loop is loop else cls(loop)
+
+    def future(self) -> asyncio.Future[Any]:
+        """Return a future of the loop."""
+        return self.loop.create_future()
+
+    def settle(self, future: asyncio.Future[T], value: T) -> None:
+        """Have `future` be `value`, unless nobody waits for it any more. From any thread; returns at once."""
+        self._settled.append((future, value))
+        if not self._called:
+            self._called = True
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # Before it is looked: whoever adds from now on calls again, at worst in vain.
+        self._called = False
+        while self._settled:
+            future, value = self._settled.popleft()
+            if not future.done():
+                future.set_result(value)
