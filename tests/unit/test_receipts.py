@@ -478,6 +478,15 @@ def test_the_provider_is_asked_for_a_message_and_for_a_thread_by_one_call_each()
         assert statuses.of_thread(replace(pair, remote_address="+16130000000"), until=until) == {}
 
 
+def test_what_makes_no_path_is_not_asked_for_and_tells_nothing() -> None:
+    with Simulator() as simulator, rig(base_url=simulator.url) as it:
+        statuses = CpaasStatuses(it.client.history)
+        pair = Pair(remote_address=THEIRS, local_address=OURS)
+
+        assert statuses.of_message(pair, "..", until=1e12) is None
+        assert statuses.of_thread(replace(pair, remote_address="."), until=1e12) == {}
+
+
 def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
     with rig(base_url="http://127.0.0.1:1") as it:
         statuses = CpaasStatuses(it.client.history)

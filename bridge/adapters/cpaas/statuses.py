@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class CpaasStatuses:
-    """Fills the port `Statuses`. A refusal or an answer that can't be read is about that message, and tells nothing."""
+    """Fills the port `Statuses`.
+
+    A refusal or an answer that can't be read is about that message, and tells nothing; and neither does an id or a number
+    that makes no path (ValueError), `..` for one, whoever gave it to us.
+    """
 
     def __init__(self, history: MessageHistory) -> None:
         self._history = history
@@ -24,7 +28,7 @@ class CpaasStatuses:
         """Return the status of a message; see `bridge.ports.Statuses`."""
         try:
             return self._history.status(pair.remote_address, pair.local_address, message_id, until=until)
-        except (Refused, Unreadable):
+        except (Refused, Unreadable, ValueError):
             return None
         except CpaasError as e:
             raise ArchiveUnavailable(str(e)) from e
@@ -33,7 +37,7 @@ class CpaasStatuses:
         """Return the statuses of a thread's first messages; see `bridge.ports.Statuses`."""
         try:
             messages = self._history.listed_first(pair.remote_address, pair.local_address, until=until)
-        except (Refused, Unreadable):
+        except (Refused, Unreadable, ValueError):
             return {}
         except CpaasError as e:
             raise ArchiveUnavailable(str(e)) from e
