@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import threading
 import time
@@ -311,6 +312,30 @@ def test_no_more_commands_are_held_than_the_prefetch_allows(
 
     assert amqp.depth(QUEUE) == 19
     assert len(inbox.deliveries) == 11
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_in_whatever_order_commands_are_settled_those_alone_are_gone_that_were_acked(
+    seed: int, start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+) -> None:
+    chance = random.Random(seed)
+    for number in range(60):
+        command(amqp, str(number))
+    consumer = start(prefetch=60)
+    deliveries = inbox.wait(60)
+    acked = set(chance.sample(range(60), 40))
+    moment = threading.Event()
+    for number in chance.sample(sorted(acked), 40):
+        consumer.ack(deliveries[number])
+        if chance.random() < 0.2:
+            # Several ways of the acks falling together.
+            moment.wait(0.005)
+    wait_until(lambda: not consumer._settlements, what="all settled")
+    consumer.stop()
+    wait_until(lambda: amqp.depth(QUEUE) == 20, what="the rest is back")
+    left = {int(message.body) for message in amqp.take(QUEUE, 20)}
+
+    assert left == set(range(60)) - acked
 
 
 def test_a_consumer_that_pauses_again_and_again_holds_no_more_than_the_prefetch_allows(

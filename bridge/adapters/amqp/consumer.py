@@ -65,9 +65,9 @@ class AmqpConsumer:
         #: Our consumers by their tags, each with its own prefetch: two while one of them makes up for a pause.
         self._consumers: dict[str, int] = {}
         self._wanted = True
-        #: Deliveries of this connection: how many came, and how many of them are not settled.
+        #: Deliveries of this connection: how many came, and the tags of those that are not settled, as they came.
         self._delivered = 0
-        self._held = 0
+        self._held: dict[int, None] = {}
         #: Of the held ones, those of consumers that were ended, up to which delivery: no prefetch bounds them any more.
         self._held_over = 0
         self._ended_at = 0
@@ -129,28 +129,45 @@ class AmqpConsumer:
             self._mark.compare(broker, self._topology, declares=self._declares)
         self._connection_number += 1
         self._channel = broker.channel()
-        self._delivered = self._held = self._held_over = self._ended_at = self._delivered_then = 0
+        self._delivered = self._held_over = self._ended_at = self._delivered_then = 0
+        self._held.clear()
         self._doubtful, self._look_at = False, self._clock.monotonic() + WATCH
         self._follow()
 
     def work(self, broker: Broker) -> None:
         """Settle, then consume or not, as wanted."""
+        acked = set()
         while self._settlements:
-            delivery, acked = self._settlements.popleft()
+            delivery, is_ack = self._settlements.popleft()
             connection_number, tag = delivery.tag
             if connection_number != self._connection_number:
                 # Its connection is gone and the broker has it back: this tag means another message now.
                 continue
-            self._held -= 1
             self._held_over -= tag <= self._ended_at
-            if acked:
-                self._channel.basic_ack(tag)
+            if is_ack:
+                acked.add(tag)
             else:
+                del self._held[tag]
                 self._channel.basic_reject(tag, requeue=True)
+        self._ack(acked)
         self._follow()
         if self._clock.monotonic() >= self._look_at:
             self._look_at += WATCH
             broker.ask_about(self._channel, self._topology.command_queue, self._watch)
+
+    def _ack(self, acked: set[int]) -> None:
+        """Take them off the queue, in one go up to the first that is still held: commands end nearly as they came."""
+        up_to = None
+        for tag in self._held:
+            if tag not in acked:
+                break
+            up_to = tag
+        if up_to is not None:
+            self._channel.basic_ack(up_to, multiple=True)
+        for tag in acked:
+            del self._held[tag]
+            if up_to is None or tag > up_to:
+                self._channel.basic_ack(tag)
 
     def lost(self) -> None:
         """Forget the consumers; the broker gives their deliveries to others."""
@@ -166,7 +183,7 @@ class AmqpConsumer:
             while self._consumers:
                 tag, _ = self._consumers.popitem()
                 self._channel.basic_cancel(tag)
-            self._held_over, self._ended_at = self._held, self._delivered
+            self._held_over, self._ended_at = len(self._held), self._delivered
 
     def _consume(self) -> None:
         """Have the broker hand out as many as there is room for.
@@ -195,7 +212,7 @@ class AmqpConsumer:
         It says so where a queue is deleted, but a worker that waits for ever for what will not come is worth a second
         guard. Then nobody consumes, or commands wait that we have room for; two looks, since counts may be late.
         """
-        idle = self._delivered == self._delivered_then and self._held < self._bound
+        idle = self._delivered == self._delivered_then and len(self._held) < self._bound
         doubtful = self.consuming and idle and (not consumers or messages > 0)
         if doubtful and self._doubtful:
             raise LinkDown(f"the broker has forgotten the consumer of {queue}")
@@ -203,7 +220,7 @@ class AmqpConsumer:
 
     def _on_message(self, message: amqp.Message) -> None:
         self._delivered += 1
-        self._held += 1
+        self._held[message.delivery_tag] = None
         self._receive(delivery_of(message, connection_number=self._connection_number))
 
     def _on_cancel(self, consumer_tag: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class CpaasStatuses:
     """Fills the port `Statuses`.
 
-    A refusal or an answer that can't be read is about that message, and tells nothing; and neither does an id or a number
+    A refusal or an answer that can't be read is about that message, and tells nothing; neither does an id or a number
     that makes no path (ValueError), `..` for one, whoever gave it to us.
     """
 
