@@ -183,6 +183,8 @@ def test_a_storm_of_401_costs_one_token_a_wave_and_no_command(make_rig: MakeRig)
     with make_rig("T2, all tokens revoked in flight", seed=202) as rig:
         rig.start()
         before = rig.provider.stats()["token_requests"]
+        # However fast the worker is: while one thread waits for a token, all others come to want one.
+        rig.provider.settings(token_latency=0.3)
         for _ in range(5):
             rig.send_meanwhile([rig.command()[1] for _ in range(40)])
             rig.resumes()
