@@ -6,12 +6,12 @@ database to carry it out. So what each batch needs is compiled once; the values 
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from bridge.adapters.store.among import rows_among
 from bridge.adapters.store.records import (
     bucket,
     bucket_row,
@@ -29,7 +29,7 @@ from bridge.core.ledger.records import OPEN
 from bridge.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import TypeAlias
 
     from sqlalchemy import Connection, Dialect, Table
@@ -41,67 +41,42 @@ if TYPE_CHECKING:
     Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 
 
-def _as_is(values: list[str]) -> object:
-    return values
+def fill(connection: Connection, needs: Sequence[Needs]) -> Slate:
+    """Return a slate with all that is needed."""
+    keys = {need.match_key for need in needs if need.match_key is not None}
+    seen = _sightings(connection, keys)
+    ids = {message_id for need in needs for message_id in need.message_ids}
+    ids.update(evidence.message_id for found in seen.values() for evidence in found)
+    return Slate(
+        commands=_commands(connection, needs),
+        twins=_twins(connection, keys),
+        owners=_owners(connection, ids),
+        sightings=seen,
+        buckets=_buckets(connection, {name for need in needs for name in need.buckets}),
+    )
 
 
-#: By dialect, what stands for "is in this list", as one parameter whatever its length, and how the list is given: the
-#: statement is always the same, and so prepared once.
-_AMONG: dict[str, tuple[str, Callable[[list[str]], object]]] = {
-    "sqlite": ("IN (SELECT value FROM json_each(?))", json.dumps),
-    "postgresql": ("= ANY(%s)", _as_is),
-}
+def _commands(connection: Connection, needs: Sequence[Needs]) -> dict[str, CommandRecord]:
+    ids = {need.command_id for need in needs if need.command_id is not None}
+    indexes = {need.index for need in needs if need.index is not None}
+    found = rows_among(connection, commands, id=ids) if ids else ()
+    records = {row[0]: command_record(row) for row in found}
+    if records and indexes:
+        for row in rows_among(connection, submissions, command_id=records, position=indexes):
+            records[row[0]].submissions[row[1]] = submission_record(row)
+    return records
 
 
-class Loader:
-    """Reads what a batch of changes needs."""
+def _owners(connection: Connection, message_ids: Collection[str]) -> dict[str, Place]:
+    if not message_ids:
+        return {}
+    columns = ("message_id", "command_id", "position")
+    found = rows_among(connection, submissions, columns, message_id=message_ids)
+    return {message_id: Place(command_id=command, index=index) for message_id, command, index in found}
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._among, self._list = _AMONG[dialect.name]
-        self._commands = self._finding(commands, "id")
-        self._submissions = self._finding(submissions, "command_id")
-        self._owners = self._finding(submissions, "message_id", "message_id", "command_id", "position")
-        self._buckets = self._finding(buckets, "name")
 
-    def fill(self, connection: Connection, needs: Sequence[Needs]) -> Slate:
-        """Return a slate with all that is needed."""
-        keys = {need.match_key for need in needs if need.match_key is not None}
-        seen = _sightings(connection, keys)
-        ids = {message_id for need in needs for message_id in need.message_ids}
-        ids.update(evidence.message_id for found in seen.values() for evidence in found)
-        return Slate(
-            commands=self._read_commands(connection, needs),
-            twins=_twins(connection, keys),
-            owners={
-                message_id: Place(command_id=command_id, index=index)
-                for message_id, command_id, index in self._find(connection, self._owners, ids)
-            },
-            sightings=seen,
-            buckets={
-                row[0]: bucket(row)
-                for row in self._find(connection, self._buckets, {n for need in needs for n in need.buckets})
-            },
-        )
-
-    def _read_commands(self, connection: Connection, needs: Sequence[Needs]) -> dict[str, CommandRecord]:
-        ids = {need.command_id for need in needs if need.command_id is not None}
-        indexes = {need.index for need in needs if need.index is not None}
-        found = self._find(connection, self._commands, ids)
-        records = {row[0]: command_record(row) for row in found}
-        if indexes:
-            for row in self._find(connection, self._submissions, records):
-                if row[1] in indexes:
-                    records[row[0]].submissions[row[1]] = submission_record(row)
-        return records
-
-    def _finding(self, table: Table, key: str, *columns: str) -> str:
-        """Return the statement that finds the rows whose `key` is in one list; all columns where none are named."""
-        wanted = ", ".join(columns or table.columns.keys())
-        return f"SELECT {wanted} FROM {table.name} WHERE {key} {self._among}"  # noqa: S608 - names of ours alone
-
-    def _find(self, connection: Connection, statement: str, values: Iterable[str]) -> Iterable[Any]:
-        among = list(values)
-        return connection.exec_driver_sql(statement, (self._list(among),)).all() if among else ()
+def _buckets(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
+    return {row[0]: bucket(row) for row in rows_among(connection, buckets, name=names)} if names else {}
 
 
 def _twins(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, dict[Place, SubmissionRecord]]:

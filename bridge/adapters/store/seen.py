@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from bridge.adapters.store import pruning, records
+from bridge.adapters.store.among import rows_among
 from bridge.adapters.store.sql import INSERTS
 from bridge.adapters.store.tables import notifications, submissions, watermarks
 from bridge.adapters.store.transacting import Transacting
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from bridge.core.receipts import Sent
-
-
-#: Ids in one statement; the smallest of the databases' limits is PostgreSQL's, some 65,000.
-MOST_PARAMETERS = 1_000
 
 
 class SqlSeen(Transacting):
@@ -80,15 +77,11 @@ class SqlSeen(Transacting):
 
 
 def known_among(connection: Connection, ids: Collection[str]) -> set[str]:
-    """Return those of the event ids that were noted."""
-    found: set[str] = set()
-    asked = sorted(ids)
-    # Without any ids it asks all the same: that shows whether the ledger is there.
-    for start in range(0, len(asked) or 1, MOST_PARAMETERS):
-        some = asked[start : start + MOST_PARAMETERS]
-        noted = select(notifications.c.event_id).where(notifications.c.event_id.in_(some))
-        found.update(connection.execute(noted).scalars())
-    return found
+    """Return those of the event ids that were noted.
+
+    Without any ids it asks all the same: that shows whether the ledger is there.
+    """
+    return {id_ for (id_,) in rows_among(connection, notifications, ("event_id",), event_id=ids)}
 
 
 def _sent(connection: Connection, message_id: str) -> Sent | None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from bridge.adapters.store import pruning, schema
 from bridge.adapters.store.changing import carry_out
-from bridge.adapters.store.loading import Loader, Saver
+from bridge.adapters.store.loading import Saver, fill
 from bridge.adapters.store.tables import meta
 from bridge.ports import ChangeRefused, LedgerUnavailable
 
@@ -41,7 +41,6 @@ class SqlLedger:
         self._engine = engine
         self._lock = lock
         self._insert = INSERTS[engine.dialect.name]
-        self._loader = Loader(engine.dialect)
         self._saver = Saver(engine.dialect, self._insert)
         #: The revision its tables had when it was opened; None where there were none.
         self.revision_before: str | None = None
@@ -76,7 +75,7 @@ class SqlLedger:
         needs = [change.needs for change in changes]
         try:
             with self._transaction(needs) as connection:
-                slate = self._loader.fill(connection, needs)
+                slate = fill(connection, needs)
                 before, limits = dict(slate.commands), dict(slate.buckets)
                 results = carry_out(changes, slate)
                 self._saver.save(connection, slate, before, limits)
