@@ -89,13 +89,18 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
         return None
     if seconds_asked := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*", value):
         return min(float(seconds_asked[1]), MAX_RETRY_AFTER)
+    moment = parse_http_date(value)
+    return None if moment is None else min(max(moment - now, 0.0), MAX_RETRY_AFTER)
+
+
+def parse_http_date(value: str) -> float | None:
+    """Return the seconds since the epoch that an HTTP-date names in any of its spellings; None for what is none."""
     try:
         moment = parsedate_to_datetime(value)
         # A date without a zone is in UTC, as all HTTP-dates are.
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def parse_send_response(status: int, body: bytes) -> Answer:

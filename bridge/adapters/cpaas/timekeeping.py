@@ -7,11 +7,10 @@ nothing is sent at all: what was not sent can't be in doubt.
 
 from __future__ import annotations
 
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from bridge.core.answers import ProviderError
+from bridge.core.provider_errors import parse_http_date
 from bridge.core.reconcile import COARSE
 
 if TYPE_CHECKING:
@@ -52,11 +51,8 @@ class Timekeeping:
 
     def _compare(self, exchange: Exchange, asked_at: float) -> None:
         """Compare: the provider's time at its answer lies between our asking and now."""
-        try:
-            moment = parsedate_to_datetime(exchange.headers.get("date", ""))
-            # A date without a zone is in UTC, as all HTTP-dates are.
-            told = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, TypeError, OverflowError):
+        told = parse_http_date(exchange.headers.get("date", ""))
+        if told is None:
             # No proxy or provider need send one; then nothing is known.
             return
         if told < asked_at:
