@@ -9,12 +9,10 @@ import click
 
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.moments import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-
-DAY = 86400.0
 
 
 @click.group()

@@ -6,7 +6,9 @@ from datetime import datetime
 
 import click
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+#: Seconds.
+DAY = 86400
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 
 
 def moment(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:

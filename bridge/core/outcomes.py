@@ -56,6 +56,11 @@ class Result:
     error: ProviderError | None = None
 
 
+def outcome_id(command_id: str | None, index: int, life: int) -> str:
+    """Return the id of the event that tells the outcome of a life of a submission (SPEC section 3.2)."""
+    return events.event_id("outcome", command_id, index, life)
+
+
 def outcome_event(
     outcome: Outcome,
     command: SendSms,
@@ -68,7 +73,7 @@ def outcome_event(
 ) -> events.Event:
     """Return the event that tells a submission's outcome, filed at `now` (seconds since the epoch)."""
     return events.make_event(
-        id=events.event_id("outcome", command.id, index, result.replay),
+        id=outcome_id(command.id, index, result.replay),
         type=outcome.event_type,
         source=style.source,
         time=now,

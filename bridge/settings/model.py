@@ -15,7 +15,8 @@ from bridge.settings import values as v
 #: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.
 CALL_OVERHEAD = 2.0
 
-A_DAY = 86_400.0
+#: Seconds.
+DAY = 86_400.0
 
 _DERIVED_NAMES = {
     "commands_exchange": "commands",
@@ -255,7 +256,7 @@ class Settings(Section):
 
         A broker that is away for some hours redelivers what ended before: where that is forgotten, it is sent again.
         """
-        return max(A_DAY, self.retry.max_age)
+        return max(DAY, self.retry.max_age)
 
 
 #: Every key there is: section -> its keys, in the order they are declared.

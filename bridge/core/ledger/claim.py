@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bridge.core.answers import ProviderError
-from bridge.core.events import event_id
 from bridge.core.ledger.filing import (
     Ending,
     as_undecided,
@@ -33,7 +32,7 @@ from bridge.core.ledger.time import (
     is_retry_of_another_time,
     quiet_until,
 )
-from bridge.core.outcomes import Outcome, Result
+from bridge.core.outcomes import Outcome, Result, outcome_id
 from bridge.core.reconcile import Window, window_of
 from bridge.core.rules import LedgerRules
 
@@ -285,8 +284,9 @@ class _Claiming:
 
     def _in_doubt(self, submission: SubmissionRecord) -> SubmissionRecord:
         """Return it in doubt until now: calls were made that the ledger does not know of."""
-        return changed(
-            submission.released(DOUBTFUL, retry_at=None),
+        return submission.released(
+            DOUBTFUL,
+            retry_at=None,
             doubt_from=doubt_from_any_call(submission, self._now, self._claim.rules),
             doubt_until=self._now,
         )
@@ -312,17 +312,16 @@ class _Claiming:
         """Whether the dead letter is of this submission, of those of its command: its event's id says so."""
         claim = self._claim
         return any(
-            event_id("outcome", claim.command_id, claim.index, life) == replay.event_id
-            for life in range(MOST_REPLAYS)
+            outcome_id(claim.command_id, claim.index, life) == replay.event_id for life in range(MOST_REPLAYS)
         )
 
     def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:
         """Tell what this delivery has not told yet: see `Carry` for what was filed before its copy was made."""
         if submission.filed_in is not None and submission.filed_in < self._claim.carried:
             return Superseded()
-        replay, life = self._claim.replay, submission.replay - 1
-        own = replay is not None and replay.event_id == event_id(
-            "outcome", self._claim.command_id, self._claim.index, life
+        claim, before = self._claim, submission.replay - 1
+        own = claim.replay is not None and claim.replay.event_id == outcome_id(
+            claim.command_id, claim.index, before
         )
         return Tell(outcome=outcome, told=told, own=own)
 
@@ -339,7 +338,7 @@ class _Claiming:
                 doubt_until=lease_until,
             )
         if crashes >= self._claim.rules.poison_after:
-            if submission.submitted or submission.message_id is not None:
+            if submission.was_taken:
                 return self._end(submission, Outcome.SENT)
             why = f"the worker ended {crashes} times while it had this submission: it is not tried again"
             return self._end(submission, Outcome.UNKNOWN, ProviderError(name="poison", message=why))
@@ -388,7 +387,7 @@ class _Claiming:
         """Claim it for a look, unless no look can ever tell."""
         claim = self._claim
         if not claim.command.is_reconcilable(claim.index):
-            if submission.submitted or submission.message_id is not None:
+            if submission.was_taken:
                 return self._end(submission, Outcome.SENT)
             if may_resend_unknown(submission, claim.command.expires_at, claim.rules, now=self._now):
                 return self._go(changed(submission, state=WAITING, undecided=True))

@@ -52,8 +52,6 @@ class Slot:
     turn: bool = False
 
 
-#: A limit that nobody has used yet.
-NO_LIMIT = Bucket()
 #: What a submission has that never waited.
 NO_SLOT = Slot(at=0.0, granted=0)
 
@@ -81,11 +79,11 @@ def reserve(
     """
     account, sender = buckets_of(sender_address)
     names, rates = (sender, account), (rules.sender_per_second, rules.account_per_second)
-    if not any(rates) and slate.buckets.get(account, NO_LIMIT).open_at <= now:
+    if not any(rates) and slate.bucket(account).open_at <= now:
         # As below, at no cost to all who have no limits.
         return Slot(now, len(names))
     passages = [
-        _pass(slate.buckets.get(name, NO_LIMIT), per_second, held, number, now)
+        _pass(slate.bucket(name), per_second, held, number, now)
         for number, (name, per_second) in enumerate(zip(names, rates, strict=True), start=1)
     ]
     gone = [passage.gone for passage in passages if passage.gone is not None]
@@ -99,7 +97,7 @@ def reserve(
 
 def hold_back(slate: Slate, until: float) -> None:
     """Have nobody of the account go before `until`: the provider asked for it."""
-    bucket = slate.buckets.get(ACCOUNT, NO_LIMIT)
+    bucket = slate.bucket(ACCOUNT)
     slate.buckets[ACCOUNT] = Bucket(
         next_free=max(bucket.next_free, until),
         next_turn=max(bucket.next_turn, until),
@@ -158,5 +156,5 @@ def _used(bucket: Bucket, interval: float, since: float) -> Bucket:
 
 def _put(slate: Slate, names: Sequence[str], buckets: Sequence[Bucket]) -> None:
     for name, bucket in zip(names, buckets, strict=True):
-        if bucket != slate.buckets.get(name, NO_LIMIT):
+        if bucket != slate.bucket(name):
             slate.buckets[name] = bucket

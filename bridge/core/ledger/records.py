@@ -84,6 +84,11 @@ class SubmissionRecord:
         return None if self.state in OPEN else Outcome(self.state)
 
     @property
+    def was_taken(self) -> bool:
+        """Whether the provider said that it has it, be it under an id or without one."""
+        return self.submitted or self.message_id is not None
+
+    @property
     def lacks_its_message(self) -> bool:
         """Whether a message that nobody owns may be its own: it is open, or sent without anybody knowing as what."""
         return self.state in OPEN or (self.state == Outcome.SENT.value and self.message_id is None)

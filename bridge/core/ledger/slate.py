@@ -62,6 +62,9 @@ class Bucket:
     open_at: float = 0.0
 
 
+UNUSED = Bucket()
+
+
 @dataclass(slots=True, kw_only=True)
 class Slate:
     """Filled by a store, for the needs of a batch of changes."""
@@ -77,6 +80,10 @@ class Slate:
     seen: list[tuple[bytes, Evidence]] = field(default_factory=list)
     #: Receipts that are awaited from this batch on.
     expected: dict[Place, Expected] = field(default_factory=dict)
+
+    def bucket(self, name: str) -> Bucket:
+        """Return a rate limit, one that nobody has used yet where there is none of that name."""
+        return self.buckets.get(name, UNUSED)
 
     def twins_of(self, key: bytes, place: Place) -> Iterable[SubmissionRecord]:
         """Return the other submissions with a key that lack their message, as the batch has left them so far."""

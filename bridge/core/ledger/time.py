@@ -44,7 +44,7 @@ class ClockSet:
 
 def quiet_until(slate: Slate, now: float, rules: LedgerRules) -> float | None:
     """Return until when nothing may be concluded from how late it is; None where it may be."""
-    until = slate.buckets.get(CLOCK, Bucket()).next_free
+    until = slate.bucket(CLOCK).next_free
     return until if now < until <= now + max(_quiet(rules), LONGEST) else None
 
 
