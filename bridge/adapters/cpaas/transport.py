@@ -152,7 +152,6 @@ class _Line(HTTPAdapter):
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
-        self.close()
 
     def _open_wire(self, now: float, deadline: float) -> Wire:
         """Return the connection, a new one where there is none that will still take a request."""

@@ -105,7 +105,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def checkpoint(connection: sqlite3.Connection, how: str = "TRUNCATE") -> int:
     """Bring what the log holds into the database; returns how many of its frames were good."""
-    frames: int = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[1]
+    _, frames, _ = _checkpoint(connection, how)
     return max(frames, 0)
 
 
@@ -116,8 +116,15 @@ def empty_log(connection: sqlite3.Connection) -> None:
         sqlite3.Error: something of it is still in the log alone.
 
     """
-    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+    busy, _, _ = _checkpoint(connection, "TRUNCATE")
+    if busy:
         raise sqlite3.OperationalError("somebody looks into it")
+
+
+def _checkpoint(connection: sqlite3.Connection, how: str) -> tuple[int, int, int]:
+    """Return whether somebody was in the way, how many good frames the log has, and how many of them are done."""
+    done: tuple[int, int, int] = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+    return done
 
 
 def written_frames(path: Path) -> int:
