@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tests.raw_http import Client
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SECRET = "Bearer hunter2-tangerine"
 SLOW_CLIENTS = 200
@@ -82,24 +82,10 @@ class _Slow:
 @contextlib.contextmanager
 def slow_clients(port: int) -> Iterator[None]:
     """Keep slow clients on `port`, of all kinds."""
-    over = threading.Event()
     clients = [_Slow(port, *_SLOW[number % len(_SLOW)]) for number in range(SLOW_CLIENTS)]
-
-    def drip() -> None:
-        while not over.wait(0.05):
-            for client in clients:
-                client.drip()
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
+    with _kept_at_it(clients, _Slow.drip, every=0.05):
         wait_until(lambda: all(client.there for client in clients), 20, what="slow clients")
         yield
-    finally:
-        over.set()
-        thread.join()
-        for client in clients:
-            client.close()
 
 
 class _Impatient:
@@ -136,15 +122,33 @@ class _Impatient:
 @contextlib.contextmanager
 def impatient_clients(port: int, *asked: bytes) -> Iterator[None]:
     """Keep clients on `port` that send each of `asked` without an end, with and without reading answers."""
-    over = threading.Event()
     clients = [_Impatient(port, each, reads=reads) for each in asked for reads in (True, False)]
+    with _kept_at_it(clients, _Impatient.press, every=0.005):
+        yield
 
-    def press() -> None:
-        while not over.wait(0.005):
+
+class _Client(Protocol):
+    """Whoever has a connection to let go of."""
+
+    def close(self) -> None: ...
+
+
+Stranger = TypeVar("Stranger", bound=_Client)
+
+
+@contextlib.contextmanager
+def _kept_at_it(
+    clients: Sequence[Stranger], work: Callable[[Stranger], None], *, every: float
+) -> Iterator[None]:
+    """Have all clients do their work again and again, `every` so many seconds; close them in the end."""
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(every):
             for client in clients:
-                client.press()
+                work(client)
 
-    thread = threading.Thread(target=press)
+    thread = threading.Thread(target=keep)
     thread.start()
     try:
         yield

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tests.faults.report import PAPER, Report, write
+from tests.faults.report import PAPER, Report
 from tests.faults.rig import Rig
+from tests.papers import write
 
 if TYPE_CHECKING:
     from tests.broker_harness import Broker
@@ -77,7 +78,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write(report.table())
     whole = "tests/faults" in config.args and not config.getoption("keyword")
     if config.getoption("--faults", default=False) and whole:
-        write("results", report.table())
+        write(PAPER, "results", report.table())
         terminalreporter.write_line(f"written to {PAPER.name}")
 
 

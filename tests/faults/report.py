@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.papers import markdown
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from tests.faults.verdict import Verdict
 
@@ -66,19 +68,3 @@ class Report:
     def table(self) -> str:
         """Return the table in Markdown."""
         return markdown(HEAD, self.rows)
-
-
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    rule = ["---"] * len(head)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [list(head), rule, *lines]) + "\n"
-
-
-def write(name: str, text: str) -> None:
-    """Put `text` between the two marks of `name` in the paper."""
-    begin, end = f"<!-- {name}: measured -->\n", f"<!-- {name}: end -->"
-    before, _, rest = PAPER.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    if not rest or end not in rest:
-        raise ValueError(f"{PAPER.name} has no place for {name}")
-    PAPER.write_text(f"{before}{begin}{text}{end}{after}")

@@ -14,7 +14,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.report import markdown, write
+from tests.faults.report import PAPER
+from tests.papers import markdown, write
 
 ROOT = Path(__file__).parents[2]
 #: What a run needs of the tree.
@@ -249,7 +250,7 @@ def main(names: list[str]) -> int:
             print(" | ".join(lines[-1]), flush=True)
     table = markdown(("mutant", "scenario", "verdict"), lines)
     if not names:
-        write("sabotage", table)
+        write(PAPER, "sabotage", table)
     return int(any(not line[2].startswith("caught") for line in lines))
 
 
