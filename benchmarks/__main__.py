@@ -15,6 +15,8 @@ from benchmarks import report, sending, webhooks
 from benchmarks.contestants import BRIDGE, SENDERS
 from benchmarks.field import Field
 from benchmarks.sending import Setting, percentile
+from tests.papers import markdown
+from tests.papers import write as write_paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +80,7 @@ class Bench:
             "setting", "who", "SMS/s", "of the ideal", "CPU s per 1,000", "MB",
             "SMS/s: the bridge's times", "SMS per CPU second: the bridge's times",
         )  # fmt: skip
-        return report.table(head, rows)
+        return markdown(head, rows)
 
     def webhooks(self) -> str:
         """Measure webhooks; returns the table."""
@@ -110,7 +112,7 @@ class Bench:
             "who", "requests/s", "CPU s per 1,000", "MB", "requests per CPU second: the bridge's times",
             f"p50 ms at {OFFERED:.0f}/s", f"p99 ms at {OFFERED:.0f}/s",
         )  # fmt: skip
-        return report.table(head, rows)
+        return markdown(head, rows)
 
     def idle(self) -> str:
         """Measure how long a command takes to its call while nothing else is to do; returns the table."""
@@ -126,7 +128,7 @@ class Bench:
                 ),
             ]
         ]
-        return report.table(("what", "p50 ms", "p99 ms"), rows)
+        return markdown(("what", "p50 ms", "p99 ms"), rows)
 
     def _rounds(self, what: str, contestants: dict[str, Callable[[], T]]) -> dict[str, list[T]]:
         task = self._progress.add_task(what, total=self._runs * len(contestants))
@@ -153,7 +155,7 @@ def main(*, runs: int, only: tuple[str, ...], write: bool) -> None:
             measured = getattr(bench, name)()
             console.print(measured, markup=False, soft_wrap=True)
             if write:
-                report.write(name, measured)
+                write_paper(report.PAPER, name, measured)
 
 
 if __name__ == "__main__":

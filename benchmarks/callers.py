@@ -11,19 +11,13 @@ import json
 import sys
 import time
 
+from tests.webhook import inbound
+
 SECRET = "Bearer bench"  # noqa: S105 - nobody else's
 
 
 def _request(number: int) -> bytes:
-    message = {
-        "dateTime": 1525895987,
-        "destinationAddress": "+16137001234",
-        "message": f"hello {number}",
-        "messageId": f"m-{number}",
-        "senderAddress": "+16139998877",
-    }
-    outer = {"inboundSMSMessage": message, "dateTime": 1525895987, "id": f"n-{number}"}
-    body = json.dumps({"inboundSMSMessageNotification": outer}).encode()
+    body = json.dumps(inbound(f"m-{number}", f"hello {number}")).encode()
     head = (
         "POST /inbound-sms/webhook HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
         f"Authorization: {SECRET}\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -55,13 +55,7 @@ class Bridge(Sender):
             "BRIDGE_WORKER__CONCURRENCY": str(in_flight),
             "BRIDGE_WORKER__PROCESSES": str(processes),
         }
-        subprocess.run(
-            [BRIDGE_PROGRAM, "topology", "declare"],
-            env=env,
-            cwd=HERE.parent,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        run_bridge(env, "topology", "declare")
         return Running([BRIDGE_PROGRAM, "worker"], env, pitch.directory, HERE.parent)
 
     def publish(self, pitch: Pitch, number: int) -> None:
@@ -77,6 +71,13 @@ def bridge_env(pitch: Pitch) -> dict[str, str]:
         "BRIDGE_LEDGER__URL": f"sqlite:///{pitch.directory / 'ledger.sqlite3'}",
         "BRIDGE_ADMIN__PORT": "0",
     }
+
+
+def run_bridge(env: Mapping[str, str], *arguments: str) -> None:
+    """Run one of the bridge's commands to its end."""
+    subprocess.run(
+        [BRIDGE_PROGRAM, *arguments], env=env, cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def publish_command(channel: amqp.Channel, name: str) -> None:

@@ -22,27 +22,6 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [list(head), ["---"] * len(head), *map(list, rows)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
-
-
-def write(name: str, text: str) -> None:
-    """Put `text` between the two marks of `name` in the paper.
-
-    Raises:
-        ValueError: the paper has no such place.
-
-    """
-    begin, end = f"<!-- {name}: measured -->\n", f"<!-- {name}: end -->"
-    before, found, rest = PAPER.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"{PAPER.name} has no place for {name}")
-    PAPER.write_text(f"{before}{begin}{text}{end}{after}")
-
-
 def draw(title: str, bars: Mapping[str, float], unit: str) -> str:
     """Return a chart of horizontal bars as SVG."""
     longest = max(bars.values())

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 from benchmarks import machine
 from benchmarks.callers import SECRET
-from benchmarks.contestants import BRIDGE_PROGRAM, PEERS, PROGRAMS, bridge_env
+from benchmarks.contestants import BRIDGE_PROGRAM, PEERS, PROGRAMS, bridge_env, run_bridge
 from benchmarks.field import HERE, Running
 from tests.waiting import free_port, wait_until
 
@@ -43,13 +43,7 @@ class Taker:
                 "BRIDGE_INGEST__AUTHORIZATION": SECRET,
                 "BRIDGE_INGEST__SPOOL": str(pitch.directory / "spool"),
             }
-            subprocess.run(
-                [BRIDGE_PROGRAM, "ledger", "migrate"],
-                env=env,
-                cwd=HERE.parent,
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            run_bridge(env, "ledger", "migrate")
             return Running(self.command, env, pitch.directory, HERE.parent)
         env = {"BENCH_BROKER": pitch.broker, "BENCH_EVENTS": self.events, "BENCH_SECRET": SECRET}
         command = [word.format(port=port) for word in self.command]

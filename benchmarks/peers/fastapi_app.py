@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-import os
-import uuid
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 import aio_pika
 from fastapi import FastAPI, Request, Response
 
-BROKER = os.environ["BENCH_BROKER"]
-EVENTS = os.environ["BENCH_EVENTS"]
-SECRET = os.environ["BENCH_SECRET"].encode()
+from notification import BROKER, EVENTS, event_of, is_allowed
+
 exchange: aio_pika.abc.AbstractExchange
 
 
@@ -35,22 +30,9 @@ app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
 @app.post("/inbound-sms/webhook")
 async def webhook(request: Request) -> Response:
     """Check who it is, read it, publish it."""
-    if not hmac.compare_digest(request.headers.get("authorization", "").encode(), SECRET):
+    if not is_allowed(request.headers.get("authorization", "")):
         return Response(status_code=401)
-    message = json.loads(await request.body())["inboundSMSMessageNotification"]["inboundSMSMessage"]
-    event = {
-        "specversion": "1.0",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, message["messageId"])),
-        "type": "sms.inbound.received",
-        "source": "/bench",
-        "time": datetime.now(UTC).isoformat(),
-        "data": {
-            "message_id": message["messageId"],
-            "sender_address": message["senderAddress"],
-            "destination_address": message["destinationAddress"],
-            "message": message["message"],
-        },
-    }
+    event = event_of(json.loads(await request.body()))
     await exchange.publish(
         aio_pika.Message(
             json.dumps(event).encode(),

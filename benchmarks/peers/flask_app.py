@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-import os
-import uuid
-from datetime import UTC, datetime
 
 from flask import Flask, Response, request
 from kombu import Connection, Exchange
 from kombu.pools import producers
 
-BROKER = os.environ["BENCH_BROKER"]
-SECRET = os.environ["BENCH_SECRET"].encode()
-events = Exchange(os.environ["BENCH_EVENTS"], type="topic", durable=True)
+from notification import BROKER, EVENTS, event_of, is_allowed
+
+events = Exchange(EVENTS, type="topic", durable=True)
 connection = Connection(BROKER, transport_options={"confirm_publish": True})
 app = Flask(__name__)
 
@@ -22,22 +18,9 @@ app = Flask(__name__)
 @app.post("/inbound-sms/webhook")
 def webhook() -> Response:
     """Check who it is, read it, publish it."""
-    if not hmac.compare_digest(request.headers.get("authorization", "").encode(), SECRET):
+    if not is_allowed(request.headers.get("authorization", "")):
         return Response(status=401)
-    message = request.get_json()["inboundSMSMessageNotification"]["inboundSMSMessage"]
-    event = {
-        "specversion": "1.0",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, message["messageId"])),
-        "type": "sms.inbound.received",
-        "source": "/bench",
-        "time": datetime.now(UTC).isoformat(),
-        "data": {
-            "message_id": message["messageId"],
-            "sender_address": message["senderAddress"],
-            "destination_address": message["destinationAddress"],
-            "message": message["message"],
-        },
-    }
+    event = event_of(request.get_json())
     with producers[connection].acquire(block=True) as producer:
         producer.publish(
             json.dumps(event),
