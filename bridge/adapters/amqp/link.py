@@ -165,7 +165,7 @@ class Link:
         ticked = self._clock.monotonic()
         self._handler.work(broker)
         while not self._stopping.is_set():
-            ready = poll.poll(0 if broker.decrypted else TICK * 1000)
+            ready = poll.poll(0 if broker.buffered else TICK * 1000)
             if (self._wakeup, select.POLLIN) in ready:
                 os.read(self._wakeup, 4096)
             # After the byte was read and before the work: whoever calls `wake` from here on writes another, and what

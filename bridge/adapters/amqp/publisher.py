@@ -152,9 +152,10 @@ class AmqpPublisher:
         while self._refused and self._refused[0].not_before <= now:
             due.append(self._refused.popleft())
         self._queue.extendleft(reversed(due))
-        while (waiting := self._next()) and not self._blocked and broker.writable():
+        while (waiting := self._next()) and not self._blocked and broker.takes_more():
             self._alone = waiting is self._suspects
-            self._write(broker, waiting.popleft(), now)
+            self._gather(broker, waiting.popleft(), now)
+        broker.flush()
         self._note_oldest()
 
     def _next(self) -> deque[_Publish] | None:
@@ -196,9 +197,9 @@ class AmqpPublisher:
         if not self._blocked and self._oldest_age() > self._deadline:
             raise LinkDown(f"no confirm within {self._deadline} s")
 
-    def _write(self, broker: Broker, publish: _Publish, now: float) -> None:
+    def _gather(self, broker: Broker, publish: _Publish, now: float) -> None:
         message = publish.message
-        # Before writing: half a frame may have gone when it fails, so the message is under way.
+        # Before it is written: half a frame may have gone when that fails, so the message is under way.
         self._tag += 1
         self._unconfirmed[self._tag] = publish
         publish.written_at = now
@@ -209,7 +210,7 @@ class AmqpPublisher:
         encoded, reason = encode(message, frame_max=broker.connection.frame_max)
         if reason is not None:
             self._log.warning("message.simplified", type=message.properties.get("type"), reason=reason)
-        broker.publish(self._channel, encoded, exchange=exchange, routing_key=routing_key, mandatory=True)
+        broker.gather(self._channel, encoded, exchange=exchange, routing_key=routing_key, mandatory=True)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         for publish in self._take(tag, multiple=multiple):
