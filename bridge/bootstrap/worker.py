@@ -21,6 +21,7 @@ from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_ad
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
+from bridge.runtime.one_core import OneCore
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.steady import SteadyClock
 from bridge.runtime.stopping import Stopping
@@ -65,6 +66,7 @@ class WorkerProcess:
         self._ledger: SqlLedger | None = None
         self._pruner: Pruner | None = None
         self._receipts: ReceiptPoller | None = None
+        self._one_core: OneCore | None = None
         self._ledger_trouble = "not open yet"
 
     def start(self) -> None:
@@ -120,6 +122,9 @@ class WorkerProcess:
             self._metrics,
             calls_stop,
         )
+        if settings.worker.one_core:
+            self._one_core = OneCore(lambda: None if self._worker is None else self._worker.thread_id)
+            self._one_core.start()
         self._publisher.start()
         self._worker.start(self._source)
         self._source.start()
@@ -140,6 +145,8 @@ class WorkerProcess:
         self._publisher.stop()
         if self._pruner is not None:
             self._pruner.stop()
+        if self._one_core is not None:
+            self._one_core.stop()
         self._ledger.close()
         structlog.get_logger().info("worker.stopped", finished=finished)
 

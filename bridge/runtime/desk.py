@@ -85,6 +85,7 @@ class Desk:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._changes: list[tuple[Change, Callable[[object], None]]] = []
         self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
         self._crashed = False
         self._log = structlog.get_logger()
         #: Why the ledger takes nothing at the moment, where that is so.
@@ -95,9 +96,15 @@ class Desk:
         """When the ledger was put in another one's place."""
         return self._ledger.adopted_at
 
+    @property
+    def thread_id(self) -> int | None:
+        """The native id of the thread, once it runs."""
+        return None if self._thread is None else self._thread.native_id
+
     def open(self, work: Work) -> None:
         """Start the thread."""
-        threading.Thread(target=self._run, args=(work,), name="desk", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(work,), name="desk", daemon=True)
+        self._thread.start()
 
     def wait_closed(self, timeout: float) -> bool:
         """Wait until the work is done, for at most `timeout` seconds; after a crash there is nothing to wait for."""

@@ -154,6 +154,11 @@ class Worker:
         return self._entrance.trouble or self._desk.trouble
 
     @property
+    def thread_id(self) -> int | None:
+        """The native id of the thread that works most, once it runs."""
+        return self._desk.thread_id
+
+    @property
     def shut(self) -> bool:
         """Whether the gate lets no call through: nobody else should make one either."""
         return self._entrance.shut

@@ -118,6 +118,7 @@ class WorkerSettings(Section):
 
     concurrency: v.Count = 16
     processes: v.Count = 1
+    one_core: bool = True
     prefetch: Annotated[int, Field(ge=0, le=65535)] = 0
     grace_period: v.SecondsOrZero = 30.0
     lease: v.Seconds = 120.0

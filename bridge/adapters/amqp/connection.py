@@ -151,9 +151,7 @@ class Broker:
         self.gather(channel, message, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
         self.flush()
 
-    def gather(
-        self, channel: Any, message: Any, *, exchange: str, routing_key: str, mandatory: bool
-    ) -> None:
+    def gather(self, channel: Any, message: Any, *, exchange: str, routing_key: str, mandatory: bool) -> None:
         """Have the next `flush` publish a message: one system call for many of them."""
         self._frame(
             1, channel.channel_id, spec.Basic.Publish, _arguments(exchange, routing_key, mandatory), message

@@ -1,0 +1,40 @@
+"""Which processor cores this process runs on (sched_setaffinity(2), proc(5)); Linux alone lets us choose."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_THREADS = Path("/proc/self/task")
+#: Where a thread's last core stands after the name in /proc/self/task/ID/stat.
+_PROCESSOR = 36
+
+
+def allowed() -> frozenset[int]:
+    """Return the cores that this thread may run on; none where that can't be told."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
+def core_of(thread_id: int) -> int:
+    """Return the core that one of our threads, by its native id, ran on last.
+
+    Raises:
+        OSError: there is no such thread.
+
+    """
+    stat = (_THREADS / str(thread_id) / "stat").read_text(encoding="ascii", errors="replace")
+    return int(stat.rpartition(")")[2].split()[_PROCESSOR])
+
+
+def confine(cores: frozenset[int]) -> None:
+    """Have all our threads run on these cores alone; threads begin with the cores of who starts them.
+
+    Raises:
+        OSError: that is not allowed, or there are no such cores any more.
+
+    """
+    for thread in _THREADS.iterdir():
+        # It may have ended meanwhile.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)

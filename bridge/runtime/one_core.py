@@ -1,0 +1,60 @@
+"""Keeps a process on one processor core, the one on which the scheduler would have its busiest thread.
+
+Of a Python process one thread runs at a time, whoever has the interpreter's lock. Where there are several cores, each
+of them that gives it up for a moment, for a system call, finds it taken by another one on another core, waits, and is
+woken across cores: that was a third of what a message cost. On one core whoever gives it up mostly has it back at once
+(docs/performance.md).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.adapters import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds between two looks whether another core would be better, as where two processes have chosen the same one.
+EVERY = 10.0
+#: Seconds that the scheduler has to choose.
+CHOOSING = 0.1
+
+
+class OneCore:
+    """A thread that confines all threads of the process, and lets them choose anew from time to time."""
+
+    def __init__(self, busiest: Callable[[], int | None]) -> None:
+        """`busiest` returns the native id of the thread that works most; None while there is none."""
+        self._busiest = busiest
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="one-core", daemon=True)
+
+    def start(self) -> None:
+        """Begin; where there is nothing to choose between, nothing happens."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the process run where it likes again."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        allowed = cores.allowed()
+        if len(allowed) < 2:
+            return
+        try:
+            while not self._stopping.wait(CHOOSING):
+                thread_id = self._busiest()
+                if thread_id is not None:
+                    cores.confine(frozenset({cores.core_of(thread_id)}))
+                    self._stopping.wait(EVERY)
+                    cores.confine(allowed)
+        except OSError as e:
+            # Forbidden by whoever confines us, or taken from us since: it costs time and nothing else.
+            structlog.get_logger().info(
+                "process.not_confined", reason=e.strerror, hint="worker.one_core = false"
+            )
