@@ -53,8 +53,10 @@ class PublisherFull(Exception):
 class Publisher(Protocol):
     """Publishes and says when the broker has it."""
 
-    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
         """Take `message` and call `told` once it is confirmed, taken by its fallback, or dropped as it allows.
+
+        Where it need not be `soon`, the next `flush` will do: to wake the publisher is a system call.
 
         Returns at once; `told` runs on the publisher's own thread and must not block. A lost connection, a nack or a
         frozen broker only delays `told`: the message is published again, byte for byte, until it is confirmed.
@@ -63,6 +65,10 @@ class Publisher(Protocol):
             PublisherFull: too much is unconfirmed; nothing was taken.
 
         """
+        ...
+
+    def flush(self) -> None:
+        """Have what was taken written now. From one thread alone, the one that publishes what need not be soon."""
         ...
 
     @property
@@ -91,6 +97,8 @@ class CommandSource(Protocol):
 
     A source may lose what it has delivered, with its connection. It says so before it delivers anything else; all that
     was not settled comes again, here or at another worker, and settling it has no effect any more.
+
+    What is settled reaches the broker with the next `flush`, or within a second. One thread settles.
     """
 
     def ack(self, delivery: Delivery) -> None:
@@ -99,6 +107,10 @@ class CommandSource(Protocol):
 
     def give_back(self, delivery: Delivery) -> None:
         """Put the command back on the queue, for another worker or a later time."""
+        ...
+
+    def flush(self) -> None:
+        """Have the broker learn now what was settled."""
         ...
 
 

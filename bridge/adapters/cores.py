@@ -1,4 +1,4 @@
-"""Which processor cores this process runs on (sched_setaffinity(2), proc(5)); Linux alone lets us choose."""
+"""Which processor cores this process runs on, and how (sched(7), proc(5)); Linux alone lets us choose."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def core_of(thread_id: int) -> int:
 
 
 def confine(cores: frozenset[int]) -> None:
-    """Have all our threads run on these cores alone; threads begin with the cores of who starts them.
+    """Have all our threads run on these cores alone, and none of them interrupt another one because it was woken.
+
+    Threads begin with the cores of who starts them.
 
     Raises:
         OSError: that is not allowed, or there are no such cores any more.
@@ -38,3 +40,4 @@ def confine(cores: frozenset[int]) -> None:
         # It may have ended meanwhile.
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), cores)
+            os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))

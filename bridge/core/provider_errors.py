@@ -21,6 +21,7 @@ import json
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -93,6 +94,7 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     return None if moment is None else min(max(moment - now, 0.0), MAX_RETRY_AFTER)
 
 
+@lru_cache(maxsize=16)  # every answer has one, and they change once a second
 def parse_http_date(value: str) -> float | None:
     """Return the seconds since the epoch that an HTTP-date names in any of its spellings; None for what is none."""
     try:
@@ -161,7 +163,7 @@ def _message_id(url: object) -> str | None:
     """Return the path part after ``messages``. Nothing else in the URL is to be relied on (wire reference 4.1)."""
     if not isinstance(url, str):
         return None
-    path = re.split("[?#]", url, maxsplit=1)[0]
+    path = url.partition("?")[0].partition("#")[0]
     return _id(path.rpartition("/messages/")[2].partition("/")[0]) if "/messages/" in path else None
 
 
@@ -171,7 +173,9 @@ def _read(body: bytes) -> _Object:
     Not strictly: what the provider has taken is not made ambiguous for a key that is there twice.
     """
     try:
-        document = json.loads(body)
+        # JSON begins with no BOM, and as UTF-8 with two ASCII characters; what else it may be is looked at for longer.
+        is_utf_8 = body[:1] == b"{" and body[1:2] != b"\0"
+        document = json.loads(body.decode("utf-8", "surrogatepass") if is_utf_8 else body)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -18,7 +18,7 @@ from bridge.core.ledger import Replay
 from bridge.ports import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from bridge.core.commands import CommandRules
     from bridge.core.events import Event
@@ -59,17 +59,17 @@ class Received:
     reply_to: str | None = None
 
 
-def read(delivery: Delivery, *, rules: CommandRules, now: float, spare_id: str) -> Received:
+def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callable[[], str]) -> Received:
     """Read a delivery; never raises for what it may contain.
 
-    `spare_id` becomes the id of a command that has none, where configuration allows that.
+    `new_id` makes the id of a command that has none, where configuration allows that.
     """
     if delivery.unreadable:
         parsed: Parsed = Malformed(id=None, reasons=("the AMQP properties can't be read",))
     else:
         parsed = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now)
     if parsed.id is None and isinstance(parsed, SendSms):
-        parsed = replace(parsed, id=spare_id)
+        parsed = replace(parsed, id=new_id())
     reply_to = delivery.properties.get("reply_to")
     return Received(
         delivery=delivery,

@@ -2,8 +2,8 @@
 
 Of a Python process one thread runs at a time, whoever has the interpreter's lock. Where there are several cores, each
 of them that gives it up for a moment, for a system call, finds it taken by another one on another core, waits, and is
-woken across cores: that was a third of what a message cost. On one core whoever gives it up mostly has it back at once
-(docs/performance.md).
+woken across cores: that was a third of what a message cost. On one core whoever gives it up mostly has it back at once,
+all the more where a thread that is woken does not interrupt the one that wakes it (docs/performance.md).
 """
 
 from __future__ import annotations

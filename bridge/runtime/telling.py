@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Telling:
-    """Publishes, and counts on each job what the broker has not confirmed. On the desk's thread."""
+    """Publishes, and counts on each job what the broker has not confirmed. On the desk's thread, which flushes."""
 
     def __init__(
         self,
@@ -87,4 +87,4 @@ class Telling:
         for message in messages:
             if message.routing_key == self._rules.routes.dead_queue:
                 self._metrics.dead_letters[f"sms.outbound.{message.headers['x-bridge-outcome']}"].inc()
-            self._publisher.publish(message, partial(self._post, partial(self._told, job)))
+            self._publisher.publish(message, partial(self._post, partial(self._told, job)), soon=False)

@@ -94,6 +94,7 @@ class Worker:
 
         `owner` names this process in the ledger's claims; `stopping` cuts the gateway's waits short.
         """
+        self._publisher = publisher
         self._spare = spare
         self._clock = clock
         self._rules = rules
@@ -172,6 +173,8 @@ class Worker:
 
     def turn(self) -> None:
         """Claim as many submissions as may be called for now: what is claimed and never called looks like a crash."""
+        self._publisher.flush()
+        self._steered.flush()
         if self._stopping.is_set():
             return
         while self._limited and self._limited[0][0] <= self._clock.now():
@@ -228,7 +231,7 @@ class Worker:
             self._steered.give_back(delivery)
             return
         now = self._clock.now()
-        received = read(delivery, rules=self._rules.commands, now=now, spare_id=str(uuid.uuid4()))
+        received = read(delivery, rules=self._rules.commands, now=now, new_id=_new_id)
         if isinstance(received.parsed, Malformed):
             job = self._job(received, submissions=0)
             self._telling.invalid(job)
@@ -532,6 +535,10 @@ def _evidence(job: Job, index: int, answer: Answer, now: float) -> Evidence | No
         sent_at=now,
         status=answer.delivery_status,
     )
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
 
 
 def _nothing(_result: object) -> None:

@@ -88,6 +88,7 @@ def test_a_command_arrives_as_it_was_published_and_is_gone_when_acked(
     assert not delivery.redelivered
     assert not delivery.unreadable
     consumer.ack(delivery)
+    consumer.flush()
     consumer.stop()
     assert amqp.depth(QUEUE) == 0
 
@@ -110,8 +111,10 @@ def test_a_command_given_back_comes_again_and_says_so(
     consumer = start()
     command(amqp, "again")
     consumer.give_back(inbox.wait(1)[0])
+    consumer.flush()
     second = inbox.wait(2)[1]
     consumer.ack(second)
+    consumer.flush()
     consumer.stop()
 
     assert second.redelivered
@@ -163,6 +166,7 @@ def test_properties_that_nobody_can_read_arrive_as_unreadable(
     assert [delivery.unreadable for delivery in deliveries] == [True] * len(UNREADABLE) + [False]
     for delivery in deliveries:
         consumer.ack(delivery)
+        consumer.flush()
     consumer.stop()
     assert amqp.depth(QUEUE) == 0
     assert proxy.counters.connections == 1
@@ -226,6 +230,7 @@ def test_after_any_fault_there_is_one_consumer_and_commands_arrive(
     def ack(delivery: Any) -> None:
         receive(delivery)
         consumer.ack(delivery)
+        consumer.flush()
 
     consumer._receive = ack
     command(amqp, "before")
@@ -273,6 +278,7 @@ def test_an_ack_for_an_older_connection_is_not_sent_on_the_new_one(
     new = inbox.wait(4)[2:]
     for delivery in old:
         consumer.ack(delivery)
+        consumer.flush()
     command(amqp, "probe")
     inbox.wait(5)
 
@@ -294,6 +300,7 @@ def test_heartbeats_go_on_while_nothing_comes_and_while_commands_are_held(
         due = proxy.counters.passed[DOWN] + 3 * 8
         wait_until(lambda due=due: proxy.counters.passed[DOWN] >= due, what="three heartbeats")  # type: ignore[misc]
     consumer.ack(inbox.deliveries[0])
+    consumer.flush()
     consumer.stop()
 
     assert proxy.counters.connections == 1
@@ -308,6 +315,7 @@ def test_no_more_commands_are_held_than_the_prefetch_allows(
     consumer = start(prefetch=10)
     inbox.wait(10)
     consumer.ack(inbox.deliveries[0])
+    consumer.flush()
     inbox.wait(11)
 
     assert amqp.depth(QUEUE) == 19
@@ -327,6 +335,7 @@ def test_in_whatever_order_commands_are_settled_those_alone_are_gone_that_were_a
     moment = threading.Event()
     for number in chance.sample(sorted(acked), 40):
         consumer.ack(deliveries[number])
+        consumer.flush()
         if chance.random() < 0.2:
             # Several ways of the acks falling together.
             moment.wait(0.005)
@@ -350,11 +359,13 @@ def test_a_consumer_that_pauses_again_and_again_holds_no_more_than_the_prefetch_
         consumer.pause()
         wait_until(lambda: not consumer.consuming, what="no consumer")
         consumer.ack(delivery)
+        consumer.flush()
         consumer.resume()
         moment.wait(0.1)
     first = len(inbox.wait(15))
     for delivery in inbox.deliveries[5:10]:
         consumer.ack(delivery)
+        consumer.flush()
     second = len(inbox.wait(20))
     moment.wait(0.2)
 
@@ -373,6 +384,7 @@ def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(
     consumer.pause()
     wait_until(lambda: not consumer.consuming, what="no consumer")
     consumer.ack(held)
+    consumer.flush()
     command(amqp, "two")
     wait_until(lambda: amqp.depth(QUEUE) == 1, what="one command waits")
 
@@ -398,6 +410,7 @@ def test_a_backlog_of_5000_is_worked_off(
     while done < 5_000:
         for delivery in inbox.wait(done + 1)[done:]:
             consumer.ack(delivery)
+            consumer.flush()
             done += 1
     consumer.stop()
 

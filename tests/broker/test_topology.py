@@ -105,6 +105,7 @@ def test_a_command_returned_too_often_is_a_dead_letter(amqp: Peer) -> None:
     consumer.start()
     for number in range(3):
         consumer.give_back(inbox.wait(number + 1)[number])
+        consumer.flush()
     (dead,) = amqp.dead()
     consumer.stop()
 
@@ -138,6 +139,7 @@ def test_delays_are_never_early_and_at_most_two_seconds_late_also_the_second_tim
             name = delivery.body.decode()
             arrived[name] = time.monotonic() - sent[name]
             consumer.ack(delivery)
+            consumer.flush()
             if name == "twice":
                 delay("twice again", 2)
         return len(arrived) == 5

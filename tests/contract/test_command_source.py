@@ -142,8 +142,10 @@ def test_what_is_given_back_comes_again_and_says_so_and_what_is_acked_does_not(c
     acked, back = case.inbox.wait(2)
     case.source.ack(acked)
     case.source.give_back(back)
+    case.source.flush()
     again = case.inbox.wait(3)[2]
     case.source.ack(again)
+    case.source.flush()
     case.send(b"probe")
 
     assert case.inbox.wait(4)[3].body == b"probe"
@@ -157,6 +159,7 @@ def test_a_paused_source_delivers_nothing_until_it_is_resumed(case: Case) -> Non
     case.source.pause()
     wait_until(lambda: not case.source.consuming, what="a pause")
     case.source.ack(held)
+    case.source.flush()
     case.send(b"after")
     threading.Event().wait(0.2)
 
@@ -174,9 +177,11 @@ def test_what_is_lost_is_said_to_be_before_it_comes_again_and_settling_it_then_d
     second = connected.inbox.wait(2)[1]
     connected.source.ack(first)
     connected.source.give_back(first)
+    connected.source.flush()
     connected.lose()
     third = connected.inbox.wait(3)[2]
     connected.source.ack(third)
+    connected.source.flush()
     connected.send(b"probe")
 
     assert connected.inbox.wait(4)[3].body == b"probe"

@@ -92,6 +92,16 @@ def test_each_message_is_told_once_on_another_thread_and_arrives_in_order(case: 
     assert len(told.threads) == 1
 
 
+def test_what_need_not_be_soon_is_told_after_a_flush(case: Case) -> None:
+    told = Told()
+    for number in range(3):
+        case.publisher.publish(event("k", number), told.of(number), soon=False)
+    case.publisher.flush()
+    told.wait(0, 1, 2)
+
+    assert told.order == [0, 1, 2]
+
+
 def test_it_is_available(case: Case) -> None:
     assert case.publisher.available
 

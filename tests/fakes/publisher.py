@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 from bridge.ports import PublisherFull
@@ -25,16 +26,25 @@ class FakePublisher:
         self.confirming = threading.Event()
         self.confirming.set()
         self._room = room
+        self._unflushed: deque[tuple[Outgoing, Callable[[], None]]] = deque()
         self._unconfirmed: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._confirm, name="fake-publisher", daemon=True)
         self._thread.start()
 
-    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
-        """Take the message, where there is room."""
+    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
+        """Take the message, where there is room; one that need not be soon stays until the next `flush`."""
         if self._unconfirmed.qsize() >= self._room:
             raise PublisherFull
-        self.taken.append(message)
-        self._unconfirmed.put(told)
+        self._unflushed.append((message, told))
+        if soon:
+            self.flush()
+
+    def flush(self) -> None:
+        """Take what waits for it."""
+        while self._unflushed:
+            message, told = self._unflushed.popleft()
+            self.taken.append(message)
+            self._unconfirmed.put(told)
 
     def close(self) -> None:
         """Confirm what is held and end the thread."""

@@ -30,6 +30,7 @@ class FakeSource:
         self._consuming = True
         #: How many commands were taken off the queue.
         self.acked = 0
+        self._unflushed: deque[Callable[[], None]] = deque()
         self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="fake-source", daemon=True)
 
@@ -76,11 +77,16 @@ class FakeSource:
 
     def ack(self, delivery: Delivery) -> None:
         """Take a command off the queue."""
-        self._todo.put(lambda: self._settle(delivery, acked=True))
+        self._unflushed.append(lambda: self._settle(delivery, acked=True))
 
     def give_back(self, delivery: Delivery) -> None:
         """Put a command back."""
-        self._todo.put(lambda: self._settle(delivery, acked=False))
+        self._unflushed.append(lambda: self._settle(delivery, acked=False))
+
+    def flush(self) -> None:
+        """Settle what waits for it."""
+        while self._unflushed:
+            self._todo.put(self._unflushed.popleft())
 
     # --- its thread ----------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ def received(
         properties=OWN_PROPERTIES if properties is None else properties,
         headers=OWN_HEADERS if headers is None else headers,
     )
-    return read(delivery, rules=CommandRules(), now=NOW, spare_id="spare")
+    return read(delivery, rules=CommandRules(), now=NOW, new_id=lambda: "spare")
 
 
 def burdened() -> Received:
@@ -161,7 +161,7 @@ def test_a_copy_keeps_the_id_that_was_made_up_for_a_command_without_one(properti
         Delivery(body=body, tag=(1, 1), properties=properties),
         rules=CommandRules(allow_missing_id=True),
         now=NOW,
-        spare_id="spare",
+        new_id=lambda: "spare",
     )
 
     assert nameless.parsed.id == "spare"

@@ -39,7 +39,7 @@ def died(
     death = Death(
         outcome=outcome, reason="SVC0002", command_id="one", index=1, attempts=2, event_id="e-1", at=NOW
     )
-    received = read(delivery, rules=RULES, now=NOW, spare_id="spare")
+    received = read(delivery, rules=RULES, now=NOW, new_id=lambda: "spare")
     left = dead_letter(received, death, dead_queue="sms.dead")
     content_type = {} if left.content_type is None else {"content_type": left.content_type}
     return Delivery(

@@ -47,6 +47,9 @@ class IdleSource:
 
     give_back = ack
 
+    def flush(self) -> None:
+        """Wait with nothing."""
+
     def pause(self) -> None:
         """Do nothing."""
 

@@ -61,6 +61,8 @@ class AmqpConsumer:
         #: Deliveries belong to the connection they came on: its number is half of their tag.
         self._connection_number = 0
         self._settlements: deque[tuple[Delivery, bool]] = deque()
+        #: Whether the link was not woken yet for the last of them; whoever settles keeps it.
+        self._unflushed = False
         self._channel: Any = None
         #: Our consumers by their tags, each with its own prefetch: two while one of them makes up for a pause.
         self._consumers: dict[str, int] = {}
@@ -115,9 +117,15 @@ class AmqpConsumer:
         """Whether the broker has us as a consumer of the queue."""
         return bool(self._consumers)
 
+    def flush(self) -> None:
+        """See `bridge.ports.CommandSource`."""
+        if self._unflushed:
+            self._unflushed = False
+            self._link.wake()
+
     def _settle(self, delivery: Delivery, *, acked: bool) -> None:
         self._settlements.append((delivery, acked))
-        self._link.wake()
+        self._unflushed = True
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 

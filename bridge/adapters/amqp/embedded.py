@@ -87,9 +87,12 @@ class EmbeddedBroker:
 
     blocked = False
 
-    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:  # noqa: ARG002 - it always is
         """Take a message; see `bridge.ports.Publisher`."""
         self._todo.put(lambda: self._publish(message, told))
+
+    def flush(self) -> None:
+        """Do nothing: what is taken waits for no flush."""
 
     def ack(self, delivery: Delivery) -> None:
         """Forget a command."""

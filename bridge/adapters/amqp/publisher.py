@@ -85,6 +85,8 @@ class AmqpPublisher:
         self._channel: Any = None
         self._tag = 0
         self._blocked = False
+        #: Whether the link was not woken yet for what was taken last; whoever flushes keeps it.
+        self._unflushed = False
         #: Whether something that must be routed was not.
         self._lacking = False
         #: When the oldest of the unconfirmed was written; None where there is none. The link's thread keeps it.
@@ -100,13 +102,22 @@ class AmqpPublisher:
         """Close the connection, within `timeout` seconds. What is not confirmed by then is not told."""
         self._link.stop(timeout)
 
-    def publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
         """Take a message; see `bridge.ports.Publisher`."""
         waiting = len(self._queue) + len(self._refused) + len(self._suspects)
         if waiting + len(self._unconfirmed) >= self._limit:
             raise PublisherFull(f"{self._limit} messages wait for the broker's confirm")
         self._queue.append(_Publish(message, told))
-        self._link.wake()
+        if soon:
+            self._link.wake()
+        else:
+            self._unflushed = True
+
+    def flush(self) -> None:
+        """See `bridge.ports.Publisher`."""
+        if self._unflushed:
+            self._unflushed = False
+            self._link.wake()
 
     @property
     def available(self) -> bool:

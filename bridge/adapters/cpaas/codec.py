@@ -63,15 +63,11 @@ def traceparent(value: str | None) -> str | None:
 
 def send_body(submission: Submission, correlator: str) -> bytes:
     """Return the body of a send: one address, in an array (wire reference 4.1)."""
-    return encode(
-        {
-            "outboundSMSMessageRequest": {
-                "address": [submission.destination_address],
-                "clientCorrelator": correlator,
-                "outboundSMSTextMessage": {"message": submission.message},
-            }
-        }
-    )
+    address, message = map(json.dumps, (submission.destination_address, submission.message))
+    return (
+        f'{{"outboundSMSMessageRequest":{{"address":[{address}],"clientCorrelator":{json.dumps(correlator)},'
+        f'"outboundSMSTextMessage":{{"message":{message}}}}}}}'
+    ).encode()
 
 
 def subscription_body(notify: str, number: str | None, correlator: str) -> bytes:
@@ -108,7 +104,10 @@ def lifetime_body(seconds: int) -> bytes:
 
 def encode(value: object) -> bytes:
     """Encode as compact JSON in ASCII, so that a lone surrogate has a spelling too."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _COMPACT.encode(value).encode()
+
+
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 def json_object(body: bytes) -> dict[str, object] | None:

@@ -18,7 +18,7 @@ from bridge.core.ledger.records import (
 )
 from bridge.core.ledger.slate import Expected, Needs, Place
 from bridge.core.outcomes import Outcome, Result, Style, outcome_event
-from bridge.core.reconcile import match_key
+from bridge.core.reconcile import match_key, match_key_of
 
 if TYPE_CHECKING:
     from bridge.core.commands import SendSms
@@ -188,7 +188,7 @@ class File:
             command_id=self.command_id,
             index=self.index,
             # A twin that is judged meanwhile must not find the message that a late answer shows to be this one's.
-            guards=None if self.evidence is None else key_of(self.command, self.index),
+            guards=None if self.evidence is None else match_key_of(self.evidence),
             message_ids=() if self.evidence is None else (self.evidence.message_id,),
             buckets=buckets,
             reserves=buckets,
