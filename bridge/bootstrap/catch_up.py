@@ -11,6 +11,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store import open_seen
 from bridge.bootstrap import parts, sending
+from bridge.bootstrap.required import require
 from bridge.flows.catch_up import CatchUpRules
 from bridge.ports import ArchiveUnavailable
 from bridge.runtime import logs
@@ -58,7 +59,7 @@ def run_catch_up(settings: Settings, *, since: float | None, dry_run: bool) -> C
         LedgerUnavailable: nobody can tell what is missing.
 
     """
-    parts.require(settings, broker=not dry_run, account=True)
+    require(settings, broker=not dry_run, account=True)
     # On stderr: on stdout stands what a program reads.
     logs.configure(settings.log)
     clock, stopping = SystemClock(), threading.Event()

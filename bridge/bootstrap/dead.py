@@ -11,6 +11,7 @@ from bridge.adapters.amqp.dead import DeadLetters
 from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap import parts
+from bridge.bootstrap.required import require
 from bridge.flows.dead import DeadLetter, Wanted, read_letter, sent_back
 from bridge.runtime import failpoints
 
@@ -55,5 +56,5 @@ def _reader(settings: Settings) -> Callable[[Delivery], DeadLetter]:
 
 
 def _queue(settings: Settings) -> DeadLetters:
-    parts.require(settings, broker=True)
+    require(settings, broker=True)
     return DeadLetters(parts.broker_address(settings), parts.topology(settings), SystemClock())

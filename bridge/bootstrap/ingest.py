@@ -18,6 +18,7 @@ from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.bootstrap.listening import listen
+from bridge.bootstrap.required import require
 from bridge.bootstrap.subscribing import make_watch
 from bridge.flows.notify import receive
 from bridge.runtime import logs
@@ -277,7 +278,7 @@ def run_ingest(settings: Settings) -> int:
 
     """
     needs_account = settings.catch_up.configured or settings.subscriptions.keep
-    parts.require(settings, broker=True, account=needs_account)
+    require(settings, broker=True, account=needs_account)
     logs.configure(settings.log)
     stopping = Stopping()
     stopping.install()

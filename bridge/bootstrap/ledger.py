@@ -9,6 +9,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.tables import REVISION
 from bridge.bootstrap import parts
+from bridge.bootstrap.required import require
 from bridge.core.events import rfc3339
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def adopt_ledger(settings: Settings) -> str:
     """
     from bridge.adapters.amqp import mark
 
-    parts.require(settings, broker=True)
+    require(settings, broker=True)
     ledger = open_ledger(_url(settings))
     try:
         mark.adopt(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap import parts
+from bridge.bootstrap.required import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,12 +52,12 @@ def cpaas_client(settings: Settings) -> CpaasClient:
     from bridge.bootstrap import sending
     from bridge.runtime import logs
 
-    parts.require(settings, account=True)
+    require(settings, account=True)
     # On stderr: on stdout stands what a program reads.
     logs.configure(settings.log)
     return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
 
 
 def _broker(settings: Settings) -> OneShot:
-    parts.require(settings, broker=True)
+    require(settings, broker=True)
     return OneShot(parts.broker_address(settings), parts.topology(settings), SystemClock())

@@ -12,7 +12,6 @@ from bridge.adapters.amqp.topology import Topology
 from bridge.core.commands import CommandRules
 from bridge.core.outcomes import Style
 from bridge.flows.tell import outgoing_event
-from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,24 +24,6 @@ if TYPE_CHECKING:
 def name_of_process(role: str) -> str:
     """Return what this process is called on the broker."""
     return f"sms-bridge {role} {socket.gethostname()}:{os.getpid()}"
-
-
-def require(settings: Settings, *, broker: bool = False, account: bool = False) -> None:
-    """Check that what a command needs is configured.
-
-    Raises:
-        SettingsError: with all that is missing.
-
-    """
-    problems = []
-    if broker and settings.broker.url is None:
-        problems.append(
-            Problem("broker.url", "is missing: where is RabbitMQ? For example amqp://user@host/vhost")
-        )
-    if account and not settings.cpaas.configured:
-        problems.append(Problem("cpaas.base_url", "is missing: which API, with which account?"))
-    if problems:
-        raise SettingsError(problems)
 
 
 def broker_address(settings: Settings) -> BrokerAddress:

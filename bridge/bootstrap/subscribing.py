@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from bridge.bootstrap import parts
+from bridge.bootstrap.required import require
 from bridge.core.addresses import parse_address
 from bridge.core.errors import InvalidAddress
 from bridge.flows.subscribe import Declared
@@ -59,7 +59,7 @@ def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> Subscripti
     # Not at the top: an ingest that keeps none needs no client of the provider.
     from bridge.bootstrap import sending
 
-    parts.require(settings, account=True)
+    require(settings, account=True)
     client = sending.client(sending.account(settings), settings, clock, threading.Event())
     declared, interval = declared_subscriptions(settings), settings.subscriptions.check_interval
     return SubscriptionWatch(client, declared, interval=interval, metrics=metrics)

@@ -22,6 +22,7 @@ from bridge.bootstrap.admin import make_metrics, serve_admin
 from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.receipts import receipt_poller
+from bridge.bootstrap.required import require
 from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
@@ -70,7 +71,7 @@ def _require_both(settings: Settings) -> None:
         raise SettingsError([Problem("broker.url", with_)])
     if not settings.cpaas.configured:
         raise SettingsError([Problem("cpaas.base_url", with_)])
-    parts.require(settings, broker=True, account=True)
+    require(settings, broker=True, account=True)
 
 
 def _real(settings: Settings, stopping: Stopping) -> int:

@@ -19,6 +19,7 @@ from bridge.adapters.store import open_ledger, open_receipts
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.bootstrap.receipts import receipt_poller
+from bridge.bootstrap.required import require
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
 from bridge.runtime.one_core import OneCore
@@ -252,7 +253,7 @@ def run_worker(settings: Settings) -> int:
         SettingsError: the broker or the account is not configured.
 
     """
-    parts.require(settings, broker=True, account=True)
+    require(settings, broker=True, account=True)
     logs.configure(settings.log)
     stopping = Stopping()
     stopping.install()

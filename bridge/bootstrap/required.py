@@ -1,0 +1,28 @@
+"""What a command can't do without. Apart from `parts`, whose imports some commands need not wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.settings import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+
+def require(settings: Settings, *, broker: bool = False, account: bool = False) -> None:
+    """Check that what a command needs is configured.
+
+    Raises:
+        SettingsError: with all that is missing.
+
+    """
+    problems = []
+    if broker and settings.broker.url is None:
+        problems.append(
+            Problem("broker.url", "is missing: where is RabbitMQ? For example amqp://user@host/vhost")
+        )
+    if account and not settings.cpaas.configured:
+        problems.append(Problem("cpaas.base_url", "is missing: which API, with which account?"))
+    if problems:
+        raise SettingsError(problems)
