@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bridge.bootstrap.simulator import run_simulator
     from bridge.bootstrap.subscribing import declared_subscriptions
     from bridge.bootstrap.up import run_up
-    from bridge.bootstrap.worker import run_worker
+    from bridge.bootstrap.workers import run_worker
 
 __all__ = [
     "adopt_ledger",
@@ -64,7 +64,7 @@ _HOMES = {
     "run_ingest": "ingest",
     "run_simulator": "simulator",
     "run_up": "up",
-    "run_worker": "worker",
+    "run_worker": "workers",
     "send": "oneshot",
     "show_command": "ledger",
     "show_ledger": "ledger",

@@ -16,6 +16,7 @@ from bridge.runtime.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.adapters.http.prompt import PromptApp
     from bridge.settings import Settings
 
 
@@ -26,11 +27,17 @@ def make_metrics() -> Metrics:
 
 def serve_admin(settings: Settings, ready: Callable[[], Readiness], metrics: Metrics) -> HttpServer:
     """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter."""
+    server = listen_admin(settings, make_admin_app(ready, metrics.registry))
+    notify_systemd.ready()
+    return server
+
+
+def listen_admin(settings: Settings, app: PromptApp) -> HttpServer:
+    """Serve `app` on the admin port."""
     bind = Bind(host=settings.admin.host, port=settings.admin.port, max_connections=100)
-    server = HttpServer(make_admin_app(ready, metrics.registry), bind, name="admin")
+    server = HttpServer(app, bind, name="admin")
     port = listen(server, settings.admin, "admin")
     structlog.get_logger().info("admin.listening", host=settings.admin.host, port=port)
-    notify_systemd.ready()
     return server
 
 

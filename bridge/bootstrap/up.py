@@ -54,9 +54,13 @@ def run_up(settings: Settings) -> int:
     """Run a worker and an ingest in one process until stopped; returns the exit code.
 
     Raises:
-        SettingsError: a broker is configured without an account, or an account without a broker.
+        SettingsError: a broker is configured without an account, or an account without a broker; or several processes.
 
     """
+    if settings.worker.processes > 1:
+        # Not left aside: whoever asked for more cores would wonder where they are.
+        reason = "must be 1 for `bridge up`, which is one process: run `bridge worker` and `bridge ingest`"
+        raise SettingsError([Problem("worker.processes", reason)])
     stopping = Stopping()
     stopping.install()
     if settings.broker.url is None and not settings.cpaas.configured:

@@ -19,7 +19,6 @@ from bridge.adapters.store import open_ledger, open_receipts
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
 from bridge.bootstrap.receipts import receipt_poller
-from bridge.bootstrap.required import require
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
 from bridge.runtime.one_core import OneCore
@@ -29,6 +28,8 @@ from bridge.runtime.stopping import Stopping
 from bridge.runtime.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.adapters.http.admin_app import Readiness
     from bridge.adapters.store.sql import SqlLedger
     from bridge.bootstrap.admin import Outlet
@@ -246,20 +247,25 @@ def worker_readiness(worker: Worker, source: Source, publisher: Outlet, *, drain
     )
 
 
-def run_worker(settings: Settings) -> int:
-    """Run a worker until it is stopped; returns the exit code.
-
-    Raises:
-        SettingsError: the broker or the account is not configured.
-
-    """
-    require(settings, broker=True, account=True)
+def run_alone(settings: Settings) -> int:
+    """Run the one process of a worker until it is stopped; returns the exit code."""
     logs.configure(settings.log)
     stopping = Stopping()
     stopping.install()
+    return run_process(settings, stopping)
+
+
+def run_process(
+    settings: Settings, stopping: Stopping, listening: Callable[[int], None] = lambda _port: None
+) -> int:
+    """Run a process of a worker until `stopping`; returns the exit code.
+
+    `listening` is told the admin port once it answers there.
+    """
     metrics = make_metrics()
     process = WorkerProcess(settings, stopping, metrics, SystemClock())
     admin = serve_admin(settings, process.readiness, metrics)
+    listening(admin.port)
     process.start()
     code = stopping.wait()
     process.stop()

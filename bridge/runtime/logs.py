@@ -52,21 +52,26 @@ _DIGITS = re.compile(r"\d{7}")
 _HARMLESS = (int, float, type(None))
 
 
-def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Set up structlog and the standard logging, once, to write to `stream` (stderr)."""
+def configure(settings: LogSettings, stream: TextIO | None = None, *, process: int | None = None) -> None:
+    """Set up structlog and the standard logging, once, to write to `stream` (stderr).
+
+    `process` is the number of this process, where several write to one log: each line says which it is of.
+    """
     for_good = stream is None
     stream = _unbuffered(sys.stderr) if stream is None else stream
     form = settings.format or ("console" if stream.isatty() else "json")
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     render = _renderer(form, colors=stream.isatty())
+    numbered: list[Processor] = [] if process is None else [functools.partial(_numbered, process)]
+    common = [*numbered, *_COMMON]
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *_COMMON, render],
+        processors=[structlog.contextvars.merge_contextvars, *common, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=functools.partial(_LossyLogger, stream),
         # A logger that is put together once costs half; one that writes to a test's stream must not stay.
         cache_logger_on_first_use=for_good,
     )
-    _take_in_standard_logging(stream, render)
+    _take_in_standard_logging(stream, common, render)
     sys.excepthook = _log_crash
     threading.excepthook = _log_thread_crash
 
@@ -143,6 +148,12 @@ def _masked_line(line: str) -> str:
     return line[: len(line) - len(line.lstrip(" "))] + _masked_text(line)
 
 
+def _numbered(process: int, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    # Not a context variable: those of one thread are not another's.
+    event["process"] = process
+    return event
+
+
 def _from_standard_logging(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Turn a library's sentence into a field: the event is that it spoke."""
     event["detail"] = event["event"]
@@ -171,11 +182,11 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
     return _ENCODE(event)
 
 
-def _take_in_standard_logging(stream: TextIO, render: Processor) -> None:
+def _take_in_standard_logging(stream: TextIO, common: list[Processor], render: Processor) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, _from_standard_logging, *_COMMON],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, _from_standard_logging, *common],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )

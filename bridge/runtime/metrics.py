@@ -156,5 +156,20 @@ class Metrics:
         return Histogram(f"sms_bridge_{name}", help_text, buckets=buckets, registry=self.registry)
 
 
+class SupervisorMetrics:
+    """What a supervisor counts by itself, beside the metrics of its processes."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.running = Gauge(
+            "sms_bridge_processes_running", "Worker processes that are there.", registry=self.registry
+        )
+        self.restarts = Counter(
+            "sms_bridge_process_restarts",
+            "Worker processes started in place of one that ended.",
+            registry=self.registry,
+        )
+
+
 def _by(counter: Counter, label: str, values: Iterable[str]) -> Mapping[str, Counter]:
     return {value: counter.labels(**{label: value}) for value in values}

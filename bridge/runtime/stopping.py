@@ -12,9 +12,15 @@ import structlog
 from bridge.runtime import notify_systemd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def end_at_once() -> None:
+    """End the process: what is unsettled goes back to the queue, and the ledger knows what was called."""
+    os._exit(1)
 
 
 class Stopping:
@@ -22,11 +28,13 @@ class Stopping:
 
     def __init__(self) -> None:
         self.event = threading.Event()
+        self._again = end_at_once
         self._code = 0
         self._asked = False
 
-    def install(self) -> None:
-        """Take the signals; call it from the main thread."""
+    def install(self, again: Callable[[], None] = end_at_once) -> None:
+        """Take the signals; call it from the main thread. `again` is what a second one does, and each after it."""
+        self._again = again
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
@@ -44,7 +52,8 @@ class Stopping:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked:
-            # What is unsettled goes back to the queue, and the ledger knows what was called.
-            os._exit(1)
+            # And nothing else: it may have come in the middle of setting the event, whose lock is held then.
+            self._again()
+            return
         self._asked = True
         self.event.set()

@@ -35,10 +35,6 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
             "ingest.tls_certificate", "is missing: a key alone serves nobody", ("ingest.tls_key",)
         )
     yield from _webhook_for_anybody(settings)
-    if settings.worker.processes > 1:
-        yield Disagreement(
-            "worker.processes", "can't be more than 1 yet: run more workers, such as sms-bridge-worker@2"
-        )
     if settings.ledger.retention < settings.shortest_retention:
         yield Disagreement(
             "ledger.retention",

@@ -117,7 +117,7 @@ class WorkerSettings(Section):
     """How a worker takes and holds commands."""
 
     concurrency: v.Count = 16
-    processes: v.Count = 1
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
     one_core: bool = True
     prefetch: Annotated[int, Field(ge=0, le=65535)] = 0
     grace_period: v.SecondsOrZero = 30.0

@@ -194,6 +194,14 @@ def test_half_a_configuration_is_neither_a_trial_nor_the_real_thing(
     assert up.logs.count("\n") == 1
 
 
+def test_it_is_one_process_and_says_so(bridge_process: StartBridge) -> None:
+    up = bridge_process("up", env={"BRIDGE_WORKER__PROCESSES": "2"}, ready=False)
+
+    assert up.wait() == 78
+    assert up.logs.startswith("worker.processes: must be 1 for `bridge up`")
+    assert up.logs.count("\n") == 1
+
+
 @pytest.mark.broker
 def test_with_broker_and_account_it_sends_and_receives_in_one_process(
     bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: Peer

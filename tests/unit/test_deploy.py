@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from bridge.bootstrap.ingest import GRACE
+from bridge.runtime.supervisor import MARGIN
 from bridge.settings import Settings, load
 from bridge.settings.load import CONFIG_VARIABLE, variable
 from bridge.settings.model import KEYS
@@ -103,7 +104,7 @@ def test_a_unit_starts_with_its_credentials_and_nothing_else(unit: Path) -> None
 
 @units
 def test_a_unit_is_given_longer_to_stop_than_the_grace_period(unit: Path) -> None:
-    assert float(of_unit(unit, "TimeoutStopSec")[0]) > Settings().worker.grace_period
+    assert float(of_unit(unit, "TimeoutStopSec")[0]) > Settings().worker.grace_period + MARGIN
 
 
 def test_units_of_one_machine_listen_on_ports_of_their_own() -> None:
@@ -150,7 +151,7 @@ def test_a_pod_is_asked_for_its_health_where_it_answers(deployment: dict[str, An
 def test_a_pod_is_given_longer_to_stop_than_the_grace_period(deployment: dict[str, Any]) -> None:
     pod = deployment["spec"]["template"]["spec"]
 
-    assert pod["terminationGracePeriodSeconds"] > Settings().worker.grace_period
+    assert pod["terminationGracePeriodSeconds"] > Settings().worker.grace_period + MARGIN
 
 
 @deployments

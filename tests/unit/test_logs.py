@@ -56,6 +56,22 @@ def test_a_line_is_json_with_level_time_and_fields(stream: io.StringIO) -> None:
     assert line == {"event": "command.settled", "level": "info", "attempts": 2, "outcome": "sent"}
 
 
+def test_lines_of_one_process_among_several_have_its_number(stream: io.StringIO) -> None:
+    configure(LogSettings(), stream, process=2)
+    speakers = [
+        threading.Thread(target=structlog.get_logger().info, args=("command.settled",)),
+        threading.Thread(target=logging.getLogger("kombu").warning, args=("a library",)),  # noqa: TID251 - it does
+    ]
+    for speaker in speakers:
+        speaker.start()
+        speaker.join()
+
+    assert [(line["event"], line["process"]) for line in lines(stream)] == [
+        ("command.settled", 2),
+        ("library.logged", 2),
+    ]
+
+
 def test_a_line_that_finds_no_room_is_lost_and_the_next_is_written(stream: io.StringIO) -> None:
     room = stream.write
     configure(LogSettings(), stream)

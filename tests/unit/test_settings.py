@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bridge.settings import Problem, Settings, SettingsError, load, read
 from bridge.settings.load import variable
 from bridge.settings.model import KEYS
+from bridge.settings.passing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -288,7 +289,8 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
         ("worker.concurrency", "0"),
         ("worker.concurrency", ""),
         ("worker.concurrency", "1.5"),
-        ("worker.processes", "2"),
+        ("worker.processes", "0"),
+        ("worker.processes", "65"),
         ("reconcile.on_absent", "retry"),
         ("limits.account_per_second", "-1"),
         ("subscriptions.numbers", "+16139998877,acme"),
@@ -447,3 +449,28 @@ def test_secrets_are_read_from_real_files(tmp_path: Path) -> None:
     assert refused.value.problems == [
         Problem("cpaas.proxy", "the file is not UTF-8", "BRIDGE_CPAAS__PROXY_FILE")
     ]
+
+
+def test_settings_are_the_same_on_the_other_side_of_a_pipe() -> None:
+    given = {
+        **ACCOUNT,
+        "BRIDGE_BROKER__URL": "amqp://guest:hunter2@broker/vhost",
+        "BRIDGE_CPAAS__PROXY": "http://user:hunter2@proxy:3128",
+        "BRIDGE_LEDGER__URL": "postgresql+psycopg://bridge:hunter2@db/sms",
+        "BRIDGE_INGEST__AUTHORIZATION": "hunter2,hunter3",
+        "BRIDGE_INGEST__ALLOW": "203.0.113.0/24",
+        "BRIDGE_INGEST__SPOOL": "/var/lib/spool",
+        "BRIDGE_WORKER__LEASE": "3",
+        "BRIDGE_LOG__FORMAT": "json",
+    }
+    for settings in (Settings(), loaded(environ=given)):
+        line = pack(settings)
+
+        assert unpack(line) == settings
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize("line", ["", "{", '{"worker": {"threads": 2}}'])
+def test_settings_of_another_version_are_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        unpack(line)

@@ -1,0 +1,110 @@
+"""Processes that this one starts and that do not outlive it: both ends of what ties them together.
+
+Between parent and child is a pair of sockets, the child's standard input. The parent writes one line, which says all
+that the child has to know; the child writes one, which says where it listens. Then nothing passes until the child is to
+end: the parent says so, or is gone. The kernel closes what a process held, however it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What a service manager tells the process that it started, and no child of it: a child's word is not the service's.
+MANAGERS_OWN = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
+
+
+class Child:
+    """A child as its parent has it: a new interpreter, not a fork of this one and its threads."""
+
+    def __init__(self, module: str, *arguments: str, line: str, environ: Mapping[str, str]) -> None:
+        """Start `python -m module arguments` and tell it `line`; `environ` is ours.
+
+        Raises:
+            OSError: it can't be started.
+
+        """
+        self._ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    # -P: what lies in the working directory is no module of ours.
+                    [sys.executable, "-P", "-m", module, *arguments],
+                    stdin=theirs.fileno(),
+                    env={name: value for name, value in environ.items() if name not in MANAGERS_OWN},
+                )
+            except OSError:
+                self._ours.close()
+                raise
+        # One that has ended already is waited for like any other.
+        with contextlib.suppress(OSError):
+            self._ours.sendall(line.encode() + b"\n")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def wait_listening(self) -> int | None:
+        """Wait until it says on which port it listens; None where it ended before."""
+        with self._ours.makefile("rb") as said:
+            port = _line_of(said)
+        return int(port) if port else None
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit code, negative for a signal."""
+        code = self._process.wait()
+        self._ours.close()
+        return code
+
+    def end(self) -> None:
+        """Tell it to end in order."""
+        # By no signal: a terminal or a service manager may have sent one to the whole group, and two that coincide can
+        # be lost on a thread that does not handle them, or be taken for a second word.
+        with contextlib.suppress(OSError):
+            self._ours.sendall(b"\n")
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+
+class Lifeline:
+    """The child's end, on its standard input."""
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        # What comes with the line, or behind it, stays in here.
+        self._said = self._socket.makefile("rb")
+
+    def line(self) -> str | None:
+        """Return what the parent says at the beginning; None where it is gone already."""
+        return _line_of(self._said)
+
+    def tell(self, port: int) -> None:
+        """Say on which port this process listens."""
+        # Whether the parent is still there is `wait_end`'s to find out.
+        with contextlib.suppress(OSError):
+            self._socket.sendall(f"{port}\n".encode())
+
+    def wait_end(self) -> bool:
+        """Wait until this process is to end; return whether the parent said so, and is not gone."""
+        try:
+            return self._said.read(1) != b""
+        except OSError:
+            return False
+
+
+def _line_of(said: BinaryIO) -> str | None:
+    """Return a whole line of what the other side says, without its end; None where it is gone before."""
+    try:
+        line = said.readline()
+    except OSError:
+        return None
+    return line[:-1].decode() if line.endswith(b"\n") else None

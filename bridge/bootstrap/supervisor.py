@@ -1,0 +1,58 @@
+"""The supervisor's process: it starts the workers, watches them, and answers for them all on the one admin port."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from bridge.adapters.children import Child
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.scraping import HOST
+from bridge.adapters.http.supervisor_app import make_supervisor_app
+from bridge.bootstrap.admin import listen_admin
+from bridge.runtime import logs, notify_systemd
+from bridge.runtime.metrics import SupervisorMetrics
+from bridge.runtime.stopping import Stopping
+from bridge.runtime.supervisor import MARGIN, Supervisor
+from bridge.settings.passing import pack
+
+if TYPE_CHECKING:
+    from bridge.settings import Settings
+
+#: What a worker process runs: `bridge.bootstrap.child`, by name, since to import it is to load all that a worker needs.
+CHILD = "bridge.bootstrap.child"
+
+
+def run_supervisor(settings: Settings) -> int:
+    """Run `worker.processes` worker processes until they are stopped; returns the exit code."""
+    logs.configure(settings.log)
+    stopping = Stopping()
+    metrics = SupervisorMetrics()
+    line = pack(settings_of_one(settings))
+    supervisor = Supervisor(
+        lambda number: Child(CHILD, str(number), line=line, environ=os.environ),
+        settings.worker.processes,
+        stopping=stopping,
+        clock=SystemClock(),
+        metrics=metrics,
+        running=notify_systemd.ready,
+    )
+    stopping.install(again=supervisor.end_at_once)
+    app = make_supervisor_app(supervisor.processes, stopping.event.is_set, metrics.registry)
+    # The port first: where it can't be had, nothing else has begun.
+    admin = listen_admin(settings, app)
+    supervisor.start()
+    code = stopping.wait()
+    ended = supervisor.stop(settings.worker.grace_period + MARGIN)
+    admin.stop(1.0)
+    return code or ended
+
+
+def settings_of_one(settings: Settings) -> Settings:
+    """Return the settings of each process: those of all, but for where it answers the supervisor."""
+    return settings.model_copy(
+        update={
+            "worker": settings.worker.model_copy(update={"processes": 1}),
+            "admin": settings.admin.model_copy(update={"host": HOST, "port": 0}),
+        }
+    )

@@ -1,0 +1,21 @@
+"""A child that says where it listens and waits for its end: `python -m tests.unit.listening_child CODE`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from bridge.adapters.children import MANAGERS_OWN, Lifeline
+
+
+def main(how: str) -> int:
+    """Return the exit code that was asked for, or how many variables of a manager there are."""
+    lifeline = Lifeline()
+    lifeline.tell(100 * int(lifeline.line() or 0))
+    if not lifeline.wait_end():
+        return 9
+    return len(MANAGERS_OWN & os.environ.keys()) if how == "environment" else int(how)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,80 @@
+"""What ties a child process to its parent: one line each way, and then the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.children import Child, Lifeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def parent() -> Iterator[tuple[socket.socket, Lifeline]]:
+    """Return the parent's end and the child's."""
+    ours, theirs = socket.socketpair()
+    lifeline = Lifeline(theirs.detach())
+    with ours, lifeline._socket, lifeline._said:
+        yield ours, lifeline
+
+
+def test_a_parent_that_says_all_at_once_is_heard(parent: tuple[socket.socket, Lifeline]) -> None:
+    ours, lifeline = parent
+    ours.sendall(b"{}\n\n")
+
+    assert lifeline.line() == "{}"
+    assert lifeline.wait_end()
+
+
+def test_a_parent_that_is_gone_has_not_said_so(parent: tuple[socket.socket, Lifeline]) -> None:
+    ours, lifeline = parent
+    ours.sendall(b"{}\n")
+    # Unread, it makes the end a reset.
+    lifeline.tell(1111)
+    ours.close()
+
+    assert lifeline.line() in {"{}", None}
+    assert not lifeline.wait_end()
+    lifeline.tell(2222)
+
+
+def test_half_a_line_is_none(parent: tuple[socket.socket, Lifeline]) -> None:
+    ours, lifeline = parent
+    ours.sendall(b"{")
+    ours.close()
+
+    assert lifeline.line() is None
+
+
+def test_the_port_comes_back_and_the_exit_code() -> None:
+    child = Child("tests.unit.listening_child", "3", line="11", environ=dict(os.environ))
+
+    assert child.wait_listening() == 1100
+
+    child.end()
+
+    assert child.wait() == 3
+    child.end()
+
+
+def test_a_child_that_ends_at_once_has_no_port() -> None:
+    child = Child("no.such.module", line="{}", environ=dict(os.environ))
+
+    assert child.wait_listening() is None
+    assert child.wait() == 1
+
+
+def test_what_the_manager_told_is_not_told_to_the_child() -> None:
+    environ = {**os.environ, "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "1"}
+    child = Child("tests.unit.listening_child", "environment", line="11", environ=environ)
+
+    assert child.wait_listening() == 1100
+
+    child.end()
+
+    assert child.wait() == 0

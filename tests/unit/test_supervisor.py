@@ -1,0 +1,278 @@
+"""A supervisor and its processes: what follows which end, what it tells, and how it ends itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from falcon import testing
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
+from bridge.adapters.http.scraping import Merged
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.supervisor_app import Process, make_supervisor_app
+from bridge.core.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
+from bridge.runtime.metrics import Metrics, SupervisorMetrics
+from bridge.runtime.stopping import Stopping
+from bridge.runtime.supervisor import Supervisor
+from tests.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+# -- what follows an exit --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "lived", "deaths", "consequence"),
+    [
+        (EX_CONFIG, 3600.0, 0, End(code=EX_CONFIG)),
+        (EX_CONFIG, 0.1, 5, End(code=EX_CONFIG)),
+        (1, 0.1, 0, Replace(pause=0.5, deaths=1)),
+        (0, 0.1, 0, Replace(pause=0.5, deaths=1)),
+        (-signal.SIGKILL, 0.1, 1, Replace(pause=1, deaths=2)),
+        (1, WELL - 1, 5, Replace(pause=16, deaths=6)),
+        (1, WELL - 1, 6, Replace(pause=LONGEST_PAUSE, deaths=7)),
+        (1, 0.1, 100_000, Replace(pause=LONGEST_PAUSE, deaths=100_001)),
+        (1, WELL, 100_000, Replace(pause=0.5, deaths=1)),
+    ],
+)
+def test_what_follows_an_exit(code: int, lived: float, deaths: int, consequence: Consequence) -> None:
+    assert after_exit(code, lived=lived, deaths=deaths) == consequence
+
+
+def test_the_exit_code_that_ends_all_is_that_of_the_system() -> None:
+    assert os.EX_CONFIG == EX_CONFIG
+
+
+# -- the supervisor --------------------------------------------------------------------------------
+
+
+class FakeChild:
+    """A process that ends when the test says so, or when it is told to."""
+
+    def __init__(self, number: int, *, obeys: bool = True) -> None:
+        self.number = number
+        self.pid = 1000 + number
+        self.told = False
+        self._obeys = obeys
+        self._port: Queue[int | None] = Queue()
+        self._code: Queue[int] = Queue()
+
+    def listen(self, port: int) -> None:
+        self._port.put(port)
+
+    def exit(self, code: int) -> None:
+        self._port.put(None)
+        self._code.put(code)
+
+    def wait_listening(self) -> int | None:
+        return self._port.get(timeout=10)
+
+    def wait(self) -> int:
+        return self._code.get(timeout=10)
+
+    def end(self) -> None:
+        self.told = True
+        if self._obeys:
+            self.exit(0)
+
+    def kill(self) -> None:
+        self.exit(-signal.SIGKILL)
+
+
+class FakeSystem:
+    """Starts processes, unless it has no room for them."""
+
+    def __init__(self) -> None:
+        self.children: list[FakeChild] = []
+        self.full = False
+        self.obeyed = True
+
+    def start(self, number: int) -> FakeChild:
+        if self.full:
+            raise OSError(11, "Resource temporarily unavailable")
+        self.children.append(FakeChild(number, obeys=self.obeyed))
+        return self.children[-1]
+
+    def wait_started(self, number: int) -> list[FakeChild]:
+        wait_until(lambda: len(self.children) >= number, what=f"{number} processes")
+        return sorted(self.children, key=lambda child: child.number)
+
+
+class World:
+    """A supervisor of two on a fake system."""
+
+    def __init__(self) -> None:
+        self.system = FakeSystem()
+        self.stopping = Stopping()
+        self.metrics = SupervisorMetrics()
+        self.running = threading.Event()
+        self.supervisor = Supervisor(
+            self.system.start,
+            2,
+            stopping=self.stopping,
+            clock=SystemClock(),
+            metrics=self.metrics,
+            running=self.running.set,
+        )
+
+    def stop(self, patience: float = 10) -> int:
+        self.stopping.event.set()
+        return self.supervisor.stop(patience)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Return a supervisor that is stopped at the end, whatever became of it."""
+    world = World()
+    yield world
+    world.stop(0)
+
+
+def test_it_runs_once_all_processes_listen(world: World) -> None:
+    world.supervisor.start()
+    one, other = world.system.wait_started(2)
+    one.listen(1111)
+    wait_until(lambda: Process(1, 1111, "running") in world.supervisor.processes())
+
+    assert not world.running.is_set()
+
+    other.listen(2222)
+
+    assert world.running.wait(10)
+    assert world.metrics.registry.get_sample_value("sms_bridge_processes_running") == 2
+
+
+def test_one_that_ends_by_itself_is_replaced_under_its_number(world: World) -> None:
+    world.supervisor.start()
+    one, other = world.system.wait_started(2)
+    other.listen(2222)
+    other.exit(-signal.SIGKILL)
+    wait_until(lambda: "starts again" in world.supervisor.processes()[1].detail)
+    third = wait_until(lambda: world.system.children[2:])[0]
+    wait_until(lambda: world.supervisor.processes()[1] == Process(2, None, "starting"))
+
+    assert third.number == 2
+    assert not one.told
+    assert world.metrics.registry.get_sample_value("sms_bridge_process_restarts_total") == 1
+
+
+def test_one_that_can_t_be_started_is_tried_again(world: World) -> None:
+    world.system.full = True
+    world.supervisor.start()
+    wait_until(lambda: "can't be started" in world.supervisor.processes()[0].detail)
+    world.system.full = False
+
+    assert [child.number for child in world.system.wait_started(2)] == [1, 2]
+
+
+def test_one_that_says_the_configuration_is_wrong_ends_all(world: World) -> None:
+    world.supervisor.start()
+    one, other = world.system.wait_started(2)
+    one.exit(EX_CONFIG)
+
+    assert world.stopping.wait() == EX_CONFIG
+    assert world.stop() == 0
+    assert (one.told, other.told) == (False, True)
+
+
+def test_those_that_end_when_told_are_not_replaced(world: World) -> None:
+    world.supervisor.start()
+    world.system.wait_started(2)
+
+    assert world.stop() == 0
+    assert len(world.system.children) == 2
+
+
+def test_those_that_do_not_end_when_told_are_killed_and_that_is_a_failure(world: World) -> None:
+    world.system.obeyed = False
+    world.supervisor.start()
+    children = world.system.wait_started(2)
+
+    assert world.stop(patience=0.1) == 1
+    assert all(child.told for child in children)
+    assert not any(name.startswith("process-") for name in (thread.name for thread in threading.enumerate()))
+
+
+def test_one_that_failed_before_all_were_told_to_end_is_no_failure_then(world: World) -> None:
+    world.supervisor.start()
+    one, _ = world.system.wait_started(2)
+    one.exit(1)
+    wait_until(lambda: "starts again" in world.supervisor.processes()[0].detail)
+
+    assert world.stop() == 0
+
+
+# -- what it answers -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """Serve the admin port of a process that is not ready; returns the port."""
+    reasons = (Reason("consuming", ok=True, detail="yes"), Reason("publishing", ok=False, detail="no"))
+    app = make_admin_app(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
+    server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="admin")
+    yield server.start()
+    server.stop(0)
+
+
+def asked(path: str, *processes: Process, draining: bool = False) -> Any:
+    app = make_supervisor_app(lambda: processes, lambda: draining, SupervisorMetrics().registry)
+    return testing.TestClient(app).simulate_get(path)
+
+
+def test_reasons_are_named_after_their_processes(listening: int) -> None:
+    answer = asked("/readyz", Process(1, listening, "running"), Process(2, None, "starting"))
+
+    assert answer.status_code == 503
+    assert json.loads(answer.text) == {
+        "ready": False,
+        "reasons": {
+            "process 1: consuming": {"ok": True, "detail": "yes"},
+            "process 1: publishing": {"ok": False, "detail": "no"},
+            "process 2": {"ok": False, "detail": "starting"},
+            "draining": {"ok": True, "detail": "no"},
+        },
+    }
+
+
+def test_it_is_not_ready_while_it_stops() -> None:
+    answer = asked("/readyz", draining=True)
+
+    assert answer.status_code == 503
+    assert answer.json["reasons"] == {"draining": {"ok": False, "detail": "stopping"}}
+
+
+def test_one_that_has_just_ended_does_not_answer(listening: int) -> None:
+    gone = free_port()
+    answer = asked("/readyz", Process(1, gone, "running"))
+    metrics = asked("/metrics", Process(1, listening, "running"), Process(2, gone, "running"))
+
+    assert answer.json["reasons"]["process 1"] == {"ok": False, "detail": "does not answer"}
+    assert 'sms_bridge_commands_received_total{process="1"}' in metrics.text
+    assert 'process="2"' not in metrics.text
+
+
+def test_it_lives_whatever_its_processes_do() -> None:
+    assert asked("/livez", Process(1, None, "starting")).status_code == 200
+
+
+def test_metrics_that_are_not_whole_are_left_out() -> None:
+    whole = generate_openmetrics(Metrics(version="1").registry).decode()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    registry.register(Merged({1: whole[: len(whole) // 2], 2: whole, 3: ""}))
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    processes = {sample.labels["process"] for family in families for sample in family.samples}
+
+    assert processes == {"2"}
