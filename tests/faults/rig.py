@@ -46,8 +46,8 @@ IN_FLIGHT = "owner IS NOT NULL AND state IN ('attempting', 'doubtful')"
 OPEN = "state IN ('waiting', 'attempting', 'doubtful')"
 #: What deadlines are multiplied with: a bridge that was broken on purpose is not waited for as long.
 PATIENCE = float(os.environ.get("FAULTS_PATIENCE", "1"))
-#: How many commands a worker holds, by its metrics.
-HELD = re.compile(r"^sms_bridge_commands_in_flight (\S+)$", re.MULTILINE)
+#: How many commands a worker holds, by its metrics: in one line, or in one for each of its processes.
+HELD = re.compile(r"^sms_bridge_commands_in_flight(?:\{.*\})? (\S+)$", re.MULTILINE)
 #: Everything that takes its time in production, scaled down: a call has 1.5 s, a lease 3, the history 2.5.
 SETTINGS = {
     "CPAAS__CONNECT_TIMEOUT": "0.5",
@@ -419,9 +419,9 @@ class Rig:
         held = 0
         for worker in self.workers:
             if worker not in self.killed and worker.returncode is None:
-                line = HELD.search(worker.admin("/metrics")[1])
+                counts = HELD.findall(worker.admin("/metrics")[1])
                 # A worker that does not answer may hold anything.
-                held += int(float(line[1])) if line else 1
+                held += sum(int(float(count)) for count in counts) if counts else 1
         return held + sum(self.amqp.depth(name) for name in self._own_queues())
 
     def is_quiet(self) -> bool:

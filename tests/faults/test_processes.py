@@ -1,7 +1,8 @@
-"""Workers that stop, freeze, race and run out of descriptors: W3 to W7."""
+"""Workers that stop, freeze, race, run out of descriptors and lose one of their processes: W3 to W8."""
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.test_processes import lines_of, pids, runs
 from tests.faults.rig import CONCURRENCY, IN_FLIGHT, is_frozen
 
 if TYPE_CHECKING:
@@ -212,3 +214,34 @@ def test_a_worker_without_memory_fails_loudly_and_its_successor_loses_nothing(ma
         verdict = rig.kept()
 
         assert verdict.outcomes == {"sent": 250}
+
+
+def test_processes_of_a_worker_are_killed_and_then_their_supervisor(
+    make_rig: MakeRig, ledger: str | None
+) -> None:
+    with make_rig("W8, processes of one worker killed", seed=8, ledger=ledger) as rig:
+        worker = rig.start(WORKER__PROCESSES="2")
+        for _ in range(6):
+            rig.send(30)
+            number = rig.chance.choice((1, 2))
+            victim = pids(worker)[number]
+            rig.wait(lambda: rig.rows(IN_FLIGHT) >= CONCURRENCY, what="work in flight")
+            os.kill(victim, signal.SIGKILL)
+            rig.fired["kills of a process"] += 1
+            rig.crashed = True
+            rig.wait(lambda: pids(worker)[number] != victim, what="another process")  # noqa: B023 - waited for here
+        exits = [(line["process"], line["signal"]) for line in lines_of(worker, "process.exited")]
+        rig.send(60)
+        rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
+        worker.stop(signal.SIGKILL)
+        rig.fired["kills of the supervisor"] += 1
+        rig.wait(lambda: not any(map(runs, pids(worker).values())), 30, "processes that have ended")
+        rig.killed.add(worker)
+        worker.kill()
+        in_doubt = rig.rows(IN_FLIGHT)
+        rig.start(WORKER__PROCESSES="2")
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 240}
+        assert [name for _, name in exits] == ["SIGKILL"] * 6
+        assert in_doubt <= CONCURRENCY
