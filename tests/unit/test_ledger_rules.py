@@ -744,6 +744,25 @@ def test_a_late_answer_of_an_owner_that_lost_its_claim_is_known_as_the_submissio
     assert filed.outcome is Outcome.SENT
 
 
+@pytest.mark.parametrize("reading", [True, False])
+def test_what_a_late_answer_named_is_sent_also_where_history_and_memory_have_lost_it(
+    book: Book, reading: bool
+) -> None:
+    book.rules = replace(
+        book.rules, reconcile=ReconcileRules(on_absent="park"), retry=RetryRules(max_age=70.0)
+    )
+    book.claim()
+    book.claim(at=LEASE, owner="two")
+    book.file(at=LEASE + 1, evidence=message())
+    book.slate.seen.clear()
+    filed = book.resolve(at=86_400, owner="two", reading=reading)
+
+    assert filed is not None
+    assert (filed.outcome, book.submission().message_id) == (Outcome.SENT, "m-7")
+    assert filed.told is not None
+    assert json.loads(filed.told.body)["data"]["message_id"] == "m-7"
+
+
 def test_a_late_answer_takes_no_message_that_another_submission_owns(book: Book) -> None:
     book.claim(1)
     book.file(1)

@@ -185,8 +185,8 @@ class Resolve:
         assert_never(finding)
 
     def _absent(self, record: CommandRecord, submission: SubmissionRecord) -> tuple[SubmissionRecord, Filed]:
-        if submission.submitted:
-            # The provider said that it has it, so it was sent; only its id is not to be learnt.
+        if submission.was_taken:
+            # The provider said that it has it, so it was sent, whatever its history shows.
             return self._end(record, submission, Outcome.SENT, self._result(submission))
         if not may_resend(submission, self.rules.reconcile.on_absent):
             why = "no trace of it in the provider's history; it is not sent again by itself"
@@ -206,7 +206,7 @@ class Resolve:
     def _cannot_tell(
         self, record: CommandRecord, submission: SubmissionRecord, reason: str
     ) -> tuple[SubmissionRecord, Filed]:
-        if submission.submitted:
+        if submission.was_taken:
             return self._end(record, submission, Outcome.SENT, self._result(submission))
         if may_resend_unknown(submission, self.command.expires_at, self.rules, now=self.now):
             again = submission.released(WAITING, retry_at=self.now, undecided=True)
@@ -220,7 +220,12 @@ class Resolve:
         return self._end(record, submission, outcome, self._result(submission, error))
 
     def _result(self, submission: SubmissionRecord, error: ProviderError | None = None) -> Result:
-        return Result(attempts=submission.attempts, replay=submission.replay, error=error)
+        return Result(
+            attempts=submission.attempts,
+            replay=submission.replay,
+            message_id=submission.message_id,
+            error=error,
+        )
 
     def _end(
         self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, result: Result
