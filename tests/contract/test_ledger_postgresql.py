@@ -16,7 +16,7 @@ from bridge.core.outcomes import Outcome
 from bridge.core.reconcile import Evidence
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 from tests.contract.test_ledger import NOW, claim, command, file, filed, resolve
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +168,34 @@ def test_commits_are_on_the_disk_whatever_the_servers_default_is(
     ledger.close()
 
     assert shown == ["on", "read committed", "5s"]
+
+
+def test_a_ledger_that_grew_from_nothing_is_not_read_whole_for_a_command(
+    ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
+) -> None:
+    database = database_of(postgresql_url)
+    # Statistics make PostgreSQL plan anew; a ledger that grows fast has none for a minute.
+    postgresql.execute("ALTER TABLE submissions SET (autovacuum_enabled = false)", database=database)
+    few = [claim(of=command(f"few-{number}")) for number in range(20)]
+    for _ in range(20):
+        ledger.apply(few)
+    postgresql.execute(
+        "INSERT INTO submissions "
+        "(command_id, position, state, attempts, granted, submitted, crashes, replay, may_resend) "
+        "SELECT n, 0, 'sent', 1, 0, false, 0, 0, false FROM generate_series(1, 50000) n", database=database,
+    )  # fmt: skip
+    for _ in range(5):
+        ledger.apply(few)
+    ledger.close()
+    sessions = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    wait_until(
+        lambda: not postgresql.execute(sessions, database=database), what="counts, told as a session ends"
+    )
+    [(scanned,)] = postgresql.execute(
+        "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'submissions'", database=database
+    )
+
+    assert scanned < 50_000
 
 
 def test_workers_without_limits_do_not_wait_for_each_other(

@@ -126,6 +126,8 @@ def _set_up(connection: PsycopgConnection[Any], statement_timeout: float) -> Non
         ("idle_in_transaction_session_timeout", round(IDLE_TIMEOUT * 1000)),
         # A commit is on the disk when it returns: without that a claim could be lost with the power.
         ("synchronous_commit", "on"),
+        # A plan that was kept from when the tables were empty reads the whole of them for each batch.
+        ("plan_cache_mode", "force_custom_plan"),
     ):
         connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
     connection.commit()
