@@ -11,15 +11,17 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import report, sending, webhooks
+from benchmarks import report, scaling, sending, webhooks
 from benchmarks.contestants import BRIDGE, SENDERS
 from benchmarks.field import Field
+from benchmarks.scaling import Scaling
 from benchmarks.sending import Setting, percentile
 from tests.papers import markdown
 from tests.papers import write as write_paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -35,6 +37,8 @@ NOTIFICATIONS = 6000
 #: Notifications a second that all can take.
 OFFERED = 200.0
 IDLE = 300
+#: What docs/scaling.md shows.
+SCALING = ("queue", "flight", "size", "workers", "ledger", "broker")
 
 
 class Bench:
@@ -140,22 +144,43 @@ class Bench:
         return got
 
 
+def _compare(name: str, runs: int, progress: Progress) -> tuple[Path, str]:
+    with Field() as field:
+        return report.PAPER, getattr(Bench(field, runs, progress), name)()
+
+
+def _scale(name: str, runs: int, progress: Progress) -> tuple[Path, str]:
+    return scaling.PAPER, getattr(Scaling(runs, progress), name)()
+
+
+#: By the name of its table, how each is measured.
+PARTS = {
+    **dict.fromkeys(("sending", "webhooks", "idle"), _compare),
+    **dict.fromkeys(SCALING, _scale),
+}
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--runs", default=5, show_default=True, help="Runs of each, of which the medians count.")
 @click.option(
-    "--only", type=click.Choice(["sending", "webhooks", "idle"]), multiple=True, help="Leave out the others."
+    "--only",
+    type=click.Choice([*PARTS, "scaling"]),
+    multiple=True,
+    help=f"Leave out the others; `scaling` is {', '.join(SCALING)}.",
 )
-@click.option("--write/--no-write", default=False, help="Write the tables to docs/performance.md.")
+@click.option(
+    "--write/--no-write", default=False, help="Write the tables to docs/performance.md and docs/scaling.md."
+)
 def main(*, runs: int, only: tuple[str, ...], write: bool) -> None:
-    """Measure the bridge beside its peers, all on one broker, and show it as tables."""
+    """Measure the bridge beside its peers, and how it grows, and show it as tables."""
     console = Console()
-    with Field() as field, Progress(console=Console(stderr=True)) as progress:
-        bench = Bench(field, runs, progress)
-        for name in only or ("sending", "webhooks", "idle"):
-            measured = getattr(bench, name)()
+    names = [name for one in only or PARTS for name in (SCALING if one == "scaling" else (one,))]
+    with Progress(console=Console(stderr=True)) as progress:
+        for name in names:
+            paper, measured = PARTS[name](name, runs, progress)
             console.print(measured, markup=False, soft_wrap=True)
             if write:
-                write_paper(report.PAPER, name, measured)
+                write_paper(paper, name, measured)
 
 
 if __name__ == "__main__":

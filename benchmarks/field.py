@@ -59,7 +59,9 @@ class Field:
             assert provider.stdout is not None
             with tempfile.TemporaryDirectory(prefix="bench-") as directory:
                 url = f"http://127.0.0.1:{int(provider.stdout.readline())}"
-                yield Pitch(self.broker.url(host), url, connection.channel(), Path(directory))
+                pitch = Pitch(self.broker.url(host), url, connection.channel(), Path(directory))
+                pitch.host, pitch.provider_pid = host, provider.pid
+                yield pitch
         finally:
             provider.kill()
             provider.wait()
@@ -68,6 +70,10 @@ class Field:
 
 class Pitch:
     """What one measurement has to itself."""
+
+    #: The virtual host's name, and the stand-in's process.
+    host = ""
+    provider_pid = 0
 
     def __init__(self, broker: str, provider: str, channel: amqp.Channel, directory: Path) -> None:
         self.broker = broker
@@ -122,12 +128,19 @@ class Running:
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Have it do nothing while its work is prepared."""
-        stopped = machine.tree(self.pid)
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        self.stand_still()
         yield
-        self._cost, self._began = machine.processor_seconds(self.pid), time.monotonic()
-        for pid in stopped:
+        self.go_on()
+
+    def stand_still(self) -> None:
+        """Have it do nothing."""
+        for pid in machine.tree(self.pid):
+            os.kill(pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it work again, and count from now on."""
+        self.begin()
+        for pid in machine.tree(self.pid):
             os.kill(pid, signal.SIGCONT)
 
     def cost(self) -> tuple[float, float]:

@@ -113,6 +113,13 @@ class Postgres:
         """Whether the server's process lives; a frozen one does."""
         return self._server is not None and self._server.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server, whose children are its sessions."""
+        if self._server is None:
+            raise RuntimeError("the server was not started")
+        return self._server.pid
+
     def kill(self) -> None:
         """Kill the server and its sessions with SIGKILL."""
         if self._server is not None:

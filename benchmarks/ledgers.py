@@ -1,0 +1,80 @@
+"""Ledgers that remember much: filled with copies of a command that was sent, by the ledger's own statements."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import uuid
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.adapters.store import SQLITE, open_ledger
+from bridge.core.ledger.records import changed
+from bridge.core.ledger.slate import Needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.stand import Stand
+    from bridge.core.ledger import CommandRecord
+    from bridge.core.ledger.slate import Slate
+    from tests.postgres_harness import Postgres
+
+#: Commands in one commit.
+BATCH = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A change of the ledger: as many commands more that ended as `name` did."""
+
+    name: str
+    number: int
+
+    @property
+    def needs(self) -> Needs:
+        """The command with its submission."""
+        return Needs(command_id=self.name, index=0)
+
+    def apply(self, slate: Slate) -> None:
+        """Put the copies beside it."""
+        record = slate.commands[self.name]
+        for _ in range(self.number):
+            copy = _copied(record)
+            slate.commands[copy.id] = copy
+
+
+def _copied(record: CommandRecord) -> CommandRecord:
+    """Return the record under new ids everywhere: in an index they lie as far apart as true ones."""
+    name = uuid.uuid4().hex
+    submission = record.submissions[0]
+    assert submission.told is not None
+    told = replace(
+        submission.told,
+        event_id=str(uuid.uuid4()),
+        body=submission.told.body.replace(record.id.encode(), name.encode()),
+    )
+    own = changed(submission, match_key=secrets.token_bytes(32), message_id=f"SM{name}", told=told)
+    return changed(record, id=name, submissions={0: own})
+
+
+def remember(url: str, name: str, number: int, done: Callable[[int], None]) -> None:
+    """Have the ledger remember so many commands more like `name`; `done` hears how many at a time."""
+    with closing(open_ledger(url)) as ledger:
+        for begin in range(0, number, BATCH):
+            batch = min(BATCH, number - begin)
+            ledger.apply([Copy(name, batch)])
+            done(batch)
+
+
+def size(stand: Stand, postgres: Postgres) -> int:
+    """Return the bytes of a ledger: tables and indexes, without the log of what was written last."""
+    if stand.load.postgresql:
+        (found,) = postgres.execute("SELECT pg_database_size(current_database())", database=stand.database)
+        return int(found[0])
+    path = stand.ledger.removeprefix(SQLITE)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return Path(path).stat().st_size

@@ -1,0 +1,234 @@
+"""Workers that are measured in turns: those of one stand work, those of all others stand still meanwhile.
+
+A stand keeps its queue, its ledger and its processes from one turn to the next. So a queue of a million commands or a
+ledger of a million rows is made once, and what the machine does meanwhile it does to all stands alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+from benchmarks import machine
+from benchmarks.contestants import BRIDGE_PROGRAM, bridge_env, publish_command, run_bridge
+from benchmarks.field import HERE, Running
+from benchmarks.wire import Wire
+from tests.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.field import Field, Pitch
+    from tests.postgres_harness import Postgres
+
+WARM_UP = 500
+#: A command that every stand has sent.
+SAMPLE = "sample"
+#: Time passes for who stands still, too: none of its calls, claims and connections may end for that. In seconds.
+PATIENCE = {
+    "BRIDGE_BROKER__HEARTBEAT": "3600",
+    "BRIDGE_CPAAS__READ_TIMEOUT": "1800",
+    "BRIDGE_WORKER__LEASE": "7200",
+}
+#: Processor seconds in a second below which a server has nothing more to do.
+QUIET = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How one stand works."""
+
+    name: str
+    in_flight: int = 64
+    workers: int = 1
+    #: Characters.
+    text: int = 32
+    #: Seconds that the provider takes for a call.
+    latency: float = 0.0
+    postgresql: bool = False
+    #: Commands left on the queue by each turn.
+    waiting: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one turn came to. Processor time is in seconds for each 1,000 commands."""
+
+    per_second: float
+    worker: float
+    broker: float
+    #: PostgreSQL; 0 where the ledger is on SQLite.
+    database: float
+    #: The stand-in for the provider.
+    provider: float
+    #: MB, of all workers and of the broker, at the end.
+    memory: float
+    broker_memory: float
+    commits_per_second: float
+    changes_per_commit: float
+    #: Seconds.
+    commit: float
+
+
+def median(costs: Sequence[Cost], what: str) -> float:
+    """Return the median of one of the figures."""
+    return statistics.median(figures(costs, what))
+
+
+def figures(costs: Sequence[Cost], what: str) -> list[float]:
+    """Return one of the figures of each turn."""
+    return [float(getattr(cost, what)) for cost in costs]
+
+
+class Stand:
+    """A queue, a ledger, and workers that stand still unless it is their turn."""
+
+    def __init__(self, field: Field, pitch: Pitch, load: Load, postgres: Postgres | None) -> None:
+        self.load = load
+        self.pitch = pitch
+        self._broker = field.broker
+        self._postgres = postgres if load.postgresql else None
+        self.ledger = f"sqlite:///{pitch.directory / 'ledger.sqlite3'}"
+        if self._postgres is not None:
+            self.database = self._postgres.new_database()
+            self.ledger = self._postgres.url(self.database)
+        self._admin = [free_port() for _ in range(load.workers)]
+        self._workers: list[Running] = []
+        self._committed = (0.0, 0.0, 0.0)
+
+    def open(self, stack: ExitStack) -> None:
+        """Start the workers and warm them up."""
+        self.pitch.collect("sms.events")
+        env = {
+            **bridge_env(self.pitch),
+            **PATIENCE,
+            "BRIDGE_LEDGER__URL": self.ledger,
+            "BRIDGE_CPAAS__BASE_URL": self.pitch.provider,
+            "BRIDGE_CPAAS__CLIENT_ID": "bench",
+            "BRIDGE_CPAAS__CLIENT_SECRET": "bench",
+            "BRIDGE_WORKER__CONCURRENCY": str(self.load.in_flight),
+        }
+        run_bridge(env, "topology", "declare")
+        run_bridge(env, "ledger", "migrate")
+        for number, port in enumerate(self._admin):
+            directory = self.pitch.directory / str(number)
+            directory.mkdir()
+            own = {**env, "BRIDGE_ADMIN__PORT": str(port)}
+            worker = Running([BRIDGE_PROGRAM, "worker"], own, directory, HERE.parent)
+            stack.callback(worker.stop)
+            self._workers.append(worker)
+        wait_until(self._are_up, 60, what="workers")
+        publish_command(self.pitch.channel, SAMPLE)
+        self.fill(WARM_UP)
+        self.pitch.wait_events(WARM_UP + 1)
+        self._committed = self._commits()
+        self._stand_still()
+
+    def fill(self, commands: int, done: Callable[[int], None] | None = None) -> None:
+        """Put commands on the queue; returns once the broker is done with them. `done` hears how many more are out."""
+        with Wire(self._broker.port, self.pitch.host) as wire:
+            wire.publish("sms.commands", "send", bodies(commands, self.load.text), done)
+
+    def turn(self, commands: int, done: Callable[[int], None] | None = None) -> Cost:
+        """Have so many commands taken from the head of the queue, once there are enough; `done` as for `fill`."""
+        self.fill(commands + self.load.waiting - self.pitch.depth("sms.send"), done)
+        self._wait_quiet()
+        told = self.pitch.depth()
+        broker, database, provider = self._servers()
+        began = time.monotonic()
+        for worker in self._workers:
+            worker.go_on()
+        self.pitch.wait_events(told + commands)
+        seconds = time.monotonic() - began
+        used = sum(worker.cost()[1] for worker in self._workers)
+        servers = zip(self._servers(), (broker, database, provider), strict=True)
+        broker, database, provider = (after - before for after, before in servers)
+        memory = sum(machine.memory(worker.pid) for worker in self._workers)
+        commits, changes, committing = self._newly_committed()
+        self._stand_still()
+        return Cost(
+            per_second=commands / seconds,
+            worker=used / commands * 1000,
+            broker=broker / commands * 1000,
+            database=database / commands * 1000,
+            provider=provider / commands * 1000,
+            memory=memory,
+            broker_memory=machine.memory(self._broker.pid),
+            commits_per_second=commits / seconds,
+            changes_per_commit=changes / commits,
+            commit=committing / commits,
+        )
+
+    def _stand_still(self) -> None:
+        # Who stands still within a transaction keeps its locks: not while there is nothing to do.
+        for worker in self._workers:
+            worker.stand_still()
+
+    def _servers(self) -> tuple[float, float, float]:
+        """Return the processor seconds of broker, database and stand-in so far."""
+        database = 0.0 if self._postgres is None else machine.processor_seconds(self._postgres.pid)
+        return (
+            machine.processor_seconds(self._broker.pid),
+            database,
+            machine.processor_seconds(self.pitch.provider_pid),
+        )
+
+    def _wait_quiet(self) -> None:
+        """Wait until the broker and the database have done what the last turn, or a long queue, left them to do."""
+
+        def quiet() -> bool:
+            before = sum(self._servers())
+            time.sleep(0.5)  # noqa: TID251 - it is this time that is measured
+            return sum(self._servers()) - before < QUIET
+
+        wait_until(quiet, 120, every=0.01, what="a quiet machine")
+
+    def _are_up(self) -> bool:
+        try:
+            self._commits()
+        except OSError:
+            return False
+        return True
+
+    def _newly_committed(self) -> tuple[float, ...]:
+        before, self._committed = self._committed, self._commits()
+        return tuple(now - then for now, then in zip(self._committed, before, strict=True))
+
+    def _commits(self) -> tuple[float, float, float]:
+        """Return how many commits there were, the changes in them, and their seconds, by the workers' metrics."""
+        sums = [0.0, 0.0, 0.0]
+        names = ("ledger_commit_changes_count", "ledger_commit_changes_sum", "ledger_commit_seconds_sum")
+        for port in self._admin:
+            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+            for place, name in enumerate(names):
+                sums[place] += sum(float(line.split()[1]) for line in lines if f"_{name} " in line)
+        return sums[0], sums[1], sums[2]
+
+
+@contextmanager
+def stands(field: Field, loads: Sequence[Load], postgres: Postgres | None = None) -> Iterator[list[Stand]]:
+    """Give each load a stand of its own on one broker: no more of them than it makes virtual hosts at once."""
+    with ExitStack() as stack:
+        made = []
+        for load in loads:
+            stand = Stand(field, stack.enter_context(field.pitch(load.latency)), load, postgres)
+            stand.open(stack)
+            made.append(stand)
+        yield made
+
+
+def bodies(number: int, text: int) -> Iterator[bytes]:
+    """Yield commands, each with an id of its own and a text of so many characters that begins with it."""
+    filler = "x" * max(0, text - 32)
+    for _ in range(number):
+        name = uuid.uuid4().hex
+        yield (
+            f'{{"id":"{name}","sender_address":"+16135550100","destination_address":"+16135550123",'
+            f'"message":"{(name + filler)[:text]}"}}'
+        ).encode()
