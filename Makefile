@@ -33,9 +33,11 @@ sabotage: $(VENV)/.dev ## break the bridge on purpose, and show which test notic
 	@scripts/install-rabbitmq
 	@$(BIN)/python -m tests.faults.sabotage
 
-bench: $(VENV)/.dev $(VENV)-peers/.done ## measure the bridge beside Celery, Dramatiq and others, and write it down
+bench: $(VENV)/.dev $(VENV)-peers/.done ## measure the bridge beside Celery, Dramatiq and others, and how it grows, and write it down
 	@scripts/install-rabbitmq
+	@scripts/install-postgresql
 	@$(BIN)/python -m benchmarks --write
+	@$(BIN)/python -m benchmarks.fleet --write
 
 fmt: $(VENV)/.dev ## format, and mend what lint can
 	@$(BIN)/ruff format .

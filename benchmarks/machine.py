@@ -24,14 +24,24 @@ def processor_seconds(pid: int) -> float:
     return sum(map(_seconds, tree(pid)))
 
 
+def threads(pid: int) -> dict[int, float]:
+    """Return the seconds of processor that each of a process's threads has used, by its id."""
+    ids = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    return {thread: _seconds_of(f"/proc/{pid}/task/{thread}/stat") for thread in ids}
+
+
 def memory(pid: int) -> float:
     """Return the MB that `pid` and its children have in memory, what they share counted once (PSS)."""
     return sum(map(_megabytes, tree(pid)))
 
 
 def _seconds(pid: int) -> float:
+    return _seconds_of(f"/proc/{pid}/stat")
+
+
+def _seconds_of(file: str) -> float:
     with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(file).read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
     return 0.0
 

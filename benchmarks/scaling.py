@@ -68,7 +68,7 @@ class Scaling:
             for number in IN_FLIGHT
             for postgresql in (False, True)
         ]
-        with _postgres() as postgres, Field() as field, stands(field, loads, postgres) as all_:
+        with postgres_server() as postgres, Field() as field, stands(field, loads, postgres) as all_:
             costs = self._turns("in flight", all_)
         keep("flight", medians(costs))
         return table("ledger, in flight", costs, (*WORKER, *BROKER, *LEDGER))
@@ -87,7 +87,7 @@ class Scaling:
             for number in (1, 2)
             for postgresql in (False, True)
         ]
-        with _postgres() as postgres, Field() as field, stands(field, loads, postgres) as all_:
+        with postgres_server() as postgres, Field() as field, stands(field, loads, postgres) as all_:
             costs = self._turns("workers", all_)
         keep("workers", medians(costs))
         return table("ledger, workers", costs, (*WORKER, *BROKER, *LEDGER))
@@ -100,7 +100,7 @@ class Scaling:
             for remembered in ("new", "1,000,000")
         ]
         grown = {}
-        with _postgres() as postgres, Field() as field, stands(field, loads, postgres) as all_:
+        with postgres_server() as postgres, Field() as field, stands(field, loads, postgres) as all_:
             for new, full in (all_[:2], all_[2:]):
                 grown[new.load.name] = self._grow_by_sending(new, postgres)
                 grown[full.load.name] = self._grow_by_copies(full, postgres)
@@ -174,7 +174,8 @@ def _sync_seconds() -> float:
 
 
 @contextmanager
-def _postgres() -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
+    """Run a PostgreSQL of the bench's own."""
     server = Postgres()
     try:
         server.start()

@@ -127,7 +127,7 @@ class Stand:
         self.fill(WARM_UP)
         self.pitch.wait_events(WARM_UP + 1)
         self._committed = self._commits()
-        self._stand_still()
+        self.stand_still()
 
     def fill(self, commands: int, done: Callable[[int], None] | None = None) -> None:
         """Put commands on the queue; returns once the broker is done with them. `done` hears how many more are out."""
@@ -141,8 +141,7 @@ class Stand:
         told = self.pitch.depth()
         broker, database, provider = self._servers()
         began = time.monotonic()
-        for worker in self._workers:
-            worker.go_on()
+        self.go_on()
         self.pitch.wait_events(told + commands)
         seconds = time.monotonic() - began
         used = sum(worker.cost()[1] for worker in self._workers)
@@ -150,7 +149,7 @@ class Stand:
         broker, database, provider = (after - before for after, before in servers)
         memory = sum(machine.memory(worker.pid) for worker in self._workers)
         commits, changes, committing = self._newly_committed()
-        self._stand_still()
+        self.stand_still()
         return Cost(
             per_second=commands / seconds,
             worker=used / commands * 1000,
@@ -164,8 +163,18 @@ class Stand:
             commit=committing / commits,
         )
 
-    def _stand_still(self) -> None:
-        # Who stands still within a transaction keeps its locks: not while there is nothing to do.
+    @property
+    def pids(self) -> list[int]:
+        """The workers' processes."""
+        return [worker.pid for worker in self._workers]
+
+    def go_on(self) -> None:
+        """Have the workers work, and count from now on."""
+        for worker in self._workers:
+            worker.go_on()
+
+    def stand_still(self) -> None:
+        """Have them do nothing: best while there is nothing to do, since a transaction would keep its locks."""
         for worker in self._workers:
             worker.stand_still()
 

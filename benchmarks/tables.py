@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 #: The medians that were measured last.
 MEASURED = Path(__file__).with_name("measured.json")
 
+#: Parts of a worker that the simulation knows, too.
+CALL = "the call: requests, TLS aside, and its thread"
+DATABASE = "ledger: the database and its driver"
+DECIDING = "ledger: deciding"
+ROWS = "ledger: rows and statements"
+
 #: By the name of a row.
 Costs = dict[str, list[Cost]]
 #: Column, figure and how it is written.
