@@ -24,6 +24,13 @@ def processor_seconds(pid: int) -> float:
     return sum(map(_seconds, tree(pid)))
 
 
+def busy_seconds() -> float:
+    """Return the seconds that all processors together were not idle, whoever used them."""
+    fields = [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    # The fourth and fifth are idle, the fifth for a disk.
+    return (sum(fields) - fields[3] - fields[4]) / _TICKS
+
+
 def threads(pid: int) -> dict[int, float]:
     """Return the seconds of processor that each of a process's threads has used, by its id."""
     ids = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]

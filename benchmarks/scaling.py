@@ -8,13 +8,12 @@ import tempfile
 import time
 from collections import defaultdict
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks import ledgers, machine, report
 from benchmarks.field import QUORUM, Field
 from benchmarks.stand import SAMPLE, Load, bodies, stands
-from benchmarks.tables import BROKER, LEDGER, WORKER, Costs, compared, keep, medians, table
+from benchmarks.tables import BROKER, LEDGER, OTHERS, WORKER, Costs, compared, keep, medians, table
 from benchmarks.wire import Wire
 from tests.papers import markdown
 from tests.postgres_harness import Postgres
@@ -36,6 +35,8 @@ IN_FLIGHT = (16, 64, 256, 1024)
 #: Messages through a queue that nobody but we use.
 BARE = 200_000
 SYNCS = 300
+#: A rate limit that no command waits for; its place in the ledger is asked for all the same.
+NEVER_MET = 1e6
 QUEUES = (
     Load(name="1,000 waiting", waiting=1_000),
     Load(name="1,000,000 waiting", waiting=MILLION),
@@ -81,16 +82,22 @@ class Scaling:
         return compared("characters", costs, (*WORKER, *BROKER), loads[0].name)
 
     def workers(self) -> str:
-        """Measure one and two workers on one queue and one ledger."""
+        """Measure one and two workers on one queue and one ledger, on PostgreSQL with a rate limit, too."""
+        kinds = ((False, 0.0), (True, 0.0), (True, NEVER_MET))
         loads = [
-            Load(name=f"{_ledger(postgresql)}, {number}", workers=number, postgresql=postgresql)
+            Load(
+                name=f"{_ledger(postgresql)}{', limit' if limit else ''}, {number}",
+                workers=number,
+                postgresql=postgresql,
+                limit=limit,
+            )
             for number in (1, 2)
-            for postgresql in (False, True)
+            for postgresql, limit in kinds
         ]
         with postgres_server() as postgres, Field() as field, stands(field, loads, postgres) as all_:
             costs = self._turns("workers", all_)
         keep("workers", medians(costs))
-        return table("ledger, workers", costs, (*WORKER, *BROKER, *LEDGER))
+        return table("ledger, workers", costs, (*WORKER, *BROKER, *LEDGER, *OTHERS))
 
     def ledger(self) -> str:
         """Measure ledgers that remember nothing, and a million commands."""
@@ -114,16 +121,19 @@ class Scaling:
         with Field() as field, field.pitch(0.0) as pitch:
             pitch.channel.queue_declare("bare", durable=True, auto_delete=False, arguments=QUORUM)
             messages = list(bodies(BARE, TEXTS[0]))
-            begin = partial(_timed, field.broker.pid)
-            with Wire(field.broker.port, pitch.host) as wire:
-                taken, takes = begin(lambda: wire.publish("", "bare", messages))
-            with Wire(field.broker.port, pitch.host) as wire:
-                given, gives = begin(lambda: wire.drain("bare", BARE))
+            taken, given = [], []
+            for _ in range(self._runs):
+                with Wire(field.broker.port, pitch.host) as wire:
+                    taken.append(_timed(field.broker.pid, lambda: wire.publish("", "bare", messages)))
+                with Wire(field.broker.port, pitch.host) as wire:
+                    given.append(_timed(field.broker.pid, lambda: wire.drain("bare", BARE)))
+        # What it can do is what it did when nobody else was in its way.
+        (taken_in, takes), (given_in, gives) = min(taken), min(given)
         sync = _sync_seconds()
-        keep("broker", {"takes": BARE / taken, "gives": BARE / given, "sync": sync})
+        keep("broker", {"takes": BARE / taken_in, "gives": BARE / given_in, "sync": sync})
         rows = [
-            ["one quorum queue takes and confirms", f"{BARE / taken:,.0f}", f"{takes / BARE * 1000:.3f}"],
-            ["the same gives, and is acknowledged", f"{BARE / given:,.0f}", f"{gives / BARE * 1000:.3f}"],
+            ["one quorum queue takes and confirms", f"{BARE / taken_in:,.0f}", f"{takes / BARE * 1000:.3f}"],
+            ["the same gives, and is acknowledged", f"{BARE / given_in:,.0f}", f"{gives / BARE * 1000:.3f}"],
             ["4 KiB written and synced, one after the other", f"{1 / sync:,.0f}", ""],
         ]
         return markdown(("what", "a second", "RabbitMQ: CPU s per 1,000"), rows)

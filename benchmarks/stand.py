@@ -53,6 +53,8 @@ class Load:
     postgresql: bool = False
     #: Commands left on the queue by each turn.
     waiting: int = 0
+    #: A rate limit of the account; 0 for none.
+    limit: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,8 @@ class Cost:
     changes_per_commit: float
     #: Seconds.
     commit: float
+    #: Processors that were busy with what is none of all this.
+    others: float
 
 
 def median(costs: Sequence[Cost], what: str) -> float:
@@ -112,6 +116,7 @@ class Stand:
             "BRIDGE_CPAAS__CLIENT_ID": "bench",
             "BRIDGE_CPAAS__CLIENT_SECRET": "bench",
             "BRIDGE_WORKER__CONCURRENCY": str(self.load.in_flight),
+            "BRIDGE_LIMITS__ACCOUNT_PER_SECOND": str(self.load.limit),
         }
         run_bridge(env, "topology", "declare")
         run_bridge(env, "ledger", "migrate")
@@ -140,13 +145,15 @@ class Stand:
         self._wait_quiet()
         told = self.pitch.depth()
         broker, database, provider = self._servers()
-        began = time.monotonic()
+        began, busy, own = time.monotonic(), machine.busy_seconds(), time.process_time()
         self.go_on()
         self.pitch.wait_events(told + commands)
         seconds = time.monotonic() - began
         used = sum(worker.cost()[1] for worker in self._workers)
         servers = zip(self._servers(), (broker, database, provider), strict=True)
         broker, database, provider = (after - before for after, before in servers)
+        busy = machine.busy_seconds() - busy
+        ours = used + broker + database + provider + time.process_time() - own
         memory = sum(machine.memory(worker.pid) for worker in self._workers)
         commits, changes, committing = self._newly_committed()
         self.stand_still()
@@ -161,6 +168,7 @@ class Stand:
             commits_per_second=commits / seconds,
             changes_per_commit=changes / commits,
             commit=committing / commits,
+            others=max(0.0, busy - ours) / seconds,
         )
 
     @property

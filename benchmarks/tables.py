@@ -32,6 +32,7 @@ WORKER: Columns = (
     ("CPU s per 1,000", "worker", ".2f"),
     ("MB", "memory", ".0f"),
 )
+OTHERS: Columns = (("processors busy for others", "others", ".1f"),)
 BROKER: Columns = (("RabbitMQ: CPU s per 1,000", "broker", ".2f"),)
 LEDGER: Columns = (
     ("PostgreSQL: CPU s per 1,000", "database", ".2f"),

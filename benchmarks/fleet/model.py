@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,11 @@ class Costs:
     queue: float
     #: The provider's, which costs us something where it is a stand-in.
     provider: float = 0.0
+
+    def slower(self, times: float) -> Costs:
+        """Return the costs on processors that are so many times as slow."""
+        waits = {"sync", "network", "queue"}
+        return Costs(**{name: cost if name in waits else cost * times for name, cost in asdict(self).items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
