@@ -19,8 +19,9 @@ from rich.progress import Progress
 
 from benchmarks import machine
 from benchmarks.field import Field
+from benchmarks.load import Load
 from benchmarks.scaling import PAPER, postgres_server
-from benchmarks.stand import Load, stands
+from benchmarks.stand import stands
 from benchmarks.tables import CALL, DATABASE, DECIDING, ROWS, keep
 from tests.papers import markdown
 from tests.papers import write as write_paper

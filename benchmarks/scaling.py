@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks import ledgers, machine, report
 from benchmarks.field import QUORUM, Field
-from benchmarks.stand import SAMPLE, Load, bodies, stands
+from benchmarks.load import Load
+from benchmarks.stand import SAMPLE, bodies, stands
 from benchmarks.tables import BROKER, LEDGER, OTHERS, WORKER, Costs, compared, keep, medians, table
 from benchmarks.wire import Wire
 from tests.papers import markdown

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.load import Cost, figures, median
 from benchmarks.report import ratios
-from benchmarks.stand import Cost, figures, median
 from tests.papers import markdown
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 
 from benchmarks.fleet.costs import costs_of, read
-from benchmarks.fleet.model import Costs, Fleet, Plan
+from benchmarks.fleet.model import Fleet
+from benchmarks.fleet.plan import Costs, Plan
 from benchmarks.scaling import NEVER_MET, PAPER
 from benchmarks.sending import percentile
 from bridge.core.rules import LimitRules

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.fleet.model import Costs
+from benchmarks.fleet.plan import Costs
 from benchmarks.tables import CALL, DATABASE, DECIDING, MEASURED, ROWS
 
 if TYPE_CHECKING:

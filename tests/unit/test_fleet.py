@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.fleet.agenda import Agenda, Cores, Log, Turns
 from benchmarks.fleet.costs import line
-from benchmarks.fleet.model import Costs, Fleet, Plan, Result
+from benchmarks.fleet.model import Fleet
+from benchmarks.fleet.plan import Costs, Plan, Result
 from bridge.core.rules import LimitRules
 
 #: Next to nothing costs anything.

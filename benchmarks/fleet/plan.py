@@ -1,0 +1,79 @@
+"""What is simulated, with which costs, and what came of it. Times are in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from bridge.core.rules import LimitRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Of processor time, where nothing else is said."""
+
+    #: A worker's, for each command: its call, and all else but the ledger.
+    call: float
+    desk: float
+    #: A worker's within a transaction, for each change and each commit.
+    change: float
+    commit: float
+    #: The ledger's server's, for each change and each commit; a SQLite ledger has none.
+    server_change: float = 0.0
+    server_commit: float = 0.0
+    #: Seconds until the log is on the disk, and that a transaction's statements are on the network.
+    sync: float
+    network: float = 0.0
+    #: The broker's for each command and its event, and how long a queue has each in hand.
+    broker: float
+    queue: float
+    #: The provider's, which costs us something where it is a stand-in.
+    provider: float = 0.0
+
+    def slower(self, times: float) -> Costs:
+        """Return the costs on processors that are so many times as slow."""
+        waits = {"sync", "network", "queue"}
+        return Costs(**{name: cost if name in waits else cost * times for name, cost in asdict(self).items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is simulated."""
+
+    workers: int
+    shards: int = 1
+    in_flight: int = 16
+    sqlite: bool = False
+    limits: LimitRules = field(default_factory=LimitRules)
+    #: A provider's latency: the median, and the standard deviation of its logarithm.
+    latency: float = 0.15
+    spread: float = 0.5
+    #: Processors of each ledger's server, and of the broker.
+    ledger_cores: int = 8
+    broker_cores: int = 8
+    #: Processors that all share, the above not counted; 0 where every worker has its own.
+    shared_cores: int = 0
+    #: Commands that come in a second; 0 where the queues are never empty.
+    offered: float = 0.0
+    commands: int = 20_000
+    seed: int = 1
+
+    @property
+    def limited(self) -> bool:
+        """Whether claims take slots of rate limits."""
+        return bool(self.limits.account_per_second or self.limits.sender_per_second)
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What came of it: shares are of the time, of the busiest of each kind."""
+
+    per_second: float
+    commits_per_second: float
+    changes_per_commit: float
+    worker: float
+    ledger: float
+    lock: float
+    broker: float
+    queue: float
+    #: From each command's arrival on the queue to its call.
+    waits: list[float]
