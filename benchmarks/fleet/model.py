@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The share of the commands until which nothing is counted: at first all workers do the same at once.
 WARM_UP = 0.25
+#: Seconds that others have a shared processor at a time.
+SLICE = 0.004
 
 
 class Fleet:
@@ -47,6 +49,7 @@ class Fleet:
         """Let it work until all commands are told."""
         for shard in self.shards:
             shard.begin()
+        self._let_others_work()
         self.agenda.run(lambda: self.told >= self.plan.commands * WARM_UP)
         began, already = self.agenda.now, self.told
         self.waits.clear()
@@ -64,6 +67,13 @@ class Fleet:
             queue=max(shard.queue.share for shard in self.shards),
             waits=self.waits,
         )
+
+    def _let_others_work(self) -> None:
+        """Keep the shared processors as busy as others do."""
+        if self.shared is None or not self.plan.others:
+            return
+        self.shared.run(SLICE, lambda: None)
+        self.agenda.after(self.chance.expovariate(self.plan.others / SLICE), self._let_others_work)
 
     def latency(self) -> float:
         """Draw how long the provider takes for a call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from bridge.core.rules import LimitRules
 
@@ -29,11 +29,6 @@ class Costs:
     #: The provider's, which costs us something where it is a stand-in.
     provider: float = 0.0
 
-    def slower(self, times: float) -> Costs:
-        """Return the costs on processors that are so many times as slow."""
-        waits = {"sync", "network", "queue"}
-        return Costs(**{name: cost if name in waits else cost * times for name, cost in asdict(self).items()})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -52,6 +47,8 @@ class Plan:
     broker_cores: int = 8
     #: Processors that all share, the above not counted; 0 where every worker has its own.
     shared_cores: int = 0
+    #: How many of those are busy with something else, on average.
+    others: float = 0.0
     #: Commands that come in a second; 0 where the queues are never empty.
     offered: float = 0.0
     commands: int = 20_000

@@ -105,6 +105,14 @@ def test_a_broker_binds_whatever_the_shards() -> None:
     assert simulate(plan, costs).per_second == pytest.approx(1000, rel=0.05)
 
 
+def test_what_others_have_of_the_processors_is_lacking() -> None:
+    costs = replace(FREE, desk=10e-3)
+    plan = replace(PLAN, workers=4, latency=0.0, shared_cores=2)
+
+    assert simulate(plan, costs).per_second == pytest.approx(200, rel=0.05)
+    assert simulate(replace(plan, others=1.0), costs).per_second == pytest.approx(100, rel=0.15)
+
+
 def test_commands_go_at_the_account_s_rate_and_no_faster() -> None:
     plan = replace(PLAN, workers=4, limits=LimitRules(account_per_second=50.0), offered=45.0, commands=2_000)
 
