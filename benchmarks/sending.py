@@ -94,6 +94,11 @@ def _warm(field: Field, who: Sender, setting: Setting) -> Iterator[tuple[Pitch, 
         pitch.collect(who.events)
         running = who.start(pitch, setting.in_flight, setting.processes)
         try:
+            wait_until(
+                lambda: field.broker.consumers(pitch.host, who.queue) >= setting.processes,
+                60,
+                what=f"{who.name} to consume",
+            )
             who.publish(pitch, WARM_UP)
             pitch.wait_events(WARM_UP)
             pitch.arrivals()
