@@ -69,6 +69,9 @@ REFUSED_PAUSE = 1.0
 #: The share of a lease within which calls may run; the rest is for filing their answers. More than settings let one
 #: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
 CALL_SHARE = 0.9
+#: Of so many calls that may run, one more is claimed, and waits for the first of them to end: a caller then goes on
+#: with it, where it would wait for a commit. More would be more that a crash leaves in doubt.
+CLAIMED_AHEAD = 16
 ORPHANED = "the broker has commands back that are not told yet"
 
 
@@ -107,7 +110,9 @@ class Worker:
             ledger, clock=clock, rules=rules.ledger, metrics=metrics, stopping=stopping, on_crash=on_crash
         )
         self._callers = Callers(gateway, concurrency)
-        self._entrance = Entrance(self._callers, publisher, clock, limit=concurrency)
+        self._entrance = Entrance(
+            self._callers, publisher, clock, limit=concurrency + concurrency // CLAIMED_AHEAD
+        )
         self._telling = Telling(
             publisher, rules=rules, clock=clock, metrics=metrics, post=self._desk.post, told=self._on_told
         )
