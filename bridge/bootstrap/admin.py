@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
+from bridge.adapters.http.admin_app import Admin, Readiness, Reason
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.bootstrap.listening import listen
 from bridge.runtime import notify_systemd
@@ -16,7 +16,7 @@ from bridge.runtime.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.http.prompt import PromptApp
+    from bridge.adapters.http.connection import Service
     from bridge.settings import Settings
 
 
@@ -27,12 +27,12 @@ def make_metrics() -> Metrics:
 
 def serve_admin(settings: Settings, ready: Callable[[], Readiness], metrics: Metrics) -> HttpServer:
     """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter."""
-    server = listen_admin(settings, make_admin_app(ready, metrics.registry))
+    server = listen_admin(settings, Admin(ready, metrics.registry))
     notify_systemd.ready()
     return server
 
 
-def listen_admin(settings: Settings, app: PromptApp) -> HttpServer:
+def listen_admin(settings: Settings, app: Service) -> HttpServer:
     """Serve `app` on the admin port."""
     bind = Bind(host=settings.admin.host, port=settings.admin.port, max_connections=100)
     server = HttpServer(app, bind, name="admin")

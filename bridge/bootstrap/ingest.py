@@ -11,7 +11,7 @@ import structlog
 
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.ingest_app import Door, make_ingest_app
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_ledger, open_seen
@@ -259,7 +259,6 @@ def make_door(settings: Settings, flow: Ingest) -> HttpServer:
         max_body=ingest.max_body,
         max_in_flight=ingest.max_in_flight,
     )
-    app = make_ingest_app(door, flow.take, refused=flow.refused)
     bind = Bind(
         host=ingest.host,
         port=ingest.port,
@@ -267,7 +266,7 @@ def make_door(settings: Settings, flow: Ingest) -> HttpServer:
         tls_key=ingest.tls_key,
         max_connections=ingest.max_connections,
     )
-    return HttpServer(app, bind, name="ingest")
+    return HttpServer(Webhook(door, flow.take, refused=flow.refused), bind, name="ingest")
 
 
 def run_ingest(settings: Settings) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.children import Child
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.scraping import HOST
-from bridge.adapters.http.supervisor_app import make_supervisor_app
+from bridge.adapters.http.supervisor_app import SupervisorAdmin
 from bridge.bootstrap.admin import listen_admin
 from bridge.runtime import logs, notify_systemd
 from bridge.runtime.metrics import SupervisorMetrics
@@ -38,7 +38,7 @@ def run_supervisor(settings: Settings) -> int:
         running=notify_systemd.ready,
     )
     stopping.install(again=supervisor.end_at_once)
-    app = make_supervisor_app(supervisor.processes, stopping.event.is_set, metrics.registry)
+    app = SupervisorAdmin(supervisor.processes, stopping.event.is_set, metrics.registry)
     # The port first: where it can't be had, nothing else has begun.
     admin = listen_admin(settings, app)
     supervisor.start()

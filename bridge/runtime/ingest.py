@@ -14,12 +14,13 @@ from bridge.runtime.once import Fate
 from bridge.runtime.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from bridge.adapters.http.ingest_app import Answered
     from bridge.core.events import Event
     from bridge.ports import Clock
     from bridge.runtime.metrics import Metrics
-    from bridge.runtime.once import Once
+    from bridge.runtime.once import Once, Told
     from bridge.runtime.safekeeping import Safekeeping
 
 _log = structlog.get_logger()
@@ -53,11 +54,11 @@ class Ingest:
         metrics: Metrics,
         once: Once,
         confirm_timeout: float,
-        own: Callable[[Event, float], Awaitable[Event]] | None = None,
+        own: Callable[[Event, float], Awaitable[Event] | None] | None = None,
     ) -> None:
         """`confirm_timeout` is in seconds: how long a request waits at most, for ledger, broker and disk together.
 
-        `own` makes of an event the one that it is known as here: `bridge.runtime.owning.Owning.own`.
+        `own` finds the event that a receipt is known as here: `bridge.runtime.owning.Owning.own`.
         """
         self._own = own
         self._safekeeping = safekeeping
@@ -67,35 +68,48 @@ class Ingest:
         self._once = once
         self._confirm_timeout = confirm_timeout
         self._relay: Relay | None = None
+        #: Receipts whose owner is looked for.
+        self._owning: set[asyncio.Future[None]] = set()
         self._logged: dict[int, float] = {}
 
-    async def take(self, body: bytes) -> Taken:
-        """Make what `body` says an event, and return once it is durable or nobody should wait any longer.
+    def take(self, body: bytes, answered: Answered) -> None:
+        """Make what `body` says an event, and call `answered` once it is durable or nobody should wait any longer.
 
         What is an event already is not made one again. A notification that was not durable in time may still become
         one: when the provider comes again with it, that event has the same id.
 
         Raises:
-            InvalidNotification: `body` is not a notification.
+            InvalidNotification: `body` is not a notification; `answered` is not called.
 
         """
         started = self._clock.monotonic()
-        until = self._deadline()
         try:
             event = self._receive(body, now=self._clock.now())
         except InvalidNotification as error:
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
-        owned = await self._owned(event, until)
-        # It may have come, or come again, while nobody could tell whose it is.
-        fate = await self._publish(owned, until, also=event.id)
-        self._answered(owned, fate, self._clock.monotonic() - started)
-        return Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE
+        until = self._deadline()
+        owned = None if self._own is None else self._own(event, until)
+        if owned is None:
+            self._publish((event.id,), event, partial(self._tell, answered, event, started), until)
+        else:
+            task = asyncio.ensure_future(self._take_receipt(owned, event, answered, started, until))
+            self._owning.add(task)
+            task.add_done_callback(self._owning.discard)
 
     async def recover(self, event: Event) -> Fate:
         """Publish what no webhook brought, as if it had come."""
-        fate = await self._publish(event, self._deadline())
+        told: asyncio.Future[Fate | Exception] = asyncio.get_running_loop().create_future()
+
+        def tell(fate: Fate | Exception) -> None:
+            if not told.done():
+                told.set_result(fate)
+
+        self._publish((event.id,), event, tell, self._deadline())
+        fate = await told
+        if isinstance(fate, Exception):
+            raise fate
         if fate is Fate.PUBLISHED:
             self._metrics.recovered.inc()
             _log.info("notification.recovered", type=event.type, event_id=event.id)
@@ -113,30 +127,42 @@ class Ingest:
         """Return until when a request that begins now may wait, in the event loop's time."""
         return asyncio.get_running_loop().time() + self._confirm_timeout
 
-    async def _owned(self, event: Event, until: float) -> Event:
-        """Return the event that it is known as here, or as it is where nobody can tell in time."""
-        if self._own is None:
-            return event
+    async def _take_receipt(
+        self, finding: Awaitable[Event], event: Event, answered: Answered, started: float, until: float
+    ) -> None:
+        """Take the event that it is known as here, or as it is where nobody can tell in time."""
+        owned = event
         try:
             async with asyncio.timeout_at(until):
-                return await self._own(event, until)
+                owned = await finding
         except TimeoutError:
-            return event
+            pass
+        except Exception as mistake:  # noqa: BLE001 - it is handed on
+            answered(mistake)
+            return
+        # It may have come, or come again, while nobody could tell whose it is.
+        ids = (event.id,) if owned.id == event.id else (owned.id, event.id)
+        self._publish(ids, owned, partial(self._tell, answered, owned, started), until)
 
-    async def _publish(self, event: Event, until: float, *, also: str | None = None) -> Fate:
-        """Publish an event once; `also` is another id by which it may be known."""
-        ids = [event.id] if also is None or also == event.id else [event.id, also]
-        return await self._once.publish(ids, partial(self._make_durable, event), until=until)
+    def _publish(self, ids: Sequence[str], event: Event, told: Told, until: float) -> None:
+        """Publish an event once; `ids` are all by which it may be known."""
+        self._once.publish(ids, partial(self._make_durable, event), told, until=until)
 
-    async def _make_durable(self, event: Event) -> bool:
-        """Return whether the broker or the spool has the event, once that is certain."""
+    def _make_durable(self, event: Event, durable: Callable[[bool], None]) -> None:
+        """Call back whether the broker or the spool has the event, once that is certain."""
         self._relay = relay = Relay.here(self._relay)
-        waiting: asyncio.Future[bool] = relay.future()
         # Called back on any thread, at any time, also after this server is gone.
-        self._safekeeping.make_durable(event, partial(relay.settle, waiting))
-        return await waiting
+        self._safekeeping.make_durable(event, partial(relay.tell, durable))
 
-    def _answered(self, event: Event, fate: Fate, elapsed: float) -> None:
+    def _tell(self, answered: Answered, event: Event, started: float, fate: Fate | Exception) -> None:
+        if isinstance(fate, Exception):
+            answered(fate)
+            return
+        self._note(event, fate, self._clock.monotonic() - started)
+        answered(Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE)
+
+    def _note(self, event: Event, fate: Fate, elapsed: float) -> None:
+        """Count it, and write its line."""
         status = 503 if fate is Fate.REFUSED else 204
         self._metrics.notifications[event.type, status].inc()
         if fate is Fate.PUBLISHED:

@@ -3,18 +3,25 @@
 The order is the guarantee: **look, publish, note, answer.** It is noted only once it is durable, so a crash before
 that costs a second event with the same id; noted any sooner, the repeat would be answered 204 and lost.
 
-A request waits for so long and no longer, but its event stays under way until its fate is known: a confirm that comes
-after the 503 is noted all the same, and a repeat that comes before it waits with the first.
+    publish ──▶ look ──▶ publish ──▶ note ──▶ told PUBLISHED
+                 │          └─ not durable ─▶ told REFUSED
+                 └─ known ──────────▶ note ──▶ told REPEATED   (only those of its ids that are not)
+
+Each step calls the next one back. A request waits for so long and no longer, but its event stays under way until its
+fate is known: a confirm that comes after the 503 is noted all the same, and a repeat that comes before it waits with
+the first.
 """
 
 from __future__ import annotations
 
-import asyncio
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from bridge.adapters.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 
 class Fate(Enum):
@@ -28,6 +35,11 @@ class Fate(Enum):
     REFUSED = auto()
 
 
+#: Told what became of it, or which mistake of ours came between.
+Told: TypeAlias = "Callable[[Fate | Exception], None]"
+#: Makes an event durable, and calls back whether it could, once that is certain; perhaps twice, and the first counts.
+Publish: TypeAlias = "Callable[[Callable[[bool], None]], None]"
+
 #: Events under way at once.
 LIMIT = 5_000
 
@@ -35,13 +47,38 @@ LIMIT = 5_000
 class Keeper(Protocol):
     """Who remembers: `bridge.runtime.seen.SeenKeeper`."""
 
-    async def known(self, ids: Collection[str]) -> Collection[str]:
-        """Return those of the event ids that were noted; none where nobody can tell soon."""
+    def known(self, ids: Collection[str], told: Callable[[Collection[str]], None]) -> None:
+        """Call back with those of the event ids that were noted; with none where nobody can tell soon."""
         ...
 
-    async def note(self, ids: Collection[str]) -> None:
-        """Note the ids of an event that is durable."""
+    def note(self, ids: Collection[str], told: Callable[[], None]) -> None:
+        """Note the ids of an event that is durable, and call back then."""
         ...
+
+
+class _Publication:
+    """An event on its way."""
+
+    __slots__ = ("ids", "is_settled", "known", "publish", "waiting")
+
+    def __init__(self, ids: Sequence[str], publish: Publish) -> None:
+        self.ids = ids
+        self.publish = publish
+        self.known: Collection[str] = ()
+        #: Whether it is certain if it is durable.
+        self.is_settled = False
+        self.waiting: dict[_Waiting, None] = {}
+
+
+class _Waiting:
+    """A request that waits for an event's fate."""
+
+    __slots__ = ("is_first", "publication", "told")
+
+    def __init__(self, publication: _Publication, told: Told, *, is_first: bool) -> None:
+        self.publication = publication
+        self.told = told
+        self.is_first = is_first
 
 
 class Once:
@@ -52,45 +89,75 @@ class Once:
         self._keeper = keeper
         self._limit = limit
         #: What is being published, by each id that it is known by.
-        self._under_way: dict[str, asyncio.Task[Fate]] = {}
+        self._under_way: dict[str, _Publication] = {}
+        self._deadlines: Deadlines[_Waiting] = Deadlines(self._give_up)
 
-    async def publish(
-        self, ids: Sequence[str], publish: Callable[[], Awaitable[bool]], *, until: float
-    ) -> Fate:
-        """Have `publish` make the event durable, unless it is; it returns whether it could, when that is certain.
+    def publish(self, ids: Sequence[str], publish: Publish, told: Told, *, until: float) -> None:
+        """Have `publish` make the event durable, unless it is, and call `told` once its fate is known.
 
         It is the same as any event that has one of its `ids`. Who comes while it is under way shares its fate. At
         `until`, in the event loop's time, nobody waits any longer: REFUSED then means that its fate is open.
         """
-        task = next((self._under_way[id_] for id_ in ids if id_ in self._under_way), None)
-        is_first = task is None
-        if task is None:
+        publication = next((self._under_way[id_] for id_ in ids if id_ in self._under_way), None)
+        is_first = publication is None
+        if publication is None:
             if len(self._under_way) >= self._limit:
-                return Fate.REFUSED
-            task = self._begin(ids, publish)
+                told(Fate.REFUSED)
+                return
+            publication = _Publication(ids, publish)
+            for id_ in ids:
+                self._under_way[id_] = publication
+        waiting = _Waiting(publication, told, is_first=is_first)
+        publication.waiting[waiting] = None
+        self._deadlines.set(waiting, until)
+        if is_first:
+            self._do(publication, self._look)
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        del waiting.publication.waiting[waiting]
+        waiting.told(Fate.REFUSED)
+
+    def _do(self, publication: _Publication, step: Callable[..., None], *found: Any) -> None:
+        """Take one step; where that breaks, the event is under way no longer and may come again."""
         try:
-            # Others may wait for it, so it goes on where this request is given up.
-            async with asyncio.timeout_at(until):
-                fate = await asyncio.shield(task)
-        except TimeoutError:
-            return Fate.REFUSED
-        return fate if is_first or fate is not Fate.PUBLISHED else Fate.REPEATED
+            step(publication, *found)
+        except Exception as mistake:  # noqa: BLE001 - it is handed on
+            self._end(publication, mistake)
 
-    def _begin(self, ids: Sequence[str], publish: Callable[[], Awaitable[bool]]) -> asyncio.Task[Fate]:
-        task = asyncio.get_running_loop().create_task(self._see_through(ids, publish))
-        self._under_way.update(dict.fromkeys(ids, task))
-        task.add_done_callback(lambda _: self._end(ids))
-        return task
+    def _look(self, publication: _Publication) -> None:
+        self._keeper.known(publication.ids, partial(self._do, publication, self._looked))
 
-    def _end(self, ids: Sequence[str]) -> None:
-        for id_ in ids:
-            del self._under_way[id_]
+    def _looked(self, publication: _Publication, known: Collection[str]) -> None:
+        publication.known = known
+        if known:
+            self._note(publication)
+        else:
+            publication.publish(partial(self._do, publication, self._published))
 
-    async def _see_through(self, ids: Sequence[str], publish: Callable[[], Awaitable[bool]]) -> Fate:
-        known = await self._keeper.known(ids)
-        if not known and not await publish():
-            return Fate.REFUSED
+    def _published(self, publication: _Publication, durable: bool) -> None:  # noqa: FBT001 - as it is called back
+        if publication.is_settled:
+            return
+        publication.is_settled = True
+        if durable:
+            self._note(publication)
+        else:
+            self._end(publication, Fate.REFUSED)
+
+    def _note(self, publication: _Publication) -> None:
         # A repeat may be known by one of its ids and come by another the next time.
-        if unknown := [id_ for id_ in ids if id_ not in known]:
-            await self._keeper.note(unknown)
-        return Fate.REPEATED if known else Fate.PUBLISHED
+        unknown = [id_ for id_ in publication.ids if id_ not in publication.known]
+        if unknown:
+            self._keeper.note(unknown, partial(self._do, publication, self._noted))
+        else:
+            self._noted(publication)
+
+    def _noted(self, publication: _Publication) -> None:
+        self._end(publication, Fate.REPEATED if publication.known else Fate.PUBLISHED)
+
+    def _end(self, publication: _Publication, fate: Fate | Exception) -> None:
+        for id_ in publication.ids:
+            self._under_way.pop(id_, None)
+        waiting, publication.waiting = publication.waiting, {}
+        for each in waiting:
+            self._deadlines.clear(each)
+            each.told(Fate.REPEATED if fate is Fate.PUBLISHED and not each.is_first else fate)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.core.outcomes import Style
     from bridge.core.receipts import Sent
+    from bridge.flows.notify import Receipt
     from bridge.ports import Clock
 
 #: Seconds until it is looked for again whose a message is, and the part of the time left that this may be at most.
@@ -36,14 +37,18 @@ class Owning:
         self._style = style
         self._clock = clock
 
-    async def own(self, event: Event, until: float) -> Event:
-        """Return the event that asking would have made, with its id; `event` itself where it is nothing of ours.
+    def own(self, event: Event, until: float) -> Awaitable[Event] | None:
+        """Return what finds the event that asking would have made, with its id; None where it is no receipt.
 
-        `until` is when nobody waits any longer, in the event loop's time.
+        Where it is nothing of ours that is `event` itself. `until` is when nobody waits any longer, in the event loop's
+        time.
         """
         receipt = receipt_of(event)
-        sent = None if receipt is None else await self._owner(receipt.message_id, until)
-        if receipt is None or sent is None:
+        return None if receipt is None else self._owned(event, receipt, until)
+
+    async def _owned(self, event: Event, receipt: Receipt, until: float) -> Event:
+        sent = await self._owner(receipt.message_id, until)
+        if sent is None:
             return event
         return receipt_event(sent, receipt.status, style=self._style, now=self._clock.now())
 

@@ -12,17 +12,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 T = TypeVar("T")
 
 
 class Relay:
-    """Settles futures of one event loop, from any thread."""
+    """Calls back on one event loop, from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._settled: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._told: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._called = False
 
     @classmethod
@@ -31,13 +32,9 @@ class Relay:
         loop = asyncio.get_running_loop()
         return last if last is not None and last.loop is loop else cls(loop)
 
-    def future(self) -> asyncio.Future[Any]:
-        """Return a future of the loop."""
-        return self.loop.create_future()
-
-    def settle(self, future: asyncio.Future[T], value: T) -> None:
-        """Have `future` be `value`, unless nobody waits for it any more. From any thread; returns at once."""
-        self._settled.append((future, value))
+    def tell(self, who: Callable[[T], None], what: T) -> None:
+        """Have `who` called with `what` on the loop, in the order of the calls. From any thread; returns at once."""
+        self._told.append((who, what))
         if not self._called:
             self._called = True
             with suppress(RuntimeError):  # the loop is closed
@@ -46,7 +43,11 @@ class Relay:
     def _deliver(self) -> None:
         # Before it is looked: whoever adds from now on calls again, at worst in vain.
         self._called = False
-        while self._settled:
-            future, value = self._settled.popleft()
-            if not future.done():
-                future.set_result(value)
+        try:
+            while self._told:
+                who, what = self._told.popleft()
+                who(what)
+        finally:
+            # A mistake in one is for the loop to tell, and nobody else's.
+            if self._told:
+                self.loop.call_soon(self._deliver)

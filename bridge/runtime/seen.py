@@ -11,15 +11,15 @@ it is back.
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
-from collections import OrderedDict
-from contextlib import suppress
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import structlog
 
+from bridge.adapters.deadlines import Deadlines
 from bridge.core.receipts import Sent
 from bridge.ports import LedgerUnavailable
 from bridge.runtime.relay import Relay
@@ -50,20 +50,21 @@ LOG_EVERY = 60.0
 _Answer: TypeAlias = "Collection[str] | Sent | None"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Each is only itself: two may well ask the same.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Asked:
     """A lookup of an event or of whose a message is, or a note of what is durable."""
 
     kind: Literal["known", "sent", "note"]
     #: The event's ids, or the message's.
     ids: tuple[str, ...]
-    answered: asyncio.Future[_Answer]
+    told: Callable[[_Answer], None]
     #: The way back to who asked.
     relay: Relay
 
 
 class SeenKeeper:
-    """What is between the event loop, which calls `known` and `note`, and the ledger."""
+    """What is between the event loop, which calls `known`, `note` and `sent`, and the ledger."""
 
     def __init__(
         self,
@@ -88,7 +89,12 @@ class SeenKeeper:
         self._pause = pause
         #: The last ids noted, the oldest first; the event loop's own.
         self._recent: OrderedDict[str, None] = OrderedDict()
-        self._asked: queue.Queue[_Asked | None] = queue.Queue(WAITING)
+        #: Who waits for an answer, and until when; the event loop's own, as is `_rings`.
+        self._waiting: Deadlines[_Asked] = Deadlines(self._lose_patience)
+        self._asked: deque[_Asked] = deque()
+        #: Wakes the thread, once for all that is asked in one turn of the loop.
+        self._bell = threading.Event()
+        self._rings = False
         self._away = False
         self._relay: Relay | None = None
         #: Whether it was tried to open the ledger.
@@ -108,29 +114,28 @@ class SeenKeeper:
     def stop(self, timeout: float = 5.0) -> None:
         """Tell the ledger what it is owed, if it takes it at once, and end within `timeout` seconds."""
         self._stopping.set()
-        with suppress(queue.Full):  # then it wakes up anyway
-            self._asked.put_nowait(None)
+        self._bell.set()
         self._thread.join(timeout)
 
-    async def known(self, ids: Collection[str]) -> Collection[str]:
-        """Return those of the event ids that were noted; none where nobody can tell soon."""
+    def known(self, ids: Collection[str], told: Callable[[Collection[str]], None]) -> None:
+        """Call `told` with those of the event ids that were noted; with none where nobody can tell soon."""
         recent = [id_ for id_ in ids if id_ in self._recent]
         for id_ in recent:
             self._recent.move_to_end(id_)
         if recent:
-            return recent
-        known = None if self._away else await self._ask("known", tuple(ids))
-        if known is None:
-            self._metrics.unchecked.inc()
-        return () if known is None or isinstance(known, Sent) else known
+            told(recent)
+        elif self._away:
+            self._tell_known(told, None)
+        else:
+            self._ask("known", ids, partial(self._tell_known, told))
 
-    async def note(self, ids: Collection[str]) -> None:
-        """Note the ids of an event that is durable; wait until that is, too, unless it takes long."""
+    def note(self, ids: Collection[str], told: Callable[[], None]) -> None:
+        """Note the ids of an event that is durable, and call `told` once that is, too, unless it takes long."""
         for id_ in ids:
             self._recent[id_] = None
             if len(self._recent) > self._remembered:
                 self._recent.popitem(last=False)
-        await self._ask("note", tuple(ids))
+        self._ask("note", ids, lambda _: told())
 
     async def sent(self, message_id: str) -> Sent | None:
         """Return the submission that was sent as this message, if the ledger knows it.
@@ -139,28 +144,62 @@ class SeenKeeper:
             LedgerUnavailable: nobody can tell soon.
 
         """
-        sent = None if self._away else await self._ask("sent", (message_id,))
+        sent = None if self._away else await self._submission(message_id)
         if sent is None:
             raise LedgerUnavailable("the ledger does not answer soon")
         return sent if isinstance(sent, Sent) else None
 
-    async def _ask(self, kind: Literal["known", "sent", "note"], ids: tuple[str, ...]) -> _Answer:
-        """Return the answer; None where there is none within our patience, or the ledger is away."""
-        self._relay = relay = Relay.here(self._relay)
-        asked = _Asked(kind=kind, ids=ids, answered=relay.future(), relay=relay)
-        try:
-            self._asked.put_nowait(asked)
-            if self._away:
-                return None
+    def _submission(self, message_id: str) -> asyncio.Future[_Answer]:
+        found: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+
+        def told(answer: _Answer) -> None:
+            if not found.done():
+                found.set_result(answer)
+
+        self._ask("sent", (message_id,), told)
+        return found
+
+    def _tell_known(self, told: Callable[[Collection[str]], None], known: _Answer) -> None:
+        if known is None or isinstance(known, Sent):
+            self._metrics.unchecked.inc()
+            known = ()
+        told(known)
+
+    def _ask(
+        self, kind: Literal["known", "sent", "note"], ids: Collection[str], told: Callable[[_Answer], None]
+    ) -> None:
+        """Have `told` called with the answer; with None where there is none within our patience, or it is away."""
+        relay = Relay.here(self._relay)
+        if relay is not self._relay:
+            self._relay, self._rings = relay, False
+        asked = _Asked(kind=kind, ids=tuple(ids), told=told, relay=relay)
+        if len(self._asked) >= WAITING:
+            told(None)
+            return
+        self._asked.append(asked)
+        if not self._rings:
+            self._rings = True
+            relay.loop.call_soon(self._ring)
+        if self._away:
+            told(None)
+        else:
             patience = self._patience if self._tried.is_set() else self._first_patience
-            async with asyncio.timeout(patience):
-                return await asked.answered
-        except queue.Full:
-            return None
-        except TimeoutError:
-            # The next ones need not find that out again.
-            self._away = True
-            return None
+            self._waiting.set(asked, relay.loop.time() + patience)
+
+    def _ring(self) -> None:
+        self._rings = False
+        self._bell.set()
+
+    def _lose_patience(self, asked: _Asked) -> None:
+        # The next ones need not find that out again.
+        self._away = True
+        asked.told(None)
+
+    def _answer(self, answered: tuple[_Asked, _Answer]) -> None:
+        """Tell who still waits."""
+        asked, answer = answered
+        if self._waiting.clear(asked):
+            asked.told(answer)
 
     # --- the thread ---------------------------------------------------------------------------------------------
 
@@ -168,7 +207,7 @@ class SeenKeeper:
         try:
             self._carry_out([])
             self._tried.set()
-            while not (self._stopping.is_set() and (self._away or self._asked.empty())):
+            while not (self._stopping.is_set() and (self._away or not self._asked)):
                 self._carry_out(self._take())
         except Exception:  # noqa: BLE001 - the outermost loop
             # Nobody waits for it until the process ends.
@@ -182,15 +221,12 @@ class SeenKeeper:
         """Wait for something, then take what has come with it; where the ledger is away, wait for that to end."""
         if self._away:
             self._stopping.wait(self._pause)
-            batch = []
         else:
-            batch = [self._asked.get()]
-        while len(batch) < BATCH:
-            try:
-                batch.append(self._asked.get_nowait())
-            except queue.Empty:
-                break
-        return [asked for asked in batch if asked is not None]
+            while not self._asked and not self._stopping.is_set():
+                self._bell.wait()
+                # Before it is looked: what is asked from now on rings again.
+                self._bell.clear()
+        return [self._asked.popleft() for _ in range(min(len(self._asked), BATCH))]
 
     def _carry_out(self, batch: Sequence[_Asked]) -> None:
         lookups = [asked for asked in batch if asked.kind != "note"]
@@ -205,20 +241,23 @@ class SeenKeeper:
         except LedgerUnavailable as e:
             self._lost(str(e))
             for asked in batch:
-                asked.relay.settle(asked.answered, None)
+                self._reply(asked, None)
         else:
             self._away = False
             for asked in notes:
-                asked.relay.settle(asked.answered, asked.ids)
+                self._reply(asked, asked.ids)
 
     def _look_up(self, seen: Seen, lookups: Sequence[_Asked]) -> None:
         """Answer lookups; also without any the ledger is asked: that shows whether it is back."""
         known = seen.known({id_ for asked in lookups if asked.kind == "known" for id_ in asked.ids})
         for asked in lookups:
             if asked.kind == "known":
-                asked.relay.settle(asked.answered, known.intersection(asked.ids))
+                self._reply(asked, known.intersection(asked.ids))
             else:
-                asked.relay.settle(asked.answered, seen.sent(asked.ids[0]) or ())
+                self._reply(asked, seen.sent(asked.ids[0]) or ())
+
+    def _reply(self, asked: _Asked, answer: _Answer) -> None:
+        asked.relay.tell(self._answer, (asked, answer))
 
     def _owe(self, notes: Sequence[_Asked]) -> None:
         self._owed.update(dict.fromkeys(id_ for asked in notes for id_ in asked.ids))

@@ -60,14 +60,13 @@ def reader(tmp_path: Path) -> Iterator[Callable[..., BridgeProcess]]:
     [
         (
             "from bridge.cli import main; main(['--help'], standalone_mode=False)",
-            {"kombu", "requests", "falcon", "uvicorn", "sqlalchemy", "pydantic", "structlog", "phonenumbers"},
+            {"kombu", "requests", "httptools", "sqlalchemy", "pydantic", "structlog", "phonenumbers"},
         ),
         (
             "from bridge import bootstrap; bootstrap.send",
             {
                 "requests",
-                "falcon",
-                "uvicorn",
+                "httptools",
                 "sqlalchemy",
                 "phonenumbers",
                 "rich.console",

@@ -119,7 +119,7 @@ def test_what_no_decent_client_sends_is_refused_and_costs_that_client_alone(
             statuses[name] = status
         assert webhook.post(inbound(name)).status == 204
     told = [event["data"]["message_id"] for event in amqp.events(len(RUDE))]
-    logged = [line for line in process.logs.splitlines() if '"library.logged"' in line]
+    logged = [line for line in process.logs.splitlines() if '"http.invalid"' in line]
 
     assert statuses == {name: status for name, _, status in RUDE}
     assert told == list(statuses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 
 class FakeKeeper:
@@ -16,10 +16,11 @@ class FakeKeeper:
         #: While set, nobody can tell what was noted.
         self.away = away
 
-    async def known(self, ids: Collection[str]) -> Collection[str]:
-        """Return those that were noted."""
-        return () if self.away else [id_ for id_ in ids if id_ in self.noted]
+    def known(self, ids: Collection[str], told: Callable[[Collection[str]], None]) -> None:
+        """Tell those that were noted."""
+        told(() if self.away else [id_ for id_ in ids if id_ in self.noted])
 
-    async def note(self, ids: Collection[str]) -> None:
+    def note(self, ids: Collection[str], told: Callable[[], None]) -> None:
         """Note them."""
         self.noted.extend(ids)
+        told()

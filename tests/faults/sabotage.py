@@ -114,8 +114,8 @@ MUTANTS = (
     Mutant(
         name="M11 204 before the confirm",
         file="bridge/runtime/ingest.py",
-        old="        return await waiting\n",
-        new="        return True\n",
+        old="        self._safekeeping.make_durable(event, partial(relay.tell, durable))\n",
+        new="        self._safekeeping.make_durable(event, partial(relay.tell, durable))\n        durable(True)\n",
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(

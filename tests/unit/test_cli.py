@@ -592,7 +592,7 @@ def test_the_installed_command_has_a_version() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = "{'pydantic', 'kombu', 'requests', 'sqlalchemy', 'phonenumbers', 'falcon', 'structlog'}"
+    heavy = "{'pydantic', 'kombu', 'requests', 'sqlalchemy', 'phonenumbers', 'httptools', 'structlog'}"
     code = f"import sys, bridge.cli; print({heavy} & set(sys.modules) or 'none')"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False

@@ -98,12 +98,26 @@ def standing() -> Iterator[Ingest]:
     publisher.close()
 
 
+async def bring(ingest: Ingest, body: bytes = INBOUND) -> Taken:
+    """Hand `body` over and return what became of it."""
+    answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
+
+    def answered(taken: Taken | Exception) -> None:
+        if isinstance(taken, Exception):
+            answer.set_exception(taken)
+        elif not answer.cancelled():
+            answer.set_result(taken)
+
+    ingest.take(body, answered)
+    return await answer
+
+
 def take(ingest: Ingest, body: bytes = INBOUND) -> tuple[Taken | InvalidNotification, list[Any]]:
     """Hand `body` over and return what became of it and what was logged."""
     with capture_logs() as lines:
         try:
             # In debug mode the loop refuses to be touched from the publisher's thread.
-            taken: Taken | InvalidNotification = asyncio.run(ingest.take(body), debug=True)
+            taken: Taken | InvalidNotification = asyncio.run(bring(ingest, body), debug=True)
         except InvalidNotification as error:
             taken = error
     return taken, list(lines)
@@ -183,10 +197,10 @@ def test_an_unconfirmed_notification_has_to_come_again_and_is_no_second_event_th
 
     async def scenario() -> list[Taken]:
         publisher.confirming.clear()
-        answers = [await ingest.take(INBOUND), await ingest.take(INBOUND)]
+        answers = [await bring(ingest), await bring(ingest)]
         publisher.confirming.set()
         await noted(keeper)
-        return [*answers, await ingest.take(INBOUND)]
+        return [*answers, await bring(ingest)]
 
     with capture_logs() as lines:
         answers = asyncio.run(scenario(), debug=True)
@@ -209,9 +223,12 @@ class Hanging(FakeKeeper):
         super().__init__()
         self.going = asyncio.Event()
 
-    async def known(self, ids: Collection[str]) -> Collection[str]:
-        await self.going.wait()
-        return await super().known(ids)
+    def known(self, ids: Collection[str], told: Callable[[Collection[str]], None]) -> None:
+        def go(_: object) -> None:
+            super(Hanging, self).known(ids, told)
+
+        self._waiting = asyncio.ensure_future(self.going.wait())
+        self._waiting.add_done_callback(go)
 
 
 def test_the_ledger_and_the_broker_share_the_time_of_a_request(
@@ -226,12 +243,12 @@ def test_the_ledger_and_the_broker_share_the_time_of_a_request(
 
         ingest = make_ingest(publisher, clock, metrics, keeper, confirm_timeout=0.2, own=own)
         async with asyncio.timeout(10):
-            assert await ingest.take(INBOUND) is Taken.NOT_NOW
+            assert await bring(ingest) is Taken.NOT_NOW
         before = list(publisher.taken)
         keeper.going.set()
         await noted(keeper)
 
-        assert await ingest.take(INBOUND) is Taken.DURABLE
+        assert await bring(ingest) is Taken.DURABLE
         assert (before, len(publisher.taken)) == ([], 1)
 
     asyncio.run(scenario(), debug=True)
@@ -362,14 +379,14 @@ def test_a_cancelled_request_leaves_nothing_behind_for_its_late_confirm(
         broken: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: broken.append(context))
         publisher.confirming.clear()
-        taking = asyncio.create_task(ingest.take(INBOUND))
+        taking = asyncio.create_task(bring(ingest))
         await asyncio.sleep(0)
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         publisher.confirming.set()
 
         assert taking.cancelled()
-        assert await ingest.take(INBOUND) is Taken.DURABLE
+        assert await bring(ingest) is Taken.DURABLE
         return broken
 
     assert asyncio.run(scenario()) == []

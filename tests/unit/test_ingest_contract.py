@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.http import guard, ingest_app
-from bridge.adapters.http.ingest_app import Door, Taken, make_ingest_app
+from bridge.adapters.http import connection, house, ingest_app, parsing
+from bridge.adapters.http.answers import Answer
+from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.core import notifications, strict_json
 from bridge.core.errors import InvalidNotification
@@ -59,7 +60,7 @@ WAYS: list[tuple[str, Way]] = [
     ("408", Way(sent=request(b"Content-Length: 9"), door={"body_timeout": 0.05})),
     ("413", Way(sent=request(b"Content-Length: 65537"))),
     ("415", Way(sent=request(b"Content-Type: text/plain"))),
-    ("431", Way(sent=request(b"X: " + b"x" * guard.MAX_HEAD))),
+    ("431", Way(sent=request(b"X: " + b"x" * parsing.MAX_HEAD))),
     ("503", Way(taken=Taken.NOT_NOW)),
     ("503", Way(door={"max_in_flight": 0})),
     ("503", Way(bind={"max_connections": 1})),
@@ -68,13 +69,13 @@ WAYS: list[tuple[str, Way]] = [
 
 @contextmanager
 def served(way: Way) -> Iterator[Client]:
-    async def take(body: bytes) -> Taken:
+    def take(_: bytes, answered: Answered) -> None:
         if isinstance(way.taken, Exception):
             raise way.taken
-        return way.taken
+        answered(way.taken)
 
-    app = make_ingest_app(Door(path=PATH, authorization=(SECRET,), **way.door), take)
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0, **way.bind), name="contract")
+    webhook = Webhook(Door(path=PATH, authorization=(SECRET,), **way.door), take)
+    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0, **way.bind), name="contract")
     with Client(server.start(), patience=PATIENCE) as client:
         yield client.send(way.sent)
     server.stop(1)
@@ -100,8 +101,9 @@ def test_a_documented_status_is_answered_as_documented(status: str, way: Way) ->
 
 
 def test_every_documented_status_is_answered_in_a_test_and_every_answer_is_documented() -> None:
+    rooms = (connection, house, ingest_app)
     answers = {
-        str(value.status) for value in vars(ingest_app).values() if isinstance(value, ingest_app._Answer)
+        str(value.status) for room in rooms for value in vars(room).values() if isinstance(value, Answer)
     }
 
     assert set(RESPONSES) == {status for status, _ in WAYS}
@@ -116,7 +118,7 @@ def test_the_documented_bounds_are_those_in_force() -> None:
     assert f"within {Door(path=PATH).body_timeout:g} s" in said
     assert f"no number over {strict_json.MAX_NUMBER_LENGTH} characters" in said
     assert f"at most {notifications.MAX_DEPTH} arrays and objects" in said
-    assert f"over {guard.MAX_HEAD // 1024} KiB" in RESPONSES["431"]["description"]
+    assert f"over {parsing.MAX_HEAD // 1024} KiB" in RESPONSES["431"]["description"]
 
 
 def test_every_notification_that_is_read_is_documented() -> None:

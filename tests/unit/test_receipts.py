@@ -520,7 +520,8 @@ def own(notified: object, *known: dict[str, Sent] | None, within: float = 0.01) 
     async def owned() -> Event:
         event = receive(json.dumps(notified).encode(), source=STYLE.source, now=NOW)
         until = asyncio.get_running_loop().time() + within
-        return await Owning(find, style=STYLE, clock=HandClock(wall=NOW)).own(event, until)
+        owned = Owning(find, style=STYLE, clock=HandClock(wall=NOW)).own(event, until)
+        return event if owned is None else await owned
 
     return asyncio.run(owned())
 

@@ -20,7 +20,9 @@ from tests.fakes.keeper import FakeKeeper
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
+    from collections.abc import Callable, Collection, Coroutine, Iterator
+
+    from bridge.runtime.once import Publish
 
 
 # --- once: who comes at the same time ----------------------------------------------------------------------------
@@ -34,18 +36,28 @@ class Publishing:
         self.durable = durable
         self.held = asyncio.Event()
 
-    async def __call__(self) -> bool:
+    def __call__(self, told: Callable[[bool], None]) -> None:
         self.asked += 1
-        await self.held.wait()
-        return self.durable
+        # Whoever confirms may well do so twice.
+        for _ in range(2):
+            waiting = asyncio.ensure_future(self.held.wait())
+            waiting.add_done_callback(lambda _: told(self.durable))
 
 
-async def bring(
-    once: Once, publishing: Callable[[], Awaitable[bool]], event_id: str = "e1", *, within: float = 20.0
-) -> Fate:
+async def bring(once: Once, publishing: Publish, event_id: str = "e1", *, within: float = 20.0) -> Fate:
     """Bring a notification that waits for so many seconds; its event may have several ids."""
-    until = asyncio.get_running_loop().time() + within
-    return await once.publish(event_id.split(), publishing, until=until)
+    loop = asyncio.get_running_loop()
+    fate: asyncio.Future[Fate] = loop.create_future()
+
+    def told(what: Fate | Exception) -> None:
+        assert not fate.done() or fate.cancelled()
+        if isinstance(what, Exception):
+            fate.set_exception(what)
+        elif not fate.cancelled():
+            fate.set_result(what)
+
+    once.publish(event_id.split(), publishing, told, until=loop.time() + within)
+    return await fate
 
 
 async def settled() -> None:
@@ -135,7 +147,7 @@ def test_it_is_noted_only_after_it_is_durable() -> None:
 
 def test_what_goes_wrong_in_publishing_is_not_kept_to_oneself_and_not_for_ever() -> None:
     async def scenario() -> None:
-        async def broken() -> bool:
+        def broken(_: Callable[[bool], None]) -> None:
             raise RuntimeError("broken")
 
         once, publishing = Once(FakeKeeper()), Publishing()
@@ -323,7 +335,15 @@ def run(*asked: Coroutine[object, object, object]) -> list[object]:
 
 
 async def knows(keeper: SeenKeeper, event_id: str) -> bool:
-    return list(await keeper.known([event_id])) == [event_id]
+    known: asyncio.Future[Collection[str]] = asyncio.get_running_loop().create_future()
+    keeper.known([event_id], known.set_result)
+    return list(await known) == [event_id]
+
+
+async def note(keeper: SeenKeeper, event_id: str) -> None:
+    noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    keeper.note([event_id], lambda: noted.set_result(None))
+    await noted
 
 
 async def owner(keeper: SeenKeeper, message_id: str) -> Sent | str | None:
@@ -340,7 +360,7 @@ def unchecked(metrics: Metrics) -> float:
 
 def test_what_one_notes_another_knows(make: Callable[..., SeenKeeper], metrics: Metrics) -> None:
     one, other = make(), make()
-    run(one.note(["e1"]))
+    run(note(one, "e1"))
 
     assert run(knows(one, "e1"), knows(other, "e1"), knows(other, "e2")) == [True, True, False]
     assert unchecked(metrics) == 0
@@ -368,7 +388,7 @@ def test_what_was_noted_last_is_known_without_the_ledger(
 ) -> None:
     keeper = make(remembered=2)
     for name in ("e1", "e2", "e3"):
-        run(keeper.note([name]))
+        run(note(keeper, name))
     known = run(*(knows(keeper, name) for name in ("e1", "e2", "e3")))
 
     assert known == [True] * 3
@@ -382,7 +402,7 @@ def test_while_the_ledger_is_away_nobody_waits_and_nothing_is_known_but_what_is_
     with capture_logs() as lines:
         keeper = make(pause=30.0)
         first = run(knows(keeper, "e0"))
-        run(keeper.note(["e1"]))
+        run(note(keeper, "e1"))
         rest = run(knows(keeper, "e1"), knows(keeper, "e2"), knows(keeper, "e3"))
     keeper.stop()
 
@@ -397,7 +417,7 @@ def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
     store.away = True
     keeper, other = make(), make()
     for number in range(3):
-        run(keeper.note([f"e{number}"]))
+        run(note(keeper, f"e{number}"))
     store.away = False
     wait_until(lambda: sorted(id_ for notes in store.notes for id_ in notes) == ["e0", "e1", "e2"])
     wait_until(lambda: run(knows(other, "e1")) == [True], what="the other one to be back, too")
@@ -418,7 +438,7 @@ def test_a_ledger_that_stands_still_is_waited_for_once(
     first = run(knows(keeper, "e1"))
     patient = SystemClock().monotonic()
     rest = run(one_after_another())
-    run(keeper.note(["e2"]))
+    run(note(keeper, "e2"))
     took = SystemClock().monotonic() - patient
     store.going.set()
     wait_until(lambda: ["e2"] in store.notes)
@@ -463,7 +483,7 @@ def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_reques
 def test_what_is_owed_is_told_before_the_end(make: Callable[..., SeenKeeper], store: Store) -> None:
     keeper = make(patience=0.01)
     store.going.clear()
-    run(keeper.note(["e1"]), keeper.note(["e2"]))
+    run(note(keeper, "e1"), note(keeper, "e2"))
     threading.Timer(0.1, store.going.set).start()
     keeper.stop()
 
@@ -472,9 +492,9 @@ def test_what_is_owed_is_told_before_the_end(make: Callable[..., SeenKeeper], st
 
 def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., SeenKeeper], store: Store) -> None:
     keeper = make()
-    run(keeper.note(["e1"]))
+    run(note(keeper, "e1"))
     store.away = True
-    run(keeper.note(["e2"]))
+    run(note(keeper, "e2"))
     store.away = False
     wait_until(lambda: store.known(["e2"]))
 
@@ -513,7 +533,7 @@ def test_a_mistake_of_ours_ends_the_process_and_holds_up_nobody_until_then(
         ended = crashed.wait(10)
     began = SystemClock().monotonic()
     rest = run(*(knows(keeper, f"f{number}") for number in range(100)))
-    run(keeper.note(["e2"]))
+    run(note(keeper, "e2"))
     took = SystemClock().monotonic() - began
 
     assert (ended, first, rest) == (True, [False], [False] * 100)

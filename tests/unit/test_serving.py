@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http import guard
-from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
-from bridge.adapters.http.ingest_app import Door, Taken, make_ingest_app
+from bridge.adapters.http import house, parsing
+from bridge.adapters.http.admin_app import Admin, Readiness, Reason
+from bridge.adapters.http.answers import Answer, problem
+from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.core.errors import InvalidNotification
 from bridge.core.events import INBOUND_RECEIVED, Event, event_id, make_event
@@ -30,6 +31,7 @@ from tests.raw_http import PATIENCE, Client, once
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bridge.adapters.http.parsing import Request
     from bridge.ports import Outgoing
 
 PATH = "/hook"
@@ -78,8 +80,8 @@ def serving(
         confirm_timeout=confirm_timeout,
     )
     door = Door(path=PATH, authorization=(SECRET,), body_timeout=body_timeout)
-    app = make_ingest_app(door, ingest.take, refused=ingest.refused)
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="ingest")
+    webhook = Webhook(door, ingest.take, refused=ingest.refused)
+    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="ingest")
     port = server.start()
     try:
         yield port
@@ -329,7 +331,7 @@ def test_what_is_not_http_is_closed_on(port: int, published: list[Outgoing], gar
         b"POST /hook HTTP/1.1\r\nX-Long: " + b"x" * 1_000_000,
         b"POST /" + b"x" * 1_000_000,
         b"POST /hook HTTP/1.1\r\n" + b"X-Many: x\r\n" * 2000 + b"\r\n",
-        request(b"", b"X-Long: " + b"x" * guard.MAX_HEAD),
+        request(b"", b"X-Long: " + b"x" * parsing.MAX_HEAD),
         b"\r\n" * 1_000_000,
     ],
     ids=["endless field", "endless target", "many fields", "one long field", "blank lines"],
@@ -372,7 +374,7 @@ def test_pipelined_requests_are_answered_in_order(port: int) -> None:
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[int]:
     """Serve with 0.2 s for a head, after at most a second of idling."""
-    app = make_admin_app(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
+    app = Admin(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
     server = HttpServer(
         app,
         Bind(host="127.0.0.1", port=0, idle_timeout=1, head_timeout=0.5, max_connections=20),
@@ -391,12 +393,13 @@ def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun
 
 
 def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits_for_it() -> None:
-    async def take(body: bytes) -> Taken:
-        await asyncio.sleep(0.6)  # longer than a head may take
-        return Taken.DURABLE
+    def take(_: bytes, answered: Answered) -> None:
+        # Longer than a head may take.
+        asyncio.get_running_loop().call_later(0.6, answered, Taken.DURABLE)
 
-    app = make_ingest_app(Door(path=PATH, authorization=(SECRET,)), take)
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0, idle_timeout=0, head_timeout=0.5), name="patient")
+    webhook = Webhook(Door(path=PATH, authorization=(SECRET,)), take)
+    bind = Bind(host="127.0.0.1", port=0, idle_timeout=0, head_timeout=0.5)
+    server = HttpServer(webhook, bind, name="patient")
     with Client(server.start()) as client:
         client.send(request() + request())
         statuses = client.status(), client.status()
@@ -422,16 +425,28 @@ def drip(client: Client) -> bool:
     return False
 
 
+class Answering:
+    """Has the same answer for everybody."""
+
+    max_body, body_timeout, not_now = 0, 0.0, problem(503)
+
+    def __init__(self, size: int) -> None:
+        self._answer = Answer(200, body=b" " * size)
+
+    def look(self, _: Request) -> Answer:
+        return self._answer
+
+    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        raise NotImplementedError
+
+    def refused(self, request: Request, status: int) -> None:
+        raise NotImplementedError
+
+
 @contextmanager
 def answering(size: int, **bind: Any) -> Iterator[int]:
     """Answer whatever comes with `size` bytes, of which a few thousand fit on their way to who does not read."""
-
-    async def app(scope: dict[str, Any], _receive: Any, send: Any) -> None:
-        headers = [(b"content-length", b"%d" % size)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b" " * size})
-
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0, **bind), name="answering")
+    server = HttpServer(Answering(size), Bind(host="127.0.0.1", port=0, **bind), name="answering")
     port = server.start()
     assert server._socket is not None
     server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
@@ -448,7 +463,7 @@ ASKED = b"GET / HTTP/1.1\r\n\r\n"
         (ASKED * 1000, 100_000),
         (ASKED, 100_000),
         (ASKED.replace(b"1.1", b"1.0"), 100_000),
-        # Little enough that uvicorn takes it for written.
+        # Little enough that asyncio takes it for written.
         (ASKED, 10_000),
         (ASKED.replace(b"1.1", b"1.0"), 10_000),
     ],
@@ -502,12 +517,12 @@ def test_more_connections_than_allowed_are_refused_and_later_ones_are_not(hasty:
 
 
 def test_connections_far_beyond_those_allowed_are_closed_on_unread() -> None:
-    app = make_admin_app(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
+    app = Admin(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
     # Nobody here is closed on for being slow.
     bind = Bind(host="127.0.0.1", port=0, max_connections=5, head_timeout=60)
     server = HttpServer(app, bind, name="crowded")
     port = server.start()
-    crowd = [Client(port) for _ in range(bind.max_connections + guard.ANSWERED_BEYOND)]
+    crowd = [Client(port) for _ in range(bind.max_connections + house.ANSWERED_BEYOND)]
     with Client(port) as one_more:
         closed = one_more.closed()
     answered = crowd[-1].send(b"GET /livez HTTP/1.0\r\n\r\n").status()
@@ -552,7 +567,7 @@ def test_answers_do_not_name_the_server(port: int) -> None:
     with Client(port) as client:
         client.send(request())
 
-        assert b"uvicorn" not in client.socket.recv(1000).lower()
+        assert b"server:" not in client.socket.recv(1000).lower()
 
 
 def test_a_stop_lets_what_is_being_answered_end(publisher: FakePublisher, metrics: Metrics) -> None:
@@ -578,7 +593,7 @@ def test_a_stop_cuts_what_outlives_its_grace(publisher: FakePublisher, metrics: 
 
 def test_a_port_in_use_is_an_error_of_the_one_who_starts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        app = make_admin_app(lambda: Readiness(ready=True), Metrics(version="0").registry)
+        app = Admin(lambda: Readiness(ready=True), Metrics(version="0").registry)
         server = HttpServer(app, Bind(host="127.0.0.1", port=taken.getsockname()[1]), name="admin")
 
         with pytest.raises(OSError, match="in use"):
@@ -608,7 +623,7 @@ def get(port: int, path: str, accept: str = "*/*") -> tuple[int, str, bytes]:
 @pytest.fixture
 def admin(metrics: Metrics) -> Iterator[tuple[int, list[Readiness]]]:
     states = [Readiness(ready=True, reasons=(Reason("broker", True, "connected"),))]
-    app = make_admin_app(lambda: states[-1], metrics.registry)
+    app = Admin(lambda: states[-1], metrics.registry)
     server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="admin")
     yield server.start(), states
     server.stop(1)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.http import serving
-from bridge.adapters.http.ingest_app import Door, Taken, make_ingest_app
+from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.tls import CertificateUnusable, check_certificate
+from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.bootstrap.listening import listen
 from bridge.settings import Problem, SettingsError
 from bridge.settings.model import IngestSettings
@@ -31,13 +31,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-async def take(body: bytes) -> Taken:
-    return Taken.DURABLE
+def take(_: bytes, answered: Answered) -> None:
+    answered(Taken.DURABLE)
 
 
 def server(certificate: Path, key: Path | None) -> HttpServer:
     bind = Bind(host="127.0.0.1", port=0, tls_certificate=certificate, tls_key=key)
-    return HttpServer(make_ingest_app(Door(path="/hook"), take), bind, name="tls")
+    return HttpServer(Webhook(Door(path="/hook"), take), bind, name="tls")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_file_that_can_not_be_read_is_named(files: tuple[Path, Path], tmp_path
     pair = (gone, files[1]) if missing == "certificate" else (files[0], gone)
 
     with pytest.raises(CertificateUnusable) as refused:
-        check_certificate(*pair)
+        server_context(*pair)
 
     assert (refused.value.part, str(refused.value)) == (
         missing,
@@ -126,7 +126,7 @@ def test_files_that_do_not_go_together_are_refused_without_a_question_on_the_ter
     pairs = {"another's key": (files[0], key), "no key": (certificate, None)}
 
     with pytest.raises(CertificateUnusable) as refused:
-        check_certificate(*pairs.get(wrong, (certificate, key)))
+        server_context(*pairs.get(wrong, (certificate, key)))
 
     assert refused.value.part == "certificate"
     assert "no certificate with its key, unencrypted (" in str(refused.value)

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client.exposition import choose_encoder
 
-from bridge.adapters.http.prompt import PromptApp
+from bridge.adapters.http.answers import Answer, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import falcon.asgi
     from prometheus_client import CollectorRegistry
+
+    from bridge.adapters.http.parsing import Request
+
+ALIVE = Answer(200, {"content-type": "text/plain; charset=utf-8"}, b"ok\n")
+PAGES = frozenset({"/livez", "/readyz", "/metrics"})
+_NOT_FOUND = problem(404)
+_METHOD_NOT_ALLOWED = problem(405, {"allow": "GET"})
 
 
 class Reason(NamedTuple):
@@ -33,47 +39,53 @@ class Readiness:
     reasons: tuple[Reason, ...] = ()
 
 
-def make_admin_app(ready: Callable[[], Readiness], registry: CollectorRegistry) -> PromptApp:
-    """Return the ASGI app of the admin port. `ready` is called on its thread and must not block."""
-    app = PromptApp()
-    app.add_route("/livez", Live())
-    app.add_route("/readyz", _Ready(ready))
-    app.add_route("/metrics", _Metrics(registry))
-    return app
+class Admin:
+    """Fills `bridge.adapters.http.connection.Service`. What is asked is answered by its head; no body is read."""
 
+    max_body = 0
+    body_timeout = 0.0
+    not_now = problem(503, closes=True)
 
-class Live:
-    """Alive is whoever answers: a restart cures no broker that is down."""
-
-    async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer that this process lives."""
-        resp.content_type = "text/plain; charset=utf-8"
-        resp.data = b"ok\n"
-
-
-class _Ready:
-    def __init__(self, ready: Callable[[], Readiness]) -> None:
+    def __init__(self, ready: Callable[[], Readiness], registry: CollectorRegistry) -> None:
+        """`ready` is called on the server's thread and must not block."""
         self._ready = ready
-
-    async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        answer_readiness(resp, self._ready())
-
-
-class _Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        answer_metrics(req, resp, self._registry)
+    def look(self, request: Request) -> Answer:
+        """Answer."""
+        refusal = refusal_of(request)
+        if refusal is not None:
+            return refusal
+        match request.path:
+            case "/livez":
+                return ALIVE
+            case "/readyz":
+                return readiness_answer(self._ready())
+            case _:
+                return metrics_answer(request, self._registry)
+
+    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Do nothing: all was answered before."""
+
+    def refused(self, request: Request, status: int) -> None:
+        """Tell nobody."""
 
 
-def answer_readiness(resp: falcon.asgi.Response, readiness: Readiness) -> None:
+def refusal_of(request: Request) -> Answer | None:
+    """Return the answer to what no admin port has; None for its pages."""
+    if request.path not in PAGES:
+        return _NOT_FOUND
+    return None if request.method == "GET" else _METHOD_NOT_ALLOWED
+
+
+def readiness_answer(readiness: Readiness) -> Answer:
     """Answer with `readiness`, as `read_readiness` reads it."""
-    resp.status = 200 if readiness.ready else 503
-    resp.set_header("Cache-Control", "no-store")
-    resp.content_type = "application/json"
     reasons = {reason.name: {"ok": reason.ok, "detail": reason.detail} for reason in readiness.reasons}
-    resp.data = json.dumps({"ready": readiness.ready, "reasons": reasons}).encode()
+    return Answer(
+        200 if readiness.ready else 503,
+        {"cache-control": "no-store", "content-type": "application/json"},
+        json.dumps({"ready": readiness.ready, "reasons": reasons}).encode(),
+    )
 
 
 def read_readiness(body: str) -> Readiness | None:
@@ -86,11 +98,10 @@ def read_readiness(body: str) -> Readiness | None:
         return None
 
 
-def answer_metrics(req: falcon.asgi.Request, resp: falcon.asgi.Response, registry: CollectorRegistry) -> None:
+def metrics_answer(request: Request, registry: CollectorRegistry) -> Answer:
     """Answer with what `registry` collects, in the format that is asked for."""
     try:
-        encode, content_type = choose_encoder(req.get_header("Accept") or "")
+        encode, content_type = choose_encoder(request.fields.get(b"accept", b"").decode("latin-1"))
     except TypeError:  # a version that is no number
         encode, content_type = choose_encoder("")
-    resp.content_type = content_type
-    resp.data = encode(registry)
+    return Answer(200, {"content-type": content_type}, encode(registry))

@@ -16,23 +16,22 @@ refuse:
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from bridge.adapters.http.answers import Answer, broken, problem
 from bridge.adapters.http.client import client_of, is_in
-from bridge.adapters.http.prompt import BodyTooLarge, ClientGone, PromptApp, PromptRequest, problem
 from bridge.core.errors import InvalidNotification
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    import falcon.asgi
+    from collections.abc import Callable
 
     from bridge.adapters.http.client import Address, Network
+    from bridge.adapters.http.parsing import Request
 
 
 class Taken(Enum):
@@ -44,7 +43,10 @@ class Taken(Enum):
     NOT_NOW = auto()
 
 
-Take: TypeAlias = "Callable[[bytes], Awaitable[Taken]]"
+#: Told what became of a notification, or which mistake of ours came between.
+Answered: TypeAlias = "Callable[[Taken | Exception], None]"
+#: Takes a body and calls back, once, now or later.
+Take: TypeAlias = "Callable[[bytes, Answered], None]"
 #: Told the status of a request that was refused, and the address of its client where that is known.
 Refused: TypeAlias = "Callable[[int, str | None], None]"
 
@@ -74,49 +76,39 @@ class Door:
             raise ValueError("an empty authorization would let in whoever sends none")
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    detail: str | None = None
-
-
-_NO_CONTENT = _Answer(204)
-#: Nobody is there to read it.
-_GONE = _Answer(400)
-_FORBIDDEN = _Answer(403)
-_NOT_FOUND = _Answer(404)
-_METHOD_NOT_ALLOWED = _Answer(405, {"Allow": "POST"})
-_TIMEOUT = _Answer(408, {"Connection": "close"})
-_TOO_LARGE = _Answer(413)
-_MEDIA_TYPE = _Answer(415)
+_NO_CONTENT = Answer(204)
+_FORBIDDEN = problem(403)
+_NOT_FOUND = problem(404)
+_METHOD_NOT_ALLOWED = problem(405, {"allow": "POST"})
+_TOO_LARGE = problem(413)
+_MEDIA_TYPE = problem(415)
 #: RFC 9110 section 11.6.1 asks for a challenge; the operator's real scheme is not told to strangers.
-_UNAUTHORIZED = _Answer(401, {"WWW-Authenticate": "Bearer"})
+_UNAUTHORIZED = problem(401, {"www-authenticate": "Bearer"})
 
-
-def make_ingest_app(door: Door, take: Take, *, refused: Refused | None = None) -> PromptApp:
-    """Return the ASGI app that hands the bodies that pass `door` to `take`.
-
-    `take` may raise InvalidNotification. `refused` is told of each request that `take` never saw.
-    """
-    app = PromptApp()
-    webhook = _Webhook(door, take, refused or _unheard)
-    # Everything, also what no path can match; falcon types a sink for WebSockets too, which are not served.
-    app.add_sink(webhook.respond, prefix=re.compile(""))  # type: ignore[arg-type]
-    return app
+_JSON = b"application/json"
+#: JSON by another name (RFC 6839).
+_KIND_OF_JSON = re.compile(rb"application/[^/\s]+\+json")
 
 
 def _unheard(status: int, client: str | None) -> None:
     """Tell nobody."""
 
 
-class _Webhook:
-    def __init__(self, door: Door, take: Take, refused: Refused) -> None:
+class Webhook:
+    """Fills `bridge.adapters.http.connection.Service`."""
+
+    def __init__(self, door: Door, take: Take, *, refused: Refused = _unheard) -> None:
+        """Hand the bodies that pass `door` to `take`, which may raise InvalidNotification.
+
+        `refused` is told of each request that `take` never saw.
+        """
+        self.max_body = door.max_body
+        self.body_timeout = door.body_timeout
+        self.not_now = problem(503, {"retry-after": str(door.retry_after)})
         self._door = door
         self._take = take
-        self._refused = refused
+        self._tell_refused = refused
         self._in_flight = 0
-        self._not_now = _Answer(503, {"Retry-After": str(door.retry_after)})
         self._checks = (
             self._method,
             self._path,
@@ -126,85 +118,74 @@ class _Webhook:
             self._media_type,
         )
 
-    async def respond(self, req: PromptRequest, resp: falcon.asgi.Response) -> None:
-        try:
-            answer = await self._answer(req)
-        except asyncio.CancelledError:
-            # The server stops and this request outlived its grace. It is the end of its task: nobody above
-            # waits for the cancellation, and the provider is better told to come again than cut off.
-            answer = self._not_now
-        resp.status = answer.status
-        resp.set_headers(dict(answer.headers))
-        if answer.status != _NO_CONTENT.status:
-            resp.content_type = "application/problem+json"
-            resp.data = problem(answer.status, answer.detail)
+    def look(self, request: Request) -> Answer | None:
+        """Answer what the headers refuse."""
+        for check in self._checks:
+            answer = check(request)
+            if answer is not None:
+                self.refused(request, answer.status)
+                return answer
+        return None
 
-    async def _answer(self, req: PromptRequest) -> _Answer:
-        body = await self._read(req)
-        if isinstance(body, _Answer):
-            client = self._client(req)
-            self._refused(body.status, None if client is None else str(client))
-            return body
+    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Have a notification taken, and answer once it was."""
+        if self._in_flight >= self._door.max_in_flight:
+            self.refused(request, self.not_now.status)
+            answer(self.not_now)
+            return
         self._in_flight += 1
         try:
-            taken = await self._take(body)
+            self._take(bytes(request.body), partial(self._taken, request, answer))
         except InvalidNotification as error:
-            return _Answer(400, detail=str(error))
-        finally:
             self._in_flight -= 1
-        return _NO_CONTENT if taken is Taken.DURABLE else self._not_now
+            answer(problem(400, detail=str(error)))
+        except Exception:
+            self._in_flight -= 1
+            raise
 
-    async def _read(self, req: PromptRequest) -> bytes | _Answer:
-        """Return the body, or why it is not taken."""
-        for check in self._checks:
-            refusal = check(req)
-            if refusal is not None:
-                return refusal
-        try:
-            async with asyncio.timeout(self._door.body_timeout):
-                body = await req.read_body(self._door.max_body)
-        except BodyTooLarge:
-            return _TOO_LARGE
-        except TimeoutError:
-            return _TIMEOUT
-        except ClientGone:
-            return _GONE
-        return body if self._in_flight < self._door.max_in_flight else self._not_now
+    def refused(self, request: Request, status: int) -> None:
+        """Tell of a request that nobody took."""
+        client = self._client(request)
+        self._tell_refused(status, None if client is None else str(client))
 
-    def _method(self, req: PromptRequest) -> _Answer | None:
-        return None if req.method == "POST" else _METHOD_NOT_ALLOWED
+    def _taken(self, request: Request, answer: Callable[[Answer], None], taken: Taken | Exception) -> None:
+        self._in_flight -= 1
+        if isinstance(taken, Exception):
+            answer(broken(taken, request))
+        else:
+            answer(_NO_CONTENT if taken is Taken.DURABLE else self.not_now)
 
-    def _path(self, req: PromptRequest) -> _Answer | None:
-        return None if req.path == self._door.path else _NOT_FOUND
+    def _method(self, request: Request) -> Answer | None:
+        return None if request.method == "POST" else _METHOD_NOT_ALLOWED
 
-    def _network(self, req: PromptRequest) -> _Answer | None:
+    def _path(self, request: Request) -> Answer | None:
+        return None if request.path == self._door.path else _NOT_FOUND
+
+    def _network(self, request: Request) -> Answer | None:
         """Let in whoever comes from an allowed network; nobody knows where an unknown client comes from."""
         if not self._door.allow:
             return None
-        client = self._client(req)
+        client = self._client(request)
         return None if client is not None and is_in(client, self._door.allow) else _FORBIDDEN
 
-    def _client(self, req: PromptRequest) -> Address | None:
-        peer = req.scope.get("client")
-        forwarded = [
-            value.decode("latin-1") for name, value in req.scope["headers"] if name == b"x-forwarded-for"
-        ]
-        return client_of(peer[0] if peer else None, forwarded, self._door.trusted_proxies)
+    def _client(self, request: Request) -> Address | None:
+        forwarded = request.fields.get(b"x-forwarded-for")
+        hops = () if forwarded is None else (forwarded.decode("latin-1"),)
+        return client_of(request.peer, hops, self._door.trusted_proxies)
 
-    def _length(self, req: PromptRequest) -> _Answer | None:
+    def _length(self, request: Request) -> Answer | None:
         """Look at the declared length; a chunked body has none and is counted as it comes."""
-        return _TOO_LARGE if (req.content_length or 0) > self._door.max_body else None
+        return _TOO_LARGE if int(request.fields.get(b"content-length", 0)) > self.max_body else None
 
-    def _authorization(self, req: PromptRequest) -> _Answer | None:
+    def _authorization(self, request: Request) -> Answer | None:
         """Compare with every value that is good now, in constant time, also where no header came."""
         if not self._door.authorization:
             return None
-        given = (req.get_header("Authorization") or "").encode("latin-1")
+        given = request.fields.get(b"authorization", b"")
         good = [hmac.compare_digest(given, wanted) for wanted in self._door.authorization]
         return None if any(good) else _UNAUTHORIZED
 
-    def _media_type(self, req: PromptRequest) -> _Answer | None:
-        """Let JSON in, by whatever name (RFC 6839), and what does not say what it is."""
-        media_type = (req.content_type or "application/json").partition(";")[0].strip().lower()
-        json = media_type == "application/json" or re.fullmatch(r"application/[^/\s]+\+json", media_type)
-        return None if json else _MEDIA_TYPE
+    def _media_type(self, request: Request) -> Answer | None:
+        """Let JSON in, by whatever name, and what does not say what it is."""
+        media_type = (request.fields.get(b"content-type") or _JSON).partition(b";")[0].strip().lower()
+        return None if media_type == _JSON or _KIND_OF_JSON.fullmatch(media_type) else _MEDIA_TYPE

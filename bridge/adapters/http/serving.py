@@ -1,35 +1,37 @@
-"""Runs an ASGI app on uvicorn, in a thread of its own."""
+"""Listens, in a thread of its own, and ends in good order."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import threading
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import uvicorn
-
-from bridge.adapters.http.guard import GuardedHttp
-from bridge.adapters.http.tls import check_certificate
+from bridge.adapters.http.connection import Connection
+from bridge.adapters.http.house import House
+from bridge.adapters.http.tls import server_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from bridge.adapters.http.connection import Service
+
 T = TypeVar("T")
 
-#: Seconds beyond its grace in which a server must have ended: it polls ten times a second.
+#: Seconds beyond its grace in which a server must have ended.
 _MARGIN = 2.0
+#: Seconds that last answers have to be written and connections to be closed in.
+_FAREWELL = 0.2
 #: Connections that wait to be accepted, and are then accepted at once before anything else is looked at.
 _BACKLOG = 256
-#: Seconds for a TLS handshake, and for the other side's good-bye.
+#: Seconds for a TLS handshake, and for the other side's good-bye. asyncio's own deadline is a minute, and nothing
+#: counts a connection before its end.
 _TLS_TIMEOUT = 5.0
-#: For TLS 1.2, said here since some versions of uvicorn take those of TLS 1.0. Those of 1.3 are all good.
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +55,18 @@ class Bind:
 
 
 class HttpServer:
-    """One app on one port. Starts once and stops once; neither signals nor the log's set-up are touched."""
+    """One service on one port. Starts once and stops once; neither signals nor the log's set-up are touched."""
 
-    def __init__(self, app: Any, bind: Bind, *, name: str) -> None:
+    def __init__(self, service: Service, bind: Bind, *, name: str) -> None:
+        self._service = service
         self._bind = bind
-        self._server = uvicorn.Server(_config(app, bind))
+        self._house = House(bind, name)
         self._thread = threading.Thread(target=self._run, name=f"http-{name}", daemon=True)
+        self._tls: ssl.SSLContext | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._grace = 0.0
 
     def start(self) -> int:
         """Listen and return the port. Connections are taken from here on.
@@ -71,8 +77,7 @@ class HttpServer:
 
         """
         if self._bind.tls_certificate is not None:
-            check_certificate(self._bind.tls_certificate, self._bind.tls_key)
-        self._server.config.load()
+            self._tls = server_context(self._bind.tls_certificate, self._bind.tls_key)
         family = socket.AF_INET6 if ":" in self._bind.host else socket.AF_INET
         self._socket = socket.create_server(
             (self._bind.host, self._bind.port), family=family, backlog=_BACKLOG
@@ -104,51 +109,45 @@ class HttpServer:
 
     def stop(self, grace: float) -> None:
         """Take no more connections, let what is being answered end within `grace` seconds, then end it."""
-        if not self._thread.is_alive():
+        self._grace = grace
+        while self._thread.is_alive() and self._loop is None:  # it has only just begun
+            self._thread.join(0.01)
+        if self._loop is None:
             return
-        self._server.config.timeout_graceful_shutdown = math.ceil(grace)
-        self._server.should_exit = True
-        self._thread.join(math.ceil(grace) + _MARGIN)
+        with suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(grace + _MARGIN)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=_Loop) as runner:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self._server.serve(sockets=[self._socket] if self._socket else None)
+        loop = self._loop = asyncio.get_running_loop()
+        timeouts: dict[str, Any] = (
+            {"ssl_handshake_timeout": _TLS_TIMEOUT, "ssl_shutdown_timeout": _TLS_TIMEOUT} if self._tls else {}
+        )
+        server = await loop.create_server(
+            lambda: Connection(self._service, self._house),
+            sock=self._socket,
+            ssl=self._tls,
+            backlog=_BACKLOG,
+            **timeouts,
+        )
+        await self._stopping.wait()
+        server.close()
+        connections = self._house.connections
+        for connection in list(connections):
+            connection.finish()
+        await self._emptied(self._grace)
+        for connection in list(connections):
+            connection.give_up()
+        await self._emptied(_FAREWELL)
+        for connection in list(connections):
+            connection.abort()
 
-
-class _Loop(asyncio.SelectorEventLoop):
-    """asyncio's loop, with the deadlines for the beginning and the end of TLS that uvicorn has no option for."""
-
-    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
-        """Listen as always. asyncio's own deadline is a minute, and nothing counts a connection before its end."""
-        if options.get("ssl") is not None:
-            options |= {"ssl_handshake_timeout": _TLS_TIMEOUT, "ssl_shutdown_timeout": _TLS_TIMEOUT}
-        return await super().create_server(*args, **options)
-
-
-def _config(app: Any, bind: Bind) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        interface="asgi3",
-        # Called like the class it stands for.
-        http=partial(  # type: ignore[arg-type]
-            GuardedHttp,
-            max_connections=bind.max_connections,
-            head_timeout=bind.head_timeout,
-            write_timeout=bind.write_timeout,
-        ),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=bind.idle_timeout,
-        ssl_certfile=bind.tls_certificate,
-        ssl_keyfile=bind.tls_key,
-        ssl_ciphers=_CIPHERS,
-    )
+    async def _emptied(self, within: float) -> None:
+        """Wait until all have gone, at most `within` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._house.empty.wait()

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from bridge.adapters.http.admin_app import (
-    Live,
+    ALIVE,
     Readiness,
     Reason,
-    answer_metrics,
-    answer_readiness,
+    metrics_answer,
     read_readiness,
+    readiness_answer,
+    refusal_of,
 )
-from bridge.adapters.http.prompt import PromptApp
+from bridge.adapters.http.answers import broken, problem
 from bridge.adapters.http.scraping import Merged, scrape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import falcon.asgi
     from prometheus_client.registry import Collector
+
+    from bridge.adapters.http.answers import Answer
+    from bridge.adapters.http.parsing import Request
 
 
 class Process(NamedTuple):
@@ -35,35 +38,66 @@ class Process(NamedTuple):
     detail: str
 
 
-def make_supervisor_app(
-    processes: Callable[[], Sequence[Process]], draining: Callable[[], bool], own: Collector
-) -> PromptApp:
-    """Return the ASGI app; `own` are the supervisor's metrics. All are called on its thread and must not block."""
-    app = PromptApp()
-    app.add_route("/livez", Live())
-    app.add_route("/readyz", _Ready(processes, draining))
-    app.add_route("/metrics", _Metrics(processes, own))
-    return app
+class SupervisorAdmin:
+    """Fills `bridge.adapters.http.connection.Service`."""
 
+    max_body = 0
+    #: Seconds; a page is asked for without a body.
+    body_timeout = 1.0
+    not_now = problem(503, closes=True)
 
-class _Ready:
-    def __init__(self, processes: Callable[[], Sequence[Process]], draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, processes: Callable[[], Sequence[Process]], draining: Callable[[], bool], own: Collector
+    ) -> None:
+        """`own` are the supervisor's metrics. All are called on the server's thread and must not block."""
         self._processes = processes
         self._draining = draining
+        self._own = own
+        #: Those whose processes are being asked: an event loop keeps none by itself.
+        self._asking: set[asyncio.Task[None]] = set()
 
-    async def on_get(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+    def look(self, request: Request) -> Answer | None:
+        """Answer what needs nobody else."""
+        return ALIVE if (answer := refusal_of(request)) is None and request.path == "/livez" else answer
+
+    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Ask the processes, and answer then."""
+        task = asyncio.get_running_loop().create_task(self._handle(request, answer))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def refused(self, request: Request, status: int) -> None:
+        """Tell nobody."""
+
+    async def _handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        page = self._readiness if request.path == "/readyz" else self._metrics
+        try:
+            answered = await page(request)
+        except Exception as mistake:  # noqa: BLE001 - of whatever kind, it is told nobody
+            answered = broken(mistake, request)
+        answer(answered)
+
+    async def _readiness(self, _: Request) -> Answer:
         draining = self._draining()
         found = await asyncio.gather(*map(_readiness_of, self._processes()))
-        answer_readiness(
-            resp,
+        return readiness_answer(
             Readiness(
                 ready=not draining and all(one.ready for one in found),
                 reasons=(
                     *(reason for one in found for reason in one.reasons),
                     Reason("draining", ok=not draining, detail="stopping" if draining else "no"),
                 ),
-            ),
+            )
         )
+
+    async def _metrics(self, request: Request) -> Answer:
+        ports = {process.number: process.port for process in self._processes() if process.port is not None}
+        texts = await asyncio.gather(*(scrape(port, "/metrics") for port in ports.values()))
+        registry = CollectorRegistry()
+        registry.register(self._own)
+        registry.register(Merged({number: text for number, text in zip(ports, texts, strict=True) if text}))
+        # Some milliseconds for each process, in which the others are to be answered.
+        return await asyncio.to_thread(metrics_answer, request, registry)
 
 
 async def _readiness_of(process: Process) -> Readiness:
@@ -78,18 +112,3 @@ async def _readiness_of(process: Process) -> Readiness:
         ready=said.ready,
         reasons=tuple(reason._replace(name=f"{name}: {reason.name}") for reason in said.reasons),
     )
-
-
-class _Metrics:
-    def __init__(self, processes: Callable[[], Sequence[Process]], own: Collector) -> None:
-        self._processes = processes
-        self._own = own
-
-    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        ports = {process.number: process.port for process in self._processes() if process.port is not None}
-        texts = await asyncio.gather(*(scrape(port, "/metrics") for port in ports.values()))
-        registry = CollectorRegistry()
-        registry.register(self._own)
-        registry.register(Merged({number: text for number, text in zip(ports, texts, strict=True) if text}))
-        # Some milliseconds for each process, in which the others are to be answered.
-        await asyncio.to_thread(answer_metrics, req, resp, registry)

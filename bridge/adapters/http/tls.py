@@ -17,8 +17,12 @@ class CertificateUnusable(Exception):
         self.part = part
 
 
-def check_certificate(certificate: Path, key: Path | None) -> None:
-    """See that both PEM files can be read and go together; without `key`, it stands in the certificate's file.
+#: For TLS 1.2. Those of 1.3 are all good.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    """Return what to serve with. Without `key`, it stands in the certificate's file; both are PEM.
 
     Raises:
         CertificateUnusable: they can't, or do not. A key with a passphrase can't be read: nobody is there to ask.
@@ -27,14 +31,18 @@ def check_certificate(certificate: Path, key: Path | None) -> None:
     _open("certificate", certificate)
     if key is not None:
         _open("key", key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        context.load_cert_chain(certificate, key, password="")
     except ssl.SSLError as e:
         where = f"{certificate}" if key is None else f"{certificate} with {key}"
         reason = (e.reason or "PEM expected").replace("_", " ").lower()
         raise CertificateUnusable(
             "certificate", f"{where} is no certificate with its key, unencrypted ({reason})"
         ) from e
+    return context
 
 
 def _open(part: Literal["certificate", "key"], path: Path) -> None:

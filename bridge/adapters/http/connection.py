@@ -1,0 +1,302 @@
+"""One client's connection: its requests are read one at a time, and answered in their order.
+
+    connection made ── head_timeout ──▶ head complete                      (else cut)
+    head complete ── body_timeout ──▶ body complete                        (else answered 408)
+    answer written ── idle_timeout + head_timeout ──▶ next head complete   (else cut)
+    more written than fits on the way ── write_timeout ──▶ the client read (else cut)
+
+The third one also ends the client that goes on sending a body which was refused, and the one that does not read an
+answer its connection was closed with. The time from a complete body to the answer is the service's own affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bridge.adapters.http.answers import Answer, broken, problem
+from bridge.adapters.http.parsing import HeadTooLarge, NotHttp, Request, RequestParser
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+    from collections.abc import Callable
+
+    from bridge.adapters.http.house import House
+
+#: Bytes of a connection that wait here at most: requests ahead of their turn, and answers that are not read.
+_WAITING = 16 * 1024
+#: How a head ends; some of its first lines may end without a carriage return.
+_HEAD_ENDS = b"\n\r\n"
+
+_GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LATE = problem(408, closes=True)
+_BODY_TOO_LARGE = problem(413)
+_HEAD_TOO_LARGE = Answer(431, closes=True)
+_NOT_HTTP = Answer(
+    400, {"content-type": "text/plain; charset=utf-8"}, b"Invalid HTTP request received.", closes=True
+)
+#: What a request counts as whose client has gone before all of it came.
+_GONE = 400
+
+
+class Service(Protocol):
+    """What is asked. Called on the event loop; must not block."""
+
+    #: Bytes of a body, and seconds from the head to its last byte.
+    max_body: int
+    body_timeout: float
+    #: For whom there is no more time: the server ends.
+    not_now: Answer
+
+    def look(self, request: Request) -> Answer | None:
+        """Answer a request by its head, or have its body read."""
+        ...
+
+    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Answer a request that is whole, now or later, once."""
+        ...
+
+    def refused(self, request: Request, status: int) -> None:
+        """Take note of a request whose body was not read to its end."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """A client that is served. Bytes wait as bytes while a request waits for the answer to the one before.
+
+    A parsed request takes a hundred times the memory of its bytes. So nothing is parsed ahead but what came in one
+    piece with the end of a body, and nothing is read while something waits.
+    """
+
+    def __init__(self, service: Service, house: House) -> None:
+        self._service = service
+        self._house = house
+        self._loop = asyncio.get_running_loop()
+        self._parser = RequestParser(self)
+        self._transport: Any = None
+        self._peer: str | None = None
+        #: The request that is not answered yet, and one whose head came with its end.
+        self._current: Request | None = None
+        self._next: Request | None = None
+        #: What was read, parsed up to `_parsed`; empty where all of it is.
+        self._held = b""
+        self._parsed = 0
+        #: Whether something is parsed or taken up right now.
+        self._is_busy = False
+        self._is_reading = True
+        self._is_deaf = False
+        self._write_deadline: TimerHandle | None = None
+        #: Whether the next answer is the last one, and whether that was written.
+        self._is_last = False
+        self._is_over = False
+
+    # --- the transport's ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the client its time for the first head, or none where there are far too many already."""
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else None
+        # asyncio reads 256 KiB at once, beneath TLS still; and there it would have 512 KiB written.
+        self._transport.max_size = _WAITING
+        self._transport.set_write_buffer_limits(_WAITING)
+        self._expect_head(self._house.head_timeout)
+        if not self._house.enter(self):
+            self._close()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Forget the client; what became of its request nobody wants to know any more."""
+        self._house.leave(self)
+        self._hear()
+        self._is_over = True
+        request, self._current, self._next = self._current, None, None
+        if request is not None and not request.whole:
+            self._service.refused(request, _GONE)
+
+    def pause_writing(self) -> None:
+        """Give the client its time to read."""
+        self._is_deaf = True
+        self._write_deadline = self._loop.call_later(self._house.write_timeout, self._transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on; it has read."""
+        self._hear()
+        self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse at once what can't be more than one request; that is all that decent clients send."""
+        current = self._current
+        is_held = self._held or self._next or self._is_deaf or (current is not None and current.whole)
+        if is_held or data.count(_HEAD_ENDS) > 1:
+            self._held = self._held[self._parsed :] + data
+            self._parsed = 0
+            self._go_on()
+        else:
+            self._is_busy = True
+            self._parse(data)
+            self._is_busy = False
+            if self._next is not None:
+                self._go_on()
+
+    # --- the parser's -----------------------------------------------------------------------------------------------
+
+    def on_request(self, request: Request) -> None:
+        """Begin with a request, or have it wait for its turn."""
+        request.peer = self._peer
+        if self._current is None:
+            self._begin(request)
+        else:
+            self._next = request
+
+    def on_piece(self, request: Request, data: bytes) -> None:
+        """Add to a body, unless nobody wants it."""
+        if request is self._current:
+            request.body += data
+            if len(request.body) > self._service.max_body:
+                self._refuse(request, _BODY_TOO_LARGE)
+        elif request is self._next:
+            request.body += data
+
+    def on_whole(self, request: Request) -> None:
+        """Hand over a request, if it is its turn."""
+        request.whole = True
+        if request is self._current:
+            self._hand_over(request)
+
+    # --- the house's ------------------------------------------------------------------------------------------------
+
+    def overdue(self) -> None:
+        """Give up on what did not come in time; the connection is cut, not closed: that may take for ever."""
+        if self._current is None or self._is_over:
+            self._transport.abort()
+        else:
+            self._refuse(self._current, _LATE)
+
+    def finish(self) -> None:
+        """Answer what is asked, and no more."""
+        self._is_last = True
+        if self._current is None:
+            self._close()
+
+    def give_up(self) -> None:
+        """End, with a word to who still waits."""
+        if self._current is not None and not self._is_over:
+            self._answer(self._current, self._service.not_now)
+        self._close()
+
+    def abort(self) -> None:
+        """End without a word."""
+        self._transport.abort()
+
+    # --- our own ----------------------------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed(data)
+        except HeadTooLarge:
+            self._end(_HEAD_TOO_LARGE)
+        except NotHttp:
+            self._house.warn("http.invalid")
+            self._end(_NOT_HTTP)
+
+    def _go_on(self) -> None:
+        """Take up what waits, as far as nothing has to wait for an answer or for the client to read one."""
+        if self._is_busy:
+            return
+        self._is_busy = True
+        while not self._is_over and not self._is_deaf and not (self._current and self._current.whole):
+            if self._current is None and self._next is not None:
+                request, self._next = self._next, None
+                self._begin(request)
+            elif self._parsed < len(self._held):
+                end = self._held.find(_HEAD_ENDS, self._parsed) + len(_HEAD_ENDS)
+                if end < len(_HEAD_ENDS):  # there is none
+                    end = len(self._held)
+                begin, self._parsed = self._parsed, end
+                self._parse(self._held[begin:end])
+            else:
+                break
+        if self._parsed == len(self._held):
+            self._held, self._parsed = b"", 0
+        self._is_busy = False
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Read nothing while something waits."""
+        wanted = not self._held and self._next is None
+        if wanted != self._is_reading and not self._is_over:
+            self._is_reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _begin(self, request: Request) -> None:
+        """Look at a request's head, and then at as much of its body as there is."""
+        self._current = request
+        try:
+            answer = self._house.crowded() or self._service.look(request)
+        except Exception as error:  # noqa: BLE001 - of whatever kind, it is told nobody
+            answer = broken(error, request)
+        if answer is not None:
+            self._answer(request, answer)
+        elif len(request.body) > self._service.max_body:
+            self._refuse(request, _BODY_TOO_LARGE)
+        elif request.whole:
+            self._hand_over(request)
+        else:
+            self._house.deadlines.set(self, self._loop.time() + self._service.body_timeout)
+            if request.fields.get(b"expect", b"").lower() == b"100-continue":
+                self._transport.write(_GO_ON)
+
+    def _hand_over(self, request: Request) -> None:
+        self._house.deadlines.clear(self)
+        try:
+            self._service.handle(request, partial(self._answer, request))
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._answer(request, broken(error, request))
+
+    def _refuse(self, request: Request, answer: Answer) -> None:
+        self._service.refused(request, answer.status)
+        self._answer(request, answer)
+
+    def _answer(self, request: Request, answer: Answer) -> None:
+        """Write an answer, unless there was one or nobody is there, and go on."""
+        if request is not self._current or self._is_over:
+            return
+        self._current = None
+        closes = answer.closes or self._is_last or not request.keeps_alive
+        self._write(answer, closes=closes, bodiless=request.method == "HEAD")
+        self._expect_head(self._house.idle_timeout + self._house.head_timeout)
+        if closes:
+            self._close()
+        elif self._held or self._next is not None:
+            self._go_on()
+
+    def _write(self, answer: Answer, *, closes: bool, bodiless: bool) -> None:
+        date = self._house.dates.line(time.time())
+        self._transport.write(answer.wire(date, closes=closes, bodiless=bodiless))
+
+    def _end(self, answer: Answer) -> None:
+        """Say why the connection ends."""
+        if not self._is_over:
+            self._write(answer, closes=True, bodiless=False)
+            self._expect_head(self._house.head_timeout)
+            self._close()
+
+    def _close(self) -> None:
+        """Close once all is written that was to be; the deadline for the next head goes on."""
+        self._is_over = True
+        self._held, self._parsed = b"", 0
+        self._transport.close()
+
+    def _expect_head(self, seconds: float) -> None:
+        self._house.deadlines.set(self, self._loop.time() + seconds)
+
+    def _hear(self) -> None:
+        self._is_deaf = False
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None

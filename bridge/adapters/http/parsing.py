@@ -1,0 +1,183 @@
+"""Bytes in, requests out, with bounded heads. No socket here.
+
+The parser is llhttp, by way of httptools, as strict as it comes: what it does not take for HTTP, above all a body that
+two headers frame differently, is refused with its connection (RFC 9112 sections 6.3 and 11.2).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
+
+import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Bytes of request line and header fields; a webhook's are a few hundred.
+MAX_HEAD = 16 * 1024
+
+
+class NotHttp(Exception):
+    """What came is not HTTP, or not what is spoken here."""
+
+
+class HeadTooLarge(NotHttp):
+    """More head than is read."""
+
+
+class Request:
+    """A request, whose body may still be coming."""
+
+    __slots__ = ("body", "fields", "keeps_alive", "method", "path", "peer", "whole")
+
+    def __init__(self, method: str, path: str, fields: dict[bytes, bytes], *, keeps_alive: bool) -> None:
+        self.method = method
+        #: Without its query, percent-encoding undone.
+        self.path = path
+        #: Names in small letters; what several lines say under one name is one list (RFC 9110 section 5.3).
+        self.fields = fields
+        #: Whether another request may follow its answer.
+        self.keeps_alive = keeps_alive
+        #: The address of the connection's other end.
+        self.peer: str | None = None
+        self.body = bytearray()
+        #: Whether all of its body is there.
+        self.whole = False
+
+
+class Reader(Protocol):
+    """Told of what is found, in its order."""
+
+    def on_request(self, request: Request) -> None:
+        """Take a request whose head is complete."""
+        ...
+
+    def on_piece(self, request: Request, data: bytes) -> None:
+        """Take a piece of its body."""
+        ...
+
+    def on_whole(self, request: Request) -> None:
+        """Take note that there is no more of it."""
+        ...
+
+
+class RequestParser:
+    """Reads the requests of one connection."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._parser = _new_parser(self)
+        self._in_head = True
+        #: How many heads have begun, and how many bytes the last one has had.
+        self._heads = 0
+        self._head_size = 0
+        self._target = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._request: Request | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Read on.
+
+        Raises:
+            HeadTooLarge: more than MAX_HEAD bytes of a head have come.
+            NotHttp: the connection is of no use any more.
+
+        """
+        heads = self._heads
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._feed_without_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            raise HeadTooLarge if self._head_size > MAX_HEAD else NotHttp from error
+        # What it has read of an unfinished field the parser keeps to itself: count that too.
+        if self._in_head and self._heads == heads:
+            self._count(len(data))
+
+    def _feed_without_upgrade(self, rest: bytes) -> None:
+        """Parse the last head again, without its upgrade, and `rest`: the parser took it for the end of HTTP.
+
+        RFC 9110 section 7.8: who can't do the other protocol ignores the field. Java's HttpClient asks for HTTP/2.
+        """
+        method, version = self._parser.get_method(), self._parser.get_http_version()
+        if method == b"CONNECT":  # what follows is not HTTP, and nobody is connected with here
+            raise NotHttp
+        lines = [b"%b %b HTTP/%b" % (method, self._target, version.encode())]
+        lines += [b"%b: %b" % field for field in self._fields if field[0] != b"upgrade"]
+        # The old one has seen the last request, where that says so, and skips what comes.
+        self._parser = _new_parser(self)
+        self.feed(b"\r\n".join([*lines, b"", rest]))
+
+    def _count(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > MAX_HEAD:
+            raise HeadTooLarge
+
+    # --- called back by the parser, which takes whatever is raised for the end of HTTP ------------------------------
+
+    def on_message_begin(self) -> None:
+        """Count from nothing."""
+        self._in_head, self._head_size = True, 0
+        self._heads += 1
+        self._target, self._fields, self._request = b"", [], None
+
+    def on_url(self, url: bytes) -> None:
+        """Count the target, which comes in as many pieces as it was sent in."""
+        self._count(len(url))
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a field, also one in the trailer of a chunked body; that is no header and counts for nothing else."""
+        self._count(len(name) + len(value) + len(": \r\n"))
+        if self._in_head:
+            self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Tell of the request, but for one that is going to be parsed again."""
+        self._in_head = False
+        parser = self._parser
+        if parser.should_upgrade():
+            return
+        self._request = Request(
+            parser.get_method().decode("ascii"),
+            _path(self._target),
+            _by_name(self._fields),
+            keeps_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive(),
+        )
+        self._reader.on_request(self._request)
+
+    def on_body(self, data: bytes) -> None:
+        """Hand on a piece of the body."""
+        if self._request is not None:
+            self._reader.on_piece(self._request, data)
+
+    def on_message_complete(self) -> None:
+        """Tell that this was all."""
+        if self._request is not None:
+            self._reader.on_whole(self._request)
+
+
+def _new_parser(parser: RequestParser) -> httptools.HttpRequestParser:
+    made = httptools.HttpRequestParser(parser)
+    # After a request that is the last by its own word it skips what comes, and the request has its answer all the same.
+    made.set_dangerous_leniencies(lenient_data_after_close=True)
+    return made
+
+
+def _by_name(fields: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        found.clear()
+        for name, value in fields:
+            found[name] = b"%b,%b" % (found[name], value) if name in found else value
+    return found
+
+
+@lru_cache(maxsize=16)  # the provider has one target; any other is at most MAX_HEAD bytes
+def _path(target: bytes) -> str:
+    """Return the path of a target, also of one with scheme and host. Raises whatever it likes where there is none."""
+    path = httptools.parse_url(target).path.decode("ascii")
+    return unquote(path) if "%" in path else path

@@ -1,0 +1,76 @@
+"""Many deadlines with one timer: each is over in its time and once, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bridge.adapters.deadlines import Deadlines
+
+
+async def over_within(seconds: float, deadlines: Deadlines[str], ends: dict[str, float]) -> None:
+    """Set deadlines that many seconds from now each, and wait."""
+    now = asyncio.get_running_loop().time()
+    for key, end in ends.items():
+        deadlines.set(key, now + end)
+    await asyncio.sleep(seconds)
+
+
+def test_each_is_over_in_the_order_of_their_times_and_one_that_is_taken_back_never_is() -> None:
+    found: list[str] = []
+    deadlines = Deadlines(found.append)
+
+    async def scenario() -> bool:
+        await over_within(0, deadlines, {"late": 0.06, "taken back": 0.02, "early": 0.03, "far": 60.0})
+        taken = deadlines.clear("taken back")
+        await asyncio.sleep(0.2)
+        return taken
+
+    assert asyncio.run(scenario()) is True
+    assert found == ["early", "late"]
+    assert deadlines.clear("early") is False
+
+
+def test_one_that_is_moved_is_over_at_its_new_time_alone() -> None:
+    found: list[str] = []
+    deadlines = Deadlines(found.append)
+
+    async def scenario() -> list[str]:
+        await over_within(0, deadlines, {"sooner": 60.0, "later": 0.02})
+        await over_within(0.1, deadlines, {"sooner": 0.03, "later": 60.0})
+        return list(found)
+
+    assert asyncio.run(scenario()) == ["sooner"]
+
+
+def test_who_is_called_may_take_back_and_set_others_and_a_mistake_in_one_keeps_nothing_from_the_rest() -> (
+    None
+):
+    found: list[str] = []
+
+    def over(key: str) -> None:
+        found.append(key)
+        if key == "first":
+            deadlines.clear("second")
+            deadlines.set("again", asyncio.get_running_loop().time() + 0.01)
+        if key == "broken":
+            raise RuntimeError(key)
+
+    deadlines: Deadlines[str] = Deadlines(over)
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        await over_within(0.2, deadlines, {"first": -2.0, "second": -1.0, "broken": 0.0, "rest": 0.0})
+
+    asyncio.run(scenario())
+
+    assert found == ["first", "broken", "rest", "again"]
+
+
+def test_another_event_loop_begins_anew() -> None:
+    found: list[str] = []
+    deadlines = Deadlines(found.append)
+
+    asyncio.run(over_within(0, deadlines, {"of the first": 0.01}))
+    asyncio.run(over_within(0.1, deadlines, {"of the second": 0.02}))
+
+    assert found == ["of the second"]
