@@ -40,7 +40,7 @@ class Readiness:
 
 
 class Admin:
-    """Fills `bridge.adapters.http.connection.Service`. What is asked is answered by its head; no body is read."""
+    """Fills `bridge.adapters.http.service.Service`. What is asked is answered by its head; no body is read."""
 
     max_body = 0
     body_timeout = 0.0

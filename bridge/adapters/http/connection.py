@@ -14,21 +14,20 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.http.answers import Answer, broken, problem
+from bridge.adapters.http.held import Held, may_be_several
 from bridge.adapters.http.parsing import HeadTooLarge, NotHttp, Request, RequestParser
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
-    from collections.abc import Callable
 
     from bridge.adapters.http.house import House
+    from bridge.adapters.http.service import Service
 
 #: Bytes of a connection that wait here at most: requests ahead of their turn, and answers that are not read.
 _WAITING = 16 * 1024
-#: How a head ends; some of its first lines may end without a carriage return.
-_HEAD_ENDS = b"\n\r\n"
 
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LATE = problem(408, closes=True)
@@ -39,28 +38,6 @@ _NOT_HTTP = Answer(
 )
 #: What a request counts as whose client has gone before all of it came.
 _GONE = 400
-
-
-class Service(Protocol):
-    """What is asked. Called on the event loop; must not block."""
-
-    #: Bytes of a body, and seconds from the head to its last byte.
-    max_body: int
-    body_timeout: float
-    #: For whom there is no more time: the server ends.
-    not_now: Answer
-
-    def look(self, request: Request) -> Answer | None:
-        """Answer a request by its head, or have its body read."""
-        ...
-
-    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
-        """Answer a request that is whole, now or later, once."""
-        ...
-
-    def refused(self, request: Request, status: int) -> None:
-        """Take note of a request whose body was not read to its end."""
-        ...
 
 
 class Connection(asyncio.Protocol):
@@ -80,9 +57,7 @@ class Connection(asyncio.Protocol):
         #: The request that is not answered yet, and one whose head came with its end.
         self._current: Request | None = None
         self._next: Request | None = None
-        #: What was read, parsed up to `_parsed`; empty where all of it is.
-        self._held = b""
-        self._parsed = 0
+        self._held = Held()
         #: Whether something is parsed or taken up right now.
         self._is_busy = False
         self._is_reading = True
@@ -109,6 +84,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Forget the client; what became of its request nobody wants to know any more."""
         self._house.leave(self)
+        self._parser.close()
         self._hear()
         self._is_over = True
         request, self._current, self._next = self._current, None, None
@@ -129,9 +105,8 @@ class Connection(asyncio.Protocol):
         """Parse at once what can't be more than one request; that is all that decent clients send."""
         current = self._current
         is_held = self._held or self._next or self._is_deaf or (current is not None and current.whole)
-        if is_held or data.count(_HEAD_ENDS) > 1:
-            self._held = self._held[self._parsed :] + data
-            self._parsed = 0
+        if is_held or may_be_several(data):
+            self._held.add(data)
             self._go_on()
         else:
             self._is_busy = True
@@ -210,16 +185,10 @@ class Connection(asyncio.Protocol):
             if self._current is None and self._next is not None:
                 request, self._next = self._next, None
                 self._begin(request)
-            elif self._parsed < len(self._held):
-                end = self._held.find(_HEAD_ENDS, self._parsed) + len(_HEAD_ENDS)
-                if end < len(_HEAD_ENDS):  # there is none
-                    end = len(self._held)
-                begin, self._parsed = self._parsed, end
-                self._parse(self._held[begin:end])
+            elif self._held:
+                self._parse(self._held.take())
             else:
                 break
-        if self._parsed == len(self._held):
-            self._held, self._parsed = b"", 0
         self._is_busy = False
         self._read_or_not()
 
@@ -289,7 +258,7 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """Close once all is written that was to be; the deadline for the next head goes on."""
         self._is_over = True
-        self._held, self._parsed = b"", 0
+        self._held.drop()
         self._transport.close()
 
     def _expect_head(self, seconds: float) -> None:

@@ -95,7 +95,7 @@ def _unheard(status: int, client: str | None) -> None:
 
 
 class Webhook:
-    """Fills `bridge.adapters.http.connection.Service`."""
+    """Fills `bridge.adapters.http.service.Service`."""
 
     def __init__(self, door: Door, take: Take, *, refused: Refused = _unheard) -> None:
         """Hand the bodies that pass `door` to `take`, which may raise InvalidNotification.

@@ -7,7 +7,7 @@ two headers frame differently, is refused with its connection (RFC 9112 sections
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 import httptools
@@ -68,7 +68,7 @@ class RequestParser:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._parser = _new_parser(self)
+        self._parser: Any = _new_parser(self)
         self._in_head = True
         #: How many heads have begun, and how many bytes the last one has had.
         self._heads = 0
@@ -96,6 +96,10 @@ class RequestParser:
         # What it has read of an unfinished field the parser keeps to itself: count that too.
         if self._in_head and self._heads == heads:
             self._count(len(data))
+
+    def close(self) -> None:
+        """Let go of the parser, which holds on to this: nothing is fed any more."""
+        self._parser = None
 
     def _feed_without_upgrade(self, rest: bytes) -> None:
         """Parse the last head again, without its upgrade, and `rest`: the parser took it for the end of HTTP.
@@ -131,7 +135,9 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a field, also one in the trailer of a chunked body; that is no header and counts for nothing else."""
-        self._count(len(name) + len(value) + len(": \r\n"))
+        self._head_size += len(name) + len(value) + 4  # with its colon, its space and its line's end
+        if self._head_size > MAX_HEAD:
+            raise HeadTooLarge
         if self._in_head:
             self._fields.append((name.lower(), value))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from bridge.adapters.http.connection import Service
+    from bridge.adapters.http.service import Service
 
 T = TypeVar("T")
 
