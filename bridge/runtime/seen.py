@@ -1,7 +1,8 @@
 """Asks the ledger which notifications are events already, and tells it of new ones, on behalf of an event loop.
 
 One thread with connections of its own serves all requests: what they ask while a transaction is on its way makes up the
-next one. It is not the thread that writes evidence: that waits for those who send, and a webhook does not.
+next one, and while there is much to do it waits a moment for more, since a transaction costs as much as twenty rows. It
+is not the thread that writes evidence: that waits for those who send, and a webhook does not.
 
 Nothing here may keep a notification from becoming an event. Where the ledger is away nobody waits for it: what it has
 not been asked about is published, under the id it would have had anyway, and what it has not been told is kept for when
@@ -35,6 +36,9 @@ REMEMBERED = 10_000
 #: Lookups and notes that wait for the ledger, and those that make up one transaction.
 WAITING = 10_000
 BATCH = 500
+#: So many in one transaction show that there is much to do: then more are gathered for the next, for so many seconds.
+MANY = 8
+GATHERING = 0.002
 #: Seconds a request waits for the ledger.
 PATIENCE = 0.5
 #: The same until it was opened for the first time, or could not be: its libraries are to be loaded and its tables made,
@@ -50,8 +54,8 @@ LOG_EVERY = 60.0
 _Answer: TypeAlias = "Collection[str] | Sent | None"
 
 
-# Each is only itself: two may well ask the same.
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+# Each is only itself: two may well ask the same. Not frozen, which would make it three times as slow to make.
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Asked:
     """A lookup of an event or of whose a message is, or a note of what is durable."""
 
@@ -104,6 +108,7 @@ class SeenKeeper:
         #: The thread's own: the ledger, and what it is to be told.
         self._seen: Seen | None = None
         self._owed: dict[str, None] = {}
+        self._is_busy = False
         self._logged_at = -LOG_EVERY
         self._log = structlog.get_logger()
 
@@ -226,7 +231,11 @@ class SeenKeeper:
                 self._bell.wait()
                 # Before it is looked: what is asked from now on rings again.
                 self._bell.clear()
-        return [self._asked.popleft() for _ in range(min(len(self._asked), BATCH))]
+            if self._is_busy:
+                self._stopping.wait(GATHERING)
+        batch = [self._asked.popleft() for _ in range(min(len(self._asked), BATCH))]
+        self._is_busy = len(batch) >= MANY
+        return batch
 
     def _carry_out(self, batch: Sequence[_Asked]) -> None:
         lookups = [asked for asked in batch if asked.kind != "note"]
