@@ -28,9 +28,11 @@ class Deadlines(Generic[K]):
 
     def set(self, key: K, at: float) -> None:
         """Give `key` until `at`, in the event loop's seconds, in place of what it had."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._timer, self._fires_at = loop, None, math.inf
+        loop = self._loop
+        # Not to be asked for each time: before Python 3.12 that is a system call.
+        if loop is None or not loop.is_running():
+            self._loop = loop = asyncio.get_running_loop()
+            self._timer, self._fires_at = None, math.inf
             self._ends.clear()
         self._ends[key] = at
         if at < self._fires_at:

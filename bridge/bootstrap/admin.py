@@ -16,7 +16,7 @@ from bridge.runtime.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.http.connection import Service
+    from bridge.adapters.http.service import Service
     from bridge.settings import Settings
 
 

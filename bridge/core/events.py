@@ -11,7 +11,11 @@ import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
+
+from bridge.core.json_writing import make_writer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +60,8 @@ class Event:
 
 def event_id(*parts: object) -> str:
     """Return the UUIDv5 of `parts`, each told apart from its neighbour whatever it contains."""
-    name = json.dumps([str(part) for part in parts], ensure_ascii=True).encode()
+    # The JSON of a list of strings, without the encoder that would be made for it each time.
+    name = f"[{', '.join([encode_basestring_ascii(str(part)) for part in parts])}]".encode()
     # As `uuid.uuid5` has it, without the object around it, which takes most of its time.
     digest = bytearray(hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
@@ -111,18 +116,24 @@ def read_traceparent(body: bytes) -> str | None:
 
 def rfc3339(time: float) -> str:
     """Return `time` (seconds since the epoch) as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, microseconds = divmod(round(time * 1_000_000), 1_000_000)
+    return f"{_second(seconds)}.{microseconds // 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)  # a second has many events
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def _encode(envelope: Mapping[str, object]) -> bytes:
     """Encode as compact UTF-8; a lone surrogate, which JSON can name and UTF-8 can't carry, stays escaped."""
     try:
-        return _UNESCAPED.encode(envelope).encode()
+        return _write(envelope).encode()
     except UnicodeEncodeError:
         return json.dumps(envelope, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-_UNESCAPED = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+_write = make_writer(separators=(",", ":"))
 
 
 #: Keys whose value belongs to somebody else and keeps its spelling.

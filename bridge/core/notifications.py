@@ -19,6 +19,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core import events, receipts
@@ -28,10 +29,15 @@ from bridge.core.strict_json import NotStrictJSON, loads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Where in a key a word ends and another begins.
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
 #: Arrays and objects inside each other; the provider's own go to four.
 MAX_DEPTH = 64
 
 _Object: TypeAlias = dict[str, object]
+
+_NO_OBJECT = "body is not an object with an object in it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +63,16 @@ def parse_notification(body: bytes) -> Notification:
         document = loads(body, max_depth=MAX_DEPTH)
     except NotStrictJSON as e:
         raise InvalidNotification(f"body {e}") from None
-    if not isinstance(document, dict) or not any(isinstance(value, dict) for value in document.values()):
-        raise InvalidNotification("body is not an object with an object in it")
+    if not isinstance(document, dict):
+        raise InvalidNotification(_NO_OBJECT)
     # Every SDK takes the first key for the type; here a key of its own beside it does no harm.
     known = [key for key in document if key in _READERS]
     if len(known) == 1 and isinstance(outer := document[known[0]], dict):
         read = _READERS[known[0]](outer)
         if read is not None:
             return _notification(*read, document)
+    if not any(isinstance(value, dict) for value in document.values()):
+        raise InvalidNotification(_NO_OBJECT)
     return _unrecognized(document)
 
 
@@ -96,9 +104,10 @@ def recovered_notification(
 
 def _notification(event_type: str, data: _Object, key: str | None, document: _Object) -> Notification:
     """Complete what a reader found; without a key of its own a notification is known by its whole body."""
+    data["recovered"] = False
     return Notification(
         event_type=event_type,
-        data={**data, "recovered": False},
+        data=data,
         identity=(event_type, key or _canonical(document)),
     )
 
@@ -215,4 +224,13 @@ def _snake_keys(values: _Object) -> _Object:
 
 
 def _snake(key: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key).lower()
+    return _snake_of_few(key) if len(key) <= _LONGEST_KEY else _snaked(key)
+
+
+def _snaked(key: str) -> str:
+    return _WORDS.sub("_", key).lower()
+
+
+#: The provider's keys are a dozen; what strangers make up takes no more memory than this.
+_LONGEST_KEY = 40
+_snake_of_few = lru_cache(maxsize=256)(_snaked)

@@ -125,7 +125,8 @@ class Ingest:
 
     def _deadline(self) -> float:
         """Return until when a request that begins now may wait, in the event loop's time."""
-        return asyncio.get_running_loop().time() + self._confirm_timeout
+        self._relay = relay = Relay.here(self._relay)
+        return relay.loop.time() + self._confirm_timeout
 
     async def _take_receipt(
         self, finding: Awaitable[Event], event: Event, answered: Answered, started: float, until: float

@@ -6,18 +6,19 @@ tracebacks included. What libraries say with the standard logging goes the same 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import logging
 import re
 import sys
 import threading
+import time
+from datetime import UTC, datetime
 from io import FileIO, TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
+from bridge.core.json_writing import make_writer
 from bridge.core.masking import DEFAULT_LIMIT, mask_numbers, printable
 
 if TYPE_CHECKING:
@@ -84,8 +85,11 @@ class _LossyLogger(structlog.WriteLogger):
 
     def msg(self, message: str) -> None:
         """Write a line, or lose it."""
-        with contextlib.suppress(OSError):
-            super().msg(message)
+        try:
+            self._write(f"{message}\n")
+            self._flush()
+        except OSError:
+            return
 
     debug = info = warning = error = critical = exception = msg
 
@@ -161,12 +165,28 @@ def _from_standard_logging(_: WrappedLogger, __: str, event: EventDict) -> Event
     return event
 
 
-_ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
+def _stamp(_: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Add the level and when it was."""
+    event["level"] = "error" if name == "exception" else name
+    event["timestamp"] = _iso(time.time())
+    return event
+
+
+def _iso(now: float) -> str:
+    seconds, microseconds = divmod(int(now * 1_000_000), 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}Z"
+
+
+@functools.lru_cache(maxsize=4)  # a second has many lines
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+
+
+_write = make_writer()
 
 #: What every line goes through, wherever it comes from.
 _COMMON: list[Processor] = [
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _stamp,
     structlog.processors.format_exc_info,
     redact,
 ]
@@ -179,7 +199,7 @@ def _renderer(form: str, *, colors: bool) -> Processor:
 
 
 def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return _ENCODE(event)
+    return _write(event)
 
 
 def _take_in_standard_logging(stream: TextIO, common: list[Processor], render: Processor) -> None:

@@ -29,8 +29,8 @@ class Relay:
     @classmethod
     def here(cls, last: Self | None) -> Self:
         """Return `last` where it is the running event loop's, else a new one."""
-        loop = asyncio.get_running_loop()
-        return last if last is not None and last.loop is loop else cls(loop)
+        # The loop is not asked for each time: before Python 3.12 that is a system call.
+        return last if last is not None and last.loop.is_running() else cls(asyncio.get_running_loop())
 
     def tell(self, who: Callable[[T], None], what: T) -> None:
         """Have `who` called with `what` on the loop, in the order of the calls. From any thread; returns at once."""

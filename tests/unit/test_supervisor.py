@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import threading
 from queue import Queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from falcon import testing
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.admin_app import Readiness, Reason, make_admin_app
+from bridge.adapters.http.admin_app import Admin, Readiness, Reason
 from bridge.adapters.http.scraping import Merged
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.supervisor_app import Process, make_supervisor_app
+from bridge.adapters.http.supervisor_app import Process, SupervisorAdmin
 from bridge.core.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
 from bridge.runtime.metrics import Metrics, SupervisorMetrics
 from bridge.runtime.stopping import Stopping
@@ -221,21 +221,39 @@ def test_one_that_failed_before_all_were_told_to_end_is_no_failure_then(world: W
 def listening() -> Iterator[int]:
     """Serve the admin port of a process that is not ready; returns the port."""
     reasons = (Reason("consuming", ok=True, detail="yes"), Reason("publishing", ok=False, detail="no"))
-    app = make_admin_app(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="admin")
+    service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
+    server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
     yield server.start()
     server.stop(0)
 
 
-def asked(path: str, *processes: Process, draining: bool = False) -> Any:
-    app = make_supervisor_app(lambda: processes, lambda: draining, SupervisorMetrics().registry)
-    return testing.TestClient(app).simulate_get(path)
+class Answered(NamedTuple):
+    status: int
+    text: str
+
+    @property
+    def reasons(self) -> Any:
+        return json.loads(self.text)["reasons"]
+
+
+def asked(path: str, *processes: Process, draining: bool = False) -> Answered:
+    """Ask a supervisor's admin port."""
+    service = SupervisorAdmin(lambda: processes, lambda: draining, SupervisorMetrics().registry)
+    server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
+    connection = http.client.HTTPConnection("127.0.0.1", server.start(), timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return Answered(answer.status, answer.read().decode())
+    finally:
+        connection.close()
+        server.stop(0)
 
 
 def test_reasons_are_named_after_their_processes(listening: int) -> None:
     answer = asked("/readyz", Process(1, listening, "running"), Process(2, None, "starting"))
 
-    assert answer.status_code == 503
+    assert answer.status == 503
     assert json.loads(answer.text) == {
         "ready": False,
         "reasons": {
@@ -250,8 +268,8 @@ def test_reasons_are_named_after_their_processes(listening: int) -> None:
 def test_it_is_not_ready_while_it_stops() -> None:
     answer = asked("/readyz", draining=True)
 
-    assert answer.status_code == 503
-    assert answer.json["reasons"] == {"draining": {"ok": False, "detail": "stopping"}}
+    assert answer.status == 503
+    assert answer.reasons == {"draining": {"ok": False, "detail": "stopping"}}
 
 
 def test_one_that_has_just_ended_does_not_answer(listening: int) -> None:
@@ -259,13 +277,13 @@ def test_one_that_has_just_ended_does_not_answer(listening: int) -> None:
     answer = asked("/readyz", Process(1, gone, "running"))
     metrics = asked("/metrics", Process(1, listening, "running"), Process(2, gone, "running"))
 
-    assert answer.json["reasons"]["process 1"] == {"ok": False, "detail": "does not answer"}
+    assert answer.reasons["process 1"] == {"ok": False, "detail": "does not answer"}
     assert 'sms_bridge_commands_received_total{process="1"}' in metrics.text
     assert 'process="2"' not in metrics.text
 
 
 def test_it_lives_whatever_its_processes_do() -> None:
-    assert asked("/livez", Process(1, None, "starting")).status_code == 200
+    assert asked("/livez", Process(1, None, "starting")).status == 200
 
 
 def test_metrics_that_are_not_whole_are_left_out() -> None:

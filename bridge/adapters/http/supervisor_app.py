@@ -39,7 +39,7 @@ class Process(NamedTuple):
 
 
 class SupervisorAdmin:
-    """Fills `bridge.adapters.http.connection.Service`."""
+    """Fills `bridge.adapters.http.service.Service`."""
 
     max_body = 0
     #: Seconds; a page is asked for without a body.
