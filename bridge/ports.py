@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -90,6 +90,14 @@ class Delivery:
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
     #: Whether properties and headers are empty because no AMQP library can read them.
     unreadable: bool = False
+
+
+class Depth(NamedTuple):
+    """What waits on a queue, and how many wait for it."""
+
+    #: Messages that were delivered to nobody.
+    ready: int
+    consumers: int
 
 
 class CommandSource(Protocol):

@@ -27,6 +27,7 @@ def make_metrics() -> Metrics:
 
 def serve_admin(settings: Settings, ready: Callable[[], Readiness], metrics: Metrics) -> HttpServer:
     """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter."""
+    metrics.ready.set_function(lambda: ready().ready)
     server = listen_admin(settings, Admin(ready, metrics.registry))
     notify_systemd.ready()
     return server

@@ -72,8 +72,11 @@ class IngestProcess:
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
+            unrouted=metrics.unrouted.inc,
             on_crash=stopping.crash,
         )
+        metrics.connections.append(lambda: self._publisher.connected)
+        metrics.alarms.append(lambda: self._publisher.blocked)
         url = settings.ledger.url.get_secret_value()
         self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics, clock=clock)
         self._seen = self._make_seen(url)
@@ -160,8 +163,6 @@ class IngestProcess:
     def readiness(self) -> Readiness:
         """Return whether this ingest can make a notification durable."""
         publisher = self._publisher
-        self._metrics.broker_connected.set(publisher.connected)
-        self._metrics.broker_blocked.set(publisher.blocked)
         draining = self._stopping.event.is_set()
         ways = [publishing(publisher), *([] if self._spooler is None else [spooling(self._spooler)])]
         durable = any(ok for _, ok, _ in ways)

@@ -23,7 +23,7 @@ from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.required import require
-from bridge.bootstrap.worker import WorkerProcess, make_worker, worker_readiness
+from bridge.bootstrap.worker import WorkerProcess, make_worker, measure, worker_readiness
 from bridge.ports import Outgoing
 from bridge.runtime import logs
 from bridge.runtime.console import Screen, show_event
@@ -154,6 +154,7 @@ class Trial:
             self._metrics,
             self._stopping,
         )
+        measure(self._metrics, self._worker, self._broker, self._broker, client, steady)
         self._broker.consume(self._worker.receive)
         self._worker.start(self._broker)
         self._broker.start()

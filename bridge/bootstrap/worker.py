@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,6 +21,7 @@ from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_ad
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
+from bridge.runtime.gauges import WorkerGauges
 from bridge.runtime.one_core import OneCore
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.steady import SteadyClock
@@ -30,10 +31,12 @@ from bridge.runtime.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.http.admin_app import Readiness
     from bridge.adapters.store.sql import SqlLedger
     from bridge.bootstrap.admin import Outlet
     from bridge.ports import Clock, Gateway, Ledger, Publisher
+    from bridge.runtime.gauges import Source
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.receipts import ReceiptPoller
     from bridge.settings import Settings
@@ -42,16 +45,6 @@ if TYPE_CHECKING:
 PUBLISH_LIMIT = 1_000_000
 #: Seconds between two tries to open the ledger.
 LEDGER_PAUSE = 2.0
-
-
-class Source(Protocol):
-    """The source of commands as a process sees it."""
-
-    @property
-    def connected(self) -> bool: ...
-
-    @property
-    def consuming(self) -> bool: ...
 
 
 class WorkerProcess:
@@ -86,6 +79,7 @@ class WorkerProcess:
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
+            unrouted=self._metrics.unrouted.inc,
             on_crash=self._stopping.crash,
         )
         calls_stop = threading.Event()
@@ -113,6 +107,7 @@ class WorkerProcess:
             declares=settings.broker.declare,
             mark=self._mark(self._ledger),
         )
+        measure(self._metrics, self._worker, self._source, self._publisher, client, steady)
         self._pruner = Pruner(self._ledger.prune, settings.ledger.retention, steady)
         self._receipts = receipt_poller(
             settings,
@@ -157,8 +152,6 @@ class WorkerProcess:
         worker, source, publisher = self._worker, self._source, self._publisher
         if worker is None or source is None or publisher is None:
             return readiness(("ledger", False, self._ledger_trouble), judged=frozenset({"ledger"}))
-        self._metrics.broker_connected.set(source.connected and publisher.connected)
-        self._metrics.broker_blocked.set(publisher.blocked)
         return worker_readiness(worker, source, publisher, draining=self._stopping.event.is_set())
 
     def _open_ledger(self) -> SqlLedger | None:
@@ -229,6 +222,15 @@ def make_worker(
         metrics=metrics,
         on_crash=stopping.crash,
     )
+
+
+def measure(
+    metrics: Metrics, worker: Worker, source: Source, publisher: Outlet, client: CpaasClient, clock: Clock
+) -> None:
+    """Have `metrics` read how a worker stands whenever they are scraped."""
+    metrics.connections += [lambda: source.connected, lambda: publisher.connected]
+    metrics.alarms.append(lambda: publisher.blocked)
+    metrics.registry.register(WorkerGauges(worker.state, source, client.token_times, clock))
 
 
 def worker_readiness(worker: Worker, source: Source, publisher: Outlet, *, draining: bool) -> Readiness:

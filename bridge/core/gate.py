@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Literal
 
 #: Seconds the gate stays closed: the first time, and the most it doubles to for a refused account and an API that is
 #: down.
@@ -22,6 +23,10 @@ LONGEST_DOWN = 5.0
 #: Failures in a row after which the API counts as down.
 DOWN_AFTER = 5
 DOWN = "the provider does not answer, or answers with errors"
+
+#: Why it is not open: the account as a whole is refused, or the provider is down.
+Cause = Literal["account", "provider"]
+_LONGEST: dict[Cause, float] = {"account": LONGEST_PAUSE, "provider": LONGEST_DOWN}
 
 
 class _Phase(Enum):
@@ -42,9 +47,9 @@ class Gate:
     phase: _Phase = _Phase.OPEN
     closed_until: float = 0.0
     pause: float = 0.0
-    #: What the pause doubles to at most, by why the gate was closed last.
-    longest: float = LONGEST_PAUSE
     failures: int = 0
+    #: Why it was closed last; None while it is open.
+    cause: Cause | None = None
     #: Why it is not open; names no number and no secret.
     trouble: str | None = None
 
@@ -58,9 +63,16 @@ class Gate:
         """Whether no call is admitted at all."""
         return self.phase in (_Phase.CLOSED, _Phase.PROBING)
 
+    @property
+    def state(self) -> Literal["open", "half_open", "shut"]:
+        """How far it is open."""
+        if self.shut:
+            return "shut"
+        return "open" if self.phase is _Phase.OPEN else "half_open"
+
     def refused(self, now: float, trouble: str) -> Gate:
         """Close: the account is refused. Calls that were under way when it closed do not close it again."""
-        return self if self.shut else self._closed(now, trouble, LONGEST_PAUSE)
+        return self if self.shut else self._closed(now, trouble, "account")
 
     def failed(self, now: float, why: str = DOWN) -> Gate:
         """Count a failure of the API; the last of many, and any while half-open, closes."""
@@ -68,7 +80,7 @@ class Gate:
             return self
         failures = self.failures + 1
         if self.phase is _Phase.HALF_OPEN or failures >= DOWN_AFTER:
-            return self._closed(now, self.trouble or why, LONGEST_DOWN)
+            return self._closed(now, self.trouble or why, "provider")
         return replace(self, failures=failures)
 
     def succeeded(self) -> Gate:
@@ -91,22 +103,22 @@ class Gate:
     def probed(self, now: float, *, well: bool) -> Gate:
         """Admit one call after a good probe; after a bad one stay closed, for longer."""
         if not well:
-            return self._closed(now, self.trouble or DOWN, self.longest)
+            return self._closed(now, self.trouble or DOWN, self.cause or "provider")
         return replace(self, phase=_Phase.HALF_OPEN, admitted=1, failures=0)
 
     def room(self, in_flight: int) -> bool:
         """Whether one more call may start."""
         return not self.shut and in_flight < self.admitted
 
-    def _closed(self, now: float, trouble: str, longest: float) -> Gate:
-        pause = min(longest, self.pause * 2 or FIRST_PAUSE)
+    def _closed(self, now: float, trouble: str, cause: Cause) -> Gate:
+        pause = min(_LONGEST[cause], self.pause * 2 or FIRST_PAUSE)
         return replace(
             self,
             phase=_Phase.CLOSED,
             admitted=0,
             closed_until=now + pause,
             pause=pause,
-            longest=longest,
+            cause=cause,
             failures=0,
             trouble=trouble,
         )

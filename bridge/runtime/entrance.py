@@ -58,6 +58,16 @@ class Entrance:
         """Whether nobody is let in."""
         return self._gate.shut
 
+    @property
+    def gate(self) -> Gate:
+        """How many calls there may be, and why."""
+        return self._gate
+
+    @property
+    def under_way(self) -> int:
+        """Who is in: being claimed, called for, looked for or filed."""
+        return self._in_flight
+
     def has_room(self) -> bool:
         """Whether one more may come in."""
         return self._gate.room(self._in_flight) and self._publisher.available

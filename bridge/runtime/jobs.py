@@ -11,6 +11,7 @@ from bridge.ports import Submission
 
 if TYPE_CHECKING:
     from bridge.flows.commands import Received
+    from bridge.ports import Delivery
 
 
 class Job:
@@ -81,5 +82,10 @@ class Job:
 
     def published_at(self) -> float | None:
         """When the command was published, in seconds since the epoch, where its publisher said so."""
-        timestamp = self.received.delivery.properties.get("timestamp")
-        return float(timestamp) if isinstance(timestamp, int) else None
+        return published_at(self.received.delivery)
+
+
+def published_at(delivery: Delivery) -> float | None:
+    """Return when a command was published, in seconds since the epoch, where its publisher said so."""
+    timestamp = delivery.properties.get("timestamp")
+    return float(timestamp) if isinstance(timestamp, int) else None

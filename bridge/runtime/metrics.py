@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from bridge.core import events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 OUTCOMES = tuple(sorted(events.TERMINAL))
 DEAD_LETTERS = tuple(sorted(events.DEAD))
 #: The five answers of `bridge.core.answers`, in small letters.
 ANSWERS = ("accepted", "refused", "unsent", "ambiguous", "blocked")
+#: How an attempt is followed by another: by the gateway itself, or by way of the delay.
+RETRIES = ("at_once", "delayed")
+#: What a look at the history came to (`bridge.core.ledger.resolve`).
+FINDINGS = ("found", "absent", "cannot_tell", "again")
 #: `none`: refused before anything of it was read, or not readable.
 NOTIFICATIONS = (
     events.INBOUND_RECEIVED,
@@ -54,21 +59,45 @@ class Metrics:
             self._counter("outcomes", "Outcomes filed, by event type.", "type"), "type", OUTCOMES
         )
         self.attempts = _by(
-            self._counter("attempts", "HTTP calls to the provider, by what was learnt.", "answer"),
+            self._counter("attempts", "HTTP calls that send, by what was learnt.", "answer"),
             "answer",
             ANSWERS,
         )
-        self.call_seconds = self._histogram("api_call_seconds", "HTTP calls to the provider.", _CALL)
+        self.retries = _by(
+            self._counter(
+                "retries",
+                "Attempts that were repeated within seconds, and those that went to the delay, also to be looked for.",
+                "how",
+            ),
+            "how",
+            RETRIES,
+        )
+        self.looks = _by(
+            self._counter(
+                "looks", "Looks at the provider's history for a submission in doubt, by finding.", "finding"
+            ),
+            "finding",
+            FINDINGS,
+        )
+        self.claims_lost = self._counter(
+            "claims_lost", "Answers that came after another worker had taken their submission over."
+        )
+        self.call_seconds = self._histogram(
+            "api_call_seconds",
+            "From handing a submission to a caller until its answer, with what was repeated at once.",
+            _CALL,
+        )
         self.age_seconds = self._histogram(
             "command_age_at_call_seconds", "A command's age when the provider is first called for it.", _AGE
         )
-        self.in_flight = self._gauge("commands_in_flight", "Commands being worked on.")
         self.dead_letters = _by(
             self._counter("dead_letters", "Commands left on the dead-letter queue.", "type"),
             "type",
             DEAD_LETTERS,
         )
-        self.unrouted = self._counter("publishes_unrouted", "Events that no queue was bound for.")
+        self.unrouted = self._counter(
+            "publishes_unrouted", "Events that no queue was bound for: they are on the unrouted queue."
+        )
 
         notifications = self._counter(
             "notifications", "Requests to the webhook, by event type and status code.", "type", "code"
@@ -115,7 +144,10 @@ class Metrics:
         self.spool_events = self._gauge("spool_events", "Events in the spool.")
         self.spool_bytes = self._gauge("spool_bytes", "Bytes of the events in the spool.")
         self.spool_age = self._gauge("spool_oldest_age_seconds", "The age of the oldest event in the spool.")
-        self.spool_accepting = self._gauge("spool_accepting", "1 while the spool can keep events.")
+        self.spool_accepting = self._gauge(
+            "spool_accepting", "1 while the spool can keep events; no number where there is no spool."
+        )
+        self.spool_accepting.set(math.nan)
         self.spooled = self._counter("spool_kept", "Events that were kept in the spool.")
         self.drained = self._counter("spool_drained", "Events of the spool that the broker has.")
         self.damaged = self._counter(
@@ -137,13 +169,20 @@ class Metrics:
             CHECKS,
         )
 
-        self.broker_connected = self._gauge("broker_connected", "1 while the broker is connected.")
-        self.broker_blocked = self._gauge(
-            "broker_blocked", "1 while the broker takes no publishes (an alarm)."
+        #: Whether each connection to the broker is there, and whether it has an alarm: asked when scraped.
+        self.connections: list[Callable[[], bool]] = []
+        self.alarms: list[Callable[[], bool]] = []
+        self._gauge(
+            "broker_connected", "1 while all connections to the broker that are to be there are."
+        ).set_function(lambda: bool(self.connections) and all(is_there() for is_there in self.connections))
+        self._gauge("broker_blocked", "1 while the broker takes no publishes (an alarm).").set_function(
+            lambda: any(is_raised() for is_raised in self.alarms)
         )
         self.commit_seconds = self._histogram("ledger_commit_seconds", "Commits of the ledger.", _COMMIT)
         self.commit_changes = self._histogram("ledger_commit_changes", "Changes in one commit.", _BATCH)
 
+        self.ready = self._gauge("ready", "1 while /readyz says so.")
+        ProcessCollector(registry=self.registry)
         Info("sms_bridge_build", "The program that runs.", registry=self.registry).info({"version": version})
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:

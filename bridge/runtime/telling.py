@@ -73,6 +73,7 @@ class Telling:
 
     def deferred(self, job: Job, event: Event) -> None:
         """Tell that an attempt went to the delay."""
+        self._metrics.retries["delayed"].inc()
         self._publish(job, [tell_event(event, self._rules)])
 
     def delay(self, job: Job, generation: int) -> None:

@@ -45,7 +45,8 @@ from bridge.runtime import failpoints
 from bridge.runtime.callers import Callers
 from bridge.runtime.desk import Desk
 from bridge.runtime.entrance import Entrance
-from bridge.runtime.jobs import Job
+from bridge.runtime.gauges import WorkerState
+from bridge.runtime.jobs import Job, published_at
 from bridge.runtime.telling import Telling
 
 if TYPE_CHECKING:
@@ -169,6 +170,21 @@ class Worker:
         """Whether the gate lets no call through: nobody else should make one either."""
         return self._entrance.shut
 
+    def state(self) -> WorkerState:
+        """Return how it stands. From any thread: each of the copies here is one step of the interpreter."""
+        jobs, delivered, limited = tuple(self._jobs), tuple(self._delivered), tuple(self._limited)
+        times = [job.published_at() for job in jobs] + [published_at(delivery) for delivery in delivered]
+        return WorkerState(
+            commands=len(jobs) + len(delivered),
+            oldest_at=min((at for at in times if at is not None), default=None),
+            limited=sum(index is not None for _, _, _, index in limited),
+            under_way=self._entrance.under_way,
+            gate=self._entrance.gate,
+            broker=self._publisher.available,
+            ledger=self._desk.trouble is None,
+            orphaned=len(self._orphaned) > self._concurrency,
+        )
+
     @property
     def _steered(self) -> Intake:
         assert self._source is not None  # noqa: S101 - set by `start`
@@ -248,7 +264,6 @@ class Worker:
     def _job(self, received: Received, submissions: int) -> Job:
         job = Job(received, submissions)
         self._jobs.add(job)
-        self._metrics.in_flight.set(len(self._jobs))
         return job
 
     def _on_lost(self) -> None:
@@ -372,7 +387,11 @@ class Worker:
         job, index, answer = claimed.job, claimed.index, attempted.answer
         if attempted.attempts:
             self._metrics.call_seconds.observe(seconds)
-            self._metrics.attempts[type(answer).__name__.lower()].inc(attempted.attempts)
+            self._metrics.attempts[type(answer).__name__.lower()].inc()
+            if attempted.attempts > 1:
+                # Only what was certainly not submitted is repeated by the gateway itself.
+                self._metrics.attempts["unsent"].inc(attempted.attempts - 1)
+                self._metrics.retries["at_once"].inc(attempted.attempts - 1)
             self._entrance.heard(answer)
         else:
             self._log.warning("call.missed", command_id=job.command_id, index=index)
@@ -445,8 +464,13 @@ class Worker:
         if filed is None:
             # Another worker took it over while we were slow; what the provider told us is kept as evidence.
             self._log.error("claim.lost", command_id=job.command_id, index=index)
+            self._metrics.claims_lost.inc()
             job.given_back = True
-        elif filed.outcome is not None and filed.told is not None:
+            self._end(job)
+            return
+        if filed.finding is not None:
+            self._metrics.looks[filed.finding].inc()
+        if filed.outcome is not None and filed.told is not None:
             self._telling.outcome(job, index, filed.outcome, filed.told, dead=True, fresh=True)
         else:
             retry_at = filed.retry_at or 0.0
@@ -509,7 +533,6 @@ class Worker:
         failpoints.reach("told")
         self._jobs.discard(job)
         self._orphaned.discard(job)
-        self._metrics.in_flight.set(len(self._jobs))
         if job.given_back:
             self._steered.give_back(job.received.delivery)
         else:

@@ -172,7 +172,8 @@ def test_what_nobody_bound_a_queue_for_goes_to_its_fallback_and_counts_as_told(
     amqp.unbind("test.events", "sms.events", "#")
     amqp.bind("test.events", "sms.events", "routed")
     amqp.declare_queue("sms.unrouted")
-    publisher, told = start(amqp.url), Told()
+    counted: list[None] = []
+    publisher, told = start(amqp.url, unrouted=lambda: counted.append(None)), Told()
     for number in range(50):
         key = "routed" if number % 2 else "unrouted"
         # All the same bytes: only their keys tell them apart.
@@ -182,7 +183,7 @@ def test_what_nobody_bound_a_queue_for_goes_to_its_fallback_and_counts_as_told(
     told.wait("dropped", *range(50))
 
     assert set(told.times.values()) == {1}
-    assert amqp.depth("test.events") == amqp.depth("sms.unrouted") == 25
+    assert amqp.depth("test.events") == amqp.depth("sms.unrouted") == len(counted) == 25
 
 
 def test_a_refused_message_is_tried_until_there_is_room_and_the_others_go_on(

@@ -469,7 +469,7 @@ def test_what_is_not_found_yet_is_looked_for_again_and_costs_no_attempt(book: Bo
 def test_what_was_not_sent_is_called_again_at_once(book: Book) -> None:
     doubtful(book)
 
-    assert book.resolve(at=61) == Filed(retry_at=NOW + 61)
+    assert book.resolve(at=61) == Filed(retry_at=NOW + 61, finding="absent")
     assert book.claim(at=61, generation=1, owner="two") == Call(
         attempts=1, first_attempt_at=NOW, generation=1
     )
@@ -686,7 +686,7 @@ def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) ->
     other = replace(command(), id="order-18", content_hash=b"other")
     book.apply(Claim(command=other, index=0, owner="other", now=NOW, style=STYLE, rules=book.rules))
 
-    assert book.resolve(message(), at=5) == Filed(retry_at=NOW + 7)
+    assert book.resolve(message(), at=5) == Filed(retry_at=NOW + 7, finding="again")
     book.claim(at=86_400 + LEASE, generation=1)
     filed = book.resolve(message(), at=86_400 + LEASE)
     assert filed is not None
@@ -971,7 +971,7 @@ def test_a_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> No
     assert book.claim(at=day + 1, owner="two") == Later(at=NOW + day + quiet, own=False)
     assert book.claim(at=day + quiet, owner="two") == Look(generation=0)
     book.set_clock(2 * day)
-    assert book.resolve(at=2 * day + 1, owner="two") == Filed(retry_at=NOW + 2 * day + quiet)
+    assert book.resolve(at=2 * day + 1, owner="two") == Filed(retry_at=NOW + 2 * day + quiet, finding="again")
     book.claim(at=2 * day + quiet, owner="three")
     filed = book.resolve(at=2 * day + quiet, owner="three")
     assert filed is not None

@@ -16,6 +16,7 @@ from bridge.settings import Settings
 if TYPE_CHECKING:
     from bridge.core.reconcile import Reading, Window
     from bridge.ports import Attempted, Delivery, Gateway, Ledger, Submission
+    from bridge.runtime.metrics import Metrics
     from tests.fakes.publisher import FakePublisher
 
 
@@ -63,12 +64,13 @@ def worker_on(
     gateway: Gateway | None = None,
     *,
     concurrency: int = 1,
+    metrics: Metrics | None = None,
 ) -> Worker:
     """Return a worker, not started; without a `gateway` it must call nobody."""
     return Worker(
         publisher=publisher, ledger=ledger, gateway=gateway or NoGateway(), clock=SteadyClock(SystemClock()),
         rules=send_rules(Settings()), concurrency=concurrency, spare=0, owner="me",
-        stopping=threading.Event(), metrics=make_metrics(), on_crash=crashed.set,
+        stopping=threading.Event(), metrics=metrics or make_metrics(), on_crash=crashed.set,
     )  # fmt: skip
 
 

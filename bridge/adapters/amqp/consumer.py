@@ -14,6 +14,7 @@ import structlog
 from bridge.adapters.amqp.encoding import delivery_of
 from bridge.adapters.amqp.link import Link, LinkDown
 from bridge.adapters.amqp.topology import declare
+from bridge.ports import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,7 @@ class AmqpConsumer:
         self._look_at = 0.0
         self._delivered_then = 0
         self._doubtful = False
+        self._depth: Depth | None = None
         self._clock = clock
         self._log = structlog.get_logger()
         self._link = Link(name, address, self, clock, on_crash)
@@ -116,6 +118,11 @@ class AmqpConsumer:
     def consuming(self) -> bool:
         """Whether the broker has us as a consumer of the queue."""
         return bool(self._consumers)
+
+    @property
+    def depth(self) -> Depth | None:
+        """What the queue had at the last look, at most `WATCH` seconds ago; None while nobody knows."""
+        return self._depth
 
     def flush(self) -> None:
         """See `bridge.ports.CommandSource`."""
@@ -179,7 +186,7 @@ class AmqpConsumer:
 
     def lost(self) -> None:
         """Forget the consumers; the broker gives their deliveries to others."""
-        self._channel = None
+        self._channel = self._depth = None
         self._consumers.clear()
         self._lose()
 
@@ -220,6 +227,7 @@ class AmqpConsumer:
         It says so where a queue is deleted, but a worker that waits for ever for what will not come is worth a second
         guard. Then nobody consumes, or commands wait that we have room for; two looks, since counts may be late.
         """
+        self._depth = Depth(messages, consumers)
         idle = self._delivered == self._delivered_then and len(self._held) < self._bound
         doubtful = self.consuming and idle and (not consumers or messages > 0)
         if doubtful and self._doubtful:

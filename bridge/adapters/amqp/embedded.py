@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kombu.message import Message
 
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock, Outgoing
+    from bridge.ports import Clock, Depth, Outgoing
 
 #: Seconds between two looks at what is to be done: this is for trying out, not for speed.
 POLL = 0.01
@@ -86,6 +86,8 @@ class EmbeddedBroker:
         return self._consuming
 
     blocked = False
+    #: Its queue is delivered from as fast as can be, and nobody else sees it.
+    depth: Depth | None = None
 
     def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:  # noqa: ARG002 - it always is
         """Take a message; see `bridge.ports.Publisher`."""

@@ -68,8 +68,11 @@ class AmqpPublisher:
         declares: bool = True,
         deadline: float = 10.0,
         limit: int = 10_000,
+        unrouted: Callable[[], None] = lambda: None,
     ) -> None:
+        """`unrouted` is called, on the link's thread, for each message that had to go to its fallback."""
         self._topology = topology
+        self._on_unrouted = unrouted
         self._clock = clock
         self._declares = declares
         #: Seconds until a publish without an answer makes us give the connection up.
@@ -259,6 +262,7 @@ class AmqpPublisher:
     def _unrouted(self, publish: _Publish) -> None:
         message = publish.message
         if message.fallback is not None:
+            self._on_unrouted()
             publish.message = replace(message, exchange="", routing_key=message.fallback, fallback=None)
             publish.returned = False
             self._queue.append(publish)

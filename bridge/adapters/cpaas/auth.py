@@ -105,6 +105,11 @@ class Tokens:
                 self._lock.release()
         return token
 
+    @property
+    def held(self) -> Token | None:
+        """The token there is, live or not; asks nobody."""
+        return self._token
+
     def replace(self, refused: Token) -> Token:
         """Return another token than `refused`: however many threads bring the same dead one, one fetches.
 

@@ -60,8 +60,10 @@ class CpaasClient:
         self._clock = clock
         self._transport = Transport(account, clock.monotonic)
         self._timekeeping = Timekeeping(self._transport, clock, skew)
-        tokens = Tokens(account, self._timekeeping, clock, agent)
-        self._caller = Caller(self._timekeeping, tokens, clock, agent=agent, longest=account.total_timeout)
+        self._tokens = Tokens(account, self._timekeeping, clock, agent)
+        self._caller = Caller(
+            self._timekeeping, self._tokens, clock, agent=agent, longest=account.total_timeout
+        )
         self._repeater = Repeater(retry, clock, stopping)
         self._health = Health()
         self._asker = Asker(self._caller, self._health, clock)
@@ -117,6 +119,11 @@ class CpaasClient:
     def is_in_time(self) -> bool:
         """Whether the provider's clock and ours agree well enough to send anything."""
         return self._timekeeping.trouble is None
+
+    def token_times(self) -> tuple[float, float] | None:
+        """Return for how many seconds there is the access token, and how many it has left; None without one."""
+        token, now = self._tokens.held, self._clock.monotonic()
+        return None if token is None else (now - token.issued_at, token.expires_at - now)
 
     def close(self) -> None:
         """Close all connections."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bridge.core.answers import ProviderError
 from bridge.core.ledger.limits import ACCOUNT, hold_back
@@ -161,6 +161,8 @@ class Filed:
     told: Told | None = None
     retry_at: float | None = None
     deferred: Event | None = None
+    #: What looking came to, where that is what was filed.
+    finding: Literal["found", "absent", "cannot_tell", "again"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, assert_never
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from bridge.core.answers import ProviderError
 from bridge.core.ledger.filing import (
@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     from bridge.core.ledger.records import CommandRecord
     from bridge.core.ledger.slate import Slate
     from bridge.core.reconcile import Reading
+
+#: What a finding is called in what is filed.
+_FINDINGS: dict[type[Finding], Literal["found", "absent", "cannot_tell", "again"]] = {
+    Found: "found",
+    Absent: "absent",
+    CannotTell: "cannot_tell",
+    LookAgain: "again",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +101,7 @@ class Resolve:
         after, filed = self._filed(record, submission, finding)
         slate.commands[record.id] = record.having(after, now=self.now)
         expect_receipt(slate, record.id, after, self.rules.receipts, now=self.now)
-        return filed
+        return replace(filed, finding=_FINDINGS[type(finding)])
 
     def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:
         """Return it in doubt until now where the clock was set back since its last attempt, of which nobody knows when.
