@@ -22,6 +22,7 @@ run: $(VENV)/.run ## install what running needs and start the bridge; Ctrl-C end
 test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL included, and run every test
 	@scripts/install-rabbitmq
 	@scripts/install-postgresql
+	@scripts/install-promtool $(BIN)
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for an hour and more, and write down what it made of it
