@@ -25,6 +25,9 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 CONFIG = (DEPLOY / "kubernetes" / "bridge.toml").read_text(encoding="utf-8")
 
+#: What `systemd-analyze security` may come to, in tenths; 100 is a unit without any of it. What is left is the network.
+EXPOSURE = 16
+
 CREDENTIALS = {
     "broker.url": "amqp://bridge:secret@rabbit/sms\n",
     "ledger.url": "postgresql+psycopg://bridge:secret@db/sms\n",
@@ -87,6 +90,24 @@ def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> No
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@units
+def test_systemd_finds_little_that_the_unit_could_do_without(unit: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None and "CI" not in os.environ:
+        pytest.skip("systemd-analyze is not installed")
+    # An instance, as a template has no rights to look at.
+    installed = tmp_path / unit.name.replace("@.", "@1.")
+    installed.write_bytes(unit.read_bytes())
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE}", "--no-pager", installed],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
 
 
 @units

@@ -1,0 +1,261 @@
+"""Image, compose file and manifests: what their tools take, what they start, and that they hold no secret."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from bridge.bootstrap import parts
+from bridge.bootstrap.required import require
+from bridge.runtime.supervisor import MARGIN
+from bridge.settings import Settings, load
+from bridge.settings.load import CONFIG_VARIABLE
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+CONTAINERFILE = DEPLOY / "container" / "Containerfile"
+COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8"))
+OURS = {name: one for name, one in COMPOSE["services"].items() if one["image"].startswith("sms-bridge")}
+KUBERNETES = DEPLOY / "kubernetes"
+#: Those that Kubernetes itself knows the kinds of.
+NATIVE = sorted(set(KUBERNETES.glob("*.yaml")) - {KUBERNETES / "kustomization.yaml"})
+
+services = pytest.mark.parametrize("service", OURS.values(), ids=OURS)
+
+
+def tool(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a tool of the environment of the tests."""
+    program = Path(sys.executable).with_name(command[0])
+    return subprocess.run(
+        [program, *command[1:]], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+    )
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+# -- the image -------------------------------------------------------------------------------------
+
+
+def instructions() -> list[tuple[str, str]]:
+    text = re.sub(r"^#.*\n", "", CONTAINERFILE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = text.replace("\\\n", "").splitlines()
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines) if word]
+
+
+def final_stage() -> dict[str, str]:
+    every = instructions()
+    last = max(number for number, (word, _) in enumerate(every) if word == "FROM")
+    return dict(every[last:])
+
+
+def test_hadolint_has_nothing_to_say_of_the_image() -> None:
+    linted = tool("hadolint", "--failure-threshold", "style", str(CONTAINERFILE))
+
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    stage = final_stage()
+    user, _, group = stage["USER"].partition(":")
+
+    assert int(user) == int(group) == 10001
+    assert stage["ENTRYPOINT"] == '["bridge"]'
+    assert [word for word, _ in instructions()].count("FROM") == 2
+
+
+def test_the_image_is_given_what_it_copies_and_no_secret() -> None:
+    let_in = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line[:1] == "!"
+    }
+    copied = {
+        name
+        for word, rest in instructions()
+        if word == "COPY" and not rest.startswith("--from")
+        for name in rest.split()[:-1]
+    }
+
+    assert copied == let_in
+    assert all((ROOT / name).exists() for name in copied)
+    assert not [word for word, rest in instructions() if re.search(r"secret|password|BRIDGE_", rest, re.I)]
+
+
+# -- compose ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    """Return the directory of secrets that the script makes."""
+    made = subprocess.run(
+        [DEPLOY / "compose" / "make-secrets", tmp_path / "secrets"], input="the project's\n", text=True, timeout=10,
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+    assert made.stdout == ""
+
+    return tmp_path / "secrets"
+
+
+def settings_of(service: dict[str, Any], secrets: Path) -> Settings:
+    """Load as a service would, from what is mounted into it."""
+    files = {f"/run/secrets/{name}": COMPOSE["secrets"][name]["file"] for name in service["secrets"]}
+
+    def read_file(name: str) -> str:
+        if name not in files:
+            raise FileNotFoundError(2, "No such file or directory")
+        return (secrets / Path(files[name]).name).read_text(encoding="utf-8")
+
+    config = (DEPLOY / "compose" / COMPOSE["configs"]["bridge"]["file"]).read_text(encoding="utf-8")
+    return load(tomllib.loads(config), service["environment"], read_file)
+
+
+@services
+def test_a_service_starts_with_its_secrets_and_nothing_else(service: dict[str, Any], secrets: Path) -> None:
+    settings = settings_of(service, secrets)
+
+    require(settings, broker=True, account=True)
+
+    assert settings.ledger.url.get_secret_value().startswith("postgresql+psycopg://")
+    assert service["configs"] == [{"source": "bridge", "target": service["environment"][CONFIG_VARIABLE]}]
+
+
+@services
+def test_a_service_reaches_broker_and_database_with_the_passwords_that_they_have(
+    service: dict[str, Any], secrets: Path
+) -> None:
+    settings = settings_of(service, secrets)
+    broker, ledger = (
+        urlsplit(url.get_secret_value()) for url in (settings.broker.url, settings.ledger.url) if url
+    )
+    of_broker = dict(
+        re.findall(r"^(\w+) = (.+)$", (secrets / "rabbitmq.conf").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    database = COMPOSE["services"][ledger.hostname]
+
+    assert broker.hostname in COMPOSE["services"]
+    assert of_broker == {
+        "default_user": broker.username, "default_pass": broker.password, "default_vhost": broker.path[1:]
+    }  # fmt: skip
+    assert database["environment"]["POSTGRES_USER"] == ledger.username
+    assert database["environment"]["POSTGRES_DB"] == ledger.path[1:]
+    assert (secrets / "postgresql.password").read_text(encoding="utf-8").strip() == ledger.password
+
+
+@services
+def test_a_service_may_write_to_its_spool_alone_and_has_no_rights_to_spare(service: dict[str, Any]) -> None:
+    spool = service["environment"].get("BRIDGE_INGEST__SPOOL")
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"] == "10001:10001"
+    assert service.get("volumes", []) == ([] if spool is None else [f"spool:{spool}"])
+
+
+@services
+def test_a_service_is_given_longer_to_stop_than_the_grace_period(service: dict[str, Any]) -> None:
+    assert float(service["stop_grace_period"].removesuffix("s")) > Settings().worker.grace_period + MARGIN
+
+
+def test_everything_that_a_service_names_is_there(secrets: Path) -> None:
+    used = {
+        one if isinstance(one, str) else one["source"]
+        for service in COMPOSE["services"].values()
+        for one in service.get("secrets", [])
+    }
+    volumes = {
+        one.split(":")[0] for service in COMPOSE["services"].values() for one in service.get("volumes", [])
+    }
+
+    assert used == set(COMPOSE["secrets"])
+    assert volumes == set(COMPOSE["volumes"])
+    assert {Path(one["file"]).name for one in COMPOSE["secrets"].values()} == {
+        file.name for file in secrets.iterdir()
+    }
+
+
+def test_secrets_are_made_once_and_are_the_owner_s(secrets: Path) -> None:
+    before = (secrets / "broker.url").read_text(encoding="utf-8")
+    again = subprocess.run(
+        [DEPLOY / "compose" / "make-secrets", secrets], input="x\n", text=True, capture_output=True, timeout=10,
+        check=False,
+    )  # fmt: skip
+
+    assert again.returncode == 1
+    assert (secrets / "broker.url").read_text(encoding="utf-8") == before
+    assert secrets.stat().st_mode & 0o777 == 0o700
+
+
+def test_only_the_loopback_reaches_what_compose_publishes() -> None:
+    published = [port for one in COMPOSE["services"].values() for port in one.get("ports", [])]
+
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+# -- Kubernetes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("manifest", NATIVE, ids=lambda one: one.name)
+def test_kubernetes_takes_the_manifest(manifest: Path) -> None:
+    validated = tool("kubernetes-validate", "--strict", "--quiet", str(manifest))
+
+    assert (validated.returncode, validated.stdout) == (0, "")
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    found = [
+        one for file in NATIVE for one in documents(file) if one["kind"] in {"Deployment", "StatefulSet"}
+    ]
+    return {one["metadata"]["name"]: one["spec"]["template"] for one in found}
+
+
+def test_each_pod_is_reached_on_its_own_ports_alone() -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in documents(KUBERNETES / "network.yaml")}
+
+    assert set(policies) == set(pods())
+    for name, policy in policies.items():
+        pod = pods()[name]
+        named = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        reached = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+
+        assert policy["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        assert reached == named
+
+
+def test_workers_scale_by_the_queue_that_they_consume() -> None:
+    scaled, authentication = documents(KUBERNETES / "keda" / "scaling.yaml")
+    (trigger,) = scaled["spec"]["triggers"]
+    (secret,) = authentication["spec"]["secretTargetRef"]
+    target = scaled["spec"]["scaleTargetRef"]["name"]
+    (mounted,) = (one["secret"] for one in pods()[target]["spec"]["volumes"] if "secret" in one)
+
+    assert (scaled["kind"], authentication["kind"]) == ("ScaledObject", "TriggerAuthentication")
+    assert trigger["metadata"]["queueName"] == parts.topology(Settings()).command_queue
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    assert secret["name"] == mounted["secretName"]
+    assert secret["key"] in {item["key"] for item in mounted["items"]}
+    assert 1 < scaled["spec"]["minReplicaCount"] < scaled["spec"]["maxReplicaCount"]
+
+
+def test_what_scales_leaves_the_number_of_workers_to_keda() -> None:
+    (overlay,) = documents(KUBERNETES / "keda" / "kustomization.yaml")
+    scaled, _ = documents(KUBERNETES / "keda" / "scaling.yaml")
+    (patch,) = overlay["patches"]
+
+    assert all((KUBERNETES / "keda" / name).exists() for name in overlay["resources"])
+    assert patch["target"] == {"kind": "Deployment", "name": scaled["spec"]["scaleTargetRef"]["name"]}
+    assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]
