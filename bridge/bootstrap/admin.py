@@ -12,11 +12,14 @@ from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.bootstrap.listening import listen
 from bridge.runtime import notify_systemd
 from bridge.runtime.metrics import Metrics
+from bridge.runtime.progress import PATIENCE, Progress
+from bridge.runtime.reporting import Reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.http.service import Service
+    from bridge.ports import Clock
     from bridge.settings import Settings
 
 
@@ -25,12 +28,27 @@ def make_metrics() -> Metrics:
     return Metrics(version=version("sms-bridge"))
 
 
-def serve_admin(settings: Settings, ready: Callable[[], Readiness], metrics: Metrics) -> HttpServer:
-    """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter."""
+def serve_admin(
+    settings: Settings,
+    ready: Callable[[], Readiness],
+    metrics: Metrics,
+    standing: Callable[[], str | None] = lambda: None,
+) -> HttpServer:
+    """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter.
+
+    From then on systemd is told how it is, and that it goes on, unless `standing` says what does not.
+    """
     metrics.ready.set_function(lambda: ready().ready)
     server = listen_admin(settings, Admin(ready, metrics.registry))
     notify_systemd.ready()
+    Reporting(ready, standing).start()
     return server
+
+
+def make_progress(clock: Clock) -> Progress:
+    """Return what watches over the threads of this process: half of the watchdog's time, so that it can bite."""
+    watchdog = notify_systemd.watchdog_seconds()
+    return Progress(clock, patience=PATIENCE if watchdog is None else min(PATIENCE, watchdog / 2))
 
 
 def listen_admin(settings: Settings, app: Service) -> HttpServer:

@@ -16,7 +16,7 @@ from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
-from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
+from bridge.bootstrap.admin import make_metrics, make_progress, publishing, readiness, serve_admin
 from bridge.bootstrap.listening import listen
 from bridge.bootstrap.required import require
 from bridge.bootstrap.subscribing import make_watch
@@ -52,6 +52,8 @@ PUBLISH_LIMIT = 5_000
 LEDGER_SHARE = 0.8
 #: Seconds that requests have to end in when the process does.
 GRACE = 5.0
+#: Seconds in which the event loop comes round.
+TURN = 1.0
 #: Seconds that one recovered message may take to become durable.
 RECOVERY = 60.0
 
@@ -75,6 +77,7 @@ class IngestProcess:
             unrouted=metrics.unrouted.inc,
             on_crash=stopping.crash,
         )
+        self._progress = make_progress(clock)
         metrics.connections.append(lambda: self._publisher.connected)
         metrics.alarms.append(lambda: self._publisher.blocked)
         url = settings.ledger.url.get_secret_value()
@@ -96,6 +99,7 @@ class IngestProcess:
             watch=self._watch,
         )
         self._door = make_door(settings, self._flow)
+        self._listening = False
         self._catching_up = self._make_catching_up() if settings.catch_up.configured else None
 
     def start(self) -> None:
@@ -108,9 +112,11 @@ class IngestProcess:
         """
         ingest = self._settings.ingest
         port = listen(self._door, ingest, "ingest")
+        self._listening = True
         if self._spooler is not None:
             self._spooler.start()
         self._publisher.start()
+        self._progress.watch("the link that publishes", lambda: self._publisher.rounds)
         self._evidence.start()
         self._seen.start()
         self._pruner.start()
@@ -160,6 +166,15 @@ class IngestProcess:
         round_ = catch_up(self._settings, publish, self._clock, self._stopping.event)
         return CatchingUp(round_, at_start=settings.at_start, interval=settings.interval)
 
+    def standing(self) -> str | None:
+        """Say what of this process stands still, if anything; waits a second for the event loop."""
+        try:
+            if self._listening:
+                self._door.call(_turn, TURN)
+        except TimeoutError:
+            return f"the webhook's event loop has not turned for {TURN:g} s"
+        return self._progress.standing()
+
     def readiness(self) -> Readiness:
         """Return whether this ingest can make a notification durable."""
         publisher = self._publisher
@@ -207,6 +222,10 @@ def spooling(spooler: Spooler) -> tuple[str, bool, str]:
     contents, trouble = spooler.contents, spooler.trouble
     waiting = f"{contents.events} events wait in the spool, {contents.bytes} bytes"
     return "spool", trouble is None, waiting if trouble is None else f"{trouble.detail}; {waiting}"
+
+
+async def _turn() -> None:
+    """Do nothing: it is done once the event loop comes round."""
 
 
 def _prune(url: str, before: float) -> int:
@@ -284,7 +303,7 @@ def run_ingest(settings: Settings) -> int:
     stopping.install()
     metrics = make_metrics()
     process = IngestProcess(settings, stopping, metrics, SystemClock())
-    admin = serve_admin(settings, process.readiness, metrics)
+    admin = serve_admin(settings, process.readiness, metrics, process.standing)
     process.start()
     code = stopping.wait()
     process.stop()

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
 from bridge.adapters.children import Child
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.scraping import HOST
-from bridge.adapters.http.supervisor_app import SupervisorAdmin
+from bridge.adapters.http.supervisor_app import SupervisorAdmin, readiness_of_all, standing_of
 from bridge.bootstrap.admin import listen_admin
 from bridge.runtime import logs, notify_systemd
 from bridge.runtime.metrics import SupervisorMetrics
+from bridge.runtime.reporting import Reporting
 from bridge.runtime.stopping import Stopping
 from bridge.runtime.supervisor import MARGIN, Supervisor
 from bridge.settings.passing import pack
 
 if TYPE_CHECKING:
+    from bridge.adapters.http.admin_app import Readiness
     from bridge.settings import Settings
 
 #: What a worker process runs: `bridge.bootstrap.child`, by name, since to import it is to load all that a worker needs.
@@ -37,15 +40,37 @@ def run_supervisor(settings: Settings) -> int:
         metrics=metrics,
         running=notify_systemd.ready,
     )
+    told = _Told(supervisor, stopping)
     stopping.install(again=supervisor.end_at_once)
     app = SupervisorAdmin(supervisor.processes, stopping.event.is_set, metrics.registry)
     # The port first: where it can't be had, nothing else has begun.
     admin = listen_admin(settings, app)
     supervisor.start()
+    Reporting(told.readiness, told.standing).start()
     code = stopping.wait()
     ended = supervisor.stop(settings.worker.grace_period + MARGIN)
     admin.stop(1.0)
     return code or ended
+
+
+class _Told:
+    """What the processes say of themselves, asked once for what is the matter and for who stands still."""
+
+    def __init__(self, supervisor: Supervisor, stopping: Stopping) -> None:
+        self._supervisor = supervisor
+        self._stopping = stopping
+        self._readiness: Readiness | None = None
+
+    def standing(self) -> str | None:
+        """Ask them, and say which stands still, if any."""
+        self._readiness = asyncio.run(
+            readiness_of_all(self._supervisor.processes(), draining=self._stopping.event.is_set())
+        )
+        return standing_of(self._readiness)
+
+    def readiness(self) -> Readiness | None:
+        """Return what they said then."""
+        return self._readiness
 
 
 def settings_of_one(settings: Settings) -> Settings:

@@ -88,7 +88,7 @@ def _real(settings: Settings, stopping: Stopping) -> int:
         one, other = worker.readiness(), ingest.readiness()
         return Readiness(ready=one.ready and other.ready, reasons=(*one.reasons, *other.reasons))
 
-    admin = serve_admin(settings, ready, metrics)
+    admin = serve_admin(settings, ready, metrics, lambda: worker.standing() or ingest.standing())
     ingest.start()
     worker.start()
     code = stopping.wait()

@@ -15,9 +15,10 @@ from bridge.adapters.amqp.mark import LedgerMark
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.gateway import CpaasGateway
+from bridge.adapters.http.supervisor_app import WORKING
 from bridge.adapters.store import open_ledger, open_receipts
 from bridge.bootstrap import parts, sending
-from bridge.bootstrap.admin import make_metrics, publishing, readiness, serve_admin
+from bridge.bootstrap.admin import make_metrics, make_progress, publishing, readiness, serve_admin
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
@@ -63,6 +64,7 @@ class WorkerProcess:
         self._receipts: ReceiptPoller | None = None
         self._one_core: OneCore | None = None
         self._ledger_trouble = "not open yet"
+        self._progress = make_progress(clock)
 
     def start(self) -> None:
         """Open the ledger, then consume; the broker may come when it likes."""
@@ -125,6 +127,11 @@ class WorkerProcess:
         self._publisher.start()
         self._worker.start(self._source)
         self._source.start()
+        self._progress.watch("the desk", lambda: self._worker.rounds if self._worker else 0)
+        self._progress.watch("the link that consumes", lambda: self._source.rounds if self._source else 0)
+        self._progress.watch(
+            "the link that publishes", lambda: self._publisher.rounds if self._publisher else 0
+        )
         self._pruner.start()
         if self._receipts is not None:
             self._receipts.start()
@@ -147,12 +154,18 @@ class WorkerProcess:
         self._ledger.close()
         structlog.get_logger().info("worker.stopped", finished=finished)
 
+    def standing(self) -> str | None:
+        """Say what of this process stands still, if anything."""
+        return self._progress.standing()
+
     def readiness(self) -> Readiness:
         """Return whether this worker may consume, and why not."""
         worker, source, publisher = self._worker, self._source, self._publisher
         if worker is None or source is None or publisher is None:
             return readiness(("ledger", False, self._ledger_trouble), judged=frozenset({"ledger"}))
-        return worker_readiness(worker, source, publisher, draining=self._stopping.event.is_set())
+        return worker_readiness(
+            worker, source, publisher, draining=self._stopping.event.is_set(), standing=self.standing()
+        )
 
     def _open_ledger(self) -> SqlLedger | None:
         """Open the ledger, however long it takes; None where the process is to end before."""
@@ -233,8 +246,10 @@ def measure(
     metrics.registry.register(WorkerGauges(worker.state, source, client.token_times, clock))
 
 
-def worker_readiness(worker: Worker, source: Source, publisher: Outlet, *, draining: bool) -> Readiness:
-    """Return whether a worker may consume, and why not."""
+def worker_readiness(
+    worker: Worker, source: Source, publisher: Outlet, *, draining: bool, standing: str | None = None
+) -> Readiness:
+    """Return whether a worker may consume, and why not; `standing` is what of it stands still."""
     trouble = worker.trouble
     return readiness(
         (
@@ -244,8 +259,9 @@ def worker_readiness(worker: Worker, source: Source, publisher: Outlet, *, drain
         ),
         publishing(publisher),
         ("sending", trouble is None, trouble or "nothing known against it"),
+        (WORKING, standing is None, standing or "all its threads go on"),
         ("draining", not draining, "stopping" if draining else "no"),
-        judged=frozenset({"consuming", "publishing", "sending", "draining"}),
+        judged=frozenset({"consuming", "publishing", "sending", WORKING, "draining"}),
     )
 
 
@@ -266,7 +282,7 @@ def run_process(
     """
     metrics = make_metrics()
     process = WorkerProcess(settings, stopping, metrics, SystemClock())
-    admin = serve_admin(settings, process.readiness, metrics)
+    admin = serve_admin(settings, process.readiness, metrics, process.standing)
     listening(admin.port)
     process.start()
     code = stopping.wait()

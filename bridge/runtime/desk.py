@@ -88,6 +88,8 @@ class Desk:
         self._thread: threading.Thread | None = None
         self._crashed = False
         self._log = structlog.get_logger()
+        #: How often it went round, tries of the ledger included: what stands still counts no more.
+        self.rounds = 0
         #: Why the ledger takes nothing at the moment, where that is so.
         self.trouble: str | None = None
 
@@ -124,6 +126,7 @@ class Desk:
     def _run(self, work: Work) -> None:
         try:
             while not work.done():
+                self.rounds += 1
                 # While nothing is under way that was planned in the time there was.
                 self._compare_time(work)
                 self._take(work.patience())
@@ -192,6 +195,7 @@ class Desk:
         pause = FIRST_PAUSE
         last_tries = LAST_TRIES
         while True:
+            self.rounds += 1
             started = self._clock.monotonic()
             try:
                 results = self._ledger.apply(changes)

@@ -21,6 +21,27 @@ def stopping(environ: Mapping[str, str] = os.environ) -> None:
     _notify("STOPPING=1", environ)
 
 
+def status(line: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Say how the service is, for `systemctl status`; `line` has no line end."""
+    _notify(f"STATUS={line}", environ)
+
+
+def alive(environ: Mapping[str, str] = os.environ) -> None:
+    """Feed the watchdog."""
+    _notify("WATCHDOG=1", environ)
+
+
+def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Return within how many seconds the watchdog of this process wants to be fed each time; None where there is none.
+
+    As sd_watchdog_enabled(3): WATCHDOG_USEC, unless WATCHDOG_PID is another process.
+    """
+    microseconds, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not microseconds.isdecimal() or int(microseconds) == 0 or pid not in ("", str(os.getpid())):
+        return None
+    return int(microseconds) / 1e6
+
+
 def _notify(state: str, environ: Mapping[str, str]) -> None:
     address = environ.get("NOTIFY_SOCKET")
     if not address:

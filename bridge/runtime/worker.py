@@ -161,6 +161,11 @@ class Worker:
         return self._entrance.trouble or self._desk.trouble
 
     @property
+    def rounds(self) -> int:
+        """How often the desk went round; see `bridge.runtime.progress`."""
+        return self._desk.rounds
+
+    @property
     def thread_id(self) -> int | None:
         """The native id of the thread that works most, once it runs."""
         return self._desk.thread_id

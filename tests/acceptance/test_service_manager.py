@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.manager import empty, fed, heard
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import StartBridge
 
 pytestmark = pytest.mark.acceptance
+
+#: Seconds within which these services are to feed their watchdog.
+WATCHDOG = 3.0
+
+
+@pytest.fixture
+def manager(tmp_path: Path, env: dict[str, str]) -> Iterator[socket.socket]:
+    """Listen as systemd does, and have the services of this test told where and for how long."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        env |= {
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": str(int(WATCHDOG * 1e6)),
+            "BRIDGE_INGEST__PORT": "0",
+        }
+        yield manager
 
 
 @pytest.mark.parametrize("role", ["worker", "ingest"])
@@ -32,9 +53,49 @@ def test_a_service_reports_ready_without_a_broker_and_stopping_on_sigterm(
             "BRIDGE_INGEST__PORT": "0",
         }
         service = bridge_process(role, env=env, ready=False)
-        told = [manager.recv(64)]
+        told = heard(manager, b"READY=1")
+        told += heard(manager, b"no connection to the broker")
         service.send_signal(signal.SIGTERM)
-        told.append(manager.recv(64))
+        told += heard(manager, b"STOPPING=1")
 
-    assert told == [b"READY=1", b"STOPPING=1"]
+    assert [line for line in told if not line.startswith(b"STATUS=")] == [b"READY=1", b"STOPPING=1"]
     assert service.wait() == 0
+
+
+@pytest.mark.parametrize("role", ["worker", "ingest"])
+def test_what_stands_still_feeds_no_watchdog(
+    role: str, env: dict[str, str], bridge_process: StartBridge, manager: socket.socket
+) -> None:
+    service = bridge_process(role, env=env)
+    heard(manager, b"WATCHDOG=1")
+    heard(manager, b"STATUS=ready")
+    service.send_signal(signal.SIGSTOP)
+    empty(manager)
+
+    assert not fed(manager, within=2 * WATCHDOG)
+
+    service.send_signal(signal.SIGCONT)
+
+    assert fed(manager, within=2 * WATCHDOG)
+
+
+def test_a_supervisor_feeds_no_watchdog_while_one_of_its_processes_stands_still(
+    env: dict[str, str], bridge_process: StartBridge, manager: socket.socket
+) -> None:
+    service = bridge_process("worker", env={**env, "BRIDGE_WORKER__PROCESSES": "2"})
+    heard(manager, b"STATUS=ready")
+    started = (json.loads(line) for line in service.logs.splitlines())
+    child = next(line["pid"] for line in started if line["event"] == "process.started")
+    os.kill(child, signal.SIGSTOP)
+    told = b"".join(heard(manager, b"STATUS="))
+    empty(manager)
+
+    assert b"does not answer" in told
+    assert not fed(manager, within=2 * WATCHDOG)
+
+    os.kill(child, signal.SIGKILL)
+
+    # Another one takes its place.
+    heard(manager, b"STATUS=ready")
+
+    assert fed(manager, within=2 * WATCHDOG)

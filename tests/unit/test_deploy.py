@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from bridge.bootstrap.ingest import GRACE
+from bridge.runtime.progress import PATIENCE
 from bridge.runtime.supervisor import MARGIN
 from bridge.settings import Settings, load
 from bridge.settings.load import CONFIG_VARIABLE, variable
@@ -126,6 +127,11 @@ def test_a_unit_starts_with_its_credentials_and_nothing_else(unit: Path) -> None
 @units
 def test_a_unit_is_given_longer_to_stop_than_the_grace_period(unit: Path) -> None:
     assert float(of_unit(unit, "TimeoutStopSec")[0]) > Settings().worker.grace_period + MARGIN
+
+
+@units
+def test_a_watchdog_bites_only_what_has_been_found_to_stand_still(unit: Path) -> None:
+    assert float(of_unit(unit, "WatchdogSec")[0]) > 2 * PATIENCE
 
 
 def test_units_of_one_machine_listen_on_ports_of_their_own() -> None:

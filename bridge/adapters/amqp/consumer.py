@@ -110,6 +110,11 @@ class AmqpConsumer:
         self._settle(delivery, acked=False)
 
     @property
+    def rounds(self) -> int:
+        """How often the link's thread went round."""
+        return self._link.rounds
+
+    @property
     def connected(self) -> bool:
         """Whether there is a connection."""
         return self._link.connected

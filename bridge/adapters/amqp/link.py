@@ -75,6 +75,8 @@ class Link:
         #: Called when a mistake of ours has ended the thread: nobody would publish or consume any more.
         self._on_crash = on_crash
         self._stopping = threading.Event()
+        #: How often the thread went round, connected or not: what stands still counts no more.
+        self.rounds = 0
         # A pipe rather than an eventfd, which only Linux has.
         self._wakeup, self._waker = os.pipe()
         os.set_blocking(self._wakeup, False)
@@ -110,6 +112,7 @@ class Link:
     def _keep_connected(self) -> None:
         attempt = 0
         while not self._stopping.is_set():
+            self.rounds += 1
             broker = self._open(attempt)
             if broker is not None and self._live(broker):
                 attempt = 0
@@ -165,6 +168,7 @@ class Link:
         ticked = self._clock.monotonic()
         self._handler.work(broker)
         while not self._stopping.is_set():
+            self.rounds += 1
             ready = poll.poll(0 if broker.buffered else TICK * 1000)
             if (self._wakeup, select.POLLIN) in ready:
                 os.read(self._wakeup, 4096)

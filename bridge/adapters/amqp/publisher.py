@@ -128,6 +128,11 @@ class AmqpPublisher:
         return self._link.connected and not self._blocked and self._oldest_age() < STALLED
 
     @property
+    def rounds(self) -> int:
+        """How often the link's thread went round."""
+        return self._link.rounds
+
+    @property
     def connected(self) -> bool:
         """Whether there is a connection."""
         return self._link.connected

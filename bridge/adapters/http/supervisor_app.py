@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from bridge.adapters.http.parsing import Request
 
 
+#: Said of a process that listens and does not answer.
+SILENT = "does not answer"
+#: What a process calls its reason that its threads go on.
+WORKING = "working"
+
+
 class Process(NamedTuple):
     """What the supervisor knows of one of its processes."""
 
@@ -78,17 +84,7 @@ class SupervisorAdmin:
         answer(answered)
 
     async def _readiness(self, _: Request) -> Answer:
-        draining = self._draining()
-        found = await asyncio.gather(*map(_readiness_of, self._processes()))
-        return readiness_answer(
-            Readiness(
-                ready=not draining and all(one.ready for one in found),
-                reasons=(
-                    *(reason for one in found for reason in one.reasons),
-                    Reason("draining", ok=not draining, detail="stopping" if draining else "no"),
-                ),
-            )
-        )
+        return readiness_answer(await readiness_of_all(self._processes(), draining=self._draining()))
 
     async def _metrics(self, request: Request) -> Answer:
         ports = {process.number: process.port for process in self._processes() if process.port is not None}
@@ -100,6 +96,26 @@ class SupervisorAdmin:
         return await asyncio.to_thread(metrics_answer, request, registry)
 
 
+async def readiness_of_all(processes: Sequence[Process], *, draining: bool) -> Readiness:
+    """Ask all processes; return what they say, each reason named after its process."""
+    found = await asyncio.gather(*map(_readiness_of, processes))
+    return Readiness(
+        ready=not draining and all(one.ready for one in found),
+        reasons=(
+            *(reason for one in found for reason in one.reasons),
+            Reason("draining", ok=not draining, detail="stopping" if draining else "no"),
+        ),
+    )
+
+
+def standing_of(readiness: Readiness) -> str | None:
+    """Say which process stands still, or does not answer; one that starts again is none of these."""
+    for reason in readiness.reasons:
+        if not reason.ok and (reason.name.endswith(f": {WORKING}") or reason.detail == SILENT):
+            return f"{reason.name}: {reason.detail}"
+    return None
+
+
 async def _readiness_of(process: Process) -> Readiness:
     """Return what one process says of itself, its reasons named after it."""
     name = f"process {process.number}"
@@ -107,7 +123,7 @@ async def _readiness_of(process: Process) -> Readiness:
         return Readiness(ready=False, reasons=(Reason(name, ok=False, detail=process.detail),))
     said = read_readiness(await scrape(process.port, "/readyz") or "")
     if said is None:
-        return Readiness(ready=False, reasons=(Reason(name, ok=False, detail="does not answer"),))
+        return Readiness(ready=False, reasons=(Reason(name, ok=False, detail=SILENT),))
     return Readiness(
         ready=said.ready,
         reasons=tuple(reason._replace(name=f"{name}: {reason.name}") for reason in said.reasons),

@@ -1,0 +1,261 @@
+"""What a process tells systemd while it runs, through a socket as systemd has one, and what stops its watchdog."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.admin_app import Readiness, Reason
+from bridge.adapters.http.supervisor_app import standing_of
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.bootstrap.admin import make_metrics
+from bridge.bootstrap.ingest import TURN, IngestProcess
+from bridge.ports import Delivery
+from bridge.runtime.notify_systemd import watchdog_seconds
+from bridge.runtime.progress import Progress
+from bridge.runtime.reporting import LONGEST, Reporting, status_of
+from bridge.runtime.stopping import Stopping
+from bridge.settings import load
+from tests.fakes.publisher import FakePublisher
+from tests.unit.worker_setup import IdleSource, body_of, worker_on
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from bridge.core.ledger import Change
+
+#: Seconds of the watchdog here.
+WATCHDOG = 0.4
+WELL = Readiness(ready=True, reasons=(Reason("sending", ok=True, detail="nothing known against it"),))
+
+
+class HandClock(SystemClock):
+    """A clock that the test sets."""
+
+    at = 0.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+def test_what_counts_on_goes_on_and_what_does_not_stands_still_after_a_while() -> None:
+    clock, counts = HandClock(), {"desk": 0, "link": 0}
+    progress = Progress(clock, patience=30)
+    for name in counts:
+        progress.watch(name, lambda name=name: counts[name])  # type: ignore[misc]
+    told = []
+    for clock.at in (0.0, 30.0, 31.0, 62.0):
+        counts["link"] += 1
+        told.append(progress.standing())
+    counts["desk"] += 1
+    told.append(progress.standing())
+
+    still = "desk has stood still for more than 30 s"
+    assert told == [None, None, still, still, None]
+
+
+def test_with_nothing_to_watch_nothing_stands_still() -> None:
+    assert Progress(HandClock()).standing() is None
+
+
+class FrozenLedger(MemoryLedger):
+    """A ledger whose commits do not come back until the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def apply(self, changes: Sequence[Change]) -> list[object]:
+        self.let_go.wait(20)
+        return super().apply(changes)
+
+
+def test_a_desk_that_stands_still_counts_no_more_and_an_idle_one_does() -> None:
+    ledger, publisher, source = FrozenLedger(), FakePublisher(), IdleSource()
+    worker = worker_on(ledger, threading.Event(), publisher)
+    worker.start(source)
+    wait_until(lambda: worker.rounds > 2, what="an idle desk that goes round")
+    progress = Progress(SystemClock(), patience=1.5)
+    progress.watch("the desk", lambda: worker.rounds)
+    worker.receive(Delivery(body_of("a"), tag=(1, 1)))
+    wait_until(progress.standing, what="a desk that stands still")
+    worker.lose()
+    ledger.let_go.set()
+    wait_until(lambda: progress.standing() is None)
+    worker.stop(grace=1)
+    publisher.close()
+
+
+# -- what is told ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Listen as systemd does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(10)
+        yield listening
+
+
+@pytest.fixture
+def report(manager: socket.socket) -> Iterator[Callable[..., None]]:
+    """Report to the manager, with a watchdog, until the end of the test."""
+    started: list[Reporting] = []
+
+    def start(ready: Callable[[], Readiness | None], standing: Callable[[], str | None]) -> None:
+        environ = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": str(int(WATCHDOG * 1e6))}
+        started.append(Reporting(ready, standing, environ))
+        started[-1].start()
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+def told(manager: socket.socket, wanted: Callable[[bytes], bool]) -> bytes:
+    """Return the first that is told and wanted."""
+    while not wanted(line := manager.recv(1000)):
+        pass
+    return line
+
+
+def test_a_status_is_told_when_it_changes(manager: socket.socket, report: Callable[..., None]) -> None:
+    state = [WELL]
+    report(lambda: state[-1], lambda: None)
+    lines = [told(manager, lambda line: line.startswith(b"STATUS"))]
+    state.append(Readiness(ready=False, reasons=(Reason("sending", ok=False, detail="no\ncredit"),)))
+    lines.append(told(manager, lambda line: line.startswith(b"STATUS")))
+    beats = [manager.recv(1000) for _ in range(5)]
+
+    assert lines == [b"STATUS=ready", b"STATUS=not ready; sending: no credit"]
+    assert beats == [b"WATCHDOG=1"] * 5
+
+
+def test_what_stands_still_is_told_and_feeds_no_watchdog(
+    manager: socket.socket, report: Callable[..., None]
+) -> None:
+    still: list[str | None] = [None]
+    report(lambda: WELL, lambda: still[-1])
+    told(manager, b"WATCHDOG=1".__eq__)
+    still.append("the desk")
+
+    assert told(manager, b"STATUS=the desk".__eq__)
+
+    manager.settimeout(2 * WATCHDOG)
+    with pytest.raises(TimeoutError):
+        manager.recv(1000)
+
+    still.append(None)
+    manager.settimeout(10)
+
+    assert told(manager, b"WATCHDOG=1".__eq__)
+    assert told(manager, b"STATUS=ready".__eq__)
+
+
+def test_who_fails_to_say_how_it_is_feeds_no_watchdog(
+    manager: socket.socket, report: Callable[..., None]
+) -> None:
+    def standing() -> str | None:
+        raise RuntimeError("a mistake")
+
+    report(lambda: WELL, standing)
+    manager.settimeout(2 * WATCHDOG)
+    with pytest.raises(TimeoutError):
+        manager.recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "90000000"}, 90.0),
+        ({"WATCHDOG_USEC": "90000000", "WATCHDOG_PID": str(os.getpid())}, 90.0),
+        ({"WATCHDOG_USEC": "90000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": ""}, None),
+    ],
+)
+def test_a_watchdog_is_this_process_s_or_none(environ: dict[str, str], seconds: float | None) -> None:
+    assert watchdog_seconds(environ) == seconds
+
+
+@pytest.mark.parametrize(
+    ("readiness", "line"),
+    [
+        (None, None),
+        (WELL, "ready"),
+        (
+            Readiness(ready=True, reasons=(Reason("spool", ok=False, detail="full"),)),
+            "ready; spool: full",
+        ),
+        (Readiness(ready=False), "not ready"),
+    ],
+)
+def test_a_status_says_what_is_the_matter(readiness: Readiness | None, line: str | None) -> None:
+    assert status_of(readiness) == line
+
+
+def test_a_status_is_no_longer_than_a_line() -> None:
+    long = Readiness(ready=False, reasons=(Reason("sending", ok=False, detail="x" * 2000),))
+
+    assert len(status_of(long) or "") == LONGEST
+
+
+@pytest.mark.parametrize(
+    ("reason", "standing"),
+    [
+        (Reason("process 1: working", ok=False, detail="the desk"), "process 1: working: the desk"),
+        (Reason("process 1", ok=False, detail="does not answer"), "process 1: does not answer"),
+        (Reason("process 1", ok=False, detail="starting"), None),
+        (Reason("process 1: sending", ok=False, detail="no credit"), None),
+        (Reason("process 1: working", ok=True, detail="all its threads go on"), None),
+    ],
+)
+def test_a_supervisor_knows_a_process_that_stands_still_from_one_that_is_unwell(
+    reason: Reason, standing: str | None
+) -> None:
+    assert standing_of(Readiness(ready=False, reasons=(reason,))) == standing
+
+
+# -- the ingest ------------------------------------------------------------------------------------
+
+
+def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> None:
+    environ = {
+        "BRIDGE_BROKER__URL": "amqp://guest:guest@127.0.0.1:1/",
+        "BRIDGE_INGEST__PORT": "0",
+        "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
+    }
+    settings = load({}, environ, lambda name: "")
+    process = IngestProcess(settings, Stopping(), make_metrics(), SystemClock())
+    before = process.standing()
+    process.start()
+    wait_until(lambda: process.standing() is None)
+    let_go = threading.Event()
+
+    async def stand_still() -> None:
+        let_go.wait(20)
+
+    blocked = threading.Thread(target=lambda: process._door.call(stand_still, 20))
+    blocked.start()
+    still = wait_until(process.standing, within=10)
+    let_go.set()
+    blocked.join(10)
+
+    assert before is None
+    assert still == f"the webhook's event loop has not turned for {TURN:g} s"
+    assert process.standing() is None
+
+    process.stop()
