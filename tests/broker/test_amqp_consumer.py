@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import amqp as py_amqp
 import pytest
 
+from bridge.ports import Depth
 from tests.broker.amqp_setup import (
     NAMES,
     Inbox,
@@ -392,6 +393,20 @@ def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(
     assert not consumer.consuming
     consumer.resume()
     assert inbox.wait(2)[1].body == b"two"
+
+
+def test_a_consumer_knows_how_many_wait_also_while_it_takes_none(
+    start: Callable[..., AmqpConsumer], amqp: Peer
+) -> None:
+    consumer = start()
+    wait_until(lambda: consumer.depth == Depth(0, 1), what="an empty queue and its consumer")
+    consumer.pause()
+    for number in range(3):
+        command(amqp, str(number))
+    wait_until(lambda: consumer.depth == Depth(3, 0), what="three that nobody takes")
+    consumer.stop()
+
+    assert consumer.depth is None
 
 
 def test_a_backlog_of_5000_is_worked_off(

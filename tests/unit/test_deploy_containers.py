@@ -1,4 +1,4 @@
-"""Image, compose file and manifests: what their tools take, what they start, and that they hold no secret."""
+"""Image and compose file: what their tools take, what they start, and that they hold no secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from bridge.bootstrap import parts
 from bridge.bootstrap.required import require
 from bridge.runtime.supervisor import MARGIN
 from bridge.settings import Settings, load
@@ -24,9 +23,6 @@ DEPLOY = ROOT / "deploy"
 CONTAINERFILE = DEPLOY / "container" / "Containerfile"
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8"))
 OURS = {name: one for name, one in COMPOSE["services"].items() if one["image"].startswith("sms-bridge")}
-KUBERNETES = DEPLOY / "kubernetes"
-#: Those that Kubernetes itself knows the kinds of.
-NATIVE = sorted(set(KUBERNETES.glob("*.yaml")) - {KUBERNETES / "kustomization.yaml"})
 
 services = pytest.mark.parametrize("service", OURS.values(), ids=OURS)
 
@@ -37,10 +33,6 @@ def tool(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [program, *command[1:]], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
     )
-
-
-def documents(path: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
 
 
 # -- the image -------------------------------------------------------------------------------------
@@ -202,60 +194,3 @@ def test_only_the_loopback_reaches_what_compose_publishes() -> None:
 
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
-
-
-# -- Kubernetes ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("manifest", NATIVE, ids=lambda one: one.name)
-def test_kubernetes_takes_the_manifest(manifest: Path) -> None:
-    validated = tool("kubernetes-validate", "--strict", "--quiet", str(manifest))
-
-    assert (validated.returncode, validated.stdout) == (0, "")
-
-
-def pods() -> dict[str, dict[str, Any]]:
-    found = [
-        one for file in NATIVE for one in documents(file) if one["kind"] in {"Deployment", "StatefulSet"}
-    ]
-    return {one["metadata"]["name"]: one["spec"]["template"] for one in found}
-
-
-def test_each_pod_is_reached_on_its_own_ports_alone() -> None:
-    policies = {one["metadata"]["name"]: one["spec"] for one in documents(KUBERNETES / "network.yaml")}
-
-    assert set(policies) == set(pods())
-    for name, policy in policies.items():
-        pod = pods()[name]
-        named = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
-        reached = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
-
-        assert policy["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
-        assert policy["policyTypes"] == ["Ingress", "Egress"]
-        assert reached == named
-
-
-def test_workers_scale_by_the_queue_that_they_consume() -> None:
-    scaled, authentication = documents(KUBERNETES / "keda" / "scaling.yaml")
-    (trigger,) = scaled["spec"]["triggers"]
-    (secret,) = authentication["spec"]["secretTargetRef"]
-    target = scaled["spec"]["scaleTargetRef"]["name"]
-    (mounted,) = (one["secret"] for one in pods()[target]["spec"]["volumes"] if "secret" in one)
-
-    assert (scaled["kind"], authentication["kind"]) == ("ScaledObject", "TriggerAuthentication")
-    assert trigger["metadata"]["queueName"] == parts.topology(Settings()).command_queue
-    assert all(isinstance(value, str) for value in trigger["metadata"].values())
-    assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
-    assert secret["name"] == mounted["secretName"]
-    assert secret["key"] in {item["key"] for item in mounted["items"]}
-    assert 1 < scaled["spec"]["minReplicaCount"] < scaled["spec"]["maxReplicaCount"]
-
-
-def test_what_scales_leaves_the_number_of_workers_to_keda() -> None:
-    (overlay,) = documents(KUBERNETES / "keda" / "kustomization.yaml")
-    scaled, _ = documents(KUBERNETES / "keda" / "scaling.yaml")
-    (patch,) = overlay["patches"]
-
-    assert all((KUBERNETES / "keda" / name).exists() for name in overlay["resources"])
-    assert patch["target"] == {"kind": "Deployment", "name": scaled["spec"]["scaleTargetRef"]["name"]}
-    assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]
