@@ -8,10 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.dead import DeadLetters
-from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap import parts
 from bridge.bootstrap.required import require
+from bridge.core.contracts.commands import SEND
 from bridge.flows.dead import DeadLetter, Wanted, read_letter, sent_back
 from bridge.runtime import failpoints
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.retrying import RetryPolicy
 from bridge.bootstrap import parts
+from bridge.core.contracts.commands import SEND
 from bridge.core.rules import LedgerRules, LimitRules, ReceiptRules, ReconcileRules, RetryRules
 from bridge.flows.send import Routes, SendRules
 

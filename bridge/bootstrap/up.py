@@ -11,7 +11,6 @@ from urllib.request import ProxyHandler, Request, build_opener
 import structlog
 
 from bridge.adapters.amqp.embedded import EmbeddedBroker
-from bridge.adapters.amqp.topology import SEND
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.gateway import CpaasGateway
@@ -24,6 +23,7 @@ from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.required import require
 from bridge.bootstrap.worker import WorkerProcess, make_worker, measure, worker_readiness
+from bridge.core.contracts.commands import SEND
 from bridge.ports import Outgoing
 from bridge.runtime import logs
 from bridge.runtime.console import Screen, show_event

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.addresses import Address, parse_address, parse_sender
+from bridge.core.contracts.commands import COMMAND, MAX_ID_LENGTH
 from bridge.core.errors import InvalidAddress
+from bridge.core.events import camel
 from bridge.core.reconcile import LONGEST_TEXT
 from bridge.core.strict_json import NotStrictJSON, loads
 
@@ -21,21 +23,11 @@ if TYPE_CHECKING:
 MAX_BODY = 256 * 1024
 #: A command nests two deep; what nests deeper is not one.
 MAX_DEPTH = 16
-MAX_ID_LENGTH = 128
 #: Seconds; how far ahead `send_at` may lie.
 MAX_AHEAD = 30 * 86400
 
 #: Snake case is canonical; each has the spelling of the provider's Node.js SDK too.
-FIELDS = {
-    "id": "id",
-    "type": "type",
-    "destination_address": "destinationAddress",
-    "sender_address": "senderAddress",
-    "message": "message",
-    "send_at": "sendAt",
-    "expires_at": "expiresAt",
-    "metadata": "metadata",
-}
+FIELDS = {name: camel(name) for name in COMMAND.names}
 
 #: RFC 3339 section 5.6: a date, a time and an offset, none of them optional.
 _RFC3339 = re.compile(

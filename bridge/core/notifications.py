@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core import events, receipts
+from bridge.core.contracts.data import MESSAGE_KEYS
 from bridge.core.errors import InvalidNotification
 from bridge.core.strict_json import NotStrictJSON, loads
 
@@ -127,7 +128,7 @@ def _unrecognized(document: _Object) -> Notification:
 _Read: TypeAlias = tuple[str, _Object, str | None]
 
 #: The keys a message always has, null where the provider left one out.
-_MESSAGE = dict.fromkeys(("date_time", "destination_address", "message", "message_id", "sender_address"))
+_MESSAGE = dict.fromkeys(key.name for key in MESSAGE_KEYS)
 
 
 def _read_message(outer: _Object, name: str, kind: str, event_type: str) -> _Read | None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.core import events
+from bridge.core.contracts.data import OUTCOME
 from bridge.core.segments import count_segments
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def invalid_event(
 
     It is no outcome of a command with the same id that was valid: its id comes from the body too.
     """
-    data: dict[str, object] = dict.fromkeys(_KEYS)
+    data: dict[str, object] = dict.fromkeys(OUTCOME.names)
     data["command_id"] = malformed.id
     data["attempts"] = 0
     data["reconciled"] = False
@@ -143,24 +144,7 @@ def invalid_event(
 def read_outcome(body: bytes) -> dict[str, object]:
     """Return the data of an outcome's event, its keys in snake_case however the event spells them."""
     data = events.read_data(body)
-    return {key: data[key if key in data else events.camel(key)] for key in _KEYS}
-
-
-#: Every key of an outcome's data, in the order of SPEC section 3.2.
-_KEYS = (
-    "command_id",
-    "index",
-    "destination_address",
-    "sender_address",
-    "message",
-    "delivery_status",
-    "message_id",
-    "attempts",
-    "segments",
-    "reconciled",
-    "metadata",
-    "error",
-)
+    return {key: data[key if key in data else events.camel(key)] for key in OUTCOME.names}
 
 
 def _data(command: SendSms, index: int, result: Result) -> dict[str, object]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bridge.core.commands import Malformed, Parsed, SendSms, parse_command
+from bridge.core.contracts import letters
+from bridge.core.contracts.commands import REPLAY, RESEND
 from bridge.core.events import rfc3339
 from bridge.core.ledger import Replay
 from bridge.ports import Outgoing
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
 
 #: The header in which a delayed copy carries its generation.
 TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
-#: The headers of a dead letter that was sent back: the event that told its outcome, and whether to send it anew even
-#: where nobody could tell whether it was sent.
-REPLAY = "x-bridge-replay"
-RESEND = "x-bridge-resend"
 #: W3C Trace Context, level 1, section 3.2.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,200})?", re.ASCII)
 
@@ -132,16 +130,16 @@ def dead_letter(received: Received, death: Death, *, dead_queue: str) -> Outgoin
     """Return the command as a dead letter."""
     headers: dict[str, object] = {
         **own_headers(received.delivery),
-        "x-bridge-outcome": death.outcome,
-        "x-bridge-reason": death.reason,
-        "x-bridge-attempts": death.attempts,
-        "x-bridge-event-id": death.event_id,
-        "x-bridge-dead-at": rfc3339(death.at),
+        letters.OUTCOME: death.outcome,
+        letters.REASON: death.reason,
+        letters.ATTEMPTS: death.attempts,
+        letters.EVENT_ID: death.event_id,
+        letters.DEAD_AT: rfc3339(death.at),
     }
     if death.command_id is not None:
-        headers["x-bridge-command-id"] = death.command_id
+        headers[letters.COMMAND_ID] = death.command_id
     if death.index is not None:
-        headers["x-bridge-index"] = death.index
+        headers[letters.INDEX] = death.index
     headers.pop(TOKEN, None)
     return copy_of(received.delivery, exchange="", routing_key=dead_queue, headers=headers)
 

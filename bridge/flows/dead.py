@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from bridge.core import events
 from bridge.core.commands import Malformed, parse_command
+from bridge.core.contracts import letters
+from bridge.core.contracts.commands import REPLAY, RESEND
 from bridge.core.masking import printable, shorten
-from bridge.flows.commands import REPLAY, RESEND, TOKEN, copy_of, own_headers
+from bridge.flows.commands import TOKEN, copy_of, own_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +30,7 @@ if TYPE_CHECKING:
 #: Stands in place of an outcome where the broker itself gave the command up: at the delivery limit.
 BROKER = "broker"
 #: What a death adds to a command's headers (SPEC section 3.3).
-DEATH_HEADERS = frozenset(
-    f"x-bridge-{name}"
-    for name in ("outcome", "reason", "command-id", "index", "attempts", "event-id", "dead-at")
-)
+DEATH_HEADERS = frozenset(letters.HEADERS.names)
 #: The outcomes of which the ledger keeps the submission.
 _FILED = frozenset(type_.rpartition(".")[2] for type_ in events.DEAD - {events.INVALID})
 #: Characters of a header that are worth showing.
@@ -108,20 +107,20 @@ class Wanted:
 def read_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> DeadLetter:
     """Read a dead letter; never raises for what it may contain. `now` is in seconds since the epoch."""
     headers = delivery.headers
-    outcome = _text(headers.get("x-bridge-outcome"))
+    outcome = _text(headers.get(letters.OUTCOME))
     parsed = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now)
-    index = _number(headers.get("x-bridge-index"))
+    index = _number(headers.get(letters.INDEX))
     command = None if isinstance(parsed, Malformed) else parsed
     addresses = () if command is None else command.destinations
     return DeadLetter(
         delivery=delivery,
         outcome=outcome or BROKER,
-        reason=_text(headers.get("x-bridge-reason")) if outcome else _brokers_reason(headers),
-        command_id=_text(headers.get("x-bridge-command-id")) or parsed.id,
+        reason=_text(headers.get(letters.REASON)) if outcome else _brokers_reason(headers),
+        command_id=_text(headers.get(letters.COMMAND_ID)) or parsed.id,
         index=index,
-        attempts=_number(headers.get("x-bridge-attempts")),
-        event_id=_text(headers.get("x-bridge-event-id")),
-        dead_at=_time(headers.get("x-bridge-dead-at")) if outcome else _brokers_time(headers),
+        attempts=_number(headers.get(letters.ATTEMPTS)),
+        event_id=_text(headers.get(letters.EVENT_ID)),
+        dead_at=_time(headers.get(letters.DEAD_AT)) if outcome else _brokers_time(headers),
         sender=None if command is None else command.sender.wire,
         destinations=tuple(address.wire for at, address in enumerate(addresses) if index in (None, at)),
         message=None if command is None else command.message,

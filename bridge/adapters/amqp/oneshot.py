@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import amqp
 
 from bridge.adapters.amqp.calling import CONFIRM_TIMEOUT, Confirmed, connected, drain_for
-from bridge.adapters.amqp.topology import SEND, declare, mismatched, missing
+from bridge.adapters.amqp.topology import declare, mismatched, missing
+from bridge.core.contracts.commands import SEND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

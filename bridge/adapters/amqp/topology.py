@@ -15,6 +15,7 @@ from kombu.transport.native_delayed_delivery import (
     level_name,
 )
 
+from bridge.core.contracts.commands import SEND
 from bridge.core.errors import BridgeError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from bridge.adapters.amqp.connection import Broker
 
-#: The routing key that the command queue is bound with.
-SEND = "send"
 #: How often a dead letter may be looked at: each look counts as a delivery, and from RabbitMQ 4.0 on a quorum queue
 #: without a limit of its own drops what was delivered 20 times.
 READINGS = 2**31 - 1
