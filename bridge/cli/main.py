@@ -12,6 +12,7 @@ from bridge.cli.exits import ExitCodes
 from bridge.cli.invocation import config_option
 from bridge.cli.ledger import ledger
 from bridge.cli.run import ingest, up, worker
+from bridge.cli.schema import schema
 from bridge.cli.send import send
 from bridge.cli.simulator import simulator
 from bridge.cli.subscriptions import subscriptions
@@ -51,6 +52,7 @@ for command in (
     ledger,
     topology,
     config,
+    schema,
     simulator,
 ):
     main.add_command(command)

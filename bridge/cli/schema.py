@@ -1,0 +1,82 @@
+"""`bridge schema`: the contract of the messages, for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.exits import Failed
+from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+if TYPE_CHECKING:
+    from bridge.flows.contracts.names import Names
+    from bridge.settings import Settings
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the AsyncAPI document and every JSON Schema into this directory instead.",
+)
+@json_option
+@config_option
+@pass_invocation
+def schema(invocation: Invocation, *, name: str | None, directory: Path | None, as_json: bool) -> None:
+    """Print the AsyncAPI document of commands and events, or the JSON Schema of NAME.
+
+    A NAME is a type of event, such as sms.outbound.sent, or command, reply or dead-letter-headers. Exchanges, queues
+    and the spelling of keys are those of the configuration. It is JSON in any case: with --json on one line.
+    """
+    if directory is not None and name is not None:
+        raise click.UsageError("--directory writes all of them: name none")
+    settings = invocation.settings()
+    names, camel_case = _names(settings), settings.events.camel_case
+    if directory is not None:
+        _write(directory, names, camel_case=camel_case, as_json=as_json)
+        return
+    document = _document(name, names, camel_case=camel_case)
+    click.echo(json.dumps(document, indent=None if as_json else 2, ensure_ascii=False))
+
+
+def _names(settings: Settings) -> Names:
+    from bridge.flows.contracts.names import Names
+
+    broker = settings.broker
+    return Names(
+        commands_exchange=broker.commands_exchange,
+        command_queue=broker.command_queue,
+        events_exchange=broker.events_exchange,
+        unrouted_queue=broker.unrouted_queue,
+        dead_queue=broker.dead_queue,
+        source=f"/sms-bridge/{broker.prefix}",
+    )
+
+
+def _document(name: str | None, names: Names, *, camel_case: bool) -> dict[str, Any]:
+    from bridge.flows.contracts.asyncapi import asyncapi_document
+    from bridge.flows.contracts.papers import schema_documents
+
+    if name is None:
+        return asyncapi_document(names, camel_case=camel_case)
+    documents = schema_documents(names, camel_case=camel_case)
+    if name not in documents:
+        raise click.UsageError(f"there is no schema {name}; there are {', '.join(documents)}")
+    return documents[name]
+
+
+def _write(directory: Path, names: Names, *, camel_case: bool, as_json: bool) -> None:
+    from bridge.flows.contracts.papers import papers
+
+    files = papers(names, camel_case=camel_case)
+    try:
+        for path, text in files.items():
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (directory / path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failed(f"can't write {error.filename}: {error.strerror}") from error
+    click.echo(json.dumps({"written": list(files)}) if as_json else "\n".join(files))

@@ -1,0 +1,1 @@
+"""The contract written down: AsyncAPI and JSON Schemas, with examples that the bridge itself has made."""

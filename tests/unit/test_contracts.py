@@ -1,0 +1,212 @@
+"""The contract of the messages: what is checked in, what foreign validators say to it, and what it has promised."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.core import events
+from bridge.core.commands import FIELDS, CommandRules, SendSms, parse_command
+from bridge.core.contracts.documents import COMMAND, VERSION, schemas
+from bridge.core.contracts.events import TYPES
+from bridge.core.contracts.shapes import Spelling
+from tests import against_contract
+from tests.compatibility import breaks
+from tests.contract_papers import CAMEL_CASE, PAPERS, PROMISES, expected_papers, promised, promises
+from tests.unit.test_commands import SAMPLES
+
+SCHEMAS = sorted(PAPERS.glob("**/schemas/*.json"))
+ASYNCAPI = [PAPERS / "asyncapi.json", PAPERS / CAMEL_CASE / "asyncapi.json"]
+#: The official schema of AsyncAPI 3.0.0, as @asyncapi/specs 6.11.1 has it.
+OFFICIAL = Path(__file__).parents[1] / "vendored" / "asyncapi" / "3.0.0.json"
+NOW = 1_800_000_000.0
+HOW = "`python -m tests.contract_papers` writes them"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PAPERS))
+
+
+# -- what is checked in ----------------------------------------------------------------------------
+
+
+def test_what_is_checked_in_is_what_the_code_says() -> None:
+    expected = expected_papers()
+    there = {*SCHEMAS, *ASYNCAPI}
+
+    assert there == expected.keys(), HOW
+    assert [name_of(path) for path, text in expected.items() if path.read_text("utf-8") != text] == [], HOW
+
+
+def test_every_type_of_event_has_its_schema() -> None:
+    types = {value for value in vars(events).values() if isinstance(value, str) and value.startswith("sms.")}
+
+    assert types == TYPES.keys()
+    assert types < schemas(Spelling()).keys()
+
+
+# -- what others say to it -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SCHEMAS, ids=name_of)
+def test_a_schema_is_json_schema_2020_12_and_takes_its_examples(path: Path) -> None:
+    schema = read(path)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+
+    assert schema["examples"]
+    for example in schema["examples"]:
+        validator.validate(example)
+
+
+def test_every_schema_has_an_id_of_its_own_that_names_the_major_version() -> None:
+    ids = [read(path)["$id"] for path in SCHEMAS]
+
+    assert len(set(ids)) == len(ids)
+    assert {id_.split(":")[3] for id_ in ids} == {VERSION.partition(".")[0]}
+
+
+@pytest.mark.parametrize("path", ASYNCAPI, ids=name_of)
+def test_the_document_is_asyncapi_by_its_official_schema(path: Path) -> None:
+    errors = jsonschema.Draft7Validator(read(OFFICIAL)).iter_errors(read(path))
+
+    assert [f"{error.json_path}: {error.message[:200]}" for error in errors] == []
+
+
+def test_the_official_schema_finds_what_is_wrong() -> None:
+    document = read(ASYNCAPI[0])
+    document["operations"]["tellEvent"]["action"] = "publish"
+
+    assert not jsonschema.Draft7Validator(read(OFFICIAL)).is_valid(document)
+
+
+@pytest.mark.parametrize("path", ASYNCAPI, ids=name_of)
+def test_every_reference_of_the_document_leads_somewhere(path: Path) -> None:
+    document = read(path)
+
+    for reference in references(document):
+        found = document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [reference for each in node for reference in references(each)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+    return own + [reference for each in node.values() for reference in references(each)]
+
+
+@pytest.mark.parametrize("path", ASYNCAPI, ids=name_of)
+def test_every_message_has_an_example_that_its_schemas_take(path: Path) -> None:
+    document = read(path)
+    components = document["components"]
+
+    for message in components["messages"].values():
+        assert message["examples"]
+        for example in message["examples"]:
+            for part, schema in (("payload", message["payload"]), ("headers", message.get("headers", {}))):
+                whole = {**schema, "components": components}
+                jsonschema.Draft7Validator(whole).validate(example.get(part, {}))
+
+
+# -- what it has promised --------------------------------------------------------------------------
+
+
+def test_the_version_is_new_where_the_promises_are() -> None:
+    recorded = dict(promises())
+
+    assert VERSION in recorded, HOW
+    assert recorded[VERSION] == promised(), "what is promised has changed: raise VERSION"
+    assert list(recorded)[-1] == VERSION
+
+
+def test_no_version_breaks_what_the_one_before_it_has_promised() -> None:
+    for (before, old), (after, new) in pairwise(promises()):
+        if before.split(".")[0] == after.split(".")[0]:
+            assert broken(old, new) == [], f"{after} breaks {before}"
+
+
+def broken(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    gone = [f"{name} is gone" for name in old.keys() - new.keys()]
+    return gone + [
+        f"{name}: {one}"
+        for name in old.keys() & new.keys()
+        for one in breaks(old[name], new[name], "writer" if name == COMMAND else "reader")
+    ]
+
+
+def test_a_key_that_vanishes_from_an_event_is_noticed() -> None:
+    first = read(PROMISES / "1.0.0.json")
+    changed = json.loads(json.dumps(first).replace('"attempts"', '"tries"'))
+
+    assert "sms.outbound.sent: data.attempts: was removed or renamed" in broken(first, changed)
+
+
+# -- what it says of commands ----------------------------------------------------------------------
+
+_VALUES = st.one_of(
+    st.none(),
+    st.text(),
+    st.integers(),
+    st.sampled_from(
+        ["+16131234567", "tel:+1-613-123-4567", "SIP:6131234567@d.example", "default", "sms", ""]
+    ),
+    st.lists(st.sampled_from(["+16131234567", "6131234568", "x"])),
+    st.dictionaries(st.text(), st.text() | st.none()),
+    st.sampled_from(["2027-01-15T08:05:00Z", "2027-01-15 08:05:00.5+01:00"]),
+)
+
+
+@given(
+    good=st.sets(st.sampled_from([*FIELDS])),
+    odd=st.dictionaries(st.sampled_from([*FIELDS, *FIELDS.values(), "unknown"]), _VALUES, max_size=3),
+)
+@settings(max_examples=300)
+def test_a_command_that_the_bridge_takes_is_one_by_the_schema(good: set[str], odd: dict[str, Any]) -> None:
+    command = {**{name: SAMPLES[name] for name in good}, **odd}
+    body = json.dumps(command).encode()
+    taken = isinstance(parse_command(body, "m1", rules=CommandRules(), now=NOW), SendSms)
+
+    assert against_contract.is_command(command) or not taken
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {},
+        [],
+        {"message": "hi"},
+        {"destination_address": "+16131234567"},
+        {"destination_address": None, "message": "hi"},
+        {"destination_address": [], "message": "hi"},
+        {"destination_address": "+16131234567", "message": ""},
+        {"destination_address": "+16131234567", "message": None},
+        {"destination_address": "613 123 4567", "message": "hi"},
+        {"destination_address": ["+16131234567", 5], "message": "hi"},
+        {"destination_address": "+16131234567", "message": "hi", "id": ""},
+        {"destination_address": "+16131234567", "message": "hi", "id": 5},
+        {"destination_address": "+16131234567", "message": "hi", "id": "x" * 129},
+        {"destination_address": "+16131234567", "message": "hi", "type": "mms"},
+        {"destination_address": "+16131234567", "message": "hi", "metadata": {"a": 1}},
+        {"destinationAddress": "+16131234567", "message": "hi", "senderAddress": "nobody"},
+    ],
+)
+def test_what_is_no_command_by_the_schema_is_none_for_the_bridge(command: Any) -> None:
+    parsed = parse_command(json.dumps(command).encode(), "m1", rules=CommandRules(), now=NOW)
+
+    assert not against_contract.is_command(command)
+    assert not isinstance(parsed, SendSms)
