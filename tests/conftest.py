@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from tests import against_contract
 from tests.broker_harness import Broker, BrokerMissing
 from tests.peer import Peer
 from tests.postgres_harness import Postgres, PostgresMissing
@@ -66,6 +67,19 @@ def _clean_environment() -> None:
     """No test is coloured by the configuration of whoever runs it."""
     for name in [name for name in os.environ if name.startswith("BRIDGE_")]:
         del os.environ[name]
+
+
+# -- the contract ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _messages_keep_the_contract() -> Iterator[None]:
+    """Fail a test that has seen a message of the bridge that is against the contract."""
+    against_contract.violations.clear()
+    yield
+    found, against_contract.violations[:] = against_contract.violations[:], []
+    if found:
+        pytest.fail("\n".join(found[: against_contract.SHOWN]))
 
 
 # -- the broker ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import amqp
 from amqp.exceptions import AMQPError, MessageNacked, NotFound
 
+from tests.against_contract import look_at
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class Peer:
             if message is None:
                 return None
             channel.basic_ack(message.delivery_tag)
-            return _read(message)
+            return read_message(message)
 
         return self._do(take)
 
@@ -250,11 +251,12 @@ class Peer:
         return connection
 
 
-def _read(message: amqp.Message) -> Message:
+def read_message(message: amqp.Message) -> Message:
+    """Return a message as py-amqp has read it; what is the bridge's is held against the contract."""
     properties = dict(message.properties)
     headers = properties.pop("application_headers", {})
     body = message.body
-    return Message(
+    read = Message(
         body=body if isinstance(body, bytes) else body.encode(),
         exchange=message.delivery_info["exchange"],
         routing_key=message.delivery_info["routing_key"],
@@ -262,6 +264,14 @@ def _read(message: amqp.Message) -> Message:
         properties=properties,
         headers=headers,
     )
+    look_at(
+        read.body,
+        exchange=read.exchange,
+        routing_key=read.routing_key,
+        properties=properties,
+        headers=headers,
+    )
+    return read
 
 
-__all__ = ["COLLECTOR", "Message", "MessageNacked", "Peer", "Unrouted"]
+__all__ = ["COLLECTOR", "Message", "MessageNacked", "Peer", "Unrouted", "read_message"]

@@ -18,6 +18,7 @@ from bridge.core.ledger import Claim, File, Filing, Place
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.receipts import Sent
 from bridge.core.rules import LedgerRules, ReceiptRules
+from tests.against_contract import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -114,7 +115,7 @@ def test_what_is_due_is_taken_with_all_that_is_needed_to_tell_it(kept: Kept) -> 
     assert (awaited.sent_at, awaited.told) == (NOW, False)
     assert (awaited.sent.command_id, awaited.sent.index, awaited.sent.replay) == ("c1", 0, 0)
     assert awaited.sent.message_id == "m-c1-0"
-    assert json.loads(awaited.sent.event)["data"]["destination_address"] == "+16131234567"
+    assert event_of(awaited.sent.event)["data"]["destination_address"] == "+16131234567"
 
 
 def test_what_is_taken_is_nobody_elses_until_it_says(kept: Kept) -> None:

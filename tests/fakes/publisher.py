@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from bridge.ports import PublisherFull
+from tests.against_contract import look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ class FakePublisher:
         while self._unflushed:
             message, told = self._unflushed.popleft()
             self.taken.append(message)
+            _look_at(message)
             self._unconfirmed.put(told)
 
     def close(self) -> None:
@@ -58,3 +60,14 @@ class FakePublisher:
         while (told := self._unconfirmed.get()) is not None:
             self.confirming.wait()
             told()
+
+
+def _look_at(message: Outgoing) -> None:
+    """Hold the message against the contract, as the broker would deliver it."""
+    look_at(
+        message.body,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+        properties={**message.properties, "content_type": message.content_type, "delivery_mode": 2},
+        headers=message.headers,
+    )

@@ -30,7 +30,7 @@ from tests.acceptance.conftest import CANARIES, Provider, environment
 from tests.faults.lives import LedgerRow, Place
 from tests.faults.report import Report, Row
 from tests.faults.verdict import Run, Verdict, judge
-from tests.peer import COLLECTOR, Message, Peer
+from tests.peer import COLLECTOR, Message, Peer, read_message
 from tests.processes import BridgeProcess
 from tests.waiting import wait_until
 
@@ -335,7 +335,7 @@ class Rig:
         with contextlib.suppress(AMQPError, OSError), self.amqp.channel() as channel:
             while (message := channel.basic_get(COLLECTOR)) is not None:
                 channel.basic_ack(message.delivery_tag)
-                self.events.append(_read(message))
+                self.events.append(read_message(message))
 
     def finish(self, *, within: float = 60) -> Verdict:
         """Wait until all is told and quiet; note the row of the report, and return what is to be said of it."""
@@ -468,18 +468,3 @@ def _armed(failpoint: str) -> dict[str, str]:
 def is_frozen(worker: BridgeProcess) -> bool:
     """Whether a failpoint has stopped it."""
     return "State:\tT" in Path(f"/proc/{worker.pid}/status").read_text()
-
-
-def _read(message: Any) -> Message:
-    properties = dict(message.properties)
-    headers = properties.pop("application_headers", {})
-    body = message.body if isinstance(message.body, bytes) else message.body.encode()
-    info = message.delivery_info
-    return Message(
-        body=body,
-        exchange=info["exchange"],
-        routing_key=info["routing_key"],
-        redelivered=info["redelivered"],
-        properties=properties,
-        headers=headers,
-    )

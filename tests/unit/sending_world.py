@@ -38,6 +38,7 @@ from bridge.core.ledger.claim import SHORT_WAIT
 from bridge.core.outcomes import Outcome, Style
 from bridge.core.reconcile import Evidence, Reading, match_key, text_key
 from bridge.core.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
+from tests.against_contract import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -523,7 +524,7 @@ class World:
         known = self.outcomes.setdefault(told.event_id, (place, outcome, told))
 
         assert known == (place, outcome, told), "a second outcome, or other bytes"
-        message_id = json.loads(told.body)["data"]["message_id"]
+        message_id = event_of(told.body)["data"]["message_id"]
         if message_id is not None:
             assert self.owned.setdefault(message_id, place) == place, "one message of two submissions"
 
@@ -541,7 +542,7 @@ class World:
             assert ends[Outcome.SENT] <= accepted, "told as sent, but never accepted"
             assert accepted <= ends[Outcome.SENT] + ends[Outcome.UNKNOWN], "accepted, but told otherwise"
         for place, outcome, told in self.outcomes.values():
-            message_id = json.loads(told.body)["data"]["message_id"]
+            message_id = event_of(told.body)["data"]["message_id"]
             if outcome is Outcome.SENT and message_id is not None:
                 [found] = [one for one in self.accepted if one.evidence.message_id == message_id]
 

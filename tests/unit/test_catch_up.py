@@ -19,6 +19,7 @@ from bridge.flows.notify import to_event
 from bridge.ports import ArchiveUnavailable
 from bridge.runtime.catching_up import CatchingUp, CatchUp
 from bridge.runtime.once import Fate
+from tests.against_contract import event_of
 from tests.unit.cpaas_setup import HandClock, rig
 from tests.webhook import inbound
 
@@ -87,7 +88,7 @@ class World:
             self.archive,
             lambda: self.memory,
             publish,
-            style=Style(source="/s"),
+            style=Style(source="/sms-bridge/sms"),
             rules=RULES,
             clock=self.clock,
         )
@@ -100,7 +101,7 @@ class World:
         return Fate.PUBLISHED
 
     def ids(self) -> list[str]:
-        return [json.loads(event.body)["data"]["message_id"] for event in self.published]
+        return [event_of(event.body)["data"]["message_id"] for event in self.published]
 
 
 @pytest.fixture
@@ -113,12 +114,14 @@ def test_what_no_webhook_brought_is_the_event_that_the_webhook_would_have_been(w
     caught = world.run()
     (event,) = world.published
     webhook = to_event(
-        parse_notification(json.dumps(inbound("m1")).encode()), source="/s", time=world.clock.now()
+        parse_notification(json.dumps(inbound("m1")).encode()),
+        source="/sms-bridge/sms",
+        time=world.clock.now(),
     )
-    by_webhook = json.loads(webhook.body)
+    by_webhook = event_of(webhook.body)
     by_webhook["data"] |= {"notification_id": None, "notification_date_time": None, "recovered": True}
 
-    assert (event.id, json.loads(event.body)) == (webhook.id, by_webhook)
+    assert (event.id, event_of(event.body)) == (webhook.id, by_webhook)
     assert (caught.recovered, caught.whole) == (1, True)
 
 

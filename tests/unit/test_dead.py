@@ -185,7 +185,7 @@ def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
     """Replay into an empty ledger, with `messages` for a history, and return what came of it."""
     command = parse_command(BODY, None, rules=RULES, now=NOW)
     assert isinstance(command, SendSms)
-    ledger, style = MemoryLedger(), Style(source="/s")
+    ledger, style = MemoryLedger(), Style(source="/sms-bridge/sms")
     rules = LedgerRules(reconcile=ReconcileRules(settle=0.0, on_absent="resend"))
     claim = Claim(command=command, index=index, owner="o", now=NOW, style=style, rules=rules, replay=replay)
     assert isinstance(ledger.apply([claim])[0], Look)

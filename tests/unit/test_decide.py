@@ -15,6 +15,7 @@ from bridge.core.decide import THROTTLED, Judgement, judge
 from bridge.core.outcomes import Outcome, Style
 from bridge.core.reconcile import FIRST_LOOK
 from bridge.core.rules import RetryRules
+from tests.against_contract import event_of
 
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")
@@ -117,7 +118,7 @@ def test_a_delay_is_told_with_the_error_and_every_attempt(answer: Answer) -> Non
 
     assert filing.deferred is not None
     assert filing.deferred.type == "sms.outbound.deferred"
-    data = json.loads(filing.deferred.body)["data"]
+    data = event_of(filing.deferred.body)["data"]
     assert data["error"]["exception_id"] == "SVC0002"
     assert data["attempts"] == 3
 
@@ -151,7 +152,7 @@ def test_an_unsent_attempt_is_told_as_deferred_with_the_time_of_the_next_look() 
     assert filing.retry_at == NOW + 30
     assert filing.deferred is not None
     assert filing.deferred.type == "sms.outbound.deferred"
-    assert json.loads(filing.deferred.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
+    assert event_of(filing.deferred.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
 
 
 def test_the_next_look_is_no_later_than_the_expiry() -> None:

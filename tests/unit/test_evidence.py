@@ -110,7 +110,7 @@ def test_a_national_number_is_told_by_the_default_region() -> None:
 )
 def test_what_can_not_be_told_proves_nothing_and_is_an_event_all_the_same(fields: dict[str, object]) -> None:
     sighted: list[Evidence] = []
-    event = receive(outbound(**fields), source="/s", now=SENT_AT, sighted=sighted.append)
+    event = receive(outbound(**fields), source="/sms-bridge/sms", now=SENT_AT, sighted=sighted.append)
 
     assert event.type == "sms.outbound.synced"
     assert sighted == []
@@ -136,7 +136,7 @@ def test_no_other_notification_proves_anything() -> None:
 
 def test_whoever_receives_is_given_what_it_proves() -> None:
     sighted: list[Evidence] = []
-    receive(outbound(), source="/s", now=SENT_AT, sighted=sighted.append)
+    receive(outbound(), source="/sms-bridge/sms", now=SENT_AT, sighted=sighted.append)
 
     assert sighted == [EVIDENCE]
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.http.ingest_app import Taken
 from bridge.core.errors import InvalidNotification
-from bridge.core.events import make_event
+from bridge.core.events import DELIVERED, event_id, make_event
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event
 from bridge.runtime.ingest import Ingest
@@ -27,6 +27,22 @@ if TYPE_CHECKING:
 
     from bridge.core.events import Event
 
+#: The event of a receipt whose message the ledger knows.
+OURS = make_event(
+    id=event_id("ours"),
+    type=DELIVERED,
+    source="/sms-bridge/sms",
+    time=1.8e9,
+    data={
+        "destination_address": "+16131234567",
+        "message_id": "m1",
+        "delivery_status": "DeliveredToTerminal",
+        "notification_id": None,
+        "notification_date_time": None,
+        "type": "deliveryInfo",
+        "recovered": False,
+    },
+)
 INBOUND = (
     b'{"inboundSMSMessageNotification":{"inboundSMSMessage":{"dateTime":1525895987,"destinationAddress":'
     b'"+16137001234","message":"a secret text","messageId":"O957s10JReNV","senderAddress":"+16139998877"},'
@@ -257,14 +273,11 @@ def test_the_ledger_and_the_broker_share_the_time_of_a_request(
 def test_a_receipt_that_came_before_anybody_knew_whose_it_is_is_a_repeat_afterwards(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
-    keeper, owned = (
-        FakeKeeper(),
-        make_event(id="ours", type="sms.outbound.delivered", source="/s", time=1.8e9, data={}),
-    )
+    keeper = FakeKeeper()
     known = iter([False, True, False])
 
     async def own(event: Event, _until: float) -> Event:
-        return owned if next(known) else event
+        return OURS if next(known) else event
 
     ingest = make_ingest(publisher, clock, metrics, keeper, own=own)
     answers = [take(ingest)[0] for _ in range(3)]
@@ -272,23 +285,22 @@ def test_a_receipt_that_came_before_anybody_knew_whose_it_is_is_a_repeat_afterwa
 
     assert answers == [Taken.DURABLE] * 3
     # So that nobody asks the provider for what has been told.
-    assert keeper.noted == [message.properties["message_id"], "ours"]
+    assert keeper.noted == [message.properties["message_id"], OURS.id]
 
 
 def test_a_receipt_of_ours_is_a_repeat_also_when_nobody_can_tell_whose_it_is(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
-    owned = make_event(id="ours", type="sms.outbound.delivered", source="/s", time=1.8e9, data={})
     known = iter([True, False])
 
     async def own(event: Event, _until: float) -> Event:
-        return owned if next(known) else event
+        return OURS if next(known) else event
 
     ingest = make_ingest(publisher, clock, metrics, own=own)
     answers = [take(ingest)[0] for _ in range(2)]
 
     assert answers == [Taken.DURABLE] * 2
-    assert [message.properties["message_id"] for message in publisher.taken] == ["ours"]
+    assert [message.properties["message_id"] for message in publisher.taken] == [OURS.id]
 
 
 def test_a_server_that_ends_waits_for_no_confirm(

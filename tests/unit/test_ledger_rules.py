@@ -37,6 +37,7 @@ from bridge.core.ledger.claim import LOOK_AGAIN, OVERDUE
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, ReconcileRules, RetryRules
+from tests.against_contract import event_of
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -295,7 +296,7 @@ def test_a_command_that_came_too_late_expires_without_a_call(book: Book) -> None
 
     assert isinstance(verdict, Tell)
     assert verdict.outcome is Outcome.EXPIRED
-    assert json.loads(verdict.told.body)["data"]["attempts"] == 0
+    assert event_of(verdict.told.body)["data"]["attempts"] == 0
 
 
 def test_a_command_expires_while_it_waits_for_another_attempt(book: Book) -> None:
@@ -304,7 +305,7 @@ def test_a_command_expires_while_it_waits_for_another_attempt(book: Book) -> Non
 
     assert isinstance(verdict, Tell)
     assert verdict.outcome is Outcome.EXPIRED
-    assert json.loads(verdict.told.body)["data"]["attempts"] == 1
+    assert event_of(verdict.told.body)["data"]["attempts"] == 1
 
 
 def test_a_dead_claim_is_looked_for_also_after_the_command_expired(book: Book) -> None:
@@ -441,7 +442,7 @@ def test_what_is_found_is_sent_and_says_how_it_is_known(book: Book) -> None:
     assert filed is not None
     assert (filed.outcome, filed.told) == (Outcome.SENT, book.submission().told)
     assert filed.told is not None
-    data = json.loads(filed.told.body)["data"]
+    data = event_of(filed.told.body)["data"]
     assert (data["message_id"], data["reconciled"], data["attempts"]) == ("m-7", True, 1)
     assert data["sender_address"] == "+16139998877"
     assert book.submission().message_id == "m-7"
@@ -548,7 +549,7 @@ def test_a_national_number_in_doubt_can_not_be_looked_for(book: Book) -> None:
 
     assert isinstance(verdict, Tell)
     assert (verdict.outcome, verdict.fresh) == (Outcome.UNKNOWN, True)
-    assert json.loads(verdict.told.body)["data"]["error"]["name"] == "ambiguous"
+    assert event_of(verdict.told.body)["data"]["error"]["name"] == "ambiguous"
 
 
 def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book) -> None:
@@ -561,7 +562,7 @@ def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book
 
     assert isinstance(verdict, Tell)
     assert verdict.outcome is Outcome.SENT
-    assert json.loads(verdict.told.body)["data"]["message_id"] == "m-7"
+    assert event_of(verdict.told.body)["data"]["message_id"] == "m-7"
 
 
 def test_a_text_longer_than_any_sms_can_not_be_looked_for_and_costs_no_time(book: Book) -> None:
@@ -604,7 +605,7 @@ def test_an_attempt_after_one_that_nobody_could_tell_does_not_make_it_unsent(
     assert filed is not None
     assert filed.outcome is Outcome.UNKNOWN
     assert filed.told is not None
-    data = json.loads(filed.told.body)["data"]
+    data = event_of(filed.told.body)["data"]
     assert data["error"]["name"] == "ambiguous"
     assert outcome.value in data["error"]["message"]
 
@@ -712,7 +713,7 @@ def test_a_submission_that_workers_die_of_is_given_up(book: Book) -> None:
     verdict = book.claim(at=200, owner="last", generation=1)
     assert isinstance(verdict, Tell)
     assert verdict.outcome is Outcome.UNKNOWN
-    assert json.loads(verdict.told.body)["data"]["error"]["name"] == "poison"
+    assert event_of(verdict.told.body)["data"]["error"]["name"] == "poison"
 
 
 def test_a_submission_that_was_submitted_for_certain_is_sent_whatever_workers_die_of(book: Book) -> None:

@@ -13,6 +13,7 @@ from bridge.core.errors import InvalidNotification
 from bridge.core.events import event_id
 from bridge.core.notifications import parse_notification
 from bridge.flows.notify import Receipt, receipt_of, receive, to_event
+from tests.against_contract import event_of
 
 _NOW = 1_525_895_990.25
 _INBOUND = (
@@ -32,7 +33,7 @@ _DELETION = (
 
 
 def _receive(body: bytes, **options: Any) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(receive(body, source="/sms-bridge/sms", now=_NOW, **options).body)
+    document: dict[str, Any] = event_of(receive(body, source="/sms-bridge/sms", now=_NOW, **options).body)
     return document
 
 
@@ -40,7 +41,7 @@ def test_a_webhook_body_becomes_a_cloud_event() -> None:
     event = receive(_INBOUND, source="/sms-bridge/sms", now=_NOW)
 
     assert (event.type, event.subject) == ("sms.inbound.received", None)
-    assert json.loads(event.body) == {
+    assert event_of(event.body) == {
         "specversion": "1.0",
         "id": event_id("sms.inbound.received", "O957s10JReNV"),
         "type": "sms.inbound.received",

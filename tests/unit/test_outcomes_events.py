@@ -13,6 +13,7 @@ from bridge.core.answers import ProviderError
 from bridge.core.commands import CommandRules, Malformed, SendSms, parse_command
 from bridge.core.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
 from bridge.core.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
+from tests.against_contract import event_of
 
 NOW = 1_800_000_000.25
 STYLE = Style(source="/sms-bridge/sms")
@@ -55,7 +56,7 @@ def command(**fields: object) -> SendSms:
 
 
 def told(event: Event) -> dict[str, object]:
-    envelope: dict[str, object] = json.loads(event.body)
+    envelope: dict[str, object] = event_of(event.body)
     return envelope
 
 
@@ -122,7 +123,8 @@ def test_the_envelope_is_a_cloud_event() -> None:
 @pytest.mark.parametrize(("style", "keys"), [(STYLE, KEYS), (CAMEL, CAMEL_KEYS)])
 def test_every_key_of_an_outcome_is_always_there(style: Style, keys: list[str]) -> None:
     invalid = invalid_event(Malformed(id=None, reasons=("bad",)), "00", style=style, now=NOW)
-    deferred = deferred_event(command(), 0, Result(), retry_at=NOW, style=style, now=NOW)
+    failed = Result(attempts=1, error=ProviderError(name="network"))
+    deferred = deferred_event(command(), 0, failed, retry_at=NOW, style=style, now=NOW)
 
     assert [*told(sent(style=style))["data"]] == keys  # type: ignore[misc]
     assert [*told(invalid)["data"]] == keys  # type: ignore[misc]

@@ -29,6 +29,7 @@ from bridge.runtime.metrics import Metrics
 from bridge.runtime.owning import Owning
 from bridge.runtime.receipts import LEASE, LOOK, ReceiptPoller, batch_of
 from bridge.simulator import Simulator
+from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.unit.cpaas_setup import HandClock, rig
 from tests.webhook import inbound
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 NOW = 1_800_000_000.0
 RULES = ReceiptRules(first=30.0, max_age=86400.0)
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STYLE = Style(source="/sms-bridge/sms")
 OURS, THEIRS = "+16139998877", "+16131234567"
 DELIVERED, UNDELIVERED = "sms.outbound.delivered", "sms.outbound.undelivered"
@@ -74,7 +76,7 @@ def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **res
         Result(**(given | result)),
         style=style,
         now=NOW,
-        traceparent="00-1-2-03",
+        traceparent=TRACEPARENT,
     )
     return Sent(command_id=command_id, index=0, replay=replay, message_id=message_id, event=event.body)
 
@@ -105,20 +107,20 @@ def test_a_clock_that_was_set_back_does_not_put_off_the_next_time_by_as_much() -
     ("status", "type_"), [("DeliveredToTerminal", DELIVERED), ("DeliveryImpossible", UNDELIVERED)]
 )
 def test_a_receipt_is_the_outcome_with_its_new_status(status: str, type_: str) -> None:
-    outcome = json.loads(sent(replay=2).event)
+    outcome = event_of(sent(replay=2).event)
     event = receipt_event(sent(replay=2), status, style=STYLE, now=NOW + 60)
-    envelope = json.loads(event.body)
+    envelope = event_of(event.body)
 
     assert (event.type, event.subject, event.id) == (type_, "c1", event_id(type_, "c1", 0, 2))
     assert envelope["data"] == {**outcome["data"], "delivery_status": status}
-    assert (envelope["traceparent"], envelope["time"]) == ("00-1-2-03", "2027-01-15T08:01:00.000Z")
+    assert (envelope["traceparent"], envelope["time"]) == (TRACEPARENT, "2027-01-15T08:01:00.000Z")
 
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_its_keys_are_spelt_as_configured_now_however_the_outcome_spells_them(stored: bool) -> None:
     of = sent(style=replace(STYLE, camel_case=stored))
-    snake = json.loads(receipt_event(of, "DeliveryImpossible", style=STYLE, now=NOW).body)["data"]
-    camel = json.loads(
+    snake = event_of(receipt_event(of, "DeliveryImpossible", style=STYLE, now=NOW).body)["data"]
+    camel = event_of(
         receipt_event(of, "DeliveryImpossible", style=replace(STYLE, camel_case=True), now=NOW).body
     )["data"]
 

@@ -19,6 +19,7 @@ from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.core.errors import InvalidNotification
 from bridge.core.events import INBOUND_RECEIVED, Event, event_id, make_event
+from bridge.core.notifications import recovered_notification
 from bridge.flows.tell import outgoing_event
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.metrics import Metrics
@@ -43,7 +44,14 @@ def receive(body: bytes, *, now: float) -> Event:
     if not body.startswith(b"{"):
         raise InvalidNotification("body: not a JSON object")
     digest = event_id(body.hex())
-    return make_event(id=digest, type=INBOUND_RECEIVED, source="/sms-bridge/sms", time=now, data={})
+    found = recovered_notification(
+        date_time=now,
+        destination_address="+16139998877",
+        message="hi",
+        message_id=digest,
+        sender_address="+16131234567",
+    )
+    return make_event(id=digest, type=INBOUND_RECEIVED, source="/sms-bridge/sms", time=now, data=found.data)
 
 
 def tell(event: Event) -> Outgoing:

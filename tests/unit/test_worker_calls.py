@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.answers import Accepted, ProviderError, Unsent
 from bridge.core.gate import DOWN_AFTER
 from bridge.ports import Attempted, Delivery, Submission
+from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
 from tests.waiting import wait_until
@@ -48,6 +48,6 @@ def test_a_call_there_was_no_time_for_is_no_attempt_no_event_and_not_the_provide
 
     assert gateway.missed == 0
     assert [message.routing_key for message in publisher.taken] == ["sms.outbound.sent"]
-    assert json.loads(publisher.taken[0].body)["data"]["attempts"] == 1
+    assert event_of(publisher.taken[0].body)["data"]["attempts"] == 1
     assert (trouble, gateway.probes) == (None, 0)
     assert not crashed.is_set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.answers import Accepted, ProviderError, Unsent
 from bridge.flows.commands import TOKEN
 from bridge.ports import Attempted, Delivery, LedgerUnavailable, Submission
+from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.source import FakeSource
 from tests.unit.worker_setup import NoGateway, body_of, worker_on
@@ -94,9 +94,7 @@ class Scene:
     def told(self) -> Counter[tuple[str, int]]:
         """Return how often which submission was told to be sent."""
         datas = (
-            json.loads(message.body)["data"]
-            for message in self.publisher.taken
-            if message.routing_key == SENT
+            event_of(message.body)["data"] for message in self.publisher.taken if message.routing_key == SENT
         )
         return Counter((data["command_id"], data["index"]) for data in datas)
 
