@@ -1,0 +1,116 @@
+"""What the suite's own watch over messages notices."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from bridge.core import events
+from bridge.flows.contracts.examples import Examples, make_examples
+from bridge.flows.contracts.names import Names
+from tests.against_contract import of_letter, of_message
+
+NAMES = Names(
+    commands_exchange="sms.commands",
+    command_queue="sms.send",
+    events_exchange="sms.events",
+    unrouted_queue="sms.unrouted",
+    dead_queue="sms.dead",
+    source="/sms-bridge/sms",
+)
+EXAMPLES = make_examples(NAMES, camel_case=False)
+CAMEL = make_examples(NAMES, camel_case=True)
+SENT = EXAMPLES.events[events.SENT]
+HEADERS = EXAMPLES.dead_letter.headers
+
+
+def found(
+    type_: str = events.SENT,
+    *,
+    examples: Examples = EXAMPLES,
+    exchange: str = "sms.events",
+    routing_key: str | None = None,
+    properties: dict[str, Any] | None = None,
+    **changes: Any,
+) -> str:
+    """Return what is found in an example, changed; in its data where `data` says so."""
+    message = examples.events[type_]
+    event = json.loads(message.body)
+    event |= {"data": event["data"] | changes.pop("data", {})} | changes
+    whole = {**message.properties, "content_type": message.content_type, "delivery_mode": 2}
+    return "\n".join(
+        of_message(
+            json.dumps(event).encode(),
+            exchange,
+            message.routing_key if routing_key is None else routing_key,
+            whole | (properties or {}),
+        )
+    )
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, CAMEL], ids=["snake", "camel"])
+@pytest.mark.parametrize("type_", EXAMPLES.events)
+def test_what_the_bridge_makes_is_in_order(type_: str, examples: Examples) -> None:
+    assert found(type_, examples=examples) == ""
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [type_ for type_ in EXAMPLES.events if type_ not in (events.INBOUND_RECEIVED, events.OUTBOUND_SYNCED)],
+)
+def test_a_key_that_no_contract_has_is_found(type_: str) -> None:
+    assert "sms." in found(type_, data={"surprise": 1})
+    assert "surprise" in found(type_, surprise=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"type": "sms.outbound.lost"}, "no such type: sms.outbound.lost"),
+        ({"data": {"attempts": "1"}}, "sms.outbound.sent at data.attempts"),
+        ({"data": {"attempts": -1}}, "sms.outbound.sent at data.attempts"),
+        ({"data": {"commandId": "order-17"}}, "sms.outbound.sent at data"),
+        ({"time": "2027-01-15 08:00:00"}, "sms.outbound.sent at time"),
+        ({"id": "e1"}, "sms.outbound.sent at id"),
+        ({"subject": "order-18"}, "another correlation_id than its subject"),
+        ({"routing_key": "sms.outbound.failed"}, "came with the routing key sms.outbound.failed"),
+        ({"properties": {"message_id": "e1"}}, "another id or type in its properties"),
+        ({"properties": {"timestamp": "today"}}, "properties of sms.outbound.sent"),
+        ({"properties": {"delivery_mode": 1}}, "properties of sms.outbound.sent"),
+        ({"properties": {"expiration": "1"}}, "properties of sms.outbound.sent"),
+    ],
+)
+def test_what_is_wrong_with_an_event_is_found(changes: dict[str, Any], said: str) -> None:
+    assert said in found(**changes)
+
+
+def test_a_timestamp_is_taken_as_py_amqp_reads_it() -> None:
+    at = datetime.fromtimestamp(int(str(SENT.properties["timestamp"])), UTC).replace(tzinfo=None)
+
+    assert found(properties={"timestamp": at}) == ""
+
+
+def test_a_reply_has_properties_of_its_own_and_is_an_outcome() -> None:
+    reply = EXAMPLES.reply
+    properties = {**reply.properties, "content_type": reply.content_type, "delivery_mode": 2}
+    deferred = EXAMPLES.events[events.DEFERRED]
+    other = {**properties, "message_id": deferred.properties["message_id"], "type": events.DEFERRED}
+
+    assert list(of_message(reply.body, "", "orders.sms", properties)) == []
+    assert "sms.outbound.deferred came as a reply" in list(of_message(deferred.body, "", "orders.sms", other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"x-bridge-outcome": "sent"}, "sent"),
+        ({"x-bridge-event-id": None}, "null"),
+        ({"x-bridge-index": "0"}, "integer"),
+    ],
+)
+def test_what_is_wrong_with_a_dead_letter_is_found(changes: dict[str, Any], said: str) -> None:
+    assert list(of_letter({**HEADERS, "theirs": [1]})) == []
+    assert any(said in one for one in of_letter({**HEADERS, **changes}))
