@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bridge.cli.schema import names_of
 from bridge.core.contracts.documents import VERSION, schemas
 from bridge.core.contracts.shapes import Spelling
-from bridge.flows.contracts.names import Names
 from bridge.flows.contracts.papers import papers
 from bridge.settings import Settings
 
@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 PAPERS = ROOT / "docs" / "contracts"
 #: The variant of the papers for events whose keys are in camelCase.
 CAMEL_CASE = "camel-case"
+#: Those of a bridge that was given none.
+NAMES = names_of(Settings())
 PROMISES = ROOT / "tests" / "promises"
 
 #: Keywords of a schema that promise nothing.
@@ -33,17 +35,8 @@ _SAID = frozenset({"description", "title", "examples", "format"})
 
 def expected_papers() -> Mapping[Path, str]:
     """Return the text of each file as it has to be, for a bridge with the default names."""
-    broker = Settings().broker
-    names = Names(
-        commands_exchange=broker.commands_exchange,
-        command_queue=broker.command_queue,
-        events_exchange=broker.events_exchange,
-        unrouted_queue=broker.unrouted_queue,
-        dead_queue=broker.dead_queue,
-        source=f"/sms-bridge/{broker.prefix}",
-    )
-    snake = {PAPERS / path: text for path, text in papers(names, camel_case=False).items()}
-    camel = {PAPERS / CAMEL_CASE / path: text for path, text in papers(names, camel_case=True).items()}
+    snake = {PAPERS / path: text for path, text in papers(NAMES, camel_case=False).items()}
+    camel = {PAPERS / CAMEL_CASE / path: text for path, text in papers(NAMES, camel_case=True).items()}
     return {**snake, **camel}
 
 

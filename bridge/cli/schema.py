@@ -35,7 +35,7 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
     if directory is not None and name is not None:
         raise click.UsageError("--directory writes all of them: name none")
     settings = invocation.settings()
-    names, camel_case = _names(settings), settings.events.camel_case
+    names, camel_case = names_of(settings), settings.events.camel_case
     if directory is not None:
         _write(directory, names, camel_case=camel_case, as_json=as_json)
         return
@@ -43,7 +43,8 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
     click.echo(json.dumps(document, indent=None if as_json else 2, ensure_ascii=False))
 
 
-def _names(settings: Settings) -> Names:
+def names_of(settings: Settings) -> Names:
+    """Return the names that are configured."""
     from bridge.flows.contracts.names import Names
 
     broker = settings.broker

@@ -10,17 +10,9 @@ import pytest
 
 from bridge.core import events
 from bridge.flows.contracts.examples import Examples, make_examples
-from bridge.flows.contracts.names import Names
 from tests.against_contract import of_letter, of_message
+from tests.contract_papers import NAMES
 
-NAMES = Names(
-    commands_exchange="sms.commands",
-    command_queue="sms.send",
-    events_exchange="sms.events",
-    unrouted_queue="sms.unrouted",
-    dead_queue="sms.dead",
-    source="/sms-bridge/sms",
-)
 EXAMPLES = make_examples(NAMES, camel_case=False)
 CAMEL = make_examples(NAMES, camel_case=True)
 SENT = EXAMPLES.events[events.SENT]
