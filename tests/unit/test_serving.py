@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
@@ -15,6 +16,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.http import house, parsing
 from bridge.adapters.http.admin_app import Admin, Readiness, Reason
 from bridge.adapters.http.answers import Answer, problem
+from bridge.adapters.http.connection import Connection
 from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.core.errors import InvalidNotification
@@ -539,6 +541,23 @@ def test_connections_far_beyond_those_allowed_are_closed_on_unread() -> None:
     server.stop(1)
 
     assert (closed, answered) == (True, 503)
+
+
+def connections() -> int:
+    return sum(isinstance(each, Connection) for each in gc.get_objects())
+
+
+def test_a_connection_that_is_over_is_let_go_of_without_the_collector(port: int) -> None:
+    gc.collect()
+    before = connections()
+    gc.disable()
+    try:
+        for data in [request(), b"rubbish\r\n\r\n", request(b"{", b"Content-Length: 2"), b"POST /ho"] * 10:
+            with Client(port) as client:
+                client.send(data)
+        wait_for(lambda: connections() <= before)
+    finally:
+        gc.enable()
 
 
 def test_http_1_0_is_answered_and_closed(port: int) -> None:

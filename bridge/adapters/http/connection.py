@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bridge.adapters.http.house import House
     from bridge.adapters.http.service import Service
 
+#: Requests of one connection that are taken up one after the other before others have their turn.
+_AT_ONCE = 8
 #: Bytes of a connection that wait here at most: requests ahead of their turn, and answers that are not read.
 _WAITING = 16 * 1024
 
@@ -85,6 +87,7 @@ class Connection(asyncio.Protocol):
         """Forget the client; what became of its request nobody wants to know any more."""
         self._house.leave(self)
         self._parser.close()
+        self._held.drop()
         self._hear()
         self._is_over = True
         request, self._current, self._next = self._current, None, None
@@ -181,7 +184,9 @@ class Connection(asyncio.Protocol):
         if self._is_busy:
             return
         self._is_busy = True
-        while not self._is_over and not self._is_deaf and not (self._current and self._current.whole):
+        for _ in range(_AT_ONCE):
+            if self._is_over or self._is_deaf or (self._current and self._current.whole):
+                break
             if self._current is None and self._next is not None:
                 request, self._next = self._next, None
                 self._begin(request)
@@ -189,6 +194,8 @@ class Connection(asyncio.Protocol):
                 self._parse(self._held.take())
             else:
                 break
+        else:
+            self._loop.call_soon(self._go_on)
         self._is_busy = False
         self._read_or_not()
 

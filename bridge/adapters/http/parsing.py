@@ -67,7 +67,7 @@ class RequestParser:
     """Reads the requests of one connection."""
 
     def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+        self._reader: Any = reader
         self._parser: Any = _new_parser(self)
         self._in_head = True
         #: How many heads have begun, and how many bytes the last one has had.
@@ -98,8 +98,8 @@ class RequestParser:
             self._count(len(data))
 
     def close(self) -> None:
-        """Let go of the parser, which holds on to this: nothing is fed any more."""
-        self._parser = None
+        """Let go of parser and reader, which hold on to this: nothing is fed any more."""
+        self._parser = self._reader = self._request = None
 
     def _feed_without_upgrade(self, rest: bytes) -> None:
         """Parse the last head again, without its upgrade, and `rest`: the parser took it for the end of HTTP.
