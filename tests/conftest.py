@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import against_contract
 from tests.broker_harness import Broker, BrokerMissing
@@ -30,6 +31,11 @@ class StartBridge(Protocol):
     ) -> BridgeProcess:
         """Start `bridge` with `arguments` and wait until it is ready, where `ready` asks for it."""
         ...
+
+
+# How fast examples are made says something of the machine that makes them, and of what else it does.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 # -- nothing leaves the machine --------------------------------------------------------------------

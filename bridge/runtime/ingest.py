@@ -71,6 +71,8 @@ class Ingest:
         #: Receipts whose owner is looked for.
         self._owning: set[asyncio.Future[None]] = set()
         self._logged: dict[int, float] = {}
+        #: The event loop's, where the publisher is going to be woken in this turn of it.
+        self._flushing: Relay | None = None
 
     def take(self, body: bytes, answered: Answered) -> None:
         """Make what `body` says an event, and call `answered` once it is durable or nobody should wait any longer.
@@ -153,7 +155,15 @@ class Ingest:
         """Call back whether the broker or the spool has the event, once that is certain."""
         self._relay = relay = Relay.here(self._relay)
         # Called back on any thread, at any time, also after this server is gone.
-        self._safekeeping.make_durable(event, partial(relay.tell, durable))
+        self._safekeeping.make_durable(event, partial(relay.tell, durable), soon=False)
+        # Once for all that this turn of the loop brings: to wake the publisher is a system call.
+        if self._flushing is not relay:
+            self._flushing = relay
+            relay.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        self._safekeeping.flush()
 
     def _tell(self, answered: Answered, event: Event, started: float, fate: Fate | Exception) -> None:
         if isinstance(fate, Exception):

@@ -27,21 +27,26 @@ class Safekeeping:
         self._tell = tell
         self._spooler = spooler
 
-    def make_durable(self, event: Event, durable: Callable[[bool], None]) -> None:
+    def make_durable(self, event: Event, durable: Callable[[bool], None], *, soon: bool = True) -> None:
         """Call `durable` with True once the event is, or with False where nothing has taken it.
 
         Returns at once; `durable` runs on any thread, perhaps twice (the first counts), and must not block. Either is
         final. What the publisher has taken is neither while the broker says nothing and the spool, if there is one,
-        can't keep it: it is published until it is confirmed, and who waits for that may wait long.
+        can't keep it: it is published until it is confirmed, and who waits for that may wait long. What need not be
+        `soon` waits for a `flush`, from the same thread.
         """
-        if self._publisher.available and self._publish(event, durable):
+        if self._publisher.available and self._publish(event, durable, soon=soon):
             return
         if self._spooler is None:
             durable(False)  # noqa: FBT003 - that is all there is to say
         else:
             self._spooler.keep(event, durable)
 
-    def _publish(self, event: Event, durable: Callable[[bool], None]) -> bool:
+    def flush(self) -> None:
+        """Have all that waits for it published: see `bridge.ports.Publisher`."""
+        self._publisher.flush()
+
+    def _publish(self, event: Event, durable: Callable[[bool], None], *, soon: bool) -> bool:
         """Return whether the publisher took it."""
         message = self._tell(event)
         key = 0
@@ -49,7 +54,7 @@ class Safekeeping:
         if self._spooler is not None:
             key, told = self._spooler.watch(event, durable)
         try:
-            self._publisher.publish(message, partial(_confirmed, told))
+            self._publisher.publish(message, partial(_confirmed, told), soon=soon)
         except PublisherFull:
             if self._spooler is not None:
                 self._spooler.unwatch(key, event)

@@ -114,8 +114,8 @@ MUTANTS = (
     Mutant(
         name="M11 204 before the confirm",
         file="bridge/runtime/ingest.py",
-        old="        self._safekeeping.make_durable(event, partial(relay.tell, durable))\n",
-        new="        self._safekeeping.make_durable(event, partial(relay.tell, durable))\n        durable(True)\n",
+        old="partial(relay.tell, durable), soon=False)\n",
+        new="partial(relay.tell, durable), soon=False)\n        durable(True)\n",
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(

@@ -25,14 +25,31 @@ if TYPE_CHECKING:
 tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
 
 
+KEYS = (
+    "date_time",
+    "destination_address",
+    "message",
+    "message_id",
+    "sender_address",
+    "notification_id",
+    "notification_date_time",
+)
+DATA = {**dict.fromkeys(KEYS), "type": "inbound", "recovered": False}
+
+
+def id_of(number: int) -> str:
+    """Return an event's id; in the order of their numbers."""
+    return f"{number:08}-0000-5000-8000-000000000000"
+
+
 def event(number: int) -> Event:
     return make_event(
-        id=f"id-{number}", type="sms.inbound.received", source="/sms-bridge/sms", time=1.8e9, data={}
+        id=id_of(number), type="sms.inbound.received", source="/sms-bridge/sms", time=1.8e9, data=DATA
     )
 
 
 def ids(*numbers: int) -> list[str]:
-    return [f"id-{number}" for number in numbers]
+    return [id_of(number) for number in numbers]
 
 
 SIZE = len(event(1).body) + SPOOL_OVERHEAD
@@ -247,7 +264,7 @@ def test_a_spool_that_breaks_while_nobody_needs_it_says_so_and_may_be_read_all_t
     wait_until(lambda: world.spooler.trouble is not None, what="the trouble")
     trouble, accepting = world.spooler.trouble, world.metric("spool_accepting")
     # As of one that can be read, but not written where a restart would find it.
-    world.spool._kept["id-1"] = Spooled(1, event(1)), 1.8e9
+    world.spool._kept[id_of(1)] = Spooled(1, event(1)), 1.8e9
     wait_until(lambda: world.published() == ids(1), what="the drain")
     still = world.spooler.trouble
     world.spool.broken = None
