@@ -26,6 +26,7 @@ from bridge.runtime.catching_up import CatchingUp
 from bridge.runtime.evidence import EvidenceWriter
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.once import Fate, Once
+from bridge.runtime.one_core import OneCore
 from bridge.runtime.owning import Owning
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.safekeeping import Safekeeping
@@ -166,6 +167,11 @@ class IngestProcess:
         round_ = catch_up(self._settings, publish, self._clock, self._stopping.event)
         return CatchingUp(round_, at_start=settings.at_start, interval=settings.interval)
 
+    @property
+    def thread_id(self) -> int | None:
+        """The native id of the thread that works most."""
+        return self._door.thread_id
+
     def standing(self) -> str | None:
         """Say what of this process stands still, if anything; waits a second for the event loop."""
         try:
@@ -305,7 +311,12 @@ def run_ingest(settings: Settings) -> int:
     process = IngestProcess(settings, stopping, metrics, SystemClock())
     admin = serve_admin(settings, process.readiness, metrics, process.standing)
     process.start()
+    one_core = OneCore(lambda: process.thread_id) if settings.ingest.one_core else None
+    if one_core is not None:
+        one_core.start()
     code = stopping.wait()
     process.stop()
+    if one_core is not None:
+        one_core.stop()
     admin.stop(1.0)
     return code

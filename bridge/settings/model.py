@@ -183,6 +183,7 @@ class IngestSettings(Section):
     max_body: v.Count = 65_536
     max_in_flight: v.Count = 1000
     max_connections: v.Count = 1000
+    one_core: bool = True
 
 
 class CatchUpSettings(Section):

@@ -107,6 +107,11 @@ class HttpServer:
             coroutine.close()
             raise TimeoutError("the server has stopped") from e
 
+    @property
+    def thread_id(self) -> int | None:
+        """The native id of the event loop's thread, once it runs."""
+        return self._thread.native_id
+
     def stop(self, grace: float) -> None:
         """Take no more connections, let what is being answered end within `grace` seconds, then end it."""
         self._grace = grace
