@@ -54,8 +54,12 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
 
 
 def open_sqlite_seen(path: str) -> SqlSeen:
-    """Open the memory of notifications in the ledger `path`, which is there."""
-    return SqlSeen(_unlocked(path, SEEN_TIMEOUT))
+    """Open the memory of notifications in the ledger `path`, which is there.
+
+    What it notes outlives this process, and need not outlive a loss of power: a repeat that is not known any more is an
+    event with the same id, and whoever posts waits for no disk but the broker's.
+    """
+    return SqlSeen(_unlocked(path, SEEN_TIMEOUT, synchronous="NORMAL"))
 
 
 def open_sqlite_receipts(path: str) -> SqlReceipts:
@@ -77,28 +81,28 @@ def sqlite_reader(path: str) -> Engine:
     return _unlocked(path, BUSY_TIMEOUT)
 
 
-def _unlocked(path: str, busy_timeout: float) -> Engine:
+def _unlocked(path: str, busy_timeout: float, *, synchronous: str = "FULL") -> Engine:
     """Return an engine whose transactions take no lock to read with."""
-    engine = _engine(path, busy_timeout)
+    engine = _engine(path, busy_timeout, synchronous=synchronous)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def _engine(path: str, busy_timeout: float) -> Engine:
+def _engine(path: str, busy_timeout: float, *, synchronous: str = "FULL") -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=path),
         connect_args={"timeout": busy_timeout, "check_same_thread": False},
     )
-    event.listen(engine, "connect", partial(_set_up, busy_timeout))
+    event.listen(engine, "connect", partial(_set_up, busy_timeout, synchronous))
     return engine
 
 
-def _set_up(busy_timeout: float, connection: sqlite3.Connection, _record: object) -> None:
+def _set_up(busy_timeout: float, synchronous: str, connection: sqlite3.Connection, _record: object) -> None:
     # Python's driver begins transactions by itself, and too late to lock what is read; we begin them.
     connection.isolation_level = None
     _use_write_ahead_log(connection, busy_timeout)
-    # A commit is on the disk when it returns: without that a claim could be lost with the power.
-    connection.execute("PRAGMA synchronous = FULL")
+    # FULL: a commit is on the disk when it returns; without that a claim could be lost with the power.
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, busy_timeout: float) -> None:
