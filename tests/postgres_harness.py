@@ -45,6 +45,9 @@ log_line_prefix = '%m [%p] %a '
 #: Kills the server and removes the directory once its input ends, so also when pytest is killed.
 REAPER = 'read -r _; kill -9 "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1"'
 
+#: What it says while sessions of the one before are there.
+HELD = "pre-existing shared memory block"
+
 
 class PostgresMissing(Exception):
     """PostgreSQL is not installed here."""
@@ -90,13 +93,29 @@ class Postgres:
                 stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
             self._prepare()
+        wait_until(self._comes_up, within=60, every=0.1, what=f"login to PostgreSQL; see {self.log}")
+
+    def _comes_up(self) -> bool:
+        """Start it and wait for a login; False where a session that was killed holds what servers share."""
+        before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._server = subprocess.Popen(
                 [str(self.programs / "postgres"), "-D", str(self.data), "-p", str(self.port)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home, env=_environment(),
                 start_new_session=True, **self._rights(),
             )  # fmt: skip
-        wait_until(self._login_works, within=60, every=0.05, what=f"login to PostgreSQL; see {self.log}")
+        wait_until(
+            lambda: not self.running or self._login_works(),
+            within=60,
+            every=0.05,
+            what=f"login to PostgreSQL; see {self.log}",
+        )
+        if self.running:
+            return True
+        said = self.log.read_bytes()[before:].decode(errors="replace")
+        if HELD in said:
+            return False
+        raise AssertionError(f"PostgreSQL ended while starting:\n{said[-4000:]}")
 
     def stop(self) -> None:
         """Take the server down, whatever state it is in, and remove the directory."""
@@ -203,10 +222,6 @@ class Postgres:
                 os.kill(pid, number)
 
     def _login_works(self) -> bool:
-        if not self.running:
-            raise AssertionError(
-                f"PostgreSQL ended while starting:\n{self.log.read_text(errors='replace')[-4000:]}"
-            )
         try:
             self.execute("SELECT 1")
         except psycopg.OperationalError:
