@@ -38,15 +38,20 @@ def rows_among(
     They have all columns in the table's order, or those in `columns`.
     """
     dialect = connection.dialect.name
-    given = _AMONG[dialect][1]
-    parameters = tuple(given(list(values)) for values in lists.values())
+    parameters = tuple(as_list(dialect, values) for values in lists.values())
     return connection.exec_driver_sql(
-        _statement(dialect, table, tuple(columns), tuple(lists)), parameters
+        select_among(dialect, table, tuple(columns), tuple(lists)), parameters
     ).all()
 
 
+def as_list(dialect: str, values: Collection[Any]) -> object:
+    """Return what the driver takes for a list."""
+    return _AMONG[dialect][1](list(values))
+
+
 @cache
-def _statement(dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...]) -> str:
+def select_among(dialect: str, table: Table, columns: tuple[str, ...], keys: tuple[str, ...]) -> str:
+    """Return the statement that finds the rows of which each column in `keys` has a value of its list."""
     wanted = ", ".join(columns or table.columns.keys())
     condition = " AND ".join(f"{key} {_AMONG[dialect][0]}" for key in keys)
     return f"SELECT {wanted} FROM {table.name} WHERE {condition}"  # noqa: S608 - names of ours alone

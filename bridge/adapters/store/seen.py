@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from bridge.adapters.store import pruning, records
-from bridge.adapters.store.among import rows_among
+from bridge.adapters.store.among import as_list, rows_among, select_among
+from bridge.adapters.store.at_once import AtOnce
 from bridge.adapters.store.sql import INSERTS
 from bridge.adapters.store.tables import notifications, submissions, watermarks
 from bridge.adapters.store.transacting import Transacting
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
     from bridge.core.receipts import Sent
 
+_NOTE = {
+    "sqlite": (
+        "INSERT INTO notifications (event_id, seen_at) SELECT value, ? FROM json_each(?) WHERE true "
+        "ON CONFLICT DO NOTHING"
+    ),
+    "postgresql": (
+        "INSERT INTO notifications (event_id, seen_at) SELECT id, %s FROM unnest(%s::text[]) AS id "
+        "ON CONFLICT DO NOTHING"
+    ),
+}
+
 
 class SqlSeen(Transacting):
     """Fills the ports `Seen` and `Watermarks`. Used by one thread at a time, `prune` aside: it may have its own."""
@@ -31,24 +43,33 @@ class SqlSeen(Transacting):
     def __init__(self, engine: Engine) -> None:
         """`engine` begins transactions without a lock; the tables are there."""
         super().__init__(engine)
-        insert = INSERTS[engine.dialect.name]
-        self._note = insert(notifications).on_conflict_do_nothing()
+        self._dialect = engine.dialect.name
+        self._at_once = AtOnce(engine)
+        insert = INSERTS[self._dialect]
         marking = insert(watermarks)
         newer = marking.excluded.read_until
         self._mark = marking.on_conflict_do_update(
             index_elements=["number"], set_={"read_until": newer}, where=watermarks.c.read_until < newer
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._at_once.close()
+        super().close()
+
     def known(self, ids: Collection[str]) -> set[str]:
-        """Return those that were noted; see `bridge.ports.Seen`."""
-        return self._transaction(lambda connection: known_among(connection, ids))
+        """Return those that were noted; see `bridge.ports.Seen`.
+
+        Without any ids it asks all the same: that shows whether the ledger is there.
+        """
+        look = select_among(self._dialect, notifications, ("event_id",), ("event_id",))
+        return {id_ for (id_,) in self._at_once.read(look, as_list(self._dialect, ids))}
 
     def note(self, ids: Collection[str], now: float) -> None:
         """Note them durably; see `bridge.ports.Seen`."""
-        # In one order everywhere: two ingests that note the same ids must not wait for each other.
-        rows = [{"event_id": id_, "seen_at": now} for id_ in sorted(ids)]
-        if rows:
-            self._transaction(lambda connection: connection.execute(self._note, rows))
+        if ids:
+            # In one order everywhere: two ingests that note the same ids must not wait for each other.
+            self._at_once.write(_NOTE[self._dialect], now, as_list(self._dialect, sorted(ids)))
 
     def sent(self, message_id: str) -> Sent | None:
         """Return the submission with this message; see `bridge.ports.Seen`."""
@@ -77,10 +98,7 @@ class SqlSeen(Transacting):
 
 
 def known_among(connection: Connection, ids: Collection[str]) -> set[str]:
-    """Return those of the event ids that were noted.
-
-    Without any ids it asks all the same: that shows whether the ledger is there.
-    """
+    """Return those of the event ids that were noted."""
     return {id_ for (id_,) in rows_among(connection, notifications, ("event_id",), event_id=ids)}
 
 

@@ -174,8 +174,8 @@ def _new_name() -> str:
 def unavailable(error: Exception) -> LedgerUnavailable:
     """Name the cause without the statement: its parameters hold numbers and texts."""
     cause = getattr(error, "orig", None) or error
-    if cause is error:
-        return LedgerUnavailable(type(error).__name__)
+    if isinstance(cause, SQLAlchemyError):
+        return LedgerUnavailable(type(cause).__name__)
     # The first line: the further ones of PostgreSQL's errors quote rows.
     first, _, _ = str(cause).partition("\n")
     return LedgerUnavailable(f"{type(cause).__name__}: {first}")
