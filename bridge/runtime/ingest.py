@@ -169,10 +169,12 @@ class Ingest:
         if isinstance(fate, Exception):
             answered(fate)
             return
-        self._note(event, fate, self._clock.monotonic() - started)
+        elapsed = self._clock.monotonic() - started
+        # First: who posts need not wait for our books.
         answered(Taken.NOT_NOW if fate is Fate.REFUSED else Taken.DURABLE)
+        self._account(event, fate, elapsed)
 
-    def _note(self, event: Event, fate: Fate, elapsed: float) -> None:
+    def _account(self, event: Event, fate: Fate, elapsed: float) -> None:
         """Count it, and write its line."""
         status = 503 if fate is Fate.REFUSED else 204
         self._metrics.notifications[event.type, status].inc()

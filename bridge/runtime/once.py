@@ -1,11 +1,12 @@
 """Lets each notification become an event once, however often and wherever it comes (SPEC section 6).
 
-The order is the guarantee: **look, publish, note, answer.** It is noted only once it is durable, so a crash before
-that costs a second event with the same id; noted any sooner, the repeat would be answered 204 and lost.
+The order is the guarantee: **look, publish, answer and note.** It is noted only once it is durable, so a crash before
+that costs a second event with the same id; noted any sooner, the repeat would be answered 204 and lost. The answer does
+not wait for the note (docs/decisions.md).
 
-    publish ──▶ look ──▶ publish ──▶ note ──▶ told PUBLISHED
+    publish ──▶ look ──▶ publish ──▶ note and told PUBLISHED
                  │          └─ not durable ─▶ told REFUSED
-                 └─ known ──────────▶ note ──▶ told REPEATED   (only those of its ids that are not)
+                 └─ known ─────────▶ note and told REPEATED   (only those of its ids that are not)
 
 Each step calls the next one back. A request waits for so long and no longer, but its event stays under way until its
 fate is known: a confirm that comes after the 503 is noted all the same, and a repeat that comes before it waits with
@@ -51,8 +52,8 @@ class Keeper(Protocol):
         """Call back with those of the event ids that were noted; with none where nobody can tell soon."""
         ...
 
-    def note(self, ids: Collection[str], told: Callable[[], None]) -> None:
-        """Note the ids of an event that is durable, and call back then."""
+    def note(self, ids: Sequence[str]) -> None:
+        """Note the ids of an event that is durable: known here at once, to all others soon."""
         ...
 
 
@@ -147,11 +148,7 @@ class Once:
         # A repeat may be known by one of its ids and come by another the next time.
         unknown = [id_ for id_ in publication.ids if id_ not in publication.known]
         if unknown:
-            self._keeper.note(unknown, partial(self._do, publication, self._noted))
-        else:
-            self._noted(publication)
-
-    def _noted(self, publication: _Publication) -> None:
+            self._keeper.note(unknown)
         self._end(publication, Fate.REPEATED if publication.known else Fate.PUBLISHED)
 
     def _end(self, publication: _Publication, fate: Fate | Exception) -> None:

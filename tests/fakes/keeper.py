@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
 
 class FakeKeeper:
@@ -20,7 +20,6 @@ class FakeKeeper:
         """Tell those that were noted."""
         told(() if self.away else [id_ for id_ in ids if id_ in self.noted])
 
-    def note(self, ids: Collection[str], told: Callable[[], None]) -> None:
+    def note(self, ids: Sequence[str]) -> None:
         """Note them."""
         self.noted.extend(ids)
-        told()

@@ -14,8 +14,9 @@ from bridge.adapters.store.memory import MemorySeen
 from bridge.core.receipts import Sent
 from bridge.ports import LedgerUnavailable
 from bridge.runtime.metrics import Metrics
+from bridge.runtime.noting import BATCH
 from bridge.runtime.once import Fate, Once
-from bridge.runtime.seen import BATCH, SeenKeeper
+from bridge.runtime.seen import SeenKeeper
 from tests.fakes.keeper import FakeKeeper
 from tests.waiting import wait_until
 
@@ -316,7 +317,7 @@ def make(store: Store, metrics: Metrics, crashed: threading.Event) -> Iterator[C
         )
         keeper.start()
         made.append(keeper)
-        assert keeper._tried.wait(10)
+        assert keeper._noting.tried.wait(10)
         return keeper
 
     yield start
@@ -341,9 +342,9 @@ async def knows(keeper: SeenKeeper, event_id: str) -> bool:
 
 
 async def note(keeper: SeenKeeper, event_id: str) -> None:
-    noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    keeper.note([event_id], lambda: noted.set_result(None))
-    await noted
+    keeper.note([event_id])
+    # The thread is woken when this turn of the loop is over.
+    await asyncio.sleep(0)
 
 
 async def owner(keeper: SeenKeeper, message_id: str) -> Sent | str | None:
@@ -358,9 +359,12 @@ def unchecked(metrics: Metrics) -> float:
     return metrics.registry.get_sample_value("sms_bridge_notifications_unchecked_total") or 0.0
 
 
-def test_what_one_notes_another_knows(make: Callable[..., SeenKeeper], metrics: Metrics) -> None:
+def test_what_one_notes_another_knows(
+    make: Callable[..., SeenKeeper], store: Store, metrics: Metrics
+) -> None:
     one, other = make(), make()
     run(note(one, "e1"))
+    wait_until(lambda: store.notes)
 
     assert run(knows(one, "e1"), knows(other, "e1"), knows(other, "e2")) == [True, True, False]
     assert unchecked(metrics) == 0
@@ -495,6 +499,7 @@ def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., SeenKeeper], st
     run(note(keeper, "e1"))
     store.away = True
     run(note(keeper, "e2"))
+    wait_until(lambda: keeper._noting.away)
     store.away = False
     wait_until(lambda: store.known(["e2"]))
 
