@@ -73,6 +73,14 @@ def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:
     assert "reply_to" not in command.properties
 
 
+def test_an_id_that_amqp_has_no_room_for_stands_in_the_body_alone(prepared: Peer) -> None:
+    one(prepared.url).send({**COMMAND, "id": "é" * 128}, outcomes=1, wait=None)
+    (command,) = prepared.take("sms.send")
+
+    assert command.json["id"] == "é" * 128
+    assert "message_id" not in command.properties
+
+
 def test_outcomes_are_waited_for_and_one_that_speaks_for_all_ends_the_wait(prepared: Peer) -> None:
     worker = answer(prepared, outcome(0), outcome(1))
     both = one(prepared.url).send(COMMAND, outcomes=2, wait=10)

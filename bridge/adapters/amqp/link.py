@@ -11,7 +11,6 @@ import select
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
 from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
@@ -53,6 +52,26 @@ class Handler(Protocol):
         ...
 
 
+class Log(Protocol):
+    """Where a link tells how it fares: structlog's loggers, and whatever speaks like them."""
+
+    def info(self, event: str, /, **fields: object) -> object:
+        """Tell that something went as it should."""
+        ...
+
+    def warning(self, event: str, /, **fields: object) -> object:
+        """Tell of what is tried again."""
+        ...
+
+    def error(self, event: str, /, **fields: object) -> object:
+        """Tell of what somebody has to mend."""
+        ...
+
+    def critical(self, event: str, /, **fields: object) -> object:
+        """Tell of a mistake of ours."""
+        ...
+
+
 class LinkDown(Exception):
     """The handler has reason to distrust the connection; the message says why."""
 
@@ -67,7 +86,10 @@ class Link:
         handler: Handler,
         clock: Clock,
         on_crash: Callable[[], None],
+        *,
+        log: Log | None = None,
     ) -> None:
+        """`log` takes the place of structlog's: in other people's processes how to log is theirs to say."""
         self._name = name
         self._address = address
         self._handler = handler
@@ -83,8 +105,10 @@ class Link:
         os.set_blocking(self._waker, False)
         self._awake = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._log = structlog.get_logger().bind(connection=name)
+        self._log = _structlog(name) if log is None else log
         self.connected = False
+        #: What was the matter last; whoever knows that it is over says so.
+        self.trouble = ""
 
     def start(self) -> None:
         """Start the thread; it connects when it can."""
@@ -124,15 +148,18 @@ class Link:
         try:
             broker = Broker.open(self._address, self._name, attempt=attempt)
         except BrokerUnreachable as e:
-            self._log.warning("broker.unreachable", reason=str(e), attempt=attempt + 1)
+            self.trouble = str(e)
+            self._log.warning("broker.unreachable", reason=self.trouble, attempt=attempt + 1)
             return None
         try:
             self._handler.opened(broker)
         except TopologyMismatch as e:
-            self._log.error("topology.mismatched", reason=str(e), attempt=attempt + 1)
+            self.trouble = str(e)
+            self._log.error("topology.mismatched", reason=self.trouble, attempt=attempt + 1)
         except (LinkDown, *BROKER_ERRORS) as e:
+            self.trouble = _reason(e)
             hint = {"hint": NO_RIGHT} if isinstance(e, AccessRefused) else {}
-            self._log.warning("broker.refused", reason=_reason(e), attempt=attempt + 1, **hint)
+            self._log.warning("broker.refused", reason=self.trouble, attempt=attempt + 1, **hint)
         else:
             self.connected = True
             self._log.info("broker.connected")
@@ -152,7 +179,8 @@ class Link:
         try:
             self._serve(broker)
         except (LinkDown, *BROKER_ERRORS) as e:
-            self._log.warning("broker.lost", reason=_reason(e))
+            self.trouble = _reason(e)
+            self._log.warning("broker.lost", reason=self.trouble)
         else:
             broker.close()
         finally:
@@ -181,6 +209,14 @@ class Link:
                 ticked = self._clock.monotonic()
             self._handler.work(broker)
         self._handler.work(broker)
+
+
+def _structlog(name: str) -> Log:
+    # Not at the top: whoever brings a log need not load this one, which takes as long as everything else here.
+    import structlog
+
+    log: Log = structlog.get_logger().bind(connection=name)
+    return log
 
 
 def _reason(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import amqp
 
 from bridge.adapters.amqp.calling import CONFIRM_TIMEOUT, Confirmed, connected, drain_for
+from bridge.adapters.amqp.replies import are_all, command_properties, open_replies, read_event
 from bridge.adapters.amqp.topology import declare, mismatched, missing
 from bridge.core.contracts.commands import SEND
 
@@ -51,17 +52,14 @@ class OneShot:
         received: list[dict[str, Any]] = []
         with self._open() as broker:
             channel = broker.channel()
-            properties: dict[str, object] = {
-                "message_id": str(command["id"]),
-                "content_type": "application/json",
-                "timestamp": int(self._clock.now()),
-            }
+            properties = command_properties(str(command["id"]), now=self._clock.now())
+            properties["content_type"] = "application/json"
             if wait is not None:
-                properties["reply_to"] = self._replies(channel, received)
+                properties["reply_to"] = open_replies(channel, lambda message: _take(message, received))
                 properties["correlation_id"] = str(uuid.uuid4())
             self._publish(broker, json.dumps(command, ensure_ascii=False).encode(), properties)
             deadline = self._clock.monotonic() + (wait or 0.0)
-            while len(received) < outcomes and not _ended(received) and self._clock.monotonic() < deadline:
+            while not are_all(received, outcomes) and self._clock.monotonic() < deadline:
                 self._drain(broker, deadline)
         return received
 
@@ -100,11 +98,6 @@ class OneShot:
     def _drain(self, broker: Broker, deadline: float) -> None:
         drain_for(broker, deadline - self._clock.monotonic())
 
-    def _replies(self, channel: Any, received: list[dict[str, Any]]) -> str:
-        queue = str(channel.queue_declare("", exclusive=True, auto_delete=True).queue)
-        channel.basic_consume(queue, no_ack=True, callback=lambda message: _take(message, received))
-        return queue
-
     def _publish(self, broker: Broker, body: bytes, properties: Mapping[str, object]) -> None:
         """Publish a command and wait for its confirm."""
         Confirmed(broker, self._clock, timeout=self._confirm_timeout).publish(
@@ -115,15 +108,7 @@ class OneShot:
 
 
 def _take(message: amqp.Message, received: list[dict[str, Any]]) -> None:
-    """Add an event; pass over what is none, since anybody may publish anything."""
-    try:
-        event = json.loads(message.body)
-    except (ValueError, RecursionError):
-        return
-    if isinstance(event, dict) and isinstance(event.get("data"), dict):
+    """Add an event; pass over what is none."""
+    event = read_event(message.body)
+    if event is not None:
         received.append(event)
-
-
-def _ended(received: list[dict[str, Any]]) -> bool:
-    """Whether an event speaks for the whole command."""
-    return any(event["data"].get("index", 0) is None for event in received)

@@ -15,6 +15,7 @@ import structlog
 
 from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.matching import mark_returned, take
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Outgoing, PublisherFull
 
@@ -232,7 +233,7 @@ class AmqpPublisher:
         broker.gather(self._channel, encoded, exchange=exchange, routing_key=routing_key, mandatory=True)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for publish in self._take(tag, multiple=multiple):
+        for publish in take(self._unconfirmed, tag, multiple=multiple):
             if publish.returned:
                 self._unrouted(publish)
             else:
@@ -242,7 +243,7 @@ class AmqpPublisher:
             raise LinkDown("what is missing on the broker is declared on a new connection")
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for publish in self._take(tag, multiple=multiple):
+        for publish in take(self._unconfirmed, tag, multiple=multiple):
             self._log.warning("broker.nacked", routing_key=publish.message.routing_key)
             if not (publish.message.droppable and self._has_failed(publish)):
                 self._try_later(publish)
@@ -253,16 +254,9 @@ class AmqpPublisher:
         self._refused.append(publish)
 
     def _on_return(self, _error: object, exchange: str, routing_key: str, returned: amqp.Message) -> None:
-        """Mark what came back unrouted; its ack follows.
-
-        Which one it is, AMQP does not say: the oldest with these bytes, and any of several alike will do.
-        """
-        body, address = returned.body or b"", (exchange, routing_key)
-        for publish in self._unconfirmed.values():
-            if not publish.returned and publish.address == address and publish.message.body == body:
-                publish.returned = True
-                return
-        raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
+        """Mark what came back unrouted; its ack follows."""
+        if not mark_returned(self._unconfirmed, exchange, routing_key, returned):
+            raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
 
     def _unrouted(self, publish: _Publish) -> None:
         message = publish.message
@@ -277,19 +271,6 @@ class AmqpPublisher:
             self._log.warning("broker.unrouted", exchange=message.exchange, routing_key=message.routing_key)
             self._try_later(publish)
             self._lacking = True
-
-    def _take(self, tag: int, *, multiple: bool) -> list[_Publish]:
-        """Return what the broker has answered for: one, or all up to one."""
-        if not multiple:
-            publish = self._unconfirmed.pop(tag, None)
-            return [] if publish is None else [publish]
-        # Tags grow, and a dict keeps their order.
-        tags = []
-        for unconfirmed in self._unconfirmed:
-            if unconfirmed > tag:
-                break
-            tags.append(unconfirmed)
-        return [self._unconfirmed.pop(unconfirmed) for unconfirmed in tags]
 
     def _on_blocked(self, _reason: str) -> None:
         self._blocked = True
