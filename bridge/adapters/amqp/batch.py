@@ -1,0 +1,85 @@
+"""Commands that one caller waits for: for the broker's answers, and for the outcomes of one that awaits them."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bridge.adapters.amqp.replies import are_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bridge.ports import Outgoing
+
+
+class Answer(enum.Enum):
+    """What the broker said to a command."""
+
+    CONFIRMED = enum.auto()
+    #: There is no such exchange.
+    LACKING = enum.auto()
+    #: The exchange is there, and no queue is bound for it.
+    RETURNED = enum.auto()
+    #: A nack: a queue that is full, or has lost its disk or its majority.
+    REFUSED = enum.auto()
+
+
+@dataclass(slots=True, eq=False)
+class Sending:
+    """A command on its way to its confirm, and on to its outcomes where they are awaited."""
+
+    message: Outgoing = field(repr=False)
+    #: How many outcomes are awaited; 0 for none. They come by the message's `correlation_id`.
+    awaits: int = 0
+    answer: Answer | None = None
+    #: Whether the broker may have it; without this it certainly has not.
+    written: bool = False
+    #: The outcomes so far by their event ids: who asks twice is told twice.
+    told: dict[object, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all outcomes are there."""
+        return are_all(self.told.values(), self.awaits)
+
+
+class Batch:
+    """Commands that one caller waits for."""
+
+    def __init__(self, sendings: Sequence[Sending]) -> None:
+        self.sendings = sendings
+        #: Whether nobody waits any more: nothing of it is written again.
+        self.given_up = False
+        self._left = len(sendings)
+        self._answered, self._told = threading.Event(), threading.Event()
+
+    def wait(self, timeout: float) -> None:
+        """Return once the broker has answered all, the sender has ended, or `timeout` seconds are over."""
+        self._answered.wait(timeout)
+
+    def wait_told(self, timeout: float) -> None:
+        """Likewise, for the outcomes of the one command that awaits them."""
+        self._told.wait(timeout)
+
+    def answer(self, sending: Sending, answer: Answer) -> None:
+        """Note the broker's first answer to one; what is published again for its outcomes' sake gets another."""
+        if sending.answer is None:
+            sending.answer = answer
+            self._left -= 1
+            if not self._left:
+                self._answered.set()
+
+    def tell(self, sending: Sending, outcome: Mapping[str, Any]) -> None:
+        """Note an outcome."""
+        # Another dict in place of this one, which its reader may be walking through.
+        sending.told = {**sending.told, outcome.get("id"): outcome}
+        if sending.is_complete:
+            self._told.set()
+
+    def end(self) -> None:
+        """Have nobody wait any longer."""
+        self._answered.set()
+        self._told.set()

@@ -1,0 +1,167 @@
+"""Takes events off a queue of one's own, on a connection with a thread of its own (SPEC section 3.2).
+
+The queue is a quorum queue, bound to the events exchange. What is rejected goes to a queue beside it, by an exchange of
+its own rather than the default one, since a right to publish to that is a right to publish to every queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
+
+from bridge.adapters.amqp.encoding import delivery_of
+from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.topology import READINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import amqp
+
+    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.link import Log
+    from bridge.ports import Clock, Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQueue:
+    """A queue of one's own and what it is bound with."""
+
+    exchange: str
+    name: str
+    keys: tuple[str, ...]
+    #: Events that are handed over ahead of their turn.
+    prefetch: int
+    #: Whether to declare what is missing; else it must be there.
+    declares: bool
+    #: Returns to the queue after which the broker itself takes an event for poison: each end of a consumer counts.
+    delivery_limit: int = 100
+
+    @property
+    def dead(self) -> str:
+        """The name of the exchange, and of the queue, for what was rejected."""
+        return f"{self.name}.dead"
+
+
+class AmqpEvents:
+    """A consumer of a queue of events, connected or about to be."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        queue: EventQueue,
+        *,
+        receive: Callable[[Delivery], None],
+        fail: Callable[[str], None],
+        clock: Clock,
+        name: str,
+        log: Log,
+    ) -> None:
+        """`fail` says what no reconnecting mends, in the broker's words. It and `receive` run on our own thread."""
+        self._queue = queue
+        self._receive = receive
+        self._fail = fail
+        #: Deliveries belong to the connection they came on: its number is half of their tag.
+        self._connection_number = 0
+        self._settlements: deque[tuple[Delivery, bool]] = deque()
+        self._channel: Any = None
+        crashed = f"the connection of {name} has crashed: see the log"
+        self._link = Link(name, address, self, clock, lambda: fail(crashed), log=log)
+
+    def start(self) -> None:
+        """Begin to connect and to consume."""
+        self._link.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Settle what was told to be settled and close; the rest goes back to the queue."""
+        self._link.stop(timeout)
+
+    def is_held(self, delivery: Delivery) -> bool:
+        """Whether a delivery is still ours: after a loss of the connection it comes again."""
+        return delivery.tag[0] == self._connection_number
+
+    def ack(self, delivery: Delivery) -> None:
+        """Take an event off the queue."""
+        self._settle(delivery, is_ack=True)
+
+    def reject(self, delivery: Delivery) -> None:
+        """Have an event put on the queue of the dead."""
+        self._settle(delivery, is_ack=False)
+
+    def _settle(self, delivery: Delivery, *, is_ack: bool) -> None:
+        self._settlements.append((delivery, is_ack))
+        self._link.wake()
+
+    # --- the link's thread ---------------------------------------------------------------------------------------
+
+    def opened(self, broker: Broker) -> None:
+        """Declare, bind and consume."""
+        try:
+            if self._queue.declares:
+                _declare(broker, self._queue)
+            self._channel = broker.channel()
+            self._channel.basic_qos(0, self._queue.prefetch, a_global=False)
+            self._channel.basic_consume(
+                self._queue.name, callback=self._on_message, on_cancel=self._on_cancel
+            )
+        except (AccessRefused, NotFound, PreconditionFailed) as e:
+            self._fail(f"queue {self._queue.name}: {e.reply_text}")
+            raise LinkDown(e.reply_text) from e
+
+    def work(self, _broker: Broker) -> None:
+        """Settle."""
+        while self._settlements:
+            delivery, is_ack = self._settlements.popleft()
+            connection_number, tag = delivery.tag
+            if connection_number != self._connection_number:
+                # Its connection is gone and the broker has it back: this tag means another message now.
+                continue
+            if is_ack:
+                self._channel.basic_ack(tag)
+            else:
+                self._channel.basic_reject(tag, requeue=False)
+
+    def lost(self) -> None:
+        """Forget the connection; the broker gives what it delivered to others."""
+        self._channel = None
+        self._connection_number += 1
+
+    def _on_message(self, message: amqp.Message) -> None:
+        self._receive(delivery_of(message, connection_number=self._connection_number))
+
+    def _on_cancel(self, _consumer_tag: str) -> None:
+        """Start over when the broker ends our consumer: the queue was deleted, or has moved."""
+        raise LinkDown(f"the broker ended the consumer of {self._queue.name}")
+
+
+def _declare(broker: Broker, queue: EventQueue) -> None:
+    _look_for_exchange(broker, queue.exchange)
+    channel = broker.channel()
+    channel.exchange_declare(queue.dead, "fanout", durable=True, auto_delete=False)
+    own = {"durable": True, "auto_delete": False}
+    dead = {"x-queue-type": "quorum", "x-delivery-limit": READINGS}
+    channel.queue_declare(queue.dead, arguments=dead, **own)
+    channel.queue_bind(queue.dead, queue.dead)
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": queue.delivery_limit,
+        "x-dead-letter-exchange": queue.dead,
+        # Without both of these the broker may drop what it gives up.
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    channel.queue_declare(queue.name, arguments=arguments, **own)
+    for key in queue.keys:
+        channel.queue_bind(queue.name, queue.exchange, key)
+    channel.close()
+
+
+def _look_for_exchange(broker: Broker, exchange: str) -> None:
+    """Declare the events exchange only where it is missing: the right to is not every consumer's."""
+    try:
+        broker.channel().exchange_declare(exchange, "topic", passive=True)
+    except NotFound:
+        broker.channel().exchange_declare(exchange, "topic", durable=True, auto_delete=False)

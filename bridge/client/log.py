@@ -1,0 +1,37 @@
+"""The client's own words go to the standard library's logger `bridge.client`, wherever its process sends them."""
+
+from __future__ import annotations
+
+import logging
+
+# Not structlog: in somebody else's process it would print to stdout, unless they configured it.
+_LOGGER = logging.getLogger("bridge.client")  # noqa: TID251 - see above
+
+
+class ClientLog:
+    """Speaks as structlog's loggers do: an event with fields."""
+
+    def __init__(self, **bound: object) -> None:
+        """`bound`: fields of every event."""
+        self._bound = bound
+
+    def info(self, event: str, /, **fields: object) -> None:
+        """Tell that something went as it should."""
+        self._tell(logging.INFO, event, fields)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        """Tell of what is tried again."""
+        self._tell(logging.WARNING, event, fields)
+
+    def error(self, event: str, /, **fields: object) -> None:
+        """Tell of what somebody has to mend."""
+        self._tell(logging.ERROR, event, fields)
+
+    def critical(self, event: str, /, **fields: object) -> None:
+        """Tell of a mistake of ours."""
+        exc_info = bool(fields.pop("exc_info", False))
+        self._tell(logging.CRITICAL, event, fields, exc_info=exc_info)
+
+    def _tell(self, level: int, event: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
+        told = " ".join(f"{name}={value}" for name, value in {**self._bound, **fields}.items())
+        _LOGGER.log(level, "%s %s", event, told, exc_info=exc_info)

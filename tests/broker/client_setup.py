@@ -1,0 +1,104 @@
+"""The client of other services, as the tests of this directory use it, and a bridge's words for it to read."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from bridge.client import Client, Consumer, Options
+from bridge.core.events import CONTENT_TYPE, SENT, event_id, make_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.client import Event
+    from tests.peer import Peer
+
+TO = "+16131234567"
+QUEUE = "billing.sms"
+DEAD = f"{QUEUE}.dead"
+#: When events were filed.
+TIME = 1_790_000_000
+
+
+def client(url: str, timeout: float = 10.0, **options: Any) -> Client:
+    """Return a client in a hurry."""
+    return Client(url, Options(connect_timeout=1.0, **options), timeout=timeout)
+
+
+def consumer(url: str, queue: str = QUEUE, **options: Any) -> Consumer:
+    """Return a consumer in a hurry."""
+    return Consumer(url, queue, options=Options(connect_timeout=1.0), **{"first_pause": 0.01, **options})
+
+
+def prepare(peer: Peer, arguments: dict[str, object] | None = None) -> None:
+    """Declare what the bridge declares for commands, without the delay."""
+    with peer.channel() as channel:
+        channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
+    peer.declare_queue("sms.send", arguments or {"x-queue-type": "quorum"})
+    peer.bind("sms.send", "sms.commands", "send")
+
+
+def outcome(command_id: str, index: int | None = 0, type_: str = SENT) -> bytes:
+    """Return the outcome of a submission, as the bridge makes it."""
+    data = {
+        "command_id": command_id, "index": index, "destination_address": TO, "sender_address": "+16139998877",
+        "message": "hello", "delivery_status": None, "message_id": "m1", "attempts": 1, "segments": 1,
+        "reconciled": False, "metadata": None, "error": None if type_ == SENT else {"name": "invalid"},
+    }  # fmt: skip
+    made = make_event(
+        id=event_id(command_id, index, 0),
+        type=type_,
+        source="/sms-bridge/sms",
+        time=TIME,
+        subject=command_id,
+        data=data,
+    )
+    return made.body
+
+
+def publish(peer: Peer, command_id: str) -> str:
+    """Publish an outcome as the bridge does; return its event's id."""
+    identity = event_id(command_id, 0, 0)
+    own: dict[str, Any] = {
+        "content_type": CONTENT_TYPE,
+        "message_id": identity,
+        "type": SENT,
+        "timestamp": TIME,
+    }
+    body = outcome(command_id)
+    peer.publish(body, exchange="sms.events", routing_key=SENT, correlation_id=command_id, **own)
+    return identity
+
+
+class Running:
+    """A consumer that runs on a thread of its own until the block ends."""
+
+    def __init__(self, consumer: Consumer, handler: Callable[[Event], object]) -> None:
+        self.consumer = consumer
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(handler,))
+
+    def __enter__(self) -> Running:
+        """Start."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and wait for the end."""
+        self.consumer.stop()
+        self._thread.join(10)
+        self.consumer.close()
+
+        assert not self._thread.is_alive()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `run` has returned, or raised."""
+        return not self._thread.is_alive()
+
+    def _run(self, handler: Callable[[Event], object]) -> None:
+        try:
+            self.consumer.run(handler)
+        except BaseException as e:  # noqa: BLE001 - the test's to judge
+            self.error = e

@@ -1,0 +1,330 @@
+"""Events as another service consumes them with the client: each handled, acked afterwards, and poison does not spin."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.client import Event, NotNow, Outcome, QueueRefused, Reject, SeenInMemory
+from bridge.core.events import SENT
+from tests.broker.client_setup import DEAD, QUEUE, Running, consumer, publish
+from tests.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.broker_harness import Broker
+    from tests.peer import Peer
+
+pytestmark = pytest.mark.broker
+
+
+class Handler:
+    """Keeps what it is called with; fails as often as told, by the command's id."""
+
+    def __init__(self, **failures: list[Exception]) -> None:
+        self.events: list[Event] = []
+        self._failures = failures
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        if failures := self._failures.get(str(event.subject)):
+            raise failures.pop(0)
+
+    @property
+    def subjects(self) -> list[str | None]:
+        """The commands that the events are about."""
+        return [event.subject for event in self.events]
+
+    def wait(self, number: int, within: float = 15) -> None:
+        """Wait until it was called so often."""
+        wait_until(lambda: len(self.events) >= number, within, what=f"{number} events")
+
+
+@pytest.fixture
+def bound(amqp: Peer, vhost_url: str) -> Peer:
+    """Return the peer, with a consumer's queue declared and bound by a consumer."""
+    with Running(consumer(vhost_url), Handler()):
+        wait_until(lambda: amqp.exists(QUEUE) and amqp.consumers(QUEUE), what="a consumer")
+    return amqp
+
+
+def is_empty(rabbitmq: Broker, vhost: str) -> bool:
+    """Whether the queue has nothing, held by a consumer or not."""
+    listed = rabbitmq.ctl("list_queues", "-p", vhost, "--no-table-headers", "name", "messages")
+    return dict(line.split("\t") for line in listed.splitlines())[QUEUE] == "0"
+
+
+def test_an_event_comes_typed_and_is_off_the_queue_after_its_handler(
+    bound: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    handler = Handler()
+    with Running(consumer(bound.url), handler):
+        identity = publish(bound, "c1")
+        handler.wait(1)
+        wait_until(lambda: is_empty(rabbitmq, vhost), what="an empty queue")
+    (event,) = handler.events
+
+    assert isinstance(event, Outcome)
+    assert (event.id, event.type, event.subject, event.command_id, event.index) == (
+        identity,
+        SENT,
+        "c1",
+        "c1",
+        0,
+    )
+    assert event.is_sent
+    assert event.error is None
+
+
+def test_what_nobody_has_handled_when_the_consumer_ends_comes_to_the_next(bound: Peer) -> None:
+    first, second = Handler(c1=[KeyboardInterrupt()]), Handler()  # type: ignore[list-item]
+    publish(bound, "c1")
+    publish(bound, "c2")
+    with Running(consumer(bound.url), first) as running:
+        wait_until(lambda: running.is_over, what="the end of a consumer that was interrupted")
+    with Running(consumer(bound.url), second):
+        second.wait(2)
+
+    assert isinstance(running.error, KeyboardInterrupt)
+    assert first.subjects == ["c1"]
+    assert sorted(map(str, second.subjects)) == ["c1", "c2"]
+
+
+def test_an_event_that_comes_twice_is_handled_once(bound: Peer, rabbitmq: Broker, vhost: str) -> None:
+    handler = Handler()
+    with Running(consumer(bound.url), handler):
+        for command_id in ("c1", "c1", "c2", "c1"):
+            publish(bound, command_id)
+        wait_until(lambda: is_empty(rabbitmq, vhost), what="an empty queue")
+        handler.wait(2)
+
+    assert handler.subjects == ["c1", "c2"]
+
+
+def test_an_event_that_cannot_be_handled_goes_to_the_dead_and_holds_nothing_up(
+    bound: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = Handler(poison=[ValueError("+16131234567") for _ in range(100)])
+    with Running(consumer(bound.url, tries=3), handler):
+        publish(bound, "poison")
+        publish(bound, "c2")
+        handler.wait(4)
+        (letter,) = bound.take(DEAD)
+
+    assert handler.subjects == ["poison", "poison", "poison", "c2"]
+    assert letter.json["subject"] == "poison"
+    assert letter.headers["x-death"][0]["queue"] == QUEUE
+    assert "error=ValueError" in caplog.text
+    assert "+1613" not in caplog.text
+
+
+def test_a_handler_that_fails_for_a_while_gets_the_event_again(bound: Peer) -> None:
+    handler = Handler(c1=[ValueError(), OSError()])
+    with Running(consumer(bound.url), handler):
+        publish(bound, "c1")
+        publish(bound, "c2")
+        handler.wait(4)
+
+    assert handler.subjects == ["c1", "c1", "c1", "c2"]
+    assert bound.depth(DEAD) == 0
+
+
+def test_what_is_not_the_events_fault_is_tried_on_and_what_no_trying_helps_is_not(bound: Peer) -> None:
+    handler = Handler(c1=[NotNow() for _ in range(7)], c2=[Reject()])
+    with Running(consumer(bound.url, tries=2), handler):
+        publish(bound, "c1")
+        publish(bound, "c2")
+        publish(bound, "c3")
+        handler.wait(10)
+        (letter,) = bound.take(DEAD)
+
+    assert handler.subjects == [*["c1"] * 8, "c2", "c3"]
+    assert letter.json["subject"] == "c2"
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff no JSON", b"[]", b"{}", b'{"id": 1, "type": "sms.outbound.sent", "data": {}}']
+)
+def test_what_is_no_event_goes_to_the_dead_and_never_to_the_handler(body: bytes, bound: Peer) -> None:
+    handler = Handler()
+    with Running(consumer(bound.url), handler):
+        bound.publish(body, exchange="sms.events", routing_key=SENT)
+        publish(bound, "c1")
+        handler.wait(1)
+        (letter,) = bound.take(DEAD)
+
+    assert handler.subjects == ["c1"]
+    assert letter.body == body
+
+
+def test_a_connection_that_is_lost_in_the_middle_costs_no_event_and_no_second_handling(
+    bound: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+    handled: list[str | None] = []
+
+    def handler(event: Event) -> None:
+        reached.set()
+        assert go_on.wait(20)
+        handled.append(event.subject)
+
+    with Running(consumer(bound.url), handler):
+        publish(bound, "c1")
+        publish(bound, "c2")
+        assert reached.wait(10)
+        rabbitmq.close_connections(vhost)
+        wait_until(lambda: rabbitmq.consumers(vhost, QUEUE), what="a consumer again")
+        go_on.set()
+        wait_until(lambda: is_empty(rabbitmq, vhost), what="an empty queue")
+
+    assert sorted(map(str, handled)) == ["c1", "c2"]
+
+
+def test_a_consumer_outlives_the_broker(bound: Peer, rabbitmq: Broker) -> None:
+    handler = Handler()
+    with Running(consumer(bound.url), handler):
+        publish(bound, "c1")
+        handler.wait(1)
+        rabbitmq.restart()
+        publish(bound, "c2")
+        handler.wait(2, within=30)
+
+    assert handler.subjects == ["c1", "c2"]
+
+
+def test_a_consumer_waits_for_a_broker_and_can_be_stopped_meanwhile() -> None:
+    with Running(consumer(f"amqp://127.0.0.1:{free_port()}/"), Handler()) as running:
+        assert not running.is_over
+
+    assert running.error is None
+
+
+def test_stop_is_heard_in_the_midst_of_trying_again(bound: Peer) -> None:
+    handler = Handler(c1=[NotNow() for _ in range(100)])
+    with Running(consumer(bound.url, first_pause=600.0), handler):
+        publish(bound, "c1")
+        handler.wait(1)
+    wait_until(lambda: bound.depth(QUEUE) == 1, what="the event, back on its queue")
+
+    assert handler.subjects == ["c1"]
+
+
+def test_a_handler_may_stop_its_consumer_and_its_event_counts_as_handled(bound: Peer) -> None:
+    events = consumer(bound.url)
+    for command_id in ("c1", "c2"):
+        publish(bound, command_id)
+    with events:
+        events.run(lambda _: events.stop())
+    wait_until(lambda: bound.depth(QUEUE) == 1, what="the other one")
+
+    assert bound.get(QUEUE).json["subject"] == "c2"  # type: ignore[union-attr]
+
+
+def test_a_loop_acks_what_it_has_left_behind_and_gives_back_what_it_broke_off_over(bound: Peer) -> None:
+    for command_id in ("c1", "c2", "c3"):
+        publish(bound, command_id)
+    with consumer(bound.url) as events:
+        for event in events:
+            if event.subject == "c2":
+                break
+    wait_until(lambda: bound.depth(QUEUE) == 2, what="two left")
+    left = {message.json["subject"] for message in bound.take(QUEUE, 2)}
+
+    assert left == {"c2", "c3"}
+
+
+def test_only_the_types_that_were_asked_for_come(amqp: Peer) -> None:
+    handler = Handler()
+    with Running(consumer(amqp.url, keys=("sms.inbound.*",)), handler):
+        wait_until(lambda: amqp.exists(QUEUE) and amqp.consumers(QUEUE), what="a consumer")
+        publish(amqp, "c1")
+
+        assert amqp.depth(QUEUE) == 0
+    assert handler.events == []
+
+
+def test_a_queue_with_other_properties_is_refused_and_taken_as_it_is_where_nothing_is_declared(
+    amqp: Peer,
+) -> None:
+    amqp.declare_queue(QUEUE)
+    amqp.bind(QUEUE, "sms.events", "#")
+    with (
+        consumer(amqp.url) as events,
+        pytest.raises(QueueRefused, match=r"billing\.sms.*inequivalent.*declare=False"),
+    ):
+        events.run(Handler())
+    handler = Handler()
+    with Running(consumer(amqp.url, declare=False), handler):
+        publish(amqp, "c1")
+        handler.wait(1)
+
+    assert handler.subjects == ["c1"]
+
+
+def test_a_queue_that_is_not_there_is_said_where_nothing_is_declared(vhost_url: str) -> None:
+    with consumer(vhost_url, declare=False) as events, pytest.raises(QueueRefused, match="no queue"):
+        events.run(Handler())
+
+
+class SeenInSqlite:
+    """A memory of one's own, as docs/client.md has it."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute("CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY)")
+
+    def has(self, event_id: str) -> bool:
+        return self._database.execute("SELECT 1 FROM seen WHERE id = ?", [event_id]).fetchone() is not None
+
+    def add(self, event_id: str) -> None:
+        self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", [event_id])
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def test_a_memory_of_ones_own_outlives_the_consumer(
+    bound: Peer, rabbitmq: Broker, vhost: str, tmp_path: Path
+) -> None:
+    handlers = [Handler(), Handler()]
+    for handler in handlers:
+        seen = SeenInSqlite(tmp_path / "seen.sqlite3")
+        with Running(consumer(bound.url, seen=seen), handler):
+            publish(bound, "c1")
+            wait_until(lambda: is_empty(rabbitmq, vhost), what="an empty queue")
+        seen.close()
+
+    assert [handler.subjects for handler in handlers] == [["c1"], []]
+
+
+@pytest.mark.parametrize("fails", ["has", "add"])
+def test_a_memory_that_is_away_has_the_event_tried_again(fails: str, bound: Peer) -> None:
+    handler = Handler()
+
+    class Seen(SeenInMemory):
+        left = 2
+
+        def fail(self, name: str) -> None:
+            if name == fails and self.left:
+                self.left -= 1
+                raise OSError("the database is away")
+
+        def has(self, event_id: str) -> bool:
+            self.fail("has")
+            return super().has(event_id)
+
+        def add(self, event_id: str) -> None:
+            self.fail("add")
+            super().add(event_id)
+
+    with Running(consumer(bound.url, seen=Seen()), handler):
+        publish(bound, "c1")
+        publish(bound, "c2")
+        wait_until(lambda: "c2" in handler.subjects, what="the next one")
+
+    assert handler.subjects == {"has": ["c1", "c2"], "add": ["c1", "c1", "c1", "c2"]}[fails]
+    assert bound.depth(DEAD) == 0

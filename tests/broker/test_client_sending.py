@@ -1,0 +1,391 @@
+"""What another service sends with the client: confirmed means stored, and everything else is said."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.client import (
+    BrokerAway,
+    Closed,
+    Command,
+    InvalidCommand,
+    NoOutcomeYet,
+    NotSent,
+    PartlySent,
+    Refused,
+    Unconfirmed,
+    Unroutable,
+)
+from bridge.core.events import CONTENT_TYPE, INVALID, SENT
+from tests.against_contract import is_command
+from tests.broker.client_setup import TO, client, outcome, prepare
+from tests.chaos_proxy import DOWN, ChaosProxy
+from tests.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.broker_harness import Broker
+    from tests.peer import Peer
+
+pytestmark = pytest.mark.broker
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#: Enough that a broker dies in the midst of them.
+MANY = 3000
+
+
+@pytest.fixture
+def prepared(amqp: Peer) -> Peer:
+    """Return the peer, with the commands exchange and its queue."""
+    prepare(amqp)
+    return amqp
+
+
+@pytest.fixture
+def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
+    """Stand between the client and the broker."""
+    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy:
+        yield proxy
+
+
+def through(proxy: ChaosProxy, url: str) -> str:
+    """Return the broker's URL by way of the proxy."""
+    head, _, vhost = url.rpartition("/")
+    return f"{head.rpartition(':')[0]}:{proxy.port}/{vhost}"
+
+
+def many(number: int) -> list[Command]:
+    return [Command(to=TO, message=f"text {n}", id=f"c{n}") for n in range(number)]
+
+
+def on_queue(peer: Peer) -> set[str]:
+    """Take all commands off the queue; return their ids."""
+    ids = set()
+    while (message := peer.get("sms.send")) is not None:
+        ids.add(message.json["id"])
+    return ids
+
+
+class Worker(threading.Thread):
+    """Answers so many commands as a worker would, if it answers at all."""
+
+    def __init__(self, peer: Peer, *answers: list[bytes]) -> None:
+        super().__init__()
+        self._peer, self._answers = peer, answers
+        self.start()
+
+    def run(self) -> None:
+        for bodies in self._answers:
+            (command,) = self._peer.take("sms.send")
+            for body in bodies:
+                properties = {"correlation_id": command.properties["correlation_id"]}
+                # One who has gone takes no reply, which is the worker's to ignore.
+                with suppress(Exception):
+                    self._peer.publish(
+                        body,
+                        exchange="",
+                        routing_key=command.properties["reply_to"],
+                        content_type=CONTENT_TYPE,
+                        **properties,
+                    )
+
+
+def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:
+    with client(prepared.url) as sms:
+        sent = sms.send(
+            to=[TO, "+16131234568"],
+            message="Grüße",
+            sender="+16139998877",
+            id="order-17",
+            expires_at="2037-01-01T00:00:00Z",
+            metadata={"order": "17"},
+            traceparent=TRACE,
+        )
+    (command,) = prepared.take("sms.send")
+
+    assert (sent.id, sent.destinations) == ("order-17", 2)
+    assert command.json == {
+        "id": "order-17",
+        "destination_address": [TO, "+16131234568"],
+        "sender_address": "+16139998877",
+        "message": "Grüße",
+        "expires_at": "2037-01-01T00:00:00Z",
+        "metadata": {"order": "17"},
+    }
+    assert is_command(command.json)
+    assert command.headers["traceparent"] == TRACE
+    assert {key: command.properties[key] for key in ("message_id", "delivery_mode", "content_type")} == {
+        "message_id": "order-17",
+        "delivery_mode": 2,
+        "content_type": "application/json",
+    }
+
+
+def test_who_names_no_id_is_told_the_one_that_was_made(prepared: Peer) -> None:
+    with client(prepared.url) as sms:
+        one, other = sms.send(to=TO, message="a"), sms.send(to=TO, message="a")
+    sent = prepared.take("sms.send", 2)
+
+    assert [message.json["id"] for message in sent] == [one.id, other.id]
+    assert one.id != other.id
+
+
+def test_what_a_worker_would_not_take_is_not_published_and_needs_no_broker() -> None:
+    with (
+        client(f"amqp://127.0.0.1:{free_port()}/") as sms,
+        pytest.raises(InvalidCommand, match=r"destination_address is not one.*; message is empty"),
+    ):
+        sms.send(to="nobody", message="")
+
+
+def test_of_a_batch_with_a_mistake_in_it_nothing_is_published(prepared: Peer) -> None:
+    with client(prepared.url) as sms:
+        with pytest.raises(InvalidCommand) as invalid:
+            sms.send_many([*many(2), Command(to=TO, message=""), Command(to="?", message="a")])
+        sms.send(to=TO, message="the only one", id="only")
+
+    assert invalid.value.reasons[0] == "commands[2]: message is empty"
+    assert len(invalid.value.reasons) == 2
+    assert on_queue(prepared) == {"only"}
+
+
+def test_a_missing_exchange_or_queue_is_named_and_said_at_once(amqp: Peer) -> None:
+    with client(amqp.url) as sms:
+        with pytest.raises(Unroutable, match=r"no exchange sms\.commands.*topology declare"):
+            sms.send(to=TO, message="a")
+        with amqp.channel() as channel:
+            channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
+        with pytest.raises(Unroutable, match=r"sms\.commands has no queue.*sms\.send.*topology declare"):
+            sms.send(to=TO, message="a", id="mine")
+        prepare(amqp)
+        sms.send(to=TO, message="a", id="mine")
+
+    assert on_queue(amqp) == {"mine"}
+
+
+def test_a_full_queue_refuses_what_has_no_room_and_nothing_else(amqp: Peer) -> None:
+    prepare(amqp, {"x-max-length": 1, "x-overflow": "reject-publish"})
+    with client(amqp.url) as sms:
+        sms.send(to=TO, message="a", id="first")
+        with pytest.raises(Refused, match="full") as refused:
+            sms.send(to=TO, message="a", id="second")
+
+    assert refused.value.id == "second"
+    assert on_queue(amqp) == {"first"}
+
+
+def test_a_broker_that_is_away_is_said_with_its_place_and_without_its_password() -> None:
+    port = free_port()
+    with (
+        client(f"amqp://guest:hunter2@127.0.0.1:{port}/", timeout=1.0) as sms,
+        pytest.raises(BrokerAway, match=str(port)) as away,
+    ):
+        sms.send(to=TO, message="a")
+
+    assert "hunter2" not in str(away.value)
+    assert isinstance(away.value, ConnectionError)
+
+
+def test_wrong_credentials_are_said_in_the_brokers_words(vhost_url: str) -> None:
+    wrong = vhost_url.replace("guest:guest", "guest:hunter2")
+    with client(wrong, timeout=1.0) as sms, pytest.raises(BrokerAway, match="ACCESS_REFUSED"):
+        sms.send(to=TO, message="a")
+
+
+def test_an_alarm_of_the_broker_is_named(prepared: Peer, rabbitmq: Broker) -> None:
+    with client(prepared.url, timeout=1.0) as sms:
+        sms.send(to=TO, message="a", id="before")
+        with rabbitmq.memory_alarm():
+            with pytest.raises(NotSent):
+                # The broker says that it is blocked once something is published.
+                sms.send(to=TO, message="a", id="during")
+            with pytest.raises(NotSent, match="alarm"):
+                sms.send(to=TO, message="a", id="again")
+
+
+def test_a_broker_that_stands_still_confirms_nothing(prepared: Peer, rabbitmq: Broker) -> None:
+    with client(prepared.url, timeout=1.0) as sms:
+        sms.send(to=TO, message="a", id="before")
+        with rabbitmq.frozen(), pytest.raises(Unconfirmed) as unconfirmed:
+            sms.send(to=TO, message="a", id="during")
+
+    assert unconfirmed.value.id == "during"
+
+
+def test_what_was_given_up_is_not_published_later(prepared: Peer, proxy: ChaosProxy) -> None:
+    with client(through(proxy, prepared.url), timeout=1.0) as sms:
+        sms.send(to=TO, message="a", id="before")
+        proxy.refuse()
+        with pytest.raises(NotSent):
+            sms.send(to=TO, message="a", id="during")
+        proxy.pass_through()
+        wait_until(lambda: _sends(sms, "after"), what="a connection")
+
+    assert on_queue(prepared) == {"before", "after"}
+
+
+def _sends(sms: Any, command_id: str) -> bool:
+    try:
+        sms.send(to=TO, message="a", id=command_id)
+    except NotSent:
+        return False
+    return True
+
+
+def test_a_lost_confirm_costs_a_copy_with_the_same_id_and_no_error(prepared: Peer, proxy: ChaosProxy) -> None:
+    with client(through(proxy, prepared.url), timeout=4.0) as sms:
+        sms.send(to=TO, message="a", id="before")
+        proxy.black_hole(DOWN)
+        sending = threading.Thread(target=sms.send, kwargs={"to": TO, "message": "a", "id": "twice"})
+        sending.start()
+        wait_until(lambda: proxy.counters.swallowed[DOWN] > 0, what="a swallowed confirm")
+        proxy.reset()
+        proxy.pass_through()
+        sending.join()
+    ids = [message.json["id"] for message in prepared.take("sms.send", 3)]
+
+    assert ids == ["before", "twice", "twice"]
+
+
+def test_a_batch_is_confirmed_together_and_keeps_its_order(prepared: Peer) -> None:
+    with client(prepared.url) as sms:
+        sent = sms.send_many(many(200))
+        assert sms.send_many([]) == []
+    ids = [message.json["id"] for message in prepared.take("sms.send", 200)]
+
+    assert ids == [one.id for one in sent] == [f"c{n}" for n in range(200)]
+
+
+def test_a_batch_goes_on_where_the_broker_was_killed_and_came_back(prepared: Peer, rabbitmq: Broker) -> None:
+    sent: list[str] = []
+    with client(prepared.url, timeout=60.0) as sms:
+        sms.send(to=TO, message="a", id="before")
+        rabbitmq.settle()
+        sending = threading.Thread(target=lambda: sent.extend(one.id for one in sms.send_many(many(MANY))))
+        sending.start()
+        wait_until(lambda: prepared.depth("sms.send") > 1, what="some of the batch")
+        was_under_way = sending.is_alive()
+        rabbitmq.restart(settle=False)
+        sending.join(60)
+
+    assert was_under_way
+    assert len(sent) == MANY
+    assert on_queue(prepared) == {*sent, "before"}
+
+
+def test_what_was_confirmed_before_the_broker_died_is_there_and_the_rest_is_said(
+    prepared: Peer, rabbitmq: Broker
+) -> None:
+    failures: list[PartlySent] = []
+
+    def send() -> None:
+        try:
+            sms.send_many(many(MANY), timeout=6.0)
+        except PartlySent as e:
+            failures.append(e)
+
+    with client(prepared.url) as sms:
+        sms.send(to=TO, message="a", id="before")
+        rabbitmq.settle()
+        sending = threading.Thread(target=send)
+        sending.start()
+        wait_until(lambda: prepared.depth("sms.send") > 1, what="some of the batch")
+        rabbitmq.kill(settle=False)
+        sending.join(30)
+    rabbitmq.start()
+    there = on_queue(prepared)
+    (partly,) = failures
+    sent = {one.id for one in partly.sent}
+    unconfirmed = {one.id for one in partly.failed if isinstance(one, Unconfirmed)}
+    certain = {one.id for one in partly.failed if isinstance(one, BrokerAway)}
+
+    assert sent
+    assert unconfirmed
+    assert len(sent) + len(unconfirmed) + len(certain) == MANY
+    assert sent <= there
+    assert not certain & there
+
+
+def test_many_threads_share_one_client(prepared: Peer, rabbitmq: Broker, vhost: str) -> None:
+    with client(prepared.url) as sms:
+        threads = [
+            threading.Thread(target=sms.send, kwargs={"to": TO, "message": "a", "id": f"t{n}"})
+            for n in range(40)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        connections = rabbitmq.connections(vhost)
+
+    # The other one is the test's own.
+    assert connections <= 2
+    assert on_queue(prepared) == {f"t{n}" for n in range(40)}
+
+
+def test_outcomes_are_waited_for_and_come_in_the_order_of_the_destinations(prepared: Peer) -> None:
+    worker = Worker(
+        prepared, [b"no event", outcome("c1", 1), outcome("c1", 0)], [outcome("c2", None, INVALID)]
+    )
+    with client(prepared.url) as sms:
+        both = sms.send_and_wait(to=[TO, "+16131234568"], message="a", id="c1", wait=10)
+        invalid = sms.send_and_wait(to=[TO, "+16131234568"], message="a", id="c2", wait=10)
+    worker.join()
+
+    assert [one.index for one in both.outcomes] == [0, 1]
+    assert [one.type for one in both.outcomes] == [SENT, SENT]
+    assert both.is_sent
+    assert [one.word for one in invalid.outcomes] == ["invalid"]
+    assert not invalid.is_sent
+
+
+def test_who_waited_in_vain_has_what_came(prepared: Peer) -> None:
+    worker = Worker(prepared, [outcome("c1", 1)])
+    with client(prepared.url) as sms, pytest.raises(NoOutcomeYet, match="1 of 2") as late:
+        sms.send_and_wait(to=[TO, "+16131234568"], message="a", id="c1", wait=1.0)
+    worker.join()
+
+    assert [one.index for one in late.value.result.outcomes] == [1]
+    assert late.value.result.sent.id == "c1"
+
+
+def test_who_waits_while_the_connection_is_lost_asks_again(prepared: Peer, proxy: ChaosProxy) -> None:
+    results: list[Any] = []
+    with client(through(proxy, prepared.url)) as sms:
+        waiting = threading.Thread(
+            target=lambda: results.append(sms.send_and_wait(to=TO, message="a", id="c1", wait=20))
+        )
+        waiting.start()
+        (first,) = prepared.take("sms.send")
+        proxy.reset()
+        worker = Worker(prepared, [outcome("c1")])
+        waiting.join(20)
+        worker.join()
+
+    assert first.json["id"] == "c1"
+    assert [one.command_id for one in results[0].outcomes] == ["c1"]
+
+
+def test_a_closed_client_says_so_and_so_does_one_that_was_taken_through_a_fork(prepared: Peer) -> None:
+    with client(prepared.url) as sms:
+        sms.send(to=TO, message="a")
+        child = os.fork()
+        if not child:
+            # Nothing of the parent's may be closed, torn down or reported from here.
+            try:
+                sms.send(to=TO, message="a")
+            except Closed:
+                os._exit(7)
+            os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        sms.send(to=TO, message="the parent goes on")
+    with pytest.raises(Closed):
+        sms.send(to=TO, message="a")
+
+    assert code == 7

@@ -1,0 +1,182 @@
+"""The client of other services, as far as it needs no broker: what it loads, judges, reads and remembers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from bridge.client import Command, Deferred, Event, InvalidCommand, Message, Outcome, Receipt, SeenInMemory
+from bridge.client.commands import make_ready
+from bridge.client.events import NotAnEvent, event_from
+from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.events import TERMINAL
+from bridge.flows.contracts.examples import make_examples
+from bridge.flows.contracts.names import Names
+
+NOW = 1_790_000_000.0
+TO = "+16131234567"
+NAMES = Names(
+    commands_exchange="c",
+    command_queue="q",
+    events_exchange="e",
+    unrouted_queue="u",
+    dead_queue="d",
+    source="/sms-bridge/sms",
+)
+#: What who only wants to send an SMS has no use for: the rest of the bridge, and what the rest of it needs.
+UNWANTED = {
+    "alembic", "click", "httptools", "jwt", "phonenumbers", "prometheus_client", "psycopg", "pydantic", "requests",
+    "rich", "sqlalchemy", "structlog", "tenacity", "urllib3", "bridge.settings", "bridge.flows", "bridge.runtime",
+    "bridge.bootstrap", "bridge.cli", "bridge.adapters.store", "bridge.adapters.cpaas", "bridge.adapters.http",
+}  # fmt: skip
+
+
+def test_importing_the_client_loads_nothing_that_a_sender_has_no_use_for() -> None:
+    program = "import bridge.client, json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
+    loaded = set(json.loads(done.stdout))
+
+    assert not loaded & UNWANTED
+    # A number that says of the machine as little as possible: 282 with kombu, which has most of them; structlog and
+    # rich would make it 400.
+    assert len(loaded) < 350
+
+
+def test_importing_the_client_takes_no_longer_than_kombu_and_a_little() -> None:
+    program = (
+        "import time, resource\n"
+        "import kombu.connection, kombu.entity, amqp\n"
+        "before = time.process_time()\n"
+        "import bridge.client\n"
+        "print(time.process_time() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
+
+    # 0.05 s here: what is meant is a library that somebody adds at the top, which takes several times that.
+    assert float(done.stdout) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (Command(to=[], message="a"), "destination_address is an empty array"),
+        (Command(to=[TO, TO], message="a"), "destination_address[1] is the same number"),
+        (Command(to=TO, message="\ud83d"), "half a surrogate pair"),
+        (Command(to=TO, message="a", id=""), "id is not a string of 1 to 128"),
+        (Command(to=TO, message="a", sender="me"), "sender_address is not one of the accepted forms"),
+        (Command(to=TO, message="a", send_at="tomorrow"), "send_at is not an RFC 3339 time"),
+        (Command(to=TO, message="a", send_at=datetime(2026, 9, 21, 15)), "send_at is not"),  # noqa: DTZ001 - the point
+        (Command(to=TO, message="a", send_at=datetime(2036, 1, 1, tzinfo=UTC)), "more than 30 days ahead"),
+        (Command(to=TO, message="a", metadata={"a": 1}), "metadata is not an object of strings"),  # type: ignore[dict-item]
+        (Command(to=TO, message="a", metadata={"a": object()}), "JSON has no word"),  # type: ignore[dict-item]
+        (Command(to=TO, message="a", traceparent="00-1-2-3"), "traceparent is no W3C trace context"),
+        (Command(to=TO, message="a" * 300_000), "larger than"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_is_published(command: Command, reason: str) -> None:
+    with pytest.raises(InvalidCommand) as invalid:
+        make_ready(command, rules=CommandRules(), now=NOW)
+
+    assert reason in str(invalid.value)
+    assert TO not in str(invalid.value)
+
+
+def test_a_command_is_what_the_worker_reads() -> None:
+    zone = timezone(timedelta(hours=-4))
+    ready = make_ready(
+        Command(
+            to=(TO, "6131234568"),
+            message="Grüße 👋",
+            send_at=datetime(2026, 9, 21, 20, tzinfo=zone),
+            expires_at="2026-10-01T00:00:00Z",
+            metadata={"order": "17"},
+        ),
+        rules=CommandRules(default_region="CA"),
+        now=NOW,
+    )
+    read = parse_command(ready.body, None, rules=CommandRules(default_region="CA"), now=NOW)
+
+    assert isinstance(read, SendSms)
+    assert (read.id, len(read.destinations), ready.destinations) == (ready.id, 2, 2)
+    assert (read.message, read.metadata) == ("Grüße 👋", {"order": "17"})
+    assert read.send_at == datetime(2026, 9, 21, 20, tzinfo=zone).timestamp()
+
+
+def test_no_repr_shows_a_text_or_a_number() -> None:
+    command = Command(to=TO, message="canary", sender="+16139998877", metadata={"a": "canary"}, id="c1")
+    ready = make_ready(command, rules=CommandRules(), now=NOW)
+    shown = [repr(one) for one in (command, ready, *made(camel_case=False).values())]
+
+    assert not [text for text in shown if "canary" in text or "613" in text or "code is" in text]
+    assert "c1" in shown[0]
+
+
+def made(*, camel_case: bool) -> dict[str, Event]:
+    """Return an event of each type, as the bridge makes it and the client reads it."""
+    published = make_examples(NAMES, camel_case=camel_case).events
+    return {type_: event_from(json.loads(message.body)) for type_, message in published.items()}
+
+
+@pytest.mark.parametrize("camel_case", [False, True])
+def test_every_event_of_the_contract_is_read_whatever_its_spelling(camel_case: bool) -> None:
+    events = made(camel_case=camel_case)
+    outcome, invalid, deferred = (
+        events[f"sms.outbound.{kind}"] for kind in ("rejected", "invalid", "deferred")
+    )
+    receipt, received = events["sms.outbound.delivered"], events["sms.inbound.received"]
+
+    assert {type_ for type_, event in events.items() if isinstance(event, Outcome)} == TERMINAL
+    assert isinstance(outcome, Outcome)
+    assert isinstance(invalid, Outcome)
+    assert isinstance(deferred, Deferred)
+    assert isinstance(receipt, Receipt)
+    assert isinstance(received, Message)
+    assert (outcome.command_id, outcome.index, outcome.destination_address) == ("order-17", 0, TO)
+    assert outcome.error is not None
+    assert (outcome.error.exception_id, outcome.error.http_status) == ("POL0001", 403)
+    assert outcome.metadata == {"order": "17"}
+    assert (outcome.word, outcome.is_sent, events["sms.outbound.sent"].is_sent) == ("rejected", False, True)  # type: ignore[attr-defined]
+    assert (invalid.command_id, invalid.index, invalid.destination_address) == ("order-18", None, None)
+    assert deferred.retry_at.endswith("Z")
+    assert (receipt.is_delivered, receipt.message_id) == (True, "SMf7e4a6b2")
+    assert (received.sender_address, received.message, received.recovered) == (TO, "STOP", False)
+    assert {event.time.tzinfo for event in events.values()} == {UTC}
+    assert made(camel_case=False) == events
+
+
+def test_a_type_that_is_new_is_an_event_with_its_data() -> None:
+    event = event_from(
+        {
+            "id": "1",
+            "type": "sms.later",
+            "time": "2027-01-01T00:00:00Z",
+            "source": "/sms-bridge/sms",
+            "data": {"aB": 1},
+        }
+    )
+
+    assert type(event) is Event
+    assert event.data == {"aB": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"id": None}, {"type": 1}, {"time": "yesterday"}, {"source": None}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_lacks_what_every_event_has_is_none(change: dict[str, object]) -> None:
+    whole = {"id": "1", "type": "a", "time": "2027-01-01T00:00:00Z", "source": "/", "data": {}}
+    with pytest.raises(NotAnEvent):
+        event_from(whole | change)
+
+
+def test_the_memory_keeps_the_latest_and_no_more() -> None:
+    seen = SeenInMemory(3)
+    for event_id in ("a", "b", "c", "a", "d"):
+        seen.add(event_id)
+
+    assert [seen.has(event_id) for event_id in "abcd"] == [True, False, True, True]
