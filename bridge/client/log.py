@@ -11,8 +11,9 @@ _LOGGER = logging.getLogger("bridge.client")  # noqa: TID251 - see above
 class ClientLog:
     """Speaks as structlog's loggers do: an event with fields."""
 
-    def __init__(self, **bound: object) -> None:
-        """`bound`: fields of every event."""
+    def __init__(self, *, is_raised: bool = False, **bound: object) -> None:
+        """`bound`: fields of every event. What is raised as well, to whoever it concerns, is no warning here."""
+        self._warning = logging.INFO if is_raised else logging.WARNING
         self._bound = bound
 
     def info(self, event: str, /, **fields: object) -> None:
@@ -21,7 +22,7 @@ class ClientLog:
 
     def warning(self, event: str, /, **fields: object) -> None:
         """Tell of what is tried again."""
-        self._tell(logging.WARNING, event, fields)
+        self._tell(self._warning, event, fields)
 
     def error(self, event: str, /, **fields: object) -> None:
         """Tell of what somebody has to mend."""

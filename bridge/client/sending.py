@@ -61,7 +61,7 @@ class Client:
             exchange=self._options.commands,
             clock=self._clock,
             name=self._options.name,
-            log=ClientLog(connection=self._options.name),
+            log=ClientLog(is_raised=True, connection=self._options.name),
             # A connection that went silent is given up while there is time to try another one.
             deadline=timeout / 2,
         )

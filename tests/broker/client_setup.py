@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bridge.client import Client, Consumer, Options
@@ -69,6 +70,30 @@ def publish(peer: Peer, command_id: str) -> str:
     body = outcome(command_id)
     peer.publish(body, exchange="sms.events", routing_key=SENT, correlation_id=command_id, **own)
     return identity
+
+
+class Worker(threading.Thread):
+    """Answers so many commands as a worker would, if it answers at all."""
+
+    def __init__(self, peer: Peer, *answers: list[bytes]) -> None:
+        super().__init__()
+        self._peer, self._answers = peer, answers
+        self.start()
+
+    def run(self) -> None:
+        for bodies in self._answers:
+            (command,) = self._peer.take("sms.send")
+            for body in bodies:
+                properties = {"correlation_id": command.properties["correlation_id"]}
+                # One who has gone takes no reply, which is the worker's to ignore.
+                with suppress(Exception):
+                    self._peer.publish(
+                        body,
+                        exchange="",
+                        routing_key=command.properties["reply_to"],
+                        content_type=CONTENT_TYPE,
+                        **properties,
+                    )
 
 
 class Running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +20,9 @@ from bridge.client import (
     Unconfirmed,
     Unroutable,
 )
-from bridge.core.events import CONTENT_TYPE, INVALID, SENT
+from bridge.core.events import INVALID, SENT
 from tests.against_contract import is_command
-from tests.broker.client_setup import TO, client, outcome, prepare
+from tests.broker.client_setup import TO, Worker, client, outcome, prepare
 from tests.chaos_proxy import DOWN, ChaosProxy
 from tests.waiting import free_port, wait_until
 
@@ -70,30 +69,6 @@ def on_queue(peer: Peer) -> set[str]:
     while (message := peer.get("sms.send")) is not None:
         ids.add(message.json["id"])
     return ids
-
-
-class Worker(threading.Thread):
-    """Answers so many commands as a worker would, if it answers at all."""
-
-    def __init__(self, peer: Peer, *answers: list[bytes]) -> None:
-        super().__init__()
-        self._peer, self._answers = peer, answers
-        self.start()
-
-    def run(self) -> None:
-        for bodies in self._answers:
-            (command,) = self._peer.take("sms.send")
-            for body in bodies:
-                properties = {"correlation_id": command.properties["correlation_id"]}
-                # One who has gone takes no reply, which is the worker's to ignore.
-                with suppress(Exception):
-                    self._peer.publish(
-                        body,
-                        exchange="",
-                        routing_key=command.properties["reply_to"],
-                        content_type=CONTENT_TYPE,
-                        **properties,
-                    )
 
 
 def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:

@@ -1,22 +1,23 @@
-"""What the README shows is what lies in docs/examples, and it works against a real broker."""
+"""What the papers show is what lies in docs/examples, and it works against a real broker."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.broker.client_setup import Worker, outcome, publish
 from tests.broker_harness import Broker
 from tests.peer import Peer
 from tests.processes import clean_environment
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,20 +79,113 @@ def test_the_python_example_fails_where_no_queue_is_bound(amqp: Peer) -> None:
     assert "NO_ROUTE" in sent.stderr
 
 
+def interpreter(language: str) -> tuple[str, ...]:
+    """Return what runs an example, or skip the test where it, or its library, is not here."""
+    if language == "py":
+        return (sys.executable,)
+    name, library, hint = {
+        "js": ("node", "require('amqplib')", "npm install amqplib, and name its node_modules in NODE_PATH"),
+        "rb": ("ruby", "require 'bunny'", "gem install bunny"),
+    }[language]
+    found = shutil.which(name)
+    if found is None or run(found, "-e", library).returncode:
+        pytest.skip(f"no {name} with its library here ({hint})")
+    return (found,)
+
+
 @pytest.mark.broker
-def test_the_node_example_sends(amqp: Peer) -> None:
-    node = shutil.which("node")
-    modules = os.environ.get("NODE_PATH", "")
-    if node is None or run(node, "-e", "require('amqplib')", NODE_PATH=modules).returncode:
-        pytest.skip(
-            "no Node.js with amqplib here (npm install amqplib, and name its node_modules in NODE_PATH)"
-        )
+@pytest.mark.parametrize("language", ["js", "rb"])
+def test_the_example_of_another_language_sends(language: str, amqp: Peer) -> None:
+    program = (*interpreter(language), str(EXAMPLES / f"send.{language}"))
     make_queue(amqp)
-    sent = run(node, str(EXAMPLES / "send.js"), AMQP_URL=amqp.url, NODE_PATH=modules)
+    sent = run(*program, AMQP_URL=amqp.url)
     (message,) = amqp.take("sms.send")
+    amqp.delete("sms.send")
+    unsent = run(*program, AMQP_URL=amqp.url)
 
     assert sent.returncode == 0, sent.stderr
     assert_is_the_command(message, sent.stdout)
+    assert unsent.returncode == 1
+    assert "no queue is bound" in unsent.stderr
+
+
+@pytest.mark.broker
+def test_the_example_of_the_client_sends_and_shows_what_became_of_it(amqp: Peer) -> None:
+    program = (sys.executable, str(EXAMPLES / "send_with_client.py"))
+    unsent = run(*program, AMQP_URL=amqp.url)
+    make_queue(amqp)
+    worker = Worker(amqp, [outcome("login-4711")], [])
+    told = run(*program, AMQP_URL=amqp.url)
+    late = run(*program, AMQP_URL=amqp.url, WAIT="0.1")
+    worker.join()
+
+    assert (unsent.returncode, unsent.stderr.split(":")[0]) == (1, "Unroutable")
+    assert (told.returncode, told.stdout) == (0, "login-4711 sms.outbound.sent m1\n"), told.stderr
+    assert (late.returncode, late.stderr) == (1, "login-4711 is on its way\n")
+
+
+#: The queue of each example, and what it is started with beside the broker's URL.
+CONSUMERS = {"py": "billing.sms", "js": "billing.sms.node", "rb": "billing.sms.ruby"}
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("language", CONSUMERS)
+def test_the_example_consumes_each_event_once_and_acks_it_afterwards(
+    language: str, amqp: Peer, tmp_path: Path, rabbitmq: Broker, vhost: str
+) -> None:
+    queue = CONSUMERS[language]
+    program = [*interpreter(language), str(EXAMPLES / f"consume.{language}")]
+    env = clean_environment({"AMQP_URL": amqp.url, "DATABASE": str(tmp_path / "sms.sqlite3")})
+    told = tmp_path / "stdout"
+    with told.open("wb") as out, subprocess.Popen(program, env=env, stdout=out) as child:
+        try:
+            wait_until(lambda: amqp.exists(queue) and amqp.consumers(queue), 20, what="a consumer")
+            for command_id in ("c1", "c1", "c2", "c1"):
+                publish(amqp, command_id)
+            amqp.publish(b"no event", exchange="sms.events", routing_key="sms.inbound.received")
+            (letter,) = amqp.take(f"{queue}.dead")
+            publish(amqp, "c3")
+            wait_until(lambda: "c3" in told.read_text(), what="what came last")
+            wait_until(lambda: nothing_left(rabbitmq, vhost, queue), what="an empty queue")
+            child.terminate()
+            code = child.wait(10)
+        finally:
+            child.kill()
+
+    assert told.read_text().splitlines() == [f"sms.outbound.sent {name}" for name in ("c1", "c2", "c3")]
+    assert letter.body == b"no event"
+    assert code == 0
+
+
+def nothing_left(broker: Broker, vhost: str, queue: str) -> bool:
+    """Whether a queue has nothing, held by a consumer or not."""
+    listed = broker.ctl("list_queues", "-p", vhost, "--no-table-headers", "name", "messages")
+    return dict(line.split("\t") for line in listed.splitlines())[queue] == "0"
+
+
+def says(out: Path, text: str) -> bool:
+    """Whether a text is in what a program wrote."""
+    return text in out.read_text()
+
+
+@pytest.mark.broker
+def test_the_python_example_remembers_what_it_handled_in_its_database(amqp: Peer, tmp_path: Path) -> None:
+    told = []
+    for command_id in ("c1", "c2"):
+        out = tmp_path / command_id
+        env = clean_environment({"AMQP_URL": amqp.url, "DATABASE": str(tmp_path / "sms.sqlite3")})
+        program = [sys.executable, str(EXAMPLES / "consume.py")]
+        with out.open("wb") as stream, subprocess.Popen(program, env=env, stdout=stream) as child:
+            try:
+                wait_until(lambda: amqp.exists("billing.sms") and amqp.consumers("billing.sms"), 20)
+                publish(amqp, "c1")
+                publish(amqp, command_id)
+                wait_until(partial(says, out, command_id), what="an event")
+            finally:
+                child.kill()
+        told.append(out.read_text().splitlines())
+
+    assert told == [["sms.outbound.sent c1"], ["sms.outbound.sent c2"]]
 
 
 @pytest.fixture

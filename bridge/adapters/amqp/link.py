@@ -221,5 +221,7 @@ def _structlog(name: str) -> Log:
 
 def _reason(error: BaseException) -> str:
     """Say what went wrong in the broker's own words, which name queues and codes, never a message."""
+    if isinstance(error, LinkDown):
+        return str(error)
     reply = getattr(error, "reply_text", None)
     return f"{type(error).__name__}: {reply or error}"

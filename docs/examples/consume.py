@@ -1,0 +1,24 @@
+"""Keep what SMS Bridge tells: each event once, in a database of one's own. Needs sms-bridge."""
+
+import os
+import signal
+import sqlite3
+
+from bridge.client import Consumer, Event
+
+database = sqlite3.connect(os.environ.get("DATABASE", "sms.sqlite3"))
+database.execute("CREATE TABLE IF NOT EXISTS told (event_id TEXT PRIMARY KEY, type TEXT, subject TEXT)")
+
+
+def handle(event: Event) -> None:
+    with database:  # the id and what is made of the event, in one transaction: so a second time makes nothing
+        row = (event.id, event.type, event.subject)
+        new = database.execute("INSERT OR IGNORE INTO told VALUES (?, ?, ?)", row).rowcount
+    if new:
+        print(event.type, event.subject or "-", flush=True)
+
+
+url = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672//")
+with Consumer(url, "billing.sms", ["sms.outbound.*", "sms.inbound.received"]) as events:
+    signal.signal(signal.SIGTERM, lambda *_: events.stop())
+    events.run(handle)  # acks after `handle` has returned; tries again, then <queue>.dead, where it raises

@@ -1,0 +1,21 @@
+"""Ask SMS Bridge to send one SMS, and print its outcome. Needs sms-bridge."""
+
+import os
+import sys
+
+from bridge.client import Client, NoOutcomeYet, NotSent
+
+with Client(os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672//")) as sms:
+    try:
+        result = sms.send_and_wait(
+            to="+16131234567",
+            message="Your code is 123456",
+            id="login-4711",  # two commands with one id are one SMS: what the SMS is about makes a good one
+            wait=float(os.environ.get("WAIT", "30")),
+        )
+    except NotSent as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except NoOutcomeYet as error:
+        sys.exit(f"{error.result.sent.id} is on its way")
+for outcome in result.outcomes:
+    print(result.sent.id, outcome.type, outcome.message_id)
