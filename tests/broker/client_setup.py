@@ -58,7 +58,7 @@ def outcome(command_id: str, index: int | None = 0, type_: str = SENT) -> bytes:
     return made.body
 
 
-def publish(peer: Peer, command_id: str) -> str:
+def publish(peer: Peer, command_id: str, type_: str = SENT) -> str:
     """Publish an outcome as the bridge does; return its event's id."""
     identity = event_id(command_id, 0, 0)
     own: dict[str, Any] = {
@@ -67,8 +67,8 @@ def publish(peer: Peer, command_id: str) -> str:
         "type": SENT,
         "timestamp": TIME,
     }
-    body = outcome(command_id)
-    peer.publish(body, exchange="sms.events", routing_key=SENT, correlation_id=command_id, **own)
+    body = outcome(command_id, 0, type_)
+    peer.publish(body, exchange="sms.events", routing_key=type_, correlation_id=command_id, **own)
     return identity
 
 
