@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import traceback
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from bridge.adapters.amqp.events import AmqpEvents, EventQueue
 from bridge.adapters.amqp.replies import read_event
 from bridge.adapters.clock import SystemClock
-from bridge.client.errors import ClientError, Closed, QueueRefused
+from bridge.client.errors import FORKED, ClientError, Closed, QueueRefused
 from bridge.client.events import NotAnEvent, event_from
 from bridge.client.log import ClientLog
 from bridge.client.options import Options
@@ -80,7 +81,8 @@ class Consumer:
         self._inbox: SimpleQueue[Delivery | None] = SimpleQueue()
         #: Cuts a pause. No Event: to set one in a signal's handler can wait for the very thread that it interrupted.
         self._stops: SimpleQueue[None] = SimpleQueue()
-        self._stopped = self._started = self._closed = False
+        self._stopped = self._closed = False
+        self._process: int | None = None
         self._refusal: str | None = None
         self._source = AmqpEvents(
             options.address(url),
@@ -136,7 +138,10 @@ class Consumer:
             self._source.ack(delivery)
 
     def stop(self) -> None:
-        """Have `run` return, or the loop end, after the event in hand. At once where it is being tried again."""
+        """Have `run` return, or the loop end, after the event in hand; for good.
+
+        At once where that is being tried again.
+        """
         self._stopped = True
         self._inbox.put(None)
         self._stops.put(None)
@@ -145,7 +150,7 @@ class Consumer:
         """Close the connection. What was not acked goes back to the queue."""
         self.stop()
         self._closed = True
-        if self._started:
+        if self._process == os.getpid():
             self._source.stop()
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -177,9 +182,11 @@ class Consumer:
     def _start(self) -> None:
         if self._closed:
             raise Closed("this consumer is closed")
-        if not self._started:
-            self._started = True
+        if self._process is None:
+            self._process = os.getpid()
             self._source.start()
+        elif self._process != os.getpid():
+            raise Closed(FORKED)
 
     def _is_handled(
         self, handler: Callable[[Event], object], delivery: Delivery, event: Event

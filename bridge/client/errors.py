@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from bridge.client.results import Result, Sent
 
 
+#: Said where a connection is another process's.
+FORKED = "this process was forked from one that had begun to use this: make one after the fork"
+
+
 class ClientError(BridgeError):
     """Base of what the client raises."""
 

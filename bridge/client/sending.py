@@ -13,6 +13,7 @@ from bridge.adapters.amqp.sender import Sender
 from bridge.adapters.clock import SystemClock
 from bridge.client.commands import Command, Fields, Ready, make_ready
 from bridge.client.errors import (
+    FORKED,
     BrokerAway,
     Closed,
     InvalidCommand,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the broker may take to confirm, a connection and a second try included.
 TIMEOUT = 10.0
+#: Seconds that a connection may always take to confirm before it is not trusted any more.
+PATIENCE = 2.0
 #: Seconds that the outcomes of a command may take.
 WAIT = 30.0
 
@@ -63,7 +66,7 @@ class Client:
             name=self._options.name,
             log=ClientLog(is_raised=True, connection=self._options.name),
             # A connection that went silent is given up while there is time to try another one.
-            deadline=timeout / 2,
+            deadline=max(PATIENCE, timeout / 2),
         )
         self._starting = threading.Lock()
         self._process: int | None = None
@@ -194,9 +197,7 @@ class Client:
             self._process = os.getpid()
             self._sender.start()
         elif self._process != os.getpid():
-            raise Closed(
-                "this process was forked from one that had begun to use the client: make one after the fork"
-            )
+            raise Closed(FORKED)
 
     def _sent(self, ready: Ready, sending: Sending, timeout: float) -> Sent:
         """Return what the broker's answer means.

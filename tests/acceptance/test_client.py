@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.client import Client, Command, Consumer, NoOutcomeYet
+from bridge.client import Client, Command, Consumer, NoOutcomeYet, NotSent, QueueRefused
 from tests.acceptance.test_rights import Users, users
 from tests.broker.client_setup import Running
 from tests.peer import Peer
@@ -59,6 +59,20 @@ def test_who_waited_in_vain_learns_it_under_the_same_id(
 
     assert result.is_sent
     assert provider.texts() == ["canary"]
+
+
+def test_who_may_not_send_is_told_in_the_brokers_words(users: Users) -> None:
+    with (
+        Client(users.url("billing"), timeout=2.0) as sms,
+        pytest.raises(NotSent, match=r"'sms\.commands'.*refused"),
+    ):
+        sms.send(to=TO, message="canary")
+
+
+def test_who_may_not_have_a_queue_is_told_in_the_brokers_words(users: Users) -> None:
+    events = Consumer(users.url("orders"), "billing.sms")
+    with events, pytest.raises(QueueRefused, match=r"'billing\.sms\.dead'.*refused"):
+        events.run(print)
 
 
 def test_the_rights_of_the_runbook_are_enough_to_send_and_to_consume(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.client import Event, NotNow, Outcome, QueueRefused, Reject, SeenInMemory
+from bridge.client import Closed, Event, NotNow, Outcome, QueueRefused, Reject, SeenInMemory
 from bridge.core.events import SENT
 from tests.broker.client_setup import DEAD, QUEUE, Running, consumer, publish
 from tests.waiting import free_port, wait_until
@@ -225,6 +226,27 @@ def test_a_handler_may_stop_its_consumer_and_its_event_counts_as_handled(bound: 
     wait_until(lambda: bound.depth(QUEUE) == 1, what="the other one")
 
     assert bound.get(QUEUE).json["subject"] == "c2"  # type: ignore[union-attr]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_consumer_that_was_taken_through_a_fork_says_so_and_its_parent_goes_on(bound: Peer) -> None:
+    handler = Handler()
+    with Running(consumer(bound.url), handler) as running:
+        publish(bound, "c1")
+        handler.wait(1)
+        child = os.fork()
+        if not child:
+            # Nothing of the parent's may be closed, torn down or reported from here.
+            try:
+                running.consumer.run(handler)
+            except Closed:
+                os._exit(7)
+            os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        publish(bound, "c2")
+        handler.wait(2)
+
+    assert code == 7
 
 
 def test_a_loop_acks_what_it_has_left_behind_and_gives_back_what_it_broke_off_over(bound: Peer) -> None:

@@ -347,6 +347,7 @@ def test_who_waits_while_the_connection_is_lost_asks_again(prepared: Peer, proxy
     assert [one.command_id for one in results[0].outcomes] == ["c1"]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_closed_client_says_so_and_so_does_one_that_was_taken_through_a_fork(prepared: Peer) -> None:
     with client(prepared.url) as sms:
         sms.send(to=TO, message="a")

@@ -161,7 +161,11 @@ def _declare(broker: Broker, queue: EventQueue) -> None:
 
 def _look_for_exchange(broker: Broker, exchange: str) -> None:
     """Declare the events exchange only where it is missing: the right to is not every consumer's."""
+    channel = broker.channel()
     try:
-        broker.channel().exchange_declare(exchange, "topic", passive=True)
+        channel.exchange_declare(exchange, "topic", passive=True)
     except NotFound:
-        broker.channel().exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+        # That has closed the channel.
+        channel = broker.channel()
+        channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+    channel.close()

@@ -118,13 +118,15 @@ class Sender:
 
     def _look_for_exchange(self, broker: Broker) -> None:
         """Ask, since a publish to an exchange that is not there costs all others their channel."""
+        channel = broker.channel()
         try:
-            broker.channel().exchange_declare(self._exchange, "topic", passive=True)
+            channel.exchange_declare(self._exchange, "topic", passive=True)
         except NotFound as e:
             while self._queue:
                 sending, batch = self._queue.popleft()
                 batch.answer(sending, Answer.LACKING)
             raise LinkDown(f"there is no exchange {self._exchange}") from e
+        channel.close()
 
     def work(self, broker: Broker) -> None:
         """Write what waits, as far as the window and the broker allow."""
