@@ -86,10 +86,17 @@ class _OfASubmission(Event):
     message = _Key["str | None"]()
     delivery_status = _Key["str | None"]()
     message_id = _Key["str | None"]()
+    metadata = _Key["Mapping[str, str] | None"]()
+
+
+class _OfAnAttempt(_OfASubmission):
+    """An event about what came of calling the provider."""
+
+    __slots__ = ()
+
     attempts = _Key[int]()
     segments = _Key["int | None"]()
     reconciled = _Key[bool]()
-    metadata = _Key["Mapping[str, str] | None"]()
 
     @property
     def error(self) -> Problem | None:
@@ -102,7 +109,7 @@ class _OfASubmission(Event):
         )
 
 
-class Outcome(_OfASubmission):
+class Outcome(_OfAnAttempt):
     """What a submission ended in: `sent`, `undeliverable`, `rejected`, `invalid`, `expired`, `failed`, `unknown`."""
 
     __slots__ = ()
@@ -118,7 +125,7 @@ class Outcome(_OfASubmission):
         return self.type == events.SENT
 
 
-class Deferred(_OfASubmission):
+class Deferred(_OfAnAttempt):
     """Not the end: another look or try follows."""
 
     __slots__ = ()

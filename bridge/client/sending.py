@@ -191,8 +191,10 @@ class Client:
                 self._sender.give_up(batch)
 
     def _start(self) -> None:
-        if self._closed or self._sender.ended:
+        if self._closed:
             raise Closed("this client is closed")
+        if self._sender.ended:
+            raise Closed("the thread of its connection has crashed: see the log of bridge.client")
         if self._process is None:
             self._process = os.getpid()
             self._sender.start()
@@ -206,26 +208,26 @@ class Client:
             NotSent: it did not confirm.
 
         """
+        if sending.answer is Answer.CONFIRMED:
+            return Sent(ready.id, ready.destinations)
+        error, reason = self._failure(sending.answer, timeout)
+        if sending.may_be_there:
+            raise Unconfirmed(f"not confirmed: {reason}", ready.id)
+        raise error(reason, ready.id)
+
+    def _failure(self, answer: Answer | None, timeout: float) -> tuple[type[NotSent], str]:
+        """Return what an answer, or none, means for what the broker certainly has not got, and why."""
         exchange = self._options.commands
-        match sending.answer:
-            case Answer.CONFIRMED:
-                return Sent(ready.id, ready.destinations)
-            case Answer.LACKING:
-                raise Unroutable(f"the broker has no exchange {exchange}: {_REMEDY}", ready.id)
-            case Answer.RETURNED:
-                queue = f"the command queue, {self._options.prefix}.send by default, is missing"
-                raise Unroutable(
-                    f"the exchange {exchange} has no queue for the key {SEND}: {queue}: {_REMEDY}", ready.id
-                )
-            case Answer.REFUSED:
-                raise Refused(f"the broker refused it: is the queue behind {exchange} full?", ready.id)
-            case None:
-                reason = self._sender.trouble or f"no answer within {timeout:g} s"
-                if self._closed:
-                    reason = "the client was closed meanwhile"
-                if sending.written:
-                    raise Unconfirmed(f"not confirmed: {reason}", ready.id)
-                raise BrokerAway(reason, ready.id)
+        if answer is Answer.LACKING:
+            return Unroutable, f"the broker has no exchange {exchange}: {_REMEDY}"
+        if answer is Answer.RETURNED:
+            queue = f"the command queue, {self._options.prefix}.send by default, is missing"
+            return Unroutable, f"the exchange {exchange} has no queue for the key {SEND}: {queue}: {_REMEDY}"
+        if answer is Answer.REFUSED:
+            return Refused, f"the broker refused it: is the queue behind {exchange} full?"
+        if self._closed:
+            return BrokerAway, "the client was closed meanwhile"
+        return BrokerAway, self._sender.trouble or f"no answer within {timeout:g} s"
 
 
 _REMEDY = "start a worker, or run `bridge topology declare`"

@@ -155,6 +155,16 @@ def test_a_full_queue_refuses_what_has_no_room_and_nothing_else(amqp: Peer) -> N
     assert on_queue(amqp) == {"first"}
 
 
+def test_of_a_batch_that_has_no_room_it_is_said_which_have(amqp: Peer) -> None:
+    prepare(amqp, {"x-max-length": 5, "x-overflow": "reject-publish"})
+    with client(amqp.url) as sms, pytest.raises(PartlySent, match="of 20 commands not sent") as partly:
+        sms.send_many(many(20))
+
+    assert {type(one) for one in partly.value.failed} == {Refused}
+    assert len(partly.value.sent) + len(partly.value.failed) == 20
+    assert on_queue(amqp) == {one.id for one in partly.value.sent}
+
+
 def test_a_broker_that_is_away_is_said_with_its_place_and_without_its_password() -> None:
     port = free_port()
     with (
@@ -226,6 +236,34 @@ def test_a_lost_confirm_costs_a_copy_with_the_same_id_and_no_error(prepared: Pee
     ids = [message.json["id"] for message in prepared.take("sms.send", 3)]
 
     assert ids == ["before", "twice", "twice"]
+
+
+def test_what_may_have_arrived_before_its_queue_was_lost_is_not_called_certain(
+    prepared: Peer, proxy: ChaosProxy
+) -> None:
+    failures: list[NotSent] = []
+
+    def send() -> None:
+        try:
+            sms.send(to=TO, message="a", id="perhaps")
+        except NotSent as e:
+            failures.append(e)
+
+    with client(through(proxy, prepared.url), timeout=8.0) as sms:
+        sms.send(to=TO, message="a", id="before")
+        proxy.black_hole(DOWN)
+        sending = threading.Thread(target=send)
+        sending.start()
+        wait_until(lambda: proxy.counters.swallowed[DOWN] > 0, what="a swallowed confirm")
+        prepared.unbind("sms.send", "sms.commands", "send")
+        proxy.reset()
+        proxy.pass_through()
+        sending.join()
+    (error,) = failures
+
+    assert isinstance(error, Unconfirmed)
+    assert "no queue" in str(error)
+    assert on_queue(prepared) == {"before", "perhaps"}
 
 
 def test_a_batch_is_confirmed_together_and_keeps_its_order(prepared: Peer) -> None:

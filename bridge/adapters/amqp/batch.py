@@ -35,10 +35,19 @@ class Sending:
     #: How many outcomes are awaited; 0 for none. They come by the message's `correlation_id`.
     awaits: int = 0
     answer: Answer | None = None
-    #: Whether the broker may have it; without this it certainly has not.
-    written: bool = False
+    #: How often it was written to the broker; never: that certainly has not got it.
+    writings: int = 0
     #: The outcomes so far by their event ids: who asks twice is told twice.
     told: dict[object, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+    @property
+    def may_be_there(self) -> bool:
+        """Whether the broker may have it though it did not confirm it.
+
+        A return or a nack speaks of the last writing alone, and of an earlier one the confirm may have been lost.
+        """
+        is_of_the_last = self.answer in {Answer.RETURNED, Answer.REFUSED}
+        return self.writings > int(is_of_the_last)
 
     @property
     def is_complete(self) -> bool:

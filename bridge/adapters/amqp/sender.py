@@ -151,7 +151,7 @@ class Sender:
             message = replace(message, properties={**message.properties, **reply_to})
         # Before it is written: half a frame may have gone when that fails, so the message is under way.
         self._tag += 1
-        sending.written = True
+        sending.writings += 1
         address = message.exchange, message.routing_key
         self._unconfirmed[self._tag] = _Written(message, address, sending, batch, self._clock.monotonic())
         encoded, _ = encode(message, frame_max=broker.connection.frame_max)
