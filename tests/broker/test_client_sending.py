@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +25,7 @@ from bridge.client import (
 from bridge.core.events import INVALID, SENT
 from tests.against_contract import is_command
 from tests.broker.client_setup import TO, Worker, client, outcome, prepare
-from tests.chaos_proxy import DOWN, ChaosProxy
+from tests.chaos_proxy import DOWN, UP, ChaosProxy
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -323,6 +325,43 @@ def test_what_was_confirmed_before_the_broker_died_is_there_and_the_rest_is_said
     assert len(sent) + len(unconfirmed) + len(certain) == MANY
     assert sent <= there
     assert not certain & there
+
+
+def has_cut(proxy: ChaosProxy, times: int) -> bool:
+    """Whether so many connections were cut."""
+    return proxy.counters.cuts >= times
+
+
+def test_in_a_network_that_cuts_everything_off_no_answer_is_wrong(prepared: Peer, proxy: ChaosProxy) -> None:
+    sent: list[str] = []
+    failed: list[NotSent] = []
+    over = threading.Event()
+
+    def send(thread: int) -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            try:
+                sent.append(sms.send(to=TO, message="a", id=f"{thread}-{number}").id)
+            except NotSent as e:
+                failed.append(e)
+
+    with client(through(proxy, prepared.url), timeout=4.0) as sms:
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for number in range(1, 6):
+            # In the midst of a command, or of its confirm: whatever comes first after so many bytes.
+            proxy.cut_after(5_000 + number, UP if number % 2 else DOWN)
+            wait_until(partial(has_cut, proxy, number), 20, what="a cut")
+        over.set()
+        for thread in threads:
+            thread.join(20)
+    there = on_queue(prepared)
+
+    assert len(sent) > 100
+    assert set(sent) <= there
+    assert not {one.id for one in failed if not isinstance(one, Unconfirmed)} & there
 
 
 def test_many_threads_share_one_client(prepared: Peer, rabbitmq: Broker, vhost: str) -> None:
