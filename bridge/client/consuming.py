@@ -46,8 +46,9 @@ class Consumer:
     """Events whose type matches one of the keys, from a durable queue that is yours; processes may share it.
 
     Connects when first used, and again whenever it has to, with a growing pause of up to 5 s; waits for a broker for
-    ever. The connection has a thread of its own, so a handler may take as long as it likes. One thread at a time reads;
-    `stop` may be called from any, and from a signal's handler.
+    ever. The connection has a thread of its own, so a handler may take its time: after half an hour (RabbitMQ's
+    `consumer_timeout`) the broker hands the event out anew. One thread at a time reads; `stop` may be called from any,
+    and from a signal's handler.
 
     A handler that raises is called with the same event again, after 1, 2, 4 and 8 s; then the event goes to the queue
     `<queue>.dead` and the next one follows. `NotNow` and `Reject` say otherwise. What is no event goes to the dead as
