@@ -20,7 +20,14 @@ if TYPE_CHECKING:
         show_command,
         show_ledger,
     )
-    from bridge.bootstrap.oneshot import check_topology, cpaas_client, declare_topology, send, tail_events
+    from bridge.bootstrap.oneshot import (
+        check_topology,
+        cpaas_client,
+        declare_topology,
+        message_history,
+        send,
+        tail_events,
+    )
     from bridge.bootstrap.simulator import run_simulator
     from bridge.bootstrap.subscribing import declared_subscriptions
     from bridge.bootstrap.up import run_up
@@ -33,6 +40,7 @@ __all__ = [
     "dead_letters",
     "declare_topology",
     "declared_subscriptions",
+    "message_history",
     "migrate_ledger",
     "prune_ledger",
     "purge_dead",
@@ -56,6 +64,7 @@ _HOMES = {
     "dead_letters": "dead",
     "declare_topology": "oneshot",
     "declared_subscriptions": "subscribing",
+    "message_history": "oneshot",
     "migrate_ledger": "ledger",
     "prune_ledger": "ledger",
     "purge_dead": "dead",

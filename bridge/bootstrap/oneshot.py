@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.adapters.cpaas.history import MessageHistory
     from bridge.settings import Settings
 
 
@@ -56,6 +57,11 @@ def cpaas_client(settings: Settings) -> CpaasClient:
     # On stderr: on stdout stands what a program reads.
     logs.configure(settings.log)
     return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
+
+
+def message_history(settings: Settings) -> MessageHistory:
+    """Return the messages that the provider keeps for the configured account."""
+    return cpaas_client(settings).history
 
 
 def _broker(settings: Settings) -> OneShot:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from bridge.cli.catch_up import catch_up
+from bridge.cli.completion import completion
 from bridge.cli.config import config
 from bridge.cli.dead import dead
 from bridge.cli.events import events
 from bridge.cli.exits import ExitCodes
+from bridge.cli.history import history
 from bridge.cli.invocation import config_option
 from bridge.cli.ledger import ledger
 from bridge.cli.run import ingest, up, worker
@@ -48,11 +50,13 @@ for command in (
     events,
     dead,
     subscriptions,
+    history,
     catch_up,
     ledger,
     topology,
     config,
     schema,
     simulator,
+    completion,
 ):
     main.add_command(command)

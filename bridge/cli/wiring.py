@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bridge.adapters.cpaas.history import MessageHistory
     from bridge.flows.dead import DeadLetter, Wanted
     from bridge.flows.subscribe import Declared
     from bridge.ports import Notifying
@@ -79,6 +80,10 @@ class Wiring(Protocol):
 
     def cpaas_client(self, settings: Settings) -> Notifying:
         """Return a client of the configured account; every call of it raises CpaasError."""
+        ...
+
+    def message_history(self, settings: Settings) -> MessageHistory:
+        """Return the messages that the provider keeps; every call of it raises CpaasError."""
         ...
 
     def declared_subscriptions(self, settings: Settings) -> Declared:

@@ -28,6 +28,7 @@ from tests.fakes.notifying import FakeAccount
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from bridge.adapters.cpaas.history import MessageHistory
     from bridge.flows.dead import DeadLetter, Wanted
     from bridge.flows.subscribe import Declared
     from bridge.runtime.catching_up import Caught
@@ -121,6 +122,10 @@ class FakeWiring:
     def cpaas_client(self, settings: Settings) -> FakeAccount:
         provider: FakeAccount = self._answer("client", settings)
         return provider
+
+    def message_history(self, settings: Settings) -> MessageHistory:
+        history: MessageHistory = self._answer("history", settings)
+        return history
 
     def declared_subscriptions(self, settings: Settings) -> Declared:
         return declared_subscriptions(settings)

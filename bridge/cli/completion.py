@@ -1,0 +1,30 @@
+"""`bridge completion`: what a shell needs to complete our commands and options."""
+
+from __future__ import annotations
+
+import click
+
+from bridge.cli.invocation import config_option
+
+PROGRAM = "bridge"
+#: By which a shell asks for completions: click's own name for it.
+VARIABLE = "_BRIDGE_COMPLETE"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@config_option
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete `bridge`: to be read when the shell starts.
+
+    \b
+    bash: bridge completion bash > ~/.local/share/bash-completion/completions/bridge
+    zsh:  bridge completion zsh > ~/.zfunc/_bridge      (a directory of $fpath)
+    fish: bridge completion fish > ~/.config/fish/completions/bridge.fish
+    """  # noqa: D301 - click's mark against rewrapping
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None  # noqa: S101 - click knows each of the choices
+    click.echo(found(context.find_root().command, {}, PROGRAM, VARIABLE).source())

@@ -1,0 +1,50 @@
+"""`bridge completion`: what a shell reads, and what it is then told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_cli import BRIDGE, run
+
+
+@pytest.mark.parametrize(
+    ("shell", "mark"), [("bash", "complete -o"), ("zsh", "#compdef bridge"), ("fish", "complete --no-files")]
+)
+def test_each_shell_gets_what_it_reads(shell: str, mark: str) -> None:
+    result = run("completion", shell)
+
+    assert result.exit_code == 0
+    assert mark in result.stdout
+    assert "_BRIDGE_COMPLETE" in result.stdout
+
+
+def test_an_unknown_shell_is_wrong_usage() -> None:
+    assert run("completion", "cmd").exit_code == 2
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
+    script = tmp_path / "completion"
+    script.write_text(run("completion", "bash").stdout)
+    ask = (
+        'source "$1"; COMP_WORDS=(bridge ledger pr); COMP_CWORD=2; '
+        '_bridge_completion bridge; echo "${COMPREPLY[@]}"; COMPREPLY=(); '
+        'COMP_WORDS=(bridge worker --po); _bridge_completion bridge; echo "${COMPREPLY[@]}"'
+    )
+    path = f"{BRIDGE.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    told = subprocess.run(
+        ["bash", "-c", ask, "bash", str(script)],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert told.stdout.splitlines() == ["prune", "--port"]
