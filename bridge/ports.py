@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from bridge.core.ledger import Change, Place
     from bridge.core.receipts import Awaited, Pair, Sent
     from bridge.core.reconcile import Reading, Window
+
+
+#: What a span is, and what may be said of it.
+Kind: TypeAlias = Literal["consumer", "client", "producer", "server"]
+Value: TypeAlias = "str | int | bool"
 
 
 class Clock(Protocol):
@@ -146,6 +151,27 @@ class Attempted:
     #: connection or no token is an attempt, too. 0 where there was no time for any: then `answer` is `Unsent`, and
     #: says nothing of the provider.
     attempts: int
+
+
+class Span(Protocol):
+    """A part of a trace, begun and not yet ended."""
+
+    @property
+    def traceparent(self) -> str:
+        """By which whatever comes of it belongs to it (W3C Trace Context)."""
+        ...
+
+    def end(self, attributes: Mapping[str, Value], *, error: str | None = None) -> None:
+        """End it, for good: as a failure where there is an `error`, one of a few words. From any thread."""
+        ...
+
+
+class Tracer(Protocol):
+    """Tells somebody of spans. Never waits, and never raises for whoever should be told."""
+
+    def begin(self, kind: Kind, name: str, *, parent: str | None, attributes: Mapping[str, Value]) -> Span:
+        """Begin a span under the one whose `traceparent` is given, or a trace of its own. From any thread."""
+        ...
 
 
 class Gateway(Protocol):

@@ -20,6 +20,7 @@ from bridge.bootstrap.admin import make_metrics, make_progress, publishing, read
 from bridge.bootstrap.listening import listen
 from bridge.bootstrap.required import require
 from bridge.bootstrap.subscribing import make_watch
+from bridge.bootstrap.tracing import make_tracer, webhook_tracing
 from bridge.flows.notify import receive
 from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchingUp
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.core.receipts import Sent
     from bridge.core.reconcile import Evidence
-    from bridge.ports import Clock
+    from bridge.ports import Clock, Tracer
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.tracing import WebhookTracing
     from bridge.runtime.watching import SubscriptionWatch
     from bridge.settings import Settings
 
@@ -62,7 +64,14 @@ RECOVERY = 60.0
 class IngestProcess:
     """An ingest with its connection and its door."""
 
-    def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stopping: Stopping,
+        metrics: Metrics,
+        clock: Clock,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._settings = settings
         self._stopping = stopping
         self._metrics = metrics
@@ -98,6 +107,7 @@ class IngestProcess:
             sent=self._seen.sent,
             sighted=self._evidence.offer,
             watch=self._watch,
+            traces=webhook_tracing(settings, tracer),
         )
         self._door = make_door(settings, self._flow)
         self._listening = False
@@ -249,6 +259,7 @@ def make_ingest(
     sent: Callable[[str], Awaitable[Sent | None]],
     sighted: Callable[[Evidence], None] | None = None,
     watch: SubscriptionWatch | None = None,
+    traces: WebhookTracing | None = None,
 ) -> Ingest:
     """Return what takes notifications.
 
@@ -271,6 +282,7 @@ def make_ingest(
         once=once,
         confirm_timeout=settings.ingest.confirm_timeout,
         own=Owning(sent, style=style, clock=clock).own,
+        traces=traces,
     )
 
 
@@ -308,7 +320,9 @@ def run_ingest(settings: Settings) -> int:
     stopping = Stopping()
     stopping.install()
     metrics = make_metrics()
-    process = IngestProcess(settings, stopping, metrics, SystemClock())
+    clock = SystemClock()
+    tracer = make_tracer(settings, clock)
+    process = IngestProcess(settings, stopping, metrics, clock, tracer)
     admin = serve_admin(settings, process.readiness, metrics, process.standing)
     process.start()
     one_core = OneCore(lambda: process.thread_id) if settings.ingest.one_core else None
@@ -316,6 +330,8 @@ def run_ingest(settings: Settings) -> int:
         one_core.start()
     code = stopping.wait()
     process.stop()
+    if tracer is not None:
+        tracer.stop()
     if one_core is not None:
         one_core.stop()
     admin.stop(1.0)

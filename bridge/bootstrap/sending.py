@@ -15,7 +15,7 @@ from bridge.flows.send import Routes, SendRules
 if TYPE_CHECKING:
     import threading
 
-    from bridge.ports import Clock
+    from bridge.ports import Clock, Tracer
     from bridge.settings import Settings
 
 
@@ -84,7 +84,13 @@ def account(settings: Settings) -> CpaasAccount:
     )
 
 
-def client(account: CpaasAccount, settings: Settings, clock: Clock, stopping: threading.Event) -> CpaasClient:
+def client(
+    account: CpaasAccount,
+    settings: Settings,
+    clock: Clock,
+    stopping: threading.Event,
+    tracer: Tracer | None = None,
+) -> CpaasClient:
     """Return the client of the account; `stopping` cuts its waits short."""
     retry = RetryPolicy(in_process=settings.retry.in_process)
-    return CpaasClient(account, clock, retry, stopping, skew=settings.reconcile.skew)
+    return CpaasClient(account, clock, retry, stopping, skew=settings.reconcile.skew, tracer=tracer)

@@ -22,6 +22,7 @@ from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.required import require
+from bridge.bootstrap.tracing import make_tracer
 from bridge.bootstrap.worker import WorkerProcess, make_worker, measure, worker_readiness
 from bridge.core.contracts.commands import SEND
 from bridge.ports import Outgoing
@@ -81,8 +82,9 @@ def _require_both(settings: Settings) -> None:
 def _real(settings: Settings, stopping: Stopping) -> int:
     logs.configure(settings.log)
     metrics, clock = make_metrics(), SystemClock()
-    worker = WorkerProcess(settings, stopping, metrics, clock)
-    ingest = IngestProcess(settings, stopping, metrics, clock)
+    tracer = make_tracer(settings, clock)
+    worker = WorkerProcess(settings, stopping, metrics, clock, tracer)
+    ingest = IngestProcess(settings, stopping, metrics, clock, tracer)
 
     def ready() -> Readiness:
         one, other = worker.readiness(), ingest.readiness()
@@ -94,6 +96,8 @@ def _real(settings: Settings, stopping: Stopping) -> int:
     code = stopping.wait()
     ingest.stop()
     worker.stop()
+    if tracer is not None:
+        tracer.stop()
     admin.stop(1.0)
     return code
 

@@ -20,6 +20,7 @@ from bridge.adapters.store import open_ledger, open_receipts
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, make_progress, publishing, readiness, serve_admin
 from bridge.bootstrap.receipts import receipt_poller
+from bridge.bootstrap.tracing import command_tracing, make_tracer
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
 from bridge.runtime.gauges import WorkerGauges
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     from bridge.adapters.http.admin_app import Readiness
     from bridge.adapters.store.sql import SqlLedger
     from bridge.bootstrap.admin import Outlet
-    from bridge.ports import Clock, Gateway, Ledger, Publisher
+    from bridge.ports import Clock, Gateway, Ledger, Publisher, Tracer
     from bridge.runtime.gauges import Source
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.receipts import ReceiptPoller
+    from bridge.runtime.tracing import CommandTracing
     from bridge.settings import Settings
 
 #: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
@@ -51,8 +53,16 @@ LEDGER_PAUSE = 2.0
 class WorkerProcess:
     """A worker with its connections, started and stopped in the order that loses nothing."""
 
-    def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stopping: Stopping,
+        metrics: Metrics,
+        clock: Clock,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._stopping = stopping
         self._metrics = metrics
         self._clock = clock
@@ -86,7 +96,7 @@ class WorkerProcess:
         )
         calls_stop = threading.Event()
         steady = SteadyClock(self._clock, self._time_of(self._ledger))
-        client = sending.client(sending.account(settings), settings, steady, calls_stop)
+        client = sending.client(sending.account(settings), settings, steady, calls_stop, self._tracer)
         self._worker = make_worker(
             settings,
             self._publisher,
@@ -96,6 +106,7 @@ class WorkerProcess:
             calls_stop,
             self._metrics,
             self._stopping,
+            command_tracing(settings, self._tracer),
         )
         self._source = AmqpConsumer(
             address,
@@ -219,6 +230,7 @@ def make_worker(
     calls_stop: threading.Event,
     metrics: Metrics,
     stopping: Stopping,
+    tracing: CommandTracing | None = None,
 ) -> Worker:
     """Return the worker of this process."""
     return Worker(
@@ -234,6 +246,7 @@ def make_worker(
         stopping=calls_stop,
         metrics=metrics,
         on_crash=stopping.crash,
+        tracing=tracing,
     )
 
 
@@ -281,11 +294,15 @@ def run_process(
     `listening` is told the admin port once it answers there.
     """
     metrics = make_metrics()
-    process = WorkerProcess(settings, stopping, metrics, SystemClock())
+    clock = SystemClock()
+    tracer = make_tracer(settings, clock)
+    process = WorkerProcess(settings, stopping, metrics, clock, tracer)
     admin = serve_admin(settings, process.readiness, metrics, process.standing)
     listening(admin.port)
     process.start()
     code = stopping.wait()
     process.stop()
+    if tracer is not None:
+        tracer.stop()
     admin.stop(1.0)
     return code

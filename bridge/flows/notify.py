@@ -32,6 +32,7 @@ def receive(
     camel_case: bool = False,
     default_region: str | None = None,
     sighted: Callable[[Evidence], None] | None = None,
+    traceparent: str | None = None,
 ) -> Event:
     """Return the event that a webhook body becomes. `now` is in seconds since the epoch.
 
@@ -46,7 +47,7 @@ def receive(
         evidence = evidence_of(notification, default_region=default_region)
         if evidence is not None:
             sighted(evidence)
-    return to_event(notification, source=source, time=now, camel_case=camel_case)
+    return to_event(notification, source=source, time=now, camel_case=camel_case, traceparent=traceparent)
 
 
 def evidence_of(notification: Notification, *, default_region: str | None = None) -> Evidence | None:
@@ -117,7 +118,14 @@ def receipt_of(event: Event) -> Receipt | None:
     return Receipt(message_id=message_id, status=status)
 
 
-def to_event(notification: Notification, *, source: str, time: float, camel_case: bool = False) -> Event:
+def to_event(
+    notification: Notification,
+    *,
+    source: str,
+    time: float,
+    camel_case: bool = False,
+    traceparent: str | None = None,
+) -> Event:
     """Return the event for `notification`, with the same id for the same notification whenever it comes.
 
     `time` is in seconds since the epoch. The event has no subject: it belongs to no command.
@@ -129,4 +137,5 @@ def to_event(notification: Notification, *, source: str, time: float, camel_case
         time=time,
         data=notification.data,
         camel_case=camel_case,
+        traceparent=traceparent,
     )

@@ -10,6 +10,7 @@ import structlog
 
 from bridge.adapters.http.ingest_app import Taken
 from bridge.core.errors import InvalidNotification
+from bridge.runtime import tracing
 from bridge.runtime.once import Fate
 from bridge.runtime.relay import Relay
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
     from bridge.adapters.http.ingest_app import Answered
     from bridge.core.events import Event
-    from bridge.ports import Clock
+    from bridge.ports import Clock, Span
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.once import Once, Told
     from bridge.runtime.safekeeping import Safekeeping
+    from bridge.runtime.tracing import WebhookTracing
 
 _log = structlog.get_logger()
 
@@ -37,7 +39,7 @@ _TOLD = {
 class Receive(Protocol):
     """Reads a notification: `bridge.flows.notify.receive` with its source bound."""
 
-    def __call__(self, body: bytes, *, now: float) -> Event:
+    def __call__(self, body: bytes, *, now: float, traceparent: str | None = None) -> Event:
         """Return the event, or raise InvalidNotification. `now` is in seconds since the epoch."""
         ...
 
@@ -55,12 +57,14 @@ class Ingest:
         once: Once,
         confirm_timeout: float,
         own: Callable[[Event, float], Awaitable[Event] | None] | None = None,
+        traces: WebhookTracing | None = None,
     ) -> None:
         """`confirm_timeout` is in seconds: how long a request waits at most, for ledger, broker and disk together.
 
         `own` finds the event that a receipt is known as here: `bridge.runtime.owning.Owning.own`.
         """
         self._own = own
+        self._traces = traces
         self._safekeeping = safekeeping
         self._receive = receive
         self._clock = clock
@@ -85,18 +89,24 @@ class Ingest:
 
         """
         started = self._clock.monotonic()
+        span = None if self._traces is None else self._traces.arrived()
+        traceparent = None if span is None else span.traceparent
         try:
-            event = self._receive(body, now=self._clock.now())
+            event = self._receive(body, now=self._clock.now(), traceparent=traceparent)
         except InvalidNotification as error:
+            if span is not None:
+                tracing.answered(span, 400)
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
+        if span is not None:
+            answered = partial(_answer_and_end, answered, span)
         until = self._deadline()
         owned = None if self._own is None else self._own(event, until)
         if owned is None:
-            self._publish((event.id,), event, partial(self._tell, answered, event, started), until)
+            self._publish((event.id,), event, partial(self._tell, answered, event, started), until, span)
         else:
-            task = asyncio.ensure_future(self._take_receipt(owned, event, answered, started, until))
+            task = asyncio.ensure_future(self._take_receipt(owned, event, answered, started, until, span))
             self._owning.add(task)
             task.add_done_callback(self._owning.discard)
 
@@ -131,7 +141,13 @@ class Ingest:
         return relay.loop.time() + self._confirm_timeout
 
     async def _take_receipt(
-        self, finding: Awaitable[Event], event: Event, answered: Answered, started: float, until: float
+        self,
+        finding: Awaitable[Event],
+        event: Event,
+        answered: Answered,
+        started: float,
+        until: float,
+        span: Span | None,
     ) -> None:
         """Take the event that it is known as here, or as it is where nobody can tell in time."""
         owned = event
@@ -145,14 +161,18 @@ class Ingest:
             return
         # It may have come, or come again, while nobody could tell whose it is.
         ids = (event.id,) if owned.id == event.id else (owned.id, event.id)
-        self._publish(ids, owned, partial(self._tell, answered, owned, started), until)
+        self._publish(ids, owned, partial(self._tell, answered, owned, started), until, span)
 
-    def _publish(self, ids: Sequence[str], event: Event, told: Told, until: float) -> None:
+    def _publish(
+        self, ids: Sequence[str], event: Event, told: Told, until: float, span: Span | None = None
+    ) -> None:
         """Publish an event once; `ids` are all by which it may be known."""
-        self._once.publish(ids, partial(self._make_durable, event), told, until=until)
+        self._once.publish(ids, partial(self._make_durable, event, span), told, until=until)
 
-    def _make_durable(self, event: Event, durable: Callable[[bool], None]) -> None:
+    def _make_durable(self, event: Event, span: Span | None, durable: Callable[[bool], None]) -> None:
         """Call back whether the broker or the spool has the event, once that is certain."""
+        if self._traces is not None and span is not None:
+            durable = self._traces.published(span, event.type, durable)
         self._relay = relay = Relay.here(self._relay)
         # Called back on any thread, at any time, also after this server is gone.
         self._safekeeping.make_durable(event, partial(relay.tell, durable), soon=False)
@@ -191,3 +211,9 @@ class Ingest:
             status=status,
             ms=round(elapsed * 1000, 1),
         )
+
+
+def _answer_and_end(answered: Answered, span: Span, taken: Taken | Exception) -> None:
+    answered(taken)
+    statuses: dict[Taken | Exception, int] = {Taken.DURABLE: 204, Taken.NOT_NOW: 503}
+    tracing.answered(span, statuses.get(taken, 500))

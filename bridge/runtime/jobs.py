@@ -11,7 +11,7 @@ from bridge.ports import Submission
 
 if TYPE_CHECKING:
     from bridge.flows.commands import Received
-    from bridge.ports import Delivery
+    from bridge.ports import Delivery, Span
 
 
 class Job:
@@ -24,6 +24,7 @@ class Job:
         "given_back",
         "open",
         "received",
+        "span",
         "untold",
         "waits",
         "waits_itself",
@@ -45,6 +46,13 @@ class Job:
         #: Whether it goes back to the queue rather than off it.
         self.given_back = False
         self.closed = False
+        #: Its part of the trace, where there is one.
+        self.span: Span | None = None
+
+    def trace(self, span: Span) -> None:
+        """Have all that comes of it belong to `span`."""
+        self.span = span
+        self.received = replace(self.received, traceparent=span.traceparent)
 
     def wait(self, index: int, at: float, *, itself: bool) -> None:
         """Look again at a submission at `at`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bridge.ports import Clock, Outgoing, Publisher
     from bridge.runtime.jobs import Job
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.tracing import CommandTracing
 
 
 class Telling:
@@ -36,6 +37,7 @@ class Telling:
         metrics: Metrics,
         post: Callable[[Callable[[], None]], None],
         told: Callable[[Job], None],
+        tracing: CommandTracing | None = None,
     ) -> None:
         """`told` runs on the desk's thread, by way of `post`, once for each message that the broker has."""
         self._publisher = publisher
@@ -44,6 +46,7 @@ class Telling:
         self._metrics = metrics
         self._post = post
         self._told = told
+        self._tracing = tracing
         self._log = structlog.get_logger()
 
     def outcome(self, job: Job, index: int, outcome: Outcome, told: Told, *, dead: bool, fresh: bool) -> None:
@@ -88,4 +91,7 @@ class Telling:
         for message in messages:
             if message.routing_key == self._rules.routes.dead_queue:
                 self._metrics.dead_letters[f"sms.outbound.{message.headers['x-bridge-outcome']}"].inc()
-            self._publisher.publish(message, partial(self._post, partial(self._told, job)), soon=False)
+            told: Callable[[], None] = partial(self._post, partial(self._told, job))
+            if self._tracing is not None and job.span is not None:
+                told = self._tracing.told(job.span, message, told)
+            self._publisher.publish(message, told, soon=False)

@@ -66,8 +66,8 @@ class SubscriptionWatch:
     def watching(self, receive: Receive) -> Receive:
         """Return `receive` that also has everything checked at once when a subscription was cancelled."""
 
-        def watched(body: bytes, *, now: float) -> Event:
-            event = receive(body, now=now)
+        def watched(body: bytes, *, now: float, traceparent: str | None = None) -> Event:
+            event = receive(body, now=now, traceparent=traceparent)
             if event.type == SUBSCRIPTION_CANCELLED:
                 self._log.warning("subscription.cancelled", event_id=event.id)
                 self._wake.set()

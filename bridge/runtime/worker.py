@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from bridge.runtime.entrance import Intake
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.steady import SteadyClock
+    from bridge.runtime.tracing import CommandTracing
 
 #: Seconds between two looks at the entrance while commands wait for it.
 LOOK = 0.1
@@ -93,6 +94,7 @@ class Worker:
         stopping: threading.Event,
         metrics: Metrics,
         on_crash: Callable[[], None],
+        tracing: CommandTracing | None = None,
     ) -> None:
         """`spare` is how many commands may wait for their rate limit in the worker rather than in the delay.
 
@@ -107,6 +109,7 @@ class Worker:
         self._claims = itertools.count(1)
         self._stopping = stopping
         self._metrics = metrics
+        self._tracing = tracing
         self._desk = Desk(
             ledger, clock=clock, rules=rules.ledger, metrics=metrics, stopping=stopping, on_crash=on_crash
         )
@@ -115,7 +118,13 @@ class Worker:
             self._callers, publisher, clock, limit=concurrency + concurrency // CLAIMED_AHEAD
         )
         self._telling = Telling(
-            publisher, rules=rules, clock=clock, metrics=metrics, post=self._desk.post, told=self._on_told
+            publisher,
+            rules=rules,
+            clock=clock,
+            metrics=metrics,
+            post=self._desk.post,
+            told=self._on_told,
+            tracing=tracing,
         )
         self._concurrency = concurrency
         #: What was delivered and not looked at yet. Each connection has its own, which is emptied when that is lost.
@@ -268,6 +277,8 @@ class Worker:
 
     def _job(self, received: Received, submissions: int) -> Job:
         job = Job(received, submissions)
+        if self._tracing is not None:
+            job.trace(self._tracing.received(received))
         self._jobs.add(job)
         return job
 
@@ -538,6 +549,8 @@ class Worker:
         failpoints.reach("told")
         self._jobs.discard(job)
         self._orphaned.discard(job)
+        if job.span is not None:
+            job.span.end({"sms_bridge.given_back": job.given_back})
         if job.given_back:
             self._steered.give_back(job.received.delivery)
         else:

@@ -232,6 +232,13 @@ class LogSettings(Section):
     level: Annotated[Literal["debug", "info", "warning", "error"], v.LOWER] = "info"
 
 
+class TracingSettings(Section):
+    """Where spans are sent, and of how many traces."""
+
+    endpoint: v.HttpUrl = None
+    ratio: v.Share = 1.0
+
+
 class Settings(Section):
     """The whole configuration, as `load` found it valid."""
 
@@ -251,6 +258,7 @@ class Settings(Section):
     admin: AdminSettings = AdminSettings()
     events: EventSettings = EventSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def shortest_retention(self) -> float:

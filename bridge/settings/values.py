@@ -119,6 +119,8 @@ GUARDING = BeforeValidator(_split_whole)
 
 Text = Annotated[str | None, NONE_IF_EMPTY]
 SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]
+#: Between none and all.
+Share = Annotated[float, Field(ge=0, le=1)]
 HttpUrl = Annotated[Annotated[str, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
 BaseUrl = Annotated[Annotated[str, AfterValidator(_base_url)] | None, NONE_IF_EMPTY]
 ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_secret_http_url)] | None, NONE_IF_EMPTY]

@@ -41,7 +41,7 @@ PATH = "/hook"
 SECRET = b"Bearer tangerine-4711"
 
 
-def receive(body: bytes, *, now: float) -> Event:
+def receive(body: bytes, *, now: float, traceparent: str | None = None) -> Event:
     """Read a notification; what makes it one is tested elsewhere."""
     if not body.startswith(b"{"):
         raise InvalidNotification("body: not a JSON object")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.cpaas.auth import Token, Tokens
     from bridge.adapters.cpaas.timekeeping import Timekeeping
+    from bridge.adapters.cpaas.traced import Traced
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
@@ -31,7 +32,7 @@ class Caller:
     """Makes the API calls of one account; used by many threads."""
 
     def __init__(
-        self, transport: Timekeeping, tokens: Tokens, clock: Clock, *, agent: str, longest: float
+        self, transport: Timekeeping | Traced, tokens: Tokens, clock: Clock, *, agent: str, longest: float
     ) -> None:
         self._transport = transport
         self._tokens = tokens

@@ -17,6 +17,7 @@ from bridge.adapters.cpaas.history import MessageHistory
 from bridge.adapters.cpaas.notifying import Channels, Subscriptions
 from bridge.adapters.cpaas.retrying import Repeater
 from bridge.adapters.cpaas.timekeeping import Timekeeping
+from bridge.adapters.cpaas.traced import Traced
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
 from bridge.core.answers import Accepted, Ambiguous, Blocked, Unsent
 from bridge.core.events import event_id
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.retrying import RetryPolicy
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.core.answers import Answer
-    from bridge.ports import Attempted, Clock, Submission
+    from bridge.ports import Attempted, Clock, Submission, Tracer
 
 
 class CpaasClient:
@@ -53,6 +54,7 @@ class CpaasClient:
         stopping: threading.Event,
         *,
         skew: float = math.inf,
+        tracer: Tracer | None = None,
     ) -> None:
         """`skew` is by how many seconds the provider's clock may differ from ours before nothing is sent any more."""
         agent = f"sms-bridge/{version('sms-bridge')}"
@@ -61,9 +63,10 @@ class CpaasClient:
         self._transport = Transport(account, clock.monotonic)
         self._timekeeping = Timekeeping(self._transport, clock, skew)
         self._tokens = Tokens(account, self._timekeeping, clock, agent)
-        self._caller = Caller(
-            self._timekeeping, self._tokens, clock, agent=agent, longest=account.total_timeout
+        transport = (
+            self._timekeeping if tracer is None else Traced(self._timekeeping, tracer, account.base_url)
         )
+        self._caller = Caller(transport, self._tokens, clock, agent=agent, longest=account.total_timeout)
         self._repeater = Repeater(retry, clock, stopping)
         self._health = Health()
         self._asker = Asker(self._caller, self._health, clock)

@@ -94,10 +94,9 @@ def _envelope(type_: str) -> Shape:
         Key("datacontenttype", constant("application/json"), "What `data` is."),
     ]
     if type_ in _OURS:
-        keys += [
-            Key("subject", TEXT, _SUBJECT, required=type_ not in _SOMETIMES_OURS),
-            Key("traceparent", TRACEPARENT, "The command's W3C trace context.", required=False),
-        ]
+        keys.append(Key("subject", TEXT, _SUBJECT, required=type_ not in _SOMETIMES_OURS))
+    trace = "The W3C trace context of what it comes of."
+    keys.append(Key("traceparent", TRACEPARENT, trace, required=False))
     return Shape(TYPES[type_][0], tuple(keys))
 
 
