@@ -98,9 +98,9 @@ MUTANTS = (
     ),
     Mutant(
         name="M9 confirms are matched to whatever is oldest",
-        file="bridge/adapters/amqp/publisher.py",
-        old="publish = self._unconfirmed.pop(tag, None)",
-        new="publish = self._unconfirmed.pop(next(iter(self._unconfirmed), tag), None)",
+        file="bridge/adapters/amqp/matching.py",
+        old="publish = unconfirmed.pop(tag, None)",
+        new="publish = unconfirmed.pop(next(iter(unconfirmed), tag), None)",
         caught_by="tests/broker/test_amqp_publisher.py::"
         "test_a_lost_confirm_confirms_nothing_else_and_the_message_is_published_again",
     ),
