@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bridge.bootstrap.catch_up import run_catch_up
     from bridge.bootstrap.dead import dead_letters, purge_dead, replay_dead
+    from bridge.bootstrap.doctor import examine_all
     from bridge.bootstrap.ingest import run_ingest
     from bridge.bootstrap.ledger import (
         adopt_ledger,
@@ -40,6 +41,7 @@ __all__ = [
     "dead_letters",
     "declare_topology",
     "declared_subscriptions",
+    "examine_all",
     "message_history",
     "migrate_ledger",
     "prune_ledger",
@@ -64,6 +66,7 @@ _HOMES = {
     "dead_letters": "dead",
     "declare_topology": "oneshot",
     "declared_subscriptions": "subscribing",
+    "examine_all": "doctor",
     "message_history": "oneshot",
     "migrate_ledger": "ledger",
     "prune_ledger": "ledger",

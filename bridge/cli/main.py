@@ -8,6 +8,7 @@ from bridge.cli.catch_up import catch_up
 from bridge.cli.completion import completion
 from bridge.cli.config import config
 from bridge.cli.dead import dead
+from bridge.cli.doctor import doctor
 from bridge.cli.events import events
 from bridge.cli.exits import ExitCodes
 from bridge.cli.history import history
@@ -56,6 +57,7 @@ for command in (
     topology,
     config,
     schema,
+    doctor,
     simulator,
     completion,
 ):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bridge.flows.subscribe import Declared
     from bridge.ports import Notifying
     from bridge.runtime.catching_up import Caught
+    from bridge.runtime.examining import Examined
     from bridge.settings import Settings
 
 
@@ -80,6 +81,10 @@ class Wiring(Protocol):
 
     def cpaas_client(self, settings: Settings) -> Notifying:
         """Return a client of the configured account; every call of it raises CpaasError."""
+        ...
+
+    def examine_all(self, settings: Settings) -> Iterator[Examined]:
+        """Yield how everything stands that the bridge needs."""
         ...
 
     def message_history(self, settings: Settings) -> MessageHistory:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bridge.flows.dead import DeadLetter, Wanted
     from bridge.flows.subscribe import Declared
     from bridge.runtime.catching_up import Caught
+    from bridge.runtime.examining import Examined
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 
@@ -122,6 +123,9 @@ class FakeWiring:
     def cpaas_client(self, settings: Settings) -> FakeAccount:
         provider: FakeAccount = self._answer("client", settings)
         return provider
+
+    def examine_all(self, settings: Settings) -> Iterator[Examined]:
+        return iter(self._answer("doctor", settings))
 
     def message_history(self, settings: Settings) -> MessageHistory:
         history: MessageHistory = self._answer("history", settings)

@@ -1,0 +1,59 @@
+"""Whether a webhook can be reached from here, and how it answers somebody without authorization."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+#: Seconds to connect, and to be answered.
+TIMEOUT = 10.0
+
+
+class Unreachable(Exception):
+    """Nobody answers there; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """How it answered."""
+
+    status: int
+    #: When its certificate ends, in seconds since the epoch; None over plain HTTP.
+    expires_at: float | None
+
+
+def reach(url: str) -> Reached:
+    """Post nothing, without authorization.
+
+    Raises:
+        Unreachable: no connection, no valid certificate, or no HTTP.
+
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    connection = (
+        http.client.HTTPSConnection(host, parts.port, timeout=TIMEOUT, context=ssl.create_default_context())
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT)
+    )
+    try:
+        connection.connect()
+        expires_at = _expiry(connection)
+        connection.request("POST", parts.path or "/", headers={"Content-Length": "0"})
+        return Reached(status=connection.getresponse().status, expires_at=expires_at)
+    except ssl.SSLCertVerificationError as e:
+        raise Unreachable(f"its certificate is not valid: {e.verify_message}") from e
+    except (OSError, http.client.HTTPException) as e:
+        raise Unreachable(f"{type(e).__name__}: {getattr(e, 'strerror', None) or e}") from e
+    finally:
+        connection.close()
+
+
+def _expiry(connection: http.client.HTTPConnection) -> float | None:
+    if not isinstance(connection.sock, ssl.SSLSocket):
+        return None
+    certificate = connection.sock.getpeercert() or {}
+    ends = certificate.get("notAfter")
+    return ssl.cert_time_to_seconds(ends) if isinstance(ends, str) else None

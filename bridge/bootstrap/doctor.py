@@ -1,0 +1,236 @@
+"""What `bridge doctor` looks at, and what it says of it. Nothing is sent, consumed or changed."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.inspection import compare_ledger, inspect
+from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.tls import CertificateUnusable, server_context
+from bridge.adapters.reaching import reach
+from bridge.adapters.store import read_ledger
+from bridge.bootstrap import parts
+from bridge.runtime import logs
+from bridge.runtime.examining import Check, Finding, examine, fail, ok, skipped, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.runtime.examining import Examined
+    from bridge.settings import Settings
+
+#: Seconds before its end from which a certificate is worth a warning.
+SOON = 14 * 86_400
+#: Bytes that ledger and spool should have.
+ROOM = 1_000_000_000
+SQLITE = "sqlite:///"
+#: RabbitMQ's first series whose quorum queues are all that is needed (docs/reliability.md).
+OLDEST = (3, 10)
+
+
+def examine_all(settings: Settings) -> Iterator[Examined]:
+    """Yield what is found, check by check."""
+    # On stderr: on stdout stands what a program reads.
+    logs.configure(settings.log)
+    return examine(
+        [
+            Check(name="files", look=partial(_files, settings), advice="see the settings that name files"),
+            Check(
+                name="broker", look=partial(_broker, settings), advice="see broker.url, and the broker's log"
+            ),
+            Check(
+                name="topology",
+                look=partial(_topology, settings),
+                advice="see `bridge topology check`, with the rights of docs/operations.md",
+            ),
+            Check(
+                name="ledger",
+                look=partial(_ledger, settings),
+                advice="see ledger.url; `bridge ledger migrate` makes one",
+            ),
+            Check(name="room", look=partial(_room, settings), advice="see ledger.url and ingest.spool"),
+            Check(name="account", look=partial(_account, settings), advice="see [cpaas]"),
+            Check(
+                name="subscriptions",
+                look=partial(_subscriptions, settings),
+                advice="see `bridge subscriptions sync --dry-run`",
+            ),
+            Check(
+                name="webhook",
+                look=partial(_webhook, settings),
+                advice="see subscriptions.webhook_url, and the proxy before the ingest",
+            ),
+        ]
+    )
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    ingest = settings.ingest
+    if ingest.tls_certificate is not None:
+        try:
+            server_context(ingest.tls_certificate, ingest.tls_key)
+        except CertificateUnusable as error:
+            yield fail(str(error), f"mend what ingest.tls_{error.part} names")
+        else:
+            yield ok("the ingest can serve with its certificate")
+    if settings.cpaas.ca_file is not None:
+        if settings.cpaas.ca_file.is_file():
+            yield ok("cpaas.ca_file is there")
+        else:
+            yield fail("cpaas.ca_file is not there", "name the file with the provider's CA, or none")
+    if ingest.tls_certificate is None and settings.cpaas.ca_file is None:
+        yield skipped("no certificates are configured")
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if settings.broker.url is None:
+        yield skipped("broker.url is not set")
+        return
+    topology = parts.topology(settings)
+    found = inspect(parts.broker_address(settings), topology)
+    yield _of_version(found.product, found.version)
+    for exchange in found.unwritable:
+        name = exchange or "amq.default"
+        yield fail(f"this user may not write to {name}", "give it the rights of docs/operations.md")
+    if found.consumers == 0:
+        waiting = found.depths.get(topology.command_queue, 0)
+        yield warn(f"no worker consumes; {waiting} commands wait", "start `bridge worker`")
+    for queue, depth in found.depths.items():
+        if queue == topology.dead_queue and depth:
+            yield warn(f"{depth} dead letters wait", "see `bridge dead list`")
+        else:
+            yield ok(f"{queue}: {depth} messages wait")
+
+
+def _of_version(product: str, version: str) -> Finding:
+    digits = [part for part in version.split(".") if part.isdigit()]
+    if product == "RabbitMQ" and tuple(map(int, digits[:2])) >= OLDEST:
+        return ok(f"{product} {version}")
+    wanted = ".".join(map(str, OLDEST))
+    return warn(f"{product} {version}", f"RabbitMQ {wanted} and later is what the bridge is tested with")
+
+
+def _topology(settings: Settings) -> Iterator[Finding]:
+    if settings.broker.url is None:
+        yield skipped("broker.url is not set")
+        return
+    one_shot = OneShot(parts.broker_address(settings), parts.topology(settings), SystemClock())
+    differences = one_shot.differences()
+    who = (
+        "the first worker or ingest declares it"
+        if settings.broker.declare
+        else "run `bridge topology declare` as a user with the right to"
+    )
+    for difference in differences:
+        is_missing = difference.endswith("is missing")
+        yield (
+            warn(difference, who)
+            if is_missing
+            else fail(difference, "delete it where it may go, or rename ours")
+        )
+    if not differences:
+        yield ok("all is there, as it should be")
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
+        summary = reader.summary()
+    yield ok(f"{summary.commands} commands, revision {summary.revision}")
+    if settings.broker.url is None or summary.identity is None:
+        return
+    same = compare_ledger(parts.broker_address(settings), parts.topology(settings), summary.identity)
+    if same is None:
+        yield ok("the command queue has no ledger yet: the first worker notes its own")
+    elif same:
+        yield ok("it is the command queue's own")
+    else:
+        advice = "set ledger.url to the queue's own; `bridge ledger adopt` where that one is gone for good"
+        yield fail("the command queue has another ledger", advice)
+
+
+def _room(settings: Settings) -> Iterator[Finding]:
+    url = settings.ledger.url.get_secret_value()
+    places = {"the ledger": Path(url.removeprefix(SQLITE)).parent} if url.startswith(SQLITE) else {}
+    if settings.ingest.spool is not None:
+        places["the spool"] = settings.ingest.spool
+    for what, place in places.items():
+        there = next((path for path in (place, *place.parents) if path.is_dir()), Path("/"))
+        free = shutil.disk_usage(there).free
+        seen = f"{what} has {free / 1e9:.1f} GB left"
+        yield ok(seen) if free >= ROOM else warn(seen, "make room: without it nothing is sent, or kept")
+    if not places:
+        yield skipped("neither ledger nor spool are on a disk of this machine")
+
+
+def _account(settings: Settings) -> Iterator[Finding]:
+    if not settings.cpaas.configured:
+        yield skipped("no account is configured")
+        return
+    with closing(_client(settings)) as client:
+        client.probe()
+        yield ok("the API takes our credentials")
+        if client.is_in_time:
+            yield ok("our clock and the provider's agree")
+        else:
+            yield fail(
+                "our clock and the provider's differ", "set ours right (NTP): nothing is sent meanwhile"
+            )
+
+
+def _subscriptions(settings: Settings) -> Iterator[Finding]:
+    from bridge.bootstrap.subscribing import declared_subscriptions
+    from bridge.flows.subscribe import plan
+    from bridge.runtime.subscribing import look
+
+    if not settings.cpaas.configured or settings.subscriptions.webhook_url is None:
+        yield skipped("subscriptions.webhook_url is not set")
+        return
+    declared = declared_subscriptions(settings)
+    with closing(_client(settings)) as client:
+        steps = plan(declared, look(client), prune=False)
+    undone = [step for step in steps if step.action not in {"keep", "leave"}]
+    for step in undone:
+        yield warn(f"a {step.what} is to be dealt with: {step.action}", "run `bridge subscriptions sync`")
+    if not undone:
+        yield ok(f"{len(steps)} channels and subscriptions are as they should be")
+
+
+def _webhook(settings: Settings) -> Iterator[Finding]:
+    url = settings.subscriptions.webhook_url
+    if url is None:
+        yield skipped("subscriptions.webhook_url is not set")
+        return
+    reached = reach(url)
+    if reached.expires_at is not None:
+        days = (reached.expires_at - SystemClock().now()) / 86_400
+        seen = f"its certificate is good for {days:.0f} days"
+        yield (
+            ok(seen) if days * 86_400 > SOON else warn(seen, "renew it: the provider will not post any more")
+        )
+    if reached.status == 401:
+        yield ok("it is reached, and lets nobody in without authorization")
+    elif reached.status == 404:
+        yield fail("it answers 404", "its path is not ingest.path, or a proxy leads elsewhere")
+    elif reached.status == 400 and not settings.ingest.authorization:
+        yield warn(
+            "it is reached, and lets anybody in", "set ingest.authorization, and sync the subscriptions"
+        )
+    else:
+        yield fail(
+            f"it answers {reached.status} to who has no authorization", "is this the ingest? 401 was expected"
+        )
+
+
+def _client(settings: Settings) -> CpaasClient:
+    # Not at the top: who has no account needs no client of the provider.
+    from bridge.bootstrap import sending
+
+    stopping = threading.Event()
+    return sending.client(sending.account(settings), settings, SystemClock(), stopping)

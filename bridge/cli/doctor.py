@@ -1,0 +1,57 @@
+"""`bridge doctor`: is all that the bridge needs there, and if not, what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from bridge.cli.exits import Exit
+from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+
+if TYPE_CHECKING:
+    from bridge.runtime.examining import Examined
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "white"}
+
+
+@click.command()
+@json_option
+@config_option
+@pass_invocation
+def doctor(invocation: Invocation, *, as_json: bool) -> int:
+    """Look at everything the bridge needs, and say what to do about each.
+
+    Configuration, broker, rights, ledger, disks, account, clock, subscriptions and webhook are looked at; nothing is
+    sent, consumed or changed. Exit 1 if anything fails; a warning is none.
+    """
+    settings = invocation.settings()
+    rows = []
+    for examined in invocation.wiring.examine_all(settings):
+        rows.append(_row(examined))
+        if not as_json:
+            _tell(rows[-1])
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+    return Exit.FAILED if any(row["level"] == "fail" for row in rows) else Exit.DONE
+
+
+def _row(examined: Examined) -> dict[str, str | None]:
+    from bridge.core.masking import mask_numbers
+
+    finding = examined.finding
+    return {
+        "check": examined.check,
+        "level": finding.level.value,
+        # An error's text may be of a library or of the provider.
+        "seen": mask_numbers(finding.seen),
+        "advice": finding.advice,
+    }
+
+
+def _tell(row: dict[str, str | None]) -> None:
+    level = click.style(f"{row['level']:<8}", fg=_COLOURS[str(row["level"])])
+    click.echo(f"{level}{row['check']:<14} {row['seen']}")
+    if row["advice"] is not None:
+        click.echo(f"{'':<23}-> {row['advice']}")

@@ -1,0 +1,163 @@
+"""`bridge doctor`: a good installation is well, and each thing that is wrong is named, with what to do about it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.store import open_ledger
+from tests.acceptance.commands import run
+from tests.canaries import SECRETS, leaks
+from tests.peer import COLLECTOR
+from tests.waiting import free_port
+from tests.webhook import listening_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.acceptance.commands import Done
+    from tests.acceptance.conftest import Provider
+    from tests.broker_harness import Broker
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+#: Checks that need what another one checks.
+LEAN_ON = {"broker": {"topology", "ledger"}, "account": {"subscriptions"}}
+SECRET = f"Bearer {SECRETS['webhook']}"
+
+
+@pytest.fixture
+def well(env: dict[str, str], bridge_process: StartBridge) -> dict[str, str]:
+    """Return the configuration of a bridge whose every part is there and right."""
+    port = free_port()
+    whole = {
+        **env,
+        "BRIDGE_CPAAS__CLIENT_SECRET": SECRETS["client"],
+        "BRIDGE_INGEST__PORT": str(port),
+        "BRIDGE_INGEST__AUTHORIZATION": SECRET,
+        "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": f"http://127.0.0.1:{port}/inbound-sms/webhook",
+    }
+    bridge_process("worker", env=whole)
+    listening_port(bridge_process("ingest", env=whole))
+    assert run("subscriptions", "sync", env=whole).code == 0
+    return whole
+
+
+def levels(done: Done) -> dict[str, set[str]]:
+    """Return what was found of each check."""
+    found: dict[str, set[str]] = {}
+    for row in done.json:
+        found.setdefault(row["check"], set()).add(row["level"])
+    return found
+
+
+def told(done: Done, check: str) -> str:
+    """Return all that is said of a check."""
+    return " ".join(
+        f"{row['level']} {row['seen']} {row['advice']}" for row in done.json if row["check"] == check
+    )
+
+
+def doctor(env: dict[str, str], **changes: str) -> Done:
+    return run(
+        "doctor", "--json", env={**env, **{f"BRIDGE_{name}": value for name, value in changes.items()}}
+    )
+
+
+def test_where_all_is_well_it_says_so_and_changes_nothing(
+    well: dict[str, str], provider: Provider, amqp: Peer
+) -> None:
+    amqp.collect()
+    done = doctor(well)
+    plain = run("doctor", env=well)
+
+    assert levels(done) == {
+        "files": {"skipped"},
+        **{name: {"ok"} for name in ("broker", "topology", "ledger", "room", "account", "subscriptions", "webhook")},
+    }  # fmt: skip
+    assert (done.code, plain.code) == (0, 0)
+    assert "it is the command queue's own" in plain.stdout
+    assert (provider.journal(), amqp.get("sms.dead"), amqp.get(COLLECTOR)) == ([], None, None)
+    assert leaks(done.stdout + done.stderr + plain.stdout + plain.stderr) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "seen"),
+    [
+        ("broker", {"BROKER__URL": f"amqp://x:{SECRETS['broker']}@127.0.0.1:1/"}, "can't be reached"),
+        ("ledger", {"LEDGER__URL": "sqlite:////nowhere/ledger.db"}, "there is no ledger yet"),
+        ("ledger", {"LEDGER__URL": f"postgresql+psycopg://x:{SECRETS['ledger']}@127.0.0.1:1/x"}, "fail"),
+        ("account", {"CPAAS__CLIENT_SECRET": "wrong"}, "fail"),
+        ("account", {"CPAAS__BASE_URL": "http://127.0.0.1:1"}, "fail"),
+        ("webhook", {"SUBSCRIPTIONS__WEBHOOK_URL": "http://127.0.0.1:1/hook"}, "refused"),
+        ("files", {"INGEST__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "mend what ingest.tls_certificate names"),
+        ("files", {"CPAAS__CA_FILE": "/nowhere/ca.pem"}, "cpaas.ca_file is not there"),
+    ],
+)
+def test_what_is_wrong_fails_alone_and_says_what_to_do(
+    well: dict[str, str], check: str, changes: dict[str, str], seen: str
+) -> None:
+    done = doctor(well, **changes)
+
+    assert done.code == 1
+    assert "fail" in levels(done)[check]
+    assert seen in told(done, check)
+    assert all(row["advice"] for row in done.json if row["level"] in {"warn", "fail"})
+    failing = {name for name, found in levels(done).items() if "fail" in found}
+    assert failing <= {check} | LEAN_ON.get(check, set())
+    assert leaks(done.stdout + done.stderr) == []
+
+
+def test_another_ledger_a_wrong_path_and_an_open_door_are_noticed(
+    well: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/another.db"
+    open_ledger(url).close()
+    wrong_path = well["BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL"].replace("webhook", "elsewhere")
+    done = doctor(well, LEDGER__URL=url, SUBSCRIPTIONS__WEBHOOK_URL=wrong_path)
+
+    assert "the command queue has another ledger" in told(done, "ledger")
+    assert "it answers 404" in told(done, "webhook")
+    # The channel that is there posts elsewhere.
+    assert "warn" in levels(done)["subscriptions"]
+    # Looking at it has not made it the queue's own.
+    assert "the command queue has another ledger" in told(doctor(well, LEDGER__URL=url), "ledger")
+
+
+def test_dead_letters_a_queue_without_workers_and_what_is_missing_are_warned_of(
+    env: dict[str, str], amqp: Peer, bridge_process: StartBridge
+) -> None:
+    empty = doctor(env)
+    assert run("topology", "declare", env=env).code == 0
+    with closing(open_ledger(env["BRIDGE_LEDGER__URL"])):
+        pass
+    worker = bridge_process("worker", env=env)
+    amqp.publish(b"no command")
+    amqp.dead(1)
+    amqp.publish(b"x", exchange="", routing_key="sms.dead")
+    worker.stop()
+    after = doctor(env)
+
+    assert "is missing" in told(empty, "topology")
+    assert empty.code == 1
+    assert "there is no ledger yet" in told(empty, "ledger")
+    assert after.code == 0
+    assert "no worker consumes; 0 commands wait" in told(after, "broker")
+    assert "1 dead letters wait" in told(after, "broker")
+
+
+def test_rights_that_are_missing_are_named(env: dict[str, str], rabbitmq: Broker) -> None:
+    assert run("topology", "declare", env=env).code == 0
+    vhost = env["BRIDGE_BROKER__URL"].rpartition("/")[2]
+    rabbitmq.ctl("add_user", f"reader-{vhost}", "pw")
+    rabbitmq.ctl("set_permissions", "-p", vhost, f"reader-{vhost}", "^$", "^sms[.]events$", ".*")
+    place = env["BRIDGE_BROKER__URL"].partition("@")[2]
+    done = doctor(env, BROKER__URL=f"amqp://reader-{vhost}:pw@{place}")
+
+    assert "this user may not write to sms.commands" in told(done, "broker")
+    assert "this user may not write to amq.default" in told(done, "broker")
+    assert "sms.events" not in " ".join(row["seen"] for row in done.json if "may not write" in row["seen"])
