@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -79,6 +80,46 @@ class Publisher(Protocol):
     @property
     def available(self) -> bool:
         """Whether the broker takes messages now: connected and not blocked by an alarm."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """A command that somebody handed over by HTTP, and nobody has judged yet."""
+
+    body: bytes = field(repr=False)
+    #: What it is known by, where its sender said so beside it.
+    key: str | None = None
+    traceparent: str | None = None
+    #: The address that it came from.
+    client: str | None = None
+
+
+class Offered(Enum):
+    """What became of a message that was offered."""
+
+    #: The broker has confirmed it, and a queue has it.
+    TAKEN = auto()
+    #: The broker has no queue for it, and does not have it.
+    UNROUTABLE = auto()
+    #: Not confirmed: the broker does not have it, or nobody can tell.
+    NOT_TAKEN = auto()
+
+
+class Offering(Protocol):
+    """Publishes once, for who waits for the answer: what is not confirmed in time is not published later."""
+
+    def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:
+        """Publish `message`, and call `told` once its fate is certain or can't be learnt.
+
+        What was not written by `until` (`Clock.monotonic` seconds) never will be; `told` may come later than that.
+        Returns at once; `told` runs on any thread, once, and must not block.
+        """
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether the broker takes messages now."""
         ...
 
 

@@ -15,7 +15,7 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
-from bridge.ports import Delivery
+from bridge.ports import Delivery, Offered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +92,10 @@ class EmbeddedBroker:
     def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:  # noqa: ARG002 - it always is
         """Take a message; see `bridge.ports.Publisher`."""
         self._todo.put(lambda: self._publish(message, told))
+
+    def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:  # noqa: ARG002 - it is in time
+        """Take a message; see `bridge.ports.Offering`."""
+        self.publish(message, lambda: told(Offered.TAKEN))
 
     def flush(self) -> None:
         """Do nothing: what is taken waits for no flush."""

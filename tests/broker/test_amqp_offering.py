@@ -1,0 +1,212 @@
+"""Offers against a real broker: taken means stored, and what was not taken in time never comes later."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.amqp.offering import AmqpOffering
+from bridge.adapters.clock import SystemClock
+from bridge.ports import Offered, Outgoing
+from tests.broker.amqp_setup import NAMES, address, crashed
+from tests.chaos_proxy import DOWN, ChaosProxy
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.broker_harness import Broker
+    from tests.peer import Peer
+
+    StartOffering = Callable[..., AmqpOffering]
+
+pytestmark = pytest.mark.broker
+
+QUEUE = "taken"
+
+
+class Answers:
+    """What was told of each offer."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Offered] = {}
+
+    def offer(self, offering: AmqpOffering, id_: str, *, body: bytes | None = None, **options: Any) -> None:
+        """Offer a message known by `id_`."""
+        within = options.pop("within", 5.0)
+        message = Outgoing(
+            exchange=options.pop("exchange", ""),
+            routing_key=options.pop("routing_key", QUEUE),
+            body=id_.encode() if body is None else body,
+            properties={"message_id": id_},
+        )
+
+        def told(offered: Offered) -> None:
+            assert id_ not in self.of
+            self.of[id_] = offered
+
+        offering.offer(message, told, until=time.monotonic() + within)
+
+    def wait(self, number: int = 1) -> dict[str, Offered]:
+        """Wait for so many answers and return all."""
+        wait_until(lambda: len(self.of) >= number, what=f"{number} answers")
+        return self.of
+
+
+@pytest.fixture
+def start() -> Iterator[StartOffering]:
+    """Start offerings, connected, and stop them in the end."""
+    started: list[AmqpOffering] = []
+
+    def start(url: str, **options: Any) -> AmqpOffering:
+        options = {"topology": NAMES, "declares": False, "on_crash": crashed, **options}
+        offering = AmqpOffering(address(url, heartbeat=2), clock=SystemClock(), name="offers", **options)
+        started.append(offering)
+        offering.start()
+        wait_until(lambda: offering.available, what="a connection")
+        return offering
+
+    yield start
+    for offering in started:
+        offering.stop()
+
+
+@pytest.fixture
+def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
+    """Stand between the offering and the broker."""
+    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy:
+        yield proxy
+
+
+def ids(peer: Peer) -> list[str]:
+    """Take all messages and return their ids."""
+    return [message.properties["message_id"] for message in peer.take(QUEUE, peer.depth(QUEUE))]
+
+
+def test_many_at_once_are_each_taken_and_stored_once(start: StartOffering, amqp: Peer) -> None:
+    amqp.declare_queue(QUEUE)
+    offering, answers = start(amqp.url), Answers()
+    for number in range(900):
+        answers.offer(offering, f"c{number}")
+    told = answers.wait(900)
+
+    assert set(told.values()) == {Offered.TAKEN}
+    assert ids(amqp) == [f"c{number}" for number in range(900)]
+
+
+def test_what_no_queue_is_bound_for_is_told_so_among_others_that_are_taken(
+    start: StartOffering, amqp: Peer
+) -> None:
+    amqp.declare_queue(QUEUE)
+    offering, answers = start(amqp.url), Answers()
+    for number in range(50):
+        # All alike but for their ids: which one came back is not to be told by its bytes.
+        answers.offer(offering, f"c{number}", body=b"x", routing_key=QUEUE if number % 2 else "nowhere")
+    told = answers.wait(50)
+
+    assert {id_ for id_, offered in told.items() if offered is Offered.UNROUTABLE} == {
+        f"c{number}" for number in range(0, 50, 2)
+    }
+    assert sorted(ids(amqp)) == sorted(id_ for id_, offered in told.items() if offered is Offered.TAKEN)
+
+
+def test_what_is_missing_is_declared_where_that_is_allowed(start: StartOffering, amqp: Peer) -> None:
+    offering, answers = start(amqp.url, declares=True), Answers()
+    amqp.delete(NAMES.command_queue)
+    make: dict[str, Any] = {"exchange": NAMES.commands_exchange, "routing_key": "send"}
+    answers.offer(offering, "before", **make)
+    first = dict(answers.wait())
+    wait_until(lambda: NAMES.command_queue in _queues(amqp), what="the queue")
+    wait_until(lambda: offering.available, what="the next connection")
+    answers.offer(offering, "after", **make)
+
+    assert first == {"before": Offered.UNROUTABLE}
+    assert answers.wait(2)["after"] is Offered.TAKEN
+    assert [message.properties["message_id"] for message in amqp.take(NAMES.command_queue, 1)] == ["after"]
+
+
+def _queues(peer: Peer) -> list[str]:
+    try:
+        peer.depth(NAMES.command_queue)
+    except Exception:  # noqa: BLE001 - it is not there
+        return []
+    return [NAMES.command_queue]
+
+
+def test_a_full_queue_does_not_take_it(start: StartOffering, amqp: Peer) -> None:
+    amqp.declare_queue(QUEUE, {"x-max-length": 1, "x-overflow": "reject-publish"})
+    offering, answers = start(amqp.url), Answers()
+    for number in range(3):
+        answers.offer(offering, f"c{number}")
+
+    assert list(answers.wait(3).values()).count(Offered.NOT_TAKEN) == 2
+    assert amqp.depth(QUEUE) == 1
+
+
+def test_what_was_under_way_when_the_connection_is_lost_is_told_so_and_not_published_again(
+    start: StartOffering, amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+) -> None:
+    amqp.declare_queue(QUEUE)
+    offering, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
+    proxy.black_hole(DOWN)
+    answers.offer(offering, "lost")
+    wait_until(lambda: amqp.depth(QUEUE) == 1, what="the message")
+    proxy.reset()
+    told = dict(answers.wait())
+    proxy.pass_through()
+    wait_until(lambda: offering.available, what="the next connection")
+    answers.offer(offering, "next")
+
+    assert told == {"lost": Offered.NOT_TAKEN}
+    assert answers.wait(2)["next"] is Offered.TAKEN
+    assert ids(amqp) == ["lost", "next"]
+
+
+def test_while_the_broker_has_an_alarm_nothing_waits_beyond_its_time_and_nothing_comes_later(
+    start: StartOffering, amqp: Peer, rabbitmq: Broker
+) -> None:
+    amqp.declare_queue(QUEUE)
+    offering, answers = start(amqp.url, limit=10), Answers()
+    with rabbitmq.memory_alarm():
+        # The broker blocks who publishes.
+        answers.offer(offering, "first", within=0.2)
+        wait_until(lambda: not offering.available, what="the alarm")
+        for number in range(20):
+            answers.offer(offering, f"late {number}", within=0.2)
+        told = dict(answers.wait(20))
+    wait_until(lambda: offering.available, what="the end of the alarm")
+    answers.offer(offering, "after")
+    answers.wait(22)
+
+    assert {offered for id_, offered in told.items() if id_ != "first"} == {Offered.NOT_TAKEN}
+    assert answers.of["after"] is Offered.TAKEN
+    assert ids(amqp) == [id_ for id_ in ("first", "after") if answers.of[id_] is Offered.TAKEN]
+
+
+def test_without_a_connection_nothing_is_held(amqp: Peer) -> None:
+    offering = AmqpOffering(
+        address(amqp.url), topology=NAMES, clock=SystemClock(), name="offers", on_crash=crashed
+    )
+    answers = Answers()
+    answers.offer(offering, "a")
+
+    assert answers.of == {"a": Offered.NOT_TAKEN}
+    assert not offering.available
+
+
+def test_more_than_may_be_open_are_not_taken(
+    start: StartOffering, amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+) -> None:
+    amqp.declare_queue(QUEUE)
+    offering = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port), limit=3)
+    answers = Answers()
+    proxy.black_hole(DOWN)
+    for number in range(5):
+        answers.offer(offering, f"c{number}")
+    early = dict(answers.of)
+    proxy.pass_through()
+
+    assert early == {"c3": Offered.NOT_TAKEN, "c4": Offered.NOT_TAKEN}
+    assert list(answers.wait(5).values()).count(Offered.TAKEN) == 3
