@@ -11,11 +11,11 @@ from bridge.adapters.store.tables import REVISION
 from bridge.bootstrap import parts
 from bridge.bootstrap.required import require
 from bridge.core.events import rfc3339
+from bridge.flows.show import to_operators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.core.ledger import CommandRecord, SubmissionRecord
     from bridge.settings import Settings
 
 DAY = 86400.0
@@ -55,7 +55,7 @@ def show_command(settings: Settings, command_id: str) -> Mapping[str, Any] | Non
         record = reader.command(command_id)
     finally:
         reader.close()
-    return None if record is None else _command(record)
+    return None if record is None else to_operators(record)
 
 
 def prune_ledger(settings: Settings, *, days: float | None, dry_run: bool) -> int:
@@ -124,33 +124,6 @@ def adopt_ledger(settings: Settings) -> str:
 
 def _url(settings: Settings) -> str:
     return settings.ledger.url.get_secret_value()
-
-
-def _command(record: CommandRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "created_at": _time(record.created_at),
-        "updated_at": _time(record.updated_at),
-        "generation": record.generation,
-        "submissions": [_submission(submission) for submission in record.submissions.values()],
-    }
-
-
-def _submission(submission: SubmissionRecord) -> dict[str, Any]:
-    """Return what an operator asks about; the event holds number and text, so it is not shown."""
-    return {
-        "index": submission.index,
-        "state": submission.state,
-        "attempts": submission.attempts,
-        "first_attempt_at": _time(submission.first_attempt_at),
-        "retry_at": _time(submission.retry_at),
-        "owner": submission.owner,
-        "lease_until": _time(submission.lease_until),
-        "crashes": submission.crashes,
-        "replay": submission.replay,
-        "message_id": submission.message_id,
-        "event_id": None if submission.told is None else submission.told.event_id,
-    }
 
 
 def _time(at: float | None) -> str | None:

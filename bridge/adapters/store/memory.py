@@ -50,6 +50,16 @@ class MemoryLedger:
         """Return what is known of one."""
         return self._records[place.command_id].submissions[place.index]
 
+    def command(self, command_id: str) -> CommandRecord | None:
+        """Return a command with all its submissions."""
+        with self._lock:
+            return self._records.get(command_id)
+
+    def content_hash(self, command_id: str) -> bytes | None:
+        """Return what a command's content is known by."""
+        record = self.command(command_id)
+        return None if record is None else record.content_hash
+
     def sent(self, message_id: str) -> Sent | None:
         """Return the submission that was sent as this message."""
         for record in list(self._records.values()):

@@ -42,6 +42,8 @@ class LedgerReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        #: Whether the tables were looked at for who asks often; what has changed since fails by itself.
+        self._is_checked = False
 
     def summary(self) -> Summary:
         """Return what there is of everything."""
@@ -73,6 +75,16 @@ class LedgerReader:
             for found in connection.execute(theirs.order_by(submissions.c.position)):
                 record.submissions[found.position] = submission_record(found)
             return record
+
+    def content_hash(self, command_id: str) -> bytes | None:
+        """Return what a command's content is known by; None where there is no such command."""
+        with self._transaction() as connection:
+            if not self._is_checked:
+                schema.check(connection)
+                self._is_checked = True
+            mine = select(commands.c.content_hash).where(commands.c.id == command_id)
+            found = connection.execute(mine).scalar_one_or_none()
+            return None if found is None else bytes(found)
 
     def prunable(self, before: float) -> int:
         """Return how many commands would be forgotten."""

@@ -1,0 +1,168 @@
+"""Asking the ledger from an event loop: it never waits longer than it has patience, whatever the ledger does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from structlog.testing import capture_logs
+
+from bridge.adapters.clock import SystemClock
+from bridge.ports import LedgerUnavailable
+from bridge.runtime.lookups import AWAY, Lookups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.core.ledger import CommandRecord
+    from bridge.runtime.lookups import Records
+
+
+class FakeRecords:
+    """Fills `bridge.runtime.lookups.Records`; opens as itself."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.away = away
+        self.opened = self.closed = self.asked = 0
+        #: While clear, the ledger thinks.
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def __call__(self) -> FakeRecords:
+        if self.away:
+            raise LedgerUnavailable("there is no ledger yet")
+        self.opened += 1
+        return self
+
+    def command(self, command_id: str) -> CommandRecord | None:
+        raise AssertionError(command_id)
+
+    def content_hash(self, command_id: str) -> bytes | None:
+        self.asked += 1
+        self.answers.wait(10)
+        if self.away:
+            raise LedgerUnavailable("gone")
+        return command_id.encode()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@contextmanager
+def lookups(records: FakeRecords, **options: Any) -> Iterator[Lookups]:
+    made = Lookups(records, clock=SystemClock(), **options)
+    made.start()
+    yield made
+    records.answers.set()
+    made.stop()
+
+
+async def ask(made: Lookups, command_id: str = "a", *, patience: float = 5.0) -> object:
+    """Ask, and return what was told."""
+    told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    question: Callable[[Records], object] = lambda records: records.content_hash(command_id)  # noqa: E731
+    made.ask(question, told.set_result, patience=patience)
+    return await asyncio.wait_for(told, 10)
+
+
+def test_many_questions_are_each_answered_by_a_ledger_that_is_opened_once() -> None:
+    records = FakeRecords()
+
+    async def all_of_them(made: Lookups) -> list[object]:
+        return await asyncio.gather(*(ask(made, f"c{number}") for number in range(50)))
+
+    with lookups(records) as made:
+        answers = asyncio.run(all_of_them(made), debug=True)
+
+    assert answers == [b"c%d" % number for number in range(50)]
+    assert (records.opened, records.closed) == (1, 1)
+
+
+def test_a_ledger_that_thinks_too_long_is_waited_for_no_longer_and_others_not_at_all() -> None:
+    records = FakeRecords()
+    records.answers.clear()
+
+    async def one_after_the_other(made: Lookups) -> tuple[object, float]:
+        first = await ask(made, patience=0.1)
+        began = time.monotonic()
+        assert await ask(made, patience=0.09) is AWAY
+        return first, time.monotonic() - began
+
+    with lookups(records) as made:
+        first, seconds = asyncio.run(one_after_the_other(made))
+
+        assert first is AWAY
+        assert seconds < 0.05
+
+        records.answers.set()
+
+        assert asyncio.run(ask(made)) == b"a"
+
+
+def test_no_more_wait_than_there_is_room_for_and_who_has_gone_is_not_asked_for() -> None:
+    records = FakeRecords()
+    records.answers.clear()
+
+    async def crowd(made: Lookups) -> list[object]:
+        return await asyncio.gather(*(ask(made, f"c{number}", patience=0.2) for number in range(20)))
+
+    with lookups(records, waiting=3) as made:
+        answers = asyncio.run(crowd(made))
+        records.answers.set()
+
+        assert asyncio.run(ask(made, "later")) == b"later"
+
+    assert set(answers) == {AWAY}
+    assert records.asked == 2  # the first, and the last
+
+
+def test_a_ledger_that_is_away_is_left_alone_for_a_while_and_opened_anew() -> None:
+    records = FakeRecords(away=True)
+    with capture_logs() as lines, lookups(records, pause=0.1) as made:
+
+        async def until_it_is_back() -> list[object]:
+            answers = [await ask(made), await ask(made)]
+            records.away = False
+            while (answer := await ask(made)) is AWAY:
+                await asyncio.sleep(0.01)
+            return [*answers, answer]
+
+        answers = asyncio.run(until_it_is_back())
+
+    assert answers == [AWAY, AWAY, b"a"]
+    assert [line["event"] for line in lines] == ["ledger.unavailable"]
+
+
+def test_a_ledger_that_breaks_is_closed_and_opened_again() -> None:
+    records = FakeRecords()
+    with lookups(records, pause=0) as made:
+
+        async def around() -> list[object]:
+            answers = [await ask(made)]
+            records.away = True
+            answers.append(await ask(made))
+            records.away = False
+            return [*answers, await ask(made)]
+
+        answers = asyncio.run(around())
+
+    assert answers == [b"a", AWAY, b"a"]
+    assert (records.opened, records.closed) == (2, 2)
+
+
+def test_a_mistake_of_ours_is_handed_on_and_ends_nothing() -> None:
+    records = FakeRecords()
+    with lookups(records) as made:
+
+        async def both() -> tuple[object, object]:
+            told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            made.ask(lambda records: records.command("x"), told.set_result, patience=5)
+            return await told, await ask(made)
+
+        mistake, answer = asyncio.run(both())
+
+    assert isinstance(mistake, AssertionError)
+    assert answer == b"a"
