@@ -19,6 +19,7 @@ from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, make_progress, publishing, readiness, serve_admin
 from bridge.bootstrap.listening import listen
 from bridge.bootstrap.required import require
+from bridge.bootstrap.submit import SubmitPart
 from bridge.bootstrap.subscribing import make_watch
 from bridge.bootstrap.tracing import make_tracer, webhook_tracing
 from bridge.flows.notify import receive
@@ -62,7 +63,7 @@ RECOVERY = 60.0
 
 
 class IngestProcess:
-    """An ingest with its connection and its door."""
+    """An ingest with its connection and its door, and the door for commands where that has a port."""
 
     def __init__(
         self,
@@ -110,6 +111,9 @@ class IngestProcess:
             traces=webhook_tracing(settings, tracer),
         )
         self._door = make_door(settings, self._flow)
+        self._submit = (
+            None if settings.submit.port is None else SubmitPart(settings, stopping, metrics, clock)
+        )
         self._listening = False
         self._catching_up = self._make_catching_up() if settings.catch_up.configured else None
 
@@ -124,6 +128,8 @@ class IngestProcess:
         ingest = self._settings.ingest
         port = listen(self._door, ingest, "ingest")
         self._listening = True
+        if self._submit is not None:
+            self._submit.start(self._progress)
         if self._spooler is not None:
             self._spooler.start()
         self._publisher.start()
@@ -151,6 +157,8 @@ class IngestProcess:
         if self._watch is not None:
             self._watch.stop()
         self._door.stop(GRACE)
+        if self._submit is not None:
+            self._submit.stop(GRACE)
         if self._catching_up is not None:
             self._catching_up.stop()
         self._publisher.stop()
@@ -189,6 +197,11 @@ class IngestProcess:
                 self._door.call(_turn, TURN)
         except TimeoutError:
             return f"the webhook's event loop has not turned for {TURN:g} s"
+        try:
+            if self._listening and self._submit is not None:
+                self._submit.server.call(_turn, TURN)
+        except TimeoutError:
+            return f"the event loop of the door for commands has not turned for {TURN:g} s"
         return self._progress.standing()
 
     def readiness(self) -> Readiness:
@@ -201,6 +214,7 @@ class IngestProcess:
             *ways,
             ("durable", durable, "notifications are taken" if durable else "nothing takes notifications"),
             ("draining", not draining, "stopping" if draining else "no"),
+            *([] if self._submit is None else [self._submit.reason()]),
             *([] if self._watch is None else [self._watch.reason()]),
             judged=frozenset({"durable", "draining"}),
         )

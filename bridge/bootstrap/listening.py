@@ -10,7 +10,7 @@ from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import HttpServer
-    from bridge.settings.model import AdminSettings, IngestSettings
+    from bridge.settings.model import AdminSettings, IngestSettings, SubmitSettings
 
 
 class CannotListen(BridgeError):
@@ -22,7 +22,7 @@ class CannotListen(BridgeError):
         super().__init__(f"can't listen on {host}:{port}, chosen by {chosen_by}: {reason}")
 
 
-def listen(server: HttpServer, where: AdminSettings | IngestSettings, section: str) -> int:
+def listen(server: HttpServer, where: AdminSettings | IngestSettings | SubmitSettings, section: str) -> int:
     """Start `server`, which was made for the address of the settings' `section`; return the port.
 
     Raises:
@@ -35,4 +35,4 @@ def listen(server: HttpServer, where: AdminSettings | IngestSettings, section: s
     except CertificateUnusable as e:
         raise SettingsError([Problem(f"{section}.tls_{e.part}", str(e))]) from e
     except OSError as e:
-        raise CannotListen(where.host, where.port, e, f"{section}.host and {section}.port") from e
+        raise CannotListen(where.host, where.port or 0, e, f"{section}.host and {section}.port") from e

@@ -15,6 +15,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.http.admin_app import Readiness
+from bridge.adapters.http.submit_app import PATH
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
@@ -22,12 +23,14 @@ from bridge.bootstrap.ingest import IngestProcess, make_door, make_ingest
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.required import require
+from bridge.bootstrap.submit import make_submit_door, open_submit_door
 from bridge.bootstrap.tracing import make_tracer
 from bridge.bootstrap.worker import WorkerProcess, make_worker, measure, worker_readiness
 from bridge.core.contracts.commands import SEND
 from bridge.ports import Outgoing
 from bridge.runtime import logs
 from bridge.runtime.console import Screen, show_event
+from bridge.runtime.lookups import Lookups
 from bridge.runtime.once import Once
 from bridge.runtime.safekeeping import Safekeeping
 from bridge.runtime.seen import SeenKeeper
@@ -133,6 +136,12 @@ class Trial:
         self._sample = f"sample-{uuid.uuid4()}"
         self._worker: Worker | None = None
         self._door: HttpServer | None = None
+        self._lookups = Lookups(lambda: self._ledger, clock=clock)
+        self._submit_door = (
+            None
+            if settings.submit.port is None
+            else make_submit_door(settings, self._broker, self._lookups, metrics, clock)
+        )
         self._admin: HttpServer | None = None
 
     def start(self) -> None:
@@ -143,6 +152,9 @@ class Trial:
         # The ports first: where one can't be had, nothing else has begun.
         self._door = _on_usual_port(settings, "ingest", self._open_door)
         self._admin = _on_usual_port(settings, "admin", self._open_admin)
+        if self._submit_door is not None:
+            open_submit_door(settings, self._submit_door)
+            self._lookups.start()
         account = CpaasAccount(
             base_url=self._simulator.url, client_id="trial", client_secret=uuid.uuid4().hex
         )
@@ -186,6 +198,8 @@ class Trial:
         """Stop all parts, those first that bring work."""
         if self._door is not None:
             self._door.stop(1.0)
+        if self._submit_door is not None:
+            self._submit_door.stop(1.0)
         self._seen.stop()
         if self._worker is not None:
             self._broker.pause()
@@ -193,6 +207,8 @@ class Trial:
         if self._receipts is not None:
             self._receipts.stop()
         self._broker.stop()
+        if self._submit_door is not None:
+            self._lookups.stop()
         self._simulator.stop()
         if self._admin is not None:
             self._admin.stop(1.0)
@@ -205,10 +221,16 @@ class Trial:
             "To run the real thing, set broker.url and cpaas.* (config/bridge.toml).\n"
             f"  provider  {self._simulator.url}/  (make an inbound SMS happen there)\n"
             f"  webhook   {webhook}\n"
+            f"{self._submit_line()}"
             f"  health    http://{_reached(self._settings.admin.host)}:{health}/readyz\n"
             "Ctrl-C stops it.",
             highlight=False,
         )
+
+    def _submit_line(self) -> str:
+        if self._submit_door is None:
+            return ""
+        return f"  submit    http://{_reached(self._settings.submit.host)}:{self._submit_door.port}{PATH}\n"
 
     def _send_sample(self) -> None:
         command = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.addresses import Address, parse_address, parse_sender
 from bridge.core.contracts.commands import COMMAND, MAX_ID_LENGTH
-from bridge.core.errors import InvalidAddress
+from bridge.core.errors import InvalidAddress, UnreadableCommand
 from bridge.core.events import camel
 from bridge.core.reconcile import LONGEST_TEXT
 from bridge.core.strict_json import NotStrictJSON, loads
@@ -92,14 +92,35 @@ def parse_command(body: bytes, message_id: object, *, rules: CommandRules, now: 
 
     `now` is in seconds since the epoch. Never raises for what a message may contain.
     """
+    try:
+        document = read_object(body)
+    except UnreadableCommand as error:
+        return Malformed(id=id_or_none(message_id), reasons=error.reasons)
+    return parse_object(document, message_id, rules=rules, now=now)
+
+
+def read_object(body: bytes) -> dict[str, object]:
+    """Return the object that a body is, whatever is in it.
+
+    Raises:
+        UnreadableCommand: it is none.
+
+    """
     if len(body) > MAX_BODY:
-        return Malformed(id=_id_or_none(message_id), reasons=(f"the body is larger than {MAX_BODY} bytes",))
+        raise UnreadableCommand(f"the body is larger than {MAX_BODY} bytes")
     try:
         document = loads(body, max_depth=MAX_DEPTH)
     except NotStrictJSON as error:
-        return Malformed(id=_id_or_none(message_id), reasons=(f"the body {error}",))
+        raise UnreadableCommand(f"the body {error}") from None
     if not isinstance(document, dict):
-        return Malformed(id=_id_or_none(message_id), reasons=("the body is not a JSON object",))
+        raise UnreadableCommand("the body is not a JSON object")
+    return document
+
+
+def parse_object(
+    document: dict[str, object], message_id: object, *, rules: CommandRules, now: float
+) -> Parsed:
+    """Read a command whose body was read; all else as `parse_command`."""
     return _Reader(document, rules, now).read(message_id)
 
 
@@ -154,7 +175,7 @@ class _Reader:
                     "id is missing, here and as the AMQP message_id: without one, one SMS can't be kept"
                 )
             return None
-        command_id = _id_or_none(given)
+        command_id = id_or_none(given)
         if command_id is None:
             self._reasons.append(f"{where} is not a string of 1 to {MAX_ID_LENGTH} printable characters")
         return command_id
@@ -279,7 +300,8 @@ class _Reader:
         return hashlib.sha256(json.dumps(content).encode()).digest()
 
 
-def _id_or_none(given: object) -> str | None:
+def id_or_none(given: object) -> str | None:
+    """Return what is given where a command may have it as its id."""
     if isinstance(given, str) and 1 <= len(given) <= MAX_ID_LENGTH and given.isprintable():
         return given
     return None

@@ -3,7 +3,9 @@
 BridgeError
 └── Invalid                  what was given is not valid, with every reason
     ├── InvalidAddress       not one of the accepted forms of an address
-    └── InvalidNotification  a webhook body that is not a JSON object with an object in it
+    ├── InvalidCommand       a command that is not valid, each reason with its field
+    ├── InvalidNotification  a webhook body that is not a JSON object with an object in it
+    └── UnreadableCommand    a command that is no JSON object, or whose id nobody can tell
 """
 
 from __future__ import annotations
@@ -23,6 +25,14 @@ class Invalid(BridgeError):
 
 class InvalidAddress(Invalid):
     """Not one of the accepted forms of an address (SPEC section 5)."""
+
+
+class InvalidCommand(Invalid):
+    """Not a valid command (SPEC section 3.1); each reason begins with the name of its field."""
+
+
+class UnreadableCommand(Invalid):
+    """A command that is not a JSON object, or that does not say what it is known by."""
 
 
 class InvalidNotification(Invalid):

@@ -76,7 +76,7 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
         generation=_generation(delivery.headers.get(TOKEN)),
         delayed=TOKEN in delivery.headers,
         replay=_replay(delivery.headers),
-        traceparent=_traceparent(delivery.headers.get("traceparent")),
+        traceparent=trace_context(delivery.headers.get("traceparent")),
         reply_to=reply_to if isinstance(reply_to, str) and reply_to else None,
     )
 
@@ -178,15 +178,16 @@ def own_headers(delivery: Delivery) -> dict[str, object]:
     return {key: value for key, value in delivery.headers.items() if not _BROKERS_HEADERS.fullmatch(str(key))}
 
 
+def trace_context(header: object) -> str | None:
+    """Return a `traceparent` as it came, or None for what is none."""
+    text = header.decode("ascii", "replace") if isinstance(header, bytes) else header
+    return text if isinstance(text, str) and _TRACEPARENT.fullmatch(text) else None
+
+
 def _generation(token: object) -> int:
     # Nine digits fit into any database's integer, whoever wrote the header.
     text = token.decode("ascii", "replace") if isinstance(token, bytes) else str(token)
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
-
-
-def _traceparent(header: object) -> str | None:
-    text = header.decode("ascii", "replace") if isinstance(header, bytes) else header
-    return text if isinstance(text, str) and _TRACEPARENT.fullmatch(text) else None
 
 
 def _replay(headers: Mapping[str, object]) -> Replay | None:

@@ -34,6 +34,12 @@ NOTIFICATIONS = (
 EVIDENCE = ("kept", "dropped")
 CHECKS = ("done", "failed")
 RECEIPTS = ("delivered", "undelivered", "given_up")
+#: What is asked of the door for commands, and what is answered; `none`: no operation that there is.
+SUBMITS = {
+    "submit": (202, 400, 401, 408, 409, 413, 415, 422, 503),
+    "show": (200, 400, 401, 404, 408, 413, 503),
+    "none": (404, 405),
+}
 STATUSES = (204, 400, 401, 403, 404, 405, 408, 413, 415, 503)
 
 #: Seconds: a call to the provider, a confirm of the broker, a command's age when it is called for, a commit.
@@ -139,6 +145,22 @@ class Metrics:
         self.webhook_seconds = self._histogram(
             "webhook_to_confirm_seconds",
             "From a notification's last byte to its event being durable.",
+            _CONFIRM,
+        )
+        submits = self._counter(
+            "submit_requests",
+            "Requests to the door for commands, by what was asked and status code.",
+            "operation",
+            "code",
+        )
+        self.submits = {
+            (operation, code): submits.labels(operation=operation, code=str(code))
+            for operation, codes in SUBMITS.items()
+            for code in codes
+        }
+        self.submit_seconds = self._histogram(
+            "submit_to_confirm_seconds",
+            "From a command's last byte over HTTP to the broker's confirm.",
             _CONFIRM,
         )
         self.spool_events = self._gauge("spool_events", "Events in the spool.")

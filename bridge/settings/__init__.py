@@ -20,6 +20,7 @@ from bridge.settings.model import (
     ReconcileSettings,
     RetrySettings,
     Settings,
+    SubmitSettings,
     SubscriptionSettings,
     WorkerSettings,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "SecretUrl",
     "Settings",
     "SettingsError",
+    "SubmitSettings",
     "SubscriptionSettings",
     "WorkerSettings",
     "load",

@@ -30,10 +30,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _half_an_account(settings)
     yield from _call_outlasts_lease(settings)
     yield from _open_to_anybody(settings)
-    if settings.ingest.tls_key is not None and settings.ingest.tls_certificate is None:
-        yield Disagreement(
-            "ingest.tls_certificate", "is missing: a key alone serves nobody", ("ingest.tls_key",)
-        )
+    yield from _key_without_certificate(settings)
     yield from _webhook_for_anybody(settings)
     if settings.ledger.retention < settings.shortest_retention:
         yield Disagreement(
@@ -75,12 +72,23 @@ def _call_outlasts_lease(settings: Settings) -> Iterator[Disagreement]:
 
 
 def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
-    if not settings.ingest.authorization and not is_loopback(settings.ingest.host):
-        yield Disagreement(
-            "ingest.host",
-            "must be a loopback address while ingest.authorization is empty",
-            ("ingest.authorization",),
-        )
+    for section, where in (("ingest", settings.ingest), ("submit", settings.submit)):
+        if not where.authorization and not is_loopback(where.host):
+            yield Disagreement(
+                f"{section}.host",
+                f"must be a loopback address while {section}.authorization is empty",
+                (f"{section}.authorization",),
+            )
+
+
+def _key_without_certificate(settings: Settings) -> Iterator[Disagreement]:
+    for section, where in (("ingest", settings.ingest), ("submit", settings.submit)):
+        if where.tls_key is not None and where.tls_certificate is None:
+            yield Disagreement(
+                f"{section}.tls_certificate",
+                "is missing: a key alone serves nobody",
+                (f"{section}.tls_key",),
+            )
 
 
 def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:

@@ -186,6 +186,19 @@ class IngestSettings(Section):
     one_core: bool = True
 
 
+class SubmitSettings(Section):
+    """Where commands are taken over HTTP, if anywhere."""
+
+    host: v.Host = "127.0.0.1"
+    port: Annotated[v.Port | None, v.NONE_IF_EMPTY] = None
+    authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
+    tls_certificate: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    tls_key: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    confirm_timeout: v.Seconds = 5.0
+    max_in_flight: v.Count = 200
+    max_connections: v.Count = 200
+
+
 class CatchUpSettings(Section):
     """How what no webhook brought is looked for in the provider's history."""
 
@@ -254,6 +267,7 @@ class Settings(Section):
     receipts: ReceiptSettings = ReceiptSettings()
     subscriptions: SubscriptionSettings = SubscriptionSettings()
     ingest: IngestSettings = IngestSettings()
+    submit: SubmitSettings = SubmitSettings()
     catch_up: CatchUpSettings = CatchUpSettings()
     admin: AdminSettings = AdminSettings()
     events: EventSettings = EventSettings()

@@ -28,7 +28,7 @@ ACCOUNT = {
 }
 
 #: Lists that keep strangers out: empty, they let everybody in.
-GUARDS = [("ingest", "authorization"), ("ingest", "allow")]
+GUARDS = [("ingest", "authorization"), ("ingest", "allow"), ("submit", "authorization")]
 
 
 def loaded(
@@ -302,6 +302,8 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
         ("ingest.allow", "203.0.113.7/24"),
         ("ingest.trusted_proxies", "localhost"),
         ("ingest.max_connections", "0"),
+        ("submit.port", "65536"),
+        ("submit.authorization", "line\nend"),
         ("log.format", "xml"),
     ],
 )
@@ -339,9 +341,13 @@ def test_an_account_has_a_secret_or_an_email_and_a_password() -> None:
     assert not loaded().cpaas.configured
 
 
+@pytest.mark.parametrize("section", ["ingest", "submit"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
-def test_without_authorization_only_a_loopback_host_will_do(host: str) -> None:
-    assert loaded(environ={"BRIDGE_INGEST__HOST": host}).ingest.host == host
+def test_without_authorization_only_a_loopback_host_will_do(host: str, section: str) -> None:
+    name = variable(section, "host")
+
+    assert getattr(loaded(environ={name: host}), section).host == host
+    assert [one.path for one in problems(environ={name: "192.0.2.1"})] == [f"{section}.host"]
 
 
 def test_an_address_is_a_network_of_its_own() -> None:
@@ -350,16 +356,24 @@ def test_an_address_is_a_network_of_its_own() -> None:
     assert settings.ingest.allow == ("203.0.113.7/32", "198.51.100.0/24", "2001:db8::/32")
 
 
-def test_a_tls_key_without_its_certificate_is_refused() -> None:
-    found = problems(environ={"BRIDGE_INGEST__TLS_KEY": "/etc/sms-bridge/key.pem"})
+@pytest.mark.parametrize("section", ["ingest", "submit"])
+def test_a_tls_key_without_its_certificate_is_refused(section: str) -> None:
+    found = problems(environ={variable(section, "tls_key"): "/etc/sms-bridge/key.pem"})
 
-    assert [problem.path for problem in found] == ["ingest.tls_certificate"]
+    assert [problem.path for problem in found] == [f"{section}.tls_certificate"]
 
 
-def test_with_authorization_any_host_will_do() -> None:
-    environ = {"BRIDGE_INGEST__HOST": "::", "BRIDGE_INGEST__AUTHORIZATION": "old,new"}
+@pytest.mark.parametrize("section", ["ingest", "submit"])
+def test_with_authorization_any_host_will_do(section: str) -> None:
+    environ = {variable(section, "host"): "::", variable(section, "authorization"): "old,new"}
 
-    assert loaded(environ=environ).ingest.host == "::"
+    assert getattr(loaded(environ=environ), section).host == "::"
+
+
+@pytest.mark.parametrize(("text", "port"), [("", None), ("0", 0), ("8081", 8081)])
+def test_the_door_for_commands_is_shut_unless_it_has_a_port(text: str, port: int | None) -> None:
+    assert loaded(environ={"BRIDGE_SUBMIT__PORT": text}).submit.port == port
+    assert loaded().submit.port is None
 
 
 def test_a_value_given_twice_is_refused() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bridge.adapters.http.parsing import Request
 
@@ -70,12 +70,18 @@ def problem(
     headers: Mapping[str, str] | None = None,
     *,
     detail: str | None = None,
+    errors: Sequence[Mapping[str, str]] = (),
     closes: bool = False,
 ) -> Answer:
-    """Return a small JSON object that says what is wrong in words of our own (RFC 9457), echoing nothing."""
+    """Return a small JSON object that says what is wrong in words of our own (RFC 9457), echoing nothing.
+
+    `errors` are its parts, where there are several.
+    """
     said: dict[str, object] = {"status": status, "title": HTTPStatus(status).phrase}
     if detail is not None:
         said["detail"] = detail
+    if errors:
+        said["errors"] = errors
     headers = {**(headers or {}), "content-type": "application/problem+json"}
     return Answer(status, headers, _JSON(said).encode(), closes=closes)
 

@@ -1,0 +1,284 @@
+"""The door for commands: what services may hand over and ask for, and what they are answered (docs/messages.md).
+
+    path            404
+    method          405
+    declared length 413
+    authorization   401
+    content type    415
+    body            413 too large, 408 too slow
+    room            503
+    key             400
+    taking it       202 the broker has it, 400 not readable, 422 not valid, 409 another command, 503 not now
+
+What is not 202 is not on the queue, but for a 503 that came too soon: then nobody can tell, and the same command may be
+handed over again with the same id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote
+
+from bridge.adapters.http.answers import Answer, broken, problem
+from bridge.adapters.http.credentials import UNAUTHORIZED, declared_length, is_authorized, is_json
+from bridge.adapters.http.idempotency import HEADER, read_key
+from bridge.core.commands import MAX_BODY
+from bridge.core.errors import Invalid, InvalidCommand
+from bridge.ports import Handed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.http.parsing import Request
+
+#: Where commands are posted to; behind it and a slash stands the id of one that is asked about.
+PATH = "/v1/messages"
+_ONE = f"{PATH}/"
+#: Seconds from a head to the last byte of its body.
+BODY_TIMEOUT = 10.0
+#: Seconds after which a client may come again.
+RETRY_AFTER = 5
+
+
+class Operation(Enum):
+    """What a request is for."""
+
+    SUBMIT = "submit"
+    SHOW = "show"
+    #: None that there is.
+    NONE = "none"
+
+
+class Fate(Enum):
+    """What became of a valid command."""
+
+    #: The broker has confirmed it.
+    QUEUED = auto()
+    #: The ledger knows another one by its id.
+    CONFLICTING = auto()
+    #: The broker has no queue for commands.
+    UNROUTABLE = auto()
+    #: It did not confirm in time.
+    UNCONFIRMED = auto()
+    #: It takes nothing now; the command never left.
+    AWAY = auto()
+
+
+class Unknown(Enum):
+    """Why nothing is shown of a command."""
+
+    #: The ledger does not know it.
+    UNKNOWN = auto()
+    #: The ledger can't be asked now.
+    AWAY = auto()
+
+
+#: Told the command's id and its fate, or which mistake of ours came between.
+Answered: TypeAlias = "Callable[[str, Fate | Exception], None]"
+#: Takes a command and calls back, once, now or later; raises Invalid for what is none.
+Take: TypeAlias = "Callable[[Handed, Answered], None]"
+#: Told what is known, as JSON, or why nothing is, or which mistake of ours came between.
+Shown: TypeAlias = "Callable[[bytes | Unknown | Exception], None]"
+#: Looks a command up by its id and calls back, once, now or later.
+Show: TypeAlias = "Callable[[str, Shown], None]"
+#: Told what a request that was refused at the door was for, its status, and the address of its client.
+Refused: TypeAlias = "Callable[[Operation, int, str | None], None]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitDoor:
+    """Who and what is let in."""
+
+    #: Each is the whole value of an `Authorization` header; several during rotation, none: anybody.
+    authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    #: Bytes; what is larger no worker would take.
+    max_body: int = MAX_BODY
+    body_timeout: float = BODY_TIMEOUT
+    #: Commands handed over and not yet answered.
+    max_in_flight: int = 200
+
+    def __post_init__(self) -> None:
+        if not all(self.authorization):
+            raise ValueError("an empty authorization would let in whoever sends none")
+
+
+_NOT_FOUND = problem(404)
+_ONLY_POST = problem(405, {"allow": "POST"})
+_ONLY_GET = problem(405, {"allow": "GET, HEAD"})
+_TOO_LARGE = problem(413)
+_MEDIA_TYPE = problem(415)
+_NO_KEY = problem(
+    400,
+    detail="the Idempotency-Key is not one string of 1 to 128 printable ASCII characters, in quotes or without them",
+)
+_LATER = {"retry-after": str(RETRY_AFTER)}
+_AGAIN = "Hand it over again with the same id: it is one command, however often it comes."
+_BUSY = problem(503, _LATER, detail=f"Too many commands wait for the broker. {_AGAIN}")
+_FATES = {
+    Fate.CONFLICTING: problem(409, detail="Another command has this id, with other content."),
+    Fate.UNROUTABLE: problem(
+        503,
+        _LATER,
+        detail=f"The broker has no queue for commands: the bridge's topology is not there. {_AGAIN}",
+    ),
+    Fate.UNCONFIRMED: problem(
+        503,
+        _LATER,
+        detail=f"The broker has not confirmed it in time: it may be on the queue or not. {_AGAIN}",
+    ),
+    Fate.AWAY: problem(503, _LATER, detail=f"The broker takes no commands now. {_AGAIN}"),
+}
+_SHOWN = {"content-type": "application/json", "cache-control": "no-store"}
+_UNKNOWNS = {
+    Unknown.UNKNOWN: problem(
+        404,
+        {"cache-control": "no-store"},
+        detail=(
+            "The ledger knows no command of this id. It may still wait on the queue; else it was never handed over, "
+            "was not valid, or ended so long ago that it is forgotten."
+        ),
+    ),
+    Unknown.AWAY: problem(
+        503, _LATER, detail="The ledger can't be asked now. What is on the queue goes on all the same."
+    ),
+}
+
+#: The name that a reason begins with, and its place in an array.
+_FIELD = re.compile(r"([a-z_]+)(?:\[(\d+)\])?")
+
+
+class Submit:
+    """Fills `bridge.adapters.http.service.Service`."""
+
+    not_now = _BUSY
+
+    def __init__(self, door: SubmitDoor, take: Take, show: Show, *, refused: Refused) -> None:
+        """Hand what passes `door` to `take` and `show`; `refused` is told of each request that neither saw."""
+        self.max_body = door.max_body
+        self.body_timeout = door.body_timeout
+        self._door = door
+        self._take = take
+        self._show = show
+        self._tell_refused = refused
+        self._in_flight = 0
+
+    def look(self, request: Request) -> Answer | None:
+        """Answer what the headers refuse."""
+        answer = self._refusal(request)
+        if answer is not None:
+            self.refused(request, answer.status)
+        return answer
+
+    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+        """Have a command taken or looked up, and answer once it was."""
+        if operation_of(request) is Operation.SHOW:
+            self._show(request.path.removeprefix(_ONE), partial(self._shown, request, answer))
+            return
+        refusal = self._no_room_or_key(request)
+        if refusal is not None:
+            self.refused(request, refusal.status)
+            answer(refusal)
+            return
+        self._in_flight += 1
+        try:
+            self._take(_handed(request), partial(self._taken, request, answer))
+        except Invalid as error:
+            self._in_flight -= 1
+            answer(_invalid(error))
+        except Exception:
+            self._in_flight -= 1
+            raise
+
+    def refused(self, request: Request, status: int) -> None:
+        """Tell of a request that nobody took."""
+        self._tell_refused(operation_of(request), status, request.peer)
+
+    def _refusal(self, request: Request) -> Answer | None:
+        if request.path != PATH and not _names_one(request):
+            return _NOT_FOUND
+        operation = operation_of(request)
+        if operation is Operation.NONE:
+            return _ONLY_POST if request.path == PATH else _ONLY_GET
+        if declared_length(request) > self.max_body:
+            return _TOO_LARGE
+        if not is_authorized(request, self._door.authorization):
+            return UNAUTHORIZED
+        return _MEDIA_TYPE if operation is Operation.SUBMIT and not is_json(request) else None
+
+    def _no_room_or_key(self, request: Request) -> Answer | None:
+        if self._in_flight >= self._door.max_in_flight:
+            return _BUSY
+        key = request.fields.get(HEADER)
+        return None if key is None or read_key(key) is not None else _NO_KEY
+
+    def _taken(
+        self, request: Request, answer: Callable[[Answer], None], id_: str, fate: Fate | Exception
+    ) -> None:
+        self._in_flight -= 1
+        if isinstance(fate, Exception):
+            answer(broken(fate, request))
+        else:
+            answer(_queued(id_) if fate is Fate.QUEUED else _FATES[fate])
+
+    def _shown(
+        self, request: Request, answer: Callable[[Answer], None], found: bytes | Unknown | Exception
+    ) -> None:
+        if isinstance(found, Exception):
+            answer(broken(found, request))
+        else:
+            answer(_UNKNOWNS[found] if isinstance(found, Unknown) else Answer(200, _SHOWN, found))
+
+
+def status_of(fate: Fate | Unknown | None) -> int:
+    """Return the status that is answered; None stands for a command that is shown."""
+    if fate is None:
+        return 200
+    if isinstance(fate, Unknown):
+        return _UNKNOWNS[fate].status
+    return 202 if fate is Fate.QUEUED else _FATES[fate].status
+
+
+def operation_of(request: Request) -> Operation:
+    """Return what a request is for, by its path and method."""
+    if request.path == PATH:
+        return Operation.SUBMIT if request.method == "POST" else Operation.NONE
+    is_show = _names_one(request) and request.method in {"GET", "HEAD"}
+    return Operation.SHOW if is_show else Operation.NONE
+
+
+def _names_one(request: Request) -> bool:
+    return request.path.startswith(_ONE) and request.path != _ONE
+
+
+def _handed(request: Request) -> Handed:
+    key, traceparent = request.fields.get(HEADER), request.fields.get(b"traceparent")
+    return Handed(
+        body=bytes(request.body),
+        key=None if key is None else read_key(key),
+        traceparent=None if traceparent is None else traceparent.decode("ascii", "replace"),
+        client=request.peer,
+    )
+
+
+def _queued(id_: str) -> Answer:
+    headers = {"location": f"{PATH}/{quote(id_, safe='')}", "content-type": "application/json"}
+    return Answer(202, headers, json.dumps({"id": id_}).encode())
+
+
+def _invalid(error: Invalid) -> Answer:
+    """Answer with every reason; those of a command's fields say which by a JSON Pointer (RFC 9457 section 3)."""
+    if not isinstance(error, InvalidCommand):
+        return problem(400, detail=str(error))
+    errors = [{"pointer": _pointer(reason), "detail": reason} for reason in error.reasons]
+    return problem(422, detail="The command is not valid.", errors=errors)
+
+
+def _pointer(reason: str) -> str:
+    """Return where in the command a reason's field is, in the canonical spelling of its name (RFC 6901 section 6)."""
+    field = _FIELD.match(reason)
+    return "#" if field is None else "#/" + "/".join(part for part in field.groups() if part is not None)

@@ -1,0 +1,77 @@
+"""A command that comes by HTTP: read as a worker would read it, and made the message that a worker gets.
+
+The body travels on byte for byte. What it is known by may stand beside it, in a header; then that is the AMQP
+`message_id`, which stands in where a body has no `id`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bridge.core.commands import Malformed, parse_object, read_object
+from bridge.core.contracts.commands import SEND
+from bridge.core.errors import InvalidCommand, UnreadableCommand
+from bridge.flows.commands import trace_context
+from bridge.ports import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.commands import CommandRules
+    from bridge.ports import Handed
+
+_NO_ID = "id is missing: give one in the body, or as the Idempotency-Key"
+_TWO_IDS = "id and the Idempotency-Key are both given and differ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readied:
+    """A valid command, ready to be published."""
+
+    id: str
+    #: Whether its sender chose that, and may come again with it.
+    has_own_id: bool
+    destinations: int
+    content_hash: bytes = field(repr=False)
+    message: Outgoing = field(repr=False)
+
+
+def make_ready(
+    handed: Handed, *, rules: CommandRules, exchange: str, now: float, new_id: Callable[[], str]
+) -> Readied:
+    """Judge what was handed over by the workers' own rules; `new_id` is for where these ask for no id.
+
+    Raises:
+        UnreadableCommand: it is no JSON object, or does not say what it is known by, or says it twice.
+        InvalidCommand: it is not a valid command; with every reason.
+
+    """
+    document = read_object(handed.body)
+    given, key = document.get("id"), handed.key
+    if given is not None and key is not None and given != key:
+        raise UnreadableCommand(_TWO_IDS)
+    has_own_id = given is not None or key is not None
+    if not has_own_id:
+        if not rules.allow_missing_id:
+            raise UnreadableCommand(_NO_ID)
+        # Made here and not by the worker: who handed it over is told.
+        key = new_id()
+    command = parse_object(document, key, rules=rules, now=now)
+    if isinstance(command, Malformed):
+        raise InvalidCommand(*command.reasons)
+    id_ = str(command.id)
+    traceparent = trace_context(handed.traceparent)
+    return Readied(
+        id=id_,
+        has_own_id=has_own_id,
+        destinations=len(command.destinations),
+        content_hash=command.content_hash,
+        message=Outgoing(
+            exchange=exchange,
+            routing_key=SEND,
+            body=handed.body,
+            properties={"message_id": id_, "timestamp": int(now)},
+            headers={} if traceparent is None else {"traceparent": traceparent},
+        ),
+    )

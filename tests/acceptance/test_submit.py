@@ -1,0 +1,332 @@
+"""Commands over HTTP, as a service without AMQP hands them over: 202 is on the queue, whatever happens then."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.acceptance.bench import DESTINATION, Bench, body_of, text_of
+from tests.waiting import wait_until
+from tests.webhook import Webhook, inbound, listening_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.acceptance.conftest import Provider
+    from tests.broker_harness import Broker
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+    from tests.processes import BridgeProcess
+
+    Ingest = tuple[BridgeProcess, Webhook]
+    StartIngest = Callable[..., Ingest]
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+PATH = "/v1/messages"
+SECRET = "Bearer hunter2-tangerine"
+OLD_SECRET = "Bearer hunter2-plum"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def bench(amqp: Peer, provider: Provider) -> Bench:
+    """Return the view of who reads the events."""
+    return Bench(amqp, provider)
+
+
+@pytest.fixture
+def start_ingest(bridge_process: StartBridge, env: Mapping[str, str]) -> StartIngest:
+    """Start an ingest that takes commands, and return it with that door."""
+
+    def start(**changes: str) -> Ingest:
+        settings = {
+            "BRIDGE_INGEST__PORT": "0",
+            "BRIDGE_SUBMIT__PORT": "0",
+            "BRIDGE_SUBMIT__AUTHORIZATION": SECRET,
+        }
+        process = bridge_process("ingest", env={**env, **settings, **changes})
+        wait_until(lambda: is_ready(process), 10, what="a broker that takes commands")
+        return process, door_of(process)
+
+    return start
+
+
+def door_of(process: BridgeProcess) -> Webhook:
+    """Return the door for commands of a process."""
+    return Webhook(port=listening_port(process, "submit.listening"), path=PATH, authorization=SECRET)
+
+
+def is_ready(process: BridgeProcess) -> bool:
+    """Whether both connections to the broker are there, and have declared what they have to."""
+    reasons: dict[str, dict[str, Any]] = json.loads(process.admin("/readyz")[1])["reasons"]
+    return all(reasons[name]["ok"] for name in ("submitting", "publishing"))
+
+
+def submitting(process: BridgeProcess) -> bool:
+    """Return what readiness says of commands."""
+    return bool(json.loads(process.admin("/readyz")[1])["reasons"]["submitting"]["ok"])
+
+
+def shown(door: Webhook, command_id: str) -> tuple[int, dict[str, Any]]:
+    """Ask for a command."""
+    reply = door.post(b"", method="GET", path=f"{PATH}/{quote(command_id, safe='')}", Content_Type=None)
+    return reply.status, json.loads(reply.body)
+
+
+def state_of(door: Webhook, command_id: str) -> str | None:
+    """Return the state of a command's first submission, once it is known."""
+    status, said = shown(door, command_id)
+    return said["submissions"][0]["state"] if status == 200 else None
+
+
+def test_a_command_is_sent_and_asked_for_until_it_is(
+    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
+) -> None:
+    ingest, door = start_ingest()
+    answer = door.post(body_of("ours/1", metadata={"order": "17"}), traceparent=TRACEPARENT)
+    before, early = shown(door, "ours/1")
+    bridge_process("worker", env=env)
+    (event,) = bench.outcomes("ours/1")
+    wait_until(lambda: state_of(door, "ours/1") == "sent", 10, what="the ledger to say so")
+    status, said = shown(door, "ours/1")
+    (submission,) = said["submissions"]
+
+    assert (answer.status, json.loads(answer.body)) == (202, {"id": "ours/1"})
+    assert answer.headers["Location"] == f"{PATH}/ours%2F1"
+    assert (before, early["status"]) == (404, 404)
+    assert "may still wait on the queue" in early["detail"]
+    assert event.json["traceparent"] == TRACEPARENT
+    assert event.json["data"]["metadata"] == {"order": "17"}
+    assert (status, said["id"], submission["attempts"]) == (200, "ours/1", 1)
+    assert submission["outcome"]["id"] == event.json["id"]
+    assert submission["outcome"]["data"]["destination_address"] == DESTINATION
+    assert not {"message", "metadata"} & submission["outcome"]["data"].keys()
+    assert bench.sms("ours/1") == 1
+    lines = [json.loads(line) for line in ingest.logs.splitlines()]
+    (queued,) = [line for line in lines if line["event"] == "command.queued"]
+
+    assert (queued["command_id"], queued["status"], queued["client"]) == ("ours/1", 202, "127.0.0.1")
+
+
+def test_a_command_comes_to_the_queue_byte_for_byte_with_its_key_beside_it(
+    start_ingest: StartIngest, amqp: Peer
+) -> None:
+    _, door = start_ingest()
+    body = b'{ "destinationAddress": ["+16135550123"], "message":"canary" }'
+    answer = door.post(body, idempotency_key='"key 1"', traceparent="nonsense")
+    (message,) = amqp.take("sms.send", 1)
+
+    assert (answer.status, json.loads(answer.body)) == (202, {"id": "key 1"})
+    assert message.body == body
+    assert message.properties["message_id"] == "key 1"
+    assert message.properties["delivery_mode"] == 2
+    assert message.properties["timestamp"]
+    assert "traceparent" not in message.headers
+
+
+def test_one_key_is_one_sms_however_often_it_comes(
+    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
+) -> None:
+    _, door = start_ingest()
+    command = {"destinationAddress": DESTINATION, "senderAddress": "+16139998877", "message": text_of("k")}
+    first = door.post(command, idempotency_key="k")
+    bridge_process("worker", env=env)
+    bench.outcomes("k")
+    wait_until(lambda: state_of(door, "k") == "sent", 10, what="the ledger to say so")
+    again = door.post(command, idempotency_key='"k"')
+    (one, other) = bench.outcomes("k", 2)
+    conflict = door.post({**command, "message": "canary another"}, idempotency_key="k")
+
+    assert (first.status, again.status, conflict.status) == (202, 202, 409)
+    assert one.body == other.body
+    assert bench.sms("k") == 1
+
+
+def test_other_content_that_comes_too_soon_to_be_noticed_is_told_by_the_worker(
+    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
+) -> None:
+    _, door = start_ingest()
+    statuses = [door.post(body_of("k", message=text)).status for text in (text_of("k"), "canary other")]
+    bridge_process("worker", env=env)
+    types = {event.routing_key for event in bench.outcomes("k", 2)}
+
+    assert statuses == [202, 202]
+    assert types == {"sms.outbound.sent", "sms.outbound.invalid"}
+    assert bench.sms("k") == 1
+
+
+def test_while_the_broker_is_away_nothing_is_taken_and_nothing_comes_later(
+    start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer
+) -> None:
+    ingest, door = start_ingest()
+    rabbitmq.kill()
+    wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")
+    away = [door.post(body_of(f"lost {number}")) for number in range(3)]
+    ready = ingest.admin("/readyz")[0]
+    rabbitmq.start()
+    wait_until(lambda: submitting(ingest), 20, what="the broker")
+    again = door.post(body_of("lost 0"))
+    ids = [message.properties["message_id"] for message in amqp.take("sms.send", 1)]
+
+    assert [reply.status for reply in away] == [503] * 3
+    assert away[0].headers["Retry-After"] == "5"
+    assert "again with the same id" in json.loads(away[0].body)["detail"]
+    assert ready == 503  # without a spool nothing takes notifications, either
+    assert (again.status, ids) == (202, ["lost 0"])
+    assert amqp.depth("sms.send") == 0
+
+
+def test_what_a_frozen_broker_does_not_confirm_in_time_is_answered_503_and_may_come_again(
+    start_ingest: StartIngest, rabbitmq: Broker, bridge_process: StartBridge, env: Mapping[str, str],
+    bench: Bench,
+) -> None:  # fmt: skip
+    _, door = start_ingest(BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.7")
+    with rabbitmq.frozen():
+        late = door.post(body_of("slow"))
+    answers = []
+
+    def is_taken() -> bool:
+        answers.append(door.post(body_of("slow")).status)
+        return answers[-1] == 202
+
+    wait_until(is_taken, 20, what="a broker that confirms")
+    bridge_process("worker", env=env)
+    bench.outcomes("slow")
+
+    assert late.status == 503
+    assert "may be on the queue or not" in json.loads(late.body)["detail"]
+    assert bench.sms("slow") == 1
+
+
+def test_without_a_queue_for_commands_nothing_is_taken(start_ingest: StartIngest, amqp: Peer) -> None:
+    _, door = start_ingest()
+    # The second one is the delay's.
+    for key in ("send", "#.send"):
+        amqp.unbind("sms.send", "sms.commands", key)
+    unrouted = door.post(body_of("nowhere"))
+
+    def is_taken() -> bool:
+        return door.post(body_of("somewhere")).status == 202
+
+    # What is missing the ingest declares, where it may.
+    wait_until(is_taken, 20, what="the binding")
+
+    assert unrouted.status == 503
+    assert "no queue for commands" in json.loads(unrouted.body)["detail"]
+    assert [message.json["id"] for message in amqp.take("sms.send", 1)] == ["somewhere"]
+
+
+def test_what_was_answered_202_outlives_whoever_took_it_and_the_broker(
+    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench,
+    rabbitmq: Broker,
+) -> None:  # fmt: skip
+    ingest, door = start_ingest()
+    ids = [f"kept {number}" for number in range(20)]
+    statuses = [door.post(body_of(command_id)).status for command_id in ids]
+    ingest.stop(signal.SIGKILL)
+    rabbitmq.restart()
+    bridge_process("worker", env=env)
+    for command_id in ids:
+        bench.outcomes(command_id, within=30)
+
+    assert statuses == [202] * 20
+    assert [bench.sms(command_id) for command_id in ids] == [1] * 20
+
+
+def test_each_of_several_authorizations_is_let_in_and_nothing_else(
+    start_ingest: StartIngest, amqp: Peer
+) -> None:
+    ingest, door = start_ingest(BRIDGE_SUBMIT__AUTHORIZATION=f"{SECRET},{OLD_SECRET}")
+    given = [SECRET, OLD_SECRET, None, "Bearer hunter2-wrong"]
+    replies = [door.post(body_of("a"), authorization=value) for value in given]
+    asked = [
+        door.post(b"", method="GET", path=f"{PATH}/a", authorization=value).status for value in given[1:]
+    ]
+    scraped = ingest.admin("/metrics")[1]
+
+    assert [reply.status for reply in replies] == [202, 202, 401, 401]
+    assert replies[2].headers["Www-Authenticate"] == "Bearer"
+    assert asked == [404, 401, 401]
+    assert amqp.depth("sms.send") == 2
+    assert 'sms_bridge_submit_requests_total{code="202",operation="submit"} 2.0' in scraped
+    assert 'sms_bridge_submit_requests_total{code="401",operation="show"} 2.0' in scraped
+
+
+def test_the_two_doors_open_to_each_ones_own_key_alone(start_ingest: StartIngest) -> None:
+    ingest, door = start_ingest(BRIDGE_INGEST__AUTHORIZATION=OLD_SECRET)
+    webhook = Webhook(port=listening_port(ingest), authorization=OLD_SECRET)
+    statuses = [
+        webhook.post(inbound("m1")).status,
+        webhook.post(inbound("m2"), authorization=SECRET).status,
+        door.post(body_of("a"), authorization=OLD_SECRET).status,
+        webhook.post(body_of("a"), path=PATH).status,
+        door.post(inbound("m3"), path="/inbound-sms/webhook").status,
+    ]
+
+    assert statuses == [204, 401, 401, 404, 404]
+
+
+def test_an_ingest_whose_user_may_not_publish_commands_goes_on_taking_notifications(
+    bridge_process: StartBridge, env: Mapping[str, str], rabbitmq: Broker, vhost: str, amqp: Peer
+) -> None:
+    user = f"reader-{vhost}"
+    rabbitmq.ctl("add_user", user, "hunter2-broker")
+    rabbitmq.ctl("set_permissions", "-p", vhost, user, "^$", r"^(sms\.events|amq\.default)$", "^$")
+    ingest = bridge_process(
+        "ingest",
+        env={
+            **env,
+            "BRIDGE_BROKER__URL": rabbitmq.url(vhost).replace("guest:guest", f"{user}:hunter2-broker"),
+            "BRIDGE_BROKER__DECLARE": "false",
+            "BRIDGE_INGEST__PORT": "0",
+            "BRIDGE_SUBMIT__PORT": "0",
+            "BRIDGE_SUBMIT__AUTHORIZATION": SECRET,
+        },
+    )
+    wait_until(lambda: submitting(ingest), 10, what="the broker")
+    refused = door_of(ingest).post(body_of("a"))
+    taken = Webhook(port=listening_port(ingest)).post(inbound("m1"))
+
+    assert (refused.status, taken.status) == (503, 204)
+    assert "access to exchange 'sms.commands'" in ingest.logs
+
+
+def test_without_an_authorization_it_listens_on_the_loopback_alone(
+    bridge_process: StartBridge, env: Mapping[str, str]
+) -> None:
+    everywhere = "0.0.0.0"  # noqa: S104 - that is what is refused
+    settings = {"BRIDGE_SUBMIT__PORT": "0", "BRIDGE_SUBMIT__HOST": everywhere}
+    ingest = bridge_process("ingest", env={**env, **settings}, ready=False)
+
+    assert ingest.wait() == 78
+    assert ingest.logs.startswith("submit.host: must be a loopback address while submit.authorization")
+
+
+def test_without_a_ledger_commands_are_taken_and_none_is_shown(start_ingest: StartIngest, amqp: Peer) -> None:
+    _, door = start_ingest(BRIDGE_LEDGER__URL="sqlite:////nowhere/ledger.sqlite3")
+    taken = door.post(body_of("a"))
+    status, said = shown(door, "a")
+
+    assert (taken.status, amqp.depth("sms.send")) == (202, 1)
+    assert (status, said["title"]) == (503, "Service Unavailable")
+    assert "ledger can't be asked" in said["detail"]
+
+
+def test_one_process_takes_commands_and_sends_them(
+    bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
+) -> None:
+    own = {"BRIDGE_INGEST__PORT": "0", "BRIDGE_SUBMIT__PORT": "0", "BRIDGE_SUBMIT__AUTHORIZATION": SECRET}
+    up = bridge_process("up", env={**env, **own})
+    door = door_of(up)
+    wait_until(lambda: submitting(up), 10, what="the broker")
+    answer = door.post(body_of("here"))
+    bench.outcomes("here")
+    wait_until(lambda: state_of(door, "here") == "sent", 10, what="the ledger to say so")
+
+    assert answer.status == 202
+    assert bench.sms("here") == 1

@@ -1,0 +1,106 @@
+"""A command that comes by HTTP: judged as a worker does, and published as it came."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.core.commands import CommandRules, parse_command
+from bridge.core.errors import InvalidCommand, UnreadableCommand
+from bridge.flows.submit import Readied, make_ready
+from bridge.ports import Handed
+
+NOW = 1_800_000_000.5
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def body(**fields: object) -> bytes:
+    return json.dumps({"destination_address": "+16135550123", "message": "hi", **fields}).encode()
+
+
+def ready(
+    content: bytes, key: str | None = None, traceparent: str | None = None, *, allow_missing_id: bool = False
+) -> Readied:
+    return make_ready(
+        Handed(body=content, key=key, traceparent=traceparent),
+        rules=CommandRules(allow_missing_id=allow_missing_id),
+        exchange="sms.commands",
+        now=NOW,
+        new_id=lambda: "made up",
+    )
+
+
+def test_a_command_is_published_byte_for_byte_and_found_by_the_same_id_by_a_worker() -> None:
+    content = body(id="a", destination_address=["+16135550123", "+16135550124"])
+    readied = ready(content, traceparent=TRACEPARENT)
+    message = readied.message
+    read = parse_command(message.body, message.properties["message_id"], rules=CommandRules(), now=NOW)
+
+    assert (readied.id, readied.has_own_id, readied.destinations) == ("a", True, 2)
+    assert (message.exchange, message.routing_key, message.body) == ("sms.commands", "send", content)
+    assert message.properties == {"message_id": "a", "timestamp": int(NOW)}
+    assert message.headers == {"traceparent": TRACEPARENT}
+    assert (read.id, getattr(read, "content_hash", None)) == ("a", readied.content_hash)
+
+
+@pytest.mark.parametrize(
+    ("id_", "key", "found"),
+    [("a", None, "a"), (None, "a", "a"), ("a", "a", "a"), ("é\U0001f600", None, "é\U0001f600")],
+)
+def test_the_id_stands_in_the_body_or_beside_it(id_: str | None, key: str | None, found: str) -> None:
+    readied = ready(body(id=id_), key)
+
+    assert (readied.id, readied.message.properties["message_id"]) == (found, found)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "reason"),
+    [
+        (body(id="a"), "b", "both given and differ"),
+        (body(id=5), "5", "both given and differ"),
+        (body(), None, "id is missing"),
+        (b"", "a", "the body is not JSON"),
+        (b"[]", "a", "the body is not a JSON object"),
+        (b'{"message": NaN}', "a", "the body NaN is not JSON"),
+        (b" " * (256 * 1024 + 1), "a", "the body is larger than"),
+    ],
+)
+def test_what_does_not_say_what_it_is_known_by_is_not_read(
+    content: bytes, key: str | None, reason: str
+) -> None:
+    with pytest.raises(UnreadableCommand, match=reason):
+        ready(content, key)
+
+
+def test_what_is_not_valid_is_told_with_every_reason_and_no_value() -> None:
+    with pytest.raises(InvalidCommand) as refused:
+        ready(body(destination_address=["+16135550123", "canary"], message="", type="mms"), "a")
+
+    assert [reason.partition(" ")[0] for reason in refused.value.reasons] == [
+        "type",
+        "destination_address[1]",
+        "message",
+    ]
+    assert "canary" not in str(refused.value)
+
+
+def test_an_id_that_is_none_is_a_field_that_is_not_valid() -> None:
+    with pytest.raises(InvalidCommand, match=r"^id is not a string"):
+        ready(body(id="x" * 129))
+
+
+def test_where_no_id_is_asked_for_one_is_made_that_its_sender_learns() -> None:
+    readied = ready(body(), allow_missing_id=True)
+
+    assert (readied.id, readied.has_own_id) == ("made up", False)
+    assert readied.message.properties["message_id"] == "made up"
+
+
+@pytest.mark.parametrize("traceparent", ["", "00-1", TRACEPARENT + "\n", "é"])
+def test_a_trace_that_is_none_is_left_out(traceparent: str) -> None:
+    assert ready(body(id="a"), traceparent=traceparent).message.headers == {}
+
+
+def test_neither_number_nor_text_shows_in_what_is_printed_of_it() -> None:
+    assert "16135550123" not in repr(ready(body(id="a"))) + repr(Handed(body=body(id="a")))
