@@ -1,4 +1,4 @@
-"""What an ingest answers, held against its contract by schemathesis, a program of its own."""
+"""What an ingest answers at either door, held against its contract by schemathesis, a program of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from tests.processes import clean_environment
 if TYPE_CHECKING:
     from tests.webhook import Webhook
 
-CONTRACT = Path(__file__).parents[1] / "docs" / "contracts" / "ingest.openapi.json"
+CONTRACTS = Path(__file__).parents[1] / "docs" / "contracts"
+CONTRACT = CONTRACTS / "ingest.openapi.json"
+SUBMIT = CONTRACTS / "submit.openapi.json"
+#: What a schema can't say of commands, so that what is good by it may be refused: that no number may come twice, that
+#: the two ids are the same. And what was taken is not known at once: it waits on the queue.
+UNSAID = ("--exclude-checks", "positive_data_acceptance,ensure_resource_availability")
 #: What stands at the end of a report without a finding.
 CLEAN = "No issues found"
 

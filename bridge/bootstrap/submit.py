@@ -9,11 +9,12 @@ import structlog
 
 from bridge.adapters.amqp.offering import AmqpOffering
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_app import PATH, Submit, SubmitDoor
+from bridge.adapters.http.submit_app import Submit, SubmitDoor
 from bridge.adapters.store import read_ledger
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import publishing
 from bridge.bootstrap.listening import listen
+from bridge.core.contracts.submit import PATH
 from bridge.runtime.lookups import Lookups
 from bridge.runtime.submitting import Submitting
 

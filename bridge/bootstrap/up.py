@@ -15,7 +15,6 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.http.admin_app import Readiness
-from bridge.adapters.http.submit_app import PATH
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.admin import make_metrics, serve_admin
@@ -27,6 +26,7 @@ from bridge.bootstrap.submit import make_submit_door, open_submit_door
 from bridge.bootstrap.tracing import make_tracer
 from bridge.bootstrap.worker import WorkerProcess, make_worker, measure, worker_readiness
 from bridge.core.contracts.commands import SEND
+from bridge.core.contracts.submit import PATH
 from bridge.ports import Outgoing
 from bridge.runtime import logs
 from bridge.runtime.console import Screen, show_event

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the AsyncAPI document and every JSON Schema into this directory instead.",
+    help="Write both documents and every JSON Schema into this directory instead.",
 )
 @json_option
 @config_option
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 def schema(invocation: Invocation, *, name: str | None, directory: Path | None, as_json: bool) -> None:
     """Print the AsyncAPI document of commands and events, or the JSON Schema of NAME.
 
-    A NAME is a type of event, such as sms.outbound.sent, or command, reply or dead-letter-headers. Exchanges, queues
-    and the spelling of keys are those of the configuration. It is JSON in any case: with --json on one line.
+    A NAME is a type of event, such as sms.outbound.sent, or command, reply or dead-letter-headers; submit.openapi is
+    the OpenAPI document of commands over HTTP. Exchanges, queues and the spelling of keys are those of the
+    configuration. It is JSON in any case: with --json on one line.
     """
     if directory is not None and name is not None:
         raise click.UsageError("--directory writes all of them: name none")
@@ -60,11 +61,15 @@ def names_of(settings: Settings) -> Names:
 
 def _document(name: str | None, names: Names, *, camel_case: bool) -> dict[str, Any]:
     from bridge.flows.contracts.asyncapi import asyncapi_document
-    from bridge.flows.contracts.papers import schema_documents
+    from bridge.flows.contracts.openapi import openapi_document
+    from bridge.flows.contracts.papers import SUBMIT, schema_documents
 
     if name is None:
         return asyncapi_document(names, camel_case=camel_case)
-    documents = schema_documents(names, camel_case=camel_case)
+    documents = {
+        **schema_documents(names, camel_case=camel_case),
+        SUBMIT: openapi_document(camel_case=camel_case),
+    }
     if name not in documents:
         raise click.UsageError(f"there is no schema {name}; there are {', '.join(documents)}")
     return documents[name]

@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from bridge.core.contracts.submit import SAID, STATE, SUBMISSION
 from bridge.core.events import rfc3339
 
 if TYPE_CHECKING:
     from bridge.core.ledger import CommandRecord, SubmissionRecord
-
-#: What is shown of a command and of a submission to whoever handed it over.
-COMMAND = ("id", "created_at", "updated_at")
-SUBMISSION = ("index", "state", "attempts", "first_attempt_at", "retry_at", "message_id", "replay")
-#: What a command's sender has said itself. It is shown to nobody: others may know its id.
-_SAID = frozenset({"message", "metadata"})
 
 
 def to_operators(record: CommandRecord) -> dict[str, Any]:
@@ -32,9 +27,9 @@ def to_senders(record: CommandRecord) -> dict[str, Any]:
     """Return how far a command is, and the outcome of each submission that has one."""
     shown = to_operators(record)
     return {
-        **{key: shown[key] for key in COMMAND},
+        **{key: shown[key] for key in STATE.names},
         "submissions": [
-            {**{key: one[key] for key in SUBMISSION}, "outcome": _outcome(submission)}
+            {**{key: one[key] for key in SUBMISSION.names}, "outcome": _outcome(submission)}
             for one, submission in zip(shown["submissions"], record.submissions.values(), strict=True)
         ],
     }
@@ -61,7 +56,7 @@ def _outcome(submission: SubmissionRecord) -> dict[str, Any] | None:
     if submission.outcome is None or submission.told is None:
         return None
     event = json.loads(submission.told.body)
-    data = {key: value for key, value in event["data"].items() if key not in _SAID}
+    data = {key: value for key, value in event["data"].items() if key not in SAID}
     return {"id": event["id"], "type": event["type"], "time": event["time"], "data": data}
 
 

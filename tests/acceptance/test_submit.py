@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
+from bridge.core.events import rfc3339
 from tests.acceptance.bench import DESTINATION, Bench, body_of, text_of
+from tests.conformance import CLEAN, SUBMIT, UNSAID, report
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from tests.acceptance.conftest import Provider
     from tests.broker_harness import Broker
@@ -145,6 +150,23 @@ def test_one_key_is_one_sms_however_often_it_comes(
     assert (first.status, again.status, conflict.status) == (202, 202, 409)
     assert one.body == other.body
     assert bench.sms("k") == 1
+
+
+def test_what_waits_for_its_time_is_shown_as_waiting(
+    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str]
+) -> None:
+    _, door = start_ingest()
+    later = rfc3339(time.time() + 3600)
+    answer = door.post(body_of("later", send_at=later, destination_address=[DESTINATION, "+16135550124"]))
+    bridge_process("worker", env=env)
+    wait_until(lambda: shown(door, "later")[0] == 200, 10, what="a worker that takes it up")
+    _, said = shown(door, "later")
+
+    assert answer.status == 202
+    assert [(one["index"], one["state"], one["retry_at"]) for one in said["submissions"]] == [
+        (0, "waiting", later),
+        (1, "waiting", later),
+    ]
 
 
 def test_other_content_that_comes_too_soon_to_be_noticed_is_told_by_the_worker(
@@ -330,3 +352,18 @@ def test_one_process_takes_commands_and_sends_them(
 
     assert answer.status == 202
     assert bench.sms("here") == 1
+
+
+def test_whatever_schemathesis_asks_is_answered_as_the_contract_says(
+    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], tmp_path: Path
+) -> None:
+    ingest, door = start_ingest()
+    bridge_process("worker", env=env)
+    code, said = report(door, tmp_path, "--max-examples", "30", *UNSAID, contract=SUBMIT)
+    answered = re.findall(
+        r'submit_requests_total{code="(\d+)",operation="(\w+)"} [^0]', ingest.admin("/metrics")[1]
+    )
+
+    assert (code, CLEAN in said) == (0, True), said
+    assert {("202", "submit"), ("400", "submit"), ("401", "submit"), ("422", "submit")} <= set(answered)
+    assert {("401", "show"), ("404", "show"), ("405", "none")} <= set(answered)

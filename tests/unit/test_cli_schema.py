@@ -32,6 +32,12 @@ def test_with_a_name_it_prints_that_schema() -> None:
     assert printed.stdout == (PAPERS / "schemas" / "sms.outbound.sent.json").read_text(encoding="utf-8")
 
 
+def test_the_openapi_document_of_commands_over_http_has_a_name_too() -> None:
+    printed = run("submit.openapi")
+
+    assert printed.stdout == (PAPERS / "submit.openapi.json").read_text(encoding="utf-8")
+
+
 def test_json_is_the_same_on_one_line() -> None:
     printed = run("command", "--json")
 

@@ -24,6 +24,7 @@ from tests.unit.test_commands import SAMPLES
 
 SCHEMAS = sorted(PAPERS.glob("**/schemas/*.json"))
 ASYNCAPI = [PAPERS / "asyncapi.json", PAPERS / CAMEL_CASE / "asyncapi.json"]
+OPENAPI = [PAPERS / "submit.openapi.json", PAPERS / CAMEL_CASE / "submit.openapi.json"]
 #: The official schema of AsyncAPI 3.0.0, as @asyncapi/specs 6.11.1 has it.
 OFFICIAL = Path(__file__).parents[1] / "vendored" / "asyncapi" / "3.0.0.json"
 NOW = 1_800_000_000.0
@@ -43,7 +44,7 @@ def name_of(path: Path) -> str:
 
 def test_what_is_checked_in_is_what_the_code_says() -> None:
     expected = expected_papers()
-    there = {*SCHEMAS, *ASYNCAPI}
+    there = {*SCHEMAS, *ASYNCAPI, *OPENAPI}
 
     assert there == expected.keys(), HOW
     assert [name_of(path) for path, text in expected.items() if path.read_text("utf-8") != text] == [], HOW

@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.submit_app import (
-    PATH,
     Answered,
     Fate,
     Operation,
@@ -21,6 +20,7 @@ from bridge.adapters.http.submit_app import (
     SubmitDoor,
     Unknown,
 )
+from bridge.core.contracts.submit import PATH
 from bridge.core.errors import InvalidCommand, UnreadableCommand
 from tests.raw_http import Client
 from tests.waiting import wait_until

@@ -28,6 +28,7 @@ from bridge.adapters.http.answers import Answer, broken, problem
 from bridge.adapters.http.credentials import UNAUTHORIZED, declared_length, is_authorized, is_json
 from bridge.adapters.http.idempotency import HEADER, read_key
 from bridge.core.commands import MAX_BODY
+from bridge.core.contracts.submit import PATH
 from bridge.core.errors import Invalid, InvalidCommand
 from bridge.ports import Handed
 
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.http.parsing import Request
 
-#: Where commands are posted to; behind it and a slash stands the id of one that is asked about.
-PATH = "/v1/messages"
+#: Behind it stands the id of one that is asked for.
 _ONE = f"{PATH}/"
 #: Seconds from a head to the last byte of its body.
 BODY_TIMEOUT = 10.0

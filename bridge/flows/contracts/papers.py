@@ -10,6 +10,7 @@ from bridge.core.contracts.shapes import Schema, Spelling
 from bridge.flows.contracts import examples
 from bridge.flows.contracts.asyncapi import asyncapi_document
 from bridge.flows.contracts.examples import letter_headers, make_examples
+from bridge.flows.contracts.openapi import openapi_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The name of the AsyncAPI document's file.
 ASYNCAPI = "asyncapi.json"
+#: The name of the OpenAPI document of the door for commands.
+SUBMIT = "submit.openapi"
 
 
 def schema_documents(names: Names, *, camel_case: bool) -> Mapping[str, Schema]:
@@ -34,10 +37,11 @@ def schema_documents(names: Names, *, camel_case: bool) -> Mapping[str, Schema]:
 
 
 def papers(names: Names, *, camel_case: bool) -> Mapping[str, str]:
-    """Return the text of every file by its path: the AsyncAPI document, and a schema each under `schemas/`."""
+    """Return the text of every file by its path: the documents, and a schema each under `schemas/`."""
     documents = schema_documents(names, camel_case=camel_case)
     return {
         ASYNCAPI: written(asyncapi_document(names, camel_case=camel_case)),
+        f"{SUBMIT}.json": written(openapi_document(camel_case=camel_case)),
         **{f"schemas/{name}.json": written(document) for name, document in documents.items()},
     }
 
