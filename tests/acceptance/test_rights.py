@@ -190,6 +190,20 @@ def test_an_ingest_that_may_not_publish_takes_nothing_and_says_why(
     assert "access to exchange 'sms.events'" in ingest.logs
 
 
+@pytest.mark.parametrize(("user", "status"), [("bridge-ingest-submit", 202), ("bridge-ingest", 503)])
+def test_who_takes_commands_over_http_needs_the_right_to_publish_them(
+    user: str, status: int, users: Users, env: Mapping[str, str], bridge_process: StartBridge
+) -> None:
+    own = {"BRIDGE_INGEST__PORT": "0", "BRIDGE_SUBMIT__PORT": "0"}
+    ingest = bridge_process("ingest", env={**env, **own, **users.env(user)})
+    wait_until(lambda: ingest.logs.count('"broker.connected"') == 2, 10, what="both connections")
+    door = Webhook(port=listening_port(ingest, "submit.listening"), path="/v1/messages")
+    answers = [door.post(command("a")).status, Webhook(port=listening_port(ingest)).post(inbound("m")).status]
+
+    assert answers == [status, 204]
+    assert ("access to exchange 'sms.commands'" in ingest.logs) == (status == 503)
+
+
 @pytest.mark.parametrize(
     ("part", "thing"),
     # With a dead-letter exchange a queue wants rights on both.

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -225,6 +226,40 @@ def test_what_a_frozen_broker_does_not_confirm_in_time_is_answered_503_and_may_c
     assert bench.sms("slow") == 1
 
 
+def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webhooks_time(
+    start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer, tmp_path: Path
+) -> None:
+    ingest, door = start_ingest(
+        BRIDGE_SUBMIT__MAX_IN_FLIGHT="10",
+        BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.5",
+        BRIDGE_INGEST__SPOOL=str(tmp_path / "spool"),
+    )
+    webhook = Webhook(port=listening_port(ingest))
+    large = body_of("large", metadata={"filling": "x" * 200_000})
+    before = ingest.memory
+    with rabbitmq.frozen(), ThreadPoolExecutor(20) as senders:
+        statuses = set(senders.map(lambda _: door.post(large).status, range(600)))
+        began = time.monotonic()
+        noticed = webhook.post(inbound("m1")).status
+        seconds = time.monotonic() - began
+    after = ingest.memory
+
+    assert statuses == {503}
+    assert after - before < 25, (before, after)
+    assert (noticed, seconds < 3) == (204, True), seconds
+    wait_until(lambda: submitting(ingest), 20, what="the broker")
+    assert amqp.depth("sms.send") <= 30  # what was written before it was known to be frozen
+
+
+def test_the_longest_command_is_taken_and_no_longer_one(start_ingest: StartIngest, amqp: Peer) -> None:
+    _, door = start_ingest()
+    filling = "x" * (256 * 1024 - len(body_of("a", metadata={"k": ""})))
+    bodies = [body_of("a", metadata={"k": filling + more}) for more in ("", "x")]
+
+    assert [door.post(body).status for body in bodies] == [202, 413]
+    assert [message.body for message in amqp.take("sms.send", 1)] == bodies[:1]
+
+
 def test_without_a_queue_for_commands_nothing_is_taken(start_ingest: StartIngest, amqp: Peer) -> None:
     _, door = start_ingest()
     # The second one is the delay's.
@@ -291,31 +326,6 @@ def test_the_two_doors_open_to_each_ones_own_key_alone(start_ingest: StartIngest
     ]
 
     assert statuses == [204, 401, 401, 404, 404]
-
-
-def test_an_ingest_whose_user_may_not_publish_commands_goes_on_taking_notifications(
-    bridge_process: StartBridge, env: Mapping[str, str], rabbitmq: Broker, vhost: str, amqp: Peer
-) -> None:
-    user = f"reader-{vhost}"
-    rabbitmq.ctl("add_user", user, "hunter2-broker")
-    rabbitmq.ctl("set_permissions", "-p", vhost, user, "^$", r"^(sms\.events|amq\.default)$", "^$")
-    ingest = bridge_process(
-        "ingest",
-        env={
-            **env,
-            "BRIDGE_BROKER__URL": rabbitmq.url(vhost).replace("guest:guest", f"{user}:hunter2-broker"),
-            "BRIDGE_BROKER__DECLARE": "false",
-            "BRIDGE_INGEST__PORT": "0",
-            "BRIDGE_SUBMIT__PORT": "0",
-            "BRIDGE_SUBMIT__AUTHORIZATION": SECRET,
-        },
-    )
-    wait_until(lambda: submitting(ingest), 10, what="the broker")
-    refused = door_of(ingest).post(body_of("a"))
-    taken = Webhook(port=listening_port(ingest)).post(inbound("m1"))
-
-    assert (refused.status, taken.status) == (503, 204)
-    assert "access to exchange 'sms.commands'" in ingest.logs
 
 
 def test_without_an_authorization_it_listens_on_the_loopback_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -92,6 +93,26 @@ def test_with_nothing_configured_it_shows_a_sent_and_a_received_sms_and_goes_on_
     assert trial.stdout.endswith("Stopped. Nothing was kept.\n")
     assert trial.logs == ""
     assert [path.name for path in trial.directory.iterdir() if path.stat().st_size] == ["stdout"]
+
+
+def test_trying_out_takes_commands_over_http_where_that_is_asked_for(trial_process: StartTrial) -> None:
+    trial = trial_process(BRIDGE_SUBMIT__PORT="0")
+    shows(trial, "sms.outbound.sent", "sms.inbound.received")
+    url = urlsplit(shown_url(trial, "submit"))
+    door = Webhook(port=url.port or 0, path=url.path)
+    answer = door.post({"destination_address": "+16135550123", "message": "by hand"}, idempotency_key="mine")
+    shows(trial, "'by hand'")
+
+    def state() -> str:
+        reply = door.post(b"", method="GET", path=f"{url.path}/mine")
+        return str(json.loads(reply.body)["submissions"][0]["state"]) if reply.status == 200 else ""
+
+    wait_until(lambda: state() == "sent", what="the ledger to say so")
+
+    assert answer.status == 202
+    assert trial.stop(signal.SIGTERM) == 0
+    # That whoever reaches the port may send is a warning.
+    assert [json.loads(line)["event"] for line in trial.logs.splitlines()] == ["submit.unguarded"]
 
 
 def test_trying_out_shows_whatever_is_posted_also_what_looks_like_markup(trial_process: StartTrial) -> None:

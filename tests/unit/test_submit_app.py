@@ -78,6 +78,8 @@ def serving(behind: Behind, **door: Any) -> Iterator[Client]:
 def wire(method: str = "POST", target: str = PATH, body: bytes = b"{}", **headers: str) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: bridge"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if method == "POST" and "Content_Type" not in headers:
+        lines.append("Content-Type: application/json")
     if "Content_Length" not in headers:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
@@ -214,11 +216,19 @@ def test_what_the_head_refuses_is_not_taken(data: bytes, operation: Operation, s
     assert (behind.taken, behind.asked) == ([], [])
 
 
-@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "application/x+json", None])
-def test_json_is_let_in_by_whatever_name(media_type: str | None) -> None:
-    data = wire() if media_type is None else wire(Content_Type=media_type)
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/x+json"]
+)
+def test_json_is_let_in_by_whatever_name(media_type: str) -> None:
+    assert ask(Behind(), wire(Content_Type=media_type))[0] == 202
 
-    assert ask(Behind(), data)[0] == 202
+
+def test_what_any_page_in_a_browser_can_post_is_not_taken() -> None:
+    behind = Behind()
+    data = wire().replace(b"Content-Type: application/json\r\n", b"")
+
+    assert ask(behind, data)[0] == 415
+    assert behind.taken == []
 
 
 @pytest.mark.parametrize("data", [wire(), wire("GET", f"{PATH}/a"), wire("HEAD", f"{PATH}/a")])

@@ -61,8 +61,9 @@ class Way:
         line = b"POST %b HTTP/1.1" if operation == "submit" else b"GET %b/a HTTP/1.1"
         body = self.body if operation == "submit" else b""
         lines = [line % PATH.encode(), b"Host: bridge", b"Authorization: " + self.authorization]
-        if not any(header.startswith(b"Content-Length") for header in self.headers):
-            lines.append(b"Content-Length: %d" % len(body))
+        own = {b"Content-Length": b"%d" % len(body), b"Content-Type": b"application/json"}
+        given = {header.partition(b":")[0] for header in self.headers}
+        lines += [b"%b: %b" % field for field in own.items() if field[0] not in given]
         return self.raw or b"\r\n".join([*lines, *self.headers, b"", body])
 
 

@@ -208,7 +208,7 @@ class Submit:
             return _TOO_LARGE
         if not is_authorized(request, self._door.authorization):
             return UNAUTHORIZED
-        return _MEDIA_TYPE if operation is Operation.SUBMIT and not is_json(request) else None
+        return _MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
     def _no_room_or_key(self, request: Request) -> Answer | None:
         if self._in_flight >= self._door.max_in_flight:
@@ -253,6 +253,11 @@ def operation_of(request: Request) -> Operation:
 
 def _names_one(request: Request) -> bool:
     return request.path.startswith(_ONE) and request.path != _ONE
+
+
+def _says_json(request: Request) -> bool:
+    """Let in what says that it is JSON: a page in somebody's browser can post what says nothing, and no JSON."""
+    return b"content-type" in request.fields and is_json(request)
 
 
 def _handed(request: Request) -> Handed:

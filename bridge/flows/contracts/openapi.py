@@ -26,8 +26,8 @@ _AUTHORIZATION = (
 _BODY = (
     f"At most {MAX_BODY // 1024} KiB, with a length or chunked, the last byte within 10 s of the headers. JSON by the "
     "letter of RFC 8259: UTF-8 without a byte order mark, no key twice, no number over "
-    f"{strict_json.MAX_NUMBER_LENGTH} characters, at most {MAX_DEPTH} arrays and objects inside each other. A content "
-    "type that is missing is JSON. The keys may be spelt in camelCase. What the workers' configuration says of "
+    f"{strict_json.MAX_NUMBER_LENGTH} characters, at most {MAX_DEPTH} arrays and objects inside each other. The "
+    "content type has to say so. The keys may be spelt in camelCase. What the workers' configuration says of "
     "commands, such as how many destinations one may have, holds here too."
 )
 
@@ -115,7 +115,7 @@ def _submit() -> Schema:
                 "an event of type sms.outbound.invalid instead."
             ),
             "413": _problem("The body is too large, by its declared length or while it came."),
-            "415": _problem("The content type is not JSON."),
+            "415": _problem("The content type is missing, or not JSON."),
             "422": _problem("It is not a valid command: `errors` names each field."),
             "431": _head_too_large(),
             "503": _later(
