@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.amqp.offering import AmqpOffering
+from bridge.adapters.amqp.publisher import WINDOW
 from bridge.adapters.clock import SystemClock
 from bridge.ports import Offered, Outgoing
 from tests.broker.amqp_setup import NAMES, address, crashed
@@ -183,6 +184,43 @@ def test_while_the_broker_has_an_alarm_nothing_waits_beyond_its_time_and_nothing
     assert {offered for id_, offered in told.items() if id_ != "first"} == {Offered.NOT_TAKEN}
     assert answers.of["after"] is Offered.TAKEN
     assert ids(amqp) == [id_ for id_ in ("first", "after") if answers.of[id_] is Offered.TAKEN]
+
+
+def test_what_waited_behind_others_when_the_connection_is_lost_is_never_written(
+    start: StartOffering, amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+) -> None:
+    amqp.declare_queue(QUEUE)
+    offering, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
+    proxy.black_hole(DOWN)
+    for number in range(WINDOW + 40):
+        answers.offer(offering, f"c{number}")
+    wait_until(lambda: amqp.depth(QUEUE) == WINDOW, what="as many as may be under way")
+    proxy.reset()
+    told = dict(answers.wait(WINDOW + 40))
+    proxy.pass_through()
+    wait_until(lambda: offering.available, what="the next connection")
+    answers.offer(offering, "next")
+    answers.wait(WINDOW + 41)
+
+    assert set(told.values()) == {Offered.NOT_TAKEN}
+    assert amqp.depth(QUEUE) == WINDOW + 1
+
+
+def test_what_waited_behind_others_until_its_time_was_over_is_never_written(
+    start: StartOffering, amqp: Peer, rabbitmq: Broker
+) -> None:
+    amqp.declare_queue(QUEUE)
+    offering, answers = start(amqp.url), Answers()
+    with rabbitmq.frozen():
+        for number in range(WINDOW + 40):
+            answers.offer(offering, f"c{number}", within=0.2)
+        late = dict(answers.wait(40))
+    told = answers.wait(WINDOW + 40)
+
+    assert list(late) == [f"c{number}" for number in range(WINDOW, WINDOW + 40)]
+    assert set(late.values()) == {Offered.NOT_TAKEN}
+    assert {told[f"c{number}"] for number in range(WINDOW)} == {Offered.TAKEN}
+    assert amqp.depth(QUEUE) == WINDOW
 
 
 def test_without_a_connection_nothing_is_held(amqp: Peer) -> None:
