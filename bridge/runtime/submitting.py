@@ -29,8 +29,6 @@ from bridge.runtime.lookups import AWAY, NoAnswer
 from bridge.runtime.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bridge.adapters.http.submit_app import Answered, Shown
     from bridge.core.commands import CommandRules
     from bridge.flows.submit import Readied
@@ -103,33 +101,17 @@ class Submitting:
 
         """
         started = self._clock.monotonic()
-        try:
-            readied = self._make_ready(handed, now=self._clock.now())
-        except Invalid as error:
-            status = 422 if isinstance(error, InvalidCommand) else 400
-            self._metrics.submits[Operation.SUBMIT.value, status].inc()
-            _log.info(
-                "command.refused",
-                command_id=handed.key,
-                status=status,
-                reasons=error.reasons,
-                bytes=len(handed.body),
-                client=handed.client,
-            )
-            raise
-        submission = _Submission(
-            readied, answered, client=handed.client, started=started, until=started + self._confirm_timeout
-        )
+        readied = self._read(handed)
+        until = started + self._confirm_timeout
+        submission = _Submission(readied, answered, client=handed.client, started=started, until=until)
         self._relay = relay = Relay.here(self._relay)
         self._deadlines.set(submission, relay.loop.time() + self._confirm_timeout)
-        if not self._offering.available:
-            self._tell_open(submission, Fate.AWAY)
-        elif readied.has_own_id:
-            ask: Callable[[Records], bytes | None] = lambda records: records.content_hash(readied.id)  # noqa: E731
-            patience = min(COMPARE_PATIENCE, self._confirm_timeout / 2)
-            self._lookups.ask(ask, partial(self._compare, submission), patience=patience)
-        else:
-            self._offer(submission)
+        try:
+            self._begin(submission)
+        except Exception:
+            # Whoever is told of a mistake of ours is told nothing else.
+            self._deadlines.clear(submission)
+            raise
 
     def show(self, command_id: str, shown: Shown) -> None:
         """Call `shown` with what the ledger knows of a command, or why there is nothing to show."""
@@ -146,6 +128,32 @@ class Submitting:
         if now - self._logged.get(status, -_REFUSALS_EVERY) >= _REFUSALS_EVERY:
             self._logged[status] = now
             _log.warning("command.refused", command_id=None, status=status, client=client)
+
+    def _read(self, handed: Handed) -> Readied:
+        try:
+            return self._make_ready(handed, now=self._clock.now())
+        except Invalid as error:
+            status = 422 if isinstance(error, InvalidCommand) else 400
+            self._metrics.submits[Operation.SUBMIT.value, status].inc()
+            _log.info(
+                "command.refused",
+                command_id=handed.key,
+                status=status,
+                reasons=error.reasons,
+                bytes=len(handed.body),
+                client=handed.client,
+            )
+            raise
+
+    def _begin(self, submission: _Submission) -> None:
+        if not self._offering.available:
+            self._tell_open(submission, Fate.AWAY)
+        elif submission.readied.has_own_id:
+            patience = min(COMPARE_PATIENCE, self._confirm_timeout / 2)
+            ask = partial(_content_hash, command_id=submission.readied.id)
+            self._lookups.ask(ask, partial(self._compare, submission), patience=patience)
+        else:
+            self._offer(submission)
 
     def _compare(self, submission: _Submission, known: bytes | NoAnswer | Exception | None) -> None:
         """Refuse what the ledger knows another command by; where it can't tell, a worker will."""
@@ -206,6 +214,10 @@ class Submitting:
         elapsed = self._clock.monotonic() - started
         _log.info("command.shown", command_id=command_id, status=status, ms=round(elapsed * 1000, 1))
         shown(answer)
+
+
+def _content_hash(records: Records, command_id: str) -> bytes | None:
+    return records.content_hash(command_id)
 
 
 def _state(records: Records, command_id: str) -> bytes | None:

@@ -31,6 +31,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _call_outlasts_lease(settings)
     yield from _open_to_anybody(settings)
     yield from _key_without_certificate(settings)
+    yield from _provider_may_send(settings)
     yield from _webhook_for_anybody(settings)
     if settings.ledger.retention < settings.shortest_retention:
         yield Disagreement(
@@ -79,6 +80,15 @@ def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
                 f"must be a loopback address while {section}.authorization is empty",
                 (f"{section}.authorization",),
             )
+
+
+def _provider_may_send(settings: Settings) -> Iterator[Disagreement]:
+    if not set(settings.submit.authorization).isdisjoint(settings.ingest.authorization):
+        yield Disagreement(
+            "submit.authorization",
+            "must have no value of ingest.authorization: the provider knows those",
+            ("ingest.authorization",),
+        )
 
 
 def _key_without_certificate(settings: Settings) -> Iterator[Disagreement]:

@@ -370,6 +370,14 @@ def test_with_authorization_any_host_will_do(section: str) -> None:
     assert getattr(loaded(environ=environ), section).host == "::"
 
 
+def test_what_the_provider_sends_does_not_let_anybody_hand_over_commands() -> None:
+    environ = {"BRIDGE_INGEST__AUTHORIZATION": "one,two", "BRIDGE_SUBMIT__AUTHORIZATION": "three,two"}
+    (found,) = problems(environ=environ)
+
+    assert (found.path, "two" in str(found)) == ("submit.authorization", False)
+    assert loaded(environ=environ | {"BRIDGE_SUBMIT__AUTHORIZATION": "three"}).submit.authorization
+
+
 @pytest.mark.parametrize(("text", "port"), [("", None), ("0", 0), ("8081", 8081)])
 def test_the_door_for_commands_is_shut_unless_it_has_a_port(text: str, port: int | None) -> None:
     assert loaded(environ={"BRIDGE_SUBMIT__PORT": text}).submit.port == port

@@ -184,6 +184,24 @@ def test_a_mistake_of_ours_is_handed_on(metrics: Metrics) -> None:
     assert take(make(FakeOffering(), metrics, FakeLookups(mistake)), Handed(body=BODY))[1] is mistake
 
 
+def test_who_is_told_of_a_mistake_of_ours_at_once_is_told_nothing_later(metrics: Metrics) -> None:
+    class Broken(FakeLookups):
+        def ask(self, ask: Any, told: Any, *, patience: float) -> None:
+            raise KeyError
+
+    fates: list[Any] = []
+
+    async def taken() -> None:
+        submitting = make(FakeOffering(), metrics, Broken(), confirm_timeout=0.02)
+        with pytest.raises(KeyError):
+            submitting.take(Handed(body=BODY), lambda _, fate: fates.append(fate))
+        await asyncio.sleep(0.1)
+
+    asyncio.run(taken())
+
+    assert fates == []
+
+
 def test_an_id_that_was_made_here_is_nobody_elses_and_not_looked_up(metrics: Metrics) -> None:
     lookups, offering = FakeLookups(), FakeOffering()
     submitting = make(offering, metrics, lookups, rules=CommandRules(allow_missing_id=True))

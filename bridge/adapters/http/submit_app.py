@@ -118,7 +118,7 @@ _NO_KEY = problem(
 )
 _LATER = {"retry-after": str(RETRY_AFTER)}
 _AGAIN = "Hand it over again with the same id: it is one command, however often it comes."
-_BUSY = problem(503, _LATER, detail=f"Too many commands wait for the broker. {_AGAIN}")
+_BUSY = problem(503, _LATER, detail=f"Too many commands wait for the broker, or this process ends. {_AGAIN}")
 _FATES = {
     Fate.CONFLICTING: problem(409, detail="Another command has this id, with other content."),
     Fate.UNROUTABLE: problem(
@@ -179,14 +179,17 @@ class Submit:
         if operation_of(request) is Operation.SHOW:
             self._show(request.path.removeprefix(_ONE), partial(self._shown, request, answer))
             return
-        refusal = self._no_room_or_key(request)
-        if refusal is not None:
-            self.refused(request, refusal.status)
-            answer(refusal)
+        given = request.fields.get(HEADER)
+        key = None if given is None else read_key(given)
+        if self._in_flight >= self._door.max_in_flight:
+            self._refuse(request, answer, _BUSY)
+            return
+        if given is not None and key is None:
+            self._refuse(request, answer, _NO_KEY)
             return
         self._in_flight += 1
         try:
-            self._take(_handed(request), partial(self._taken, request, answer))
+            self._take(_handed(request, key), partial(self._taken, request, answer))
         except Invalid as error:
             self._in_flight -= 1
             answer(_invalid(error))
@@ -197,6 +200,10 @@ class Submit:
     def refused(self, request: Request, status: int) -> None:
         """Tell of a request that nobody took."""
         self._tell_refused(operation_of(request), status, request.peer)
+
+    def _refuse(self, request: Request, answer: Callable[[Answer], None], refusal: Answer) -> None:
+        self.refused(request, refusal.status)
+        answer(refusal)
 
     def _refusal(self, request: Request) -> Answer | None:
         if request.path != PATH and not _names_one(request):
@@ -209,12 +216,6 @@ class Submit:
         if not is_authorized(request, self._door.authorization):
             return UNAUTHORIZED
         return _MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
-
-    def _no_room_or_key(self, request: Request) -> Answer | None:
-        if self._in_flight >= self._door.max_in_flight:
-            return _BUSY
-        key = request.fields.get(HEADER)
-        return None if key is None or read_key(key) is not None else _NO_KEY
 
     def _taken(
         self, request: Request, answer: Callable[[Answer], None], id_: str, fate: Fate | Exception
@@ -260,11 +261,11 @@ def _says_json(request: Request) -> bool:
     return b"content-type" in request.fields and is_json(request)
 
 
-def _handed(request: Request) -> Handed:
-    key, traceparent = request.fields.get(HEADER), request.fields.get(b"traceparent")
+def _handed(request: Request, key: str | None) -> Handed:
+    traceparent = request.fields.get(b"traceparent")
     return Handed(
         body=bytes(request.body),
-        key=None if key is None else read_key(key),
+        key=key,
         traceparent=None if traceparent is None else traceparent.decode("ascii", "replace"),
         client=request.peer,
     )
