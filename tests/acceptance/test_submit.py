@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,12 +18,12 @@ import pytest
 from bridge.core.events import rfc3339
 from tests.acceptance.bench import DESTINATION, Bench, body_of, text_of
 from tests.conformance import CLEAN, SUBMIT, UNSAID, report
+from tests.processes import clean_environment
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from tests.acceptance.conftest import Provider
     from tests.broker_harness import Broker
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "submit.sh"
 PATH = "/v1/messages"
 SECRET = "Bearer hunter2-tangerine"
 OLD_SECRET = "Bearer hunter2-plum"
@@ -258,6 +262,26 @@ def test_the_longest_command_is_taken_and_no_longer_one(start_ingest: StartInges
 
     assert [door.post(body).status for body in bodies] == [202, 413]
     assert [message.body for message in amqp.take("sms.send", 1)] == bodies[:1]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the example calls curl")
+def test_the_example_comes_again_by_itself_until_the_broker_is_back(
+    start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer
+) -> None:
+    ingest, door = start_ingest()
+    rabbitmq.kill()
+    wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")
+    settings = {"SUBMIT_URL": f"http://127.0.0.1:{door.port}", "SUBMIT_AUTHORIZATION": SECRET}
+    with subprocess.Popen(
+        ["sh", str(EXAMPLE)], env=clean_environment(settings), stdout=subprocess.PIPE, text=True
+    ) as example:
+        wait_until(lambda: '"command.refused"' in ingest.logs, 10, what="the first try")
+        rabbitmq.start()
+        printed, _ = example.communicate(timeout=60)
+    (message,) = amqp.take("sms.send", 1)
+
+    assert (example.returncode, printed.strip()) == (0, message.properties["message_id"])
+    assert message.json["message"] == "Your code is 123456"
 
 
 def test_without_a_queue_for_commands_nothing_is_taken(start_ingest: StartIngest, amqp: Peer) -> None:

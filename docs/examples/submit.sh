@@ -1,0 +1,11 @@
+#!/bin/sh
+# Hands one command over by HTTP and prints its id. While it can't be taken, curl comes again with the same id.
+set -eu
+id=$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
+curl --silent --show-error --fail --retry 10 --retry-connrefused --max-time 20 \
+    --header "Authorization: $SUBMIT_AUTHORIZATION" \
+    --header 'Content-Type: application/json' \
+    --header "Idempotency-Key: \"$id\"" \
+    --data '{"destination_address": "+16131234567", "message": "Your code is 123456"}' \
+    "${SUBMIT_URL:-http://127.0.0.1:8081}/v1/messages" > /dev/null
+echo "$id"
