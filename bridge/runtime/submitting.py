@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.adapters.deadlines import Deadlines
-from bridge.adapters.http.submit_app import Fate, Operation, Unknown, status_of
+from bridge.adapters.http.submit_answers import Fate, Unknown, status_of
+from bridge.adapters.http.submit_app import Operation
 from bridge.core.commands import id_or_none
 from bridge.core.errors import Invalid, InvalidCommand
 from bridge.flows.show import to_senders

@@ -11,15 +11,8 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_app import (
-    Answered,
-    Fate,
-    Operation,
-    Shown,
-    Submit,
-    SubmitDoor,
-    Unknown,
-)
+from bridge.adapters.http.submit_answers import Fate, Unknown
+from bridge.adapters.http.submit_app import Answered, Operation, Shown, Submit, SubmitDoor
 from bridge.core.contracts.submit import PATH
 from bridge.core.errors import InvalidCommand, UnreadableCommand
 from tests.raw_http import Client

@@ -12,11 +12,12 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from bridge.adapters.http import connection, house, parsing, submit_app
+from bridge.adapters.http import connection, house, parsing, submit_answers, submit_app
 from bridge.adapters.http.answers import Answer
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_app import Answered, Fate, Shown, Submit, SubmitDoor, Unknown
+from bridge.adapters.http.submit_answers import Fate, Unknown
+from bridge.adapters.http.submit_app import Answered, Shown, Submit, SubmitDoor
 from bridge.core.contracts.submit import KEY, PATH
 from bridge.core.errors import InvalidCommand, UnreadableCommand
 from bridge.core.ledger import CommandRecord, SubmissionRecord, Told
@@ -156,7 +157,7 @@ def test_every_documented_status_is_answered_in_a_test_and_every_answer_is_docum
     }
     answers = {
         str(value.status)
-        for room in (connection, house, submit_app)
+        for room in (connection, house, submit_answers, submit_app)
         for value in vars(room).values()
         if isinstance(value, Answer)
     }

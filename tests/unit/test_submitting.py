@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.submit_app import Fate, Operation, Unknown
+from bridge.adapters.http.submit_answers import Fate, Unknown
+from bridge.adapters.http.submit_app import Operation
 from bridge.core.commands import CommandRules
 from bridge.core.errors import Invalid
 from bridge.core.ledger import CommandRecord, SubmissionRecord, Told

@@ -16,33 +16,31 @@ handed over again with the same id.
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote
 
-from bridge.adapters.http.answers import Answer, broken, problem
+from bridge.adapters.http.answers import broken, problem
 from bridge.adapters.http.credentials import UNAUTHORIZED, declared_length, is_authorized, is_json
 from bridge.adapters.http.idempotency import HEADER, read_key
+from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
 from bridge.core.commands import MAX_BODY
 from bridge.core.contracts.submit import PATH
-from bridge.core.errors import Invalid, InvalidCommand
+from bridge.core.errors import Invalid
 from bridge.ports import Handed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.adapters.http.answers import Answer
     from bridge.adapters.http.parsing import Request
+    from bridge.adapters.http.submit_answers import Fate, Unknown
 
 #: Behind it stands the id of one that is asked for.
 _ONE = f"{PATH}/"
 #: Seconds from a head to the last byte of its body.
 BODY_TIMEOUT = 10.0
-#: Seconds after which a client may come again.
-RETRY_AFTER = 5
 
 
 class Operation(Enum):
@@ -52,30 +50,6 @@ class Operation(Enum):
     SHOW = "show"
     #: None that there is.
     NONE = "none"
-
-
-class Fate(Enum):
-    """What became of a valid command."""
-
-    #: The broker has confirmed it.
-    QUEUED = auto()
-    #: The ledger knows another one by its id.
-    CONFLICTING = auto()
-    #: The broker has no queue for commands.
-    UNROUTABLE = auto()
-    #: It did not confirm in time.
-    UNCONFIRMED = auto()
-    #: It takes nothing now; the command never left.
-    AWAY = auto()
-
-
-class Unknown(Enum):
-    """Why nothing is shown of a command."""
-
-    #: The ledger does not know it.
-    UNKNOWN = auto()
-    #: The ledger can't be asked now.
-    AWAY = auto()
 
 
 #: Told the command's id and its fate, or which mistake of ours came between.
@@ -116,46 +90,12 @@ _NO_KEY = problem(
     400,
     detail="the Idempotency-Key is not one string of 1 to 128 printable ASCII characters, in quotes or without them",
 )
-_LATER = {"retry-after": str(RETRY_AFTER)}
-_AGAIN = "Hand it over again with the same id: it is one command, however often it comes."
-_BUSY = problem(503, _LATER, detail=f"Too many commands wait for the broker, or this process ends. {_AGAIN}")
-_FATES = {
-    Fate.CONFLICTING: problem(409, detail="Another command has this id, with other content."),
-    Fate.UNROUTABLE: problem(
-        503,
-        _LATER,
-        detail=f"The broker has no queue for commands: the bridge's topology is not there. {_AGAIN}",
-    ),
-    Fate.UNCONFIRMED: problem(
-        503,
-        _LATER,
-        detail=f"The broker has not confirmed it in time: it may be on the queue or not. {_AGAIN}",
-    ),
-    Fate.AWAY: problem(503, _LATER, detail=f"The broker takes no commands now. {_AGAIN}"),
-}
-_SHOWN = {"content-type": "application/json", "cache-control": "no-store"}
-_UNKNOWNS = {
-    Unknown.UNKNOWN: problem(
-        404,
-        {"cache-control": "no-store"},
-        detail=(
-            "The ledger knows no command of this id. It may still wait on the queue; else it was never handed over, "
-            "was not valid, or ended so long ago that it is forgotten."
-        ),
-    ),
-    Unknown.AWAY: problem(
-        503, _LATER, detail="The ledger can't be asked now. What is on the queue goes on all the same."
-    ),
-}
-
-#: The name that a reason begins with, and its place in an array.
-_FIELD = re.compile(r"([a-z_]+)(?:\[(\d+)\])?")
 
 
 class Submit:
     """Fills `bridge.adapters.http.service.Service`."""
 
-    not_now = _BUSY
+    not_now = BUSY
 
     def __init__(self, door: SubmitDoor, take: Take, show: Show, *, refused: Refused) -> None:
         """Hand what passes `door` to `take` and `show`; `refused` is told of each request that neither saw."""
@@ -182,7 +122,7 @@ class Submit:
         given = request.fields.get(HEADER)
         key = None if given is None else read_key(given)
         if self._in_flight >= self._door.max_in_flight:
-            self._refuse(request, answer, _BUSY)
+            self._refuse(request, answer, BUSY)
             return
         if given is not None and key is None:
             self._refuse(request, answer, _NO_KEY)
@@ -192,7 +132,7 @@ class Submit:
             self._take(_handed(request, key), partial(self._taken, request, answer))
         except Invalid as error:
             self._in_flight -= 1
-            answer(_invalid(error))
+            answer(invalid_answer(error))
         except Exception:
             self._in_flight -= 1
             raise
@@ -224,7 +164,7 @@ class Submit:
         if isinstance(fate, Exception):
             answer(broken(fate, request))
         else:
-            answer(_queued(id_) if fate is Fate.QUEUED else _FATES[fate])
+            answer(fate_answer(id_, fate))
 
     def _shown(
         self, request: Request, answer: Callable[[Answer], None], found: bytes | Unknown | Exception
@@ -232,16 +172,7 @@ class Submit:
         if isinstance(found, Exception):
             answer(broken(found, request))
         else:
-            answer(_UNKNOWNS[found] if isinstance(found, Unknown) else Answer(200, _SHOWN, found))
-
-
-def status_of(fate: Fate | Unknown | None) -> int:
-    """Return the status that is answered; None stands for a command that is shown."""
-    if fate is None:
-        return 200
-    if isinstance(fate, Unknown):
-        return _UNKNOWNS[fate].status
-    return 202 if fate is Fate.QUEUED else _FATES[fate].status
+            answer(shown_answer(found))
 
 
 def operation_of(request: Request) -> Operation:
@@ -269,22 +200,3 @@ def _handed(request: Request, key: str | None) -> Handed:
         traceparent=None if traceparent is None else traceparent.decode("ascii", "replace"),
         client=request.peer,
     )
-
-
-def _queued(id_: str) -> Answer:
-    headers = {"location": f"{PATH}/{quote(id_, safe='')}", "content-type": "application/json"}
-    return Answer(202, headers, json.dumps({"id": id_}).encode())
-
-
-def _invalid(error: Invalid) -> Answer:
-    """Answer with every reason; those of a command's fields say which by a JSON Pointer (RFC 9457 section 3)."""
-    if not isinstance(error, InvalidCommand):
-        return problem(400, detail=str(error))
-    errors = [{"pointer": _pointer(reason), "detail": reason} for reason in error.reasons]
-    return problem(422, detail="The command is not valid.", errors=errors)
-
-
-def _pointer(reason: str) -> str:
-    """Return where in the command a reason's field is, in the canonical spelling of its name (RFC 6901 section 6)."""
-    field = _FIELD.match(reason)
-    return "#" if field is None else "#/" + "/".join(part for part in field.groups() if part is not None)
