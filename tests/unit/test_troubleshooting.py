@@ -1,0 +1,74 @@
+"""What the page for trouble names is there: commands, settings, metrics, and what the log says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from bridge.cli import main
+from bridge.settings.model import KEYS
+from tests.unit.test_papers import TYPES
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("troubleshooting", "operations")
+}
+CODE = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "bridge").rglob("*.py"))
+SETTINGS = {f"{section}.{key}" for section, keys in KEYS.items() for key in keys}
+QUEUES = {"sms.events", "sms.unrouted", "sms.dead", "sms.send", "sms.commands"}
+
+
+def quoted(page: str, pattern: str) -> list[str]:
+    """Return what stands between backticks and is all `pattern`."""
+    return sorted({name for name in re.findall(r"`([^`]+)`", PAGES[page]) if re.fullmatch(pattern, name)})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_command_is_one(page: str) -> None:
+    commands = quoted(page, r"bridge [a-z].*")
+
+    assert commands
+    for line in commands:
+        command: click.Command = main
+        for word in line.split()[1:]:
+            if isinstance(command, click.Group) and word in command.commands:
+                command = command.commands[word]
+            elif word.startswith("--"):
+                assert word in {name for option in command.params for name in option.opts}, line
+        assert command is not main, line
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_setting_and_each_word_of_the_log_is_one(page: str) -> None:
+    names = quoted(page, r"[a-z_]+\.[a-z_]+( = .*)?")
+    unknown = [
+        name for name in names
+        if (bare := name.partition(" ")[0]) not in SETTINGS | QUEUES | TYPES
+        and f'"{bare}"' not in CODE
+        and bare not in {"error.message", "network.yaml"}
+    ]  # fmt: skip
+
+    assert names
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_metric_is_one(page: str) -> None:
+    names = {name.partition("{")[0] for name in quoted(page, r"sms_bridge_\w+(\{.*\})?")}
+    metrics = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+    assert names
+    assert [name for name in names if name not in metrics] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_part_of_a_page_that_is_linked_is_there(page: str) -> None:
+    for target, part in re.findall(r"\]\((\w+)?(?:\.md)?#([\w-]+)\)", PAGES[page]):
+        text = PAGES.get(target or page)
+        headings = [] if text is None else re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+
+        assert text is None or part in {heading.lower().replace(" ", "-") for heading in headings}, part
