@@ -47,11 +47,12 @@ fmt: $(VENV)/.dev ## format, and mend what lint can
 lint: $(VENV)/.dev ## look for mistakes
 	@$(BIN)/ruff check .
 
-check: $(VENV)/.dev ## format, lint, types and layers, changing nothing
+check: $(VENV)/.dev ## format, lint, types, layers, and what is deployed, changing nothing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/pytest --quiet tests/unit/test_deploy.py tests/unit/test_deploy_containers.py tests/unit/test_deploy_kubernetes.py
 
 clean: ## remove the environment and every cache
 	@rm -rf $(VENV) $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
