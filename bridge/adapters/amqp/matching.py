@@ -20,9 +20,10 @@ class UnderWay(Protocol):
 
 
 P = TypeVar("P", bound=UnderWay)
+T = TypeVar("T")
 
 
-def take(unconfirmed: dict[int, P], tag: int, *, multiple: bool) -> list[P]:
+def take(unconfirmed: dict[int, T], tag: int, *, multiple: bool) -> list[T]:
     """Take out, and return, what the broker has answered for: one, or all up to one."""
     if not multiple:
         publish = unconfirmed.pop(tag, None)

@@ -15,6 +15,7 @@ import structlog
 
 from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.matching import take
 from bridge.adapters.amqp.publisher import STALLED, WINDOW
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Offered
@@ -171,14 +172,14 @@ class AmqpOffering:
         )
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for offer in self._take(tag, multiple=multiple):
+        for offer in take(self._unconfirmed, tag, multiple=multiple):
             offer.told(Offered.UNROUTABLE if offer.returned else Offered.TAKEN)
         # Only now: all that the broker answered for has been dealt with.
         if self._lacking and self._declares:
             raise LinkDown("what is missing on the broker is declared on a new connection")
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for offer in self._take(tag, multiple=multiple):
+        for offer in take(self._unconfirmed, tag, multiple=multiple):
             self._log.warning("broker.nacked", routing_key=offer.message.routing_key)
             offer.told(Offered.NOT_TAKEN)
 
@@ -196,12 +197,6 @@ class AmqpOffering:
                 self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
                 return
         raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
-
-    def _take(self, tag: int, *, multiple: bool) -> list[_Offer]:
-        """Return what the broker has answered for: one, or all up to one."""
-        # Tags grow, and a dict keeps their order.
-        tags = [one for one in self._unconfirmed if one <= tag] if multiple else [tag]
-        return [self._unconfirmed.pop(one) for one in tags if one in self._unconfirmed]
 
     def _on_blocked(self, _reason: str) -> None:
         self._blocked = True
