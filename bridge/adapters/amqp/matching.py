@@ -20,10 +20,9 @@ class UnderWay(Protocol):
 
 
 P = TypeVar("P", bound=UnderWay)
-T = TypeVar("T")
 
 
-def take(unconfirmed: dict[int, T], tag: int, *, multiple: bool) -> list[T]:
+def take(unconfirmed: dict[int, P], tag: int, *, multiple: bool) -> list[P]:
     """Take out, and return, what the broker has answered for: one, or all up to one."""
     if not multiple:
         publish = unconfirmed.pop(tag, None)
@@ -40,11 +39,15 @@ def take(unconfirmed: dict[int, T], tag: int, *, multiple: bool) -> list[T]:
 def mark_returned(unconfirmed: dict[int, P], exchange: str, routing_key: str, returned: amqp.Message) -> bool:
     """Mark what came back unrouted, whose ack follows; returns whether it is one of these.
 
-    Which one it is, AMQP does not say: the oldest with these bytes, and any of several alike will do.
+    Which one it is, AMQP does not say: the oldest with these bytes and this id, and any of several alike will do. A
+    command may say what it is known by beside its body alone.
     """
-    body, address = returned.body or b"", (exchange, routing_key)
+    body, address, id_ = returned.body or b"", (exchange, routing_key), returned.properties.get("message_id")
     for publish in unconfirmed.values():
-        if not publish.returned and publish.address == address and publish.message.body == body:
+        message = publish.message
+        # One that took more than AMQP has room for was left out.
+        is_it = message.body == body and id_ in (None, message.properties.get("message_id"))
+        if is_it and not publish.returned and publish.address == address:
             publish.returned = True
             return True
     return False

@@ -15,7 +15,7 @@ import structlog
 
 from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
-from bridge.adapters.amqp.matching import take
+from bridge.adapters.amqp.matching import mark_returned, take
 from bridge.adapters.amqp.publisher import STALLED, WINDOW
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Offered
@@ -39,6 +39,8 @@ class _Offer:
     #: Not written after it, and when it was: `Clock.monotonic` seconds.
     until: float
     written_at: float = 0.0
+    #: The exchange and routing key it was written with.
+    address: tuple[str, str] = ("", "")
     returned: bool = False
 
 
@@ -165,6 +167,7 @@ class AmqpOffering:
         self._tag += 1
         self._unconfirmed[self._tag] = offer
         offer.written_at = now
+        offer.address = message.exchange, message.routing_key
         # What does not fit is an id of more than 255 bytes; then the body has it.
         encoded, _ = encode(message, frame_max=broker.connection.frame_max)
         broker.gather(
@@ -184,19 +187,11 @@ class AmqpOffering:
             offer.told(Offered.NOT_TAKEN)
 
     def _on_return(self, _error: object, exchange: str, routing_key: str, returned: amqp.Message) -> None:
-        """Mark what came back unrouted; its ack follows.
-
-        Two may have the same bytes and be known by another id each; without an id beside them, they are the same.
-        """
-        body, id_ = returned.body or b"", returned.properties.get("message_id")
-        for offer in self._unconfirmed.values():
-            message = offer.message
-            is_same = id_ is None or message.properties.get("message_id") == id_
-            if not offer.returned and is_same and message.body == body:
-                offer.returned = self._lacking = True
-                self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
-                return
-        raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
+        """Mark what came back unrouted; its ack follows."""
+        if not mark_returned(self._unconfirmed, exchange, routing_key, returned):
+            raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
+        self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
+        self._lacking = True
 
     def _on_blocked(self, _reason: str) -> None:
         self._blocked = True
