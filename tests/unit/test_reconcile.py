@@ -378,7 +378,11 @@ def test_only_a_match_of_nobody_elses_is_found_and_only_a_whole_settled_history_
 @given(st.text())
 def test_a_text_is_compared_by_what_it_says(text: str) -> None:
     assert text_key(text) == text_key(f" \r\n{text}\t ")
-    assert text_key(text.replace("\n", "\r\n")) == text_key(text.replace("\r\n", "\n").replace("\n", "\r"))
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\r")))
+def test_a_text_is_compared_without_regard_to_how_its_lines_end(text: str) -> None:
+    assert text_key(text.replace("\n", "\r\n")) == text_key(text) == text_key(text.replace("\n", "\r"))
 
 
 def test_two_submissions_share_a_key_only_if_number_and_text_agree() -> None:
