@@ -251,7 +251,11 @@ def wait_for(reader: Reader, amqp: Peer, told: list[Path]) -> None:
     """Wait until what runs in a terminal can be used; a reader is not so quick."""
     ready = {
         1: lambda: reader.is_there("/_simulator/journal"),
-        2: lambda: "subscription.made" in told[1].read_text() and amqp.consumers("sms.send"),
+        2: lambda: (
+            "subscription.made" in told[1].read_text()
+            and amqp.exists("sms.send")
+            and amqp.consumers("sms.send")
+        ),
         3: lambda: amqp.exists("my.events") and amqp.consumers("my.events"),
     }
     wait_until(ready[len(told)], 40, what=f"terminal {len(told) + 1}")

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
+from bridge.adapters.store import open_ledger
 from bridge.core.events import rfc3339
 from tests.acceptance.bench import DESTINATION, Bench, body_of, text_of
 from tests.conformance import CLEAN, SUBMIT, UNSAID, report
@@ -59,6 +60,8 @@ def start_ingest(bridge_process: StartBridge, env: Mapping[str, str]) -> StartIn
             "BRIDGE_SUBMIT__PORT": "0",
             "BRIDGE_SUBMIT__AUTHORIZATION": SECRET,
         }
+        # Whose tables are there: an ingest that looks before they are says so, and looks again later.
+        open_ledger(env["BRIDGE_LEDGER__URL"]).close()
         process = bridge_process("ingest", env={**env, **settings, **changes})
         wait_until(lambda: is_ready(process), 10, what="a broker that takes commands")
         return process, door_of(process)
