@@ -525,6 +525,18 @@ class LedgerUnusable(LedgerUnavailable):
     """The ledger is not for this bridge, and waiting does not change that; the message says what does."""
 
 
+class Progress(Protocol):
+    """Is told how far something long is, by whoever does it."""
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Take note that so many are done, of `total`; None: nobody knows how many there are."""
+        ...
+
+
+def unwatched(done: int, total: int | None) -> None:
+    """Fill `Progress` where nobody looks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spooled:
     """An event in the spool."""

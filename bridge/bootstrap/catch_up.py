@@ -13,7 +13,7 @@ from bridge.adapters.store import open_seen
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.required import require
 from bridge.flows.catch_up import CatchUpRules
-from bridge.ports import ArchiveUnavailable
+from bridge.ports import ArchiveUnavailable, unwatched
 from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchUp
 from bridge.runtime.once import Fate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.core.events import Event
-    from bridge.ports import Clock, Publisher
+    from bridge.ports import Clock, Progress, Publisher
     from bridge.runtime.catching_up import Caught
     from bridge.settings import Settings
 
@@ -50,7 +50,9 @@ def catch_up(
     )
 
 
-def run_catch_up(settings: Settings, *, since: float | None, dry_run: bool) -> Caught:
+def run_catch_up(
+    settings: Settings, *, since: float | None, dry_run: bool, progress: Progress = unwatched
+) -> Caught:
     """Catch up once; see `bridge.runtime.catching_up.CatchUp.run`.
 
     Raises:
@@ -65,7 +67,9 @@ def run_catch_up(settings: Settings, *, since: float | None, dry_run: bool) -> C
     clock, stopping = SystemClock(), threading.Event()
     try:
         if dry_run:
-            return catch_up(settings, _nothing, clock, stopping).run(since=since, dry_run=True)
+            return catch_up(settings, _nothing, clock, stopping).run(
+                since=since, dry_run=True, progress=progress
+            )
         publisher = AmqpPublisher(
             parts.broker_address(settings),
             topology=parts.topology(settings),
@@ -78,7 +82,7 @@ def run_catch_up(settings: Settings, *, since: float | None, dry_run: bool) -> C
         publisher.start()
         try:
             publish = partial(_publish, settings, publisher)
-            return catch_up(settings, publish, clock, stopping).run(since=since)
+            return catch_up(settings, publish, clock, stopping).run(since=since, progress=progress)
         finally:
             publisher.stop()
     except ArchiveUnavailable as e:

@@ -12,10 +12,12 @@ from bridge.bootstrap import parts
 from bridge.bootstrap.required import require
 from bridge.core.events import rfc3339
 from bridge.flows.show import to_operators
+from bridge.ports import unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bridge.ports import Progress
     from bridge.settings import Settings
 
 DAY = 86400.0
@@ -58,10 +60,12 @@ def show_command(settings: Settings, command_id: str) -> Mapping[str, Any] | Non
     return None if record is None else to_operators(record)
 
 
-def prune_ledger(settings: Settings, *, days: float | None, dry_run: bool) -> int:
+def prune_ledger(
+    settings: Settings, *, days: float | None, dry_run: bool, progress: Progress = unwatched
+) -> int:
     """Forget commands that ended more than `days` ago, or `ledger.retention`; returns how many (would) have gone.
 
-    Notifications of that age go with them, uncounted.
+    Notifications of that age go with them, uncounted; `progress` counts commands.
 
     Raises:
         LedgerUnavailable: there is no ledger, or it can't be changed.
@@ -80,6 +84,7 @@ def prune_ledger(settings: Settings, *, days: float | None, dry_run: bool) -> in
     with closing(open_ledger(_url(settings))) as ledger, closing(open_seen(_url(settings))) as seen:
         while some := ledger.prune(before):
             forgotten += some
+            progress(forgotten, prunable)
         while seen.prune(before):
             pass
     return forgotten

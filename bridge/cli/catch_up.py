@@ -10,6 +10,7 @@ import click
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import moment
+from bridge.cli.progress import progress
 from bridge.flows.catch_up import GRACE
 
 #: What becomes of messages that are too young.
@@ -33,7 +34,9 @@ def catch_up(invocation: Invocation, *, since: float | None, dry_run: bool, as_j
     They are known by the ledger: use that of the ingest. Those of the last minute are left to the next time, as their
     webhooks may be under way, unless `--since` is given.
     """
-    caught = invocation.wiring.run_catch_up(invocation.settings(), since=since, dry_run=dry_run)
+    settings = invocation.settings()
+    with progress("threads") as threads:
+        caught = invocation.wiring.run_catch_up(settings, since=since, dry_run=dry_run, progress=threads)
     if as_json:
         click.echo(json.dumps({**asdict(caught), "dry_run": dry_run}))
     else:

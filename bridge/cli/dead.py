@@ -13,11 +13,13 @@ import click
 from bridge.cli.exits import Exit, Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import moment
+from bridge.cli.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bridge.flows.dead import DeadLetter, Wanted
+    from bridge.ports import Progress
     from bridge.settings import Settings
 
 #: The outcomes that leave a dead letter, and `bridge.flows.dead.BROKER`.
@@ -219,15 +221,17 @@ def _done(letters: Iterable[DeadLetter], wanted: Wanted, what: str, *, as_json: 
     found: set[str | None] = set()
     count = 0
 
-    def counted() -> Iterator[DeadLetter]:
+    def counted(told: Progress) -> Iterator[DeadLetter]:
         nonlocal count
         for letter in letters:
             count += 1
+            told(count, wanted.limit)
             if wanted.ids:
                 found.update((letter.event_id, letter.command_id))
             yield letter
 
-    _write(counted(), as_json=as_json)
+    with progress("dead letters", prints=True) as told:
+        _write(counted(told), as_json=as_json)
     click.echo(f"{count} {what}", err=True)
     missing = [id_ for id_ in wanted.ids if id_ not in found]
     for id_ in missing:

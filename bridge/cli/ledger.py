@@ -10,6 +10,7 @@ import click
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import DAY
+from bridge.cli.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +66,8 @@ def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json:
     least = settings.shortest_retention / DAY
     if days is not None and days < least:
         raise click.BadParameter(f"must be at least {least:g}", param_hint="--before")
-    number = invocation.wiring.prune_ledger(settings, days=days, dry_run=dry_run)
+    with progress("commands") as commands:
+        number = invocation.wiring.prune_ledger(settings, days=days, dry_run=dry_run, progress=commands)
     if as_json:
         click.echo(json.dumps({"commands": number, "dry_run": dry_run}))
     else:
@@ -78,7 +80,9 @@ def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json:
 @pass_invocation
 def migrate(invocation: Invocation, *, as_json: bool) -> None:
     """Make the ledger, or bring it forward to this bridge. A process that opens it does so by itself."""
-    before, revision = invocation.wiring.migrate_ledger(invocation.settings())
+    settings = invocation.settings()
+    with progress("migrating"):
+        before, revision = invocation.wiring.migrate_ledger(settings)
     if as_json:
         click.echo(json.dumps({"before": before, "revision": revision}))
     elif before == revision:

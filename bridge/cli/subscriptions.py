@@ -9,6 +9,7 @@ import click
 
 from bridge.cli.exits import Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,8 @@ def sync(invocation: Invocation, *, dry_run: bool, prune: bool, as_json: bool) -
     if dry_run:
         steps = plan(declared, subscribing.look(client), prune=prune)
     else:
-        steps = subscribing.sync(client, declared, prune=prune)
+        with progress("steps") as taken:
+            steps = subscribing.sync(client, declared, prune=prune, progress=taken)
     _write_steps(steps, as_json=as_json)
     failed = sum(step.action == "fail" for step in steps)
     if failed:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.history import MessageHistory
     from bridge.flows.dead import DeadLetter, Wanted
     from bridge.flows.subscribe import Declared
-    from bridge.ports import Notifying
+    from bridge.ports import Notifying, Progress
     from bridge.runtime.catching_up import Caught
     from bridge.runtime.examining import Examined
     from bridge.settings import Settings
@@ -95,7 +95,9 @@ class Wiring(Protocol):
         """Return what the provider is to notify us of."""
         ...
 
-    def run_catch_up(self, settings: Settings, *, since: float | None, dry_run: bool) -> Caught:
+    def run_catch_up(
+        self, settings: Settings, *, since: float | None, dry_run: bool, progress: Progress
+    ) -> Caught:
         """Publish what no webhook brought, since a time (seconds since the epoch) or the last catch-up."""
         ...
 
@@ -107,7 +109,9 @@ class Wiring(Protocol):
         """Return what the ledger holds of a command; None where it knows none of that id."""
         ...
 
-    def prune_ledger(self, settings: Settings, *, days: float | None, dry_run: bool) -> int:
+    def prune_ledger(
+        self, settings: Settings, *, days: float | None, dry_run: bool, progress: Progress
+    ) -> int:
         """Forget commands that ended more than `days` ago, or `ledger.retention`; return how many (would) have gone."""
         ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.flows.catch_up import GRACE, advanced, begins, events_for, inbound, may_have_news
-from bridge.ports import ArchiveUnavailable, LedgerUnavailable, Seen, Watermarks
+from bridge.ports import ArchiveUnavailable, LedgerUnavailable, Seen, Watermarks, unwatched
 from bridge.runtime.once import Fate
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.core.outcomes import Style
     from bridge.flows.catch_up import CatchUpRules
-    from bridge.ports import Archive, Clock, KeptThread
+    from bridge.ports import Archive, Clock, KeptThread, Progress
 
 _log = structlog.get_logger()
 
@@ -86,8 +86,10 @@ class CatchUp:
         self._rules = rules
         self._clock = clock
 
-    def run(self, *, since: float | None = None, dry_run: bool = False) -> Caught:
-        """Read what is new and publish what is missing, or with `dry_run` only count it.
+    def run(
+        self, *, since: float | None = None, dry_run: bool = False, progress: Progress = unwatched
+    ) -> Caught:
+        """Read what is new and publish what is missing, or with `dry_run` only count it; `progress` counts threads.
 
         With `since` (seconds since the epoch) it reads from then until now, and the watermarks stay as they are.
 
@@ -103,7 +105,8 @@ class CatchUp:
             threads, listed = self._archive.threads()
             caught.incomplete += not listed
             whole: dict[str, bool] = {}
-            for thread in threads:
+            for place, thread in enumerate(threads):
+                progress(place, len(threads))
                 number = thread.local_address
                 begin = begins(number, marks, now=now, rules=rules) if since is None else since
                 # What is older may have been forgotten, and would be taken for new.

@@ -17,12 +17,13 @@ from bridge.flows.subscribe import (
     removals,
     right_channel,
 )
+from bridge.ports import unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.flows.subscribe import Declared
-    from bridge.ports import Channel, Notifying
+    from bridge.ports import Channel, Notifying, Progress
 
 
 class NotAsAsked(BridgeError):
@@ -39,8 +40,10 @@ def look(account: Notifying) -> Present:
     return Present(channels=account.channels.list(), subscriptions=account.subscriptions.list())
 
 
-def sync(account: Notifying, declared: Declared, *, prune: bool = False) -> tuple[Step, ...]:
-    """Make what is missing, remove what can go, and return what was done and what stays.
+def sync(
+    account: Notifying, declared: Declared, *, prune: bool = False, progress: Progress = unwatched
+) -> tuple[Step, ...]:
+    """Make what is missing, remove what can go, and return what was done and what stays; `progress` counts steps.
 
     What the provider refuses is a step that failed, and costs nothing else. Several may do this at once: what two of
     them made is looked at again, and both keep the same. What the provider then lists otherwise than it was asked for
@@ -54,7 +57,7 @@ def sync(account: Notifying, declared: Declared, *, prune: bool = False) -> tupl
     if all(step.action != "make" for step in steps):
         return tuple(_remove(account, step) for step in steps)
     wanted = declared.strictly() if prune else declared
-    callback, made = _make(account, wanted, present, steps)
+    callback, made = _make(account, wanted, present, steps, progress)
     listed = look(account)
     otherwise = listed_otherwise(wanted, listed, made, callback=callback)
     # From the end: subscriptions go before the channel that they use.
@@ -82,11 +85,12 @@ def channel_of(account: Notifying, declared: Declared, present: Sequence[Channel
 
 
 def _make(
-    account: Notifying, declared: Declared, present: Present, steps: tuple[Step, ...]
+    account: Notifying, declared: Declared, present: Present, steps: tuple[Step, ...], progress: Progress
 ) -> tuple[str | None, list[Step]]:
     """Make what is missing; return the callback of the channel that is used, and what is kept, made or failed."""
     callback, done = None, []
-    for step in steps:
+    for place, step in enumerate(steps):
+        progress(place, len(steps))
         if step.what == "channel" and step.action in {"keep", "make"}:
             try:
                 channel = channel_of(account, declared, present.channels)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.history import MessageHistory
     from bridge.flows.dead import DeadLetter, Wanted
     from bridge.flows.subscribe import Declared
+    from bridge.ports import Progress
     from bridge.runtime.catching_up import Caught
     from bridge.runtime.examining import Examined
 
@@ -89,7 +90,10 @@ class FakeWiring:
     def check_topology(self, settings: Settings) -> Sequence[str]:
         return list(self._answer("check", settings))
 
-    def run_catch_up(self, settings: Settings, *, since: float | None, dry_run: bool) -> Caught:
+    def run_catch_up(
+        self, settings: Settings, *, since: float | None, dry_run: bool, progress: Progress
+    ) -> Caught:
+        progress(1, 3)
         caught: Caught = self._answer("catch_up", settings, since, dry_run)
         return caught
 
@@ -101,7 +105,10 @@ class FakeWiring:
         shown: Mapping[str, Any] | None = self._answer("show_command", settings, command_id)
         return shown
 
-    def prune_ledger(self, settings: Settings, *, days: float | None, dry_run: bool) -> int:
+    def prune_ledger(
+        self, settings: Settings, *, days: float | None, dry_run: bool, progress: Progress
+    ) -> int:
+        progress(1, 3)
         return int(self._answer("prune_ledger", settings, days, dry_run))
 
     def migrate_ledger(self, settings: Settings) -> tuple[str | None, str]:

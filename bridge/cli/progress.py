@@ -1,0 +1,42 @@
+"""How far something long is, for whoever sits before a terminal; for nobody else, and never on stdout."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.ports import Progress
+
+
+@contextmanager
+def progress(what: str, *, prints: bool = False) -> Iterator[Progress]:
+    """Lend what is to be told how far `what` is. What `prints` as it goes shows that by itself, on a terminal."""
+    from bridge.ports import unwatched
+
+    if not sys.stderr.isatty() or (prints and sys.stdout.isatty()):
+        yield unwatched
+        return
+    # Not at the top: most commands are over before it is loaded.
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TextColumn("{task.fields[number]}"),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(what, total=None, number="")
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(
+                task, completed=done, total=total, number=f"{done}" if total is None else f"{done}/{total}"
+            )
+
+        yield show

@@ -1,0 +1,93 @@
+"""How far something long is: people see it at a terminal, and programs do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.simulator import Simulator
+from tests.processes import clean_environment
+from tests.unit.simulated import NUMBER, REMOTE, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+BRIDGE = Path(sys.executable).with_name("bridge")
+STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Return the configuration of an account with a message that no webhook brought."""
+    with Simulator() as simulator, Client(simulator.url) as client:
+        client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "canary"})
+        yield {
+            "BRIDGE_CPAAS__BASE_URL": simulator.url,
+            "BRIDGE_CPAAS__CLIENT_ID": "project",
+            "BRIDGE_CPAAS__CLIENT_SECRET": "s",
+            "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+            "BRIDGE_LOG__LEVEL": "error",
+            "TERM": "xterm-256color",
+            "COLUMNS": "100",
+        }
+
+
+def seen(*arguments: str, env: Mapping[str, str], on: str) -> tuple[str, str]:
+    """Run `bridge` with stdout or stderr on a terminal; return what stood there, and what came out of the other."""
+    ours, theirs = os.openpty()
+    other = "stderr" if on == "stdout" else "stdout"
+    child = subprocess.Popen(
+        [BRIDGE, *arguments],
+        env=clean_environment(env),
+        stdin=subprocess.DEVNULL,
+        **{on: theirs, other: subprocess.PIPE},  # type: ignore[call-overload]
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:
+        # Linux says so where nobody has the other end any more.
+        pass
+    finally:
+        os.close(ours)
+    out, err = child.communicate(timeout=30)
+    return STYLES.sub("", shown.decode()), (out or err or b"").decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("catch-up", "--since", "1h", "--dry-run", "--json"), "threads"),
+        (("ledger", "migrate", "--json"), "migrating"),
+    ],
+)
+def test_whoever_waits_sees_how_far_it_is_and_programs_get_their_document(
+    env: dict[str, str], arguments: tuple[str, ...], what: str
+) -> None:
+    shown, document = seen(*arguments, env=env, on="stderr")
+
+    assert what in shown
+    assert isinstance(json.loads(document), dict)
+
+
+def test_nobody_at_a_terminal_sees_none_of_it(env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [BRIDGE, "catch-up", "--since", "1h", "--dry-run"],
+        env=clean_environment(env),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert done.stdout == "1 messages would be recovered; 1 threads read\n"
+    assert done.stderr == ""
