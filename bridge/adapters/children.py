@@ -8,6 +8,7 @@ end: the parent says so, or is gone. The kernel closes what a process held, howe
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import subprocess
 import sys
@@ -51,8 +52,16 @@ class Child:
         """Its process id."""
         return self._process.pid
 
-    def wait_listening(self) -> int | None:
-        """Wait until it says on which port it listens; None where it ended before."""
+    def wait_listening(self, timeout: float) -> int | None:
+        """Wait until it says on which port it listens; None where it ended before.
+
+        Raises:
+            TimeoutError: it has said nothing for `timeout` seconds.
+
+        """
+        if not select.select([self._ours], [], [], timeout)[0]:
+            raise TimeoutError
+        # What it says is one short line, which arrives whole.
         with self._ours.makefile("rb") as said:
             port = _line_of(said)
         return int(port) if port else None

@@ -223,11 +223,13 @@ class SupervisorMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.running = Gauge(
-            "sms_bridge_processes_running", "Worker processes that are there.", registry=self.registry
+            "sms_bridge_processes_running",
+            "Worker processes that have begun to listen.",
+            registry=self.registry,
         )
         self.restarts = Counter(
             "sms_bridge_process_restarts",
-            "Worker processes started in place of one that ended.",
+            "Worker processes that ended by themselves; each is replaced.",
             registry=self.registry,
         )
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MARGIN = 10.0
 #: Seconds in which the kernel has ended what was killed.
 _KILLED = 5.0
+#: Seconds from its start in which a process listens, whatever else the machine does; it takes about half of one.
+STARTED = 60.0
 
 #: How a process may end when all are told to: in order, or by a signal to them all before it had begun to take any.
 _IN_ORDER = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
@@ -46,7 +48,7 @@ class Child(Protocol):
     @property
     def pid(self) -> int: ...
 
-    def wait_listening(self) -> int | None: ...
+    def wait_listening(self, timeout: float) -> int | None: ...
 
     def wait(self) -> int: ...
 
@@ -67,14 +69,19 @@ class Supervisor:
         clock: Clock,
         metrics: SupervisorMetrics,
         running: Callable[[], None],
+        started: float = STARTED,
     ) -> None:
-        """`start` starts the process of a seat and may raise OSError; `running` is called once all have listened."""
+        """`start` starts the process of a seat and may raise OSError; `running` is called once any listens.
+
+        One that does not listen within `started` seconds is killed, and replaced as any other.
+        """
         self._clock = clock
         self._running = running
-        self._unheard = set(range(1, number + 1))
+        self._heard = False
         self._lock = threading.Lock()
         self._seats = [
-            _Seat(seat, start, stopping, clock, metrics, self._listens) for seat in sorted(self._unheard)
+            _Seat(seat, start, stopping, clock, metrics, self._listens, started)
+            for seat in range(1, number + 1)
         ]
 
     def start(self) -> None:
@@ -99,7 +106,7 @@ class Supervisor:
                 seat.kill()
         for seat in self._seats:
             seat.thread.join(_KILLED)
-        return 0 if all(seat.code in _IN_ORDER for seat in self._seats) else 1
+        return 0 if all(seat.code in _IN_ORDER and not seat.thread.is_alive() for seat in self._seats) else 1
 
     def end_at_once(self) -> None:
         """End all, and this process, as they are."""
@@ -107,11 +114,11 @@ class Supervisor:
             seat.kill()
         end_at_once()
 
-    def _listens(self, number: int) -> None:
+    def _listens(self) -> None:
+        # Not the last: one that dies at every start would have a service manager end those that work.
         with self._lock:
-            last = self._unheard == {number}
-            self._unheard.discard(number)
-        if last:
+            first, self._heard = not self._heard, True
+        if first:
             self._running()
 
 
@@ -125,7 +132,8 @@ class _Seat:
         stopping: Stopping,
         clock: Clock,
         metrics: SupervisorMetrics,
-        listens: Callable[[int], None],
+        listens: Callable[[], None],
+        started: float,
     ) -> None:
         self._number = number
         self._start = start
@@ -133,6 +141,7 @@ class _Seat:
         self._clock = clock
         self._metrics = metrics
         self._listens = listens
+        self._started = started
         self._child: Child | None = None
         self.process = Process(number, None, "starting")
         #: How the process ended that was told to.
@@ -176,9 +185,9 @@ class _Seat:
                     self._stopping.crash(ends_all)
                 case Replace(pause=pause, deaths=deaths):
                     line.error("process.exited", retry_in=pause)
+                    self._metrics.restarts.inc()
                     self.process = Process(self._number, None, f"ended ({hint}); starts again in {pause:g} s")
-                    if not self._stopping.event.wait(pause):
-                        self._metrics.restarts.inc()
+                    self._stopping.event.wait(pause)
 
     def _sit(self) -> tuple[int, str]:
         """Start a process and wait for its end; return its exit code, and what may be behind it."""
@@ -192,14 +201,24 @@ class _Seat:
         if self._stopping.event.is_set():
             child.end()
         _log.info("process.started", process=self._number, pid=child.pid)
-        with self._metrics.running.track_inprogress():
-            port = child.wait_listening()
-            if port is not None:
-                self.process = Process(self._number, port, "running")
-                self._listens(self._number)
-            code = child.wait()
+        hint = self._attend(child)
+        code = child.wait()
         self._child = None
-        return code, _HINTS.get(code, _HINT)
+        return code, hint or _HINTS.get(code, _HINT)
+
+    def _attend(self, child: Child) -> str | None:
+        """Go with a process until it ends; return what is behind that where its exit code won't tell."""
+        try:
+            port = child.wait_listening(self._started)
+        except TimeoutError:
+            child.kill()
+            return f"did not listen within {self._started:g} s, and was killed"
+        if port is not None:
+            self.process = Process(self._number, port, "running")
+            with self._metrics.running.track_inprogress():
+                self._listens()
+                child.wait()
+        return None
 
 
 def _end_of(code: int) -> dict[str, int | str]:

@@ -285,7 +285,7 @@ def test_metrics_are_those_of_all_processes_and_valid(
     assert running == [2]
 
 
-def test_the_service_is_ready_once_all_processes_are_there(
+def test_the_service_is_ready_once_the_first_process_is_there(
     bridge_process: StartBridge, two: Mapping[str, str], tmp_path: Path
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -305,7 +305,7 @@ def test_the_service_is_ready_once_all_processes_are_there(
         told += empty(manager)
 
     assert [line for line in told if not line.startswith(b"STATUS=")] == [b"READY=1", b"STOPPING=1"]
-    assert {line.get("process") for line in there} == {None, 1, 2}
+    assert {line.get("process") for line in there} in ({None, 1}, {None, 2}, {None, 1, 2})
     assert {line["host"] for line in there} == {"127.0.0.1"}
 
 

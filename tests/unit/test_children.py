@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def test_half_a_line_is_none(parent: tuple[socket.socket, Lifeline]) -> None:
 def test_the_port_comes_back_and_the_exit_code() -> None:
     child = Child("tests.unit.listening_child", "3", line="11", environ=dict(os.environ))
 
-    assert child.wait_listening() == 1100
+    assert child.wait_listening(10) == 1100
 
     child.end()
 
@@ -65,15 +66,26 @@ def test_the_port_comes_back_and_the_exit_code() -> None:
 def test_a_child_that_ends_at_once_has_no_port() -> None:
     child = Child("no.such.module", line="{}", environ=dict(os.environ))
 
-    assert child.wait_listening() is None
+    assert child.wait_listening(10) is None
     assert child.wait() == 1
+
+
+def test_a_child_that_says_nothing_is_not_waited_for_without_end() -> None:
+    child = Child("tests.unit.listening_child", "silent", line="11", environ=dict(os.environ))
+
+    with pytest.raises(TimeoutError):
+        child.wait_listening(0.01)
+
+    child.kill()
+
+    assert child.wait() == -signal.SIGKILL
 
 
 def test_what_the_manager_told_is_not_told_to_the_child() -> None:
     environ = {**os.environ, "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "1"}
     child = Child("tests.unit.listening_child", "environment", line="11", environ=environ)
 
-    assert child.wait_listening() == 1100
+    assert child.wait_listening(10) == 1100
 
     child.end()
 

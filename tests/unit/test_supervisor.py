@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import threading
-from queue import Queue
+from concurrent.futures import Future
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -67,20 +68,24 @@ class FakeChild:
         self.told = False
         self._obeys = obeys
         self._port: Queue[int | None] = Queue()
-        self._code: Queue[int] = Queue()
+        self._code: Future[int] = Future()
 
     def listen(self, port: int) -> None:
         self._port.put(port)
 
     def exit(self, code: int) -> None:
         self._port.put(None)
-        self._code.put(code)
+        if not self._code.done():
+            self._code.set_result(code)
 
-    def wait_listening(self) -> int | None:
-        return self._port.get(timeout=10)
+    def wait_listening(self, timeout: float) -> int | None:
+        try:
+            return self._port.get(timeout=timeout)
+        except Empty:
+            raise TimeoutError from None
 
     def wait(self) -> int:
-        return self._code.get(timeout=10)
+        return self._code.result(timeout=10)
 
     def end(self) -> None:
         self.told = True
@@ -113,7 +118,7 @@ class FakeSystem:
 class World:
     """A supervisor of two on a fake system."""
 
-    def __init__(self) -> None:
+    def __init__(self, started: float = 10) -> None:
         self.system = FakeSystem()
         self.stopping = Stopping()
         self.metrics = SupervisorMetrics()
@@ -125,6 +130,7 @@ class World:
             clock=SystemClock(),
             metrics=self.metrics,
             running=self.running.set,
+            started=started,
         )
 
     def stop(self, patience: float = 10) -> int:
@@ -140,18 +146,37 @@ def world() -> Iterator[World]:
     world.stop(0)
 
 
-def test_it_runs_once_all_processes_listen(world: World) -> None:
+def running(world: World) -> float | None:
+    """Return how many processes a supervisor says are running."""
+    return world.metrics.registry.get_sample_value("sms_bridge_processes_running")
+
+
+def test_it_runs_once_one_process_listens_though_another_dies_at_every_start(world: World) -> None:
     world.supervisor.start()
     one, other = world.system.wait_started(2)
-    one.listen(1111)
-    wait_until(lambda: Process(1, 1111, "running") in world.supervisor.processes())
+    other.exit(1)
+    wait_until(lambda: "starts again" in world.supervisor.processes()[1].detail)
 
     assert not world.running.is_set()
 
-    other.listen(2222)
+    one.listen(1111)
 
     assert world.running.wait(10)
-    assert world.metrics.registry.get_sample_value("sms_bridge_processes_running") == 2
+    wait_until(lambda: running(world) == 1)
+    assert world.supervisor.processes()[0] == Process(1, 1111, "running")
+
+
+def test_one_that_never_listens_is_no_process_that_runs_and_is_replaced() -> None:
+    world = World(started=0.05)
+    world.supervisor.start()
+    one, _ = world.system.wait_started(2)
+    wait_until(lambda: "did not listen within 0.05 s" in world.supervisor.processes()[0].detail)
+    third = wait_until(lambda: [child for child in world.system.children[2:] if child.number == 1])[0]
+    third.listen(3333)
+    wait_until(lambda: running(world) == 1)
+
+    assert one.wait() == -signal.SIGKILL
+    assert world.stop() == 0
 
 
 def test_one_that_ends_by_itself_is_replaced_under_its_number(world: World) -> None:
