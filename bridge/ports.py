@@ -181,6 +181,8 @@ class Submission:
     message: str = field(repr=False)
     #: W3C trace context of the command, where it has one.
     traceparent: str | None = None
+    #: After when it is not submitted any more, in seconds since the epoch; None for never.
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,8 +224,8 @@ class Gateway(Protocol):
         """Submit and say what became of it; blocks the calling thread.
 
         Attempts that were certainly not submitted are repeated in process for a short while, and no call is started
-        that could still run at `until` (`Clock.monotonic` seconds). Never raises for anything the provider or the
-        network does: that is an answer.
+        that could still run at `until` (`Clock.monotonic` seconds), nor once the submission has expired. Never raises
+        for anything the provider or the network does: that is an answer.
         """
         ...
 

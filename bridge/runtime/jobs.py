@@ -81,6 +81,7 @@ class Job:
             sender_address=command.sender.wire,
             message=command.message,
             traceparent=self.received.traceparent,
+            expires_at=command.expires_at,
         )
 
     def sought(self, index: int) -> Submission:

@@ -90,10 +90,15 @@ def _messaging(operation: str, destination: str) -> dict[str, Value]:
 
 
 def _end_and_tell(span: Span, told: Callable[[], None]) -> None:
-    span.end({})
-    told()
+    # Whatever becomes of the span: what is never told is never settled.
+    try:
+        span.end({})
+    finally:
+        told()
 
 
 def _end_and_say(span: Span, durable: Callable[[bool], None], is_durable: bool) -> None:  # noqa: FBT001 - called back
-    span.end({}, error=None if is_durable else "not durable")
-    durable(is_durable)
+    try:
+        span.end({}, error=None if is_durable else "not durable")
+    finally:
+        durable(is_durable)

@@ -207,11 +207,14 @@ class Worker:
     # --- the desk's work -----------------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """Claim as many submissions as may be called for now: what is claimed and never called looks like a crash."""
+        """Do what can be done now, then have go out what came of all."""
+        if not self._stopping.is_set():
+            self._let_in()
         self._publisher.flush()
         self._steered.flush()
-        if self._stopping.is_set():
-            return
+
+    def _let_in(self) -> None:
+        """Claim as many submissions as may be called for now: what is claimed and never called looks like a crash."""
         while self._limited and self._limited[0][0] <= self._clock.now():
             _, _, job, index = heapq.heappop(self._limited)
             if index is None:

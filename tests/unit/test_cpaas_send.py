@@ -224,22 +224,54 @@ def test_where_no_time_is_left_no_call_is_made_and_no_attempt_counted() -> None:
         assert (got.attempts, len(it.server.sends)) == (0, 1)
 
 
+def taking(clock: HandClock, seconds: float, act: provider.Act) -> provider.Act:
+    """Return an act before which so much time passes."""
+
+    def take(peer: provider.Peer) -> bool:
+        clock.pass_by(seconds)
+        return act(peer)
+
+    return take
+
+
+def test_what_has_expired_is_not_submitted_and_what_expires_in_a_moment_is() -> None:
+    clock = HandClock()
+    with rig(clock=clock, total_timeout=5.0) as it:
+        late = it.client.send(submission(expires_at=clock.now() - 0.001), until=1e12)
+        in_time = it.client.send(submission(expires_at=clock.now()), until=1e12)
+
+        assert isinstance(late.answer, Unsent)
+        assert (late.attempts, in_time.attempts, len(it.server.sends)) == (0, 1, 1)
+
+
+def test_what_expires_while_its_token_comes_is_not_submitted() -> None:
+    clock = HandClock()
+    with rig(clock=clock, retry=REPEATS) as it:
+        it.server.token_acts.append(taking(clock, 4, answer(200, it.server.new_token())))
+        got = it.client.send(submission(expires_at=clock.now() + 3), until=1e12)
+
+        assert isinstance(got.answer, Unsent)
+        assert (got.attempts, it.server.sends) == (0, [])
+
+
+def test_what_expires_before_it_could_be_repeated_is_not_repeated() -> None:
+    clock = HandClock()
+    with rig(clock=clock, retry=REPEATS) as it:
+        it.server.acts.append(taking(clock, 4, answer(429, b"")))
+        got = it.client.send(submission(expires_at=clock.now() + 3), until=1e12)
+
+        assert isinstance(got.answer, Unsent)
+        assert (got.attempts, len(it.server.sends)) == (1, 1)
+
+
 def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
     clock = HandClock()
     with rig(clock=clock, retry=REPEATS, total_timeout=5.0) as it:
-
-        def take(seconds: float, act: provider.Act) -> provider.Act:
-            def taking(peer: provider.Peer) -> bool:
-                clock.pass_by(seconds)
-                return act(peer)
-
-            return taking
-
         # The first call's token lives no longer than that call, and the next one takes too long to come.
         it.server.token_life = 1
         first, second = (answer(200, it.server.new_token()) for _ in range(2))
-        it.server.acts.append(take(1, answer(429, b"")))
-        it.server.token_acts.extend([first, take(4, second)])
+        it.server.acts.append(taking(clock, 1, answer(429, b"")))
+        it.server.token_acts.extend([first, taking(clock, 4, second)])
         got = it.client.send(submission(), until=clock.monotonic() + 9)
 
         assert isinstance(got.answer, Unsent)

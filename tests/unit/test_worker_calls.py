@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from datetime import UTC, datetime
 
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.answers import Accepted, ProviderError, Unsent
@@ -50,4 +52,31 @@ def test_a_call_there_was_no_time_for_is_no_attempt_no_event_and_not_the_provide
     assert [message.routing_key for message in publisher.taken] == ["sms.outbound.sent"]
     assert event_of(publisher.taken[0].body)["data"]["attempts"] == 1
     assert (trouble, gateway.probes) == (None, 0)
+    assert not crashed.is_set()
+
+
+class BusyGateway(NoGateway):
+    """A provider that has no time for a submission before that has expired."""
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Keep the caller until then, and call nobody."""
+        expires_at = submission.expires_at
+        assert expires_at is not None
+        wait_until(lambda: time.time() > expires_at)
+        return Attempted(answer=Unsent(error=ProviderError(name="timeout")), attempts=0)
+
+
+def test_what_expires_while_it_waits_for_its_call_is_expired() -> None:
+    crashed = threading.Event()
+    publisher, source = FakePublisher(), IdleSource()
+    worker = worker_on(MemoryLedger(), crashed, publisher, BusyGateway())
+    worker.start(source)
+    expires = datetime.fromtimestamp(time.time() + 2, UTC).isoformat()
+    worker.receive(Delivery(body_of("otp", expires_at=expires), tag=(1, 1)))
+    wait_until(lambda: source.settled)
+    worker.stop(grace=10)
+    publisher.close()
+
+    assert [message.routing_key for message in publisher.taken] == ["sms.outbound.expired"]
+    assert event_of(publisher.taken[0].body)["data"]["attempts"] == 0
     assert not crashed.is_set()

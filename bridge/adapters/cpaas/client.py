@@ -100,6 +100,10 @@ class CpaasClient:
         """Submit and say what became of it; see `bridge.ports.Gateway`."""
         body = codec.send_body(submission, self._correlator(submission))
         traceparent = codec.traceparent(submission.traceparent)
+        if submission.expires_at is not None:
+            # It may expire while it waits for a caller, a token or another try. What starts in time may end late.
+            left = submission.expires_at - self._clock.now()
+            until = min(until, self._clock.monotonic() + left + self._account.total_timeout)
 
         def path(user_id: str) -> str:
             return codec.sms(user_id, "outbound", submission.sender_address, "requests")
