@@ -9,19 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.inspection import compare_ledger, inspect
+from bridge.adapters.amqp.inspection import Noted, Rights, compare_ledger, inspect
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.adapters.reaching import reach
 from bridge.adapters.store import read_ledger
 from bridge.bootstrap import parts
+from bridge.core.masking import mask_number
 from bridge.runtime import logs
 from bridge.runtime.examining import Check, Finding, examine, fail, ok, skipped, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
+    from bridge.adapters.amqp.topology import Topology
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.runtime.examining import Examined
     from bridge.settings import Settings
@@ -31,19 +33,22 @@ SOON = 14 * 86_400
 #: Bytes that ledger and spool should have.
 ROOM = 1_000_000_000
 SQLITE = "sqlite:///"
+RIGHTS = "give it the rights of docs/operations.md"
 #: RabbitMQ's first series whose quorum queues are all that is needed (docs/reliability.md).
 OLDEST = (3, 10)
 
 
-def examine_all(settings: Settings) -> Iterator[Examined]:
-    """Yield what is found, check by check."""
+def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
+    """Yield what is found, check by check; `processes`, of "worker" and "ingest", are those that are to run so."""
     # On stderr: on stdout stands what a program reads.
     logs.configure(settings.log)
     return examine(
         [
             Check(name="files", look=partial(_files, settings), advice="see the settings that name files"),
             Check(
-                name="broker", look=partial(_broker, settings), advice="see broker.url, and the broker's log"
+                name="broker",
+                look=partial(_broker, settings, processes),
+                advice="see broker.url, and the broker's log",
             ),
             Check(
                 name="topology",
@@ -52,7 +57,7 @@ def examine_all(settings: Settings) -> Iterator[Examined]:
             ),
             Check(
                 name="ledger",
-                look=partial(_ledger, settings),
+                look=partial(_ledger, settings, processes),
                 advice="see ledger.url; `bridge ledger migrate` makes one",
             ),
             Check(name="room", look=partial(_room, settings), advice="see ledger.url and ingest.spool"),
@@ -89,16 +94,21 @@ def _files(settings: Settings) -> Iterator[Finding]:
         yield skipped("no certificates are configured")
 
 
-def _broker(settings: Settings) -> Iterator[Finding]:
+def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
     if settings.broker.url is None:
         yield skipped("broker.url is not set")
         return
     topology = parts.topology(settings)
-    found = inspect(parts.broker_address(settings), topology)
+    found = inspect(parts.broker_address(settings), topology, _rights(settings, topology, processes))
     yield _of_version(found.product, found.version)
+    if found.blocked:
+        yield fail(
+            "it takes no messages: an alarm", "see `rabbitmqctl alarms`: memory or disk of its machine"
+        )
+    for queue in found.unreadable:
+        yield fail(f"this user may not read {queue}", RIGHTS)
     for exchange in found.unwritable:
-        name = exchange or "amq.default"
-        yield fail(f"this user may not write to {name}", "give it the rights of docs/operations.md")
+        yield fail(f"this user may not write to {exchange or 'amq.default'}", RIGHTS)
     if found.consumers == 0:
         waiting = found.depths.get(topology.command_queue, 0)
         yield warn(f"no worker consumes; {waiting} commands wait", "start `bridge worker`")
@@ -107,6 +117,18 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             yield warn(f"{depth} dead letters wait", "see `bridge dead list`")
         else:
             yield ok(f"{queue}: {depth} messages wait")
+
+
+def _rights(settings: Settings, topology: Topology, processes: Collection[str]) -> Rights:
+    """Return what the processes do with the broker (docs/operations.md)."""
+    writes, reads = [topology.events_exchange, ""], []
+    if "worker" in processes:
+        delay, _ = topology.delayed(topology.command_queue, 1)
+        writes.append(delay)
+        reads.append(topology.command_queue)
+    if "ingest" in processes and settings.submit.port is not None:
+        writes.append(topology.commands_exchange)
+    return Rights(writes=writes, reads=reads)
 
 
 def _of_version(product: str, version: str) -> Finding:
@@ -139,20 +161,26 @@ def _topology(settings: Settings) -> Iterator[Finding]:
         yield ok("all is there, as it should be")
 
 
-def _ledger(settings: Settings) -> Iterator[Finding]:
+def _ledger(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
     with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
         summary = reader.summary()
     yield ok(f"{summary.commands} commands, revision {summary.revision}")
     if settings.broker.url is None or summary.identity is None:
         return
-    same = compare_ledger(parts.broker_address(settings), parts.topology(settings), summary.identity)
-    if same is None:
-        yield ok("the command queue has no ledger yet: the first worker notes its own")
-    elif same:
-        yield ok("it is the command queue's own")
-    else:
-        advice = "set ledger.url to the queue's own; `bridge ledger adopt` where that one is gone for good"
-        yield fail("the command queue has another ledger", advice)
+    match compare_ledger(parts.broker_address(settings), parts.topology(settings), summary.identity):
+        case Noted.NONE:
+            yield ok("the command queue has no ledger yet: the first worker notes its own")
+        case Noted.OURS:
+            yield ok("it is the command queue's own")
+        case Noted.ANOTHERS:
+            advice = (
+                "set ledger.url to the queue's own; `bridge ledger adopt` where that one is gone for good"
+            )
+            yield fail("the command queue has another ledger", advice)
+        case Noted.REFUSED if "worker" in processes:
+            yield warn("this user may not see whether it is the command queue's own", RIGHTS)
+        case Noted.REFUSED:
+            yield skipped("an ingest's user can't see whether it is the command queue's own")
 
 
 def _room(settings: Settings) -> Iterator[Finding]:
@@ -182,6 +210,30 @@ def _account(settings: Settings) -> Iterator[Finding]:
             yield fail(
                 "our clock and the provider's differ", "set ours right (NTP): nothing is sent meanwhile"
             )
+        yield from _numbers(settings, client.numbers)
+
+
+def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[Finding]:
+    """Say which of the numbers in the configuration the account does not have."""
+    used = {
+        f"subscriptions.numbers, {mask_number(number)}": number for number in settings.subscriptions.numbers
+    }
+    if settings.cpaas.default_sender is not None:
+        used["cpaas.default_sender"] = settings.cpaas.default_sender
+    if not used:
+        return
+    if numbers is None:
+        yield skipped("the account does not say which numbers it has")
+        return
+    # With or without the plus: the account writes them as it likes.
+    had = {number.removeprefix("+") for number in numbers}
+    foreign = [where for where, number in used.items() if number.removeprefix("+") not in had]
+    for where in foreign:
+        yield warn(
+            f"{where}: not a number of the account", "assign it to the account's project, or name another"
+        )
+    if not foreign:
+        yield ok(f"the account has the numbers in its configuration, {len(used)}")
 
 
 def _subscriptions(settings: Settings) -> Iterator[Finding]:

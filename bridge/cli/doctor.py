@@ -13,14 +13,22 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 if TYPE_CHECKING:
     from bridge.runtime.examining import Examined
 
+PROCESSES = ("worker", "ingest")
+
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "white"}
 
 
 @click.command()
+@click.option(
+    "--for",
+    "process",
+    type=click.Choice(PROCESSES),
+    help="Look at the broker with this one's rights in mind, rather than with those of both.",
+)
 @json_option
 @config_option
 @pass_invocation
-def doctor(invocation: Invocation, *, as_json: bool) -> int:
+def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int:
     """Look at everything the bridge needs, and say what to do about each.
 
     Configuration, broker, rights, ledger, disks, account, clock, subscriptions and webhook are looked at; nothing is
@@ -28,7 +36,7 @@ def doctor(invocation: Invocation, *, as_json: bool) -> int:
     """
     settings = invocation.settings()
     rows = []
-    for examined in invocation.wiring.examine_all(settings):
+    for examined in invocation.wiring.examine_all(settings, PROCESSES if process is None else (process,)):
         rows.append(_row(examined))
         if not as_json:
             _tell(rows[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bridge.adapters.cpaas.history import MessageHistory
@@ -83,8 +83,8 @@ class Wiring(Protocol):
         """Return a client of the configured account; every call of it raises CpaasError."""
         ...
 
-    def examine_all(self, settings: Settings) -> Iterator[Examined]:
-        """Yield how everything stands that the bridge needs."""
+    def examine_all(self, settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
+        """Yield how everything stands that `processes` of the bridge need: "worker", "ingest"."""
         ...
 
     def message_history(self, settings: Settings) -> MessageHistory:

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from tests.acceptance.commands import run
+from tests.acceptance.test_rights import Users
 from tests.canaries import SECRETS, leaks
 from tests.peer import COLLECTOR
 from tests.waiting import free_port
@@ -154,10 +155,67 @@ def test_rights_that_are_missing_are_named(env: dict[str, str], rabbitmq: Broker
     assert run("topology", "declare", env=env).code == 0
     vhost = env["BRIDGE_BROKER__URL"].rpartition("/")[2]
     rabbitmq.ctl("add_user", f"reader-{vhost}", "pw")
-    rabbitmq.ctl("set_permissions", "-p", vhost, f"reader-{vhost}", "^$", "^sms[.]events$", ".*")
+    rabbitmq.ctl("set_permissions", "-p", vhost, f"reader-{vhost}", "^$", "^sms[.]events$", "^sms[.]dead$")
     place = env["BRIDGE_BROKER__URL"].partition("@")[2]
-    done = doctor(env, BROKER__URL=f"amqp://reader-{vhost}:pw@{place}")
+    done = doctor(env, BROKER__URL=f"amqp://reader-{vhost}:pw@{place}", SUBMIT__PORT=str(free_port()))
 
-    assert "this user may not write to sms.commands" in told(done, "broker")
-    assert "this user may not write to amq.default" in told(done, "broker")
-    assert "sms.events" not in " ".join(row["seen"] for row in done.json if "may not write" in row["seen"])
+    assert {row["seen"] for row in done.json if "may not" in row["seen"]} == {
+        "this user may not read sms.send",
+        "this user may not write to amq.default",
+        "this user may not write to sms.commands",
+        "this user may not write to sms_celery_delayed_27",
+    }
+
+
+@pytest.mark.parametrize(
+    ("process", "user", "submits"),
+    [
+        ("worker", "bridge-worker", False),
+        ("ingest", "bridge-ingest", False),
+        ("ingest", "bridge-ingest-submit", True),
+    ],
+)
+def test_the_rights_of_the_runbook_are_enough(
+    well: dict[str, str], rabbitmq: Broker, amqp: Peer, process: str, user: str, *, submits: bool
+) -> None:
+    vhost = well["BRIDGE_BROKER__URL"].rpartition("/")[2]
+    env = {**well, **Users(rabbitmq, vhost).env(user)}
+    if submits:
+        env["BRIDGE_SUBMIT__PORT"] = str(free_port())
+    done = run("doctor", "--json", "--for", process, env=env)
+
+    assert done.code == 0
+    assert {level for found in levels(done).values() for level in found} == {"ok", "skipped"}
+    assert (amqp.get("sms.dead"), amqp.get("sms.send")) == (None, None)
+
+
+def test_what_waits_is_not_taken_to_see_whether_it_may_be(env: dict[str, str], amqp: Peer) -> None:
+    assert run("topology", "declare", env=env).code == 0
+    amqp.publish(b"waits")
+    done = doctor(env)
+    waiting = amqp.get("sms.send")
+
+    assert "may not" not in told(done, "broker")
+    assert waiting is not None
+    assert not waiting.redelivered
+
+
+def test_a_broker_with_an_alarm_takes_no_messages(env: dict[str, str], rabbitmq: Broker) -> None:
+    assert run("topology", "declare", env=env).code == 0
+    with rabbitmq.memory_alarm():
+        done = doctor(env)
+
+    assert done.code == 1
+    assert "it takes no messages: an alarm" in told(done, "broker")
+
+
+def test_numbers_that_the_account_does_not_have_are_warned_of(well: dict[str, str]) -> None:
+    ours = doctor(well, CPAAS__DEFAULT_SENDER="+16139998878", SUBSCRIPTIONS__NUMBERS="+16139998877")
+    foreign = doctor(
+        well, CPAAS__DEFAULT_SENDER="+16130000001", SUBSCRIPTIONS__NUMBERS="+16139998877,+16130000002"
+    )
+
+    assert "the account has the numbers in its configuration, 2" in told(ours, "account")
+    assert "warn cpaas.default_sender: not a number of the account" in told(foreign, "account")
+    assert "warn subscriptions.numbers, ***0002: not a number of the account" in told(foreign, "account")
+    assert "***8877" not in told(foreign, "account")

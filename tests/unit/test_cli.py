@@ -26,7 +26,7 @@ from bridge.settings import Problem, Settings, SettingsError
 from tests.fakes.notifying import FakeAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.adapters.cpaas.history import MessageHistory
     from bridge.flows.dead import DeadLetter, Wanted
@@ -131,8 +131,8 @@ class FakeWiring:
         provider: FakeAccount = self._answer("client", settings)
         return provider
 
-    def examine_all(self, settings: Settings) -> Iterator[Examined]:
-        return iter(self._answer("doctor", settings))
+    def examine_all(self, settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
+        return iter(self._answer("doctor", settings, processes))
 
     def message_history(self, settings: Settings) -> MessageHistory:
         history: MessageHistory = self._answer("history", settings)

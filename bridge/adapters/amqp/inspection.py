@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, NoReturn
 
 import amqp
 from amqp.exceptions import AccessRefused, AMQPError, NotFound, PreconditionFailed
@@ -12,10 +13,20 @@ from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.mark import LedgerMismatch, exchange_of, note
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from bridge.adapters.amqp.connection import Broker, BrokerAddress
     from bridge.adapters.amqp.topology import Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """What a process does with the broker, beside declaring."""
+
+    #: Exchanges that it publishes to; the empty name is the default exchange.
+    writes: Collection[str]
+    #: Queues that it consumes.
+    reads: Collection[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +39,29 @@ class Inspection:
     depths: Mapping[str, int] = field(default_factory=dict)
     #: Consumers of the command queue; None without such a queue.
     consumers: int | None = None
-    #: Exchanges that this user may not publish to; the empty name is the default exchange.
+    #: Exchanges that this user may not publish to, and queues that it may not read.
     unwritable: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    #: Whether it takes no messages, for an alarm; then nobody knows what may be written.
+    blocked: bool = False
 
 
-def inspect(address: BrokerAddress, topology: Topology) -> Inspection:
-    """Look at the broker.
+class Noted(Enum):
+    """What the broker says of the ledger of the command queue."""
+
+    OURS = "ours"
+    ANOTHERS = "another's"
+    NONE = "none"
+    #: This user may not compare.
+    REFUSED = "refused"
+
+
+class _Blocked(Exception):
+    """An alarm of the broker."""
+
+
+def inspect(address: BrokerAddress, topology: Topology, needed: Rights) -> Inspection:
+    """Look at the broker, and at which of the rights that are `needed` this user lacks.
 
     Raises:
         ConnectionError: it is not reachable or refuses.
@@ -47,18 +75,27 @@ def inspect(address: BrokerAddress, topology: Topology) -> Inspection:
             if found is not None:
                 depths[queue] = found[0]
                 consumers = found[1] if queue == topology.command_queue else consumers
-        exchanges = (topology.commands_exchange, topology.events_exchange, "")
+        unreadable = tuple(queue for queue in needed.reads if not _may_consume(broker, queue))
+        # The last: an alarm ends it.
+        broker.connection.on_blocked = _stop
+        unwritable, blocked = [], False
+        try:
+            unwritable += [exchange for exchange in needed.writes if not _may_publish(broker, exchange)]
+        except _Blocked:
+            blocked = True
         return Inspection(
             product=str(about.get("product", "unknown")),
             version=str(about.get("version", "unknown")),
             depths=depths,
             consumers=consumers,
-            unwritable=tuple(exchange for exchange in exchanges if not _may_publish(broker, exchange)),
+            unwritable=tuple(unwritable),
+            unreadable=unreadable,
+            blocked=blocked,
         )
 
 
-def compare_ledger(address: BrokerAddress, topology: Topology, identity: str) -> bool | None:
-    """Return whether the ledger of this identity is the one that is noted for the command queue; None where none is.
+def compare_ledger(address: BrokerAddress, topology: Topology, identity: str) -> Noted:
+    """Return whether the ledger of this identity is the one that is noted for the command queue.
 
     Raises:
         ConnectionError: the broker is not reachable or refuses.
@@ -69,14 +106,20 @@ def compare_ledger(address: BrokerAddress, topology: Topology, identity: str) ->
         try:
             channel.exchange_declare(exchange_of(topology), "fanout", passive=True)
         except (NotFound, PreconditionFailed):
-            return None
+            return Noted.NONE
         channel.close()
         try:
             # It is there: this compares, and writes nothing.
             note(broker, topology, identity)
         except LedgerMismatch:
-            return False
-        return True
+            return Noted.ANOTHERS
+        except AccessRefused:
+            return Noted.REFUSED
+        return Noted.OURS
+
+
+def _stop(_reason: str) -> NoReturn:
+    raise _Blocked
 
 
 def _queue(broker: Broker, name: str) -> tuple[int, int] | None:
@@ -105,4 +148,20 @@ def _may_publish(broker: Broker, exchange: str) -> bool:
     except AMQPError:
         return True
     channel.close()
+    return True
+
+
+def _may_consume(broker: Broker, queue: str) -> bool:
+    """Return whether this user may read a queue, by a consumer that is refused for its priority, which is none.
+
+    The broker looks at rights first, so nothing is delivered whichever it says. A queue that is missing is not refused.
+    """
+    channel = broker.channel()
+    try:
+        channel.basic_consume(queue, arguments={"x-priority": "none"})
+    except AccessRefused:
+        return False
+    except AMQPError:
+        return True
+    # A broker that took it has given us messages, and has them back, in their places, with the connection.
     return True

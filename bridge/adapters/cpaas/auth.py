@@ -57,6 +57,8 @@ class Token:
     #: From here on it is renewed, though it still works.
     stale_at: float
     expires_at: float
+    #: ``sms-did-list``: the numbers that may send (wire reference 2.2); None where the id token does not say.
+    numbers: frozenset[str] | None = field(default=None, repr=False)
 
 
 class Denied(Exception):
@@ -228,15 +230,27 @@ def _denial(exchange: Exchange, clock: Clock) -> Unsent | Blocked:
 def _read_token(body: bytes, now: float) -> Token | None:
     """Read the token endpoint's answer (wire reference 2.2); None where something that is needed is missing."""
     answer = json_object(body) or {}
-    access, user_id = answer.get("access_token"), _claims(answer.get("id_token")).get("preferred_username")
+    access, identity = answer.get("access_token"), _claims(answer.get("id_token"))
+    user_id = identity.get("preferred_username")
     if not (
         isinstance(access, str) and _HEADER_SAFE.fullmatch(access) and isinstance(user_id, str) and user_id
     ):
         return None
     life = _life(_claims(access), answer.get("expires_in"))
     return Token(
-        access=access, user_id=user_id, issued_at=now, stale_at=now + life / 2, expires_at=now + life
+        access=access,
+        user_id=user_id,
+        issued_at=now,
+        stale_at=now + life / 2,
+        expires_at=now + life,
+        numbers=_numbers(identity.get("sms-did-list")),
     )
+
+
+def _numbers(listed: object) -> frozenset[str] | None:
+    if not isinstance(listed, str):
+        return None
+    return frozenset(stripped for number in listed.split(",") if (stripped := number.strip()))
 
 
 def _life(claims: dict[str, object], expires_in: object) -> float:

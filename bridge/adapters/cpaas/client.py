@@ -132,6 +132,12 @@ class CpaasClient:
         token, now = self._tokens.held, self._clock.monotonic()
         return None if token is None else (now - token.issued_at, token.expires_at - now)
 
+    @property
+    def numbers(self) -> frozenset[str] | None:
+        """The account's numbers that may send, as the last token lists them; None where none does."""
+        token = self._tokens.held
+        return None if token is None else token.numbers
+
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
