@@ -80,8 +80,10 @@ def test_clients_that_do_not_wait_for_their_answers_cost_neither_memory_nor_the_
     statuses, seconds = [webhook.post(inbound("m0")).status], []
     before, end = process.memory, time.monotonic() + 5
     with (
-        impatient_clients(webhook.port, b"GET / HTTP/1.1\r\n\r\n", request(body=notification(0))),
-        impatient_clients(process.admin_port, b"GET /livez HTTP/1.1\r\n\r\n"),
+        impatient_clients(
+            webhook.port, b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n", request(body=notification(0))
+        ),
+        impatient_clients(process.admin_port, b"GET /livez HTTP/1.1\r\nHost: bridge\r\n\r\n"),
     ):
         while (began := time.monotonic()) < end:
             statuses.append(webhook.post(inbound(f"m{len(statuses)}")).status)

@@ -117,7 +117,7 @@ def test_strangers_of_all_kinds_cost_neither_good_requests_nor_memory(
     before = descriptors(process)
     with (
         slow_clients(webhook.port),
-        impatient_clients(webhook.port, b"GET / HTTP/1.1\r\n\r\n"),
+        impatient_clients(webhook.port, b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n"),
         ThreadPoolExecutor(3) as pool,
     ):
         strangers = [pool.submit(again, what) for what in (rude, keyless, half)]

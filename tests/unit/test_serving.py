@@ -321,6 +321,9 @@ def test_a_slow_body_is_given_up_and_holds_up_nobody(publisher: FakePublisher, m
         b"\x00\xff\xfe garbage\r\n\r\n",
         b"POST\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /hook HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+        b"POST /hook HTTP/1.1\r\nHost: a\r\nhost: b\r\nContent-Length: 0\r\n\r\n",
+        b"POST /hook HTTP/1.0\r\nHost: a\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     ],
 )
 def test_what_is_not_http_is_closed_on(port: int, published: list[Outgoing], garbage: bytes) -> None:
@@ -420,7 +423,9 @@ def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits
 
 def test_a_refused_body_cannot_hold_its_connection_by_dripping(hasty: int) -> None:
     with Client(hasty) as client:
-        status = client.send(b"POST /livez HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n").status()
+        status = client.send(
+            b"POST /livez HTTP/1.1\r\nHost: bridge\r\nContent-Length: 1000000\r\n\r\n"
+        ).status()
 
         assert status == 405
         wait_for(lambda: drip(client), every=0.1)
@@ -464,7 +469,7 @@ def answering(size: int, **bind: Any) -> Iterator[int]:
     server.stop(1)
 
 
-ASKED = b"GET / HTTP/1.1\r\n\r\n"
+ASKED = b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -517,7 +522,7 @@ def test_a_stop_writes_no_traceback_for_who_does_not_read(caplog: pytest.LogCapt
 def test_more_connections_than_allowed_are_refused_and_later_ones_are_not(hasty: int) -> None:
     crowd = [Client(hasty) for _ in range(20)]
     with Client(hasty) as one_more:
-        refused = one_more.send(b"GET /livez HTTP/1.1\r\n\r\n").status()
+        refused = one_more.send(b"GET /livez HTTP/1.1\r\nHost: bridge\r\n\r\n").status()
         come_again, closed = one_more.headers.get("retry-after"), one_more.closed()
     for client in crowd:
         client.__exit__()
@@ -582,7 +587,7 @@ def test_a_head_request_is_refused_without_a_body(port: int) -> None:
         (request().replace(b"POST /hook", b"POST /hook?a=%ff"), 204),
         (request().replace(b"POST /hook", b"POST http://bridge"), 400),
         (request().replace(b"POST /hook", b"POST /hook?\xff\xfe"), 400),
-        (b"OPTIONS * HTTP/1.1\r\n\r\n", 405),
+        (b"OPTIONS * HTTP/1.1\r\nHost: bridge\r\n\r\n", 405),
         (b"CONNECT bridge:443 HTTP/1.1\r\n\r\n", 400),
     ],
 )
@@ -703,7 +708,7 @@ def test_the_ingest_and_the_admin_port_are_served_side_by_side(
         statuses = [
             once(port, request()),
             once(port, request(b"no")),
-            once(port, b"POST /x HTTP/1.1\r\n\r\n"),
+            once(port, b"POST /x HTTP/1.1\r\nHost: bridge\r\n\r\n"),
         ]
         page = get(admin[0], "/metrics")[2]
 

@@ -147,11 +147,15 @@ class RequestParser:
         parser = self._parser
         if parser.should_upgrade():
             return
+        is_old = parser.get_http_version() == "1.0"
+        fields = _by_name(self._fields)
+        if not is_old and b"host" not in fields:
+            raise NotHttp
         self._request = Request(
             parser.get_method().decode("ascii"),
             _path(self._target),
-            _by_name(self._fields),
-            keeps_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive(),
+            fields,
+            keeps_alive=not is_old and parser.should_keep_alive(),
         )
         self._reader.on_request(self._request)
 
@@ -178,6 +182,8 @@ def _by_name(fields: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     if len(found) < len(fields):
         found.clear()
         for name, value in fields:
+            if name == b"host" and name in found:
+                raise NotHttp  # RFC 9112 section 3.2, as for none at all
             found[name] = b"%b,%b" % (found[name], value) if name in found else value
     return found
 
