@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+from bridge.core.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,11 +115,3 @@ def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(
             "subscriptions.webhook_url", "must begin with https://: texts and ingest.authorization go there"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach what listens on `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bridge.core.hosts import is_loopback
 from bridge.simulator import notifications
 from bridge.simulator.addresses import find_number
 from bridge.simulator.calls import Calls
@@ -158,7 +158,7 @@ class Account:
         plain = url.isascii() and url.isprintable() and " " not in url
         if target.scheme not in {"http", "https"} or not target.hostname or not plain:
             return False
-        return self.settings.external_webhooks or _is_loopback(target.hostname)
+        return self.settings.external_webhooks or is_loopback(target.hostname)
 
     def message_url(self, message: Message) -> str:
         """Return the path of a message, as links name it."""
@@ -195,10 +195,3 @@ class Account:
 def new_message_id() -> str:
     """Return an id in the form of the provider's (wire reference 7)."""
     return f"SM{uuid.uuid4().hex[:30].upper()}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

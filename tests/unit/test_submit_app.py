@@ -69,7 +69,7 @@ def serving(behind: Behind, **door: Any) -> Iterator[Client]:
 
 
 def wire(method: str = "POST", target: str = PATH, body: bytes = b"{}", **headers: str) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", "Host: bridge"]
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost:8080"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if method == "POST" and "Content_Type" not in headers:
         lines.append("Content-Type: application/json")
@@ -235,6 +235,28 @@ def test_nobody_is_let_in_without_an_authorization_that_is_good_now(data: bytes)
 
     assert [status // 100 for status in statuses] == [2, 2, 4, 4, 4]
     assert {status for status in statuses if status >= 400} == {401}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 202), ("LOCALHOST:8081", 202), ("127.0.0.1:8081", 202), ("127.1.2.3", 202), ("[::1]:8081", 202),
+        ("[::1]", 202), ("localhost:", 202), ("evil.example", 401), ("evil.example:8081", 401), ("10.0.0.1", 401),
+        ("localhost.evil.example", 401), ("127.0.0.1.evil.example:80", 401), ("", 401), ("[::1", 401), (":80", 401),
+    ],
+)  # fmt: skip
+def test_without_an_authorization_a_name_that_came_to_mean_this_machine_is_kept_out(
+    host: str, status: int
+) -> None:
+    behind = Behind()
+    with serving(behind) as client:
+        answered = client.send(wire().replace(b"localhost:8080", host.encode())).status()
+
+    with serving(behind, authorization=(SECRET,)) as client:
+        sent = wire(Authorization=SECRET.decode()).replace(b"localhost:8080", host.encode())
+        guarded = client.send(sent).status()
+
+    assert (answered, guarded) == (status, 202)
 
 
 def test_an_empty_authorization_is_refused_since_it_would_let_in_everybody() -> None:

@@ -3,7 +3,7 @@
     path            404
     method          405
     declared length 413
-    authorization   401
+    authorization   401, or where there is none to be had: who names a host that is not this machine alone
     content type    415
     body            413 too large, 408 too slow
     room            503
@@ -28,6 +28,7 @@ from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answe
 from bridge.core.commands import MAX_BODY
 from bridge.core.contracts.submit import PATH
 from bridge.core.errors import Invalid
+from bridge.core.hosts import host_of, is_loopback
 from bridge.ports import Handed
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class Submit:
             return _TOO_LARGE
         if not is_authorized(request, self._door.authorization):
             return UNAUTHORIZED
+        if not self._door.authorization and not _means_this_machine(request):
+            return UNAUTHORIZED
         return _MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
     def _taken(
@@ -185,6 +188,11 @@ def operation_of(request: Request) -> Operation:
 
 def _names_one(request: Request) -> bool:
     return request.path.startswith(_ONE) and request.path != _ONE
+
+
+def _means_this_machine(request: Request) -> bool:
+    """Keep out a page in somebody's browser: its name may have come to mean this machine, and is in the Host field."""
+    return is_loopback(host_of(request.fields.get(b"host", b"localhost").decode("latin-1")))
 
 
 def _says_json(request: Request) -> bool:
