@@ -112,7 +112,7 @@ class IngestProcess:
         )
         self._door = make_door(settings, self._flow)
         self._submit = (
-            None if settings.submit.port is None else SubmitPart(settings, stopping, metrics, clock)
+            None if settings.submit.port is None else SubmitPart(settings, stopping, metrics, clock, tracer)
         )
         self._listening = False
         self._catching_up = self._make_catching_up() if settings.catch_up.configured else None

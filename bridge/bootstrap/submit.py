@@ -14,12 +14,13 @@ from bridge.adapters.store import read_ledger
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import publishing
 from bridge.bootstrap.listening import listen
+from bridge.bootstrap.tracing import submit_tracing
 from bridge.core.contracts.submit import PATH
 from bridge.runtime.lookups import Lookups
 from bridge.runtime.submitting import Submitting
 
 if TYPE_CHECKING:
-    from bridge.ports import Clock, Offering
+    from bridge.ports import Clock, Offering, Tracer
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.progress import Progress
     from bridge.runtime.stopping import Stopping
@@ -32,7 +33,14 @@ SPARE = 100
 class SubmitPart:
     """Takes commands over HTTP: a server, what asks the ledger, and a connection to the broker of its own."""
 
-    def __init__(self, settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stopping: Stopping,
+        metrics: Metrics,
+        clock: Clock,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._settings = settings
         self._offering = AmqpOffering(
             parts.broker_address(settings),
@@ -48,7 +56,7 @@ class SubmitPart:
         metrics.alarms.append(lambda: self._offering.blocked)
         url = settings.ledger.url.get_secret_value()
         self._lookups = Lookups(partial(read_ledger, url), clock=clock)
-        self.server = make_submit_door(settings, self._offering, self._lookups, metrics, clock)
+        self.server = make_submit_door(settings, self._offering, self._lookups, metrics, clock, tracer)
 
     def start(self, progress: Progress) -> None:
         """Listen; broker and ledger may come when they like.
@@ -76,7 +84,12 @@ class SubmitPart:
 
 
 def make_submit_door(
-    settings: Settings, offering: Offering, lookups: Lookups, metrics: Metrics, clock: Clock
+    settings: Settings,
+    offering: Offering,
+    lookups: Lookups,
+    metrics: Metrics,
+    clock: Clock,
+    tracer: Tracer | None = None,
 ) -> HttpServer:
     """Return the server that services hand commands over to."""
     submit = settings.submit
@@ -88,6 +101,7 @@ def make_submit_door(
         clock=clock,
         metrics=metrics,
         confirm_timeout=submit.confirm_timeout,
+        traces=submit_tracing(tracer),
     )
     door = SubmitDoor(
         authorization=tuple(secret.get_secret_value().encode() for secret in submit.authorization),

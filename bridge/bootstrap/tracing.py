@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from bridge.core.contracts.commands import SEND
-from bridge.runtime.tracing import CommandTracing, WebhookTracing
+from bridge.runtime.tracing import CommandTracing, SubmitTracing, WebhookTracing
 from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -56,3 +56,8 @@ def webhook_tracing(settings: Settings, tracer: Tracer | None) -> WebhookTracing
     return (
         None if tracer is None else WebhookTracing(tracer, path=settings.ingest.path, events_exchange=events)
     )
+
+
+def submit_tracing(tracer: Tracer | None) -> SubmitTracing | None:
+    """Return the spans of an ingest's door for commands."""
+    return None if tracer is None else SubmitTracing(tracer)

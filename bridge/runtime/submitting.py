@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from bridge.core.errors import Invalid, InvalidCommand
 from bridge.flows.show import to_senders
 from bridge.flows.submit import make_ready
 from bridge.ports import Offered
+from bridge.runtime import tracing
 from bridge.runtime.lookups import AWAY, NoAnswer
 from bridge.runtime.relay import Relay
 
@@ -33,9 +35,10 @@ if TYPE_CHECKING:
     from bridge.adapters.http.submit_app import Answered, Shown
     from bridge.core.commands import CommandRules
     from bridge.flows.submit import Readied
-    from bridge.ports import Clock, Handed, Offering
+    from bridge.ports import Clock, Handed, Offering, Span
     from bridge.runtime.lookups import Lookups, Records
     from bridge.runtime.metrics import Metrics
+    from bridge.runtime.tracing import SubmitTracing
 
 _log = structlog.get_logger()
 
@@ -80,8 +83,10 @@ class Submitting:
         clock: Clock,
         metrics: Metrics,
         confirm_timeout: float,
+        traces: SubmitTracing | None = None,
     ) -> None:
         """`exchange` is that of commands; `confirm_timeout` is in seconds: how long a command waits at most."""
+        self._traces = traces
         self._offering = offering
         self._lookups = lookups
         self._make_ready = partial(
@@ -102,7 +107,12 @@ class Submitting:
 
         """
         started = self._clock.monotonic()
-        readied = self._read(handed)
+        if self._traces is None:
+            readied = self._read(handed)
+        else:
+            span = self._traces.handed(handed.traceparent)
+            answered = partial(_answer_and_end, answered, span)
+            readied = self._read_in(span, handed)
         until = started + self._confirm_timeout
         submission = _Submission(readied, answered, client=handed.client, started=started, until=until)
         self._relay = relay = Relay.here(self._relay)
@@ -134,7 +144,7 @@ class Submitting:
         try:
             return self._make_ready(handed, now=self._clock.now())
         except Invalid as error:
-            status = 422 if isinstance(error, InvalidCommand) else 400
+            status = _status_of_invalid(error)
             self._metrics.submits[Operation.SUBMIT.value, status].inc()
             _log.info(
                 "command.refused",
@@ -144,6 +154,13 @@ class Submitting:
                 bytes=len(handed.body),
                 client=handed.client,
             )
+            raise
+
+    def _read_in(self, span: Span, handed: Handed) -> Readied:
+        try:
+            return self._read(replace(handed, traceparent=span.traceparent))
+        except Invalid as error:
+            tracing.answered(span, _status_of_invalid(error))
             raise
 
     def _begin(self, submission: _Submission) -> None:
@@ -215,6 +232,15 @@ class Submitting:
         elapsed = self._clock.monotonic() - started
         _log.info("command.shown", command_id=command_id, status=status, ms=round(elapsed * 1000, 1))
         shown(answer)
+
+
+def _status_of_invalid(error: Invalid) -> int:
+    return 422 if isinstance(error, InvalidCommand) else 400
+
+
+def _answer_and_end(answered: Answered, span: Span, id_: str, fate: Fate | Exception) -> None:
+    answered(id_, fate)
+    tracing.answered(span, 500 if isinstance(fate, Exception) else status_of(fate))
 
 
 def _content_hash(records: Records, command_id: str) -> bytes | None:

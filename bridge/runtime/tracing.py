@@ -1,4 +1,4 @@
-"""What of the bridge is a span: a command's processing, a webhook, and each event that is published of them.
+"""What of the bridge is a span: a command's processing, a webhook, a command over HTTP, and each event of them.
 
 Names and attributes are OpenTelemetry's semantic conventions for messaging, RabbitMQ and HTTP. No span has a number, a
 text or a URL in it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bridge.core.contracts.submit import PATH
 from bridge.core.masking import mask_numbers
 
 if TYPE_CHECKING:
@@ -65,8 +66,20 @@ class WebhookTracing:
         return partial(_end_and_say, publishing, durable)
 
 
+class SubmitTracing:
+    """The spans of the door for commands. Who hands one over is one of our own: what it says of a trace is believed."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def handed(self, traceparent: str | None) -> Span:
+        """Begin the span of a command that was let in, until it is answered."""
+        attributes: dict[str, Value] = {"http.request.method": "POST", "http.route": PATH}
+        return self._tracer.begin("server", f"POST {PATH}", parent=traceparent, attributes=attributes)
+
+
 def answered(span: Span, status: int) -> None:
-    """End the span of a notification that was answered so."""
+    """End the span of a notification, or of a command, that was answered so."""
     span.end({"http.response.status_code": status}, error=str(status) if status >= 500 else None)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.bench import DESTINATION, body_of, running, text_of
 from tests.collector import Collector
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
@@ -131,6 +131,38 @@ def test_a_webhook_begins_a_trace_that_its_event_carries_on(
     assert (server.name, server.parent_id) == ("POST /inbound-sms/webhook", "")
     assert (publishing.kind, publishing.name) == (PRODUCER, "send sms.events:sms.inbound.received")
     assert event["traceparent"].startswith(server.context)
+
+
+def test_a_command_over_http_is_followed_from_who_hands_it_over_to_the_queue(
+    bridge_process: StartBridge, vhost_url: str, amqp: Peer, collector: Collector, tmp_path: Path
+) -> None:
+    trace = "5" * 32
+    process = bridge_process(
+        "ingest",
+        env={
+            "BRIDGE_BROKER__URL": vhost_url,
+            "BRIDGE_INGEST__PORT": "0",
+            "BRIDGE_SUBMIT__PORT": "0",
+            "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path}/ledger.sqlite3",
+            "BRIDGE_TRACING__ENDPOINT": collector.url,
+        },
+    )
+    door = Webhook(port=listening_port(process, "submit.listening"), path="/v1/messages")
+    traceparent = f"00-{trace}-{SENDER}-01"
+    wait_until(lambda: door.post(body_of("handed"), traceparent=traceparent).status == 202)
+    refused = door.post({"id": "refused"}, traceparent=traceparent)
+    command = amqp.get("sms.send")
+    (server,) = collector.wait(
+        lambda span: span.trace_id == trace and span.attributes["http.response.status_code"] == 202
+    )
+    collector.wait(
+        lambda span: span.trace_id == trace and span.attributes["http.response.status_code"] == 422
+    )
+
+    assert refused.status == 422
+    assert (server.kind, server.name, server.parent_id) == (SERVER, "POST /v1/messages", SENDER)
+    assert command is not None
+    assert command.headers["traceparent"].startswith(server.context)
 
 
 def test_a_collector_that_is_away_keeps_nobody_waiting(rabbitmq: Broker, tmp_path: Path) -> None:
