@@ -1,0 +1,101 @@
+"""What the flows need from the outside, in the core's words. Adapters fill these; so do the tests' fakes."""
+
+from __future__ import annotations
+
+from bridge.ports.archive import (
+    Archive,
+    ArchiveUnavailable,
+    KeptMessage,
+    KeptThread,
+    Statuses,
+)
+from bridge.ports.broker import (
+    CommandSource,
+    Delivery,
+    Depth,
+    Handed,
+    Offered,
+    Offering,
+    Outgoing,
+    Publisher,
+    PublisherFull,
+)
+from bridge.ports.ledger import (
+    ChangeRefused,
+    Ledger,
+    LedgerUnavailable,
+    LedgerUnusable,
+    Receipts,
+    Seen,
+    Watermarks,
+)
+from bridge.ports.provider import (
+    Attempted,
+    Channel,
+    Channels,
+    Gateway,
+    Notifying,
+    Submission,
+    Subscription,
+    Subscriptions,
+)
+from bridge.ports.spool import (
+    SPOOL_OVERHEAD,
+    Spool,
+    SpoolContents,
+    Spooled,
+    SpoolUnavailable,
+)
+from bridge.ports.watching import (
+    Clock,
+    Kind,
+    Progress,
+    Span,
+    Tracer,
+    Value,
+    unwatched,
+)
+
+__all__ = [
+    "SPOOL_OVERHEAD",
+    "Archive",
+    "ArchiveUnavailable",
+    "Attempted",
+    "ChangeRefused",
+    "Channel",
+    "Channels",
+    "Clock",
+    "CommandSource",
+    "Delivery",
+    "Depth",
+    "Gateway",
+    "Handed",
+    "KeptMessage",
+    "KeptThread",
+    "Kind",
+    "Ledger",
+    "LedgerUnavailable",
+    "LedgerUnusable",
+    "Notifying",
+    "Offered",
+    "Offering",
+    "Outgoing",
+    "Progress",
+    "Publisher",
+    "PublisherFull",
+    "Receipts",
+    "Seen",
+    "Span",
+    "Spool",
+    "SpoolContents",
+    "SpoolUnavailable",
+    "Spooled",
+    "Statuses",
+    "Submission",
+    "Subscription",
+    "Subscriptions",
+    "Tracer",
+    "Value",
+    "Watermarks",
+    "unwatched",
+]

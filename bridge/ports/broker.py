@@ -1,0 +1,145 @@
+"""What the broker takes and gives: messages out, commands in, and commands that somebody hands over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One message to publish: persistent, confirmed by the broker."""
+
+    exchange: str
+    routing_key: str
+    body: bytes = field(repr=False)
+    content_type: str | None = "application/json"
+    #: AMQP basic properties beside content type and delivery mode: ``message_id``, ``correlation_id``, ``type`` …
+    properties: Mapping[str, object] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+    #: The queue that takes it, through the default exchange, where no queue is bound for it.
+    fallback: str | None = None
+    #: Seconds until it is published; None for now.
+    delay: int | None = None
+    #: Whether it may be dropped where no queue is bound for it; otherwise it is tried until one is.
+    droppable: bool = False
+
+
+class PublisherFull(Exception):
+    """The publisher holds as much unconfirmed as it may."""
+
+
+class Publisher(Protocol):
+    """Publishes and says when the broker has it."""
+
+    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
+        """Take `message` and call `told` once it is confirmed, taken by its fallback, or dropped as it allows.
+
+        Where it need not be `soon`, the next `flush` will do: to wake the publisher is a system call.
+
+        Returns at once; `told` runs on the publisher's own thread and must not block. A lost connection, a nack or a
+        frozen broker only delays `told`: the message is published again, byte for byte, until it is confirmed.
+
+        Raises:
+            PublisherFull: too much is unconfirmed; nothing was taken.
+
+        """
+        ...
+
+    def flush(self) -> None:
+        """Have what was taken written now. From one thread alone, the one that publishes what need not be soon."""
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether the broker takes messages now: connected and not blocked by an alarm."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """A command that somebody handed over by HTTP, and nobody has judged yet."""
+
+    body: bytes = field(repr=False)
+    #: What it is known by, where its sender said so beside it.
+    key: str | None = None
+    traceparent: str | None = None
+    #: The address that it came from.
+    client: str | None = None
+
+
+class Offered(Enum):
+    """What became of a message that was offered."""
+
+    #: The broker has confirmed it, and a queue has it.
+    TAKEN = auto()
+    #: The broker has no queue for it, and does not have it.
+    UNROUTABLE = auto()
+    #: Not confirmed: the broker does not have it, or nobody can tell.
+    NOT_TAKEN = auto()
+
+
+class Offering(Protocol):
+    """Publishes once, for who waits for the answer: what is not confirmed in time is not published later."""
+
+    def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:
+        """Publish `message`, and call `told` once its fate is certain or can't be learnt.
+
+        What was not written by `until` (`Clock.monotonic` seconds) never will be; `told` may come later than that.
+        Returns at once; `told` runs on any thread, once, and must not block.
+        """
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether the broker takes messages now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A command as the broker delivered it: bytes nobody has judged yet."""
+
+    body: bytes = field(repr=False)
+    #: Which message of which connection this is, to settle it with; opaque to all but its source.
+    tag: tuple[int, int]
+    redelivered: bool = False
+    #: AMQP basic properties as they came (``message_id``, ``reply_to``, ``correlation_id`` …).
+    properties: Mapping[str, object] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+    #: Whether properties and headers are empty because no AMQP library can read them.
+    unreadable: bool = False
+
+
+class Depth(NamedTuple):
+    """What waits on a queue, and how many wait for it."""
+
+    #: Messages that were delivered to nobody.
+    ready: int
+    consumers: int
+
+
+class CommandSource(Protocol):
+    """Where commands come from. Every delivery is settled once: acked or given back.
+
+    A source may lose what it has delivered, with its connection. It says so before it delivers anything else; all that
+    was not settled comes again, here or at another worker, and settling it has no effect any more.
+
+    What is settled reaches the broker with the next `flush`, or within a second. One thread settles.
+    """
+
+    def ack(self, delivery: Delivery) -> None:
+        """Take the command off the queue: its effect is durable elsewhere."""
+        ...
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Put the command back on the queue, for another worker or a later time."""
+        ...
+
+    def flush(self) -> None:
+        """Have the broker learn now what was settled."""
+        ...

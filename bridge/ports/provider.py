@@ -1,0 +1,138 @@
+"""The provider, as far as the bridge uses it: sending, looking at what was sent, and what it is to notify us of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.core.answers import Answer
+    from bridge.core.reconcile import Reading, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One message to one destination, as it goes to the provider (wire reference 4.1)."""
+
+    command_id: str | None
+    index: int
+    #: As the provider takes it: E.164 where it can be told, else as the command wrote it.
+    destination_address: str = field(repr=False)
+    #: The same, or ``default``.
+    sender_address: str = field(repr=False)
+    message: str = field(repr=False)
+    #: W3C trace context of the command, where it has one.
+    traceparent: str | None = None
+    #: After when it is not submitted any more, in seconds since the epoch; None for never.
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """How a submission's calls ended."""
+
+    answer: Answer
+    #: HTTP calls made for it this time; a repeat after a token's renewal is part of its attempt, and one that found no
+    #: connection or no token is an attempt, too. 0 where there was no time for any: then `answer` is `Unsent`, and
+    #: says nothing of the provider.
+    attempts: int
+
+
+class Gateway(Protocol):
+    """The provider, as far as sending goes."""
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Submit and say what became of it; blocks the calling thread.
+
+        Attempts that were certainly not submitted are repeated in process for a short while, and no call is started
+        that could still run at `until` (`Clock.monotonic` seconds), nor once the submission has expired. Never raises
+        for anything the provider or the network does: that is an answer.
+        """
+        ...
+
+    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+        """Read the provider's history for the submission's pair of addresses.
+
+        With a `window` of its attempts, also how much the whole account has, where that matters to what is absent.
+        Returns None where it is not to be had, within `until` (`Clock.monotonic` seconds). Blocks the calling thread.
+        """
+        ...
+
+    def probe(self, *, until: float) -> bool:
+        """Return whether the provider answers and takes our credentials, by a call that sends nothing."""
+        ...
+
+
+class Channel(Protocol):
+    """Where the provider posts notifications to."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def callback(self) -> str: ...
+    @property
+    def webhook_url(self) -> str | None: ...
+    @property
+    def authorization(self) -> str | None: ...
+    @property
+    def correlator(self) -> str | None: ...
+
+
+class Subscription(Protocol):
+    """Which channel is told of a number's messages, by the channel's callback."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def notify(self) -> str | None: ...
+    @property
+    def destination_address(self) -> str | None: ...
+    @property
+    def correlator(self) -> str | None: ...
+
+
+class Channels(Protocol):
+    """The notification channels of the account."""
+
+    def list(self) -> Sequence[Channel]:
+        """Return all of them."""
+        ...
+
+    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
+        """Make a webhook channel; its notifications come with `authorization`."""
+        ...
+
+    def delete(self, channel_id: str) -> None:
+        """Delete one; one that is not there is deleted already."""
+        ...
+
+
+class Subscriptions(Protocol):
+    """The subscriptions of the account."""
+
+    def list(self) -> Sequence[Subscription]:
+        """Return all of them."""
+        ...
+
+    def create(self, *, notify: str, number: str | None = None) -> Subscription:
+        """Have the channel with the callback `notify` told of a number's messages, or of the default number's."""
+        ...
+
+    def delete(self, subscription_id: str) -> None:
+        """Delete one; one that is not there is deleted already."""
+        ...
+
+
+class Notifying(Protocol):
+    """The provider, as far as notifications go. Every call raises what the adapter says."""
+
+    @property
+    def channels(self) -> Channels: ...
+    @property
+    def subscriptions(self) -> Subscriptions: ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
