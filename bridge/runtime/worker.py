@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import random
 import uuid
 from collections import deque
 from functools import partial
@@ -19,46 +18,37 @@ from typing import TYPE_CHECKING, assert_never, cast
 
 import structlog
 
-from bridge.core.answers import Accepted
 from bridge.core.commands import Malformed
-from bridge.core.decide import Judgement, judge
 from bridge.core.ledger import (
     Call,
-    Carry,
     Claim,
     Conflict,
-    File,
     Filed,
-    Filing,
-    HandOver,
     Later,
     Look,
-    Resolve,
     Superseded,
     Tell,
 )
 from bridge.core.ledger.claim import SHORT_WAIT
-from bridge.core.outcomes import Result
-from bridge.core.reconcile import Evidence, text_key
 from bridge.flows.commands import read
 from bridge.runtime import failpoints
 from bridge.runtime.callers import Callers
+from bridge.runtime.claimed import Claimed, Course
 from bridge.runtime.desk import Desk
 from bridge.runtime.entrance import Entrance
 from bridge.runtime.gauges import WorkerState
 from bridge.runtime.jobs import Job, published_at
+from bridge.runtime.settling import Settling
 from bridge.runtime.telling import Telling
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from bridge.core.answers import Answer
     from bridge.core.ledger import Verdict
-    from bridge.core.reconcile import Reading
     from bridge.flows.commands import Received
     from bridge.flows.send import SendRules
-    from bridge.ports import Attempted, Delivery, Gateway, Ledger, Publisher
+    from bridge.ports import Delivery, Gateway, Ledger, Publisher
     from bridge.runtime.entrance import Intake
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.steady import SteadyClock
@@ -117,21 +107,30 @@ class Worker:
         self._entrance = Entrance(
             self._callers, publisher, clock, limit=concurrency + concurrency // CLAIMED_AHEAD
         )
+        self._course = Course(
+            self._desk,
+            self._callers,
+            self._entrance,
+            rules=rules,
+            clock=clock,
+            metrics=metrics,
+            filed=self._on_filed,
+        )
+        self._settling = Settling(
+            self._desk, clock, delay=lambda job, generation: self._telling.delay(job, generation)
+        )
         self._telling = Telling(
             publisher,
             rules=rules,
             clock=clock,
             metrics=metrics,
             post=self._desk.post,
-            told=self._on_told,
+            told=self._settling.told,
             tracing=tracing,
         )
         self._concurrency = concurrency
         #: What was delivered and not looked at yet. Each connection has its own, which is emptied when that is lost.
         self._delivered: deque[Delivery] = deque()
-        self._jobs: set[Job] = set()
-        #: Those of lost connections.
-        self._orphaned: set[Job] = set()
         self._waiting: deque[tuple[Job, int]] = deque()
         #: What waits for a moment, by when it may go: for its rate limit, or without an index to be given back.
         self._limited: list[tuple[float, int, Job, int | None]] = []
@@ -141,6 +140,7 @@ class Worker:
     def start(self, source: Intake) -> None:
         """Begin to work on what `source` delivers to `receive`."""
         self._source = source
+        self._settling.start(source)
         self._callers.start()
         self._desk.open(self)
 
@@ -186,7 +186,7 @@ class Worker:
 
     def state(self) -> WorkerState:
         """Return how it stands. From any thread: each of the copies here is one step of the interpreter."""
-        jobs, delivered, limited = tuple(self._jobs), tuple(self._delivered), tuple(self._limited)
+        jobs, delivered, limited = self._settling.jobs, tuple(self._delivered), tuple(self._limited)
         times = [job.published_at() for job in jobs] + [published_at(delivery) for delivery in delivered]
         return WorkerState(
             commands=len(jobs) + len(delivered),
@@ -196,7 +196,7 @@ class Worker:
             gate=self._entrance.gate,
             broker=self._publisher.available,
             ledger=self._desk.trouble is None,
-            orphaned=len(self._orphaned) > self._concurrency,
+            orphaned=self._settling.orphaned > self._concurrency,
         )
 
     @property
@@ -218,14 +218,14 @@ class Worker:
         while self._limited and self._limited[0][0] <= self._clock.now():
             _, _, job, index = heapq.heappop(self._limited)
             if index is None:
-                self._end(job)
+                self._settling.end(job)
             else:
                 self._waiting.appendleft((job, index))
         while self._waiting and self._entrance.has_room():
             job, index = self._waiting.popleft()
             self._entrance.enter()
             self._claim(job, index)
-        orphaned = ORPHANED if len(self._orphaned) > self._concurrency else None
+        orphaned = ORPHANED if self._settling.orphaned > self._concurrency else None
         self._entrance.steer(self._steered, orphaned)
         self._entrance.probe(self._desk.post)
 
@@ -247,14 +247,13 @@ class Worker:
 
     def clock_set(self, step: float) -> None:
         """Wait as long as before; see `bridge.runtime.desk.Work`."""
-        for job in self._jobs:
-            job.waits = {index: at + step for index, at in job.waits.items()}
+        self._settling.clock_set(step)
         # The same step for all keeps the order of the heap.
         self._limited = [(at + step, number, job, index) for at, number, job, index in self._limited]
 
     def done(self) -> bool:
         """Whether a stop has nothing left to finish."""
-        return self._stopping.is_set() and not self._jobs
+        return self._stopping.is_set() and not self._settling.jobs
 
     # --- receive -------------------------------------------------------------------------------------------------
 
@@ -273,7 +272,7 @@ class Worker:
         if isinstance(received.parsed, Malformed):
             job = self._job(received, submissions=0)
             self._telling.invalid(job)
-            self._finish(job)
+            self._settling.finish(job)
             return
         job = self._job(received, submissions=len(received.parsed.destinations))
         self._waiting.extend((job, index) for index in range(job.open))
@@ -282,14 +281,12 @@ class Worker:
         job = Job(received, submissions)
         if self._tracing is not None:
             job.trace(self._tracing.received(received))
-        self._jobs.add(job)
+        self._settling.take(job)
         return job
 
     def _on_lost(self) -> None:
         """Go on with claims alone: for all else the command speaks that the broker delivers again."""
-        for job in self._jobs:
-            job.given_back = True
-        self._orphaned |= self._jobs
+        self._settling.lose()
         self._give_rest_back()
 
     def _give_rest_back(self) -> None:
@@ -302,7 +299,7 @@ class Worker:
         untouched = {job for job in held if job.open == 0}
         self._waiting.clear()
         for job in untouched:
-            self._close(job)
+            self._settling.close(job)
 
     # --- claim ---------------------------------------------------------------------------------------------------
 
@@ -326,18 +323,18 @@ class Worker:
             traceparent=received.traceparent,
         )
         until = self._clock.monotonic() + self._rules.ledger.lease * CALL_SHARE
-        self._desk.change(claim, partial(self._on_claimed, _Claimed(job, index, owner, until)))
+        self._desk.change(claim, partial(self._on_claimed, Claimed(job, index, owner, until)))
 
-    def _on_claimed(self, claimed: _Claimed, result: object) -> None:
+    def _on_claimed(self, claimed: Claimed, result: object) -> None:
         verdict = cast("Verdict | None", result)
         job, index = claimed.job, claimed.index
         if isinstance(verdict, Call):
             job.generation = verdict.generation
-            self._call(claimed, verdict)
+            self._course.call(claimed, verdict)
             return
         if isinstance(verdict, Look):
             job.generation = verdict.generation
-            self._look(claimed, verdict)
+            self._course.look(claimed, verdict)
             return
         self._entrance.leave()
         if verdict is None:
@@ -347,7 +344,7 @@ class Worker:
             heapq.heappush(self._limited, (verdict.at, next(self._claims), job, index))
             return
         self._take_verdict(job, index, verdict)
-        self._end(job)
+        self._settling.end(job)
 
     def _refuse(self, job: Job) -> None:
         """Give back a command that the ledger will not take, after a moment: it comes again at once."""
@@ -383,100 +380,9 @@ class Worker:
             case _:
                 assert_never(verdict)
 
-    # --- call ----------------------------------------------------------------------------------------------------
-
-    def _call(self, claimed: _Claimed, call: Call) -> None:
-        failpoints.reach("claimed")
-        job = claimed.job
-        published_at = job.published_at()
-        if call.attempts == 0 and published_at is not None:
-            self._metrics.age_seconds.observe(max(0.0, self._clock.now() - published_at))
-        started = self._clock.monotonic()
-        self._callers.send(
-            job.submission(claimed.index),
-            until=claimed.until,
-            answered=lambda attempted: self._desk.post(
-                partial(self._on_answered, claimed, call, attempted, self._clock.monotonic() - started)
-            ),
-        )
-
-    def _on_answered(self, claimed: _Claimed, call: Call, attempted: Attempted, seconds: float) -> None:
-        failpoints.reach("answered")
-        self._entrance.leave()
-        job, index, answer = claimed.job, claimed.index, attempted.answer
-        if attempted.attempts:
-            self._metrics.call_seconds.observe(seconds)
-            self._metrics.attempts[type(answer).__name__.lower()].inc()
-            if attempted.attempts > 1:
-                # Only what was certainly not submitted is repeated by the gateway itself.
-                self._metrics.attempts["unsent"].inc(attempted.attempts - 1)
-                self._metrics.retries["at_once"].inc(attempted.attempts - 1)
-            self._entrance.heard(answer)
-        else:
-            self._log.warning("call.missed", command_id=job.command_id, index=index)
-        now = self._clock.now()
-        file = File(
-            command=job.command,
-            command_id=job.command_id,
-            index=index,
-            owner=claimed.owner,
-            filing=self._judge(job, index, call, attempted),
-            now=now,
-            style=self._rules.style,
-            evidence=_evidence(job, index, answer, now),
-            receipts=self._rules.ledger.receipts,
-            traceparent=job.received.traceparent,
-        )
-        self._desk.change(file, partial(self._on_filed, claimed))
-
-    def _judge(self, job: Job, index: int, call: Call, attempted: Attempted) -> Filing:
-        now = self._clock.now()
-        if not attempted.attempts:
-            # No call was made at all: the ledger or the token took so long that its lease is nearly over.
-            return Filing(outcome=None, result=Result(attempts=call.attempts), retry_at=now)
-        judgement = Judgement(
-            command=job.command,
-            index=index,
-            answer=attempted.answer,
-            attempts=call.attempts + attempted.attempts,
-            attempts_before=call.attempts,
-            first_attempt_at=call.first_attempt_at,
-            now=now,
-            chance=random.random(),  # noqa: S311 - jitter
-            traceparent=job.received.traceparent,
-        )
-        return judge(judgement, retry=self._rules.ledger.retry, style=self._rules.style)
-
-    # --- look ----------------------------------------------------------------------------------------------------
-
-    def _look(self, claimed: _Claimed, look: Look) -> None:
-        self._callers.look(
-            claimed.job.sought(claimed.index),
-            window=look.window,
-            until=claimed.until,
-            looked=lambda reading: self._desk.post(partial(self._on_looked, claimed, reading)),
-        )
-
-    def _on_looked(self, claimed: _Claimed, reading: Reading | None) -> None:
-        failpoints.reach("looked")
-        self._entrance.leave()
-        job = claimed.job
-        resolve = Resolve(
-            command=job.command,
-            command_id=job.command_id,
-            index=claimed.index,
-            owner=claimed.owner,
-            reading=reading,
-            now=self._clock.now(),
-            style=self._rules.style,
-            rules=self._rules.ledger,
-            traceparent=job.received.traceparent,
-        )
-        self._desk.change(resolve, partial(self._on_filed, claimed))
-
     # --- file ----------------------------------------------------------------------------------------------------
 
-    def _on_filed(self, claimed: _Claimed, result: object) -> None:
+    def _on_filed(self, claimed: Claimed, result: object) -> None:
         failpoints.reach("filed")
         filed = cast("Filed | None", result)
         job, index = claimed.job, claimed.index
@@ -485,7 +391,7 @@ class Worker:
             self._log.error("claim.lost", command_id=job.command_id, index=index)
             self._metrics.claims_lost.inc()
             job.given_back = True
-            self._end(job)
+            self._settling.end(job)
             return
         if filed.finding is not None:
             self._metrics.looks[filed.finding].inc()
@@ -500,95 +406,15 @@ class Worker:
                 self._go_on(job, index)
                 return
             job.wait(index, retry_at, itself=True)
-        self._end(job)
+        self._settling.end(job)
 
     def _go_on(self, job: Job, index: int) -> None:
         if self._stopping.is_set():
             job.given_back = True
-            self._end(job)
+            self._settling.end(job)
         else:
             self._waiting.appendleft((job, index))
-
-    # --- tell, settle --------------------------------------------------------------------------------------------
-
-    def _on_told(self, job: Job) -> None:
-        job.untold -= 1
-        self._settle(job)
-
-    def _end(self, job: Job) -> None:
-        """One of the job's submissions has come as far as it does this time."""
-        job.open -= 1
-        if job.open == 0:
-            self._close(job)
-
-    def _close(self, job: Job) -> None:
-        """All of the job's submissions have: what waits goes to the delay, the rest is done."""
-        # What was called for is not left to a redelivery alone: a queue that is deleted has none.
-        if job.waits and job.waits_itself and (not job.given_back or job in self._orphaned):
-            now = self._clock.now()
-            hand_over = HandOver(command_id=job.command_id, generation=job.generation, now=now)
-            self._desk.change(hand_over, partial(self._on_handed_over, job))
-            for index in job.waits:
-                self._desk.change(Carry(command_id=job.command_id, index=index), _nothing)
-            return
-        if job.waits and not job.given_back:
-            self._telling.delay(job, job.received.generation)
-        self._finish(job)
-
-    def _on_handed_over(self, job: Job, generation: object) -> None:
-        failpoints.reach("handed-over")
-        # Where another delivery speaks for the command by now, this one waits like any second one.
-        self._telling.delay(job, generation if isinstance(generation, int) else job.received.generation)
-        self._finish(job)
-
-    def _finish(self, job: Job) -> None:
-        job.closed = True
-        self._settle(job)
-
-    def _settle(self, job: Job) -> None:
-        """Settle the delivery once, when all it led to is durable."""
-        if not job.closed or job.untold or job not in self._jobs:
-            return
-        failpoints.reach("told")
-        self._jobs.discard(job)
-        self._orphaned.discard(job)
-        if job.span is not None:
-            job.span.end({"sms_bridge.given_back": job.given_back})
-        if job.given_back:
-            self._steered.give_back(job.received.delivery)
-        else:
-            self._steered.ack(job.received.delivery)
-
-
-class _Claimed:
-    """A claim that the ledger was asked for: of which submission, under which name, and how long calls may run."""
-
-    __slots__ = ("index", "job", "owner", "until")
-
-    def __init__(self, job: Job, index: int, owner: str, until: float) -> None:
-        self.job = job
-        self.index = index
-        self.owner = owner
-        self.until = until
-
-
-def _evidence(job: Job, index: int, answer: Answer, now: float) -> Evidence | None:
-    """Return what an answer proves, for whoever has taken the submission over meanwhile."""
-    if not isinstance(answer, Accepted) or answer.message_id is None:
-        return None
-    return Evidence(
-        message_id=answer.message_id,
-        sender_address=answer.sender_address,
-        destination_address=job.command.destinations[index].wire,
-        text_key=text_key(job.command.message),
-        sent_at=now,
-        status=answer.delivery_status,
-    )
 
 
 def _new_id() -> str:
     return str(uuid.uuid4())
-
-
-def _nothing(_result: object) -> None:
-    """Go on with nothing."""

@@ -6,10 +6,12 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.adapters.store import open_seen
 from bridge.core.events import event_id
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
@@ -66,7 +68,9 @@ def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ing
     statuses = at_once(webhook, "m1", 5)
     statuses += [webhook.post(inbound("m1")).status]
     repeated = metric(first, "notifications_repeated_total")
-    # Without a goodbye: whatever was answered 204 must be noted by then.
+    # Noted a moment after its answer (docs/decisions.md); then without a goodbye.
+    with closing(open_seen(ledger_url)) as seen:
+        wait_until(lambda: seen.known([event_id(TYPE, "m1")]), what="a note in the ledger")
     first.stop(signal.SIGKILL)
     _, again = start_ingest(ledger_url)
     statuses += at_once(again, "m1", 5)

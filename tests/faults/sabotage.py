@@ -41,13 +41,13 @@ MUTANTS = (
     Mutant(
         name="M1 ack before the call",
         file="bridge/runtime/worker.py",
-        old='        failpoints.reach("claimed")\n        job = claimed.job\n',
-        new="        job = claimed.job\n        self._steered.ack(job.received.delivery)\n",
+        old="            self._course.call(claimed, verdict)\n",
+        new="            self._steered.ack(job.received.delivery)\n            self._course.call(claimed, verdict)\n",
         caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
     Mutant(
         name="M2 ack before the event's confirm",
-        file="bridge/runtime/worker.py",
+        file="bridge/runtime/settling.py",
         old="if not job.closed or job.untold or job not in self._jobs:",
         new="if not job.closed or job not in self._jobs:",
         caught_by="tests/faults/test_broker.py::"
@@ -145,8 +145,8 @@ MUTANTS = (
     Mutant(
         name="M15 what can't be read is acked and forgotten",
         file="bridge/runtime/worker.py",
-        old="            self._telling.invalid(job)\n            self._finish(job)\n",
-        new="            self._finish(job)\n",
+        old="            self._telling.invalid(job)\n            self._settling.finish(job)\n",
+        new="            self._settling.finish(job)\n",
         caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
     ),
     Mutant(
