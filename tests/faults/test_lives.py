@@ -109,7 +109,7 @@ def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
         assert 0 < len(filed) < 20
         assert rig.rows(IN_FLIGHT) > 0
         for failpoint in ("claimed:kill9:4", "answered:kill9:2"):
-            rig.start(failpoint=failpoint)
+            rig.start(failpoint=failpoint, ready=False)
             rig.died()
         rig.start()
         verdict = _so_far(rig, wanted)
