@@ -29,7 +29,7 @@ from bridge.core.ledger import (
     Superseded,
     Tell,
 )
-from bridge.core.ledger.claim import SHORT_WAIT
+from bridge.core.ledger.claiming import SHORT_WAIT
 from bridge.flows.commands import read
 from bridge.runtime import failpoints
 from bridge.runtime.callers import Callers

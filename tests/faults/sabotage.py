@@ -55,7 +55,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M3 no ledger",
-        file="bridge/core/ledger/claim.py",
+        file="bridge/core/ledger/claiming.py",
         old="submission = self._record.submissions.get(self._claim.index)",
         new="submission = None",
         caught_by=f"{POINT}[sqlite-K5, told, not acked]",
@@ -181,7 +181,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M20 each copy of a dead letter opens a life",
-        file="bridge/core/ledger/claim.py",
+        file="bridge/core/ledger/claiming.py",
         old="if replay is None or told is None or told.event_id != replay.event_id:",
         new="if replay is None or told is None:",
         caught_by="tests/faults/test_lives.py::"

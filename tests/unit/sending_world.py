@@ -34,7 +34,7 @@ from bridge.core.ledger import (
     Tell,
     Told,
 )
-from bridge.core.ledger.claim import SHORT_WAIT
+from bridge.core.ledger.claiming import SHORT_WAIT
 from bridge.core.outcomes import Outcome, Style
 from bridge.core.reconcile import Evidence, Reading, match_key, text_key
 from bridge.core.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules

@@ -33,7 +33,7 @@ from bridge.core.ledger import (
     Tell,
     Verdict,
 )
-from bridge.core.ledger.claim import LOOK_AGAIN, OVERDUE
+from bridge.core.ledger.claiming import LOOK_AGAIN, OVERDUE
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, ReconcileRules, RetryRules

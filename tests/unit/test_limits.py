@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.ledger import Call, Claim, File, Filing, HandOver, Later, Slate
-from bridge.core.ledger.claim import SHORT_WAIT
+from bridge.core.ledger.claiming import SHORT_WAIT
 from bridge.core.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
 from bridge.core.outcomes import Result, Style
 from bridge.core.rules import LedgerRules, LimitRules

@@ -27,7 +27,7 @@ told or is looked at by a copy that the broker has confirmed:
     HandOver gave None
 """
 
-from bridge.core.ledger.claim import Call, Claim, Conflict, Later, Look, Replay, Superseded, Tell, Verdict
+from bridge.core.ledger.claim import Claim, Replay
 from bridge.core.ledger.filing import File, Filed, Filing
 from bridge.core.ledger.handover import Carry, HandOver
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
@@ -35,6 +35,7 @@ from bridge.core.ledger.resolve import Resolve
 from bridge.core.ledger.sight import Sight
 from bridge.core.ledger.slate import Bucket, Change, Expected, Needs, Place, Slate
 from bridge.core.ledger.time import ClockSet
+from bridge.core.ledger.verdicts import Call, Conflict, Later, Look, Superseded, Tell, Verdict
 
 __all__ = [
     "ATTEMPTING",
