@@ -374,6 +374,25 @@ def test_a_head_is_not_counted_with_the_requests_that_came_along_with_it(port: i
     assert statuses == [204] * 400
 
 
+def test_what_is_not_http_behind_a_notification_is_answered_behind_it(
+    port: int, published: list[Outgoing]
+) -> None:
+    with Client(port) as client:
+        client.send(request() + b"}")
+        statuses = client.status(), client.status()
+        closed = client.closed()
+
+    assert statuses == (204, 400)
+    assert closed
+    assert len(published) == 1
+
+
+def test_a_length_of_thousands_of_zeros_is_a_length(port: int) -> None:
+    length = b"POST /hook HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"0" * 5000
+
+    assert once(port, length + b"\r\n\r\n") == 401
+
+
 def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     several = request(b'{"n":1}') + request(b"no") + request(b'{"n":2}') + request(method=b"GET")
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Requests of one connection that are taken up one after the other before others have their turn.
 _AT_ONCE = 8
+#: Seconds that one with more than that then rests: what nobody has to answer, such as a refused body that looks like
+#: thousands of heads, must not take the time of others.
+_REST = 0.005
 #: Bytes of a connection that wait here at most: requests ahead of their turn, and answers that are not read.
 _WAITING = 16 * 1024
 
@@ -68,6 +71,8 @@ class Connection(asyncio.Protocol):
         #: Whether the next answer is the last one, and whether that was written.
         self._is_last = False
         self._is_over = False
+        #: What is to be said, and the end, once the request that came before what is not HTTP is answered.
+        self._last_word: Answer | None = None
 
     # --- the transport's ------------------------------------------------------------------------------------------
 
@@ -107,6 +112,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse at once what can't be more than one request; that is all that decent clients send."""
         current = self._current
+        if self._last_word is not None:
+            return
         is_held = self._held or self._next or self._is_deaf or (current is not None and current.whole)
         if is_held or may_be_several(data):
             self._held.add(data)
@@ -174,10 +181,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed(data)
         except HeadTooLarge:
-            self._end(_HEAD_TOO_LARGE)
+            self._end_in_turn(_HEAD_TOO_LARGE)
         except NotHttp:
             self._house.warn("http.invalid")
-            self._end(_NOT_HTTP)
+            self._end_in_turn(_NOT_HTTP)
 
     def _go_on(self) -> None:
         """Take up what waits, as far as nothing has to wait for an answer or for the client to read one."""
@@ -195,7 +202,7 @@ class Connection(asyncio.Protocol):
             else:
                 break
         else:
-            self._loop.call_soon(self._go_on)
+            self._loop.call_later(_REST, self._go_on)
         self._is_busy = False
         self._read_or_not()
 
@@ -248,12 +255,22 @@ class Connection(asyncio.Protocol):
         self._expect_head(self._house.idle_timeout + self._house.head_timeout)
         if closes:
             self._close()
+        elif self._last_word is not None and not (self._next and self._next.whole):
+            self._end(self._last_word)
         elif self._held or self._next is not None:
             self._go_on()
 
     def _write(self, answer: Answer, *, closes: bool, bodiless: bool) -> None:
         date = self._house.dates.line(time.time())
         self._transport.write(answer.wire(date, closes=closes, bodiless=bodiless))
+
+    def _end_in_turn(self, answer: Answer) -> None:
+        """End, but not before who was handed over has its own answer: it may be an event, or on the queue."""
+        if self._current is not None and self._current.whole:
+            self._last_word = answer
+            self._held.drop()
+        else:
+            self._end(answer)
 
     def _end(self, answer: Answer) -> None:
         """Say why the connection ends."""
