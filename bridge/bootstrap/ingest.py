@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
-from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import structlog
 
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
 from bridge.bootstrap.admin import make_metrics, make_progress, publishing, readiness, serve_admin
@@ -22,38 +18,25 @@ from bridge.bootstrap.required import require
 from bridge.bootstrap.submit import SubmitPart
 from bridge.bootstrap.subscribing import make_watch
 from bridge.bootstrap.tracing import make_tracer, webhook_tracing
-from bridge.flows.notify import receive
+from bridge.bootstrap.webhook import make_door, make_ingest, make_seen, make_spooler, spooling
 from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchingUp
 from bridge.runtime.evidence import EvidenceWriter
-from bridge.runtime.ingest import Ingest
 from bridge.runtime.once import Fate, Once
 from bridge.runtime.one_core import OneCore
-from bridge.runtime.owning import Owning
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.safekeeping import Safekeeping
-from bridge.runtime.seen import FIRST_PATIENCE, SeenKeeper
-from bridge.runtime.seen import PATIENCE as LEDGER_PATIENCE
-from bridge.runtime.spooler import PATIENCE, Bounds, Spooler
 from bridge.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from bridge.adapters.http.admin_app import Readiness
     from bridge.core.events import Event
-    from bridge.core.receipts import Sent
-    from bridge.core.reconcile import Evidence
     from bridge.ports import Clock, Tracer
     from bridge.runtime.metrics import Metrics
-    from bridge.runtime.tracing import WebhookTracing
-    from bridge.runtime.watching import SubscriptionWatch
     from bridge.settings import Settings
 
 #: Notifications that wait for the broker's confirm; more are refused, to come again.
 PUBLISH_LIMIT = 5_000
-#: The part of a request's time that the ledger may take: the rest is the broker's.
-LEDGER_SHARE = 0.8
 #: Seconds that requests have to end in when the process does.
 GRACE = 5.0
 #: Seconds in which the event loop comes round.
@@ -93,11 +76,11 @@ class IngestProcess:
         metrics.alarms.append(lambda: self._publisher.blocked)
         url = settings.ledger.url.get_secret_value()
         self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics, clock=clock)
-        self._seen = self._make_seen(url)
+        self._seen = make_seen(settings, stopping, metrics, clock)
         # Here and not in the worker: an ingest may have a ledger of its own.
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         self._watch = make_watch(settings, metrics, clock)
-        self._spooler = self._make_spooler()
+        self._spooler = make_spooler(settings, self._publisher, stopping, metrics, clock)
         once = Once(self._seen, limit=PUBLISH_LIMIT)
         self._flow = make_ingest(
             settings,
@@ -219,40 +202,6 @@ class IngestProcess:
             judged=frozenset({"durable", "draining"}),
         )
 
-    def _make_seen(self, url: str) -> SeenKeeper:
-        longest = self._settings.ingest.confirm_timeout * LEDGER_SHARE
-        return SeenKeeper(
-            partial(open_seen, url),
-            metrics=self._metrics,
-            clock=self._clock,
-            on_crash=self._stopping.crash,
-            patience=min(LEDGER_PATIENCE, longest),
-            first_patience=min(FIRST_PATIENCE, longest),
-        )
-
-    def _make_spooler(self) -> Spooler | None:
-        ingest = self._settings.ingest
-        if ingest.spool is None:
-            return None
-        return Spooler(
-            partial(open_spool, ingest.spool),
-            self._publisher,
-            tell=parts.teller(self._settings),
-            bounds=Bounds(max_bytes=ingest.spool_max_bytes, max_age=ingest.spool_max_age),
-            # The request must still be there when the spool has it.
-            patience=min(PATIENCE, ingest.confirm_timeout / 2),
-            clock=self._clock,
-            metrics=self._metrics,
-            on_crash=self._stopping.crash,
-        )
-
-
-def spooling(spooler: Spooler) -> tuple[str, bool, str]:
-    """Return whether the spool keeps events, how many it has, and if it takes no more, why not."""
-    contents, trouble = spooler.contents, spooler.trouble
-    waiting = f"{contents.events} events wait in the spool, {contents.bytes} bytes"
-    return "spool", trouble is None, waiting if trouble is None else f"{trouble.detail}; {waiting}"
-
 
 async def _turn() -> None:
     """Do nothing: it is done once the event loop comes round."""
@@ -261,64 +210,6 @@ async def _turn() -> None:
 def _prune(url: str, before: float) -> int:
     with closing(open_seen(url)) as seen:
         return seen.prune(before)
-
-
-def make_ingest(
-    settings: Settings,
-    safekeeping: Safekeeping,
-    metrics: Metrics,
-    clock: Clock,
-    once: Once,
-    *,
-    sent: Callable[[str], Awaitable[Sent | None]],
-    sighted: Callable[[Evidence], None] | None = None,
-    watch: SubscriptionWatch | None = None,
-    traces: WebhookTracing | None = None,
-) -> Ingest:
-    """Return what takes notifications.
-
-    `sent` says whose a message is; `sighted` is told which messages they show, `watch` that a subscription was
-    cancelled.
-    """
-    style = parts.style(settings)
-    read = partial(
-        receive,
-        source=style.source,
-        camel_case=style.camel_case,
-        default_region=settings.addresses.default_region,
-        sighted=sighted,
-    )
-    return Ingest(
-        safekeeping,
-        receive=read if watch is None else watch.watching(read),
-        clock=clock,
-        metrics=metrics,
-        once=once,
-        confirm_timeout=settings.ingest.confirm_timeout,
-        own=Owning(sent, style=style, clock=clock).own,
-        traces=traces,
-    )
-
-
-def make_door(settings: Settings, flow: Ingest) -> HttpServer:
-    """Return the server that the provider posts to."""
-    ingest = settings.ingest
-    door = Door(
-        path=ingest.path,
-        authorization=tuple(secret.get_secret_value().encode() for secret in ingest.authorization),
-        allow=tuple(map(ip_network, ingest.allow)),
-        trusted_proxies=tuple(map(ip_network, ingest.trusted_proxies)),
-        max_body=ingest.max_body,
-        max_in_flight=ingest.max_in_flight,
-    )
-    bind = Bind(
-        host=ingest.host,
-        port=ingest.port,
-        tls_certificate=ingest.tls_certificate,
-        tls_key=ingest.tls_key,
-        max_connections=ingest.max_connections,
-    )
-    return HttpServer(Webhook(door, flow.take, refused=flow.refused), bind, name="ingest")
 
 
 def run_ingest(settings: Settings) -> int:

@@ -42,6 +42,8 @@ UNTRIED = {
     "curl --silent http://127.0.0.1:9": "asks those services",
     "sudo env CREDENTIALS_DIRECTORY=/etc/sms-bridge/credentials BRIDGE_CONFIG=/etc/sms-bridge/bridge.toml "
     "/opt/sms-bridge/bin/bridge send": "a real SMS",
+    "sudo env CREDENTIALS_DIRECTORY=/etc/sms-bridge/credentials BRIDGE_CONFIG=/etc/sms-bridge/bridge.toml "
+    "/opt/sms-bridge/bin/bridge doctor": "asks the real account, and a public name",
 }
 #: What a reader types into the commands that read it.
 TYPED = {
