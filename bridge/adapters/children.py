@@ -59,7 +59,10 @@ class Child:
             TimeoutError: it has said nothing for `timeout` seconds.
 
         """
-        if not select.select([self._ours], [], [], timeout)[0]:
+        # poll rather than select: a process with many files has descriptors above 1023.
+        said_something = select.poll()
+        said_something.register(self._ours, select.POLLIN)
+        if not said_something.poll(timeout * 1000):
             raise TimeoutError
         # What it says is one short line, which arrives whole.
         with self._ours.makefile("rb") as said:

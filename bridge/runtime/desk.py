@@ -37,6 +37,10 @@ COMPARE_EVERY = 1.0
 PROMPT = 0.5
 
 
+def _nothing(_result: object) -> None:
+    """Go on with nothing."""
+
+
 class Work(Protocol):
     """What the desk does beside what is posted to it."""
 
@@ -116,7 +120,7 @@ class Desk:
         """Have `happened` run on the desk's thread. From any thread; returns at once."""
         self._inbox.put(happened)
 
-    def change(self, change: Change, go_on: Callable[[object], None]) -> None:
+    def change(self, change: Change, go_on: Callable[[object], None] = _nothing) -> None:
         """Change the ledger with the next commit, and go on with what that gave. From the desk's thread alone.
 
         What can't be carried out, ever, gives None.
@@ -176,7 +180,7 @@ class Desk:
                 seconds=round(step, 1),
                 hint="what is in doubt waits; have clocks slewed, not set",
             )
-            self.change(ClockSet(now=self._clock.now(), rules=self._rules), _nothing)
+            self.change(ClockSet(now=self._clock.now(), rules=self._rules))
             work.clock_set(step)
 
     def _commit(self, work: Work) -> None:
@@ -227,7 +231,3 @@ class Desk:
             hint="it goes back to the queue; after broker.delivery_limit deliveries it is a dead letter",
         )  # fmt: skip
         return [None] * len(changes)
-
-
-def _nothing(_result: object) -> None:
-    """Go on with nothing."""

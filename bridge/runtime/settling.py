@@ -83,7 +83,7 @@ class Settling:
             hand_over = HandOver(command_id=job.command_id, generation=job.generation, now=now)
             self._desk.change(hand_over, partial(self._on_handed_over, job))
             for index in job.waits:
-                self._desk.change(Carry(command_id=job.command_id, index=index), _nothing)
+                self._desk.change(Carry(command_id=job.command_id, index=index))
             return
         if job.waits and not job.given_back:
             self._delay(job, job.received.generation)
@@ -118,7 +118,3 @@ class Settling:
             self.source.give_back(job.received.delivery)
         else:
             self.source.ack(job.received.delivery)
-
-
-def _nothing(_result: object) -> None:
-    """Go on with nothing."""

@@ -201,24 +201,25 @@ class _Seat:
         if self._stopping.event.is_set():
             child.end()
         _log.info("process.started", process=self._number, pid=child.pid)
-        hint = self._attend(child)
-        code = child.wait()
+        code, hint = self._attend(child)
         self._child = None
-        return code, hint or _HINTS.get(code, _HINT)
+        return code, hint
 
-    def _attend(self, child: Child) -> str | None:
-        """Go with a process until it ends; return what is behind that where its exit code won't tell."""
+    def _attend(self, child: Child) -> tuple[int, str]:
+        """Go with a process until it ends; return its exit code, and what may be behind it."""
         try:
             port = child.wait_listening(self._started)
         except TimeoutError:
             child.kill()
-            return f"did not listen within {self._started:g} s, and was killed"
-        if port is not None:
+            return child.wait(), f"did not listen within {self._started:g} s, and was killed"
+        if port is None:
+            code = child.wait()
+        else:
             self.process = Process(self._number, port, "running")
             with self._metrics.running.track_inprogress():
                 self._listens()
-                child.wait()
-        return None
+                code = child.wait()
+        return code, _HINTS.get(code, _HINT)
 
 
 def _end_of(code: int) -> dict[str, int | str]:

@@ -55,8 +55,7 @@ class WebhookTracing:
 
     def arrived(self) -> Span:
         """Begin the span of a notification, until it is answered."""
-        attributes: dict[str, Value] = {"http.request.method": "POST", "http.route": self._path}
-        return self._tracer.begin("server", f"POST {self._path}", parent=None, attributes=attributes)
+        return _serving(self._tracer, self._path, parent=None)
 
     def published(
         self, span: Span, event_type: str, durable: Callable[[bool], None]
@@ -74,13 +73,17 @@ class SubmitTracing:
 
     def handed(self, traceparent: str | None) -> Span:
         """Begin the span of a command that was let in, until it is answered."""
-        attributes: dict[str, Value] = {"http.request.method": "POST", "http.route": PATH}
-        return self._tracer.begin("server", f"POST {PATH}", parent=traceparent, attributes=attributes)
+        return _serving(self._tracer, PATH, parent=traceparent)
 
 
 def answered(span: Span, status: int) -> None:
     """End the span of a notification, or of a command, that was answered so."""
     span.end({"http.response.status_code": status}, error=str(status) if status >= 500 else None)
+
+
+def _serving(tracer: Tracer, path: str, *, parent: str | None) -> Span:
+    attributes: dict[str, Value] = {"http.request.method": "POST", "http.route": path}
+    return tracer.begin("server", f"POST {path}", parent=parent, attributes=attributes)
 
 
 def _publishing(tracer: Tracer, parent: Span, exchange: str, routing_key: str) -> Span:

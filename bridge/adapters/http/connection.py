@@ -111,9 +111,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse at once what can't be more than one request; that is all that decent clients send."""
-        current = self._current
         if self._last_word is not None:
             return
+        current = self._current
         is_held = self._held or self._next or self._is_deaf or (current is not None and current.whole)
         if is_held or may_be_several(data):
             self._held.add(data)
