@@ -55,7 +55,8 @@ class Gateway(Protocol):
     def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Read the provider's history for the submission's pair of addresses.
 
-        With a `window` of its attempts, also how much the whole account has, where that matters to what is absent.
+        With a `window` of its attempts, also how much the whole account has, where that matters to what is absent. That
+        there is no history of the pair is believed where the account's list of threads is to be had, and says so too.
         Returns None where it is not to be had, within `until` (`Clock.monotonic` seconds). Blocks the calling thread.
         """
         ...

@@ -20,6 +20,7 @@ from bridge.ports import ArchiveUnavailable
 from bridge.runtime.catching_up import CatchingUp, CatchUp
 from bridge.runtime.once import Fate
 from tests.against_contract import event_of
+from tests.fakes.provider_server import answer
 from tests.unit.cpaas_setup import HandClock, rig
 from tests.webhook import inbound
 
@@ -304,6 +305,14 @@ def test_a_thread_that_no_path_leads_to_holds_up_nothing_but_its_watermark(remot
     thread = Thread(remote_address=remote)
     with rig() as it:
         read = CpaasArchive(it.client.history).messages(thread, NOW)
+
+    assert read == ((), False)
+
+
+def test_a_thread_that_was_listed_and_is_not_found_is_not_read_whole() -> None:
+    with rig() as it:
+        it.server.acts.extend([answer(404), answer(404)])
+        read = CpaasArchive(it.client.history).messages(Thread(), NOW)
 
     assert read == ((), False)
 

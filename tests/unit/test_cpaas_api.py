@@ -115,7 +115,17 @@ def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
     with rig() as it:
         it.server.acts.append(answer(404))
 
-        assert it.client.history.threads(NUMBER) == Threads(threads=(), ended=True, complete=True)
+        assert it.client.history.threads(NUMBER) == Threads(
+            threads=(), ended=True, complete=True, exists=False
+        )
+
+
+def test_the_list_of_all_threads_is_there_also_when_it_is_empty() -> None:
+    with rig() as it:
+        it.server.acts.append(answer(404))
+
+        with pytest.raises(Unreachable):
+            it.client.history.threads()
 
 
 def test_a_list_of_threads_is_read_no_further_than_is_enough() -> None:
@@ -204,7 +214,7 @@ def test_an_unknown_pair_has_an_empty_history(body: object) -> None:
     with rig() as it:
         it.server.acts.append(answer(404, body))
 
-        assert it.client.history.messages(NUMBER, SENDER) == History(messages=(), complete=True)
+        assert it.client.history.messages(NUMBER, SENDER) == History(messages=(), complete=True, exists=False)
 
 
 def test_a_proxys_404_is_no_empty_history() -> None:

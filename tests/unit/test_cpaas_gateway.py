@@ -380,7 +380,7 @@ def test_a_thread_that_may_be_empty_or_of_any_age_shows_nothing(details: dict[st
         ([listing(thread(), thread(OTHER, length=-1))], NO_MESSAGES),
         ([listing(thread(), {"odd": 1})], NO_MESSAGES),
         ([listing(thread(), next="a"), listing(thread(OTHER))], NO_MESSAGES),
-        ([answer(404)], answer(200, {"smsMessageList": {"smsMessage": [shown()]}})),
+        ([listing()], answer(200, {"smsMessageList": {"smsMessage": [shown()]}})),
     ],
     ids=[
         "no length",
@@ -402,6 +402,48 @@ def test_where_the_account_can_not_be_read_nothing_is_learnt() -> None:
     reading, _ = looked_at_account(answer(500))
 
     assert reading is None
+
+
+#: What says 404 on the way to the provider, and the provider itself.
+NOT_FOUND = [
+    b"",
+    {"message": "no Route matched with those values"},
+    {"error": "Not Found", "status": 404},
+    {"requestError": {"serviceException": {"messageId": "SVC0004", "text": "none"}}},
+]
+
+
+@pytest.mark.parametrize("window", [None, WINDOW])
+@pytest.mark.parametrize("sender", [NUMBER, "default"])
+@pytest.mark.parametrize("body", NOT_FOUND)
+@pytest.mark.parametrize(
+    ("listed", "is_believed"),
+    [
+        (listing(), True),
+        (listing(thread(), thread(OTHER)), False),
+        (answer(404), False),
+        (answer(404, NOT_FOUND[3]), False),
+        (answer(500), False),
+    ],
+    ids=["not in the list", "in the list", "no list", "no such list", "the list is not to be had"],
+)
+def test_that_a_pair_is_not_found_is_believed_where_the_list_of_all_threads_says_so_too(
+    listed: Act, is_believed: bool, body: object, sender: str, window: Window | None
+) -> None:
+    with rig() as it:
+        it.server.acts.extend([answer(404, body), listed])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(sender), window=window, until=NEVER)
+
+    assert (reading is not None) == is_believed
+    if reading is not None:
+        assert (reading.messages, reading.complete) == ((), True)
+
+
+def test_a_thread_that_is_listed_empty_and_not_found_is_empty() -> None:
+    reading, _ = looked_at_account(listing(thread(length=0)), messages=answer(404))
+
+    assert reading is not None
+    assert (reading.messages, reading.complete, reading.total) == ((), True, 0)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,8 @@ def test_what_reconciling_allows_for_is_no_trouble(ahead: float) -> None:
 
 def test_no_history_is_believed_by_a_clock_that_is_off_and_a_probe_fails_until_it_is_right() -> None:
     with it_with(500.0) as it:
-        it.server.acts.extend([answer(404, b"", dated())] * 4)
+        nothing = answer(200, {"smsMessageList": {"smsMessage": []}}, dated())
+        it.server.acts.extend([nothing] * 4)
 
         assert it.gateway.look(submission(), window=None, until=NEVER) is None
         assert not it.gateway.probe(until=NEVER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
 from bridge.core.provider_errors import MAX_ID_LENGTH
@@ -12,12 +12,15 @@ from bridge.core.reconcile import PLAUSIBLE, Evidence, Reading, hangs_on_account
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.cpaas.history import MessageHistory
-    from bridge.adapters.cpaas.values import Message, Thread
+    from bridge.adapters.cpaas.values import Message, Thread, Threads
     from bridge.core.reconcile import Window
     from bridge.ports import Attempted, Clock, Submission
 
 INBOUND = "inbound"
 OUTBOUND = "outbound"
+
+#: The number outside and the one of the account; None for any of the account's.
+Pair: TypeAlias = tuple[str, str | None]
 
 
 class CpaasGateway:
@@ -39,9 +42,12 @@ class CpaasGateway:
         """
         history, read_at = self._client.history, self._clock.now()
         try:
-            reading = _read(history, submission, read_at, until)
-            if window is not None and hangs_on_account(reading, window):
-                reading = _with_account(reading, history, window, until)
+            reading, unknown = _read(history, submission, read_at, until)
+            if hangs_on_account(reading, window) if window is not None else bool(unknown):
+                listed = history.threads(enough=lambda thread: _is_quiet(thread, window), until=until)
+                if _contradicts(listed, unknown):
+                    return None
+                reading = _with_account(reading, listed, window)
         except CpaasError:
             return None
         # By times that ours can't be compared with nothing is found, and nothing absent.
@@ -59,30 +65,54 @@ class CpaasGateway:
         return self._client.is_in_time
 
 
-def _read(history: MessageHistory, submission: Submission, read_at: float, until: float) -> Reading:
-    """Read one thread, or for the `default` sender all that the destination has with numbers of ours."""
+def _read(
+    history: MessageHistory, submission: Submission, read_at: float, until: float
+) -> tuple[Reading, frozenset[Pair]]:
+    """Read one thread, or for the `default` sender all that the destination has with numbers of ours.
+
+    Also returns of which pairs the provider says that it knows nothing.
+    """
     remote, sender = submission.destination_address, submission.sender_address
+    unknown: set[Pair] = set()
     locals_, all_known = [sender], True
     if sender == "default":
         listed = history.threads(remote, until=until)
         # A thread that moves while the list is read comes twice.
         locals_ = list(dict.fromkeys(thread.local_address for thread in listed.threads))
         all_known = listed.complete
-    threads = [history.messages(remote, local, until=until) for local in locals_]
-    messages = [message for thread in threads for message in thread.messages]
+        if not listed.exists:
+            unknown.add((remote, None))
+    threads = {local: history.messages(remote, local, until=until) for local in locals_}
+    unknown.update((remote, local) for local, thread in threads.items() if not thread.exists)
+    messages = [message for thread in threads.values() for message in thread.messages]
     # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
     found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
-    return Reading(
+    reading = Reading(
         messages=tuple(message for message in found if message is not None),
-        complete=all_known and all(thread.complete for thread in threads) and None not in found,
+        complete=all_known and all(thread.complete for thread in threads.values()) and None not in found,
         oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
         read_at=read_at,
     )
+    return reading, frozenset(unknown)
 
 
-def _with_account(reading: Reading, history: MessageHistory, window: Window, until: float) -> Reading:
+def _contradicts(listed: Threads, unknown: frozenset[Pair]) -> bool:
+    """Whether the list of all threads has one of which it was said that there is none.
+
+    Any gateway on the way says 404 of a path that it does not know, and nobody can tell its words from the provider's:
+    a pair has no history only by a list that was there at the same time, and does not name it.
+    """
+    return any(
+        thread.length != 0
+        and not unknown.isdisjoint(
+            {(thread.remote_address, thread.local_address), (thread.remote_address, None)}
+        )
+        for thread in listed.threads
+    )
+
+
+def _with_account(reading: Reading, listed: Threads, window: Window | None) -> Reading:
     """Add what the list of all threads tells. It is read after the messages: a history only ever gets fuller."""
-    listed = history.threads(enough=lambda thread: _is_quiet(thread, window), until=until)
     lengths = [thread.length for thread in listed.threads if thread.length is not None]
     # A list without what this very thread has shown is none of the whole account.
     is_counted = (
@@ -99,10 +129,10 @@ def _with_account(reading: Reading, history: MessageHistory, window: Window, unt
     )
 
 
-def _is_quiet(thread: Thread, window: Window) -> bool:
+def _is_quiet(thread: Thread, window: Window | None) -> bool:
     """Whether it has messages, and all of them are from before the window."""
     last_at = thread.last_message_at
-    return bool(thread.length) and _is_plausible(last_at) and last_at < window.start
+    return window is not None and bool(thread.length) and _is_plausible(last_at) and last_at < window.start
 
 
 def _is_plausible(at: float | None) -> TypeGuard[float]:

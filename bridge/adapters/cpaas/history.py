@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.codec import sms
-from bridge.adapters.cpaas.errors import NotFound, Unreadable
+from bridge.adapters.cpaas.errors import NotFound, Unreachable, Unreadable
 from bridge.adapters.cpaas.values import (
     History,
     Threads,
@@ -49,12 +49,18 @@ class MessageHistory:
         `enough` ends the reading with the page of a thread of which it is true.
 
         Only what comes in one page is certainly all: a message that comes meanwhile moves its thread in the list, and
-        whoever reads on behind it misses it.
+        whoever reads on behind it misses it. The list of all is there also when it is empty: that it is not found is
+        `Unreachable`.
         """
         parts = ("remoteAddresses",) if remote is None else ("remoteAddresses", remote)
-        pages, ended = self._read(
-            parts, "smsThread", until, is_last=lambda page: any(map(enough, read_threads(page)))
-        )
+        try:
+            pages, ended = self._read(
+                parts, "smsThread", until, is_last=lambda page: any(map(enough, read_threads(page)))
+            )
+        except NotFound as e:
+            if remote is None:
+                raise Unreachable("the provider's list of threads is not found", e.error) from None
+            return Threads(threads=(), ended=True, complete=True, exists=False)
         threads = tuple(thread for page in pages for thread in read_threads(page))
         is_whole = _is_whole(pages, "smsThread", threads, ended=ended)
         return Threads(threads=threads, ended=ended, complete=is_whole and len(pages) <= 1)
@@ -62,18 +68,24 @@ class MessageHistory:
     def messages(
         self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None
     ) -> History:
-        """Return the messages between `remote` and `local`; an unknown pair has an empty, complete history.
+        """Return the messages between `remote` and `local`; of an unknown pair none, and `exists` is false.
 
         `last_message_time` goes to the provider as it is (milliseconds in its threads): what it leaves out then is not
         documented, so nothing may be concluded from a message's absence.
         """
         parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
-        pages, ended = self._read(parts, "smsMessage", until, last_message_time)
+        try:
+            pages, ended = self._read(parts, "smsMessage", until, last_message_time)
+        except NotFound:
+            return History(messages=(), complete=True, exists=False)
         messages = tuple(message for page in pages for message in read_messages(page, remote, local))
         return History(messages=messages, complete=_is_whole(pages, "smsMessage", messages, ended=ended))
 
     def listed_first(self, remote: str, local: str, *, until: float | None = None) -> tuple[Message, ...]:
-        """Return the messages between `remote` and `local` that one call lists: of a long thread not all."""
+        """Return the messages between `remote` and `local` that one call lists: of a long thread not all.
+
+        Raises `NotFound` where there is no such thread.
+        """
         parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
         pages, _ = self._read(parts, "smsMessage", until, is_last=lambda _: True)
         return tuple(message for page in pages for message in read_messages(page, remote, local))
@@ -109,7 +121,12 @@ class MessageHistory:
         last_message_time: int | None = None,
         is_last: Callable[[Json], bool] = lambda _: False,
     ) -> tuple[list[Json], bool]:
-        """Return the pages of a list of `kind`, up to one that `is_last`, and whether they end by themselves."""
+        """Return the pages of a list of `kind`, up to one that `is_last`, and whether they end by themselves.
+
+        Raises:
+            NotFound: there is no such list.
+
+        """
         pages: list[Json] = []
         pointers: list[str] = []
         while len(pages) < MAX_PAGES:
@@ -121,7 +138,9 @@ class MessageHistory:
             try:
                 page = self._asker.ask("GET", _path(*parts, **query), until=until)
             except NotFound:
-                return pages, not pages
+                if not pages:
+                    raise
+                return pages, False
             if f"{kind}List" not in page and kind not in page:
                 raise Unreadable(
                     "the provider's answer has no list", ProviderError(name="http", http_status=200)

@@ -43,6 +43,9 @@ class Threads:
     ended: bool
     #: Whether these are certainly all that the provider has.
     complete: bool
+    #: False where it answered that there is no such thing, which is not for certain its own word: a gateway before it
+    #: says as much of a path that it does not know.
+    exists: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,8 @@ class History:
     messages: tuple[Message, ...]
     #: Whether this is everything the provider has: False where pages may be missing.
     complete: bool
+    #: See `Threads`.
+    exists: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
