@@ -160,10 +160,10 @@ class Postgres:
 
     # -- databases ---------------------------------------------------------------------------------
 
-    def new_database(self) -> str:
+    def new_database(self, encoding: str = "UTF8") -> str:
         """Return the name of a database that nothing has touched."""
         name = f"t{next(self._numbers):03}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0")
         return name
 
     def url(self, database: str, port: int | None = None) -> str:

@@ -246,6 +246,7 @@ def make_worker(
         stopping=calls_stop,
         metrics=metrics,
         on_crash=stopping.crash,
+        on_unusable=lambda: stopping.crash(os.EX_CONFIG),
         tracing=tracing,
     )
 

@@ -25,6 +25,7 @@ class Ledger(Protocol):
         Raises:
             ChangeRefused: one of them is at fault; nothing was committed.
             LedgerUnavailable: nothing was committed.
+            LedgerUnusable: likewise, and what is there now is the ledger no longer.
 
         """
         ...
@@ -34,6 +35,7 @@ class Ledger(Protocol):
 
         Raises:
             LedgerUnavailable: it can't be asked.
+            LedgerUnusable: what is there now is the ledger no longer.
 
         """
         ...

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.core.ledger import ClockSet
-from bridge.ports import ChangeRefused, LedgerUnavailable
+from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,8 +77,12 @@ class Desk:
         metrics: Metrics,
         stopping: threading.Event,
         on_crash: Callable[[], None],
+        on_unusable: Callable[[], None],
     ) -> None:
-        """Make a desk; `stopping` says that the process is to end: a ledger that is away is not waited for then."""
+        """Make a desk; `stopping` says that the process is to end: a ledger that is away is not waited for then.
+
+        One of the others is called where the process has to end.
+        """
         self._rules = rules
         self._compared_at = clock.monotonic()
         self._stopping = stopping
@@ -86,6 +90,7 @@ class Desk:
         self._clock = clock
         self._metrics = metrics
         self._on_crash = on_crash
+        self._on_unusable = on_unusable
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._changes: list[tuple[Change, Callable[[object], None]]] = []
         self._closed = threading.Event()
@@ -138,6 +143,10 @@ class Desk:
                 while self._changes:
                     self._commit(work)
                     work.turn()
+        except LedgerUnusable as e:
+            self._log.error("ledger.unusable", reason=str(e))
+            self._crashed = True
+            self._on_unusable()
         except LedgerUnavailable as e:
             self._log.error(
                 "desk.gave_up", reason=str(e), hint="what was not filed is found out on redelivery"
@@ -168,6 +177,8 @@ class Desk:
         asked_at = self._compared_at = self._clock.monotonic()
         try:
             told = self._ledger.time()
+        except LedgerUnusable:
+            raise
         except LedgerUnavailable:
             # Nothing can be claimed either. Until it is back our own time goes on by itself.
             return
@@ -194,6 +205,7 @@ class Desk:
 
         Raises:
             LedgerUnavailable: the process is to end, and there was no ledger in the last tries either.
+            LedgerUnusable: what is there is the ledger no longer.
 
         """
         pause = FIRST_PAUSE
@@ -206,6 +218,8 @@ class Desk:
             except ChangeRefused as e:
                 self.trouble = None
                 return self._apply_apart(changes, e, work)
+            except LedgerUnusable:
+                raise
             except LedgerUnavailable as e:
                 self.trouble = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)

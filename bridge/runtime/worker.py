@@ -84,11 +84,13 @@ class Worker:
         stopping: threading.Event,
         metrics: Metrics,
         on_crash: Callable[[], None],
+        on_unusable: Callable[[], None],
         tracing: CommandTracing | None = None,
     ) -> None:
         """`spare` is how many commands may wait for their rate limit in the worker rather than in the delay.
 
-        `owner` names this process in the ledger's claims; `stopping` cuts the gateway's waits short.
+        `owner` names this process in the ledger's claims; `stopping` cuts the gateway's waits short. The process has to
+        end with `on_crash` or `on_unusable`, which is the ledger.
         """
         self._publisher = publisher
         self._spare = spare
@@ -101,7 +103,13 @@ class Worker:
         self._metrics = metrics
         self._tracing = tracing
         self._desk = Desk(
-            ledger, clock=clock, rules=rules.ledger, metrics=metrics, stopping=stopping, on_crash=on_crash
+            ledger,
+            clock=clock,
+            rules=rules.ledger,
+            metrics=metrics,
+            stopping=stopping,
+            on_crash=on_crash,
+            on_unusable=on_unusable,
         )
         self._callers = Callers(gateway, concurrency)
         self._entrance = Entrance(

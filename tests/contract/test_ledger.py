@@ -37,7 +37,7 @@ from bridge.core.ledger import (
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, LimitRules
-from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable
+from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -487,6 +487,42 @@ def test_a_ledger_that_became_read_only_is_unavailable_and_unchanged(tmp_path: P
 
     assert "readonly" in reason
     assert isinstance(verdicts[0], Call)
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["removed", "replaced"])
+def test_a_file_that_is_removed_or_replaced_under_its_user_is_written_to_no_more(
+    tmp_path: Path, *, another: bool
+) -> None:
+    path, aside = tmp_path / "ledger.db", tmp_path / "aside"
+    aside.mkdir()
+    ledger = open_sqlite(str(path))
+    ledger.apply([claim()])
+    parts = list(tmp_path.glob("ledger.db*"))
+    for part in parts:
+        part.rename(aside / part.name)
+    if another:
+        open_sqlite(str(path)).close()
+
+    with pytest.raises(LedgerUnusable, match="removed or replaced"):
+        ledger.apply([file()])
+    with pytest.raises(LedgerUnusable):
+        ledger.time()
+    for part in parts:
+        (aside / part.name).rename(part)
+    # As it was left: nothing of what failed was written.
+    verdicts = ledger.apply([file()])
+    ledger.close()
+
+    assert filed(verdicts[0]).told is not None
+
+
+def test_what_the_driver_can_not_write_is_its_command_s_own_fault(open_again: OpenLedger) -> None:
+    ledger = open_again()
+
+    with pytest.raises(ChangeRefused):
+        ledger.apply([claim(of=replace(command(), id="\ud800"))])
+    assert isinstance(ledger.apply([claim()])[0], Call)
+    ledger.close()
 
 
 def test_any_name_of_a_file_is_taken_as_it_is(tmp_path: Path) -> None:

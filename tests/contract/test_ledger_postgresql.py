@@ -124,6 +124,17 @@ def test_a_server_that_is_not_there_is_said_without_the_password() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_can_not_hold_every_text_is_refused_with_what_to_do(
+    postgresql_url: str, postgresql: Postgres, encoding: str
+) -> None:
+    other = postgresql.url(postgresql.new_database(encoding))
+
+    open_ledger(postgresql_url).close()
+    with pytest.raises(LedgerUnusable, match=f"encoding {encoding}: make one with"):
+        open_ledger(other)
+
+
 def test_an_url_that_cant_be_read_is_refused_without_the_password() -> None:
     with pytest.raises(LedgerUnusable, match=r"ledger\.url") as caught:
         open_ledger("postgresql+psycopg://bridge:hunter2@127.0.0.1:port/ledger")

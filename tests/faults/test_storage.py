@@ -133,6 +133,32 @@ def test_a_ledger_that_is_gone_stops_the_worker_and_nothing_is_sent_blind(make_r
         assert verdict.outcomes == {"sent": 15}
 
 
+def test_a_ledger_that_goes_under_a_running_worker_ends_it_and_once_it_is_back_nothing_is_twice(
+    make_rig: MakeRig,
+) -> None:
+    with make_rig("D2, ledger moved away from under a worker", seed=506) as rig:
+        worker = rig.start()
+        rig.send(10)
+        rig.wait_told()
+        for part in rig.directory.glob("ledger.sqlite3*"):
+            part.rename(part.with_name(f"lost-{part.name}"))
+        rig.fired["ledgers lost"] += 1
+
+        # It has nothing to do, and notices all the same.
+        assert worker.wait() == 78
+        assert "removed or replaced" in worker.logs
+        rig.killed.add(worker)
+        worker.kill()
+        rig.send(5)
+        assert rig.accepted == 10
+        for part in rig.directory.glob("lost-ledger.sqlite3*"):
+            part.rename(part.with_name(part.name.removeprefix("lost-")))
+        rig.start()
+        verdict = rig.kept()
+
+        assert verdict.outcomes == {"sent": 15}
+
+
 def test_a_log_that_takes_no_byte_stops_nothing(make_rig: MakeRig) -> None:
     with make_rig("D3, the log's disk is full", seed=504) as rig:
         log = rig.directory / "worker-0" / "stderr"

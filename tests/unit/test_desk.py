@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bridge.bootstrap.admin import make_metrics
 from bridge.core.ledger import ClockSet, Needs, Slate
 from bridge.core.ledger.time import quiet_until
 from bridge.core.rules import LedgerRules
-from bridge.ports import ChangeRefused, LedgerUnavailable
+from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 from bridge.runtime.desk import Desk
 from bridge.runtime.steady import SteadyClock
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bridge.core.ledger import Change
 
@@ -65,8 +67,12 @@ class PickyLedger:
         self.commits: list[list[Change]] = []
         #: How many commits fail before it is there.
         self.away = 0
+        #: Whether it is another one by now.
+        self.replaced = False
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
+        if self.replaced:
+            raise LedgerUnusable("another one")
         if self.away:
             self.away -= 1
             raise LedgerUnavailable("gone")
@@ -76,6 +82,8 @@ class PickyLedger:
         return [change.apply(self.slate) for change in changes]
 
     def time(self) -> float | None:
+        if self.replaced:
+            raise LedgerUnusable("another one")
         return None
 
     def close(self) -> None:
@@ -106,13 +114,23 @@ class Idle:
         return self.ended.is_set()
 
 
+def make_desk(
+    ledger: PickyLedger,
+    clocks: Clocks,
+    *,
+    on_crash: Callable[[], None] = pytest.fail,
+    on_unusable: Callable[[], None] = pytest.fail,
+) -> Desk:
+    return Desk(
+        ledger, clock=SteadyClock(clocks), rules=LedgerRules(), metrics=make_metrics(),
+        stopping=threading.Event(), on_crash=on_crash, on_unusable=on_unusable,
+    )  # fmt: skip
+
+
 @contextmanager
 def desk(ledger: PickyLedger, work: Idle, clocks: Clocks) -> Iterator[Desk]:
     crashed = threading.Event()
-    made = Desk(
-        ledger, clock=SteadyClock(clocks), rules=LedgerRules(), metrics=make_metrics(),
-        stopping=threading.Event(), on_crash=crashed.set,
-    )  # fmt: skip
+    made = make_desk(ledger, clocks, on_crash=crashed.set)
     made.open(work)
     yield made
     work.ended.set()
@@ -149,6 +167,20 @@ def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_b
     assert trouble == "the ledger can't commit: gone"
     assert work.stalls == 2
     assert (got, it.trouble) == ([None], None)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_idle_one(*, busy: bool) -> None:
+    ledger, unusable, got = PickyLedger(), threading.Event(), list[object]()
+    it = make_desk(ledger, Clocks(), on_unusable=unusable.set)
+    it.open(Idle())
+    ledger.replaced = True
+    if busy:
+        it.post(lambda: it.change(Note("a"), got.append))
+
+    assert unusable.wait(10)
+    assert not it.wait_closed(10), "there is something left undone"
+    assert got == []
 
 
 def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_with_it() -> None:

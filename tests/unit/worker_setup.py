@@ -71,6 +71,7 @@ def worker_on(
         publisher=publisher, ledger=ledger, gateway=gateway or NoGateway(), clock=SteadyClock(SystemClock()),
         rules=send_rules(Settings()), concurrency=concurrency, spare=0, owner="me",
         stopping=threading.Event(), metrics=metrics or make_metrics(), on_crash=crashed.set,
+        on_unusable=crashed.set,
     )  # fmt: skip
 
 

@@ -14,11 +14,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ARRAY, BigInteger, bindparam, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
-from bridge.adapters.store.sql import SqlLedger
+from bridge.adapters.store.sql import SqlLedger, unavailable
 from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
@@ -58,15 +58,31 @@ def open_postgresql(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT) -
 
     Raises:
         LedgerUnavailable: the database can't be reached, or its tables are not ours.
+        LedgerUnusable: it can't hold every text.
 
     """
-    ledger = SqlLedger(postgresql_engine(url, statement_timeout=statement_timeout), _lock)
+    engine = postgresql_engine(url, statement_timeout=statement_timeout)
+    ledger = SqlLedger(engine, _lock)
     try:
+        _check_encoding(engine)
         ledger.open()
     except BaseException:
         ledger.close()
         raise
     return ledger
+
+
+def _check_encoding(engine: Engine) -> None:
+    try:
+        with engine.connect() as connection:
+            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    except (SQLAlchemyError, OSError) as e:
+        raise unavailable(e) from e
+    if encoding != "UTF8":
+        raise LedgerUnusable(
+            f"the ledger's database has the encoding {encoding}: make one with CREATE DATABASE ... ENCODING 'UTF8' "
+            "TEMPLATE template0"
+        )
 
 
 def open_postgresql_seen(url: str) -> SqlSeen:
@@ -98,6 +114,7 @@ def postgresql_engine(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT)
             make_url(url).set(drivername=DRIVER),
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT,
+                "client_encoding": "utf8",
                 "application_name": f"sms-bridge ledger {socket.gethostname()}:{os.getpid()}",
                 # A host that is gone says nothing: the kernel finds out.
                 "keepalives_idle": 10,

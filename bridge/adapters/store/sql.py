@@ -36,10 +36,16 @@ INSERTS: dict[str, Callable[[Table], Insert]] = {"sqlite": sqlite.insert, "postg
 class SqlLedger:
     """Fills the port `Ledger`. Used by one thread at a time, `recall` and `prune` aside: they may have their own."""
 
-    def __init__(self, engine: Engine, lock: Lock | None = None) -> None:
-        """`lock` is for databases that let others write meanwhile."""
+    def __init__(
+        self, engine: Engine, lock: Lock | None = None, stands: Callable[[], None] = lambda: None
+    ) -> None:
+        """`lock` is for databases that let others write meanwhile.
+
+        `stands` raises LedgerUnusable where what was opened is the ledger no longer.
+        """
         self._engine = engine
         self._lock = lock
+        self._stands = stands
         self._insert = INSERTS[engine.dialect.name]
         self._saver = Saver(engine.dialect, self._insert)
         #: The revision its tables had when it was opened; None where there were none.
@@ -84,11 +90,15 @@ class SqlLedger:
                 # The database is well: it is what is to be written that it does not take.
                 raise ChangeRefused(str(e)) from e
             raise
+        except (ArithmeticError, TypeError, ValueError) as e:
+            # The driver's, of what it can't write. Its words may hold a number.
+            raise ChangeRefused(type(e).__name__) from e
         return results
 
     def time(self) -> float | None:
         """Return the database server's time; None for SQLite, which has the machine's. See `bridge.ports.Ledger`."""
         if self._engine.dialect.name == "sqlite":
+            self._stands()
             return None
         with self._transaction() as connection:
             seconds = func.extract("epoch", func.clock_timestamp())
@@ -128,6 +138,7 @@ class SqlLedger:
         try:
             with self._begun(needs) as connection:
                 yield connection
+                self._stands()
                 connection.commit()
         except (SQLAlchemyError, OSError) as e:
             raise unavailable(e) from e

@@ -13,7 +13,7 @@ from sqlalchemy import URL, create_engine, event
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sql import SqlLedger
-from bridge.ports import LedgerUnavailable
+from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -41,7 +41,7 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
         raise LedgerUnavailable(f"{path}: {e.strerror}") from e
     engine = _engine(path, busy_timeout)
     event.listen(engine, "begin", _begin_immediate)
-    ledger = SqlLedger(engine)
+    ledger = SqlLedger(engine, stands=_SameFile(path))
     try:
         ledger.open()
     except BaseException as e:
@@ -79,6 +79,32 @@ def sqlite_reader(path: str) -> Engine:
             f"{path}: there is no ledger yet: a worker makes it, or `bridge ledger migrate`"
         )
     return _unlocked(path, BUSY_TIMEOUT)
+
+
+class _SameFile:
+    """Checks that a path still names the file that it named."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._opened = _file(path)
+
+    def __call__(self) -> None:
+        """Raise LedgerUnusable where it does not: what is committed to a file without a name is lost."""
+        if _file(self._path) != self._opened:
+            raise LedgerUnusable(
+                f"{self._path}: the ledger's file was removed or replaced while it was in use; put that one back "
+                "before the next start, or see docs/operations.md, the ledger"
+            )
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise LedgerUnavailable(f"{path}: {e.strerror}") from e
+    return found.st_dev, found.st_ino
 
 
 def _unlocked(path: str, busy_timeout: float, *, synchronous: str = "FULL") -> Engine:
