@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.core.answers import Accepted
+from bridge.core.answers import Accepted, Blocked
 from bridge.core.decide import Judgement, judge
 from bridge.core.ledger import File, Filing, Resolve
 from bridge.core.outcomes import Result
 from bridge.core.reconcile import Evidence, text_key
 from bridge.runtime import failpoints
+from bridge.runtime.entrance import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +130,9 @@ class Course:
             # Only what was certainly not submitted is repeated by the gateway itself.
             self._metrics.attempts["unsent"].inc(repeated)
             self._metrics.retries["at_once"].inc(repeated)
+        if isinstance(answer, Blocked):
+            job, why = claimed.job, refusal(answer.error)
+            self._log.warning("call.blocked", command_id=job.command_id, index=claimed.index, reason=why)
         self._entrance.heard(answer)
 
     def _judge(self, job: Job, index: int, call: Call, attempted: Attempted) -> Filing:

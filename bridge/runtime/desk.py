@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.core.ledger import ClockSet
+from bridge.core.ledger import Claim, ClockSet
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -79,9 +79,10 @@ class Desk:
         on_crash: Callable[[], None],
         on_unusable: Callable[[], None],
     ) -> None:
-        """Make a desk; `stopping` says that the process is to end: a ledger that is away is not waited for then.
+        """Make a desk; `stopping` says that the process is to end.
 
-        One of the others is called where the process has to end.
+        A ledger that is away is waited for then only with what was learnt, as long as somebody waits for the desk to
+        close. Where the process has to end one of the others is called.
         """
         self._rules = rules
         self._compared_at = clock.monotonic()
@@ -94,6 +95,8 @@ class Desk:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._changes: list[tuple[Change, Callable[[object], None]]] = []
         self._closed = threading.Event()
+        #: Set once nobody waits for the desk to close.
+        self._given_up = threading.Event()
         self._thread: threading.Thread | None = None
         self._crashed = False
         self._log = structlog.get_logger()
@@ -119,7 +122,9 @@ class Desk:
 
     def wait_closed(self, timeout: float) -> bool:
         """Wait until the work is done, for at most `timeout` seconds; after a crash there is nothing to wait for."""
-        return self._closed.wait(timeout) and not self._crashed
+        closed = self._closed.wait(timeout)
+        self._given_up.set()
+        return closed and not self._crashed
 
     def post(self, happened: Callable[[], None]) -> None:
         """Have `happened` run on the desk's thread. From any thread; returns at once."""
@@ -210,6 +215,8 @@ class Desk:
         """
         pause = FIRST_PAUSE
         last_tries = LAST_TRIES
+        # Without its claim a command is nobody's; an answer that is not filed has to be looked for by another.
+        is_owed = any(not isinstance(change, Claim) for change in changes)
         while True:
             self.rounds += 1
             started = self._clock.monotonic()
@@ -224,7 +231,7 @@ class Desk:
                 self.trouble = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
                 work.stalled()
-                if self._stopping.wait(pause):
+                if (self._given_up if is_owed else self._stopping).wait(pause):
                     last_tries -= 1
                 if not last_tries:
                     raise

@@ -85,7 +85,12 @@ class Entrance:
         now = self._clock.monotonic()
         match answer:
             case Blocked(error=error):
-                self._gate = self._gate.refused(now, _refusal(error))
+                self._gate = self._gate.refused(now, refusal(error))
+            case Ambiguous(error=error) if (
+                error.http_status == HTTPStatus.CONFLICT or error.name == "internal"
+            ):
+                # About this one alone: the provider's word on a submission, or a mistake of ours.
+                return
             case Ambiguous(error=error):
                 self._gate = self._gate.failed(now, f"{DOWN}: {_what(error)}")
             case Unsent(error=error):
@@ -131,7 +136,7 @@ class Entrance:
             self._log.warning("provider.unwell", reason=self._gate.trouble, seconds=self._gate.pause)
 
 
-def _refusal(error: ProviderError) -> str:
+def refusal(error: ProviderError) -> str:
     """Say what the account is refused for, and where to look."""
     if error.name == "clock":
         return error.message or error.name

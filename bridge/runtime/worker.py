@@ -410,18 +410,19 @@ class Worker:
             if filed.deferred is not None:
                 self._telling.deferred(job, filed.deferred)
             elif retry_at <= self._clock.now():
-                # Nothing to wait for: it goes on in its place, when the gate has room for it.
+                # Nothing to wait for but the gate.
                 self._go_on(job, index)
                 return
             job.wait(index, retry_at, itself=True)
         self._settling.end(job)
 
     def _go_on(self, job: Job, index: int) -> None:
+        """Have it wait for the gate again, behind the others: what the provider keeps refusing holds up nobody."""
         if self._stopping.is_set():
             job.given_back = True
             self._settling.end(job)
         else:
-            self._waiting.appendleft((job, index))
+            self._waiting.append((job, index))
 
 
 def _new_id() -> str:

@@ -15,7 +15,7 @@ from bridge.core.ledger import ClockSet, Needs, Slate
 from bridge.core.ledger.time import quiet_until
 from bridge.core.rules import LedgerRules
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
-from bridge.runtime.desk import Desk
+from bridge.runtime.desk import LAST_TRIES, Desk
 from bridge.runtime.steady import SteadyClock
 from tests.waiting import wait_until
 
@@ -118,12 +118,13 @@ def make_desk(
     ledger: PickyLedger,
     clocks: Clocks,
     *,
+    stopping: threading.Event | None = None,
     on_crash: Callable[[], None] = pytest.fail,
     on_unusable: Callable[[], None] = pytest.fail,
 ) -> Desk:
     return Desk(
         ledger, clock=SteadyClock(clocks), rules=LedgerRules(), metrics=make_metrics(),
-        stopping=threading.Event(), on_crash=on_crash, on_unusable=on_unusable,
+        stopping=stopping or threading.Event(), on_crash=on_crash, on_unusable=on_unusable,
     )  # fmt: skip
 
 
@@ -181,6 +182,36 @@ def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_id
     assert unusable.wait(10)
     assert not it.wait_closed(10), "there is something left undone"
     assert got == []
+
+
+def test_a_stop_waits_for_the_ledger_to_take_what_was_learnt_as_long_as_the_stop_is_waited_for() -> None:
+    ledger, work, got = PickyLedger(), Idle(), list[object]()
+    ledger.away = LAST_TRIES + 1
+    stopping = threading.Event()
+    it = make_desk(ledger, Clocks(), stopping=stopping)
+    it.open(work)
+    it.post(lambda: it.change(Note("a", "1"), got.append))
+    wait_until(lambda: work.stalls)
+    stopping.set()
+    work.ended.set()
+
+    assert it.wait_closed(30)
+    assert got == ["1"]
+
+
+def test_a_stop_that_nobody_waits_for_any_more_ends_without_the_ledger() -> None:
+    ledger, work = PickyLedger(), Idle()
+    ledger.away = 1000
+    stopping = threading.Event()
+    it = make_desk(ledger, Clocks(), stopping=stopping)
+    it.open(work)
+    it.post(lambda: it.change(Note("a")))
+    wait_until(lambda: work.stalls)
+    stopping.set()
+
+    assert not it.wait_closed(0.1)
+    assert not it.wait_closed(30), "it has given up, with something left undone"
+    assert ledger.away > 900
 
 
 def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_with_it() -> None:

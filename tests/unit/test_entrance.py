@@ -56,5 +56,13 @@ def test_an_account_that_is_refused_is_told_with_where_to_look(error: ProviderEr
     assert trouble_after(Blocked(error=error)) == trouble
 
 
+@pytest.mark.parametrize(
+    "error",
+    [ProviderError(name="http", http_status=409), ProviderError(name="internal", message="broke down")],
+)
+def test_what_is_about_one_submission_is_not_the_provider_s_trouble(error: ProviderError) -> None:
+    assert trouble_after(Ambiguous(error=error)) is None
+
+
 def test_a_provider_that_slows_us_down_is_not_in_trouble() -> None:
     assert trouble_after(Unsent(error=OVERLOADED, throttled=True)) is None

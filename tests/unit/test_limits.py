@@ -9,6 +9,7 @@ import heapq
 import json
 import math
 from collections import Counter, deque
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -16,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.ledger import Call, Claim, File, Filing, HandOver, Later, Slate
+from bridge.core.ledger import Call, Claim, File, Filing, HandOver, Later, Slate, Tell
 from bridge.core.ledger.claiming import SHORT_WAIT
 from bridge.core.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
-from bridge.core.outcomes import Result, Style
+from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.rules import LedgerRules, LimitRules
 
 NOW = 1_800_000_000.0
@@ -198,7 +199,7 @@ def test_who_came_late_goes_before_those_whose_slots_were_behind_its_own() -> No
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
-def command(number: int) -> SendSms:
+def command(number: int, *, expires_at: float | None = None) -> SendSms:
     body = {
         "id": f"order-{number}",
         "destination_address": "+16131234567",
@@ -207,13 +208,13 @@ def command(number: int) -> SendSms:
     }
     parsed = parse_command(json.dumps(body).encode(), None, rules=CommandRules(), now=NOW)
     assert isinstance(parsed, SendSms)
-    return parsed
+    return replace(parsed, expires_at=expires_at)
 
 
-def claim(slate: Slate, number: int, *, at: float = 0.0) -> object:
+def claim(slate: Slate, number: int, *, at: float = 0.0, expires_at: float | None = None) -> object:
     rules = LedgerRules(limits=LimitRules(account_per_second=0.5))
     return Claim(
-        command=command(number),
+        command=command(number, expires_at=expires_at),
         index=0,
         owner=f"{number} at {at}",
         now=NOW + at,
@@ -245,6 +246,23 @@ def test_a_submission_waits_for_its_slot_keeps_it_and_counts_no_attempt() -> Non
     assert claim(slate, 3, at=1) == Later(at=NOW + 4, own=True, limited=True, generation=0)
     assert claim(slate, 2, at=2) == Call(attempts=0, first_attempt_at=NOW + 2, generation=0)
     assert claim(slate, 3, at=3.9) == Later(at=NOW + 4, own=True, limited=True, generation=0)
+
+
+def test_what_expires_before_its_turn_takes_none_and_is_expired_when_it_does() -> None:
+    slate = Slate()
+    claim(slate, 1)
+    claim(slate, 2)
+    # Its slot would be at 4.
+    late = claim(slate, 3, at=1, expires_at=NOW + 3)
+    again = claim(slate, 3, at=2.9, expires_at=NOW + 3)
+    another = claim(slate, 4, at=2.9)
+    ended = claim(slate, 3, at=3, expires_at=NOW + 3)
+
+    assert late == Later(at=NOW + 3, own=True, limited=True, generation=0)
+    assert again == Later(at=NOW + 3, own=True, generation=0)
+    assert another == Later(at=NOW + 4, own=True, limited=True, generation=0)
+    assert isinstance(ended, Tell)
+    assert ended.outcome is Outcome.EXPIRED
 
 
 def test_after_a_429_nobody_goes_before_the_provider_allows_not_even_with_a_slot() -> None:

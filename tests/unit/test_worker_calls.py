@@ -6,8 +6,10 @@ import threading
 import time
 from datetime import UTC, datetime
 
+from structlog.testing import capture_logs
+
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Accepted, ProviderError, Unsent
+from bridge.core.answers import Accepted, Blocked, ProviderError, Unsent
 from bridge.core.gate import DOWN_AFTER
 from bridge.ports import Attempted, Delivery, Submission
 from tests.against_contract import event_of
@@ -79,4 +81,44 @@ def test_what_expires_while_it_waits_for_its_call_is_expired() -> None:
 
     assert [message.routing_key for message in publisher.taken] == ["sms.outbound.expired"]
     assert event_of(publisher.taken[0].body)["data"]["attempts"] == 0
+    assert not crashed.is_set()
+
+
+class RefusingGateway(NoGateway):
+    """A provider that refuses the account the first so many times that one number is called for."""
+
+    def __init__(self, refused: str, times: int) -> None:
+        self.refused = refused
+        self.times = times
+        self.called: list[str] = []
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Note whom it is for."""
+        self.called.append(submission.command_id or "")
+        if submission.command_id == self.refused and self.times:
+            self.times -= 1
+            error = ProviderError(name="policyException", exception_id="POL1009", http_status=403)
+            return Attempted(answer=Blocked(error=error), attempts=1)
+        answer = Accepted(
+            message_id=submission.command_id, sender_address=None, delivery_status=None, http_status=201
+        )
+        return Attempted(answer=answer, attempts=1)
+
+
+def test_what_the_account_is_refused_for_lets_others_go_first_and_is_named() -> None:
+    crashed = threading.Event()
+    publisher, source, gateway = FakePublisher(), IdleSource(), RefusingGateway("a", times=1)
+    worker = worker_on(MemoryLedger(), crashed, publisher, gateway)
+    with capture_logs() as lines:
+        worker.start(source)
+        for number, command_id in enumerate("abc"):
+            worker.receive(Delivery(body_of(command_id), tag=(1, number)))
+        wait_until(lambda: len(source.settled) == 3)
+        worker.stop(grace=10)
+    publisher.close()
+
+    assert gateway.called == ["a", "b", "c", "a"]
+    (blocked,) = [line for line in lines if line["event"] == "call.blocked"]
+    assert (blocked["command_id"], blocked["index"]) == ("a", 0)
+    assert blocked["reason"] == "the provider refuses the account: POL1009"
     assert not crashed.is_set()
