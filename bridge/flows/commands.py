@@ -37,6 +37,9 @@ _BROKERS_HEADERS = re.compile(
 )
 #: Properties that would change the copy's fate: `expiration` drops it, `user_id` must be the publisher's own.
 _NOT_COPIED = frozenset({"application_headers", "delivery_mode", "expiration", "user_id", "cluster_id"})
+#: RabbitMQ's direct reply-to: it ends the channel for a message with this `reply_to` whose publisher does not consume
+#: from it, and of a command that came with it nobody could tell whom to answer.
+_PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,7 @@ def reply(
 
     A queue of the bridge's own is no place for replies: an event there would be read as a command.
     """
-    if received.reply_to is None or received.reply_to in own_queues:
+    if received.reply_to in (None, _PSEUDO_QUEUE) or received.reply_to in own_queues:
         return None
     properties: dict[str, object] = {"message_id": event.id, "type": event.type}
     correlation_id = received.delivery.properties.get("correlation_id")
@@ -161,6 +164,8 @@ def copy_of(
 ) -> Outgoing:
     """Return the command as it came, with the properties that may travel on, and `headers` in place of its own."""
     properties = {key: value for key, value in delivery.properties.items() if key not in _NOT_COPIED}
+    if properties.get("reply_to") == _PSEUDO_QUEUE:
+        del properties["reply_to"]
     content_type = properties.pop("content_type", None)
     return Outgoing(
         exchange=exchange,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS
 from bridge.ports import Outgoing
@@ -221,6 +222,27 @@ def test_what_may_be_dropped_is_dropped_where_the_broker_ends_the_connection_for
     assert set(told.times.values()) == {1}
     assert set(all_stored(amqp, "answers")) == {"answers-1"}
     assert set(all_stored(amqp)) == {f"k-{number}" for number in range(20)}
+
+
+def test_what_may_not_be_dropped_and_the_broker_ends_the_connection_for_holds_up_nobody_for_ever(
+    start: Callable[..., AmqpPublisher], amqp: Peer
+) -> None:
+    publisher, told = start(amqp.url), Told()
+    with capture_logs() as lines:
+        publisher.publish(event("k", 0, exchange="not-yet"), told.of("bad"))
+        for number in range(20):
+            publisher.publish(event("k", number), told.of(number))
+        told.wait(*range(20), within=60)
+        wait_until(lambda: any(line["event"] == "message.refused" for line in lines))
+
+    assert "bad" not in told.times
+    (refused, *_) = (line for line in lines if line["event"] == "message.refused")
+    assert (refused["message_id"], refused["routing_key"]) == ("k-0", "k")
+    # And is not forgotten.
+    amqp.collect("not-yet", "later")
+    told.wait("bad", within=60)
+    assert stored(amqp, 1, "later") == ["k-0"]
+    assert set(told.times.values()) == {1}
 
 
 def test_what_may_be_dropped_does_not_wait_for_room_for_ever(

@@ -135,6 +135,12 @@ def test_a_delayed_copy_is_the_command_byte_for_byte_under_a_new_token() -> None
     assert not copy.droppable
 
 
+def test_what_the_broker_would_end_the_channel_for_is_not_copied() -> None:
+    properties = {"message_id": "m-1", "reply_to": "amq.rabbitmq.reply-to"}
+
+    assert delayed(received(properties=properties)).properties == {"message_id": "m-1"}
+
+
 def test_a_copy_under_no_generation_says_so_and_is_known_to_come_from_the_delay() -> None:
     copy = delayed(received(), 0)
     back = received(body=copy.body, properties=dict(copy.properties), headers=dict(copy.headers))
@@ -196,7 +202,9 @@ def test_a_reply_has_a_correlation_id_only_where_the_request_has_one() -> None:
     assert "correlation_id" not in message.properties
 
 
-@pytest.mark.parametrize("reply_to", [None, "", 17, b"answers", "sms.send", "sms.dead"])
+@pytest.mark.parametrize(
+    "reply_to", [None, "", 17, b"answers", "sms.send", "sms.dead", "amq.rabbitmq.reply-to"]
+)
 def test_no_reply_is_sent_where_none_was_asked_for_or_to_the_bridges_own_queues(reply_to: object) -> None:
     assert answer(received(properties={"reply_to": reply_to})) is None
 

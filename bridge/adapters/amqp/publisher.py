@@ -33,8 +33,11 @@ WINDOW = 256
 #: Seconds until a message is tried again that the broker refused (a nack: a full queue).
 REFUSED_PAUSE = 1.0
 #: How often what may be dropped is refused, or under way when the connection is lost, before it is dropped: it may
-#: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time.
+#: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time. What may
+#: not be dropped is a suspect from then on.
 MOST_FAILURES = 3
+#: Seconds that a suspect which may not be dropped makes way for the others once it has cost a connection alone.
+SUSPECT_PAUSE = 5.0
 #: Seconds without the oldest confirm after which the broker does not count as available.
 STALLED = 1.0
 
@@ -83,7 +86,9 @@ class AmqpPublisher:
         self._refused: deque[_Publish] = deque()
         #: What may have cost us a connection: each is published with nothing else under way, to learn whether it did.
         self._suspects: deque[_Publish] = deque()
-        #: Whether what was written last is one of them.
+        #: Those that did and may not be dropped, until it is their turn again.
+        self._convicts: deque[_Publish] = deque()
+        #: Whether what was written last is one of the suspects.
         self._alone = False
         self._unconfirmed: dict[int, _Publish] = {}
         self._channel: Any = None
@@ -108,7 +113,7 @@ class AmqpPublisher:
 
     def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
         """Take a message; see `bridge.ports.Publisher`."""
-        waiting = len(self._queue) + len(self._refused) + len(self._suspects)
+        waiting = len(self._queue) + len(self._refused) + len(self._suspects) + len(self._convicts)
         if waiting + len(self._unconfirmed) >= self._limit:
             raise PublisherFull(f"{self._limit} messages wait for the broker's confirm")
         self._queue.append(_Publish(message, told))
@@ -172,6 +177,8 @@ class AmqpPublisher:
         while self._refused and self._refused[0].not_before <= now:
             due.append(self._refused.popleft())
         self._queue.extendleft(reversed(due))
+        while self._convicts and self._convicts[0].not_before <= now:
+            self._suspects.append(self._convicts.popleft())
         while (waiting := self._next()) and not self._blocked and broker.takes_more():
             self._alone = waiting is self._suspects
             self._gather(broker, waiting.popleft(), now)
@@ -195,13 +202,40 @@ class AmqpPublisher:
         self._channel, self._blocked = None, False
         unconfirmed = list(self._unconfirmed.values())
         self._unconfirmed.clear()
+        again = []
         for publish in unconfirmed:
             publish.returned = False
-        self._queue.extendleft(publish for publish in reversed(unconfirmed) if not publish.message.droppable)
-        self._suspects.extend(
-            publish for publish in unconfirmed if publish.message.droppable and not self._has_failed(publish)
-        )
+            if publish.message.droppable:
+                if not self._has_failed(publish):
+                    self._suspects.append(publish)
+            elif self._is_suspect(publish):
+                self._judge(publish)
+            else:
+                again.append(publish)
+        self._queue.extendleft(reversed(again))
         self._note_oldest()
+
+    def _is_suspect(self, publish: _Publish) -> bool:
+        """Count a failure of what may not be dropped, and say whether it was there too often."""
+        publish.failures += 1
+        return publish.failures >= MOST_FAILURES
+
+    def _judge(self, publish: _Publish) -> None:
+        """Have a suspect go alone; one that did, and may not be dropped, makes way for the others."""
+        if not self._alone:
+            self._suspects.append(publish)
+            return
+        publish.not_before = self._clock.monotonic() + SUSPECT_PAUSE
+        self._convicts.append(publish)
+        properties = publish.message.properties
+        self._log.error(
+            "message.refused",
+            message_id=properties.get("message_id"),
+            type=properties.get("type"),
+            routing_key=publish.message.routing_key,
+            retry_in=SUSPECT_PAUSE,
+            hint="the connection ends with it each time: see the broker's log",
+        )
 
     def _has_failed(self, publish: _Publish) -> bool:
         """Count a failure of what may be dropped, and drop it after the last: it must not hold up what may not."""
