@@ -54,6 +54,11 @@ class Job:
         self.span = span
         self.received = replace(self.received, traceparent=span.traceparent)
 
+    def read_anew(self, received: Received, submissions: int) -> None:
+        """Have it say what it does by other rules, with as many submissions."""
+        self.received = replace(received, traceparent=self.received.traceparent)
+        self.open = submissions
+
     def wait(self, index: int, at: float, *, itself: bool) -> None:
         """Look again at a submission at `at`."""
         self.waits[index] = at

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import uuid
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, assert_never, cast
 
 import structlog
 
-from bridge.core.commands import Malformed
 from bridge.core.ledger import (
     Call,
     Claim,
@@ -30,7 +28,6 @@ from bridge.core.ledger import (
     Tell,
 )
 from bridge.core.ledger.claiming import SHORT_WAIT
-from bridge.flows.commands import read
 from bridge.runtime import failpoints
 from bridge.runtime.callers import Callers
 from bridge.runtime.claimed import Claimed, Course
@@ -38,6 +35,7 @@ from bridge.runtime.desk import Desk
 from bridge.runtime.entrance import Entrance
 from bridge.runtime.gauges import WorkerState
 from bridge.runtime.jobs import Job, published_at
+from bridge.runtime.receiving import Receiving
 from bridge.runtime.settling import Settling
 from bridge.runtime.telling import Telling
 
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.core.ledger import Verdict
-    from bridge.flows.commands import Received
     from bridge.flows.send import SendRules
     from bridge.ports import Delivery, Gateway, Ledger, Publisher
     from bridge.runtime.entrance import Intake
@@ -56,7 +53,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the entrance while commands wait for it.
 LOOK = 0.1
-#: Seconds until a command goes back that the ledger will not take.
+#: Seconds until a command goes back that can't be taken.
 REFUSED_PAUSE = 1.0
 #: The share of a lease within which calls may run; the rest is for filing their answers. More than settings let one
 #: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
@@ -101,7 +98,6 @@ class Worker:
         self._claims = itertools.count(1)
         self._stopping = stopping
         self._metrics = metrics
-        self._tracing = tracing
         self._desk = Desk(
             ledger,
             clock=clock,
@@ -136,9 +132,19 @@ class Worker:
             told=self._settling.told,
             tracing=tracing,
         )
+        self._receiving = Receiving(
+            self._desk,
+            self._settling,
+            self._telling,
+            rules=rules.commands,
+            clock=clock,
+            metrics=metrics,
+            stopping=stopping,
+            take=lambda job: self._waiting.extend((job, index) for index in range(job.open)),
+            refuse=self._refuse,
+            tracing=tracing,
+        )
         self._concurrency = concurrency
-        #: What was delivered and not looked at yet. Each connection has its own, which is emptied when that is lost.
-        self._delivered: deque[Delivery] = deque()
         self._waiting: deque[tuple[Job, int]] = deque()
         #: What waits for a moment, by when it may go: for its rate limit, or without an index to be given back.
         self._limited: list[tuple[float, int, Job, int | None]] = []
@@ -162,14 +168,11 @@ class Worker:
 
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery. From the source's thread; returns at once."""
-        self._delivered.append(delivery)
-        self._desk.post(partial(self._on_received, self._delivered))
+        self._receiving.receive(delivery)
 
     def lose(self) -> None:
         """Forget what was delivered so far and has no claim: the broker has it back. From the source's thread."""
-        # At once: the desk may be waiting for the ledger, and connections may come and go meanwhile.
-        self._delivered.clear()
-        self._delivered = deque()
+        self._receiving.lose()
         self._desk.post(self._on_lost)
 
     @property
@@ -194,7 +197,7 @@ class Worker:
 
     def state(self) -> WorkerState:
         """Return how it stands. From any thread: each of the copies here is one step of the interpreter."""
-        jobs, delivered, limited = self._settling.jobs, tuple(self._delivered), tuple(self._limited)
+        jobs, delivered, limited = self._settling.jobs, self._receiving.delivered, tuple(self._limited)
         times = [job.published_at() for job in jobs] + [published_at(delivery) for delivery in delivered]
         return WorkerState(
             commands=len(jobs) + len(delivered),
@@ -263,35 +266,6 @@ class Worker:
         """Whether a stop has nothing left to finish."""
         return self._stopping.is_set() and not self._settling.jobs
 
-    # --- receive -------------------------------------------------------------------------------------------------
-
-    def _on_received(self, delivered: deque[Delivery]) -> None:
-        try:
-            delivery = delivered.popleft()
-        except IndexError:
-            # Its connection was lost meanwhile.
-            return
-        self._metrics.commands.inc()
-        if self._stopping.is_set():
-            self._steered.give_back(delivery)
-            return
-        now = self._clock.now()
-        received = read(delivery, rules=self._rules.commands, now=now, new_id=_new_id)
-        if isinstance(received.parsed, Malformed):
-            job = self._job(received, submissions=0)
-            self._telling.invalid(job)
-            self._settling.finish(job)
-            return
-        job = self._job(received, submissions=len(received.parsed.destinations))
-        self._waiting.extend((job, index) for index in range(job.open))
-
-    def _job(self, received: Received, submissions: int) -> Job:
-        job = Job(received, submissions)
-        if self._tracing is not None:
-            job.trace(self._tracing.received(received))
-        self._settling.take(job)
-        return job
-
     def _on_lost(self) -> None:
         """Go on with claims alone: for all else the command speaks that the broker delivers again."""
         self._settling.lose()
@@ -355,8 +329,11 @@ class Worker:
         self._settling.end(job)
 
     def _refuse(self, job: Job) -> None:
-        """Give back a command that the ledger will not take, after a moment: it comes again at once."""
+        """Give back a command that can't be taken, after a moment: it comes again at once."""
         job.given_back = True
+        if self._stopping.is_set():
+            self._settling.end(job)
+            return
         heapq.heappush(self._limited, (self._clock.now() + REFUSED_PAUSE, next(self._claims), job, None))
 
     def _is_moment(self, later: Later) -> bool:
@@ -423,7 +400,3 @@ class Worker:
             self._settling.end(job)
         else:
             self._waiting.append((job, index))
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

@@ -144,9 +144,9 @@ MUTANTS = (
     ),
     Mutant(
         name="M15 what can't be read is acked and forgotten",
-        file="bridge/runtime/worker.py",
-        old="            self._telling.invalid(job)\n            self._settling.finish(job)\n",
-        new="            self._settling.finish(job)\n",
+        file="bridge/runtime/receiving.py",
+        old="        self._telling.invalid(job)\n        self._settling.finish(job)\n",
+        new="        self._settling.finish(job)\n",
         caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
     ),
     Mutant(

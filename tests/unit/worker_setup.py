@@ -41,12 +41,17 @@ class IdleSource:
 
     def __init__(self) -> None:
         self.settled: list[Delivery] = []
+        #: Those of them that were given back.
+        self.given_back: list[Delivery] = []
 
     def ack(self, delivery: Delivery) -> None:
         """Note it."""
         self.settled.append(delivery)
 
-    give_back = ack
+    def give_back(self, delivery: Delivery) -> None:
+        """Note it."""
+        self.given_back.append(delivery)
+        self.settled.append(delivery)
 
     def flush(self) -> None:
         """Wait with nothing."""
@@ -65,11 +70,12 @@ def worker_on(
     *,
     concurrency: int = 1,
     metrics: Metrics | None = None,
+    settings: Settings | None = None,
 ) -> Worker:
     """Return a worker, not started; without a `gateway` it must call nobody."""
     return Worker(
         publisher=publisher, ledger=ledger, gateway=gateway or NoGateway(), clock=SteadyClock(SystemClock()),
-        rules=send_rules(Settings()), concurrency=concurrency, spare=0, owner="me",
+        rules=send_rules(settings or Settings()), concurrency=concurrency, spare=0, owner="me",
         stopping=threading.Event(), metrics=metrics or make_metrics(), on_crash=crashed.set,
         on_unusable=crashed.set,
     )  # fmt: skip

@@ -30,6 +30,7 @@ told or is looked at by a copy that the broker has confirmed:
 from bridge.core.ledger.claim import Claim, Replay
 from bridge.core.ledger.filing import File, Filed, Filing
 from bridge.core.ledger.handover import Carry, HandOver
+from bridge.core.ledger.known import Known
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.resolve import Resolve
 from bridge.core.ledger.sight import Sight
@@ -54,6 +55,7 @@ __all__ = [
     "Filed",
     "Filing",
     "HandOver",
+    "Known",
     "Later",
     "Look",
     "Needs",

@@ -1,0 +1,148 @@
+"""What was delivered, until the worker knows what it says: a command to work on, or none, which is told.
+
+receive ──▶ read ──▶ a command ──▶ take
+              └──▶ none ──▶ told as invalid
+                     └─ but the ledger knows it ──▶ read anew ──▶ take
+                                                       └────────▶ refuse
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from dataclasses import replace
+from functools import partial
+from sys import maxsize
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.core.commands import Malformed
+from bridge.core.ledger import Known
+from bridge.flows.commands import Received, read
+from bridge.runtime.jobs import Job
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from bridge.core.commands import CommandRules
+    from bridge.ports import Delivery
+    from bridge.runtime.desk import Desk
+    from bridge.runtime.metrics import Metrics
+    from bridge.runtime.settling import Settling
+    from bridge.runtime.steady import SteadyClock
+    from bridge.runtime.telling import Telling
+    from bridge.runtime.tracing import CommandTracing
+
+
+class Receiving:
+    """Reads deliveries. On the desk's thread, but for `receive` and `lose`."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        settling: Settling,
+        telling: Telling,
+        *,
+        rules: CommandRules,
+        clock: SteadyClock,
+        metrics: Metrics,
+        stopping: threading.Event,
+        take: Callable[[Job], None],
+        refuse: Callable[[Job], None],
+        tracing: CommandTracing | None,
+    ) -> None:
+        """`take` is given each command to work on, and `refuse` one that can't be worked on as things are."""
+        self._desk = desk
+        self._settling = settling
+        self._telling = telling
+        self._rules = rules
+        #: Which take whatever other rules may have taken.
+        self._lax = replace(rules, max_destinations=maxsize, allow_missing_id=True)
+        self._clock = clock
+        self._metrics = metrics
+        self._stopping = stopping
+        self._take = take
+        self._refuse = refuse
+        self._tracing = tracing
+        #: What was not looked at yet. Each connection has its own, which is emptied when that is lost.
+        self._delivered: deque[Delivery] = deque()
+        self._log = structlog.get_logger()
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take a delivery. From the source's thread; returns at once."""
+        self._delivered.append(delivery)
+        self._desk.post(partial(self._on_received, self._delivered))
+
+    def lose(self) -> None:
+        """Forget what was not looked at: the broker has it back. From the source's thread."""
+        # At once: the desk may be waiting for the ledger, and connections may come and go meanwhile.
+        self._delivered.clear()
+        self._delivered = deque()
+
+    @property
+    def delivered(self) -> tuple[Delivery, ...]:
+        """What was not looked at yet. From any thread: the copy is one step of the interpreter."""
+        return tuple(self._delivered)
+
+    def _on_received(self, delivered: deque[Delivery]) -> None:
+        try:
+            delivery = delivered.popleft()
+        except IndexError:
+            # Its connection was lost meanwhile.
+            return
+        self._metrics.commands.inc()
+        if self._stopping.is_set():
+            self._settling.source.give_back(delivery)
+            return
+        received = self._read(delivery, self._rules)
+        parsed = received.parsed
+        if not isinstance(parsed, Malformed):
+            self._take(self._job(received, submissions=len(parsed.destinations)))
+            return
+        # In hand from here on: a stop waits for it.
+        job = self._job(received, submissions=1)
+        if parsed.id is not None and (received.delayed or delivery.redelivered):
+            # It may have been taken by rules that have been changed since, and have been sent.
+            self._desk.change(Known(command_id=parsed.id), partial(self._on_looked_up, job, parsed))
+        else:
+            self._tell_invalid(job)
+
+    def _on_looked_up(self, job: Job, parsed: Malformed, content_hash: object) -> None:
+        if job.given_back or self._stopping.is_set():
+            job.given_back = True
+            self._settling.end(job)
+            return
+        if content_hash is None or content_hash != parsed.content_hash:
+            self._tell_invalid(job)
+            return
+        received = self._read(job.received.delivery, self._lax)
+        if isinstance(received.parsed, Malformed):
+            self._log.error(
+                "command.outdated", command_id=parsed.id, reasons=parsed.reasons,
+                hint="it was taken before, by another version, and may have been sent: it goes back to the queue; "
+                "after broker.delivery_limit deliveries it is a dead letter",
+            )  # fmt: skip
+            self._refuse(job)
+            return
+        job.read_anew(received, submissions=len(received.parsed.destinations))
+        self._take(job)
+
+    def _tell_invalid(self, job: Job) -> None:
+        self._telling.invalid(job)
+        self._settling.finish(job)
+
+    def _read(self, delivery: Delivery, rules: CommandRules) -> Received:
+        return read(delivery, rules=rules, now=self._clock.now(), new_id=_new_id)
+
+    def _job(self, received: Received, submissions: int) -> Job:
+        job = Job(received, submissions)
+        if self._tracing is not None:
+            job.trace(self._tracing.received(received))
+        self._settling.take(job)
+        return job
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

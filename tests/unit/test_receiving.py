@@ -1,0 +1,135 @@
+"""What a delivery says, by rules that may not be those it was taken by first."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.core.answers import Accepted
+from bridge.flows.commands import TOKEN
+from bridge.ports import Attempted, Delivery, Submission
+from bridge.settings import Settings
+from tests.against_contract import event_of
+from tests.fakes.publisher import FakePublisher
+from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from structlog.typing import EventDict
+
+TWO = ["+16131234567", "+16131234568"]
+
+
+class Counting(NoGateway):
+    """A provider that accepts all, and counts."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Accept."""
+        self.sent += 1
+        message_id = f"m{self.sent}"
+        answer = Accepted(message_id=message_id, sender_address=None, delivery_status=None, http_status=201)
+        return Attempted(answer=answer, attempts=1)
+
+
+class World:
+    """A ledger and a provider that outlive the worker, whose configuration changes."""
+
+    def __init__(self) -> None:
+        self.ledger, self.gateway = MemoryLedger(), Counting()
+        self.lines: Sequence[EventDict] = ()
+
+    @contextmanager
+    def worker(self, **settings: object) -> Iterator[tuple[FakePublisher, IdleSource]]:
+        """Have a worker look at what `deliver` gives it until that is settled."""
+        publisher, source = FakePublisher(), IdleSource()
+        self._worker = worker_on(
+            self.ledger,
+            threading.Event(),
+            publisher,
+            self.gateway,
+            settings=Settings.model_validate(settings),
+        )
+        with capture_logs() as self.lines:
+            self._worker.start(source)
+            yield publisher, source
+            assert self._worker.stop(grace=10)
+        publisher.close()
+
+    def deliver(self, delivery: Delivery, **settings: object) -> tuple[list[str], bool]:
+        """Return which events came of it, and whether it was given back."""
+        with self.worker(**settings) as (publisher, source):
+            self._worker.receive(delivery)
+            wait_until(lambda: source.settled)
+        events = [message.routing_key for message in publisher.taken if message.exchange]
+        return events, bool(source.given_back)
+
+
+def two(*, redelivered: bool = False, headers: Mapping[str, object] | None = None) -> Delivery:
+    body = body_of("a", destination_address=TWO)
+    return Delivery(body, tag=(1, 1), redelivered=redelivered, headers=headers or {})
+
+
+SENT_TWICE = ["sms.outbound.sent", "sms.outbound.sent"]
+
+
+def test_what_was_sent_by_laxer_rules_is_told_as_sent_when_it_comes_again() -> None:
+    world = World()
+    first = world.deliver(two())
+    again = world.deliver(two(redelivered=True), commands={"max_destinations": 1})
+    delayed = world.deliver(two(headers={TOKEN: "0"}), commands={"max_destinations": 1})
+
+    assert first == again == delayed == (SENT_TWICE, False)
+    assert world.gateway.sent == 2
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_what_was_never_taken_is_judged_by_the_rules_of_now(*, redelivered: bool) -> None:
+    world = World()
+
+    told = world.deliver(two(redelivered=redelivered), commands={"max_destinations": 1})
+
+    assert told == (["sms.outbound.invalid"], False)
+    assert world.gateway.sent == 0
+
+
+def test_an_invalid_command_with_the_id_of_another_one_is_invalid_however_it_comes() -> None:
+    world = World()
+    world.deliver(Delivery(body_of("a"), tag=(1, 1)))
+
+    assert world.deliver(two(redelivered=True), commands={"max_destinations": 1}) == (
+        ["sms.outbound.invalid"],
+        False,
+    )
+
+
+def test_what_was_taken_and_can_not_be_read_any_more_goes_back_and_is_named_not_told_as_invalid() -> None:
+    world = World()
+    world.deliver(Delivery(body_of("a"), tag=(1, 1)))
+    # As if by a version that did not look into it.
+    told = world.deliver(Delivery(body_of("a", metadata="secret"), tag=(1, 2), redelivered=True))
+
+    assert told == ([], True)
+    (line,) = [line for line in world.lines if line["event"] == "command.outdated"]
+    assert (line["command_id"], line["reasons"]) == ("a", ("metadata is not an object of strings",))
+    assert "secret" not in str(line)
+    assert world.gateway.sent == 1
+
+
+def test_a_stop_in_the_middle_of_it_gives_it_back() -> None:
+    world = World()
+    world.deliver(two())
+    with world.worker(commands={"max_destinations": 1}) as (publisher, source):
+        world._worker.receive(two(redelivered=True))
+
+    assert source.given_back or [event_of(message.body)["type"] for message in publisher.taken] == SENT_TWICE
+    assert len(source.settled) == 1
