@@ -432,7 +432,7 @@ def test_a_request_cut_off_by_a_stop_is_told_to_come_again(whole: bool) -> None:
     server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="ingest")
     with Client(server.start()) as client:
         client.send(wire() if whole else wire(b"{", headers={"Content-Length": "2"}, whole=False))
-        wait_until(lambda: any(each._current for each in server._house.connections))
+        wait_until(lambda: any(getattr(each, "_current", None) for each in server._house.connections))
         server.stop(0.1)
         answer = Got(client)
 

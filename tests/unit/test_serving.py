@@ -285,6 +285,58 @@ def test_a_declared_length_over_the_limit_is_refused_before_a_byte_of_it_came(po
     assert status == 413
 
 
+def test_as_many_fields_as_may_be_are_read(port: int) -> None:
+    assert once(port, request(b"{}", *[b"A:"] * (parsing.MAX_FIELDS - 3))) == 204
+
+
+def test_who_sends_on_what_was_refused_with_the_connection_has_the_answer_all_the_same(port: int) -> None:
+    size = 4_000_000
+    with Client(port) as client:
+        client.send(request(b"", b"Connection: close", b"Content-Length: %d" % size) + b" " * size)
+
+        assert client.status() == 413
+        assert client.closed()
+
+
+def test_who_closes_behind_a_refused_body_is_let_go(port: int) -> None:
+    before = connections()
+    with Client(port) as client:
+        client.send(request(b"", b"Connection: close", b"Content-Length: 100000"))
+        assert client.status() == 413
+        client.socket.shutdown(socket.SHUT_WR)
+
+        assert client.closed()
+    wait_for(lambda: connections() <= before)
+
+
+def test_who_says_that_it_sends_no_more_has_its_answers(publisher: FakePublisher, metrics: Metrics) -> None:
+    publisher.confirming.clear()
+    with serving(publisher, metrics) as port, Client(port) as client:
+        client.send(request() + request(b"{}", method=b"GET") + request())
+        client.socket.shutdown(socket.SHUT_WR)
+        wait_for(lambda: bool(publisher.taken))
+        publisher.confirming.set()
+        statuses = [client.status() for _ in range(4)]
+
+    assert statuses == [204, 405, 204, 0]
+
+
+def test_who_breaks_off_in_the_middle_is_not_answered(port: int, published: list[Outgoing]) -> None:
+    with Client(port) as client:
+        client.send(request(b"{", b"Content-Length: 2"))
+        client.socket.shutdown(socket.SHUT_WR)
+
+        assert client.closed()
+    assert not published
+
+
+def test_an_old_client_is_not_told_to_go_on(port: int) -> None:
+    with Client(port) as client:
+        client.send(request(b"", b"Expect: 100-continue", b"Content-Length: 2", version=b"1.0") + b"{}")
+
+        assert client.status() == 204
+
+
 def test_who_asks_before_sending_is_refused_without_being_told_to_go_on(port: int) -> None:
     expecting = request(b"", b"Expect: 100-continue", b"Content-Length: 2")
 
@@ -321,6 +373,9 @@ def test_a_slow_body_is_given_up_and_holds_up_nobody(publisher: FakePublisher, m
         b"\x00\xff\xfe garbage\r\n\r\n",
         b"POST\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        request(version=b"2.0"),
+        request(b"0\r\n\r\n", b"Transfer-Encoding: gzip, chunked"),
+        request(b"0\r\n\r\n", b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked"),
         b"POST /hook HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
         b"POST /hook HTTP/1.1\r\nHost: a\r\nhost: b\r\nContent-Length: 0\r\n\r\n",
         b"POST /hook HTTP/1.0\r\nHost: a\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
@@ -345,16 +400,21 @@ def test_what_is_not_http_is_closed_on(port: int, published: list[Outgoing], gar
         b"POST /" + b"x" * 1_000_000,
         b"POST /hook HTTP/1.1\r\n" + b"X-Many: x\r\n" * 2000 + b"\r\n",
         request(b"", b"X-Long: " + b"x" * parsing.MAX_HEAD),
+        request(b"", *[b"A:"] * (parsing.MAX_FIELDS - 2)),
         b"\r\n" * 1_000_000,
     ],
-    ids=["endless field", "endless target", "many fields", "one long field", "blank lines"],
+    ids=[
+        "endless field",
+        "endless target",
+        "many fields",
+        "one long field",
+        "a field too many",
+        "blank lines",
+    ],
 )
-def test_a_huge_head_is_refused(port: int, head: bytes) -> None:
+def test_a_huge_head_is_refused_and_whoever_sends_it_learns_that(port: int, head: bytes) -> None:
     with Client(port) as client:
-        try:
-            status = client.send(head).status()
-        except ConnectionError:  # it was cut while it still sent
-            status = 431
+        status = client.send(head).status()
     after = once(port, request())
 
     assert status == 431

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.http import serving
+from bridge.adapters.http import tls
+from bridge.adapters.http.house import ANSWERED_BEYOND
 from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.tls import CertificateUnusable, server_context
@@ -18,6 +19,7 @@ from bridge.settings import Problem, SettingsError
 from bridge.settings.model import IngestSettings
 from tests.certificates import make_certificate
 from tests.raw_http import Client, once
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,10 +98,68 @@ def test_who_begins_no_handshake_is_closed_on_and_holds_up_nobody(
     ended = 0
     for each in slow:
         with closing(each):
-            each.settimeout(serving._TLS_TIMEOUT + 5)
+            each.settimeout(tls.TIMEOUT + 5)
             ended += each.recv(1) == b""
 
     assert (good, ended) == (204, 50)
+
+
+def test_silent_connections_count_from_their_first_moment(files: tuple[Path, Path]) -> None:
+    bind = Bind(host="127.0.0.1", port=0, tls_certificate=files[0], tls_key=files[1], max_connections=20)
+    serves = HttpServer(Webhook(Door(path="/hook"), take), bind, name="tls")
+    port = serves.start()
+    with ExitStack() as clients:
+        silent = [
+            clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(20 + ANSWERED_BEYOND)
+        ]
+        far_beyond = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+        far_beyond.settimeout(tls.TIMEOUT / 2)
+        with suppress(ConnectionResetError):
+            assert far_beyond.recv(1) == b"", "closed on at once"
+        silent.pop().close()
+        with Client(port, tls=trusting(files[0])) as client:
+            assert client.send(POST).status() == 503
+    wait_until(lambda: once(port, POST, tls=trusting(files[0])) == 204)
+    serves.stop(1)
+
+
+def test_a_stop_waits_for_no_handshake(files: tuple[Path, Path]) -> None:
+    serves = server(*files)
+    port = serves.start()
+    with socket.create_connection(("127.0.0.1", port)) as silent:
+        assert once(port, POST, tls=trusting(files[0])) == 204
+        serves.stop(60)
+        silent.settimeout(tls.TIMEOUT / 2)
+        with suppress(ConnectionResetError):
+            assert silent.recv(1) == b""
+
+
+def test_what_comes_along_with_the_end_of_the_handshake_is_answered(
+    files: tuple[Path, Path], port: int
+) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = trusting(files[0]).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with socket.create_connection(("127.0.0.1", port)) as plain:
+        plain.settimeout(10)
+        while True:
+            try:
+                ours.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(outgoing.read())
+                incoming.write(plain.recv(65536))
+        ours.write(POST)
+        # The client's last words of the handshake and its request are one piece.
+        plain.sendall(outgoing.read())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            try:
+                answer += ours.read(65536)
+            except ssl.SSLWantReadError:
+                incoming.write(plain.recv(65536))
+
+    assert answer.startswith(b"HTTP/1.1 204 ")
 
 
 @pytest.mark.parametrize("missing", ["certificate", "key"])

@@ -111,6 +111,9 @@ class Caller:
             "User-Agent": self._agent,
             "X-Cpaas-Agent": self._agent,
         }
+        if method == "GET":
+            # A history from a cache on the way would show as absent what was sent since (RFC 9111 section 5.2.1.4).
+            headers["Cache-Control"] = "no-cache"
         if traceparent is not None:
             headers["traceparent"] = traceparent
         exchange = self._transport.exchange(method, path(token.user_id), headers, body)

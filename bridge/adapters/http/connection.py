@@ -6,7 +6,9 @@
     more written than fits on the way ── write_timeout ──▶ the client read (else cut)
 
 The third one also ends the client that goes on sending a body which was refused, and the one that does not read an
-answer its connection was closed with. The time from a complete body to the answer is the service's own affair.
+answer its connection was closed with. What comes behind such an answer is read and forgotten: to a client that still
+sends, a closed socket is an error, and the answer is lost (RFC 9112 section 9.6). The time from a complete body to the
+answer is the service's own affair.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._parser = RequestParser(self)
         self._transport: Any = None
         self._peer: str | None = None
+        self._is_encrypted = False
         #: The request that is not answered yet, and one whose head came with its end.
         self._current: Request | None = None
         self._next: Request | None = None
@@ -71,6 +74,8 @@ class Connection(asyncio.Protocol):
         #: Whether the next answer is the last one, and whether that was written.
         self._is_last = False
         self._is_over = False
+        #: Whether the client has said that it sends no more.
+        self._is_at_end = False
         #: What is to be said, and the end, once the request that came before what is not HTTP is answered.
         self._last_word: Answer | None = None
 
@@ -81,7 +86,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else None
-        # asyncio reads 256 KiB at once, beneath TLS still; and there it would have 512 KiB written.
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
+        # asyncio reads 256 KiB at once (beneath TLS: see `bridge.adapters.http.tls`), and has as much and more written.
         self._transport.max_size = _WAITING
         self._transport.set_write_buffer_limits(_WAITING)
         self._expect_head(self._house.head_timeout)
@@ -109,9 +115,16 @@ class Connection(asyncio.Protocol):
         self._hear()
         self._go_on()
 
+    def eof_received(self) -> bool:
+        """Answer what has come, though nothing more will: it may be an event, or on the queue. TLS can't."""
+        self._is_at_end = True
+        if self._is_over or self._is_encrypted:
+            return False
+        return bool(self._held or self._next or (self._current and self._current.whole))
+
     def data_received(self, data: bytes) -> None:
         """Parse at once what can't be more than one request; that is all that decent clients send."""
-        if self._last_word is not None:
+        if self._last_word is not None or self._is_over:
             return
         current = self._current
         is_held = self._held or self._next or self._is_deaf or (current is not None and current.whole)
@@ -204,6 +217,8 @@ class Connection(asyncio.Protocol):
         else:
             self._loop.call_later(_REST, self._go_on)
         self._is_busy = False
+        if self._is_at_end and not (self._is_over or self._current or self._held or self._next):
+            self._close()
         self._read_or_not()
 
     def _read_or_not(self) -> None:
@@ -250,17 +265,21 @@ class Connection(asyncio.Protocol):
         if request is not self._current or self._is_over:
             return
         self._current = None
-        closes = answer.closes or self._is_last or not request.keeps_alive
+        self._parser.let_go(request)
+        is_last = self._is_last or (self._is_at_end and not (self._held or self._next))
+        closes = answer.closes or is_last or not request.keeps_alive
         self._write(answer, closes=closes, bodiless=request.method == "HEAD")
         self._expect_head(self._house.idle_timeout + self._house.head_timeout)
         if closes:
-            self._close()
+            self._close(unread=not request.whole)
         elif self._last_word is not None and not (self._next and self._next.whole):
             self._end(self._last_word)
         elif self._held or self._next is not None:
             self._go_on()
 
     def _write(self, answer: Answer, *, closes: bool, bodiless: bool) -> None:
+        if self._transport.is_closing():
+            return
         date = self._house.dates.line(time.time())
         self._transport.write(answer.wire(date, closes=closes, bodiless=bodiless))
 
@@ -277,13 +296,20 @@ class Connection(asyncio.Protocol):
         if not self._is_over:
             self._write(answer, closes=True, bodiless=False)
             self._expect_head(self._house.head_timeout)
-            self._close()
+            self._close(unread=True)
 
-    def _close(self) -> None:
-        """Close once all is written that was to be; the deadline for the next head goes on."""
+    def _close(self, *, unread: bool = False) -> None:
+        """Close once all is written that was to be; the deadline for the next head goes on.
+
+        With something `unread` on the way the client closes first, or has no more time. TLS waits for its good-bye.
+        """
         self._is_over = True
         self._held.drop()
-        self._transport.close()
+        if unread and not self._is_encrypted and not self._is_at_end and not self._transport.is_closing():
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
 
     def _expect_head(self, seconds: float) -> None:
         self._house.deadlines.set(self, self._loop.time() + seconds)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from bridge.adapters.deadlines import Deadlines
 from bridge.adapters.http.answers import Answer, Dates, problem
-from bridge.adapters.http.connection import Connection
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import Bind
@@ -24,6 +24,26 @@ _LINES_EVERY = 60.0
 _FULL = problem(503, {"retry-after": str(_COME_AGAIN)}, closes=True)
 
 
+class Guest(Hashable, Protocol):
+    """A connection as the house sees it."""
+
+    def overdue(self) -> None:
+        """Give up on what did not come in time."""
+        ...
+
+    def finish(self) -> None:
+        """Answer what is asked, and no more."""
+        ...
+
+    def give_up(self) -> None:
+        """End, with a word to who still waits."""
+        ...
+
+    def abort(self) -> None:
+        """End without a word."""
+        ...
+
+
 class House:
     """Used on the server's event loop."""
 
@@ -32,23 +52,23 @@ class House:
         self.head_timeout = bind.head_timeout
         self.idle_timeout = bind.idle_timeout
         self.write_timeout = bind.write_timeout
-        self.connections: set[Connection] = set()
+        self.connections: set[Guest] = set()
         #: Set while there are none.
         self.empty = asyncio.Event()
         self.empty.set()
-        self.deadlines: Deadlines[Connection] = Deadlines(Connection.overdue)
+        self.deadlines: Deadlines[Guest] = Deadlines(lambda guest: guest.overdue())
         self.dates = Dates()
         self._max_connections = bind.max_connections
         self._name = name
         self._told: dict[str, float] = {}
 
-    def enter(self, connection: Connection) -> bool:
+    def enter(self, connection: Guest) -> bool:
         """Count a connection, and return whether it is one that is heard."""
         self.connections.add(connection)
         self.empty.clear()
         return len(self.connections) <= self._max_connections + ANSWERED_BEYOND
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Guest) -> None:
         """Count it no longer."""
         self.connections.discard(connection)
         self.deadlines.clear(connection)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Bytes of request line and header fields; a webhook's are a few hundred.
 MAX_HEAD = 16 * 1024
+#: Header fields; each costs a hundred times what its bytes do.
+MAX_FIELDS = 100
+#: Others frame messages otherwise, or are not HTTP.
+_VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class NotHttp(Exception):
@@ -136,6 +140,8 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a field, also one in the trailer of a chunked body; that is no header and counts for nothing else."""
         self._head_size += len(name) + len(value) + 4  # with its colon, its space and its line's end
+        if len(self._fields) == MAX_FIELDS:
+            self._head_size = MAX_HEAD + 1
         if self._head_size > MAX_HEAD:
             raise HeadTooLarge
         if self._in_head:
@@ -147,10 +153,15 @@ class RequestParser:
         parser = self._parser
         if parser.should_upgrade():
             return
-        is_old = parser.get_http_version() == "1.0"
-        fields = _by_name(self._fields)
-        if not is_old and b"host" not in fields:
+        version, fields = parser.get_http_version(), _by_name(self._fields)
+        is_old = version == "1.0"
+        if version not in _VERSIONS or not (is_old or b"host" in fields):
             raise NotHttp
+        if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            raise NotHttp  # RFC 9112 section 6.1: a coding that nobody here undoes
+        if is_old:
+            fields.pop(b"expect", None)  # RFC 9110 section 10.1.1
+        self._fields = []
         self._request = Request(
             parser.get_method().decode("ascii"),
             _path(self._target),
@@ -166,8 +177,14 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         """Tell that this was all."""
-        if self._request is not None:
-            self._reader.on_whole(self._request)
+        request, self._request = self._request, None
+        if request is not None:
+            self._reader.on_whole(request)
+
+    def let_go(self, request: Request) -> None:
+        """Read the rest of a request for nobody."""
+        if request is self._request:
+            self._request = None
 
 
 def _new_parser(parser: RequestParser) -> httptools.HttpRequestParser:

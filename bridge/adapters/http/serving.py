@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.adapters.http.connection import Connection
 from bridge.adapters.http.house import House
-from bridge.adapters.http.tls import server_context
+from bridge.adapters.http.tls import Doorstep, server_context
 
 if TYPE_CHECKING:
     import ssl
@@ -29,9 +29,6 @@ _MARGIN = 2.0
 _FAREWELL = 0.2
 #: Connections that wait to be accepted, and are then accepted at once before anything else is looked at.
 _BACKLOG = 256
-#: Seconds for a TLS handshake, and for the other side's good-bye. asyncio's own deadline is a minute, and nothing
-#: counts a connection before its end.
-_TLS_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,16 +126,8 @@ class HttpServer:
 
     async def _serve(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
-        timeouts: dict[str, Any] = (
-            {"ssl_handshake_timeout": _TLS_TIMEOUT, "ssl_shutdown_timeout": _TLS_TIMEOUT} if self._tls else {}
-        )
-        server = await loop.create_server(
-            lambda: Connection(self._service, self._house),
-            sock=self._socket,
-            ssl=self._tls,
-            backlog=_BACKLOG,
-            **timeouts,
-        )
+        assert self._socket is not None  # noqa: S101 - set by `start`
+        server = await loop.create_server(self._admit, sock=self._socket, backlog=_BACKLOG)
         await self._stopping.wait()
         server.close()
         connections = self._house.connections
@@ -150,6 +139,12 @@ class HttpServer:
         await self._emptied(_FAREWELL)
         for connection in list(connections):
             connection.abort()
+
+    def _admit(self) -> Connection | Doorstep:
+        return self._serve_one() if self._tls is None else Doorstep(self._tls, self._house, self._serve_one)
+
+    def _serve_one(self) -> Connection:
+        return Connection(self._service, self._house)
 
     async def _emptied(self, within: float) -> None:
         """Wait until all have gone, at most `within` seconds."""

@@ -1,12 +1,24 @@
-"""A certificate and its key, looked at before anybody is served with them."""
+"""A certificate and its key, looked at before anybody is served with them, and the handshakes."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import TYPE_CHECKING, Literal
+from asyncio import sslproto
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from bridge.adapters.http.connection import Connection
+    from bridge.adapters.http.house import House
+
+#: Seconds for a handshake, and for the other side's good-bye. asyncio's own deadline for the first is a minute.
+TIMEOUT = 5.0
+#: Bytes that asyncio has ready for each connection from its first moment, and reads at once. Its own 256 KiB are more
+#: than all else that a thousand silent connections cost; a record has 16 (RFC 8446 section 5.1).
+_BUFFER = 32 * 1024
 
 
 class CertificateUnusable(Exception):
@@ -43,6 +55,67 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
             "certificate", f"{where} is no certificate with its key, unencrypted ({reason})"
         ) from e
     return context
+
+
+class Doorstep(asyncio.Protocol):
+    """A connection until its handshake is over, counted like any other: asyncio tells nobody of it before that."""
+
+    def __init__(self, context: ssl.SSLContext, house: House, serve: Callable[[], Connection]) -> None:
+        """`serve` makes what the connection is handed to."""
+        # There is no other way to say so, and nothing else in a process that listens has asyncio do TLS.
+        sslproto.SSLProtocol.max_size = _BUFFER
+        self._context = context
+        self._house = house
+        self._serve = serve
+        self._transport: Any = None
+        self._handshake: asyncio.Task[None] | None = None
+        #: What came in the same moment as the handshake's end.
+        self._early: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake, unless there are far too many connections already."""
+        self._transport = transport
+        if self._house.enter(self):
+            self._handshake = asyncio.get_running_loop().create_task(self._shake_hands())
+        else:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Keep it; one turn of the loop later there is somebody to read it."""
+        self._early.append(data)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Forget it."""
+        self._house.leave(self)
+
+    def finish(self) -> None:
+        """End: nothing was asked yet."""
+        self.abort()
+
+    give_up = overdue = finish
+
+    def abort(self) -> None:
+        """End without a word."""
+        self._transport.abort()
+
+    async def _shake_hands(self) -> None:
+        try:
+            transport: Any = await asyncio.get_running_loop().start_tls(
+                self._transport, self, self._context, server_side=True,
+                ssl_handshake_timeout=TIMEOUT, ssl_shutdown_timeout=TIMEOUT,
+            )  # fmt: skip
+        except (OSError, RuntimeError):
+            # Refused, cut or too late: asyncio has closed it.
+            return
+        finally:
+            self._house.leave(self)
+        if transport is None or transport.is_closing():
+            return
+        connection = self._serve()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        for data in self._early:
+            connection.data_received(data)
 
 
 def _open(part: Literal["certificate", "key"], path: Path) -> None:
