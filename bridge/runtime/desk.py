@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.core.ledger import Claim, ClockSet
+from bridge.core.ledger import Claim, ClockSet, Known
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 #: Tries that a process on its way out still makes.
 LAST_TRIES = 3
+#: What a process on its way out may leave undone.
+_LIGHT = (Claim, ClockSet, Known)
 #: Seconds between two comparisons of our time with the ledger's.
 COMPARE_EVERY = 1.0
 #: Seconds that the ledger may take to tell its time; what came later is too old to compare with.
@@ -216,7 +218,7 @@ class Desk:
         pause = FIRST_PAUSE
         last_tries = LAST_TRIES
         # Without its claim a command is nobody's; an answer that is not filed has to be looked for by another.
-        is_owed = any(not isinstance(change, Claim) for change in changes)
+        is_owed = not all(isinstance(change, _LIGHT) for change in changes)
         while True:
             self.rounds += 1
             started = self._clock.monotonic()
