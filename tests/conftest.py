@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import sys
 from itertools import count
@@ -36,6 +37,11 @@ class StartBridge(Protocol):
 # How fast examples are made says something of the machine that makes them, and of what else it does.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would all that the tests start and press it for.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # -- nothing leaves the machine --------------------------------------------------------------------
