@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.store import open_ledger
+from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
 from bridge.core.ledger import Call, Later, Sight, Tell
 from bridge.core.outcomes import Outcome
@@ -131,8 +131,9 @@ def test_a_database_that_can_not_hold_every_text_is_refused_with_what_to_do(
     other = postgresql.url(postgresql.new_database(encoding))
 
     open_ledger(postgresql_url).close()
-    with pytest.raises(LedgerUnusable, match=f"encoding {encoding}: make one with"):
-        open_ledger(other)
+    for opens in (open_ledger, open_seen, lambda url: read_ledger(url).summary()):
+        with pytest.raises(LedgerUnusable, match=f"encoding {encoding}: make one with"):
+            opens(other)
 
 
 def test_an_url_that_cant_be_read_is_refused_without_the_password() -> None:

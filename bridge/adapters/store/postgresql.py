@@ -14,11 +14,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ARRAY, BigInteger, bindparam, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
-from bridge.adapters.store.sql import SqlLedger, unavailable
+from bridge.adapters.store.sql import SqlLedger
 from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
@@ -61,28 +61,13 @@ def open_postgresql(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT) -
         LedgerUnusable: it can't hold every text.
 
     """
-    engine = postgresql_engine(url, statement_timeout=statement_timeout)
-    ledger = SqlLedger(engine, _lock)
+    ledger = SqlLedger(postgresql_engine(url, statement_timeout=statement_timeout), _lock)
     try:
-        _check_encoding(engine)
         ledger.open()
     except BaseException:
         ledger.close()
         raise
     return ledger
-
-
-def _check_encoding(engine: Engine) -> None:
-    try:
-        with engine.connect() as connection:
-            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-    except (SQLAlchemyError, OSError) as e:
-        raise unavailable(e) from e
-    if encoding != "UTF8":
-        raise LedgerUnusable(
-            f"the ledger's database has the encoding {encoding}: make one with CREATE DATABASE ... ENCODING 'UTF8' "
-            "TEMPLATE template0"
-        )
 
 
 def open_postgresql_seen(url: str) -> SqlSeen:
@@ -135,7 +120,19 @@ def postgresql_engine(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT)
 
 
 def _set_up(connection: PsycopgConnection[Any], statement_timeout: float) -> None:
-    """Make a session's promises its own, whatever the server's or the user's defaults are."""
+    """Make a session's promises its own, whatever the server's or the user's defaults are.
+
+    Raises:
+        LedgerUnusable: the database can't hold every text.
+
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        connection.close()
+        raise LedgerUnusable(
+            f"the ledger's database has the encoding {encoding}: make one with CREATE DATABASE ... ENCODING 'UTF8' "
+            "TEMPLATE template0"
+        )
     milliseconds = round(statement_timeout * 1000)
     for name, value in (
         ("statement_timeout", milliseconds),
