@@ -81,8 +81,6 @@ class Malformed:
     #: The command's id, where one could be read.
     id: str | None
     reasons: tuple[str, ...]
-    #: As `SendSms.content_hash`: other rules may have taken what these do not. None where no object could be read.
-    content_hash: bytes | None = field(default=None, repr=False)
     metadata: Mapping[str, str] | None = field(default=None, repr=False)
 
 
@@ -144,12 +142,7 @@ class _Reader:
         send_at, expires_at = self._times()
         metadata = self._metadata()
         if self._reasons or sender is None:
-            return Malformed(
-                id=command_id,
-                reasons=tuple(self._reasons),
-                content_hash=self._content_hash(),
-                metadata=metadata,
-            )
+            return Malformed(id=command_id, reasons=tuple(self._reasons), metadata=metadata)
         return SendSms(
             id=command_id,
             destinations=destinations,

@@ -41,7 +41,7 @@ MAX_ID_LENGTH = 256
 MAX_RETRY_AFTER = 3600.0
 
 #: The members of the provider's error envelope (wire reference 8.1), which are also the names of its errors.
-_EXCEPTIONS = ("policyException", "serviceException")
+ENVELOPES = ("policyException", "serviceException")
 #: No server resources: the request was not taken (wire reference 8.2).
 _NO_RESOURCES = frozenset({"SVC1000", "SVC2001"})
 #: Not provisioned, suspended (wire reference 8.2).
@@ -54,7 +54,7 @@ def parse_error(status: int, body: bytes) -> ProviderError:
     """Return what an answer that is no success says, in whichever of the six shapes of wire reference 8.1."""
     document = _read(body)
     for holder in (_object(document, "requestError"), document):
-        for name in _EXCEPTIONS:
+        for name in ENVELOPES:
             if isinstance(holder.get(name), dict):
                 return _exception(status, name, _object(holder, name))
     code, description = _text(document.get("error")), _text(document.get("error_description"))
@@ -133,7 +133,7 @@ def _not_taken(status: int, retry_after: float | None, error: ProviderError) -> 
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return retry_after is not None or error.exception_id in _NO_RESOURCES
         case HTTPStatus.FORBIDDEN | HTTPStatus.NOT_FOUND:
-            return error.name not in _EXCEPTIONS
+            return error.name not in ENVELOPES
         case _:
             return False
 

@@ -211,15 +211,15 @@ class Desk:
         """Commit, however long it takes: without the ledger nothing may be called, told or settled.
 
         Raises:
-            LedgerUnavailable: the process is to end, and there was no ledger in the last tries either.
+            LedgerUnavailable: nobody waits any longer, and there was no ledger in the last tries either.
             LedgerUnusable: what is there is the ledger no longer.
 
         """
-        pause = FIRST_PAUSE
-        last_tries = LAST_TRIES
+        pause, last_tries = FIRST_PAUSE, LAST_TRIES
         # Without its claim a command is nobody's; an answer that is not filed has to be looked for by another.
         is_owed = not all(isinstance(change, _LIGHT) for change in changes)
-        while True:
+        over = self._given_up if is_owed else self._stopping
+        while last_tries:
             self.rounds += 1
             started = self._clock.monotonic()
             try:
@@ -233,16 +233,17 @@ class Desk:
                 self.trouble = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
                 work.stalled()
-                if (self._given_up if is_owed else self._stopping).wait(pause):
-                    last_tries -= 1
-                if not last_tries:
-                    raise
+                last_tries -= over.wait(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
             else:
                 self.trouble = None
                 self._metrics.commit_seconds.observe(self._clock.monotonic() - started)
                 self._metrics.commit_changes.observe(len(changes))
                 return results
+        if is_owed:
+            raise LedgerUnavailable(self.trouble)
+        # Whoever asked gives its command back; others may have answers on their way that the ledger takes yet.
+        return [None] * len(changes)
 
     def _apply_apart(self, changes: list[Change], refusal: ChangeRefused, work: Work) -> list[object]:
         """Commit what one command has in `changes` without the others', so that who is at fault is alone in it."""

@@ -2,8 +2,7 @@
 
 receive ──▶ read ──▶ a command ──▶ take
               └──▶ none ──▶ told as invalid
-                     └─ but the ledger knows it ──▶ read anew ──▶ take
-                                                       └────────▶ refuse
+                     └─ but once it was, by what the ledger knows ──▶ take
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ from functools import partial
 from sys import maxsize
 from typing import TYPE_CHECKING
 
-import structlog
-
-from bridge.core.commands import Malformed
+from bridge.core.commands import Malformed, SendSms
 from bridge.core.ledger import Known
 from bridge.flows.commands import Received, read
 from bridge.runtime.jobs import Job
@@ -53,13 +50,13 @@ class Receiving:
         refuse: Callable[[Job], None],
         tracing: CommandTracing | None,
     ) -> None:
-        """`take` is given each command to work on, and `refuse` one that can't be worked on as things are."""
+        """`take` is given each command to work on, and `refuse` one that the ledger can't be asked about."""
         self._desk = desk
         self._settling = settling
         self._telling = telling
         self._rules = rules
-        #: Which take whatever other rules may have taken.
-        self._lax = replace(rules, max_destinations=maxsize, allow_missing_id=True)
+        #: Which take whatever other settings may have taken: no other one makes a command invalid.
+        self._lax = replace(rules, max_destinations=maxsize)
         self._clock = clock
         self._metrics = metrics
         self._stopping = stopping
@@ -68,7 +65,6 @@ class Receiving:
         self._tracing = tracing
         #: What was not looked at yet. Each connection has its own, which is emptied when that is lost.
         self._delivered: deque[Delivery] = deque()
-        self._log = structlog.get_logger()
 
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery. From the source's thread; returns at once."""
@@ -103,31 +99,26 @@ class Receiving:
             return
         # In hand from here on: a stop waits for it.
         job = self._job(received, submissions=1)
-        if parsed.id is not None and (received.delayed or delivery.redelivered):
+        if received.delayed or delivery.redelivered:
             # It may have been taken by rules that have been changed since, and have been sent.
-            self._desk.change(Known(command_id=parsed.id), partial(self._on_looked_up, job, parsed))
-        else:
-            self._tell_invalid(job)
+            anew = self._read(delivery, self._lax)
+            if isinstance(anew.parsed, SendSms) and anew.parsed.id is not None:
+                known = Known(command_id=anew.parsed.id)
+                self._desk.change(known, partial(self._on_looked_up, job, anew, anew.parsed))
+                return
+        self._tell_invalid(job)
 
-    def _on_looked_up(self, job: Job, parsed: Malformed, content_hash: object) -> None:
+    def _on_looked_up(self, job: Job, anew: Received, command: SendSms, content_hash: object) -> None:
         if job.given_back or self._stopping.is_set():
             job.given_back = True
             self._settling.end(job)
-            return
-        if content_hash is None or content_hash != parsed.content_hash:
-            self._tell_invalid(job)
-            return
-        received = self._read(job.received.delivery, self._lax)
-        if isinstance(received.parsed, Malformed):
-            self._log.error(
-                "command.outdated", command_id=parsed.id, reasons=parsed.reasons,
-                hint="it was taken before, by another version, and may have been sent: it goes back to the queue; "
-                "after broker.delivery_limit deliveries it is a dead letter",
-            )  # fmt: skip
+        elif content_hash is None:
             self._refuse(job)
-            return
-        job.read_anew(received, submissions=len(received.parsed.destinations))
-        self._take(job)
+        elif content_hash != command.content_hash:
+            self._tell_invalid(job)
+        else:
+            job.read_anew(anew, submissions=len(command.destinations))
+            self._take(job)
 
     def _tell_invalid(self, job: Job) -> None:
         self._telling.invalid(job)

@@ -41,6 +41,7 @@ class Thread:
     remote_address: str = THEIRS
     local_address: str = OURS
     last_message_at: float | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +316,14 @@ def test_a_thread_that_was_listed_and_is_not_found_is_not_read_whole() -> None:
         read = CpaasArchive(it.client.history).messages(Thread(), NOW)
 
     assert read == ((), False)
+
+
+def test_a_thread_that_is_listed_as_empty_and_not_found_is_read_whole() -> None:
+    with rig() as it:
+        it.server.acts.append(answer(404))
+        read = CpaasArchive(it.client.history).messages(Thread(length=0), NOW)
+
+    assert read == ((), True)
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:

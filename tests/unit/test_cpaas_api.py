@@ -68,10 +68,11 @@ def test_threads_are_read_as_a_list_or_as_one() -> None:
             remote_address=NUMBER, local_address=SENDER, last_message_at=1545913541.188, length=1
         )
 
-        assert it.client.history.threads() == Threads(threads=(expected,), ended=True, complete=False), (
-            "one is odd"
+        odd = Threads(threads=(expected,), ended=True, readable=False, complete=False)
+        assert it.client.history.threads() == odd
+        assert it.client.history.threads(NUMBER) == Threads(
+            threads=(expected,), ended=True, readable=True, complete=True
         )
-        assert it.client.history.threads(NUMBER) == Threads(threads=(expected,), ended=True, complete=True)
         assert [request.path.partition("?")[0] for request in it.server.requests] == [
             f"{S}/remoteAddresses",
             f"{S}/remoteAddresses/{NUMBER}",
@@ -116,7 +117,7 @@ def test_a_number_without_threads_has_a_complete_list_of_none() -> None:
         it.server.acts.append(answer(404))
 
         assert it.client.history.threads(NUMBER) == Threads(
-            threads=(), ended=True, complete=True, exists=False
+            threads=(), ended=True, readable=True, complete=True, exists=False, vouched=False
         )
 
 
@@ -209,12 +210,25 @@ def test_a_history_without_end_is_given_up() -> None:
         assert len(it.server.requests) == 50
 
 
-@pytest.mark.parametrize("body", [b"", {}, fault("serviceException", "SVC0004")])
-def test_an_unknown_pair_has_an_empty_history(body: object) -> None:
+@pytest.mark.parametrize(
+    ("body", "vouched"),
+    [
+        (b"", False),
+        ({}, False),
+        ({"error": "Not Found", "message": "no route"}, False),
+        (fault("serviceException", "SVC0004"), True),
+        (fault("policyException", "POL0001"), True),
+    ],
+)
+def test_an_unknown_pair_has_an_empty_history_which_only_the_providers_envelope_vouches_for(
+    body: object, *, vouched: bool
+) -> None:
     with rig() as it:
         it.server.acts.append(answer(404, body))
 
-        assert it.client.history.messages(NUMBER, SENDER) == History(messages=(), complete=True, exists=False)
+        assert it.client.history.messages(NUMBER, SENDER) == History(
+            messages=(), complete=True, exists=False, vouched=vouched
+        )
 
 
 def test_a_proxys_404_is_no_empty_history() -> None:

@@ -439,6 +439,63 @@ def test_that_a_pair_is_not_found_is_believed_where_the_list_of_all_threads_says
         assert (reading.messages, reading.complete) == ((), True)
 
 
+@pytest.mark.parametrize("body", NOT_FOUND)
+def test_of_several_threads_one_that_is_listed_and_not_found_makes_the_look_worth_nothing(
+    body: object,
+) -> None:
+    old = answer(200, {"smsMessageList": {"smsMessage": [shown(2, dateTime=int(NOW - 1000))]}})
+    both = listing(thread(length=5), thread(OTHER))
+    with rig() as it:
+        it.server.acts.extend([both, answer(404, body), old, both])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours("default"), window=WINDOW, until=NEVER)
+
+    assert reading is None
+
+
+@pytest.mark.parametrize(("body", "is_believed"), [(NOT_FOUND[1], False), (NOT_FOUND[3], True)])
+@pytest.mark.parametrize("window", [None, WINDOW])
+def test_what_a_gateway_may_have_said_needs_the_whole_list_to_agree_to_its_end(
+    body: object, window: Window | None, *, is_believed: bool
+) -> None:
+    # Its first page shows already how far back the account goes.
+    quiet = listing(thread(OTHER, lastMessageTime=int((NOW - 1000) * 1000)), next="a")
+    with rig() as it:
+        it.server.acts.extend([answer(404, body), quiet, answer(404)])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=window, until=NEVER)
+
+    assert (reading is not None) == is_believed
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {**thread(length=1), "remoteAddress": f"tel:{REMOTE}", "localAddress": f"tel:{NUMBER}"},
+        {"remoteAddress": REMOTE},
+    ],
+    ids=["written otherwise", "one that can't be read"],
+)
+@pytest.mark.parametrize("body", NOT_FOUND)
+@pytest.mark.parametrize("window", [None, WINDOW])
+def test_a_list_that_may_name_the_pair_bears_nothing_out(
+    entry: dict[str, object], body: object, window: Window | None
+) -> None:
+    with rig() as it:
+        it.server.acts.extend([answer(404, body), listing(entry)])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=window, until=NEVER)
+
+    assert reading is None
+
+
+def test_what_is_not_found_before_the_provider_had_its_time_costs_no_call() -> None:
+    early = Window(start=NOW - 120, settled_at=NOW + 1)
+    with rig() as it:
+        it.server.acts.append(answer(404))
+        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=early, until=NEVER)
+
+        assert reading is not None
+        assert len(it.server.requests) == 1
+
+
 def test_a_thread_that_is_listed_empty_and_not_found_is_empty() -> None:
     reading, _ = looked_at_account(listing(thread(length=0)), messages=answer(404))
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.answers import Accepted
+from bridge.core.ledger import Known
 from bridge.flows.commands import TOKEN
-from bridge.ports import Attempted, Delivery, Submission
+from bridge.ports import Attempted, ChangeRefused, Delivery, Submission
 from bridge.settings import Settings
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from structlog.typing import EventDict
+    from bridge.core.ledger import Change
 
 TWO = ["+16131234567", "+16131234568"]
 
@@ -41,12 +41,21 @@ class Counting(NoGateway):
         return Attempted(answer=answer, attempts=1)
 
 
+class PickyAboutLookups(MemoryLedger):
+    """A ledger that breaks down over lookups."""
+
+    def apply(self, changes: Sequence[Change]) -> list[object]:
+        """Refuse them."""
+        if any(isinstance(change, Known) for change in changes):
+            raise ChangeRefused("broken")
+        return super().apply(changes)
+
+
 class World:
     """A ledger and a provider that outlive the worker, whose configuration changes."""
 
     def __init__(self) -> None:
         self.ledger, self.gateway = MemoryLedger(), Counting()
-        self.lines: Sequence[EventDict] = ()
 
     @contextmanager
     def worker(self, **settings: object) -> Iterator[tuple[FakePublisher, IdleSource]]:
@@ -59,10 +68,9 @@ class World:
             self.gateway,
             settings=Settings.model_validate(settings),
         )
-        with capture_logs() as self.lines:
-            self._worker.start(source)
-            yield publisher, source
-            assert self._worker.stop(grace=10)
+        self._worker.start(source)
+        yield publisher, source
+        assert self._worker.stop(grace=10)
         publisher.close()
 
     def deliver(self, delivery: Delivery, **settings: object) -> tuple[list[str], bool]:
@@ -112,17 +120,22 @@ def test_an_invalid_command_with_the_id_of_another_one_is_invalid_however_it_com
     )
 
 
-def test_what_was_taken_and_can_not_be_read_any_more_goes_back_and_is_named_not_told_as_invalid() -> None:
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_what_no_setting_would_take_is_invalid_however_it_comes(*, redelivered: bool) -> None:
     world = World()
     world.deliver(Delivery(body_of("a"), tag=(1, 1)))
-    # As if by a version that did not look into it.
-    told = world.deliver(Delivery(body_of("a", metadata="secret"), tag=(1, 2), redelivered=True))
+    told = world.deliver(Delivery(body_of("a", metadata="no object"), tag=(1, 2), redelivered=redelivered))
 
-    assert told == ([], True)
-    (line,) = [line for line in world.lines if line["event"] == "command.outdated"]
-    assert (line["command_id"], line["reasons"]) == ("a", ("metadata is not an object of strings",))
-    assert "secret" not in str(line)
+    assert told == (["sms.outbound.invalid"], False)
     assert world.gateway.sent == 1
+
+
+def test_what_the_ledger_can_not_be_asked_about_goes_back() -> None:
+    world = World()
+    world.deliver(two())
+    world.ledger = PickyAboutLookups()
+
+    assert world.deliver(two(redelivered=True), commands={"max_destinations": 1}) == ([], True)
 
 
 def test_a_stop_in_the_middle_of_it_gives_it_back() -> None:

@@ -6,9 +6,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from bridge.ports import Delivery, LedgerUnavailable
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.core.answers import Accepted
+from bridge.ports import Attempted, Delivery, LedgerUnavailable, Submission
 from tests.fakes.publisher import FakePublisher
-from tests.unit.worker_setup import IdleSource, body_of, worker_on
+from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class AbsentLedger:
         """Do nothing."""
 
 
-def test_a_stop_waits_for_no_ledger_and_settles_nothing() -> None:
+def test_a_stop_waits_for_no_ledger_and_gives_back_what_has_no_claim() -> None:
     crashed = threading.Event()
     publisher, source = FakePublisher(), IdleSource()
     worker = worker_on(AbsentLedger(), crashed, publisher)
@@ -61,9 +63,65 @@ def test_a_stop_waits_for_no_ledger_and_settles_nothing() -> None:
     finished = worker.stop(grace=60)
     publisher.close()
 
-    assert not finished
+    assert finished
     assert time.monotonic() - started < 30
-    assert (crashed.is_set(), publisher.taken, source.settled) == (False, [], [])
+    assert (crashed.is_set(), publisher.taken, len(source.given_back)) == (False, [], 1)
+    assert source.settled == source.given_back
+
+
+class AwayLedger(MemoryLedger):
+    """A ledger that may be away."""
+
+    def __init__(self) -> None:
+        """Be there."""
+        super().__init__()
+        self.away = False
+
+    def apply(self, changes: Sequence[Change]) -> list[object]:
+        """Change it, unless it is away."""
+        if self.away:
+            raise LedgerUnavailable("gone")
+        return super().apply(changes)
+
+
+class SlowGateway(NoGateway):
+    """A provider that answers when it is told to."""
+
+    def __init__(self) -> None:
+        """Wait for it."""
+        self.called, self.may_answer = threading.Event(), threading.Event()
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Accept, in the end."""
+        self.called.set()
+        assert self.may_answer.wait(20)
+        answer = Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201)
+        return Attempted(answer=answer, attempts=1)
+
+
+def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledger() -> None:
+    ledger, gateway, crashed = AwayLedger(), SlowGateway(), threading.Event()
+    publisher, source = FakePublisher(), IdleSource()
+    worker = worker_on(ledger, crashed, publisher, gateway, concurrency=2)
+    worker.start(source)
+    worker.receive(Delivery(body_of("a"), tag=(1, 1)))
+    assert gateway.called.wait(10)
+    ledger.away = True
+    worker.receive(Delivery(body_of("b"), tag=(1, 2)))
+    wait_until(lambda: worker.trouble is not None)
+    stopper = threading.Thread(target=worker.stop, args=(60,))
+    stopper.start()
+    # What has no claim is not waited for.
+    wait_until(lambda: source.given_back)
+    gateway.may_answer.set()
+    ledger.away = False
+    stopper.join(30)
+    publisher.close()
+
+    assert not stopper.is_alive()
+    assert [message.routing_key for message in publisher.taken] == ["sms.outbound.sent"]
+    assert [delivery.tag for delivery in source.settled] == [(1, 2), (1, 1)]
+    assert [delivery.tag for delivery in source.given_back] == [(1, 2)]
 
 
 def test_a_crash_ends_the_process_at_once_and_settles_nothing() -> None:

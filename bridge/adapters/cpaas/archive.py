@@ -37,7 +37,7 @@ class CpaasArchive:
         remote, local = thread.remote_address, thread.local_address
         try:
             whole = self._history.messages(remote, local)
-            if whole.complete and whole.exists:
+            if whole.complete and (whole.exists or thread.length == 0):
                 return whole.messages, True
             rest = self._history.messages(remote, local, last_message_time=int(since * 1000))
         except CpaasError as e:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
 from bridge.core.provider_errors import MAX_ID_LENGTH
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 INBOUND = "inbound"
 OUTBOUND = "outbound"
-
-#: The number outside and the one of the account; None for any of the account's.
-Pair: TypeAlias = tuple[str, str | None]
 
 
 class CpaasGateway:
@@ -43,9 +40,13 @@ class CpaasGateway:
         history, read_at = self._client.history, self._clock.now()
         try:
             reading, unknown = _read(history, submission, read_at, until)
-            if hangs_on_account(reading, window) if window is not None else bool(unknown):
-                listed = history.threads(enough=lambda thread: _is_quiet(thread, window), until=until)
-                if _contradicts(listed, unknown):
+            is_late = window is None or read_at >= window.settled_at
+            if (unknown and is_late) or (window is not None and hangs_on_account(reading, window)):
+                # Before the provider had its time to show it, nothing is absent anyway.
+                listed = history.threads(
+                    enough=lambda thread: unknown.vouched and _is_quiet(thread, window), until=until
+                )
+                if not unknown.agrees_with(listed):
                     return None
                 reading = _with_account(reading, listed, window)
         except CpaasError:
@@ -67,23 +68,23 @@ class CpaasGateway:
 
 def _read(
     history: MessageHistory, submission: Submission, read_at: float, until: float
-) -> tuple[Reading, frozenset[Pair]]:
+) -> tuple[Reading, _Unknown]:
     """Read one thread, or for the `default` sender all that the destination has with numbers of ours.
 
-    Also returns of which pairs the provider says that it knows nothing.
+    Also returns what the provider is said to know nothing of.
     """
     remote, sender = submission.destination_address, submission.sender_address
-    unknown: set[Pair] = set()
     locals_, all_known = [sender], True
+    denied: list[tuple[str | None, bool]] = []
     if sender == "default":
         listed = history.threads(remote, until=until)
         # A thread that moves while the list is read comes twice.
         locals_ = list(dict.fromkeys(thread.local_address for thread in listed.threads))
         all_known = listed.complete
         if not listed.exists:
-            unknown.add((remote, None))
+            denied.append((None, listed.vouched))
     threads = {local: history.messages(remote, local, until=until) for local in locals_}
-    unknown.update((remote, local) for local, thread in threads.items() if not thread.exists)
+    denied += [(local, thread.vouched) for local, thread in threads.items() if not thread.exists]
     messages = [message for thread in threads.values() for message in thread.messages]
     # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
     found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
@@ -93,22 +94,43 @@ def _read(
         oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
         read_at=read_at,
     )
-    return reading, frozenset(unknown)
+    locals_denied = frozenset(local and _plain(local) for local, _ in denied)
+    return reading, _Unknown(_plain(remote), locals_denied, vouched=all(vouched for _, vouched in denied))
 
 
-def _contradicts(listed: Threads, unknown: frozenset[Pair]) -> bool:
-    """Whether the list of all threads has one of which it was said that there is none.
+class _Unknown:
+    """What was answered with 404. Any gateway on the way says as much of a path that it does not know.
 
-    Any gateway on the way says 404 of a path that it does not know, and nobody can tell its words from the provider's:
-    a pair has no history only by a list that was there at the same time, and does not name it.
+    So a pair has no history only by a list of all threads that was there at the same time and does not name it. The
+    provider's own word, in its envelope, needs no more of that list than is read anyway; any other needs all of it.
     """
-    return any(
-        thread.length != 0
-        and not unknown.isdisjoint(
-            {(thread.remote_address, thread.local_address), (thread.remote_address, None)}
-        )
-        for thread in listed.threads
-    )
+
+    def __init__(self, remote: str, locals_: frozenset[str | None], *, vouched: bool) -> None:
+        """`locals_` are the account's numbers; None for all of them."""
+        self._remote = remote
+        self._locals = locals_
+        #: Whether all of it is the provider's own word.
+        self.vouched = vouched
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._locals)
+
+    def agrees_with(self, listed: Threads) -> bool:
+        """Whether a list of all threads bears it out."""
+        if not self:
+            return True
+        is_proof = listed.readable and (self.vouched or listed.ended)
+        return is_proof and not any(map(self._is_named, listed.threads))
+
+    def _is_named(self, thread: Thread) -> bool:
+        is_its = not self._locals.isdisjoint({_plain(thread.local_address), None})
+        return thread.length != 0 and _plain(thread.remote_address) == self._remote and is_its
+
+
+def _plain(address: str) -> str:
+    """Return what an address has in common with its other spellings, ``tel:+1613`` and ``+1 613``."""
+    return "".join(filter(str.isdecimal, address)) or address
 
 
 def _with_account(reading: Reading, listed: Threads, window: Window | None) -> Reading:

@@ -15,6 +15,7 @@ from bridge.adapters.cpaas.values import (
     read_threads,
 )
 from bridge.core.answers import ProviderError
+from bridge.core.provider_errors import ENVELOPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,10 +61,16 @@ class MessageHistory:
         except NotFound as e:
             if remote is None:
                 raise Unreachable("the provider's list of threads is not found", e.error) from None
-            return Threads(threads=(), ended=True, complete=True, exists=False)
+            return Threads(
+                threads=(), ended=True, readable=True, complete=True, exists=False, vouched=_is_vouched(e)
+            )
         threads = tuple(thread for page in pages for thread in read_threads(page))
-        is_whole = _is_whole(pages, "smsThread", threads, ended=ended)
-        return Threads(threads=threads, ended=ended, complete=is_whole and len(pages) <= 1)
+        return Threads(
+            threads=threads,
+            ended=ended,
+            readable=_is_readable(pages, "smsThread", threads),
+            complete=_is_whole(pages, "smsThread", threads, ended=ended) and len(pages) <= 1,
+        )
 
     def messages(
         self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None
@@ -76,8 +83,8 @@ class MessageHistory:
         parts = ("remoteAddresses", remote, "localAddresses", local, "messages")
         try:
             pages, ended = self._read(parts, "smsMessage", until, last_message_time)
-        except NotFound:
-            return History(messages=(), complete=True, exists=False)
+        except NotFound as e:
+            return History(messages=(), complete=True, exists=False, vouched=_is_vouched(e))
         messages = tuple(message for page in pages for message in read_messages(page, remote, local))
         return History(messages=messages, complete=_is_whole(pages, "smsMessage", messages, ended=ended))
 
@@ -157,10 +164,17 @@ class MessageHistory:
 
 def _is_whole(pages: list[Json], kind: str, read: Sequence[object], *, ended: bool) -> bool:
     """Whether the pages that were `read` are all: they end by themselves, and each of their entries could be read."""
-    counts = [count_entries(page, kind) for page in pages]
     # Full and without a pointer to the next: there may be more that nobody tells us how to get.
-    cut_off = bool(counts) and counts[-1] >= PAGE
-    return ended and not cut_off and len(read) == sum(counts)
+    cut_off = bool(pages) and count_entries(pages[-1], kind) >= PAGE
+    return ended and not cut_off and _is_readable(pages, kind, read)
+
+
+def _is_readable(pages: list[Json], kind: str, read: Sequence[object]) -> bool:
+    return len(read) == sum(count_entries(page, kind) for page in pages)
+
+
+def _is_vouched(error: NotFound) -> bool:
+    return error.error.name in ENVELOPES
 
 
 def _path(*parts: str, **query: str | int | None) -> Callable[[str], str]:

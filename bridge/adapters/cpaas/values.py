@@ -41,11 +41,14 @@ class Threads:
     threads: tuple[Thread, ...]
     #: Whether the list was read to its end: what moved in it meanwhile may be missing.
     ended: bool
+    #: Whether each entry of what was read could be read.
+    readable: bool
     #: Whether these are certainly all that the provider has.
     complete: bool
-    #: False where it answered that there is no such thing, which is not for certain its own word: a gateway before it
-    #: says as much of a path that it does not know.
+    #: False where it answered that there is no such thing. A gateway before it says as much of a path that it does not
+    #: know: only in the provider's envelope (wire reference 8.1) it is `vouched` for.
     exists: bool = True
+    vouched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class History:
     complete: bool
     #: See `Threads`.
     exists: bool = True
+    vouched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ class Known:
         """Its record."""
         return Needs(command_id=self.command_id)
 
-    def apply(self, slate: Slate) -> bytes | None:
-        """Return the content that it was taken with; None where it never was."""
+    def apply(self, slate: Slate) -> bytes:
+        """Return the content that it was taken with; nothing of it where it never was."""
         record = slate.commands.get(self.command_id)
-        return None if record is None else record.content_hash
+        return b"" if record is None else record.content_hash
