@@ -199,6 +199,9 @@ class WorkerProcess:
         while True:
             try:
                 return ledger.time()
+            except LedgerUnusable:
+                # The desk ends the process for it.
+                return None
             except LedgerUnavailable as e:
                 structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
             if self._stopping.event.wait(LEDGER_PAUSE):

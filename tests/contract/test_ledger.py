@@ -490,18 +490,20 @@ def test_a_ledger_that_became_read_only_is_unavailable_and_unchanged(tmp_path: P
 
 
 @pytest.mark.parametrize("another", [False, True], ids=["removed", "replaced"])
+@pytest.mark.parametrize("which", ["ledger.db*", "ledger.db-*", "ledger.db-wal"])
 def test_a_file_that_is_removed_or_replaced_under_its_user_is_written_to_no_more(
-    tmp_path: Path, *, another: bool
+    tmp_path: Path, which: str, *, another: bool
 ) -> None:
     path, aside = tmp_path / "ledger.db", tmp_path / "aside"
     aside.mkdir()
     ledger = open_sqlite(str(path))
     ledger.apply([claim()])
-    parts = list(tmp_path.glob("ledger.db*"))
+    parts = list(tmp_path.glob(which))
     for part in parts:
         part.rename(aside / part.name)
     if another:
-        open_sqlite(str(path)).close()
+        for part in parts:
+            part.touch()
 
     with pytest.raises(LedgerUnusable, match="removed or replaced"):
         ledger.apply([file()])
@@ -514,6 +516,19 @@ def test_a_file_that_is_removed_or_replaced_under_its_user_is_written_to_no_more
     ledger.close()
 
     assert filed(verdicts[0]).told is not None
+
+
+def test_a_log_that_went_with_the_last_connection_is_no_trouble(tmp_path: Path) -> None:
+    ledger = open_sqlite(str(tmp_path / "ledger.db"))
+    # As after an error that costs the connection.
+    with ledger._engine.connect() as connection:
+        connection.invalidate()
+    assert not (tmp_path / "ledger.db-wal").exists()
+    (tmp_path / "in its place").touch()
+
+    assert isinstance(ledger.apply([claim()])[0], Call)
+    assert ledger.time() is None
+    ledger.close()
 
 
 def test_what_the_driver_can_not_write_is_its_command_s_own_fault(open_again: OpenLedger) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import URL, create_engine, event
 
@@ -25,6 +25,9 @@ SEEN_TIMEOUT = 1.0
 #: Seconds between two tries to switch a new ledger to a write-ahead log.
 WAL_PAUSE = 0.01
 
+#: What a file is known by: its device and its number on it.
+_File: TypeAlias = tuple[int, int]
+
 
 def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
     """Open the ledger in the file `path`; creates what is missing, readable by its owner alone.
@@ -41,7 +44,9 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
         raise LedgerUnavailable(f"{path}: {e.strerror}") from e
     engine = _engine(path, busy_timeout)
     event.listen(engine, "begin", _begin_immediate)
-    ledger = SqlLedger(engine, stands=_SameFile(path))
+    stands = _SameFiles(path)
+    event.listen(engine, "close", stands.closed)
+    ledger = SqlLedger(engine, stands=stands)
     try:
         ledger.open()
     except BaseException as e:
@@ -81,23 +86,40 @@ def sqlite_reader(path: str) -> Engine:
     return _unlocked(path, BUSY_TIMEOUT)
 
 
-class _SameFile:
-    """Checks that a path still names the file that it named."""
+class _SameFiles:
+    """Checks that a ledger's path, and that of its write-ahead log, still name the files that they named.
+
+    The log is there from the first transaction on for as long as somebody has the ledger open; checkpoints keep it.
+    """
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._opened = _file(path)
+        self._path, self._log_path = path, f"{path}-wal"
+        self._ledger = _file(path)
+        #: Of the log; nothing before the first transaction, and None for what has none.
+        self._log: list[_File | None] = []
 
     def __call__(self) -> None:
-        """Raise LedgerUnusable where it does not: what is committed to a file without a name is lost."""
-        if _file(self._path) != self._opened:
-            raise LedgerUnusable(
-                f"{self._path}: the ledger's file was removed or replaced while it was in use; put that one back "
-                "before the next start, or see docs/operations.md, the ledger"
-            )
+        """Raise LedgerUnusable where they do not: what is committed to a file without a name is lost."""
+        log = _file(self._log_path)
+        if not self._log:
+            self._log.append(log)
+        if _file(self._path) != self._ledger:
+            self._refuse(self._path)
+        if log != self._log[0]:
+            self._refuse(self._log_path)
+
+    def closed(self, *_: object) -> None:
+        """Expect a new log: with the last connection the old one goes."""
+        self._log.clear()
+
+    def _refuse(self, path: str) -> None:
+        raise LedgerUnusable(
+            f"{path}: the ledger's file was removed or replaced while it was in use; put that one back before the "
+            "next start, or see docs/operations.md, the ledger"
+        )
 
 
-def _file(path: str) -> tuple[int, int] | None:
+def _file(path: str) -> _File | None:
     try:
         found = Path(path).stat()
     except FileNotFoundError:
