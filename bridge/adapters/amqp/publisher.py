@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from bridge.adapters.amqp.encoding import encode
-from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.link import PROVEN, Link, LinkDown
 from bridge.adapters.amqp.matching import mark_returned, take
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Outgoing, PublisherFull
@@ -36,8 +37,11 @@ REFUSED_PAUSE = 1.0
 #: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time. What may
 #: not be dropped is a suspect from then on.
 MOST_FAILURES = 3
-#: Seconds that a suspect which may not be dropped makes way for the others once it has cost a connection alone.
-SUSPECT_PAUSE = 5.0
+#: Seconds that a suspect which may not be dropped makes way for the others once it has cost a connection alone: the
+#: first time, and the most it doubles to. And how long a connection is before it may be risked for one, and then for
+#: no other: the others have all that time, and the link takes it for a good one.
+CONVICT_PAUSE = 2 * PROVEN
+LONGEST_CONVICT_PAUSE = 60.0
 #: Seconds without the oldest confirm after which the broker does not count as available.
 STALLED = 1.0
 
@@ -87,7 +91,9 @@ class AmqpPublisher:
         #: What may have cost us a connection: each is published with nothing else under way, to learn whether it did.
         self._suspects: deque[_Publish] = deque()
         #: Those that did and may not be dropped, until it is their turn again.
-        self._convicts: deque[_Publish] = deque()
+        self._convicts: list[_Publish] = []
+        #: From when on one of them may be tried on this connection.
+        self._risked_from = inf
         #: Whether what was written last is one of the suspects.
         self._alone = False
         self._unconfirmed: dict[int, _Publish] = {}
@@ -167,6 +173,7 @@ class AmqpPublisher:
         channel.events["basic_nack"].add(self._on_nack)
         channel.events["basic_return"].add(self._on_return)
         self._channel, self._tag, self._lacking = channel, 0, False
+        self._risked_from = self._clock.monotonic() + CONVICT_PAUSE
 
     def work(self, broker: Broker) -> None:
         """Write what waits, as far as the window and the broker allow."""
@@ -177,13 +184,23 @@ class AmqpPublisher:
         while self._refused and self._refused[0].not_before <= now:
             due.append(self._refused.popleft())
         self._queue.extendleft(reversed(due))
-        while self._convicts and self._convicts[0].not_before <= now:
-            self._suspects.append(self._convicts.popleft())
+        self._try_a_convict(now)
         while (waiting := self._next()) and not self._blocked and broker.takes_more():
             self._alone = waiting is self._suspects
             self._gather(broker, waiting.popleft(), now)
         broker.flush()
         self._note_oldest()
+
+    def _try_a_convict(self, now: float) -> None:
+        if self._convicts and now >= self._risked_from and self._convicts[0].not_before <= now:
+            self._risked_from = inf
+            self._suspects.append(self._convicts.pop(0))
+
+    def _acquit(self) -> None:
+        """Try the others at once, one by one: what one was refused for is over, and may be for all."""
+        now = self._risked_from = self._clock.monotonic()
+        for convict in self._convicts:
+            convict.not_before = now
 
     def _next(self) -> deque[_Publish] | None:
         """Return the queue whose first may be written now; None for none."""
@@ -225,15 +242,18 @@ class AmqpPublisher:
         if not self._alone:
             self._suspects.append(publish)
             return
-        publish.not_before = self._clock.monotonic() + SUSPECT_PAUSE
+        doublings = min(10, publish.failures - MOST_FAILURES - 1)
+        pause = min(LONGEST_CONVICT_PAUSE, CONVICT_PAUSE * 2.0**doublings)
+        publish.not_before = self._clock.monotonic() + pause
         self._convicts.append(publish)
+        self._convicts.sort(key=lambda convict: convict.not_before)
         properties = publish.message.properties
         self._log.error(
             "message.refused",
             message_id=properties.get("message_id"),
             type=properties.get("type"),
             routing_key=publish.message.routing_key,
-            retry_in=SUSPECT_PAUSE,
+            retry_in=pause,
             hint="the connection ends with it each time: see the broker's log",
         )
 
@@ -268,6 +288,8 @@ class AmqpPublisher:
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
         for publish in take(self._unconfirmed, tag, multiple=multiple):
+            if self._alone and publish.failures > MOST_FAILURES:
+                self._acquit()
             if publish.returned:
                 self._unrouted(publish)
             else:
