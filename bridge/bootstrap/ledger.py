@@ -106,7 +106,7 @@ def adopt_ledger(settings: Settings) -> str:
     """Make the configured ledger the command queue's own; returns its identity.
 
     Raises:
-        LedgerUnavailable: it can't be opened.
+        LedgerUnavailable: there is none, or it can't be opened.
         ConnectionError: the broker is not reachable.
         QueueInUse: workers consume the queue.
 
@@ -114,6 +114,9 @@ def adopt_ledger(settings: Settings) -> str:
     from bridge.adapters.amqp import mark
 
     require(settings, broker=True)
+    # It has to be there: adopted at a path that is not the workers', a new one would be the queue's and empty.
+    with closing(read_ledger(_url(settings))) as reader:
+        reader.summary()
     ledger = open_ledger(_url(settings))
     try:
         mark.adopt(

@@ -66,4 +66,9 @@ def message_history(settings: Settings) -> MessageHistory:
 
 def _broker(settings: Settings) -> OneShot:
     require(settings, broker=True)
-    return OneShot(parts.broker_address(settings), parts.topology(settings), SystemClock())
+    return OneShot(
+        parts.broker_address(settings),
+        parts.topology(settings),
+        SystemClock(),
+        declares=settings.broker.declare,
+    )

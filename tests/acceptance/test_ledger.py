@@ -84,10 +84,14 @@ def test_a_worker_with_another_ledger_exits_78_until_it_is_adopted(
     assert bridge(env, "ledger", "adopt").returncode == 1
     first.stop(signal.SIGTERM)
     other = {**env, "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path}/other.sqlite3"}
+    astray = bridge(other, "ledger", "adopt")
+    is_made = (tmp_path / "other.sqlite3").exists()
     refused = bridge_process("worker", env=other, ready=False)
     code = refused.wait(within=20)
     mine, theirs = shown(other, "show")["identity"], shown(env, "show")["identity"]
 
+    assert (astray.returncode, is_made) == (69, False)
+    assert "there is no ledger yet" in astray.stderr
     assert code == 78
     assert mine in refused.logs
     assert theirs in refused.logs

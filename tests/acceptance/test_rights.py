@@ -133,9 +133,10 @@ def test_an_operator_sends_dead_letters_back_and_adopts_a_ledger(
         headers = {"x-bridge-outcome": "failed", "x-bridge-event-id": "e1", "x-bridge-command-id": "a"}
         guest.publish(command("a"), exchange="", routing_key="sms.dead", headers=headers)
         replayed = run("dead", "replay", "--all", "--yes", env=operator)
+        migrated = run("ledger", "migrate", env=operator)
         adopted = run("ledger", "adopt", env=operator)
 
-        assert (replayed.code, adopted.code) == (0, 0), replayed.stderr + adopted.stderr
+        assert (replayed.code, migrated.code, adopted.code) == (0, 0, 0), replayed.stderr + adopted.stderr
         assert (guest.depth("sms.dead"), guest.depth("sms.send")) == (0, 1)
 
 

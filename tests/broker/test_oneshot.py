@@ -207,3 +207,20 @@ def test_a_frozen_broker_is_an_error_in_bounded_time(what: str, rabbitmq: Broker
             EVERYTHING[what](one(vhost_url))
 
         assert time.monotonic() - began < 3
+
+
+def test_whoever_declares_nothing_tails_what_others_have_declared(amqp: Peer) -> None:
+    side = OneShot(address(amqp.url, io_timeout=1.0), NAMES, SystemClock(), declares=False)
+    amqp.collect()
+    seen: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: seen.append(next(iter(side.tail(["#"])))), daemon=True)
+    thread.start()
+
+    def publish() -> bool:
+        amqp.publish({"data": {"index": 1}, "type": "x"}, exchange="sms.events", routing_key="x")
+        return bool(seen)
+
+    wait_until(publish, every=0.2, what="an event")
+    thread.join(5)
+
+    assert not amqp.exists("sms.send")

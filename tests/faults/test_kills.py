@@ -106,7 +106,8 @@ def _weather(rig: Rig, storm: Storm) -> None:
     rig.fired["faulty answers"] = int(storm.commands * FAULTY)
     verdict = rig.kept(within=120)
 
-    assert rig.provider.stats()["faults_waiting"] == 0
+    # Whoever was killed between its claim and its call met no fault, and where the history can't tell is unknown.
+    assert rig.provider.stats()["faults_waiting"] <= verdict.outcomes["unknown"]
     assert verdict.outcomes["unknown"] <= storm.worker_kills * CONCURRENCY
 
 

@@ -222,9 +222,9 @@ def test_processes_of_a_worker_are_killed_and_then_their_supervisor(
     with make_rig("W8, processes of one worker killed", seed=8, ledger=ledger) as rig:
         worker = rig.start(WORKER__PROCESSES="2")
         for _ in range(6):
-            rig.send(30)
             number = rig.chance.choice((1, 2))
             victim = pids(worker)[number]
+            rig.send_meanwhile([rig.command()[1] for _ in range(30)])
             rig.wait(lambda: rig.rows(IN_FLIGHT) >= CONCURRENCY, what="work in flight")
             os.kill(victim, signal.SIGKILL)
             rig.fired["kills of a process"] += 1

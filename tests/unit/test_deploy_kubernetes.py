@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from bridge.bootstrap import parts
 from bridge.settings import Settings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
+KEDA = KUBERNETES.with_name("kubernetes-keda")
 #: Those whose kinds Kubernetes itself knows.
 NATIVE = sorted(set(KUBERNETES.glob("*.yaml")) - {KUBERNETES / "kustomization.yaml"})
 
@@ -53,8 +55,19 @@ def test_each_pod_is_reached_on_its_own_ports_alone() -> None:
         assert reached == named
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here")
+@pytest.mark.parametrize("where", [KUBERNETES, KEDA], ids=["plain", "with KEDA"])
+def test_what_is_applied_can_be_built(where: Path) -> None:
+    built = subprocess.run(
+        ["kubectl", "kustomize", str(where)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert built.returncode == 0, built.stderr
+    assert ("ScaledObject" in built.stdout) == (where == KEDA)
+
+
 def test_workers_scale_by_the_queue_that_they_consume() -> None:
-    scaled, authentication = documents(KUBERNETES / "keda" / "scaling.yaml")
+    scaled, authentication = documents(KEDA / "scaling.yaml")
     (trigger,) = scaled["spec"]["triggers"]
     (secret,) = authentication["spec"]["secretTargetRef"]
     target = scaled["spec"]["scaleTargetRef"]["name"]
@@ -70,10 +83,13 @@ def test_workers_scale_by_the_queue_that_they_consume() -> None:
 
 
 def test_what_scales_leaves_the_number_of_workers_to_keda() -> None:
-    (overlay,) = documents(KUBERNETES / "keda" / "kustomization.yaml")
-    scaled, _ = documents(KUBERNETES / "keda" / "scaling.yaml")
+    (overlay,) = documents(KEDA / "kustomization.yaml")
+    scaled, _ = documents(KEDA / "scaling.yaml")
     (patch,) = overlay["patches"]
 
-    assert all((KUBERNETES / "keda" / name).exists() for name in overlay["resources"])
+    resources = [(KEDA / name).resolve() for name in overlay["resources"]]
+    assert all(resource.exists() for resource in resources)
+    # Kustomize takes no base that the overlay itself lies in.
+    assert not any(KEDA.resolve().is_relative_to(resource) for resource in resources)
     assert patch["target"] == {"kind": "Deployment", "name": scaled["spec"]["scaleTargetRef"]["name"]}
     assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]

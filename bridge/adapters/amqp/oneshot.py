@@ -34,9 +34,11 @@ class OneShot:
         topology: Topology,
         clock: Clock,
         *,
+        declares: bool = True,
         confirm_timeout: float = CONFIRM_TIMEOUT,
     ) -> None:
-        """`confirm_timeout`: seconds that the broker may take to confirm."""
+        """Declare what is read from where it `declares`; a confirm may take `confirm_timeout` seconds."""
+        self._declares = declares
         self._confirm_timeout = confirm_timeout
         self._address = address
         self._topology = topology
@@ -67,7 +69,8 @@ class OneShot:
         """Yield events from now on whose type matches one of the binding `keys`; until the caller has enough."""
         received: list[dict[str, Any]] = []
         with self._open() as broker:
-            declare(broker, self._topology)
+            if self._declares:
+                declare(broker, self._topology)
             channel = broker.channel()
             queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
             for key in keys:
