@@ -225,15 +225,15 @@ class AmqpPublisher:
             if publish.message.droppable:
                 if not self._has_failed(publish):
                     self._suspects.append(publish)
-            elif self._is_suspect(publish):
+            elif self._fails_once_too_often(publish):
                 self._judge(publish)
             else:
                 again.append(publish)
         self._queue.extendleft(reversed(again))
         self._note_oldest()
 
-    def _is_suspect(self, publish: _Publish) -> bool:
-        """Count a failure of what may not be dropped, and say whether it was there too often."""
+    def _fails_once_too_often(self, publish: _Publish) -> bool:
+        """Count a failure, and say whether there were so many that it may itself be the reason."""
         publish.failures += 1
         return publish.failures >= MOST_FAILURES
 
@@ -259,8 +259,7 @@ class AmqpPublisher:
 
     def _has_failed(self, publish: _Publish) -> bool:
         """Count a failure of what may be dropped, and drop it after the last: it must not hold up what may not."""
-        publish.failures += 1
-        if publish.failures < MOST_FAILURES:
+        if not self._fails_once_too_often(publish):
             return False
         self._log.warning("message.dropped", type=publish.message.properties.get("type"))
         publish.told()

@@ -43,6 +43,8 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     _open("certificate", certificate)
     if key is not None:
         _open("key", key)
+    # There is no other way to say so, and nothing else in a process that listens has asyncio do TLS.
+    sslproto.SSLProtocol.max_size = _BUFFER
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
@@ -62,8 +64,6 @@ class Doorstep(asyncio.Protocol):
 
     def __init__(self, context: ssl.SSLContext, house: House, serve: Callable[[], Connection]) -> None:
         """`serve` makes what the connection is handed to."""
-        # There is no other way to say so, and nothing else in a process that listens has asyncio do TLS.
-        sslproto.SSLProtocol.max_size = _BUFFER
         self._context = context
         self._house = house
         self._serve = serve

@@ -190,11 +190,11 @@ class Claiming:
             return self._end(submission, Outcome.EXPIRED, error)
         held = Slot(submission.retry_at or 0.0, submission.granted, submission.turn)
         sender = claim.command.sender.wire
-        buckets = dict(self._slate.buckets)
+        before = None if expires_at is None else self._slate.buckets.copy()
         slot = reserve(self._slate, sender, claim.rules.limits, now=self._now, held=held)
-        if expires_at is not None and slot.at >= expires_at > self._now:
+        if before is not None and expires_at is not None and slot.at >= expires_at:
             # Its turn would come too late: it takes nobody's, and whoever waits for it learns when it expires.
-            self._slate.buckets = buckets
+            self._slate.buckets = before
             self._put(changed(submission, state=WAITING, retry_at=expires_at))
             return self._wait(expires_at, limited=True)
         if slot.at > self._now:
