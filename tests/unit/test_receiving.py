@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Accepted
 from bridge.core.ledger import Known
 from bridge.flows.commands import TOKEN
 from bridge.ports import Attempted, ChangeRefused, Delivery, Submission
 from bridge.settings import Settings
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
-from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
+from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ class Counting(NoGateway):
     def send(self, submission: Submission, *, until: float) -> Attempted:
         """Accept."""
         self.sent += 1
-        message_id = f"m{self.sent}"
-        answer = Accepted(message_id=message_id, sender_address=None, delivery_status=None, http_status=201)
-        return Attempted(answer=answer, attempts=1)
+        return accepted(f"m{self.sent}")
 
 
 class PickyAboutLookups(MemoryLedger):

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Accepted, Blocked, ProviderError, Unsent
+from bridge.core.answers import Blocked, ProviderError, Unsent
 from bridge.core.gate import DOWN_AFTER
 from bridge.ports import Attempted, Delivery, Submission
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
-from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
+from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
 from tests.waiting import wait_until
 
 
@@ -30,8 +30,7 @@ class HurriedGateway(NoGateway):
         if self.missed:
             self.missed -= 1
             return Attempted(answer=Unsent(error=ProviderError(name="timeout")), attempts=0)
-        answer = Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201)
-        return Attempted(answer=answer, attempts=1)
+        return accepted("m")
 
     def probe(self, *, until: float) -> bool:
         """Count it."""
@@ -99,10 +98,7 @@ class RefusingGateway(NoGateway):
             self.times -= 1
             error = ProviderError(name="policyException", exception_id="POL1009", http_status=403)
             return Attempted(answer=Blocked(error=error), attempts=1)
-        answer = Accepted(
-            message_id=submission.command_id, sender_address=None, delivery_status=None, http_status=201
-        )
-        return Attempted(answer=answer, attempts=1)
+        return accepted(submission.command_id)
 
 
 def test_what_the_account_is_refused_for_lets_others_go_first_and_is_named() -> None:

@@ -7,10 +7,9 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Accepted
 from bridge.ports import Attempted, Delivery, LedgerUnavailable, Submission
 from tests.fakes.publisher import FakePublisher
-from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
+from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ class SlowGateway(NoGateway):
         """Accept, in the end."""
         self.called.set()
         assert self.may_answer.wait(20)
-        answer = Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201)
-        return Attempted(answer=answer, attempts=1)
+        return accepted("m")
 
 
 def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledger() -> None:

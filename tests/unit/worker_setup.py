@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap.admin import make_metrics
 from bridge.bootstrap.sending import send_rules
+from bridge.core.answers import Accepted
+from bridge.ports import Attempted
 from bridge.runtime.steady import SteadyClock
 from bridge.runtime.worker import Worker
 from bridge.settings import Settings
 
 if TYPE_CHECKING:
     from bridge.core.reconcile import Reading, Window
-    from bridge.ports import Attempted, Delivery, Gateway, Ledger, Submission
+    from bridge.ports import Delivery, Gateway, Ledger, Submission
     from bridge.runtime.metrics import Metrics
     from tests.fakes.publisher import FakePublisher
 
@@ -79,6 +81,12 @@ def worker_on(
         stopping=threading.Event(), metrics=metrics or make_metrics(), on_crash=crashed.set,
         on_unusable=crashed.set,
     )  # fmt: skip
+
+
+def accepted(message_id: str | None) -> Attempted:
+    """Return what a provider says that took a submission at the first attempt."""
+    answer = Accepted(message_id=message_id, sender_address=None, delivery_status=None, http_status=201)
+    return Attempted(answer=answer, attempts=1)
 
 
 def body_of(command_id: str, **changes: Any) -> bytes:
