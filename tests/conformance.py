@@ -17,7 +17,11 @@ CONTRACT = CONTRACTS / "ingest.openapi.json"
 SUBMIT = CONTRACTS / "submit.openapi.json"
 #: What a schema can't say of commands, so that what is good by it may be refused: that no number may come twice, that
 #: the two ids are the same. And what was taken is not known at once: it waits on the queue.
-UNSAID = ("--exclude-checks", "positive_data_acceptance,ensure_resource_availability")
+UNSAID = (
+    "--exclude-checks", "positive_data_acceptance,ensure_resource_availability",
+    # That much is refused is no finding either.
+    "--warnings", "missing_auth,missing_test_data",
+)  # fmt: skip
 #: What stands at the end of a report without a finding.
 CLEAN = "No issues found"
 

@@ -72,6 +72,7 @@ class IngestProcess:
             on_crash=stopping.crash,
         )
         self._progress = make_progress(clock)
+        metrics.watch_webhook(lambda: self._listening)
         metrics.connections.append(lambda: self._publisher.connected)
         metrics.alarms.append(lambda: self._publisher.blocked)
         url = settings.ledger.url.get_secret_value()
@@ -216,11 +217,12 @@ def run_ingest(settings: Settings) -> int:
     """Run an ingest until it is stopped; returns the exit code.
 
     Raises:
-        SettingsError: the broker is not configured, or the account where it is to catch up or to keep subscriptions.
+        SettingsError: the broker is not configured, or the account where it is to catch up or to keep subscriptions, or
+            the authorization where it is to take commands.
 
     """
     needs_account = settings.catch_up.configured or settings.subscriptions.keep
-    require(settings, broker=True, account=needs_account)
+    require(settings, broker=True, account=needs_account, submit=True)
     logs.configure(settings.log)
     stopping = Stopping()
     stopping.install()

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 
-def require(settings: Settings, *, broker: bool = False, account: bool = False) -> None:
-    """Check that what a command needs is configured.
+def require(settings: Settings, *, broker: bool = False, account: bool = False, submit: bool = False) -> None:
+    """Check that what a command needs is configured; `submit`: also what the door for commands needs, if there is one.
+
+    Not `bridge.settings.checks`: workers share the file and have no business with that door's secret.
 
     Raises:
         SettingsError: with all that is missing.
@@ -24,5 +26,9 @@ def require(settings: Settings, *, broker: bool = False, account: bool = False) 
         )
     if account and not settings.cpaas.configured:
         problems.append(Problem("cpaas.base_url", "is missing: which API, with which account?"))
+    if submit and settings.submit.port is not None and not settings.submit.authorization:
+        problems.append(
+            Problem("submit.authorization", "is missing: whoever reaches submit.port could send messages")
+        )
     if problems:
         raise SettingsError(problems)

@@ -23,7 +23,8 @@ def run_up(settings: Settings) -> int:
     """Run a worker and an ingest in one process until stopped; returns the exit code.
 
     Raises:
-        SettingsError: a broker is configured without an account, or an account without a broker; or several processes.
+        SettingsError: a broker is configured without an account, or an account without a broker; or several processes;
+            or commands are to be taken without an authorization.
 
     """
     if settings.worker.processes > 1:
@@ -33,6 +34,7 @@ def run_up(settings: Settings) -> int:
     stopping = Stopping()
     stopping.install()
     if settings.broker.url is None and not settings.cpaas.configured:
+        require(settings, submit=True)
         return _try_out(settings, stopping)
     _require_both(settings)
     return _real(settings, stopping)
@@ -44,7 +46,7 @@ def _require_both(settings: Settings) -> None:
         raise SettingsError([Problem("broker.url", with_)])
     if not settings.cpaas.configured:
         raise SettingsError([Problem("cpaas.base_url", with_)])
-    require(settings, broker=True, account=True)
+    require(settings, broker=True, account=True, submit=True)
 
 
 def _real(settings: Settings, stopping: Stopping) -> int:

@@ -11,9 +11,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def host_of(field: str) -> str:
-    """Return the host of a Host header field, without its port (RFC 9110 section 7.2)."""
-    host, colon, port = field.rpartition(":")
-    return host if colon and (port.isdigit() or not port) else field

@@ -207,6 +207,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         Info("sms_bridge_build", "The program that runs.", registry=self.registry).info({"version": version})
 
+    def watch_webhook(self, is_listening: Callable[[], bool]) -> None:
+        """Tell whether the webhook listens. Only a process that is to have one does: that nobody tells is an alert."""
+        self._gauge("webhook_listening", "1 while the webhook listens.").set_function(is_listening)
+
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(f"sms_bridge_{name}", help_text, labels, registry=self.registry)
 

@@ -74,13 +74,12 @@ def _call_outlasts_lease(settings: Settings) -> Iterator[Disagreement]:
 
 
 def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
-    for section, where in (("ingest", settings.ingest), ("submit", settings.submit)):
-        if not where.authorization and not is_loopback(where.host):
-            yield Disagreement(
-                f"{section}.host",
-                f"must be a loopback address while {section}.authorization is empty",
-                (f"{section}.authorization",),
-            )
+    if not settings.ingest.authorization and not is_loopback(settings.ingest.host):
+        yield Disagreement(
+            "ingest.host",
+            "must be a loopback address while ingest.authorization is empty",
+            ("ingest.authorization",),
+        )
 
 
 def _provider_may_send(settings: Settings) -> Iterator[Disagreement]:

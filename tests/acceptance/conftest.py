@@ -11,13 +11,13 @@ from urllib.request import Request, urlopen
 import pytest
 
 from bridge.simulator import Simulator
+from tests.processes import BridgeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.conftest import StartBridge
-    from tests.processes import BridgeProcess
 
 #: What no log may hold: every text, secret and password of these tests, whole numbers, tokens.
 CANARIES = re.compile(r"canary|hunter2|(?<![.\w])1?613[0-9]{7}|16139998877|eyJ[A-Za-z0-9]{10}", re.IGNORECASE)
@@ -124,3 +124,17 @@ def bridge_process(bridge_process: StartBridge) -> Iterator[StartBridge]:
         if process.returncode is None:
             process.stop(signal.SIGKILL)
         assert_silent(process)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Callable[..., BridgeProcess]]:
+    """Start commands that print events, texts included, for as long as they are left to."""
+    started: list[BridgeProcess] = []
+
+    def start(*arguments: str, env: Mapping[str, str]) -> BridgeProcess:
+        started.append(BridgeProcess(tmp_path / f"reader-{len(started)}", *arguments, env=env))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()

@@ -19,7 +19,7 @@ from tests.processes import BridgeProcess, clean_environment
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.acceptance.conftest import Provider
@@ -36,20 +36,6 @@ NOWHERE = {
     "BRIDGE_LOG__FORMAT": "json",
 }
 HELLO = ("send", "--to", "+16131234567", "--message", "canary hello")
-
-
-@pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Callable[..., BridgeProcess]]:
-    """Start commands that print events, texts included, for as long as they are left to."""
-    started: list[BridgeProcess] = []
-
-    def start(*arguments: str, env: Mapping[str, str]) -> BridgeProcess:
-        started.append(BridgeProcess(tmp_path / f"reader-{len(started)}", *arguments, env=env))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
 
 
 # -- what is loaded --------------------------------------------------------------------------------

@@ -16,11 +16,12 @@ from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tests.acceptance.conftest import Provider
     from tests.broker_harness import Broker
     from tests.conftest import StartBridge
+    from tests.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -140,6 +141,23 @@ def test_an_operator_sends_dead_letters_back_and_adopts_a_ledger(
         assert (guest.depth("sms.dead"), guest.depth("sms.send")) == (0, 1)
 
 
+def test_an_operator_sends_waits_for_the_outcome_and_follows_events(
+    users: Users, env: Mapping[str, str], bridge_process: StartBridge, reader: Callable[..., BridgeProcess]
+) -> None:
+    bridge_process("worker", env={**env, **users.env("bridge-worker")})
+    operator = {**env, **users.env("bridge-operator")}
+    following = reader("events", "tail", env=operator)
+
+    def seen() -> bool:
+        sent = run("send", "--to", "+16135550123", "--message", "canary", "--wait", env=operator)
+        assert sent.code == 0, sent.stderr
+        return "sms.outbound.sent" in following.stdout
+
+    wait_until(seen, 20)
+
+    assert (following.stop(), following.logs) == (0, "")
+
+
 def test_a_worker_that_may_not_consume_says_so(
     users: Users, env: Mapping[str, str], bridge_process: StartBridge
 ) -> None:
@@ -195,10 +213,12 @@ def test_an_ingest_that_may_not_publish_takes_nothing_and_says_why(
 def test_who_takes_commands_over_http_needs_the_right_to_publish_them(
     user: str, status: int, users: Users, env: Mapping[str, str], bridge_process: StartBridge
 ) -> None:
-    own = {"BRIDGE_INGEST__PORT": "0", "BRIDGE_SUBMIT__PORT": "0"}
+    secret = "Bearer tangerine-4711"
+    own = {"BRIDGE_INGEST__PORT": "0", "BRIDGE_SUBMIT__PORT": "0", "BRIDGE_SUBMIT__AUTHORIZATION": secret}
     ingest = bridge_process("ingest", env={**env, **own, **users.env(user)})
     wait_until(lambda: ingest.logs.count('"broker.connected"') == 2, 10, what="both connections")
-    door = Webhook(port=listening_port(ingest, "submit.listening"), path="/v1/messages")
+    port = listening_port(ingest, "submit.listening")
+    door = Webhook(port=port, path="/v1/messages", authorization=secret)
     answers = [door.post(command("a")).status, Webhook(port=listening_port(ingest)).post(inbound("m")).status]
 
     assert answers == [status, 204]

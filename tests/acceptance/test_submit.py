@@ -359,15 +359,22 @@ def test_the_two_doors_open_to_each_ones_own_key_alone(start_ingest: StartIngest
     assert statuses == [204, 401, 401, 404, 404]
 
 
-def test_without_an_authorization_it_listens_on_the_loopback_alone(
+@pytest.mark.parametrize("command", ["ingest", "up"])
+def test_without_an_authorization_nothing_starts_that_would_take_commands(
+    bridge_process: StartBridge, env: Mapping[str, str], command: str
+) -> None:
+    process = bridge_process(command, env={**env, "BRIDGE_SUBMIT__PORT": "0"}, ready=False)
+
+    assert process.wait() == 78
+    assert process.logs.startswith("submit.authorization: is missing")
+
+
+def test_a_worker_of_the_same_file_needs_no_authorization(
     bridge_process: StartBridge, env: Mapping[str, str]
 ) -> None:
-    everywhere = "0.0.0.0"  # noqa: S104 - that is what is refused
-    settings = {"BRIDGE_SUBMIT__PORT": "0", "BRIDGE_SUBMIT__HOST": everywhere}
-    ingest = bridge_process("ingest", env={**env, **settings}, ready=False)
+    worker = bridge_process("worker", env={**env, "BRIDGE_SUBMIT__PORT": "0"})
 
-    assert ingest.wait() == 78
-    assert ingest.logs.startswith("submit.host: must be a loopback address while submit.authorization")
+    assert worker.stop() == 0
 
 
 def test_without_a_ledger_commands_are_taken_and_none_is_shown(start_ingest: StartIngest, amqp: Peer) -> None:

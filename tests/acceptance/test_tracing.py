@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
+SECRET = "Bearer tangerine-4711"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = "b7ad6b7169203331"
 CONSUMER, CLIENT, PRODUCER, SERVER = 5, 3, 4, 2
@@ -143,11 +144,13 @@ def test_a_command_over_http_is_followed_from_who_hands_it_over_to_the_queue(
             "BRIDGE_BROKER__URL": vhost_url,
             "BRIDGE_INGEST__PORT": "0",
             "BRIDGE_SUBMIT__PORT": "0",
+            "BRIDGE_SUBMIT__AUTHORIZATION": SECRET,
             "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path}/ledger.sqlite3",
             "BRIDGE_TRACING__ENDPOINT": collector.url,
         },
     )
-    door = Webhook(port=listening_port(process, "submit.listening"), path="/v1/messages")
+    port = listening_port(process, "submit.listening")
+    door = Webhook(port=port, path="/v1/messages", authorization=SECRET)
     traceparent = f"00-{trace}-{SENDER}-01"
     wait_until(lambda: door.post(body_of("handed"), traceparent=traceparent).status == 202)
     refused = door.post({"id": "refused"}, traceparent=traceparent)

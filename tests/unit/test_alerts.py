@@ -27,8 +27,13 @@ RULES = [
 ]
 BOARD = json.loads((ROOT / "deploy" / "grafana" / "sms-bridge.json").read_text(encoding="utf-8"))
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-EXPRESSIONS = [rule["expr"] for rule in RULES] + [
-    target["expr"] for panel in PANELS for target in panel["targets"]
+SCALING = yaml.safe_load_all(
+    (ROOT / "deploy" / "kubernetes-keda" / "scaling.yaml").read_text(encoding="utf-8")
+)
+EXPRESSIONS = [
+    *(rule["expr"] for rule in RULES),
+    *(target["expr"] for panel in PANELS for target in panel["targets"]),
+    *(one["metadata"]["query"] for one in next(SCALING)["spec"]["triggers"] if one["type"] == "prometheus"),
 ]
 #: What the client library has of each process, on Linux.
 CLIENT = frozenset(
@@ -92,7 +97,7 @@ def test_the_alerts_come_when_they_should() -> None:
     assert tested.returncode == 0, tested.stderr + tested.stdout
 
 
-def test_prometheus_takes_what_the_dashboard_asks(tmp_path: Path) -> None:
+def test_prometheus_takes_what_dashboard_and_scaling_ask(tmp_path: Path) -> None:
     recorded = [
         {"record": f"panel_{number}", "expr": expression.replace("$__rate_interval", "5m")}
         for number, expression in enumerate(EXPRESSIONS[len(RULES) :])

@@ -66,16 +66,17 @@ def test_what_is_applied_can_be_built(where: Path) -> None:
     assert ("ScaledObject" in built.stdout) == (where == KEDA)
 
 
-def test_workers_scale_by_the_queue_that_they_consume() -> None:
+def test_workers_scale_by_the_queue_that_they_consume_and_by_age() -> None:
     scaled, authentication = documents(KEDA / "scaling.yaml")
-    (trigger,) = scaled["spec"]["triggers"]
+    trigger, by_age = scaled["spec"]["triggers"]
     (secret,) = authentication["spec"]["secretTargetRef"]
     target = scaled["spec"]["scaleTargetRef"]["name"]
     (mounted,) = (one["secret"] for one in pods()[target]["spec"]["volumes"] if "secret" in one)
 
     assert (scaled["kind"], authentication["kind"]) == ("ScaledObject", "TriggerAuthentication")
     assert trigger["metadata"]["queueName"] == parts.topology(Settings()).command_queue
-    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    assert (trigger["type"], by_age["type"], by_age["metricType"]) == ("rabbitmq", "prometheus", "Value")
+    assert all(isinstance(value, str) for one in (trigger, by_age) for value in one["metadata"].values())
     assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
     assert secret["name"] == mounted["secretName"]
     assert secret["key"] in {item["key"] for item in mounted["items"]}

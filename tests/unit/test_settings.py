@@ -43,7 +43,9 @@ def loaded(
             raise FileNotFoundError(2, "No such file or directory")
         return (files or {})[name]
 
-    return load(toml or {}, environ or {}, read_file)
+    directory = f"{(environ or {}).get('CREDENTIALS_DIRECTORY')}/"
+    names = [name.removeprefix(directory) for name in files or {} if name.startswith(directory)]
+    return load(toml or {}, environ or {}, read_file, credentials=names)
 
 
 def problems(
@@ -143,6 +145,28 @@ def test_the_order_is_variable_then_its_file_then_credential_then_configuration_
     assert settings.broker.url is not None
     assert settings.broker.url.get_secret_value() == "amqp://variable"
     assert settings.events.camel_case is True
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cpaas.client-secret", "cpaas.client_secret"),
+        ("cpaas_client_secret", "cpaas.client_secret"),
+        ("cpaas.secret", "cpaas.client_secret"),
+        ("broker.uri", "broker.url"),
+        ("ledger.url.txt", "ledger.url"),
+        ("submit.authorisation", "submit.authorization"),
+    ],
+)
+def test_a_credential_that_is_named_nearly_like_a_secret_was_meant_to_be_it(name: str, meant: str) -> None:
+    found = problems(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{name}": "hunter2"})
+
+    assert found == [Problem(name, f"unknown credential; did you mean {meant}?", f"credential {name}")]
+
+
+@pytest.mark.parametrize("name", ["ingest.tls_key.pem", "tls.key", "postgresql.password", "..data", "README"])
+def test_files_of_others_may_lie_beside_the_credentials(name: str) -> None:
+    assert loaded(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{name}": "x"}) == Settings()
 
 
 @pytest.mark.parametrize("path", GUARDS, ids=".".join)
@@ -341,13 +365,10 @@ def test_an_account_has_a_secret_or_an_email_and_a_password() -> None:
     assert not loaded().cpaas.configured
 
 
-@pytest.mark.parametrize("section", ["ingest", "submit"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
-def test_without_authorization_only_a_loopback_host_will_do(host: str, section: str) -> None:
-    name = variable(section, "host")
-
-    assert getattr(loaded(environ={name: host}), section).host == host
-    assert [one.path for one in problems(environ={name: "192.0.2.1"})] == [f"{section}.host"]
+def test_without_authorization_only_a_loopback_host_will_do_for_the_webhook(host: str) -> None:
+    assert loaded(environ={"BRIDGE_INGEST__HOST": host}).ingest.host == host
+    assert [one.path for one in problems(environ={"BRIDGE_INGEST__HOST": "192.0.2.1"})] == ["ingest.host"]
 
 
 def test_an_address_is_a_network_of_its_own() -> None:

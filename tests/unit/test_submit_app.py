@@ -61,7 +61,9 @@ class Behind:
 
 @contextmanager
 def serving(behind: Behind, **door: Any) -> Iterator[Client]:
-    submit = Submit(SubmitDoor(**door), behind.take, behind.show, refused=behind.refuse)
+    submit = Submit(
+        SubmitDoor(**{"authorization": (SECRET,)} | door), behind.take, behind.show, refused=behind.refuse
+    )
     server = HttpServer(submit, Bind(host="127.0.0.1", port=0), name="submit")
     with Client(server.start()) as client:
         yield client
@@ -71,6 +73,8 @@ def serving(behind: Behind, **door: Any) -> Iterator[Client]:
 def wire(method: str = "POST", target: str = PATH, body: bytes = b"{}", **headers: str) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: localhost:8080"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if "Authorization" not in headers:
+        lines.append(f"Authorization: {SECRET.decode()}")
     if method == "POST" and "Content_Type" not in headers:
         lines.append("Content-Type: application/json")
     if "Content_Length" not in headers:
@@ -224,12 +228,12 @@ def test_what_any_page_in_a_browser_can_post_is_not_taken() -> None:
     assert behind.taken == []
 
 
-@pytest.mark.parametrize("data", [wire(), wire("GET", f"{PATH}/a"), wire("HEAD", f"{PATH}/a")])
-def test_nobody_is_let_in_without_an_authorization_that_is_good_now(data: bytes) -> None:
+@pytest.mark.parametrize(("method", "target"), [("POST", PATH), ("GET", f"{PATH}/a"), ("HEAD", f"{PATH}/a")])
+def test_nobody_is_let_in_without_an_authorization_that_is_good_now(method: str, target: str) -> None:
     behind = Behind()
     statuses = []
     for given in (SECRET, OLD_SECRET, b"Bearer wrong", b"", SECRET + b"," + OLD_SECRET):
-        sent = data.replace(b"Host", b"Authorization: " + given + b"\r\nHost")
+        sent = wire(method, target, Authorization=given.decode())
         with serving(behind, authorization=(SECRET, OLD_SECRET)) as client:
             statuses.append(client.send(sent).status(head=True))
 
@@ -237,31 +241,12 @@ def test_nobody_is_let_in_without_an_authorization_that_is_good_now(data: bytes)
     assert {status for status in statuses if status >= 400} == {401}
 
 
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        ("localhost", 202), ("LOCALHOST:8081", 202), ("127.0.0.1:8081", 202), ("127.1.2.3", 202), ("[::1]:8081", 202),
-        ("[::1]", 202), ("localhost:", 202), ("evil.example", 401), ("evil.example:8081", 401), ("10.0.0.1", 401),
-        ("localhost.evil.example", 401), ("127.0.0.1.evil.example:80", 401), ("", 401), ("[::1", 401), (":80", 401),
-    ],
-)  # fmt: skip
-def test_without_an_authorization_a_name_that_came_to_mean_this_machine_is_kept_out(
-    host: str, status: int
+@pytest.mark.parametrize("authorization", [(), (b"",), (SECRET, b"")])
+def test_no_or_an_empty_authorization_is_refused_since_it_would_let_in_everybody(
+    authorization: tuple[bytes, ...],
 ) -> None:
-    behind = Behind()
-    with serving(behind) as client:
-        answered = client.send(wire().replace(b"localhost:8080", host.encode())).status()
-
-    with serving(behind, authorization=(SECRET,)) as client:
-        sent = wire(Authorization=SECRET.decode()).replace(b"localhost:8080", host.encode())
-        guarded = client.send(sent).status()
-
-    assert (answered, guarded) == (status, 202)
-
-
-def test_an_empty_authorization_is_refused_since_it_would_let_in_everybody() -> None:
     with pytest.raises(ValueError, match="whoever sends none"):
-        SubmitDoor(authorization=(b"",))
+        SubmitDoor(authorization=authorization)
 
 
 def test_a_body_that_is_late_or_too_large_is_not_taken() -> None:
@@ -278,7 +263,9 @@ def test_a_body_that_is_late_or_too_large_is_not_taken() -> None:
 def test_more_than_may_wait_are_asked_to_come_again() -> None:
     behind = Behind()
     behind.held = True
-    submit = Submit(SubmitDoor(max_in_flight=1), behind.take, behind.show, refused=behind.refuse)
+    submit = Submit(
+        SubmitDoor(authorization=(SECRET,), max_in_flight=1), behind.take, behind.show, refused=behind.refuse
+    )
     server = HttpServer(submit, Bind(host="127.0.0.1", port=0), name="submit")
     port = server.start()
     with Client(port) as first, Client(port) as second:

@@ -170,8 +170,8 @@ def test_every_documented_status_is_answered_in_a_test_and_every_answer_is_docum
 def test_the_documented_bounds_are_those_in_force() -> None:
     said = OPERATIONS["submit"]["requestBody"]["description"]
 
-    assert f"At most {SubmitDoor().max_body // 1024} KiB" in said
-    assert f"within {SubmitDoor().body_timeout:g} s" in said
+    assert f"At most {SubmitDoor(authorization=(SECRET,)).max_body // 1024} KiB" in said
+    assert f"within {SubmitDoor(authorization=(SECRET,)).body_timeout:g} s" in said
     for operation in OPERATIONS.values():
         assert f"over {parsing.MAX_HEAD // 1024} KiB" in operation["responses"]["431"]["description"]
 

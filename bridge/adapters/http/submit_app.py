@@ -3,7 +3,7 @@
     path            404
     method          405
     declared length 413
-    authorization   401, or where there is none to be had: who names a host that is not this machine alone
+    authorization   401
     content type    415
     body            413 too large, 408 too slow
     room            503
@@ -28,7 +28,6 @@ from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answe
 from bridge.core.commands import MAX_BODY
 from bridge.core.contracts.submit import PATH
 from bridge.core.errors import Invalid
-from bridge.core.hosts import host_of, is_loopback
 from bridge.ports import Handed
 
 if TYPE_CHECKING:
@@ -69,8 +68,8 @@ Refused: TypeAlias = "Callable[[Operation, int, str | None], None]"
 class SubmitDoor:
     """Who and what is let in."""
 
-    #: Each is the whole value of an `Authorization` header; several during rotation, none: anybody.
-    authorization: tuple[bytes, ...] = field(default=(), repr=False)
+    #: Each is the whole value of an `Authorization` header; several during rotation.
+    authorization: tuple[bytes, ...] = field(repr=False)
     #: Bytes; what is larger no worker would take.
     max_body: int = MAX_BODY
     body_timeout: float = BODY_TIMEOUT
@@ -78,8 +77,8 @@ class SubmitDoor:
     max_in_flight: int = 200
 
     def __post_init__(self) -> None:
-        if not all(self.authorization):
-            raise ValueError("an empty authorization would let in whoever sends none")
+        if not self.authorization or not all(self.authorization):
+            raise ValueError("without an authorization whoever sends none would be let in")
 
 
 _NOT_FOUND = problem(404)
@@ -156,8 +155,6 @@ class Submit:
             return _TOO_LARGE
         if not is_authorized(request, self._door.authorization):
             return UNAUTHORIZED
-        if not self._door.authorization and not _means_this_machine(request):
-            return UNAUTHORIZED
         return _MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
     def _taken(
@@ -188,11 +185,6 @@ def operation_of(request: Request) -> Operation:
 
 def _names_one(request: Request) -> bool:
     return request.path.startswith(_ONE) and request.path != _ONE
-
-
-def _means_this_machine(request: Request) -> bool:
-    """Keep out a page in somebody's browser: its name may have come to mean this machine, and is in the Host field."""
-    return is_loopback(host_of(request.fields.get(b"host", b"localhost").decode("latin-1")))
 
 
 def _says_json(request: Request) -> bool:

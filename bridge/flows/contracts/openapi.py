@@ -20,8 +20,7 @@ _DESCRIPTION = (
     "for any other method; HEAD is answered as GET."
 )
 _AUTHORIZATION = (
-    "The whole value of the header is compared, whatever its scheme, with those in `submit.authorization`. Where none "
-    "is configured, anybody on the same machine may come in who asks for it as `localhost` or by its address."
+    "The whole value of the header is compared, whatever its scheme, with those in `submit.authorization`."
 )
 _BODY = (
     f"At most {MAX_BODY // 1024} KiB, with a length or chunked, the last byte within 10 s of the headers. JSON by the "
