@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from bridge.bootstrap.simulator import run_simulator
     from bridge.bootstrap.subscribing import declared_subscriptions
+    from bridge.bootstrap.surroundings import unusable_here
     from bridge.bootstrap.up import run_up
     from bridge.bootstrap.workers import run_worker
 
@@ -56,6 +57,7 @@ __all__ = [
     "show_command",
     "show_ledger",
     "tail_events",
+    "unusable_here",
 ]
 
 #: The module of each entry.
@@ -81,6 +83,7 @@ _HOMES = {
     "show_command": "ledger",
     "show_ledger": "ledger",
     "tail_events": "oneshot",
+    "unusable_here": "surroundings",
 }
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.archive import CpaasArchive
-from bridge.adapters.store import open_seen
+from bridge.adapters.store import open_seen, read_ledger
 from bridge.bootstrap import parts, sending
 from bridge.bootstrap.required import require
 from bridge.flows.catch_up import CatchUpRules
@@ -58,13 +60,16 @@ def run_catch_up(
     Raises:
         SettingsError: the account is not configured, or the broker where it is needed.
         ConnectionError: the broker or the provider is not reachable.
-        LedgerUnavailable: nobody can tell what is missing.
+        LedgerUnavailable: there is none, or it can't be read: nobody can tell what is missing.
 
     """
     require(settings, broker=not dry_run, account=True)
     # On stderr: on stdout stands what a program reads.
     logs.configure(settings.log)
     clock, stopping = SystemClock(), threading.Event()
+    # It has to be there: a new one, at a path that is not the ingest's, knows no notification, and all would be events.
+    with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
+        reader.summary()
     try:
         if dry_run:
             return catch_up(settings, _nothing, clock, stopping).run(
@@ -79,7 +84,9 @@ def run_catch_up(
             deadline=settings.broker.publish_deadline,
             on_crash=stopping.set,
         )
-        publisher.start()
+        # A publisher waits for a broker. Whoever waits for a command is told at once.
+        with connected(parts.broker_address(settings)):
+            publisher.start()
         try:
             publish = partial(_publish, settings, publisher)
             return catch_up(settings, publish, clock, stopping).run(since=since, progress=progress)

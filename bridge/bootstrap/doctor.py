@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from bridge.adapters.amqp.inspection import Noted, Rights, compare_ledger, inspect
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.adapters.reaching import reach
 from bridge.adapters.store import read_ledger
 from bridge.bootstrap import parts
+from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
 from bridge.runtime import logs
 from bridge.runtime.examining import Check, Finding, examine, fail, ok, skipped, warn
@@ -77,21 +77,11 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
-    ingest = settings.ingest
-    if ingest.tls_certificate is not None:
-        try:
-            server_context(ingest.tls_certificate, ingest.tls_key)
-        except CertificateUnusable as error:
-            yield fail(str(error), f"mend what ingest.tls_{error.part} names")
-        else:
-            yield ok("the ingest can serve with its certificate")
-    if settings.cpaas.ca_file is not None:
-        if settings.cpaas.ca_file.is_file():
-            yield ok("cpaas.ca_file is there")
-        else:
-            yield fail("cpaas.ca_file is not there", "name the file with the provider's CA, or none")
-    if ingest.tls_certificate is None and settings.cpaas.ca_file is None:
-        yield skipped("no certificates are configured")
+    unusable = list(unusable_here(settings))
+    for problem in unusable:
+        yield fail(problem.reason, f"see {problem.path}")
+    if not unusable:
+        yield ok("all that the configuration names is there: certificates, keys, drivers")
 
 
 def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
@@ -163,24 +153,36 @@ def _topology(settings: Settings) -> Iterator[Finding]:
 
 def _ledger(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
     with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
+        missing = reader.missing_rights()
+        if missing:
+            yield fail(f"this user may not: {', '.join(missing)}", "see PostgreSQL in docs/operations.md")
+            return
         summary = reader.summary()
     yield ok(f"{summary.commands} commands, revision {summary.revision}")
-    if settings.broker.url is None or summary.identity is None:
-        return
-    match compare_ledger(parts.broker_address(settings), parts.topology(settings), summary.identity):
+    if settings.broker.url is not None and summary.identity is not None:
+        yield _whose(settings, processes, summary.identity)
+
+
+def _whose(settings: Settings, processes: Collection[str], identity: str) -> Finding:
+    """Say whether the ledger is the command queue's own."""
+    try:
+        noted = compare_ledger(parts.broker_address(settings), parts.topology(settings), identity)
+    except ConnectionError:
+        return skipped("whether it is the command queue's own: the broker can't be asked")
+    match noted:
         case Noted.NONE:
-            yield ok("the command queue has no ledger yet: the first worker notes its own")
+            return ok("the command queue has no ledger yet: the first worker notes its own")
         case Noted.OURS:
-            yield ok("it is the command queue's own")
+            return ok("it is the command queue's own")
         case Noted.ANOTHERS:
             advice = (
                 "set ledger.url to the queue's own; `bridge ledger adopt` where that one is gone for good"
             )
-            yield fail("the command queue has another ledger", advice)
+            return fail("the command queue has another ledger", advice)
         case Noted.REFUSED if "worker" in processes:
-            yield warn("this user may not see whether it is the command queue's own", RIGHTS)
+            return warn("this user may not see whether it is the command queue's own", RIGHTS)
         case Noted.REFUSED:
-            yield skipped("an ingest's user can't see whether it is the command queue's own")
+            return skipped("an ingest's user can't see whether it is the command queue's own")
 
 
 def _room(settings: Settings) -> Iterator[Finding]:

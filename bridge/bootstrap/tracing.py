@@ -25,15 +25,27 @@ def make_tracer(settings: Settings, clock: Clock) -> OtlpTracer | None:
     tracing = settings.tracing
     if tracing.endpoint is None:
         return None
+    return tracer_class()(
+        tracing.endpoint, ratio=tracing.ratio, version=version("sms-bridge"), monotonic=clock.monotonic
+    )
+
+
+def tracer_class() -> type[OtlpTracer]:
+    """Return the class of what sends spans.
+
+    Raises:
+        SettingsError: OpenTelemetry is not installed.
+
+    """
     try:
         # Not at the top: it is an extra, and takes a while to load.
         from bridge.adapters.tracing import OtlpTracer
     except ImportError as e:
-        problem = Problem("tracing.endpoint", f"needs OpenTelemetry: install sms-bridge[otel] ({e.name})")
-        raise SettingsError([problem]) from e
-    return OtlpTracer(
-        tracing.endpoint, ratio=tracing.ratio, version=version("sms-bridge"), monotonic=clock.monotonic
-    )
+        reason = (
+            f"needs OpenTelemetry ({e.name}): install the bridge with its extra otel (docs/operations.md)"
+        )
+        raise SettingsError([Problem("tracing.endpoint", reason)]) from e
+    return OtlpTracer
 
 
 def command_tracing(settings: Settings, tracer: Tracer | None) -> CommandTracing | None:

@@ -13,6 +13,8 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bridge.settings import Problem
+
 
 @click.group()
 def config() -> None:
@@ -24,18 +26,30 @@ def config() -> None:
 @config_option
 @pass_invocation
 def check(invocation: Invocation, *, as_json: bool) -> int:
-    """Say what is wrong with the configuration, everything at once; exit 78 if anything is."""
+    """Say what is wrong with the configuration, everything at once; exit 78 if anything is.
+
+    Certificates, keys and drivers that it names are looked at on this machine; nothing is connected to.
+    """
+    from bridge.settings import SettingsError
+
+    problems = _problems(invocation)
+    if as_json:
+        click.echo(json.dumps({"problems": [problem._asdict() for problem in problems]}))
+        return Exit.CONFIG if problems else Exit.DONE
+    if problems:
+        raise SettingsError(problems)
+    click.echo("configuration is valid")
+    return Exit.DONE
+
+
+def _problems(invocation: Invocation) -> list[Problem]:
     from bridge.settings import SettingsError
 
     try:
-        invocation.settings()
+        settings = invocation.settings()
     except SettingsError as error:
-        if not as_json:
-            raise
-        click.echo(json.dumps({"problems": [problem._asdict() for problem in error.problems]}))
-        return Exit.CONFIG
-    click.echo(json.dumps({"problems": []}) if as_json else "configuration is valid")
-    return Exit.DONE
+        return error.problems
+    return list(invocation.wiring.unusable_here(settings))
 
 
 @config.command()

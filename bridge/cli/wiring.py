@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.ports import Notifying, Progress
     from bridge.runtime.catching_up import Caught
     from bridge.runtime.examining import Examined
-    from bridge.settings import Settings
+    from bridge.settings import Problem, Settings
 
 
 class Wiring(Protocol):
@@ -81,6 +81,10 @@ class Wiring(Protocol):
 
     def cpaas_client(self, settings: Settings) -> Notifying:
         """Return a client of the configured account; every call of it raises CpaasError."""
+        ...
+
+    def unusable_here(self, settings: Settings) -> Iterator[Problem]:
+        """Yield what of the configuration can't be used on this machine: certificates, keys, drivers."""
         ...
 
     def examine_all(self, settings: Settings, processes: Collection[str]) -> Iterator[Examined]:

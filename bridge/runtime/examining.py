@@ -85,15 +85,18 @@ def examine(checks: Sequence[Check], *, patience: float = PATIENCE) -> Iterator[
 class _Look:
     def __init__(self, check: Check) -> None:
         self.check = check
-        self._found: tuple[Finding, ...] | None = None
+        self._found: list[Finding] = []
+        self._is_over = False
         # Nobody waits for one that never ends.
         self.thread = threading.Thread(target=self._run, name=f"check {check.name}", daemon=True)
 
     def findings(self) -> tuple[Finding, ...]:
-        return self._found or (fail("no answer in time", self.check.advice),)
+        over = self._is_over
+        return *self._found, *([] if over else [fail("no answer in time", self.check.advice)])
 
     def _run(self) -> None:
         try:
-            self._found = tuple(self.check.look())
+            self._found.extend(self.check.look())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the check found
-            self._found = (fail(str(error) or type(error).__name__, self.check.advice),)
+            self._found.append(fail(str(error) or type(error).__name__, self.check.advice))
+        self._is_over = True

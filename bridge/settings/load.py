@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
 from bridge.settings.checks import FITTING_SHARE, disagreements
-from bridge.settings.model import KEYS, Settings
+from bridge.settings.model import KEYS, SECRETS, Settings
 
 PREFIX = "BRIDGE_"
 #: Names the configuration file; the one variable that is not a value.
@@ -55,9 +55,16 @@ _Path: TypeAlias = tuple[str, str]
 
 
 def load(
-    toml: Mapping[str, object], environ: Mapping[str, str], read_file: ReadFile, *, file: str = "bridge.toml"
+    toml: Mapping[str, object],
+    environ: Mapping[str, str],
+    read_file: ReadFile,
+    *,
+    file: str = "bridge.toml",
+    credentials: Iterable[str] = (),
 ) -> Settings:
     """Return the settings of the parsed `toml` (of the file named `file`) and of the environment.
+
+    `credentials` are the names of the files in the credentials' directory.
 
     Raises:
         SettingsError: with every mistake there is.
@@ -65,7 +72,7 @@ def load(
     """
     gathered = _Gathered(environ, read_file)
     gathered.from_toml(toml, file)
-    gathered.from_credentials()
+    gathered.from_credentials(credentials)
     gathered.from_environ()
     settings = _fit_call_into_lease(_validated(gathered), gathered.given)
     problems = gathered.problems
@@ -115,7 +122,13 @@ class _Gathered:
             else:
                 self.problems.append(Problem(f"{section}.{key}", _unknown("key", key, KEYS[section]), file))
 
-    def from_credentials(self) -> None:
+    def from_credentials(self, names: Iterable[str]) -> None:
+        # Files of other programs may lie there. But one that is named nearly like a secret was meant to be it.
+        for name in sorted(names):
+            near = difflib.get_close_matches(name, SECRETS, n=1, cutoff=0.75)
+            if near and tuple(name.split(".", 1)) not in _PATHS:
+                reason = f"unknown credential; did you mean {near[0]}?"
+                self.problems.append(Problem(name, reason, f"credential {name}"))
         directory = self._environ.get(CREDENTIALS_VARIABLE)
         if not directory:
             return

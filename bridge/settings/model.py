@@ -6,9 +6,17 @@ What each key means stands in `config/bridge.toml`, which a test keeps in step. 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from bridge.settings import values as v
 
@@ -287,3 +295,18 @@ class Settings(Section):
 KEYS: dict[str, tuple[str, ...]] = {
     section: tuple(type(getattr(Settings(), section)).model_fields) for section in Settings.model_fields
 }
+
+
+def _holds_secret(kind: object) -> bool:
+    if isinstance(kind, type) and issubclass(kind, (SecretStr, v.SecretUrl)):
+        return True
+    return any(map(_holds_secret, get_args(kind)))
+
+
+#: Those that are secret, as `section.key`.
+SECRETS = tuple(
+    f"{section}.{key}"
+    for section in Settings.model_fields
+    for key, field in type(getattr(Settings(), section)).model_fields.items()
+    if _holds_secret(field.annotation)
+)

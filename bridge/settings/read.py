@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.settings.load import CONFIG_VARIABLE, Problem, SettingsError, load
+from bridge.settings.load import CONFIG_VARIABLE, CREDENTIALS_VARIABLE, Problem, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,16 @@ def read(config: str | None = None, environ: Mapping[str, str] | None = None) ->
     environ = os.environ if environ is None else environ
     file = _find(config, environ)
     toml = {} if file is None else _parse(file)
-    return load(toml, environ, _read_text, file=str(file))
+    credentials = _names_in(environ.get(CREDENTIALS_VARIABLE))
+    return load(toml, environ, _read_text, file=str(file), credentials=credentials)
+
+
+def _names_in(directory: str | None) -> list[str]:
+    """Return the names of the files there; none where it can't be listed: each is read by its name all the same."""
+    try:
+        return [path.name for path in Path(directory).iterdir()] if directory else []
+    except OSError:
+        return []
 
 
 def _find(config: str | None, environ: Mapping[str, str]) -> Path | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.adapters.store import open_ledger
 from bridge.core.events import event_id
 from tests.acceptance.commands import run
 from tests.waiting import wait_until
@@ -14,6 +15,7 @@ from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
@@ -53,6 +55,7 @@ def test_the_command_publishes_what_is_missing_and_nothing_the_second_time(
     for number in range(5):
         more = {"from": "+16135559999", "to": OURS[0], "message": f"canary more {number}", "age": AGE}
         provider.post("inbound", more)
+    open_ledger(env["BRIDGE_LEDGER__URL"]).close()
     dry = run("catch-up", "--dry-run", "--json", env=env)
     first = run("catch-up", "--json", env=env)
     second = run("catch-up", "--json", env=env)
@@ -99,6 +102,7 @@ def test_what_came_just_now_is_left_to_its_webhook_unless_the_time_says_otherwis
 ) -> None:
     comes_in(provider, "canary 0", age=0)
     comes_in(provider, "canary 1")
+    open_ledger(env["BRIDGE_LEDGER__URL"]).close()
     left = run("catch-up", env=env)
     early = amqp.events(1)
     all_of_it = run("catch-up", "--since", "1h", "--json", env=env)
@@ -119,12 +123,29 @@ def test_without_an_account_an_ingest_that_is_to_catch_up_says_so(vhost_url: str
     assert "cpaas.base_url" in refused.stderr
 
 
-def test_without_a_provider_or_a_broker_the_command_exits_69(env: dict[str, str], provider: Provider) -> None:
+def test_a_ledger_that_is_not_there_is_not_made(
+    env: dict[str, str], provider: Provider, tmp_path: Path
+) -> None:
     comes_in(provider, "canary 0")
+    runs = [run("catch-up", *arguments, env=env) for arguments in ((), ("--dry-run",))]
+
+    assert [(done.code, "there is no ledger yet" in done.stderr) for done in runs] == [(69, True)] * 2
+    assert not (tmp_path / "ledger.sqlite3").exists()
+
+
+def test_without_a_provider_or_a_broker_the_command_exits_69(
+    env: dict[str, str], provider: Provider, vhost_url: str
+) -> None:
+    comes_in(provider, "canary 0")
+    open_ledger(env["BRIDGE_LEDGER__URL"]).close()
     nobody = {**env, "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1"}
     no_broker = {**env, "BRIDGE_BROKER__URL": "amqp://guest:hunter2@127.0.0.1:1/"}
+    stranger = {**env, "BRIDGE_BROKER__URL": vhost_url.replace("guest:guest", "guest:hunter2")}
 
     assert run("catch-up", env=nobody).code == 69
     assert run("catch-up", env=no_broker).code == 69
+    refused = run("catch-up", env=stranger)
+    assert refused.code == 69
+    assert "ACCESS_REFUSED" in refused.stderr
     # Nothing was noted of what could not be published.
     assert run("catch-up", "--dry-run", "--json", env=env).json["recovered"] == 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 #: Checks that need what another one checks.
-LEAN_ON = {"broker": {"topology", "ledger"}, "account": {"subscriptions"}}
+LEAN_ON = {"broker": {"topology"}, "account": {"subscriptions"}}
 SECRET = f"Bearer {SECRETS['webhook']}"
 
 
@@ -77,9 +77,9 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
     plain = run("doctor", env=well)
 
     assert levels(done) == {
-        "files": {"skipped"},
-        **{name: {"ok"} for name in ("broker", "topology", "ledger", "room", "account", "subscriptions", "webhook")},
-    }  # fmt: skip
+        name: {"ok"}
+        for name in ("files", "broker", "topology", "ledger", "room", "account", "subscriptions", "webhook")
+    }
     assert (done.code, plain.code) == (0, 0)
     assert "it is the command queue's own" in plain.stdout
     assert (provider.journal(), amqp.get("sms.dead"), amqp.get(COLLECTOR)) == ([], None, None)
@@ -95,8 +95,9 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
         ("account", {"CPAAS__CLIENT_SECRET": "wrong"}, "fail"),
         ("account", {"CPAAS__BASE_URL": "http://127.0.0.1:1"}, "fail"),
         ("webhook", {"SUBSCRIPTIONS__WEBHOOK_URL": "http://127.0.0.1:1/hook"}, "refused"),
-        ("files", {"INGEST__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "mend what ingest.tls_certificate names"),
-        ("files", {"CPAAS__CA_FILE": "/nowhere/ca.pem"}, "cpaas.ca_file is not there"),
+        ("files", {"INGEST__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see ingest.tls_certificate"),
+        ("files", {"SUBMIT__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see submit.tls_certificate"),
+        ("files", {"CPAAS__CA_FILE": "/nowhere/ca.pem"}, "name the file with the provider's CA"),
     ],
 )
 def test_what_is_wrong_fails_alone_and_says_what_to_do(
@@ -185,7 +186,7 @@ def test_the_rights_of_the_runbook_are_enough(
     done = run("doctor", "--json", "--for", process, env=env)
 
     assert done.code == 0
-    assert {level for found in levels(done).values() for level in found} == {"ok", "skipped"}
+    assert {level for found in levels(done).values() for level in found} <= {"ok", "skipped"}
     assert (amqp.get("sms.dead"), amqp.get("sms.send")) == (None, None)
 
 

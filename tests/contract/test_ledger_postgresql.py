@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,32 @@ def test_a_database_that_can_not_hold_every_text_is_refused_with_what_to_do(
             opens(other)
 
 
+def test_rights_that_are_missing_are_named_without_touching_anything(
+    postgresql_url: str, postgresql: Postgres
+) -> None:
+    database = database_of(postgresql_url)
+    role = f"reader_{database}"
+    postgresql.execute(f"CREATE ROLE {role} LOGIN")
+    theirs = postgresql_url.replace("bridge@", f"{role}@")
+
+    def missing(url: str) -> list[str]:
+        with closing(read_ledger(url)) as reader:
+            return reader.missing_rights()
+
+    empty = missing(theirs)
+    open_ledger(postgresql_url).close()
+    postgresql.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}", database=database)
+    reading = missing(theirs)
+    postgresql.execute(
+        f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}", database=database
+    )
+
+    assert empty == ["CREATE tables"]
+    assert {"INSERT commands", "UPDATE buckets", "DELETE receipts"} <= set(reading)
+    assert not [one for one in reading if one.startswith("SELECT")]
+    assert (missing(theirs), missing(postgresql_url)) == ([], [])
+
+
 def test_an_url_that_cant_be_read_is_refused_without_the_password() -> None:
     with pytest.raises(LedgerUnusable, match=r"ledger\.url") as caught:
         open_ledger("postgresql+psycopg://bridge:hunter2@127.0.0.1:port/ledger")
@@ -147,7 +174,7 @@ def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "bridge.adapters.store.patience", raising=False)
 
-    with pytest.raises(LedgerUnusable, match=r"sms-bridge\[postgresql\]"):
+    with pytest.raises(LedgerUnusable, match="its extra postgresql"):
         open_ledger("postgresql+psycopg://bridge@127.0.0.1/ledger")
 
 

@@ -131,6 +131,9 @@ class FakeWiring:
         provider: FakeAccount = self._answer("client", settings)
         return provider
 
+    def unusable_here(self, settings: Settings) -> Iterator[Problem]:
+        return iter(self._answer("unusable_here", settings) or ())
+
     def examine_all(self, settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
         return iter(self._answer("doctor", settings, processes))
 
@@ -405,6 +408,12 @@ def test_config_check_says_what_is_wrong_to_programs_too() -> None:
     assert json.loads(bad.stdout)["problems"] == [
         {"path": "worker.lease", "reason": "must be greater than 0", "origin": "BRIDGE_WORKER__LEASE"}
     ]
+
+
+def test_config_check_says_what_this_machine_lacks() -> None:
+    result = run("config", "check", wiring=FakeWiring([Problem("ingest.tls_key", "/k is not there")]))
+
+    assert (result.exit_code, result.stderr) == (78, "ingest.tls_key: /k is not there\n")
 
 
 def test_the_configuration_file_is_taken_before_and_behind_the_command(tmp_path: Path) -> None:

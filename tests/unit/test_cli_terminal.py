@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.adapters.store import open_ledger
 from bridge.simulator import Simulator
 from tests.processes import clean_environment
 from tests.unit.simulated import NUMBER, REMOTE, Client
@@ -25,14 +26,16 @@ STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @pytest.fixture
 def env(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Return the configuration of an account with a message that no webhook brought."""
+    """Return the configuration of an account with a message that no webhook brought, and of a ledger."""
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    open_ledger(ledger).close()
     with Simulator() as simulator, Client(simulator.url) as client:
         client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "canary"})
         yield {
             "BRIDGE_CPAAS__BASE_URL": simulator.url,
             "BRIDGE_CPAAS__CLIENT_ID": "project",
             "BRIDGE_CPAAS__CLIENT_SECRET": "s",
-            "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+            "BRIDGE_LEDGER__URL": ledger,
             "BRIDGE_LOG__LEVEL": "error",
             "TERM": "xterm-256color",
             "COLUMNS": "100",

@@ -28,7 +28,11 @@ def test_what_a_check_raises_is_its_finding_and_says_what_to_do() -> None:
 
     found = list(examine([Check(name="one", look=broken, advice="look there"), check("two", ok("fine"))]))
 
-    assert [one.finding for one in found] == [fail("nobody is there", "look there"), ok("fine")]
+    assert [one.finding for one in found] == [
+        ok("so far so good"),
+        fail("nobody is there", "look there"),
+        ok("fine"),
+    ]
 
 
 def test_a_check_that_never_ends_keeps_nobody_from_the_others() -> None:

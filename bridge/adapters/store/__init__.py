@@ -36,6 +36,21 @@ def open_ledger(url: str) -> SqlLedger:
     return open_sqlite(_path(url))
 
 
+def check_url(url: str) -> None:
+    """Check that this bridge can use a database such as `url` names, without connecting to it.
+
+    Raises:
+        LedgerUnusable: it can't: it is another kind, `url` can't be read, or the driver is not installed.
+
+    """
+    if url.startswith(POSTGRESQL):
+        from bridge.adapters.store.postgresql import postgresql_engine
+
+        postgresql_engine(url).dispose()
+    else:
+        _path(url)
+
+
 def open_seen(url: str) -> SqlSeen:
     """Open the memory of notifications in the ledger that `url` names, bringing its tables to this bridge's revision.
 

@@ -91,7 +91,8 @@ def postgresql_engine(url: str, *, statement_timeout: float = STATEMENT_TIMEOUT)
         from bridge.adapters.store.patience import connection_class
     except ImportError as e:
         raise LedgerUnusable(
-            "a PostgreSQL ledger needs the driver psycopg: install sms-bridge[postgresql]"
+            "a PostgreSQL ledger needs the driver psycopg: install the bridge with its extra postgresql "
+            "(docs/operations.md)"
         ) from e
     connects = connection_class(statement_timeout + GRACE)
     try:

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.adapters.store import pruning, schema
 from bridge.adapters.store.records import command_record, submission_record
 from bridge.adapters.store.sql import unavailable
-from bridge.adapters.store.tables import commands, meta, submissions
+from bridge.adapters.store.tables import commands, meta, metadata, submissions
 from bridge.core.ledger.records import OPEN
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from bridge.core.ledger import CommandRecord
+
+#: What a bridge does with its tables.
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,27 @@ class LedgerReader:
                 states={row.state: row.number for row in connection.execute(by_state)},
                 oldest_open_at=connection.execute(oldest).scalar_one_or_none(),
             )
+
+    def missing_rights(self) -> list[str]:
+        """Return what the database does not let us do and a bridge has to; of a file nothing is said."""
+        with self._transaction() as connection:
+            if connection.dialect.name != "postgresql":
+                return []
+            there = set(inspect(connection).get_table_names())
+            lacking = [
+                f"{verb} {table}"
+                for table in metadata.tables
+                if table in there
+                for verb in VERBS
+                if not connection.execute(select(func.has_table_privilege(table, verb))).scalar_one()
+            ]
+            if there.issuperset(metadata.tables):
+                return lacking
+            may_create = func.has_schema_privilege(func.current_schema(), "CREATE")
+            return [
+                *lacking,
+                *([] if connection.execute(select(may_create)).scalar_one() else ["CREATE tables"]),
+            ]
 
     def command(self, command_id: str) -> CommandRecord | None:
         """Return a command with all its submissions."""
