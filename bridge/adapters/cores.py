@@ -27,17 +27,31 @@ def core_of(thread_id: int) -> int:
     return int(stat.rpartition(")")[2].split()[_PROCESSOR])
 
 
-def confine(cores: frozenset[int]) -> None:
-    """Have all our threads run on these cores alone, and none of them interrupt another one because it was woken.
+def confine(core: int) -> None:
+    """Have all our threads run on this core alone, and none of them interrupt another one because it was woken.
 
     Threads begin with the cores of who starts them.
 
     Raises:
-        OSError: that is not allowed, or there are no such cores any more.
+        OSError: that is not allowed, or there is no such core any more.
 
     """
+    _place(frozenset({core}), os.SCHED_BATCH)
+
+
+def release(cores: frozenset[int]) -> None:
+    """Have all our threads run on any of these cores, and as soon as they are woken.
+
+    Raises:
+        OSError: as `confine` does.
+
+    """
+    _place(cores, os.SCHED_OTHER)
+
+
+def _place(cores: frozenset[int], policy: int) -> None:
     for thread in _THREADS.iterdir():
         # It may have ended meanwhile.
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), cores)
-            os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))
+            os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
