@@ -11,13 +11,13 @@ from bridge.ports import LedgerUnusable
 from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from bridge.settings import Settings
 
 
-def unusable_here(settings: Settings) -> Iterator[Problem]:
-    """Find what can't be used on this machine, and would end a process with exit 78. Nothing is connected to."""
+def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "ingest")) -> Iterator[Problem]:
+    """Find what would end `processes` with exit 78 on this machine. Nothing is connected to."""
     try:
         check_url(settings.ledger.url.get_secret_value())
     except LedgerUnusable as error:
@@ -29,7 +29,8 @@ def unusable_here(settings: Settings) -> Iterator[Problem]:
             yield from error.problems
     if settings.cpaas.ca_file is not None and not settings.cpaas.ca_file.is_file():
         yield Problem("cpaas.ca_file", "is not there: name the file with the provider's CA, or none")
-    for section, where in (("ingest", settings.ingest), ("submit", settings.submit)):
+    doors = (("ingest", settings.ingest), ("submit", settings.submit)) if "ingest" in processes else ()
+    for section, where in doors:
         if where.tls_certificate is not None:
             try:
                 server_context(where.tls_certificate, where.tls_key)

@@ -97,6 +97,7 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
         ("webhook", {"SUBSCRIPTIONS__WEBHOOK_URL": "http://127.0.0.1:1/hook"}, "refused"),
         ("files", {"INGEST__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see ingest.tls_certificate"),
         ("files", {"SUBMIT__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see submit.tls_certificate"),
+        ("files", {"SUBMIT__PORT": "0"}, "see submit.authorization"),
         ("files", {"CPAAS__CA_FILE": "/nowhere/ca.pem"}, "name the file with the provider's CA"),
     ],
 )
@@ -182,7 +183,7 @@ def test_the_rights_of_the_runbook_are_enough(
     vhost = well["BRIDGE_BROKER__URL"].rpartition("/")[2]
     env = {**well, **Users(rabbitmq, vhost).env(user)}
     if submits:
-        env["BRIDGE_SUBMIT__PORT"] = str(free_port())
+        env |= {"BRIDGE_SUBMIT__PORT": str(free_port()), "BRIDGE_SUBMIT__AUTHORIZATION": f"{SECRET} too"}
     done = run("doctor", "--json", "--for", process, env=env)
 
     assert done.code == 0
