@@ -16,6 +16,11 @@ def allowed() -> frozenset[int]:
     return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
+def are_shared_fairly() -> bool:
+    """Tell whether nobody has chosen another way for us to come to a core than all have, as a unit's settings may."""
+    return os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 def core_of(thread_id: int) -> int:
     """Return the core that one of our threads, by its native id, ran on last.
 
@@ -50,8 +55,12 @@ def release(cores: frozenset[int]) -> None:
 
 
 def _place(cores: frozenset[int], policy: int) -> None:
-    for thread in _THREADS.iterdir():
-        # It may have ended meanwhile.
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), cores)
-            os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
+    placed: set[str] = set()
+    # Who is placed already may still have been started by one who was not.
+    while new := {thread.name for thread in _THREADS.iterdir()} - placed:
+        for thread in new:
+            # It may have ended meanwhile.
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
+                os.sched_setscheduler(int(thread), policy, os.sched_param(0))
+        placed |= new

@@ -15,12 +15,10 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.reaching import reach
 from bridge.adapters.store import read_ledger
 from bridge.bootstrap import parts
-from bridge.bootstrap.required import require
 from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
 from bridge.runtime import logs
 from bridge.runtime.examining import Check, Finding, examine, fail, ok, skipped, warn
-from bridge.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -84,10 +82,6 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
 
 def _files(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
     unusable = list(unusable_here(settings, processes))
-    try:
-        require(settings, submit="ingest" in processes)
-    except SettingsError as error:
-        unusable += error.problems
     for problem in unusable:
         yield fail(problem.reason, f"see {problem.path}")
     if not unusable:

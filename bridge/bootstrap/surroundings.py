@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.adapters.store import check_url
+from bridge.bootstrap.required import require
 from bridge.bootstrap.tracing import tracer_class
 from bridge.ports import LedgerUnusable
 from bridge.settings import Problem, SettingsError
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "ingest")) -> Iterator[Problem]:
-    """Find what would end `processes` with exit 78 on this machine. Nothing is connected to."""
+    """Find what `processes` could not work with on this machine. Nothing is connected to."""
     try:
         check_url(settings.ledger.url.get_secret_value())
     except LedgerUnusable as error:
@@ -27,10 +29,21 @@ def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "i
             tracer_class()
         except SettingsError as error:
             yield from error.problems
-    if settings.cpaas.ca_file is not None and not settings.cpaas.ca_file.is_file():
-        yield Problem("cpaas.ca_file", "is not there: name the file with the provider's CA, or none")
-    doors = (("ingest", settings.ingest), ("submit", settings.submit)) if "ingest" in processes else ()
-    for section, where in doors:
+    if settings.cpaas.ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=settings.cpaas.ca_file)
+        except OSError as error:
+            yield Problem("cpaas.ca_file", f"can't be used as the provider's CA: {error.strerror or error}")
+    if "ingest" in processes:
+        yield from _doors(settings)
+
+
+def _doors(settings: Settings) -> Iterator[Problem]:
+    try:
+        require(settings, submit=True)
+    except SettingsError as error:
+        yield from error.problems
+    for section, where in (("ingest", settings.ingest), ("submit", settings.submit)):
         if where.tls_certificate is not None:
             try:
                 server_context(where.tls_certificate, where.tls_key)

@@ -77,9 +77,9 @@ class Course:
         """Call the provider, and file its answer."""
         failpoints.reach("claimed")
         job = claimed.job
-        published_at = job.published_at()
-        if call.attempts == 0 and published_at is not None:
-            self._metrics.age_seconds.observe(max(0.0, self._clock.now() - published_at))
+        due_at = job.due_at()
+        if call.attempts == 0 and due_at is not None:
+            self._metrics.age_seconds.observe(max(0.0, self._clock.now() - due_at))
         started = self._clock.monotonic()
         self._callers.send(
             job.submission(claimed.index),

@@ -98,6 +98,11 @@ class Job:
         """When the command was published, in seconds since the epoch, where its publisher said so."""
         return published_at(self.received.delivery)
 
+    def due_at(self) -> float | None:
+        """Return when it was to go out: in seconds since the epoch, published and its `send_at` past."""
+        times = (self.published_at(), self.command.send_at)
+        return max((at for at in times if at is not None), default=None)
+
 
 def published_at(delivery: Delivery) -> float | None:
     """Return when a command was published, in seconds since the epoch, where its publisher said so."""

@@ -52,12 +52,11 @@ class OneCore:
 
     def _run(self) -> None:
         allowed = cores.allowed()
-        if len(allowed) < 2:
+        if len(allowed) < 2 or not cores.are_shared_fairly():
             return
         try:
             while not self._stopping.is_set():
-                thread_id = self._busiest()
-                if self._is_busy(LOOK) and thread_id is not None:
+                if self._is_busy(LOOK) and (thread_id := self._busiest()) is not None:
                     cores.confine(cores.core_of(thread_id))
                     until = time.monotonic() + EVERY
                     while time.monotonic() < until and self._is_busy(LONG_LOOK):

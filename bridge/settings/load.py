@@ -126,7 +126,9 @@ class _Gathered:
         # Files of other programs may lie there. But one that is named nearly like a secret was meant to be it.
         for name in sorted(names):
             near = difflib.get_close_matches(name, SECRETS, n=1, cutoff=0.75)
-            if near and tuple(name.split(".", 1)) not in _PATHS:
+            # Another process's, or an old one: worker.broker.url, broker.url.old.
+            is_named_after = any(name.startswith(secret) or name.endswith(f".{secret}") for secret in SECRETS)
+            if near and not is_named_after and tuple(name.split(".", 1)) not in _PATHS:
                 reason = f"unknown credential; did you mean {near[0]}?"
                 self.problems.append(Problem(name, reason, f"credential {name}"))
         directory = self._environ.get(CREDENTIALS_VARIABLE)

@@ -5,7 +5,6 @@ What each key means stands in `config/bridge.toml`, which a test keeps in step. 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
@@ -95,7 +94,7 @@ class CpaasSettings(Section):
     max_response_bytes: v.Count = 1_048_576
     idle_timeout: v.SecondsOrZero = 4.0
     proxy: v.ProxyUrl = None
-    ca_file: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    ca_file: v.Place = None
     correlator: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "sms-bridge"
     correlator_mode: Literal["instance", "command"] = "instance"
     default_sender: Annotated[v.Number | None, v.NONE_IF_EMPTY] = None
@@ -182,9 +181,9 @@ class IngestSettings(Section):
     authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
     allow: Annotated[tuple[v.Network, ...], v.GUARDING] = ()
     trusted_proxies: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()
-    tls_certificate: Annotated[Path | None, v.NONE_IF_EMPTY] = None
-    tls_key: Annotated[Path | None, v.NONE_IF_EMPTY] = None
-    spool: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    tls_certificate: v.Place = None
+    tls_key: v.Place = None
+    spool: v.Place = None
     spool_max_bytes: v.Count = 268_435_456
     spool_max_age: v.Seconds = 604_800.0
     confirm_timeout: v.Seconds = 5.0
@@ -200,8 +199,8 @@ class SubmitSettings(Section):
     host: v.Host = "127.0.0.1"
     port: Annotated[v.Port | None, v.NONE_IF_EMPTY] = None
     authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
-    tls_certificate: Annotated[Path | None, v.NONE_IF_EMPTY] = None
-    tls_key: Annotated[Path | None, v.NONE_IF_EMPTY] = None
+    tls_certificate: v.Place = None
+    tls_key: v.Place = None
     confirm_timeout: v.Seconds = 5.0
     max_in_flight: v.Count = 200
     max_connections: v.Count = 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -112,11 +113,20 @@ def _network(value: str) -> str:
         ) from None
 
 
+def _file_name(value: object) -> object:
+    # A credential, or a variable with `_FILE`, that holds a key in place of its file's name: it is shown nowhere.
+    if isinstance(value, str) and ("\n" in value or value.startswith("-----BEGIN")):
+        raise ValueError("must be the name of a file, and is what such a file holds")
+    return value
+
+
 NONE_IF_EMPTY = BeforeValidator(_none_if_empty)
 COMMA_SEPARATED = BeforeValidator(_split)
 #: A list that keeps strangers out: only `[]` says that there is none.
 GUARDING = BeforeValidator(_split_whole)
 
+#: A file, or a directory; not secret, and never what is in it.
+Place = Annotated[Path | None, BeforeValidator(_file_name), NONE_IF_EMPTY]
 Text = Annotated[str | None, NONE_IF_EMPTY]
 SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]
 #: Between none and all.

@@ -98,7 +98,7 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
         ("files", {"INGEST__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see ingest.tls_certificate"),
         ("files", {"SUBMIT__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see submit.tls_certificate"),
         ("files", {"SUBMIT__PORT": "0"}, "see submit.authorization"),
-        ("files", {"CPAAS__CA_FILE": "/nowhere/ca.pem"}, "name the file with the provider's CA"),
+        ("files", {"CPAAS__CA_FILE": "/nowhere/ca.pem"}, "can't be used as the provider's CA"),
     ],
 )
 def test_what_is_wrong_fails_alone_and_says_what_to_do(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -301,6 +302,19 @@ def test_a_command_is_sent_at_its_time_and_neither_before_nor_much_later(bridge:
     assert due <= sent["accepted_at"] / 1000 + 0.001
     assert sent["accepted_at"] / 1000 <= due + LATE
     assert bridge.steps("timed") == ["sent"]
+
+
+def test_a_command_is_late_by_when_it_was_to_go_out_and_not_by_when_it_was_published(bridge: Running) -> None:
+    def in_time() -> float:
+        bucket = r'^sms_bridge_command_age_at_call_seconds_bucket\{le="300.0"\} (\S+)$'
+        (number,) = re.findall(bucket, bridge.worker.admin("/metrics")[1], re.MULTILINE)
+        return float(number)
+
+    before = in_time()
+    bridge.amqp.publish(body_of("meant for now", send_at=at(0)), timestamp=int(time.time()) - 3600)
+    bridge.outcome("meant for now")
+
+    assert in_time() == before + 1
 
 
 # -- invalid ---------------------------------------------------------------------------------------

@@ -154,7 +154,6 @@ def test_the_order_is_variable_then_its_file_then_credential_then_configuration_
         ("cpaas_client_secret", "cpaas.client_secret"),
         ("cpaas.secret", "cpaas.client_secret"),
         ("broker.uri", "broker.url"),
-        ("ledger.url.txt", "ledger.url"),
         ("submit.authorisation", "submit.authorization"),
     ],
 )
@@ -164,9 +163,37 @@ def test_a_credential_that_is_named_nearly_like_a_secret_was_meant_to_be_it(name
     assert found == [Problem(name, f"unknown credential; did you mean {meant}?", f"credential {name}")]
 
 
-@pytest.mark.parametrize("name", ["ingest.tls_key.pem", "tls.key", "postgresql.password", "..data", "README"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ingest.tls_key.pem",
+        "tls.key",
+        "postgresql.password",
+        "..data",
+        "README",
+        "admin.broker.url",
+        "owner.ledger.url",
+        "broker.url.old",
+        "broker.url~",
+        "cpaas.client_secret.new",
+    ],
+)
 def test_files_of_others_may_lie_beside_the_credentials(name: str) -> None:
     assert loaded(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{name}": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "key", ["ingest.tls_key", "ingest.tls_certificate", "submit.tls_key", "cpaas.ca_file"]
+)
+@pytest.mark.parametrize(
+    "text", ["-----BEGIN PRIVATE KEY-----", "-----BEGIN X-----\nhunter2\n-----END X-----\n"]
+)
+def test_a_file_s_content_in_place_of_its_name_is_refused_and_not_shown(key: str, text: str) -> None:
+    found = problems(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{key}": text})
+    reason = "must be the name of a file, and is what such a file holds"
+
+    assert Problem(key, reason, f"credential {key}") in found
+    assert "hunter2" not in str(found)
 
 
 @pytest.mark.parametrize("path", GUARDS, ids=".".join)

@@ -70,6 +70,8 @@ class LedgerReader:
         with self._transaction() as connection:
             if connection.dialect.name != "postgresql":
                 return []
+            if connection.execute(select(func.current_schema())).scalar_one() is None:
+                return ["USAGE of a schema of its search_path"]
             there = set(inspect(connection).get_table_names())
             lacking = [
                 f"{verb} {table}"
