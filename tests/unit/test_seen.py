@@ -393,6 +393,8 @@ def test_what_was_noted_last_is_known_without_the_ledger(
     keeper = make(remembered=2)
     for name in ("e1", "e2", "e3"):
         run(note(keeper, name))
+    # Not by way of the store's own: this is no lookup of the keeper's.
+    wait_until(lambda: MemorySeen.known(store, {"e1"}), what="the ledger to be told")
     known = run(*(knows(keeper, name) for name in ("e1", "e2", "e3")))
 
     assert known == [True] * 3
