@@ -192,5 +192,7 @@ def test_what_was_asked_for_is_a_repeat_when_the_webhook_comes(
     late = Webhook(port=listening_port(ingest)).post({"deliveryInfoNotification": {"deliveryInfo": note}})
 
     assert late.status == 204
-    assert "sms_bridge_notifications_repeated_total 1.0" in ingest.admin("/metrics")[1]
+    # Counted once it was answered.
+    counted = "sms_bridge_notifications_repeated_total 1.0"
+    wait_until(lambda: counted in ingest.admin("/metrics")[1], what="the repeat to be counted")
     assert [event.json["id"] for event in receipts(bench)] == [event_id(UNDELIVERED, "c1", 0, 0)]
