@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,9 @@ from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.archive import CpaasArchive
-from bridge.adapters.store import open_seen, read_ledger
+from bridge.adapters.store import open_seen
 from bridge.bootstrap import parts, sending
+from bridge.bootstrap.ledger import require_ledger
 from bridge.bootstrap.required import require
 from bridge.flows.catch_up import CatchUpRules
 from bridge.ports import ArchiveUnavailable, unwatched
@@ -67,9 +67,8 @@ def run_catch_up(
     # On stderr: on stdout stands what a program reads.
     logs.configure(settings.log)
     clock, stopping = SystemClock(), threading.Event()
-    # It has to be there: a new one, at a path that is not the ingest's, knows no notification, and all would be events.
-    with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
-        reader.summary()
+    # A new one, at a path that is not the ingest's, knows no notification, and all would be events.
+    require_ledger(settings)
     try:
         if dry_run:
             return catch_up(settings, _nothing, clock, stopping).run(

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 DAY = 86400.0
 
 
+def require_ledger(settings: Settings) -> None:
+    """Check that the ledger is there: what opens one makes it where there is none, at a wrong path, too.
+
+    Raises:
+        LedgerUnavailable: there is none, or it can't be read.
+
+    """
+    with closing(read_ledger(_url(settings))) as reader:
+        reader.check()
+
+
 def show_ledger(settings: Settings) -> Mapping[str, Any]:
     """Return what the ledger holds, all in all.
 
@@ -114,9 +125,8 @@ def adopt_ledger(settings: Settings) -> str:
     from bridge.adapters.amqp import mark
 
     require(settings, broker=True)
-    # It has to be there: adopted at a path that is not the workers', a new one would be the queue's and empty.
-    with closing(read_ledger(_url(settings))) as reader:
-        reader.summary()
+    # Adopted at a path that is not the workers', a new one would be the queue's and empty.
+    require_ledger(settings)
     ledger = open_ledger(_url(settings))
     try:
         mark.adopt(

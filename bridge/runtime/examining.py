@@ -91,6 +91,7 @@ class _Look:
         self.thread = threading.Thread(target=self._run, name=f"check {check.name}", daemon=True)
 
     def findings(self) -> tuple[Finding, ...]:
+        # Looked at first: what is found meanwhile is told beside it.
         over = self._is_over
         return *self._found, *([] if over else [fail("no answer in time", self.check.advice)])
 

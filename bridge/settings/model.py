@@ -290,10 +290,10 @@ class Settings(Section):
         return max(DAY, self.retry.max_age)
 
 
+_FIELDS = {section: type(table).model_fields for section, table in Settings()}
+
 #: Every key there is: section -> its keys, in the order they are declared.
-KEYS: dict[str, tuple[str, ...]] = {
-    section: tuple(type(getattr(Settings(), section)).model_fields) for section in Settings.model_fields
-}
+KEYS: dict[str, tuple[str, ...]] = {section: tuple(fields) for section, fields in _FIELDS.items()}
 
 
 def _holds_secret(kind: object) -> bool:
@@ -305,7 +305,7 @@ def _holds_secret(kind: object) -> bool:
 #: Those that are secret, as `section.key`.
 SECRETS = tuple(
     f"{section}.{key}"
-    for section in Settings.model_fields
-    for key, field in type(getattr(Settings(), section)).model_fields.items()
+    for section, fields in _FIELDS.items()
+    for key, field in fields.items()
     if _holds_secret(field.annotation)
 )

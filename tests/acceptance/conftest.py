@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import StartBridge
 
+    StartUnsearched = Callable[..., BridgeProcess]
+
 #: What no log may hold: every text, secret and password of these tests, whole numbers, tokens.
 CANARIES = re.compile(r"canary|hunter2|(?<![.\w])1?613[0-9]{7}|16139998877|eyJ[A-Za-z0-9]{10}", re.IGNORECASE)
 
@@ -127,12 +129,12 @@ def bridge_process(bridge_process: StartBridge) -> Iterator[StartBridge]:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Callable[..., BridgeProcess]]:
-    """Start commands that print events, texts included, for as long as they are left to."""
+def unsearched_process(tmp_path: Path) -> Iterator[StartUnsearched]:
+    """Start `bridge` as often as asked; its output may show texts, or the test searches it by itself."""
     started: list[BridgeProcess] = []
 
     def start(*arguments: str, env: Mapping[str, str]) -> BridgeProcess:
-        started.append(BridgeProcess(tmp_path / f"reader-{len(started)}", *arguments, env=env))
+        started.append(BridgeProcess(tmp_path / f"process-{len(started)}", *arguments, env=env))
         return started[-1]
 
     yield start

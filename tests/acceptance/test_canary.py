@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -17,15 +17,15 @@ import pytest
 
 from tests.acceptance.commands import run
 from tests.canaries import NUMBERS, SECRETS, TEXT, command_lines, leaks
-from tests.processes import BridgeProcess
 from tests.waiting import free_port, wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tests.acceptance.conftest import StartUnsearched
     from tests.peer import Peer
+    from tests.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -62,24 +62,11 @@ def form(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Any]:
-    started: list[BridgeProcess] = []
-
-    def start_it(*arguments: str, env: Mapping[str, str]) -> BridgeProcess:
-        started.append(BridgeProcess(tmp_path / f"process-{len(started)}", *arguments, env=env))
-        return started[-1]
-
-    yield start_it
-    for process in started:
-        process.kill()
-
-
-@pytest.fixture
-def simulator(start: Any, form: str) -> tuple[BridgeProcess, str]:
+def simulator(unsearched_process: StartUnsearched, form: str) -> tuple[BridgeProcess, str]:
     """Run the stand-in for the provider as whoever tries the bridge out does."""
     port = free_port()
     env = {"BRIDGE_LOG__LEVEL": "debug", "BRIDGE_LOG__FORMAT": form}
-    process = start("simulator", "--port", str(port), env=env)
+    process = unsearched_process("simulator", "--port", str(port), env=env)
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -158,10 +145,14 @@ def look_around(process: BridgeProcess) -> list[str]:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_worker_tells_nothing(
-    start: Any, planted: dict[str, str], simulator: tuple[BridgeProcess, str], amqp: Peer, processes: str
+    unsearched_process: StartUnsearched,
+    planted: dict[str, str],
+    simulator: tuple[BridgeProcess, str],
+    amqp: Peer,
+    processes: str,
 ) -> None:
     amqp.collect()
-    worker = start("worker", env={**planted, "BRIDGE_WORKER__PROCESSES": processes})
+    worker = unsearched_process("worker", env={**planted, "BRIDGE_WORKER__PROCESSES": processes})
     worker.wait_ready()
     post(f"{simulator[1]}/_simulator/faults", FAULTS)
     headers = {"x-note": TEXT, "traceparent": FIRST, "x-bridge-replay": SECRETS["token"]}
@@ -184,9 +175,11 @@ def test_a_worker_tells_nothing(
     assert worker.logs.count("command.invalid") >= len(BAD)
 
 
-def test_an_ingest_tells_nothing(start: Any, planted: dict[str, str], amqp: Peer) -> None:
+def test_an_ingest_tells_nothing(
+    unsearched_process: StartUnsearched, planted: dict[str, str], amqp: Peer
+) -> None:
     amqp.collect()
-    ingest = start("ingest", env=planted)
+    ingest = unsearched_process("ingest", env=planted)
     webhook = Webhook(port=listening_port(ingest) if planted["BRIDGE_LOG__FORMAT"] == "json" else port_of(ingest),
                       authorization=planted["BRIDGE_INGEST__AUTHORIZATION"])  # fmt: skip
     note = inbound("m-1", TEXT, senderAddress=FIRST, destinationAddress=SECOND)
@@ -212,7 +205,7 @@ def test_an_ingest_tells_nothing(start: Any, planted: dict[str, str], amqp: Peer
 
 
 def test_what_can_not_be_reached_or_is_refused_is_told_without_secrets(
-    start: Any, planted: dict[str, str]
+    unsearched_process: StartUnsearched, planted: dict[str, str]
 ) -> None:
     broker = planted["BRIDGE_BROKER__URL"].partition("@")[2]
     refused = {**planted, "BRIDGE_BROKER__URL": f"amqp://somebody:{SECRETS['broker']}@{broker}"}
@@ -221,7 +214,9 @@ def test_what_can_not_be_reached_or_is_refused_is_told_without_secrets(
         "BRIDGE_LEDGER__URL": f"postgresql+psycopg://somebody:{SECRETS['ledger']}@127.0.0.1:1/ledger?sslpassword="
         f"{SECRETS['ledger']}",
     }
-    running = [start(command, env=env) for command in ("worker", "ingest") for env in (refused, nowhere)]
+    running = [
+        unsearched_process(command, env=env) for command in ("worker", "ingest") for env in (refused, nowhere)
+    ]
     for process in running:
         wait_until(partial(has_complained, process), 30, what="a complaint")
     seen = [look_around(process) for process in running]

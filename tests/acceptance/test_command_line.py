@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.commands import Done, run
-from tests.processes import BridgeProcess, clean_environment
+from tests.processes import clean_environment
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.acceptance.conftest import Provider
+    from tests.acceptance.conftest import Provider, StartUnsearched
     from tests.conftest import StartBridge
     from tests.peer import Peer
 
@@ -261,12 +261,12 @@ def test_without_a_worker_a_command_waits_in_the_queue_and_who_asked_hears_of_75
 
 @pytest.mark.broker
 def test_events_are_shown_as_they_come_and_taken_from_nobody(
-    reader: Callable[..., BridgeProcess], vhost_url: str, amqp: Peer
+    unsearched_process: StartUnsearched, vhost_url: str, amqp: Peer
 ) -> None:
     env = {"BRIDGE_BROKER__URL": vhost_url}
     event = {"id": "e1", "type": "sms.inbound.received", "time": "2026-01-01T00:00:00.000Z", "data": {}}
-    counting = reader("events", "tail", "--count", "2", "--json", env=env)
-    running = reader("events", "tail", "--key", "sms.inbound.*", env=env)
+    counting = unsearched_process("events", "tail", "--count", "2", "--json", env=env)
+    running = unsearched_process("events", "tail", "--key", "sms.inbound.*", env=env)
 
     def seen() -> bool:
         amqp.publish(event, exchange="sms.events", routing_key="sms.inbound.received")

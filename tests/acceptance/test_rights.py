@@ -16,12 +16,11 @@ from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from tests.acceptance.conftest import Provider
+    from tests.acceptance.conftest import Provider, StartUnsearched
     from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -142,11 +141,11 @@ def test_an_operator_sends_dead_letters_back_and_adopts_a_ledger(
 
 
 def test_an_operator_sends_waits_for_the_outcome_and_follows_events(
-    users: Users, env: Mapping[str, str], bridge_process: StartBridge, reader: Callable[..., BridgeProcess]
+    users: Users, env: Mapping[str, str], bridge_process: StartBridge, unsearched_process: StartUnsearched
 ) -> None:
     bridge_process("worker", env={**env, **users.env("bridge-worker")})
     operator = {**env, **users.env("bridge-operator")}
-    following = reader("events", "tail", env=operator)
+    following = unsearched_process("events", "tail", env=operator)
 
     def seen() -> bool:
         sent = run("send", "--to", "+16135550123", "--message", "canary", "--wait", env=operator)

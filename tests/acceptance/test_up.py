@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from tests.acceptance.conftest import Provider
+    from tests.acceptance.conftest import Provider, StartUnsearched
     from tests.conftest import StartBridge
     from tests.peer import Peer
 
@@ -31,17 +31,13 @@ pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture
-def trial_process(tmp_path: Path) -> Iterator[StartTrial]:
-    """Start `bridge up` to try it out, which shows texts and numbers in full: its output is not searched for them."""
-    started: list[BridgeProcess] = []
+def trial_process(unsearched_process: StartUnsearched) -> StartTrial:
+    """Start `bridge up` to try it out, which shows texts and numbers in full."""
 
     def start(*arguments: str, **env: str) -> BridgeProcess:
-        started.append(BridgeProcess(tmp_path / "trial", "up", *arguments, env=env))
-        return started[-1]
+        return unsearched_process("up", *arguments, env=env)
 
-    yield start
-    for process in started:
-        process.kill()
+    return start
 
 
 def shows(process: BridgeProcess, *texts: str, within: float = 10) -> None:
