@@ -265,7 +265,7 @@ def _webhook(settings: Settings) -> Iterator[Finding]:
     if url is None:
         yield skipped("subscriptions.webhook_url is not set")
         return
-    reached = reach(url)
+    reached = reach(url.get_secret_value())
     if reached.expires_at is not None:
         days = (reached.expires_at - SystemClock().now()) / 86_400
         seen = f"its certificate is good for {days:.0f} days"

@@ -26,8 +26,8 @@ def declared_subscriptions(settings: Settings) -> Declared:
 
     """
     subscriptions, region = settings.subscriptions, settings.addresses.default_region
-    problems = []
-    if subscriptions.webhook_url is None:
+    webhook, problems = subscriptions.webhook_url, []
+    if webhook is None:
         problems.append(
             Problem("subscriptions.webhook_url", "is missing: where does the provider reach the ingest?")
         )
@@ -41,7 +41,7 @@ def declared_subscriptions(settings: Settings) -> Declared:
         raise SettingsError(problems)
     return Declared(
         correlator=settings.cpaas.correlator,
-        webhook_url=str(subscriptions.webhook_url),
+        webhook_url="" if webhook is None else webhook.get_secret_value(),
         authorizations=tuple(secret.get_secret_value() for secret in settings.ingest.authorization),
         numbers=tuple(dict.fromkeys(number for number in numbers if number is not None)),
     )

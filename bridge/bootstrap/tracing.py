@@ -26,7 +26,10 @@ def make_tracer(settings: Settings, clock: Clock) -> OtlpTracer | None:
     if tracing.endpoint is None:
         return None
     return tracer_class()(
-        tracing.endpoint, ratio=tracing.ratio, version=version("sms-bridge"), monotonic=clock.monotonic
+        tracing.endpoint.get_secret_value(),
+        ratio=tracing.ratio,
+        version=version("sms-bridge"),
+        monotonic=clock.monotonic,
     )
 
 

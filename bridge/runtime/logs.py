@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 import structlog
 
 from bridge.core.json_writing import make_writer
+from bridge.core.masked_urls import mask_urls
 from bridge.core.masking import DEFAULT_LIMIT, mask_numbers, printable
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ _OUR_KEYS = frozenset({"event", "timestamp", "level", "event_id"})
 #: Configured, the provider's, or an address that whoever runs it has to know, and often all digits: only kept on
 #: their line.
 _PLAIN_KEYS = frozenset({"message_id", "host", "client", "logger"})
-#: The user part of a URL, and a token behind its scheme.
-_USER_PASSWORD = re.compile(r"(?<=://)[^\s/]*:[^\s]*@")
+#: A token behind its scheme.
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE)
 
 #: Words of ours and UUIDs, which are not worth a closer look and must not be mistaken for a number.
@@ -143,7 +143,7 @@ def _masked_text(text: str) -> str:
     if text.isalnum() and len(text) <= DEFAULT_LIMIT and not _DIGITS.search(text):
         return text
     if "://" in text:
-        text = _USER_PASSWORD.sub("***@", text)
+        text = mask_urls(text)
     return mask_numbers(_BEARER.sub(r"\1 ***", text))
 
 

@@ -109,7 +109,7 @@ def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:
                 "subscriptions.webhook_url", "is missing: what is to be kept?", ("subscriptions.keep",)
             )
         return
-    url = urlsplit(subscriptions.webhook_url)
+    url = urlsplit(subscriptions.webhook_url.get_secret_value())
     if url.scheme != "https" and not is_loopback(url.hostname or ""):
         yield Disagreement(
             "subscriptions.webhook_url", "must begin with https://: texts and ingest.authorization go there"

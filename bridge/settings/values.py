@@ -10,18 +10,19 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr, StringConstraints
 
-#: A password in the user part of a URL, up to the last `@`: an unescaped one may contain anything.
-_USER_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@")
-#: A secret among the options of a URL, as database drivers take them.
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*)=[^&]*", re.IGNORECASE)
+from bridge.core.masked_urls import mask_url
+
+_HTTP = frozenset({"http", "https"})
 
 
 class SecretUrl(Secret[str]):
-    """A URL that may carry a password, shown without it. `get_secret_value()` is the whole of it."""
+    """A URL that may carry a password or a token, shown without them. `get_secret_value()` is the whole of it.
+
+    Every setting that may hold one is of this type, so that none can be shown as it is.
+    """
 
     def _display(self) -> str:
-        shown = _USER_PASSWORD.sub(r"\1:***@", self.get_secret_value())
-        return _SECRET_OPTION.sub(r"\1=***", shown)
+        return mask_url(self.get_secret_value())
 
 
 def _none_if_empty(value: object) -> object:
@@ -65,19 +66,19 @@ def _url(value: str, schemes: frozenset[str]) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
-    return _url(value, frozenset({"http", "https"})).rstrip("/")
+def _http_url(value: SecretUrl) -> SecretUrl:
+    return SecretUrl(_url(value.get_secret_value(), _HTTP).rstrip("/"))
 
 
 def _base_url(value: str) -> str:
-    parts = urlsplit(_http_url(value))
+    parts = urlsplit(_url(value, _HTTP))
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("must be scheme, host and path alone")
     return value.rstrip("/")
 
 
 def _secret_http_url(value: SecretUrl) -> SecretUrl:
-    _url(value.get_secret_value(), frozenset({"http", "https"}))
+    _url(value.get_secret_value(), _HTTP)
     return value
 
 
@@ -131,7 +132,8 @@ Text = Annotated[str | None, NONE_IF_EMPTY]
 SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]
 #: Between none and all.
 Share = Annotated[float, Field(ge=0, le=1)]
-HttpUrl = Annotated[Annotated[str, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
+HttpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
+#: Neither password nor options: nothing in it is secret.
 BaseUrl = Annotated[Annotated[str, AfterValidator(_base_url)] | None, NONE_IF_EMPTY]
 ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_secret_http_url)] | None, NONE_IF_EMPTY]
 AmqpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_amqp_url)] | None, NONE_IF_EMPTY]

@@ -167,6 +167,7 @@ def test_a_phone_number_is_masked_wherever_it_is(fields: dict[str, Any], stream:
         {"data": {"message": "canary", "token": ["canary"]}},
         {"url": "amqp://bridge:canary@rabbit/sms"},
         {"url": "amqp://bridge:ca:/nary@canary@rabbit"},
+        {"reason": "refused by https://collector/v1?key=canary: try again"},
         {"reason": "refused: Bearer canary.canary-canary"},
     ],
 )
@@ -227,7 +228,7 @@ def test_what_libraries_say_goes_the_same_way_from_warnings_up(stream: io.String
 
     lost, warned = lines(stream)
     assert (lost["event"], lost["logger"], lost["level"]) == ("library.logged", "kombu.connection", "warning")
-    assert lost["detail"] == "lost amqp://***@rabbit"
+    assert lost["detail"] == "lost amqp://bridge:***@rabbit"
     assert (warned["logger"], "9998877" in warned["detail"]) == ("py.warnings", False)
 
 

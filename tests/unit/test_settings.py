@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from bridge.settings import Problem, Settings, SettingsError, load, read
 from bridge.settings.load import variable
@@ -441,6 +442,15 @@ def test_a_value_given_twice_is_refused() -> None:
 SECRET = "s3cr3t-canary"
 
 
+def shown(environ: Mapping[str, str]) -> str:
+    """Return all that can be shown of the settings, or of the error where they are refused."""
+    try:
+        settings = loaded(environ=environ)
+    except SettingsError as error:
+        return f"{error!s} {error!r} {error.problems!r}"
+    return f"{settings!s} {settings!r} {settings.model_dump()!r} {settings.model_dump_json()}"
+
+
 @given(
     key=st.sampled_from(
         [
@@ -469,14 +479,62 @@ SECRET = "s3cr3t-canary"
 def test_no_secret_shows_in_settings_or_in_an_error(key: str, value: str) -> None:
     if key == "CPAAS__CLIENT_SECRET_FILE":  # the secret itself, where its file's name belongs
         value = f"{value}\n"
-    try:
-        settings = loaded(environ={f"BRIDGE_{key}": value})
-    except SettingsError as error:
-        shown = f"{error!s} {error!r} {error.problems!r}"
-    else:
-        shown = f"{settings!s} {settings!r} {settings.model_dump()!r} {settings.model_dump_json()}"
 
-    assert SECRET not in shown
+    assert SECRET not in shown({f"BRIDGE_{key}": value})
+
+
+#: URLs with a secret at each place where one can be.
+SECRET_URLS = [
+    f"{scheme}://{rest}"
+    for scheme in ("http", "https", "amqp", "amqps", "postgresql", "postgresql+psycopg", "sqlite")
+    for rest in (
+        f"user:{SECRET}@localhost/path",
+        f"user:a/{SECRET}?b#c@localhost/path",
+        f"{SECRET}@localhost/path",
+        f"localhost/path?token={SECRET}",
+        f"localhost/path?a=1;sig={SECRET}&b",
+        f"localhost/path?{SECRET}",
+        f"/var/lib/ledger.sqlite3?key={SECRET}",
+        f"localhost/path#{SECRET}",
+    )
+]
+
+
+def url_settings() -> list[tuple[str, str]]:
+    """Return every setting that takes a URL and nothing else."""
+    taking = []
+    for section, key in [(section, key) for section, keys in KEYS.items() for key in keys]:
+        for value in SECRET_URLS:
+            try:
+                Settings.model_validate({section: {key: value}})
+            except ValidationError:
+                continue
+            break
+        else:
+            continue
+        try:
+            Settings.model_validate({section: {key: "no URL"}})
+        except ValidationError:
+            taking.append((section, key))
+    return taking
+
+
+def test_every_setting_that_takes_a_url_with_a_secret_is_among_those_that_are_tried() -> None:
+    assert {".".join(path) for path in url_settings()} >= {
+        "broker.url",
+        "cpaas.proxy",
+        "ledger.url",
+        "subscriptions.webhook_url",
+        "tracing.endpoint",
+    }
+
+
+@pytest.mark.parametrize("path", url_settings(), ids=".".join)
+def test_no_setting_that_takes_a_url_shows_a_secret_in_it(path: tuple[str, str]) -> None:
+    # A user's name without a password is a token in HTTP alone.
+    names = {url for url in SECRET_URLS if f"//{SECRET}@" in url and not url.startswith("http")}
+
+    assert [url for url in SECRET_URLS if url not in names and SECRET in shown({variable(*path): url})] == []
 
 
 def test_a_masked_url_still_says_where_it_leads() -> None:

@@ -1,0 +1,69 @@
+"""URLs as they may be shown: without passwords, and without the values that options carry."""
+
+from __future__ import annotations
+
+import re
+
+_HIDDEN = "***"
+#: A URL within a text, up to the next space: an unescaped password may contain every other character.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+#: One option of a URL: its name, and its value where it has one.
+_OPTION = re.compile(r"([^&;=]*)=?[^&;]*")
+#: Options of AMQP and PostgreSQL URLs whose values help an operator and are never secret. All others are hidden: a
+#: token can have any name.
+_SHOWN_OPTIONS = frozenset(
+    {
+        "application_name",
+        "auth_mechanism",
+        "channel_max",
+        "connect_timeout",
+        "connection_timeout",
+        "heartbeat",
+        "keepalives",
+        "prepare_threshold",
+        "sslmode",
+        "target_session_attrs",
+        "verify",
+    }
+)
+
+
+def mask_url(url: str) -> str:
+    """Return `url` without its password, the values of its options and its fragment.
+
+    The user's name stays where a password follows it; without one, it is a token in an HTTP URL and hidden. All up to
+    the last ``@`` is taken for user and password, since an unescaped password may contain any character.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return _HIDDEN if "@" in url else _without_values(url)
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}://{_user(scheme, credentials)}{at}{_without_values(place)}"
+
+
+def mask_urls(text: str) -> str:
+    """Return `text` with each URL in it as `mask_url` shows it."""
+    return _URL.sub(lambda found: mask_url(found[0]), text)
+
+
+def _user(scheme: str, credentials: str) -> str:
+    if not credentials:
+        return ""
+    name, has_password, _ = credentials.partition(":")
+    if any(mark in name for mark in "/?#") or (not has_password and scheme.lower().startswith("http")):
+        return _HIDDEN
+    return f"{name}:{_HIDDEN}" if has_password else name
+
+
+def _without_values(place: str) -> str:
+    place, has_fragment, _ = place.partition("#")
+    path, has_options, options = place.partition("?")
+    shown = _OPTION.sub(_shown_option, options)
+    return f"{path}{has_options}{shown}{has_fragment}{_HIDDEN if has_fragment else ''}"
+
+
+def _shown_option(found: re.Match[str]) -> str:
+    option, name = found[0], found[1]
+    if not option or name.lower() in _SHOWN_OPTIONS:
+        return option
+    return f"{name}={_HIDDEN}" if "=" in option else _HIDDEN
