@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bridge.core.events import event_id
 from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound
+from tests.webhook import Webhook, inbound, inbound_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,5 +105,5 @@ def assert_one_event_each(messages: list[Any], message_ids: Iterable[str]) -> No
     for message in messages:
         bodies.setdefault(message.properties["message_id"], set()).add(message.body)
 
-    assert {event_id("sms.inbound.received", message_id) for message_id in message_ids} <= bodies.keys()
+    assert {inbound_id(message_id) for message_id in message_ids} <= bodies.keys()
     assert {len(copies) for copies in bodies.values()} == {1}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bridge.core.events import event_id
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -66,6 +68,17 @@ def inbound(message_id: str, text: str = "hi there", **fields: object) -> dict[s
     }
     outer = {"inboundSMSMessage": message, "dateTime": 1525895987, "id": f"n-{message_id}"}
     return {"inboundSMSMessageNotification": outer}
+
+
+def inbound_id(
+    message_id: str,
+    text: str = "hi there",
+    *,
+    to: str = "+16137001234",
+    sender: str = "+16139998877",
+) -> str:
+    """Return the event id of an inbound SMS (specification 3.2), as of what `inbound` returns."""
+    return event_id("sms.inbound.received", message_id, to, sender, hashlib.sha256(text.encode()).hexdigest())
 
 
 def listening_port(process: BridgeProcess, event: str = "ingest.listening") -> int:

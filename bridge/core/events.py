@@ -56,6 +56,8 @@ class Event:
     #: The command's id, where the event belongs to a command: CloudEvents `subject`, AMQP `correlation_id`.
     subject: str | None
     body: bytes = field(repr=False)
+    #: Ids that the ledger notes beside its own once it is published; no webhook is looked up by them.
+    also_noted: tuple[str, ...] = field(default=(), repr=False)
 
 
 def event_id(*parts: object) -> str:
@@ -80,6 +82,7 @@ def make_event(
     subject: str | None = None,
     traceparent: str | None = None,
     camel_case: bool = False,
+    also_noted: tuple[str, ...] = (),
 ) -> Event:
     """Build an event. `time` is in seconds since the epoch: when it was filed.
 
@@ -99,7 +102,7 @@ def make_event(
     if traceparent is not None:
         envelope["traceparent"] = traceparent
     envelope["data"] = _camel_keys(data) if camel_case else data
-    return Event(id=id, type=type, subject=subject, body=_encode(envelope))
+    return Event(id=id, type=type, subject=subject, body=_encode(envelope), also_noted=also_noted)
 
 
 def read_data(body: bytes) -> dict[str, object]:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.core import events, receipts
 from bridge.core.contracts.data import MESSAGE_KEYS
 from bridge.core.errors import InvalidNotification
+from bridge.core.reconcile import text_key
 from bridge.core.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
@@ -48,9 +49,13 @@ class Notification:
     event_type: str
     #: ``data`` of its event (SPEC section 3.2): names in snake_case, values as they came.
     data: _Object = field(repr=False)
-    #: What makes it this notification, for `bridge.core.events.event_id`: the event type, and for a message the
-    #: provider's message id, so that one read from the history makes the same event.
+    #: The parts of its event id (`bridge.core.events.event_id`): the event type, the provider's id, and the content,
+    #: because the provider's own fixtures use one id for different messages. A message read from the history has the
+    #: same parts.
     identity: tuple[str, ...] = field(repr=False)
+    #: The parts that an inbound message keeps when the history changes its text or the form of its numbers; empty for
+    #: every other notification.
+    likeness: tuple[str, ...] = field(default=(), repr=False)
 
 
 def parse_notification(body: bytes) -> Notification:
@@ -99,33 +104,42 @@ def recovered_notification(
         "recovered": True,
     }
     return Notification(
-        event_type=events.INBOUND_RECEIVED, data=data, identity=(events.INBOUND_RECEIVED, message_id)
+        event_type=events.INBOUND_RECEIVED,
+        data=data,
+        identity=(events.INBOUND_RECEIVED, message_id, *_content(data)),
+        likeness=_likeness(message_id, data),
     )
 
 
-def _notification(event_type: str, data: _Object, key: str | None, document: _Object) -> Notification:
+def _notification(event_type: str, data: _Object, key: _Key, document: _Object) -> Notification:
     """Complete what a reader found; without a key of its own a notification is known by its whole body."""
     data["recovered"] = False
     return Notification(
         event_type=event_type,
         data=data,
-        identity=(event_type, key or _canonical(document)),
+        identity=(event_type, *(key or (_canonical(document),))),
+        likeness=_likeness(key[0], data) if key and event_type == events.INBOUND_RECEIVED else (),
     )
 
 
 def _unrecognized(document: _Object) -> Notification:
     """Show all of it. Its id counts only with its name: chat and SMS may well use the same one."""
     name, value = next(iter(document.items()))
-    key = _key(value.get("id")) if len(document) == 1 and isinstance(value, dict) else None
+    key: _Key = ()
+    if len(document) == 1 and isinstance(value, dict) and (id_ := _key(value.get("id"))):
+        # A repeat may have another time of its own.
+        key = (name, id_, _canonical({field: value[field] for field in value if field != "dateTime"}))
     return Notification(
         event_type=events.NOTIFICATION_UNRECOGNIZED,
         data={"raw": document, "recovered": False},
-        identity=(events.NOTIFICATION_UNRECOGNIZED, *((name, key) if key else (_canonical(document),))),
+        identity=(events.NOTIFICATION_UNRECOGNIZED, *(key or (_canonical(document),))),
     )
 
 
-#: What a reader makes of the object under its key: event type, data and the key of its identity, where it has one.
-_Read: TypeAlias = tuple[str, _Object, str | None]
+#: The provider's id of a notification and its content; empty where the notification has no id.
+_Key: TypeAlias = tuple[str, ...]
+#: What a reader makes of the object under its key: event type, data and the key of its identity.
+_Read: TypeAlias = tuple[str, _Object, _Key]
 
 #: The keys a message always has, null where the provider left one out.
 _MESSAGE = dict.fromkeys(key.name for key in MESSAGE_KEYS)
@@ -136,7 +150,8 @@ def _read_message(outer: _Object, name: str, kind: str, event_type: str) -> _Rea
     if not isinstance(inner, dict):
         return None
     data = _MESSAGE | _snake_keys(inner) | _stamp(outer, kind)
-    return event_type, data, _key(data["message_id"]) or _key(outer.get("id"))
+    id_ = _key(data["message_id"]) or _key(outer.get("id"))
+    return event_type, data, (id_, *_content(data)) if id_ else ()
 
 
 def _read_inbound(outer: _Object) -> _Read | None:
@@ -152,7 +167,7 @@ def _read_cancellation(outer: _Object) -> _Read | None:
     if subscription_id is None and key is None:
         return None
     data = {"subscription_id": subscription_id} | _stamp(outer, "subscriptionCancel")
-    return events.SUBSCRIPTION_CANCELLED, data, key
+    return events.SUBSCRIPTION_CANCELLED, data, (key, subscription_id or "") if key else ()
 
 
 def _read_event(outer: _Object) -> _Read | None:
@@ -161,7 +176,7 @@ def _read_event(outer: _Object) -> _Read | None:
         return None
     details = {"description": outer.get("eventDescription"), "type": outer.get("eventType")}
     data = {"message_id": message_id} | _stamp(outer, "event") | {"event_details": details}
-    return events.MESSAGE_EVENT, data, key
+    return events.MESSAGE_EVENT, data, (key, _canonical([message_id, details])) if key else ()
 
 
 def _read_delivery(outer: _Object) -> _Read | None:
@@ -177,7 +192,7 @@ def _read_delivery(outer: _Object) -> _Read | None:
         return None
     message_id, address = _key(info.get("messageId")), info.get("address")
     data = {"destination_address": address, "message_id": info.get("messageId"), "delivery_status": status}
-    key = _canonical([message_id, address, status]) if message_id else None
+    key = (_canonical([message_id, address, status]),) if message_id else ()
     return event_type, data | _stamp(outer, "deliveryInfo"), key
 
 
@@ -213,6 +228,32 @@ def _key(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value) or None
+
+
+def _content(data: _Object) -> tuple[str, str, str]:
+    """Return what tells two messages of one id apart: numbers and text, without the time, whose unit varies."""
+    text = data["message"]
+    return (
+        _number(data["destination_address"]),
+        _number(data["sender_address"]),
+        text_key(text).hex() if isinstance(text, str) else _canonical(text),
+    )
+
+
+def _number(value: object) -> str:
+    return value.removeprefix("tel:") if isinstance(value, str) else _canonical(value)
+
+
+def _likeness(message_id: str, data: _Object) -> tuple[str, ...]:
+    numbers = _number(data["destination_address"]), _number(data["sender_address"])
+    # The last digits stay whether or not a number has its country code.
+    tails = ["".join(filter(str.isalnum, number[-_LONGEST_NUMBER:]))[-_TAIL:] for number in numbers]
+    return ("like", events.INBOUND_RECEIVED, message_id, *tails)
+
+
+#: Characters at the end of a number that all its forms have, and those that are looked at for them.
+_TAIL = 7
+_LONGEST_NUMBER = 40
 
 
 def _canonical(value: object) -> str:

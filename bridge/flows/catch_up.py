@@ -66,6 +66,8 @@ class Found:
 
     #: By their event ids, the oldest first.
     old: Mapping[str, Notification]
+    #: Of each event id, the one that its webhook left whatever text it had.
+    likeness: Mapping[str, str]
     #: The event ids of those that are too young to be missed.
     young: Set[str]
     #: How many have no time.
@@ -83,6 +85,7 @@ def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now:
         (message.at, message) for message in ours if message.at is not None and message.at <= now + AHEAD
     ]
     old: dict[str, Notification] = {}
+    likeness: dict[str, str] = {}
     young: set[str] = set()
     for at, message in sorted(dated, key=lambda pair: pair[0]):
         if at >= since:
@@ -94,21 +97,33 @@ def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now:
                 sender_address=message.remote_address,
             )
             id_ = event_id(*notification.identity)
+            likeness[id_] = event_id(*notification.likeness)
             if at > until:
                 young.add(id_)
             else:
                 old[id_] = notification
-    return Found(old=old, young=young, undated=len(ours) - len(dated))
+    return Found(old=old, likeness=likeness, young=young, undated=len(ours) - len(dated))
+
+
+def missing(found: Found, known: Collection[str]) -> set[str]:
+    """Return the event ids of the messages that no webhook brought; `known` are the ids that the ledger has noted.
+
+    The history may show a text that differs from the webhook's. So a message counts as brought, too, where a webhook
+    brought one of its id and numbers with a text that this history does not show.
+    """
+    shown = {found.likeness[id_] for id_ in found.likeness if id_ in known}
+    altered = {alike for alike in found.likeness.values() if alike in known and alike not in shown}
+    return {id_ for id_, alike in found.likeness.items() if id_ not in known and alike not in altered}
 
 
 def events_for(
-    found: Mapping[str, Notification], known: Collection[str], *, source: str, time: float, camel_case: bool
+    found: Mapping[str, Notification], lacking: Collection[str], *, source: str, time: float, camel_case: bool
 ) -> Sequence[Event]:
-    """Return the events of those that are not known. `time` is in seconds since the epoch."""
+    """Return the events of those whose ids are `lacking`. `time` is in seconds since the epoch."""
     return [
         to_event(notification, source=source, time=time, camel_case=camel_case)
         for id_, notification in found.items()
-        if id_ not in known
+        if id_ in lacking
     ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.flows.catch_up import GRACE, advanced, begins, events_for, inbound, may_have_news
+from bridge.flows.catch_up import GRACE, advanced, begins, events_for, inbound, may_have_news, missing
 from bridge.ports import ArchiveUnavailable, LedgerUnavailable, Seen, Watermarks, unwatched
 from bridge.runtime.once import Fate
 
@@ -130,13 +130,15 @@ class CatchUp:
             caught.unread += 1
             return False
         found = inbound(messages, span.begin, span.until, now=span.now)
-        known = memory.known([*found.old, *found.young])
+        lacking = missing(found, memory.known([*found.likeness, *found.likeness.values()]))
         caught.threads += 1
         caught.incomplete += not whole
         caught.undated += found.undated
-        caught.young += len(found.young - known)
+        caught.young += len(found.young & lacking)
         style = self._style
-        events = events_for(found.old, known, source=style.source, time=span.now, camel_case=style.camel_case)
+        events = events_for(
+            found.old, lacking, source=style.source, time=span.now, camel_case=style.camel_case
+        )
         if dry_run:
             caught.recovered += len(events)
             return whole

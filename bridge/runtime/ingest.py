@@ -104,7 +104,9 @@ class Ingest:
         until = self._deadline()
         owned = None if self._own is None else self._own(event, until)
         if owned is None:
-            self._publish((event.id,), event, partial(self._tell, answered, event, started), until, span)
+            told = partial(self._tell, answered, event, started)
+            publish = partial(self._make_durable, event, span)
+            self._once.publish((event.id,), publish, told, until=until, also_noted=event.also_noted)
         else:
             task = asyncio.ensure_future(self._take_receipt(owned, event, answered, started, until, span))
             self._owning.add(task)

@@ -52,18 +52,22 @@ class Keeper(Protocol):
         """Call back with those of the event ids that were noted; with none where nobody can tell soon."""
         ...
 
-    def note(self, ids: Sequence[str]) -> None:
-        """Note the ids of an event that is durable: known here at once, to all others soon."""
+    def note(self, ids: Sequence[str], also: Sequence[str] = ()) -> None:
+        """Note the ids of an event that is durable: known here at once, to all others soon.
+
+        `also` are ids for the ledger alone, which no notification is looked up by.
+        """
         ...
 
 
 class _Publication:
     """An event on its way."""
 
-    __slots__ = ("ids", "is_settled", "known", "publish", "waiting")
+    __slots__ = ("also", "ids", "is_settled", "known", "publish", "waiting")
 
-    def __init__(self, ids: Sequence[str], publish: Publish) -> None:
+    def __init__(self, ids: Sequence[str], also: Sequence[str], publish: Publish) -> None:
         self.ids = ids
+        self.also = also
         self.publish = publish
         self.known: Collection[str] = ()
         #: Whether it is certain if it is durable.
@@ -93,11 +97,20 @@ class Once:
         self._under_way: dict[str, _Publication] = {}
         self._deadlines: Deadlines[_Waiting] = Deadlines(self._give_up)
 
-    def publish(self, ids: Sequence[str], publish: Publish, told: Told, *, until: float) -> None:
+    def publish(
+        self,
+        ids: Sequence[str],
+        publish: Publish,
+        told: Told,
+        *,
+        until: float,
+        also_noted: Sequence[str] = (),
+    ) -> None:
         """Have `publish` make the event durable, unless it is, and call `told` once its fate is known.
 
-        It is the same as any event that has one of its `ids`. Who comes while it is under way shares its fate. At
-        `until`, in the event loop's time, nobody waits any longer: REFUSED then means that its fate is open.
+        It is the same as any event that has one of its `ids`; `also_noted` are noted with them and count for nothing.
+        Who comes while it is under way shares its fate. At `until`, in the event loop's time, nobody waits any longer:
+        REFUSED then means that its fate is open.
         """
         publication = next((self._under_way[id_] for id_ in ids if id_ in self._under_way), None)
         is_first = publication is None
@@ -105,7 +118,7 @@ class Once:
             if len(self._under_way) >= self._limit:
                 told(Fate.REFUSED)
                 return
-            publication = _Publication(ids, publish)
+            publication = _Publication(ids, also_noted, publish)
             for id_ in ids:
                 self._under_way[id_] = publication
         waiting = _Waiting(publication, told, is_first=is_first)
@@ -148,7 +161,7 @@ class Once:
         # A repeat may be known by one of its ids and come by another the next time.
         unknown = [id_ for id_ in publication.ids if id_ not in publication.known]
         if unknown:
-            self._keeper.note(unknown)
+            self._keeper.note(unknown, publication.also)
         self._end(publication, Fate.REPEATED if publication.known else Fate.PUBLISHED)
 
     def _end(self, publication: _Publication, fate: Fate | Exception) -> None:

@@ -83,13 +83,13 @@ class SeenKeeper:
         else:
             self._ask("known", ids, partial(self._tell_known, told))
 
-    def note(self, ids: Sequence[str]) -> None:
-        """Note the ids of an event that is durable: here at once, in the ledger soon."""
+    def note(self, ids: Sequence[str], also: Sequence[str] = ()) -> None:
+        """Note the ids of an event that is durable: here at once, in the ledger soon; `also` in the ledger alone."""
         for id_ in ids:
             self._recent[id_] = None
             if len(self._recent) > self._remembered:
                 self._recent.popitem(last=False)
-        self._noting.note(ids)
+        self._noting.note((*ids, *also) if also else ids)
         self._wake(self._here())
 
     async def sent(self, message_id: str) -> Sent | None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.store import open_ledger
-from bridge.core.events import event_id
 from tests.acceptance.commands import run
 from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +40,16 @@ def checked(event: Mapping[str, Any]) -> str:
     """Return an event's text, if it is that of a recovered message."""
     data = event["data"]
     assert (event["type"], data["recovered"], data["notification_id"]) == ("sms.inbound.received", True, None)
-    assert event["id"] == event_id("sms.inbound.received", data["message_id"])
+    numbers = {"to": data["destination_address"], "sender": data["sender_address"]}
+    assert event["id"] == inbound_id(data["message_id"], data["message"], **numbers)
     return str(data["message"])
+
+
+def posted(event: Mapping[str, Any]) -> dict[str, object]:
+    """Return the notification of a recovered message, which comes late."""
+    data = event["data"]
+    numbers = {"destinationAddress": data["destination_address"], "senderAddress": data["sender_address"]}
+    return inbound(data["message_id"], data["message"], **numbers)
 
 
 @pytest.mark.parametrize("units", ["s", "ms", "mixed"])
@@ -61,7 +68,7 @@ def test_the_command_publishes_what_is_missing_and_nothing_the_second_time(
     second = run("catch-up", "--json", env=env)
     events = amqp.events(12)
     ingest = bridge_process("ingest", env={**env, "BRIDGE_INGEST__PORT": "0"})
-    late = Webhook(port=listening_port(ingest)).post(inbound(events[0]["data"]["message_id"]))
+    late = Webhook(port=listening_port(ingest)).post(posted(events[0]))
 
     assert (dry.code, first.code, second.code) == (0, 0, 0), first.stderr
     assert (dry.json["recovered"], first.json["recovered"], second.json["recovered"]) == (12, 12, 0)
@@ -85,7 +92,7 @@ def test_an_ingest_finds_at_start_and_later_what_came_meanwhile(
     at_start = amqp.events(2, within=20)
     comes_in(provider, "canary 2")
     later = amqp.events(1, within=20)
-    late = Webhook(port=listening_port(ingest)).post(inbound(later[0]["data"]["message_id"]))
+    late = Webhook(port=listening_port(ingest)).post(posted(later[0]))
     rounds = ingest.logs.count("catch_up.ended")
     wait_until(lambda: ingest.logs.count("catch_up.ended") >= rounds + 2, what="two more rounds")
 

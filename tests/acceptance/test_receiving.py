@@ -15,7 +15,7 @@ from bridge.core.events import event_id
 from tests.acceptance.commands import run
 from tests.chaos_proxy import ChaosProxy
 from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -212,7 +212,7 @@ def test_a_notification_that_another_ingest_knows_nothing_of_is_the_same_event(
     ids = [message.properties["message_id"] for message in amqp.take("test.events", 2)]
 
     assert [answer.status for answer in answers] == [204] * 3
-    assert ids == [event_id("sms.inbound.received", "m1")] * 2
+    assert ids == [inbound_id("m1")] * 2
     assert amqp.depth("test.events") == 0
 
 
@@ -225,7 +225,7 @@ def test_an_event_that_nobody_bound_a_queue_for_is_kept_aside_and_counts_as_told
     (message,) = amqp.take("sms.unrouted")
 
     assert answer.status == 204
-    assert message.json["id"] == message.properties["message_id"] == event_id("sms.inbound.received", "m1")
+    assert message.json["id"] == message.properties["message_id"] == inbound_id("m1")
 
 
 def test_nothing_gets_in_that_the_contract_keeps_out(start_ingest: StartIngest, amqp: Peer) -> None:
@@ -308,7 +308,7 @@ def test_a_confirm_that_comes_after_the_503_is_noted_and_the_repeat_is_no_second
     events = amqp.events(2)
 
     assert (refused, repeat) == ([503, 503], 204)
-    assert [event["id"] for event in events] == [event_id("sms.inbound.received", m) for m in ("m1", "m2")]
+    assert [event["id"] for event in events] == [inbound_id(m) for m in ("m1", "m2")]
     assert amqp.depth("test.events") == 0
 
 

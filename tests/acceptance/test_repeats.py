@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.store import open_seen
-from bridge.core.events import event_id
 from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     StartIngest = Callable[..., tuple[BridgeProcess, Webhook]]
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
-
-TYPE = "sms.inbound.received"
 
 
 @pytest.fixture
@@ -70,7 +67,7 @@ def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ing
     # Counted and noted a moment after its answer (docs/decisions.md); then without a goodbye.
     wait_until(lambda: metric(first, "notifications_repeated_total") == 5)
     with closing(open_seen(ledger_url)) as seen:
-        wait_until(lambda: seen.known([event_id(TYPE, "m1")]), what="a note in the ledger")
+        wait_until(lambda: seen.known([inbound_id("m1")]), what="a note in the ledger")
     first.stop(signal.SIGKILL)
     _, again = start_ingest(ledger_url)
     statuses += at_once(again, "m1", 5)
@@ -80,10 +77,29 @@ def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ing
     events = amqp.events(2)
 
     assert statuses == [204] * 17
-    assert [event["id"] for event in events] == [event_id(TYPE, "m1"), event_id(TYPE, "m2")]
+    assert [event["id"] for event in events] == [inbound_id("m1"), inbound_id("m2")]
     assert amqp.depth("test.events") == 0
     assert first.logs.count('"event": "notification.accepted"') == 1
     assert first.logs.count('"event": "notification.repeated"') == 5
+
+
+def test_messages_that_share_an_id_are_an_event_each_whichever_ingest_they_come_to(
+    start_ingest: StartIngest, ledger_url: str, amqp: Peer
+) -> None:
+    first, webhook = start_ingest(ledger_url)
+    bodies = [inbound("m1"), inbound("m1", "another text"), inbound("m1", destinationAddress="+16137001235")]
+    ids = [inbound_id("m1"), inbound_id("m1", "another text"), inbound_id("m1", to="+16137001235")]
+    statuses = [webhook.post(body).status for body in bodies * 2]
+    with closing(open_seen(ledger_url)) as seen:
+        wait_until(lambda: seen.known(ids) == set(ids), what="notes in the ledger")
+    first.stop(signal.SIGKILL)
+    (_, again), (_, other) = start_ingest(ledger_url), start_ingest(ledger_url)
+    statuses += [each.post(body).status for each in (again, other) for body in bodies]
+    events = amqp.events(3)
+
+    assert statuses == [204] * 12
+    assert [event["id"] for event in events] == ids
+    assert amqp.depth("test.events") == 0
 
 
 def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
@@ -95,7 +111,7 @@ def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
     ids = [event["id"] for event in amqp.events(2)]
 
     assert statuses == [204] * 9
-    assert ids == [event_id(TYPE, "m1")] * 2
+    assert ids == [inbound_id("m1")] * 2
     assert amqp.depth("test.events") == 0
     assert metric(one, "notifications_unchecked_total") == 1
     assert one.logs.count('"event": "notifications.unchecked"') == 1
@@ -112,7 +128,7 @@ def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
     postgresql.start()
     database = postgresql_url.rpartition("/")[2]
     wait_until(
-        lambda: postgresql.execute("SELECT count(*) FROM notifications", database=database) == [(3,)],
+        lambda: postgresql.execute("SELECT count(*) FROM notifications", database=database) == [(6,)],
         what="what the ledger missed",
     )
     _, second = start_ingest(postgresql_url)
@@ -121,7 +137,7 @@ def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
 
     assert (before, meanwhile, after) == (204, [204] * 3, [204] * 3)
     assert unready == 200
-    assert ids == [event_id(TYPE, name) for name in ("m1", "m2", "m3")]
+    assert ids == [inbound_id(name) for name in ("m1", "m2", "m3")]
     assert amqp.depth("test.events") == 0
 
 

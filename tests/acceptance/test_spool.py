@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.core.events import event_id
 from tests.chaos_proxy import ChaosProxy
 from tests.flood import Flood, assert_one_event_each, collect, metric, spooled
 from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,7 +182,7 @@ def test_a_crash_at_any_step_costs_no_notification(
     messages += collect(amqp, [])
 
     assert process.returncode == -signal.SIGKILL
-    expected = {event_id("sms.inbound.received", message_id) for message_id in accepted}
+    expected = {inbound_id(message_id) for message_id in accepted}
     assert {message.properties["message_id"] for message in messages} == expected
     if place == "spool-confirmed":
         assert len(messages) > len(accepted)

@@ -20,6 +20,6 @@ class FakeKeeper:
         """Tell those that were noted."""
         told(() if self.away else [id_ for id_ in ids if id_ in self.noted])
 
-    def note(self, ids: Sequence[str]) -> None:
+    def note(self, ids: Sequence[str], also: Sequence[str] = ()) -> None:
         """Note them."""
-        self.noted.extend(ids)
+        self.noted.extend([*ids, *also])

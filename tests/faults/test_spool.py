@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.core.events import event_id
 from tests.chaos_proxy import ChaosProxy
 from tests.flood import Flood, assert_one_event_each, collect, metric, spooled
 from tests.waiting import free_port, wait_until
-from tests.webhook import Webhook
+from tests.webhook import Webhook, inbound_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +49,7 @@ def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification
         accepted = flood.accepted()
         wait_until(lambda: spooled(process) == 0, 60, what="an empty spool")
     messages = collect(amqp, accepted)
-    posted = {event_id("sms.inbound.received", message_id) for message_id, *_ in flood.answers}
+    posted = {inbound_id(message_id) for message_id, *_ in flood.answers}
 
     assert filled > 0
     assert len(accepted) > 300

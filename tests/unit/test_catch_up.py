@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store.memory import MemorySeen
-from bridge.core.events import event_id
 from bridge.core.notifications import parse_notification
 from bridge.core.outcomes import Style
 from bridge.flows.catch_up import ACCOUNT, GRACE, CatchUpRules
@@ -22,7 +21,7 @@ from bridge.runtime.once import Fate
 from tests.against_contract import event_of
 from tests.fakes.provider_server import answer
 from tests.unit.cpaas_setup import HandClock, rig
-from tests.webhook import inbound
+from tests.webhook import inbound, inbound_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +98,7 @@ class World:
         if not self.durable:
             return Fate.REFUSED
         self.published.append(event)
-        self.memory.note([event_id("sms.inbound.received", name) for name in self.webhooks], NOW)
+        self.memory.note([inbound_id(name) for name in self.webhooks], NOW)
         return Fate.PUBLISHED
 
     def ids(self) -> list[str]:
@@ -129,7 +128,7 @@ def test_what_no_webhook_brought_is_the_event_that_the_webhook_would_have_been(w
 
 def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice(world: World) -> None:
     names = ["m1", "lost", "m3", "m4"]
-    world.memory.note([event_id("sms.inbound.received", name) for name in names if name != "lost"], NOW)
+    world.memory.note([inbound_id(name) for name in names if name != "lost"], NOW)
     world.archive.kept = {
         Thread(): [Message(message_id=name, at=NOW - 400 + 100 * number) for number, name in enumerate(names)]
     }
@@ -138,6 +137,42 @@ def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice
 
     assert world.ids() == ["lost"]
     assert again.recovered == 0
+
+
+def brought(world: World, **fields: Any) -> None:
+    """Have a webhook bring a message of the id m1."""
+    body = json.dumps(inbound("m1", **fields)).encode()
+    event = to_event(parse_notification(body), source="/sms-bridge/sms", time=NOW)
+    world.memory.note([event.id, *event.also_noted], NOW)
+
+
+def test_a_message_whose_text_the_history_has_altered_is_the_one_that_its_webhook_brought(
+    world: World,
+) -> None:
+    brought(world, text="Price: 5\u00a0EUR", destinationAddress="16137001234")
+    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 100, text="Price: 5 EUR")]}
+
+    assert world.run().recovered == 0
+
+
+def test_two_messages_of_one_id_are_told_apart_where_the_history_shows_both(world: World) -> None:
+    brought(world, text="one")
+    world.archive.kept = {
+        Thread(): [
+            Message(message_id="m1", at=NOW - 100, text="one"),
+            Message(message_id="m1", at=NOW - 100, text="another"),
+        ],
+        Thread(remote_address="+16130000000"): [
+            Message(message_id="m1", at=NOW - 100, text="one", remote_address="+16130000000")
+        ],
+    }
+    first, again = world.run(), world.run()
+
+    assert (first.recovered, again.recovered) == (2, 0)
+    assert {event.id for event in world.published} == {
+        inbound_id("m1", "another"),
+        inbound_id("m1", "one", sender="+16130000000"),
+    }
 
 
 def test_only_dated_inbound_messages_are_published_the_oldest_first(world: World) -> None:
@@ -243,11 +278,11 @@ def test_what_was_an_event_when_it_was_to_be_published_is_not_recovered(world: W
     caught = catch_up.run()
 
     assert (caught.recovered, caught.refused, caught.whole) == (0, 0, True)
-    assert world.memory.known([event_id("sms.inbound.received", "m1")])
+    assert world.memory.known([inbound_id("m1")])
 
 
 def test_what_came_just_now_is_left_to_its_webhook_until_that_should_have_come(world: World) -> None:
-    world.memory.note([event_id("sms.inbound.received", "brought")], NOW)
+    world.memory.note([inbound_id("brought")], NOW)
     world.archive.kept = {
         Thread(): [
             Message(message_id="brought", at=NOW - 20),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import json
 from typing import Any
 
@@ -52,6 +53,8 @@ _OUTBOUND = {"outboundSMSMessageNotification": {"outboundSMSMessage": _TEXT, **_
 _CANCELLATION = {"smsSubscriptionCancellationNotification": _CANCELLED}
 _DELETION = {"smsEventNotification": _DELETED}
 _DELIVERY = {"deliveryInfoNotification": {"deliveryInfo": _RECEIPT}}
+_CHAT = {"chatMessageNotification": {"chatMessage": {"text": "hi"}, **_STAMP}}
+_MESSAGE = "inboundSMSMessageNotification"
 _KNOWN: list[dict[str, Any]] = [_INBOUND, _OUTBOUND, _CANCELLATION, _DELETION, _DELIVERY]
 
 _JSON = st.recursive(
@@ -59,6 +62,10 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _parse(document: object) -> Notification:
@@ -94,7 +101,13 @@ def test_a_message_is_the_sdks_parsed_form(document: dict[str, Any], event_type:
         "type": kind,
         "recovered": False,
     }
-    assert notification.identity == (event_type, "O957s10JReNV")
+    assert notification.identity == (
+        event_type,
+        "O957s10JReNV",
+        "+16137001234",
+        "+16139998877",
+        _digest("hi"),
+    )
 
 
 def test_a_cancellation_names_the_subscription() -> None:
@@ -108,7 +121,11 @@ def test_a_cancellation_names_the_subscription() -> None:
         "type": "subscriptionCancel",
         "recovered": False,
     }
-    assert notification.identity == ("sms.subscription.cancelled", _ID)
+    assert notification.identity == (
+        "sms.subscription.cancelled",
+        _ID,
+        "f179f10b-e846-4370-af20-db5f7dc0f985",
+    )
 
 
 def test_an_event_names_the_message_and_what_happened_to_it() -> None:
@@ -123,7 +140,42 @@ def test_an_event_names_the_message_and_what_happened_to_it() -> None:
         "event_details": {"description": "A message has been deleted.", "type": "MessageDeleted"},
         "recovered": False,
     }
-    assert notification.identity == ("sms.message.event", "8c30d6c7-d15e-41a0-800b-e7dc401403fb")
+    assert notification.identity[:2] == ("sms.message.event", "8c30d6c7-d15e-41a0-800b-e7dc401403fb")
+
+
+@pytest.mark.parametrize(
+    ("index", "path", "value"),
+    [
+        (0, (_MESSAGE, "inboundSMSMessage", "message"), "ho"),
+        (0, (_MESSAGE, "inboundSMSMessage", "message"), None),
+        (0, (_MESSAGE, "inboundSMSMessage", "destinationAddress"), "+16137001235"),
+        (0, (_MESSAGE, "inboundSMSMessage", "senderAddress"), "+16139998878"),
+        (1, ("outboundSMSMessageNotification", "outboundSMSMessage", "message"), "ho"),
+        (2, ("smsSubscriptionCancellationNotification", "link", 0, "href"), "/subscriptions/another"),
+        (3, ("smsEventNotification", "link", 0, "href"), "/messages/another"),
+        (3, ("smsEventNotification", "eventType"), "MessageRead"),
+        (5, ("chatMessageNotification", "chatMessage", "text"), "ho"),
+    ],
+)
+def test_what_differs_is_another_notification_under_one_id_of_the_provider_too(
+    index: int, path: tuple[str | int, ...], value: object
+) -> None:
+    document = [*_KNOWN, _CHAT][index]
+
+    other = _parse(_changed(document, *path, value=value))
+
+    assert other.identity[:2] == _parse(document).identity[:2]
+    assert other.identity != _parse(document).identity
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_repeat_with_a_later_stamp_is_the_same_notification(index: int) -> None:
+    document = [*_KNOWN, _CHAT][index]
+    (name,) = document
+
+    later = _changed(document, name, "dateTime", value=1525899999)
+
+    assert _parse(later).identity == _parse(document).identity
 
 
 @pytest.mark.parametrize(
@@ -164,7 +216,6 @@ def test_receipts_without_a_message_id_are_not_taken_for_one_another() -> None:
     assert first.identity != second.identity
 
 
-_MESSAGE = "inboundSMSMessageNotification"
 _DELIVERED = "deliveryInfoNotification"
 
 
@@ -252,7 +303,7 @@ def test_values_stay_as_they_came_and_what_is_missing_is_null() -> None:
         "type": "inbound",
         "recovered": False,
     }
-    assert notification.identity == ("sms.inbound.received", "7")
+    assert notification.identity[:2] == ("sms.inbound.received", "7")
 
 
 def test_a_message_can_not_write_the_keys_that_are_not_its_own() -> None:
@@ -271,7 +322,7 @@ def test_a_key_beside_a_known_one_does_no_harm() -> None:
 def test_without_a_usable_message_id_a_message_is_known_by_its_notification(value: object) -> None:
     document = _changed(_INBOUND, _MESSAGE, "inboundSMSMessage", "messageId", value=value)
 
-    assert _parse(document).identity == ("sms.inbound.received", _ID)
+    assert _parse(document).identity[:2] == ("sms.inbound.received", _ID)
 
 
 def test_without_any_id_a_notification_is_known_by_its_body_in_any_order_of_keys() -> None:

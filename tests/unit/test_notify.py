@@ -10,10 +10,10 @@ import pytest
 from cpaassdk.resources.notification import Notification as SdkNotification
 
 from bridge.core.errors import InvalidNotification
-from bridge.core.events import event_id
 from bridge.core.notifications import parse_notification
 from bridge.flows.notify import Receipt, receipt_of, receive, to_event
 from tests.against_contract import event_of
+from tests.webhook import inbound_id
 
 _NOW = 1_525_895_990.25
 _INBOUND = (
@@ -43,7 +43,7 @@ def test_a_webhook_body_becomes_a_cloud_event() -> None:
     assert (event.type, event.subject) == ("sms.inbound.received", None)
     assert event_of(event.body) == {
         "specversion": "1.0",
-        "id": event_id("sms.inbound.received", "O957s10JReNV"),
+        "id": inbound_id("O957s10JReNV", "hi"),
         "type": "sms.inbound.received",
         "source": "/sms-bridge/sms",
         "time": "2018-05-09T19:59:50.250Z",
