@@ -96,7 +96,7 @@ class Trial:
             settings,
             self._broker,
             self._ledger,
-            CpaasGateway(client, steady),
+            CpaasGateway(client, steady, settings.reconcile.history_cap),
             steady,
             self._calls_stop,
             self._metrics,

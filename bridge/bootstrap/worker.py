@@ -101,7 +101,7 @@ class WorkerProcess:
             settings,
             self._publisher,
             self._ledger,
-            CpaasGateway(client, steady),
+            CpaasGateway(client, steady, settings.reconcile.history_cap),
             steady,
             calls_stop,
             self._metrics,

@@ -65,14 +65,14 @@ def ids(reading: Reading) -> list[str]:
 
 
 @contextmanager
-def provider(**settings: object) -> Iterator[Provider]:
+def provider(cap: int = 0, **settings: object) -> Iterator[Provider]:
     clock = HandClock(NOW)
     with (
         Simulator(SimulatorSettings.model_validate(settings), clock=clock) as simulator,
         Client(simulator.url) as client,
     ):
         calls = CpaasClient(account(simulator.url), SystemClock(), ONCE, threading.Event())
-        yield Provider(CpaasGateway(calls, clock), client, clock)
+        yield Provider(CpaasGateway(calls, clock, cap), client, clock)
         calls.close()
 
 
@@ -276,11 +276,11 @@ def test_a_thread_that_is_listed_twice_is_read_once() -> None:
 WINDOW = Window(start=NOW - 120, settled_at=NOW)
 
 
-def looked_at_account(*pages: Act, messages: Act = NO_MESSAGES) -> tuple[Reading | None, int]:
+def looked_at_account(*pages: Act, messages: Act = NO_MESSAGES, cap: int = 0) -> tuple[Reading | None, int]:
     """Look where the list of threads has these pages; return the reading and the calls that it took."""
     with rig() as it:
         it.server.acts.extend([messages, *pages])
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=WINDOW, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW), cap).look(ours(), window=WINDOW, until=NEVER)
         return reading, len(it.server.requests)
 
 
@@ -297,7 +297,7 @@ def test_an_account_without_any_message_has_none(it: Provider) -> None:
     assert it.look(window=WINDOW).total == 0
 
 
-def finding(it: Provider, cap: int) -> Finding:
+def finding(it: Provider, cap: int, sender: str = NUMBER) -> Finding:
     """Look for an attempt that began and ended at `NOW`, and say what is known, a minute later."""
     rules = ReconcileRules(history_cap=cap)
     it.clock.forward(61)
@@ -312,7 +312,7 @@ def finding(it: Provider, cap: int) -> Finding:
     )
     return judge_history(
         doubt,
-        it.look(window=window_of(NOW, NOW, rules)),
+        it.look(ours(sender), window=window_of(NOW, NOW, rules)),
         (),
         is_taken=lambda _: False,
         others_attempting=False,
@@ -337,6 +337,36 @@ def test_the_first_message_ever_to_a_number_is_known_as_not_sent_on_an_account_w
         it.client.send("other", to=f"+1613111000{number}")
 
     assert finding(it, cap=1000) == Absent()
+
+
+@pytest.mark.parametrize("sender", [NUMBER, "default"])
+def test_a_capped_account_with_many_threads_is_listed_in_one_page(sender: str) -> None:
+    with provider(cap=1000) as it:
+        for number in range(250):
+            it.client.send("other", to=f"+1613111{number:04}")
+
+        assert finding(it, cap=1000, sender=sender) == Absent()
+
+
+def test_a_page_that_a_provider_cuts_off_at_a_round_number_is_not_the_whole_list() -> None:
+    cut_off, whole = (
+        looked_at_account(listing(*[thread() for _ in range(number)]), cap=1000)[0] for number in (400, 401)
+    )
+
+    assert cut_off is not None
+    assert whole is not None
+    assert (cut_off.total, whole.total) == (None, 401)
+
+
+@pytest.mark.parametrize(("cap", "asked"), [(0, 200), (100, 200), (1_000, 501), (5_000, 1_000)])
+def test_a_page_of_threads_is_as_large_as_the_account_may_need_and_the_provider_gives(
+    cap: int, asked: int
+) -> None:
+    with rig() as it:
+        it.server.acts.extend([NO_MESSAGES, listing()])
+        CpaasGateway(it.client, HandClock(NOW), cap).look(ours(), window=WINDOW, until=NEVER)
+
+        assert f"max={asked}" in it.server.requests[-1].path
 
 
 def test_a_full_account_that_has_something_older_is_known_to_lack_nothing_of_late() -> None:

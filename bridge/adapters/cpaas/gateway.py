@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
+from bridge.adapters.cpaas.history import LARGEST_PAGE, PAGE
 from bridge.core.provider_errors import MAX_ID_LENGTH
-from bridge.core.reconcile import PLAUSIBLE, Evidence, Reading, hangs_on_account, text_key
+from bridge.core.reconcile import NEAR_CAP, PLAUSIBLE, Evidence, Reading, hangs_on_account, text_key
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.client import CpaasClient
-    from bridge.adapters.cpaas.history import MessageHistory
     from bridge.adapters.cpaas.values import Message, Thread, Threads
     from bridge.core.reconcile import Window
     from bridge.ports import Attempted, Clock, Submission
@@ -23,9 +23,13 @@ OUTBOUND = "outbound"
 class CpaasGateway:
     """Fills the port `Gateway`."""
 
-    def __init__(self, client: CpaasClient, clock: Clock) -> None:
+    def __init__(self, client: CpaasClient, clock: Clock, history_cap: int = 0) -> None:
+        """`history_cap` is how many messages the provider keeps of the account, 0 for all; it has no more threads."""
         self._client = client
         self._clock = clock
+        # Only a list that comes in one page proves how much the account has. An account with more threads than this is
+        # too full to prove anything by their number, and a larger page may exceed `cpaas.max_response_bytes`.
+        self._page = min(max(PAGE, int(history_cap * NEAR_CAP) + 1), LARGEST_PAGE)
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
         """Submit; see `bridge.ports.Gateway`."""
@@ -39,12 +43,14 @@ class CpaasGateway:
         """
         history, read_at = self._client.history, self._clock.now()
         try:
-            reading, unknown = _read(history, submission, read_at, until)
+            reading, unknown = self._read(submission, read_at, until)
             is_late = window is None or read_at >= window.settled_at
             if (unknown and is_late) or (window is not None and hangs_on_account(reading, window)):
                 # Before the provider had its time to show it, nothing is absent anyway.
                 listed = history.threads(
-                    enough=lambda thread: unknown.vouched and _is_quiet(thread, window), until=until
+                    enough=lambda thread: unknown.vouched and _is_quiet(thread, window),
+                    page=self._page,
+                    until=until,
                 )
                 if not unknown.agrees_with(listed):
                     return None
@@ -65,37 +71,35 @@ class CpaasGateway:
             return False
         return self._client.is_in_time
 
+    def _read(self, submission: Submission, read_at: float, until: float) -> tuple[Reading, _Unknown]:
+        """Read one thread, or for the `default` sender all that the destination has with numbers of ours.
 
-def _read(
-    history: MessageHistory, submission: Submission, read_at: float, until: float
-) -> tuple[Reading, _Unknown]:
-    """Read one thread, or for the `default` sender all that the destination has with numbers of ours.
-
-    Also returns what the provider is said to know nothing of.
-    """
-    remote, sender = submission.destination_address, submission.sender_address
-    locals_, all_known = [sender], True
-    denied: list[tuple[str | None, bool]] = []
-    if sender == "default":
-        listed = history.threads(remote, until=until)
-        # A thread that moves while the list is read comes twice.
-        locals_ = list(dict.fromkeys(thread.local_address for thread in listed.threads))
-        all_known = listed.complete
-        if not listed.exists:
-            denied.append((None, listed.vouched))
-    threads = {local: history.messages(remote, local, until=until) for local in locals_}
-    denied += [(local, thread.vouched) for local, thread in threads.items() if not thread.exists]
-    messages = [message for thread in threads.values() for message in thread.messages]
-    # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
-    found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
-    reading = Reading(
-        messages=tuple(message for message in found if message is not None),
-        complete=all_known and all(thread.complete for thread in threads.values()) and None not in found,
-        oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
-        read_at=read_at,
-    )
-    locals_denied = frozenset(local and _plain(local) for local, _ in denied)
-    return reading, _Unknown(_plain(remote), locals_denied, vouched=all(vouched for _, vouched in denied))
+        Also returns what the provider is said to know nothing of.
+        """
+        history = self._client.history
+        remote, sender = submission.destination_address, submission.sender_address
+        locals_, all_known = [sender], True
+        denied: list[tuple[str | None, bool]] = []
+        if sender == "default":
+            listed = history.threads(remote, page=self._page, until=until)
+            # A thread that moves while the list is read comes twice.
+            locals_ = list(dict.fromkeys(thread.local_address for thread in listed.threads))
+            all_known = listed.complete
+            if not listed.exists:
+                denied.append((None, listed.vouched))
+        threads = {local: history.messages(remote, local, until=until) for local in locals_}
+        denied += [(local, thread.vouched) for local, thread in threads.items() if not thread.exists]
+        messages = [message for thread in threads.values() for message in thread.messages]
+        # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
+        found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
+        reading = Reading(
+            messages=tuple(message for message in found if message is not None),
+            complete=all_known and all(thread.complete for thread in threads.values()) and None not in found,
+            oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
+            read_at=read_at,
+        )
+        locals_denied = frozenset(local and _plain(local) for local, _ in denied)
+        return reading, _Unknown(_plain(remote), locals_denied, vouched=all(vouched for _, vouched in denied))
 
 
 class _Unknown:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.asker import Asker
     from bridge.adapters.cpaas.values import Json, Message, Thread
 
-#: Messages or threads asked for at once.
+#: Messages or threads asked for at once, unless the caller needs a list in one page.
 PAGE = 200
+#: The most entries that the provider is known to put into a page (wire reference 4.3).
+LARGEST_PAGE = 1000
 #: Pages read in one go at most.
 MAX_PAGES = 50
 
@@ -43,11 +45,13 @@ class MessageHistory:
         remote: str | None = None,
         *,
         enough: Callable[[Thread], bool] = lambda _: False,
+        page: int = PAGE,
         until: float | None = None,
     ) -> Threads:
         """Return all threads, or those with `remote`; none where there is no such number.
 
-        `enough` ends the reading with the page of a thread of which it is true.
+        `enough` ends the reading with the page of a thread of which it is true. `page` is how many threads to ask for
+        at once.
 
         Only what comes in one page is certainly all: a message that comes meanwhile moves its thread in the list, and
         whoever reads on behind it misses it. The list of all is there also when it is empty: that it is not found is
@@ -56,7 +60,11 @@ class MessageHistory:
         parts = ("remoteAddresses",) if remote is None else ("remoteAddresses", remote)
         try:
             pages, ended = self._read(
-                parts, "smsThread", until, is_last=lambda page: any(map(enough, read_threads(page)))
+                parts,
+                "smsThread",
+                until,
+                size=page,
+                is_last=lambda read: any(map(enough, read_threads(read))),
             )
         except NotFound as e:
             if remote is None:
@@ -64,12 +72,12 @@ class MessageHistory:
             return Threads(
                 threads=(), ended=True, readable=True, complete=True, exists=False, vouched=_is_vouched(e)
             )
-        threads = tuple(thread for page in pages for thread in read_threads(page))
+        threads = tuple(thread for read in pages for thread in read_threads(read))
         return Threads(
             threads=threads,
             ended=ended,
             readable=_is_readable(pages, "smsThread", threads),
-            complete=_is_whole(pages, "smsThread", threads, ended=ended) and len(pages) <= 1,
+            complete=_is_whole(pages, "smsThread", threads, ended=ended, size=page) and len(pages) <= 1,
         )
 
     def messages(
@@ -126,6 +134,7 @@ class MessageHistory:
         kind: str,
         until: float | None,
         last_message_time: int | None = None,
+        size: int = PAGE,
         is_last: Callable[[Json], bool] = lambda _: False,
     ) -> tuple[list[Json], bool]:
         """Return the pages of a list of `kind`, up to one that `is_last`, and whether they end by themselves.
@@ -138,7 +147,7 @@ class MessageHistory:
         pointers: list[str] = []
         while len(pages) < MAX_PAGES:
             query = {
-                "max": PAGE,
+                "max": size,
                 "next": pointers[-1] if pointers else None,
                 "lastMessageTime": last_message_time,
             }
@@ -162,11 +171,21 @@ class MessageHistory:
         return pages, False
 
 
-def _is_whole(pages: list[Json], kind: str, read: Sequence[object], *, ended: bool) -> bool:
+def _is_whole(pages: list[Json], kind: str, read: Sequence[object], *, ended: bool, size: int = PAGE) -> bool:
     """Whether the pages that were `read` are all: they end by themselves, and each of their entries could be read."""
-    # Full and without a pointer to the next: there may be more that nobody tells us how to get.
-    cut_off = bool(pages) and count_entries(pages[-1], kind) >= PAGE
-    return ended and not cut_off and _is_readable(pages, kind, read)
+    return (
+        ended
+        and not (pages and _may_be_full(count_entries(pages[-1], kind), size))
+        and _is_readable(pages, kind, read)
+    )
+
+
+def _may_be_full(count: int, size: int) -> bool:
+    """Whether a page with `count` entries, without a pointer to the next one, may leave entries out.
+
+    A provider that gives fewer entries than the `size` that was asked for has a limit of its own: a round number.
+    """
+    return count >= size or (count >= PAGE and count % 100 == 0)
 
 
 def _is_readable(pages: list[Json], kind: str, read: Sequence[object]) -> bool:
