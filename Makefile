@@ -1,7 +1,7 @@
 # `make` prints the targets. Two are the README's promise: `make run` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test faults sabotage bench fmt lint check clean
+.PHONY: help setup run test test-bare faults sabotage bench fmt lint check clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,10 +9,14 @@ BIN    := $(VENV)/bin
 PYTHON ?= $(shell scripts/find-python)
 # How many tests run side by side. They wait more than they compute, and each process starts a broker of its own.
 JOBS   ?= 3
+# The tests that `make test` runs; all of them without it.
+TESTS  ?=
+# The Debian releases that `make test-bare` unpacks.
+RELEASES ?= bookworm trixie
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(VENV)/.dev ## install what running, testing and checking need
 
@@ -20,23 +24,22 @@ run: $(VENV)/.run ## install what running needs and start the bridge; Ctrl-C end
 	@exec $(BIN)/bridge up
 
 test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL included, and run every test
-	@scripts/install-rabbitmq
-	@scripts/install-postgresql
-	@scripts/install-promtool $(BIN)
-	@$(BIN)/pytest -n $(JOBS) --dist worksteal
+	@scripts/install-test-tools $(BIN)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+test-bare: ## run `make run` and `make test` in a bare Debian 12 and a bare Debian 13 (needs root and mmdebstrap)
+	@scripts/test-bare $(RELEASES)
 
 faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for an hour and more, and write down what it made of it
-	@scripts/install-rabbitmq
-	@scripts/install-postgresql
+	@scripts/install-test-tools $(BIN)
 	@$(BIN)/pytest tests/faults tests/acceptance/test_crashes.py --faults
 
 sabotage: $(VENV)/.dev ## break the bridge on purpose, and show which test notices
-	@scripts/install-rabbitmq
+	@scripts/install-test-tools $(BIN)
 	@$(BIN)/python -m tests.faults.sabotage
 
 bench: $(VENV)/.dev $(VENV)-peers/.done ## measure the bridge beside Celery, Dramatiq and others, and how it grows, and write it down
-	@scripts/install-rabbitmq
-	@scripts/install-postgresql
+	@scripts/install-test-tools $(BIN)
 	@$(BIN)/python -m benchmarks --write
 	@$(BIN)/python -m benchmarks.fleet --write
 

@@ -67,7 +67,7 @@ def find_rabbitmq() -> Path:
     for place in places:
         if (place / "rabbitmq-server").exists() and (place / "rabbitmqctl").exists():
             return place
-    raise BrokerMissing("no rabbitmq-server here; scripts/install-rabbitmq installs it")
+    raise BrokerMissing("no rabbitmq-server here; scripts/install-test-tools installs it")
 
 
 class Broker:

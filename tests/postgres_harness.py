@@ -66,7 +66,7 @@ def find_postgresql() -> Path:
     on_path = shutil.which("initdb")
     if on_path is not None:
         return Path(on_path).resolve().parent
-    raise PostgresMissing("no PostgreSQL here; scripts/install-postgresql installs it")
+    raise PostgresMissing("no PostgreSQL here; scripts/install-test-tools installs it")
 
 
 class Postgres:

@@ -1,12 +1,15 @@
-"""Waiting on conditions with deadlines, and ports that nobody uses."""
+"""Waiting on conditions with deadlines, and ports for servers of the tests."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
 import threading
 import time
-from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,10 +17,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The first port for tests, and the first that is none.
+#: The range of ports for tests; the end is exclusive. It lies below the ports that the system gives to outgoing
+#: connections (ip(7), ip_local_port_range): such a connection could take a port before a server listens on it.
 PORTS = (20_000, 32_000)
-#: Not what tests seed: two that do would choose the same ports.
-_CHANCE = random.SystemRandom()
+#: Not seeded: two test processes with the same seed would draw the same ports.
+_RANDOM = random.SystemRandom()
+#: One file for each port, locked by the test process that uses the port. The files stay; a lock ends with its process.
+_LOCKS = Path(tempfile.gettempdir(), f"sms-bridge-test-ports-{os.getuid()}")
 
 
 def wait_until(condition: Callable[[], T], within: float = 10.0, *, every: float = 0.02, what: str = "") -> T:
@@ -39,13 +45,20 @@ def wait_until(condition: Callable[[], T], within: float = 10.0, *, every: float
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on now.
+    """Reserve a loopback port for this test process and return it.
 
-    Below those that the system gives to connections (ip(7), ip_local_port_range): one of these may be such a
-    connection's by the time that it is listened on.
+    The lock lasts until the process ends, so test processes that run side by side never get the same port, not even
+    while a server that is to listen on it restarts.
     """
+    _LOCKS.mkdir(mode=0o700, exist_ok=True)
     while True:
-        port = _CHANCE.randrange(*PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        port = _RANDOM.randrange(*PORTS)
+        lock = os.open(_LOCKS / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            os.close(lock)
+        else:
             return port

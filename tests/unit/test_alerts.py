@@ -48,8 +48,8 @@ def promtool(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     found = str(own) if own.exists() else shutil.which("promtool")
     if found is None:
         if "CI" in os.environ:
-            pytest.fail("no promtool here; scripts/install-promtool brings it")
-        pytest.skip("no promtool here; scripts/install-promtool brings it")
+            pytest.fail("no promtool here; scripts/install-test-tools installs it")
+        pytest.skip("no promtool here; scripts/install-test-tools installs it")
     return subprocess.run(
         [found, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )

@@ -34,6 +34,21 @@ def test_a_free_port_can_be_listened_on() -> None:
         pass
 
 
+def test_a_port_of_one_test_process_is_never_given_to_another() -> None:
+    ask = "from tests import waiting; waiting.PORTS = (20_000, 20_012); print(waiting.free_port(), flush=True); input()"
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(8)
+    ]
+    ports = [child.stdout.readline().strip() for child in children if child.stdout]
+    for child in children:
+        child.communicate("\n", timeout=10)
+
+    assert len(set(ports)) == 8
+
+
 def test_nothing_connects_beyond_loopback() -> None:
     with socket.socket() as client, pytest.raises(pytest.fail.Exception, match="loopback only"):
         client.connect(("192.0.2.1", 9))
