@@ -16,8 +16,14 @@ from bridge.settings import Settings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 KEDA = KUBERNETES.with_name("kubernetes-keda")
+MIGRATE = KUBERNETES.with_name("kubernetes-migrate")
+MONITORING = KUBERNETES.with_name("kubernetes-monitoring")
+INGRESS = KUBERNETES.with_name("kubernetes-ingress") / "ingress.yaml"
+ALERTS = KUBERNETES.with_name("prometheus") / "sms-bridge.rules.yaml"
 #: Those whose kinds Kubernetes itself knows.
-NATIVE = sorted(set(KUBERNETES.glob("*.yaml")) - {KUBERNETES / "kustomization.yaml"})
+NATIVE = sorted(
+    {*KUBERNETES.glob("*.yaml"), MIGRATE / "job.yaml", INGRESS} - {KUBERNETES / "kustomization.yaml"}
+)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -56,7 +62,7 @@ def test_each_pod_is_reached_on_its_own_ports_alone() -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here")
-@pytest.mark.parametrize("where", [KUBERNETES, KEDA], ids=["plain", "with KEDA"])
+@pytest.mark.parametrize("where", [KUBERNETES, KEDA, MIGRATE, MONITORING], ids=lambda where: where.name)
 def test_what_is_applied_can_be_built(where: Path) -> None:
     built = subprocess.run(
         ["kubectl", "kustomize", str(where)], capture_output=True, text=True, check=False, timeout=60
@@ -94,3 +100,82 @@ def test_what_scales_leaves_the_number_of_workers_to_keda() -> None:
     assert not any(KEDA.resolve().is_relative_to(resource) for resource in resources)
     assert patch["target"] == {"kind": "Deployment", "name": scaled["spec"]["scaleTargetRef"]["name"]}
     assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]
+
+
+@pytest.mark.parametrize("name", sorted(pods()))
+def test_pods_are_spread_over_nodes_and_zones(name: str) -> None:
+    pod = pods()[name]
+    spread = pod["spec"]["topologySpreadConstraints"]
+
+    assert [one["topologyKey"] for one in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert all(one["labelSelector"]["matchLabels"] == pod["metadata"]["labels"] for one in spread)
+
+
+def test_a_pod_that_is_not_ready_does_not_stop_a_node_from_being_drained() -> None:
+    budgets = [
+        one["spec"] for file in NATIVE for one in documents(file) if one["kind"] == "PodDisruptionBudget"
+    ]
+
+    assert [one["unhealthyPodEvictionPolicy"] for one in budgets] == ["AlwaysAllow"] * len(pods())
+
+
+def test_every_pod_reaches_dns_also_where_each_node_has_its_own() -> None:
+    for policy in documents(KUBERNETES / "network.yaml"):
+        (dns,) = [
+            rule for rule in policy["spec"]["egress"] if {"protocol": "UDP", "port": 53} in rule["ports"]
+        ]
+
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in dns["to"]
+
+
+def test_a_load_balancer_outside_the_pod_network_reaches_the_webhook_alone() -> None:
+    (policy,) = [
+        one
+        for one in documents(KUBERNETES / "network.yaml")
+        if one["metadata"]["name"] == "sms-bridge-ingest"
+    ]
+    from_anywhere = [rule["ports"] for rule in policy["spec"]["ingress"] if "from" not in rule]
+
+    assert from_anywhere == [[{"protocol": "TCP", "port": "webhook"}]]
+
+
+def test_the_operator_of_prometheus_gets_the_alerts_that_promtool_tests() -> None:
+    (rule,) = documents(MONITORING / "prometheusrule.yaml")
+    (alerts,) = documents(ALERTS)
+
+    assert rule["kind"] == "PrometheusRule"
+    assert rule["spec"] == alerts, "run scripts/write-prometheus-rule"
+
+
+def test_prometheus_scrapes_every_pod_by_a_port_that_it_has() -> None:
+    (monitor,) = documents(MONITORING / "podmonitor.yaml")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+
+    for pod in pods().values():
+        assert wanted.items() <= pod["metadata"]["labels"].items()
+        assert endpoint["port"] in {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+
+
+def test_the_ingress_leads_from_the_webhook_path_to_the_service() -> None:
+    (ingress,) = documents(INGRESS)
+    (service,) = [one for file in NATIVE for one in documents(file) if one["kind"] == "Service"]
+    (rule,) = ingress["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    backend = path["backend"]["service"]
+
+    assert (path["path"], path["pathType"]) == (Settings().ingest.path, "Exact")
+    assert backend["name"] == service["metadata"]["name"]
+    assert backend["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def test_the_migration_runs_the_same_image_with_the_ledger_s_secret_alone() -> None:
+    (job,) = documents(MIGRATE / "job.yaml")
+    (plain,) = documents(KUBERNETES / "kustomization.yaml")
+    (migrate,) = documents(MIGRATE / "kustomization.yaml")
+    pod = job["spec"]["template"]["spec"]
+    (volume,) = pod["volumes"]
+
+    assert migrate["images"] == plain["images"]
+    assert pod["containers"][0]["args"] == ["ledger", "migrate"]
+    assert [item["path"] for item in volume["secret"]["items"]] == ["ledger.url"]
