@@ -8,12 +8,14 @@ import socket
 import ssl
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
-from bridge.core.answers import Accepted, Ambiguous, Unsent
+from bridge.core.answers import Accepted, Ambiguous, Answer, Unsent
 from tests.certificates import make_certificate
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import ProviderServer, accepted, answer, drip, flood, raw, reply
@@ -67,6 +69,19 @@ AFTER_THE_REQUEST_LEFT: list[tuple[str, Act, str]] = [
         "larger than allowed",
     ),
     ("no gzip at all", answer(201, b"{}", {"Content-Encoding": "gzip"}), "can't be decompressed"),
+    (
+        "another protocol",
+        raw(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
+        "switches to another protocol",
+    ),
+    (
+        "another protocol after an interim answer, with more behind it",
+        raw(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Ok\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+            + WHOLE
+        ),
+        "switches to another protocol",
+    ),
     ("two lengths", raw(b"HTTP/1.1 201 Created\r\nContent-Length: 3, 4\r\n\r\n{}{}"), ""),
 ]
 
@@ -86,6 +101,71 @@ def test_what_fails_after_the_request_may_have_left_is_ambiguous(act: Act, words
         assert any(word in (got.error.message or "") for word in words.split("|"))
         assert len(it.server.sends) == 1
         assert isinstance(it.send(), Accepted), "the next send has a connection of its own"
+
+
+_NAMES = st.sampled_from(
+    [
+        "Connection",
+        "Upgrade",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Content-Encoding",
+        "Date",
+        "Retry-After",
+    ]
+)
+_VALUES = st.sampled_from(
+    [
+        "upgrade",
+        "keep-alive",
+        "close",
+        "h2c",
+        "websocket",
+        "0",
+        "5",
+        "-1",
+        "9" * 30,
+        "chunked",
+        "gzip",
+        "identity",
+    ]
+)
+_FIELDS = st.lists(
+    st.tuples(
+        _NAMES | st.text("aZ-\0 ", max_size=9), _VALUES | st.text(st.characters(codec="latin-1"), max_size=9)
+    )
+)
+_STATUSES = st.integers(0, 1000) | st.sampled_from([100, 101, 102, 103, 200, 201, 204, 304, 407, 426])
+_VERSIONS = st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2", "HTTP/0.9", "RTSP/1.0", "ICY", ""])
+
+
+@st.composite
+def _answers(draw: st.DrawFn) -> bytes:
+    """Draw an answer that looks like HTTP more or less, or not at all."""
+    if draw(st.integers(0, 4)) == 0:
+        return draw(st.binary(max_size=200))
+    lines = [f"{draw(_VERSIONS)} {draw(_STATUSES)} {draw(st.sampled_from(['OK', '', 'é']))}"]
+    lines += [f"{name}: {value}" for name, value in draw(_FIELDS)]
+    end = draw(st.sampled_from(["\r\n", "\n", "\r"]))
+    body = draw(
+        st.binary(max_size=60) | st.sampled_from([b"5\r\nhello\r\n0\r\n\r\n", b"{}", gzip.compress(b"{}")])
+    )
+    return (end.join(lines) + end * 2).encode("latin-1") + body
+
+
+def test_any_bytes_at_all_are_one_of_the_five_answers() -> None:
+    with rig(total_timeout=2.0, read_timeout=1.0) as it:
+
+        @settings(deadline=None, max_examples=80)
+        @example([b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"])
+        @given(st.lists(_answers(), min_size=1, max_size=2))
+        def run(answers: list[bytes]) -> None:
+            it.server.acts.clear()
+            it.server.acts.append(raw(b"".join(answers)))
+
+            assert isinstance(it.send(), get_args(Answer))
+
+        run()
 
 
 def test_a_refused_connection_is_not_sent() -> None:

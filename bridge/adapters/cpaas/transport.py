@@ -24,7 +24,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import parse_url
 
-from bridge.adapters.cpaas.wire import CutOff, Exchange, Garbled, NotHttp, TooLarge, Wire
+from bridge.adapters.cpaas.wire import CutOff, Exchange, Garbled, NotHttp, Switched, TooLarge, Wire
 from bridge.core.answers import ProviderError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (CutOff, "network", "the answer is cut off"),
     (Garbled, "network", "the answer can't be decompressed"),
     (NotHttp, "network", "the answer is not HTTP"),
+    (Switched, "network", "the answer switches to another protocol (101)"),
 )
 
 

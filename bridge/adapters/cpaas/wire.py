@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +30,10 @@ class TooLarge(http.client.HTTPException):
 
 class NotHttp(http.client.HTTPException):
     """What came is not HTTP."""
+
+
+class Switched(http.client.HTTPException):
+    """The answer switches to another protocol (101, RFC 9110 section 15.2.2), which no request asked for."""
 
 
 class CutOff(http.client.HTTPException):
@@ -147,11 +151,13 @@ class _Answer:
             self._parser.feed_data(data)
         except TooLarge:
             raise
-        except HttpParserError as e:
+        except (HttpParserError, HttpParserUpgrade) as e:
             if self.complete:
                 # What follows the answer was not asked for, and is none.
                 self.keeps_alive = False
                 return
+            if isinstance(e, HttpParserUpgrade):
+                raise Switched("the answer switches to another protocol") from None
             if isinstance(e.__context__, TooLarge):
                 raise e.__context__ from None
             raise (CutOff if self._in_body else NotHttp)("the answer can't be parsed") from None
