@@ -5,11 +5,12 @@
     2xx       anything else                               Ambiguous
     429                                                   Unsent, the account slows down
     503       Retry-After, SVC1000 or SVC2001             Unsent, the account slows down
-    403, 404  not the provider's error (a proxy's page)   Unsent, the account slows down
     3xx, 401                                              Blocked
-    4xx       POL1009, POL1010                            Blocked
     408, 409                                              Ambiguous
-    4xx       any other                                   Refused
+    4xx       not the provider's error (a proxy's page)   Unsent for `_BEFORE_PROCESSING`, else Ambiguous; with
+                                                          Retry-After the account slows down
+    4xx       POL1009, POL1010                            Blocked
+    4xx       any other error of the provider             Refused
     5xx       any other, and what is no HTTP status       Ambiguous
 
 The first row that fits decides: status first, code second, since the codes come with any status (wire reference 8.2).
@@ -47,6 +48,13 @@ _NO_RESOURCES = frozenset({"SVC1000", "SVC2001"})
 #: Not provisioned, suspended (wire reference 8.2).
 _ACCOUNT = frozenset({"POL1009", "POL1010"})
 
+#: Statuses by which a server says that it did not begin to perform the request, whatever its body: it is forbidden,
+#: has no such place or method, or is one that this server, this protocol or these headers do not serve (RFC 9110
+#: section 15.5, RFC 6585, RFC 7725, RFC 8470). Not 406: frameworks choose the form of an answer after the work is done.
+_BEFORE_PROCESSING = frozenset(
+    {403, 404, 405, 407, 410, 411, 413, 414, 415, 417, 421, 425, 426, 428, 431, 451}
+)
+
 _Object: TypeAlias = "Mapping[str, object]"
 
 
@@ -71,11 +79,16 @@ def classify_send(status: int, *, retry_after: float | None, error: ProviderErro
     `retry_after` is from `parse_retry_after`, `error` from `parse_error`. A 401 is Blocked: that a new token did
     not help is for the caller to have tried.
     """
-    if _not_taken(status, retry_after, error):
+    if _is_busy(status, retry_after, error):
         return Unsent(error=error, retry_after=retry_after, throttled=True)
     if 300 <= status < 400 or status == HTTPStatus.UNAUTHORIZED:
         return Blocked(error=error)
     if not 400 <= status < 500 or status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT}:
+        return Ambiguous(error=error)
+    if error.name not in ENVELOPES:
+        # Only the provider refuses a message for good; this is the word of a proxy, a gateway or another server.
+        if status in _BEFORE_PROCESSING:
+            return Unsent(error=error, retry_after=retry_after, throttled=retry_after is not None)
         return Ambiguous(error=error)
     return Blocked(error=error) if error.exception_id in _ACCOUNT else Refused(error=error)
 
@@ -125,15 +138,13 @@ def parse_send_response(status: int, body: bytes) -> Answer:
     )
 
 
-def _not_taken(status: int, retry_after: float | None, error: ProviderError) -> bool:
-    """Whether the provider, or a proxy before it, certainly did not take the request, and may later."""
+def _is_busy(status: int, retry_after: float | None, error: ProviderError) -> bool:
+    """Whether the provider, or a proxy before it, was too busy to take the request."""
     match status:
         case HTTPStatus.TOO_MANY_REQUESTS:
             return True
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return retry_after is not None or error.exception_id in _NO_RESOURCES
-        case HTTPStatus.FORBIDDEN | HTTPStatus.NOT_FOUND:
-            return error.name not in ENVELOPES
         case _:
             return False
 

@@ -153,4 +153,9 @@ def _what(error: ProviderError) -> str:
         return error.message or error.name
     if error.exception_id is not None:
         return error.exception_id
-    return error.name if error.http_status is None else f"HTTP {error.http_status}"
+    if error.http_status is None:
+        return error.name
+    words = f"HTTP {error.http_status}"
+    if error.name == "http" and 400 <= error.http_status < 500:
+        return f"{words} without the provider's own error: it comes from a proxy or a gateway"
+    return words

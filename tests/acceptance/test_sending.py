@@ -264,6 +264,7 @@ def test_who_would_rather_lose_an_sms_than_send_two_has_it_parked(lenient: Runni
         ("unavailable", {"name": "status", "status": 503, "retry_after": 1}),
         ("throttled", {"name": "status", "status": 429, "retry_after": 1}),
         ("page", {"name": "status", "status": 404, "body": "<html>not the provider</html>"}),
+        ("proxy", {"name": "status", "status": 407, "body": "<html>who are you?</html>"}),
     ],
 )
 def test_what_was_not_submitted_is_deferred_and_sent_when_the_provider_can(

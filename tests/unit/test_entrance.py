@@ -28,6 +28,12 @@ def trouble_after(answer: Answer) -> str | None:
     [
         (Unsent(error=REFUSED), f"{DOWN}: connection refused"),
         (Ambiguous(error=OVERLOADED), f"{DOWN}: HTTP 502"),
+        (
+            Unsent(
+                error=ProviderError(name="http", message="Proxy Authentication Required", http_status=407)
+            ),
+            f"{DOWN}: HTTP 407 without the provider's own error: it comes from a proxy or a gateway",
+        ),
         (Unsent(error=ProviderError(name="oauth", message="the answer")), f"{DOWN}: oauth"),
     ],
 )

@@ -171,12 +171,21 @@ def _code(exception_id: str) -> ProviderError:
         (409, None, _code("SVC0005"), Ambiguous),
         (409, None, _code("POL1009"), Ambiguous),
         (400, None, _SVC, Refused),
-        (400, None, _PAGE, Refused),
         (400, None, _code("SVC1000"), Refused),
-        (402, None, _PAGE, Refused),
-        (405, None, _PAGE, Refused),
-        (413, None, _PAGE, Refused),
-        (499, None, _PAGE, Refused),
+        (406, None, _SVC, Refused),
+        (413, None, _POL, Refused),
+        (400, None, _PAGE, Ambiguous),
+        (400, None, ProviderError(name="oauth", exception_id="invalid_request"), Ambiguous),
+        (402, None, _PAGE, Ambiguous),
+        (405, None, _PAGE, Unsent),
+        (406, None, _PAGE, Ambiguous),
+        (407, None, _PAGE, Unsent),
+        (413, None, _PAGE, Unsent),
+        (421, None, _PAGE, Unsent),
+        (426, None, _PAGE, Unsent),
+        (431, None, _PAGE, Unsent),
+        (422, None, _PAGE, Ambiguous),
+        (499, None, _PAGE, Ambiguous),
         (101, None, _PAGE, Ambiguous),
         (204, None, _PAGE, Ambiguous),
         (0, None, _PAGE, Ambiguous),
@@ -197,6 +206,22 @@ def test_what_was_not_taken_slows_the_account_down_for_as_long_as_was_asked() ->
     found = classify_send(429, retry_after=7.5, error=_PAGE)
 
     assert found == Unsent(error=_PAGE, retry_after=7.5, throttled=True)
+
+
+@given(st.integers(400, 499), st.none() | st.floats(0, 100), st.sampled_from(["http", "oauth"]))
+def test_no_refusal_without_the_provider_s_own_error_ends_a_message(
+    status: int, retry_after: float | None, name: str
+) -> None:
+    found = classify_send(status, retry_after=retry_after, error=ProviderError(name=name, http_status=status))
+
+    assert not isinstance(found, Refused)
+
+
+def test_a_refusal_on_the_way_that_says_when_slows_the_account_down_and_any_other_is_a_failure() -> None:
+    busy, plain = (classify_send(403, retry_after=after, error=_PAGE) for after in (3.0, None))
+
+    assert busy == Unsent(error=_PAGE, retry_after=3.0, throttled=True)
+    assert plain == Unsent(error=_PAGE, retry_after=None, throttled=False)
 
 
 _NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110 section 5.6.7

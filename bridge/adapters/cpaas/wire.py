@@ -156,13 +156,17 @@ class _Answer:
                 # What follows the answer was not asked for, and is none.
                 self.keeps_alive = False
                 return
-            if isinstance(e, HttpParserUpgrade):
-                raise Switched("the answer switches to another protocol") from None
-            if isinstance(e.__context__, TooLarge):
-                raise e.__context__ from None
-            raise (CutOff if self._in_body else NotHttp)("the answer can't be parsed") from None
+            raise self._broken(e) from None
         if not self._in_body and self._header_bytes_left < 0:
             raise TooLarge
+
+    def _broken(self, error: HttpParserError | HttpParserUpgrade) -> http.client.HTTPException:
+        """Return what the parser's error says of the answer."""
+        if isinstance(error, HttpParserUpgrade):
+            return Switched("the answer switches to another protocol")
+        if isinstance(error.__context__, TooLarge):
+            return error.__context__
+        return (CutOff if self._in_body else NotHttp)("the answer can't be parsed")
 
     def _end(self) -> None:
         has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
