@@ -43,6 +43,9 @@ _E164 = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
 _NORTH_AMERICAN = re.compile(r"\+1[2-9][0-9]{9}", re.ASCII)
 _SEPARATORS = str.maketrans("", "", "-.()")
 
+#: Digits of the longest short codes of most countries; libphonenumber knows longer ones of some.
+_LONGEST_SHORT_CODE = 6
+
 #: Numbers remembered at most: a sender and a list of destinations come again and again, all others only once.
 _REMEMBERED = 4096
 
@@ -68,8 +71,8 @@ class Address:
 def parse_address(text: str, *, default_region: str | None) -> Address:
     """Return the address that `text` writes.
 
-    `default_region` (ISO 3166-1, two capital letters) is where national numbers belong; without it, or where the
-    number is not of that region's lengths (a short code), it can't be told and stays as it is.
+    `default_region` (ISO 3166-1, two capital letters) is where national numbers belong. Without it, where the number is
+    not of that region's lengths, or where it is or may be a short code, it can't be told and stays as it is.
 
     Raises:
         InvalidAddress: with a reason that reads on after a field's name and does not repeat the value.
@@ -109,8 +112,28 @@ def _parse(text: str, default_region: str | None) -> Address:
 
 
 def _national(number: str, region: str | None) -> Address:
-    e164 = _in_region(number, region) if region else None
+    e164 = _in_region(number, region) if region and not _is_short_code(number, region) else None
     return Address(wire=e164 or number, e164=e164)
+
+
+def _is_short_code(number: str, region: str) -> bool:
+    """Whether `number` is a short code of `region`, or may be one.
+
+    Germany has numbers of as few digits as a short code, so `22922` would become `+4922922`, a stranger's number. So
+    few digits are a number only where libphonenumber knows it as a valid one, and not as a short code.
+    """
+    import phonenumbers
+
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return False
+    if len(number) > _LONGEST_SHORT_CODE and not phonenumbers.is_possible_short_number_for_region(
+        parsed, region
+    ):
+        return False
+    is_known = phonenumbers.is_valid_short_number_for_region(parsed, region)
+    return is_known or not phonenumbers.is_valid_number(parsed)
 
 
 def _is_possible(number: str) -> bool:

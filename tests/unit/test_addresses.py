@@ -61,6 +61,45 @@ def test_a_national_number_that_its_region_does_not_tell_goes_as_it_is(text: str
 
 
 @pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("22922", "DE"),
+        ("116117", "DE"),
+        ("80888", "AT"),
+        ("16400", "FI"),
+        ("26112", "NO"),
+        ("60777", "GB"),
+        ("38000", "FR"),
+        ("72456", "SE"),
+        ("12345", "IT"),
+        ("22922", "US"),
+        ("1234", "NU"),
+    ],
+)
+def test_a_short_code_goes_as_it_is_and_becomes_no_stranger_s_number(text: str, region: str) -> None:
+    assert parse_address(text, default_region=region) == Address(wire=text, e164=None)
+    assert parse_address(f"sip:{text}@domain", default_region=region).e164 is None
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "e164"),
+    [("21234", "FK", "+50021234"), ("27121234", "LU", "+35227121234"), ("0301234", "DE", "+49301234")],
+)
+def test_a_short_number_that_its_region_has_is_told(text: str, region: str, e164: str) -> None:
+    assert parse_address(text, default_region=region).e164 == e164
+
+
+@given(
+    text=st.from_regex(r"[0-9]{3,6}", fullmatch=True),
+    region=st.sampled_from(sorted(phonenumbers.SUPPORTED_REGIONS)),
+)
+def test_so_few_digits_are_told_only_as_a_number_that_the_region_has(text: str, region: str) -> None:
+    e164 = parse_address(text, default_region=region).e164
+
+    assert e164 is None or phonenumbers.is_valid_number(phonenumbers.parse(e164))
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
