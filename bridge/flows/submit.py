@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _NO_ID = "id is missing: give one in the body, or as the Idempotency-Key"
 _TWO_IDS = "id and the Idempotency-Key are both given and differ"
+#: Percent-encoded, too, clients take these out of a path (RFC 3986 section 5.2.4): they would ask for another place.
+_DOT_SEGMENTS = frozenset({".", ".."})
+_FOLDED_ID = "id is one or two dots, which clients take out of the path to ask for it by: give another"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +61,11 @@ def make_ready(
         # Made here and not by the worker: who handed it over is told.
         key = new_id()
     command = parse_object(document, key, rules=rules, now=now)
-    if isinstance(command, Malformed):
-        raise InvalidCommand(*command.reasons)
+    reasons = command.reasons if isinstance(command, Malformed) else ()
+    if command.id in _DOT_SEGMENTS:
+        reasons = (*reasons, _FOLDED_ID)
+    if isinstance(command, Malformed) or reasons:
+        raise InvalidCommand(*reasons)
     id_ = str(command.id)
     traceparent = trace_context(handed.traceparent)
     return Readied(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from structlog.testing import capture_logs
@@ -40,6 +41,8 @@ class Behind:
         #: Who waits for an answer while `held`.
         self.waiting: list[Answered] = []
         self.held = False
+        #: What a command without a key is known by.
+        self.id = "é/1"
 
     def take(self, handed: Handed, answered: Answered) -> None:
         self.taken.append(handed)
@@ -48,7 +51,7 @@ class Behind:
         elif isinstance(self.fate, (InvalidCommand, UnreadableCommand)):
             raise self.fate
         else:
-            answered(handed.key or "é/1", self.fate)
+            answered(handed.key or self.id, self.fate)
 
     def show(self, command_id: str, shown: Shown) -> None:
         self.asked.append(command_id)
@@ -97,6 +100,59 @@ def test_a_queued_command_is_answered_with_its_id_and_where_to_ask_for_it() -> N
     assert headers["location"] == f"{PATH}/%C3%A9%2F1"
     assert [(one.body, one.key, one.traceparent) for one in behind.taken] == [(b'{"id":"x"}', None, "00-1")]
     assert behind.refused == []
+
+
+@pytest.mark.parametrize(
+    "id_",
+    [
+        "a/b",
+        "/",
+        "a/../b",
+        "..a",
+        "%2e%2e",
+        "%",
+        "?",
+        "#",
+        "a?b#c",
+        ";",
+        "\\",
+        " a ",
+        "é/\U0001f600",
+        "+",
+        "...",
+    ],
+)
+def test_a_client_that_follows_where_to_ask_asks_for_the_same_command(id_: str) -> None:
+    behind = Behind()
+    behind.id = id_
+    with serving(behind) as client:
+        client.send(wire()).status()
+        # As clients do: resolved against the URL that was posted to (RFC 3986 section 5.2).
+        target = urlsplit(urljoin(f"http://localhost:8080{PATH}", client.headers["location"]))
+        client.send(wire("GET", target.path)).status()
+
+    assert (target.query, target.fragment, behind.asked) == ("", "", [id_])
+
+
+@pytest.mark.parametrize(
+    ("types", "status"),
+    [
+        (["application/json", "application/json"], 202),
+        (["application/json", "Application/JSON "], 202),
+        (["application/json; charset=utf-8", "application/json; charset=utf-8"], 202),
+        (["application/json, application/json"], 202),
+        (['application/json; note="a,b"'], 202),
+        (["application/json", "text/plain"], 415),
+        (["application/json; charset=utf-8", "text/plain"], 415),
+        (["text/plain", "text/plain"], 415),
+    ],
+)
+def test_a_content_type_that_comes_twice_is_one_where_both_say_the_same(
+    types: list[str], status: int
+) -> None:
+    lines = "".join(f"\r\nContent-Type: {one}" for one in types).encode()
+
+    assert ask(Behind(), wire().replace(b"\r\nContent-Type: application/json", lines))[0] == status
 
 
 @pytest.mark.parametrize(

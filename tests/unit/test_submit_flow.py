@@ -73,6 +73,20 @@ def test_what_does_not_say_what_it_is_known_by_is_not_read(
         ready(content, key)
 
 
+@pytest.mark.parametrize(("id_", "key"), [(".", None), ("..", None), (None, "."), (None, "..")])
+def test_an_id_that_clients_fold_out_of_a_path_is_not_valid_over_http(
+    id_: str | None, key: str | None
+) -> None:
+    with pytest.raises(InvalidCommand) as alone:
+        ready(body(id=id_), key)
+    with pytest.raises(InvalidCommand) as beside:
+        ready(body(id=id_, message=""), key)
+
+    assert [reason.partition(" ")[0] for reason in alone.value.reasons] == ["id"]
+    assert [reason.partition(" ")[0] for reason in beside.value.reasons] == ["message", "id"]
+    assert parse_command(body(id="."), None, rules=CommandRules(), now=NOW).id == "."
+
+
 def test_what_is_not_valid_is_told_with_every_reason_and_no_value() -> None:
     with pytest.raises(InvalidCommand) as refused:
         ready(body(destination_address=["+16135550123", "canary"], message="", type="mms"), "a")

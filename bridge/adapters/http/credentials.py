@@ -16,6 +16,7 @@ UNAUTHORIZED = problem(401, {"www-authenticate": "Bearer"})
 
 _JSON = b"application/json"
 #: JSON by another name (RFC 6839).
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _KIND_OF_JSON = re.compile(rb"application/[^/\s]+\+json")
 
 
@@ -33,6 +34,16 @@ def declared_length(request: Request) -> int:
 
 
 def is_json(request: Request) -> bool:
-    """Let JSON in, by whatever name, and what does not say what it is."""
-    media_type = (request.fields.get(b"content-type") or _JSON).partition(b";")[0].strip().lower()
+    """Let JSON in, by whatever name, and what does not say what it is.
+
+    Several lines that say the same count as one, as proxies and clients write them; lines that differ are not JSON.
+    """
+    value = request.fields.get(b"content-type") or _JSON
+    if b"," in value:
+        # A list of lines (RFC 9110 section 5.3), or a comma in a parameter's quotes.
+        types = {one.strip().lower() for one in _QUOTED.sub(b"", value).split(b",")}
+        if len(types) > 1:
+            return False
+        value = types.pop()
+    media_type = value.partition(b";")[0].strip().lower()
     return media_type == _JSON or _KIND_OF_JSON.fullmatch(media_type) is not None
