@@ -7,49 +7,52 @@ Needs a broker and nothing else of the bridge: no configuration, no ledger, no a
 """
 
 from bridge.client.commands import Command
-from bridge.client.consuming import Consumer, NotNow, Reject
+from bridge.client.consuming import Consumer
 from bridge.client.errors import (
-    BrokerAway,
+    BatchPartiallySent,
+    BrokerUnavailable,
     ClientError,
     Closed,
     InvalidCommand,
     NoOutcomeYet,
     NotSent,
-    PartlySent,
+    OutcomeError,
     QueueRefused,
     Refused,
     Unconfirmed,
     Unroutable,
 )
 from bridge.client.events import Deferred, Event, Message, Outcome, Problem, Receipt
+from bridge.client.handling import Discard, RetryLater
 from bridge.client.options import Options
 from bridge.client.results import Result, Sent
 from bridge.client.seen import SeenEvents, SeenInMemory
 from bridge.client.sending import Client
 
 __all__ = [
-    "BrokerAway",
+    "BatchPartiallySent",
+    "BrokerUnavailable",
     "Client",
     "ClientError",
     "Closed",
     "Command",
     "Consumer",
     "Deferred",
+    "Discard",
     "Event",
     "InvalidCommand",
     "Message",
     "NoOutcomeYet",
-    "NotNow",
     "NotSent",
     "Options",
     "Outcome",
-    "PartlySent",
+    "OutcomeError",
     "Problem",
     "QueueRefused",
     "Receipt",
     "Refused",
-    "Reject",
     "Result",
+    "RetryLater",
     "SeenEvents",
     "SeenInMemory",
     "Sent",

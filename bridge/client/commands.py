@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Required, TypedDict
 
+from bridge.client.arguments import not_a
 from bridge.client.errors import InvalidCommand
 from bridge.core.commands import CommandRules, Malformed, parse_command
 from bridge.core.contracts.shapes import TRACEPARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator
 
 _TRACEPARENT = re.compile(str(TRACEPARENT["pattern"]))
 
@@ -64,35 +66,95 @@ class Ready:
 
 
 def make_ready(command: Command, *, rules: CommandRules, now: float) -> Ready:
-    """Return the command as it goes out, with an id. `now` is in seconds since the epoch.
+    """Return the command as it is published, with an id. `now` is in seconds since the epoch.
 
     Raises:
         InvalidCommand: with every reason for which a worker would not take it.
 
     """
+    if reasons := list(_wrong_types(command)):
+        raise InvalidCommand(reasons)
     fields: dict[str, object] = {
         "id": str(uuid.uuid4()) if command.id is None else command.id,
         "destination_address": command.to if isinstance(command.to, str) else list(command.to),
         "sender_address": command.sender,
         "message": command.message,
-        "send_at": _time(command.send_at),
-        "expires_at": _time(command.expires_at),
+        "send_at": _rfc3339(command.send_at),
+        "expires_at": _rfc3339(command.expires_at),
         "metadata": command.metadata if command.metadata is None else dict(command.metadata),
     }
     body = _encode({key: value for key, value in fields.items() if value is not None})
     parsed = parse_command(body, None, rules=rules, now=now)
-    reasons = list(parsed.reasons) if isinstance(parsed, Malformed) else []
+    reasons = [_in_our_names(reason) for reason in parsed.reasons] if isinstance(parsed, Malformed) else []
     if command.traceparent is not None and not _TRACEPARENT.fullmatch(command.traceparent):
-        reasons.append("traceparent is no W3C trace context")
+        reasons.append("traceparent is not a W3C trace context, such as 00-<32 hex>-<16 hex>-01")
     if isinstance(parsed, Malformed) or reasons:
         raise InvalidCommand(reasons)
     headers = {} if command.traceparent is None else {"traceparent": command.traceparent}
     return Ready(id=str(parsed.id), destinations=len(parsed.destinations), body=body, headers=headers)
 
 
-def _time(given: datetime | str | None) -> str | None:
-    """Return a time as RFC 3339 has it; one without a zone stays without, and is refused for that."""
-    return given.isoformat() if isinstance(given, datetime) else given
+def _wrong_types(command: Command) -> Iterator[str]:
+    """Yield a reason for each field whose type is wrong; the worker's rules see only JSON."""
+    yield from _wrong_destinations(command.to)
+    if not isinstance(command.message, str):
+        yield not_a("message", command.message, "a str")
+    for name in ("sender", "id", "traceparent"):
+        value = getattr(command, name)
+        if value is not None and not isinstance(value, str):
+            yield not_a(name, value, "a str")
+    for name in ("send_at", "expires_at"):
+        yield from _wrong_time(name, getattr(command, name))
+    yield from _wrong_metadata(command.metadata)
+
+
+def _wrong_destinations(to: object) -> Iterator[str]:
+    # A set has no order, and outcomes name destinations by their place; bytes are a sequence of numbers.
+    if isinstance(to, str):
+        return
+    if not isinstance(to, Sequence) or isinstance(to, bytes | bytearray | memoryview):
+        yield not_a("to", to, "a str or a list of str")
+        return
+    for place, one in enumerate(to):
+        if not isinstance(one, str):
+            yield not_a(f"to[{place}]", one, "a str")
+
+
+def _wrong_time(name: str, given: object) -> Iterator[str]:
+    if isinstance(given, datetime):
+        if given.utcoffset() is None:
+            yield f"{name} must be a datetime with a time zone, such as datetime.now(UTC); this one has none"
+    elif given is not None and not isinstance(given, str):
+        yield not_a(name, given, "a datetime with a time zone or a str in RFC 3339")
+
+
+def _wrong_metadata(given: object) -> Iterator[str]:
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        yield not_a("metadata", given, "a dict of str to str")
+        return
+    # JSON would make a string of a number that is a key.
+    for what, parts in (("keys", given.keys()), ("values", given.values())):
+        kinds = sorted({type(part).__name__ for part in parts if not isinstance(part, str)})
+        if kinds:
+            yield f"metadata must be a dict of str to str, and has {what} of type {', '.join(kinds)}"
+
+
+def _in_our_names(reason: str) -> str:
+    """Return a reason of the worker with the names that the fields have here."""
+    return reason.replace("destination_address", "to").replace("sender_address", "sender")
+
+
+def _rfc3339(given: datetime | str | None) -> str | None:
+    """Return a time as RFC 3339 section 5.6 writes it, in UTC: an offset there has no seconds."""
+    if not isinstance(given, datetime):
+        return given
+    try:
+        return given.astimezone(UTC).isoformat()
+    except OverflowError:
+        # Within a day of the years 1 and 9999.
+        return given.isoformat()
 
 
 def _encode(document: Mapping[str, object]) -> bytes:
@@ -101,5 +163,3 @@ def _encode(document: Mapping[str, object]) -> bytes:
     except UnicodeEncodeError:
         # Half a surrogate pair: escaped it is JSON, and then refused by name.
         return json.dumps(document).encode()
-    except (TypeError, ValueError):
-        raise InvalidCommand(["it holds what JSON has no word for"]) from None

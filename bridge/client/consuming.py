@@ -1,58 +1,57 @@
-"""Events off a queue of one's own, one after the other, each acked after its handler has returned."""
+"""Events from a queue of one's own, one after the other, each acknowledged after its handler has returned."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
-import traceback
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from bridge.adapters.amqp.events import AmqpEvents, EventQueue
 from bridge.adapters.amqp.replies import read_event
 from bridge.adapters.clock import SystemClock
-from bridge.client.errors import FORKED, ClientError, Closed, QueueRefused
+from bridge.client.errors import FORKED, Closed, QueueRefused
 from bridge.client.events import NotAnEvent, event_from
+from bridge.client.handling import (
+    FIRST_PAUSE,
+    PREFETCH,
+    TRIES,
+    Retries,
+    UnfinishedError,
+    check_blocking,
+    check_finished,
+    check_seen,
+    checked_keys,
+    checked_prefetch,
+    checked_queue,
+    is_flag,
+    log_failure,
+)
 from bridge.client.log import ClientLog
-from bridge.client.options import Options
+from bridge.client.options import checked_options
 from bridge.client.seen import SeenInMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from bridge.client.events import Event
+    from bridge.client.options import Options
     from bridge.client.seen import SeenEvents
     from bridge.ports import Delivery
 
-#: Events that are held ahead of their turn.
-PREFETCH = 20
-#: How often a handler may fail with one event before that goes to the dead.
-TRIES = 5
-#: Seconds until the handler is called again: the first time, and the most it doubles to.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
-
-
-class NotNow(ClientError):
-    """For a handler to raise: it is not the event's fault (a database is away). It is tried again without an end."""
-
-
-class Reject(ClientError):
-    """For a handler to raise: no trying again will help. The event goes to the dead at once."""
-
 
 class Consumer:
-    """Events whose type matches one of the keys, from a durable queue that is yours; processes may share it.
+    """Events whose type matches one of the keys, from a durable queue of your own; processes may share it.
 
-    Connects when first used, and again whenever it has to, with a growing pause of up to 5 s; waits for a broker for
-    ever. The connection has a thread of its own, so a handler may take its time: after half an hour (RabbitMQ's
-    `consumer_timeout`) the broker hands the event out anew. One thread at a time reads; `stop` may be called from any,
-    and from a signal's handler.
+    Connects when first used, and reconnects for as long as it takes, with a growing pause of up to 5 s. The connection
+    has a thread of its own, so a handler may take its time: after half an hour (RabbitMQ's `consumer_timeout`) the
+    broker delivers the event again. One thread at a time reads; `stop` may be called from any, and from a signal's
+    handler.
 
-    A handler that raises is called with the same event again, after 1, 2, 4 and 8 s; then the event goes to the queue
-    `<queue>.dead` and the next one follows. `NotNow` and `Reject` say otherwise. What is no event goes to the dead as
-    well. A process that dies over an event finds it again; after a hundred returns the broker takes it for poison.
+    A handler that raises is called with the same event again, after 1, 2, 4 and 8 s; then the event is dead-lettered to
+    the queue `<queue>.dead` and the next one follows. `RetryLater` and `Discard` change that. Messages that are not
+    events are dead-lettered too. An event whose process crashed is delivered again, up to 100 times.
     """
 
     def __init__(
@@ -68,19 +67,24 @@ class Consumer:
         prefetch: int = PREFETCH,
         declare: bool = True,
     ) -> None:
-        """`keys` are types, `*` for any word and `#` for any number of them. What else the queue is bound with stays.
+        """`keys` are event types, `*` for any word and `#` for any number of them. Other bindings of the queue stay.
 
-        `seen` remembers what was handled: in memory alone, unless you bring your own. Without `declare` the queue must
-        be there, with whatever properties and bindings.
+        `seen` remembers the handled events: the latest 100,000 in memory by default. Without `declare` the queue must
+        exist, with any properties and bindings. `first_pause` is in seconds.
+
+        Raises:
+            TypeError, ValueError: an argument has a wrong type or an impossible value.
+
         """
-        options = options or Options()
-        self._seen = seen or SeenInMemory()
-        self._tries = tries
-        self._first_pause = first_pause
+        options = checked_options(options)
+        self._seen = SeenInMemory() if seen is None else seen
+        check_seen(self._seen, blocking=True)
+        self._retries = Retries(tries=tries, first_pause=first_pause)
+        queue = checked_queue(queue)
         self._log = ClientLog(queue=queue)
-        #: What came; None to look whether it is over.
+        #: Deliveries; None has the reader look for a `stop`.
         self._inbox: SimpleQueue[Delivery | None] = SimpleQueue()
-        #: Cuts a pause. No Event: to set one in a signal's handler can wait for the very thread that it interrupted.
+        #: Ends a pause. Not an Event: a signal's handler that sets one can wait for the thread that it interrupted.
         self._stops: SimpleQueue[None] = SimpleQueue()
         self._stopped = self._closed = False
         self._process: int | None = None
@@ -90,9 +94,9 @@ class Consumer:
             EventQueue(
                 exchange=options.events,
                 name=queue,
-                keys=tuple(keys),
-                prefetch=prefetch,
-                declares=declare,
+                keys=checked_keys(keys),
+                prefetch=checked_prefetch(prefetch),
+                declares=is_flag("declare", declare),
             ),
             receive=self._inbox.put,
             fail=self._fail,
@@ -110,12 +114,15 @@ class Consumer:
         self.close()
 
     def run(self, handler: Callable[[Event], object]) -> None:
-        """Call `handler` with each event; ack it once that has returned. Returns after `stop`.
+        """Call `handler` with each event; acknowledge the event once it has returned. Returns after `stop`.
 
         Raises:
-            QueueRefused: the broker refuses us the queue.
+            QueueRefused: the broker refuses the queue.
+            TypeError: the handler is async, or returned a coroutine, a future or a generator: its work is not done, and
+                the event is not acknowledged. `bridge.client.aio.Consumer` takes async handlers.
 
         """
+        check_blocking("handler", handler)
         for delivery, event in self._arriving():
             handled = self._is_handled(handler, delivery, event)
             if handled:
@@ -124,31 +131,28 @@ class Consumer:
                 self._source.reject(delivery)
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield each event; ack it when the next is asked for, so one that the loop was left over comes again.
+        """Yield each event; acknowledge it when the next is asked for, so that a `break` leaves it on the queue.
 
-        Ends after `stop`. What the loop's body raises is yours: nothing is tried again by itself.
+        Ends after `stop`. The loop's body handles its own errors: nothing is retried.
 
         Raises:
-            QueueRefused: the broker refuses us the queue.
+            QueueRefused: the broker refuses the queue.
 
         """
         for delivery, event in self._arriving():
-            if not self._seen.has(event.id):
+            if not self._is_seen(event):
                 yield event
-                self._seen.add(event.id)
+                self._remember(event)
             self._source.ack(delivery)
 
     def stop(self) -> None:
-        """Have `run` return, or the loop end, after the event in hand; for good.
-
-        At once where that is being tried again.
-        """
+        """End `run`, or the loop, after the current event, or at once during a pause between retries; for good."""
         self._stopped = True
         self._inbox.put(None)
         self._stops.put(None)
 
     def close(self) -> None:
-        """Close the connection. What was not acked goes back to the queue."""
+        """Close the connection. Events that were not acknowledged return to the queue."""
         self.stop()
         self._closed = True
         if self._process == os.getpid():
@@ -157,7 +161,7 @@ class Consumer:
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _arriving(self) -> Iterator[tuple[Delivery, Event]]:
-        """Yield what comes until it is over; what is no event goes to the dead."""
+        """Yield the deliveries until `stop`; dead-letter those that are not events."""
         self._start()
         while not self._stopped:
             delivery = self._next()
@@ -172,7 +176,7 @@ class Consumer:
             yield delivery, event
 
     def _next(self) -> Delivery | None:
-        """Return what came next; None where it is to come again, or where it may be over."""
+        """Return the next delivery; None where the broker will deliver it again, or to look for a `stop`."""
         delivery = self._inbox.get()
         if self._refusal is not None:
             raise QueueRefused(self._refusal)
@@ -192,42 +196,40 @@ class Consumer:
     def _is_handled(
         self, handler: Callable[[Event], object], delivery: Delivery, event: Event
     ) -> bool | None:
-        """Return whether a handler took an event; None where it is to come again."""
+        """Return whether a handler took an event; None where the broker will deliver it again."""
         for number in itertools.count(1):
             try:
-                if not self._seen.has(event.id):
-                    handler(event)
-                    self._seen.add(event.id)
-            except Reject as e:
-                self._tell("event.rejected", event, e, number)
-                return False
+                self._handle(handler, event)
+            except UnfinishedError:
+                raise
             except Exception as e:  # noqa: BLE001 - whatever it is, the next event must not suffer for it
-                self._tell("handler.failed", event, e, number)
-                if number >= self._tries and not isinstance(e, NotNow):
-                    return False
+                log_failure(self._log, event, e, number)
+                pause = self._retries.pause_after(number, e)
             else:
                 return True
-            self._pause(number)
+            if pause is None:
+                return False
+            self._pause(pause)
             if self._stopped or not self._source.is_held(delivery):
                 break
         return None
 
-    def _pause(self, number: int) -> None:
-        seconds = min(LONGEST_PAUSE, self._first_pause * 2.0 ** min(number - 1, 10))
+    def _handle(self, handler: Callable[[Event], object], event: Event) -> None:
+        if not self._is_seen(event):
+            check_finished("handler", handler(event))
+            self._remember(event)
+
+    def _is_seen(self, event: Event) -> bool:
+        seen = self._seen.has(event.id)
+        check_finished("seen.has", seen)
+        return seen
+
+    def _remember(self, event: Event) -> None:
+        check_finished("seen.add", self._seen.add(event.id))  # type: ignore[func-returns-value]  # one that is async
+
+    def _pause(self, seconds: float) -> None:
         with contextlib.suppress(Empty):
             self._stops.get(timeout=seconds)
-
-    def _tell(self, what: str, event: Event, error: Exception, number: int) -> None:
-        """Say where a handler failed, not what it said: that may be a number or a text."""
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        self._log.warning(
-            what,
-            type=event.type,
-            id=event.id,
-            error=type(error).__name__,
-            at=f"{frame.filename}:{frame.lineno}",
-            attempt=number,
-        )
 
     def _fail(self, reason: str) -> None:
         if "PRECONDITION_FAILED" in reason:

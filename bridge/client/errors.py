@@ -1,16 +1,17 @@
-"""What can go wrong for who uses the client. No message holds a text, a whole number or a password.
+"""The errors of the client. No message holds a text, a whole number or a password.
 
 ClientError
-├── InvalidCommand   the command is none: nothing was published
-├── NotSent          of one command; `id` says which
-│   ├── Unroutable   the exchange, or a queue behind it, is missing: it is not on the broker
-│   ├── Refused      the broker refused it (a nack): it is not on the broker
-│   ├── BrokerAway   nothing could be written in time: it is not on the broker
-│   └── Unconfirmed  written, and no confirm came in time: it may be on the broker, or not
-├── PartlySent       of a batch; `sent` has what was confirmed, `failed` the NotSent of each of the others
-├── NoOutcomeYet     sent, but not all outcomes came in time
-├── QueueRefused     a consumer may not have its queue, or finds it with other properties
-└── Closed           the client was closed, or belongs to the process that this one was forked from
+├── InvalidCommand         the command is not valid: nothing was published
+├── NotSent                of one command; `id` says which
+│   ├── Unroutable         the exchange, or a queue behind it, is missing: the broker does not have the command
+│   ├── Refused            the broker refused it (a nack): the broker does not have the command
+│   ├── BrokerUnavailable  nothing could be written in time: the broker does not have the command
+│   └── Unconfirmed        written, and no confirm came in time: the broker may have the command
+├── BatchPartiallySent     of a batch; `sent` has the confirmed ones, `failed` the NotSent of each of the others
+├── NoOutcomeYet           confirmed, but not all outcomes came in time
+├── OutcomeError           an outcome is not `sent`; raised by `Result.raise_for_status` alone
+├── QueueRefused           the broker refuses a consumer its queue
+└── Closed                 the client was closed, or belongs to the process that this one was forked from
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from bridge.client.results import Result, Sent
 
+
+#: Outcomes that an error's message names.
+_SHOWN = 3
 
 #: Said where a connection is another process's.
 FORKED = "this process was forked from one that had begun to use this: make one after the fork"
@@ -58,7 +62,7 @@ class Refused(NotSent):
     """The broker refused the command. It does not have it."""
 
 
-class BrokerAway(NotSent, ConnectionError):
+class BrokerUnavailable(NotSent, ConnectionError):
     """The broker could not be reached, or took nothing, in time. It does not have the command."""
 
 
@@ -66,7 +70,7 @@ class Unconfirmed(NotSent, ConnectionError):
     """No confirm came in time: the broker may have the command, or not."""
 
 
-class PartlySent(ClientError):
+class BatchPartiallySent(ClientError):
     """Some commands of a batch were not confirmed."""
 
     def __init__(self, sent: Sequence[Sent], failed: Sequence[NotSent]) -> None:
@@ -85,6 +89,20 @@ class NoOutcomeYet(ClientError, TimeoutError):
         super().__init__(f"command {result.sent.id}: {there}")
         #: What there is so far.
         self.result = result
+
+
+class OutcomeError(ClientError):
+    """At least one destination of a command has an outcome other than `sent`."""
+
+    def __init__(self, result: Result) -> None:
+        failed = [one for one in result.outcomes if not one.is_sent]
+        # Many destinations would make a page of it; `result` has them all.
+        shown = ", ".join(one.summary for one in failed[:_SHOWN]) + (", ..." if len(failed) > _SHOWN else "")
+        many = f"{len(failed)} of {result.sent.destinations} destinations not sent: "
+        super().__init__(f"command {result.sent.id}: {many if result.sent.destinations > 1 else ''}{shown}")
+        self.result = result
+        #: As `Result.status`.
+        self.status = result.status
 
 
 class QueueRefused(ClientError):

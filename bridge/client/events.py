@@ -115,9 +115,25 @@ class Outcome(_OfAnAttempt):
     __slots__ = ()
 
     @property
-    def word(self) -> str:
-        """The last word of the type, such as `sent`."""
+    def status(self) -> str:
+        """The last word of the type, such as `sent` or `rejected`."""
         return self.type.rpartition(".")[2]
+
+    @property
+    def summary(self) -> str:
+        """The status, and the codes of the error where there is one; neither text nor number."""
+        error = self.error
+        if error is None:
+            return self.status
+        http_status = None if error.http_status is None else f"HTTP {error.http_status}"
+        codes = ", ".join(code for code in (error.name, error.exception_id, http_status) if code)
+        return f"{self.status} ({codes})"
+
+    def __repr__(self) -> str:
+        return (
+            f"Outcome({self.summary}, command_id={self.command_id!r}, index={self.index!r}, "
+            f"message_id={self.message_id!r}, id={self.id!r})"
+        )
 
     @property
     def is_sent(self) -> bool:

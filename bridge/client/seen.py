@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Protocol
 
+from bridge.client.arguments import count
+
 #: Ids that are remembered, about 200 bytes each.
 REMEMBERED = 100_000
 
@@ -31,7 +33,7 @@ class SeenInMemory:
 
     def __init__(self, most: int = REMEMBERED) -> None:
         """`most`: ids; the one that was handled longest ago goes first."""
-        self._most = most
+        self._most = count("most", most)
         self._ids: OrderedDict[str, None] = OrderedDict()
 
     def has(self, event_id: str) -> bool:

@@ -40,8 +40,8 @@ def test_a_command_comes_back_as_an_outcome_and_twice_is_once(
     assert first.is_sent
     assert again == first
     assert first.outcomes[0].metadata == {"order": "17"}
-    assert [(one.word, one.error and one.error.name) for one in other.outcomes] == [("invalid", "conflict")]
-    assert [one.word for one in several.outcomes] == ["sent", "undeliverable"]
+    assert [(one.status, one.error and one.error.name) for one in other.outcomes] == [("invalid", "conflict")]
+    assert [one.status for one in several.outcomes] == ["sent", "undeliverable"]
     assert not several.is_sent
     assert provider.texts() == ["canary", "canary 2", "canary 2"]
 

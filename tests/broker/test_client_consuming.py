@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.client import Closed, Event, NotNow, Outcome, QueueRefused, Reject, SeenInMemory
+from bridge.client import Closed, Discard, Event, Outcome, QueueRefused, RetryLater, SeenInMemory
 from bridge.core.events import SENT
 from tests.broker.client_setup import DEAD, QUEUE, Running, consumer, publish
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.broker_harness import Broker
@@ -123,6 +124,47 @@ def test_an_event_that_cannot_be_handled_goes_to_the_dead_and_holds_nothing_up(
     assert "+1613" not in caplog.text
 
 
+@pytest.mark.parametrize("place", ["handler", "seen.has", "seen.add"])
+def test_what_returns_before_its_work_is_done_loses_no_event(place: str, bound: Peer) -> None:
+    async def work(*_: object) -> bool:
+        raise AssertionError("never awaited")
+
+    class Seen(SeenInMemory):
+        """Looks like a blocking one until it is called."""
+
+        def has(self, event_id: str) -> bool:
+            return work() if place == "seen.has" else False  # type: ignore[return-value]
+
+        def add(self, event_id: str) -> None:
+            return work() if place == "seen.add" else None  # type: ignore[return-value]
+
+    publish(bound, "c1")
+    with Running(consumer(bound.url, seen=Seen()), handler(place, work)) as running:
+        wait_until(lambda: running.is_over, what="a refusal")
+    wait_until(lambda: bound.depth(QUEUE) == 1, what="the event, back on its queue")
+
+    assert isinstance(running.error, TypeError)
+    assert f"{place} returned a coroutine" in str(running.error)
+
+
+def handler(place: str, work: Callable[[Event], object]) -> Callable[[Event], object]:
+    """Return a plain function that starts the work and does not wait for it, where it is at fault."""
+    return lambda event: work(event) if place == "handler" else None
+
+
+def test_an_async_handler_is_refused_at_once_and_every_event_stays(bound: Peer) -> None:
+    async def save(event: Event) -> None:
+        raise AssertionError("never awaited")
+
+    publish(bound, "c1")
+    with Running(consumer(bound.url), save) as running:
+        wait_until(lambda: running.is_over, what="a refusal")
+
+    assert isinstance(running.error, TypeError)
+    assert "plain function" in str(running.error)
+    assert bound.depth(QUEUE) == 1
+
+
 def test_a_handler_that_fails_for_a_while_gets_the_event_again(bound: Peer) -> None:
     handler = Handler(c1=[ValueError(), OSError()])
     with Running(consumer(bound.url), handler):
@@ -135,7 +177,7 @@ def test_a_handler_that_fails_for_a_while_gets_the_event_again(bound: Peer) -> N
 
 
 def test_what_is_not_the_events_fault_is_tried_on_and_what_no_trying_helps_is_not(bound: Peer) -> None:
-    handler = Handler(c1=[NotNow() for _ in range(7)], c2=[Reject()])
+    handler = Handler(c1=[RetryLater() for _ in range(7)], c2=[Discard()])
     with Running(consumer(bound.url, tries=2), handler):
         publish(bound, "c1")
         publish(bound, "c2")
@@ -208,7 +250,7 @@ def test_a_consumer_waits_for_a_broker_and_can_be_stopped_meanwhile() -> None:
 
 
 def test_stop_is_heard_in_the_midst_of_trying_again(bound: Peer) -> None:
-    handler = Handler(c1=[NotNow() for _ in range(100)])
+    handler = Handler(c1=[RetryLater() for _ in range(100)])
     with Running(consumer(bound.url, first_pause=600.0), handler):
         publish(bound, "c1")
         handler.wait(1)

@@ -42,7 +42,7 @@ def program(block: str, url: str, directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(0, "login-4711"), (1, "8"), (2, "True [('sent', 'm1', None)]")]
+    ("number", "told"), [(0, "login-4711"), (1, "8"), (2, "sent [('sent', 'm1', None)]")]
 )
 def test_a_block_that_sends_prints_what_it_says(number: int, told: str, amqp: Peer, tmp_path: Path) -> None:
     prepare(amqp)

@@ -12,13 +12,13 @@ import pytest
 
 from bridge.adapters.amqp.sender import WINDOW
 from bridge.client import (
-    BrokerAway,
+    BatchPartiallySent,
+    BrokerUnavailable,
     Closed,
     Command,
     InvalidCommand,
     NoOutcomeYet,
     NotSent,
-    PartlySent,
     Refused,
     Unconfirmed,
     Unroutable,
@@ -117,7 +117,7 @@ def test_who_names_no_id_is_told_the_one_that_was_made(prepared: Peer) -> None:
 def test_what_a_worker_would_not_take_is_not_published_and_needs_no_broker() -> None:
     with (
         client(f"amqp://127.0.0.1:{free_port()}/") as sms,
-        pytest.raises(InvalidCommand, match=r"destination_address is not one.*; message is empty"),
+        pytest.raises(InvalidCommand, match=r"to is not one.*; message is empty"),
     ):
         sms.send(to="nobody", message="")
 
@@ -160,7 +160,10 @@ def test_a_full_queue_refuses_what_has_no_room_and_nothing_else(amqp: Peer) -> N
 
 def test_of_a_batch_that_has_no_room_it_is_said_which_have(amqp: Peer) -> None:
     prepare(amqp, {"x-max-length": 5, "x-overflow": "reject-publish"})
-    with client(amqp.url) as sms, pytest.raises(PartlySent, match="of 20 commands not sent") as partly:
+    with (
+        client(amqp.url) as sms,
+        pytest.raises(BatchPartiallySent, match="of 20 commands not sent") as partly,
+    ):
         sms.send_many(many(20))
 
     assert {type(one) for one in partly.value.failed} == {Refused}
@@ -172,7 +175,7 @@ def test_a_broker_that_is_away_is_said_with_its_place_and_without_its_password()
     port = free_port()
     with (
         client(f"amqp://guest:hunter2@127.0.0.1:{port}/", timeout=1.0) as sms,
-        pytest.raises(BrokerAway, match=str(port)) as away,
+        pytest.raises(BrokerUnavailable, match=str(port)) as away,
     ):
         sms.send(to=TO, message="a")
 
@@ -182,7 +185,7 @@ def test_a_broker_that_is_away_is_said_with_its_place_and_without_its_password()
 
 def test_wrong_credentials_are_said_in_the_brokers_words(vhost_url: str) -> None:
     wrong = vhost_url.replace("guest:guest", "guest:hunter2")
-    with client(wrong, timeout=1.0) as sms, pytest.raises(BrokerAway, match="ACCESS_REFUSED"):
+    with client(wrong, timeout=1.0) as sms, pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED"):
         sms.send(to=TO, message="a")
 
 
@@ -298,13 +301,13 @@ def test_a_batch_goes_on_where_the_broker_was_killed_and_came_back(prepared: Pee
 def test_what_was_confirmed_before_the_broker_died_is_there_and_the_rest_is_said(
     prepared: Peer, rabbitmq: Broker
 ) -> None:
-    failures: list[PartlySent] = []
+    failures: list[BatchPartiallySent] = []
     number = 4 * MANY
 
     def send() -> None:
         try:
             sms.send_many(many(number), timeout=6.0)
-        except PartlySent as e:
+        except BatchPartiallySent as e:
             failures.append(e)
 
     with client(prepared.url) as sms:
@@ -321,7 +324,7 @@ def test_what_was_confirmed_before_the_broker_died_is_there_and_the_rest_is_said
     (partly,) = failures
     sent = {one.id for one in partly.sent}
     unconfirmed = {one.id for one in partly.failed if isinstance(one, Unconfirmed)}
-    certain = {one.id for one in partly.failed if isinstance(one, BrokerAway)}
+    certain = {one.id for one in partly.failed if isinstance(one, BrokerUnavailable)}
 
     assert sent
     assert unconfirmed
@@ -396,7 +399,7 @@ def test_outcomes_are_waited_for_and_come_in_the_order_of_the_destinations(prepa
     assert [one.index for one in both.outcomes] == [0, 1]
     assert [one.type for one in both.outcomes] == [SENT, SENT]
     assert both.is_sent
-    assert [one.word for one in invalid.outcomes] == ["invalid"]
+    assert [one.status for one in invalid.outcomes] == [invalid.status] == ["invalid"]
     assert not invalid.is_sent
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.adapters.amqp.replies import are_all
 
@@ -55,23 +54,27 @@ class Sending:
         return are_all(self.told.values(), self.awaits)
 
 
-class Batch:
-    """Commands that one caller waits for."""
+class Signal(Protocol):
+    """Wakes the caller of a batch: a `threading.Event`, or one of an event loop. Set from any thread, also twice."""
 
-    def __init__(self, sendings: Sequence[Sending]) -> None:
+    def set(self) -> object:
+        """Wake the caller; returns at once and never raises."""
+        ...
+
+
+class Batch:
+    """Commands that one caller waits for, by the signals that it gave."""
+
+    def __init__(self, sendings: Sequence[Sending], *, answered: Signal, told: Signal) -> None:
+        """`answered` is set once the broker has answered all; `told` once all awaited outcomes are there.
+
+        Both are set where the sender ends first.
+        """
         self.sendings = sendings
-        #: Whether nobody waits any more: nothing of it is written again.
+        #: Whether the caller has stopped waiting: nothing of it is written again.
         self.given_up = False
         self._left = len(sendings)
-        self._answered, self._told = threading.Event(), threading.Event()
-
-    def wait(self, timeout: float) -> None:
-        """Return once the broker has answered all, the sender has ended, or `timeout` seconds are over."""
-        self._answered.wait(timeout)
-
-    def wait_told(self, timeout: float) -> None:
-        """Likewise, for the outcomes of the one command that awaits them."""
-        self._told.wait(timeout)
+        self._answered, self._told = answered, told
 
     def answer(self, sending: Sending, answer: Answer) -> None:
         """Note the broker's first answer to one; what is published again for its outcomes' sake gets another."""
@@ -89,6 +92,6 @@ class Batch:
             self._told.set()
 
     def end(self) -> None:
-        """Have nobody wait any longer."""
+        """Wake the caller: no further answer follows."""
         self._answered.set()
         self._told.set()

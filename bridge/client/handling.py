@@ -1,0 +1,200 @@
+"""How handlers of events are judged: which are refused, when one is called again, and when its event is dead."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import inspect
+import traceback
+from typing import TYPE_CHECKING
+
+from bridge.client.arguments import broker_name, count, expect, seconds, wrong_type
+from bridge.client.errors import ClientError
+
+if TYPE_CHECKING:
+    from bridge.client.events import Event
+    from bridge.client.log import ClientLog
+
+#: Events that the broker delivers before the earlier ones are acknowledged.
+PREFETCH = 20
+#: How often a handler may fail with one event before that is dead-lettered.
+TRIES = 5
+#: Seconds until the handler is called again: the first time, and the longest that it doubles to.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+
+#: Bytes of `.dead`, which the name of the queue for rejected events ends with.
+_SUFFIX = 5
+#: The largest prefetch count of AMQP (0-9-1 section 1.8.3.1: a short).
+_MAX_PREFETCH = 65_535
+
+
+class UnfinishedError(TypeError):
+    """A function returned a coroutine, a future or a generator in place of doing its work."""
+
+
+class RetryLater(ClientError):
+    """For a handler to raise: the event is not at fault (a database is unavailable). It is retried without a limit."""
+
+
+class Discard(ClientError):
+    """For a handler to raise: a retry cannot help. The event is dead-lettered at once."""
+
+
+def checked_queue(queue: object) -> str:
+    """Return the name of a consumer's queue.
+
+    Raises:
+        TypeError: it is no string.
+        ValueError: it is empty, or too long for the name of its queue for rejected events.
+
+    """
+    return broker_name("queue", queue, most=255 - _SUFFIX)
+
+
+def checked_keys(keys: object) -> tuple[str, ...]:
+    """Return binding keys.
+
+    Raises:
+        TypeError: they are no sequence of strings. One string would be a key for each of its letters.
+        ValueError: one is empty or too long.
+
+    """
+    wanted = 'a list of str, such as ["sms.outbound.*"]'
+    if not isinstance(keys, list | tuple | set | frozenset):
+        raise wrong_type("keys", keys, wanted)
+    return tuple(broker_name(f"keys[{place}]", key) for place, key in enumerate(keys))
+
+
+class Retries:
+    """When a handler that fails with an event is called again."""
+
+    def __init__(self, *, tries: object, first_pause: object) -> None:
+        """Take how often a handler may fail with one event, and the first pause in seconds.
+
+        Raises:
+            TypeError, ValueError: one of them is not a number of that kind.
+
+        """
+        self._tries = count("tries", tries)
+        self._first_pause = seconds("first_pause", first_pause, zero=True)
+
+    def pause_after(self, number: int, error: Exception) -> float | None:
+        """Return the seconds until the next call, where call `number` (from 1 on) failed; None: no further call."""
+        if isinstance(error, Discard) or (number >= self._tries and not isinstance(error, RetryLater)):
+            return None
+        return min(LONGEST_PAUSE, self._first_pause * 2.0 ** min(number - 1, 10))
+
+
+def checked_prefetch(prefetch: object) -> int:
+    """Return how many events the broker may deliver ahead.
+
+    Raises:
+        TypeError, ValueError: it is no such number.
+
+    """
+    return count("prefetch", prefetch, most=_MAX_PREFETCH)
+
+
+def check_blocking(name: str, function: object) -> None:
+    """Refuse a function of a blocking consumer that would return before its work is done.
+
+    Raises:
+        TypeError: it is not callable, is `async def`, or is a generator function.
+
+    """
+    check_callable(name, function)
+    if _is_unfinished_by_kind(function):
+        raise TypeError(
+            f"{name} must be a plain function: this one is async or a generator, so its work would not be done "
+            "when it returns. For `async def` use bridge.client.aio.Consumer"
+        )
+
+
+def check_callable(name: str, function: object) -> None:
+    """Check that an argument can be called.
+
+    Raises:
+        TypeError: it cannot.
+
+    """
+    if not callable(function):
+        raise wrong_type(name, function, "a function that takes an Event")
+
+
+def check_seen(seen: object, *, blocking: bool) -> None:
+    """Check that `seen` has the methods of `SeenEvents`, and for a `blocking` consumer that they are not async.
+
+    Raises:
+        TypeError: it has not.
+
+    """
+    if isinstance(seen, type):
+        raise TypeError(f"seen must be an object, not the class {seen.__name__}")
+    for name in ("has", "add"):
+        method = getattr(seen, name, None)
+        if not callable(method):
+            raise wrong_type("seen", seen, "an object with the methods has(event_id) and add(event_id)")
+        if blocking:
+            check_blocking(f"seen.{name}", method)
+
+
+def check_finished(name: str, returned: object) -> None:
+    """Refuse what a function returned in place of doing its work.
+
+    Raises:
+        UnfinishedError: it is a coroutine, a future or a generator.
+
+    """
+    is_unfinished = (
+        inspect.isawaitable(returned)
+        or inspect.isasyncgen(returned)
+        or inspect.isgenerator(returned)
+        or isinstance(returned, concurrent.futures.Future)
+    )
+    if not is_unfinished:
+        return
+    if inspect.iscoroutine(returned):
+        # Python would warn that it was never awaited, and this error says it better.
+        returned.close()
+    raise UnfinishedError(
+        f"{name} returned a {type(returned).__name__}, so its work is not done; the event was not acknowledged. "
+        "Return after the work is done, or use bridge.client.aio.Consumer"
+    )
+
+
+def is_flag(name: str, value: object) -> bool:
+    """Return an argument that is True or False.
+
+    Raises:
+        TypeError: it is neither.
+
+    """
+    expect(name, value, bool, "True or False")
+    return bool(value)
+
+
+def log_failure(log: ClientLog, event: Event, error: Exception, number: int) -> None:
+    """Log where a handler failed, not its message: that may hold a number or a text."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.warning(
+        "event.rejected" if isinstance(error, Discard) else "handler.failed",
+        type=event.type,
+        id=event.id,
+        error=type(error).__name__,
+        at=f"{frame.filename}:{frame.lineno}",
+        attempt=number,
+    )
+
+
+def _is_unfinished_by_kind(function: object) -> bool:
+    """Whether a function is known, without a call, to return before its work is done."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    # An object is called by the `__call__` of its class, which `inspect` does not look at.
+    candidates = [function, getattr(type(function), "__call__", None)]  # noqa: B004 - its kind is what counts
+    return any(
+        judge(candidate)
+        for candidate in candidates
+        for judge in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    )
