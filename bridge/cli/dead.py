@@ -84,7 +84,7 @@ def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) ->
 
     settings = invocation.settings()
     found = [
-        {**_row(letter), **_content(letter, full=full)}
+        {**_row(letter), "meaning": _meaning(letter), **_content(letter, full=full)}
         for letter in invocation.wiring.dead_letters(settings, _wanted(settings, ids=(event_id,)))
     ]
     if not found:
@@ -267,6 +267,13 @@ def _row(letter: DeadLetter) -> dict[str, object]:
         "dead_at": None if letter.dead_at is None else rfc3339(letter.dead_at),
         "sender_address": sender if sender in (None, "default") else mask_number(sender),
     }
+
+
+def _meaning(letter: DeadLetter) -> str | None:
+    """Return what the code in the reason means; None where the reason is in words already."""
+    from bridge.core.error_words import explain
+
+    return None if letter.reason is None else explain(letter.reason)
 
 
 def _line(letter: DeadLetter) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -25,25 +26,41 @@ class Exit(IntEnum):
     CONFIG = 78
 
 
-class Unavailable(click.ClickException):
+class Ended(click.ClickException):
+    """Ends the command with an error that the journal knows for one."""
+
+    def show(self, file: Any = None) -> None:
+        """Write the error to stderr, with its priority where that is systemd's journal."""
+        # Not at the top: few commands end so.
+        from bridge.runtime.journal import is_journal, with_priority
+
+        said = self.said()
+        click.echo(with_priority("error", said) if is_journal(sys.stderr) else said, file=file, err=True)
+
+    def said(self) -> str:
+        """Return the text of the error."""
+        return f"Error: {self.format_message()}"
+
+
+class Unavailable(Ended):
     """Ends the command since a service it needs is not reachable."""
 
     exit_code = Exit.UNAVAILABLE
 
 
-class Failed(click.ClickException):
+class Failed(Ended):
     """Ends the command since what it asked for was refused."""
 
     exit_code = Exit.FAILED
 
 
-class Unusable(click.ClickException):
+class Unusable(Ended):
     """Ends the command since what is configured is not for this bridge."""
 
     exit_code = Exit.CONFIG
 
 
-class BadConfiguration(click.ClickException):
+class BadConfiguration(Ended):
     """Ends the command with every mistake of the configuration, one a line."""
 
     exit_code = Exit.CONFIG
@@ -51,9 +68,9 @@ class BadConfiguration(click.ClickException):
     def __init__(self, problems: Iterable[Problem]) -> None:
         super().__init__("\n".join(map(_line, problems)))
 
-    def show(self, file: Any = None) -> None:
-        """Write the mistakes to stderr, as they are: what reads them may be a program."""
-        click.echo(self.message, file=file, err=True)
+    def said(self) -> str:
+        """Return the mistakes as they are: a program may read them."""
+        return self.message
 
 
 class ExitCodes(click.Group):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.core.addresses import Address, parse_address, parse_sender
 from bridge.core.contracts.commands import COMMAND, MAX_ID_LENGTH
 from bridge.core.errors import InvalidAddress, UnreadableCommand
 from bridge.core.events import camel
+from bridge.core.moments import parse_rfc3339
 from bridge.core.reconcile import LONGEST_TEXT
 from bridge.core.strict_json import NotStrictJSON, loads
 
@@ -28,12 +27,6 @@ MAX_AHEAD = 30 * 86400
 
 #: Snake case is canonical; each has the spelling of the provider's Node.js SDK too.
 FIELDS = {name: camel(name) for name in COMMAND.names}
-
-#: RFC 3339 section 5.6: a date, a time and an offset, none of them optional.
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)",
-    re.ASCII,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +75,8 @@ class Malformed:
     id: str | None
     reasons: tuple[str, ...]
     metadata: Mapping[str, str] | None = field(default=None, repr=False)
+    #: What its fields for addresses hold; None where it has no fields that can be read.
+    addresses: tuple[object, ...] | None = field(default=None, repr=False)
 
 
 Parsed: TypeAlias = SendSms | Malformed
@@ -142,7 +137,12 @@ class _Reader:
         send_at, expires_at = self._times()
         metadata = self._metadata()
         if self._reasons or sender is None:
-            return Malformed(id=command_id, reasons=tuple(self._reasons), metadata=metadata)
+            return Malformed(
+                id=command_id,
+                reasons=tuple(self._reasons),
+                metadata=metadata,
+                addresses=(self._fields["destination_address"], self._fields["sender_address"]),
+            )
         return SendSms(
             id=command_id,
             destinations=destinations,
@@ -270,7 +270,7 @@ class _Reader:
         given = self._fields[name]
         if given is None:
             return None
-        time = _parse_rfc3339(given) if isinstance(given, str) else None
+        time = parse_rfc3339(given) if isinstance(given, str) else None
         if time is None:
             self._reasons.append(
                 f"{name} is not an RFC 3339 time with an offset, such as 2026-01-31T09:30:00Z"
@@ -313,18 +313,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _parse_rfc3339(text: str) -> float | None:
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        return None
-    date, minutes, seconds, fraction, offset = match.groups()
-    # A leap second is a time too (RFC 3339 section 5.7); Python has none.
-    seconds = "59" if seconds == "60" else seconds
-    fraction = (fraction or ".0")[:7]
-    try:
-        parsed = datetime.fromisoformat(f"{date}T{minutes}{seconds}{fraction}{offset.upper()}")
-        return parsed.astimezone(UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -30,6 +30,11 @@ class InvalidAddress(Invalid):
 class InvalidCommand(Invalid):
     """Not a valid command (SPEC section 3.1); each reason begins with the name of its field."""
 
+    def __init__(self, *reasons: str, addresses: tuple[object, ...] | None = None) -> None:
+        """`addresses` is what its fields for addresses hold; None where it has none that can be read."""
+        super().__init__(*reasons)
+        self.addresses = addresses
+
 
 class UnreadableCommand(Invalid):
     """A command that is not a JSON object, or that does not say what it is known by."""

@@ -7,13 +7,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.core import events
+from bridge.core.answers import ProviderError
 from bridge.core.contracts.data import OUTCOME
 from bridge.core.segments import count_segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.core.answers import ProviderError
     from bridge.core.commands import Malformed, SendSms
 
 
@@ -145,6 +145,15 @@ def read_outcome(body: bytes) -> dict[str, object]:
     """Return the data of an outcome's event, its keys in snake_case however the event spells them."""
     data = events.read_data(body)
     return {key: data[key if key in data else events.camel(key)] for key in OUTCOME.names}
+
+
+def read_error(body: bytes) -> ProviderError | None:
+    """Return the error in an outcome's event, where it has one."""
+    error = read_outcome(body)["error"]
+    if not isinstance(error, dict):
+        return None
+    said = {key: error.get(key, error.get(events.camel(key))) for key in ("exception_id", "http_status")}
+    return ProviderError(name=error["name"], message=error["message"], **said)
 
 
 def _data(command: SendSms, index: int, result: Result) -> dict[str, object]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bridge.core.commands import Malformed, parse_object, read_object
 from bridge.core.contracts.commands import SEND
 from bridge.core.errors import InvalidCommand, UnreadableCommand
+from bridge.core.shown_ids import shown_id
 from bridge.flows.commands import trace_context
 from bridge.ports import Outgoing
 
@@ -33,6 +34,8 @@ class Readied:
     """A valid command, ready to be published."""
 
     id: str
+    #: The id as a log may have it.
+    shown_id: str
     #: Whether its sender chose that, and may come again with it.
     has_own_id: bool
     destinations: int
@@ -65,11 +68,13 @@ def make_ready(
     if command.id in _DOT_SEGMENTS:
         reasons = (*reasons, _FOLDED_ID)
     if isinstance(command, Malformed) or reasons:
-        raise InvalidCommand(*reasons)
+        addresses = command.addresses if isinstance(command, Malformed) else None
+        raise InvalidCommand(*reasons, addresses=addresses)
     id_ = str(command.id)
     traceparent = trace_context(handed.traceparent)
     return Readied(
         id=id_,
+        shown_id=shown_id(command) or id_,
         has_own_id=has_own_id,
         destinations=len(command.destinations),
         content_hash=command.content_hash,

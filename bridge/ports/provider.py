@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.core.answers import Answer
+    from bridge.core.answers import Answer, ProviderError
     from bridge.core.reconcile import Reading, Window
 
 
@@ -38,6 +38,8 @@ class Attempted:
     #: connection or no token is an attempt, too. 0 where there was no time for any: then `answer` is `Unsent`, and
     #: says nothing of the provider.
     attempts: int
+    #: Why each of them failed that was repeated at once, in their order; the last one's reason is in `answer`.
+    repeated: tuple[ProviderError, ...] = ()
 
 
 class Gateway(Protocol):

@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.core.answers import Ambiguous, ProviderError
+from bridge.core.masking import show_id
 from bridge.ports import Attempted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.core.masking import Shown
     from bridge.core.reconcile import Reading, Window
     from bridge.ports import Gateway, Submission
 
 _log = structlog.get_logger()
+
+
+def _shown_id(submission: Submission) -> Shown | None:
+    if submission.command_id is None:
+        return None
+    return show_id(submission.command_id, lambda: (submission.destination_address, submission.sender_address))
 
 
 class Callers:
@@ -72,7 +80,7 @@ class Callers:
             return self._gateway.send(submission, until=until)
         except Exception as e:  # noqa: BLE001 - logged with its traceback, and it must cost this call alone
             # A mistake of ours in the middle of a call: it may have left.
-            _log.exception("gateway.crashed", command_id=submission.command_id, index=submission.index)
+            _log.exception("gateway.crashed", command_id=_shown_id(submission), index=submission.index)
             error = ProviderError(name="internal", message=f"the call broke down: {type(e).__name__}")
             return Attempted(answer=Ambiguous(error=error), attempts=1)
 
@@ -80,7 +88,7 @@ class Callers:
         try:
             return self._gateway.look(submission, window=window, until=until)
         except Exception:  # noqa: BLE001 - as above: nothing was learnt
-            _log.exception("gateway.crashed", command_id=submission.command_id, index=submission.index)
+            _log.exception("gateway.crashed", command_id=_shown_id(submission), index=submission.index)
             return None
 
     def _probe(self, until: float) -> bool:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.core.answers import Accepted, Blocked
+from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from bridge.core.decide import Judgement, judge
+from bridge.core.error_words import fields_of
 from bridge.core.ledger import File, Filing, Resolve
 from bridge.core.outcomes import Result
 from bridge.core.reconcile import Evidence, text_key
@@ -102,7 +103,7 @@ class Course:
         failpoints.reach("answered")
         self._entrance.leave()
         job, index = claimed.job, claimed.index
-        self._hear(claimed, attempted, seconds)
+        self._hear(claimed, call, attempted, seconds)
         now = self._clock.now()
         file = File(
             command=job.command,
@@ -118,10 +119,10 @@ class Course:
         )
         self._desk.change(file, partial(self._filed, claimed))
 
-    def _hear(self, claimed: Claimed, attempted: Attempted, seconds: float) -> None:
+    def _hear(self, claimed: Claimed, call: Call, attempted: Attempted, seconds: float) -> None:
         """Count what was done, and learn from it how the provider is."""
         if not attempted.attempts:
-            self._log.warning("call.missed", command_id=claimed.job.command_id, index=claimed.index)
+            self._log.warning("call.missed", command_id=claimed.job.shown_id, index=claimed.index)
             return
         answer, repeated = attempted.answer, attempted.attempts - 1
         self._metrics.call_seconds.observe(seconds)
@@ -130,10 +131,28 @@ class Course:
             # Only what was certainly not submitted is repeated by the gateway itself.
             self._metrics.attempts["unsent"].inc(repeated)
             self._metrics.retries["at_once"].inc(repeated)
+        self._log_failures(claimed, call, attempted)
         if isinstance(answer, Blocked):
             job, why = claimed.job, refusal(answer.error)
-            self._log.warning("call.blocked", command_id=job.command_id, index=claimed.index, reason=why)
+            self._log.warning("call.blocked", command_id=job.shown_id, index=claimed.index, reason=why)
         self._entrance.heard(answer)
+
+    def _log_failures(self, claimed: Claimed, call: Call, attempted: Attempted) -> None:
+        """Write a line for each attempt that did not go well, with its reason."""
+        answer = attempted.answer
+        failures: list[Refused | Unsent | Ambiguous] = [Unsent(error=error) for error in attempted.repeated]
+        if isinstance(answer, Refused | Unsent | Ambiguous):
+            failures.append(answer)
+        for number, failure in enumerate(failures, call.attempts + 1):
+            log = self._log.warning if isinstance(failure, Ambiguous) else self._log.info
+            log(
+                "attempt.failed",
+                command_id=claimed.job.shown_id,
+                index=claimed.index,
+                attempt=number,
+                answer=type(failure).__name__.lower(),
+                **fields_of(failure.error),
+            )
 
     def _judge(self, job: Job, index: int, call: Call, attempted: Attempted) -> Filing:
         now = self._clock.now()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.core.ledger import Claim, ClockSet, Known
+from bridge.core.ledger import Claim, ClockSet, File, Known, Resolve
+from bridge.core.shown_ids import shown_id
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -251,7 +252,14 @@ class Desk:
         if len(by_command) > 1:
             return [result for own in by_command for result in self._apply(own, work)]
         self._log.error(
-            "change.refused", command_id=changes[0].needs.command_id, reason=str(refusal),
+            "change.refused", command_id=_shown_id(changes), reason=str(refusal),
             hint="it goes back to the queue; after broker.delivery_limit deliveries it is a dead letter",
         )  # fmt: skip
         return [None] * len(changes)
+
+
+def _shown_id(changes: list[Change]) -> str | None:
+    """Return the id of the one command of `changes`, as a log may have it."""
+    commands = [change.command for change in changes if isinstance(change, Claim | File | Resolve)]
+    # Without its command all digits in it are hidden when it is written.
+    return shown_id(commands[0]) if commands else changes[0].needs.command_id

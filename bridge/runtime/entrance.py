@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.core.error_words import describe
 from bridge.core.gate import DOWN, Gate
 from bridge.ports import CommandSource
 
@@ -92,10 +93,10 @@ class Entrance:
                 # About this one alone: the provider's word on a submission, or a mistake of ours.
                 return
             case Ambiguous(error=error):
-                self._gate = self._gate.failed(now, f"{DOWN}: {_what(error)}")
+                self._gate = self._gate.failed(now, f"{DOWN}: {describe(error)}")
             case Unsent(error=error):
                 if not answer.throttled:
-                    self._gate = self._gate.failed(now, f"{DOWN}: {_what(error)}")
+                    self._gate = self._gate.failed(now, f"{DOWN}: {describe(error)}")
             case Accepted() | Refused():
                 self._gate = self._gate.succeeded()
 
@@ -141,21 +142,7 @@ def refusal(error: ProviderError) -> str:
     if error.name == "clock":
         return error.message or error.name
     if error.name == "oauth" or error.http_status == HTTPStatus.UNAUTHORIZED:
-        return f"the provider refuses the credentials in [cpaas]: {_what(error)}"
+        return f"the provider refuses the credentials in [cpaas]: {describe(error)}"
     if error.http_status is not None and 300 <= error.http_status < 400:
-        return f"the provider redirects, is cpaas.base_url right? {_what(error)}"
-    return f"the provider refuses the account: {_what(error)}"
-
-
-def _what(error: ProviderError) -> str:
-    """Name an error without the provider's own words: they may hold numbers."""
-    if error.name in {"network", "timeout"}:
-        return error.message or error.name
-    if error.exception_id is not None:
-        return error.exception_id
-    if error.http_status is None:
-        return error.name
-    words = f"HTTP {error.http_status}"
-    if error.name == "http" and 400 <= error.http_status < 500:
-        return f"{words} without the provider's own error: it comes from a proxy or a gateway"
-    return words
+        return f"the provider redirects, is cpaas.base_url right? {describe(error)}"
+    return f"the provider refuses the account: {describe(error)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.core.addresses import DEFAULT_SENDER
 from bridge.core.commands import SendSms
+from bridge.core.shown_ids import shown_id
 from bridge.ports import Submission
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Job:
         """The command's id, made up where it had none."""
         assert self.command.id is not None  # noqa: S101
         return self.command.id
+
+    @property
+    def shown_id(self) -> str | None:
+        """The command's id as a log may have it, of an invalid command too."""
+        return shown_id(self.received.parsed)
 
     def submission(self, index: int) -> Submission:
         """Return one of its submissions as it goes to the provider."""

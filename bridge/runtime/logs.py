@@ -1,7 +1,8 @@
 """The log: one line for each event, on stderr, with nothing in it that should not be read along.
 
-Secrets and message texts are known by their keys, phone numbers by their looks, whatever string they are in,
-tracebacks included. What libraries say with the standard logging goes the same way, from WARNING up.
+Secrets and message texts are known by their keys. A string is written as it is where the one who logs it has taken the
+numbers out (`bridge.core.masking.Shown`: ids of commands); in any other, tracebacks included, all that can be a number
+is masked. Messages of libraries on the standard logging go the same way, from WARNING up.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import structlog
 
 from bridge.core.json_writing import make_writer
 from bridge.core.masked_urls import mask_urls
-from bridge.core.masking import DEFAULT_LIMIT, mask_numbers, printable
+from bridge.core.masking import DEFAULT_LIMIT, Shown, mask_numbers, printable
+from bridge.runtime.journal import is_journal, with_priority
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,9 +41,8 @@ _SECRET_KEY = re.compile(
 )
 #: Made by us: written as they are, and not looked at.
 _OUR_KEYS = frozenset({"event", "timestamp", "level", "event_id"})
-#: Configured, the provider's, or an address that whoever runs it has to know, and often all digits: only kept on
-#: their line.
-_PLAIN_KEYS = frozenset({"message_id", "host", "client", "logger"})
+#: Configured, or addresses of machines that the operator has to know: only kept on their line.
+_PLAIN_KEYS = frozenset({"host", "client", "logger"})
 #: A token behind its scheme.
 _BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE)
 
@@ -63,6 +64,8 @@ def configure(settings: LogSettings, stream: TextIO | None = None, *, process: i
     form = settings.format or ("console" if stream.isatty() else "json")
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     render = _renderer(form, colors=stream.isatty())
+    if is_journal(stream):
+        render = functools.partial(_for_journal, render)
     numbered: list[Processor] = [] if process is None else [functools.partial(_numbered, process)]
     common = [*numbered, *_COMMON]
     structlog.configure(
@@ -113,6 +116,8 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _shown(key: str, value: object) -> object:
+    if isinstance(value, Shown):
+        return printable(_without_secrets(value))
     if key in _PLAIN_KEYS:
         return printable(str(value))
     if key == "exception":
@@ -142,9 +147,11 @@ def _masked_item(key: str, value: object) -> object:
 def _masked_text(text: str) -> str:
     if text.isalnum() and len(text) <= DEFAULT_LIMIT and not _DIGITS.search(text):
         return text
-    if "://" in text:
-        text = mask_urls(text)
-    return mask_numbers(_BEARER.sub(r"\1 ***", text))
+    return mask_numbers(_without_secrets(text))
+
+
+def _without_secrets(text: str) -> str:
+    return _BEARER.sub(r"\1 ***", mask_urls(text) if "://" in text else text)
 
 
 def _masked_line(line: str) -> str:
@@ -200,6 +207,11 @@ def _renderer(form: str, *, colors: bool) -> Processor:
 
 def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
     return _write(event)
+
+
+def _for_journal(render: Processor, logger: WrappedLogger, name: str, event: EventDict) -> str:
+    level = event["level"]
+    return with_priority(level, str(render(logger, name, event)))
 
 
 def _take_in_standard_logging(stream: TextIO, common: list[Processor], render: Processor) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.core.ledger import Place
+from bridge.core.masking import show_id
+from bridge.core.outcomes import read_outcome
 from bridge.core.receipts import TYPES, next_ask, receipt_event
 from bridge.ports import LedgerUnavailable, PublisherFull
 from bridge.runtime import failpoints
@@ -169,7 +171,7 @@ class ReceiptPoller:
         self._metrics.receipts[event.type.rpartition(".")[2]].inc()
         _log.info(
             "receipt.told",
-            command_id=sent.command_id,
+            command_id=show_id(sent.command_id, partial(_numbers, sent)),
             index=sent.index,
             type=event.type,
             event_id=event.id,
@@ -199,3 +201,8 @@ class ReceiptPoller:
 
 def _place(sent: Sent) -> Place:
     return Place(command_id=sent.command_id, index=sent.index)
+
+
+def _numbers(sent: Sent) -> list[str]:
+    data = read_outcome(sent.event)
+    return [str(data["destination_address"]), str(data["sender_address"])]

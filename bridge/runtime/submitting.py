@@ -24,6 +24,7 @@ from bridge.adapters.http.submit_answers import Fate, Unknown, status_of
 from bridge.adapters.http.submit_app import Operation
 from bridge.core.commands import id_or_none
 from bridge.core.errors import Invalid, InvalidCommand
+from bridge.core.shown_ids import shown_beside
 from bridge.flows.show import to_senders
 from bridge.flows.submit import make_ready
 from bridge.ports import Offered
@@ -148,7 +149,7 @@ class Submitting:
             self._metrics.submits[Operation.SUBMIT.value, status].inc()
             _log.info(
                 "command.refused",
-                command_id=handed.key,
+                command_id=_shown_key(handed.key, error),
                 status=status,
                 reasons=error.reasons,
                 bytes=len(handed.body),
@@ -210,7 +211,7 @@ class Submitting:
             log = _log.info if fate is Fate.QUEUED else _log.warning
             log(
                 "command.queued" if fate is Fate.QUEUED else "command.refused",
-                command_id=readied.id,
+                command_id=readied.shown_id,
                 status=status,
                 reason=fate.name.lower(),
                 destinations=readied.destinations,
@@ -232,6 +233,12 @@ class Submitting:
         elapsed = self._clock.monotonic() - started
         _log.info("command.shown", command_id=command_id, status=status, ms=round(elapsed * 1000, 1))
         shown(answer)
+
+
+def _shown_key(key: str | None, error: Invalid) -> str | None:
+    """Return the id that came beside a command that is not valid, as a log may have it."""
+    addresses = error.addresses if isinstance(error, InvalidCommand) else None
+    return None if key is None else shown_beside(key, addresses)
 
 
 def _status_of_invalid(error: Invalid) -> int:

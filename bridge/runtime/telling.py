@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.core.commands import Malformed
-from bridge.core.events import INVALID
+from bridge.core.error_words import fields_of
+from bridge.core.events import DEAD, INVALID
 from bridge.core.masking import mask_number
+from bridge.core.outcomes import Outcome, read_error
 from bridge.flows.send import tell_event, tell_invalid, tell_outcome, to_the_delay
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
     from bridge.core.events import Event
     from bridge.core.ledger import Told
-    from bridge.core.outcomes import Outcome
     from bridge.flows.send import SendRules
     from bridge.ports import Clock, Outgoing, Publisher
     from bridge.runtime.jobs import Job
@@ -55,13 +56,17 @@ class Telling:
         self._publish(job, tell_outcome(job.received, index, outcome, told, self._rules, dead=dead, now=now))
         if fresh:
             self._metrics.outcomes[outcome.event_type].inc()
-        self._log.info(
+        # A dead letter waits for somebody.
+        log = self._log.warning if fresh and outcome.event_type in DEAD else self._log.info
+        error = None if outcome is Outcome.SENT else read_error(told.body)
+        log(
             "submission.ended" if fresh else "submission.told_again",
-            command_id=job.command_id,
+            command_id=job.shown_id,
             index=index,
             outcome=outcome.value,
             event_id=told.event_id,
             destination=mask_number(job.command.destinations[index].wire),
+            **({} if error is None else fields_of(error)),
         )
 
     def invalid(self, job: Job) -> None:
@@ -72,7 +77,7 @@ class Telling:
         self._metrics.outcomes[INVALID].inc()
         parsed = job.received.parsed
         reasons = parsed.reasons if isinstance(parsed, Malformed) else ("conflict",)
-        self._log.info("command.invalid", command_id=parsed.id, reasons=reasons)
+        self._log.warning("command.invalid", command_id=job.shown_id, reasons=reasons)
 
     def deferred(self, job: Job, event: Event) -> None:
         """Tell that an attempt went to the delay."""

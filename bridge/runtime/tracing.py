@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.core.contracts.submit import PATH
-from bridge.core.masking import mask_numbers
+from bridge.core.shown_ids import shown_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,9 @@ class CommandTracing:
     def received(self, received: Received) -> Span:
         """Begin the span of a delivery, until it is settled: in the trace of whoever sent the command."""
         attributes = _messaging("process", self._commands)
-        if received.parsed.id is not None:
-            attributes["messaging.message.id"] = mask_numbers(received.parsed.id)
+        message_id = shown_id(received.parsed)
+        if message_id is not None:
+            attributes["messaging.message.id"] = str(message_id)
         return self._tracer.begin(
             "consumer", f"process {self._commands}", parent=received.traceparent, attributes=attributes
         )

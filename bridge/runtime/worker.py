@@ -361,7 +361,7 @@ class Worker:
                     job.conflicting = True
                     self._telling.invalid(job)
             case Superseded():
-                self._log.debug("command.superseded", command_id=job.command.id, index=index)
+                self._log.debug("command.superseded", command_id=job.shown_id, index=index)
             case _:
                 assert_never(verdict)
 
@@ -373,7 +373,7 @@ class Worker:
         job, index = claimed.job, claimed.index
         if filed is None:
             # Another worker took it over while we were slow; what the provider told us is kept as evidence.
-            self._log.error("claim.lost", command_id=job.command_id, index=index)
+            self._log.error("claim.lost", command_id=job.shown_id, index=index)
             self._metrics.claims_lost.inc()
             job.given_back = True
             self._settling.end(job)

@@ -34,7 +34,7 @@ METADATA = {"note": SECRETS["metadata"], "call": FIRST}
 ECHO = {
     "requestError": {
         "serviceException": {
-            "messageId": "SVC0002",
+            "messageId": f"{TEXT} {FIRST}",
             "text": "Invalid input value for message part %1",
             "variables": [f"{TEXT} {FIRST} Bearer {SECRETS['token']}"],
         }
@@ -110,6 +110,14 @@ def command(command_id: object, **fields: object) -> dict[str, object]:
     }  # fmt: skip
 
 
+#: Ids with a number of the command in each of its spellings, and one without.
+IDS = (
+    FIRST,
+    f"order-{FIRST[2:]}",
+    f"{FIRST[1:]}.20261130",
+    "20261130001234",
+    f"({FIRST[2:5]}) {FIRST[5:8]}-{FIRST[8:]}",
+)
 #: Each goes wrong in another field, and has something planted there.
 BAD: list[object] = [
     f'{{"message": "{TEXT}", "destination_address": "{FIRST}"'.encode(),
@@ -124,6 +132,9 @@ BAD: list[object] = [
     command("b6", expires_at=FIRST),
     command("b7", type=SECRETS["metadata"]),
     command({TEXT: FIRST}),
+    command(f"order-{FIRST[2:]}", send_at="tomorrow"),
+    command(f"{SECOND[2:]} b10", sender_address=f"{SECOND} {TEXT}"),
+    command(f"{SECOND[1:]} b11", senderAddress=[SECOND]),
     {"message": TEXT, "destinationAddress": FIRST, "destination_address": SECOND, "id": "b8"},
 ]
 
@@ -155,15 +166,22 @@ def test_a_worker_tells_nothing(
     worker = unsearched_process("worker", env={**planted, "BRIDGE_WORKER__PROCESSES": processes})
     worker.wait_ready()
     post(f"{simulator[1]}/_simulator/faults", FAULTS)
-    headers = {"x-note": TEXT, "traceparent": FIRST, "x-bridge-replay": SECRETS["token"]}
+    headers = {"x-note": TEXT, "traceparent": FIRST}
+    replayed = {**headers, "x-bridge-replay": SECRETS["token"]}
     for number, body in enumerate(BAD):
-        amqp.publish(body, headers=headers, message_id=f"{FIRST}-{number}", correlation_id=SECRETS["token"])
+        amqp.publish(body, headers=replayed, message_id=f"{FIRST}-{number}", correlation_id=SECRETS["token"])
     for number in range(len(FAULTS) + 2):
         amqp.publish(
-            command(f"{FIRST} {number}"), headers=headers, reply_to=f"{SECOND}.{TEXT}", correlation_id=TEXT
+            command(f"{IDS[number % len(IDS)]} {number}"),
+            headers=headers,
+            reply_to=f"{SECOND}.{TEXT}",
+            correlation_id=TEXT,
         )
-    amqp.publish(command(f"{FIRST} 0", message=f"another {TEXT}"))
-    amqp.events(len(BAD) + len(FAULTS) + 3, within=60)
+    amqp.publish(command(f"{IDS[0]} 0", message=f"another {TEXT}"))
+    # It claims to be a dead letter, so it is looked up and not sent.
+    amqp.publish(command(f"{IDS[1]} replayed"), headers=replayed)
+    amqp.events(len(BAD) + len(FAULTS) + 4, within=60)
+    wait_until(lambda: worker.logs.count("attempt.failed") >= len(FAULTS), 60, what="each fault")
     seen = look_around(worker)
 
     assert worker.stop() == 0
@@ -173,6 +191,8 @@ def test_a_worker_tells_nothing(
     # Something was written, of the good and of the bad.
     assert worker.logs.count("submission.ended") >= 2
     assert worker.logs.count("command.invalid") >= len(BAD)
+    # What is no number of the command is not hidden.
+    assert "20261130001234 3" in worker.logs
 
 
 def test_an_ingest_tells_nothing(

@@ -153,8 +153,8 @@ MUTANTS = (
         name="M16 a number in a log line",
         file="bridge/runtime/telling.py",
         old="destination=mask_number(job.command.destinations[index].wire)",
-        # As `destination` the log would mask it all the same.
-        new="message_id=job.command.destinations[index].wire",
+        # Under any other key that is not a host's, the log would mask it all the same.
+        new="host=job.command.destinations[index].wire",
         caught_by=f"{POINT}[sqlite-K5, told, not acked]",
     ),
     Mutant(

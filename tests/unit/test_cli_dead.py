@@ -109,6 +109,12 @@ def test_where_nobody_is_to_be_asked_a_replay_does_what_it_was_told(which: tuple
     assert [what for what, _ in wiring.asked] == ["replay_dead"]
 
 
+def test_the_code_of_the_provider_is_shown_with_its_meaning() -> None:
+    result = run(FakeWiring([replace(LETTER, reason="SVC0002")]), "show", "e-1")
+
+    assert "SVC0002: invalid input value for a message part" in result.stdout
+
+
 def test_whoever_wrote_a_command_does_not_steer_the_terminal_it_is_shown_on() -> None:
     letter = replace(LETTER, delivery=Delivery(body=b"\x1b[2J\xc2\x9b2J", tag=(0, 1)))
     result = run(FakeWiring([letter]), "show", "e-1", "--full")

@@ -27,14 +27,18 @@ def trouble_after(answer: Answer) -> str | None:
     ("answer", "trouble"),
     [
         (Unsent(error=REFUSED), f"{DOWN}: connection refused"),
-        (Ambiguous(error=OVERLOADED), f"{DOWN}: HTTP 502"),
+        (Ambiguous(error=OVERLOADED), f"{DOWN}: HTTP 502 Bad Gateway"),
+        (
+            Unsent(error=ProviderError(name="oauth", message="the answer")),
+            f"{DOWN}: oauth: the provider refused the credentials",
+        ),
         (
             Unsent(
                 error=ProviderError(name="http", message="Proxy Authentication Required", http_status=407)
             ),
-            f"{DOWN}: HTTP 407 without the provider's own error: it comes from a proxy or a gateway",
+            f"{DOWN}: HTTP 407 Proxy Authentication Required, without the provider's own error: it comes from a proxy "
+            "or a gateway",
         ),
-        (Unsent(error=ProviderError(name="oauth", message="the answer")), f"{DOWN}: oauth"),
     ],
 )
 def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, trouble: str) -> None:
@@ -46,15 +50,16 @@ def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, trou
     [
         (
             ProviderError(name="oauth", exception_id="invalid_grant", http_status=401),
-            "the provider refuses the credentials in [cpaas]: invalid_grant",
+            "the provider refuses the credentials in [cpaas]: invalid_grant: "
+            "wrong user name or password, or an expired grant",
         ),
         (
             ProviderError(name="http", http_status=302),
-            "the provider redirects, is cpaas.base_url right? HTTP 302",
+            "the provider redirects, is cpaas.base_url right? HTTP 302 Found",
         ),
         (
             ProviderError(name="policyException", exception_id="POL1010", http_status=403),
-            "the provider refuses the account: POL1010",
+            "the provider refuses the account: POL1010: the account is suspended from this service",
         ),
     ],
 )

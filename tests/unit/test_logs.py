@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.masking import show_id
 from bridge.runtime.logs import configure, redact
 from bridge.settings import LogSettings
 
@@ -142,6 +144,7 @@ def test_bound_context_is_on_every_line(stream: io.StringIO) -> None:
         {"error": ValueError(f"bad number {NUMBER}")},
         {"url": "https://cpaas.example/outbound/%2B16139998877/requests"},
         {"command_id": "order-6139998877"},
+        {"message_id": "order-6139998877"},
     ],
 )
 def test_a_phone_number_is_masked_wherever_it_is(fields: dict[str, Any], stream: io.StringIO) -> None:
@@ -187,6 +190,64 @@ def test_counts_and_flags_are_written_under_any_key(stream: io.StringIO) -> None
         "token": None,
         "secret": False,
     }
+
+
+@pytest.mark.parametrize("command_id", ["20261130001234", "order-4711000123", "2026-11-30 4711000123"])
+def test_an_id_whose_command_is_known_is_written_whole(command_id: str, stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("command.settled", command_id=show_id(command_id, lambda: [NUMBER]))
+
+    assert lines(stream)[0]["command_id"] == command_id
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "send_at is not an RFC 3339 time with an offset, such as 2026-01-31T09:30:00Z",
+        "timeout at 2026-11-30 00:12:34.567890+00",
+        "no route to 192.168.100.200:5672",
+        "refused 0f5c1d9e-1418-5550-9173-000000000000",
+    ],
+)
+def test_dates_addresses_of_machines_and_uuids_in_a_text_stay(reason: str, stream: io.StringIO) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().info("command.invalid", reasons=[reason])
+
+    assert lines(stream)[0]["reasons"] == [reason]
+
+
+@pytest.mark.usefixtures("stream")
+def test_lines_for_the_journal_have_their_priority(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for form in ("json", "console"):
+        with (tmp_path / form).open("w+") as journal:
+            where = os.fstat(journal.fileno())
+            monkeypatch.setenv("JOURNAL_STREAM", f"{where.st_dev}:{where.st_ino}")
+            configure(LogSettings(format=form, level="debug"), journal)
+            log = structlog.get_logger()
+            log.debug("command.superseded")
+            log.info("submission.ended")
+            log.warning("broker.lost")
+            logging.getLogger("kombu").error("a library")  # noqa: TID251 - it does
+            try:
+                raise_(ValueError("one\ntwo"))
+            except ValueError:
+                log.critical("link.crashed", exc_info=True)
+            journal.seek(0)
+            written = journal.read().splitlines()
+
+        assert [line[:3] for line in written][:5] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
+        assert {line[:3] for line in written[5:]} <= {"<2>"}
+
+
+@pytest.mark.usefixtures("stream")
+def test_lines_elsewhere_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    with (tmp_path / "log").open("w+") as elsewhere:
+        configure(LogSettings(format="json"), elsewhere)
+        structlog.get_logger().warning("broker.lost")
+        elsewhere.seek(0)
+
+        assert json.loads(elsewhere.read())["event"] == "broker.lost"
 
 
 @pytest.mark.parametrize("identifier", ["12345678-1234-5678-1234-567812345678", "c1", "sms.outbound.sent"])

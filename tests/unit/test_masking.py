@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.masking import DEFAULT_LIMIT, mask_number, mask_numbers, printable, shorten
+from bridge.core.masking import (
+    DEFAULT_LIMIT,
+    mask_number,
+    mask_numbers,
+    printable,
+    shorten,
+    show_id,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +63,28 @@ def test_a_long_text_is_cut_and_shows_that_it_was() -> None:
     masked = mask_numbers("word " * 10_000, limit=20)
 
     assert masked == "word word word word…"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("20261130001234", "20261130001234"),
+        ("order-4711000123", "order-4711000123"),
+        ("14185550173-20261130", "***0173-20261130"),
+        ("order-4185550173", "order-***0173"),
+        ("a (418) 555-0173", "a (***0173"),
+        ("5550173", "***0173"),
+        ("+15145550184", "***0184"),
+        ("no digits", "no digits"),
+    ],
+)
+def test_an_id_hides_the_numbers_of_its_command_and_nothing_else(given: str, shown: str) -> None:
+    assert show_id(given, lambda: ["+14185550173", "default", "911"]) == shown
+
+
+@given(st.text(), st.integers(10**9, 10**15 - 1), st.text())
+def test_an_id_never_holds_the_whole_number_of_its_command(before: str, number: int, after: str) -> None:
+    assert str(number) not in show_id(f"{before}{number}{after}", lambda: [f"+{number}"])
 
 
 @given(st.text(), st.integers(10**9, 10**15 - 1), st.text())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Blocked, ProviderError, Unsent
+from bridge.core.answers import Ambiguous, Blocked, ProviderError, Refused, Unsent
 from bridge.core.gate import DOWN_AFTER
 from bridge.ports import Attempted, Delivery, Submission
 from tests.against_contract import event_of
@@ -116,5 +117,81 @@ def test_what_the_account_is_refused_for_lets_others_go_first_and_is_named() -> 
     assert gateway.called == ["a", "b", "c", "a"]
     (blocked,) = [line for line in lines if line["event"] == "call.blocked"]
     assert (blocked["command_id"], blocked["index"]) == ("a", 0)
-    assert blocked["reason"] == "the provider refuses the account: POL1009"
+    assert blocked["reason"].startswith("the provider refuses the account: POL1009: ")
     assert not crashed.is_set()
+
+
+class FailingGateway(NoGateway):
+    """A provider that answers each call with the next of some failures."""
+
+    def __init__(self, *failures: Attempted) -> None:
+        self.failures = list(failures)
+
+    def send(self, submission: Submission, *, until: float) -> Attempted:
+        """Fail in the next way."""
+        return self.failures.pop(0)
+
+
+REFUSAL = ProviderError(
+    name="serviceException", exception_id="SVC0002", message="Invalid +16131234567", http_status=400
+)
+
+
+def lines_of(
+    failure: Attempted, command_id: str = "order-4711000123", **changes: str
+) -> list[dict[str, object]]:
+    """Return what a worker logs of one command whose call fails so, until it is settled."""
+    publisher, source = FakePublisher(), IdleSource()
+    worker = worker_on(MemoryLedger(), threading.Event(), publisher, FailingGateway(failure))
+    with capture_logs() as lines:
+        worker.start(source)
+        worker.receive(Delivery(body_of(command_id, **changes), tag=(1, 1)))
+        wait_until(lambda: source.settled)
+        worker.stop(grace=10)
+    publisher.close()
+    return [dict(line) for line in lines if line["event"].startswith(("attempt.", "submission.", "command."))]
+
+
+def test_each_attempt_that_fails_and_the_end_are_logged_with_their_reason() -> None:
+    timeout = ProviderError(name="timeout", message="no answer in time")
+    failed, again, ended = lines_of(Attempted(answer=Refused(error=REFUSAL), attempts=2, repeated=(timeout,)))
+
+    assert (failed["event"], failed["attempt"], failed["answer"]) == ("attempt.failed", 1, "unsent")
+    assert (failed["error"], failed["http_status"]) == ("no answer in time", None)
+    assert (again["attempt"], again["answer"]) == (2, "refused")
+    for line in (again, ended):
+        assert line["command_id"] == "order-4711000123"
+        assert line["error"] == "SVC0002: invalid input value for a message part"
+        assert line["http_status"] == 400
+    assert (ended["event"], ended["outcome"], ended["log_level"]) == (
+        "submission.ended",
+        "rejected",
+        "warning",
+    )
+
+
+def test_an_attempt_in_doubt_is_a_warning_and_its_reason_is_no_word_of_the_provider() -> None:
+    failed, *_ = lines_of(Attempted(answer=Ambiguous(error=replace(REFUSAL, http_status=500)), attempts=1))
+
+    assert (failed["event"], failed["answer"], failed["log_level"]) == (
+        "attempt.failed",
+        "ambiguous",
+        "warning",
+    )
+    assert failed["http_status"] == 500
+    assert "6131234567" not in str(failed)
+
+
+def test_a_message_that_was_sent_is_no_warning() -> None:
+    (ended,) = lines_of(accepted("m"))
+
+    assert (ended["event"], ended["outcome"], ended["log_level"]) == ("submission.ended", "sent", "info")
+    assert "error" not in ended
+
+
+def test_a_command_that_is_invalid_is_a_warning_with_its_id() -> None:
+    (invalid,) = lines_of(accepted("m"), "20261130001234", send_at="tomorrow")
+
+    assert (invalid["event"], invalid["log_level"]) == ("command.invalid", "warning")
+    assert invalid["command_id"] == "20261130001234"
+    assert "such as 2026-01-31T09:30:00Z" in str(invalid["reasons"])

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.core.error_words import shown_code
+
 if TYPE_CHECKING:
     from bridge.core.answers import ProviderError
 
@@ -22,7 +24,7 @@ class CpaasError(Exception):
     """A call to the provider came to nothing."""
 
     def __init__(self, what: str, error: ProviderError) -> None:
-        details = " ".join(str(part) for part in (error.http_status, error.exception_id) if part is not None)
+        details = " ".join(str(part) for part in (error.http_status, shown_code(error)) if part is not None)
         super().__init__(f"{what} ({details})" if details else what)
         #: In the words of events; its message may contain numbers and must not be logged.
         self.error = error

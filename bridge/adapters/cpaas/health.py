@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.core.error_words import shown_code
+
 if TYPE_CHECKING:
     from bridge.core.answers import ProviderError
 
@@ -38,7 +40,7 @@ class Health:
             reason = "the provider redirects: the base URL may be wrong"
         else:
             reason = "the account is not provisioned or suspended"
-        code = error.exception_id or error.http_status
+        code = shown_code(error) or error.http_status
         return f"{reason} ({code})" if code is not None else reason
 
 

@@ -103,7 +103,8 @@ class Repeater:
             answer = retrying(attempt)
         except NoTime:
             answer = answers[-1]
-        return Attempted(answer=answer, attempts=len(answers))
+        repeated = tuple(one.error for one in answers[:-1] if isinstance(one, Unsent))
+        return Attempted(answer=answer, attempts=len(answers), repeated=repeated)
 
     def _wait(self, state: RetryCallState) -> float:
         """Exponential with full jitter, no sooner than the provider asked."""
