@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 #: The header in which a delayed copy carries its generation.
 TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
+#: What decides about a command beside its body: without it, it could be a second copy, or a replay.
+_STEERING = frozenset({"headers", *(f"headers.{name}" for name in (TOKEN, REPLAY, RESEND))})
+#: Stands for a `message_id` that can't be read; no text, so no id.
+_NO_TEXT = b"?"
 #: W3C Trace Context, level 1, section 3.2.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,200})?", re.ASCII)
 
@@ -65,10 +69,13 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
 
     `new_id` makes the id of a command that has none, where configuration allows that.
     """
-    if delivery.unreadable:
-        parsed: Parsed = Malformed(id=None, reasons=("the AMQP properties can't be read",))
-    else:
-        parsed = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now)
+    # What can't be read is not taken for missing: then the command would have no id, and could be sent without one.
+    message_id = _NO_TEXT if "message_id" in delivery.unreadable else delivery.properties.get("message_id")
+    parsed = parse_command(delivery.body, message_id, rules=rules, now=now)
+    if not _STEERING.isdisjoint(delivery.unreadable):
+        reasons = parsed.reasons if isinstance(parsed, Malformed) else ()
+        reasons = (*reasons, "the bridge's own AMQP headers can't be read")
+        parsed = Malformed(id=parsed.id, reasons=reasons, metadata=parsed.metadata)
     if parsed.id is None and isinstance(parsed, SendSms):
         parsed = replace(parsed, id=new_id())
     reply_to = delivery.properties.get("reply_to")

@@ -111,8 +111,9 @@ class Delivery:
     #: AMQP basic properties as they came (``message_id``, ``reply_to``, ``correlation_id`` …).
     properties: Mapping[str, object] = field(default_factory=dict, repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
-    #: Whether properties and headers are empty because no AMQP library can read them.
-    unreadable: bool = False
+    #: Names of properties and headers (``headers.x-note``) that are missing here because no AMQP library can read them;
+    #: ``headers`` alone: some headers, and nobody can tell which.
+    unreadable: tuple[str, ...] = ()
 
 
 class Depth(NamedTuple):

@@ -14,6 +14,8 @@ from functools import partial
 from sys import maxsize
 from typing import TYPE_CHECKING
 
+import structlog
+
 from bridge.core.commands import Malformed, SendSms
 from bridge.core.ledger import Known
 from bridge.flows.commands import Received, read
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from bridge.runtime.steady import SteadyClock
     from bridge.runtime.telling import Telling
     from bridge.runtime.tracing import CommandTracing
+#: Of the names of properties, headers and fields in one line of the log: how many, and characters of each.
+MOST_NAMES = 10
+LONGEST_NAME = 100
 
 
 class Receiving:
@@ -65,6 +70,7 @@ class Receiving:
         self._tracing = tracing
         #: What was not looked at yet. Each connection has its own, which is emptied when that is lost.
         self._delivered: deque[Delivery] = deque()
+        self._log = structlog.get_logger()
 
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery. From the source's thread; returns at once."""
@@ -94,6 +100,9 @@ class Receiving:
             return
         received = self._read(delivery, self._rules)
         parsed = received.parsed
+        if delivery.unreadable:
+            names = [name[:LONGEST_NAME] for name in delivery.unreadable[:MOST_NAMES]]
+            self._log.warning("command.partly_unreadable", command_id=parsed.id, names=names)
         if not isinstance(parsed, Malformed):
             self._take(self._job(received, submissions=len(parsed.destinations)))
             return

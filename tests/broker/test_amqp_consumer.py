@@ -144,27 +144,28 @@ def table(value: bytes) -> bytes:
     return struct.pack(">HI", 0x2000, len(content)) + content
 
 
-#: What RabbitMQ delivers as it came and py-amqp can't read.
+#: What RabbitMQ delivers as it came and py-amqp can't read, and which part of it that is.
 UNREADABLE = {
-    "a message id that is no UTF-8": shortstr(0x0080, b"\xff\xfe"),
-    "a reply_to that is no UTF-8": shortstr(0x0200, b"\xc3"),
-    "a time past the year 9999": table(b"T" + struct.pack(">Q", 2**62)),
-    "a time in milliseconds": table(b"T" + struct.pack(">Q", 1_700_000_000_000_000)),
+    "a message id that is no UTF-8": (shortstr(0x0080, b"\xff\xfe"), "message_id"),
+    "a reply_to that is no UTF-8": (shortstr(0x0200, b"\xc3"), "reply_to"),
+    "a time past the year 9999": (table(b"T" + struct.pack(">Q", 2**62)), "headers.h"),
+    "a time in milliseconds": (table(b"T" + struct.pack(">Q", 1_700_000_000_000_000)), "headers.h"),
 }
 
 
-def test_properties_that_nobody_can_read_arrive_as_unreadable(
+def test_a_property_that_nobody_can_read_is_left_out_and_named(
     start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, proxy: ChaosProxy
 ) -> None:
     consumer = start()
-    for name, properties in UNREADABLE.items():
+    for name, (properties, _) in UNREADABLE.items():
         with amqp.channel() as channel:
             channel.basic_publish_confirm(Raw(name, properties), "", QUEUE)
     command(amqp, "probe")
     deliveries = inbox.wait(len(UNREADABLE) + 1)
 
     assert [delivery.body.decode() for delivery in deliveries] == [*UNREADABLE, "probe"]
-    assert [delivery.unreadable for delivery in deliveries] == [True] * len(UNREADABLE) + [False]
+    unreadable = [(part,) for _, part in UNREADABLE.values()]
+    assert [delivery.unreadable for delivery in deliveries] == [*unreadable, ()]
     for delivery in deliveries:
         consumer.ack(delivery)
         consumer.flush()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands import CommandRules, Malformed
+from bridge.core.commands import CommandRules, Malformed, SendSms
 from bridge.core.events import CONTENT_TYPE, Event
 from bridge.flows.commands import (
     TOKEN,
@@ -285,3 +285,49 @@ def test_a_conflict_names_the_command_and_keeps_its_metadata() -> None:
     assert isinstance(malformed, Malformed)
     assert (malformed.id, malformed.metadata) == ("order-17", {"a": "b"})
     assert malformed.reasons == ("another command has this id, with other content",)
+
+
+@pytest.mark.parametrize("unreadable", [("headers.x-time",), ("reply_to",), ("timestamp", "headers.x-note")])
+def test_a_command_is_read_although_something_beside_it_can_not_be(unreadable: tuple[str, ...]) -> None:
+    received = read_with(unreadable, headers={"traceparent": TRACEPARENT})
+
+    assert isinstance(received.parsed, SendSms)
+    assert (received.parsed.id, received.traceparent) == ("order-17", TRACEPARENT)
+
+
+@pytest.mark.parametrize("unreadable", [("headers",), (f"headers.{TOKEN}",), ("headers.x-bridge-replay",)])
+def test_a_command_whose_own_headers_can_not_be_read_is_told_of_with_all_that_can(
+    unreadable: tuple[str, ...],
+) -> None:
+    received = read_with(unreadable, metadata={"order": "17"})
+
+    assert isinstance(received.parsed, Malformed)
+    assert (received.parsed.id, received.parsed.metadata) == ("order-17", {"order": "17"})
+    assert received.reply_to == "answers"
+
+
+@pytest.mark.parametrize("allow_missing_id", [False, True])
+def test_an_id_that_can_not_be_read_is_not_taken_for_none(allow_missing_id: bool) -> None:
+    rules = CommandRules(allow_missing_id=allow_missing_id)
+    received = read_with(("message_id",), rules, id=None)
+
+    assert isinstance(received.parsed, Malformed)
+    assert "message_id" in received.parsed.reasons[0]
+
+
+def read_with(
+    unreadable: tuple[str, ...],
+    rules: CommandRules | None = None,
+    headers: dict[str, object] | None = None,
+    **fields: object,
+) -> Received:
+    """Read a command of which some properties or headers can't be read."""
+    properties = {key: value for key, value in OWN_PROPERTIES.items() if key not in unreadable}
+    delivery = Delivery(
+        body=json.dumps(json.loads(BODY) | fields).encode(),
+        tag=(0, 1),
+        properties=properties,
+        headers=headers or {},
+        unreadable=unreadable,
+    )
+    return read(delivery, rules=rules or CommandRules(), now=NOW, new_id=lambda: "made up")

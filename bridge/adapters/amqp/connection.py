@@ -19,10 +19,11 @@ from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
 from amqp.method_framing import frame_writer
 from kombu.connection import Connection as KombuConnection
 
+from bridge.adapters.amqp import properties
 from bridge.core.errors import BridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 #: What may go wrong with a connection at any time. Anything else is a mistake of ours.
 BROKER_ERRORS = (AMQPError, OSError)
@@ -35,9 +36,6 @@ PIECE = 16_384
 #: py-amqp has the kernel end a connection after one second without progress: a lost packet or two, or an alarm during
 #: which the broker does not read. Heartbeats and deadlines judge that here, so the kernel's own patience will do.
 _PATIENT = {socket.TCP_USER_TIMEOUT: 0} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
-
-#: In place of properties that no AMQP library can read: the message goes on to whoever judges it.
-UNREADABLE = "x-bridge-unreadable"
 
 
 class BrokerUnreachable(BridgeError):
@@ -229,21 +227,4 @@ def _cause(error: BaseException) -> str:
     return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
 
 
-_decode_properties: Callable[[bytes, int], tuple[Mapping[str, object], int]] = (
-    amqp.serialization.decode_properties_basic
-)
-
-
-def _decode_any_properties(buf: bytes, offset: int) -> tuple[Mapping[str, object], int]:
-    """Read a message's properties, or say that they can't be.
-
-    py-amqp fails on text that is not UTF-8, on times past the year 9999 and on types it does not know. That would cost
-    the connection, and again on each redelivery, for ever: one bad message would stop every worker.
-    """
-    try:
-        return _decode_properties(buf, offset)
-    except Exception:  # noqa: BLE001 - whatever it is, it is about this one message
-        return {UNREADABLE: True}, len(buf)
-
-
-amqp.serialization.PROPERTY_CLASSES[spec.Basic.CLASS_ID] = _decode_any_properties
+properties.install()

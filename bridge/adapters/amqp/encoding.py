@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import amqp
 
-from bridge.adapters.amqp.connection import UNREADABLE
+from bridge.adapters.amqp.properties import UNREADABLE
 from bridge.ports import Delivery
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Encoded(amqp.Message):  # type: ignore[misc]  # py-amqp has no types
 def delivery_of(message: amqp.Message, *, connection_number: int = 0) -> Delivery:
     """Return a message as the broker delivered it, on which of its reader's connections."""
     properties = dict(message.properties)
+    unreadable = properties.pop(UNREADABLE, ())
     headers = properties.pop(_HEADERS, None) or {}
     info = message.delivery_info
     return Delivery(
@@ -55,7 +56,7 @@ def delivery_of(message: amqp.Message, *, connection_number: int = 0) -> Deliver
         redelivered=bool(info["redelivered"]),
         properties=properties,
         headers=headers,
-        unreadable=UNREADABLE in properties,
+        unreadable=unreadable,
     )
 
 

@@ -1,0 +1,123 @@
+"""A message's properties, read as far as they can be (AMQP 0-9-1 sections 4.2.5 and 4.2.6).
+
+py-amqp fails on text that is not UTF-8, on times past the year 9999 and on types it does not know. That would cost the
+connection, and again on each redelivery: one bad message would stop every worker. What it can't read is left out here,
+one property and one header at a time, and named.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import amqp.serialization
+from amqp import spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+#: Under this name the properties hold the names of those that can't be read, headers as `headers.<name>`.
+UNREADABLE = "x-bridge-unreadable"
+#: Stands for the headers from the first on whose end can't be told.
+HEADERS = "headers"
+_TABLE = "application_headers"
+
+#: The properties in the order that their flags have, from the highest bit down (AMQP 0-9-1 section 1.8).
+_ORDER = (
+    "content_type",
+    "content_encoding",
+    _TABLE,
+    "delivery_mode",
+    "priority",
+    "correlation_id",
+    "reply_to",
+    "expiration",
+    "message_id",
+    "timestamp",
+    "type",
+    "user_id",
+    "app_id",
+    "cluster_id",
+)
+_NUMBERS = {"delivery_mode": ">B", "priority": ">B", "timestamp": ">Q"}
+#: Bytes of a field's value by the letter of its type, as RabbitMQ writes them; None: as many as its first four say.
+_SIZES: dict[bytes, int | None] = {
+    **dict.fromkeys((b"S", b"x", b"F", b"A")),
+    **dict.fromkeys((b"b", b"B", b"t"), 1),
+    **dict.fromkeys((b"s", b"U", b"u"), 2),
+    **dict.fromkeys((b"I", b"i", b"f"), 4),
+    **dict.fromkeys((b"L", b"l", b"d", b"T"), 8),
+    b"D": 5,
+    b"V": 0,
+}
+
+_decode: Callable[[bytes, int], tuple[Mapping[str, object], int]] = amqp.serialization.decode_properties_basic
+
+
+def read_properties(buf: bytes, offset: int) -> tuple[Mapping[str, object], int]:
+    """Return the properties that begin at `offset`, and where they end; never raises for what they hold.
+
+    What can't be read is left out, and named in a tuple under `UNREADABLE`.
+    """
+    try:
+        return _decode(buf, offset)
+    except Exception:  # noqa: BLE001 - whatever it is, it is about this one message
+        return _salvage(bytes(buf[offset:])), len(buf)
+
+
+def install() -> None:
+    """Have py-amqp read the properties of every message so."""
+    amqp.serialization.PROPERTY_CLASSES[spec.Basic.CLASS_ID] = read_properties
+
+
+def _salvage(buf: bytes) -> dict[str, object]:
+    found: dict[str, object] = {}
+    lost: list[str] = []
+    flags, buf = int.from_bytes(buf[:2]), buf[2:]
+    for place, name in enumerate(_ORDER):
+        if not flags & (0x8000 >> place):
+            continue
+        kind = _NUMBERS.get(name, ">I" if name == _TABLE else ">B")
+        size = struct.calcsize(kind)
+        if len(buf) < size:
+            # It ends in the middle: nothing behind it can be found.
+            lost.append(name)
+            break
+        (number,), buf = struct.unpack(kind, buf[:size]), buf[size:]
+        if name in _NUMBERS:
+            found[name] = number
+            continue
+        value, buf = buf[:number], buf[number:]
+        if name == _TABLE:
+            found[name] = dict(_headers(value, lost))
+            continue
+        try:
+            found[name] = value.decode()
+        except UnicodeDecodeError:
+            lost.append(name)
+    return {**found, UNREADABLE: tuple(lost)}
+
+
+def _headers(table: bytes, lost: list[str]) -> Iterator[tuple[object, object]]:
+    """Yield the entries of a table that can be read, and add the names of all others to `lost`."""
+    while table:
+        key_end = 1 + table[0]
+        size = _value_size(table[key_end:])
+        if size is None or len(table) < key_end + size:
+            lost.append(HEADERS)
+            return
+        entry, table = table[: key_end + size], table[key_end + size :]
+        try:
+            ((one,), _) = amqp.serialization.loads("F", struct.pack(">I", len(entry)) + entry, 0)
+        except Exception:  # noqa: BLE001 - as above
+            lost.append(f"{HEADERS}.{entry[1:key_end].decode('utf-8', 'replace')}")
+        else:
+            yield from one.items()
+
+
+def _value_size(value: bytes) -> int | None:
+    """Return the bytes of the field value that `value` begins with, its type included; None where nobody can tell."""
+    if value[:1] not in _SIZES:
+        return None
+    size = _SIZES[value[:1]]
+    return 1 + size if size is not None else 5 + int.from_bytes(value[1:5])
