@@ -36,6 +36,7 @@ GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 UNTRIED = {
     "git clone": "the network; what is tried is this tree",
     "sudo apt-get": "packages; the broker is the suite's own",
+    "sudo rabbitmqctl": "the machine's own broker",
     "sudo python3 -m venv": "it takes a while, and the next one needs packages; tests have an environment",
     "sudo /opt/sms-bridge/bin/python -m pip": "packages",
     "sudo systemctl": "services of the machine",
