@@ -26,7 +26,7 @@ _RANDOM = random.SystemRandom()
 _LOCKS = Path(tempfile.gettempdir(), f"sms-bridge-test-ports-{os.getuid()}")
 
 
-def wait_until(condition: Callable[[], T], within: float = 10.0, *, every: float = 0.02, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], within: float = 30.0, *, every: float = 0.02, what: str = "") -> T:
     """Ask `condition` every `every` seconds until it is truthy, and return what it gave.
 
     Raises:
