@@ -38,13 +38,14 @@ UNTRIED = {
     "sudo apt-get": "packages; the broker is the suite's own",
     "sudo rabbitmqctl": "the machine's own broker",
     "sudo python3 -m venv": "it takes a while, and the next one needs packages; tests have an environment",
-    "sudo /opt/sms-bridge/bin/python -m pip": "packages",
+    "sudo ln -sfn 0.1.0": "the environment of the tests stands there already",
+    "sudo /opt/sms-bridge/0.1.0/bin/python -m pip": "packages",
     "sudo systemctl": "services of the machine",
     "curl --silent http://127.0.0.1:9": "asks those services",
     "sudo env CREDENTIALS_DIRECTORY=/etc/sms-bridge/credentials BRIDGE_CONFIG=/etc/sms-bridge/bridge.toml "
-    "/opt/sms-bridge/bin/bridge send": "a real SMS",
+    "/opt/sms-bridge/current/bin/bridge send": "a real SMS",
     "sudo env CREDENTIALS_DIRECTORY=/etc/sms-bridge/credentials BRIDGE_CONFIG=/etc/sms-bridge/bridge.toml "
-    "/opt/sms-bridge/bin/bridge doctor": "asks the real account, and a public name",
+    "/opt/sms-bridge/current/bin/bridge doctor": "asks the real account, and a public name",
 }
 #: What a reader types into the commands that read it.
 TYPED = {
@@ -125,18 +126,19 @@ class Reader:
 
     def _make_machine(self) -> None:
         """Make what the untried commands would leave: a clone, an installation; and a sudo that gives no rights."""
-        for name in ("bin", "units", "opt/bin"):
+        share = self.directory / "opt" / "current" / "share" / "sms-bridge"
+        for name in ("bin", "units", "opt/current/bin"):
             (self.directory / name).mkdir(parents=True)
         sudo = self.directory / "bin" / "sudo"
         sudo.write_text('#!/bin/sh\nexec "$@"\n')
         sudo.chmod(0o755)
         environment = Path(sys.executable).parent
-        (self.directory / "opt" / "bin" / "bridge").symlink_to(environment / "bridge")
+        (self.directory / "opt" / "current" / "bin" / "bridge").symlink_to(environment / "bridge")
         self.clone.mkdir()
         (self.clone / ".venv").symlink_to(environment.parent)
         shutil.copy(ROOT / "Makefile", self.clone)
-        shutil.copytree(ROOT / "deploy" / "systemd", self.clone / "deploy" / "systemd")
-        for unit in (self.clone / "deploy" / "systemd").iterdir():
+        shutil.copytree(ROOT / "deploy" / "systemd", share / "systemd")
+        for unit in (share / "systemd").iterdir():
             unit.write_text(self.changed(unit.read_text()))
 
     def changed(self, text: str) -> str:

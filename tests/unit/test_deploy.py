@@ -80,7 +80,8 @@ def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> No
     bridge = str(Path(sys.executable).with_name("bridge"))
     installed = tmp_path / unit.name
     installed.write_text(
-        unit.read_text(encoding="utf-8").replace("/opt/sms-bridge/bin/bridge", bridge), encoding="utf-8"
+        unit.read_text(encoding="utf-8").replace("/opt/sms-bridge/current/bin/bridge", bridge),
+        encoding="utf-8",
     )
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", installed],
