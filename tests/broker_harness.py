@@ -189,15 +189,18 @@ class Broker:
         """Return the AMQP URL of `vhost`; with `port`, through whatever listens there (a proxy)."""
         return f"amqp://guest:guest@127.0.0.1:{port or self.port}/{vhost}"
 
+    def empty_default_vhost(self) -> str:
+        """Empty the virtual host that a broker has from the start, which examples use; return its URL."""
+        self.eval(f'rabbit_vhost:delete(<<"/">>, <<"suite">>), {_adding("/")}, ok.')
+        return self.url("%2f")
+
     def _refill(self) -> None:
         """Drop the virtual hosts of finished tests but the newest and make new ones, in one call."""
         old, self._used = self._used[:-1], self._used[-1:]
         new = [f"t{number:03}" for _, number in zip(range(POOL), self._numbers, strict=False)]
         self.eval(
             f'[rabbit_vhost:delete(V, <<"suite">>) || V <- [{_binaries(old)}]], '
-            '[begin rabbit_vhost:add(V, <<"suite">>), rabbit_auth_backend_internal:set_permissions('
-            '<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"suite">>) end '
-            f"|| V <- [{_binaries(new)}]], ok."
+            f"{', '.join(map(_adding, new))}, ok."
         )
         self._free.extend(reversed(new))
 
@@ -319,6 +322,14 @@ def _epmd_program() -> str:
     if program is None:
         raise BrokerMissing("no epmd here: Erlang is not installed")
     return program
+
+
+def _adding(vhost: str) -> str:
+    """Return the Erlang that makes a virtual host in which `guest` may do everything."""
+    return (
+        f'rabbit_vhost:add(<<"{vhost}">>, <<"suite">>), rabbit_auth_backend_internal:set_permissions('
+        f'<<"guest">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, <<"suite">>)'
+    )
 
 
 def _binaries(names: list[str]) -> str:

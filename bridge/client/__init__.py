@@ -1,6 +1,6 @@
 """SMS Bridge from another service: send commands, consume events. See docs/client.md.
 
-    with Client("amqp://guest:guest@localhost:5672//") as sms:
+    with Client("amqp://guest:guest@localhost:5672/%2f") as sms:
         sms.send(to="+16131234567", message="Your code is 123456", id="login-4711")
 
 Needs a broker and nothing else of the bridge: no configuration, no ledger, no account.

@@ -18,7 +18,7 @@ def handle(event: Event) -> None:
         print(event.type, event.subject or "-", flush=True)
 
 
-url = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672//")
+url = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/%2f")
 with Consumer(url, "billing.sms", ["sms.outbound.*", "sms.inbound.received"]) as events:
     signal.signal(signal.SIGTERM, lambda *_: events.stop())
     events.run(handle)  # acks after `handle` has returned; tries again, then <queue>.dead, where it raises

@@ -16,7 +16,7 @@ def handle(event)
   $stdout.flush
 end
 
-connection = Bunny.new(ENV.fetch('AMQP_URL', 'amqp://guest:guest@localhost:5672/')).start
+connection = Bunny.new(ENV.fetch('AMQP_URL', 'amqp://guest:guest@localhost:5672/%2f')).start
 channel = connection.create_channel
 channel.prefetch(20)
 exchange = channel.topic(EXCHANGE, durable: true)

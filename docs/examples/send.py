@@ -11,7 +11,7 @@ command = {
     "message": "Your code is 123456",
 }
 
-url = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672//")
+url = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/%2f")
 with (
     Connection(url, connect_timeout=5, transport_options={"confirm_publish": True}) as connection,
     connection.Producer() as producer,

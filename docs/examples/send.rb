@@ -9,7 +9,7 @@ command = {
   message: 'Your code is 123456'
 }
 
-connection = Bunny.new(ENV.fetch('AMQP_URL', 'amqp://guest:guest@localhost:5672/')).start
+connection = Bunny.new(ENV.fetch('AMQP_URL', 'amqp://guest:guest@localhost:5672/%2f')).start
 channel = connection.create_channel
 channel.confirm_select
 exchange = channel.exchange('sms.commands', passive: true)

@@ -3,9 +3,9 @@
 import os
 import sys
 
-from bridge.client import Client, NoOutcomeYet, NotSent
+from bridge.client import Client, NoOutcomeYet, NotSent, OutcomeError
 
-with Client(os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672//")) as sms:
+with Client(os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/%2f")) as sms:
     try:
         result = sms.send_and_wait(
             to="+16131234567",
@@ -13,9 +13,12 @@ with Client(os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672//")) a
             id="login-4711",  # two commands with one id are one SMS: what the SMS is about makes a good one
             wait=float(os.environ.get("WAIT", "30")),
         )
+        result.raise_for_status()
     except NotSent as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except NoOutcomeYet as error:
         sys.exit(f"{error.result.sent.id} is on its way")
+    except OutcomeError as error:
+        sys.exit(str(error))
 for outcome in result.outcomes:
-    print(result.sent.id, outcome.type, outcome.message_id)
+    print(result.sent.id, outcome.status, outcome.message_id)

@@ -105,7 +105,7 @@ class Reader:
         self.clone = directory / "sms-bridge"
         self.running: list[subprocess.Popen[bytes]] = []
         self._changes = {
-            "amqp://guest:guest@localhost:5672//": broker_url,
+            "amqp://guest:guest@localhost:5672/%2f": broker_url,
             "/opt/sms-bridge": str(directory / "opt"),
             "/etc/sms-bridge": str(directory / "etc"),
             "/etc/systemd/system": str(directory / "units"),

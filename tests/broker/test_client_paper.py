@@ -24,7 +24,7 @@ pytestmark = pytest.mark.broker
 BLOCKS = re.findall(
     r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "client.md").read_text(), re.DOTALL
 )
-URL = "amqp://guest:guest@localhost:5672//"
+URL = "amqp://guest:guest@localhost:5672/%2f"
 SENDING = [block for block in BLOCKS if "Client(" in block]
 CONSUMING = [block for block in BLOCKS if "Consumer(" in block]
 

@@ -1,4 +1,4 @@
-"""What the papers show is what lies in docs/examples, and it works against a real broker."""
+"""The documents show the examples of docs/examples as they are, and each works with its own default URL."""
 
 from __future__ import annotations
 
@@ -20,19 +20,44 @@ from tests.processes import clean_environment
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.peer import Message
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
+#: Where scripts/install-example-runtimes puts what the examples need.
+RUNTIMES = Path(sys.prefix) / "example-runtimes"
 
 
 def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run an example as a reader would."""
     return subprocess.run(
-        command, env=clean_environment(env), capture_output=True, text=True, timeout=30, check=False
+        command, env=surroundings(env), capture_output=True, text=True, timeout=30, check=False
     )
+
+
+def surroundings(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return a reader's environment: the libraries are installed, and `AMQP_URL` is not set."""
+    env = clean_environment({"NODE_PATH": str(RUNTIMES / "node_modules")})
+    env.pop("AMQP_URL", None)
+    return {**env, **extra}
+
+
+def with_its_default(name: str, port: int, directory: Path) -> str:
+    """Return a copy of an example whose default URL has another port, and no other difference."""
+    text = (EXAMPLES / name).read_text()
+    assert text.count("@localhost:5672/%2f") == 1
+    copy = directory / name
+    copy.write_text(text.replace("@localhost:5672/", f"@localhost:{port}/"))
+    return str(copy)
+
+
+@pytest.fixture
+def plain(rabbitmq: Broker, vhost: str) -> Iterator[Peer]:
+    """Connect to the virtual host of the examples' default URL, with nothing in it."""
+    with Peer(rabbitmq.empty_default_vhost()) as peer:
+        yield peer
 
 
 def make_queue(peer: Peer) -> None:
@@ -59,68 +84,54 @@ def test_the_readme_shows_the_example_as_it_is(name: str, language: str) -> None
     assert (EXAMPLES / name).read_text() in shown
 
 
-@pytest.mark.broker
-def test_the_python_example_sends(amqp: Peer) -> None:
-    make_queue(amqp)
-    sent = run(sys.executable, str(EXAMPLES / "send.py"), AMQP_URL=amqp.url)
-    (message,) = amqp.take("sms.send")
-
-    assert sent.returncode == 0, sent.stderr
-    assert_is_the_command(message, sent.stdout)
-
-
-@pytest.mark.broker
-def test_the_python_example_fails_where_no_queue_is_bound(amqp: Peer) -> None:
-    with amqp.channel() as channel:
-        channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
-    sent = run(sys.executable, str(EXAMPLES / "send.py"), AMQP_URL=amqp.url)
-
-    assert sent.returncode != 0
-    assert "NO_ROUTE" in sent.stderr
-
-
 def interpreter(language: str) -> tuple[str, ...]:
     """Return what runs an example, or skip the test where it, or its library, is not here."""
     if language == "py":
         return (sys.executable,)
-    name, library, hint = {
-        "js": ("node", "require('amqplib')", "npm install amqplib, and name its node_modules in NODE_PATH"),
-        "rb": ("ruby", "require 'bunny'", "gem install bunny"),
+    name, program, library = {
+        "js": ("node", "require('amqplib')", "amqplib"),
+        "rb": ("ruby", "require 'bunny'", "bunny"),
     }[language]
     found = shutil.which(name)
-    if found is None or run(found, "-e", library).returncode:
-        pytest.skip(f"no {name} with its library here ({hint})")
+    if found is None or run(found, "-e", program).returncode:
+        pytest.skip(f"no {name} with {library} here; scripts/install-example-runtimes installs it")
     return (found,)
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("language", ["js", "rb"])
-def test_the_example_of_another_language_sends(language: str, amqp: Peer) -> None:
-    program = (*interpreter(language), str(EXAMPLES / f"send.{language}"))
-    make_queue(amqp)
-    sent = run(*program, AMQP_URL=amqp.url)
-    (message,) = amqp.take("sms.send")
-    amqp.delete("sms.send")
-    unsent = run(*program, AMQP_URL=amqp.url)
+@pytest.mark.parametrize("language", ["py", "js", "rb"])
+def test_an_example_sends_with_its_default_url(
+    language: str, plain: Peer, rabbitmq: Broker, tmp_path: Path
+) -> None:
+    program = (*interpreter(language), with_its_default(f"send.{language}", rabbitmq.port, tmp_path))
+    make_queue(plain)
+    sent = run(*program)
+    (message,) = plain.take("sms.send")
+    plain.delete("sms.send")
+    unsent = run(*program)
 
     assert sent.returncode == 0, sent.stderr
     assert_is_the_command(message, sent.stdout)
     assert unsent.returncode == 1
-    assert "no queue is bound" in unsent.stderr
+    assert ("NO_ROUTE" if language == "py" else "no queue is bound") in unsent.stderr
 
 
 @pytest.mark.broker
-def test_the_example_of_the_client_sends_and_shows_what_became_of_it(amqp: Peer) -> None:
-    program = (sys.executable, str(EXAMPLES / "send_with_client.py"))
-    unsent = run(*program, AMQP_URL=amqp.url)
-    make_queue(amqp)
-    worker = Worker(amqp, [outcome("login-4711")], [])
-    told = run(*program, AMQP_URL=amqp.url)
-    late = run(*program, AMQP_URL=amqp.url, WAIT="0.1")
+def test_the_example_of_the_client_sends_and_shows_what_became_of_it(
+    plain: Peer, rabbitmq: Broker, tmp_path: Path
+) -> None:
+    program = (sys.executable, with_its_default("send_with_client.py", rabbitmq.port, tmp_path))
+    unsent = run(*program)
+    make_queue(plain)
+    rejected = outcome("login-4711", type_="sms.outbound.rejected")
+    worker = Worker(plain, [outcome("login-4711")], [rejected], [])
+    sent, refused = run(*program), run(*program)
+    late = run(*program, WAIT="0.1")
     worker.join()
 
     assert (unsent.returncode, unsent.stderr.split(":")[0]) == (1, "Unroutable")
-    assert (told.returncode, told.stdout) == (0, "login-4711 sms.outbound.sent m1\n"), told.stderr
+    assert (sent.returncode, sent.stdout) == (0, "login-4711 sent m1\n"), sent.stderr
+    assert (refused.returncode, refused.stderr) == (1, "command login-4711: rejected (invalid)\n")
     assert (late.returncode, late.stderr) == (1, "login-4711 is on its way\n")
 
 
@@ -131,22 +142,22 @@ CONSUMERS = {"py": "billing.sms", "js": "billing.sms.node", "rb": "billing.sms.r
 @pytest.mark.broker
 @pytest.mark.parametrize("language", CONSUMERS)
 def test_the_example_consumes_each_event_once_and_acks_it_afterwards(
-    language: str, amqp: Peer, tmp_path: Path, rabbitmq: Broker, vhost: str
+    language: str, plain: Peer, tmp_path: Path, rabbitmq: Broker
 ) -> None:
     queue = CONSUMERS[language]
-    program = [*interpreter(language), str(EXAMPLES / f"consume.{language}")]
-    env = clean_environment({"AMQP_URL": amqp.url, "DATABASE": str(tmp_path / "sms.sqlite3")})
+    program = [*interpreter(language), with_its_default(f"consume.{language}", rabbitmq.port, tmp_path)]
+    env = surroundings({"DATABASE": str(tmp_path / "sms.sqlite3")})
     told = tmp_path / "stdout"
     with told.open("wb") as out, subprocess.Popen(program, env=env, stdout=out) as child:
         try:
-            wait_until(lambda: amqp.exists(queue) and amqp.consumers(queue), 20, what="a consumer")
+            wait_until(lambda: plain.exists(queue) and plain.consumers(queue), 20, what="a consumer")
             for command_id in ("c1", "c1", "c2", "c1"):
-                publish(amqp, command_id)
-            amqp.publish(b"no event", exchange="sms.events", routing_key="sms.inbound.received")
-            (letter,) = amqp.take(f"{queue}.dead")
-            publish(amqp, "c3")
+                publish(plain, command_id)
+            plain.publish(b"no event", exchange="sms.events", routing_key="sms.inbound.received")
+            (letter,) = plain.take(f"{queue}.dead")
+            publish(plain, "c3")
             wait_until(lambda: "c3" in told.read_text(), what="what came last")
-            wait_until(lambda: nothing_left(rabbitmq, vhost, queue), what="an empty queue")
+            wait_until(lambda: nothing_left(rabbitmq, "/", queue), what="an empty queue")
             child.terminate()
             code = child.wait(10)
         finally:
@@ -206,10 +217,9 @@ def managed() -> Iterator[tuple[Broker, int]]:
 @pytest.mark.broker
 def test_the_shell_example_sends_and_fails_where_no_queue_is_bound(managed: tuple[Broker, int]) -> None:
     broker, port = managed
-    vhost = broker.new_vhost()
-    command = (str(EXAMPLES / "send.sh"), "--port", str(port), "--vhost", vhost)
+    command = (str(EXAMPLES / "send.sh"), "--port", str(port))
     unsent = run(*command)
-    with Peer(broker.url(vhost)) as peer:
+    with Peer(broker.url("%2f")) as peer:
         make_queue(peer)
         sent = run(*command)
         (message,) = peer.take("sms.send")
