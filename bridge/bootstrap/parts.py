@@ -7,11 +7,13 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.connection import BrokerAddress
+from bridge.adapters.amqp.opening import BrokerAddress
+from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.adapters.amqp.topology import Topology
 from bridge.core.commands import CommandRules
 from bridge.core.outcomes import Style
 from bridge.flows.tell import outgoing_event
+from bridge.settings import Problem, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +29,35 @@ def name_of_process(role: str) -> str:
 
 
 def broker_address(settings: Settings) -> BrokerAddress:
-    """Return where the broker is."""
+    """Return where the broker is.
+
+    Raises:
+        SettingsError: a file for TLS can't be used on this machine.
+
+    """
     broker = settings.broker
+    problem = unusable_broker_file(settings)
+    if problem is not None:
+        raise SettingsError([problem])
     return BrokerAddress(
-        url="" if broker.url is None else broker.url.get_secret_value(),
+        nodes=broker.nodes,
         connect_timeout=broker.connect_timeout,
         heartbeat=float(broker.heartbeat),
     )
+
+
+def unusable_broker_file(settings: Settings) -> Problem | None:
+    """Return what is wrong with the files for encrypted connections to the broker, if anything is."""
+    broker = settings.broker
+    for node in broker.nodes:
+        try:
+            check_files([node])
+        except TlsFileUnusable as e:
+            own = getattr(node.tls.files, e.part) if node.tls else None
+            if own is not None and own == getattr(broker.tls_files, e.part):
+                return Problem(f"broker.{e.part}", str(e))
+            return Problem("broker.url", f"has a parameter whose file can't be used, the {e.part}: it {e}")
+    return None
 
 
 def topology(settings: Settings) -> Topology:

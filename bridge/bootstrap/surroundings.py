@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.adapters.store import check_url
+from bridge.bootstrap.parts import unusable_broker_file
 from bridge.bootstrap.required import require
 from bridge.bootstrap.tracing import tracer_class
 from bridge.ports import LedgerUnusable
@@ -34,6 +35,9 @@ def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "i
             ssl.create_default_context(cafile=settings.cpaas.ca_file)
         except OSError as error:
             yield Problem("cpaas.ca_file", f"can't be used as the provider's CA: {error.strerror or error}")
+    broker_file = unusable_broker_file(settings)
+    if broker_file is not None:
+        yield broker_file
     if "ingest" in processes:
         yield from _doors(settings)
 

@@ -9,11 +9,14 @@ Needs a broker and nothing else of the bridge: no configuration, no ledger, no a
 from bridge.client.commands import Command
 from bridge.client.consuming import Consumer
 from bridge.client.errors import (
+    AuthenticationError,
     BatchPartiallySent,
     BrokerUnavailable,
     ClientError,
     Closed,
+    ConfigurationError,
     InvalidCommand,
+    LoginRefused,
     NoOutcomeYet,
     NotSent,
     OutcomeError,
@@ -30,17 +33,20 @@ from bridge.client.seen import SeenEvents, SeenInMemory
 from bridge.client.sending import Client
 
 __all__ = [
+    "AuthenticationError",
     "BatchPartiallySent",
     "BrokerUnavailable",
     "Client",
     "ClientError",
     "Closed",
     "Command",
+    "ConfigurationError",
     "Consumer",
     "Deferred",
     "Discard",
     "Event",
     "InvalidCommand",
+    "LoginRefused",
     "Message",
     "NoOutcomeYet",
     "NotSent",

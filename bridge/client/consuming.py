@@ -9,9 +9,10 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from bridge.adapters.amqp.events import AmqpEvents, EventQueue
+from bridge.adapters.amqp.opening import BrokerRefused
 from bridge.adapters.amqp.replies import read_event
 from bridge.adapters.clock import SystemClock
-from bridge.client.errors import FORKED, Closed, QueueRefused
+from bridge.client.errors import FORKED, AuthenticationError, Closed, QueueRefused
 from bridge.client.events import NotAnEvent, event_from
 from bridge.client.handling import (
     FIRST_PAUSE,
@@ -35,6 +36,7 @@ from bridge.client.seen import SeenInMemory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from bridge.client.errors import ClientError
     from bridge.client.events import Event
     from bridge.client.options import Options
     from bridge.client.seen import SeenEvents
@@ -56,7 +58,7 @@ class Consumer:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         queue: str,
         keys: Sequence[str] = ("#",),
         options: Options | None = None,
@@ -69,10 +71,12 @@ class Consumer:
     ) -> None:
         """`keys` are event types, `*` for any word and `#` for any number of them. Other bindings of the queue stay.
 
+        `url` is as for `Client`.
         `seen` remembers the handled events: the latest 100,000 in memory by default. Without `declare` the queue must
         exist, with any properties and bindings. `first_pause` is in seconds.
 
         Raises:
+            ConfigurationError: the URL, or a file for TLS, can't be used.
             TypeError, ValueError: an argument has a wrong type or an impossible value.
 
         """
@@ -88,7 +92,7 @@ class Consumer:
         self._stops: SimpleQueue[None] = SimpleQueue()
         self._stopped = self._closed = False
         self._process: int | None = None
-        self._refusal: str | None = None
+        self._failure: ClientError | None = None
         self._source = AmqpEvents(
             options.address(url),
             EventQueue(
@@ -117,6 +121,7 @@ class Consumer:
         """Call `handler` with each event; acknowledge the event once it has returned. Returns after `stop`.
 
         Raises:
+            AuthenticationError: the broker does not let us in, at the start; later a refused login is tried again.
             QueueRefused: the broker refuses the queue.
             TypeError: the handler is async, or returned a coroutine, a future or a generator: its work is not done, and
                 the event is not acknowledged. `bridge.client.aio.Consumer` takes async handlers.
@@ -136,7 +141,7 @@ class Consumer:
         Ends after `stop`. The loop's body handles its own errors: nothing is retried.
 
         Raises:
-            QueueRefused: the broker refuses the queue.
+            AuthenticationError, QueueRefused: as with `run`.
 
         """
         for delivery, event in self._arriving():
@@ -178,8 +183,8 @@ class Consumer:
     def _next(self) -> Delivery | None:
         """Return the next delivery; None where the broker will deliver it again, or to look for a `stop`."""
         delivery = self._inbox.get()
-        if self._refusal is not None:
-            raise QueueRefused(self._refusal)
+        if self._failure is not None:
+            raise self._failure
         if self._stopped or delivery is None or not self._source.is_held(delivery):
             return None
         return delivery
@@ -231,8 +236,10 @@ class Consumer:
         with contextlib.suppress(Empty):
             self._stops.get(timeout=seconds)
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, error: Exception) -> None:
+        reason = str(error)
         if "PRECONDITION_FAILED" in reason:
             reason += "; delete it once it is empty, or take it as it is: declare=False"
-        self._refusal = reason
+        is_login = isinstance(error, BrokerRefused)
+        self._failure = AuthenticationError(reason) if is_login else QueueRefused(reason)
         self._inbox.put(None)

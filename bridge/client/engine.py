@@ -22,6 +22,7 @@ from bridge.client.errors import (
     BrokerUnavailable,
     Closed,
     InvalidCommand,
+    LoginRefused,
     NoOutcomeYet,
     NotSent,
     Refused,
@@ -55,10 +56,11 @@ _REMEDY = "start a worker, or run `bridge topology declare`"
 class Engine:
     """Publishes commands on a connection that is opened when first needed. Every method may be called on any thread."""
 
-    def __init__(self, url: str, options: Options | None, *, timeout: float) -> None:
+    def __init__(self, url: str | Sequence[str], options: Options | None, *, timeout: float) -> None:
         """`timeout`: seconds for each confirm.
 
         Raises:
+            ConfigurationError: the URL, or a file for TLS, can't be used.
             TypeError, ValueError: an argument has a wrong type or an impossible value.
 
         """
@@ -233,6 +235,8 @@ class Engine:
             return Refused, f"the broker refused it: is the queue behind {exchange} full?"
         if self._closed:
             return BrokerUnavailable, "the client was closed meanwhile"
+        if self._sender.refusal:
+            return LoginRefused, self._sender.refusal
         return BrokerUnavailable, self._sender.trouble or f"no answer within {timeout:g} s"
 
 

@@ -1,10 +1,13 @@
 """The errors of the client. No message holds a text, a whole number or a password.
 
 ClientError
+├── ConfigurationError     the URL, or a file for TLS, can't be used: raised before anything connects
+├── AuthenticationError    the broker does not let us in: user, password, vhost or a certificate; a consumer raises it
 ├── InvalidCommand         the command is not valid: nothing was published
 ├── NotSent                of one command; `id` says which
 │   ├── Unroutable         the exchange, or a queue behind it, is missing: the broker does not have the command
 │   ├── Refused            the broker refused it (a nack): the broker does not have the command
+│   ├── LoginRefused       an AuthenticationError too: the broker does not have the command
 │   ├── BrokerUnavailable  nothing could be written in time: the broker does not have the command
 │   └── Unconfirmed        written, and no confirm came in time: the broker may have the command
 ├── BatchPartiallySent     of a batch; `sent` has the confirmed ones, `failed` the NotSent of each of the others
@@ -37,6 +40,17 @@ class ClientError(BridgeError):
     """Base of what the client raises."""
 
 
+class ConfigurationError(ClientError, ValueError):
+    """A broker's URL, or a file for TLS, can't be used. No part of the URL is in the message."""
+
+
+class AuthenticationError(ClientError):
+    """The broker refuses user, password or virtual host, or a certificate is not accepted.
+
+    Waiting does not help by itself: the configuration, the broker's users or the certificate have to change.
+    """
+
+
 class InvalidCommand(ClientError, ValueError):
     """A command that the bridge would call `invalid`, with every reason. Nothing was published."""
 
@@ -60,6 +74,10 @@ class Unroutable(NotSent):
 
 class Refused(NotSent):
     """The broker refused the command. It does not have it."""
+
+
+class LoginRefused(NotSent, AuthenticationError):
+    """The broker does not let us in. It does not have the command."""
 
 
 class BrokerUnavailable(NotSent, ConnectionError):

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.connection import BrokerAddress
+from bridge.adapters.amqp.opening import BrokerAddress
+from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.client.arguments import broker_name, count, expect, seconds, wrong_type
+from bridge.client.errors import ConfigurationError
+from bridge.core.broker_parameters import BadBrokerUrl, TlsFiles
+from bridge.core.broker_url import read_broker_urls, split_urls
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_URL = "a str such as amqp://user:password@host:5672/%2f"
 #: A country of ISO 3166-1, as `addresses.default_region` has it.
 _REGION = re.compile("[A-Z]{2}")
 
@@ -26,6 +36,11 @@ class Options:
     max_destinations: int = 100
     #: `addresses.default_region`.
     default_region: str | None = None
+    #: `broker.ca_file`: certificates to trust in place of the system's, for `amqps://`. This and the next two: PEM.
+    ca_file: str | PathLike[str] | None = None
+    #: `broker.certificate` and `broker.key`: what the client shows of itself; without `key` one file holds both.
+    certificate: str | PathLike[str] | None = None
+    key: str | PathLike[str] | None = None
     connect_timeout: float = 5.0
     heartbeat: float = 30.0
     #: What the broker's own tools call the connection.
@@ -47,6 +62,9 @@ class Options:
             expect("default_region", self.default_region, str, "a str")
             if not _REGION.fullmatch(self.default_region):
                 raise ValueError("default_region must be two capital letters (ISO 3166-1), such as CA")
+        for name in ("ca_file", "certificate", "key"):
+            if getattr(self, name) is not None:
+                expect(name, getattr(self, name), (str, PathLike), "a path")
         seconds("connect_timeout", self.connect_timeout)
         seconds("heartbeat", self.heartbeat, zero=True)
         expect("name", self.name, str, "a str")
@@ -61,15 +79,39 @@ class Options:
         """The exchange of events."""
         return self.events_exchange or f"{self.prefix}.events"
 
-    def address(self, url: str) -> BrokerAddress:
+    def address(self, url: str | Sequence[str]) -> BrokerAddress:
         """Return where the broker is.
 
         Raises:
-            TypeError: the URL is no string.
+            TypeError: the URL is neither a string nor a list of strings.
+            ConfigurationError: the URL, or a file for TLS, can't be used.
 
         """
-        expect("url", url, str, "a str such as amqp://user:password@host:5672/%2f")
-        return BrokerAddress(url=url, connect_timeout=self.connect_timeout, heartbeat=self.heartbeat)
+        files = TlsFiles(
+            ca_file=_text(self.ca_file), certificate=_text(self.certificate), key=_text(self.key)
+        )
+        try:
+            nodes = read_broker_urls(_urls(url) or [""], files)
+        except BadBrokerUrl as e:
+            raise ConfigurationError(f"the broker's URL {e}") from None
+        try:
+            check_files(nodes)
+        except TlsFileUnusable as e:
+            raise ConfigurationError(f"the file of {e.part} {e}") from e
+        return BrokerAddress(nodes=nodes, connect_timeout=self.connect_timeout, heartbeat=self.heartbeat)
+
+
+def _urls(url: str | Sequence[str]) -> Sequence[str]:
+    if isinstance(url, str):
+        return split_urls(url)
+    expect("url", url, (list, tuple), f"{_URL}, or a list of them")
+    for place, one in enumerate(url):
+        expect(f"url[{place}]", one, str, _URL)
+    return url
+
+
+def _text(path: str | PathLike[str] | None) -> str | None:
+    return None if path is None else fspath(path)
 
 
 def checked_options(options: object) -> Options:

@@ -10,7 +10,7 @@ from bridge.client.commands import Command, Fields
 from bridge.client.engine import TIMEOUT, WAIT, Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bridge.client.options import Options
     from bridge.client.results import Result, Sent
@@ -24,10 +24,15 @@ class Client:
     forked after the first command makes a client of its own. An asyncio program uses `bridge.client.aio.Client`.
     """
 
-    def __init__(self, url: str, options: Options | None = None, *, timeout: float = TIMEOUT) -> None:
-        """`url` is the broker's, or several separated by `;`, to try in turn; `timeout`: seconds for each confirm.
+    def __init__(
+        self, url: str | Sequence[str], options: Options | None = None, *, timeout: float = TIMEOUT
+    ) -> None:
+        """`url` is the broker's, or a list of them: they are tried in their order; `timeout`: seconds for each confirm.
+
+        A string with commas between URLs is a list, too.
 
         Raises:
+            ConfigurationError: the URL, or a file for TLS, can't be used.
             TypeError, ValueError: an argument has a wrong type or an impossible value.
 
         """
@@ -50,7 +55,8 @@ class Client:
 
         Raises:
             InvalidCommand: a worker would not take it; nothing was published.
-            NotSent: the broker did not confirm it; the subclass says whether the broker may have it.
+            NotSent: the broker did not confirm it; the subclass says whether the broker may have it. `LoginRefused` is
+                raised at once.
             Closed: this client was closed.
 
         """

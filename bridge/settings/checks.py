@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from bridge.core.broker_parameters import BadBrokerUrl
 from bridge.core.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _call_outlasts_lease(settings)
     yield from _open_to_anybody(settings)
     yield from _key_without_certificate(settings)
+    yield from _files_without_encryption(settings)
     yield from _provider_may_send(settings)
     yield from _webhook_for_anybody(settings)
     if settings.ledger.retention < settings.shortest_retention:
@@ -99,6 +101,18 @@ def _key_without_certificate(settings: Settings) -> Iterator[Disagreement]:
                 "is missing: a key alone serves nobody",
                 (f"{section}.tls_key",),
             )
+
+
+def _files_without_encryption(settings: Settings) -> Iterator[Disagreement]:
+    broker = settings.broker
+    if broker.key is not None and broker.certificate is None:
+        yield Disagreement("broker.certificate", "is missing: a key alone proves nothing", ("broker.key",))
+    if broker.url is not None:
+        try:
+            _ = broker.nodes
+        except BadBrokerUrl as error:
+            with_ = tuple(f"broker.{name}" for name in ("ca_file", "certificate", "key"))
+            yield Disagreement("broker.url", str(error), with_)
 
 
 def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:

@@ -17,6 +17,8 @@ from pydantic import (
     field_validator,
 )
 
+from bridge.core.broker_parameters import TlsFiles
+from bridge.core.broker_url import BrokerNode, read_broker_urls
 from bridge.settings import values as v
 
 #: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.
@@ -45,11 +47,14 @@ class Section(BaseModel):
 class BrokerSettings(Section):
     """RabbitMQ and the names on it."""
 
-    url: v.AmqpUrl = None
+    url: v.BrokerUrls = None
+    ca_file: v.Place = None
+    certificate: v.Place = None
+    key: v.Place = None
     prefix: v.Name = "sms"
     declare: bool = True
     heartbeat: Annotated[int, Field(ge=0, le=3600)] = 30
-    connect_timeout: v.Seconds = 5.0
+    connect_timeout: v.ConnectSeconds = 5.0
     publish_deadline: v.Seconds = 10.0
     commands_exchange: v.DerivedName = ""
     command_queue: v.DerivedName = ""
@@ -63,6 +68,24 @@ class BrokerSettings(Section):
     @classmethod
     def _from_prefix(cls, name: str, info: ValidationInfo) -> str:
         return name or f"{info.data.get('prefix', 'sms')}.{_DERIVED_NAMES[info.field_name or '']}"
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """What encrypted connections use where a URL names nothing else."""
+        ca_file, certificate, key = (
+            None if path is None else str(path) for path in (self.ca_file, self.certificate, self.key)
+        )
+        return TlsFiles(ca_file=ca_file, certificate=certificate, key=key)
+
+    @property
+    def nodes(self) -> tuple[BrokerNode, ...]:
+        """The addresses of the broker, in the order in which they are tried.
+
+        Raises:
+            BadBrokerUrl: they do not go with the files for TLS; valid settings do.
+
+        """
+        return read_broker_urls([url.get_secret_value() for url in self.url or ()], self.tls_files)
 
 
 class CommandSettings(Section):

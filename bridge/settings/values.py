@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr, StringConstraints
 
+from bridge.core.broker_parameters import LONGEST_CONNECT
+from bridge.core.broker_url import read_broker_urls, split_urls
 from bridge.core.masked_urls import mask_url
 
 _HTTP = frozenset({"http", "https"})
@@ -26,8 +28,8 @@ class SecretUrl(Secret[str]):
 
 
 def _none_if_empty(value: object) -> object:
-    """Read an empty string as "none": TOML has no word for it, and a variable can only be emptied."""
-    return None if value == "" else value
+    """Read an empty string or list as "none": TOML has no word for it, and a variable can only be emptied."""
+    return None if value in ("", []) else value
 
 
 def _split(value: object) -> object:
@@ -82,8 +84,12 @@ def _secret_http_url(value: SecretUrl) -> SecretUrl:
     return value
 
 
-def _amqp_url(value: SecretUrl) -> SecretUrl:
-    _url(value.get_secret_value(), frozenset({"amqp", "amqps"}))
+def _split_broker_urls(value: object) -> object:
+    return split_urls(value) if isinstance(value, str) else value
+
+
+def _broker_urls(value: tuple[SecretUrl, ...]) -> tuple[SecretUrl, ...]:
+    read_broker_urls([url.get_secret_value() for url in value])
     return value
 
 
@@ -136,7 +142,12 @@ HttpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_http_url)] | None, NONE
 #: Neither password nor options: nothing in it is secret.
 BaseUrl = Annotated[Annotated[str, AfterValidator(_base_url)] | None, NONE_IF_EMPTY]
 ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_secret_http_url)] | None, NONE_IF_EMPTY]
-AmqpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_amqp_url)] | None, NONE_IF_EMPTY]
+#: One URL of the broker or several, tried in their order.
+BrokerUrls = Annotated[
+    Annotated[tuple[SecretUrl, ...], BeforeValidator(_split_broker_urls), AfterValidator(_broker_urls)]
+    | None,
+    NONE_IF_EMPTY,
+]
 LedgerUrl = Annotated[SecretUrl, AfterValidator(_ledger_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 
@@ -154,6 +165,8 @@ DerivedName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9
 Port = Annotated[int, Field(ge=0, le=65535)]
 #: Seconds, more than none.
 Seconds = Annotated[float, Field(gt=0)]
+#: Seconds that connecting to the broker may take.
+ConnectSeconds = Annotated[float, Field(gt=0, le=LONGEST_CONNECT)]
 #: Seconds, or none at all.
 SecondsOrZero = Annotated[float, Field(ge=0)]
 #: A rate; 0 is no limit.

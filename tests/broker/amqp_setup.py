@@ -6,11 +6,12 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from bridge.adapters.amqp.connection import BrokerAddress
 from bridge.adapters.amqp.consumer import AmqpConsumer
+from bridge.adapters.amqp.opening import BrokerAddress
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.amqp.topology import Topology
 from bridge.adapters.clock import SystemClock
+from bridge.core.broker_url import read_broker_urls, split_urls
 from bridge.ports import Outgoing
 from tests.waiting import wait_until
 
@@ -30,7 +31,8 @@ NAMES = Topology(
 
 def address(url: str, *, heartbeat: float = 10.0, io_timeout: float = 10.0) -> BrokerAddress:
     """Return where the broker is, for somebody in a hurry."""
-    return BrokerAddress(url=url, connect_timeout=1.0, heartbeat=heartbeat, io_timeout=io_timeout)
+    nodes = read_broker_urls(split_urls(url))
+    return BrokerAddress(nodes=nodes, connect_timeout=1.0, heartbeat=heartbeat, io_timeout=io_timeout)
 
 
 def make_publisher(url: str, *, heartbeat: float = 10.0, **options: Any) -> AmqpPublisher:

@@ -10,7 +10,7 @@ from bridge.client import Client, Consumer, Options
 from bridge.core.events import CONTENT_TYPE, SENT, event_id, make_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bridge.client import Event
     from tests.peer import Peer
@@ -22,7 +22,7 @@ DEAD = f"{QUEUE}.dead"
 TIME = 1_790_000_000
 
 
-def client(url: str, timeout: float = 10.0, **options: Any) -> Client:
+def client(url: str | Sequence[str], timeout: float = 10.0, **options: Any) -> Client:
     """Return a client in a hurry."""
     return Client(url, Options(connect_timeout=1.0, **options), timeout=timeout)
 

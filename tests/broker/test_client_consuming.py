@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.client import Closed, Discard, Event, Outcome, QueueRefused, RetryLater, SeenInMemory
+from bridge.client import (
+    AuthenticationError,
+    Closed,
+    Discard,
+    Event,
+    Outcome,
+    QueueRefused,
+    RetryLater,
+    SeenInMemory,
+)
 from bridge.core.events import SENT
 from tests.broker.client_setup import DEAD, QUEUE, Running, consumer, publish
 from tests.waiting import free_port, wait_until
@@ -335,6 +344,42 @@ def test_a_queue_with_other_properties_is_refused_and_taken_as_it_is_where_nothi
 def test_a_queue_that_is_not_there_is_said_where_nothing_is_declared(vhost_url: str) -> None:
     with consumer(vhost_url, declare=False) as events, pytest.raises(QueueRefused, match="no queue"):
         events.run(Handler())
+
+
+@pytest.mark.parametrize("change", [("guest:guest", "guest:hunter2"), ("/t", "/no-")])
+def test_a_login_that_is_refused_at_the_start_is_said_at_once(
+    vhost_url: str, change: tuple[str, str]
+) -> None:
+    with (
+        consumer(vhost_url.replace(*change)) as events,
+        pytest.raises(AuthenticationError, match="refuses us"),
+    ):
+        events.run(Handler())
+
+
+def test_a_login_that_is_refused_later_is_tried_again(amqp: Peer, rabbitmq: Broker) -> None:
+    vhost = amqp.url.rpartition("/")[2]
+    user = f"rotated-{vhost}"
+    add = f'rabbit_auth_backend_internal:add_user(<<"{user}">>, <<"pw">>, <<"suite">>)'
+    allow = (
+        f'rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, '
+        '<<"suite">>)'
+    )
+    rabbitmq.eval(f"{add}, {allow}, ok.")
+    handler = Handler()
+    events = consumer(amqp.url.replace("guest:guest", f"{user}:pw"))
+    with Running(events, handler):
+        wait_until(lambda: amqp.exists(QUEUE) and amqp.consumers(QUEUE), 20, what="the consumer")
+        publish(amqp, "c1")
+        handler.wait(1)
+        # Deleting a user closes its connections.
+        rabbitmq.eval(f'rabbit_auth_backend_internal:delete_user(<<"{user}">>, <<"suite">>), ok.')
+        wait_until(lambda: not amqp.consumers(QUEUE), 20, what="the end of its connection")
+        rabbitmq.eval(f"{add}, {allow}, ok.")
+        publish(amqp, "c2")
+        handler.wait(2)
+
+    assert handler.subjects == ["c1", "c2"]
 
 
 class SeenInSqlite:

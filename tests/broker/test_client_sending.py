@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ import pytest
 
 from bridge.adapters.amqp.sender import WINDOW
 from bridge.client import (
+    AuthenticationError,
     BatchPartiallySent,
     BrokerUnavailable,
+    Client,
     Closed,
     Command,
     InvalidCommand,
+    LoginRefused,
     NoOutcomeYet,
     NotSent,
     Refused,
@@ -40,6 +44,8 @@ pytestmark = pytest.mark.broker
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 #: Enough that a broker dies in the midst of them.
 MANY = 3000
+#: Seconds that no test of this file waits for in vain.
+TIMEOUT = 60.0
 
 
 @pytest.fixture
@@ -183,9 +189,73 @@ def test_a_broker_that_is_away_is_said_with_its_place_and_without_its_password()
     assert isinstance(away.value, ConnectionError)
 
 
-def test_wrong_credentials_are_said_in_the_brokers_words(vhost_url: str) -> None:
+def test_a_wrong_password_is_said_at_once_and_each_time(vhost_url: str) -> None:
     wrong = vhost_url.replace("guest:guest", "guest:hunter2")
-    with client(wrong, timeout=1.0) as sms, pytest.raises(BrokerUnavailable, match="ACCESS_REFUSED"):
+    began = time.monotonic()
+    with client(wrong, timeout=TIMEOUT) as sms:
+        with pytest.raises(AuthenticationError, match="ACCESS_REFUSED") as refused:
+            sms.send(to=TO, message="a", id="c1")
+        with pytest.raises(AuthenticationError, match="ACCESS_REFUSED"):
+            sms.send_and_wait(to=TO, message="a")
+        with pytest.raises(BatchPartiallySent) as partly:
+            sms.send_many([Command(to=TO, message="a")])
+
+    assert time.monotonic() - began < TIMEOUT / 2
+    assert isinstance(refused.value, LoginRefused)
+    assert refused.value.id == "c1"
+    assert not isinstance(refused.value, ConnectionError)
+    assert "hunter2" not in str(refused.value)
+    assert [type(one) for one in partly.value.failed] == [LoginRefused]
+
+
+def test_a_vhost_that_is_not_there_is_said_at_once(vhost_url: str) -> None:
+    began = time.monotonic()
+    with (
+        client(f"{vhost_url}-typo", timeout=TIMEOUT) as sms,
+        pytest.raises(AuthenticationError, match=r"vhost .* not found"),
+    ):
+        sms.send(to=TO, message="a")
+
+    assert time.monotonic() - began < TIMEOUT / 2
+
+
+def test_a_user_that_is_made_meanwhile_is_let_in(prepared: Peer, rabbitmq: Broker) -> None:
+    name = prepared.url.rpartition("/")[2]
+    with client(prepared.url.replace("guest:guest", f"late-{name}:pw"), timeout=TIMEOUT) as sms:
+        with pytest.raises(AuthenticationError):
+            sms.send(to=TO, message="a")
+        rabbitmq.eval(
+            f'rabbit_auth_backend_internal:add_user(<<"late-{name}">>, <<"pw">>, <<"suite">>), '
+            f'rabbit_auth_backend_internal:set_permissions(<<"late-{name}">>, <<"{name}">>, <<".*">>, <<".*">>, '
+            '<<".*">>, <<"suite">>), ok.'
+        )
+        wait_until(lambda: is_let_in(sms), within=20, what="the new user")
+
+    assert "late" in on_queue(prepared)
+
+
+def is_let_in(sms: Client) -> bool:
+    try:
+        sms.send(to=TO, message="a", id="late")
+    except AuthenticationError:
+        return False
+    return True
+
+
+def test_of_several_addresses_the_first_that_lets_us_in_is_used(prepared: Peer) -> None:
+    absent = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    wrong = prepared.url.replace("guest:guest", "guest:hunter2")
+    for number, urls in enumerate([[absent, wrong, prepared.url], f"{wrong},{absent},{prepared.url}"]):
+        with client(urls, timeout=TIMEOUT) as sms:
+            sms.send(to=TO, message="a", id=f"c{number}")
+
+    assert on_queue(prepared) == {"c0", "c1"}
+
+
+def test_where_one_address_refuses_and_one_is_absent_the_broker_may_come_back(vhost_url: str) -> None:
+    wrong = vhost_url.replace("guest:guest", "guest:hunter2")
+    absent = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    with client([wrong, absent], timeout=1.0) as sms, pytest.raises(BrokerUnavailable):
         sms.send(to=TO, message="a")
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from bridge.adapters.amqp import mark
 from bridge.adapters.amqp.connection import Broker as Connection
-from bridge.adapters.amqp.connection import BrokerAddress
 from bridge.adapters.amqp.mark import LedgerMark, LedgerMismatch, QueueInUse
 from bridge.adapters.amqp.topology import Topology, declare
+from tests.broker.amqp_setup import address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def topology(prefix: str = "sms") -> Topology:
 
 @pytest.fixture
 def connection(vhost_url: str) -> Iterator[Connection]:
-    opened = Connection.open(BrokerAddress(url=vhost_url), "test")
+    opened = Connection.open(address(vhost_url), "test")
     yield opened
     opened.close()
 
@@ -87,7 +87,7 @@ def test_of_many_that_come_first_at_once_one_is_noted(vhost_url: str) -> None:
     refused: list[str] = []
 
     def come(identity: str) -> None:
-        connection = Connection.open(BrokerAddress(url=vhost_url), "test")
+        connection = Connection.open(address(vhost_url), "test")
         start.wait(timeout=10)
         try:
             mark.note(connection, topology(), identity)
@@ -116,7 +116,7 @@ def test_adopting_changes_the_note_after_it_was_recorded(connection: Connection,
         mark.note(connection, topology(), ONE)
         recorded.append("recorded")
 
-    mark.adopt(BrokerAddress(url=vhost_url), topology(), OTHER, record)
+    mark.adopt(address(vhost_url), topology(), OTHER, record)
 
     assert recorded == ["recorded"]
     mark.note(connection, topology(), OTHER)
@@ -131,7 +131,7 @@ def test_nothing_is_adopted_while_somebody_consumes(connection: Connection, vhos
     channel.basic_consume(topology().command_queue, callback=lambda _: None)
     recorded: list[str] = []
     with pytest.raises(QueueInUse, match="1 consumers"):
-        mark.adopt(BrokerAddress(url=vhost_url), topology(), OTHER, lambda: recorded.append("recorded"))
+        mark.adopt(address(vhost_url), topology(), OTHER, lambda: recorded.append("recorded"))
 
     assert recorded == []
     mark.note(connection, topology(), ONE)
@@ -145,7 +145,7 @@ def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declar
     rabbitmq.ctl("set_permissions", "-p", vhost, name, "^$", ".*", ".*")
     url = rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")
     told: list[str] = []
-    connection = Connection.open(BrokerAddress(url=url), "test")
+    connection = Connection.open(address(url), "test")
     marker(ONE, told).compare(connection, topology(), declares=False)
     connection.close()
 
@@ -155,8 +155,6 @@ def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declar
 def test_a_broker_that_is_not_there_records_nothing() -> None:
     recorded: list[str] = []
     with pytest.raises(ConnectionError):
-        mark.adopt(
-            BrokerAddress(url="amqp://127.0.0.1:1/x"), topology(), ONE, lambda: recorded.append("recorded")
-        )
+        mark.adopt(address("amqp://127.0.0.1:1/x"), topology(), ONE, lambda: recorded.append("recorded"))
 
     assert recorded == []

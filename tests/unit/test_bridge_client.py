@@ -6,17 +6,22 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bridge.client import (
+    Client,
     ClientError,
     Command,
+    ConfigurationError,
+    Consumer,
     Deferred,
     Event,
     InvalidCommand,
     Message,
     NoOutcomeYet,
+    Options,
     Outcome,
     OutcomeError,
     Receipt,
@@ -30,6 +35,9 @@ from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.events import TERMINAL
 from bridge.flows.contracts.examples import make_examples
 from bridge.flows.contracts.names import Names
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOW = 1_790_000_000.0
 TO = "+16131234567"
@@ -58,6 +66,37 @@ def test_importing_the_client_loads_nothing_that_a_sender_has_no_use_for() -> No
     # A number that says of the machine as little as possible: 282 with kombu, which has most of them; structlog and
     # rich would make it 400.
     assert len(loaded) < 350
+
+
+@pytest.mark.parametrize("make", [Client, lambda url: Consumer(url, "billing.sms")])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", [], ["amqp://a", ""], "http://guest:hunter2@localhost",
+        "amqp://u:hunter2@a;amqp://u:hunter2@b", "amqp://u:hunter2@a?connect_timeout=1",
+    ],
+)  # fmt: skip
+def test_a_url_that_does_not_work_is_refused_before_anything_connects(make: Any, url: object) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        make(url)
+
+    assert isinstance(refused.value, ValueError)
+    assert "URL" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_file_for_tls_that_does_not_work_is_refused_before_anything_connects(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for options, reason in [
+        (Options(ca_file=tmp_path / "missing.pem"), "ca_file can't be read"),
+        (Options(ca_file=tmp_path / "empty.pem"), "ca_file holds no certificates"),
+        (Options(certificate=tmp_path / "empty.pem"), "certificate holds no certificate"),
+        (Options(certificate=tmp_path / "empty.pem", key=tmp_path / "missing.pem"), "key can't be read"),
+    ]:
+        with pytest.raises(ConfigurationError, match=reason):
+            Client("amqps://localhost", options)
+        with pytest.raises(ConfigurationError, match="amqps://"):
+            Client("amqp://localhost", options)
 
 
 def test_importing_the_client_takes_no_longer_than_kombu_and_a_little() -> None:

@@ -395,7 +395,7 @@ def test_config_show_prints_a_configuration_file_with_secrets_masked() -> None:
     as_json = run("config", "show", "--json", environ=environ)
 
     assert "canary" not in plain.output + as_json.output
-    assert tomllib.loads(plain.stdout)["broker"]["url"] == "amqp://bridge:***@rabbit/sms"
+    assert tomllib.loads(plain.stdout)["broker"]["url"] == ["amqp://bridge:***@rabbit/sms"]
     assert tomllib.loads(plain.stdout)["tracing"]["endpoint"] == "http://u:***@collector:4318/v1/traces"
     assert tomllib.loads(plain.stdout)["subscriptions"]["numbers"] == ["+16139998877"]
     assert json.loads(as_json.stdout)["broker"]["events_exchange"] == "sms.events"

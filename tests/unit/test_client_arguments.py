@@ -151,8 +151,11 @@ class NoMemory:
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda: Client(None), "url must be a str such as amqp://user:password@host:5672/%2f, not None"),  # type: ignore[arg-type]
+        (lambda: Client(None), "url must be a str such as .*/%2f, or a list of them, not None"),  # type: ignore[arg-type]
         (lambda: Client(b"amqp://localhost/"), "url must be a str such as .*, not bytes"),  # type: ignore[arg-type]
+        (lambda: Client([URL, b"amqp://localhost/"]), r"url\[1\] must be a str such as .*, not bytes"),  # type: ignore[list-item]
+        (lambda: Client({URL}), "url must be a str such as .*, or a list of them, not set"),  # type: ignore[arg-type]
+        (lambda: Client(URL, Options(ca_file=1)), "ca_file must be a path, not int"),  # type: ignore[arg-type]
         (lambda: Client(URL, {"prefix": "a"}), "options must be an Options, not dict"),  # type: ignore[arg-type]
         (lambda: Client(URL, Options), "options must be an Options, not Options"),  # type: ignore[arg-type]
         (lambda: Client(URL, timeout="10"), "timeout must be a number of seconds, not str"),  # type: ignore[arg-type]

@@ -130,9 +130,8 @@ def test_a_service_reaches_broker_and_database_with_the_passwords_that_they_have
     service: dict[str, Any], secrets: Path
 ) -> None:
     settings = settings_of(service, secrets)
-    broker, ledger = (
-        urlsplit(url.get_secret_value()) for url in (settings.broker.url, settings.ledger.url) if url
-    )
+    urls = (*(settings.broker.url or ()), settings.ledger.url)
+    broker, ledger = (urlsplit(url.get_secret_value()) for url in urls)
     of_broker = dict(
         re.findall(r"^(\w+) = (.+)$", (secrets / "rabbitmq.conf").read_text(encoding="utf-8"), re.MULTILINE)
     )

@@ -143,8 +143,7 @@ def test_the_order_is_variable_then_its_file_then_credential_then_configuration_
     settings = loaded(toml, environ, files)
 
     assert [one.get_secret_value() for one in settings.ingest.authorization] == ["file"]
-    assert settings.broker.url is not None
-    assert settings.broker.url.get_secret_value() == "amqp://variable"
+    assert [node.host for node in settings.broker.nodes] == ["variable"]
     assert settings.events.camel_case is True
 
 
@@ -184,7 +183,15 @@ def test_files_of_others_may_lie_beside_the_credentials(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["ingest.tls_key", "ingest.tls_certificate", "submit.tls_key", "cpaas.ca_file"]
+    "key",
+    [
+        "ingest.tls_key",
+        "ingest.tls_certificate",
+        "submit.tls_key",
+        "cpaas.ca_file",
+        "broker.ca_file",
+        "broker.key",
+    ],
 )
 @pytest.mark.parametrize(
     "text", ["-----BEGIN PRIVATE KEY-----", "-----BEGIN X-----\nhunter2\n-----END X-----\n"]
@@ -538,9 +545,13 @@ def test_no_setting_that_takes_a_url_shows_a_secret_in_it(path: tuple[str, str])
 
 
 def test_a_masked_url_still_says_where_it_leads() -> None:
-    settings = loaded(environ={"BRIDGE_BROKER__URL": "amqp://bridge:hunter2@rabbit:5672/sms"})
+    urls = "amqp://bridge:hunter2@rabbit:5672/sms, amqps://bridge:hunter3@rabbit-2/sms?certfile=/hunter4.pem"
+    shown = loaded(environ={"BRIDGE_BROKER__URL": urls}).model_dump(mode="json")["broker"]["url"]
 
-    assert str(settings.broker.url) == "amqp://bridge:***@rabbit:5672/sms"
+    assert shown == [
+        "amqp://bridge:***@rabbit:5672/sms",
+        "amqps://bridge:***@rabbit-2/sms?certfile=***",
+    ]
 
 
 def test_the_file_named_on_the_command_line_wins_over_the_variable(tmp_path: Path) -> None:
@@ -572,8 +583,7 @@ def test_secrets_are_read_from_real_files(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         read(None, {**environ, "BRIDGE_CPAAS__PROXY_FILE": str(tmp_path / "bad")})
 
-    assert settings.broker.url is not None
-    assert settings.broker.url.get_secret_value() == "amqp://user:secret@rabbit"
+    assert [(node.user, node.password) for node in settings.broker.nodes] == [("user", "secret")]
     assert refused.value.problems == [
         Problem("cpaas.proxy", "the file is not UTF-8", "BRIDGE_CPAAS__PROXY_FILE")
     ]
@@ -582,7 +592,8 @@ def test_secrets_are_read_from_real_files(tmp_path: Path) -> None:
 def test_settings_are_the_same_on_the_other_side_of_a_pipe() -> None:
     given = {
         **ACCOUNT,
-        "BRIDGE_BROKER__URL": "amqp://guest:hunter2@broker/vhost",
+        "BRIDGE_BROKER__URL": "amqps://guest:hunter2@broker/vhost,amqps://guest:hunter2@other/vhost",
+        "BRIDGE_BROKER__CA_FILE": "/etc/ca.pem",
         "BRIDGE_CPAAS__PROXY": "http://user:hunter2@proxy:3128",
         "BRIDGE_LEDGER__URL": "postgresql+psycopg://bridge:hunter2@db/sms",
         "BRIDGE_INGEST__AUTHORIZATION": "hunter2,hunter3",

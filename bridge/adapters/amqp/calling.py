@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from amqp.exceptions import NotFound
 
-from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
+from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker
+from bridge.adapters.amqp.opening import BrokerUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import amqp
 
-    from bridge.adapters.amqp.connection import BrokerAddress
+    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.ports import Clock
 
 #: Seconds that the broker may take to confirm.
@@ -30,7 +31,7 @@ def connected(address: BrokerAddress) -> Iterator[Broker]:
 
     """
     try:
-        broker = Broker.open(address, "sms-bridge command line")
+        broker = Broker.open_any(address, "sms-bridge command line")
     except BrokerUnreachable as e:
         raise ConnectionError(str(e)) from e
     try:

@@ -1,29 +1,29 @@
 """One connection to the broker, opened once and thrown away after its first error.
 
 kombu would reconnect by itself, but without consumers and with confirms of the wrong publish (docs/decisions.md). So
-kombu reads the URL, chooses the host and opens; from there on a connection has one owner and one life.
+a connection has one owner and one life.
 """
 
 from __future__ import annotations
 
 import contextlib
 import select
-import socket
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import amqp.serialization
 from amqp import spec
-from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
+from amqp.exceptions import AMQPError
 from amqp.method_framing import frame_writer
-from kombu.connection import Connection as KombuConnection
 
 from bridge.adapters.amqp import properties
-from bridge.core.errors import BridgeError
+from bridge.adapters.amqp.opening import BrokerRefused, BrokerUnreachable, discard, open_connection
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
+
+    from bridge.adapters.amqp.opening import BrokerAddress
 
 #: What may go wrong with a connection at any time. Anything else is a mistake of ours.
 BROKER_ERRORS = (AMQPError, OSError)
@@ -32,26 +32,6 @@ BROKER_ERRORS = (AMQPError, OSError)
 BATCH = 1000
 #: Bytes read, or written, at once; a kernel that takes a write at all has room for about as many.
 PIECE = 16_384
-
-#: py-amqp has the kernel end a connection after one second without progress: a lost packet or two, or an alarm during
-#: which the broker does not read. Heartbeats and deadlines judge that here, so the kernel's own patience will do.
-_PATIENT = {socket.TCP_USER_TIMEOUT: 0} if hasattr(socket, "TCP_USER_TIMEOUT") else {}
-
-
-class BrokerUnreachable(BridgeError):
-    """The broker can't be reached or lets nobody in; the message says which, without the password."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerAddress:
-    """Where the broker is and how patient we are. All in seconds."""
-
-    #: One AMQP URL, or several separated by `;`, to try in turn.
-    url: str = field(repr=False)
-    connect_timeout: float = 5.0
-    heartbeat: float = 30.0
-    #: How long a write, or the rest of a frame, may take.
-    io_timeout: float = 10.0
 
 
 class Broker:
@@ -70,32 +50,37 @@ class Broker:
 
     @classmethod
     def open(cls, address: BrokerAddress, name: str, *, attempt: int = 0) -> Broker:
-        """Connect; `attempt` turns to the next of several URLs. `name` is shown by the broker's own tools.
+        """Connect to one address; `attempt` is the number of the try and turns to the next of several.
+
+        `name` is shown by the broker's own tools.
 
         Raises:
-            BrokerUnreachable: after at most about twice the connect timeout.
+            BrokerUnreachable: it can't be reached, or refuses us.
 
         """
-        urls = address.url.split(";")
-        kombu = KombuConnection(
-            urls[attempt % len(urls)],
-            connect_timeout=address.connect_timeout,
-            heartbeat=address.heartbeat,
-            transport_options={
-                "client_properties": {"connection_name": name},
-                "socket_settings": _PATIENT,
-            },
-        )
-        try:
-            connection = kombu.transport.establish_connection()
-        except (AccessRefused, NotAllowed) as e:
-            raise BrokerUnreachable(f"{_place(kombu)} refuses us: {e.reply_text}") from e
-        except Exception as e:  # who answers there need not be a broker, and py-amqp trusts every byte
-            raise BrokerUnreachable(f"{_place(kombu)} can't be reached: {_cause(e)}") from e
+        connection = open_connection(address, address.nodes[attempt % len(address.nodes)], name)
         sock = connection.transport.sock
         # From now on every read and write is bounded. (py-amqp's own `timeout=0` loses half-read frames.)
         sock.settimeout(address.io_timeout)
         return cls(connection, sock)
+
+    @classmethod
+    def open_any(cls, address: BrokerAddress, name: str) -> Broker:
+        """Connect to the first address that can be reached and lets us in, in their order.
+
+        Raises:
+            BrokerUnreachable: there is none; the message has every address and its reason.
+
+        """
+        failures: list[BrokerUnreachable] = []
+        for attempt in range(len(address.nodes)):
+            try:
+                return cls.open(address, name, attempt=attempt)
+            except BrokerUnreachable as e:
+                failures.append(e)
+        are_refusals = all(isinstance(failure, BrokerRefused) for failure in failures)
+        error = BrokerRefused if are_refusals else BrokerUnreachable
+        raise error("; ".join(map(str, failures))) from failures[-1]
 
     @property
     def sock(self) -> socket.socket:
@@ -181,7 +166,7 @@ class Broker:
 
     def abandon(self) -> None:
         """Close the socket without a word: what is half-written stays so."""
-        self.connection.collect()
+        discard(self.connection)
 
 
 class _Outbox:
@@ -217,14 +202,6 @@ def _arguments(exchange: str, routing_key: str, mandatory: bool) -> bytes:  # no
     """Return what Basic.Publish is called with (AMQP 0-9-1 section 1.8.3.7), not `immediate`."""
     arguments: bytes = amqp.serialization.dumps("Bssbb", (0, exchange, routing_key, mandatory, False))
     return arguments
-
-
-def _place(kombu: KombuConnection) -> str:
-    return f"broker {kombu.hostname}:{kombu.port or 'default port'} vhost {kombu.virtual_host}"
-
-
-def _cause(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
 
 
 properties.install()

@@ -14,6 +14,7 @@ from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
 from bridge.adapters.amqp.encoding import delivery_of
 from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.opening import BrokerRefused
 from bridge.adapters.amqp.topology import READINGS
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     import amqp
 
-    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.link import Log
+    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.ports import Clock, Delivery
 
 
@@ -55,12 +57,15 @@ class AmqpEvents:
         queue: EventQueue,
         *,
         receive: Callable[[Delivery], None],
-        fail: Callable[[str], None],
+        fail: Callable[[Exception], None],
         clock: Clock,
         name: str,
         log: Log,
     ) -> None:
-        """`fail` says what no reconnecting mends, in the broker's words. It and `receive` run on our own thread."""
+        """`fail` gets what no reconnecting mends, in the broker's words. It and `receive` run on our own thread.
+
+        BrokerRefused: the broker does not let us in, at the start. LinkDown: everything else.
+        """
         self._queue = queue
         self._receive = receive
         self._fail = fail
@@ -68,8 +73,11 @@ class AmqpEvents:
         self._connection_number = 0
         self._settlements: deque[tuple[Delivery, bool]] = deque()
         self._channel: Any = None
-        crashed = f"the connection of {name} has crashed: see the log"
+        #: Once it was let in, a refusal may be a user or a password on its way to be replaced.
+        self._was_let_in = False
+        crashed = LinkDown(f"the connection of {name} has crashed: see the log")
         self._link = Link(name, address, self, clock, lambda: fail(crashed), log=log)
+        self._link.on_round = self._judge_round
 
     def start(self) -> None:
         """Begin to connect and to consume."""
@@ -97,8 +105,13 @@ class AmqpEvents:
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
+    def _judge_round(self, refusal: str) -> None:
+        if refusal and not self._was_let_in:
+            self._fail(BrokerRefused(refusal))
+
     def opened(self, broker: Broker) -> None:
         """Declare, bind and consume."""
+        self._was_let_in = True
         try:
             if self._queue.declares:
                 _declare(broker, self._queue)
@@ -108,7 +121,7 @@ class AmqpEvents:
                 self._queue.name, callback=self._on_message, on_cancel=self._on_cancel
             )
         except (AccessRefused, NotFound, PreconditionFailed) as e:
-            self._fail(f"queue {self._queue.name}: {e.reply_text}")
+            self._fail(LinkDown(f"queue {self._queue.name}: {e.reply_text}"))
             raise LinkDown(e.reply_text) from e
 
     def work(self, _broker: Broker) -> None:

@@ -15,7 +15,8 @@ from bridge.adapters.amqp.mark import LedgerMismatch, exchange_of, note
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.connection import Broker
+    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
 
 

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from amqp.exceptions import AccessRefused
 
-from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker, BrokerUnreachable
+from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker
+from bridge.adapters.amqp.opening import BrokerRefused, BrokerUnreachable
 from bridge.adapters.amqp.topology import TopologyMismatch
+from bridge.core.broker_url import unverified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.amqp.connection import BrokerAddress
+    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.ports import Clock
 
 #: Seconds between two looks at heartbeats and deadlines while nothing happens.
@@ -109,9 +111,17 @@ class Link:
         self.connected = False
         #: What was the matter last; whoever knows that it is over says so.
         self.trouble = ""
+        #: Called on the thread after a round of tries in vain: with the reasons where every address has refused us,
+        #: else with nothing.
+        self.on_round: Callable[[str], None] = _ignore
+        self._refusals: list[str] = []
 
     def start(self) -> None:
         """Start the thread; it connects when it can."""
+        for place in unverified(self._address.nodes):
+            self._log.warning(
+                "broker.unverified", broker=place, hint="verify=verify_none: remove it from broker.url"
+            )
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -140,15 +150,20 @@ class Link:
             broker = self._open(attempt)
             if broker is not None and self._live(broker):
                 attempt = 0
+                self._refusals.clear()
                 continue
-            self._pause(attempt)
             attempt += 1
+            if attempt % len(self._address.nodes) == 0:
+                self._end_round()
+                self._pause(attempt // len(self._address.nodes) - 1)
 
     def _open(self, attempt: int) -> Broker | None:
         try:
             broker = Broker.open(self._address, self._name, attempt=attempt)
         except BrokerUnreachable as e:
             self.trouble = str(e)
+            if isinstance(e, BrokerRefused):
+                self._refusals.append(self.trouble)
             self._log.warning("broker.unreachable", reason=self.trouble, attempt=attempt + 1)
             return None
         try:
@@ -168,9 +183,13 @@ class Link:
         self._handler.lost()
         return None
 
-    def _pause(self, attempt: int) -> None:
-        """Wait before the next try, with jitter: the broker's return must not be a stampede."""
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt, 10))
+    def _end_round(self) -> None:
+        refusals, self._refusals = self._refusals, []
+        self.on_round("; ".join(refusals) if len(refusals) == len(self._address.nodes) else "")
+
+    def _pause(self, rounds: int) -> None:
+        """Wait before the next round, with jitter: the broker's return must not be a stampede."""
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(rounds, 10))
         self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def _live(self, broker: Broker) -> bool:
@@ -209,6 +228,10 @@ class Link:
                 ticked = self._clock.monotonic()
             self._handler.work(broker)
         self._handler.work(broker)
+
+
+def _ignore(_refusal: str) -> None:
+    """Do nothing about a refusal: it is tried again."""
 
 
 def _structlog(name: str) -> Log:

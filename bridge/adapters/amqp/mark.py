@@ -21,7 +21,8 @@ from bridge.core.errors import BridgeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.connection import Broker
+    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
 
 #: How the broker names the ledger that is noted; cut off where the names are long (a reply has 255 bytes at most).

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.connection import Broker
+    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.ports import Clock
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import amqp
 
     from bridge.adapters.amqp.batch import Batch, Sending
-    from bridge.adapters.amqp.connection import Broker, BrokerAddress
+    from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.link import Log
+    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.ports import Clock, Outgoing
 
 #: Publishes under way at once; more wait in the queue behind them.
@@ -58,7 +59,10 @@ class Sender:
         self._tag = 0
         self._blocked = False
         self.ended = False
+        #: Why the broker does not let us in, as long as it does not; empty where it does, or was not asked yet.
+        self.refusal = ""
         self._link = Link(name, address, self, clock, self._end, log=log)
+        self._link.on_round = self._judge_round
 
     def start(self) -> None:
         """Begin to connect."""
@@ -75,13 +79,14 @@ class Sender:
         return BLOCKED if self._blocked else self._link.trouble
 
     def publish(self, batch: Batch) -> None:
-        """Take what a caller then waits for; who stops waiting calls `give_up`."""
-        for sending in batch.sendings:
-            if sending.awaits:
-                self._awaited[sending.message.properties["correlation_id"]] = sending, batch
-        self._queue.extend([(sending, batch) for sending in batch.sendings])
-        if self.ended:
-            # Whoever ended it may not have seen this one.
+        """Take what a caller then waits for; who stops waiting calls `give_up`. Refused at once during a refusal."""
+        if not self.refusal:
+            for sending in batch.sendings:
+                if sending.awaits:
+                    self._awaited[sending.message.properties["correlation_id"]] = sending, batch
+            self._queue.extend([(sending, batch) for sending in batch.sendings])
+        if self.ended or self.refusal:
+            # The thread that ended it, or was refused, may not have seen this one.
             batch.end()
         self._link.wake()
 
@@ -101,8 +106,16 @@ class Sender:
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
+    def _judge_round(self, refusal: str) -> None:
+        """End the wait for confirms after a refusal: waiting longer does not help. The link goes on trying."""
+        self.refusal = refusal
+        while refusal and self._queue:
+            _, batch = self._queue.popleft()
+            batch.end()
+
     def opened(self, broker: Broker) -> None:
         """See that the exchange is there, and have confirms and returns come to us."""
+        self.refusal = ""
         connection = broker.connection
         connection.on_blocked, connection.on_unblocked = self._on_blocked, self._on_unblocked
         self._look_for_exchange(broker)
