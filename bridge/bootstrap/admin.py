@@ -34,15 +34,18 @@ def serve_admin(
     metrics: Metrics,
     standing: Callable[[], str | None] = lambda: None,
 ) -> HttpServer:
-    """Listen on the admin port, and tell systemd that the service runs: whether the broker is there is no matter.
-
-    From then on systemd is told how it is, and that it goes on, unless `standing` says what does not.
-    """
+    """Listen on the admin port; `standing` says what of the process stands still, and does not block."""
     metrics.ready.set_function(lambda: ready().ready)
-    server = listen_admin(settings, Admin(ready, metrics.registry))
+    return listen_admin(settings, Admin(ready, metrics.registry, standing))
+
+
+def report_started(ready: Callable[[], Readiness], standing: Callable[[], str | None] = lambda: None) -> None:
+    """Notify systemd that the service runs: call it once all its ports listen. The broker need not be there.
+
+    From then on systemd learns how the service is, and its watchdog is fed until `standing` says what stands still.
+    """
     notify_systemd.ready()
     Reporting(ready, standing).start()
-    return server
 
 
 def make_progress(clock: Clock) -> Progress:

@@ -12,7 +12,14 @@ from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.bootstrap import parts
-from bridge.bootstrap.admin import make_metrics, make_progress, publishing, readiness, serve_admin
+from bridge.bootstrap.admin import (
+    make_metrics,
+    make_progress,
+    publishing,
+    readiness,
+    report_started,
+    serve_admin,
+)
 from bridge.bootstrap.listening import listen
 from bridge.bootstrap.required import require
 from bridge.bootstrap.submit import SubmitPart
@@ -39,8 +46,6 @@ if TYPE_CHECKING:
 PUBLISH_LIMIT = 5_000
 #: Seconds that requests have to end in when the process does.
 GRACE = 5.0
-#: Seconds in which the event loop comes round.
-TURN = 1.0
 #: Seconds that one recovered message may take to become durable.
 RECOVERY = 60.0
 
@@ -112,6 +117,7 @@ class IngestProcess:
         ingest = self._settings.ingest
         port = listen(self._door, ingest, "ingest")
         self._listening = True
+        self._progress.watch("the webhook's event loop", lambda: self._door.rounds)
         if self._submit is not None:
             self._submit.start(self._progress)
         if self._spooler is not None:
@@ -175,17 +181,7 @@ class IngestProcess:
         return self._door.thread_id
 
     def standing(self) -> str | None:
-        """Say what of this process stands still, if anything; waits a second for the event loop."""
-        try:
-            if self._listening:
-                self._door.call(_turn, TURN)
-        except TimeoutError:
-            return f"the webhook's event loop has not turned for {TURN:g} s"
-        try:
-            if self._listening and self._submit is not None:
-                self._submit.server.call(_turn, TURN)
-        except TimeoutError:
-            return f"the event loop of the door for commands has not turned for {TURN:g} s"
+        """Say what of this process stands still, if anything."""
         return self._progress.standing()
 
     def readiness(self) -> Readiness:
@@ -202,10 +198,6 @@ class IngestProcess:
             *([] if self._watch is None else [self._watch.reason()]),
             judged=frozenset({"durable", "draining"}),
         )
-
-
-async def _turn() -> None:
-    """Do nothing: it is done once the event loop comes round."""
 
 
 def _prune(url: str, before: float) -> int:
@@ -232,6 +224,7 @@ def run_ingest(settings: Settings) -> int:
     process = IngestProcess(settings, stopping, metrics, clock, tracer)
     admin = serve_admin(settings, process.readiness, metrics, process.standing)
     process.start()
+    report_started(process.readiness, process.standing)
     one_core = OneCore(lambda: process.thread_id) if settings.ingest.one_core else None
     if one_core is not None:
         one_core.start()

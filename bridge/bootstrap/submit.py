@@ -68,6 +68,7 @@ class SubmitPart:
         """
         open_submit_door(self._settings, self.server)
         self._offering.start()
+        progress.watch("the event loop of the HTTP endpoint for commands", lambda: self.server.rounds)
         progress.watch("the link that submits", lambda: self._offering.rounds)
         self._lookups.start()
 

@@ -16,7 +16,7 @@ from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.http.admin_app import Readiness
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.bootstrap import parts, sending
-from bridge.bootstrap.admin import serve_admin
+from bridge.bootstrap.admin import report_started, serve_admin
 from bridge.bootstrap.listening import CannotListen, listen
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.submit import make_submit_door, open_submit_door
@@ -123,6 +123,7 @@ class Trial:
         authorization = ingest.authorization[0].get_secret_value() if ingest.authorization else None
         channel = client.channels.create(webhook_url=webhook, authorization=authorization)
         client.subscriptions.create(notify=channel.callback)
+        report_started(self._readiness)
         self._introduce(webhook, self._admin.port)
         self._send_sample()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.admin_app import Readiness
-from bridge.bootstrap.admin import make_metrics, serve_admin
+from bridge.bootstrap.admin import make_metrics, report_started, serve_admin
 from bridge.bootstrap.ingest import IngestProcess
 from bridge.bootstrap.required import require
 from bridge.bootstrap.tracing import make_tracer
@@ -60,8 +60,12 @@ def _real(settings: Settings, stopping: Stopping) -> int:
         one, other = worker.readiness(), ingest.readiness()
         return Readiness(ready=one.ready and other.ready, reasons=(*one.reasons, *other.reasons))
 
-    admin = serve_admin(settings, ready, metrics, lambda: worker.standing() or ingest.standing())
+    def standing() -> str | None:
+        return worker.standing() or ingest.standing()
+
+    admin = serve_admin(settings, ready, metrics, standing)
     ingest.start()
+    report_started(ready, standing)
     worker.start()
     code = stopping.wait()
     ingest.stop()

@@ -18,7 +18,14 @@ from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.http.supervisor_app import WORKING
 from bridge.adapters.store import open_ledger, open_receipts
 from bridge.bootstrap import parts, sending
-from bridge.bootstrap.admin import make_metrics, make_progress, publishing, readiness, serve_admin
+from bridge.bootstrap.admin import (
+    make_metrics,
+    make_progress,
+    publishing,
+    readiness,
+    report_started,
+    serve_admin,
+)
 from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.tracing import command_tracing, make_tracer
 from bridge.ports import LedgerUnavailable, LedgerUnusable
@@ -303,6 +310,8 @@ def run_process(
     process = WorkerProcess(settings, stopping, metrics, clock, tracer)
     admin = serve_admin(settings, process.readiness, metrics, process.standing)
     listening(admin.port)
+    # Before its ledger is there: it waits for that without end, and systemd would not.
+    report_started(process.readiness, process.standing)
     process.start()
     code = stopping.wait()
     process.stop()

@@ -34,7 +34,7 @@ class Reporting:
     ) -> None:
         """`ready` gives None where nobody can tell; `standing` says what stands still: no watchdog is fed then.
 
-        Both are called on the thread of this and may take a second.
+        Both are called on the thread of this; a supervisor's take a second.
         """
         self._ready = ready
         self._standing = standing

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.manager import empty, fed, heard
+from tests.waiting import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,38 @@ def test_a_service_reports_ready_without_a_broker_and_stopping_on_sigterm(
     assert service.wait() == 0
 
 
+@pytest.mark.parametrize("lacking", ["port", "certificate"])
+def test_an_ingest_that_can_not_listen_never_reports_ready(
+    lacking: str, env: dict[str, str], bridge_process: StartBridge, manager: socket.socket, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.pem").write_text("no certificate")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        own = {
+            "port": {"BRIDGE_INGEST__PORT": str(taken.getsockname()[1])},
+            "certificate": {
+                "BRIDGE_INGEST__TLS_CERTIFICATE": str(tmp_path / "bad.pem"),
+                "BRIDGE_INGEST__TLS_KEY": str(tmp_path / "bad.pem"),
+            },
+        }[lacking]
+        service = bridge_process("ingest", env={**env, **own}, ready=False)
+        code = service.wait()
+
+    assert code != 0
+    assert b"READY=1" not in empty(manager)
+
+
+def test_an_ingest_that_reports_ready_takes_connections(
+    env: dict[str, str], bridge_process: StartBridge, manager: socket.socket
+) -> None:
+    port = free_port()
+    service = bridge_process("ingest", env={**env, "BRIDGE_INGEST__PORT": str(port)}, ready=False)
+    heard(manager, b"READY=1")
+    with socket.create_connection(("127.0.0.1", port), timeout=10):
+        pass
+
+    assert service.stop() == 0
+
+
 @pytest.mark.parametrize("role", ["worker", "ingest"])
 def test_what_stands_still_feeds_no_watchdog(
     role: str, env: dict[str, str], bridge_process: StartBridge, manager: socket.socket
@@ -91,6 +124,8 @@ def test_a_supervisor_feeds_no_watchdog_while_one_of_its_processes_stands_still(
     empty(manager)
 
     assert b"does not answer" in told
+    status, words = service.admin("/livez")[:2]
+    assert (status, "does not answer" in words) == (503, True)
     assert not fed(manager, within=2 * WATCHDOG)
 
     os.kill(child, signal.SIGKILL)

@@ -135,6 +135,30 @@ def test_a_watchdog_bites_only_what_has_been_found_to_stand_still(unit: Path) ->
     assert float(of_unit(unit, "WatchdogSec")[0]) > 2 * PATIENCE
 
 
+@units
+def test_a_unit_that_lacks_its_configuration_or_a_credential_stays_stopped(unit: Path) -> None:
+    [statuses] = of_unit(unit, "RestartPreventExitStatus")
+
+    # EX_CONFIG, and what systemd exits with itself where LoadCredential= finds no file (systemd.exec(5)).
+    assert {"78", "243"} <= set(statuses.split())
+
+
+@units
+def test_a_unit_writes_no_core_with_secrets_in_it(unit: Path) -> None:
+    assert of_unit(unit, "LimitCORE") == ["0"]
+
+
+@deployments
+def test_a_pod_is_restarted_when_systemd_would_and_no_sooner(deployment: dict[str, Any]) -> None:
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    probe = container["livenessProbe"]
+    until_restart = PATIENCE + probe["periodSeconds"] * probe["failureThreshold"]
+
+    assert {until_restart} == {float(of_unit(unit, "WatchdogSec")[0]) for unit in UNITS}
+    # A supervisor gives each of its processes a second.
+    assert probe["timeoutSeconds"] > 1
+
+
 def test_units_of_one_machine_listen_on_ports_of_their_own() -> None:
     ports = [
         line.partition("=")[2].replace("%i", instance)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +15,11 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.admin_app import Readiness, Reason
 from bridge.adapters.http.supervisor_app import standing_of
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.bootstrap.admin import make_metrics
-from bridge.bootstrap.ingest import TURN, IngestProcess
+from bridge.bootstrap.admin import make_metrics, serve_admin
+from bridge.bootstrap.ingest import IngestProcess
 from bridge.ports import Delivery
 from bridge.runtime.notify_systemd import watchdog_seconds
-from bridge.runtime.progress import Progress
+from bridge.runtime.progress import PATIENCE, Progress
 from bridge.runtime.reporting import LONGEST, Reporting, status_of
 from bridge.runtime.stopping import Stopping
 from bridge.settings import load
@@ -43,6 +45,15 @@ class HandClock(SystemClock):
 
     def monotonic(self) -> float:
         return self.at
+
+
+class ShiftedClock(SystemClock):
+    """A clock that the test puts forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
 
 
 # -- progress --------------------------------------------------------------------------------------
@@ -236,26 +247,38 @@ def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> Non
     environ = {
         "BRIDGE_BROKER__URL": "amqp://guest:guest@127.0.0.1:1/",
         "BRIDGE_INGEST__PORT": "0",
+        "BRIDGE_ADMIN__PORT": "0",
         "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
     }
     settings = load({}, environ, lambda name: "")
-    process = IngestProcess(settings, Stopping(), make_metrics(), SystemClock())
+    clock, metrics = ShiftedClock(), make_metrics()
+    process = IngestProcess(settings, Stopping(), metrics, clock)
+    admin = serve_admin(settings, process.readiness, metrics, process.standing)
     before = process.standing()
     process.start()
-    wait_until(lambda: process.standing() is None)
-    let_go = threading.Event()
+    let_go, standing_still = threading.Event(), threading.Event()
 
     async def stand_still() -> None:
+        standing_still.set()
         let_go.wait(20)
 
     blocked = threading.Thread(target=lambda: process._door.call(stand_still, 20))
     blocked.start()
-    still = wait_until(process.standing, within=10)
+    standing_still.wait(10)
+    soon = process.standing()
+    clock.ahead = PATIENCE + 1
+    still = process.standing()
+    with closing(http.client.HTTPConnection("127.0.0.1", admin.port, timeout=10)) as connection:
+        connection.request("GET", "/livez")
+        alive = connection.getresponse()
+        words = alive.read().decode()
     let_go.set()
     blocked.join(10)
 
-    assert before is None
-    assert still == f"the webhook's event loop has not turned for {TURN:g} s"
-    assert process.standing() is None
+    assert (before, soon) == (None, None)
+    assert still == "the webhook's event loop has stood still for more than 30 s"
+    assert (alive.status, words) == (503, f"{still}\n")
+    wait_until(lambda: process.standing() is None)
 
     process.stop()
+    admin.stop(0)

@@ -290,6 +290,25 @@ def test_reasons_are_named_after_their_processes(listening: int) -> None:
     }
 
 
+def test_it_is_alive_while_its_processes_are_whatever_they_lack(listening: int) -> None:
+    answer = asked("/livez", Process(1, listening, "running"), Process(2, None, "starting"))
+
+    assert answer == (200, "ok\n")
+
+
+def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> None:
+    reasons = (Reason("working", ok=False, detail="the desk has stood still"),)
+    service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
+    server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
+    port = server.start()
+    still = asked("/livez", Process(1, port, "running"))
+    server.stop(0)
+    silent = asked("/livez", Process(1, port, "running"))
+
+    assert still == (503, "process 1: working: the desk has stood still\n")
+    assert silent == (503, "process 1: does not answer\n")
+
+
 def test_it_is_not_ready_while_it_stops() -> None:
     answer = asked("/readyz", draining=True)
 

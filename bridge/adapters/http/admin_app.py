@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from bridge.adapters.http.parsing import Request
 
-ALIVE = Answer(200, {"content-type": "text/plain; charset=utf-8"}, b"ok\n")
 PAGES = frozenset({"/livez", "/readyz", "/metrics"})
 _NOT_FOUND = problem(404)
 _METHOD_NOT_ALLOWED = problem(405, {"allow": "GET"})
@@ -46,10 +45,16 @@ class Admin:
     body_timeout = 0.0
     not_now = problem(503, closes=True)
 
-    def __init__(self, ready: Callable[[], Readiness], registry: CollectorRegistry) -> None:
-        """`ready` is called on the server's thread and must not block."""
+    def __init__(
+        self,
+        ready: Callable[[], Readiness],
+        registry: CollectorRegistry,
+        standing: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`standing` says what of the process stands still; both run on the server's thread and must not block."""
         self._ready = ready
         self._registry = registry
+        self._standing = standing
 
     def look(self, request: Request) -> Answer:
         """Answer."""
@@ -58,7 +63,7 @@ class Admin:
             return refusal
         match request.path:
             case "/livez":
-                return ALIVE
+                return liveness_answer(self._standing())
             case "/readyz":
                 return readiness_answer(self._ready())
             case _:
@@ -76,6 +81,16 @@ def refusal_of(request: Request) -> Answer | None:
     if request.path not in PAGES:
         return _NOT_FOUND
     return None if request.method == "GET" else _METHOD_NOT_ALLOWED
+
+
+def liveness_answer(standing: str | None) -> Answer:
+    """Answer 200 while the process works, and 503 with what of it stands still: only a restart helps then."""
+    text = standing or "ok"
+    return Answer(
+        200 if standing is None else 503,
+        {"cache-control": "no-store", "content-type": "text/plain; charset=utf-8"},
+        f"{text}\n".encode(),
+    )
 
 
 def readiness_answer(readiness: Readiness) -> Answer:

@@ -27,6 +27,8 @@ T = TypeVar("T")
 _MARGIN = 2.0
 #: Seconds that last answers have to be written and connections to be closed in.
 _FAREWELL = 0.2
+#: Seconds between two rounds of an event loop that has nothing else to do.
+_ROUND = 0.5
 #: Connections that wait to be accepted, and are then accepted at once before anything else is looked at.
 _BACKLOG = 256
 
@@ -64,6 +66,8 @@ class HttpServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._grace = 0.0
+        #: How often the event loop went round; see `bridge.runtime.progress`.
+        self.rounds = 0
 
     def start(self) -> int:
         """Listen and return the port. Connections are taken from here on.
@@ -128,6 +132,7 @@ class HttpServer:
         loop = self._loop = asyncio.get_running_loop()
         assert self._socket is not None  # noqa: S101 - set by `start`
         server = await loop.create_server(self._admit, sock=self._socket, backlog=_BACKLOG)
+        self._go_round(loop)
         await self._stopping.wait()
         server.close()
         connections = self._house.connections
@@ -139,6 +144,10 @@ class HttpServer:
         await self._emptied(_FAREWELL)
         for connection in list(connections):
             connection.abort()
+
+    def _go_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.rounds += 1
+        loop.call_later(_ROUND, self._go_round, loop)
 
     def _admit(self) -> Connection | Doorstep:
         return self._serve_one() if self._tls is None else Doorstep(self._tls, self._house, self._serve_one)

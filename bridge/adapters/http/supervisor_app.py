@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from bridge.adapters.http.admin_app import (
-    ALIVE,
     Readiness,
     Reason,
+    liveness_answer,
     metrics_answer,
     read_readiness,
     readiness_answer,
@@ -63,8 +63,8 @@ class SupervisorAdmin:
         self._asking: set[asyncio.Task[None]] = set()
 
     def look(self, request: Request) -> Answer | None:
-        """Answer what needs nobody else."""
-        return ALIVE if (answer := refusal_of(request)) is None and request.path == "/livez" else answer
+        """Answer what needs no process."""
+        return refusal_of(request)
 
     def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
         """Ask the processes, and answer then."""
@@ -76,12 +76,17 @@ class SupervisorAdmin:
         """Tell nobody."""
 
     async def _handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
-        page = self._readiness if request.path == "/readyz" else self._metrics
+        pages = {"/livez": self._liveness, "/readyz": self._readiness}
+        page = pages.get(request.path, self._metrics)
         try:
             answered = await page(request)
         except Exception as mistake:  # noqa: BLE001 - of whatever kind, it is told nobody
             answered = broken(mistake, request)
         answer(answered)
+
+    async def _liveness(self, _: Request) -> Answer:
+        found = await readiness_of_all(self._processes(), draining=self._draining())
+        return liveness_answer(standing_of(found))
 
     async def _readiness(self, _: Request) -> Answer:
         return readiness_answer(await readiness_of_all(self._processes(), draining=self._draining()))
