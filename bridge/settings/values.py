@@ -79,8 +79,12 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _secret_http_url(value: SecretUrl) -> SecretUrl:
-    _url(value.get_secret_value(), _HTTP)
+def _proxy_url(value: SecretUrl) -> SecretUrl:
+    parts = urlsplit(_url(value.get_secret_value(), _HTTP))
+    if parts.path.rstrip("/") or parts.query or parts.fragment:
+        raise ValueError(
+            "must be http(s)://[user:password@]host[:port]: percent-encode /, ? and # in user and password"
+        )
     return value
 
 
@@ -141,7 +145,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 HttpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
 #: Neither password nor options: nothing in it is secret.
 BaseUrl = Annotated[Annotated[str, AfterValidator(_base_url)] | None, NONE_IF_EMPTY]
-ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_secret_http_url)] | None, NONE_IF_EMPTY]
+ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_proxy_url)] | None, NONE_IF_EMPTY]
 #: One URL of the broker or several, tried in their order.
 BrokerUrls = Annotated[
     Annotated[tuple[SecretUrl, ...], BeforeValidator(_split_broker_urls), AfterValidator(_broker_urls)]

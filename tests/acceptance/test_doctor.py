@@ -94,6 +94,11 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
         ("ledger", {"LEDGER__URL": f"postgresql+psycopg://x:{SECRETS['ledger']}@127.0.0.1:1/x"}, "fail"),
         ("account", {"CPAAS__CLIENT_SECRET": "wrong"}, "fail"),
         ("account", {"CPAAS__BASE_URL": "http://127.0.0.1:1"}, "fail"),
+        (
+            "account",
+            {"CPAAS__PROXY": f"http://x:{SECRETS['account']}@127.0.0.1:1"},
+            "the proxy 127.0.0.1:1 can't be used",
+        ),
         ("webhook", {"SUBSCRIPTIONS__WEBHOOK_URL": "http://127.0.0.1:1/hook"}, "refused"),
         ("files", {"INGEST__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see ingest.tls_certificate"),
         ("files", {"SUBMIT__TLS_CERTIFICATE": "/nowhere/cert.pem"}, "see submit.tls_certificate"),

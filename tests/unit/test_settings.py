@@ -339,6 +339,10 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
         ("cpaas.base_url", "https://cpaas.example:99999"),
         ("cpaas.base_url", "https://user:pass@cpaas.example"),
         ("cpaas.base_url", "https://cpaas.example?x=1"),
+        ("cpaas.proxy", "http://user:12/34@proxy:3128"),
+        ("cpaas.proxy", "http://user:12?34@proxy:3128"),
+        ("cpaas.proxy", "http://proxy:3128/path"),
+        ("cpaas.proxy", "socks5://proxy:1080"),
         ("cpaas.correlator_mode", "always"),
         ("cpaas.default_sender", "ACME"),
         ("ledger.url", ""),
@@ -495,6 +499,7 @@ SECRET_URLS = [
     f"{scheme}://{rest}"
     for scheme in ("http", "https", "amqp", "amqps", "postgresql", "postgresql+psycopg", "sqlite")
     for rest in (
+        f"user:{SECRET}@localhost",
         f"user:{SECRET}@localhost/path",
         f"user:a/{SECRET}?b#c@localhost/path",
         f"{SECRET}@localhost/path",

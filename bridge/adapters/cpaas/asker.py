@@ -104,7 +104,9 @@ class Asker:
             case answers.Refused(error=error):
                 return Refused("the provider refuses the call", error)
             case answers.Unsent(error=error) | answers.Ambiguous(error=error):
-                return Unreachable("the provider can't be used now", error)
+                # Of the network, in words of ours; the provider's own may hold numbers.
+                is_ours = error.name in {"network", "timeout"}
+                return Unreachable((is_ours and error.message) or "the provider can't be used now", error)
         assert_never(answer)
 
 

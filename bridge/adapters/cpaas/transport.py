@@ -6,53 +6,29 @@ since the exceptions of a reset before and after it are the same (wire reference
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 import weakref
-from http.client import HTTPException, RemoteDisconnected
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest, RequestException
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-)
+from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
-from bridge.adapters.cpaas.wire import CutOff, Exchange, Garbled, NotHttp, Switched, TooLarge, Wire
+from bridge.adapters.cpaas.dialing import dial
+from bridge.adapters.cpaas.failures import AtProxy, describe, refused_by_proxy
+from bridge.adapters.cpaas.proxying import read_proxy
+from bridge.adapters.cpaas.wire import Exchange, Wire
 from bridge.core.answers import ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import socket
+    from collections.abc import Callable, Mapping
 
     from bridge.adapters.cpaas.account import CpaasAccount
-
-
-#: What went wrong, most telling first: the words of the events' ``error`` key. No URL, no number, no header.
-_WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
-    (TooLarge, "network", "the answer is larger than allowed"),
-    (NameResolutionError, "network", "the provider's name can't be resolved"),
-    (socket.gaierror, "network", "the provider's name can't be resolved"),
-    (ssl.SSLCertVerificationError, "network", "the provider's certificate can't be verified"),
-    (ssl.SSLError, "network", "TLS failed"),
-    (ConnectionRefusedError, "network", "connection refused"),
-    (ProxyError, "network", "the proxy can't be used"),
-    (NewConnectionError, "network", "no connection to the provider"),
-    (ConnectTimeoutError, "timeout", "connecting took too long"),
-    (TimeoutError, "timeout", "no answer in time"),
-    (RemoteDisconnected, "network", "closed without an answer"),
-    (ConnectionResetError, "network", "connection reset"),
-    (BrokenPipeError, "network", "connection reset"),
-    (CutOff, "network", "the answer is cut off"),
-    (Garbled, "network", "the answer can't be decompressed"),
-    (NotHttp, "network", "the answer is not HTTP"),
-    (Switched, "network", "the answer switches to another protocol (101)"),
-)
 
 
 class _NoAnswer(Exception):
@@ -122,7 +98,8 @@ class _Line(HTTPAdapter):
         self._account = account
         self._clock = clock
         self._url = account.base_url.rstrip("/")
-        self._proxies = {"http": account.proxy, "https": account.proxy} if account.proxy else None
+        self._proxy = read_proxy(account.proxy) if account.proxy else None
+        self._is_secure = self._url.lower().startswith("https:")
         self._wire: Wire | None = None
         #: What stands before the path in the request line, and the headers that all requests have.
         self._prefix, self._head = "", ""
@@ -139,14 +116,22 @@ class _Line(HTTPAdapter):
             lines.append(f"Content-Length: {len(body or b'')}\r\n")
         request = "".join(lines).encode("latin-1") + b"\r\n" + (body or b"")
         try:
-            return wire.exchange(request, deadline)
+            exchange = wire.exchange(request, deadline)
         except (HTTPException, OSError) as error:
             # `from None`, here and below: the text of a cause may contain the URL, and so a number.
-            raise MaybeSent(_describe(error)) from None
+            raise MaybeSent(describe(error)) from None
         finally:
             self._used_at = self._clock()
             if not wire.reusable:
                 self.hang_up()
+        if self._proxy is not None and exchange.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            # RFC 9110 section 15.5.8: the proxy's own word, before it passes anything on.
+            raise NotSent(refused_by_proxy(exchange.status, self._proxy.place))
+        return exchange
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: ARG002 - that of requests
+        """Return what the proxy is shown; requests would write the password in Latin-1."""
+        return {} if self._proxy is None else dict(self._proxy.headers)
 
     def hang_up(self) -> None:
         """Close the connection, if any; the next call opens a new one."""
@@ -162,9 +147,9 @@ class _Line(HTTPAdapter):
         # A connection that the other side is about to close would turn this call into an ambiguous one.
         self.hang_up()
         try:
-            connection = self._connect()
-        except (RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            raise NotSent(_describe(error)) from None
+            connection = self._connect(deadline)
+        except (AtProxy, RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+            raise NotSent(describe(error, self._proxy.place if self._proxy else None)) from None
         account = self._account
         self._wire = wire = Wire(
             connection.sock,
@@ -174,37 +159,53 @@ class _Line(HTTPAdapter):
             max_body_bytes=account.max_response_bytes,
         )
         if self._clock() >= deadline:
-            # Names resolve and several addresses are tried without a common timeout.
+            # Names resolve without a timeout of ours.
             raise NotSent(ProviderError(name="timeout", message="connecting took too long"))
         return wire
 
-    def _connect(self) -> Any:
+    def _connect(self, deadline: float) -> Any:
         """Return a connection of urllib3's that is connected, through the proxy where there is one."""
-        account = self._account
+        account, proxy = self._account, self._proxy
         request: Any = PreparedRequest()
         request.url = f"{self._url}/"
         verify: bool | str = account.ca_file or True
-        pool: Any = self.get_connection_with_tls_context(request, verify, self._proxies)
-        self.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
+        proxies = None if proxy is None else {"http": proxy.url, "https": proxy.url}
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
+        # Of whoever the connection is to: requests verifies no proxy that passes plain HTTP on.
+        peer = request.url if proxy is None or self._is_secure else proxy.url
+        self.cert_verify(pool, peer, verify, None)  # type: ignore[no-untyped-call]
         connection = pool._new_conn()  # noqa: SLF001 - urllib3 lends no connection otherwise
         connection.timeout = min(account.connect_timeout, account.total_timeout)
+        connection._new_conn = partial(self._dial, connection, deadline)  # noqa: SLF001 - its bound is for one address
+        connection._tunnel = partial(_at_proxy, connection._tunnel)  # noqa: SLF001 - to know whose error it is
         try:
-            if pool.proxy is not None and pool.scheme == "https":
+            if proxy is not None and self._is_secure:
                 pool._prepare_proxy(connection)  # noqa: SLF001 - likewise: the tunnel
             else:
                 connection.connect()
         except Exception as error:
+            is_the_proxys = proxy is not None and not connection.has_connected_to_proxy
             connection.close()
-            if pool.proxy is not None and not connection.has_connected_to_proxy:
-                raise ProxyError("the proxy can't be used", error) from error
+            if is_the_proxys:
+                raise AtProxy from error
             raise
         self._set_head(pool)
         return connection
 
+    def _dial(self, connection: Any, deadline: float) -> socket.socket:
+        return dial(
+            connection._dns_host,  # noqa: SLF001 - the name that urllib3 would resolve
+            connection.port,
+            patience=connection.timeout,
+            deadline=deadline,
+            clock=self._clock,
+            options=connection.socket_options or (),
+        )
+
     def _set_head(self, pool: Any) -> None:
         """Write down what all requests on a connection have in common (RFC 9112 sections 3.2 and 9.3)."""
         url = parse_url(self._url)
-        forwarded = pool.proxy is not None and pool.scheme == "http"
+        forwarded = self._proxy is not None and not self._is_secure
         self._prefix = url.url if forwarded else url.path or ""
         common = {"Host": url.netloc, "Accept-Encoding": "identity"}
         if forwarded:
@@ -212,23 +213,8 @@ class _Line(HTTPAdapter):
         self._head = "".join(f"{name}: {value}\r\n" for name, value in common.items())
 
 
-def _describe(error: BaseException) -> ProviderError:
-    """Say what went wrong, from the most telling of the exceptions behind `error`."""
-    causes = list(_causes(error))
-    for kind, name, words in _WORDS:
-        if any(isinstance(cause, kind) for cause in causes):
-            return ProviderError(name=name, message=words)
-    return ProviderError(name="network", message="the connection failed")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and the exceptions wrapped in it; urllib3 and requests keep them in `args` and `reason`."""
-    pending, seen = [error], set[int]()
-    while pending:
-        cause = pending.pop()
-        if id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        wrapped = (*cause.args, getattr(cause, "reason", None), cause.__cause__)
-        pending.extend(inner for inner in wrapped if isinstance(inner, BaseException))
+def _at_proxy(make_tunnel: Callable[[], None]) -> None:
+    try:
+        make_tunnel()
+    except Exception as error:
+        raise AtProxy from error
