@@ -121,6 +121,14 @@ def test_an_alert_says_what_it_means_and_leads_to_what_to_do(rule: dict[str, Any
     assert section in {heading.lower().replace(" ", "-") for heading in headings}
 
 
+@rules
+def test_an_alert_says_no_number_with_digits_that_mean_nothing(rule: dict[str, Any]) -> None:
+    said = [value for text in rule["annotations"].values() for value in re.findall(r"{{(.*?)}}", text)]
+    numbers = [value for value in said if "$value" in value]
+
+    assert [value for value in numbers if "printf" not in value and "humanizeDuration" not in value] == []
+
+
 def test_no_two_alerts_have_one_name() -> None:
     names = [rule["alert"] for rule in RULES]
 
