@@ -78,9 +78,10 @@ class Course:
         """Call the provider, and file its answer."""
         failpoints.reach("claimed")
         job = claimed.job
-        due_at = job.due_at()
+        now = self._clock.now()
+        due_at = job.due_at(now)
         if call.attempts == 0 and due_at is not None:
-            self._metrics.age_seconds.observe(max(0.0, self._clock.now() - due_at))
+            self._metrics.age_seconds.observe(max(0.0, now - due_at))
         started = self._clock.monotonic()
         self._callers.send(
             job.submission(claimed.index),

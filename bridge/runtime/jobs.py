@@ -11,8 +11,15 @@ from bridge.core.shown_ids import shown_id
 from bridge.ports import Submission
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bridge.flows.commands import Received
     from bridge.ports import Delivery, Span
+
+
+#: Seconds that a command may have waited, and that a publisher's clock may be ahead of ours, to be believed.
+OLDEST = 366 * 86_400.0
+AHEAD = 300.0
 
 
 class Job:
@@ -100,17 +107,25 @@ class Job:
         submission = self.submission(index)
         return submission if self.command.names_sender else replace(submission, sender_address=DEFAULT_SENDER)
 
-    def published_at(self) -> float | None:
-        """When the command was published, in seconds since the epoch, where its publisher said so."""
-        return published_at(self.received.delivery)
-
-    def due_at(self) -> float | None:
+    def due_at(self, now: float) -> float | None:
         """Return when it was to go out: in seconds since the epoch, published and its `send_at` past."""
-        times = (self.published_at(), self.command.send_at)
+        times = (published_at(self.received.delivery, now), self.command.send_at)
         return max((at for at in times if at is not None), default=None)
 
 
-def published_at(delivery: Delivery) -> float | None:
-    """Return when a command was published, in seconds since the epoch, where its publisher said so."""
+def published_at(delivery: Delivery, now: float) -> float | None:
+    """Return when a command was published, in seconds since the epoch; None where its publisher did not say so.
+
+    AMQP's `timestamp` is in seconds (AMQP 0-9-1 section 4.2.5.4). A zero, milliseconds, or a clock that is far off say
+    nothing: by one such command the metrics would show an age of decades.
+    """
     timestamp = delivery.properties.get("timestamp")
-    return float(timestamp) if isinstance(timestamp, int) else None
+    if not isinstance(timestamp, int) or not now - OLDEST <= timestamp <= now + AHEAD:
+        return None
+    return float(timestamp)
+
+
+def oldest_of(deliveries: Iterable[Delivery], now: float) -> float | None:
+    """Return when the oldest of some commands was published, as far as their publishers said so."""
+    times = (published_at(delivery, now) for delivery in deliveries)
+    return min((at for at in times if at is not None), default=None)

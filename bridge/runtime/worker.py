@@ -34,7 +34,7 @@ from bridge.runtime.claimed import Claimed, Course
 from bridge.runtime.desk import Desk
 from bridge.runtime.entrance import Entrance
 from bridge.runtime.gauges import WorkerState
-from bridge.runtime.jobs import Job, published_at
+from bridge.runtime.jobs import Job, oldest_of
 from bridge.runtime.receiving import Receiving
 from bridge.runtime.settling import Settling
 from bridge.runtime.telling import Telling
@@ -198,10 +198,9 @@ class Worker:
     def state(self) -> WorkerState:
         """Return how it stands. From any thread: each of the copies here is one step of the interpreter."""
         jobs, delivered, limited = self._settling.jobs, self._receiving.delivered, tuple(self._limited)
-        times = [job.published_at() for job in jobs] + [published_at(delivery) for delivery in delivered]
         return WorkerState(
             commands=len(jobs) + len(delivered),
-            oldest_at=min((at for at in times if at is not None), default=None),
+            oldest_at=oldest_of([*(job.received.delivery for job in jobs), *delivered], self._clock.now()),
             limited=sum(index is not None for _, _, _, index in limited),
             under_way=self._entrance.under_way,
             gate=self._entrance.gate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,14 +184,14 @@ SENT = Accepted(message_id="m", sender_address=None, delivery_status=None, http_
 def test_a_worker_tells_how_old_the_oldest_is_that_it_holds() -> None:
     publisher, source = FakePublisher(), IdleSource()
     gateway = ScriptedGateway(Attempted(answer=SENT, attempts=1), Attempted(answer=SENT, attempts=1))
-    worker = worker_on(MemoryLedger(), threading.Event(), publisher, gateway)
+    worker, now = worker_on(MemoryLedger(), threading.Event(), publisher, gateway), int(time.time())
     worker.start(source)
-    for number, timestamp in enumerate([900, 500]):
+    for number, timestamp in enumerate([now - 100, now - 500]):
         worker.receive(Delivery(body_of(f"c{number}"), tag=(1, number), properties={"timestamp": timestamp}))
     wait_until(lambda: worker.state().under_way)
     state = worker.state()
 
-    assert (state.commands, state.oldest_at, state.under_way) == (2, 500.0, 1)
+    assert (state.commands, state.oldest_at, state.under_way) == (2, now - 500, 1)
 
     gateway.let_go.set()
     wait_until(lambda: len(source.settled) == 2)

@@ -7,9 +7,11 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
+from bridge.bootstrap.admin import make_metrics
 from bridge.core.answers import Ambiguous, Blocked, ProviderError, Refused, Unsent
 from bridge.core.gate import DOWN_AFTER
 from bridge.ports import Attempted, Delivery, Submission
@@ -17,6 +19,8 @@ from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
 from tests.waiting import wait_until
+
+NOW = int(time.time())
 
 
 class HurriedGateway(NoGateway):
@@ -195,3 +199,27 @@ def test_a_command_that_is_invalid_is_a_warning_with_its_id() -> None:
     assert (invalid["event"], invalid["log_level"]) == ("command.invalid", "warning")
     assert invalid["command_id"] == "20261130001234"
     assert "such as 2026-01-31T09:30:00Z" in str(invalid["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "age"),
+    [(0, 0.0), (NOW * 1000, 0.0), (NOW + 86_400, 0.0), (NOW - 90, 90.0), (NOW - 30 * 86_400, 30 * 86_400.0)],
+)
+def test_the_age_of_a_command_is_not_taken_from_a_timestamp_that_cannot_be_true(
+    timestamp: int, age: float
+) -> None:
+    metrics, publisher, source = make_metrics(), FakePublisher(), IdleSource()
+    worker = worker_on(
+        MemoryLedger(), threading.Event(), publisher, FailingGateway(accepted("m")), metrics=metrics
+    )
+    delivery = Delivery(body_of("a"), tag=(1, 1), properties={"timestamp": timestamp})
+    worker.receive(delivery)
+    held = worker.state().oldest_at
+    worker.start(source)
+    wait_until(lambda: source.settled)
+    worker.stop(grace=10)
+    publisher.close()
+    called = metrics.registry.get_sample_value("sms_bridge_command_age_at_call_seconds_sum") or 0.0
+
+    assert (held is None) == (age == 0.0)
+    assert age <= called < age + 60
