@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         cpaas_client,
         declare_topology,
         message_history,
+        refusals,
         send,
         tail_events,
+        waiting_commands,
     )
     from bridge.bootstrap.simulator import run_simulator
     from bridge.bootstrap.subscribing import declared_subscriptions
@@ -47,6 +49,7 @@ __all__ = [
     "migrate_ledger",
     "prune_ledger",
     "purge_dead",
+    "refusals",
     "replay_dead",
     "run_catch_up",
     "run_ingest",
@@ -58,6 +61,7 @@ __all__ = [
     "show_ledger",
     "tail_events",
     "unusable_here",
+    "waiting_commands",
 ]
 
 #: The module of each entry.
@@ -73,6 +77,7 @@ _HOMES = {
     "migrate_ledger": "ledger",
     "prune_ledger": "ledger",
     "purge_dead": "dead",
+    "refusals": "oneshot",
     "replay_dead": "dead",
     "run_catch_up": "catch_up",
     "run_ingest": "ingest",
@@ -84,6 +89,7 @@ _HOMES = {
     "show_ledger": "ledger",
     "tail_events": "oneshot",
     "unusable_here": "surroundings",
+    "waiting_commands": "oneshot",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,21 @@ from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap import parts
 from bridge.bootstrap.required import require
+from bridge.core.commands import Malformed, parse_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.cpaas.history import MessageHistory
     from bridge.settings import Settings
+
+
+def refusals(settings: Settings, command: Mapping[str, object]) -> Sequence[str]:
+    """Return each reason for which a worker with these settings would not send a command; none where it would."""
+    body = json.dumps(command).encode()
+    parsed = parse_command(body, None, rules=parts.command_rules(settings), now=SystemClock().now())
+    return parsed.reasons if isinstance(parsed, Malformed) else ()
 
 
 def send(
@@ -32,9 +41,24 @@ def send(
     return _broker(settings).send(command, outcomes=outcomes, wait=wait)
 
 
-def tail_events(settings: Settings, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield events as they are published, from now on, whose type matches one of the binding `keys`."""
-    return _broker(settings).tail(keys)
+def tail_events(
+    settings: Settings, keys: Sequence[str], skipped: Callable[[str], None]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield events as they are published, from now on, whose type matches one of the binding `keys`.
+
+    `skipped` is called with one line for each message that is not an event.
+    """
+    return _broker(settings).tail(keys, skipped)
+
+
+def waiting_commands(settings: Settings) -> int | None:
+    """Return how many commands wait on the command queue; None where no broker is configured or it cannot be asked."""
+    if settings.broker.url is None:
+        return None
+    try:
+        return _broker(settings).waiting()
+    except ConnectionError:
+        return None
 
 
 def declare_topology(settings: Settings) -> Sequence[str]:

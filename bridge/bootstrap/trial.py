@@ -56,7 +56,9 @@ class Trial:
         self._settings = settings
         self._console = Screen(stopping.event.set)
         self._simulator = Simulator()
-        self._broker = EmbeddedBroker(parts.topology(settings), clock, watch=self._on_event)
+        self._broker = EmbeddedBroker(
+            parts.topology(settings), clock, watch=self._on_event, on_crash=stopping.crash
+        )
         self._calls_stop = threading.Event()
         self._stopping = stopping
         self._metrics = metrics

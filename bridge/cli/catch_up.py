@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
@@ -10,6 +9,7 @@ import click
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import moment
+from bridge.cli.output import write_json, write_line
 from bridge.cli.progress import progress
 from bridge.flows.catch_up import GRACE
 
@@ -38,14 +38,14 @@ def catch_up(invocation: Invocation, *, since: float | None, dry_run: bool, as_j
     with progress("threads") as threads:
         caught = invocation.wiring.run_catch_up(settings, since=since, dry_run=dry_run, progress=threads)
     if as_json:
-        click.echo(json.dumps({**asdict(caught), "dry_run": dry_run}))
+        write_json({**asdict(caught), "dry_run": dry_run})
     else:
         would = "would be recovered" if dry_run else "recovered"
-        click.echo(f"{caught.recovered} messages {would}; {caught.threads} threads read")
+        write_line(f"{caught.recovered} messages {would}; {caught.threads} threads read")
         left = {name: getattr(caught, name) for name in ("incomplete", "unread", "refused", "undated")}
         for what, number in left.items():
             if number:
-                click.echo(f"{what}: {number}", err=True)
+                write_line(f"{what}: {number}", err=True)
         if caught.young:
-            click.echo(f"young: {caught.young}, of the last {GRACE:.0f} s; {YOUNG}", err=True)
+            write_line(f"young: {caught.young}, of the last {GRACE:.0f} s; {YOUNG}", err=True)
     return Exit.DONE if caught.whole else Exit.LATER

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bridge.cli.invocation import config_option
+from bridge.cli.output import write_program
 
 PROGRAM = "bridge"
 #: By which a shell asks for completions: click's own name for it.
@@ -27,4 +28,4 @@ def completion(context: click.Context, shell: str) -> None:
 
     found = get_completion_class(shell)
     assert found is not None  # noqa: S101 - click knows each of the choices
-    click.echo(found(context.find_root().command, {}, PROGRAM, VARIABLE).source())
+    write_program(found(context.find_root().command, {}, PROGRAM, VARIABLE).source())

@@ -9,6 +9,7 @@ import click
 
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,11 +35,11 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
 
     problems = _problems(invocation)
     if as_json:
-        click.echo(json.dumps({"problems": [problem._asdict() for problem in problems]}))
+        write_json({"problems": [problem._asdict() for problem in problems]})
         return Exit.CONFIG if problems else Exit.DONE
     if problems:
         raise SettingsError(problems)
-    click.echo("configuration is valid")
+    write_line("configuration is valid")
     return Exit.DONE
 
 
@@ -59,12 +60,17 @@ def _problems(invocation: Invocation) -> list[Problem]:
 def show(invocation: Invocation, *, as_json: bool) -> None:
     """Print every value in force, secrets masked."""
     sections = invocation.settings().model_dump(mode="json")
-    click.echo(json.dumps(sections, indent=2, ensure_ascii=False) if as_json else "\n".join(_toml(sections)))
+    if as_json:
+        write_json(sections, indent=2)
+    for line in [] if as_json else _toml(sections):
+        write_line(line)
 
 
 def _toml(sections: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Write the sections in the form of the configuration file: what is no TOML in JSON does not occur."""
     for number, (section, table) in enumerate(sections.items()):
-        yield f"\n[{section}]" if number else f"[{section}]"
+        if number:
+            yield ""
+        yield f"[{section}]"
         for key, value in table.items():
             yield f"{key} = {json.dumps('' if value is None else value, ensure_ascii=False)}"

@@ -13,7 +13,9 @@ import click
 from bridge.cli.exits import Exit, Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import moment
+from bridge.cli.output import Table, write_array, write_json, write_line
 from bridge.cli.progress import progress
+from bridge.core.printing import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
 
 #: The outcomes that leave a dead letter, and `bridge.flows.dead.BROKER`.
 _OUTCOMES = ("invalid", "rejected", "failed", "unknown", "broker")
+
+#: The columns of the table and their usual widths.
+_COLUMNS = {
+    "dead_at": 24,
+    "outcome": 8,
+    "command": 40,
+    "attempts": 8,
+    "sender_address": 14,
+    "destination_address": 16,
+    "event_id": 36,
+    "reason": 0,
+}
 
 
 @click.group()
@@ -60,16 +74,18 @@ _all = click.option("--all", "everything", is_flag=True, help="Whatever is there
 
 @dead.command("list")
 @_which
+@click.option("--full", is_flag=True, help="With whole numbers.")
 @json_option
 @config_option
 @pass_invocation
-def list_(invocation: Invocation, /, *, as_json: bool, **which: Any) -> None:
+def list_(invocation: Invocation, /, *, full: bool, as_json: bool, **which: Any) -> None:
     """Print dead letters without taking anything away.
 
     Their order on the queue may change, and while they are read nobody else sees them.
     """
     settings = invocation.settings()
-    _write(invocation.wiring.dead_letters(settings, _wanted(settings, **which)), as_json=as_json)
+    letters = invocation.wiring.dead_letters(settings, _wanted(settings, **which))
+    _write(letters, as_json=as_json, full=full)
 
 
 @dead.command()
@@ -80,23 +96,19 @@ def list_(invocation: Invocation, /, *, as_json: bool, **which: Any) -> None:
 @pass_invocation
 def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) -> None:
     """Print one dead letter, by the id of its event or of its command."""
-    from bridge.core.masking import printable
-
     settings = invocation.settings()
     found = [
-        {**_row(letter), "meaning": _meaning(letter), **_content(letter, full=full)}
+        {**_row(letter, full=full), "meaning": _meaning(letter), **_content(letter, full=full)}
         for letter in invocation.wiring.dead_letters(settings, _wanted(settings, ids=(event_id,)))
     ]
     if not found:
         raise Failed(f"no dead letter has the id {event_id}")
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        write_json(found)
         return
     for letter in found:
         for name, value in letter.items():
-            # Whoever wrote the command must not steer the operator's terminal.
-            shown = printable(value) if isinstance(value, str) else json.dumps(value, default=str)
-            click.echo(f"{name:<22} {shown}")
+            write_line(f"{name:<22} {value if isinstance(value, str) else to_json(value)}")
 
 
 @dead.command()
@@ -232,27 +244,26 @@ def _done(letters: Iterable[DeadLetter], wanted: Wanted, what: str, *, as_json: 
 
     with progress("dead letters", prints=True) as told:
         _write(counted(told), as_json=as_json)
-    click.echo(f"{count} {what}", err=True)
+    write_line(f"{count} {what}", err=True)
     missing = [id_ for id_ in wanted.ids if id_ not in found]
     for id_ in missing:
-        click.echo(f"no dead letter has the id {id_}", err=True)
+        write_line(f"no dead letter has the id {id_}", err=True)
     return Exit.FAILED if missing else Exit.DONE
 
 
-def _write(letters: Iterable[DeadLetter], *, as_json: bool) -> None:
+def _write(letters: Iterable[DeadLetter], *, as_json: bool, full: bool = False) -> None:
     """Print each as it comes: there may be more than fit into memory."""
-    if not as_json:
-        for letter in letters:
-            click.echo(_line(letter))
+    if as_json:
+        write_array(_row(letter, full=full) for letter in letters)
         return
-    opening = "["
+    table = Table(**_COLUMNS)
     for letter in letters:
-        click.echo(opening + json.dumps(_row(letter), ensure_ascii=False), nl=False)
-        opening = ",\n "
-    click.echo("[]" if opening == "[" else "]")
+        row = _row(letter, full=full)
+        which = "*" if letter.index is None else letter.index
+        table.write({**row, "command": f"{row['command_id'] or '-'}[{which}]"})
 
 
-def _row(letter: DeadLetter) -> dict[str, object]:
+def _row(letter: DeadLetter, *, full: bool = False) -> dict[str, object]:
     from bridge.core.events import rfc3339
     from bridge.core.masking import mask_number, mask_numbers
 
@@ -265,7 +276,8 @@ def _row(letter: DeadLetter) -> dict[str, object]:
         "index": letter.index,
         "attempts": letter.attempts,
         "dead_at": None if letter.dead_at is None else rfc3339(letter.dead_at),
-        "sender_address": sender if sender in (None, "default") else mask_number(sender),
+        "sender_address": sender if full or sender in (None, "default") else mask_number(sender),
+        "destination_address": [number if full else mask_number(number) for number in letter.destinations],
     }
 
 
@@ -276,28 +288,16 @@ def _meaning(letter: DeadLetter) -> str | None:
     return None if letter.reason is None else explain(letter.reason)
 
 
-def _line(letter: DeadLetter) -> str:
-    row = _row(letter)
-    row["command_id"] = f"{row['command_id'] or '-'}[{'*' if letter.index is None else letter.index}]"
-    names = ("dead_at", "outcome", "command_id", "attempts", "sender_address", "event_id", "reason")
-    return " ".join("-" if row[name] is None else str(row[name]) for name in names)
-
-
 def _content(letter: DeadLetter, *, full: bool) -> dict[str, object]:
     """Return what the letter holds: all of it, or what may be read along."""
-    from bridge.core.masking import mask_number
-
     delivery = letter.delivery
     if not full:
         return {
-            "destination_address": [mask_number(number) for number in letter.destinations],
             "characters": None if letter.message is None else len(letter.message),
             "bytes": len(delivery.body),
             "headers": sorted(delivery.headers),
         }
     return {
-        "sender_address": letter.sender,
-        "destination_address": list(letter.destinations),
         **_body(delivery.body),
         "properties": _plain(delivery.properties),
         "headers": _plain(delivery.headers),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import write_json, write_line, write_styled
 
 if TYPE_CHECKING:
     from bridge.runtime.examining import Examined
@@ -41,7 +41,7 @@ def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int
         if not as_json:
             _tell(rows[-1])
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        write_json(rows)
     return Exit.FAILED if any(row["level"] == "fail" for row in rows) else Exit.DONE
 
 
@@ -59,7 +59,7 @@ def _row(examined: Examined) -> dict[str, str | None]:
 
 
 def _tell(row: dict[str, str | None]) -> None:
-    level = click.style(f"{row['level']:<8}", fg=_COLOURS[str(row["level"])])
-    click.echo(f"{level}{row['check']:<14} {row['seen']}")
+    level = str(row["level"])
+    write_styled(f"{level:<8}", f"{row['check']:<14} {row['seen']}", colour=_COLOURS[level])
     if row["advice"] is not None:
-        click.echo(f"{'':<23}-> {row['advice']}")
+        write_line(f"{'':<23}-> {row['advice']}")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import json
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import Table, write_json, write_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import FrameType
+
+#: The columns of the table and their usual widths.
+_COLUMNS = {"time": 24, "type": 27, "subject": 36, "destination_address": 16, "id": 0}
 
 
 @click.group()
@@ -32,18 +36,35 @@ def events() -> None:
     help="Only types that match, such as sms.inbound.*; repeatable.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many.")
+@click.option("--full", is_flag=True, help="With whole numbers.")
 @json_option
 @config_option
 @pass_invocation
-def tail(invocation: Invocation, *, keys: tuple[str, ...], count: int | None, as_json: bool) -> None:
-    """Print events as they are published, from now on. Takes nothing away from other consumers."""
+def tail(
+    invocation: Invocation, *, keys: tuple[str, ...], count: int | None, full: bool, as_json: bool
+) -> None:
+    """Print events as they are published, from now on. Takes nothing away from other consumers.
+
+    A message on the exchange that is not an event is skipped, with a line on stderr. JSON has whole events.
+    """
+    table = Table(**_COLUMNS)
     with _until_told_to_stop():
-        stream = invocation.wiring.tail_events(invocation.settings(), keys)
+        stream = invocation.wiring.tail_events(
+            invocation.settings(), keys, functools.partial(write_line, err=True)
+        )
         for event in itertools.islice(stream, count):
             if as_json:
-                click.echo(json.dumps(event, ensure_ascii=False))
+                write_json(event)
             else:
-                click.echo(f"{event['time']} {event['type']} {event.get('subject', '-')} {event['id']}")
+                table.write({**event, "destination_address": _destination(event, full=full)})
+
+
+def _destination(event: Mapping[str, Any], *, full: bool) -> object:
+    from bridge.core.events import value_of
+    from bridge.core.masking import mask_number
+
+    number = value_of(event["data"], "destination_address")
+    return mask_number(number) if isinstance(number, str) and not full else number
 
 
 @contextmanager

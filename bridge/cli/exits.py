@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli.output import survive_any_text
+from bridge.core.printing import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -41,6 +44,10 @@ class Ended(click.ClickException):
         """Return the text of the error."""
         return f"Error: {self.format_message()}"
 
+    def format_message(self) -> str:
+        """Return the line as a terminal can show it: it may quote a broker, a provider or a database."""
+        return visible(self.message)
+
 
 class Unavailable(Ended):
     """Ends the command since a service it needs is not reachable."""
@@ -66,15 +73,21 @@ class BadConfiguration(Ended):
     exit_code = Exit.CONFIG
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        super().__init__("\n".join(map(_line, problems)))
+        self._lines = [_line(problem) for problem in problems]
+        super().__init__("\n".join(self._lines))
 
     def said(self) -> str:
-        """Return the mistakes as they are: a program may read them."""
-        return self.message
+        """Return the mistakes, one a line: a program may read them."""
+        return "\n".join(map(visible, self._lines))
 
 
 class ExitCodes(click.Group):
     """A group that turns what its commands raise into exit codes."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line; see `click.Command.main`."""
+        survive_any_text()
+        return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; see `_failure` for what becomes of its errors."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import write_line, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.history import MessageHistory
     from bridge.adapters.cpaas.values import Message, Thread
     from bridge.settings import Settings
+
+
+#: The usual widths of the columns that have others behind them.
+_WIDTHS = {
+    "remote_address": 16,
+    "local_address": 16,
+    "last_message_at": 24,
+    "at": 24,
+    "direction": 9,
+    "status": 20,
+    "message_id": 36,
+}
 
 
 @click.group()
@@ -43,7 +55,7 @@ def threads(invocation: Invocation, *, remote: str | None, as_json: bool) -> Non
     _write([_thread(thread) for thread in found.threads], as_json=as_json)
     # What moves in the list while it is read is missed: that many pages are read is no defect.
     if not found.ended:
-        click.echo("there are more: the provider's list could not be read to its end", err=True)
+        write_line("there are more: the provider's list could not be read to its end", err=True)
 
 
 @history.command()
@@ -64,7 +76,7 @@ def messages(
     newest = sorted(found.messages, key=lambda message: message.at or 0.0, reverse=True)[:limit]
     _write([_message(message, full=full) for message in reversed(newest)], as_json=as_json)
     if not found.complete:
-        click.echo("there may be more: the provider's list could not be read whole", err=True)
+        write_line("there may be more: the provider's list could not be read whole", err=True)
 
 
 @history.command()
@@ -156,10 +168,5 @@ def _time(at: float | None) -> str | None:
 
 
 def _write(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    from bridge.core.masking import printable
-
-    if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
-    for row in [] if as_json else rows:
-        # Whoever wrote a message must not steer the operator's terminal.
-        click.echo(" ".join("-" if value is None else printable(str(value)) for value in row.values()))
+    columns = {} if not rows else {name: _WIDTHS.get(name, 0) for name in rows[0]}
+    write_rows(rows, columns, as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,10 +9,15 @@ import click
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import DAY
+from bridge.cli.output import write_json, write_line
 from bridge.cli.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from bridge.settings import Settings
+
+_NOT_KNOWN = "The ledger knows no command of this id."
 
 
 @click.group()
@@ -27,20 +31,19 @@ def ledger() -> None:
 @config_option
 @pass_invocation
 def show(invocation: Invocation, *, command_id: str | None, as_json: bool) -> int:
-    """Print what is known of the command ID, or of all commands together; exit 1 if ID is not known."""
+    """Print what is known of the command ID, or of all commands together.
+
+    The ledger knows a command once a worker has begun with it. Exit 1 if it does not know ID; exit 75 if the
+    command may still be on the queue.
+    """
     settings = invocation.settings()
     if command_id is None:
         shown = invocation.wiring.show_ledger(settings)
-        click.echo(json.dumps(shown) if as_json else "\n".join(_summary(shown)))
+        _write(shown, _summary, as_json=as_json)
         return Exit.DONE
     found = invocation.wiring.show_command(settings, command_id)
-    if as_json:
-        click.echo(json.dumps(found))
-    elif found is not None:
-        click.echo("\n".join(_command(found)))
-    else:
-        click.echo("the ledger knows no command of this id", err=True)
-    return Exit.DONE if found is not None else Exit.FAILED
+    _write(found, _command, as_json=as_json)
+    return Exit.DONE if found is not None else _unknown(invocation, settings)
 
 
 @ledger.command()
@@ -69,9 +72,9 @@ def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json:
     with progress("commands") as commands:
         number = invocation.wiring.prune_ledger(settings, days=days, dry_run=dry_run, progress=commands)
     if as_json:
-        click.echo(json.dumps({"commands": number, "dry_run": dry_run}))
+        write_json({"commands": number, "dry_run": dry_run})
     else:
-        click.echo(f"{number} commands {'would be' if dry_run else ''} forgotten".replace("  ", " "))
+        write_line(f"{number} commands {'would be' if dry_run else ''} forgotten".replace("  ", " "))
 
 
 @ledger.command()
@@ -84,11 +87,11 @@ def migrate(invocation: Invocation, *, as_json: bool) -> None:
     with progress("migrating"):
         before, revision = invocation.wiring.migrate_ledger(settings)
     if as_json:
-        click.echo(json.dumps({"before": before, "revision": revision}))
+        write_json({"before": before, "revision": revision})
     elif before == revision:
-        click.echo(f"the ledger has revision {revision} already")
+        write_line(f"the ledger has revision {revision} already")
     else:
-        click.echo(f"the ledger has revision {revision} now; before: {before or 'none'}")
+        write_line(f"the ledger has revision {revision} now; before: {before or 'none'}")
 
 
 @ledger.command()
@@ -102,9 +105,37 @@ def adopt(invocation: Invocation, *, as_json: bool) -> None:
     looked up with the provider before it is sent.
     """
     identity = invocation.wiring.adopt_ledger(invocation.settings())
-    click.echo(
-        json.dumps({"identity": identity}) if as_json else f"the command queue has the ledger {identity} now"
-    )
+    if as_json:
+        write_json({"identity": identity})
+    else:
+        write_line(f"the command queue has the ledger {identity} now")
+
+
+def _unknown(invocation: Invocation, settings: Settings) -> Exit:
+    """Print why the ledger may not know a command, and what to do; return the exit code."""
+    queue, waiting = settings.broker.command_queue, invocation.wiring.waiting_commands(settings)
+    if waiting == 0:
+        where = f"No command waits on {queue}: it was not published there, was forgotten after ledger.retention, or "
+        write_line(f"{_NOT_KNOWN} {where}has just reached a worker.", err=True)
+        return Exit.FAILED
+    if waiting is None:
+        where = f"It may still be on {queue}; how many commands wait there is not known: the broker can't be asked."
+    else:
+        where = f"It may be one of the {waiting} commands that wait on {queue}; AMQP does not show which they are."
+    write_line(f"{_NOT_KNOWN} {where} Ask again once the queue is shorter.", err=True)
+    return Exit.LATER
+
+
+def _write(
+    shown: Mapping[str, Any] | None,
+    lines: Callable[[Mapping[str, Any]], Iterable[str]],
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        write_json(shown)
+    for line in [] if as_json or shown is None else lines(shown):
+        write_line(line)
 
 
 def _summary(shown: Mapping[str, Any]) -> Iterator[str]:

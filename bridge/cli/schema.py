@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from bridge.cli.exits import Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
     from bridge.flows.contracts.names import Names
@@ -41,7 +41,7 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
         _write(directory, names, camel_case=camel_case, as_json=as_json)
         return
     document = _document(name, names, camel_case=camel_case)
-    click.echo(json.dumps(document, indent=None if as_json else 2, ensure_ascii=False))
+    write_json(document, indent=None if as_json else 2)
 
 
 def names_of(settings: Settings) -> Names:
@@ -85,4 +85,7 @@ def _write(directory: Path, names: Names, *, camel_case: bool, as_json: bool) ->
             (directory / path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise Failed(f"can't write {error.filename}: {error.strerror}") from error
-    click.echo(json.dumps({"written": list(files)}) if as_json else "\n".join(files))
+    if as_json:
+        write_json({"written": list(files)})
+    for path in [] if as_json else files:
+        write_line(path)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bridge.cli.exits import Exit
+from bridge.cli.exits import Exit, Unavailable
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 #: Seconds that a bare `--wait` waits.
 _WAIT = 30.0
 _SENT = "sms.outbound.sent"
+#: A worker's reasons name fields; here each field is an option.
+_OPTIONS = {
+    "id": "--id",
+    "destination_address": "--to",
+    "sender_address": "--from",
+    "message": "--message",
+    "send_at": "--send-at",
+    "expires_at": "--expires-at",
+    "metadata": "--metadata",
+}
+_AGAIN = "the broker may have the command: send it again with --id {id}, and it is sent once"
 
 
 @click.command()
@@ -65,14 +76,41 @@ def send(
         "metadata": dict(map(_pair, metadata)) or None,
     }
     command = {key: value for key, value in fields.items() if value is not None}
-    outcomes = invocation.wiring.send(invocation.settings(), command, wait)
+    settings = invocation.settings()
+    _refuse(invocation.wiring.refusals(settings, command))
+    try:
+        outcomes = invocation.wiring.send(settings, command, wait)
+    except ConnectionError as error:
+        raise Unavailable(f"{error}; {_AGAIN.format(id=command['id'])}") from error
     _write(str(command["id"]), outcomes, as_json=as_json)
-    return Exit.DONE if wait is None else exit_code(outcomes, len(to))
+    if wait is None:
+        return Exit.DONE
+    code = exit_code(outcomes, len(to))
+    if code is Exit.LATER:
+        known = f"{len(outcomes)} of {len(to)} outcomes came within {wait:g} s; the broker has the command"
+        write_line(f"{known}. See `bridge ledger show {command['id']}`, or wait for the event.", err=True)
+    return code
+
+
+def _refuse(reasons: Sequence[str]) -> None:
+    """End the command before anything is published, where a worker would refuse it; each reason names its option.
+
+    Raises:
+        click.UsageError: with all reasons.
+
+    """
+    named = []
+    for reason in reasons:
+        field, space, rest = reason.partition(" ")
+        name, bracket, index = field.partition("[")
+        named.append(f"{_OPTIONS.get(name, name)}{bracket}{index}{space}{rest}")
+    if named:
+        raise click.UsageError("; ".join(named))
 
 
 def exit_code(outcomes: Sequence[Mapping[str, Any]], destinations: int) -> Exit:
     """Return what the outcomes of a command to so many destinations mean to the caller."""
-    if any(outcome["type"] != _SENT for outcome in outcomes):
+    if any(outcome.get("type") != _SENT for outcome in outcomes):
         return Exit.FAILED
     return Exit.DONE if len(outcomes) >= destinations else Exit.LATER
 
@@ -97,12 +135,16 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _write(command_id: str, outcomes: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    from bridge.core.events import value_of
+
     if as_json:
-        click.echo(json.dumps({"id": command_id, "outcomes": list(outcomes)}, ensure_ascii=False))
+        write_json({"id": command_id, "outcomes": list(outcomes)})
         return
-    click.echo(command_id)
+    write_line(command_id)
     for outcome in outcomes:
         data = outcome["data"]
-        error = data["error"] or {}
-        what = data["message_id"] or error.get("message") or ""
-        click.echo(f"{outcome['type']} {data['destination_address'] or '-'} {what}".rstrip())
+        error = data.get("error")
+        why = error.get("message") if isinstance(error, dict) else None
+        what = value_of(data, "message_id") or why or ""
+        number = value_of(data, "destination_address") or "-"
+        write_line(f"{outcome.get('type', '-')} {number} {what}".rstrip())

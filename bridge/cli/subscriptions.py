@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from bridge.cli.exits import Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import write_rows
 from bridge.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from bridge.flows.subscribe import Step
     from bridge.ports import Notifying, Subscription
     from bridge.settings import Settings
+
+
+#: The columns of the tables and their usual widths.
+_COLUMNS = {"id": 36, "destination_address": 16, "notify": 0}
+_STEP_COLUMNS = {"action": 7, "what": 12, "id": 36, "destination_address": 16, "reason": 0}
 
 
 @click.group()
@@ -108,10 +113,7 @@ def _write(found: Sequence[Subscription], *, as_json: bool) -> None:
     rows = [
         {"id": one.id, "destination_address": one.destination_address, "notify": one.notify} for one in found
     ]
-    if as_json:
-        click.echo(json.dumps(rows))
-    for row in [] if as_json else rows:
-        click.echo(" ".join(value or "-" for value in row.values()))
+    write_rows(rows, _COLUMNS, as_json=as_json)
 
 
 def _write_steps(steps: Sequence[Step], *, as_json: bool) -> None:
@@ -125,7 +127,4 @@ def _write_steps(steps: Sequence[Step], *, as_json: bool) -> None:
         }
         for step in steps
     ]
-    if as_json:
-        click.echo(json.dumps(rows))
-    for row in [] if as_json else rows:
-        click.echo(" ".join(value or "-" for value in row.values()))
+    write_rows(rows, _STEP_COLUMNS, as_json=as_json)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
+from bridge.cli.output import write_json, write_line
 
 
 @click.group()
@@ -22,7 +21,10 @@ def topology() -> None:
 def declare(invocation: Invocation, *, as_json: bool) -> None:
     """Declare what is missing."""
     names = invocation.wiring.declare_topology(invocation.settings())
-    click.echo(json.dumps({"declared": list(names)}) if as_json else "\n".join(names))
+    if as_json:
+        write_json({"declared": list(names)})
+    for name in [] if as_json else names:
+        write_line(name)
 
 
 @topology.command()
@@ -33,7 +35,7 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
     """Say what is missing or other than it should be; exit 1 if anything is."""
     differences = invocation.wiring.check_topology(invocation.settings())
     if as_json:
-        click.echo(json.dumps({"differences": list(differences)}))
-    elif differences:
-        click.echo("\n".join(differences))
+        write_json({"differences": list(differences)})
+    for difference in [] if as_json else differences:
+        write_line(difference)
     return Exit.FAILED if differences else Exit.DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bridge.adapters.cpaas.history import MessageHistory
@@ -49,14 +49,23 @@ class Wiring(Protocol):
         """Run the simulator until it is stopped."""
         ...
 
+    def refusals(self, settings: Settings, command: Mapping[str, object]) -> Sequence[str]:
+        """Return each reason for which a worker with these settings would not send a command."""
+        ...
+
     def send(
         self, settings: Settings, command: Mapping[str, object], wait: float | None
     ) -> Sequence[Mapping[str, Any]]:
         """Publish a command, confirmed; return the outcome events that came within `wait` seconds, if any."""
         ...
 
-    def tail_events(self, settings: Settings, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """Yield events as they are published, from now on, whose type matches one of the binding `keys`."""
+    def tail_events(
+        self, settings: Settings, keys: Sequence[str], skipped: Callable[[str], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield events as they are published, from now on, whose type matches one of the binding `keys`.
+
+        `skipped` is called with one line for each message that is not an event.
+        """
         ...
 
     def dead_letters(self, settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
@@ -111,6 +120,10 @@ class Wiring(Protocol):
 
     def show_command(self, settings: Settings, command_id: str) -> Mapping[str, Any] | None:
         """Return what the ledger holds of a command; None where it knows none of that id."""
+        ...
+
+    def waiting_commands(self, settings: Settings) -> int | None:
+        """Return how many commands wait on the command queue; None where no broker can be asked."""
         ...
 
     def prune_ledger(

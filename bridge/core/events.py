@@ -16,6 +16,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
 
 from bridge.core.json_writing import make_writer
+from bridge.core.printing import repaired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +59,8 @@ class Event:
     body: bytes = field(repr=False)
     #: Ids that the ledger notes beside its own once it is published; no webhook is looked up by them.
     also_noted: tuple[str, ...] = field(default=(), repr=False)
+    #: Whether U+FFFD stands in it for half a surrogate pair.
+    is_repaired: bool = False
 
 
 def event_id(*parts: object) -> str:
@@ -87,7 +90,7 @@ def make_event(
     """Build an event. `time` is in seconds since the epoch: when it was filed.
 
     With `camel_case` the keys of `data` are spelt as the provider's Node.js SDK spells them; what is inside `metadata`
-    and `raw` is not ours and stays.
+    and `raw` is not ours and stays. Half a surrogate pair, which UTF-8 can't carry, becomes U+FFFD, wherever it stands.
     """
     envelope: dict[str, object] = {
         "specversion": "1.0",
@@ -102,7 +105,12 @@ def make_event(
     if traceparent is not None:
         envelope["traceparent"] = traceparent
     envelope["data"] = _camel_keys(data) if camel_case else data
-    return Event(id=id, type=type, subject=subject, body=_encode(envelope), also_noted=also_noted)
+    text, is_repaired = _write(envelope), False
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:
+        body, is_repaired = _write(repaired(envelope)).encode(), True
+    return Event(id=id, type=type, subject=subject, body=body, also_noted=also_noted, is_repaired=is_repaired)
 
 
 def read_data(body: bytes) -> dict[str, object]:
@@ -128,14 +136,6 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
-def _encode(envelope: Mapping[str, object]) -> bytes:
-    """Encode as compact UTF-8; a lone surrogate, which JSON can name and UTF-8 can't carry, stays escaped."""
-    try:
-        return _write(envelope).encode()
-    except UnicodeEncodeError:
-        return json.dumps(envelope, ensure_ascii=True, separators=(",", ":")).encode()
-
-
 _write = make_writer(separators=(",", ":"))
 
 
@@ -148,6 +148,11 @@ def _camel_keys(data: Mapping[str, object]) -> dict[str, object]:
         camel(key): _camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
         for key, value in data.items()
     }
+
+
+def value_of(data: Mapping[str, object], key: str) -> object:
+    """Return what an event's data has under `key`, in either spelling; None where it has nothing."""
+    return data.get(key, data.get(camel(key)))
 
 
 def camel(key: str) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.core.addresses import parse_address
 from bridge.core.errors import InvalidAddress
-from bridge.core.events import OUTBOUND_SYNCED, event_id, make_event, read_data
+from bridge.core.events import OUTBOUND_SYNCED, event_id, make_event, read_data, value_of
 from bridge.core.notifications import parse_notification
+from bridge.core.printing import REPLACEMENT
 from bridge.core.receipts import TYPES
 from bridge.core.reconcile import LONGEST_TEXT, Evidence, text_key
 
@@ -78,7 +79,10 @@ def evidence_of(notification: Notification, *, default_region: str | None = None
 
 def _is_id(value: object) -> TypeGuard[str]:
     """Whether it may be the provider's id of a message; a database would not take any string."""
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and value.isprintable()
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
+        return False
+    # What was repaired is another id than the provider's.
+    return value.isprintable() and REPLACEMENT not in value
 
 
 def _e164(value: object, default_region: str | None) -> str | None:
@@ -111,8 +115,7 @@ def receipt_of(event: Event) -> Receipt | None:
     if event.type not in TYPES.values():
         return None
     data = read_data(event.body)
-    message_id = data.get("message_id", data.get("messageId"))
-    status = data.get("delivery_status", data.get("deliveryStatus"))
+    message_id, status = value_of(data, "message_id"), value_of(data, "delivery_status")
     if not isinstance(status, str) or not _is_id(message_id):
         return None
     return Receipt(message_id=message_id, status=status)

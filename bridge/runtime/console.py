@@ -7,6 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
+
+from bridge.core.events import value_of
+from bridge.core.printing import to_json, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +38,16 @@ def show_event(console: Console, body: bytes) -> dict[str, Any]:
     event: dict[str, Any] = json.loads(body)
     data = event["data"]
     style = _STYLES.get(event["type"], "yellow")
-    console.print(f"\n[bold {style}]● {event['type']}[/]  [dim]{event['time']}  {event['id']}[/]")
-    sender, destination = data.get("sender_address"), data.get("destination_address")
-    if sender or destination:
-        console.print(f"  {sender or '?'} → {destination or '?'}", end="  ", markup=False, highlight=False)
-    console.print(
-        repr(data["message"]) if data.get("message") else "", style="bold", markup=False, highlight=False
+    head = Text.assemble(
+        "\n",
+        (visible(f"● {event['type']}"), f"bold {style}"),
+        (visible(f"  {event['time']}  {event['id']}"), "dim"),
     )
+    console.print(head)
+    sender, destination = value_of(data, "sender_address"), value_of(data, "destination_address")
+    message = value_of(data, "message")
+    addresses = f"  {sender or '?'} → {destination or '?'}  " if sender or destination else ""
+    # A provider's value may be of any type, and may hold any character.
+    shown = f"'{message}'" if isinstance(message, str) and message else to_json(message) if message else ""
+    console.print(Text.assemble(visible(addresses), (visible(shown), "bold")))
     return event

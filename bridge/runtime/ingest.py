@@ -99,6 +99,7 @@ class Ingest:
             self._metrics.notifications["none", 400].inc()
             _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=len(body))
             raise
+        self._metrics.repaired.inc(event.is_repaired)
         if span is not None:
             answered = partial(_answer_and_end, answered, span)
         until = self._deadline()
@@ -126,6 +127,7 @@ class Ingest:
             raise fate
         if fate is Fate.PUBLISHED:
             self._metrics.recovered.inc()
+            self._metrics.repaired.inc(event.is_repaired)
             _log.info("notification.recovered", type=event.type, event_id=event.id)
         return fate
 

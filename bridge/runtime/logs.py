@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 import sys
 import threading
@@ -22,6 +23,7 @@ import structlog
 from bridge.core.json_writing import make_writer
 from bridge.core.masked_urls import mask_urls
 from bridge.core.masking import DEFAULT_LIMIT, Shown, mask_numbers, printable
+from bridge.core.printing import wants_colour
 from bridge.runtime.journal import is_journal, with_priority
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None, *, process: i
     stream = _unbuffered(sys.stderr) if stream is None else stream
     form = settings.format or ("console" if stream.isatty() else "json")
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    render = _renderer(form, colors=stream.isatty())
+    render = _renderer(form, colors=wants_colour(os.environ, is_terminal=stream.isatty()))
     if is_journal(stream):
         render = functools.partial(_for_journal, render)
     numbered: list[Processor] = [] if process is None else [functools.partial(_numbered, process)]

@@ -122,6 +122,10 @@ class Metrics:
         self.recovered = self._counter(
             "notifications_recovered", "Messages found in the provider's history that no webhook brought."
         )
+        self.repaired = self._counter(
+            "notifications_repaired",
+            "Notifications with half a surrogate pair: their events have U+FFFD in its place.",
+        )
         self.evidence = _by(
             self._counter(
                 "evidence",

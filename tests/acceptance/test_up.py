@@ -242,3 +242,23 @@ def test_with_broker_and_account_it_sends_and_receives_in_one_process(
     )
     assert up.stop(signal.SIGTERM) == 0
     assert up.stdout == ""
+
+
+def test_half_a_surrogate_pair_and_a_terminals_escapes_are_shown_and_end_nothing(
+    trial_process: StartTrial,
+) -> None:
+    trial = trial_process()
+    shows(trial, "sms.outbound.sent", "sms.inbound.received")
+    webhook = Webhook(port=urlsplit(shown_url(trial, "webhook")).port or 0)
+    answers = [
+        webhook.post(inbound("m1\ud83d", "cut \ud83d", senderAddress="+1\ud83d\x1b[2J\x9b2J\u202e")),
+        webhook.post({"odd\ud83d": {"id": "\ud83d", "\ud83d": ["\ud83d"]}}),
+        webhook.post(inbound("m2", "next")),
+    ]
+    shows(trial, "'cut \ufffd'", "+1\ufffd\\u001b[2J\\u009b2J\\u202e →", "'next'")
+
+    assert [answer.status for answer in answers] == [204] * 3
+    assert trial.admin("/readyz")[0] == 200
+    assert "sms_bridge_notifications_repaired_total 2.0" in trial.admin("/metrics")[1]
+    assert trial.stop(signal.SIGTERM) == 0
+    assert trial.logs == ""

@@ -93,6 +93,24 @@ def test_outcomes_are_waited_for_and_one_that_speaks_for_all_ends_the_wait(prepa
     assert refused == [outcome(None, "invalid")]
 
 
+def test_what_a_stranger_puts_on_the_queue_for_replies_is_no_outcome(prepared: Peer) -> None:
+    def stray() -> None:
+        (command,) = prepared.take("sms.send")
+        queue = command.properties["reply_to"]
+        for body in ({"type": "other.service", "data": {}}, b"no event", outcome(0)):
+            prepared.publish(body, exchange="", routing_key=queue, correlation_id="another")
+        prepared.publish(
+            outcome(0), exchange="", routing_key=queue, correlation_id=command.properties["correlation_id"]
+        )
+
+    thread = threading.Thread(target=stray)
+    thread.start()
+    received = one(prepared.url).send(COMMAND, outcomes=1, wait=10)
+    thread.join()
+
+    assert received == [outcome(0)]
+
+
 def test_what_did_not_come_in_time_is_not_waited_for(prepared: Peer) -> None:
     began = time.monotonic()
 
@@ -114,13 +132,14 @@ def test_a_blocked_broker_is_an_error_after_a_while(prepared: Peer, rabbitmq: Br
         one(prepared.url, confirm_timeout=0.5).send(COMMAND, outcomes=1, wait=None)
 
 
-def test_events_are_shown_as_they_come_and_strangers_bytes_are_passed_over(amqp: Peer) -> None:
+def test_events_are_shown_as_they_come_and_what_is_none_is_named(amqp: Peer) -> None:
     side = one(amqp.url)
     side.declare()
     seen: list[dict[str, Any]] = []
+    skipped: list[str] = []
 
     def tail() -> None:
-        events = side.tail(["sms.outbound.#"])
+        events = side.tail(["sms.outbound.#"], skipped.append)
         for event in events:
             seen.append(event)
             if len(seen) == 2:
@@ -141,6 +160,8 @@ def test_events_are_shown_as_they_come_and_strangers_bytes_are_passed_over(amqp:
 
     assert not thread.is_alive()
     assert seen == [outcome(1), outcome(1)]
+    assert skipped[1] == "skipped a message that is not an event: routing key sms.outbound.sent, 2 bytes"
+    assert len(skipped) >= 5
 
 
 def test_declare_makes_what_the_check_misses(vhost_url: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unauthorized, Unreachable
+from bridge.bootstrap.oneshot import refusals
 from bridge.bootstrap.subscribing import declared_subscriptions
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
@@ -26,7 +27,7 @@ from bridge.settings import Problem, Settings, SettingsError
 from tests.fakes.notifying import FakeAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from bridge.adapters.cpaas.history import MessageHistory
     from bridge.flows.dead import DeadLetter, Wanted
@@ -55,6 +56,10 @@ class FakeWiring:
         self.answer = answer
         self.asked: list[tuple[str, Any]] = []
         self.settings = Settings()
+        #: How many commands wait on the queue.
+        self.waiting: int | None = 0
+        #: Why `tail_events` skips messages.
+        self.skipped: tuple[str, ...] = ()
 
     def _answer(self, what: str, settings: Settings, *arguments: object) -> Any:
         self.settings = settings
@@ -75,13 +80,20 @@ class FakeWiring:
     def run_simulator(self, settings: Settings, **options: object) -> int:
         return int(self._answer("simulator", settings, options))
 
+    def refusals(self, settings: Settings, command: Mapping[str, object]) -> Sequence[str]:
+        return refusals(settings, command)
+
     def send(
         self, settings: Settings, command: Mapping[str, object], wait: float | None
     ) -> Sequence[Mapping[str, Any]]:
         sent: Sequence[Mapping[str, Any]] = self._answer("send", settings, command, wait)
         return sent
 
-    def tail_events(self, settings: Settings, keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    def tail_events(
+        self, settings: Settings, keys: Sequence[str], skipped: Callable[[str], None]
+    ) -> Iterator[Mapping[str, Any]]:
+        for reason in self.skipped:
+            skipped(reason)
         return iter(self._answer("tail", settings, keys))
 
     def declare_topology(self, settings: Settings) -> Sequence[str]:
@@ -104,6 +116,9 @@ class FakeWiring:
     def show_command(self, settings: Settings, command_id: str) -> Mapping[str, Any] | None:
         shown: Mapping[str, Any] | None = self._answer("show_command", settings, command_id)
         return shown
+
+    def waiting_commands(self, settings: Settings) -> int | None:
+        return self.waiting
 
     def prune_ledger(
         self, settings: Settings, *, days: float | None, dry_run: bool, progress: Progress
@@ -153,6 +168,11 @@ def run(
 ) -> Result:
     invocation = Invocation(wiring or FakeWiring(), environ or {})
     return CliRunner().invoke(main, arguments, obj=invocation, input=stdin)
+
+
+def cells(result: Result) -> list[list[str]]:
+    """Return a table as it was printed, its header first."""
+    return [line.split() for line in result.stdout.splitlines()]
 
 
 def sent_by(*arguments: str, stdin: bytes = b"") -> dict[str, Any]:
@@ -333,6 +353,64 @@ def test_send_exits_with_the_outcome(arguments: list[str], outcomes: list[dict[s
     assert result.exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--to", "hello"], "--to is not"),
+        (["--to", "+16131234567", "--to", "hello"], "--to[1] is not"),
+        (["--to", "+16131234567", "--to", "+16131234567"], "--to[1] is the same number"),
+        (["--from", "somebody"], "--from is not"),
+        (["--message", ""], "--message is empty"),
+        (["--send-at", "in 1 hour"], "--send-at is not an RFC 3339 time"),
+        (["--expires-at", "2030-01-01"], "--expires-at is not an RFC 3339 time"),
+        (["--id", "x" * 129], "--id is not a string of 1 to 128"),
+        (["--id", "a\nb"], "--id is not a string of 1 to 128"),
+        (["--metadata", "a=\udc80"], "--metadata is not"),
+    ],
+)
+def test_what_a_worker_would_refuse_is_wrong_usage_and_not_published(options: list[str], named: str) -> None:
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    needed = {"--to": "+16131234567", "--message": "hi"}
+    rest = [part for name, value in needed.items() if name not in given for part in (name, value)]
+    wiring = FakeWiring([])
+    result = run("send", *options, *rest, wiring=wiring)
+
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert wiring.asked == []
+
+
+def test_a_number_is_judged_by_the_configured_region() -> None:
+    arguments = ("send", "--to", "0151 23456789", "--message", "hi")
+    german = {"BRIDGE_ADDRESSES__DEFAULT_REGION": "DE"}
+
+    assert run(*arguments, wiring=FakeWiring([])).exit_code == 2
+    assert (
+        run(
+            "send", "--to", "015123456789", "--message", "hi", environ=german, wiring=FakeWiring([])
+        ).exit_code
+        == 0
+    )
+
+
+def test_without_an_outcome_stderr_says_what_is_known_and_what_to_do() -> None:
+    result = run(
+        "send", "--to", "+16131234567", "--message", "hi", "--id", "c1", "--wait=5", wiring=FakeWiring([])
+    )
+
+    assert (result.exit_code, result.stdout) == (75, "c1\n")
+    assert "0 of 1 outcomes came within 5 s; the broker has the command" in result.stderr
+    assert "bridge ledger show c1" in result.stderr
+
+
+def test_a_command_that_may_be_on_the_queue_is_sent_again_by_its_id() -> None:
+    arguments = ("send", "--to", "+16131234567", "--message", "hi")
+    result = run(*arguments, wiring=FakeWiring(ConnectionError("no confirm within 10 s")))
+
+    assert (result.exit_code, result.stdout) == (69, "")
+    assert re.search("no confirm within 10 s; .* send it again with --id [0-9a-f-]{36}", result.stderr)
+
+
 def test_send_says_how_long_it_waits() -> None:
     for arguments, seconds in ([], None), (["--wait", "2.5"], 2.5), (["--wait"], 30.0):
         wiring = FakeWiring([])
@@ -362,7 +440,10 @@ def test_tail_prints_one_event_a_line_and_stops_at_the_count() -> None:
         "events", "tail", "--key", "sms.inbound.*", "--key", "sms.message.*", "--json", wiring=wiring
     )
 
-    assert plain.stdout == "2026-01-01T00:00:00.000Z sms.outbound.sent c1 e1\n" * 2
+    assert cells(plain) == [
+        ["TIME", "TYPE", "SUBJECT", "DESTINATION", "ID"],
+        *[["2026-01-01T00:00:00.000Z", "sms.outbound.sent", "c1", "***4567", "e1"]] * 2,
+    ]
     assert [json.loads(line) for line in as_json.stdout.splitlines()] == [outcome()] * 3
     assert wiring.asked == [("tail", (("#",),)), ("tail", (("sms.inbound.*", "sms.message.*"),))]
 
@@ -444,8 +525,8 @@ def test_a_subscription_uses_one_channel_to_the_configured_webhook() -> None:
     first = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
     second = run("subscriptions", "create", "+16139998878", wiring=FakeWiring(provider), environ=WEBHOOK)
 
-    assert first.stdout == "s1 +16139998877 wh-0\n"
-    assert second.stdout == "s2 +16139998878 wh-0\n"
+    assert cells(first)[1:] == [["s1", "+16139998877", "wh-0"]]
+    assert cells(second)[1:] == [["s2", "+16139998878", "wh-0"]]
     assert [channel.authorization for channel in provider.channels.list()] == ["new"]
 
 
@@ -454,7 +535,7 @@ def test_a_channel_with_another_authorization_is_not_used() -> None:
     provider.channels.create(webhook_url="https://bridge.example/hook", authorization="stolen")
     result = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
 
-    assert result.stdout == "s2 +16139998877 wh-1\n"
+    assert cells(result)[1:] == [["s2", "+16139998877", "wh-1"]]
 
 
 def test_a_subscription_can_use_a_channel_by_its_callback() -> None:
@@ -475,7 +556,7 @@ def synced(provider: FakeAccount, *options: str, **environ: str) -> list[str]:
     )
 
     assert result.exit_code == 0
-    return result.stdout.splitlines()
+    return [" ".join(line) for line in cells(result)]
 
 
 def test_a_sync_says_what_it_did_and_a_second_one_that_nothing_was_left_to_do() -> None:
@@ -484,10 +565,11 @@ def test_a_sync_says_what_it_did_and_a_second_one_that_nothing_was_left_to_do() 
     calls = provider.calls.copy()
     first, second = synced(provider), synced(provider)
 
-    assert planned == ["make channel - - -", "make subscription - - -"]
+    assert planned[0] == "ACTION WHAT ID DESTINATION REASON"
+    assert planned[1:] == ["make channel - - -", "make subscription - - -"]
     assert calls == ["list", "list"]
-    assert first == ["make channel c0 - -", "make subscription s1 +16139998877 -"]
-    assert second == ["keep channel c0 - -", "keep subscription s1 +16139998877 -"]
+    assert first[1:] == ["make channel c0 - -", "make subscription s1 +16139998877 -"]
+    assert second[1:] == ["keep channel c0 - -", "keep subscription s1 +16139998877 -"]
 
 
 def test_a_sync_tells_no_secret_in_any_form() -> None:
@@ -516,7 +598,7 @@ def test_what_a_sync_could_not_do_is_a_failure_that_costs_nothing_else() -> None
     result = run("subscriptions", "sync", wiring=FakeWiring(provider), environ=environ)
 
     assert result.exit_code == 1
-    assert result.stdout.splitlines() == [
+    assert [" ".join(line) for line in cells(result)[1:]] == [
         "make channel c0 - -",
         "fail subscription - +16135550000 the provider refuses the call (403)",
         "make subscription s1 +16139998878 -",
@@ -562,7 +644,11 @@ def test_subscriptions_are_listed_and_deleted() -> None:
     as_json = run("subscriptions", "list", "--json", wiring=FakeWiring(provider))
     deleted = run("subscriptions", "delete", "s0", "s9", wiring=FakeWiring(provider))
 
-    assert plain.stdout == "s0 +16139998877 wh-1\ns1 +16139998878 wh-1\n"
+    assert cells(plain) == [
+        ["ID", "DESTINATION", "NOTIFY"],
+        ["s0", "+16139998877", "wh-1"],
+        ["s1", "+16139998878", "wh-1"],
+    ]
     assert json.loads(as_json.stdout)[0] == {
         "id": "s0",
         "destination_address": "+16139998877",

@@ -13,7 +13,7 @@ from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.flows.dead import DeadLetter, Wanted
 from bridge.ports import Delivery
-from tests.unit.test_cli import FakeWiring
+from tests.unit.test_cli import FakeWiring, cells
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -40,7 +40,19 @@ def run(wiring: FakeWiring, *arguments: str) -> Result:
 def test_a_line_for_each_letter_hides_numbers() -> None:
     result = run(FakeWiring([LETTER]), "list")
 
-    assert result.stdout == ("2027-01-15T08:00:00.000Z failed one[0] 2 ***8877 e-1 no route to ***4567\n")
+    header, row = cells(result)
+
+    assert header[:6] == ["DEAD_AT", "OUTCOME", "COMMAND", "ATTEMPTS", "SENDER", "DESTINATION"]
+    assert row[:6] == ["2027-01-15T08:00:00.000Z", "failed", "one[0]", "2", "***8877", "***4567"]
+    assert row[6:] == ["e-1", "no", "route", "to", "***4567"]
+
+
+def test_whole_numbers_are_listed_where_they_are_asked_for() -> None:
+    plain = run(FakeWiring([LETTER]), "list", "--full")
+    (row,) = json.loads(run(FakeWiring([LETTER]), "list", "--full", "--json").stdout)
+
+    assert cells(plain)[1][4:6] == ["+16139998877", "+16131234567"]
+    assert (row["sender_address"], row["destination_address"]) == ("+16139998877", ["+16131234567"])
 
 
 @pytest.mark.parametrize("letters", [[], [LETTER], [LETTER, LETTER]])

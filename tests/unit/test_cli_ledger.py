@@ -61,11 +61,24 @@ def test_a_command_is_shown_with_what_is_known_of_its_submissions() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_an_unknown_command_is_a_failure(options: list[str]) -> None:
-    result = run("ledger", "show", "c1", *options, wiring=FakeWiring(None))
+@pytest.mark.parametrize(
+    ("waiting", "code", "said"),
+    [
+        (0, 1, "No command waits on sms.send"),
+        (12, 75, "one of the 12 commands that wait on sms.send"),
+        (None, 75, "the broker can't be asked"),
+    ],
+)
+def test_an_unknown_command_may_still_be_on_the_queue(
+    options: list[str], waiting: int | None, code: int, said: str
+) -> None:
+    wiring = FakeWiring(None)
+    wiring.waiting = waiting
+    result = run("ledger", "show", "c1", *options, wiring=wiring)
 
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert result.stdout == ("null\n" if options else "")
+    assert said in result.stderr
 
 
 @pytest.mark.parametrize(

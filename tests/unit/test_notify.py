@@ -92,10 +92,34 @@ def test_the_body_of_an_unrecognized_notification_keeps_its_spelling() -> None:
     assert _receive(json.dumps(raw).encode(), camel_case=True)["data"]["raw"] == raw
 
 
-def test_a_lone_surrogate_reaches_the_event() -> None:
-    body = _INBOUND.replace(b'"hi"', b'"\\ud83d"')
+def test_half_a_surrogate_pair_becomes_a_replacement_character_wherever_it_stands() -> None:
+    half = "\ud800"
+    raw = {
+        "outer\ud83d": {
+            "id": "n\udc00",
+            "list": ["a\ud83d", {half: 1, "\ufffd": 2}],
+            "whole": "\U0001f600",
+        }
+    }
+    cut = _INBOUND.replace(b'"hi"', b'"hi\\ud83d"')
 
-    assert _receive(body)["data"]["message"] == "\ud83d"
+    assert _receive(cut)["data"]["message"] == "hi\ufffd"
+    assert receive(cut, source="/sms-bridge/sms", now=_NOW).is_repaired
+    assert not receive(_INBOUND, source="/sms-bridge/sms", now=_NOW).is_repaired
+    assert _receive(json.dumps(raw).encode())["data"]["raw"] == {
+        "outer\ufffd": {
+            "id": "n\ufffd",
+            "list": ["a\ufffd", {"\ufffd\ufffd": 1, "\ufffd": 2}],
+            "whole": "\U0001f600",
+        }
+    }
+
+
+def test_two_notifications_that_differ_in_half_a_pair_alone_are_two_events() -> None:
+    first, second = (_receive(json.dumps({"a": {"b": half}}).encode()) for half in ("\ud800", "\ud801"))
+
+    assert first["data"] == second["data"]
+    assert first["id"] != second["id"]
 
 
 def test_a_body_that_is_no_notification_becomes_no_event() -> None:

@@ -14,6 +14,7 @@ from bridge.core.commands import CommandRules, Malformed, SendSms, parse_command
 from bridge.core.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
 from bridge.core.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
 from tests.against_contract import event_of
+from tests.texts import ANY_TEXT
 
 NOW = 1_800_000_000.25
 STYLE = Style(source="/sms-bridge/sms")
@@ -197,10 +198,14 @@ def test_the_same_facts_are_the_same_bytes_and_texts_come_through_unchanged(
     assert (data["message"], data["metadata"]) == (message, metadata)
 
 
-def test_half_a_surrogate_pair_stays_escaped() -> None:
-    event = make_event(id="i", type="t", source="s", time=NOW, data={"message": "\ud83d"})
+@given(st.recursive(st.none() | ANY_TEXT, lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner)))
+def test_an_event_holds_any_text_in_utf_8(value: object) -> None:
+    event = make_event(id="i", type="t", source="s", time=NOW, data={"raw": value})
+    data = json.loads(event.body)["data"]
 
-    assert b'"\\ud83d"' in event.body
+    assert event.body.decode("utf-8")
+    assert json.dumps(data, ensure_ascii=False).encode()
+    assert event.is_repaired == (data != {"raw": value})
 
 
 def test_every_outcome_is_a_terminal_type_and_the_dead_are_among_them() -> None:

@@ -11,6 +11,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
@@ -33,12 +34,18 @@ class EmbeddedBroker:
     """Exchanges and queues of a topology, in memory."""
 
     def __init__(
-        self, topology: Topology, clock: Clock, *, watch: Callable[[bytes], None] | None = None
+        self,
+        topology: Topology,
+        clock: Clock,
+        *,
+        watch: Callable[[bytes], None] | None = None,
+        on_crash: Callable[[], None] = lambda: None,
     ) -> None:
+        """`watch` is called with the body of each event; `on_crash` where the broker's thread ends by an error."""
         self._topology = topology
         self._clock = clock
-        #: Sees the body of every event.
         self._watch = watch
+        self._on_crash = on_crash
         self._receive: Callable[[Delivery], None] | None = None
         self._paused = False
         self._consuming = False
@@ -76,7 +83,7 @@ class EmbeddedBroker:
     @property
     def available(self) -> bool:
         """Whether it takes messages."""
-        return self._ready.is_set() and not self._stopping.is_set()
+        return self._ready.is_set() and not self._stopping.is_set() and self._thread.is_alive()
 
     connected = available
 
@@ -111,6 +118,17 @@ class EmbeddedBroker:
     # --- the broker's thread -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:  # noqa: BLE001 - without this thread the process sends nothing and must not stay ready
+            structlog.get_logger().exception("broker.crashed", hint="the process ends")
+            self._consuming = False
+            self._on_crash()
+        finally:
+            # `start` waits for it.
+            self._ready.set()
+
+    def _serve(self) -> None:
         with Connection("memory://", transport_options={"polling_interval": POLL}) as connection:
             channel = connection.channel()
             self._producer = Producer(channel)
@@ -181,8 +199,12 @@ class EmbeddedBroker:
         )
 
     def _on_event(self, message: Message) -> None:
-        if self._watch is not None:
+        if self._watch is None:
+            return
+        try:
             self._watch(_bytes(message.body))
+        except Exception:  # noqa: BLE001 - an event that can't be shown was published all the same
+            structlog.get_logger().exception("event.unshown", message_id=message.properties.get("message_id"))
 
     def _on_command(self, message: Any) -> None:
         receive = self._receive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import amqp
 
 from bridge.adapters.amqp.calling import CONFIRM_TIMEOUT, Confirmed, connected, drain_for
+from bridge.adapters.amqp.connection import BROKER_ERRORS
 from bridge.adapters.amqp.replies import are_all, command_properties, open_replies, read_event
 from bridge.adapters.amqp.topology import declare, mismatched, missing
 from bridge.core.contracts.commands import SEND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from bridge.adapters.amqp.connection import Broker
@@ -50,25 +52,49 @@ class OneShot:
     ) -> list[dict[str, Any]]:
         """Publish a command, confirmed; return the outcome events that came within `wait` seconds.
 
-        An `invalid` event stands for all `outcomes`; with `wait` None none is asked for.
+        An `invalid` event stands for all `outcomes`; with `wait` None none is asked for. A connection that is lost
+        after the confirm ends the wait: the command is on the queue.
         """
         received: list[dict[str, Any]] = []
+        correlation = str(uuid.uuid4())
+
+        def receive(message: amqp.Message) -> None:
+            event = read_event(message.body)
+            # Any service may publish to a queue whose name it knows.
+            if event is not None and message.properties.get("correlation_id") == correlation:
+                received.append(event)
+
         with self._open() as broker:
             channel = broker.channel()
             properties = command_properties(str(command["id"]), now=self._clock.now())
             properties["content_type"] = "application/json"
             if wait is not None:
-                properties["reply_to"] = open_replies(channel, lambda message: _take(message, received))
-                properties["correlation_id"] = str(uuid.uuid4())
+                properties["reply_to"] = open_replies(channel, receive)
+                properties["correlation_id"] = correlation
             self._publish(broker, json.dumps(command, ensure_ascii=False).encode(), properties)
             deadline = self._clock.monotonic() + (wait or 0.0)
-            while not are_all(received, outcomes) and self._clock.monotonic() < deadline:
-                self._drain(broker, deadline)
+            with contextlib.suppress(*BROKER_ERRORS):
+                while not are_all(received, outcomes) and self._clock.monotonic() < deadline:
+                    self._drain(broker, deadline)
         return received
 
-    def tail(self, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yield events from now on whose type matches one of the binding `keys`; until the caller has enough."""
+    def tail(
+        self, keys: Sequence[str], skipped: Callable[[str], None] = lambda _reason: None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield events from now on whose type matches one of the binding `keys`; until the caller has enough.
+
+        `skipped` is called with one line for each message that is not an event.
+        """
         received: list[dict[str, Any]] = []
+
+        def receive(message: amqp.Message) -> None:
+            event = read_event(message.body)
+            if event is not None:
+                received.append(event)
+                return
+            key, size = message.delivery_info["routing_key"], len(message.body or b"")
+            skipped(f"skipped a message that is not an event: routing key {key}, {size} bytes")
+
         with self._open() as broker:
             if self._declares:
                 declare(broker, self._topology)
@@ -76,7 +102,7 @@ class OneShot:
             queue = channel.queue_declare("", exclusive=True, auto_delete=True).queue
             for key in keys:
                 channel.queue_bind(queue, self._topology.events_exchange, key)
-            channel.basic_consume(queue, no_ack=True, callback=lambda message: _take(message, received))
+            channel.basic_consume(queue, no_ack=True, callback=receive)
             while True:
                 self._drain(broker, self._clock.monotonic() + 1.0)
                 while received:
@@ -96,6 +122,12 @@ class OneShot:
             others = mismatched(broker, self._topology, lacking)
             return [f"{name} is missing" for name in lacking] + others
 
+    def waiting(self) -> int:
+        """Return how many commands wait on the command queue; those that a worker holds are not counted."""
+        with self._open() as broker:
+            found = broker.channel().queue_declare(self._topology.command_queue, passive=True)
+            return int(found.message_count)
+
     def _open(self) -> AbstractContextManager[Broker]:
         return connected(self._address)
 
@@ -109,10 +141,3 @@ class OneShot:
             exchange=self._topology.commands_exchange,
             routing_key=SEND,
         )
-
-
-def _take(message: amqp.Message, received: list[dict[str, Any]]) -> None:
-    """Add an event; pass over what is none."""
-    event = read_event(message.body)
-    if event is not None:
-        received.append(event)

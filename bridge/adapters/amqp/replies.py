@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+from bridge.core.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a short string (AMQP 0-9-1 section 4.2.5.3); an id of 128 characters may take four times as many.
 _SHORT = 255
+#: Arrays and objects inside each other: a notification has at most 64 (`bridge.core.notifications`), an event two more.
+_DEEPEST = 70
 
 
 def command_properties(command_id: str, *, now: float) -> dict[str, object]:
@@ -30,10 +33,14 @@ def open_replies(channel: Any, received: Callable[[amqp.Message], None]) -> str:
 
 
 def read_event(body: bytes) -> dict[str, Any] | None:
-    """Return an event; None for what is none, since anybody may publish anything."""
+    """Return the JSON object of an event; None for anything else, since any service may publish to the exchange.
+
+    Only `data` is known to be there, an object. Of the other attributes a foreign event may have none.
+    """
     try:
-        event = json.loads(body)
-    except (ValueError, RecursionError):
+        # An empty body is a `str` in py-amqp.
+        event = loads(body or b"", max_depth=_DEEPEST)
+    except NotStrictJSON:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("data"), dict) else None
 

@@ -1,0 +1,243 @@
+"""What commands print survives any text, steers no terminal, and fits the encoding that stdout has."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bridge.adapters.cpaas.values import Message
+from bridge.cli import main
+from bridge.cli.invocation import Invocation
+from bridge.core.printing import repaired, to_json, visible, wants_colour
+from bridge.flows.dead import DeadLetter
+from bridge.ports import Delivery
+from bridge.runtime.examining import Examined, fail
+from tests.fakes.notifying import FakeAccount
+from tests.texts import ANY_TEXT
+from tests.unit.test_cli import FakeWiring, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CLI = Path(__file__).parents[2] / "bridge" / "cli"
+NUMBER = "+16131234567"
+#: As a stranger has them on a terminal: a cursor moved, a CSI of one byte, text that runs backwards, a cleared line.
+STEERING = "a\x1b[2J\x9b2J\u202eb\x7f\r\n\x00\u2066"
+
+
+def encoded(charset: str, wiring: FakeWiring, *arguments: str) -> tuple[int, str]:
+    """Run `bridge` with a stdout of that encoding; return its exit code and all that it printed there."""
+    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(wiring, {}))
+
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout_bytes.decode(charset)
+
+
+def letter(text: str) -> DeadLetter:
+    return DeadLetter(
+        delivery=Delivery(
+            body=text.encode("utf-8", "surrogatepass"),
+            tag=(0, 1),
+            properties={"correlation_id": text},
+            headers={"x-test": text},
+        ),
+        outcome="failed",
+        reason=text,
+        command_id=text,
+        index=0,
+        attempts=2,
+        event_id="e-1",
+        dead_at=None,
+        sender=text,
+        destinations=(text,),
+        message=text,
+    )
+
+
+class Kept:
+    """Fills the part of `MessageHistory` that the command asks for."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.complete = True
+        self.messages: Any = self._messages
+
+    def _messages(self, _remote: str, _local: str) -> Kept:
+        found = Kept(self._text)
+        found.messages = [
+            Message(
+                message_id=self._text,
+                direction="inbound",
+                text=self._text,
+                status=self._text,
+                remote_address=self._text,
+                local_address=self._text,
+                date_time=self._text,
+                at=None,
+            )
+        ]
+        return found
+
+
+def subscribed(text: str) -> FakeAccount:
+    account = FakeAccount()
+    account.subscriptions.create(notify=text, number=None)
+    return account
+
+
+#: What each command prints of a text that a stranger wrote: its arguments, and the answer that holds the text.
+COMMANDS: dict[str, tuple[Sequence[str], Callable[[str], object]]] = {
+    "send": (
+        ("send", "--to", NUMBER, "--message", "hi", "--wait"),
+        lambda text: [outcome(text, message_id=text, destination_address=text, error={"message": text})],
+    ),
+    "tail": (
+        ("events", "tail", "--full"),
+        lambda text: [{**outcome(text, destination_address=text), "id": text, "subject": text, "time": text}],
+    ),
+    "dead list": (("dead", "list", "--full"), lambda text: [letter(text)]),
+    "dead show": (("dead", "show", "e-1", "--full"), lambda text: [letter(text)]),
+    "dead show in part": (("dead", "show", "e-1"), lambda text: [letter(text)]),
+    "history": (("history", "messages", NUMBER, "+16139998877", "--full"), Kept),
+    "ledger": (("ledger", "show", "c1"), lambda text: {"id": text, "submissions": [{"message_id": text}]}),
+    "subscriptions": (("subscriptions", "list"), subscribed),
+    "topology": (("topology", "check"), lambda text: [text]),
+    "doctor": (("doctor",), lambda text: [Examined("broker", fail(text, text))]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@settings(max_examples=25)
+@given(text=ANY_TEXT, charset=st.sampled_from(["utf-8", "latin-1", "ascii"]))
+def test_every_command_prints_any_text(command: str, text: str, charset: str) -> None:
+    arguments, answer = COMMANDS[command]
+    code, table = encoded(charset, FakeWiring(answer(text)), *arguments)
+    code_of_json, document = encoded(charset, FakeWiring(answer(text)), *arguments, "--json")
+
+    assert code == code_of_json
+    assert table.replace("\n", "").isprintable()
+    assert document.replace("\n", "").isprintable()
+    assert document.isascii()
+    assert json.loads(document)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_lets_a_text_steer_the_terminal(command: str) -> None:
+    arguments, answer = COMMANDS[command]
+    _, table = encoded("utf-8", FakeWiring(answer(STEERING)), *arguments)
+    _, document = encoded("utf-8", FakeWiring(answer(STEERING)), *arguments, "--json")
+
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066]", table + document)
+
+
+@pytest.mark.parametrize("charset", ["ascii", "latin-1"])
+def test_the_outcome_of_an_sms_with_a_euro_sign_is_printed_whatever_stdout_is(charset: str) -> None:
+    told = [outcome(message="5 €", destination_address=NUMBER, message_id="€")]
+    arguments = ("send", "--to", NUMBER, "--message", "5 €", "--id", "c€", "--wait")
+    code, document = encoded(charset, FakeWiring(told), *arguments, "--json")
+    code_of_plain, plain = encoded(charset, FakeWiring(told), *arguments)
+
+    assert (code, code_of_plain) == (0, 0)
+    assert json.loads(document) == {"id": "c€", "outcomes": told}
+    assert plain.splitlines() == ["c\\u20ac", f"sms.outbound.sent {NUMBER} \\u20ac"]
+
+
+def test_an_error_that_quotes_a_stranger_steers_nothing_either() -> None:
+    result = CliRunner().invoke(
+        main, ["events", "tail"], obj=Invocation(FakeWiring(ConnectionError(STEERING)), {})
+    )
+
+    assert result.exit_code == 69
+    assert result.stderr.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "other.service", "data": {}},
+        {"type": None, "time": {}, "subject": [], "id": 5, "data": {"destination_address": {}}},
+        {"data": {"destinationAddress": NUMBER}},
+    ],
+)
+def test_a_foreign_event_is_shown_and_ends_nothing(event: dict[str, Any]) -> None:
+    code, table = encoded("utf-8", FakeWiring([event, outcome()]), "events", "tail")
+
+    assert code == 0
+    assert len(table.splitlines()) == 3
+    assert "sms.outbound.sent" in table.splitlines()[2]
+
+
+def test_what_is_no_event_is_named_on_stderr() -> None:
+    wiring = FakeWiring([outcome()])
+    wiring.skipped = ("skipped a message that is not an event: routing key x\x1b[2J, 3 bytes",)
+    result = CliRunner().invoke(main, ["events", "tail", "--json"], obj=Invocation(wiring, {}))
+
+    assert json.loads(result.stdout) == outcome()
+    assert result.stderr == "skipped a message that is not an event: routing key x\\u001b[2J, 3 bytes\n"
+
+
+def test_outcomes_in_the_spelling_of_the_node_sdk_are_printed() -> None:
+    told = {**outcome(), "data": {"destinationAddress": NUMBER, "messageId": "SM1", "error": None}}
+    _, plain = encoded("utf-8", FakeWiring([told]), "send", "--to", NUMBER, "--message", "hi", "--wait")
+
+    assert plain.splitlines()[1] == f"sms.outbound.sent {NUMBER} SM1"
+
+
+def test_commands_print_through_one_module() -> None:
+    """A `click.echo` beside it would print what a terminal obeys."""
+    printing = re.compile(r"\bclick\.(echo|secho|style)\(|\bprint\(|sys\.std(out|err)\.write")
+    found = [path.name for path in CLI.glob("*.py") if printing.search(path.read_text())]
+
+    assert sorted(found) == ["exits.py", "output.py"]
+
+
+@given(ANY_TEXT)
+def test_text_is_printable_and_json_is_the_same_value(text: str) -> None:
+    assert visible(text).isprintable()
+    assert visible(visible(text)) == visible(text)
+    assert json.loads(to_json(text)) == text
+
+
+@given(
+    st.recursive(ANY_TEXT | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner))
+)
+def test_repairing_loses_no_key_and_changes_nothing_that_is_whole(value: object) -> None:
+    once = repaired(value)
+
+    assert json.dumps(once, ensure_ascii=False).encode()
+    assert repaired(once) == once
+    if isinstance(value, dict):
+        assert isinstance(once, dict)
+        assert len(once) == len(value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_terminal", "expected"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"NO_COLOR": ""}, True, True),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, True, False),
+    ],
+)
+def test_colours_are_as_the_environment_says(
+    environ: dict[str, str], is_terminal: bool, expected: bool
+) -> None:
+    assert wants_colour(environ, is_terminal=is_terminal) is expected
+
+
+def test_a_letter_of_which_nothing_is_known_is_a_row_of_dashes() -> None:
+    bare = replace(letter("x"), command_id=None, index=None, sender=None, reason=None, destinations=())
+    _, table = encoded("utf-8", FakeWiring([bare]), "dead", "list")
+
+    assert table.splitlines()[1].split() == ["-", "failed", "-[*]", "2", "-", "-", "e-1", "-"]

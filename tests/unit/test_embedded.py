@@ -1,0 +1,61 @@
+"""The broker inside the process: a mistake of what watches it costs a line, and one of its own ends the process."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+
+from bridge.adapters.amqp.embedded import EmbeddedBroker
+from bridge.adapters.clock import SystemClock
+from tests.broker.amqp_setup import NAMES, event
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from bridge.ports import Delivery
+
+
+def nothing() -> None:
+    """Wait for no confirm."""
+
+
+def test_an_event_that_can_not_be_shown_stops_no_other() -> None:
+    shown: list[bytes] = []
+
+    def show(body: bytes) -> None:
+        shown.append(body)
+        json.loads(body)["data"]
+
+    crashed = threading.Event()
+    broker = EmbeddedBroker(NAMES, SystemClock(), watch=show, on_crash=crashed.set)
+    with capture_logs() as logs:
+        broker.start()
+        for number in range(2):
+            broker.publish(event("x", number), nothing)
+        wait_until(lambda: len(shown) == 2, what="both events")
+        is_available = broker.available
+        broker.stop()
+
+    assert is_available
+    assert not crashed.is_set()
+    assert [line["event"] for line in logs] == ["event.unshown"] * 2
+
+
+def test_a_crash_of_its_thread_ends_the_process_and_it_is_available_no_more() -> None:
+    def receive(_delivery: Delivery) -> None:
+        raise ZeroDivisionError
+
+    crashed = threading.Event()
+    broker = EmbeddedBroker(NAMES, SystemClock(), on_crash=crashed.set)
+    broker.consume(receive)
+    with capture_logs() as logs:
+        broker.start()
+        broker.publish(event("send", 1, exchange=NAMES.commands_exchange), nothing)
+        has_crashed = crashed.wait(10)
+    wait_until(lambda: not broker.available, what="the thread's end")
+
+    assert has_crashed
+    assert not broker.consuming
+    assert [line["event"] for line in logs] == ["broker.crashed"]
