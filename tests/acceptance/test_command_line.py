@@ -228,7 +228,8 @@ def test_a_sent_command_ends_as_its_outcome_says(
     sent = run(*HELLO, "--id", "two", "--to", "+16131234568", "--wait", "--json", env=env)
     piped = run("send", "--to", "+16131234567", "--message", "-", "--wait", env=env, stdin="canary é\n")
     undeliverable = run("send", "--to", "+18881234567", "--message", "canary", "--wait", env=env)
-    invalid = run("send", "--to", "+16131234567", "--to", "nobody", "--message", "canary", "--wait", env=env)
+    invalid = run("send", "--to", "+16131234567", "--message", "other", "--id", "left", "--wait", env=env)
+    refused = run("send", "--to", "nobody", "--message", "canary", "--wait", env=env)
 
     assert (left.code, left.stdout) == (0, "left\n")
     assert sent.code == 0
@@ -241,6 +242,7 @@ def test_a_sent_command_ends_as_its_outcome_says(
     assert "canary é" in provider.texts()
     assert (undeliverable.code, "sms.outbound.undeliverable" in undeliverable.stdout) == (1, True)
     assert (invalid.code, "sms.outbound.invalid" in invalid.stdout) == (1, True)
+    assert (refused.code, refused.stdout, "--to is not" in refused.stderr) == (2, "", True)
     assert len(provider.texts()) == 5
     assert {done.stderr for done in (left, sent, piped, undeliverable, invalid)} == {""}
 
@@ -269,17 +271,23 @@ def test_events_are_shown_as_they_come_and_taken_from_nobody(
     running = unsearched_process("events", "tail", "--key", "sms.inbound.*", env=env)
 
     def seen() -> bool:
+        for foreign in ({"type": "other.service", "data": {}}, b"no event"):
+            amqp.publish(foreign, exchange="sms.events", routing_key="sms.inbound.other")
         amqp.publish(event, exchange="sms.events", routing_key="sms.inbound.received")
         return counting.returncode is not None and "e1" in running.stdout
 
     wait_until(seen, 20, every=0.1)
 
     assert counting.wait() == 0
-    assert [json.loads(line) for line in counting.stdout.splitlines()] == [event, event]
-    assert running.stdout.splitlines()[0] == "2026-01-01T00:00:00.000Z sms.inbound.received - e1"
+    assert all(json.loads(line) for line in counting.stdout.splitlines())
+    assert len(counting.stdout.splitlines()) == 2
+    rows = [line.split() for line in running.stdout.splitlines()]
+    assert rows[0] == ["TIME", "TYPE", "SUBJECT", "DESTINATION", "ID"]
+    assert ["2026-01-01T00:00:00.000Z", "sms.inbound.received", "-", "-", "e1"] in rows
+    assert ["-", "other.service", "-", "-", "-"] in rows
     assert amqp.depth("test.events") >= 2
     assert running.stop(signal.SIGTERM) == 0
-    assert (counting.logs, running.logs) == ("", "")
+    assert "skipped a message that is not an event: routing key sms.inbound.other, 8 bytes" in running.logs
 
 
 # -- the provider ----------------------------------------------------------------------------------

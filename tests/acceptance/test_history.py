@@ -36,7 +36,10 @@ def test_threads_are_the_pairs_that_have_messages(env: dict[str, str]) -> None:
         (OTHERS, OURS, 1),
         (THEIRS, OURS, 3),
     ]
-    assert (lines.code, lines.stdout.split()[:2], len(lines.stdout.splitlines())) == (0, [THEIRS, OURS], 1)
+    header, row = lines.stdout.splitlines()
+
+    assert (lines.code, header.split()) == (0, ["REMOTE", "LOCAL", "LAST_MESSAGE_AT", "MESSAGES"])
+    assert row.split()[:2] == [THEIRS, OURS]
     assert (nobody.code, nobody.stdout) == (0, "")
 
 
@@ -49,7 +52,7 @@ def test_messages_come_in_their_order_and_without_their_texts_unless_asked(env: 
     assert "message" not in masked.json[0]
     assert [one["message"] for one in full.json] == ["second", "th\x1b[2Jird"]
     assert "\x1b" not in lines.stdout
-    assert [line.split()[1] for line in lines.stdout.splitlines()] == ["inbound"] * 3
+    assert [line.split()[1] for line in lines.stdout.splitlines()[1:]] == ["inbound"] * 3
 
 
 def test_a_message_has_a_status(env: dict[str, str]) -> None:
