@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 _HIDDEN = "***"
-#: A URL within a text, up to the next space: an unescaped password may contain every other character.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+#: A URL within a text, up to the next space: an unescaped password may contain every other character. The scheme is
+#: bounded because the search would otherwise take the square of a long word's length.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://\S+")
 #: One option of a URL: its name, and its value where it has one.
 _OPTION = re.compile(r"([^&;=]*)=?[^&;]*")
 #: Options of AMQP and PostgreSQL URLs whose values help an operator and are never secret. All others are hidden: a

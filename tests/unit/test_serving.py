@@ -208,6 +208,60 @@ def test_a_chunked_body_is_taken(port: int) -> None:
     assert status == 204
 
 
+@pytest.mark.parametrize("blanks", [b"   ", b"\t", b" \t "])
+def test_blanks_behind_a_field_s_value_are_no_part_of_it(port: int, blanks: bytes) -> None:
+    authorized = request(b"{}").replace(SECRET, SECRET + blanks)
+    declared = request(b"{}", b"Content-Length: 2" + blanks)
+    with Client(port) as client:
+        statuses = [client.send(wire + request(b"no")).status() for wire in (authorized, declared)]
+        statuses += [client.status(), client.status()]
+
+    assert statuses == [204, 400, 204, 400]
+
+
+def test_blanks_behind_a_transfer_coding_are_no_part_of_it(port: int, published: list[Outgoing]) -> None:
+    body = b"2\r\n{}\r\n0\r\n\r\n"
+    with Client(port) as client:
+        client.send(request(body, b"Transfer-Encoding: chunked ") + request(b"no"))
+
+        assert (client.status(), client.status()) == (204, 400)
+    assert len(published) == 1
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        b"chunked\x0b",
+        b"chunked\xa0",
+        b"chunked,",
+        b"chunked x",
+        b"\x0bchunked",
+        b"chunked\r\nTransfer-Encoding:",
+    ],
+)
+def test_a_coding_with_anything_else_beside_it_ends_the_connection(
+    port: int, published: list[Outgoing], coding: bytes
+) -> None:
+    with Client(port) as client:
+        client.send(request(b"2\r\n{}\r\n0\r\n\r\n", b"Transfer-Encoding: " + coding) + request())
+
+        assert (client.status(), client.closed()) == (400, True)
+    assert published == []
+
+
+@pytest.mark.parametrize(
+    ("coding", "status"), [(b"gzip", 415), (b"br, gzip", 415), (b"Identity", 204), (b"", 204)]
+)
+def test_a_compressed_body_is_refused_with_what_is_taken_instead(
+    port: int, coding: bytes, status: int
+) -> None:
+    with Client(port) as client:
+        client.send(request(b"{}", b"Content-Encoding: " + coding))
+
+        assert client.status() == status
+        assert client.headers.get("accept-encoding") == ("identity" if status == 415 else None)
+
+
 UPGRADE = (
     b"Connection: Upgrade, HTTP2-Settings",
     b"Upgrade: h2c",
@@ -752,6 +806,17 @@ def test_readiness_says_why(admin: tuple[int, list[Readiness]]) -> None:
         "ready": False,
         "reasons": {"broker": {"ok": False, "detail": "no connection for 12 s"}},
     }
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_a_page_s_head_may_be_asked_for_alone(admin: tuple[int, list[Readiness]], path: str) -> None:
+    with Client(admin[0]) as client:
+        client.send(f"HEAD {path} HTTP/1.1\r\nHost: bridge\r\n\r\n".encode())
+        head = client.status(head=True), int(client.headers["content-length"]) > 0
+        client.send(f"POST {path} HTTP/1.1\r\nHost: bridge\r\n\r\n".encode())
+        refused = client.status(), client.headers["allow"]
+
+    assert (head, refused) == ((200, True), (405, "GET, HEAD"))
 
 
 def test_liveness_asks_nobody(admin: tuple[int, list[Readiness]]) -> None:

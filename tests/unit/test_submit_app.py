@@ -258,6 +258,7 @@ def test_a_mistake_of_ours_is_answered_500_and_tells_nothing() -> None:
         (wire(Content_Length="262145"), Operation.SUBMIT, 413),
         (wire(Content_Type="text/plain"), Operation.SUBMIT, 415),
         (wire(Content_Type="application/x-www-form-urlencoded"), Operation.SUBMIT, 415),
+        (wire(Content_Encoding="gzip"), Operation.SUBMIT, 415),
         (wire("GET", f"{PATH}/a", Content_Length="262145"), Operation.SHOW, 413),
     ],
 )

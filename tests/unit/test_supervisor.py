@@ -261,13 +261,13 @@ class Answered(NamedTuple):
         return json.loads(self.text)["reasons"]
 
 
-def asked(path: str, *processes: Process, draining: bool = False) -> Answered:
+def asked(path: str, *processes: Process, draining: bool = False, method: str = "GET") -> Answered:
     """Ask a supervisor's admin port."""
     service = SupervisorAdmin(lambda: processes, lambda: draining, SupervisorMetrics().registry)
     server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
     connection = http.client.HTTPConnection("127.0.0.1", server.start(), timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request(method, path)
         answer = connection.getresponse()
         return Answered(answer.status, answer.read().decode())
     finally:
@@ -307,6 +307,11 @@ def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> 
 
     assert still == (503, "process 1: working: the desk has stood still\n")
     assert silent == (503, "process 1: does not answer\n")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_a_page_s_head_may_be_asked_for_alone(path: str) -> None:
+    assert asked(path, method="HEAD") == (200, "")
 
 
 def test_it_is_not_ready_while_it_stops() -> None:

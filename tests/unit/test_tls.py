@@ -18,6 +18,7 @@ from bridge.bootstrap.listening import listen
 from bridge.settings import Problem, SettingsError
 from bridge.settings.model import IngestSettings
 from tests.certificates import make_certificate
+from tests.client_hello import ALERT, FFDHE2048, FFDHE8192, HANDSHAKE, SECP256R1, X25519, client_hello
 from tests.raw_http import Client, once
 from tests.waiting import wait_until
 
@@ -78,6 +79,22 @@ def test_old_ciphers_and_plain_http_are_not_served(port: int, files: tuple[Path,
         once(port, POST, tls=context)
     with Client(port) as client:
         assert client.send(POST).closed()
+    assert once(port, POST, tls=trusting(files[0])) == 204
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+@pytest.mark.parametrize("group", [FFDHE2048, FFDHE8192])
+def test_a_group_that_costs_much_more_than_an_elliptic_curve_is_not_served(
+    port: int, files: tuple[Path, Path], group: int, with_key: bool
+) -> None:
+    with Client(port) as client:
+        refused = client.send(client_hello(group, with_key=with_key)).stream.read(1)
+    with Client(port) as client:
+        # Any client may bring a key in another group: it is asked for one in P-256, which every client knows.
+        asked = client.send(client_hello(X25519, SECP256R1, group, with_key=True)).stream.read(1)
+
+    assert refused in {ALERT, b""}
+    assert asked == HANDSHAKE
     assert once(port, POST, tls=trusting(files[0])) == 204
 
 

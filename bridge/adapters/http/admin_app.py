@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAGES = frozenset({"/livez", "/readyz", "/metrics"})
 _NOT_FOUND = problem(404)
-_METHOD_NOT_ALLOWED = problem(405, {"allow": "GET"})
+_METHOD_NOT_ALLOWED = problem(405, {"allow": "GET, HEAD"})
 
 
 class Reason(NamedTuple):
@@ -80,7 +80,7 @@ def refusal_of(request: Request) -> Answer | None:
     """Return the answer to what no admin port has; None for its pages."""
     if request.path not in PAGES:
         return _NOT_FOUND
-    return None if request.method == "GET" else _METHOD_NOT_ALLOWED
+    return None if request.method in {"GET", "HEAD"} else _METHOD_NOT_ALLOWED
 
 
 def liveness_answer(standing: str | None) -> Answer:

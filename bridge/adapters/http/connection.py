@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from bridge.adapters.http.house import House
     from bridge.adapters.http.service import Service
 
-#: Requests of one connection that are taken up one after the other before others have their turn.
+#: Requests of one connection that are taken up one after the other before others have their turn, and those that are
+#: parsed ahead at most.
 _AT_ONCE = 8
 #: Seconds that one with more than that then rests: what nobody has to answer, such as a refused body that looks like
 #: thousands of heads, must not take the time of others.
@@ -51,7 +53,8 @@ class Connection(asyncio.Protocol):
     """A client that is served. Bytes wait as bytes while a request waits for the answer to the one before.
 
     A parsed request takes a hundred times the memory of its bytes. So nothing is parsed ahead but what came in one
-    piece with the end of a body, and nothing is read while something waits.
+    piece with the end of a body, and nothing is read while something waits. A body is parsed as it comes: its blank
+    lines look like the ends of heads, and one piece each would take seconds.
     """
 
     def __init__(self, service: Service, house: House) -> None:
@@ -62,9 +65,9 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._peer: str | None = None
         self._is_encrypted = False
-        #: The request that is not answered yet, and one whose head came with its end.
+        #: The request that is not answered yet, and those that came in one piece with its end.
         self._current: Request | None = None
-        self._next: Request | None = None
+        self._ahead: deque[Request] = deque()
         self._held = Held()
         #: Whether something is parsed or taken up right now.
         self._is_busy = False
@@ -101,7 +104,8 @@ class Connection(asyncio.Protocol):
         self._held.drop()
         self._hear()
         self._is_over = True
-        request, self._current, self._next = self._current, None, None
+        self._ahead.clear()
+        request, self._current = self._current, None
         if request is not None and not request.whole:
             self._service.refused(request, _GONE)
 
@@ -120,22 +124,22 @@ class Connection(asyncio.Protocol):
         self._is_at_end = True
         if self._is_over or self._is_encrypted:
             return False
-        return bool(self._held or self._next or (self._current and self._current.whole))
+        return bool(self._held or self._ahead or (self._current and self._current.whole))
 
     def data_received(self, data: bytes) -> None:
         """Parse at once what can't be more than one request; that is all that decent clients send."""
         if self._last_word is not None or self._is_over:
             return
         current = self._current
-        is_held = self._held or self._next or self._is_deaf or (current is not None and current.whole)
-        if is_held or may_be_several(data):
+        is_held = self._held or self._ahead or self._is_deaf or (current is not None and current.whole)
+        if is_held or (len(data) > self._parser.body_left and may_be_several(data)):
             self._held.add(data)
             self._go_on()
         else:
             self._is_busy = True
             self._parse(data)
             self._is_busy = False
-            if self._next is not None:
+            if self._ahead:
                 self._go_on()
 
     # --- the parser's -----------------------------------------------------------------------------------------------
@@ -146,16 +150,13 @@ class Connection(asyncio.Protocol):
         if self._current is None:
             self._begin(request)
         else:
-            self._next = request
+            self._ahead.append(request)
 
     def on_piece(self, request: Request, data: bytes) -> None:
         """Add to a body, unless nobody wants it."""
-        if request is self._current:
-            request.body += data
-            if len(request.body) > self._service.max_body:
-                self._refuse(request, _BODY_TOO_LARGE)
-        elif request is self._next:
-            request.body += data
+        request.body += data
+        if request is self._current and len(request.body) > self._service.max_body:
+            self._refuse(request, _BODY_TOO_LARGE)
 
     def on_whole(self, request: Request) -> None:
         """Hand over a request, if it is its turn."""
@@ -204,26 +205,29 @@ class Connection(asyncio.Protocol):
         if self._is_busy:
             return
         self._is_busy = True
-        for _ in range(_AT_ONCE):
+        left = _AT_ONCE
+        while left:
             if self._is_over or self._is_deaf or (self._current and self._current.whole):
                 break
-            if self._current is None and self._next is not None:
-                request, self._next = self._next, None
-                self._begin(request)
+            if self._current is None and self._ahead:
+                left -= 1
+                self._begin(self._ahead.popleft())
             elif self._held:
-                self._parse(self._held.take())
+                # A body that is wanted is bounded, and its pieces count for nothing.
+                left -= self._current is None
+                self._parse(self._held.take(self._parser.body_left, _AT_ONCE if self._current else 1))
             else:
                 break
         else:
             self._loop.call_later(_REST, self._go_on)
         self._is_busy = False
-        if self._is_at_end and not (self._is_over or self._current or self._held or self._next):
+        if self._is_at_end and not (self._is_over or self._current or self._held or self._ahead):
             self._close()
         self._read_or_not()
 
     def _read_or_not(self) -> None:
         """Read nothing while something waits."""
-        wanted = not self._held and self._next is None
+        wanted = not self._held and not self._ahead
         if wanted != self._is_reading and not self._is_over:
             self._is_reading = wanted
             if wanted:
@@ -266,15 +270,15 @@ class Connection(asyncio.Protocol):
             return
         self._current = None
         self._parser.let_go(request)
-        is_last = self._is_last or (self._is_at_end and not (self._held or self._next))
+        is_last = self._is_last or (self._is_at_end and not (self._held or self._ahead))
         closes = answer.closes or is_last or not request.keeps_alive
         self._write(answer, closes=closes, bodiless=request.method == "HEAD")
         self._expect_head(self._house.idle_timeout + self._house.head_timeout)
         if closes:
             self._close(unread=not request.whole)
-        elif self._last_word is not None and not (self._next and self._next.whole):
+        elif self._last_word is not None and not (self._ahead and self._ahead[0].whole):
             self._end(self._last_word)
-        elif self._held or self._next is not None:
+        elif self._held or self._ahead:
             self._go_on()
 
     def _write(self, answer: Answer, *, closes: bool, bodiless: bool) -> None:

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 #: RFC 9110 section 11.6.1 asks for a challenge; the operator's real scheme is not told to strangers.
 UNAUTHORIZED = problem(401, {"www-authenticate": "Bearer"})
+#: RFC 9110 section 15.5.16: the answer names the coding that is taken.
+CODED = problem(
+    415, {"accept-encoding": "identity"}, detail="the body has a Content-Encoding: send it without one"
+)
 
 _JSON = b"application/json"
+#: A quoted string (RFC 9110 section 5.6.4), or one that is not closed: looking for its end from each quote in it would
+#: take the square of its length.
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.?)*"?')
 #: JSON by another name (RFC 6839).
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _KIND_OF_JSON = re.compile(rb"application/[^/\s]+\+json")
 
 
@@ -27,10 +33,10 @@ def is_authorized(request: Request, wanted: tuple[bytes, ...]) -> bool:
     return any(good) or not wanted
 
 
-def declared_length(request: Request) -> int:
-    """Return the declared length; a chunked body has none and is counted as it comes."""
-    # Leading zeros are digits too, and Python reads no more than 4,300 of these.
-    return int(request.fields.get(b"content-length", b"0").lstrip(b"0")[:20] or 0)
+def is_coded(request: Request) -> bool:
+    """Return whether the body is compressed, or in another coding that is not undone here (RFC 9110 section 8.4)."""
+    coding = request.fields.get(b"content-encoding", b"")
+    return bool(coding) and coding.lower() != b"identity"
 
 
 def is_json(request: Request) -> bool:

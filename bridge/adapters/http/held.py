@@ -1,8 +1,8 @@
-"""What a connection was sent ahead of its turn, as bytes."""
+"""Bytes that a connection was sent ahead of its turn."""
 
 from __future__ import annotations
 
-#: How a head ends; some of its first lines may end without a carriage return.
+#: How a head ends; some of its first lines may end without a carriage return. A chunked body ends so, too.
 _HEAD_ENDS = b"\n\r\n"
 
 
@@ -12,7 +12,7 @@ def may_be_several(data: bytes) -> bool:
 
 
 class Held:
-    """Bytes that wait, and are taken head by head: the parser can't be stopped in the midst of what it was given."""
+    """Bytes that wait, and are taken piece by piece: the parser can't be stopped within a piece."""
 
     __slots__ = ("_data", "_taken")
 
@@ -29,11 +29,15 @@ class Held:
         self._data = self._data[self._taken :] + data
         self._taken = 0
 
-    def take(self) -> bytes:
-        """Return what ends with the next head, or all where there is none."""
-        end = self._data.find(_HEAD_ENDS, self._taken) + len(_HEAD_ENDS)
-        if end < len(_HEAD_ENDS):
-            end = len(self._data)
+    def take(self, body: int, heads: int) -> bytes:
+        """Return the next `body` bytes; with a `body` of 0, what ends with the next `heads` heads, or all."""
+        end = self._taken + body
+        if not body:
+            for _ in range(heads):
+                end = self._data.find(_HEAD_ENDS, end) + len(_HEAD_ENDS)
+                if end < len(_HEAD_ENDS):
+                    end = len(self._data)
+                    break
         piece, self._taken = self._data[self._taken : end], end
         if not self:
             self.drop()

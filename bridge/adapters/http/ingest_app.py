@@ -8,7 +8,7 @@ refuse:
     client          403
     declared length 413
     authorization   401
-    content type    415
+    content type    415, also for a compressed body
     body            413 too large, 408 too slow
     room            503
     taking it       204 durable, 503 not now, 400 not a notification
@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.http.answers import Answer, broken, problem
 from bridge.adapters.http.client import client_of, is_in
-from bridge.adapters.http.credentials import UNAUTHORIZED, declared_length, is_authorized, is_json
+from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized, is_coded, is_json
+from bridge.adapters.http.parsing import declared_length
 from bridge.core.errors import InvalidNotification
 
 if TYPE_CHECKING:
@@ -167,10 +168,12 @@ class Webhook:
         return client_of(request.peer, hops, self._door.trusted_proxies)
 
     def _length(self, request: Request) -> Answer | None:
-        return _TOO_LARGE if declared_length(request) > self.max_body else None
+        return _TOO_LARGE if declared_length(request.fields) > self.max_body else None
 
     def _authorization(self, request: Request) -> Answer | None:
         return None if is_authorized(request, self._door.authorization) else UNAUTHORIZED
 
     def _media_type(self, request: Request) -> Answer | None:
+        if is_coded(request):
+            return CODED
         return None if is_json(request) else _MEDIA_TYPE

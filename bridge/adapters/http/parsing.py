@@ -80,6 +80,8 @@ class RequestParser:
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
+        #: Bytes that are certain to belong to the body being read: what is left of its declared length.
+        self.body_left = 0
 
     def feed(self, data: bytes) -> None:
         """Read on.
@@ -145,7 +147,8 @@ class RequestParser:
         if self._head_size > MAX_HEAD:
             raise HeadTooLarge
         if self._in_head:
-            self._fields.append((name.lower(), value))
+            # RFC 9110 section 5.5: blanks around a value are not part of it. The parser leaves those behind it.
+            self._fields.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Tell of the request, but for one that is going to be parsed again."""
@@ -162,6 +165,7 @@ class RequestParser:
         if is_old:
             fields.pop(b"expect", None)  # RFC 9110 section 10.1.1
         self._fields = []
+        self.body_left = declared_length(fields)
         self._request = Request(
             parser.get_method().decode("ascii"),
             _path(self._target),
@@ -172,6 +176,7 @@ class RequestParser:
 
     def on_body(self, data: bytes) -> None:
         """Hand on a piece of the body."""
+        self.body_left = max(0, self.body_left - len(data))
         if self._request is not None:
             self._reader.on_piece(self._request, data)
 
@@ -192,6 +197,12 @@ def _new_parser(parser: RequestParser) -> httptools.HttpRequestParser:
     # After a request that is the last by its own word it skips what comes, and the request has its answer all the same.
     made.set_dangerous_leniencies(lenient_data_after_close=True)
     return made
+
+
+def declared_length(fields: dict[bytes, bytes]) -> int:
+    """Return the declared length of a body; a chunked body has none and is counted as it comes."""
+    # Leading zeros are digits too, and Python reads no more than 4,300 of these.
+    return int(fields.get(b"content-length", b"0").lstrip(b"0")[:20] or 0)
 
 
 def _by_name(fields: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -4,7 +4,7 @@
     method          405
     declared length 413
     authorization   401
-    content type    415
+    content type    415, also for a compressed body
     body            413 too large, 408 too slow
     room            503
     key             400
@@ -22,8 +22,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.http.answers import broken, problem
-from bridge.adapters.http.credentials import UNAUTHORIZED, declared_length, is_authorized, is_json
+from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized, is_coded, is_json
 from bridge.adapters.http.idempotency import HEADER, read_key
+from bridge.adapters.http.parsing import declared_length
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
 from bridge.core.commands import MAX_BODY
 from bridge.core.contracts.submit import PATH
@@ -151,10 +152,12 @@ class Submit:
         operation = operation_of(request)
         if operation is Operation.NONE:
             return _ONLY_POST if request.path == PATH else _ONLY_GET
-        if declared_length(request) > self.max_body:
+        if declared_length(request.fields) > self.max_body:
             return _TOO_LARGE
         if not is_authorized(request, self._door.authorization):
             return UNAUTHORIZED
+        if operation is Operation.SUBMIT and is_coded(request):
+            return CODED
         return _MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
     def _taken(

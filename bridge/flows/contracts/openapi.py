@@ -114,7 +114,9 @@ def _submit() -> Schema:
                 "an event of type sms.outbound.invalid instead."
             ),
             "413": _problem("The body is too large, by its declared length or while it came."),
-            "415": _problem("The content type is missing, or not JSON."),
+            "415": _problem(
+                "The content type is missing, or not JSON, or the body has a `Content-Encoding`."
+            ),
             "422": _problem("It is not a valid command: `errors` names each field."),
             "431": _head_too_large(),
             "503": _later(

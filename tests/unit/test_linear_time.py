@@ -1,0 +1,259 @@
+"""Input from outside takes time in proportion to its length: bodies, header fields and every regular expression."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import re
+import time
+from contextlib import suppress
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bridge
+from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.core.errors import InvalidNotification
+from bridge.flows.notify import receive
+from tests.raw_http import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: Bytes: as many as a webhook reads.
+SIZE = 64 * 1024
+#: Seconds of this thread's processor time. The slowest body takes a tenth, and one whose time grows with the square of
+#: its length many times as much.
+LIMIT = 0.4
+HEAD = b"POST /hook HTTP/1.1\r\nHost: bridge\r\n"
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    def take(_: bytes, answered: Answered) -> None:
+        answered(Taken.DURABLE)
+
+    webhook = Webhook(Door(path="/hook", max_body=SIZE), take)
+    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="bodies")
+    yield server.start()
+    server.stop(1)
+
+
+def seconds(port: int, wire: bytes) -> float:
+    """Return how long the answer to `wire` takes, at best."""
+    best = float("inf")
+    with Client(port, patience=60) as client:
+        for _ in range(5):
+            began = time.perf_counter()
+            status = client.send(wire).status()
+            best = min(best, time.perf_counter() - began)
+            assert status in {204, 413}
+    return best
+
+
+def declared(body: bytes) -> bytes:
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def in_one_chunk(body: bytes) -> bytes:
+    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+@pytest.mark.parametrize("framed", [declared, in_one_chunk])
+@pytest.mark.parametrize("blank", [b"\n\r\n", b"\r\n\r\n", b"0\r\n\r\n,", b"\n"])
+def test_blank_lines_in_a_body_cost_no_more_than_its_bytes(
+    port: int, framed: Callable[[bytes], bytes], blank: bytes
+) -> None:
+    count = SIZE // len(blank) - 10
+    blanks, plain = (b"[" + text * count + b"0]" for text in (blank, b" " * len(blank)))
+
+    # A piece of its own for each blank line takes seconds.
+    assert seconds(port, framed(blanks)) < 0.5 + 20 * seconds(port, framed(plain))
+
+
+def test_blank_lines_of_a_body_that_is_refused_cost_no_more_than_its_bytes(port: int) -> None:
+    blanks, plain = (declared(text * (SIZE // 3)) for text in (b"\n\r\n", b"   "))
+    refused = [
+        wire.replace(b"Length: %d" % (SIZE // 3 * 3), b"Length: %d" % (SIZE + 1)) for wire in (blanks, plain)
+    ]
+
+    assert seconds(port, refused[0] + b" " * 2) < 0.5 + 20 * seconds(port, refused[1] + b" " * 2)
+
+
+def test_requests_behind_a_chunked_body_are_each_answered_in_order(port: int) -> None:
+    several = (
+        in_one_chunk(b"[0\r\n\r\n,1]") + declared(b"{}") + HEAD.replace(b"POST", b"GET") + b"\r\n"
+    ) * 30
+
+    with Client(port) as client:
+        client.send(several)
+        statuses = [client.status() for _ in range(90)]
+
+    assert statuses == [204, 204, 405] * 30
+
+
+# -- what is made of a body --------------------------------------------------------------------------------------------
+
+_MESSAGE = {
+    "dateTime": 1525895980,
+    "destinationAddress": "+16137001234",
+    "message": "hi",
+    "messageId": "m1",
+    "senderAddress": "+16139998877",
+}
+_NAMES = ["inboundSMS", "outboundSMS"]
+_UNITS = [
+    "1",
+    "+",
+    " ",
+    "a@",
+    "tel:+",
+    "-.()",
+    "\u0315\u0300",
+    "\ud83d",
+    "\x00",
+    '"',
+    "\\",
+    "aB",
+    "A",
+    "/",
+    "?",
+    "\u20ac",
+    "11 ",
+]
+
+
+def repeated(unit: str, size: int = SIZE) -> str:
+    return unit * (size // max(1, len(json.dumps(unit)) - 2))
+
+
+def documents() -> st.SearchStrategy[str]:
+    """Return bodies of some 64 KiB, each of which repeats one thing at one place."""
+    raw = st.sampled_from(
+        [
+            "1",
+            "1e9",
+            "9" * 100,
+            "-0.1",
+            "null",
+            "[]",
+            "{}",
+            '""',
+            "[" * 60 + "]" * 60,
+            '{"a":{}}',
+            '{"href":"/"}',
+            "1\n\r\n",
+        ]
+    )
+    text = st.sampled_from(_UNITS).map(repeated)
+    arrays = raw.map(lambda item: "[" + ",".join([item] * (SIZE // (len(item) + 1) - 100)) + "]")
+    key = st.sampled_from(["a{}", "aB{:x}", "{:08x}", "A{}_"])
+    objects = key.map(lambda form: json.dumps(dict.fromkeys(map(form.format, range(SIZE // 16)))))
+    values = st.one_of(text.map(json.dumps), arrays, objects)
+    field = st.sampled_from([*_MESSAGE, "extra"])
+
+    def message(name: str, field: str, value: str) -> str:
+        inner = json.dumps({**_MESSAGE, field: "@"}).replace('"@"', value)
+        return f'{{"{name}MessageNotification":{{"{name}Message":{inner},"id":"n1"}}}}'
+
+    def other(name: str, field: str, value: str) -> str:
+        return f'{{"{name}":{{"id":"n1","{field}":{value}}}}}'
+
+    others = st.sampled_from(["chat", "smsEventNotification", "smsSubscriptionCancellationNotification"])
+    links = text.map(lambda href: json.dumps([{"href": href}]))
+    return st.one_of(
+        st.builds(message, st.sampled_from(_NAMES), field, values),
+        st.builds(other, others, st.sampled_from(["link", "eventType", "x"]), st.one_of(values, links)),
+        st.sampled_from(["[", '{"a":', '{"a":1,', "1", '"']).map(repeated),
+        text.map(lambda key: json.dumps({key: {}})[:-1] + f",{json.dumps(key)}:1}}"),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(documents())
+def test_a_body_becomes_an_event_at_the_speed_of_the_network(text: str) -> None:
+    body = text.encode("utf-8", "surrogatepass")[: 2 * SIZE]
+    began = time.thread_time()
+    with suppress(InvalidNotification):
+        receive(body, source="/s", now=1.8e9, default_region="US", camel_case=True, sighted=lambda _: None)
+
+    assert time.thread_time() - began < LIMIT
+
+
+# -- regular expressions -----------------------------------------------------------------------------------------------
+
+_PREFIXES = ["", "+", "://", '"', "?a"]
+_FRAGMENTS = [
+    "1",
+    "a",
+    "A",
+    "_",
+    ".",
+    " ",
+    "\t",
+    ":",
+    "/",
+    "@",
+    "%20",
+    '\\"',
+    "://a:",
+    "=",
+    "&token",
+    "a@",
+    "Bearer ",
+    "aA",
+    "é",
+    "-",
+]
+#: Characters, and the seconds that are too many for them: a pattern that takes the square takes a tenth and more.
+_LENGTH = 8_000
+SLOW = 0.04
+
+
+@cache
+def patterns() -> dict[str, tuple[re.Pattern[str] | re.Pattern[bytes], frozenset[str]]]:
+    """Return every compiled pattern of the bridge by its place, and by which methods its module uses it."""
+    found = {}
+    for info in pkgutil.walk_packages(bridge.__path__, "bridge."):
+        if ".migrations." in info.name or info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        source = Path(module.__file__ or "").read_text()
+        for name, value in vars(module).items():
+            if isinstance(value, re.Pattern):
+                used = set(re.findall(rf"\b{name}\.(\w+)\(", source))
+                whole = used & {"match", "fullmatch"}
+                searches = {"search"} if used & {"search", "sub", "findall", "finditer", "split"} else set()
+                found[f"{info.name}.{name}"] = value, frozenset(whole | searches)
+    return found
+
+
+def slowness(call: Callable[[str | bytes], object], text: str | bytes) -> float:
+    """Return the seconds of a call, at best of three where the first is slow."""
+    taken: list[float] = []
+    while len(taken) < 3 and (not taken or taken[0] > SLOW):
+        began = time.thread_time()
+        call(text)
+        taken.append(time.thread_time() - began)
+    return min(taken)
+
+
+def test_no_regular_expression_takes_the_square_of_a_text_s_length() -> None:
+    slow = set()
+    for place, (pattern, methods) in patterns().items():
+        for prefix, fragment in product(_PREFIXES, _FRAGMENTS):
+            text = f"{prefix}{fragment * (_LENGTH // len(fragment))}!"
+            for method in methods:
+                given = text.encode() if isinstance(pattern.pattern, bytes) else text
+                if slowness(getattr(pattern, method), given) > SLOW:
+                    slow.add((place, method, prefix, fragment))
+
+    assert slow == set()
+    assert len(patterns()) > 30
