@@ -82,6 +82,7 @@ def command_rules(settings: Settings) -> CommandRules:
         max_destinations=settings.commands.max_destinations,
         default_region=settings.addresses.default_region,
         default_sender=settings.cpaas.default_sender,
+        unknown_fields=settings.commands.unknown_fields,
     )
 
 

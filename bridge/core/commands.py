@@ -5,28 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bridge.core.addresses import Address, parse_address, parse_sender
+from bridge.core.bodies import read_object
 from bridge.core.contracts.commands import COMMAND, MAX_ID_LENGTH
 from bridge.core.errors import InvalidAddress, UnreadableCommand
 from bridge.core.events import camel
 from bridge.core.moments import parse_rfc3339
 from bridge.core.reconcile import LONGEST_TEXT
-from bridge.core.strict_json import NotStrictJSON, loads
+from bridge.core.unknown_fields import reasons as unknown_reasons
+from bridge.core.unknown_fields import unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Bytes; a command is a message and a few addresses, and the ledger keeps its outcome for months.
-MAX_BODY = 256 * 1024
-#: A command nests two deep; what nests deeper is not one.
-MAX_DEPTH = 16
 #: Seconds; how far ahead `send_at` may lie.
 MAX_AHEAD = 30 * 86400
 
 #: Snake case is canonical; each has the spelling of the provider's Node.js SDK too.
 FIELDS = {name: camel(name) for name in COMMAND.names}
+_SPELLINGS = frozenset([*FIELDS, *FIELDS.values()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +36,8 @@ class CommandRules:
     max_destinations: int = 100
     default_region: str | None = None
     default_sender: str | None = None
+    #: Whether a field that no command has is ignored, with a warning, or makes the command invalid.
+    unknown_fields: Literal["warn", "reject"] = "warn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,8 @@ class SendSms:
     metadata: Mapping[str, str] | None = field(default=None, repr=False)
     #: SHA-256 over type, destinations, sender and message as written: what makes two commands the same.
     content_hash: bytes = field(repr=False)
+    #: Names of fields that no command has, fit to be shown.
+    unknown_fields: tuple[str, ...] = ()
 
     def is_reconcilable(self, index: int) -> bool:
         """Whether the provider's history can be searched for it: it has numbers in E.164 alone, and no longer texts."""
@@ -77,6 +80,8 @@ class Malformed:
     metadata: Mapping[str, str] | None = field(default=None, repr=False)
     #: What its fields for addresses hold; None where it has no fields that can be read.
     addresses: tuple[object, ...] | None = field(default=None, repr=False)
+    #: As those of `SendSms`.
+    unknown_fields: tuple[str, ...] = ()
 
 
 Parsed: TypeAlias = SendSms | Malformed
@@ -94,24 +99,6 @@ def parse_command(body: bytes, message_id: object, *, rules: CommandRules, now: 
     return parse_object(document, message_id, rules=rules, now=now)
 
 
-def read_object(body: bytes) -> dict[str, object]:
-    """Return the object that a body is, whatever is in it.
-
-    Raises:
-        UnreadableCommand: it is none.
-
-    """
-    if len(body) > MAX_BODY:
-        raise UnreadableCommand(f"the body is larger than {MAX_BODY} bytes")
-    try:
-        document = loads(body, max_depth=MAX_DEPTH)
-    except NotStrictJSON as error:
-        raise UnreadableCommand(f"the body {error}") from None
-    if not isinstance(document, dict):
-        raise UnreadableCommand("the body is not a JSON object")
-    return document
-
-
 def parse_object(
     document: dict[str, object], message_id: object, *, rules: CommandRules, now: float
 ) -> Parsed:
@@ -127,6 +114,9 @@ class _Reader:
         self._now = now
         self._reasons: list[str] = []
         self._fields = {name: self._field(document, name, alias) for name, alias in FIELDS.items()}
+        self._unknown = unknown_fields(document, _SPELLINGS)
+        if rules.unknown_fields == "reject":
+            self._reasons += unknown_reasons(self._unknown, _SPELLINGS)
 
     def read(self, message_id: object) -> Parsed:
         command_id = self._id(message_id)
@@ -142,6 +132,7 @@ class _Reader:
                 reasons=tuple(self._reasons),
                 metadata=metadata,
                 addresses=(self._fields["destination_address"], self._fields["sender_address"]),
+                unknown_fields=self._unknown,
             )
         return SendSms(
             id=command_id,
@@ -153,6 +144,7 @@ class _Reader:
             expires_at=expires_at,
             metadata=metadata,
             content_hash=self._content_hash(),
+            unknown_fields=self._unknown,
         )
 
     def _field(self, document: dict[str, object], name: str, alias: str) -> object:

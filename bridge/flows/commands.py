@@ -75,7 +75,11 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
     if not _STEERING.isdisjoint(delivery.unreadable):
         reasons = parsed.reasons if isinstance(parsed, Malformed) else ()
         reasons = (*reasons, "the bridge's own AMQP headers can't be read")
-        parsed = Malformed(id=parsed.id, reasons=reasons, metadata=parsed.metadata)
+        parsed = (
+            replace(parsed, reasons=reasons)
+            if isinstance(parsed, Malformed)
+            else Malformed(id=parsed.id, reasons=reasons, metadata=parsed.metadata)
+        )
     if parsed.id is None and isinstance(parsed, SendSms):
         parsed = replace(parsed, id=new_id())
     reply_to = delivery.properties.get("reply_to")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.core.commands import Malformed, parse_object, read_object
+from bridge.core.bodies import read_object
+from bridge.core.commands import Malformed, parse_object
 from bridge.core.contracts.commands import SEND
 from bridge.core.errors import InvalidCommand, UnreadableCommand
 from bridge.core.shown_ids import shown_id

@@ -61,6 +61,9 @@ class Metrics:
         self.registry = CollectorRegistry()
 
         self.commands = self._counter("commands_received", "Commands taken from the queue, redeliveries too.")
+        self.unknown_fields = self._counter(
+            "commands_with_unknown_fields", "Commands with a field that no command has, each counted once."
+        )
         self.outcomes = _by(
             self._counter("outcomes", "Outcomes filed, by event type.", "type"), "type", OUTCOMES
         )

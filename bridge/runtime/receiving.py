@@ -61,7 +61,7 @@ class Receiving:
         self._telling = telling
         self._rules = rules
         #: Which take whatever other settings may have taken: no other one makes a command invalid.
-        self._lax = replace(rules, max_destinations=maxsize)
+        self._lax = replace(rules, max_destinations=maxsize, unknown_fields="warn")
         self._clock = clock
         self._metrics = metrics
         self._stopping = stopping
@@ -103,6 +103,11 @@ class Receiving:
         if delivery.unreadable:
             names = [name[:LONGEST_NAME] for name in delivery.unreadable[:MOST_NAMES]]
             self._log.warning("command.partly_unreadable", command_id=parsed.id, names=names)
+        if parsed.unknown_fields and not (received.delayed or delivery.redelivered):
+            self._metrics.unknown_fields.inc()
+            self._log.warning(
+                "command.unknown_fields", command_id=parsed.id, names=list(parsed.unknown_fields)
+            )
         if not isinstance(parsed, Malformed):
             self._take(self._job(received, submissions=len(parsed.destinations)))
             return

@@ -93,6 +93,7 @@ class CommandSettings(Section):
 
     allow_missing_id: bool = False
     max_destinations: v.Count = 100
+    unknown_fields: Annotated[Literal["warn", "reject"], v.LOWER] = "warn"
 
 
 class AddressSettings(Section):

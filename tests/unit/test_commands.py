@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands import FIELDS, MAX_BODY, CommandRules, Malformed, Parsed, SendSms, parse_command
+from bridge.core.bodies import MAX_BODY
+from bridge.core.commands import FIELDS, CommandRules, Malformed, Parsed, SendSms, parse_command
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 RULES = CommandRules()
+STRICT = CommandRules(unknown_fields="reject")
 VALID: dict[str, Any] = {"id": "order-17", "destination_address": "+16131234567", "message": "hi"}
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -127,7 +130,10 @@ def test_null_is_absent(name: str) -> None:
 
 
 def test_unknown_fields_are_ignored() -> None:
-    assert parse({**VALID, "x": [1, {"y": None}], "SENDER_ADDRESS": 5}) == parse(VALID)
+    taken = parse({**VALID, "x": [1, {"y": None}], "SENDER_ADDRESS": 5})
+
+    assert isinstance(taken, SendSms)
+    assert replace(taken, unknown_fields=()) == parse(VALID)
 
 
 # --- destinations, sender --------------------------------------------------------------------------------------------
@@ -445,3 +451,38 @@ def test_content_does_not_depend_on_the_spelling_of_keys_or_the_configuration() 
     assert isinstance(camel, SendSms)
     assert camel.content_hash == valid().content_hash
     assert valid(rules=CommandRules(default_sender="+16139998877")).content_hash == valid().content_hash
+
+
+@pytest.mark.parametrize("name", ["expiresat", "Message", "destinationaddress", "x", "metadata ", "\u00e9"])
+def test_a_field_that_no_command_has_is_named_or_refused(name: str) -> None:
+    taken = parse({**VALID, name: None})
+    refused = parse({**VALID, name: None}, rules=STRICT)
+
+    assert isinstance(taken, SendSms)
+    assert isinstance(refused, Malformed)
+    assert taken.unknown_fields == refused.unknown_fields == (name.strip(),)
+    assert len(refused.reasons) == 1
+    assert refused.reasons[0].startswith(f'"{name.strip()}" is not a field of a command')
+
+
+def test_a_mistyped_field_is_answered_with_the_right_one() -> None:
+    refused = parse({**VALID, "expiresat": None}, rules=STRICT)
+
+    assert isinstance(refused, Malformed)
+    assert refused.reasons[0].startswith('"expiresat" is not a field of a command: did you mean expires')
+
+
+def test_both_spellings_of_every_field_are_known() -> None:
+    known = parse({**dict.fromkeys([*FIELDS, *FIELDS.values()]), **VALID}, rules=STRICT)
+
+    assert isinstance(known, SendSms)
+    assert known.unknown_fields == ()
+
+
+def test_names_of_unknown_fields_are_bounded_printable_and_without_numbers() -> None:
+    odd = {f"\x1b[31m\n{number}+16131234567{'x' * 900}": 1 for number in range(50)}
+    taken = parse({**VALID, **odd})
+
+    assert len(taken.unknown_fields) == 10
+    assert all(len(name) <= 50 and name.isprintable() for name in taken.unknown_fields)
+    assert "6131234567" not in "".join(taken.unknown_fields)

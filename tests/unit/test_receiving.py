@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.ledger import Known
@@ -143,3 +144,35 @@ def test_a_stop_in_the_middle_of_it_gives_it_back() -> None:
 
     assert source.given_back or [event_of(message.body)["type"] for message in publisher.taken] == SENT_TWICE
     assert len(source.settled) == 1
+
+
+def test_a_field_that_no_command_has_is_warned_of_once_or_refused() -> None:
+    world = World()
+    mistyped = body_of("a", expiresat="2027-01-15T08:00:00Z")
+    with capture_logs() as lines:
+        taken = world.deliver(Delivery(mistyped, tag=(1, 1)))
+        again = world.deliver(Delivery(mistyped, tag=(1, 2), redelivered=True))
+        refused = world.deliver(
+            Delivery(body_of("b", expiresat=None), tag=(1, 3)), commands={"unknown_fields": "reject"}
+        )
+        kept = world.deliver(
+            Delivery(mistyped, tag=(1, 4), redelivered=True), commands={"unknown_fields": "reject"}
+        )
+    warned = [
+        (line["command_id"], line["names"]) for line in lines if line["event"] == "command.unknown_fields"
+    ]
+
+    assert taken == again == kept == (["sms.outbound.sent"], False)
+    assert refused == (["sms.outbound.invalid"], False)
+    assert world.gateway.sent == 1
+    assert warned == [("a", ["expiresat"]), ("b", ["expiresat"])]
+
+
+def test_what_can_not_be_read_beside_a_command_is_named_in_the_log() -> None:
+    names = tuple(f"headers.{number}{'x' * 500}" for number in range(50))
+    with capture_logs() as lines:
+        done = World().deliver(Delivery(body_of("a"), tag=(1, 1), unreadable=names))
+    (line,) = [line for line in lines if line["event"] == "command.partly_unreadable"]
+
+    assert done == (["sms.outbound.sent"], False)
+    assert (line["command_id"], len(line["names"]), max(map(len, line["names"]))) == ("a", 10, 100)

@@ -26,7 +26,7 @@ from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized,
 from bridge.adapters.http.idempotency import HEADER, read_key
 from bridge.adapters.http.parsing import declared_length
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
-from bridge.core.commands import MAX_BODY
+from bridge.core.bodies import MAX_BODY
 from bridge.core.contracts.submit import PATH
 from bridge.core.errors import Invalid
 from bridge.ports import Handed

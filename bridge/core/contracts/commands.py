@@ -40,7 +40,8 @@ _TIME: Schema = {"type": "string", "format": "date-time"}
 
 #: `null` is as good as absent, so whatever is not needed may be null. What is needed in either spelling is `_NEEDED`.
 COMMAND = Shape(
-    "A request to send one SMS to each destination. Keys that are not here are ignored; null is absent.",
+    "A request to send one SMS to each destination. Keys that are not here are ignored, or make it invalid where "
+    "commands.unknown_fields says so; null is absent.",
     (
         Key(
             "id",

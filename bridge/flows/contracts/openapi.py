@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.core import strict_json
-from bridge.core.commands import MAX_BODY, MAX_DEPTH
+from bridge.core.bodies import MAX_BODY, MAX_DEPTH
 from bridge.core.contracts.commands import command_schema
 from bridge.core.contracts.shapes import Schema, Spelling
 from bridge.core.contracts.submit import ID, KEY, PATH, QUEUED, problem_schema, state_schema
