@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
-from bridge.adapters.amqp.events import AmqpEvents, EventQueue
-from bridge.adapters.amqp.opening import BrokerRefused
-from bridge.adapters.amqp.replies import read_event
-from bridge.adapters.clock import SystemClock
-from bridge.client.errors import FORKED, AuthenticationError, Closed, QueueRefused
-from bridge.client.events import NotAnEvent, event_from
 from bridge.client.handling import (
     FIRST_PAUSE,
     PREFETCH,
@@ -23,20 +16,16 @@ from bridge.client.handling import (
     check_blocking,
     check_finished,
     check_seen,
-    checked_keys,
-    checked_prefetch,
-    checked_queue,
-    is_flag,
+    event_queue,
     log_failure,
 )
-from bridge.client.log import ClientLog
 from bridge.client.options import checked_options
 from bridge.client.seen import SeenInMemory
+from bridge.client.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bridge.client.errors import ClientError
     from bridge.client.events import Event
     from bridge.client.options import Options
     from bridge.client.seen import SeenEvents
@@ -84,30 +73,13 @@ class Consumer:
         self._seen = SeenInMemory() if seen is None else seen
         check_seen(self._seen, blocking=True)
         self._retries = Retries(tries=tries, first_pause=first_pause)
-        queue = checked_queue(queue)
-        self._log = ClientLog(queue=queue)
-        #: Deliveries; None has the reader look for a `stop`.
+        #: Deliveries; None has the reader look for a `stop` or a refusal.
         self._inbox: SimpleQueue[Delivery | None] = SimpleQueue()
         #: Ends a pause. Not an Event: a signal's handler that sets one can wait for the thread that it interrupted.
         self._stops: SimpleQueue[None] = SimpleQueue()
-        self._stopped = self._closed = False
-        self._process: int | None = None
-        self._failure: ClientError | None = None
-        self._source = AmqpEvents(
-            options.address(url),
-            EventQueue(
-                exchange=options.events,
-                name=queue,
-                keys=checked_keys(keys),
-                prefetch=checked_prefetch(prefetch),
-                declares=is_flag("declare", declare),
-            ),
-            receive=self._inbox.put,
-            fail=self._fail,
-            clock=SystemClock(),
-            name=options.name,
-            log=self._log,
-        )
+        self._stopped = False
+        own = event_queue(queue, keys, options, prefetch=prefetch, declare=declare)
+        self._source = Subscription(url, options, own, self._inbox.put)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -159,44 +131,21 @@ class Consumer:
     def close(self) -> None:
         """Close the connection. Events that were not acknowledged return to the queue."""
         self.stop()
-        self._closed = True
-        if self._process == os.getpid():
-            self._source.stop()
+        self._source.close()
 
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _arriving(self) -> Iterator[tuple[Delivery, Event]]:
-        """Yield the deliveries until `stop`; dead-letter those that are not events."""
-        self._start()
+        """Yield what is delivered until `stop`."""
+        self._source.start()
         while not self._stopped:
-            delivery = self._next()
-            if delivery is None:
-                continue
-            try:
-                event = event_from(read_event(delivery.body))
-            except NotAnEvent as e:
-                self._log.warning("event.unreadable", reason=e)
-                self._source.reject(delivery)
-                continue
-            yield delivery, event
+            delivery = self._inbox.get()
+            event = self._source.event_of(delivery)
+            if delivery is not None and event is not None and not self._is_stopped():
+                yield delivery, event
 
-    def _next(self) -> Delivery | None:
-        """Return the next delivery; None where the broker will deliver it again, or to look for a `stop`."""
-        delivery = self._inbox.get()
-        if self._failure is not None:
-            raise self._failure
-        if self._stopped or delivery is None or not self._source.is_held(delivery):
-            return None
-        return delivery
-
-    def _start(self) -> None:
-        if self._closed:
-            raise Closed("this consumer is closed")
-        if self._process is None:
-            self._process = os.getpid()
-            self._source.start()
-        elif self._process != os.getpid():
-            raise Closed(FORKED)
+    def _is_stopped(self) -> bool:
+        return self._stopped
 
     def _is_handled(
         self, handler: Callable[[Event], object], delivery: Delivery, event: Event
@@ -208,7 +157,7 @@ class Consumer:
             except UnfinishedError:
                 raise
             except Exception as e:  # noqa: BLE001 - whatever it is, the next event must not suffer for it
-                log_failure(self._log, event, e, number)
+                log_failure(self._source.log, event, e, number)
                 pause = self._retries.pause_after(number, e)
             else:
                 return True
@@ -235,11 +184,3 @@ class Consumer:
     def _pause(self, seconds: float) -> None:
         with contextlib.suppress(Empty):
             self._stops.get(timeout=seconds)
-
-    def _fail(self, error: Exception) -> None:
-        reason = str(error)
-        if "PRECONDITION_FAILED" in reason:
-            reason += "; delete it once it is empty, or take it as it is: declare=False"
-        is_login = isinstance(error, BrokerRefused)
-        self._failure = AuthenticationError(reason) if is_login else QueueRefused(reason)
-        self._inbox.put(None)

@@ -100,19 +100,28 @@ class Engine:
         """
         return make_ready(command, rules=self._rules, now=self._clock.now())
 
-    def prepare_all(self, commands: Iterable[Command]) -> list[Ready]:
-        """Return commands as they are published.
+    @staticmethod
+    def iterable(commands: Iterable[Command]) -> Iterable[Command]:
+        """Return the commands of a batch, which are not judged yet.
 
         Raises:
-            InvalidCommand: some are not valid; each reason begins with the place of the command.
-            TypeError: `commands` cannot be iterated over.
+            TypeError: they cannot be iterated over.
 
         """
         if isinstance(commands, Command | str) or not hasattr(commands, "__iter__"):
             raise wrong_type("commands", commands, "a list of Command")
+        return commands
+
+    def prepare_all(self, commands: Iterable[Command], *, first: int = 0) -> list[Ready]:
+        """Return commands as they are published; `first` is the place of the first one in its batch.
+
+        Raises:
+            InvalidCommand: some are not valid; each reason begins with the place of the command.
+
+        """
         ready: list[Ready] = []
         reasons: list[str] = []
-        for place, command in enumerate(commands):
+        for place, command in enumerate(commands, first):
             if not isinstance(command, Command):
                 reasons.append(not_a(f"commands[{place}]", command, "a Command"))
                 continue

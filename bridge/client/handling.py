@@ -8,12 +8,16 @@ import inspect
 import traceback
 from typing import TYPE_CHECKING
 
-from bridge.client.arguments import broker_name, count, expect, seconds, wrong_type
+from bridge.adapters.amqp.events import EventQueue
+from bridge.client.arguments import MAX_NAME, broker_name, count, expect, seconds, wrong_type
 from bridge.client.errors import ClientError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from bridge.client.events import Event
     from bridge.client.log import ClientLog
+    from bridge.client.options import Options
 
 #: Events that the broker delivers before the earlier ones are acknowledged.
 PREFETCH = 20
@@ -41,28 +45,29 @@ class Discard(ClientError):
     """For a handler to raise: a retry cannot help. The event is dead-lettered at once."""
 
 
-def checked_queue(queue: object) -> str:
-    """Return the name of a consumer's queue.
+def event_queue(
+    queue: object, keys: object, options: Options, *, prefetch: object, declare: object
+) -> EventQueue:
+    """Return a consumer's queue and its bindings.
 
     Raises:
-        TypeError: it is no string.
-        ValueError: it is empty, or too long for the name of its queue for rejected events.
+        TypeError, ValueError: an argument has a wrong type or an impossible value.
 
     """
-    return broker_name("queue", queue, most=255 - _SUFFIX)
+    expect("declare", declare, bool, "True or False")
+    return EventQueue(
+        exchange=options.events,
+        name=broker_name("queue", queue, most=MAX_NAME - _SUFFIX),
+        keys=_checked_keys(keys),
+        prefetch=count("prefetch", prefetch, most=_MAX_PREFETCH),
+        declares=bool(declare),
+    )
 
 
-def checked_keys(keys: object) -> tuple[str, ...]:
-    """Return binding keys.
-
-    Raises:
-        TypeError: they are no sequence of strings. One string would be a key for each of its letters.
-        ValueError: one is empty or too long.
-
-    """
-    wanted = 'a list of str, such as ["sms.outbound.*"]'
+def _checked_keys(keys: object) -> tuple[str, ...]:
+    """Return binding keys. One string in place of a list would be a key for each of its letters."""
     if not isinstance(keys, list | tuple | set | frozenset):
-        raise wrong_type("keys", keys, wanted)
+        raise wrong_type("keys", keys, 'a list of str, such as ["sms.outbound.*"]')
     return tuple(broker_name(f"keys[{place}]", key) for place, key in enumerate(keys))
 
 
@@ -79,21 +84,11 @@ class Retries:
         self._tries = count("tries", tries)
         self._first_pause = seconds("first_pause", first_pause, zero=True)
 
-    def pause_after(self, number: int, error: Exception) -> float | None:
+    def pause_after(self, number: int, error: BaseException) -> float | None:
         """Return the seconds until the next call, where call `number` (from 1 on) failed; None: no further call."""
         if isinstance(error, Discard) or (number >= self._tries and not isinstance(error, RetryLater)):
             return None
         return min(LONGEST_PAUSE, self._first_pause * 2.0 ** min(number - 1, 10))
-
-
-def checked_prefetch(prefetch: object) -> int:
-    """Return how many events the broker may deliver ahead.
-
-    Raises:
-        TypeError, ValueError: it is no such number.
-
-    """
-    return count("prefetch", prefetch, most=_MAX_PREFETCH)
 
 
 def check_blocking(name: str, function: object) -> None:
@@ -104,10 +99,24 @@ def check_blocking(name: str, function: object) -> None:
 
     """
     check_callable(name, function)
-    if _is_unfinished_by_kind(function):
+    if _is_one_of(function, (inspect.iscoroutinefunction, *_GENERATORS)):
         raise TypeError(
             f"{name} must be a plain function: this one is async or a generator, so its work would not be done "
             "when it returns. For `async def` use bridge.client.aio.Consumer"
+        )
+
+
+def check_awaitable(name: str, function: object) -> None:
+    """Refuse a function of an asyncio consumer that would return before its work is done, though awaited.
+
+    Raises:
+        TypeError: it is not callable, or is a generator function.
+
+    """
+    check_callable(name, function)
+    if _is_one_of(function, _GENERATORS):
+        raise TypeError(
+            f"{name} must be a function without `yield`: a generator does nothing until it is iterated"
         )
 
 
@@ -135,8 +144,7 @@ def check_seen(seen: object, *, blocking: bool) -> None:
         method = getattr(seen, name, None)
         if not callable(method):
             raise wrong_type("seen", seen, "an object with the methods has(event_id) and add(event_id)")
-        if blocking:
-            check_blocking(f"seen.{name}", method)
+        (check_blocking if blocking else check_awaitable)(f"seen.{name}", method)
 
 
 def check_finished(name: str, returned: object) -> None:
@@ -159,22 +167,11 @@ def check_finished(name: str, returned: object) -> None:
         returned.close()
     raise UnfinishedError(
         f"{name} returned a {type(returned).__name__}, so its work is not done; the event was not acknowledged. "
-        "Return after the work is done, or use bridge.client.aio.Consumer"
+        "Return after the work is done; an `async def` handler is for bridge.client.aio.Consumer"
     )
 
 
-def is_flag(name: str, value: object) -> bool:
-    """Return an argument that is True or False.
-
-    Raises:
-        TypeError: it is neither.
-
-    """
-    expect(name, value, bool, "True or False")
-    return bool(value)
-
-
-def log_failure(log: ClientLog, event: Event, error: Exception, number: int) -> None:
+def log_failure(log: ClientLog, event: Event, error: BaseException, number: int) -> None:
     """Log where a handler failed, not its message: that may hold a number or a text."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     log.warning(
@@ -187,14 +184,14 @@ def log_failure(log: ClientLog, event: Event, error: Exception, number: int) -> 
     )
 
 
-def _is_unfinished_by_kind(function: object) -> bool:
-    """Whether a function is known, without a call, to return before its work is done."""
+#: Tell functions whose call does nothing yet.
+_GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def _is_one_of(function: object, kinds: Iterable[Callable[[object], bool]]) -> bool:
+    """Whether a function is of one of some kinds, as far as that is known without a call."""
     while isinstance(function, functools.partial):
         function = function.func
     # An object is called by the `__call__` of its class, which `inspect` does not look at.
-    candidates = [function, getattr(type(function), "__call__", None)]  # noqa: B004 - its kind is what counts
-    return any(
-        judge(candidate)
-        for candidate in candidates
-        for judge in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
-    )
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - its kind is what counts
+    return any(is_kind(function) or is_kind(called) for is_kind in kinds)

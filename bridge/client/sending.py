@@ -81,7 +81,7 @@ class Client:
 
         """
         within = self._engine.timeout if timeout is None else seconds("timeout", timeout)
-        ready = self._engine.prepare_all(commands)
+        ready = self._engine.prepare_all(self._engine.iterable(commands))
         if not ready:
             return []
         answered = threading.Event()

@@ -30,7 +30,7 @@ CONSUMING = [block for block in BLOCKS if "Consumer(" in block]
 
 
 def test_every_block_is_one_of_these_and_names_the_broker() -> None:
-    assert len(SENDING) + len(CONSUMING) == len(BLOCKS) == 5
+    assert len(SENDING) + len(CONSUMING) == len(BLOCKS) == 6
     assert all(block.count(URL) == 1 for block in BLOCKS)
 
 
@@ -42,7 +42,7 @@ def program(block: str, url: str, directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(0, "login-4711"), (1, "8"), (2, "sent [('sent', 'm1', None)]")]
+    ("number", "told"), [(0, "login-4711"), (1, "8"), (2, "sent [('sent', 'm1', None)]"), (3, "100")]
 )
 def test_a_block_that_sends_prints_what_it_says(number: int, told: str, amqp: Peer, tmp_path: Path) -> None:
     prepare(amqp)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ import sys
 import uuid
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -227,3 +229,60 @@ def test_the_shell_example_sends_and_fails_where_no_queue_is_bound(managed: tupl
     assert unsent.returncode == 1
     assert sent.returncode == 0, sent.stderr
     assert_is_the_command(message, sent.stdout)
+
+
+@pytest.mark.broker
+def test_the_web_service_sends_waits_and_says_what_went_wrong(
+    plain: Peer, rabbitmq: Broker, tmp_path: Path
+) -> None:
+    with_its_default("fastapi_app.py", rabbitmq.port, tmp_path)
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "fastapi_app:app",
+        "--port",
+        str(port),
+        "--log-level",
+        "warning",
+    ]
+    log = tmp_path / "stderr"
+    with (
+        log.open("wb") as err,
+        subprocess.Popen(command, cwd=tmp_path, env=surroundings({"WAIT": "5"}), stderr=err) as child,
+    ):
+        try:
+            wait_until(lambda: post(port, {}) is not None, 30, what="the service")
+            unroutable = post(port, {"login": "1", "to": "+16131234567", "code": "42"})
+            invalid = post(port, {"login": "1", "to": "me", "code": "42"})
+            make_queue(plain)
+            worker = Worker(plain, [outcome("login-2")], [outcome("login-3", type_="sms.outbound.rejected")])
+            sent = post(port, {"login": "2", "to": "+16131234567", "code": "42"})
+            rejected = post(port, {"login": "3", "to": "+16131234567", "code": "42"})
+            worker.join()
+            child.terminate()
+            child.wait(15)
+        finally:
+            child.kill()
+
+    assert unroutable == (503, {"detail": "Unroutable"}), log.read_text()
+    assert invalid is not None
+    assert invalid[0] == 422
+    assert "to is not one of the accepted forms" in str(invalid[1])
+    assert sent == (200, {"id": "login-2", "status": "sent"})
+    assert rejected == (502, {"detail": "rejected"})
+    assert log.read_text() == ""
+
+
+def post(port: int, document: dict[str, str]) -> tuple[int, Any] | None:
+    """Return the service's answer; None while it does not listen."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("POST", "/codes", json.dumps(document), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except ConnectionRefusedError:
+        return None
+    finally:
+        connection.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
 import uuid
 from concurrent.futures import Future
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.client import Client, Command, Consumer, InvalidCommand, Options, SeenInMemory
+import bridge.client
+from bridge.client import Client, Command, Consumer, InvalidCommand, Options, SeenInMemory, aio
 from bridge.client.commands import make_ready
 from bridge.client.handling import check_finished
 from bridge.core.commands import CommandRules, SendSms, parse_command
@@ -314,3 +317,37 @@ def test_what_a_function_returns_in_place_of_its_work_is_refused(returned: objec
 @pytest.mark.parametrize("returned", [None, 0, True, "done", [], iter([]), range(3), object()])
 def test_what_a_function_returns_after_its_work_counts_for_nothing(returned: object) -> None:
     check_finished("handler", returned)
+
+
+# -- the two clients -----------------------------------------------------------------------------------------------
+
+
+def test_the_asyncio_client_has_the_same_names() -> None:
+    assert aio.__all__ == bridge.client.__all__
+    assert {name for name in aio.__all__ if getattr(aio, name) is not getattr(bridge.client, name)} == {
+        "Client",
+        "Consumer",
+        "SeenEvents",
+    }
+
+
+@pytest.mark.parametrize("name", ["Client", "Consumer"])
+def test_the_asyncio_client_takes_the_same_arguments(name: str) -> None:
+    def surface(module: Any) -> dict[str, list[str]]:
+        members = vars(getattr(module, name)).items()
+        public = {key: value for key, value in members if inspect.isfunction(value) and key[0] != "_"}
+        public["__init__"] = getattr(module, name).__init__
+        return {
+            key: [
+                str(one.replace(annotation=one.empty)) for one in inspect.signature(value).parameters.values()
+            ]
+            for key, value in public.items()
+        }
+
+    assert surface(aio) == surface(bridge.client)
+
+
+def test_the_asyncio_consumer_takes_async_handlers_and_memories_and_refuses_generators() -> None:
+    aio.Consumer(URL, "q", seen=AsyncMemory())
+    with pytest.raises(TypeError, match="handler must be a function without `yield`"):
+        asyncio.run(aio.Consumer(URL, "q").run(asynchronous_generator))

@@ -6,7 +6,6 @@ commands with one id are one command (SPEC section 3.1). So a restart of the bro
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
 from bridge.adapters.amqp.matching import mark_returned, take
 from bridge.adapters.amqp.replies import open_replies, read_event
+from bridge.adapters.amqp.sendqueue import SendQueue
 
 if TYPE_CHECKING:
     import amqp
@@ -50,7 +50,7 @@ class Sender:
         self._exchange = exchange
         self._clock = clock
         self._deadline = deadline
-        self._queue: deque[tuple[Sending, Batch]] = deque()
+        self._queue = SendQueue()
         self._unconfirmed: dict[int, _Written] = {}
         #: Those whose outcomes somebody waits for, by their correlation ids.
         self._awaited: dict[object, tuple[Sending, Batch]] = {}
@@ -84,7 +84,7 @@ class Sender:
             for sending in batch.sendings:
                 if sending.awaits:
                     self._awaited[sending.message.properties["correlation_id"]] = sending, batch
-            self._queue.extend([(sending, batch) for sending in batch.sendings])
+            self._queue.append([(sending, batch) for sending in batch.sendings])
         if self.ended or self.refusal:
             # The thread that ended it, or was refused, may not have seen this one.
             batch.end()
@@ -93,13 +93,15 @@ class Sender:
     def give_up(self, batch: Batch) -> None:
         """Write nothing of a batch any more, and forget what it awaits."""
         batch.given_up = True
+        # While the broker is unavailable calls go on failing: what they leave must not gather here.
+        self._queue.discard(batch.sendings)
         for sending in batch.sendings:
             self._awaited.pop(sending.message.properties.get("correlation_id"), None)
 
     def _end(self) -> None:
         self.ended = True
         unconfirmed = list(self._unconfirmed.values())
-        for batch in [publish.batch for publish in unconfirmed] + [batch for _, batch in self._queue]:
+        for batch in [publish.batch for publish in unconfirmed] + [batch for _, batch in self._queue.all()]:
             batch.end()
         for _, batch in list(self._awaited.values()):
             batch.end()
@@ -109,9 +111,9 @@ class Sender:
     def _judge_round(self, refusal: str) -> None:
         """End the wait for confirms after a refusal: waiting longer does not help. The link goes on trying."""
         self.refusal = refusal
-        while refusal and self._queue:
-            _, batch = self._queue.popleft()
-            batch.end()
+        if refusal:
+            for _, batch in self._queue.take_all():
+                batch.end()
 
     def opened(self, broker: Broker) -> None:
         """See that the exchange is there, and have confirms and returns come to us."""
@@ -127,7 +129,7 @@ class Sender:
         self._channel, self._tag = channel, 0
         # The replies to these went with the connection that asked for them, and who asks again is told again.
         unheard = [one for one in list(self._awaited.values()) if one[0].answer is Answer.CONFIRMED]
-        self._queue.extend(one for one in unheard if not one[0].is_complete)
+        self._queue.append([one for one in unheard if not one[0].is_complete])
 
     def _look_for_exchange(self, broker: Broker) -> None:
         """Ask, since a publish to an exchange that is not there costs all others their channel."""
@@ -135,8 +137,7 @@ class Sender:
         try:
             channel.exchange_declare(self._exchange, "topic", passive=True)
         except NotFound as e:
-            while self._queue:
-                sending, batch = self._queue.popleft()
+            for sending, batch in self._queue.take_all():
                 batch.answer(sending, Answer.LACKING)
             raise LinkDown(f"there is no exchange {self._exchange}") from e
         channel.close()
@@ -145,7 +146,11 @@ class Sender:
         """Write what waits, as far as the window and the broker allow."""
         self._check_deadline()
         while self._queue and not self._blocked and len(self._unconfirmed) < WINDOW and broker.takes_more():
-            sending, batch = self._queue.popleft()
+            # A caller may have given up the last one meanwhile.
+            first = self._queue.pop()
+            if first is None:
+                break
+            sending, batch = first
             if not batch.given_up:
                 self._gather(broker, sending, batch)
         broker.flush()
@@ -155,7 +160,7 @@ class Sender:
         self._channel, self._replies, self._blocked = None, None, False
         unconfirmed = list(self._unconfirmed.values())
         self._unconfirmed.clear()
-        self._queue.extendleft((publish.sending, publish.batch) for publish in reversed(unconfirmed))
+        self._queue.put_back([(one.sending, one.batch) for one in unconfirmed if not one.batch.given_up])
 
     def _gather(self, broker: Broker, sending: Sending, batch: Batch) -> None:
         message = sending.message

@@ -1,0 +1,74 @@
+"""The client for asyncio: the names, arguments and errors of `bridge.client`, with methods to await.
+
+    async with Client("amqp://guest:guest@localhost:5672/%2f") as sms:
+        await sms.send(to="+16131234567", message="Your code is 123456", id="login-4711")
+
+The connection has one thread of its own, as that of `bridge.client` has; no call takes a thread.
+"""
+
+from bridge.client import (
+    AuthenticationError,
+    BatchPartiallySent,
+    BrokerUnavailable,
+    ClientError,
+    Closed,
+    Command,
+    ConfigurationError,
+    Deferred,
+    Discard,
+    Event,
+    InvalidCommand,
+    LoginRefused,
+    Message,
+    NoOutcomeYet,
+    NotSent,
+    Options,
+    Outcome,
+    OutcomeError,
+    Problem,
+    QueueRefused,
+    Receipt,
+    Refused,
+    Result,
+    RetryLater,
+    SeenInMemory,
+    Sent,
+    Unconfirmed,
+    Unroutable,
+)
+from bridge.client.aio.consuming import Consumer, SeenEvents
+from bridge.client.aio.sending import Client
+
+__all__ = [
+    "AuthenticationError",
+    "BatchPartiallySent",
+    "BrokerUnavailable",
+    "Client",
+    "ClientError",
+    "Closed",
+    "Command",
+    "ConfigurationError",
+    "Consumer",
+    "Deferred",
+    "Discard",
+    "Event",
+    "InvalidCommand",
+    "LoginRefused",
+    "Message",
+    "NoOutcomeYet",
+    "NotSent",
+    "Options",
+    "Outcome",
+    "OutcomeError",
+    "Problem",
+    "QueueRefused",
+    "Receipt",
+    "Refused",
+    "Result",
+    "RetryLater",
+    "SeenEvents",
+    "SeenInMemory",
+    "Sent",
+    "Unconfirmed",
+    "Unroutable",
+]
