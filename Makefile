@@ -23,7 +23,7 @@ setup: $(VENV)/.dev ## install what running, testing and checking need
 run: $(VENV)/.run ## install what running needs and start the bridge; Ctrl-C ends it
 	@exec $(BIN)/bridge up
 
-test: $(VENV)/.dev ## install what testing needs, RabbitMQ and PostgreSQL included, and run every test
+test: $(VENV)/.dev ## install what testing needs, RabbitMQ, PostgreSQL and pgbouncer included, and run every test
 	@scripts/install-test-tools $(BIN)
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.adapters.store import SQLITE, open_ledger
+from bridge.adapters.store import open_ledger
 from bridge.core.ledger.records import changed
 from bridge.core.ledger.slate import Needs
 
@@ -74,7 +74,7 @@ def size(stand: Stand, postgres: Postgres) -> int:
     if stand.load.postgresql:
         (found,) = postgres.execute("SELECT pg_database_size(current_database())", database=stand.database)
         return int(found[0])
-    path = stand.ledger.removeprefix(SQLITE)
+    path = stand.ledger.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return Path(path).stat().st_size

@@ -9,6 +9,7 @@ connections that are open and for those to come, until another is chosen; the co
     black_hole     bytes of one or both directions vanish, the sockets stay open
     delay          each chunk comes so many seconds later
     throttle       so many bytes a second
+    lead_to        open connections end by RST, those to come lead to another server
     cut_after      RST after n more bytes of one direction, once
 """
 
@@ -129,6 +130,11 @@ class ChaosProxy:
                 0.0,
                 None,
             )
+
+    def lead_to(self, target: tuple[str, int]) -> int:
+        """End the open connections by RST, and take those to come to another server; return how many those were."""
+        self._target = target
+        return self.reset()
 
     def reset(self) -> int:
         """End the open connections by RST and return how many those were."""

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from tests import against_contract
 from tests.broker_harness import Broker, BrokerMissing
 from tests.peer import Peer
+from tests.pgbouncer_harness import Pgbouncer, PgbouncerMissing
 from tests.postgres_harness import Postgres, PostgresMissing
 from tests.processes import BridgeProcess
 
@@ -164,6 +165,33 @@ def postgresql_url(postgresql: Postgres) -> str:
     if not postgresql.running:
         postgresql.start()
     return postgresql.url(postgresql.new_database())
+
+
+@pytest.fixture(scope="session")
+def standby(postgresql: Postgres) -> Iterator[Postgres]:
+    """Run a hot standby of the suite's PostgreSQL, from the first test that asks for it to the end."""
+    server = Postgres(postgresql)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def pgbouncer(postgresql: Postgres) -> Iterator[Pgbouncer]:
+    """Run a pgbouncer before the suite's PostgreSQL that pools transactions, with two sessions for all clients."""
+    try:
+        pooler = Pgbouncer(postgresql)
+    except PgbouncerMissing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+    try:
+        pooler.start()
+        yield pooler
+    finally:
+        pooler.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -72,13 +72,15 @@ def find_postgresql() -> Path:
 class Postgres:
     """One server and everything a test may do to it. Times are in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, primary: Postgres | None = None) -> None:
+        """Prepare a server; with `primary`, one that is to be its hot standby."""
+        self._primary = primary
         self.programs = find_postgresql()
         self.home = Path(tempfile.mkdtemp(prefix="bridge-postgres-"))
         self.data = self.home / "data"
         self.log = self.home / "postgres.log"
         self.port = free_port()
-        self._user = _lesser_user()
+        self._user = lesser_user()
         self._server: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
@@ -166,6 +168,10 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0")
         return name
 
+    def has(self, database: str) -> bool:
+        """Return whether it has the database; a standby learns of one a little later."""
+        return bool(self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"))  # noqa: S608 - a test's
+
     def url(self, database: str, port: int | None = None) -> str:
         """Return the URL of a ledger in `database`; with `port`, through whatever listens there (a proxy)."""
         return f"postgresql+psycopg://bridge@127.0.0.1:{port or self.port}/{database}"
@@ -200,9 +206,13 @@ class Postgres:
     def _prepare(self) -> None:
         if self._user is not None:
             os.chown(self.home, self._user.pw_uid, self._user.pw_gid)
+        if self._primary is None:
+            how = ["initdb", "-U", "bridge", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        else:
+            how = ["pg_basebackup", "-h", "127.0.0.1", "-p", str(self._primary.port), "-U", "bridge",
+                   "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]  # fmt: skip
         subprocess.run(
-            [str(self.programs / "initdb"), "-D", str(self.data), "-U", "bridge", "-A", "trust",
-             "--no-sync", "-E", "UTF8", "--locale=C"],
+            [str(self.programs / how[0]), "-D", str(self.data), *how[1:]],
             check=True, capture_output=True, cwd=self.home, env=_environment(), **self._rights(),
         )  # fmt: skip
         with (self.data / "postgresql.conf").open("a") as conf:
@@ -233,7 +243,7 @@ def _version(place: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in "".join(c if c.isdigit() else " " for c in str(place)).split())
 
 
-def _lesser_user() -> pwd.struct_passwd | None:
+def lesser_user() -> pwd.struct_passwd | None:
     """Return whose rights the server gets; None where it may have ours."""
     if os.geteuid() != 0:
         return None

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.inspection import Noted, Rights, compare_ledger, inspect
+from bridge.adapters.amqp.inspection import Rights, inspect
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.reaching import reach
-from bridge.adapters.store import read_ledger
 from bridge.bootstrap import parts
+from bridge.bootstrap.doctor_records import RIGHTS, look_at_ledger, look_at_room
 from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
 from bridge.runtime import logs
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
 
 #: Seconds before its end from which a certificate is worth a warning.
 SOON = 14 * 86_400
-#: Bytes that ledger and spool should have.
-ROOM = 1_000_000_000
-SQLITE = "sqlite:///"
-RIGHTS = "give it the rights of docs/operations.md"
 #: RabbitMQ's first series whose quorum queues are all that is needed (docs/reliability.md).
 OLDEST = (3, 10)
 
@@ -61,10 +55,12 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
             ),
             Check(
                 name="ledger",
-                look=partial(_ledger, settings, processes),
+                look=partial(look_at_ledger, settings, processes),
                 advice="see ledger.url; `bridge ledger migrate` makes one",
             ),
-            Check(name="room", look=partial(_room, settings), advice="see ledger.url and ingest.spool"),
+            Check(
+                name="room", look=partial(look_at_room, settings), advice="see ledger.url and ingest.spool"
+            ),
             Check(name="account", look=partial(_account, settings), advice="see [cpaas]"),
             Check(
                 name="subscriptions",
@@ -153,54 +149,6 @@ def _topology(settings: Settings) -> Iterator[Finding]:
         )
     if not differences:
         yield ok("all is there, as it should be")
-
-
-def _ledger(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
-    with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
-        missing = reader.missing_rights()
-        if missing:
-            yield fail(f"this user may not: {', '.join(missing)}", "see PostgreSQL in docs/operations.md")
-            return
-        summary = reader.summary()
-    yield ok(f"{summary.commands} commands, revision {summary.revision}")
-    if settings.broker.url is not None and summary.identity is not None:
-        yield _whose(settings, processes, summary.identity)
-
-
-def _whose(settings: Settings, processes: Collection[str], identity: str) -> Finding:
-    """Say whether the ledger is the command queue's own."""
-    try:
-        noted = compare_ledger(parts.broker_address(settings), parts.topology(settings), identity)
-    except ConnectionError:
-        return skipped("whether it is the command queue's own: the broker can't be asked")
-    match noted:
-        case Noted.NONE:
-            return ok("the command queue has no ledger yet: the first worker notes its own")
-        case Noted.OURS:
-            return ok("it is the command queue's own")
-        case Noted.ANOTHERS:
-            advice = (
-                "set ledger.url to the queue's own; `bridge ledger adopt` where that one is gone for good"
-            )
-            return fail("the command queue has another ledger", advice)
-        case Noted.REFUSED if "worker" in processes:
-            return warn("this user may not see whether it is the command queue's own", RIGHTS)
-        case Noted.REFUSED:
-            return skipped("an ingest's user can't see whether it is the command queue's own")
-
-
-def _room(settings: Settings) -> Iterator[Finding]:
-    url = settings.ledger.url.get_secret_value()
-    places = {"the ledger": Path(url.removeprefix(SQLITE)).parent} if url.startswith(SQLITE) else {}
-    if settings.ingest.spool is not None:
-        places["the spool"] = settings.ingest.spool
-    for what, place in places.items():
-        there = next((path for path in (place, *place.parents) if path.is_dir()), Path("/"))
-        free = shutil.disk_usage(there).free
-        seen = f"{what} has {free / 1e9:.1f} GB left"
-        yield ok(seen) if free >= ROOM else warn(seen, "make room: without it nothing is sent, or kept")
-    if not places:
-        yield skipped("neither ledger nor spool are on a disk of this machine")
 
 
 def _account(settings: Settings) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from bridge.bootstrap.listening import listen
 from bridge.bootstrap.required import require
 from bridge.bootstrap.submit import SubmitPart
 from bridge.bootstrap.subscribing import make_watch
+from bridge.bootstrap.surroundings import require_records
 from bridge.bootstrap.tracing import make_tracer, webhook_tracing
 from bridge.bootstrap.webhook import make_door, make_ingest, make_seen, make_spooler, spooling
 from bridge.runtime import logs
@@ -210,11 +211,12 @@ def run_ingest(settings: Settings) -> int:
 
     Raises:
         SettingsError: the broker is not configured, or the account where it is to catch up or to keep subscriptions, or
-            the authorization where it is to take commands.
+            the authorization where it is to take commands; or ledger or spool can't be used.
 
     """
     needs_account = settings.catch_up.configured or settings.subscriptions.keep
     require(settings, broker=True, account=needs_account, submit=True)
+    require_records(settings, ("ingest",))
     logs.configure(settings.log)
     stopping = Stopping()
     stopping.install()

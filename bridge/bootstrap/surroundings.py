@@ -6,6 +6,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from bridge.adapters.http.tls import CertificateUnusable, server_context
+from bridge.adapters.permissions import others_can_write
 from bridge.adapters.store import check_url
 from bridge.bootstrap.parts import unusable_broker_file
 from bridge.bootstrap.required import require
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
 
 def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "ingest")) -> Iterator[Problem]:
     """Find what `processes` could not work with on this machine. Nothing is connected to."""
-    try:
-        check_url(settings.ledger.url.get_secret_value())
-    except LedgerUnusable as error:
-        yield Problem("ledger.url", str(error))
+    yield from _unusable_records(settings, processes)
     if settings.tracing.endpoint is not None:
         try:
             tracer_class()
@@ -40,6 +38,32 @@ def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "i
         yield broker_file
     if "ingest" in processes:
         yield from _doors(settings)
+
+
+def require_records(settings: Settings, processes: Collection[str]) -> None:
+    """Check that `processes` can use the ledger and the spool as they are configured. Nothing is connected to.
+
+    Raises:
+        SettingsError: they can't.
+
+    """
+    problems = list(_unusable_records(settings, processes))
+    if problems:
+        raise SettingsError(problems)
+
+
+def _unusable_records(settings: Settings, processes: Collection[str]) -> Iterator[Problem]:
+    try:
+        check_url(settings.ledger.url.get_secret_value())
+    except LedgerUnusable as error:
+        yield Problem("ledger.url", str(error).removeprefix("ledger.url: "))
+    spool = settings.ingest.spool
+    if "ingest" in processes and spool is not None and others_can_write(spool):
+        yield Problem(
+            "ingest.spool",
+            f"every user of this machine can write to {spool}, and add events of its own: chmod o-w it, or name a "
+            "directory that the ingest makes",
+        )
 
 
 def _doors(settings: Settings) -> Iterator[Problem]:

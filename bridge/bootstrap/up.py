@@ -9,6 +9,7 @@ from bridge.adapters.http.admin_app import Readiness
 from bridge.bootstrap.admin import make_metrics, report_started, serve_admin
 from bridge.bootstrap.ingest import IngestProcess
 from bridge.bootstrap.required import require
+from bridge.bootstrap.surroundings import require_records
 from bridge.bootstrap.tracing import make_tracer
 from bridge.bootstrap.worker import WorkerProcess
 from bridge.runtime import logs
@@ -24,13 +25,14 @@ def run_up(settings: Settings) -> int:
 
     Raises:
         SettingsError: a broker is configured without an account, or an account without a broker; or several processes;
-            or commands are to be taken without an authorization.
+            or commands are to be taken without an authorization; or ledger or spool can't be used.
 
     """
     if settings.worker.processes > 1:
         # Not left aside: whoever asked for more cores would wonder where they are.
         reason = "must be 1 for `bridge up`, which is one process: run `bridge worker` and `bridge ingest`"
         raise SettingsError([Problem("worker.processes", reason)])
+    require_records(settings, ("worker", "ingest"))
     stopping = Stopping()
     stopping.install()
     if settings.broker.url is None and not settings.cpaas.configured:

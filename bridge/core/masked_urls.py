@@ -20,9 +20,12 @@ _SHOWN_OPTIONS = frozenset(
         "connect_timeout",
         "connection_timeout",
         "heartbeat",
+        "host",
         "keepalives",
-        "prepare_threshold",
+        "load_balance_hosts",
+        "port",
         "sslmode",
+        "sslrootcert",
         "target_session_attrs",
         "verify",
     }

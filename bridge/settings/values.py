@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr, 
 
 from bridge.core.broker_parameters import LONGEST_CONNECT
 from bridge.core.broker_url import read_broker_urls, split_urls
+from bridge.core.ledger_url import read_ledger_url
 from bridge.core.masked_urls import mask_url
 
 _HTTP = frozenset({"http", "https"})
@@ -98,14 +99,7 @@ def _broker_urls(value: tuple[SecretUrl, ...]) -> tuple[SecretUrl, ...]:
 
 
 def _ledger_url(value: SecretUrl) -> SecretUrl:
-    scheme, _, path = value.get_secret_value().partition("://")
-    if scheme == "sqlite":
-        if not path.startswith("/") or path == "/" or ":memory:" in path:
-            raise ValueError("must name a file (sqlite:///path): a ledger in memory remembers nothing")
-    elif scheme in {"postgresql", "postgresql+psycopg"}:
-        _url(value.get_secret_value(), frozenset({scheme}))
-    else:
-        raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+    read_ledger_url(value.get_secret_value())
     return value
 
 

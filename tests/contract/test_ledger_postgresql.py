@@ -13,6 +13,7 @@ import pytest
 from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
 from bridge.core.ledger import Call, Later, Sight, Tell
+from bridge.core.ledger_url import PostgresDatabase, read_ledger_url
 from bridge.core.outcomes import Outcome
 from bridge.core.reconcile import Evidence
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
@@ -20,7 +21,7 @@ from tests.contract.test_ledger import NOW, claim, command, file, filed, resolve
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bridge.adapters.store.sql import SqlLedger
     from tests.postgres_harness import Postgres
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def ledger(postgresql_url: str) -> Iterator[SqlLedger]:
-    opened = open_postgresql(postgresql_url, statement_timeout=0.5)
+    opened = open_postgresql(parameters_of(postgresql_url), statement_timeout=0.5)
     yield opened
     opened.close()
+
+
+def parameters_of(url: str) -> Mapping[str, str]:
+    named = read_ledger_url(url)
+    assert isinstance(named, PostgresDatabase)
+    return named.parameters
 
 
 def database_of(url: str) -> str:
@@ -260,7 +267,7 @@ def test_workers_without_limits_do_not_wait_for_each_other(
 def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
-    other = open_postgresql(postgresql_url, statement_timeout=0.3)
+    other = open_postgresql(parameters_of(postgresql_url), statement_timeout=0.3)
     twins = [command("order-17"), command("order-18")]
     ledger.apply([claim(of=twin) for twin in twins])
     ledger.apply([claim(of=twin, owner="looks", now=NOW + 500) for twin in twins])
@@ -290,7 +297,7 @@ def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
 def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
     ledger: SqlLedger, postgresql: Postgres, postgresql_url: str
 ) -> None:
-    other = open_postgresql(postgresql_url, statement_timeout=0.3)
+    other = open_postgresql(parameters_of(postgresql_url), statement_timeout=0.3)
 
     class Meanwhile:
         """A change during which another worker wants to claim."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.core.ledger_url import PostgresDatabase, SqliteFile, read_ledger_url
 from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
@@ -12,14 +13,11 @@ if TYPE_CHECKING:
     from bridge.adapters.store.seen import SqlSeen
     from bridge.adapters.store.sql import SqlLedger
 
-SQLITE = "sqlite:///"
-POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
-
 
 def open_ledger(url: str) -> SqlLedger:
     """Open the ledger that `url` names, bringing its tables to this bridge's revision.
 
-    ``sqlite:///path``, or ``postgresql+psycopg://user@host/database`` (``postgresql://`` is the same).
+    See `bridge.core.ledger_url` for what it may be.
 
     Raises:
         LedgerUnavailable: it can't be opened.
@@ -27,28 +25,34 @@ def open_ledger(url: str) -> SqlLedger:
 
     """
     # Not at the top: each database's driver is loaded where it is used.
-    if url.startswith(POSTGRESQL):
-        from bridge.adapters.store.postgresql import open_postgresql
+    match _named(url):
+        case PostgresDatabase(parameters):
+            from bridge.adapters.store.postgresql import open_postgresql
 
-        return open_postgresql(url)
-    from bridge.adapters.store.sqlite import open_sqlite
+            return open_postgresql(parameters)
+        case SqliteFile(path):
+            from bridge.adapters.store.sqlite import open_sqlite
 
-    return open_sqlite(_path(url))
+            return open_sqlite(path)
 
 
 def check_url(url: str) -> None:
-    """Check that this bridge can use a database such as `url` names, without connecting to it.
+    """Check that this bridge can use the database that `url` names, without connecting to it.
 
     Raises:
-        LedgerUnusable: it can't: it is another kind, `url` can't be read, or the driver is not installed.
+        LedgerUnusable: it can't: it is another kind, `url` can't be read, the driver or a certificate is missing, or
+            others can write to the file.
 
     """
-    if url.startswith(POSTGRESQL):
-        from bridge.adapters.store.postgresql import postgresql_engine
+    match _named(url):
+        case PostgresDatabase(parameters):
+            from bridge.adapters.store.sessions import postgresql_engine
 
-        postgresql_engine(url).dispose()
-    else:
-        _path(url)
+            postgresql_engine(parameters).dispose()
+        case SqliteFile(path):
+            from bridge.adapters.store.sqlite import check_file
+
+            check_file(path)
 
 
 def open_seen(url: str) -> SqlSeen:
@@ -59,13 +63,15 @@ def open_seen(url: str) -> SqlSeen:
 
     """
     open_ledger(url).close()
-    if url.startswith(POSTGRESQL):
-        from bridge.adapters.store.postgresql import open_postgresql_seen
+    match _named(url):
+        case PostgresDatabase(parameters):
+            from bridge.adapters.store.postgresql import open_postgresql_seen
 
-        return open_postgresql_seen(url)
-    from bridge.adapters.store.sqlite import open_sqlite_seen
+            return open_postgresql_seen(parameters)
+        case SqliteFile(path):
+            from bridge.adapters.store.sqlite import open_sqlite_seen
 
-    return open_sqlite_seen(_path(url))
+            return open_sqlite_seen(path)
 
 
 def open_receipts(url: str) -> SqlReceipts:
@@ -76,13 +82,15 @@ def open_receipts(url: str) -> SqlReceipts:
 
     """
     open_ledger(url).close()
-    if url.startswith(POSTGRESQL):
-        from bridge.adapters.store.postgresql import open_postgresql_receipts
+    match _named(url):
+        case PostgresDatabase(parameters):
+            from bridge.adapters.store.postgresql import open_postgresql_receipts
 
-        return open_postgresql_receipts(url)
-    from bridge.adapters.store.sqlite import open_sqlite_receipts
+            return open_postgresql_receipts(parameters)
+        case SqliteFile(path):
+            from bridge.adapters.store.sqlite import open_sqlite_receipts
 
-    return open_sqlite_receipts(_path(url))
+            return open_sqlite_receipts(path)
 
 
 def read_ledger(url: str) -> LedgerReader:
@@ -95,19 +103,19 @@ def read_ledger(url: str) -> LedgerReader:
     """
     from bridge.adapters.store.reading import LedgerReader
 
-    if url.startswith(POSTGRESQL):
-        from bridge.adapters.store.postgresql import postgresql_engine
+    match _named(url):
+        case PostgresDatabase(parameters):
+            from bridge.adapters.store.sessions import postgresql_engine
 
-        return LedgerReader(postgresql_engine(url))
-    from bridge.adapters.store.sqlite import sqlite_reader
+            return LedgerReader(postgresql_engine(parameters))
+        case SqliteFile(path):
+            from bridge.adapters.store.sqlite import sqlite_reader
 
-    return LedgerReader(sqlite_reader(_path(url)))
+            return LedgerReader(sqlite_reader(path))
 
 
-def _path(url: str) -> str:
-    if not url.startswith(SQLITE) or url == SQLITE:
-        raise LedgerUnusable(
-            "ledger.url names no database this bridge can use: "
-            "give sqlite:///path/to/file or postgresql+psycopg://user@host/database"
-        )
-    return url.removeprefix(SQLITE)
+def _named(url: str) -> SqliteFile | PostgresDatabase:
+    try:
+        return read_ledger_url(url)
+    except ValueError as e:
+        raise LedgerUnusable(f"ledger.url: {e}") from None

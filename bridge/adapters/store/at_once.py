@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge.adapters.store.sql import unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import Engine
     from sqlalchemy.engine.interfaces import DBAPICursor
@@ -29,6 +30,8 @@ class AtOnce:
         self._mistakes: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._connection: PoolProxiedConnection | None = None
         self._cursor: DBAPICursor | None = None
+        #: Gives a statement its settings, where the connection's session can't have them.
+        self._settles: Callable[[], AbstractContextManager[None]] | None = None
 
     def close(self) -> None:
         """Close the connection; the next statement opens another one."""
@@ -70,7 +73,11 @@ class AtOnce:
     def _run_once(self, statement: str, parameters: Sequence[object]) -> DBAPICursor:
         if self._cursor is None:
             self._cursor = self._open()
-        self._cursor.execute(statement, parameters)
+        if self._settles is None:
+            self._cursor.execute(statement, parameters)
+        else:
+            with self._settles():
+                self._cursor.execute(statement, parameters)
         return self._cursor
 
     def _open(self) -> DBAPICursor:
@@ -79,6 +86,7 @@ class AtOnce:
         if self._dialect.name == "postgresql":
             driver: Any = connection.driver_connection
             driver.autocommit = True
+            self._settles = driver.alone if driver.settles else None
         self._connection = connection
         return connection.cursor()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from bridge.adapters.store.sessions import Server
     from bridge.core.ledger import CommandRecord
 
 #: What a bridge does with its tables.
@@ -69,6 +70,15 @@ class LedgerReader:
                 states={row.state: row.number for row in connection.execute(by_state)},
                 oldest_open_at=connection.execute(oldest).scalar_one_or_none(),
             )
+
+    def server(self) -> Server | None:
+        """Return what the connection leads to; None for a file."""
+        with self._transaction() as connection:
+            if connection.dialect.name != "postgresql":
+                return None
+            from bridge.adapters.store.sessions import server_of
+
+            return server_of(connection)
 
     def missing_rights(self) -> list[str]:
         """Return what the database does not let us do and a bridge has to; of a file nothing is said."""

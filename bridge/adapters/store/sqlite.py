@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import URL, create_engine, event
 
+from bridge.adapters.permissions import others_can_write
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sql import SqlLedger
@@ -45,8 +46,10 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
 
     Raises:
         LedgerUnavailable: the file can't be opened or is no ledger of ours.
+        LedgerUnusable: every user of the machine can write to it.
 
     """
+    check_file(path)
     try:
         Path(path).touch(mode=0o600)
     except OSError as e:
@@ -86,13 +89,29 @@ def sqlite_reader(path: str) -> Engine:
 
     Raises:
         LedgerUnavailable: there is no such file.
+        LedgerUnusable: every user of the machine can write to it.
 
     """
+    check_file(path)
     if not Path(path).is_file():
         raise LedgerUnavailable(
             f"{path}: there is no ledger yet: a worker makes it, or `bridge ledger migrate`"
         )
     return _unlocked(path, BUSY_TIMEOUT)
+
+
+def check_file(path: str) -> None:
+    """Check that a ledger, if it is there, is written to by its users alone.
+
+    Raises:
+        LedgerUnusable: every user of the machine can write to it, and have messages sent again or never.
+
+    """
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        if others_can_write(Path(name)):
+            raise LedgerUnusable(
+                f"{name}: every user of this machine can write to the ledger: chmod o-w it, and check what was changed"
+            )
 
 
 class _SameFiles:

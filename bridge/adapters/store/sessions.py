@@ -1,0 +1,223 @@
+"""Sessions with PostgreSQL: how they are opened, with which settings, and behind which pooler.
+
+PostgreSQL names the process that serves a session; a connection pooler (pgbouncer and others) names a number of its
+own. Where the number is not the server's, a pooler is between, and each transaction may get another session, which
+other clients use before and after it. So nothing is prepared there, and the settings belong to the transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event
+
+from bridge.core.hosts import is_loopback
+from bridge.ports import LedgerUnavailable, LedgerUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg import Error
+    from sqlalchemy import Connection, Engine
+
+    from bridge.adapters.store.patience import PatientConnection
+
+#: Seconds that a connection to one host may take, a statement or a lock, and a worker that stands still within a
+#: transaction before the server ends its session, so that others get the locks.
+CONNECT_TIMEOUT = 5
+STATEMENT_TIMEOUT = 5.0
+IDLE_TIMEOUT = 15.0
+#: Seconds more until a server that says nothing at all is given up: it stands still, or its host is gone.
+GRACE = 2.0
+#: Executions after which the driver has the server prepare a statement.
+PREPARE_AFTER = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a connection leads to."""
+
+    version: str
+    #: Whether a pooler of connections is between.
+    is_pooled: bool
+    is_encrypted: bool
+    #: Whether the host that is connected to was verified; true for what does not leave the machine.
+    is_verified: bool
+
+
+def postgresql_engine(
+    parameters: Mapping[str, str], *, statement_timeout: float = STATEMENT_TIMEOUT
+) -> Engine:
+    """Return an engine whose connections give up rather than wait for ever.
+
+    `parameters` are libpq's; `statement_timeout` is in seconds, for statements and for locks.
+
+    Raises:
+        LedgerUnusable: the driver is not installed, or can't do what the parameters ask.
+
+    """
+    try:
+        from bridge.adapters.store.libpq import check_parameters
+        from bridge.adapters.store.patience import connection_class
+    except ImportError as e:
+        raise LedgerUnusable(
+            "a PostgreSQL ledger needs the driver psycopg: install the bridge with its extra postgresql "
+            "(docs/operations.md)"
+        ) from e
+    check_parameters(parameters)
+    connects = connection_class(statement_timeout + GRACE)
+    engine = create_engine(
+        "postgresql+psycopg://",
+        connect_args=_defaults() | dict(parameters),
+        # Each statement must see what the holder of its locks has committed.
+        isolation_level="READ COMMITTED",
+        pool_size=1,
+        max_overflow=2,
+    )
+    settings = _settings(statement_timeout)
+
+    def connect(_dialect: object, _record: object, args: Any, kw: Any) -> PatientConnection:
+        return _opened(connects, settings, *args, **kw)
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _defaults() -> dict[str, str]:
+    """Return the parameters that hold where the URL does not say otherwise."""
+    return {
+        "connect_timeout": str(CONNECT_TIMEOUT),
+        "client_encoding": "utf8",
+        "application_name": f"sms-bridge ledger {socket.gethostname()}:{os.getpid()}",
+        # A host that is gone says nothing: the kernel finds out.
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        # Of several hosts the one that takes writes, and none that does not: a standby's session would be kept.
+        "target_session_attrs": "read-write",
+    }
+
+
+def _settings(statement_timeout: float) -> Mapping[str, str]:
+    """Return the promises that hold in every transaction, whatever the server's or the user's defaults are."""
+    milliseconds = str(round(statement_timeout * 1000))
+    return {
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds,
+        "idle_in_transaction_session_timeout": str(round(IDLE_TIMEOUT * 1000)),
+        # A commit is on the disk when it returns: without that a claim could be lost with the power.
+        "synchronous_commit": "on",
+        # A plan that was kept from when the tables were empty reads the whole of them for each batch.
+        "plan_cache_mode": "force_custom_plan",
+    }
+
+
+def _setting(settings: Mapping[str, str], *, local: bool) -> str:
+    """Return the statement that sets them, for the transaction or the session, and says if it is read-only."""
+    made = [f"set_config('{name}', '{value}', {local})" for name, value in settings.items()]
+    return f"SELECT current_setting('transaction_read_only'), {', '.join(made)}"
+
+
+def _opened(
+    connects: type[PatientConnection], settings: Mapping[str, str], *args: Any, **kw: Any
+) -> PatientConnection:
+    """Open a connection and have it keep the settings.
+
+    Raises:
+        LedgerUnusable: the database can't hold every text, or a pooler does not do what is needed.
+        psycopg.OperationalError: it can't be opened.
+
+    """
+    from psycopg import Error, OperationalError
+
+    try:
+        connection = connects.connect(*args, prepare_threshold=None, **kw)
+    except OperationalError as e:
+        _check_pooler(e)
+        raise OperationalError(_every_host(str(e))) from None
+    try:
+        _set_up(connection, settings)
+    except BaseException as e:
+        connection.close()
+        if isinstance(e, Error):
+            _check_pooler(e)
+        raise
+    return connection
+
+
+def _set_up(connection: PatientConnection, settings: Mapping[str, str]) -> None:
+    """Find out what is at the other end, and have it keep the settings."""
+    look = connection.execute("SELECT pg_backend_pid(), current_setting('server_encoding')")
+    pid, encoding = look.fetchone() or (0, "")
+    if encoding != "UTF8":
+        raise LedgerUnusable(
+            f"the ledger's database has the encoding {encoding}: make one with CREATE DATABASE ... ENCODING 'UTF8' "
+            "TEMPLATE template0"
+        )
+    if pid == connection.info.backend_pid:
+        connection.execute(_setting(settings, local=False).encode())
+        connection.prepare_threshold = PREPARE_AFTER
+    else:
+        connection.settles = _setting(settings, local=True)
+    connection.commit()
+
+
+def _begin(connection: Connection) -> None:
+    """Make a transaction's settings, where a session can't have them.
+
+    Raises:
+        LedgerUnavailable: the pooler leads to a server that takes no writes.
+
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.settles and connection.exec_driver_sql(driver.settles).one()[0] == "on":
+        from bridge.adapters.store.patience import READ_ONLY
+
+        connection.invalidate()
+        raise LedgerUnavailable(READ_ONLY)
+
+
+def server_of(connection: Connection) -> Server:
+    """Return what a connection of `postgresql_engine` leads to."""
+    driver: Any = connection.connection.driver_connection
+    info = driver.info
+    is_encrypted = bool(driver.pgconn.ssl_in_use)
+    return Server(
+        version=str(connection.exec_driver_sql("SHOW server_version").scalar_one()),
+        is_pooled=bool(driver.settles),
+        is_encrypted=is_encrypted,
+        is_verified=info.host.startswith("/")
+        or is_loopback(info.hostaddr or info.host)
+        or (is_encrypted and info.get_parameters().get("sslmode") == "verify-full"),
+    )
+
+
+def _check_pooler(error: Error) -> None:
+    """Tell what a pooler will never do from what goes by.
+
+    Raises:
+        LedgerUnusable: it does not go by.
+
+    """
+    said = str(error)
+    if "statement pooling" in said:
+        raise LedgerUnusable(
+            "the pooler in ledger.url pools statements, and the ledger needs transactions: set its pool_mode to "
+            "transaction or session"
+        ) from None
+    if "unsupported startup parameter" in said:
+        raise LedgerUnusable(
+            "the pooler in ledger.url refuses a parameter of the connection: remove options from ledger.url, or list "
+            "it in the pooler's ignore_startup_parameters"
+        ) from None
+
+
+def _every_host(said: str) -> str:
+    """Return what was wrong with each host, in one line, of what the driver says after the last."""
+    first, *rest = said.splitlines() or ["the connection failed"]
+    each = [line.removeprefix("- ") for line in rest if line.startswith("- host: ")]
+    return "; ".join(each) or first
