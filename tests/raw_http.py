@@ -22,12 +22,13 @@ class Client:
         tls: ssl.SSLContext | None = None,
         patience: float = PATIENCE,
         deaf: bool = False,
+        address: str = "127.0.0.1",
     ) -> None:
-        plain = socket.socket()
+        plain = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         if deaf:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         plain.settimeout(patience)
-        plain.connect(("127.0.0.1", port))
+        plain.connect((address, port))
         self.socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="127.0.0.1")
         self.stream = self.socket.makefile("rb")
         #: Of the answer that was read last; names in small letters.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
@@ -77,7 +78,8 @@ def make_door(settings: Settings, flow: Ingest) -> HttpServer:
     """Return the server that the provider posts to."""
     ingest = settings.ingest
     door = Door(
-        path=ingest.path,
+        # Requests come with percent-encoding undone.
+        path=unquote(ingest.path),
         authorization=tuple(secret.get_secret_value().encode() for secret in ingest.authorization),
         allow=tuple(map(ip_network, ingest.allow)),
         trusted_proxies=tuple(map(ip_network, ingest.trusted_proxies)),

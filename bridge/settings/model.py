@@ -201,7 +201,7 @@ class IngestSettings(Section):
 
     host: v.Host = "127.0.0.1"
     port: v.Port = 8080
-    path: Annotated[str, StringConstraints(pattern=r"^/[^\s?#]*$")] = "/inbound-sms/webhook"
+    path: v.UrlPath = "/inbound-sms/webhook"
     authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
     allow: Annotated[tuple[v.Network, ...], v.GUARDING] = ()
     trusted_proxies: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from bridge.core.broker_parameters import LONGEST_CONNECT
 from bridge.core.broker_url import read_broker_urls, split_urls
 from bridge.core.ledger_url import read_ledger_url
 from bridge.core.masked_urls import mask_url
+from bridge.settings import listening
 
 _HTTP = frozenset({"http", "https"})
 
@@ -109,15 +109,6 @@ def _header_value(value: SecretStr) -> SecretStr:
     return value
 
 
-def _network(value: str) -> str:
-    try:
-        return str(ipaddress.ip_network(value))
-    except ValueError:
-        raise ValueError(
-            "must be an address, or a network with nothing behind its prefix, such as 203.0.113.0/24"
-        ) from None
-
-
 def _file_name(value: object) -> object:
     # A credential, or a variable with `_FILE`, that holds a key in place of its file's name: it is shown nowhere.
     if isinstance(value, str) and ("\n" in value or value.startswith("-----BEGIN")):
@@ -150,7 +141,7 @@ LedgerUrl = Annotated[SecretUrl, AfterValidator(_ledger_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 
 #: A network in CIDR notation; an address is a network of its own.
-Network = Annotated[str, AfterValidator(_network)]
+Network = Annotated[str, AfterValidator(listening.network)]
 #: A number in any form of SPEC section 5; what it means is the core's to say.
 Number = Annotated[
     str, StringConstraints(pattern=r"^((tel:|sip:)?\+?[0-9]{4,15}|sip:\+?[0-9]{4,15}@[^@\s]+)$")
@@ -172,5 +163,7 @@ PerSecond = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 #: A host or an address to listen on.
-Host = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Host = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(listening.host)]
+#: The path of a URL, percent-encoded.
+UrlPath = Annotated[str, AfterValidator(listening.path)]
 LOWER = BeforeValidator(_lower)

@@ -406,7 +406,7 @@ def test_an_account_has_a_secret_or_an_email_and_a_password() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost"])
 def test_without_authorization_only_a_loopback_host_will_do_for_the_webhook(host: str) -> None:
-    assert loaded(environ={"BRIDGE_INGEST__HOST": host}).ingest.host == host
+    assert loaded(environ={"BRIDGE_INGEST__HOST": host}).ingest.host == host.strip("[]")
     assert [one.path for one in problems(environ={"BRIDGE_INGEST__HOST": "192.0.2.1"})] == ["ingest.host"]
 
 

@@ -88,7 +88,8 @@ class Connection(asyncio.Protocol):
         """Give the client its time for the first head, or none where there are far too many already."""
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if isinstance(peer, tuple) else None
+        # A client of IPv4 on a socket for both kinds comes in the clothes of IPv6 (RFC 4291 section 2.5.5.2).
+        self._peer = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else None
         self._is_encrypted = transport.get_extra_info("sslcontext") is not None
         # asyncio reads 256 KiB at once (beneath TLS: see `bridge.adapters.http.tls`), and has as much and more written.
         self._transport.max_size = _WAITING

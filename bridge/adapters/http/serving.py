@@ -79,10 +79,7 @@ class HttpServer:
         """
         if self._bind.tls_certificate is not None:
             self._tls = server_context(self._bind.tls_certificate, self._bind.tls_key)
-        family = socket.AF_INET6 if ":" in self._bind.host else socket.AF_INET
-        self._socket = socket.create_server(
-            (self._bind.host, self._bind.port), family=family, backlog=_BACKLOG
-        )
+        self._socket = _listen(self._bind.host, self._bind.port)
         self._thread.start()
         return self.port
 
@@ -160,3 +157,16 @@ class HttpServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._house.empty.wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on `host`; on `::`, for IPv4 too where the system has both."""
+    # A name may have addresses of both kinds, or of IPv6 alone.
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return socket.create_server(
+        address,
+        family=family,
+        backlog=_BACKLOG,
+        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+    )

@@ -1,0 +1,211 @@
+"""Whatever the configuration calls valid listens, and is found where clients look for it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bridge.adapters.http.ingest_app import Taken
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.bootstrap.webhook import make_door
+from bridge.settings import Settings, SettingsError, load
+from bridge.settings.load import variable
+from bridge.settings.passing import pack, unpack
+from tests.raw_http import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "Bearer tangerine-4711"
+BODY = b'{"a": {"id": "x"}}'
+
+
+class Flow:
+    """Takes every notification, and remembers who came."""
+
+    def __init__(self) -> None:
+        self.refusals: list[tuple[Any, ...]] = []
+
+    def take(self, _posted: Any, answered: Callable[[Any], None]) -> None:
+        """Say that it is an event."""
+        answered(Taken.DURABLE)
+
+    def refused(self, *refusal: Any) -> None:
+        """Remember a refusal."""
+        self.refusals.append(refusal)
+
+
+def settings_of(**ingest: object) -> Settings:
+    environ = {variable("ingest", key): str(value) for key, value in ingest.items()}
+    environ |= {"BRIDGE_INGEST__AUTHORIZATION": SECRET, "BRIDGE_INGEST__PORT": "0"}
+    return load({}, environ, lambda _: "")
+
+
+def ask(settings: Settings, target: str, *addresses: str) -> list[int]:
+    """Return what is answered to a webhook at `target` by way of each of `addresses`."""
+    flow: Any = Flow()
+    server = make_door(settings, flow)
+    port = server.start()
+    statuses = []
+    for address in addresses or ("127.0.0.1",):
+        with Client(port, address=address) as client:
+            head = f"POST {target} HTTP/1.1\r\nHost: bridge\r\nAuthorization: {SECRET}\r\n"
+            client.send(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
+            statuses.append(client.status())
+    server.stop(1)
+    return statuses
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        (" 127.0.0.2 ", ["127.0.0.2"]),
+        ("localhost", ["127.0.0.1"]),
+        ("LocalHost", ["127.0.0.1"]),
+        ("0.0.0.0", ["127.0.0.1"]),  # noqa: S104 - with an authorization
+        ("::ffff:127.0.0.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("[::1]", ["::1"]),
+        ("0:0:0:0:0:0:0:1", ["::1"]),
+        ("::", ["::1", "127.0.0.1"]),
+        ("[::]", ["::1", "127.0.0.1"]),
+    ],
+)
+def test_every_host_that_is_valid_is_listened_on(host: str, addresses: list[str]) -> None:
+    assert set(ask(settings_of(host=host), "/inbound-sms/webhook", *addresses)) == {204}
+
+
+@pytest.mark.parametrize("section", ["ingest", "submit", "admin"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "0",
+        "127.1",
+        "256.1.1.1",
+        "1.2.3.4.5",
+        "localhost:8080",
+        "127.0.0.1:80",
+        "[::1]:80",
+        "[127.0.0.1]",
+        "http://bridge",
+        "a b",
+        "a/b",
+        "a..b",
+        ".",
+        "-",
+        "x" * 300,
+        "1::2::3",
+        "::1%",
+        "h\u00f6st",
+    ],
+)
+def test_a_host_that_nobody_can_listen_on_is_refused(section: str, host: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load({}, {variable(section, "host"): host}, lambda _: "")
+
+    assert [problem.path for problem in refused.value.problems] == [f"{section}.host"]
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/", "/"),
+        ("/hook", "/hook"),
+        ("/hook/", "/hook/"),
+        ("/hook%20one", "/hook%20one"),
+        ("/hook one", "/hook%20one"),
+        ("/h\u00f6ok", "/h%C3%B6ok"),
+        ("/h%c3%b6ok", "/h%C3%B6ok"),
+        ("/a%2Fb", "/a%2Fb"),
+        ("/a%2Fb", "/a/b"),
+        ("/50%25", "/50%25"),
+        ("/a%2520b", "/a%2520b"),
+        ("/a%3Fb", "/a%3Fb"),
+        ("/a;b=c,d", "/a;b=c,d"),
+        ("/~user/a.b-c_d", "/~user/a.b-c_d"),
+        ("/a//b", "/a//b"),
+    ],
+)
+def test_every_path_that_is_valid_is_found_by_a_client_that_writes_it(path: str, target: str) -> None:
+    settings = settings_of(path=path)
+
+    assert ask(settings, target) == [204]
+    assert ask(unpack(pack(settings)), settings.ingest.path) == [204]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "hook",
+        "/a?b",
+        "/a#b",
+        "/a/../b",
+        "/a/%2e%2e/b",
+        "/.",
+        "//hook",
+        "/a\\b",
+        "/a%5Cb",
+        "/a%00b",
+        "/a%0Ab",
+        "/%FF",
+        "/" + "a" * 3000,
+    ],
+)
+def test_a_path_that_no_client_asks_for_is_refused(path: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings_of(path=path)
+
+    assert [problem.path for problem in refused.value.problems] == ["ingest.path"]
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=30).map("/{}".format))
+def test_a_path_is_read_the_same_when_it_is_read_again(path: str) -> None:
+    try:
+        once = Settings.model_validate({"ingest": {"path": path}})
+    except ValidationError:
+        return
+    twice = Settings.model_validate({"ingest": {"path": once.ingest.path}})
+
+    assert once == twice
+    assert once.ingest.path.isascii()
+
+
+@pytest.mark.parametrize(
+    ("allow", "status"),
+    [
+        ("127.0.0.0/8", 204),
+        ("::ffff:127.0.0.0/104", 204),
+        ("::ffff:127.0.0.1", 204),
+        ("::ffff:0:0/96", 204),
+        ("127.0.0.0/255.0.0.0", 204),
+        ("::ffff:198.51.100.0/120", 403),
+        ("::/0", 403),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::"])
+def test_a_network_of_ipv4_lets_its_clients_in_however_it_is_written(
+    host: str, allow: str, status: int
+) -> None:
+    assert ask(settings_of(host=host, allow=allow), "/inbound-sms/webhook") == [status]
+
+
+@pytest.mark.parametrize("value", ["fe80::%eth0/64", "fe80::1%1", "127.0.0.1/33", "::1/129", "", "*"])
+@pytest.mark.parametrize("key", ["allow", "trusted_proxies"])
+def test_a_network_that_no_client_can_be_in_is_refused(key: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"ingest": {key: [value]}})
+
+
+def test_an_address_that_is_taken_is_said_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = HttpServer(Any, Bind(host="127.0.0.1", port=taken.getsockname()[1]), name="late")  # type: ignore[arg-type]
+        with pytest.raises(OSError, match="in use"):
+            server.start()
