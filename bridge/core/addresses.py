@@ -83,6 +83,13 @@ def parse_address(text: str, *, default_region: str | None) -> Address:
     return _parse(text, default_region)
 
 
+def is_region(code: str) -> bool:
+    """Whether `code` (ISO 3166-1, two capital letters) is a region whose numbers are known."""
+    import phonenumbers
+
+    return code in phonenumbers.SUPPORTED_REGIONS
+
+
 def parse_sender(text: str, *, default_region: str | None) -> Address:
     """Return the sender that `text` writes: an address, or ``default``.
 

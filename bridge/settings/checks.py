@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from bridge.core.addresses import is_region, parse_sender
 from bridge.core.broker_parameters import BadBrokerUrl
+from bridge.core.errors import InvalidAddress
 from bridge.core.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _files_without_encryption(settings)
     yield from _provider_may_send(settings)
     yield from _webhook_for_anybody(settings)
+    yield from _addresses_of_nobody(settings)
     if settings.ledger.retention < settings.shortest_retention:
         yield Disagreement(
             "ledger.retention",
@@ -113,6 +116,18 @@ def _files_without_encryption(settings: Settings) -> Iterator[Disagreement]:
         except BadBrokerUrl as error:
             with_ = tuple(f"broker.{name}" for name in ("ca_file", "certificate", "key"))
             yield Disagreement("broker.url", str(error), with_)
+
+
+def _addresses_of_nobody(settings: Settings) -> Iterator[Disagreement]:
+    region, sender = settings.addresses.default_region, settings.cpaas.default_sender
+    if region is not None and not is_region(region):
+        yield Disagreement("addresses.default_region", "must be a region that has numbers, such as CA or DE")
+    if sender is not None:
+        try:
+            parse_sender(sender, default_region=region)
+        except InvalidAddress as error:
+            # Each command that names no sender would be invalid.
+            yield Disagreement("cpaas.default_sender", str(error), ("addresses.default_region",))
 
 
 def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:

@@ -112,8 +112,8 @@ class CpaasSettings(Section):
     client_secret: v.SecretText = None
     email: v.Text = None
     password: v.SecretText = None
-    connect_timeout: v.Seconds = 3.0
-    read_timeout: v.Seconds = 10.0
+    connect_timeout: v.SocketTimeout = 3.0
+    read_timeout: v.SocketTimeout = 10.0
     total_timeout: v.SecondsOrZero = 0.0
     max_response_bytes: v.Count = 1_048_576
     idle_timeout: v.SecondsOrZero = 4.0
@@ -147,7 +147,7 @@ class LedgerSettings(Section):
 class WorkerSettings(Section):
     """How a worker takes and holds commands."""
 
-    concurrency: v.Count = 16
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     one_core: bool = True
     prefetch: Annotated[int, Field(ge=0, le=65535)] = 0

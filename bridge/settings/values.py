@@ -156,6 +156,8 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 #: Seconds that connecting to the broker may take.
 ConnectSeconds = Annotated[float, Field(gt=0, le=LONGEST_CONNECT)]
+#: Seconds that a socket can wait: its system call has milliseconds in 31 bits.
+SocketTimeout = Annotated[float, Field(gt=0, le=86_400)]
 #: Seconds, or none at all.
 SecondsOrZero = Annotated[float, Field(ge=0)]
 #: A rate; 0 is no limit.
