@@ -11,7 +11,7 @@ from bridge.adapters.amqp.inspection import Rights, inspect
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.reaching import reach
-from bridge.bootstrap import parts
+from bridge.bootstrap import parts, running
 from bridge.bootstrap.doctor_records import RIGHTS, look_at_ledger, look_at_room
 from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
@@ -48,6 +48,7 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
                 look=partial(_broker, settings, processes),
                 advice="see broker.url, and the broker's log",
             ),
+            Check(name="process", look=partial(running.look, settings), advice="see admin.port"),
             Check(
                 name="topology",
                 look=partial(_topology, settings),
@@ -101,7 +102,7 @@ def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]
         yield fail(f"this user may not write to {exchange or 'amq.default'}", RIGHTS)
     if found.consumers == 0:
         waiting = found.depths.get(topology.command_queue, 0)
-        yield warn(f"no worker consumes; {waiting} commands wait", "start `bridge worker`")
+        yield running.no_consumer(settings, waiting)
     for queue, depth in found.depths.items():
         if queue == topology.dead_queue and depth:
             yield warn(f"{depth} dead letters wait", "see `bridge dead list`")
@@ -222,6 +223,8 @@ def _webhook(settings: Settings) -> Iterator[Finding]:
         )
     if reached.status == 401:
         yield ok("it is reached, and lets nobody in without authorization")
+    elif reached.status == 403 and settings.ingest.allow:
+        yield ok("it is reached, and this machine is not among ingest.allow, so nothing more is known")
     elif reached.status == 404:
         yield fail("it answers 404", "its path is not ingest.path, or a proxy leads elsewhere")
     elif reached.status == 400 and not settings.ingest.authorization:

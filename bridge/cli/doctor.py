@@ -42,7 +42,20 @@ def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int
             _tell(rows[-1])
     if as_json:
         write_json(rows)
+    else:
+        click.echo(_summary([str(row["level"]) for row in rows]))
     return Exit.FAILED if any(row["level"] == "fail" for row in rows) else Exit.DONE
+
+
+def _summary(levels: list[str]) -> str:
+    warnings, skipped = levels.count("warn"), levels.count("skipped")
+    counts = [
+        f"{levels.count('ok')} ok",
+        f"{warnings} warning{'s' * (warnings != 1)}",
+        f"{levels.count('fail')} failed",
+        *([f"{skipped} skipped"] if skipped else []),
+    ]
+    return ", ".join(counts)
 
 
 def _row(examined: Examined) -> dict[str, str | None]:

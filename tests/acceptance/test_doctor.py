@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.adapters.store import open_ledger
+from bridge.core.gate import DOWN_AFTER
 from tests.acceptance.commands import run
 from tests.acceptance.test_rights import Users
 from tests.canaries import SECRETS, leaks
 from tests.peer import COLLECTOR
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_until
 from tests.webhook import listening_port
 
 if TYPE_CHECKING:
@@ -42,8 +44,9 @@ def well(env: dict[str, str], bridge_process: StartBridge) -> dict[str, str]:
         "BRIDGE_INGEST__AUTHORIZATION": SECRET,
         "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": f"http://127.0.0.1:{port}/inbound-sms/webhook",
     }
-    bridge_process("worker", env=whole)
+    worker = bridge_process("worker", env=whole)
     listening_port(bridge_process("ingest", env=whole))
+    whole["BRIDGE_ADMIN__PORT"] = str(worker.admin_port)
     assert run("subscriptions", "sync", env=whole).code == 0
     return whole
 
@@ -64,9 +67,9 @@ def told(done: Done, check: str) -> str:
 
 
 def doctor(env: dict[str, str], **changes: str) -> Done:
-    return run(
-        "doctor", "--json", env={**env, **{f"BRIDGE_{name}": value for name, value in changes.items()}}
-    )
+    alone = {"BRIDGE_ADMIN__PORT": str(free_port())}
+    own = {f"BRIDGE_{name}": value for name, value in changes.items()}
+    return run("doctor", "--json", env={**alone, **env, **own})
 
 
 def test_where_all_is_well_it_says_so_and_changes_nothing(
@@ -78,9 +81,12 @@ def test_where_all_is_well_it_says_so_and_changes_nothing(
 
     assert levels(done) == {
         name: {"ok"}
-        for name in ("files", "broker", "topology", "ledger", "room", "account", "subscriptions", "webhook")
-    }
+        for name in (
+            "files", "broker", "process", "topology", "ledger", "room", "account", "subscriptions", "webhook",
+        )
+    }  # fmt: skip
     assert (done.code, plain.code) == (0, 0)
+    assert plain.stdout.splitlines()[-1] == f"{len(done.json)} ok, 0 warnings, 0 failed"
     assert "it is the command queue's own" in plain.stdout
     assert (provider.journal(), amqp.get("sms.dead"), amqp.get(COLLECTOR)) == ([], None, None)
     assert leaks(done.stdout + done.stderr + plain.stdout + plain.stderr) == []
@@ -226,3 +232,57 @@ def test_numbers_that_the_account_does_not_have_are_warned_of(well: dict[str, st
     assert "warn cpaas.default_sender: not a number of the account" in told(foreign, "account")
     assert "warn subscriptions.numbers, ***0002: not a number of the account" in told(foreign, "account")
     assert "***8877" not in told(foreign, "account")
+
+
+def test_a_worker_that_has_paused_is_named_with_its_reason(
+    env: dict[str, str], amqp: Peer, bridge_process: StartBridge
+) -> None:
+    away = {**env, "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1", "BRIDGE_RETRY__IN_PROCESS": "0"}
+    worker = bridge_process("worker", env=away)
+    for number in range(DOWN_AFTER):
+        amqp.publish({"id": f"order-{number}", "destination_address": "+16131234567", "message": "hello"})
+    wait_until(lambda: amqp.consumers("sms.send") == 0, 60, what="a pause")
+    done = doctor(env, ADMIN__PORT=str(worker.admin_port))
+
+    assert "the worker on this machine has paused: the provider does not answer" in told(done, "broker")
+    assert "connection refused" in told(done, "broker")
+    assert "start `bridge worker`" not in told(done, "broker")
+    assert "warn sending: the provider does not answer" in told(done, "process")
+
+
+def test_a_frozen_process_is_noticed(env: dict[str, str], bridge_process: StartBridge) -> None:
+    worker = bridge_process("worker", env=env)
+    worker.send_signal(signal.SIGSTOP)
+    done = doctor(env, ADMIN__PORT=str(worker.admin_port))
+    worker.send_signal(signal.SIGCONT)
+
+    assert done.code == 1
+    assert f"fail the process on 127.0.0.1:{worker.admin_port} does not answer: it is frozen" in told(
+        done, "process"
+    )
+
+
+def test_an_ingest_that_lets_only_some_networks_in_is_well(
+    env: dict[str, str], bridge_process: StartBridge
+) -> None:
+    port = free_port()
+    guarded = {
+        **env,
+        "BRIDGE_INGEST__PORT": str(port),
+        "BRIDGE_INGEST__AUTHORIZATION": SECRET,
+        "BRIDGE_INGEST__ALLOW": "10.0.0.0/8",
+        "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": f"http://127.0.0.1:{port}/inbound-sms/webhook",
+    }
+    listening_port(bridge_process("ingest", env=guarded))
+    done = doctor(guarded)
+
+    assert levels(done)["webhook"] == {"ok"}
+    assert "not among ingest.allow" in told(done, "webhook")
+
+
+def test_a_provider_that_is_busy_is_named_with_its_answer(env: dict[str, str], provider: Provider) -> None:
+    busy = {"name": "status", "status": 503}
+    provider.post("settings", {"failing": {"history": busy, "subscriptions": busy}})
+    done = doctor(env)
+
+    assert "the provider can't be used now: HTTP 503 Service Unavailable" in told(done, "account")

@@ -10,6 +10,7 @@ from bridge.adapters.cpaas.errors import NotFound, Refused, Unauthorized, Unreac
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent
 from bridge.core import answers
 from bridge.core.answers import ProviderError
+from bridge.core.error_words import describe
 from bridge.core.provider_errors import classify_send, parse_error, parse_retry_after
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class Asker:
             case answers.Unsent(error=error) | answers.Ambiguous(error=error):
                 # Of the network, in words of ours; the provider's own may hold numbers.
                 is_ours = error.name in {"network", "timeout"}
-                return Unreachable((is_ours and error.message) or "the provider can't be used now", error)
+                why = (is_ours and error.message) or f"the provider can't be used now: {describe(error)}"
+                return Unreachable(why, error)
         assert_never(answer)
 
 

@@ -1,0 +1,74 @@
+"""What `bridge doctor` sees of a running process: its admin port tells whether it works, and why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.adapters.admin_port import ask
+from bridge.runtime.examining import fail, ok, skipped, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.adapters.http.admin_app import Readiness
+    from bridge.runtime.examining import Finding
+    from bridge.settings import Settings
+
+#: The reason of a worker's readiness that says why it has paused.
+SENDING = "sending"
+CONSUMING = "consuming"
+
+
+def look(settings: Settings) -> Iterator[Finding]:
+    """Yield how the process is that has the admin port of these settings."""
+    admin = settings.admin
+    where = f"{admin.host}:{admin.port}"
+    if admin.port == 0:
+        yield skipped("admin.port is 0: it is not known where a process answers")
+        return
+    try:
+        said = ask(admin.host, admin.port)
+    except TimeoutError:
+        yield fail(f"the process on {where} does not answer: it is frozen", "restart it; its state is kept")
+        return
+    if said is None:
+        yield skipped(f"no process listens on {where}, admin.host and admin.port, of this machine")
+        return
+    if said.readiness is None:
+        yield warn(
+            f"what listens on {where} is no process of the bridge", "set admin.port to the process's own"
+        )
+        return
+    yield from _told(said.standing, said.readiness, where)
+
+
+def _told(standing: str | None, readiness: Readiness, where: str) -> Iterator[Finding]:
+    if standing is not None:
+        yield fail(f"the process on {where} is frozen: {standing}", "restart it; its state is kept")
+    for reason in readiness.reasons:
+        if not reason.ok:
+            yield warn(f"{reason.name}: {reason.detail}", "see Readiness in docs/operations.md")
+    if readiness.ready:
+        yield ok(f"the process on {where} is ready")
+
+
+def no_consumer(settings: Settings, waiting: int) -> Finding:
+    """Say why no worker consumes, as far as the process with the admin port of these settings tells."""
+    seen = f"no worker consumes; {waiting} commands wait"
+    try:
+        said = ask(settings.admin.host, settings.admin.port) if settings.admin.port else None
+    except (TimeoutError, ConnectionError):
+        return warn(f"{seen}: the process on this machine does not answer", "restart it; its state is kept")
+    reasons = (
+        {} if said is None or said.readiness is None else {one.name: one for one in said.readiness.reasons}
+    )
+    # A supervisor names each after its process: `process 2: sending`.
+    paused = [one.detail for name, one in reasons.items() if name.endswith(SENDING) and not one.ok]
+    if paused:
+        return warn(
+            f"{seen}: the worker on this machine has paused: {paused[0]}",
+            "see Sending stopped in docs/operations.md",
+        )
+    if any(name.endswith(CONSUMING) for name in reasons):
+        return warn(f"{seen}, though a worker runs on this machine", "its /readyz and its log say why")
+    return warn(seen, "start `bridge worker`; where one runs on another machine, read its /readyz")
