@@ -124,10 +124,16 @@ class _Line(HTTPAdapter):
             self._used_at = self._clock()
             if not wire.reusable:
                 self.hang_up()
-        if self._proxy is not None and exchange.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            # RFC 9110 section 15.5.8: the proxy's own word, before it passes anything on.
-            raise NotSent(refused_by_proxy(exchange.status, self._proxy.place))
+        self._judge_proxy(exchange)
         return exchange
+
+    def _judge_proxy(self, exchange: Exchange) -> None:
+        """Raise NotSent for a 407: the proxy's own answer, before it passes anything on (RFC 9110 section 15.5.8)."""
+        if self._proxy is None or self._is_secure:
+            # In a tunnel all answers are the provider's.
+            return
+        if exchange.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            raise NotSent(refused_by_proxy(exchange.status, self._proxy.place))
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: ARG002 - that of requests
         """Return what the proxy is shown; requests would write the password in Latin-1."""
