@@ -116,7 +116,7 @@ def _rights(settings: Settings, topology: Topology, processes: Collection[str]) 
     if "worker" in processes:
         delay, _ = topology.delayed(topology.command_queue, 1)
         writes.append(delay)
-        reads.append(topology.command_queue)
+        reads += [topology.command_queue, topology.given_up_queue]
     if "ingest" in processes and settings.submit.port is not None:
         writes.append(topology.commands_exchange)
     return Rights(writes=writes, reads=reads)

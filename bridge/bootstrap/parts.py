@@ -70,6 +70,7 @@ def topology(settings: Settings) -> Topology:
         events_exchange=broker.events_exchange,
         unrouted_queue=broker.unrouted_queue,
         dead_queue=broker.dead_queue,
+        given_up_queue=broker.given_up_queue,
         unrouted_max_length=broker.unrouted_max_length,
         delivery_limit=broker.delivery_limit,
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 #: The outcomes that leave a dead letter, and `bridge.flows.dead.BROKER`.
-_OUTCOMES = ("invalid", "rejected", "failed", "unknown", "broker")
+_OUTCOMES = ("invalid", "rejected", "failed", "unknown", "expired", "broker")
 
 #: The columns of the table and their usual widths.
 _COLUMNS = {

@@ -56,6 +56,8 @@ class SendSms:
     send_at: float | None = None
     expires_at: float | None = None
     metadata: Mapping[str, str] | None = field(default=None, repr=False)
+    #: Why the broker gave it up before it was sent, where it did: it is not sent any more.
+    given_up: str | None = None
     #: SHA-256 over type, destinations, sender and message as written: what makes two commands the same.
     content_hash: bytes = field(repr=False)
     #: Names of fields that no command has, fit to be shown.

@@ -44,6 +44,8 @@ NOTIFICATION_UNRECOGNIZED = "sms.notification.unrecognized"
 
 #: The types that end a submission (SPEC section 3.2).
 TERMINAL = frozenset({SENT, UNDELIVERABLE, REJECTED, INVALID, EXPIRED, FAILED, UNKNOWN})
+#: The outcomes whose commands may be on the dead-letter queue: `expired` where the broker's time for one ran out.
+DEAD_LETTERS = frozenset({INVALID, REJECTED, FAILED, UNKNOWN, EXPIRED})
 #: The outcomes that also leave the command on the dead-letter queue (SPEC section 3.3).
 DEAD = frozenset({INVALID, REJECTED, FAILED, UNKNOWN})
 

@@ -32,6 +32,10 @@ TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
 _STEERING = frozenset({"headers", *(f"headers.{name}" for name in (TOKEN, REPLAY, RESEND))})
 #: Stands for a `message_id` that can't be read; no text, so no id.
 _NO_TEXT = b"?"
+#: The header in which a delayed copy carries why the broker gave its command up.
+GIVEN_UP = "x-bridge-given-up"
+#: Characters; RabbitMQ's own reasons have fewer.
+_LONGEST_REASON = 40
 #: W3C Trace Context, level 1, section 3.2.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,200})?", re.ASCII)
 
@@ -60,6 +64,8 @@ class Received:
     delayed: bool = False
     #: The dead letter it was, where it was sent back.
     replay: Replay | None = None
+    #: Why the broker gave it up, where it did.
+    given_up: str | None = None
     traceparent: str | None = None
     reply_to: str | None = None
 
@@ -82,14 +88,20 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
         )
     if parsed.id is None and isinstance(parsed, SendSms):
         parsed = replace(parsed, id=new_id())
+    delayed = TOKEN in delivery.headers
+    given_up = delivery.given_up or (_given_up(delivery.headers) if delayed else None)
+    if given_up is not None and isinstance(parsed, SendSms):
+        # Nothing is to be waited for: it is not sent any more.
+        parsed = replace(parsed, given_up=given_up, send_at=None)
     reply_to = delivery.properties.get("reply_to")
     return Received(
         delivery=delivery,
         parsed=parsed,
         body_hash=hashlib.sha256(delivery.body).hexdigest(),
         generation=_generation(delivery.headers.get(TOKEN)),
-        delayed=TOKEN in delivery.headers,
+        delayed=delayed,
         replay=_replay(delivery.headers),
+        given_up=given_up,
         traceparent=trace_context(delivery.headers.get("traceparent")),
         reply_to=reply_to if isinstance(reply_to, str) and reply_to else None,
     )
@@ -155,6 +167,7 @@ def dead_letter(received: Received, death: Death, *, dead_queue: str) -> Outgoin
     if death.index is not None:
         headers[letters.INDEX] = death.index
     headers.pop(TOKEN, None)
+    headers.pop(GIVEN_UP, None)
     return copy_of(received.delivery, exchange="", routing_key=dead_queue, headers=headers)
 
 
@@ -164,6 +177,9 @@ def delayed_copy(
     """Return the command as it goes to the delay under `generation`, for `delay` seconds."""
     headers = own_headers(received.delivery)
     headers[TOKEN] = str(generation)
+    headers.pop(GIVEN_UP, None)
+    if received.given_up is not None:
+        headers[GIVEN_UP] = received.given_up
     copy = copy_of(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
     # An id that was made up must be the same one when the copy comes back.
     message_id = copy.properties.get("message_id") or received.parsed.id
@@ -204,6 +220,11 @@ def _generation(token: object) -> int:
     # Nine digits fit into any database's integer, whoever wrote the header.
     text = token.decode("ascii", "replace") if isinstance(token, bytes) else str(token)
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
+
+
+def _given_up(headers: Mapping[str, object]) -> str | None:
+    reason = headers.get(GIVEN_UP)
+    return reason[:_LONGEST_REASON] if isinstance(reason, str) and reason.isprintable() else None
 
 
 def _replay(headers: Mapping[str, object]) -> Replay | None:

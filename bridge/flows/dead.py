@@ -1,7 +1,8 @@
 """Dead letters as an operator sees them, and what goes back to the commands when one is replayed (SPEC section 3.3).
 
     outcome                        what goes back
-    rejected, failed, unknown      the command with `x-bridge-replay`: reopens a submission that still is at that event
+    rejected, failed, unknown,     the command with `x-bridge-replay`: reopens a submission that still is at that event
+      expired by the broker
     invalid                        the command as it was: it left no row, so a bridge that can read it takes it as new
     broker: the broker gave it up  the command as it was, with the token of a delayed copy: the ledger decides
 
@@ -19,7 +20,7 @@ from bridge.core.commands import Malformed, parse_command
 from bridge.core.contracts import letters
 from bridge.core.contracts.commands import REPLAY, RESEND
 from bridge.core.masking import printable, shorten
-from bridge.flows.commands import TOKEN, copy_of, own_headers
+from bridge.flows.commands import GIVEN_UP, TOKEN, copy_of, own_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ BROKER = "broker"
 #: What a death adds to a command's headers (SPEC section 3.3).
 DEATH_HEADERS = frozenset(letters.HEADERS.names)
 #: The outcomes of which the ledger keeps the submission.
-_FILED = frozenset(type_.rpartition(".")[2] for type_ in events.DEAD - {events.INVALID})
+_FILED = frozenset(type_.rpartition(".")[2] for type_ in events.DEAD_LETTERS - {events.INVALID})
 #: Characters of a header that are worth showing.
 _SHOWN = 500
 
@@ -128,6 +129,24 @@ def read_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> DeadL
     )
 
 
+def is_moved_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> bool:
+    """Whether a delivery of the command queue is a dead letter that was moved there, and not sent back by the bridge.
+
+    It has the headers of its death, with the id of the command that it is. A new command whose sender has copied such
+    headers has another id. `now` is in seconds since the epoch.
+    """
+    headers = delivery.headers
+    if letters.OUTCOME not in headers or REPLAY in headers or not _text(headers.get(letters.EVENT_ID)):
+        return False
+    own = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now).id
+    return own is None or own == _text(headers.get(letters.COMMAND_ID))
+
+
+def put_back(delivery: Delivery, *, dead_queue: str) -> Outgoing:
+    """Return a dead letter that was moved to the command queue as it goes back to its own, with all its headers."""
+    return copy_of(delivery, exchange="", routing_key=dead_queue, headers=own_headers(delivery))
+
+
 def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bool) -> Outgoing:
     """Return the command as it goes back to the commands exchange.
 
@@ -139,6 +158,7 @@ def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bo
     if letter.outcome in _FILED and letter.event_id is not None:
         # Which dead letter it is replaces which one it may have been before.
         headers.pop(TOKEN, None)
+        headers.pop(GIVEN_UP, None)
         headers.pop(RESEND, None)
         headers[REPLAY] = letter.event_id
     if resend:

@@ -62,7 +62,9 @@ def tell_outcome(
     event = events.Event(
         id=told.event_id, type=outcome.event_type, subject=received.parsed.id, body=told.body
     )
-    death = _death(event, index, now) if dead and event.type in events.DEAD else None
+    # What the broker gave up stays to be sent back: nobody may have meant its time to run out.
+    is_dead = event.type in events.DEAD or (event.type == events.EXPIRED and received.given_up is not None)
+    death = _death(event, index, now) if dead and is_dead else None
     return _tell(received, event, rules, death=death)
 
 

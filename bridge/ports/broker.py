@@ -108,6 +108,8 @@ class Delivery:
     #: Which message of which connection this is, to settle it with; opaque to all but its source.
     tag: tuple[int, int]
     redelivered: bool = False
+    #: Why the broker itself gave the command up (`expired`, `maxlen`, `delivery_limit` …), where it did.
+    given_up: str | None = None
     #: AMQP basic properties as they came (``message_id``, ``reply_to``, ``correlation_id`` …).
     properties: Mapping[str, object] = field(default_factory=dict, repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 OUTCOMES = tuple(sorted(events.TERMINAL))
-DEAD_LETTERS = tuple(sorted(events.DEAD))
+DEAD_LETTERS = tuple(sorted(events.DEAD_LETTERS))
+#: Why the broker gives a command up (RabbitMQ's `x-death`); `other` for any further reason.
+GIVEN_UP = ("expired", "maxlen", "delivery_limit", "rejected", "other")
 #: The five answers of `bridge.core.answers`, in small letters.
 ANSWERS = ("accepted", "refused", "unsent", "ambiguous", "blocked")
 #: How an attempt is followed by another: by the gateway itself, or by way of the delay.
@@ -103,6 +105,18 @@ class Metrics:
             self._counter("dead_letters", "Commands left on the dead-letter queue.", "type"),
             "type",
             DEAD_LETTERS,
+        )
+        self.given_up = _by(
+            self._counter(
+                "commands_given_up",
+                "Commands that the broker gave up, by its reason: each has an outcome.",
+                "reason",
+            ),
+            "reason",
+            GIVEN_UP,
+        )
+        self.returned = self._counter(
+            "dead_letters_returned", "Dead letters that were on the command queue and went back to their own."
         )
         self.unrouted = self._counter(
             "publishes_unrouted", "Events that no queue was bound for: they are on the unrouted queue."

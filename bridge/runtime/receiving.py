@@ -19,7 +19,9 @@ import structlog
 from bridge.core.commands import Malformed, SendSms
 from bridge.core.ledger import Known
 from bridge.flows.commands import Received, read
+from bridge.flows.dead import is_moved_letter
 from bridge.runtime.jobs import Job
+from bridge.runtime.metrics import GIVEN_UP
 
 if TYPE_CHECKING:
     import threading
@@ -97,9 +99,19 @@ class Receiving:
         self._metrics.commands.inc()
         if self._stopping.is_set():
             self._settling.source.give_back(delivery)
-            return
+        else:
+            self._look_at(delivery)
+
+    def _look_at(self, delivery: Delivery) -> None:
         received = self._read(delivery, self._rules)
+        if is_moved_letter(delivery, rules=self._rules, now=self._clock.now()):
+            job = self._job(received, submissions=1)
+            self._telling.put_back(job)
+            self._settling.finish(job)
+            return
         parsed = received.parsed
+        if delivery.given_up is not None:
+            self._note_given_up(received, delivery.given_up)
         if delivery.unreadable:
             names = [name[:LONGEST_NAME] for name in delivery.unreadable[:MOST_NAMES]]
             self._log.warning("command.partly_unreadable", command_id=parsed.id, names=names)
@@ -121,6 +133,15 @@ class Receiving:
                 self._desk.change(known, partial(self._on_looked_up, job, anew, anew.parsed))
                 return
         self._tell_invalid(job)
+
+    def _note_given_up(self, received: Received, reason: str) -> None:
+        self._metrics.given_up[reason if reason in GIVEN_UP else "other"].inc()
+        self._log.warning(
+            "command.given_up",
+            command_id=received.parsed.id,
+            reason=reason,
+            hint="its AMQP expiration ran out, or a policy of the broker's or the delivery limit took it off the queue",
+        )
 
     def _on_looked_up(self, job: Job, anew: Received, command: SendSms, content_hash: object) -> None:
         if job.given_back or self._stopping.is_set():

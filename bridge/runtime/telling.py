@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.core.commands import Malformed
+from bridge.core.contracts.letters import EVENT_ID, OUTCOME
 from bridge.core.error_words import fields_of
 from bridge.core.events import DEAD, INVALID
 from bridge.core.masking import mask_number
 from bridge.core.outcomes import Outcome, read_error
+from bridge.flows.dead import put_back
 from bridge.flows.send import tell_event, tell_invalid, tell_outcome, to_the_delay
 
 if TYPE_CHECKING:
@@ -79,6 +81,18 @@ class Telling:
         reasons = parsed.reasons if isinstance(parsed, Malformed) else ("conflict",)
         self._log.warning("command.invalid", command_id=job.shown_id, reasons=reasons)
 
+    def put_back(self, job: Job) -> None:
+        """Put a dead letter that was moved to the command queue back on its own: its outcome is published already."""
+        delivery = job.received.delivery
+        self._send(job, [put_back(delivery, dead_queue=self._rules.routes.dead_queue)])
+        self._metrics.returned.inc()
+        self._log.warning(
+            "dead_letter.returned",
+            command_id=job.received.parsed.id,
+            event_id=delivery.headers.get(EVENT_ID),
+            hint="it was moved to the command queue, by a shovel or by hand; `bridge dead replay` sends it again",
+        )
+
     def deferred(self, job: Job, event: Event) -> None:
         """Tell that an attempt went to the delay."""
         self._metrics.retries["delayed"].inc()
@@ -92,10 +106,14 @@ class Telling:
         )
 
     def _publish(self, job: Job, messages: list[Outgoing]) -> None:
-        job.untold += len(messages)
         for message in messages:
             if message.routing_key == self._rules.routes.dead_queue:
-                self._metrics.dead_letters[f"sms.outbound.{message.headers['x-bridge-outcome']}"].inc()
+                self._metrics.dead_letters[f"sms.outbound.{message.headers[OUTCOME]}"].inc()
+        self._send(job, messages)
+
+    def _send(self, job: Job, messages: list[Outgoing]) -> None:
+        job.untold += len(messages)
+        for message in messages:
             told: Callable[[], None] = partial(self._post, partial(self._told, job))
             if self._tracing is not None and job.span is not None:
                 told = self._tracing.told(job.span, message, told)

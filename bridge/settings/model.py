@@ -33,6 +33,7 @@ _DERIVED_NAMES = {
     "events_exchange": "events",
     "unrouted_queue": "unrouted",
     "dead_queue": "dead",
+    "given_up_queue": "given_up",
 }
 
 
@@ -61,6 +62,7 @@ class BrokerSettings(Section):
     events_exchange: v.DerivedName = ""
     unrouted_queue: v.DerivedName = ""
     dead_queue: v.DerivedName = ""
+    given_up_queue: v.DerivedName = ""
     unrouted_max_length: v.Count = 100_000
     delivery_limit: v.Count = 1000
 

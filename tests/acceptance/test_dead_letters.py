@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.acceptance.conftest import Provider
+    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
     from tests.peer import Message, Peer
 
@@ -269,12 +270,14 @@ def test_an_invalid_command_is_taken_as_new_by_a_bridge_that_can_read_it(
     assert len(provider.journal()) == 2
 
 
-def test_what_the_broker_itself_gave_up_is_listed_and_sent_back(
+def test_what_the_broker_gives_up_has_an_outcome_and_is_sent_back(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
     amqp: Peer,
     dead: Operator,
+    rabbitmq: Broker,
+    vhost: str,
 ) -> None:
     limited = {**settings, "BRIDGE_BROKER__DELIVERY_LIMIT": "1"}
     bridge_process("topology", "declare", env=limited, ready=False).wait()
@@ -283,16 +286,63 @@ def test_what_the_broker_itself_gave_up_is_listed_and_sent_back(
         with amqp.channel() as channel:
             wait_until(lambda: channel.basic_get("sms.send"), what="the command")
         amqp.close()
-    letters(amqp, 1)
-    (listed,) = dead("list", "--outcome", "broker", "--since", "1h")
-    dead("replay", "poor")
-    bridge_process("worker", env=limited)
-    sent = outcome(amqp)
+    amqp.publish(body("late"), expiration="1")
+    wait_until(lambda: amqp.depth("sms.given_up") == 2, what="both with the broker")
+    rabbitmq.ctl(
+        "set_policy", "-p", vhost, "--apply-to", "queues", "ttl", r"^sms\.send$", '{"message-ttl": 1}'
+    )
+    amqp.publish(body("policy"))
+    wait_until(lambda: amqp.depth("sms.given_up") == 3, what="all with the broker")
+    rabbitmq.ctl("clear_policy", "-p", vhost, "ttl")
+    worker = bridge_process("worker", env=limited)
+    ended = {event["subject"]: event for event in (outcome(amqp) for _ in range(3))}
+    letters(amqp, 3)
+    listed = {letter["command_id"]: letter for letter in dead("list", "--since", "1h")}
+    before = provider.texts()
+    dead("replay", "--all")
+    sent = {event["subject"]: event for event in (outcome(amqp) for _ in range(3))}
 
-    assert (listed["outcome"], listed["reason"]) == ("broker", "delivery_limit")
-    assert (listed["command_id"], listed["event_id"]) == ("poor", None)
-    assert (sent["type"], sent["id"]) == ("sms.outbound.sent", event_id("outcome", "poor", 0, 0))
-    assert provider.texts() == ["canary <poor>"]
+    assert {name: event["type"].rpartition(".")[2] for name, event in ended.items()} == {
+        "poor": "failed", "late": "expired", "policy": "expired"
+    }  # fmt: skip
+    assert {name: event["id"] for name, event in ended.items()} == {
+        name: letter["event_id"] for name, letter in listed.items()
+    }
+    assert listed["poor"]["reason"] == "delivery_limit"
+    assert before == []
+    assert {event["type"] for event in sent.values()} == {"sms.outbound.sent"}
+    assert sorted(provider.texts()) == ["canary <late>", "canary <policy>", "canary <poor>"]
+    assert worker.logs.count("command.given_up") == 3
+
+
+def test_a_dead_letter_that_is_moved_to_the_command_queue_returns(
+    bridge_process: StartBridge,
+    settings: Mapping[str, str],
+    provider: Provider,
+    amqp: Peer,
+    dead: Operator,
+) -> None:
+    worker = bridge_process("worker", env=settings)
+    provider.faults(REFUSAL)
+    amqp.publish(body("one"), message_id="m-1")
+    first = outcome(amqp)
+    (letter,) = amqp.take(DEAD)
+    # As a shovel or the management page moves it.
+    amqp.publish(
+        letter.body, exchange="", routing_key="sms.send", headers=letter.headers, **letter.properties
+    )
+    letters(amqp, 1)
+    idle(amqp)
+    returned = worker.logs
+    dead("replay", "--all")
+    (event,) = amqp.events(1)
+
+    assert "dead_letter.returned" in returned
+    assert "bridge dead replay" in returned
+    # No event came between.
+    assert (event["type"], event["id"]) == ("sms.outbound.sent", event_id("outcome", "one", 0, 1))
+    assert first["type"] == "sms.outbound.rejected"
+    assert provider.texts() == ["canary <one>"]
 
 
 def test_looking_leaves_the_queue_as_it_was_and_shows_neither_text_nor_number(

@@ -26,6 +26,7 @@ NAMES = Topology(
     events_exchange="sms.events",
     unrouted_queue="sms.unrouted",
     dead_queue="sms.dead",
+    given_up_queue="sms.given_up",
 )
 
 
@@ -60,8 +61,9 @@ def crashed() -> None:
 
 
 def make_command_queue(peer: Peer) -> None:
-    """Declare a command queue, without the 28 levels of the delay that the bridge makes beside it."""
-    peer.declare_queue(NAMES.command_queue, {"x-queue-type": "quorum"})
+    """Declare the queues of commands, without the 28 levels of the delay that the bridge makes beside them."""
+    for queue in (NAMES.command_queue, NAMES.given_up_queue):
+        peer.declare_queue(queue, {"x-queue-type": "quorum"})
 
 
 def event(key: str, number: int, **options: Any) -> Outgoing:

@@ -32,6 +32,7 @@ def topology(prefix: str = "sms") -> Topology:
         events_exchange=f"{prefix}.events",
         unrouted_queue=f"{prefix}.unrouted",
         dead_queue=f"{prefix}.dead",
+        given_up_queue=f"{prefix}.given_up",
     )
 
 

@@ -19,7 +19,7 @@ PAGES = {
 }
 CODE = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "bridge").rglob("*.py"))
 SETTINGS = {f"{section}.{key}" for section, keys in KEYS.items() for key in keys}
-QUEUES = {"sms.events", "sms.unrouted", "sms.dead", "sms.send", "sms.commands"}
+QUEUES = {"sms.events", "sms.unrouted", "sms.dead", "sms.given_up", "sms.send", "sms.commands"}
 
 
 def quoted(page: str, pattern: str) -> list[str]:

@@ -7,11 +7,12 @@ whatever the work does, and nothing but this thread ever touches the connection.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bridge.adapters.amqp.encoding import delivery_of
+from bridge.adapters.amqp.encoding import delivery_of, reason_of_death
 from bridge.adapters.amqp.link import Link, LinkDown
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Depth
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from bridge.ports import Clock, Delivery
 
 
+#: Commands that the broker has given up, held at a time: few, beside those that are to be sent.
+GIVEN_UP_PREFETCH = 10
 #: Seconds between two looks whether the broker still has us as a consumer.
 WATCH = 2.0
 
@@ -68,6 +71,8 @@ class AmqpConsumer:
         self._channel: Any = None
         #: Our consumers by their tags, each with its own prefetch: two while one of them makes up for a pause.
         self._consumers: dict[str, int] = {}
+        #: The tag of our consumer of what the broker gives up.
+        self._given_up: str | None = None
         self._wanted = True
         #: Deliveries of this connection: how many came, and the tags of those that are not settled, as they came.
         self._delivered = 0
@@ -194,6 +199,7 @@ class AmqpConsumer:
         """Forget the consumers; the broker gives their deliveries to others."""
         self._channel = self._depth = None
         self._consumers.clear()
+        self._given_up = None
         self._lose()
 
     def _follow(self) -> None:
@@ -201,6 +207,9 @@ class AmqpConsumer:
         if self._wanted:
             self._consume()
         elif self._consumers:
+            if self._given_up is not None:
+                self._channel.basic_cancel(self._given_up)
+                self._given_up = None
             while self._consumers:
                 tag, _ = self._consumers.popitem()
                 self._channel.basic_cancel(tag)
@@ -213,6 +222,11 @@ class AmqpConsumer:
         here. So the next consumer has the room that is left, half of all at least, and is joined by one with the rest
         once that is free.
         """
+        if self._given_up is None:
+            self._channel.basic_qos(0, GIVEN_UP_PREFETCH, a_global=False)
+            self._given_up = self._channel.basic_consume(
+                self._topology.given_up_queue, callback=self._on_given_up, on_cancel=self._on_cancel
+            )
         room = self._prefetch - self._bound
         if 2 * room >= self._prefetch or (room and not self._held_over):
             # Per consumer, not global: RabbitMQ 4.3 refuses that.
@@ -241,11 +255,23 @@ class AmqpConsumer:
         self._doubtful, self._delivered_then = doubtful, self._delivered
 
     def _on_message(self, message: amqp.Message) -> None:
+        self._take(message, delivery_of(message, connection_number=self._connection_number))
+
+    def _on_given_up(self, message: amqp.Message) -> None:
+        delivery = delivery_of(message, connection_number=self._connection_number)
+        reason = reason_of_death(delivery.headers, self._topology.command_queue)
+        # Whether a worker had it before is not known, so it counts as redelivered.
+        self._take(message, replace(delivery, redelivered=True, given_up=reason))
+
+    def _take(self, message: amqp.Message, delivery: Delivery) -> None:
         self._delivered += 1
         self._held[message.delivery_tag] = None
-        self._receive(delivery_of(message, connection_number=self._connection_number))
+        self._receive(delivery)
 
     def _on_cancel(self, consumer_tag: str) -> None:
         """Start over when the broker ends our consumer: the queue was deleted, or has moved."""
+        queue = (
+            self._topology.given_up_queue if consumer_tag == self._given_up else self._topology.command_queue
+        )
         self._consumers.pop(consumer_tag, None)
-        raise LinkDown(f"the broker ended the consumer of {self._topology.command_queue}")
+        raise LinkDown(f"the broker ended the consumer of {queue}")

@@ -60,6 +60,15 @@ def delivery_of(message: amqp.Message, *, connection_number: int = 0) -> Deliver
     )
 
 
+def reason_of_death(headers: Mapping[str, object], queue: str) -> str:
+    """Return why the broker took a message off `queue` (RabbitMQ's `x-death`), `unknown` where that can't be read."""
+    deaths = headers.get("x-death")
+    for death in deaths if isinstance(deaths, list) else []:
+        if isinstance(death, dict) and death.get("queue") == queue and isinstance(death.get("reason"), str):
+            return str(death["reason"])
+    return "unknown"
+
+
 def encode(message: Outgoing, *, frame_max: int) -> tuple[Encoded, str | None]:
     """Return the message as AMQP has it, and the kind of error that cost it some of its properties, if any did.
 

@@ -71,7 +71,12 @@ def inspect(address: BrokerAddress, topology: Topology, needed: Rights) -> Inspe
     with connected(address) as broker:
         about = broker.connection.server_properties
         depths, consumers = {}, None
-        for queue in (topology.command_queue, topology.dead_queue, topology.unrouted_queue):
+        for queue in (
+            topology.command_queue,
+            topology.given_up_queue,
+            topology.dead_queue,
+            topology.unrouted_queue,
+        ):
             found = _queue(broker, queue)
             if found is not None:
                 depths[queue] = found[0]

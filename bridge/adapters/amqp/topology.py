@@ -44,6 +44,8 @@ class Topology:
     events_exchange: str
     unrouted_queue: str
     dead_queue: str
+    #: Where the broker leaves commands that it gives up itself: workers publish their outcomes.
+    given_up_queue: str
     #: Messages; beyond that the oldest go.
     unrouted_max_length: int = 100_000
     #: Returns to the queue after which the broker itself gives a message up: a far backstop, since every worker that
@@ -53,7 +55,7 @@ class Topology:
     @property
     def own_queues(self) -> frozenset[str]:
         """The queues that are no place for a reply."""
-        return frozenset({self.command_queue, self.unrouted_queue, self.dead_queue})
+        return frozenset({self.command_queue, self.unrouted_queue, self.dead_queue, self.given_up_queue})
 
     def delayed(self, routing_key: str, delay: int) -> tuple[str, str]:
         """Return exchange and routing key that bring a message to the commands exchange after `delay` seconds."""
@@ -68,6 +70,7 @@ class Topology:
     def queues(self) -> Iterator[Queue]:
         """Yield the queues, without those of the delay."""
         yield self.commands()
+        yield Queue(self.given_up_queue, queue_arguments=self._gives_up_to(self.dead_queue))
         yield Queue(
             self.unrouted_queue,
             queue_arguments={
@@ -87,16 +90,20 @@ class Topology:
             self.command_queue,
             exchange=Exchange(self.commands_exchange, type="topic", durable=True),
             routing_key=SEND,
-            queue_arguments={
-                "x-queue-type": "quorum",
-                "x-delivery-limit": self.delivery_limit,
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": self.dead_queue,
-                # Without both of these the broker may drop what it gives up.
-                "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",
-            },
+            queue_arguments=self._gives_up_to(self.given_up_queue),
         )
+
+    def _gives_up_to(self, queue: str) -> dict[str, object]:
+        """Return the arguments of a queue of commands: those that the broker gives up go to `queue`."""
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": self.delivery_limit,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": queue,
+            # Without both of these the broker may drop what it gives up.
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
 
 
 def declare(broker: Broker, topology: Topology) -> None:

@@ -14,12 +14,12 @@ EVENT_ID = "x-bridge-event-id"
 DEAD_AT = "x-bridge-dead-at"
 
 HEADERS = Shape(
-    "Headers of a dead letter, beside the command's own. The broker's own dead letters, those of the delivery limit, "
-    "have x-death instead.",
+    "Headers of a dead letter, beside the command's own. A command that ends every worker that decides its outcome "
+    "may be there with the broker's x-death instead.",
     (
         Key(
             OUTCOME,
-            {"type": "string", "enum": sorted(type_.rpartition(".")[2] for type_ in events.DEAD)},
+            {"type": "string", "enum": sorted(type_.rpartition(".")[2] for type_ in events.DEAD_LETTERS)},
             "How the submission ended: the last word of the event's type.",
         ),
         Key(REASON, STRING, "Why: names fields and codes, never a number or a text."),

@@ -13,6 +13,7 @@ from bridge.core.ledger.filing import (
     expect_receipt,
     key_of,
     may_resend_unknown,
+    too_late,
 )
 from bridge.core.ledger.forgotten import forgotten, in_doubt, may_be_forgotten, may_be_older
 from bridge.core.ledger.limits import Slot, reserve
@@ -184,10 +185,10 @@ class Claiming:
         claim = self._claim
         if submission.message_id is not None:
             return self._look(changed(submission, submitted=True))
+        late = too_late(claim.command, now=self._now)
+        if late is not None:
+            return self._end(submission, *late)
         expires_at = claim.command.expires_at
-        if expires_at is not None and self._now >= expires_at:
-            error = ProviderError(name="expired", message="expires_at passed before it could be submitted")
-            return self._end(submission, Outcome.EXPIRED, error)
         held = Slot(submission.retry_at or 0.0, submission.granted, submission.turn)
         sender = claim.command.sender.wire
         before = None if expires_at is None else self._slate.buckets.copy()
@@ -211,7 +212,7 @@ class Claiming:
         if not claim.command.is_reconcilable(claim.index):
             if submission.was_taken:
                 return self._end(submission, Outcome.SENT)
-            if may_resend_unknown(submission, claim.command.expires_at, claim.rules, now=self._now):
+            if may_resend_unknown(submission, claim.command, claim.rules, now=self._now):
                 return self._go(changed(submission, state=WAITING, undecided=True))
             error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
             return self._end(submission, Outcome.UNKNOWN, error)
@@ -289,7 +290,7 @@ def _reopened(submission: SubmissionRecord, replay: Replay, now: float) -> Submi
         message_id=submission.message_id,
     )
     match submission.outcome:
-        case Outcome.FAILED | Outcome.REJECTED:
+        case Outcome.FAILED | Outcome.REJECTED | Outcome.EXPIRED:
             return fresh
         case Outcome.UNKNOWN:
             since = submission.doubt_from or submission.claimed_at or submission.first_attempt_at or now

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bridge.core.reconcile import Evidence
     from bridge.core.rules import LedgerRules, ReceiptRules
 
+#: RabbitMQ's reason for a message whose time ran out.
+EXPIRED_BY_BROKER = "expired"
 #: Seconds; no call began longer ago than this before its answer is filed.
 LONGEST_CALL = 3600.0
 
@@ -99,16 +101,30 @@ def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tup
     return ended, told
 
 
+def too_late(command: SendSms, *, now: float) -> tuple[Outcome, ProviderError] | None:
+    """Return how a submission ends that must not be sent any more; None for one that may be."""
+    if command.given_up == EXPIRED_BY_BROKER:
+        why = "the broker's time for it ran out: its AMQP expiration, or a message-ttl policy on the queue"
+        return Outcome.EXPIRED, ProviderError(name="expired", message=why)
+    if command.given_up is not None:
+        why = f"the broker gave it up before it was sent: {command.given_up}"
+        return Outcome.FAILED, ProviderError(name=command.given_up, message=why)
+    if command.expires_at is not None and now >= command.expires_at:
+        why = "expires_at passed before it could be submitted"
+        return Outcome.EXPIRED, ProviderError(name="expired", message=why)
+    return None
+
+
 def may_resend(submission: SubmissionRecord, rule: str) -> bool:
     """Return whether to send it anew: as configured, but for a replay's first look as who sent it back decided."""
     return submission.resend_asked or (submission.may_resend and rule == "resend")
 
 
 def may_resend_unknown(
-    submission: SubmissionRecord, expires_at: float | None, rules: LedgerRules, *, now: float
+    submission: SubmissionRecord, command: SendSms, rules: LedgerRules, *, now: float
 ) -> bool:
     """Return whether to send anew what nobody can tell; never beyond its time, since it may have been sent in time."""
-    if expires_at is not None and now >= expires_at:
+    if too_late(command, now=now) is not None:
         return False
     attempted_at = submission.doubt_until or now
     is_over = attempted_at >= (submission.first_attempt_at or now) + rules.retry.max_age

@@ -16,6 +16,7 @@ from bridge.core.ledger.filing import (
     key_of,
     may_resend,
     may_resend_unknown,
+    too_late,
     unknown_command,
 )
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, changed
@@ -199,10 +200,10 @@ class Resolve:
         if not may_resend(submission, self.rules.reconcile.on_absent):
             why = "no trace of it in the provider's history; it is not sent again by itself"
             return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", why)
-        expires_at = self.command.expires_at
-        if expires_at is not None and self.now >= expires_at:
-            why = "expires_at passed before it could be submitted"
-            return self._error(record, submission, Outcome.EXPIRED, "expired", why)
+        late = too_late(self.command, now=self.now)
+        if late is not None:
+            outcome, error = late
+            return self._end(record, submission, outcome, self._result(submission, error))
         attempted_at = submission.doubt_until or self.now
         if attempted_at >= (submission.first_attempt_at or self.now) + self.rules.retry.max_age:
             why = "given up: its last attempt left no trace in the provider's history"
@@ -216,7 +217,7 @@ class Resolve:
     ) -> tuple[SubmissionRecord, Filed]:
         if submission.was_taken:
             return self._end(record, submission, Outcome.SENT, self._result(submission))
-        if may_resend_unknown(submission, self.command.expires_at, self.rules, now=self.now):
+        if may_resend_unknown(submission, self.command, self.rules, now=self.now):
             again = submission.released(WAITING, retry_at=self.now, undecided=True)
             return again, Filed(retry_at=self.now)
         return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", reason)

@@ -1,0 +1,216 @@
+"""Commands that the broker gives up, and dead letters that are moved by hand: one outcome, no second SMS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.amqp.encoding import reason_of_death
+from bridge.adapters.store.memory import MemoryLedger
+from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.events import event_id, rfc3339
+from bridge.core.ledger import Call, Claim, Filed, Later, Look, Resolve
+from bridge.core.outcomes import Outcome, Style
+from bridge.core.reconcile import Reading
+from bridge.flows.commands import GIVEN_UP, TOKEN, read
+from bridge.flows.dead import read_letter, sent_back
+from bridge.ports import Delivery, Outgoing
+from bridge.settings import Settings
+from tests.against_contract import event_of
+from tests.fakes.publisher import FakePublisher
+from tests.unit.test_receiving import Counting
+from tests.unit.worker_setup import IdleSource, body_of, worker_on
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RULES = CommandRules()
+NOW = 1_800_000_000.0
+STYLE = Style(source="/sms-bridge/sms")
+
+
+class World:
+    """A ledger and a provider; each delivery has a worker of its own."""
+
+    def __init__(self) -> None:
+        self.ledger, self.gateway = MemoryLedger(), Counting()
+        self.logs: Sequence[Any] = ()
+
+    def deliver(self, delivery: Delivery, **settings: object) -> list[Outgoing]:
+        """Return what was published until the delivery was acked."""
+        publisher, source = FakePublisher(), IdleSource()
+        configured = Settings.model_validate(settings)
+        with capture_logs() as self.logs:
+            worker = worker_on(self.ledger, threading.Event(), publisher, self.gateway, settings=configured)
+            worker.start(source)
+            worker.receive(delivery)
+            wait_until(lambda: source.settled, what="the delivery to be settled")
+            assert worker.stop(grace=10)
+        publisher.close()
+
+        assert not source.given_back
+        return list(publisher.taken)
+
+
+def given_up(reason: str, **fields: object) -> Delivery:
+    return Delivery(body_of("a", **fields), tag=(1, 1), redelivered=True, given_up=reason)
+
+
+def delivered(message: Outgoing) -> Delivery:
+    """Return what was published as it is delivered again."""
+    return Delivery(message.body, tag=(1, 1), properties=message.properties, headers=message.headers)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"), [("expired", "expired"), ("maxlen", "failed"), ("delivery_limit", "failed")]
+)
+def test_what_the_broker_gives_up_unsent_has_one_outcome_and_is_a_dead_letter(
+    reason: str, outcome: str
+) -> None:
+    world = World()
+    event, letter = world.deliver(given_up(reason, send_at=rfc3339(time.time() + 3600)))
+    again, _ = world.deliver(given_up(reason))
+
+    assert event_of(event.body)["type"] == f"sms.outbound.{outcome}"
+    assert event_of(event.body)["id"] == event_id("outcome", "a", 0, 0)
+    assert event_of(event.body)["data"]["error"]["name"] == reason
+    assert (letter.routing_key, letter.headers["x-bridge-outcome"]) == ("sms.dead", outcome)
+    assert again.body == event.body
+    assert world.gateway.sent == 0
+
+
+def test_a_replay_sends_what_the_time_of_the_broker_ran_out_for() -> None:
+    world = World()
+    _, letter = world.deliver(given_up("expired"))
+    read_back = read_letter(delivered(letter), rules=RULES, now=NOW)
+    copy = sent_back(read_back, exchange="sms.commands", routing_key="send", resend=False)
+    (sent,) = world.deliver(delivered(copy))
+
+    assert event_of(sent.body)["type"] == "sms.outbound.sent"
+    assert event_of(sent.body)["id"] == event_id("outcome", "a", 0, 1)
+    assert world.gateway.sent == 1
+
+
+def test_what_was_sent_before_its_repeat_was_given_up_stays_sent() -> None:
+    world = World()
+    (sent,) = world.deliver(Delivery(body_of("a"), tag=(1, 1)))
+    (again,) = world.deliver(given_up("expired"))
+
+    assert again.body == sent.body
+    assert world.gateway.sent == 1
+
+
+def claim(now: float, *, given_up: str | None = None) -> Claim:
+    parsed = parse_command(body_of("a"), None, rules=RULES, now=NOW)
+    assert isinstance(parsed, SendSms)
+    return Claim(
+        command=replace(parsed, given_up=given_up),
+        index=0,
+        owner=f"w {now}",
+        now=now,
+        style=STYLE,
+        redelivered=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("reading", "outcome"),
+    [
+        (Reading(total=0, read_at=NOW + 1000), Outcome.EXPIRED),
+        (Reading(total=1000, complete=False, oldest_at=NOW + 900, read_at=NOW + 1000), Outcome.UNKNOWN),
+    ],
+)
+def test_after_an_attempt_in_doubt_the_history_decides_and_nothing_is_sent(
+    reading: Reading, outcome: Outcome
+) -> None:
+    ledger = MemoryLedger()
+    (calling,) = ledger.apply([claim(NOW)])
+    (waiting,) = ledger.apply([claim(NOW + 1, given_up="expired")])
+    late = claim(NOW + 1000, given_up="expired")
+    (looking,) = ledger.apply([late])
+    (filed,) = ledger.apply(
+        [
+            Resolve(
+                command=late.command, command_id="a", index=0, owner=late.owner,
+                reading=reading, now=NOW + 1000, style=STYLE,
+            )
+        ]
+    )  # fmt: skip
+
+    assert isinstance(calling, Call)
+    # The worker that calls has its lease.
+    assert isinstance(waiting, Later)
+    assert not waiting.own
+    assert isinstance(looking, Look)
+    assert isinstance(filed, Filed)
+    assert filed.outcome is outcome
+
+
+def test_a_copy_carries_why_its_command_was_given_up_and_no_stranger_can_say_so() -> None:
+    copy = Delivery(body_of("a"), tag=(1, 1), headers={TOKEN: "3", GIVEN_UP: "expired"})
+    strangers = Delivery(body_of("a"), tag=(1, 1), headers={GIVEN_UP: "expired"})
+
+    assert read(copy, rules=RULES, now=NOW, new_id=str).given_up == "expired"
+    assert read(strangers, rules=RULES, now=NOW, new_id=str).given_up is None
+
+
+@pytest.mark.parametrize("body", [body_of("a", send_at="tomorrow"), b"no command", b"{}"])
+def test_a_dead_letter_that_was_moved_returns_and_is_named_with_the_way_to_send_it(body: bytes) -> None:
+    world = World()
+    event, letter = world.deliver(Delivery(body, tag=(1, 1), headers={"own": "yes"}))
+    (returned,) = world.deliver(delivered(letter))
+    (line,) = [line for line in world.logs if line["event"] == "dead_letter.returned"]
+
+    assert event.routing_key == "sms.outbound.invalid"
+    assert (returned.exchange, returned.routing_key, returned.body) == ("", "sms.dead", body)
+    assert returned.headers == letter.headers
+    assert "bridge dead replay" in line["hint"]
+    assert line["event_id"] == event_of(event.body)["id"]
+
+
+def test_a_moved_letter_of_a_command_without_an_id_is_not_sent() -> None:
+    world = World()
+    allowed = {"commands": {"allow_missing_id": True}}
+    nameless = body_of("a").replace(b'"id": "a", ', b"")
+    _, letter = world.deliver(Delivery(nameless, tag=(1, 1), redelivered=True, given_up="expired"), **allowed)
+    (returned,) = world.deliver(delivered(letter), **allowed)
+
+    assert b'"id"' not in nameless
+    assert returned.headers == letter.headers
+    assert world.gateway.sent == 0
+
+
+def test_a_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
+    world = World()
+    _, letter = world.deliver(given_up("expired"))
+    (sent,) = world.deliver(replace(delivered(letter), body=body_of("b")))
+
+    assert event_of(sent.body)["type"] == "sms.outbound.sent"
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, "unknown"),
+        ({"x-death": "no list"}, "unknown"),
+        ({"x-death": [1, {"queue": "sms.send"}, {"queue": "sms.send", "reason": "maxlen"}]}, "maxlen"),
+        # A copy has been through the queues of the delay, which let each message expire.
+        (
+            {
+                "x-death": [
+                    {"queue": "sms_1", "reason": "expired"},
+                    {"queue": "sms.send", "reason": "rejected"},
+                ]
+            },
+            "rejected",
+        ),
+    ],
+)
+def test_the_reason_is_that_of_the_command_queue(headers: dict[str, object], reason: str) -> None:
+    assert reason_of_death(headers, "sms.send") == reason
