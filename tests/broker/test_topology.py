@@ -77,7 +77,7 @@ def test_what_was_deleted_is_named_and_nothing_else(amqp: Peer) -> None:
 
 
 def test_a_queue_with_other_properties_is_named(declared: str) -> None:
-    with pytest.raises(TopologyMismatch, match=r"sms\.send .*x-delivery-limit"):
+    with pytest.raises(TopologyMismatch, match=r"sms\.(send|given_up) .*x-delivery-limit"):
         apply(declared, replace(NAMES, delivery_limit=5))
 
 
@@ -96,15 +96,20 @@ def test_a_level_of_the_delay_with_other_properties_is_named(amqp: Peer) -> None
         apply(amqp.url, NAMES)
 
 
-def test_a_command_returned_too_often_is_a_dead_letter(amqp: Peer) -> None:
+def test_a_command_returned_too_often_comes_once_more_as_given_up_and_is_a_dead_letter_at_last(
+    amqp: Peer,
+) -> None:
     topology = replace(NAMES, delivery_limit=2)
     apply(amqp.url, topology)
     amqp.publish(b"poison", message_id="m")
     inbox = Inbox()
     consumer = make_consumer(amqp.url, inbox, topology=topology)
     consumer.start()
-    for number in range(3):
-        consumer.give_back(inbox.wait(number + 1)[number])
+    given_up = []
+    for number in range(6):
+        delivery = inbox.wait(number + 1)[number]
+        given_up.append(delivery.given_up)
+        consumer.give_back(delivery)
         consumer.flush()
     (dead,) = amqp.dead()
     consumer.stop()
@@ -112,6 +117,7 @@ def test_a_command_returned_too_often_is_a_dead_letter(amqp: Peer) -> None:
     assert dead.body == b"poison"
     assert dead.properties["message_id"] == "m"
     assert dead.headers["x-death"][0]["reason"] == "delivery_limit"
+    assert given_up == [None] * 3 + ["delivery_limit"] * 3
     assert amqp.depth("sms.send") == 0
 
 

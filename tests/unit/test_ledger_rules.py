@@ -914,7 +914,7 @@ def test_what_was_not_sent_is_called_again_when_it_is_sent_back(book: Book, outc
     assert book.claim(at=103, owner="five", replay=Replay(event_id="another")) == replace(again, own=False)
 
 
-@pytest.mark.parametrize("outcome", [Outcome.SENT, Outcome.UNDELIVERABLE, Outcome.EXPIRED])
+@pytest.mark.parametrize("outcome", [Outcome.SENT, Outcome.UNDELIVERABLE])
 def test_anything_else_is_never_sent_again(book: Book, outcome: Outcome) -> None:
     replay = Replay(event_id=ended(book, outcome), resend=True)
     verdict = book.claim(at=100, owner="two", replay=replay)

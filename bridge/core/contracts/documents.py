@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: The contract's version: a key or a type that is new raises the second number. Nothing is removed, renamed or
 #: retyped under one first number, which is part of every schema's `$id`.
-VERSION = "1.2.0"
+VERSION = "2.0.0"
 #: JSON Schema 2020-12, Core section 8.1.1.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
