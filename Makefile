@@ -65,7 +65,7 @@ clean: ## remove the environment and every cache
 $(VENV)/.run: pyproject.toml
 	@scripts/make-venv $(VENV) "$(PYTHON)"
 	@echo "Installing what running needs into $(VENV)"
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[server]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

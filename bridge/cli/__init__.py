@@ -3,6 +3,10 @@
 Nothing heavy is imported before a command needs it, so that `bridge --help` answers at once.
 """
 
-from bridge.cli.main import main
+from bridge.cli.requirements import require_server
+
+require_server()
+
+from bridge.cli.main import main  # noqa: E402 - it needs the packages that were asked for
 
 __all__ = ["main"]

@@ -68,7 +68,7 @@ class Address:
         return f"Address({self.wire if self.is_default else mask_number(self.wire)})"
 
 
-def parse_address(text: str, *, default_region: str | None) -> Address:
+def parse_address(text: str, *, default_region: str | None, checks_length: bool = True) -> Address:
     """Return the address that `text` writes.
 
     `default_region` (ISO 3166-1, two capital letters) is where national numbers belong. Without it, where the number is
@@ -80,7 +80,7 @@ def parse_address(text: str, *, default_region: str | None) -> Address:
     """
     if len(text) > _MAX_LENGTH:
         raise InvalidAddress(_NO_FORM)
-    return _parse(text, default_region)
+    return _parse(text, default_region, checks_length)
 
 
 def is_region(code: str) -> bool:
@@ -90,7 +90,7 @@ def is_region(code: str) -> bool:
     return code in phonenumbers.SUPPORTED_REGIONS
 
 
-def parse_sender(text: str, *, default_region: str | None) -> Address:
+def parse_sender(text: str, *, default_region: str | None, checks_length: bool = True) -> Address:
     """Return the sender that `text` writes: an address, or ``default``.
 
     Raises:
@@ -99,21 +99,21 @@ def parse_sender(text: str, *, default_region: str | None) -> Address:
     """
     if text == DEFAULT_SENDER:
         return _DEFAULT
-    return parse_address(text, default_region=default_region)
+    return parse_address(text, default_region=default_region, checks_length=checks_length)
 
 
 _DEFAULT = Address(wire=DEFAULT_SENDER, e164=None)
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _parse(text: str, default_region: str | None) -> Address:
+def _parse(text: str, default_region: str | None, checks_length: bool) -> Address:  # noqa: FBT001 - a key of the cache
     found = _FORMS.fullmatch(text)
     if found is None:
         raise InvalidAddress(_NO_FORM)
     number = found["plain"] or found["sip"] or found["tel"].translate(_SEPARATORS)
     if not number.startswith("+"):
-        return _national(number, default_region)
-    if not _is_possible(number):
+        return _national(number, default_region if checks_length else None)
+    if not (_is_possible(number) if checks_length else _E164.fullmatch(number)):
         raise InvalidAddress("is not a possible number of any country")
     return Address(wire=number, e164=number)
 

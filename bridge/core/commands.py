@@ -35,6 +35,8 @@ class CommandRules:
     allow_missing_id: bool = False
     max_destinations: int = 100
     default_region: str | None = None
+    #: Whether numbers have to have a possible length: False only in a client without the library that knows them.
+    checks_length: bool = True
     default_sender: str | None = None
     #: Whether a field that no command has is ignored, with a warning, or makes the command invalid.
     unknown_fields: Literal["warn", "reject"] = "warn"
@@ -220,7 +222,11 @@ class _Reader:
             self._reasons.append(f"{name} is not a string")
             return None
         try:
-            return parse_address(text, default_region=self._rules.default_region)
+            return parse_address(
+                text,
+                default_region=self._rules.default_region,
+                checks_length=self._rules.checks_length,
+            )
         except InvalidAddress as error:
             self._reasons.append(f"{name} {error}")
             return None
@@ -233,7 +239,11 @@ class _Reader:
             self._reasons.append("sender_address is not a string")
             return None
         try:
-            return parse_sender(given, default_region=self._rules.default_region)
+            return parse_sender(
+                given,
+                default_region=self._rules.default_region,
+                checks_length=self._rules.checks_length,
+            )
         except InvalidAddress as error:
             self._reasons.append(f"sender_address {error}")
             return None

@@ -228,3 +228,19 @@ def test_any_text_is_an_address_or_has_a_reason_that_does_not_repeat_it(
         assert address.e164 in {None, address.wire}
         assert address.wire.isascii()
         assert parse_address(address.wire, default_region=region) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["+4930123456", "+49301", "+999123456789", "tel:+49-30-123456", "030123456", "12345"]
+)
+def test_without_the_library_any_length_is_possible_and_the_form_counts_all_the_same(text: str) -> None:
+    address = parse_address(text, default_region="DE", checks_length=False)
+
+    assert address.wire == text.removeprefix("tel:").replace("-", "")
+    assert (address.e164 is None) == (not text.removeprefix("tel:").startswith("+"))
+
+
+@pytest.mark.parametrize("text", ["+0123", "+" + "1" * 16, "nobody", "12", "+49 30 123456"])
+def test_without_the_library_a_wrong_form_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAddress):
+        parse_address(text, default_region=None, checks_length=False)

@@ -5,35 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from email import message_from_string
-from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from bridge.cli.requirements import SERVER
+from tests.wheel import ROOT, build_wheel
+
 DEPLOY = ROOT / "deploy"
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
-    """Build the wheel of this tree with the tools of the environment."""
-    built = tmp_path_factory.mktemp("dist")
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(built)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-
-    (path,) = built.glob("*.whl")
-    return ZipFile(path)
+    """Build the wheel of this tree."""
+    return ZipFile(build_wheel(tmp_path_factory.mktemp("dist")))
 
 
 def test_the_wheel_carries_what_an_installation_needs(wheel: ZipFile) -> None:
@@ -66,10 +53,18 @@ def test_the_constraints_pin_every_dependency_that_is_declared() -> None:
     extras = project["optional-dependencies"]
     declared = {
         re.split(r"[\[<>=~ ]", one)[0]
-        for one in [*project["dependencies"], *extras["postgresql"], *extras["otel"]]
-    }
+        for one in [*project["dependencies"], *extras["server"], *extras["postgresql"], *extras["otel"]]
+    } - {"sms-bridge"}
     pinned = re.findall(r"^([\w.-]+)==\S+$", (DEPLOY / "constraints.txt").read_text(), re.MULTILINE)
 
     assert {name.lower().replace("_", "-") for name in declared} <= {
         name.lower().replace("_", "-") for name in pinned
     }, "run scripts/write-constraints"
+
+
+def test_the_command_asks_for_every_package_of_the_server() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=]", one)[0].lower() for one in project["optional-dependencies"]["server"]}
+    asked = {{"jwt": "pyjwt"}.get(name, name).replace("_", "-") for name in SERVER}
+
+    assert asked == declared
