@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from amqp import Connection
 
+from tests.certificates import Authority
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -43,7 +44,19 @@ loopback_users.guest = true
 disk_free_limit.absolute = 50MB
 vm_memory_high_watermark.absolute = 2GB
 log.file.level = warning
+listeners.ssl.1 = 127.0.0.1:{tls_port}
+ssl_options.cacertfile = {ca}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
+ssl_cert_login_from = common_name
 """
+#: Lets a client certificate be a login.
+PLUGINS = "rabbitmq_auth_mechanism_ssl"
 #: What a queue of the delay could not hand on while the broker was killed it tries again after so many milliseconds; by
 #: itself after three minutes, which is longer than tests wait (docs/reliability.md).
 ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
@@ -78,6 +91,9 @@ class Broker:
         self.scripts = find_rabbitmq()
         self.home = Path(tempfile.mkdtemp(prefix="bridge-broker-"))
         self.port = free_port()
+        #: Where it speaks TLS, with a certificate of `authority` for `localhost` alone.
+        self.tls_port = free_port()
+        self.authority = Authority(self.home / "tls")
         self.log = self.home / "broker.log"
         self._epmd_port = free_port()
         self._environment = self._write_configuration(plugins, advanced)
@@ -194,6 +210,10 @@ class Broker:
         self.eval(f'rabbit_vhost:delete(<<"/">>, <<"suite">>), {_adding("/")}, ok.')
         return self.url("%2f")
 
+    def tls_url(self, vhost: str, host: str = "localhost", parameters: str = "") -> str:
+        """Return the URL of `vhost` with TLS; the certificate of the broker is for `localhost`, not for 127.0.0.1."""
+        return f"amqps://guest:guest@{host}:{self.tls_port}/{vhost}{parameters}"
+
     def _refill(self) -> None:
         """Drop the virtual hosts of finished tests but the newest and make new ones, in one call."""
         old, self._used = self._used[:-1], self._used[-1:]
@@ -258,9 +278,14 @@ class Broker:
     # -- inside ------------------------------------------------------------------------------------
 
     def _write_configuration(self, plugins: str, advanced: str) -> dict[str, str]:
-        (self.home / "rabbitmq.conf").write_text(CONFIG)
+        certificate, key = self.authority.issue("broker", names="DNS:localhost")
+        (self.home / "rabbitmq.conf").write_text(
+            CONFIG.format(
+                tls_port=self.tls_port, ca=self.authority.certificate, certificate=certificate, key=key
+            )
+        )
         (self.home / "advanced.config").write_text(advanced)
-        (self.home / "enabled_plugins").write_text(f"[{plugins}].")
+        (self.home / "enabled_plugins").write_text(f"[{','.join(filter(None, [PLUGINS, plugins]))}].")
         own = {
             "HOME": str(self.home),
             "RABBITMQ_NODENAME": f"t{self.port}@localhost",
