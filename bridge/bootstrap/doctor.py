@@ -12,6 +12,7 @@ from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.reaching import reach
 from bridge.bootstrap import parts, running
+from bridge.bootstrap.doctor_broker import look_at_addresses
 from bridge.bootstrap.doctor_records import RIGHTS, look_at_ledger, look_at_room
 from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
@@ -90,7 +91,8 @@ def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]
         yield skipped("broker.url is not set")
         return
     topology = parts.topology(settings)
-    found = inspect(parts.broker_address(settings), topology, _rights(settings, topology, processes))
+    address = yield from look_at_addresses(settings)
+    found = inspect(address, topology, _rights(settings, topology, processes))
     yield _of_version(found.product, found.version)
     if found.blocked:
         yield fail(

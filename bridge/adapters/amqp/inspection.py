@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,11 +13,12 @@ from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.mark import LedgerMismatch, exchange_of, note
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
+    from bridge.core.broker_url import BrokerNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,16 @@ def inspect(address: BrokerAddress, topology: Topology, needed: Rights) -> Inspe
             unreadable=unreadable,
             blocked=blocked,
         )
+
+
+def try_nodes(address: BrokerAddress) -> Iterator[tuple[BrokerNode, str | None]]:
+    """Connect to each address; yield it with the reason for which it can't be used, or None."""
+    for node in address.nodes:
+        try:
+            with connected(replace(address, nodes=(node,))):
+                yield node, None
+        except ConnectionError as e:
+            yield node, str(e)
 
 
 def compare_ledger(address: BrokerAddress, topology: Topology, identity: str) -> Noted:
