@@ -33,10 +33,12 @@ def serve_admin(
     ready: Callable[[], Readiness],
     metrics: Metrics,
     standing: Callable[[], str | None] = lambda: None,
+    *,
+    port: int | None = None,
 ) -> HttpServer:
-    """Listen on the admin port; `standing` says what of the process stands still, and does not block."""
+    """Listen on `port`, by default a worker's; `standing` says what of the process stands still, and does not block."""
     metrics.ready.set_function(lambda: ready().ready)
-    return listen_admin(settings, Admin(ready, metrics.registry, standing))
+    return listen_admin(settings, Admin(ready, metrics.registry, standing), port=port)
 
 
 def report_started(ready: Callable[[], Readiness], standing: Callable[[], str | None] = lambda: None) -> None:
@@ -54,12 +56,13 @@ def make_progress(clock: Clock) -> Progress:
     return Progress(clock, patience=PATIENCE if watchdog is None else min(PATIENCE, watchdog / 2))
 
 
-def listen_admin(settings: Settings, app: Service) -> HttpServer:
-    """Serve `app` on the admin port."""
-    bind = Bind(host=settings.admin.host, port=settings.admin.port, max_connections=100)
-    server = HttpServer(app, bind, name="admin")
-    port = listen(server, settings.admin, "admin")
-    structlog.get_logger().info("admin.listening", host=settings.admin.host, port=port)
+def listen_admin(settings: Settings, app: Service, *, port: int | None = None) -> HttpServer:
+    """Serve `app` on `port`, by default a worker's admin port."""
+    chosen = settings.admin.worker_port if port is None else port
+    where = settings.admin.model_copy(update={"port": chosen})
+    server = HttpServer(app, Bind(host=where.host, port=chosen, max_connections=100), name="admin")
+    listening = listen(server, where, "admin")
+    structlog.get_logger().info("admin.listening", host=where.host, port=listening)
     return server
 
 

@@ -49,7 +49,7 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
                 look=partial(_broker, settings, processes),
                 advice="see broker.url, and the broker's log",
             ),
-            Check(name="process", look=partial(running.look, settings), advice="see admin.port"),
+            Check(name="process", look=partial(running.look, settings, processes), advice="see admin.port"),
             Check(
                 name="topology",
                 look=partial(_topology, settings),

@@ -224,7 +224,9 @@ def run_ingest(settings: Settings) -> int:
     clock = SystemClock()
     tracer = make_tracer(settings, clock)
     process = IngestProcess(settings, stopping, metrics, clock, tracer)
-    admin = serve_admin(settings, process.readiness, metrics, process.standing)
+    admin = serve_admin(
+        settings, process.readiness, metrics, process.standing, port=settings.admin.ingest_port
+    )
     process.start()
     report_started(process.readiness, process.standing)
     one_core = OneCore(lambda: process.thread_id) if settings.ingest.one_core else None

@@ -8,7 +8,7 @@ from bridge.adapters.admin_port import ask
 from bridge.runtime.examining import fail, ok, skipped, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from bridge.adapters.http.admin_app import Readiness
     from bridge.runtime.examining import Finding
@@ -19,15 +19,21 @@ SENDING = "sending"
 CONSUMING = "consuming"
 
 
-def look(settings: Settings) -> Iterator[Finding]:
-    """Yield how the process is that has the admin port of these settings."""
+def look(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+    """Yield how those of `processes` ("worker", "ingest") are that have the admin ports of these settings."""
     admin = settings.admin
-    where = f"{admin.host}:{admin.port}"
     if admin.port == 0:
         yield skipped("admin.port is 0: it is not known where a process answers")
         return
+    ports = {"worker": admin.worker_port, "ingest": admin.ingest_port}
+    for port in sorted({ports[process] for process in processes}):
+        yield from _look_at(admin.host, port)
+
+
+def _look_at(host: str, port: int) -> Iterator[Finding]:
+    where = f"{host}:{port}"
     try:
-        said = ask(admin.host, admin.port)
+        said = ask(host, port)
     except TimeoutError:
         yield fail(f"the process on {where} does not answer: it is frozen", "restart it; its state is kept")
         return
@@ -56,7 +62,7 @@ def no_consumer(settings: Settings, waiting: int) -> Finding:
     """Say why no worker consumes, as far as the process with the admin port of these settings tells."""
     seen = f"no worker consumes; {waiting} commands wait"
     try:
-        said = ask(settings.admin.host, settings.admin.port) if settings.admin.port else None
+        said = ask(settings.admin.host, settings.admin.worker_port) if settings.admin.port != 0 else None
     except (TimeoutError, ConnectionError):
         return warn(f"{seen}: the process on this machine does not answer", "restart it; its state is kept")
     reasons = (

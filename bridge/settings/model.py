@@ -27,6 +27,10 @@ CALL_OVERHEAD = 2.0
 #: Seconds.
 DAY = 86_400.0
 
+#: Where processes answer for health and metrics, unless `admin.port` says otherwise.
+WORKER_ADMIN_PORT = 9464
+INGEST_ADMIN_PORT = 9465
+
 _DERIVED_NAMES = {
     "commands_exchange": "commands",
     "command_queue": "send",
@@ -259,7 +263,17 @@ class AdminSettings(Section):
     """Where health and metrics are asked for."""
 
     host: v.Host = "127.0.0.1"
-    port: v.Port = 9464
+    port: Annotated[v.Port | None, v.NONE_IF_EMPTY] = None
+
+    @property
+    def worker_port(self) -> int:
+        """The port of a worker, or of `bridge up`."""
+        return WORKER_ADMIN_PORT if self.port is None else self.port
+
+    @property
+    def ingest_port(self) -> int:
+        """The port of an ingest: not the worker's, so that both run on one machine as they come."""
+        return INGEST_ADMIN_PORT if self.port is None else self.port
 
 
 class EventSettings(Section):

@@ -624,3 +624,10 @@ def test_settings_are_the_same_on_the_other_side_of_a_pipe() -> None:
 def test_settings_of_another_version_are_refused(line: str) -> None:
     with pytest.raises(ValueError, match="validation error"):
         unpack(line)
+
+
+def test_worker_and_ingest_answer_on_ports_of_their_own_unless_one_is_set() -> None:
+    usual, chosen = Settings().admin, Settings.model_validate({"admin": {"port": 9000}}).admin
+
+    assert (usual.worker_port, usual.ingest_port) == (9464, 9465)
+    assert (chosen.worker_port, chosen.ingest_port) == (9000, 9000)
