@@ -43,7 +43,7 @@ def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int
     if as_json:
         write_json(rows)
     else:
-        click.echo(_summary([str(row["level"]) for row in rows]))
+        write_line(_summary([str(row["level"]) for row in rows]))
     return Exit.FAILED if any(row["level"] == "fail" for row in rows) else Exit.DONE
 
 
