@@ -23,6 +23,9 @@ _BASIC = (
 #: TS 23.038 section 6.2.1.1, the extension table: an escape and a septet each.
 _EXTENSION = "\f^{}\\[~]|€"
 
+#: The characters that a message of septets can have.
+GSM_CHARACTERS = frozenset(_BASIC + _EXTENSION)
+
 _GSM_7 = re.compile(f"[{re.escape(_BASIC + _EXTENSION)}]*")
 _ESCAPED = re.compile(f"[{re.escape(_EXTENSION)}]")
 _BEYOND_UCS_2 = re.compile("[\U00010000-\U0010ffff]")

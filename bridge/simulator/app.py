@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -76,12 +77,21 @@ class App:
     def _failed(self, fault: Fault, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
         """Let the call have its effect now, later or never, and its answer go wrong."""
         if fault.late is not None:
-            asyncio.get_running_loop().call_later(fault.late, self._run, route, request, captured)
+            late = partial(self._altered, fault, route, request, captured)
+            asyncio.get_running_loop().call_later(fault.late, late)
         elif fault.has_effect:
-            reply = self._run(route, request, captured)
+            reply = self._altered(fault, route, request, captured)
             # A refusal stays one: what would have been refused anyway is no accepted call.
             return reply if reply.status >= HTTPStatus.BAD_REQUEST else fault.distort(reply)
         return fault.distort(Reply(status=200))
+
+    def _altered(self, fault: Fault, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
+        """Let the call have its effect, and what it sends be shown as the fault says."""
+        self._account.alteration = fault.alter
+        try:
+            return self._run(route, request, captured)
+        finally:
+            self._account.alteration = None
 
     def _refusal(self, target: Target, request: Request, captured: tuple[str, ...]) -> Reply | None:
         """Return the refusal of a call without a good token, or whose path does not name its user."""

@@ -17,10 +17,11 @@ import gzip
 import json
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from bridge.simulator.alterations import known
 from bridge.simulator.http import Manner, Reply
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Fault(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
     #: `accept-drip`: between two bytes; `accept-late`: until it happens; `hang`: until the connection is closed.
     seconds: float | None = Field(default=None, ge=0)
+    #: How the history and notifications alter the text of what was accepted: a name of `ALTERATIONS`.
+    alter: Annotated[str | None, AfterValidator(known)] = None
 
     @model_validator(mode="after")
     def _is_known(self) -> Fault:
@@ -76,6 +79,8 @@ class Fault(BaseModel):
             raise ValueError(f"name must be one of {', '.join(sorted(NAMES))}")
         if self.name.endswith("status") and self.status is None:
             raise ValueError(f"{self.name} needs a status")
+        if self.alter is not None and not self.has_effect:
+            raise ValueError(f"{self.name} accepts nothing that alter could show otherwise")
         return self
 
     @property

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from bridge.simulator.alterations import known
 from bridge.simulator.faults import Fault, Target
 
 #: What only whoever starts the simulator may decide, never a request.
@@ -44,6 +45,8 @@ class SimulatorSettings(BaseModel):
     page_limit: int = Field(default=1000, ge=1)
     #: How many messages the account keeps, the oldest going first; None for all, 1000 on trial accounts.
     history_cap: int | None = Field(default=None, ge=1)
+    #: How texts are altered in the history and in notifications: a name of `ALTERATIONS`; None shows them as they are.
+    alter: Annotated[str | None, AfterValidator(known)] = None
     #: `mixed` as the provider's fixtures: threads and message events in ms, the rest in s.
     units: Literal["mixed", "s", "ms"] = "mixed"
     #: From the acceptance to `DeliveredToTerminal`; None leaves it at `DeliveredToNetwork`.

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from bridge.core.hosts import is_loopback
 from bridge.simulator import notifications
 from bridge.simulator.addresses import find_number
+from bridge.simulator.alterations import alter
 from bridge.simulator.calls import Calls
 from bridge.simulator.channels import Subscriptions
 from bridge.simulator.errors import forbidden
@@ -40,6 +41,8 @@ class Account:
         self._initial = settings
         self.settings = settings
         self.clock = clock
+        #: How the text of what is accepted just now is altered; None leaves it to the settings.
+        self.alteration: str | None = None
         self.tokens = Tokens()
         self.journal = Journal(settings.journal)
         self.notifier = Notifier(lambda: self.settings)
@@ -180,7 +183,7 @@ class Account:
             direction="Outbound",
             remote=remote,
             local=entry["sender_address"],
-            text=entry["message"],
+            text=alter(entry["message"], self.alteration or self.settings.alter),
             status=IMPOSSIBLE if remote.startswith(UNREACHABLE_PREFIX) else SENT,
             at=entry["accepted_at"] / 1000,
             seen=True,
