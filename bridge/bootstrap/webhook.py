@@ -22,8 +22,8 @@ from bridge.runtime.spooler import PATIENCE, Bounds, Spooler
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from bridge.core.evidence import Evidence
     from bridge.core.receipts import Sent
-    from bridge.core.reconcile import Evidence
     from bridge.ports import Clock, Publisher
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.once import Once

@@ -12,8 +12,8 @@ from bridge.core.bodies import read_object
 from bridge.core.contracts.commands import COMMAND, MAX_ID_LENGTH
 from bridge.core.errors import InvalidAddress, UnreadableCommand
 from bridge.core.events import camel
+from bridge.core.likeness import LONGEST_TEXT
 from bridge.core.moments import parse_rfc3339
-from bridge.core.reconcile import LONGEST_TEXT
 from bridge.core.unknown_fields import reasons as unknown_reasons
 from bridge.core.unknown_fields import unknown_fields
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.core import events, receipts
 from bridge.core.contracts.data import MESSAGE_KEYS
 from bridge.core.errors import InvalidNotification
-from bridge.core.reconcile import text_key
+from bridge.core.likeness import content_key
 from bridge.core.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _content(data: _Object) -> tuple[str, str, str]:
     return (
         _number(data["destination_address"]),
         _number(data["sender_address"]),
-        text_key(text).hex() if isinstance(text, str) else _canonical(text),
+        content_key(text).hex() if isinstance(text, str) else _canonical(text),
     )
 
 

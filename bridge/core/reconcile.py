@@ -1,26 +1,32 @@
 """Was it sent? What the provider's history, its notifications and our own records say of an ambiguous attempt.
 
 The provider has no idempotency key and its history no trace of ours, so a message is known by what it is: outbound,
-the pair of addresses, the text, the time, and an id that no other submission owns (SPEC section 4, "Reconcile"). Where
-several submissions of one text to one number are in doubt at once, whose message is whose can't be told, and need not
-be: as many are sent as there are messages, once all of them had the time to show.
+the pair of addresses, the text, the time, and an id that no other submission owns (SPEC section 4, "Reconcile"). Texts
+are compared in their normal form (`bridge.core.likeness`). Where several submissions of one text to one number are in
+doubt at once, whose message is whose can't be told, and need not be: as many are sent as there are messages, once all
+of them had the time to show.
 
     found         a message that is ours                          -> sent, or undeliverable
-    absent        a whole history without one, read late enough   -> it was not sent
-    look again    not yet, or somebody else's call is under way   -> another look
-    cannot tell   the history is cut off, or was never to be had  -> nobody knows
+    absent        a whole history, read late enough, in which     -> it was not sent
+                  each message belongs to another submission
+    look again    not yet, or another call is under way           -> another look
+    cannot tell   the history is cut off, or was never to be had, -> unknown
+                  or has a message that belongs to no submission
 """
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.core.evidence import Window, match_key_of
+from bridge.core.likeness import Original
+from bridge.core.unclaimed import sort_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bridge.core.evidence import Doubt, Evidence, Other, Reading
     from bridge.core.rules import ReconcileRules
 
 #: The provider's word for a message that will never arrive (wire reference 4.1).
@@ -33,83 +39,12 @@ NEAR_CAP = 0.5
 COARSE = 2.0
 #: Seconds beside `reconcile.skew` that a message's time may be off: as above, and it has no fractions either.
 SLACK = COARSE + 1.0
-#: Characters; what is longer is no SMS. To normalize takes the square of a run of combining marks: for these 20 ms, for
-#: a whole command of them a quarter of a minute.
-LONGEST_TEXT = 4_000
-#: Seconds since the epoch (2010): no message of the provider's is older, and what says so is in another unit.
-PLAUSIBLE = 1_262_304_000.0
 #: Seconds until the first look after the attempt, and the least between two looks.
 FIRST_LOOK = 2.0
 #: Seconds between two looks at most, until the provider had its time to show what it has.
 OFTEN_LOOK = 10.0
 #: Seconds between two looks at most, while the history is not to be had.
 LONGEST_LOOK = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """An outbound message that the provider says it has."""
-
-    message_id: str
-    #: The numbers as the provider writes them, and when it had the message, in seconds since the epoch.
-    sender_address: str | None = field(repr=False)
-    destination_address: str = field(repr=False)
-    text_key: bytes
-    sent_at: float
-    status: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What a look at the provider's history brought."""
-
-    messages: tuple[Evidence, ...] = ()
-    #: How many messages of any kind the provider has of the whole account; None where that is not known.
-    total: int | None = None
-    #: Whether this is all that the provider has of the pair.
-    complete: bool = True
-    #: When the oldest message of any kind was sent that the account is known to have; it forgets the oldest first.
-    oldest_at: float | None = None
-    #: When it was asked for, in seconds since the epoch: what was accepted later can't be in it.
-    read_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """When the provider may have taken what is in doubt, and when it has certainly shown it if so."""
-
-    #: In seconds since the epoch; nothing of its own is older than `start`.
-    start: float
-    settled_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
-    """A submission that may have been sent."""
-
-    key: bytes
-    destination_address: str = field(repr=False)
-    #: None where any of the account's numbers may have sent it.
-    sender_address: str | None = field(repr=False)
-    #: When the first attempt in doubt began and the last one ended.
-    since: float
-    until: float
-    #: When nobody waits for a history any longer.
-    give_up_at: float
-    now: float
-    #: Whether the provider said that it has it, and under which id, if it said so.
-    submitted: bool = False
-    message_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rival:
-    """Another submission in doubt that the same message could be of; the times are those of a `Doubt`."""
-
-    since: float
-    until: float
-    #: Whether the provider said that it has it: one of the messages is its own, for certain.
-    submitted: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,27 +76,6 @@ class CannotTell:
 Finding: TypeAlias = Found | Absent | LookAgain | CannotTell
 
 
-def text_key(text: str) -> bytes:
-    """Return what two spellings of one text share: NFC, line ends and outer spaces aside; see `LONGEST_TEXT`."""
-    normal = text if len(text) > LONGEST_TEXT else unicodedata.normalize("NFC", text)
-    plain = normal.replace("\r\n", "\n").replace("\r", "\n").strip()
-    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).digest()
-
-
-def match_key(destination_address: str, text: str) -> bytes:
-    """Return what all submissions share that one message in the history could be. The sender may be any."""
-    return _match_key(destination_address, text_key(text))
-
-
-def match_key_of(message: Evidence) -> bytes:
-    """Return the key of a message as `match_key` makes it."""
-    return _match_key(message.destination_address, message.text_key)
-
-
-def _match_key(destination_address: str, key_of_text: bytes) -> bytes:
-    return hashlib.sha256(destination_address.encode() + b"\0" + key_of_text).digest()
-
-
 def window_of(since: float, until: float, rules: ReconcileRules) -> Window:
     """Return the window of attempts that began at `since` and ended at `until`."""
     return Window(start=since - rules.skew - SLACK, settled_at=until + rules.settle)
@@ -182,38 +96,97 @@ def judge_history(
     seen: Sequence[Evidence],
     *,
     is_taken: Callable[[str], bool],
-    others_attempting: bool,
-    rivals: Sequence[Rival],
+    others: Sequence[Other],
     rules: ReconcileRules,
 ) -> Finding:
     """Say what is known. `reading` is None where the history was not to be had; `seen` came by notification.
 
-    `is_taken` says whether a message id belongs to another submission; `others_attempting` whether a call for the same
-    pair and text is under way, whose message could be mistaken for this one's.
+    `is_taken` says whether a message id belongs to another submission. `others` are all other submissions to the
+    destination that may have a message whose id is not known.
     """
-    known = {
-        message.message_id: message for message in (*seen, *(reading.messages if reading is not None else ()))
-    }
+    known = _known(doubt, reading, seen)
     if doubt.message_id in known:
         return Found(message=known[doubt.message_id])
-    if others_attempting:
+    alike = [other for other in others if other.match_key == doubt.key]
+    if any(other.is_calling for other in alike):
         return LookAgain(at=doubt.now + FIRST_LOOK)
-    window = window_of(doubt.since, doubt.until, rules)
-    ours = [
+    window, latest = window_of(doubt.since, doubt.until, rules), doubt.now + rules.skew + SLACK
+    free = [
         message
         for message in known.values()
-        if _is_match(message, doubt, window.start, rules.skew + SLACK) and not is_taken(message.message_id)
+        if window.start <= message.sent_at <= latest
+        and _is_of_pair(message, doubt)
+        and not is_taken(message.message_id)
     ]
+    finding = _among_alike(doubt, reading, free, alike, rules)
+    if finding is not None:
+        return finding
+    if reading is None:
+        return _without_history(doubt)
+    finding = _among_unclaimed(doubt, reading, free, others, rules)
+    return _without_trace(doubt, reading, window, rules) if finding is None else finding
+
+
+def _known(doubt: Doubt, reading: Reading | None, seen: Sequence[Evidence]) -> dict[str, Evidence]:
+    """Return all messages by id; of one that was seen as ours, and is shown otherwise, its key stays ours."""
+    known = {message.message_id: message for message in seen}
+    for message in () if reading is None else reading.messages:
+        before = known.get(message.message_id)
+        is_ours = before is not None and match_key_of(before) == doubt.key
+        known[message.message_id] = (
+            replace(message, text_key=before.text_key) if before and is_ours else message
+        )
+    return known
+
+
+def _among_alike(
+    doubt: Doubt,
+    reading: Reading | None,
+    free: Sequence[Evidence],
+    alike: Sequence[Other],
+    rules: ReconcileRules,
+) -> Finding | None:
+    """Say what messages of our text tell, which other submissions may have as well; None: none of them is ours."""
+    ours = [message for message in free if match_key_of(message) == doubt.key]
+    rivals = [other for other in alike if other.is_in_doubt or other.submitted]
     if ours and len(ours) <= len(rivals):
-        # Too few for all: whoever is late to show must not look absent because another one took its message.
+        # Too few for all: a message that is late to show must not look absent because another one was taken for it.
         settled_at = max(doubt.until, *(rival.until for rival in rivals)) + rules.settle
         if (doubt.now if reading is None else reading.read_at) < settled_at:
             return LookAgain(at=_next_look(doubt, settled_at))
     if not doubt.submitted:
         ours = _left_by(rivals, ours, rules.skew + SLACK)
-    if ours:
-        return Found(message=min(ours, key=lambda message: (message.sent_at, message.message_id)))
-    return _without_history(doubt) if reading is None else _without_trace(doubt, reading, window, rules)
+    return Found(message=_best(ours, doubt)) if ours else None
+
+
+def _among_unclaimed(
+    doubt: Doubt, reading: Reading, free: Sequence[Evidence], others: Sequence[Other], rules: ReconcileRules
+) -> Finding | None:
+    """Say what messages tell that no submission owns and whose texts are not ours; None: none of them can be ours."""
+    window, slack = window_of(doubt.since, doubt.until, rules), rules.skew + SLACK
+    # Also those of long after the attempt: where the clock was set, its window may lie anywhere before now.
+    strange = [message for message in free if match_key_of(message) != doubt.key]
+    left = sort_out(doubt.text, strange, others, before=slack, after=rules.settle + slack)
+    if not left.number:
+        return None
+    if any(other.is_calling for other in left.able) and doubt.now < doubt.give_up_at:
+        return LookAgain(at=doubt.now + FIRST_LOOK)
+    settled_at = max([window.settled_at, *(o.until + rules.settle for o in left.able if not o.is_calling)])
+    if len(left.likely) <= len(left.claimants) and reading.read_at < settled_at:
+        return LookAgain(at=_next_look(doubt, settled_at))
+    sure = sum(other.submitted for other in left.claimants)
+    if left.likely and (doubt.submitted or len(left.likely) > sure):
+        return Found(message=_best(left.likely, doubt))
+    # Each other one that is in doubt had its time as well, and takes what is its own at its next look.
+    decided_at = settled_at + rules.settle if any(other.is_in_doubt for other in left.able) else settled_at
+    if reading.read_at < decided_at:
+        return LookAgain(at=_next_look(doubt, decided_at))
+    return CannotTell(reason="the provider's history has a message of this time that is of no submission")
+
+
+def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:
+    """Return the message that is most likely ours: one of just our text, then the earliest."""
+    return min(messages, key=lambda m: (m.text != doubt.text, m.sent_at, m.message_id))
 
 
 def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: ReconcileRules) -> Finding:
@@ -222,13 +195,17 @@ def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: Reconc
         return LookAgain(at=_next_look(doubt, window.settled_at))
     if _is_cut_off(reading, window.start, rules.history_cap):
         return CannotTell(reason="the provider's history is cut off")
-    latest = max(doubt.now, reading.read_at) + rules.skew + SLACK
-    if any(message.sent_at > latest and match_key_of(message) == doubt.key for message in reading.messages):
+    latest, original = max(doubt.now, reading.read_at) + rules.skew + SLACK, Original(doubt.text)
+    if any(
+        message.sent_at > latest
+        and (match_key_of(message) == doubt.key or (message.text and original.may_show_as(message.text)))
+        for message in reading.messages
+    ):
         return CannotTell(reason="the provider's history has a message like it at an impossible time")
     return Absent()
 
 
-def _left_by(rivals: Sequence[Rival], messages: Sequence[Evidence], slack: float) -> list[Evidence]:
+def _left_by(rivals: Sequence[Other], messages: Sequence[Evidence], slack: float) -> list[Evidence]:
     """Return the messages that are left when each rival that was submitted has one, the nearest to its attempt."""
     left = list(messages)
     for rival in sorted(rivals, key=lambda rival: rival.until):
@@ -238,12 +215,9 @@ def _left_by(rivals: Sequence[Rival], messages: Sequence[Evidence], slack: float
     return left
 
 
-def _is_match(message: Evidence, doubt: Doubt, start: float, slack: float) -> bool:
-    return (
-        message.destination_address == doubt.destination_address
-        and (doubt.sender_address is None or message.sender_address in (None, doubt.sender_address))
-        and match_key_of(message) == doubt.key
-        and start <= message.sent_at <= doubt.now + slack
+def _is_of_pair(message: Evidence, doubt: Doubt) -> bool:
+    return message.destination_address == doubt.destination_address and (
+        doubt.sender_address is None or message.sender_address in (None, doubt.sender_address)
     )
 
 

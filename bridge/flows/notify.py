@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, TypeGuard
 from bridge.core.addresses import parse_address
 from bridge.core.errors import InvalidAddress
 from bridge.core.events import OUTBOUND_SYNCED, event_id, make_event, read_data, value_of
+from bridge.core.evidence import Evidence
+from bridge.core.likeness import LONGEST_TEXT, text_key
 from bridge.core.notifications import parse_notification
 from bridge.core.printing import REPLACEMENT
 from bridge.core.receipts import TYPES
-from bridge.core.reconcile import LONGEST_TEXT, Evidence, text_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.core.answers import Answer, ProviderError
-    from bridge.core.reconcile import Reading, Window
+    from bridge.core.evidence import Reading, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

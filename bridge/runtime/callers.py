@@ -15,8 +15,8 @@ from bridge.ports import Attempted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.core.evidence import Reading, Window
     from bridge.core.masking import Shown
-    from bridge.core.reconcile import Reading, Window
     from bridge.ports import Gateway, Submission
 
 _log = structlog.get_logger()

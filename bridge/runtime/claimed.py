@@ -15,9 +15,10 @@ import structlog
 from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from bridge.core.decide import Judgement, judge
 from bridge.core.error_words import fields_of
+from bridge.core.evidence import Evidence
 from bridge.core.ledger import File, Filing, Resolve
+from bridge.core.likeness import text_key
 from bridge.core.outcomes import Result
-from bridge.core.reconcile import Evidence, text_key
 from bridge.runtime import failpoints
 from bridge.runtime.entrance import refusal
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.core.answers import Answer
+    from bridge.core.evidence import Reading
     from bridge.core.ledger import Call, Look
-    from bridge.core.reconcile import Reading
     from bridge.flows.send import SendRules
     from bridge.ports import Attempted
     from bridge.runtime.callers import Callers
@@ -97,7 +98,7 @@ class Course:
             claimed.job.sought(claimed.index),
             window=look.window,
             until=claimed.until,
-            looked=lambda reading: self._desk.post(partial(self._on_looked, claimed, reading)),
+            looked=lambda reading: self._desk.post(partial(self._on_looked, claimed, look, reading)),
         )
 
     def _on_answered(self, claimed: Claimed, call: Call, attempted: Attempted, seconds: float) -> None:
@@ -173,7 +174,7 @@ class Course:
         )
         return judge(judgement, retry=self._rules.ledger.retry, style=self._rules.style)
 
-    def _on_looked(self, claimed: Claimed, reading: Reading | None) -> None:
+    def _on_looked(self, claimed: Claimed, look: Look, reading: Reading | None) -> None:
         failpoints.reach("looked")
         self._entrance.leave()
         job = claimed.job
@@ -183,6 +184,7 @@ class Course:
             index=claimed.index,
             owner=claimed.owner,
             reading=reading,
+            since=look.since,
             now=self._clock.now(),
             style=self._rules.style,
             rules=self._rules.ledger,

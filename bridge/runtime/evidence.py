@@ -19,7 +19,7 @@ from bridge.ports import ChangeRefused, LedgerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.reconcile import Evidence
+    from bridge.core.evidence import Evidence
     from bridge.ports import Clock, Ledger
     from bridge.runtime.metrics import Metrics
 

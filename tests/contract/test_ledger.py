@@ -19,6 +19,7 @@ from bridge.adapters.store.pruning import BATCH
 from bridge.adapters.store.sql import SqlLedger
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.evidence import Evidence, Reading
 from bridge.core.ledger import (
     Call,
     Claim,
@@ -34,8 +35,8 @@ from bridge.core.ledger import (
     Slate,
     Tell,
 )
+from bridge.core.likeness import text_key
 from bridge.core.outcomes import Outcome, Result, Style
-from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
 

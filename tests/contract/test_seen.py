@@ -13,8 +13,9 @@ from bridge.adapters.store import open_ledger, open_seen
 from bridge.adapters.store.memory import MemorySeen
 from bridge.adapters.store.postgresql import LEDGER_NUMBER
 from bridge.adapters.store.pruning import NOTIFICATIONS
+from bridge.core.evidence import Evidence
 from bridge.core.ledger import Sight
-from bridge.core.reconcile import Evidence, text_key
+from bridge.core.likeness import text_key
 from bridge.ports import LedgerUnavailable, Seen, Watermarks
 
 if TYPE_CHECKING:

@@ -99,6 +99,8 @@ class Rig:
         self.commands: dict[str, str] = {}
         #: Ids of what is told without being a command of ours.
         self.others: set[str | None] = set()
+        #: Texts that others send for the same account.
+        self.strangers: set[str] = set()
         self.worker: BridgeProcess | None = None
         self.workers: list[BridgeProcess] = []
         self.killed: set[BridgeProcess] = set()
@@ -245,10 +247,15 @@ class Rig:
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def command(self, fault: Mapping[str, object] | None = None, /, **fields: object) -> tuple[str, bytes]:
-        """Make a command with a text of its own; the provider will have `fault` for it. Returns id and body."""
+    def command(
+        self, fault: Mapping[str, object] | None = None, more: str = "", /, **fields: object
+    ) -> tuple[str, bytes]:
+        """Make a command with a text of its own, and `more`; the provider will have `fault` for it.
+
+        Returns id and body.
+        """
         number = next(self._numbers)
-        command_id, own_text = f"c{number:05}", f"canary <t{number:05}>"
+        command_id, own_text = f"c{number:05}", f"canary <t{number:05}>{more}"
         body: dict[str, object] = {
             "id": command_id,
             "destination_address": f"+1613555{number % DESTINATIONS:04}",
@@ -260,9 +267,11 @@ class Rig:
         self.commands[command_id] = own_text
         return command_id, json.dumps(body).encode()
 
-    def send(self, number: int = 1, fault: Mapping[str, object] | None = None, **fields: object) -> list[str]:
+    def send(
+        self, number: int = 1, fault: Mapping[str, object] | None = None, more: str = "", **fields: object
+    ) -> list[str]:
         """Publish so many commands, each confirmed, and return their ids."""
-        made = [self.command(fault, **fields) for _ in range(number)]
+        made = [self.command(fault, more, **fields) for _ in range(number)]
         self.publish([body for _, body in made])
         return [command_id for command_id, _ in made]
 
@@ -412,6 +421,7 @@ class Rig:
             exits=ended,
             leaks=[line for line in [*said, *metrics.splitlines()] if CANARIES.search(line)],
             others=frozenset(self.others),
+            strangers=frozenset(self.strangers),
         )
 
     def queued(self) -> int:

@@ -187,6 +187,14 @@ MUTANTS = (
         caught_by="tests/faults/test_lives.py::"
         "test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended[sqlite]",
     ),
+    Mutant(
+        name="M21 an altered text is taken for absent",
+        file="bridge/core/reconcile.py",
+        old="strange = [message for message in free if match_key_of(message) != doubt.key]",
+        new="strange: list[Evidence] = []",
+        caught_by="tests/faults/test_lying_history.py::"
+        "test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice[sqlite-small]",
+    ),
 )
 
 

@@ -49,6 +49,8 @@ class Run:
     leaks: Sequence[str] = ()
     #: What became of commands that are not to be sent at all (invalid ones) is not looked at.
     others: frozenset[str | None] = frozenset()
+    #: Texts that others have sent for the same account.
+    strangers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def judge(run: Run) -> Verdict:
         *_named("I1: no outcome", lost),
         *_named("I1: two outcomes", [id_ for id_, messages in told.items() if len(messages) > 1]),
         *_named("I2: sent twice", doubled),
-        *_named("I4: sent by nobody", taken.keys() - set(run.commands.values())),
+        *_named("I4: sent by nobody", taken.keys() - set(run.commands.values()) - run.strangers),
         *_untrue(run, first, taken),
         *_without_letter(run, first),
         *_left_over(run, repeated),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.store.memory import MemoryLedger
@@ -17,6 +17,7 @@ from bridge.core.answers import Accepted, Ambiguous, Answer, Blocked, ProviderEr
 from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.decide import Judgement, judge
 from bridge.core.events import DEAD
+from bridge.core.evidence import Evidence, Reading, match_key
 from bridge.core.ledger import (
     Call,
     Carry,
@@ -35,10 +36,12 @@ from bridge.core.ledger import (
     Told,
 )
 from bridge.core.ledger.claiming import SHORT_WAIT
+from bridge.core.likeness import text_key
 from bridge.core.outcomes import Outcome, Style
-from bridge.core.reconcile import Evidence, Reading, match_key, text_key
 from bridge.core.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
+from bridge.simulator.alterations import alter
 from tests.against_contract import event_of
+from tests.unit.altered_texts import KNOWN, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -50,6 +53,7 @@ START = 1_800_000_000.0
 LEASE = 30.0
 SETTLE = 60.0
 SKEW = 120.0
+NUMBER = "+16131234567"
 STYLE = Style(source="/sms-bridge/sms")
 ERROR = ProviderError(name="http")
 
@@ -136,7 +140,7 @@ class Job:
 
 
 class World:
-    """Two commands to one number with one text, the first also to another number."""
+    """Two commands to one number with one text, the first also to another number; and a crowd of other texts to it."""
 
     def __init__(
         self,
@@ -146,7 +150,13 @@ class World:
         park: bool = False,
         limits: bool = False,
         max_age: float = 400.0,
+        alteration: str | None = None,
+        crowd: int = 0,
     ) -> None:
+        #: How the provider alters texts before it shows them; see `bridge.simulator.alterations`.
+        self.alteration = alteration
+        #: Messages of others who send for the same account.
+        self.strangers: list[Evidence] = []
         #: Real time, and by how much the workers' clock is ahead of it.
         self.now = START
         self.ahead = 0.0
@@ -172,9 +182,13 @@ class World:
         self.owned: dict[str, Place] = {}
         #: How often somebody had something sent anew that nobody could tell.
         self.forced: Counter[bytes] = Counter()
-        self.commands = {"order-17": _command("order-17", ["+16131234567", "+16131234568"], times=times)}
+        text = (KNOWN | UNKNOWN)[alteration] if alteration else "hi"
+        self.commands = {"order-17": _command("order-17", [NUMBER, "+16131234568"], text, times=times)}
         if twins:
-            self.commands["order-18"] = _command("order-18", ["+16131234567"], times=times)
+            self.commands["order-18"] = _command("order-18", [NUMBER], text, times=times)
+        for number in range(crowd):
+            id_ = f"crowd-{number}"
+            self.commands[id_] = _command(id_, [NUMBER], f"{text} and {number} more", times=times)
         for command_id in self.commands:
             self.publish(command_id)
 
@@ -296,13 +310,31 @@ class World:
     def _look(self, place: Place) -> Reading | None:
         if self.history == "down" or abs(self.ahead) > SKEW:
             return None
-        shown = [accepted.evidence for accepted in self.accepted if accepted.shown_at <= self.now]
+        shown = [self._shown(accepted) for accepted in self.accepted if accepted.shown_at <= self.now]
+        shown += self.strangers
         number = self._destination(place)
         return Reading(
             messages=tuple(message for message in shown if message.destination_address == number),
             total=len(shown),
             complete=self.history == "whole",
             read_at=self.clock,
+        )
+
+    def _shown(self, accepted: Acceptance) -> Evidence:
+        text = alter(self.commands[accepted.place.command_id].message, self.alteration)
+        return replace(accepted.evidence, text=text, text_key=text_key(text))
+
+    def a_stranger_sends(self, text: str) -> None:
+        """Have somebody else send a message from the account's number to the number that most commands go to."""
+        self.strangers.append(
+            Evidence(
+                message_id=f"s-{len(self.strangers)}",
+                sender_address="+16139998877",
+                destination_address=NUMBER,
+                text_key=text_key(text),
+                sent_at=self.now,
+                text=text,
+            )
         )
 
     def _evidence(self, place: Place, message_id: str, sent_at: float) -> Evidence:
@@ -318,7 +350,11 @@ class World:
         return self.commands[place.command_id].destinations[place.index].wire
 
     def key(self, place: Place) -> bytes:
-        return match_key(self._destination(place), self.commands[place.command_id].message)
+        """Return what those share that nobody can tell apart by what the provider shows of them."""
+        text = self.commands[place.command_id].message
+        return match_key(
+            self._destination(place), alter(text, self.alteration) if self.alteration in KNOWN else text
+        )
 
     @property
     def places(self) -> list[Place]:
@@ -386,7 +422,7 @@ class World:
             case Call():
                 return (yield from self._send(job, place, owner, verdict, until))
             case Look():
-                return (yield from self._resolve(job, place, owner))
+                return (yield from self._resolve(job, place, owner, verdict))
             case Tell():
                 self._tell(verdict.told)
                 yield
@@ -450,7 +486,7 @@ class World:
         )
         return (yield from self._after(job, place, filed))
 
-    def _resolve(self, job: Job, place: Place, owner: str) -> Going:
+    def _resolve(self, job: Job, place: Place, owner: str, look: Look) -> Going:
         reading = self._look(place)
         yield
         filed = self._apply(
@@ -460,6 +496,7 @@ class World:
                 index=place.index,
                 owner=owner,
                 reading=reading,
+                since=look.since,
                 now=self.clock,
                 style=STYLE,
                 rules=self.rules,
@@ -549,8 +586,8 @@ class World:
                 assert self.key(found.place) == self.key(place), "somebody else's message"
 
 
-def _command(command_id: str, destinations: list[str], *, times: bool) -> SendSms:
-    body: dict[str, object] = {"id": command_id, "destination_address": destinations, "message": "hi"}
+def _command(command_id: str, destinations: list[str], text: str, *, times: bool) -> SendSms:
+    body: dict[str, object] = {"id": command_id, "destination_address": destinations, "message": text}
     if times:
         body |= {"send_at": "2027-01-15T08:00:20Z", "expires_at": "2027-01-15T08:01:00Z"}
     command = parse_command(json.dumps(body).encode(), None, rules=CommandRules(), now=START)

@@ -14,16 +14,9 @@ from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.gateway import CpaasGateway, _evidence
 from bridge.adapters.cpaas.values import Message
 from bridge.core.answers import Accepted, Ambiguous, Refused
-from bridge.core.reconcile import (
-    Absent,
-    CannotTell,
-    Doubt,
-    Window,
-    judge_history,
-    match_key,
-    text_key,
-    window_of,
-)
+from bridge.core.evidence import Doubt, Window, match_key
+from bridge.core.likeness import text_key
+from bridge.core.reconcile import Absent, CannotTell, judge_history, window_of
 from bridge.core.rules import ReconcileRules
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
@@ -34,7 +27,8 @@ from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.core.reconcile import Finding, Reading
+    from bridge.core.evidence import Reading
+    from bridge.core.reconcile import Finding
     from bridge.ports import Submission
     from tests.fakes.provider_server import Act
 
@@ -303,6 +297,7 @@ def finding(it: Provider, cap: int, sender: str = NUMBER) -> Finding:
     it.clock.forward(61)
     doubt = Doubt(
         key=match_key(REMOTE, "hi"),
+        text="hi",
         destination_address=REMOTE,
         sender_address=NUMBER,
         since=NOW,
@@ -315,8 +310,7 @@ def finding(it: Provider, cap: int, sender: str = NUMBER) -> Finding:
         it.look(ours(sender), window=window_of(NOW, NOW, rules)),
         (),
         is_taken=lambda _: False,
-        others_attempting=False,
-        rivals=(),
+        others=(),
         rules=rules,
     )
 

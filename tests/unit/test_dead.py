@@ -11,9 +11,10 @@ import pytest
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.events import event_id
+from bridge.core.evidence import Evidence, Reading
 from bridge.core.ledger import Claim, Filed, Look, Replay, Resolve
+from bridge.core.likeness import text_key
 from bridge.core.outcomes import Outcome, Style
-from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, ReconcileRules
 from bridge.flows.commands import Death, dead_letter, read
 from bridge.flows.dead import BROKER, DeadLetter, Wanted, read_letter, sent_back

@@ -13,9 +13,10 @@ from structlog.testing import capture_logs
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.sqlite import open_sqlite
+from bridge.core.evidence import Evidence, match_key, match_key_of
 from bridge.core.ledger import Sight
+from bridge.core.likeness import text_key
 from bridge.core.notifications import parse_notification
-from bridge.core.reconcile import Evidence, match_key, match_key_of, text_key
 from bridge.flows.notify import evidence_of, receive
 from bridge.ports import ChangeRefused, LedgerUnavailable
 from bridge.runtime.evidence import EvidenceWriter

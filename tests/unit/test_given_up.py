@@ -14,9 +14,9 @@ from bridge.adapters.amqp.encoding import reason_of_death
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.events import event_id, rfc3339
+from bridge.core.evidence import Reading
 from bridge.core.ledger import Call, Claim, Filed, Later, Look, Resolve
 from bridge.core.outcomes import Outcome, Style
-from bridge.core.reconcile import Reading
 from bridge.flows.commands import GIVEN_UP, TOKEN, read
 from bridge.flows.dead import read_letter, sent_back
 from bridge.ports import Delivery, Outgoing

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from bridge.core.ledger import HandOver
 from bridge.core.outcomes import Outcome
+from tests.unit.altered_texts import KNOWN, UNKNOWN
 from tests.unit.sending_world import AMBIGUOUS, LOST, PLANS, SENT, SETTLE, TOO_LATE, UNSENT, Plan, World
 
 _PICK = st.integers(0, 5)
@@ -21,9 +22,20 @@ class Sending(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(twins=st.booleans(), times=st.booleans(), park=st.booleans(), limits=st.booleans())
-    def begin(self, twins: bool, times: bool, park: bool, limits: bool) -> None:
-        self.world = World(twins=twins, times=times, park=park, limits=limits)
+    @initialize(
+        twins=st.booleans(),
+        times=st.booleans(),
+        park=st.booleans(),
+        limits=st.booleans(),
+        alteration=st.sampled_from([None, *sorted(KNOWN | UNKNOWN)]),
+        crowd=st.integers(0, 3),
+    )
+    def begin(
+        self, twins: bool, times: bool, park: bool, limits: bool, alteration: str | None, crowd: int
+    ) -> None:
+        self.world = World(
+            twins=twins, times=times, park=park, limits=limits, alteration=alteration, crowd=crowd
+        )
         self.plans = [*PLANS, TOO_LATE] if park else PLANS
         # What waits for a time of the day, or behind others for its slot, waits longer by what the clock was set back.
         self.moves = not times and not limits
@@ -81,6 +93,10 @@ class Sending(RuleBasedStateMachine):
     def a_delayed_copy_comes(self, pick: int) -> None:
         self.world.bring(self.world.due[pick % len(self.world.due)])
 
+    @rule()
+    def a_stranger_sends(self) -> None:
+        self.world.a_stranger_sends("You have won a cruise")
+
     @rule(history=st.sampled_from(["whole", "cut off", "down"]))
     def the_history_becomes(self, history: str) -> None:
         self.world.history = history  # type: ignore[assignment]
@@ -107,6 +123,8 @@ def walk(seed: int, steps: int = 40) -> World:  # noqa: C901 - a table of what m
         park=park,
         limits=limits,
         max_age=chance.choice([5.0, 100.0, 400.0]),
+        alteration=chance.choice([None, None, *sorted(KNOWN | UNKNOWN)]),
+        crowd=chance.choice([0, 0, 1, 3]),
     )
     for _ in range(steps):
         roll = chance.random()
@@ -125,6 +143,8 @@ def walk(seed: int, steps: int = 40) -> World:  # noqa: C901 - a table of what m
             world.take(world.queue.pop(chance.randrange(len(world.queue))), at_once=chance.random() < 0.3)
         elif roll < 0.96:
             world.history = chance.choice(["whole", "whole", "cut off", "down"])
+        elif roll < 0.965:
+            world.a_stranger_sends("You have won a cruise")
         elif roll < 0.98 and world.dead_letters:
             world.send_back(chance.choice(world.dead_letters), resend=chance.random() < 0.5)
         elif roll >= 0.98 and moves:

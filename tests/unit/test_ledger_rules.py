@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.core.commands import CommandRules, SendSms, parse_command
+from bridge.core.evidence import Evidence, Reading
 from bridge.core.ledger import (
     DOUBTFUL,
     WAITING,
@@ -34,8 +35,8 @@ from bridge.core.ledger import (
     Verdict,
 )
 from bridge.core.ledger.claiming import LOOK_AGAIN, OVERDUE
+from bridge.core.likeness import text_key
 from bridge.core.outcomes import Outcome, Result, Style
-from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, ReconcileRules, RetryRules
 from tests.against_contract import event_of
 

@@ -16,10 +16,11 @@ from bridge.adapters.cpaas.statuses import CpaasStatuses
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.core.commands import CommandRules, SendSms, parse_command
 from bridge.core.events import event_id
+from bridge.core.evidence import Evidence, Reading
 from bridge.core.ledger import Call, Claim, File, Filing, Resolve
+from bridge.core.likeness import text_key
 from bridge.core.outcomes import Outcome, Result, Style, outcome_event
 from bridge.core.receipts import Awaited, Pair, Sent, by_thread, next_ask, pair_of, receipt_event
-from bridge.core.reconcile import Evidence, Reading, text_key
 from bridge.core.rules import LedgerRules, ReceiptRules
 from bridge.flows.notify import receive
 from bridge.flows.tell import outgoing_event

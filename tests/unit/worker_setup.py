@@ -16,7 +16,7 @@ from bridge.runtime.worker import Worker
 from bridge.settings import Settings
 
 if TYPE_CHECKING:
-    from bridge.core.reconcile import Reading, Window
+    from bridge.core.evidence import Reading, Window
     from bridge.ports import Delivery, Gateway, Ledger, Submission
     from bridge.runtime.metrics import Metrics
     from tests.fakes.publisher import FakePublisher

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
 from bridge.adapters.cpaas.history import LARGEST_PAGE, PAGE
+from bridge.core.evidence import PLAUSIBLE, Evidence, Reading
+from bridge.core.likeness import text_key
 from bridge.core.provider_errors import MAX_ID_LENGTH
-from bridge.core.reconcile import NEAR_CAP, PLAUSIBLE, Evidence, Reading, hangs_on_account, text_key
+from bridge.core.reconcile import NEAR_CAP, hangs_on_account
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.cpaas.values import Message, Thread, Threads
-    from bridge.core.reconcile import Window
+    from bridge.core.evidence import Window
     from bridge.ports import Attempted, Clock, Submission
 
 INBOUND = "inbound"
@@ -177,6 +179,7 @@ def _evidence(message: Message, remote: str) -> Evidence | None:
         sender_address=message.local_address,
         destination_address=remote,
         text_key=text_key(message.text),
+        text=message.text,
         sent_at=message.at,
         status=message.status,
     )

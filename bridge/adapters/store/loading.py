@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from bridge.adapters.store.among import rows_among
 from bridge.adapters.store.records import (
@@ -23,33 +23,47 @@ from bridge.adapters.store.records import (
     submission_record,
     submission_row,
 )
-from bridge.adapters.store.tables import buckets, commands, receipts, sightings, submissions
+from bridge.adapters.store.tables import (
+    MAY_HAVE_A_MESSAGE,
+    buckets,
+    commands,
+    receipts,
+    sightings,
+    submissions,
+)
+from bridge.core.evidence import destination_of
 from bridge.core.ledger import Place, Slate
-from bridge.core.ledger.records import OPEN
-from bridge.core.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import TypeAlias
 
-    from sqlalchemy import Connection, Dialect, Table
+    from sqlalchemy import Column, ColumnElement, Connection, Dialect, Table
     from sqlalchemy.dialects import postgresql, sqlite
 
+    from bridge.core.evidence import Evidence
     from bridge.core.ledger import Bucket, CommandRecord, Needs, SubmissionRecord
-    from bridge.core.reconcile import Evidence
 
     Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 
 
+#: Comes after every text in a match key, which is a digest of 32 bytes.
+_LAST = b"\xff" * 33
+
+
 def fill(connection: Connection, needs: Sequence[Needs]) -> Slate:
     """Return a slate with all that is needed."""
-    keys = {need.match_key for need in needs if need.match_key is not None}
-    seen = _sightings(connection, keys)
+    judged: dict[bytes, float] = {}
+    for need in needs:
+        if need.judges is not None:
+            destination = destination_of(need.judges)
+            judged[destination] = min(need.since, judged.get(destination, need.since))
+    seen = _sightings(connection, {need.match_key for need in needs if need.match_key is not None}, judged)
     ids = {message_id for need in needs for message_id in need.message_ids}
     ids.update(evidence.message_id for found in seen.values() for evidence in found)
     return Slate(
         commands=_commands(connection, needs),
-        twins=_twins(connection, keys),
+        nameless={destination: _nameless(connection, destination) for destination in judged},
         owners=_owners(connection, ids),
         sightings=seen,
         buckets=_buckets(connection, {name for need in needs for name in need.buckets}),
@@ -79,23 +93,37 @@ def _buckets(connection: Connection, names: Collection[str]) -> dict[str, Bucket
     return {row[0]: bucket(row) for row in rows_among(connection, buckets, name=names)} if names else {}
 
 
-def _twins(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, dict[Place, SubmissionRecord]]:
-    twins: dict[bytes, dict[Place, SubmissionRecord]] = defaultdict(dict)
+def _nameless(connection: Connection, destination: bytes) -> dict[Place, SubmissionRecord]:
+    found = _of_destination(submissions.c.match_key, destination) & text(MAY_HAVE_A_MESSAGE)
+    return {
+        Place(command_id=row.command_id, index=row.position): submission_record(row)
+        for row in connection.execute(select(submissions).where(found))
+    }
+
+
+def _sightings(
+    connection: Connection, keys: Collection[bytes], judged: Mapping[bytes, float]
+) -> dict[bytes, list[Evidence]]:
+    """Return what was seen of messages with these keys, and to these destinations since then, by their keys."""
+    key, sent_at = sightings.c.match_key, sightings.c.sent_at
+    wanted: list[ColumnElement[bool]] = [
+        _of_destination(key, destination) & (sent_at >= since) for destination, since in judged.items()
+    ]
     if keys:
-        nameless = (submissions.c.state == Outcome.SENT.value) & submissions.c.message_id.is_(None)
-        alike = submissions.c.match_key.in_(keys) & (submissions.c.state.in_(OPEN) | nameless)
-        for row in connection.execute(select(submissions).where(alike)):
-            place = Place(command_id=row.command_id, index=row.position)
-            twins[bytes(row.match_key)][place] = submission_record(row)
-    return twins
-
-
-def _sightings(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, list[Evidence]]:
+        wanted.append(key.in_(keys))
+    rows = {}
+    for condition in wanted:
+        for row in connection.execute(select(sightings).where(condition)).mappings():
+            rows[row["message_id"]] = row
     found: dict[bytes, list[Evidence]] = defaultdict(list)
-    if keys:
-        for row in connection.execute(select(sightings).where(sightings.c.match_key.in_(keys))).mappings():
-            found[bytes(row["match_key"])].append(sighting(row))
+    for row in rows.values():
+        found[bytes(row["match_key"])].append(sighting(row))
     return found
+
+
+def _of_destination(key: Column[bytes], destination: bytes) -> ColumnElement[bool]:
+    """Return the condition that a match key begins with `destination`."""
+    return key.between(destination, destination + _LAST)
 
 
 class Saver:

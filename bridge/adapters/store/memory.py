@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bridge.adapters.store.changing import carry_out
+from bridge.core.evidence import destination_of
 from bridge.core.ledger import Place, Slate
 from bridge.core.outcomes import Outcome
 from bridge.core.receipts import Awaited, Sent, receipt_ids
@@ -15,8 +16,8 @@ from bridge.core.receipts import Awaited, Sent, receipt_ids
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from bridge.core.evidence import Evidence
     from bridge.core.ledger import Bucket, Change, CommandRecord, Expected, Needs, SubmissionRecord
-    from bridge.core.reconcile import Evidence
 
 
 class MemoryLedger:
@@ -85,7 +86,11 @@ class MemoryLedger:
                 for id_ in ids
                 if (record := self._records.get(id_)) is not None
             },
-            twins={need.match_key: self._twins(need.match_key) for need in needs if need.match_key},
+            nameless={
+                destination_of(need.judges): self._nameless(destination_of(need.judges))
+                for need in needs
+                if need.judges
+            },
             owners={
                 submission.message_id: place
                 for place, submission in self._submissions(needs)
@@ -95,17 +100,19 @@ class MemoryLedger:
             buckets=dict(self._buckets),
         )
 
-    def _twins(self, key: bytes) -> dict[Place, SubmissionRecord]:
+    def _nameless(self, destination: bytes) -> dict[Place, SubmissionRecord]:
         return {
             Place(command_id=record.id, index=submission.index): submission
             for record in self._records.values()
             for submission in record.submissions.values()
-            if submission.match_key == key and submission.lacks_its_message
+            if submission.match_key is not None
+            and destination_of(submission.match_key) == destination
+            and submission.may_have_a_message
         }
 
     def _submissions(self, needs: Sequence[Needs]) -> Iterator[tuple[Place, SubmissionRecord]]:
         """Yield everything, but only where somebody asks for owners."""
-        if not any(need.match_key for need in needs):
+        if not any(need.match_key or need.judges for need in needs):
             return
         for record in self._records.values():
             for submission in record.submissions.values():

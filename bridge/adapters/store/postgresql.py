@@ -17,6 +17,7 @@ from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, postgresql_engine
 from bridge.adapters.store.sql import SqlLedger
+from bridge.core.evidence import destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,9 +85,9 @@ def _names(needs: Sequence[Needs]) -> Iterator[bytes]:
     for need in needs:
         if need.command_id is not None:
             yield b"command " + need.command_id.encode()
-        for key in (need.match_key, need.guards):
+        for key in (need.match_key, need.judges, need.guards):
             if key is not None:
-                yield b"key " + key
+                yield b"destination " + destination_of(key)
         for bucket in need.reserves:
             yield b"bucket " + bucket.encode()
 

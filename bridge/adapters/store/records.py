@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bridge.core.evidence import Evidence
 from bridge.core.ledger import Bucket, CommandRecord, SubmissionRecord, Told
 from bridge.core.receipts import Sent
-from bridge.core.reconcile import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

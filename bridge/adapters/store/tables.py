@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, String, Table, false
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    false,
+    text,
+)
 
 metadata = MetaData()
 
 #: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
-REVISION = "0005"
+REVISION = "0006"
+
+#: Which submissions may have a message whose id is not known, as `SubmissionRecord.may_have_a_message` says it. A
+#: database uses the index only for a condition in just these words.
+MAY_HAVE_A_MESSAGE = (
+    "(state = 'attempting' OR (message_id IS NULL AND state IN ('doubtful', 'sent', 'unknown')))"
+)
 
 #: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
 alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -61,7 +79,13 @@ submissions = Table(
     # Bytes rather than text: told again byte for byte, and a NUL is no trouble to any database.
     Column("event", LargeBinary),
     Index("submissions_message_id", "message_id"),
-    Index("submissions_match_key", "match_key"),
+    # Of these alone somebody asks by their keys, and they are few: the others leave the index with their ids.
+    Index(
+        "submissions_nameless",
+        "match_key",
+        sqlite_where=text(MAY_HAVE_A_MESSAGE),
+        postgresql_where=text(MAY_HAVE_A_MESSAGE),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -76,7 +100,7 @@ sightings = Table(
     Column("text_key", LargeBinary, nullable=False),
     Column("sent_at", Double, nullable=False),
     Column("status", String),
-    Index("sightings_match_key", "match_key"),
+    Index("sightings_match_key", "match_key", "sent_at"),
     Index("sightings_sent_at", "sent_at"),
     sqlite_with_rowid=False,
 )

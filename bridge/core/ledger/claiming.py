@@ -245,10 +245,9 @@ class Claiming:
     def _look_of(self, submission: SubmissionRecord) -> Look:
         rules = self._claim.rules.reconcile
         since, until = submission.doubt_from or self._now, submission.doubt_until or self._now
-        return Look(
-            generation=self._record.generation,
-            window=window_of(since, until, rules) if rules.history_cap else None,
-        )
+        window = window_of(since, until, rules)
+        bounded = window if rules.history_cap else None
+        return Look(generation=self._record.generation, window=bounded, since=window.start)
 
     def _end(
         self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError | None = None

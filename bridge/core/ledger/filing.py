@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bridge.core.answers import ProviderError
+from bridge.core.evidence import match_key, match_key_of
 from bridge.core.ledger.limits import ACCOUNT, hold_back
 from bridge.core.ledger.records import (
     ATTEMPTING,
@@ -18,13 +19,12 @@ from bridge.core.ledger.records import (
 )
 from bridge.core.ledger.slate import Expected, Needs, Place
 from bridge.core.outcomes import Outcome, Result, Style, outcome_event
-from bridge.core.reconcile import match_key, match_key_of
 
 if TYPE_CHECKING:
     from bridge.core.commands import SendSms
     from bridge.core.events import Event
+    from bridge.core.evidence import Evidence
     from bridge.core.ledger.slate import Slate
-    from bridge.core.reconcile import Evidence
     from bridge.core.rules import LedgerRules, ReceiptRules
 
 #: RabbitMQ's reason for a message whose time ran out.

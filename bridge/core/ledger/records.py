@@ -12,6 +12,8 @@ WAITING = "waiting"
 ATTEMPTING = "attempting"
 DOUBTFUL = "doubtful"
 OPEN = frozenset({WAITING, ATTEMPTING, DOUBTFUL})
+#: Those in which a submission may have been sent while its message's id is not known.
+_NAMELESS = frozenset({DOUBTFUL, Outcome.SENT.value, Outcome.UNKNOWN.value})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,12 @@ class SubmissionRecord:
         return self.submitted or self.message_id is not None
 
     @property
-    def lacks_its_message(self) -> bool:
-        """Whether a message that nobody owns may be its own: it is open, or sent without anybody knowing as what."""
-        return self.state in OPEN or (self.state == Outcome.SENT.value and self.message_id is None)
+    def may_have_a_message(self) -> bool:
+        """Whether a message that no submission owns may be its own: a call is under way, or what came of one is open.
+
+        The ledger's tables say the same in SQL: `bridge.adapters.store.tables.MAY_HAVE_A_MESSAGE`.
+        """
+        return self.state == ATTEMPTING or (self.message_id is None and self.state in _NAMELESS)
 
     @property
     def resend_asked(self) -> bool:

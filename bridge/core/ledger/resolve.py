@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from bridge.core.answers import ProviderError
+from bridge.core.evidence import Doubt, Other
 from bridge.core.ledger.filing import (
     Ending,
     Filed,
@@ -27,21 +29,18 @@ from bridge.core.reconcile import (
     IMPOSSIBLE,
     Absent,
     CannotTell,
-    Doubt,
     Finding,
     Found,
     LookAgain,
-    Rival,
     judge_history,
-    match_key_of,
 )
 from bridge.core.rules import LedgerRules
 
 if TYPE_CHECKING:
     from bridge.core.commands import SendSms
+    from bridge.core.evidence import Reading
     from bridge.core.ledger.records import CommandRecord
     from bridge.core.ledger.slate import Slate
-    from bridge.core.reconcile import Reading
 
 #: What a finding is called in what is filed.
 _FINDINGS: dict[type[Finding], Literal["found", "absent", "cannot_tell", "again"]] = {
@@ -64,6 +63,8 @@ class Resolve:
     reading: Reading | None
     now: float
     style: Style
+    #: Nothing of its own is older: see `Look`.
+    since: float = 0.0
     rules: LedgerRules = field(default_factory=LedgerRules)
     traceparent: str | None = None
 
@@ -71,13 +72,13 @@ class Resolve:
     def needs(self) -> Needs:
         """Its record, all that could be mistaken for it, and who owns what was found."""
         messages = () if self.reading is None else self.reading.messages
-        # Of a long history only what could be its own: a database takes so many parameters and no more.
-        alike = (message for message in messages if match_key_of(message) == self._key)
         return Needs(
             command_id=self.command_id,
             index=self.index,
             match_key=self._key,
-            message_ids=tuple(message.message_id for message in alike),
+            judges=self._key,
+            since=self.since,
+            message_ids=tuple(message.message_id for message in messages),
             buckets=(CLOCK,),
         )
 
@@ -121,6 +122,7 @@ class Resolve:
         given_up_at = (submission.first_attempt_at or self.now) + self.rules.retry.max_age
         doubt = Doubt(
             key=self._key,
+            text=self.command.message,
             destination_address=self.command.destinations[self.index].wire,
             sender_address=sender.wire if self.command.names_sender and not sender.is_default else None,
             since=submission.doubt_from or self.now,
@@ -130,18 +132,12 @@ class Resolve:
             submitted=submission.submitted,
             message_id=submission.message_id,
         )
-        twins = slate.twins_of(self._key, place)
         finding = judge_history(
             doubt,
             self.reading,
-            slate.evidence(self._key),
+            slate.evidence_of_destination(self._key),
             is_taken=lambda message_id: slate.owner_of(message_id) not in (None, place),
-            others_attempting=any(map(self._is_attempting, twins)),
-            rivals=[
-                self._rival(twin)
-                for twin in twins
-                if twin.message_id is None and twin.state not in (WAITING, ATTEMPTING)
-            ],
+            others=[self._other(other) for other in slate.others_of(self._key, place)],
             rules=self.rules.reconcile,
         )
         if submission.match_key not in (None, self._key):
@@ -155,18 +151,22 @@ class Resolve:
             return LookAgain(at=quiet)
         return finding
 
-    def _rival(self, twin: SubmissionRecord) -> Rival:
-        ended_at = twin.doubt_until or twin.claimed_at or self.now
-        return Rival(
-            since=twin.doubt_from or ended_at,
-            until=ended_at,
-            submitted=twin.submitted or twin.outcome is not None,
+    def _other(self, other: SubmissionRecord) -> Other:
+        began_at, ended_at = other.claimed_at or self.now, other.doubt_until or other.claimed_at or self.now
+        is_calling = self._is_calling(other)
+        return Other(
+            match_key=other.match_key or b"",
+            since=min(other.doubt_from or ended_at, began_at) if is_calling else other.doubt_from or ended_at,
+            until=math.inf if is_calling else ended_at,
+            is_calling=is_calling,
+            is_in_doubt=other.state == DOUBTFUL,
+            submitted=other.submitted or other.outcome is Outcome.SENT,
         )
 
-    def _is_attempting(self, twin: SubmissionRecord) -> bool:
+    def _is_calling(self, other: SubmissionRecord) -> bool:
         """Whether a call may be under way; one that nobody takes over for so long is of a command that is gone."""
-        lost_at = (twin.lease_until or self.now) + self.rules.retry.max_age
-        return twin.state == ATTEMPTING and self.now < lost_at
+        lost_at = (other.lease_until or self.now) + self.rules.retry.max_age
+        return other.state == ATTEMPTING and self.now < lost_at
 
     def _filed(
         self, record: CommandRecord, submission: SubmissionRecord, finding: Finding

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bridge.core.evidence import match_key_of
 from bridge.core.ledger.slate import Needs
-from bridge.core.reconcile import match_key_of
 
 if TYPE_CHECKING:
+    from bridge.core.evidence import Evidence
     from bridge.core.ledger.slate import Slate
-    from bridge.core.reconcile import Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

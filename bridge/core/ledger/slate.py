@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from bridge.core.evidence import destination_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bridge.core.evidence import Evidence
     from bridge.core.ledger.records import CommandRecord, SubmissionRecord
-    from bridge.core.reconcile import Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +22,14 @@ class Needs:
     command_id: str | None = None
     #: Which of its submissions; None for none.
     index: int | None = None
-    #: All submissions with this key that lack their message, and what was seen of messages with it.
+    #: What was seen of messages with this key.
     match_key: bytes | None = None
-    #: Under which key it may say whose a message is, without looking at what else has it: whoever judges by that key
-    #: has to wait.
+    #: All submissions to the destination of this key that may have a message whose id is not known, and what was seen
+    #: of messages to it since `since`, in seconds since the epoch.
+    judges: bytes | None = None
+    since: float = 0.0
+    #: Under which key it may say whose a message is, without looking at what else may have it: whoever judges messages
+    #: to that destination has to wait.
     guards: bytes | None = None
     #: Who owns these messages of the provider's.
     message_ids: tuple[str, ...] = ()
@@ -70,8 +76,9 @@ class Slate:
     """Filled by a store, for the needs of a batch of changes."""
 
     commands: dict[str, CommandRecord] = field(default_factory=dict)
-    #: Submissions that lack their message, by their key, as they were before the batch.
-    twins: Mapping[bytes, Mapping[Place, SubmissionRecord]] = field(default_factory=dict)
+    #: Submissions that may have a message whose id is not known, by their destination (`destination_of` their keys), as
+    #: they were before the batch.
+    nameless: Mapping[bytes, Mapping[Place, SubmissionRecord]] = field(default_factory=dict)
     owners: Mapping[str, Place] = field(default_factory=dict)
     sightings: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
     #: The rate limits, by name.
@@ -85,14 +92,19 @@ class Slate:
         """Return a rate limit, one that nobody has used yet where there is none of that name."""
         return self.buckets.get(name, UNUSED)
 
-    def twins_of(self, key: bytes, place: Place) -> Iterable[SubmissionRecord]:
-        """Return the other submissions with a key that lack their message, as the batch has left them so far."""
-        found = dict(self.twins.get(key, {}))
+    def others_of(self, key: bytes, place: Place) -> Iterable[SubmissionRecord]:
+        """Return the other submissions to the destination of a key that may have a message whose id is not known.
+
+        They are as the batch has left them so far.
+        """
+        destination = destination_of(key)
+        found = dict(self.nameless.get(destination, {}))
         for record in self.commands.values():
             for submission in record.submissions.values():
                 where = Place(command_id=record.id, index=submission.index)
                 found.pop(where, None)
-                if submission.match_key == key and submission.lacks_its_message:
+                own = submission.match_key
+                if own is not None and destination_of(own) == destination and submission.may_have_a_message:
                     found[where] = submission
         found.pop(place, None)
         return found.values()
@@ -108,6 +120,12 @@ class Slate:
     def evidence(self, key: bytes) -> Sequence[Evidence]:
         """Return what was seen of messages with a key, other than in the provider's history."""
         return [*self.sightings.get(key, ()), *(evidence for known, evidence in self.seen if known == key)]
+
+    def evidence_of_destination(self, key: bytes) -> Sequence[Evidence]:
+        """Return what was seen of messages to the destination of a key, other than in the provider's history."""
+        destination = destination_of(key)
+        keys = {*self.sightings, *(known for known, _ in self.seen)}
+        return [one for known in keys if destination_of(known) == destination for one in self.evidence(known)]
 
 
 class Change(Protocol):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from bridge.core.evidence import Window
     from bridge.core.ledger.records import Told
     from bridge.core.outcomes import Outcome
-    from bridge.core.reconcile import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class Look:
     generation: int
     #: Of its attempts; None where what the provider keeps has no bound, and absence needs no more proof.
     window: Window | None = field(default=None, compare=False)
+    #: Nothing of its own is older, in seconds since the epoch.
+    since: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

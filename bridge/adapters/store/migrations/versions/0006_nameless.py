@@ -1,0 +1,27 @@
+"""Submissions by their destinations, of those alone that may have a message whose id is not known."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+_NAMELESS = "(state = 'attempting' OR (message_id IS NULL AND state IN ('doubtful', 'sent', 'unknown')))"
+
+
+def upgrade() -> None:
+    """Change the indexes. What is in doubt has a key of the old kind, so it ends as unknown if it is not found."""
+    op.drop_index("submissions_match_key", "submissions")
+    op.create_index(
+        "submissions_nameless",
+        "submissions",
+        ["match_key"],
+        sqlite_where=sa.text(_NAMELESS),
+        postgresql_where=sa.text(_NAMELESS),
+    )
+    op.drop_index("sightings_match_key", "sightings")
+    op.create_index("sightings_match_key", "sightings", ["match_key", "sent_at"])

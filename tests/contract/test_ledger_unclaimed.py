@@ -1,0 +1,170 @@
+"""Every ledger knows of the other submissions to a number, and of the messages to it that were seen."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import create_engine, select, text
+
+from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, submissions
+from bridge.core.evidence import Evidence, Reading
+from bridge.core.ledger import Look, Resolve, Sight, SubmissionRecord
+from bridge.core.likeness import text_key
+from bridge.core.outcomes import Outcome
+from tests.contract.test_ledger import LEDGERS, NOW, RULES, STYLE, OpenLedger, claim, command, file, filed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.core.commands import SendSms
+    from bridge.core.ledger.filing import Filed
+    from bridge.ports import Ledger
+
+TO = "+16131234567"
+#: A minute and more after the attempts, and when submissions that are in doubt have had their last look.
+SETTLED, DECIDED = NOW + 61, NOW + 121
+
+
+@pytest.fixture(params=list(LEDGERS.values()), ids=list(LEDGERS))
+def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    opener: OpenLedger = request.param(request)
+    with closing(opener()) as opened:
+        yield opened
+
+
+def sms(id_: str, text: str) -> SendSms:
+    return replace(command(id_), message=text)
+
+
+def shown(message_id: str, text: str, *, to: str = TO) -> Evidence:
+    return Evidence(
+        message_id=message_id,
+        sender_address=None,
+        destination_address=to,
+        text_key=text_key(text),
+        sent_at=NOW,
+        text=text,
+    )
+
+
+def in_doubt(ledger: Ledger, *commands: SendSms) -> None:
+    ledger.apply([claim(of=one) for one in commands])
+    ledger.apply([file(of=one, retry_at=NOW, doubtful=True) for one in commands])
+
+
+def looked(ledger: Ledger, of: SendSms, *messages: Evidence, at: float = SETTLED) -> Filed:
+    """Claim a submission for a look that brings these messages, and file it."""
+    [look] = ledger.apply([claim(of=of, owner=f"looks at {at}", now=at)])
+    assert isinstance(look, Look)
+    assert of.id is not None
+    resolve = Resolve(
+        command=of,
+        command_id=of.id,
+        index=0,
+        owner=f"looks at {at}",
+        reading=Reading(messages=messages, total=len(messages), read_at=at),
+        since=look.since,
+        now=at,
+        style=STYLE,
+        rules=RULES,
+    )
+    return filed(ledger.apply([resolve])[0])
+
+
+def test_a_message_of_another_submission_in_doubt_is_no_obstacle_to_a_resend(ledger: Ledger) -> None:
+    one, two = sms("order-1", "one"), sms("order-2", "two")
+    in_doubt(ledger, one, two)
+
+    assert looked(ledger, one, shown("m-2", "two")).finding == "absent"
+    assert looked(ledger, two, shown("m-2", "two")).outcome is Outcome.SENT
+
+
+def test_a_message_of_nobody_makes_all_that_may_have_sent_it_unknown(ledger: Ledger) -> None:
+    one, two = sms("order-1", "one"), sms("order-2", "two")
+    in_doubt(ledger, one, two)
+    strange = shown("m-9", "[hidden]")
+
+    assert looked(ledger, one, strange).finding == "again"
+    assert looked(ledger, two, strange, at=DECIDED).outcome is Outcome.UNKNOWN
+    assert looked(ledger, one, strange, at=DECIDED + 1).outcome is Outcome.UNKNOWN
+
+
+def test_a_message_that_another_submission_owns_is_no_obstacle_whatever_its_text(ledger: Ledger) -> None:
+    one, two = sms("order-1", "one"), sms("order-2", "two")
+    in_doubt(ledger, one)
+    ledger.apply([claim(of=two)])
+    ledger.apply([file(of=two, message_id="m-2")])
+
+    assert looked(ledger, one, shown("m-2", "[hidden]")).finding == "absent"
+
+
+def test_what_ended_as_unknown_still_explains_a_message_of_its_text(ledger: Ledger) -> None:
+    one, two = sms("order-1", "one"), sms("order-2", "two")
+    in_doubt(ledger, one, two)
+    ended = looked(ledger, two, shown("m-8", "[hidden]"), at=DECIDED)
+
+    assert ended.outcome is Outcome.UNKNOWN
+    assert looked(ledger, one, shown("m-2", "two"), at=DECIDED + 1).finding == "absent"
+
+
+def test_a_call_under_way_to_the_number_is_waited_for(ledger: Ledger) -> None:
+    one, two = sms("order-1", "one"), sms("order-2", "two")
+    in_doubt(ledger, one)
+    ledger.apply([claim(of=two)])
+
+    assert looked(ledger, one, shown("m-9", "[hidden]")).finding == "again"
+    ledger.apply([file(of=two, message_id="m-9")])
+    assert looked(ledger, one, shown("m-9", "[hidden]"), at=SETTLED + 10).finding == "absent"
+
+
+def test_a_notification_of_any_text_to_the_number_forbids_a_resend_and_others_do_not(ledger: Ledger) -> None:
+    one, two = sms("order-1", "one"), sms("order-2", "two")
+    in_doubt(ledger, one)
+    told = [
+        shown("m-1", "one", to="+16131230000"),
+        replace(shown("m-2", "[hidden]"), sent_at=NOW - 100_000),
+    ]
+    ledger.apply([Sight(evidence=replace(evidence, text=None)) for evidence in told])
+    assert looked(ledger, one).finding == "absent"
+
+    in_doubt(ledger, two)
+    ledger.apply([Sight(evidence=replace(shown("m-3", "[hidden]"), text=None))])
+    assert looked(ledger, two).outcome is Outcome.UNKNOWN
+
+
+def test_a_notification_of_an_altered_text_is_found(ledger: Ledger) -> None:
+    one = sms("order-1", "Price: 5\u00a0EUR")
+    in_doubt(ledger, one)
+    ledger.apply([Sight(evidence=replace(shown("m-1", "Price: 5 EUR"), text=None))])
+
+    assert looked(ledger, one, at=NOW + 2).outcome is Outcome.SENT
+
+
+def test_the_tables_and_the_records_agree_on_which_submissions_may_have_a_message() -> None:
+    engine = create_engine("sqlite://")
+    states = ["waiting", "attempting", "doubtful", *(outcome.value for outcome in Outcome)]
+    records = [
+        SubmissionRecord(index=index, state=state, message_id=message_id)
+        for index, (state, message_id) in enumerate((s, m) for s in states for m in (None, "m-1"))
+    ]
+    with engine.begin() as connection:
+        submissions.create(connection)
+        for record in records:
+            connection.execute(
+                submissions.insert().values(
+                    command_id="order-1",
+                    position=record.index,
+                    state=record.state,
+                    message_id=record.message_id,
+                    **dict.fromkeys(("attempts", "granted", "crashes", "replay"), 0),
+                    submitted=False,
+                    may_resend=True,
+                )
+            )
+        condition = select(submissions.c.position).where(text(MAY_HAVE_A_MESSAGE))
+        found = set(connection.execute(condition).scalars())
+
+    assert found == {record.index for record in records if record.may_have_a_message}

@@ -1,0 +1,106 @@
+"""The history lies: it shows texts otherwise than they were sent, and messages of others. No SMS may go out twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.core.events import TERMINAL
+from tests.unit.altered_texts import KNOWN, UNKNOWN
+from tests.unit.simulated import Client
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import MakeRig
+    from tests.faults.rig import Rig
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+#: What is answered with this is in doubt and no sign that the provider is down, so the others are sent at once.
+DOUBTFUL = {"status": 409}
+#: Texts to one number at once, and how many of them the provider does not take at their first attempt.
+AT_ONCE, DROPPED = 20, 5
+
+
+def _number(place: int) -> str:
+    return f"+1613556{place:04}"
+
+
+def _send_altered(rig: Rig) -> dict[str, str]:
+    """Send a text of each kind, each to a number of its own, its answer lost; return the alterations by command."""
+    sent = {}
+    for place, (name, text) in enumerate((KNOWN | UNKNOWN).items()):
+        fault = {"name": "accept-drop", "alter": name}
+        [id_] = rig.send(fault=fault, more=f" {text}", destination_address=_number(place))
+        # So that the provider does not seem to be down.
+        rig.send(2)
+        sent[id_] = name
+    rig.fired["altered texts"] += len(sent)
+    return sent
+
+
+def _send_at_once(rig: Rig, place: int, alteration: str | None) -> None:
+    """Send different texts to one number, none of which is answered well, and some are not taken."""
+    more = f" {KNOWN[alteration]}" if alteration else ""
+    for number in range(AT_ONCE):
+        fault = {**DOUBTFUL, "name": "status"}
+        if number >= DROPPED:
+            fault = {**DOUBTFUL, "name": "accept-status", "alter": alteration}
+        rig.send(fault=fault, more=more, destination_address=_number(place))
+    rig.fired["lost answers"] += AT_ONCE
+
+
+def _outcomes(rig: Rig, id_: str) -> list[tuple[str, bool]]:
+    """Return the outcomes of a command, and whether each is known from the history alone."""
+    return [
+        (event.routing_key.rpartition(".")[2], bool(event.json["data"].get("reconciled")))
+        for event in rig.events_of(id_)
+        if event.routing_key in TERMINAL
+    ]
+
+
+@pytest.mark.parametrize(
+    "alterations",
+    [
+        pytest.param([None, "no-break-spaces", "cut", "gsm"], id="small"),
+        pytest.param([None, *KNOWN], marks=pytest.mark.long, id="whole"),
+    ],
+)
+def test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice(
+    make_rig: MakeRig, ledger: str | None, alterations: list[str | None], request: pytest.FixtureRequest
+) -> None:
+    size = request.node.callspec.id.rpartition("-")[2]
+    with make_rig(f"History, altered texts, {size}", seed=131, ledger=ledger) as rig:
+        rig.start()
+        altered = _send_altered(rig)
+        for place, alteration in enumerate(alterations):
+            _send_at_once(rig, 100 + place, alteration)
+        verdict = rig.kept(within=90)
+
+        assert Counter(rig.provider.texts()) == dict.fromkeys(rig.commands.values(), 1)
+        known = {id_: _outcomes(rig, id_) for id_, name in altered.items() if name in KNOWN}
+        assert known == {id_: [("sent", True)] for id_ in known}
+        assert verdict.outcomes == {"sent": len(rig.commands) - len(UNKNOWN), "unknown": len(UNKNOWN)}
+
+
+def test_beside_a_message_of_somebody_else_nothing_is_sent_without_proof(
+    make_rig: MakeRig, ledger: str | None
+) -> None:
+    with make_rig("History, messages of others", seed=132, ledger=ledger) as rig:
+        rig.start()
+        lost, dropped, of_its_own = _number(1), _number(2), _number(3)
+        with Client(rig.provider.url) as stranger:
+            for number in (lost, dropped):
+                text = f"You have won a cruise, {number}"
+                rig.strangers.add(text)
+                assert stranger.send(text, to=number).ok
+        rig.fired["messages of others"] = 2
+        [sent] = rig.send(fault={**DOUBTFUL, "name": "accept-status"}, destination_address=lost)
+        [unknown] = rig.send(fault={**DOUBTFUL, "name": "status"}, destination_address=dropped)
+        [again] = rig.send(fault={**DOUBTFUL, "name": "status"}, destination_address=of_its_own)
+        rig.kept(within=60)
+
+        assert _outcomes(rig, sent) == [("sent", True)]
+        assert _outcomes(rig, unknown) == [("unknown", False)]
+        assert _outcomes(rig, again) == [("sent", False)]

@@ -1,0 +1,131 @@
+"""Texts that a gateway has altered are known again, and others are not taken for them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.likeness import (
+    LONGEST_TEXT,
+    SHORTEST_CUT,
+    Original,
+    content_key,
+    normal_form,
+    text_key,
+)
+from bridge.simulator.alterations import ALTERATIONS, alter
+from tests.unit.altered_texts import KNOWN, UNKNOWN
+
+#: These take something away that the normal form can't give back.
+LOSSY = {"cut", "emoji", "no-emoji", "two-marks", "ascii", "gsm", "latin-1"}
+#: Any, but for what may be an entity in one spelling and none in another one.
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="&\ufe60\uff06"), max_size=200)
+
+
+def is_alike(ours: str, shown: str) -> bool:
+    return text_key(ours) == text_key(shown)
+
+
+def test_each_alteration_of_the_simulator_has_a_text() -> None:
+    assert ALTERATIONS.keys() == KNOWN.keys() | UNKNOWN.keys()
+    assert all(alter(text, name) != text for name, text in (KNOWN | UNKNOWN).items())
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN.keys() - LOSSY))
+def test_what_a_gateway_only_spells_otherwise_has_the_same_key(name: str) -> None:
+    assert is_alike(KNOWN[name], alter(KNOWN[name], name))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSY))
+def test_a_text_that_lost_characters_or_its_end_is_likely_to_be_ours(name: str) -> None:
+    shown = alter(KNOWN[name], name)
+
+    assert not is_alike(KNOWN[name], shown)
+    assert Original(KNOWN[name]).may_show_as(shown)
+
+
+@pytest.mark.parametrize("name", sorted(UNKNOWN))
+def test_a_text_of_which_nothing_is_left_is_another_one(name: str) -> None:
+    shown = alter(UNKNOWN[name], name)
+
+    assert not is_alike(UNKNOWN[name], shown)
+    assert not Original(UNKNOWN[name]).may_show_as(shown)
+
+
+@pytest.mark.parametrize(
+    ("ours", "shown"),
+    [
+        ("Order 12 is ready", "Order 1"),
+        ("Order 1", "Order 12"),
+        ("Code 1234", "Code 1235"),
+        ("\u4f60\u597d\u4e16\u754c", "????"),
+        ("\U0001f44d", "?"),
+        ("Ja?", "Ja"),
+        ("\u0412\u0430\u0448 \u043a\u043e\u0434 12", "???? ??? 12"),
+        ("\u0412\u0430\u0448 \u043a\u043e\u0434 12", "??? ??? 13"),
+        ("5 EUR", "5 USD"),
+        ("yes", ""),
+    ],
+)
+def test_a_text_that_could_be_many_others_is_not_taken_for_ours(ours: str, shown: str) -> None:
+    assert not is_alike(ours, shown)
+    assert not Original(ours).may_show_as(shown)
+
+
+def test_a_cut_text_is_known_again_from_a_meaningful_length_on() -> None:
+    text = "x" * (SHORTEST_CUT * 2)
+    original = Original(text)
+
+    assert original.may_show_as(text[:SHORTEST_CUT])
+    assert original.may_show_as(f"{text[:SHORTEST_CUT]}...")
+    assert original.may_show_as(f"{text[:SHORTEST_CUT]}&am")
+    assert not original.may_show_as(text[: SHORTEST_CUT - 1])
+
+
+def test_alterations_that_come_together_are_undone_together() -> None:
+    ours = "\ufeff\u201cPrice\u201d:\u00a05\u2009\u20ac \u2014 Tom & Zo\u00eb\u2026 \U0001f600"
+    shown = "&quot;Price&quot;: 5 ? - Tom &amp; Zoe... ??"
+
+    assert Original(ours).may_show_as(shown)
+
+
+def test_what_is_longer_than_any_sms_is_compared_as_it_is_and_soon() -> None:
+    long = "a" + "\u0315\u0300" * LONGEST_TEXT
+    began = time.process_time()
+
+    assert normal_form(long) == long
+    assert not Original("hi").may_show_as(long)
+    assert not Original(long).may_show_as("hi")
+    assert time.process_time() - began < 0.3
+
+
+@given(TEXTS, st.sampled_from(sorted(KNOWN.keys() - LOSSY)))
+def test_any_text_keeps_its_key_whatever_a_gateway_spells_otherwise(text: str, name: str) -> None:
+    assert is_alike(text, alter(text, name))
+
+
+@given(TEXTS)
+def test_a_normal_form_is_its_own(text: str) -> None:
+    assert normal_form(normal_form(text)) == normal_form(text)
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=4, max_size=100),
+    st.sampled_from(["ascii", "gsm", "emoji", "two-marks"]),
+)
+def test_whatever_an_alphabet_lacks_a_text_with_enough_to_read_is_known_again(text: str, name: str) -> None:
+    ours = f"Order 4711 of Smith: {text[:10]}"
+    shown = alter(ours, name)
+
+    assert is_alike(ours, shown) or Original(ours).may_show_as(shown)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\r")))
+def test_contents_are_compared_without_regard_to_line_ends_and_outer_blanks(text: str) -> None:
+    key = content_key(text)
+
+    assert key == content_key(f" \r\n{text}\t ")
+    assert content_key(text.replace("\n", "\r\n")) == key == content_key(text.replace("\n", "\r"))

@@ -1,0 +1,225 @@
+"""A resend needs proof that no message of ours is there: what altered texts and messages of others allow to say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.evidence import match_key_of
+from bridge.core.likeness import Original
+from bridge.core.reconcile import FIRST_LOOK, Absent, CannotTell, Found, LookAgain
+from bridge.simulator.alterations import alter
+from tests.unit.altered_texts import KNOWN, UNKNOWN
+from tests.unit.judging import NOW, RULES, SETTLED, calling, judge, message, other
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from bridge.core.evidence import Evidence, Other
+
+EMOJI = "Well done \U0001f600!"
+SHOWN = "Well done ?!"
+#: When another submission that is in doubt, too, has had its look after its time was over.
+DECIDED = SETTLED + RULES.settle
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_what_a_gateway_is_known_to_alter_is_found_at_once(name: str) -> None:
+    shown = message(text=alter(KNOWN[name], name))
+
+    assert judge(shown, text=KNOWN[name], now=NOW + FIRST_LOOK) == Found(message=shown)
+
+
+@pytest.mark.parametrize("name", sorted(UNKNOWN))
+def test_what_can_not_be_known_again_is_no_proof_of_absence(name: str) -> None:
+    shown = message(text=alter(UNKNOWN[name], name))
+
+    assert isinstance(judge(shown, text=UNKNOWN[name], now=NOW + FIRST_LOOK), LookAgain)
+    assert isinstance(judge(shown, text=UNKNOWN[name]), CannotTell)
+
+
+def test_a_notification_of_another_text_is_no_proof_of_absence_either() -> None:
+    # The ledger keeps no text of it.
+    told = message(text="[hidden]")
+
+    assert isinstance(judge(seen=(replace(told, text=None),)), CannotTell)
+    assert judge(seen=(replace(told, text=None),), taken=frozenset({"m-1"})) == Absent()
+
+
+def test_a_message_that_a_notification_told_of_as_ours_stays_ours_however_the_history_shows_it() -> None:
+    told, shown = replace(message(), text=None), message(text="[hidden]")
+    finding = judge(shown, seen=(told,))
+
+    assert isinstance(finding, Found)
+    assert finding.message.message_id == told.message_id
+
+
+def test_of_several_messages_of_our_normal_form_the_one_in_our_spelling_is_taken() -> None:
+    ours = "Price: 5\u00a0EUR"
+    found = judge(message("m-1", at=-5.0, text="Price: 5 EUR"), message("m-2", text=ours), text=ours)
+
+    assert found == Found(message=message("m-2", text=ours))
+
+
+def test_a_message_of_another_submissions_text_is_left_to_it() -> None:
+    two = message(text="two")
+
+    assert judge(two, others=(other("two"),)) == Absent()
+    assert judge(two, others=(calling("two"),)) == Absent()
+    assert judge(two, others=(other("two", in_doubt=False),)) == Absent()
+
+
+def test_of_two_messages_of_one_other_submission_only_one_is_its_own() -> None:
+    twice = message("m-1", text="two"), message("m-2", text="two")
+
+    assert isinstance(judge(*twice, others=(other("two", in_doubt=False),)), CannotTell)
+    assert judge(*twice, others=(other("two"), other("two"))) == Absent()
+
+
+def test_another_submission_of_another_time_explains_nothing() -> None:
+    long_ago = other("two", since=-5_000.0, until=-5_000.0, in_doubt=False)
+
+    assert isinstance(judge(message(text="two"), others=(long_ago,)), CannotTell)
+
+
+def test_a_text_that_may_come_from_ours_is_not_left_to_another_submission_for_good() -> None:
+    cut = "A text of some length that a gateway may well have cut off, 1"
+    ours, rival = f"{cut}2", other(cut)
+
+    # It takes it at its next look, and then all is proved; where it does not, nothing is.
+    assert isinstance(judge(message(text=cut), text=ours, others=(rival,)), LookAgain)
+    assert isinstance(judge(message(text=cut), text=ours, others=(rival,), now=DECIDED), CannotTell)
+    assert judge(message(text=cut), text=ours, taken=frozenset({"m-1"})) == Absent()
+
+
+def test_nothing_is_decided_by_a_strange_message_while_its_call_may_be_under_way() -> None:
+    strange = message(text="[hidden]")
+
+    assert judge(strange, others=(calling("two"),)) == LookAgain(at=SETTLED + FIRST_LOOK)
+    assert isinstance(judge(strange, others=(calling("two", since=200.0),)), CannotTell)
+    assert isinstance(judge(strange, others=(calling("two"),), give_up_at=SETTLED), CannotTell)
+
+
+def test_a_likely_text_waits_for_all_that_may_have_it_and_then_each_is_taken_once() -> None:
+    rival = other("Well done \U0001f60e!", until=20.0)
+    one = judge(message(text=SHOWN), text=EMOJI, others=(rival,))
+
+    assert isinstance(one, LookAgain)
+    assert one.at <= SETTLED + 20
+    assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(rival,), now=SETTLED + 20), Found)
+    # The other one finds it taken, and nothing else.
+    assert judge(message(text=SHOWN), text="Well done \U0001f60e!", taken=frozenset({"m-1"})) == Absent()
+
+
+def test_with_a_likely_message_for_each_nobody_waits() -> None:
+    both = message("m-1", text=SHOWN), message("m-2", text=SHOWN)
+
+    assert judge(*both, text=EMOJI, others=(other("Well done \U0001f60e!"),), now=NOW + 2) == Found(
+        message=both[0]
+    )
+
+
+def test_a_likely_message_is_left_to_a_submission_that_was_taken_for_certain() -> None:
+    sure = other("Well done \U0001f60e!", submitted=True, in_doubt=False)
+
+    assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(sure,)), CannotTell)
+    assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(sure,), submitted=True), Found)
+
+
+def test_others_in_doubt_have_their_look_before_a_strange_message_makes_ours_unknown() -> None:
+    waiting = judge(message(text="[hidden]"), others=(other("two"),))
+
+    assert isinstance(waiting, LookAgain)
+    assert waiting.at <= DECIDED
+    assert isinstance(judge(message(text="[hidden]"), others=(other("two"),), now=DECIDED), CannotTell)
+
+
+def test_a_strange_message_at_an_impossible_time_is_no_obstacle_but_one_like_ours_is() -> None:
+    assert judge(message(at=15e9, text="other")) == Absent()
+    assert isinstance(judge(message(at=15e9, text=SHOWN), text=EMOJI), CannotTell)
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+TEXTS = st.sampled_from(["hi", "h\u00a0i", "hi?", "two", "three", "[hidden]", EMOJI, SHOWN, "\u4f60"])
+MESSAGES = st.lists(st.tuples(TEXTS, st.floats(-100, 160)), max_size=5).map(
+    lambda drawn: [message(f"m-{number}", text=text, at=at) for number, (text, at) in enumerate(drawn)]
+)
+OTHERS = st.lists(
+    st.one_of(
+        st.builds(calling, TEXTS, since=st.floats(-100, 100)),
+        st.builds(other, TEXTS, until=st.floats(0, 100), submitted=st.booleans(), in_doubt=st.booleans()),
+    ),
+    max_size=4,
+)
+
+
+def explained(messages: list[Evidence], others: list[Other]) -> bool:
+    """Whether each message can be given to another submission of its text, each having one at most."""
+    keys = [one.match_key for one in others]
+    return any(
+        all(match_key_of(shown) == key for shown, key in zip(messages, chosen, strict=True))
+        for chosen in permutations(keys, len(messages))
+    )
+
+
+@given(
+    text=TEXTS, messages=MESSAGES, others=OTHERS, elapsed=st.floats(0, 400), taken=st.sets(st.integers(0, 4))
+)
+def test_absence_is_said_only_where_each_message_is_another_submissions(
+    text: str, messages: list[Evidence], others: list[Other], elapsed: float, taken: set[int]
+) -> None:
+    owned = frozenset(f"m-{number}" for number in taken)
+    finding = judge(*messages, text=text, others=tuple(others), now=NOW + elapsed, taken=owned)
+    free = [one for one in messages if one.message_id not in owned]
+
+    match finding:
+        case Absent():
+            assert elapsed >= RULES.settle
+            # Its own text is only left to those that were submitted for certain, and have none yet.
+            assert explained(free, others)
+        case Found(message=found):
+            assert found in free
+            assert match_key_of(found) == match_key_of(message(text=text)) or Original(text).may_show_as(
+                found.text or ""
+            )
+        case LookAgain(at=at):
+            assert at >= NOW + elapsed
+        case CannotTell():
+            assert free
+
+
+@given(
+    text=TEXTS,
+    messages=MESSAGES,
+    others=OTHERS,
+    elapsed=st.floats(0, 400),
+    order=st.randoms(use_true_random=False),
+)
+def test_the_order_in_which_messages_and_submissions_come_changes_nothing(
+    text: str, messages: list[Evidence], others: list[Other], elapsed: float, order: Random
+) -> None:
+    finding = judge(*messages, text=text, others=tuple(others), now=NOW + elapsed)
+    order.shuffle(messages)
+    order.shuffle(others)
+
+    assert judge(*messages, text=text, others=tuple(others), now=NOW + elapsed) == finding
+
+
+@given(messages=MESSAGES, others=OTHERS, text=TEXTS)
+def test_looking_comes_to_an_end(text: str, messages: list[Evidence], others: list[Other]) -> None:
+    ended = [one for one in others if not one.is_calling]
+    finding, now = judge(*messages, text=text, others=tuple(ended), now=NOW), NOW
+    for _ in range(100):
+        if not isinstance(finding, LookAgain):
+            break
+        now = max(finding.at, now + 0.1)
+        finding = judge(*messages, text=text, others=tuple(ended), now=now)
+
+    assert not isinstance(finding, LookAgain)
+    assert now <= DECIDED + 100 + RULES.settle
