@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
-#: Where scripts/install-example-runtimes puts what the examples need.
+#: Where scripts/install-test-tools puts what the examples need.
 RUNTIMES = Path(sys.prefix) / "example-runtimes"
 
 
@@ -96,7 +96,7 @@ def interpreter(language: str) -> tuple[str, ...]:
     }[language]
     found = shutil.which(name)
     if found is None or run(found, "-e", program).returncode:
-        pytest.skip(f"no {name} with {library} here; scripts/install-example-runtimes installs it")
+        pytest.skip(f"no {name} with {library} here; scripts/install-test-tools installs it")
     return (found,)
 
 
