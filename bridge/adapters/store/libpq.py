@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 #: A directory of sockets that does not exist: to connect there fails at once, after the parameters were judged.
-_NOWHERE = {"host": "/nowhere/of-sms-bridge", "port": "5432"}
+_NOWHERE = {"host": "/nowhere/of-sms-bridge", "hostaddr": "", "port": "5432"}
 #: Left out of that judgement: they are a host's, or can't be met by a socket.
 _PLACES = ("host", "hostaddr", "port", "gssencmode", "requirepeer")
 _ENCRYPTION = frozenset({"disable", "prefer", "require"})
