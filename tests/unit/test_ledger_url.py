@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 SECRET = "hunter2"
 
 
+def is_empty(name: str, value: str) -> bool:
+    """Return whether libpq was given nothing; a list of ports may have commas alone."""
+    return not (value.strip(",") if name == "port" else value)
+
+
 def parameters(rest: str) -> dict[str, str]:
     """Return libpq's parameters of a PostgreSQL URL."""
     named = read_ledger_url(f"postgresql://{rest}")
@@ -141,7 +146,7 @@ def test_whatever_is_understood_libpq_understands_alike(rest: str) -> None:
         return
     theirs = psycopg.conninfo.conninfo_to_dict(f"postgresql://{rest}")
 
-    assert {name: value for name, value in theirs.items() if str(value).strip(",")} == found
+    assert {name: value for name, value in theirs.items() if not is_empty(name, str(value))} == found
 
 
 @pytest.mark.parametrize(

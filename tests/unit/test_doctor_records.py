@@ -1,0 +1,27 @@
+"""What `bridge doctor` says of the places where ledger and spool are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.bootstrap.doctor_records import look_at_room
+from bridge.settings import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_directory_that_everybody_can_write_to_is_warned_about(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    settings = load({"ledger": {"url": f"sqlite:///{place}/ledger.db"}}, {}, lambda _: "")
+    place.chmod(0o755)
+    before = [finding.seen for finding in look_at_room(settings)]
+    place.chmod(0o777)
+    after = [(finding.seen, finding.advice) for finding in look_at_room(settings)]
+
+    assert len(before) == 1
+    assert after[1] == (
+        "every user of this machine can write to the directory of the ledger, and replace its files",
+        f"chmod o-w {place}",
+    )
