@@ -1,4 +1,4 @@
-// Read what SMS Bridge tells: each event once. Needs amqplib. Ends when the connection does: have it started again.
+// Read the events of SMS Bridge, each once. Needs amqplib. Ends when the connection does: have it started again.
 const amqp = require('amqplib')
 
 const EXCHANGE = 'sms.events'

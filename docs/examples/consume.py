@@ -1,4 +1,4 @@
-"""Keep what SMS Bridge tells: each event once, in a database of one's own. Needs sms-bridge."""
+"""Record each event of SMS Bridge once, in a database of your own. Needs sms-bridge."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-# Read what SMS Bridge tells: each event once. Needs bunny, which connects again by itself.
+# Read the events of SMS Bridge, each once. Needs bunny, which connects again by itself.
 require 'bunny'
 require 'json'
 require 'set'
