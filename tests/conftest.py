@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,8 +21,11 @@ from tests.postgres_harness import Postgres, PostgresMissing
 from tests.processes import BridgeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+
+T = TypeVar("T")
 
 
 class StartBridge(Protocol):
@@ -95,18 +98,23 @@ def _messages_keep_the_contract() -> Iterator[None]:
         pytest.fail("\n".join(found[: against_contract.SHOWN]))
 
 
+def or_skip(make: Callable[[], T], missing: type[Exception]) -> T:
+    """Return what `make` makes; skip the test where the machine lacks it, unless it is continuous integration."""
+    try:
+        return make()
+    except missing as why:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(why))
+
+
 # -- the broker ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[Broker]:
     """Run a RabbitMQ of the suite's own, from the first test that asks for it to the end."""
-    try:
-        broker = Broker()
-    except BrokerMissing as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
+    broker = or_skip(Broker, BrokerMissing)
     try:
         broker.start()
         yield broker
@@ -144,12 +152,7 @@ def amqp(vhost_url: str) -> Iterator[Peer]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgres]:
     """Run a PostgreSQL of the suite's own, from the first test that asks for it to the end."""
-    try:
-        server = Postgres()
-    except PostgresMissing as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
+    server = or_skip(Postgres, PostgresMissing)
     try:
         server.start()
         yield server
@@ -181,12 +184,7 @@ def standby(postgresql: Postgres) -> Iterator[Postgres]:
 @pytest.fixture
 def pgbouncer(postgresql: Postgres) -> Iterator[Pgbouncer]:
     """Run a pgbouncer before the suite's PostgreSQL that pools transactions, with two sessions for all clients."""
-    try:
-        pooler = Pgbouncer(postgresql)
-    except PgbouncerMissing as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
+    pooler = or_skip(lambda: Pgbouncer(postgresql), PgbouncerMissing)
     try:
         pooler.start()
         yield pooler
