@@ -222,11 +222,6 @@ class AmqpConsumer:
         here. So the next consumer has the room that is left, half of all at least, and is joined by one with the rest
         once that is free.
         """
-        if self._given_up is None:
-            self._channel.basic_qos(0, GIVEN_UP_PREFETCH, a_global=False)
-            self._given_up = self._channel.basic_consume(
-                self._topology.given_up_queue, callback=self._on_given_up, on_cancel=self._on_cancel
-            )
         room = self._prefetch - self._bound
         if 2 * room >= self._prefetch or (room and not self._held_over):
             # Per consumer, not global: RabbitMQ 4.3 refuses that.
@@ -235,6 +230,11 @@ class AmqpConsumer:
                 self._topology.command_queue, callback=self._on_message, on_cancel=self._on_cancel
             )
             self._consumers[tag] = room
+        if self._given_up is None:
+            self._channel.basic_qos(0, GIVEN_UP_PREFETCH, a_global=False)
+            self._given_up = self._channel.basic_consume(
+                self._topology.given_up_queue, callback=self._on_given_up, on_cancel=self._on_cancel
+            )
 
     @property
     def _bound(self) -> int:
