@@ -13,7 +13,10 @@ PATIENCE = 5.0
 
 
 class Client:
-    """A connection to a loopback port; with `tls` it is encrypted, and with `deaf` hardly anything fits on the way."""
+    """A connection to a loopback port, from the address `source`.
+
+    With `tls` it is encrypted, and with `deaf` hardly anything fits on the way.
+    """
 
     def __init__(
         self,
@@ -23,8 +26,11 @@ class Client:
         patience: float = PATIENCE,
         deaf: bool = False,
         address: str = "127.0.0.1",
+        source: str | None = None,
     ) -> None:
         plain = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        if source is not None:
+            plain.bind((source, 0))
         if deaf:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         plain.settimeout(patience)

@@ -9,6 +9,7 @@ import structlog
 
 from bridge.adapters.http.admin_app import Admin, Readiness, Reason
 from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.bootstrap.files import ADMIN_CONNECTIONS
 from bridge.bootstrap.listening import listen
 from bridge.runtime import notify_systemd
 from bridge.runtime.metrics import Metrics
@@ -60,7 +61,8 @@ def listen_admin(settings: Settings, app: Service, *, port: int | None = None) -
     """Serve `app` on `port`, by default a worker's admin port."""
     chosen = settings.admin.worker_port if port is None else port
     where = settings.admin.model_copy(update={"port": chosen})
-    server = HttpServer(app, Bind(host=where.host, port=chosen, max_connections=100), name="admin")
+    bind = Bind(host=where.host, port=chosen, max_connections=ADMIN_CONNECTIONS)
+    server = HttpServer(app, bind, name="admin")
     listening = listen(server, where, "admin")
     structlog.get_logger().info("admin.listening", host=where.host, port=listening)
     return server

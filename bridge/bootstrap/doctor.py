@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from bridge.adapters.amqp.inspection import Rights, inspect
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
+from bridge.adapters.files import reachable_limit
 from bridge.adapters.reaching import reach
 from bridge.bootstrap import parts, running
 from bridge.bootstrap.doctor_broker import look_at_addresses
 from bridge.bootstrap.doctor_records import RIGHTS, look_at_ledger, look_at_room
+from bridge.bootstrap.files import files_needed
 from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
 from bridge.runtime import logs
@@ -84,6 +86,12 @@ def _files(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
         yield fail(problem.reason, f"see {problem.path}")
     if not unusable:
         yield ok("all that the configuration names is there: certificates, keys, drivers")
+    limit = reachable_limit()
+    if "ingest" in processes and limit is not None and limit < (needed := files_needed(settings)):
+        yield warn(
+            f"a process may have {limit} files open here, and ingest.max_connections needs {needed}",
+            "raise LimitNOFILE or `ulimit -Hn` of the ingest, or lower ingest.max_connections",
+        )
 
 
 def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:

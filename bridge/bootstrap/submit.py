@@ -114,6 +114,7 @@ def make_submit_door(
         tls_certificate=submit.tls_certificate,
         tls_key=submit.tls_key,
         max_connections=submit.max_connections,
+        keep_alive=submit.keep_alive,
     )
     return HttpServer(Submit(door, flow.take, flow.show, refused=flow.refused), bind, name="submit")
 

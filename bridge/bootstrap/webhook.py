@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from bridge.adapters.http.ingest_app import Door, Webhook
+from bridge.adapters.http.peers import Peers
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_seen
 from bridge.bootstrap import parts
+from bridge.bootstrap.files import webhook_connections
 from bridge.flows.notify import receive
 from bridge.runtime.ingest import Ingest
 from bridge.runtime.owning import Owning
@@ -91,7 +93,14 @@ def make_door(settings: Settings, flow: Ingest) -> HttpServer:
         port=ingest.port,
         tls_certificate=ingest.tls_certificate,
         tls_key=ingest.tls_key,
-        max_connections=ingest.max_connections,
+        max_connections=webhook_connections(settings),
+        keep_alive=ingest.keep_alive,
+        peers=Peers(
+            allow=door.allow,
+            proxies=door.trusted_proxies,
+            each=ingest.max_connections_each,
+            turned_away=partial(flow.refused, 403),
+        ),
     )
     return HttpServer(Webhook(door, flow.take, refused=flow.refused), bind, name="ingest")
 

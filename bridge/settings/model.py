@@ -220,6 +220,8 @@ class IngestSettings(Section):
     max_body: v.Count = 65_536
     max_in_flight: v.Count = 1000
     max_connections: v.Count = 1000
+    max_connections_each: v.CountOrZero = 500
+    keep_alive: v.Seconds = 75.0
     one_core: bool = True
 
 
@@ -234,6 +236,7 @@ class SubmitSettings(Section):
     confirm_timeout: v.Seconds = 5.0
     max_in_flight: v.Count = 200
     max_connections: v.Count = 200
+    keep_alive: v.Seconds = 75.0
 
 
 class CatchUpSettings(Section):

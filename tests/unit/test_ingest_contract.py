@@ -63,7 +63,7 @@ WAYS: list[tuple[str, Way]] = [
     ("431", Way(sent=request(b"X: " + b"x" * parsing.MAX_HEAD))),
     ("503", Way(taken=Taken.NOT_NOW)),
     ("503", Way(door={"max_in_flight": 0})),
-    ("503", Way(bind={"max_connections": 1})),
+    ("503", Way(bind={"max_connections": 0})),
 ]
 
 

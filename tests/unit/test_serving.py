@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http import house, parsing
+from bridge.adapters.http import parsing
 from bridge.adapters.http.admin_app import Admin, Readiness, Reason
 from bridge.adapters.http.answers import Answer, problem
 from bridge.adapters.http.connection import Connection
@@ -523,7 +523,7 @@ def hasty() -> Iterator[int]:
     app = Admin(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
     server = HttpServer(
         app,
-        Bind(host="127.0.0.1", port=0, idle_timeout=1, head_timeout=0.5, max_connections=20),
+        Bind(host="127.0.0.1", port=0, keep_alive=1, head_timeout=0.5, max_connections=20),
         name="hasty",
     )
     yield server.start()
@@ -544,7 +544,7 @@ def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits
         asyncio.get_running_loop().call_later(0.6, answered, Taken.DURABLE)
 
     webhook = Webhook(Door(path=PATH, authorization=(SECRET,)), take)
-    bind = Bind(host="127.0.0.1", port=0, idle_timeout=0, head_timeout=0.5)
+    bind = Bind(host="127.0.0.1", port=0, keep_alive=0, head_timeout=0.5)
     server = HttpServer(webhook, bind, name="patient")
     with Client(server.start()) as client:
         client.send(request() + request())
@@ -617,7 +617,7 @@ ASKED = b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n"
     ],
 )
 def test_who_does_not_read_an_answer_is_cut_off(asked: bytes, size: int) -> None:
-    bind = {"idle_timeout": 0, "head_timeout": 0.3, "write_timeout": 0.3}
+    bind = {"keep_alive": 0, "head_timeout": 0.3, "write_timeout": 0.3}
     with answering(size, **bind) as port, Client(port, deaf=True) as client:
         begun = client.send(asked).socket.recv(1)
 
@@ -626,7 +626,7 @@ def test_who_does_not_read_an_answer_is_cut_off(asked: bytes, size: int) -> None
 
 
 def test_who_is_told_what_is_wrong_and_does_not_read_it_is_cut_off() -> None:
-    with answering(10_000, head_timeout=0.3, idle_timeout=60) as port, Client(port, deaf=True) as client:
+    with answering(10_000, head_timeout=0.3, keep_alive=60) as port, Client(port, deaf=True) as client:
         begun = client.send(ASKED).socket.recv(1)
         client.send(b"rubbish\r\n\r\n")
 
@@ -650,35 +650,6 @@ def test_a_stop_writes_no_traceback_for_who_does_not_read(caplog: pytest.LogCapt
 
     assert begun == b"H"
     assert [record for record in caplog.records if record.exc_info] == []
-
-
-def test_more_connections_than_allowed_are_refused_and_later_ones_are_not(hasty: int) -> None:
-    crowd = [Client(hasty) for _ in range(20)]
-    with Client(hasty) as one_more:
-        refused = one_more.send(b"GET /livez HTTP/1.1\r\nHost: bridge\r\n\r\n").status()
-        come_again, closed = one_more.headers.get("retry-after"), one_more.closed()
-    for client in crowd:
-        client.__exit__()
-
-    assert (refused, come_again, closed) == (503, "5", True)
-    wait_for(lambda: get(hasty, "/livez")[0] == 200)
-
-
-def test_connections_far_beyond_those_allowed_are_closed_on_unread() -> None:
-    app = Admin(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
-    # Nobody here is closed on for being slow.
-    bind = Bind(host="127.0.0.1", port=0, max_connections=5, head_timeout=60)
-    server = HttpServer(app, bind, name="crowded")
-    port = server.start()
-    crowd = [Client(port) for _ in range(bind.max_connections + house.ANSWERED_BEYOND)]
-    with Client(port) as one_more:
-        closed = one_more.closed()
-    answered = crowd[-1].send(b"GET /livez HTTP/1.0\r\n\r\n").status()
-    for client in crowd:
-        client.__exit__()
-    server.stop(1)
-
-    assert (closed, answered) == (True, 503)
 
 
 def connections() -> int:

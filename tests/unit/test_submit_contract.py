@@ -74,7 +74,7 @@ COMMON = [
     ("408", Way(headers=(b"Content-Length: 99",), door={"body_timeout": 0.05})),
     ("413", Way(headers=(b"Content-Length: 262145",))),
     ("431", Way(headers=(b"X: " + b"x" * parsing.MAX_HEAD,))),
-    ("503", Way(bind={"max_connections": 1})),
+    ("503", Way(bind={"max_connections": 0})),
 ]
 WAYS: list[tuple[str, str, Way]] = [
     *(("submit", status, way) for status, way in COMMON),

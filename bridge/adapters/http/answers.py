@@ -44,9 +44,12 @@ class Answer:
         self._head = "\r\n".join([*lines, ""]).encode("latin-1")
         self._body = body
 
-    def wire(self, date: bytes, *, closes: bool, bodiless: bool) -> bytes:
-        """Return its bytes; `date` is that header's line. A request by HEAD has an answer that is `bodiless`."""
-        end = _CLOSE if closes else b""
+    def wire(self, date: bytes, *, goes_on: bytes, bodiless: bool) -> bytes:
+        """Return its bytes; `date` is that header's line. A request by HEAD has an answer that is `bodiless`.
+
+        `goes_on` are the fields that say how long its connection stays; empty: it is the last one there.
+        """
+        end = goes_on or _CLOSE
         return b"%b%b%b\r\n%b" % (self._head, date, end, b"" if bodiless else self._body)
 
 
@@ -85,6 +88,14 @@ def problem(
     headers = {**(headers or {}), "content-type": "application/problem+json"}
     return Answer(status, headers, _JSON(said).encode(), closes=closes)
 
+
+#: What a connection says by itself.
+LATE = problem(408, closes=True)
+BODY_TOO_LARGE = problem(413)
+HEAD_TOO_LARGE = Answer(431, closes=True)
+NOT_HTTP = Answer(
+    400, {"content-type": "text/plain; charset=utf-8"}, b"Invalid HTTP request received.", closes=True
+)
 
 _BROKEN = problem(500)
 

@@ -25,10 +25,10 @@ def client_of(peer: str | None, forwarded: Iterable[str], trusted: Sequence[Netw
     `trusted`: what stands left of the first other address is that client's own word. Where a trusted proxy
     wrote what is no address, nobody is the client.
     """
-    client = _address(peer or "")
+    client = address_of(peer or "")
     hops = [hop for value in forwarded for hop in value.split(",") if hop.strip()]
     while hops and client is not None and is_in(client, trusted):
-        client = _address(hops.pop())
+        client = address_of(hops.pop())
     return client
 
 
@@ -37,7 +37,7 @@ def is_in(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def _address(text: str) -> Address | None:
+def address_of(text: str) -> Address | None:
     """Read an address, one of IPv4 in IPv6's clothes too; which of our links it is reached by is left out."""
     found = _WITH_PORT.fullmatch(text.strip())
     bare = text.strip() if found is None else found[1] or found[2]

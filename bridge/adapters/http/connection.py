@@ -2,7 +2,7 @@
 
     connection made ── head_timeout ──▶ head complete                      (else cut)
     head complete ── body_timeout ──▶ body complete                        (else answered 408)
-    answer written ── idle_timeout + head_timeout ──▶ next head complete   (else cut)
+    answer written ── keep_alive + head_timeout ──▶ next head complete     (else closed, or cut if it has begun)
     more written than fits on the way ── write_timeout ──▶ the client read (else cut)
 
 The third one also ends the client that goes on sending a body which was refused, and the one that does not read an
@@ -14,18 +14,17 @@ answer is the service's own affair.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bridge.adapters.http.answers import Answer, broken, problem
+from bridge.adapters.http.answers import BODY_TOO_LARGE, HEAD_TOO_LARGE, LATE, NOT_HTTP, Answer, broken
 from bridge.adapters.http.held import Held, may_be_several
+from bridge.adapters.http.house import FULL
+from bridge.adapters.http.outgoing import Outgoing
 from bridge.adapters.http.parsing import HeadTooLarge, NotHttp, Request, RequestParser
 
 if TYPE_CHECKING:
-    from asyncio import TimerHandle
-
     from bridge.adapters.http.house import House
     from bridge.adapters.http.service import Service
 
@@ -39,12 +38,6 @@ _REST = 0.005
 _WAITING = 16 * 1024
 
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LATE = problem(408, closes=True)
-_BODY_TOO_LARGE = problem(413)
-_HEAD_TOO_LARGE = Answer(431, closes=True)
-_NOT_HTTP = Answer(
-    400, {"content-type": "text/plain; charset=utf-8"}, b"Invalid HTTP request received.", closes=True
-)
 #: What a request counts as whose client has gone before all of it came.
 _GONE = 400
 
@@ -72,8 +65,7 @@ class Connection(asyncio.Protocol):
         #: Whether something is parsed or taken up right now.
         self._is_busy = False
         self._is_reading = True
-        self._is_deaf = False
-        self._write_deadline: TimerHandle | None = None
+        self._outgoing: Any = None
         #: Whether the next answer is the last one, and whether that was written.
         self._is_last = False
         self._is_over = False
@@ -93,9 +85,9 @@ class Connection(asyncio.Protocol):
         self._is_encrypted = transport.get_extra_info("sslcontext") is not None
         # asyncio reads 256 KiB at once (beneath TLS: see `bridge.adapters.http.tls`), and has as much and more written.
         self._transport.max_size = _WAITING
-        self._transport.set_write_buffer_limits(_WAITING)
+        self._outgoing = Outgoing(transport, self._house, self._loop, most=_WAITING)
         self._expect_head(self._house.head_timeout)
-        if not self._house.enter(self):
+        if not self._house.enter(self, self._peer):
             self._close()
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -103,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._house.leave(self)
         self._parser.close()
         self._held.drop()
-        self._hear()
+        self._outgoing.unblock()
         self._is_over = True
         self._ahead.clear()
         request, self._current = self._current, None
@@ -112,12 +104,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Give the client its time to read."""
-        self._is_deaf = True
-        self._write_deadline = self._loop.call_later(self._house.write_timeout, self._transport.abort)
+        self._outgoing.block()
 
     def resume_writing(self) -> None:
         """Go on; it has read."""
-        self._hear()
+        self._outgoing.unblock()
         self._go_on()
 
     def eof_received(self) -> bool:
@@ -132,7 +123,9 @@ class Connection(asyncio.Protocol):
         if self._last_word is not None or self._is_over:
             return
         current = self._current
-        is_held = self._held or self._ahead or self._is_deaf or (current is not None and current.whole)
+        is_held = (
+            self._held or self._ahead or self._outgoing.is_blocked or (current is not None and current.whole)
+        )
         if is_held or (len(data) > self._parser.body_left and may_be_several(data)):
             self._held.add(data)
             self._go_on()
@@ -157,7 +150,7 @@ class Connection(asyncio.Protocol):
         """Add to a body, unless nobody wants it."""
         request.body += data
         if request is self._current and len(request.body) > self._service.max_body:
-            self._refuse(request, _BODY_TOO_LARGE)
+            self._refuse(request, BODY_TOO_LARGE)
 
     def on_whole(self, request: Request) -> None:
         """Hand over a request, if it is its turn."""
@@ -168,11 +161,17 @@ class Connection(asyncio.Protocol):
     # --- the house's ------------------------------------------------------------------------------------------------
 
     def overdue(self) -> None:
-        """Give up on what did not come in time; the connection is cut, not closed: that may take for ever."""
-        if self._current is None or self._is_over:
+        """Give up on what did not come in time; the connection is cut, not closed: that may take for ever.
+
+        An idle one is closed by its own side alone, and read on: a request that is on its way gets no reset.
+        """
+        if self._current is not None and not self._is_over:
+            self._refuse(self._current, LATE)
+        elif self._is_over or not self._parser.is_between:
             self._transport.abort()
         else:
-            self._refuse(self._current, _LATE)
+            self._expect_head(self._house.head_timeout)
+            self._close(unread=True)
 
     def finish(self) -> None:
         """Answer what is asked, and no more."""
@@ -196,10 +195,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed(data)
         except HeadTooLarge:
-            self._end_in_turn(_HEAD_TOO_LARGE)
+            self._end_in_turn(HEAD_TOO_LARGE)
         except NotHttp:
             self._house.warn("http.invalid")
-            self._end_in_turn(_NOT_HTTP)
+            self._end_in_turn(NOT_HTTP)
 
     def _go_on(self) -> None:
         """Take up what waits, as far as nothing has to wait for an answer or for the client to read one."""
@@ -208,7 +207,7 @@ class Connection(asyncio.Protocol):
         self._is_busy = True
         left = _AT_ONCE
         while left:
-            if self._is_over or self._is_deaf or (self._current and self._current.whole):
+            if self._is_over or self._outgoing.is_blocked or (self._current and self._current.whole):
                 break
             if self._current is None and self._ahead:
                 left -= 1
@@ -239,14 +238,15 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         """Look at a request's head, and then at as much of its body as there is."""
         self._current = request
+        self._house.busy(self)
         try:
-            answer = self._house.crowded() or self._service.look(request)
+            answer = self._house.crowded(self) or self._service.look(request)
         except Exception as error:  # noqa: BLE001 - of whatever kind, it is told nobody
             answer = broken(error, request)
         if answer is not None:
             self._answer(request, answer)
         elif len(request.body) > self._service.max_body:
-            self._refuse(request, _BODY_TOO_LARGE)
+            self._refuse(request, BODY_TOO_LARGE)
         elif request.whole:
             self._hand_over(request)
         else:
@@ -273,20 +273,18 @@ class Connection(asyncio.Protocol):
         self._parser.let_go(request)
         is_last = self._is_last or (self._is_at_end and not (self._held or self._ahead))
         closes = answer.closes or is_last or not request.keeps_alive
-        self._write(answer, closes=closes, bodiless=request.method == "HEAD")
-        self._expect_head(self._house.idle_timeout + self._house.head_timeout)
+        self._outgoing.write(answer, closes=closes, bodiless=request.method == "HEAD")
+        self._expect_head(self._house.head_timeout + (0 if closes else self._house.keep_alive))
         if closes:
+            if answer is not FULL:  # those are few, and have to be read
+                self._house.idle(self)
             self._close(unread=not request.whole)
         elif self._last_word is not None and not (self._ahead and self._ahead[0].whole):
             self._end(self._last_word)
         elif self._held or self._ahead:
             self._go_on()
-
-    def _write(self, answer: Answer, *, closes: bool, bodiless: bool) -> None:
-        if self._transport.is_closing():
-            return
-        date = self._house.dates.line(time.time())
-        self._transport.write(answer.wire(date, closes=closes, bodiless=bodiless))
+        else:
+            self._house.idle(self)
 
     def _end_in_turn(self, answer: Answer) -> None:
         """End, but not before who was handed over has its own answer: it may be an event, or on the queue."""
@@ -299,7 +297,7 @@ class Connection(asyncio.Protocol):
     def _end(self, answer: Answer) -> None:
         """Say why the connection ends."""
         if not self._is_over:
-            self._write(answer, closes=True, bodiless=False)
+            self._outgoing.write(answer, closes=True, bodiless=False)
             self._expect_head(self._house.head_timeout)
             self._close(unread=True)
 
@@ -318,9 +316,3 @@ class Connection(asyncio.Protocol):
 
     def _expect_head(self, seconds: float) -> None:
         self._house.deadlines.set(self, self._loop.time() + seconds)
-
-    def _hear(self) -> None:
-        self._is_deaf = False
-        if self._write_deadline is not None:
-            self._write_deadline.cancel()
-            self._write_deadline = None

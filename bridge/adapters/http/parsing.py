@@ -82,6 +82,8 @@ class RequestParser:
         self._request: Request | None = None
         #: Bytes that are certain to belong to the body being read: what is left of its declared length.
         self.body_left = 0
+        #: Whether a request is over and nothing of another has come.
+        self.is_between = False
 
     def feed(self, data: bytes) -> None:
         """Read on.
@@ -130,7 +132,7 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         """Count from nothing."""
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._head_size, self.is_between = True, 0, False
         self._heads += 1
         self._target, self._fields, self._request = b"", [], None
 
@@ -182,6 +184,7 @@ class RequestParser:
 
     def on_message_complete(self) -> None:
         """Tell that this was all."""
+        self.is_between = True
         request, self._request = self._request, None
         if request is not None:
             self._reader.on_whole(request)

@@ -7,11 +7,13 @@ import socket
 import threading
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bridge.adapters.http.accepting import Accepting
 from bridge.adapters.http.connection import Connection
 from bridge.adapters.http.house import House
+from bridge.adapters.http.peers import Peers
 from bridge.adapters.http.tls import Doorstep, server_context
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ _MARGIN = 2.0
 _FAREWELL = 0.2
 #: Seconds between two rounds of an event loop that has nothing else to do.
 _ROUND = 0.5
-#: Connections that wait to be accepted, and are then accepted at once before anything else is looked at.
+#: Connections that wait to be accepted.
 _BACKLOG = 256
 
 
@@ -43,10 +45,12 @@ class Bind:
     #: PEM files; without a certificate, plain HTTP. A key may stand in the certificate's file.
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    #: Open at the same time; beyond it 503 is answered, and far beyond it nothing.
+    #: Open at the same time. Beyond it one that has asked for nothing makes room.
     max_connections: int = 1000
-    #: Seconds a connection may idle between requests.
-    idle_timeout: int = 5
+    #: Who may connect.
+    peers: Peers = field(default_factory=Peers)
+    #: Seconds that a connection stays open between requests at least; announced in each answer.
+    keep_alive: float = 75.0
     #: Seconds a client may take to send a request's line and headers.
     head_timeout: float = 5.0
     #: Seconds it may take to read what was written to it, once that is more than fits on the way.
@@ -128,10 +132,11 @@ class HttpServer:
     async def _serve(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
         assert self._socket is not None  # noqa: S101 - set by `start`
-        server = await loop.create_server(self._admit, sock=self._socket, backlog=_BACKLOG)
+        accepting = Accepting(self._socket, self._house, self._admit)
+        accepting.start()
         self._go_round(loop)
         await self._stopping.wait()
-        server.close()
+        accepting.stop()
         connections = self._house.connections
         for connection in list(connections):
             connection.finish()

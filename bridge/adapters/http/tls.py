@@ -83,7 +83,8 @@ class Doorstep(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake, unless there are far too many connections already."""
         self._transport = transport
-        if self._house.enter(self):
+        peer = transport.get_extra_info("peername")
+        if self._house.enter(self, str(peer[0]) if isinstance(peer, tuple) else None):
             self._handshake = asyncio.get_running_loop().create_task(self._shake_hands())
         else:
             self._transport.abort()

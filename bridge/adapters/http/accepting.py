@@ -1,0 +1,89 @@
+"""Takes connections off a listening socket, as long as there is room for them.
+
+asyncio's own accept loop knows neither who may connect nor that files run out: then it writes a traceback for each
+connection that it could not take, hundreds a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from bridge.adapters.http.house import House
+
+#: Connections that are taken before anything else has its turn.
+_AT_ONCE = 64
+#: Errors that pass once something is closed.
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: Seconds until the next try, where some connections made room and where none could.
+_SOON, _LATER = 0.005, 0.1
+
+
+class Accepting:
+    """Used on one event loop."""
+
+    def __init__(self, listener: socket.socket, house: House, serve: Callable[[], asyncio.Protocol]) -> None:
+        """`serve` makes the protocol of a connection."""
+        self._listener = listener
+        self._house = house
+        self._serve = serve
+        self._loop = asyncio.get_running_loop()
+        self._pausing: asyncio.TimerHandle | None = None
+        #: Those whose transports are being made: an event loop keeps none by itself.
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Take connections from now on."""
+        self._listener.settimeout(0)
+        self._loop.add_reader(self._listener, self._accept)
+
+    def stop(self) -> None:
+        """Take no more, and close the listening socket."""
+        if self._pausing is not None:
+            self._pausing.cancel()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                self._wait_for_room()
+                return
+            if self._house.turns_away(str(address[0])):
+                connection.close()
+                continue
+            connection.settimeout(0)
+            task = self._loop.create_task(self._connect(connection))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._serve, connection)
+        except OSError:  # it has gone
+            connection.close()
+
+    def _wait_for_room(self) -> None:
+        """Leave connections with the system until something was closed; those that wait make room."""
+        self._house.warn(
+            "http.out_of_files",
+            hint="raise the limit of open files (LimitNOFILE, ulimit -n), or lower max_connections",
+        )
+        made = [self._house.make_room() for _ in range(_AT_ONCE)]
+        self._loop.remove_reader(self._listener)
+        self._pausing = self._loop.call_later(_SOON if any(made) else _LATER, self._resume)
+
+    def _resume(self) -> None:
+        self._pausing = None
+        self._loop.add_reader(self._listener, self._accept)

@@ -1,0 +1,48 @@
+"""The addresses that may connect, and how many connections each may have at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from bridge.adapters.http.client import address_of, is_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.http.client import Network
+
+
+def _unheard(peer: str) -> None:
+    """Count nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """The rules for the other ends of connections; a peer is an address as the socket has it."""
+
+    #: Networks of clients; empty: any address.
+    allow: tuple[Network, ...] = ()
+    #: Networks of proxies, which may always connect, as often as they like.
+    proxies: tuple[Network, ...] = ()
+    #: Connections of one address at the same time; 0: any number.
+    each: int = 0
+    #: Given the address of a connection that was closed because its address is not allowed.
+    turned_away: Callable[[str], None] = _unheard
+
+    def may_connect(self, peer: str | None) -> bool:
+        """Return whether a client at this address could ever be let in: itself, or what it passes on as a proxy."""
+        return not self.allow or (peer is not None and _is_in(peer, (*self.allow, *self.proxies)))
+
+    def limit(self, peer: str | None) -> int:
+        """Return how many connections the address may have; 0: any number."""
+        if not self.each or peer is None:
+            return 0
+        return 0 if _is_in(peer, self.proxies) else self.each
+
+
+@lru_cache(maxsize=4096)
+def _is_in(peer: str, networks: tuple[Network, ...]) -> bool:
+    address = address_of(peer)
+    return address is not None and is_in(address, networks)

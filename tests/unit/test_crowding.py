@@ -1,0 +1,148 @@
+"""More connections than there is room for: who makes room, who is answered 503, and who is not let in at all."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.adapters.http.house import ANSWERED_BEYOND
+from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.peers import Peers
+from bridge.adapters.http.serving import Bind, HttpServer
+from tests.raw_http import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+POST = b"POST /hook HTTP/1.1\r\nHost: bridge\r\nContent-Length: 2\r\n\r\n"
+HERE, THERE = "127.0.0.1", "127.9.9.9"
+
+
+def take(_: bytes, answered: Answered) -> None:
+    answered(Taken.DURABLE)
+
+
+@contextmanager
+def serving(**bind: Any) -> Iterator[int]:
+    """Serve a webhook; no connection is closed for its slowness."""
+    webhook = Webhook(Door(path="/hook", body_timeout=60), take)
+    server = HttpServer(webhook, Bind(host=HERE, port=0, head_timeout=60, **bind), name="crowded")
+    yield server.start()
+    server.stop(1)
+
+
+class Crowd(ExitStack):
+    """Connections that stay open."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+
+    def come(self, data: bytes = b"", *, source: str = HERE) -> Client:
+        """Connect and send `data`."""
+        return self.enter_context(Client(self._port, source=source)).send(data)
+
+    def ask(self, *, source: str = HERE) -> Client:
+        """Connect and have a request answered."""
+        client = self.come(POST + b"{}", source=source)
+        assert client.status() == 204
+        return client
+
+    def begin(self, *, source: str = HERE) -> Client:
+        """Connect and have the head of a request read; its body does not come."""
+        client = self.come(POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"), source=source)
+        assert client.status() == 100
+        return client
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /hook HTTP/1.1\r\nX-Slow: "])
+def test_the_oldest_without_a_complete_head_makes_room(begun: bytes) -> None:
+    with serving(max_connections=5) as port, Crowd(port) as crowd:
+        idle = crowd.ask()
+        silent = [crowd.come(begun) for _ in range(4)]
+        newest = crowd.ask()
+
+        assert silent[0].closed()
+        assert [client.send(POST + b"{}").status() for client in (idle, newest)] == [204, 204]
+
+
+def test_the_one_that_is_idle_for_longest_makes_room_where_all_have_sent_a_head() -> None:
+    with serving(max_connections=3) as port, Crowd(port) as crowd:
+        first, second, third = (crowd.ask() for _ in range(3))
+        assert first.send(POST + b"{}").status() == 204
+        fourth = crowd.ask()
+
+        assert second.closed()
+        assert [client.send(POST + b"{}").status() for client in (first, third, fourth)] == [204] * 3
+
+
+def test_requests_under_way_are_not_interrupted_and_more_are_answered_503() -> None:
+    with serving(max_connections=5) as port, Crowd(port) as crowd:
+        busy = [crowd.begin() for _ in range(5)]
+        refused = crowd.come(POST + b"{}")
+        status, come_again, closed = refused.status(), refused.headers["retry-after"], refused.closed()
+        statuses = [client.send(b"{}").status() for client in busy]
+        later = crowd.come(POST + b"{}").status()
+
+    assert (status, come_again, closed) == (503, "5", True)
+    assert (statuses, later) == ([204] * 5, 204)
+
+
+def test_connections_far_beyond_those_that_are_answered_are_closed() -> None:
+    with serving(max_connections=5) as port, Crowd(port) as crowd:
+        for _ in range(5):
+            crowd.begin()
+        refused = [crowd.come(POST).status() for _ in range(ANSWERED_BEYOND)]
+
+        assert set(refused) == {503}
+        assert crowd.come().closed()
+
+
+def test_one_that_is_closed_behind_its_answer_makes_room_too() -> None:
+    refused = b"GET /hook HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
+    with serving(max_connections=5) as port, Crowd(port) as crowd:
+        statuses = [crowd.come(refused).status() for _ in range(20)]
+
+        assert statuses == [405] * 20
+
+
+def test_an_address_that_can_not_be_allowed_is_closed_at_once_and_counted() -> None:
+    turned_away: list[str] = []
+    peers = Peers(
+        allow=(ip_network("203.0.113.0/24"), ip_network("127.0.0.1/32")),
+        proxies=(ip_network("127.7.0.0/16"),),
+        turned_away=turned_away.append,
+    )
+    with serving(peers=peers) as port, Crowd(port) as crowd:
+        assert crowd.come(source=THERE).closed()
+        crowd.ask()
+        crowd.ask(source="127.7.7.7")
+
+    assert turned_away == [THERE]
+
+
+def test_one_address_has_so_many_and_no_more_and_a_proxy_any_number() -> None:
+    peers = Peers(proxies=(ip_network("127.7.0.0/16"),), each=3)
+    with serving(peers=peers) as port, Crowd(port) as crowd:
+        other = crowd.come(source=HERE)
+        silent = [crowd.come(source=THERE) for _ in range(3)]
+        newest = [crowd.begin(source=THERE) for _ in range(3)]
+        assert [client.closed() for client in silent] == [True] * 3, "its own oldest make room"
+        assert crowd.come(source=THERE).closed()
+        proxied = [crowd.ask(source="127.7.7.7") for _ in range(10)]
+
+        assert [client.send(b"{}").status() for client in newest] == [204] * 3
+        assert other.send(POST + b"{}").status() == 204
+        assert {client.send(POST + b"{}").status() for client in proxied} == {204}
+
+
+def test_strangers_by_the_thousand_leave_room_for_everybody_else() -> None:
+    peers = Peers(each=100)
+    with serving(max_connections=50, peers=peers) as port, Crowd(port) as crowd:
+        for number in range(300):
+            crowd.come(source=f"127.1.{number % 7}.9")
+            if number % 10 == 0:
+                crowd.ask(source="127.0.0.3")
