@@ -10,7 +10,7 @@ const seen = new Set() // keep the ids in your database, in one transaction with
 const MOST = 100000
 
 async function handle (event) {
-  console.log(event.type, event.subject || '-')
+  console.log(event.type, JSON.stringify(event.subject)) // as JSON: no text steers the terminal
 }
 
 async function main () {

@@ -1,5 +1,6 @@
 """Record each event of SMS Bridge once, in a database of your own. Needs sms-bridge."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -7,15 +8,15 @@ import sqlite3
 from bridge.client import Consumer, Event
 
 database = sqlite3.connect(os.environ.get("DATABASE", "sms.sqlite3"))
-database.execute("CREATE TABLE IF NOT EXISTS told (event_id TEXT PRIMARY KEY, type TEXT, subject TEXT)")
+database.execute("CREATE TABLE IF NOT EXISTS events (id TEXT PRIMARY KEY, type TEXT, subject TEXT)")
 
 
 def handle(event: Event) -> None:
     with database:  # the id and what is made of the event, in one transaction: so a second time makes nothing
         row = (event.id, event.type, event.subject)
-        new = database.execute("INSERT OR IGNORE INTO told VALUES (?, ?, ?)", row).rowcount
+        new = database.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", row).rowcount
     if new:
-        print(event.type, event.subject or "-", flush=True)
+        print(event.type, json.dumps(event.subject), flush=True)  # as JSON: any text fits any terminal
 
 
 url = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/%2f")

@@ -12,7 +12,7 @@ seen = Set.new # keep the ids in your database, in one transaction with what you
 MOST = 100_000
 
 def handle(event)
-  puts "#{event['type']} #{event['subject'] || '-'}"
+  puts "#{event['type']} #{event['subject'].inspect}" # quoted: no text steers the terminal
   $stdout.flush
 end
 

@@ -10,11 +10,15 @@ import subprocess
 import sys
 import uuid
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from bridge.core.events import make_event
 from tests.broker.client_setup import Worker, outcome, publish
 from tests.broker_harness import Broker
 from tests.peer import Peer
@@ -165,9 +169,47 @@ def test_the_example_consumes_each_event_once_and_acks_it_afterwards(
         finally:
             child.kill()
 
-    assert told.read_text().splitlines() == [f"sms.outbound.sent {name}" for name in ("c1", "c2", "c3")]
+    assert told.read_text().splitlines() == [f'sms.outbound.sent "{name}"' for name in ("c1", "c2", "c3")]
     assert letter.body == b"no event"
     assert code == 0
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("language", CONSUMERS)
+def test_an_example_consumes_an_event_with_any_text(
+    language: str, plain: Peer, tmp_path: Path, rabbitmq: Broker
+) -> None:
+    queue = CONSUMERS[language]
+    program = [*interpreter(language), with_its_default(f"consume.{language}", rabbitmq.port, tmp_path)]
+    env = surroundings({"DATABASE": str(tmp_path / "sms.sqlite3"), "PYTHONIOENCODING": "ascii"})
+    printed, errors = tmp_path / "stdout", tmp_path / "stderr"
+    published = count()
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.text(st.characters(), min_size=1), st.text(st.characters()))
+    def publish_any(subject: str, text: str) -> None:
+        event = make_event(
+            id=f"e{next(published)}", type="sms.inbound.received", source="/sms-bridge", time=0,
+            subject=subject, data={"message": text},
+        )  # fmt: skip
+        plain.publish(event.body, exchange="sms.events", routing_key=event.type)
+
+    with (
+        printed.open("wb") as out,
+        errors.open("wb") as err,
+        subprocess.Popen(program, env=env, stdout=out, stderr=err) as child,
+    ):
+        try:
+            wait_until(lambda: plain.exists(queue) and plain.consumers(queue), what="a consumer")
+            publish_any()
+            wait_until(lambda: nothing_left(rabbitmq, "/", queue), every=0.5, what="an empty queue")
+        finally:
+            child.terminate()
+            child.wait(10)
+
+    assert errors.read_text() == ""
+    assert len(printed.read_bytes().split(b"\n")) == next(published) + 1
+    assert plain.depth(f"{queue}.dead") == 0
 
 
 def nothing_left(broker: Broker, vhost: str, queue: str) -> bool:
@@ -198,7 +240,7 @@ def test_the_python_example_remembers_what_it_handled_in_its_database(amqp: Peer
                 child.kill()
         told.append(out.read_text().splitlines())
 
-    assert told == [["sms.outbound.sent c1"], ["sms.outbound.sent c2"]]
+    assert told == [['sms.outbound.sent "c1"'], ['sms.outbound.sent "c2"']]
 
 
 @pytest.fixture
