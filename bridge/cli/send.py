@@ -11,6 +11,7 @@ import click
 from bridge.cli.exits import Exit, Unavailable
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.output import write_json, write_line
+from bridge.core.masking import mask_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ _OPTIONS = {
     "expires_at": "--expires-at",
     "metadata": "--metadata",
 }
+#: An id may be made of a phone number, which no error may repeat.
 _AGAIN = "the broker may have the command: send it again with --id {id}, and it is sent once"
 
 
@@ -81,14 +83,15 @@ def send(
     try:
         outcomes = invocation.wiring.send(settings, command, wait)
     except ConnectionError as error:
-        raise Unavailable(f"{error}; {_AGAIN.format(id=command['id'])}") from error
+        raise Unavailable(f"{error}; {_AGAIN.format(id=mask_numbers(str(command['id'])))}") from error
     _write(str(command["id"]), outcomes, as_json=as_json)
     if wait is None:
         return Exit.DONE
     code = exit_code(outcomes, len(to))
     if code is Exit.LATER:
         known = f"{len(outcomes)} of {len(to)} outcomes came within {wait:g} s; the broker has the command"
-        write_line(f"{known}. See `bridge ledger show {command['id']}`, or wait for the event.", err=True)
+        shown = mask_numbers(str(command["id"]))
+        write_line(f"{known}. See `bridge ledger show {shown}`, or wait for the event.", err=True)
     return code
 
 
