@@ -702,7 +702,7 @@ def test_the_installed_command_keeps_data_and_mistakes_apart() -> None:
 
 
 def test_the_installed_command_has_a_version() -> None:
-    assert re.fullmatch(r"bridge, version \d+\.\d+\.\d+\n", child("--version").stdout)
+    assert re.fullmatch(r"bridge, version \d+\.\d+\.\d+(\.dev\d+\S*)?\n", child("--version").stdout)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -204,6 +204,8 @@ def test_a_command_that_is_invalid_is_a_warning_with_its_id() -> None:
 @pytest.mark.parametrize(
     ("timestamp", "age"),
     [(0, 0.0), (NOW * 1000, 0.0), (NOW + 86_400, 0.0), (NOW - 90, 90.0), (NOW - 30 * 86_400, 30 * 86_400.0)],
+    # xdist compares the names of tests, and NOW differs from process to process.
+    ids=["zero", "milliseconds", "ahead", "90 s ago", "a month ago"],
 )
 def test_the_age_of_a_command_is_not_taken_from_a_timestamp_that_cannot_be_true(
     timestamp: int, age: float
