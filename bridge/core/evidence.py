@@ -85,6 +85,8 @@ class Other:
     #: has ended, as `unknown` or as `sent` without an id.
     is_calling: bool = False
     is_in_doubt: bool = False
+    #: When the history was last read in which it recognised no message as its own, in seconds since the epoch.
+    looked_at: float = 0.0
     #: Whether the provider said that it has it: one of the messages is its own, for certain.
     submitted: bool = False
 

@@ -64,6 +64,8 @@ class LookAgain:
     """Nothing can be said before `at`."""
 
     at: float
+    #: Whether only others keep it waiting: of the messages that belong to no submission it recognises none as its own.
+    recognises_none: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,10 +179,11 @@ def _among_unclaimed(
     sure = sum(other.submitted for other in left.claimants)
     if left.likely and (doubt.submitted or len(left.likely) > sure):
         return Found(message=_best(left.likely, doubt))
-    # Each other one that is in doubt had its time as well, and takes what is its own at its next look.
-    decided_at = settled_at + rules.settle if any(other.is_in_doubt for other in left.able) else settled_at
+    # Another one that is in doubt takes its own message at its first look after that. It may have no look any more.
+    to_come = any(other.is_in_doubt and other.looked_at < settled_at for other in left.able)
+    decided_at = settled_at + LONGEST_LOOK + rules.settle if to_come else settled_at
     if reading.read_at < decided_at:
-        return LookAgain(at=_next_look(doubt, decided_at))
+        return LookAgain(at=_next_look(doubt, decided_at), recognises_none=reading.read_at >= settled_at)
     return CannotTell(reason="the provider's history has a message of this time that is of no submission")
 
 

@@ -270,7 +270,8 @@ class World:
                 self.advance(job)
             if not self.delayed and not self.queue and not self.jobs:
                 break
-            self.now += 3.0
+            # By a day and more where a copy was made while the clock was set.
+            self.now = max(self.now + 3.0, min((message.due for message in self.delayed), default=0.0))
             for message in self.due:
                 self.bring(message)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.core.evidence import match_key_of
 from bridge.core.likeness import Original
-from bridge.core.reconcile import FIRST_LOOK, Absent, CannotTell, Found, LookAgain
+from bridge.core.reconcile import FIRST_LOOK, LONGEST_LOOK, Absent, CannotTell, Found, LookAgain
 from bridge.simulator.alterations import alter
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 from tests.unit.judging import NOW, RULES, SETTLED, calling, judge, message, other
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 EMOJI = "Well done \U0001f600!"
 SHOWN = "Well done ?!"
-#: When another submission that is in doubt, too, has had its look after its time was over.
-DECIDED = SETTLED + RULES.settle
+#: When nobody waits any longer for another submission to be looked up.
+DECIDED = SETTLED + LONGEST_LOOK + RULES.settle
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
@@ -91,9 +91,11 @@ def test_a_text_that_may_come_from_ours_is_not_left_to_another_submission_for_go
     cut = "A text of some length that a gateway may well have cut off, 1"
     ours, rival = f"{cut}2", other(cut)
 
+    looked = replace(rival, looked_at=SETTLED)
+
     # It takes it at its next look, and then all is proved; where it does not, nothing is.
     assert isinstance(judge(message(text=cut), text=ours, others=(rival,)), LookAgain)
-    assert isinstance(judge(message(text=cut), text=ours, others=(rival,), now=DECIDED), CannotTell)
+    assert isinstance(judge(message(text=cut), text=ours, others=(looked,)), CannotTell)
     assert judge(message(text=cut), text=ours, taken=frozenset({"m-1"})) == Absent()
 
 
@@ -132,11 +134,13 @@ def test_a_likely_message_is_left_to_a_submission_that_was_taken_for_certain() -
 
 
 def test_others_in_doubt_have_their_look_before_a_strange_message_makes_ours_unknown() -> None:
-    waiting = judge(message(text="[hidden]"), others=(other("two"),))
+    strange, rival = message(text="[hidden]"), other("two")
 
-    assert isinstance(waiting, LookAgain)
-    assert waiting.at <= DECIDED
-    assert isinstance(judge(message(text="[hidden]"), others=(other("two"),), now=DECIDED), CannotTell)
+    for now in (SETTLED, SETTLED + 200, DECIDED - 1):
+        assert isinstance(judge(strange, others=(rival,), now=now), LookAgain)
+    assert isinstance(judge(strange, others=(rival, replace(rival, looked_at=SETTLED - 1))), LookAgain)
+    assert isinstance(judge(strange, others=(replace(rival, looked_at=SETTLED),)), CannotTell)
+    assert isinstance(judge(strange, others=(rival,), now=DECIDED), CannotTell), "nobody looks for it"
 
 
 def test_a_strange_message_at_an_impossible_time_is_no_obstacle_but_one_like_ours_is() -> None:
@@ -222,4 +226,4 @@ def test_looking_comes_to_an_end(text: str, messages: list[Evidence], others: li
         finding = judge(*messages, text=text, others=tuple(ended), now=now)
 
     assert not isinstance(finding, LookAgain)
-    assert now <= DECIDED + 100 + RULES.settle
+    assert now <= DECIDED + 100

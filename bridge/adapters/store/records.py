@@ -29,6 +29,7 @@ _ALIKE = (
     "turn",
     "doubt_from",
     "doubt_until",
+    "looked_at",
     "submitted",
     "undecided",
     "crashes",

@@ -68,6 +68,7 @@ submissions = Table(
     Column("turn", Boolean, nullable=False, server_default=false()),
     Column("doubt_from", Double),
     Column("doubt_until", Double),
+    Column("looked_at", Double),
     Column("submitted", Boolean, nullable=False),
     Column("undecided", Boolean, nullable=False, server_default=false()),
     Column("crashes", Integer, nullable=False),

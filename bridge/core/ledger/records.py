@@ -64,6 +64,8 @@ class SubmissionRecord:
     #: When the first attempt began whose effect is not known, and when the last one ended.
     doubt_from: float | None = None
     doubt_until: float | None = None
+    #: When the history was last read in which it recognised none of the messages that belong to no submission.
+    looked_at: float | None = None
     #: Whether the provider said that it has the submission, but not under which id.
     submitted: bool = False
     #: Whether it waits for, or makes, another attempt although nobody could tell what became of an earlier one.

@@ -160,6 +160,7 @@ class Resolve:
             until=math.inf if is_calling else ended_at,
             is_calling=is_calling,
             is_in_doubt=other.state == DOUBTFUL,
+            looked_at=other.looked_at or 0.0,
             submitted=other.submitted or other.outcome is Outcome.SENT,
         )
 
@@ -185,8 +186,9 @@ class Resolve:
                 return self._end(
                     record, submission, Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result
                 )
-            case LookAgain(at=at):
-                return submission.released(DOUBTFUL, retry_at=at), Filed(retry_at=at)
+            case LookAgain(at=at, recognises_none=recognises_none):
+                looked_at = self.reading.read_at if self.reading and recognises_none else submission.looked_at
+                return submission.released(DOUBTFUL, retry_at=at, looked_at=looked_at), Filed(retry_at=at)
             case Absent():
                 return self._absent(record, submission)
             case CannotTell(reason=reason):

@@ -14,7 +14,11 @@ _NAMELESS = "(state = 'attempting' OR (message_id IS NULL AND state IN ('doubtfu
 
 
 def upgrade() -> None:
-    """Change the indexes. What is in doubt has a key of the old kind, so it ends as unknown if it is not found."""
+    """Change the indexes, and add when a lookup recognised nothing.
+
+    What is in doubt has a key of the old kind: unless its message is found, it ends as unknown.
+    """
+    op.add_column("submissions", sa.Column("looked_at", sa.Double))
     op.drop_index("submissions_match_key", "submissions")
     op.create_index(
         "submissions_nameless",
