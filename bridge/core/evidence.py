@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from bridge.core.likeness import text_key
+from bridge.core.likeness import content_key, text_key
 
 #: Seconds since the epoch (2010): no message of the provider's is older, and what says so is in another unit.
 PLAUSIBLE = 1_262_304_000.0
@@ -71,6 +71,10 @@ class Doubt:
     #: Whether the provider said that it has it, and under which id, if it said so.
     submitted: bool = False
     message_id: str | None = None
+
+    def spells(self, message: Evidence) -> bool:
+        """Whether the message has just our text, which no gateway has altered."""
+        return message.text is not None and content_key(message.text) == content_key(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,6 +154,9 @@ def _among_alike(
     if ours and len(ours) <= len(rivals):
         # Too few for all: a message that is late to show must not look absent because another one was taken for it.
         settled_at = max(doubt.until, *(rival.until for rival in rivals)) + rules.settle
+        if not any(map(doubt.spells, ours)) and any(rival.is_in_doubt for rival in rivals):
+            # It may be spelled as another one's text is: that one takes it at its next look after its time.
+            settled_at += rules.settle
         if (doubt.now if reading is None else reading.read_at) < settled_at:
             return LookAgain(at=_next_look(doubt, settled_at))
     if not doubt.submitted:
@@ -188,8 +191,8 @@ def _among_unclaimed(
 
 
 def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:
-    """Return the message that is most likely ours: one of just our text, then the earliest."""
-    return min(messages, key=lambda m: (m.text != doubt.text, m.sent_at, m.message_id))
+    """Return the message that is most likely ours: one in our spelling, then the earliest."""
+    return min(messages, key=lambda m: (not doubt.spells(m), m.sent_at, m.message_id))
 
 
 def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: ReconcileRules) -> Finding:

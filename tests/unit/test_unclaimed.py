@@ -66,6 +66,18 @@ def test_of_several_messages_of_our_normal_form_the_one_in_our_spelling_is_taken
     assert found == Found(message=message("m-2", text=ours))
 
 
+def test_a_message_in_the_spelling_of_another_submission_in_doubt_is_left_to_it_at_first() -> None:
+    shown, ours, theirs = message(text="Seats 12"), "Seats 1 2", "Seats 12"
+    rival = other(theirs)
+
+    assert isinstance(judge(shown, text=ours, others=(rival,)), LookAgain)
+    assert judge(shown, text=theirs, others=(other(ours),)) == Found(message=shown)
+    assert judge(shown, text=ours, taken=frozenset({"m-1"})) == Absent()
+    # A gateway has altered it where the other one does not take it.
+    assert judge(shown, text=ours, others=(rival,), now=DECIDED) == Found(message=shown)
+    assert judge(shown, text=ours, others=(other(theirs, in_doubt=False),)) == Found(message=shown)
+
+
 def test_a_message_of_another_submissions_text_is_left_to_it() -> None:
     two = message(text="two")
 
