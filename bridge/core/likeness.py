@@ -37,8 +37,9 @@ _MOST_ESCAPES = 3
 #: What a gateway writes where it can't encode a character.
 _REPLACEMENTS = "?\u00bf\ufffd\u25a1"
 _REPLACED = re.compile(f"[{_REPLACEMENTS}]+")
-#: What a cut leaves of an entity, or adds.
-_CUT_END = re.compile(r"(&#?[0-9A-Za-z]{0,8}|[.?\u2026\ufffd]+)$")
+#: What a cut adds, or leaves of a character, and what it leaves of an entity.
+_CUT_MARKS = ".?\u2026\ufffd"
+_CUT_ENTITY = re.compile(r"&#?[0-9A-Za-z]{0,8}\Z")
 _READABLE = re.compile("[0-9A-Za-z]")
 
 _SPELLED = {
@@ -127,7 +128,8 @@ class Original:
     def _may_be(self, shown: str) -> bool:
         if shown.strip() in self._replaced_one_by_one and len(_READABLE.findall(shown)) >= FEWEST_READABLE:
             return True
-        form, stem = _marked(normal_form(shown)), _marked(normal_form(_CUT_END.sub("", shown)))
+        stem = _marked(normal_form(_CUT_ENTITY.sub("", shown.rstrip(_CUT_MARKS))))
+        form = _marked(normal_form(shown))
         return any(
             (_is_readable(own, whole) and (form == own or (whole != own and _dropped(form) == _dropped(own))))
             or (len(stem) >= SHORTEST_CUT and own.startswith(stem))

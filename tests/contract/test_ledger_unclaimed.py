@@ -82,7 +82,7 @@ def test_a_message_of_another_submission_in_doubt_is_no_obstacle_to_a_resend(led
     assert looked(ledger, two, shown("m-2", "two")).outcome is Outcome.SENT
 
 
-def test_a_message_of_nobody_makes_all_that_may_have_sent_it_unknown(ledger: Ledger) -> None:
+def test_a_message_of_no_submission_makes_all_that_may_have_sent_it_unknown(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one, two)
     strange = shown("m-9", "[hidden]")
@@ -92,7 +92,7 @@ def test_a_message_of_nobody_makes_all_that_may_have_sent_it_unknown(ledger: Led
     assert looked(ledger, one, strange, at=SETTLED + 10).outcome is Outcome.UNKNOWN
 
 
-def test_a_message_that_another_submission_owns_is_no_obstacle_whatever_its_text(ledger: Ledger) -> None:
+def test_a_message_that_another_submission_owns_is_no_obstacle_with_any_text(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one)
     ledger.apply([claim(of=two)])

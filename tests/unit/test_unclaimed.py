@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EMOJI = "Well done \U0001f600!"
 SHOWN = "Well done ?!"
-#: When nobody waits any longer for another submission to be looked up.
+#: The end of waiting for the lookup of another submission.
 DECIDED = SETTLED + LONGEST_LOOK + RULES.settle
 
 
@@ -130,7 +130,7 @@ def test_a_likely_text_waits_for_all_that_may_have_it_and_then_each_is_taken_onc
     assert judge(message(text=SHOWN), text="Well done \U0001f60e!", taken=frozenset({"m-1"})) == Absent()
 
 
-def test_with_a_likely_message_for_each_nobody_waits() -> None:
+def test_with_a_likely_message_for_each_none_waits() -> None:
     both = message("m-1", text=SHOWN), message("m-2", text=SHOWN)
 
     assert judge(*both, text=EMOJI, others=(other("Well done \U0001f60e!"),), now=NOW + 2) == Found(
@@ -152,7 +152,7 @@ def test_others_in_doubt_have_their_look_before_a_strange_message_makes_ours_unk
         assert isinstance(judge(strange, others=(rival,), now=now), LookAgain)
     assert isinstance(judge(strange, others=(rival, replace(rival, looked_at=SETTLED - 1))), LookAgain)
     assert isinstance(judge(strange, others=(replace(rival, looked_at=SETTLED),)), CannotTell)
-    assert isinstance(judge(strange, others=(rival,), now=DECIDED), CannotTell), "nobody looks for it"
+    assert isinstance(judge(strange, others=(rival,), now=DECIDED), CannotTell), "no lookup of it comes"
 
 
 def test_a_strange_message_at_an_impossible_time_is_no_obstacle_but_one_like_ours_is() -> None:
