@@ -131,7 +131,7 @@ def _statuses(port: int, seconds: float, rounds: int, *, at_once: int = 20) -> l
             answer.read()
             statuses.append(answer.status)
             with lock:
-                idle = seconds + chance.uniform(-0.01, 0.01)
+                idle = seconds + chance.uniform(-0.003, 0.003)
             pause.wait(idle)
         connection.close()
         return statuses
