@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 from dataclasses import dataclass, field
@@ -78,7 +77,7 @@ def inbound_id(
     sender: str = "+16139998877",
 ) -> str:
     """Return the event id of an inbound SMS (specification 3.2), as of what `inbound` returns."""
-    return event_id("sms.inbound.received", message_id, to, sender, hashlib.sha256(text.encode()).hexdigest())
+    return event_id("sms.inbound.received", message_id, to, sender, text)
 
 
 def listening_port(process: BridgeProcess, event: str = "ingest.listening") -> int:

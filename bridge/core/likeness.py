@@ -104,9 +104,14 @@ def _normal_key(text: str) -> bytes:
 
 
 def content_key(text: str) -> bytes:
+    """Return what two spellings of one text share, as a hash of `plain`."""
+    return _digest(plain(text))
+
+
+def plain(text: str) -> str:
     """Return what two spellings of one text share: NFC, line ends and outer blanks aside; see `LONGEST_TEXT`."""
     normal = text if len(text) > LONGEST_TEXT else unicodedata.normalize("NFC", text)
-    return _digest(normal.replace("\r\n", "\n").replace("\r", "\n").strip())
+    return normal.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def _digest(text: str) -> bytes:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.core import events, receipts
 from bridge.core.contracts.data import MESSAGE_KEYS
 from bridge.core.errors import InvalidNotification
-from bridge.core.likeness import content_key
+from bridge.core.likeness import plain
 from bridge.core.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class Notification:
     #: because the provider's own fixtures use one id for different messages. A message read from the history has the
     #: same parts.
     identity: tuple[str, ...] = field(repr=False)
-    #: The parts that an inbound message keeps when the history changes its text or the form of its numbers; empty for
-    #: every other notification.
-    likeness: tuple[str, ...] = field(default=(), repr=False)
+    #: A hash that an inbound message keeps when the history changes its text or the form of its numbers; empty for all
+    #: other notifications.
+    likeness: str = field(default="", repr=False)
 
 
 def parse_notification(body: bytes) -> Notification:
@@ -118,7 +118,7 @@ def _notification(event_type: str, data: _Object, key: _Key, document: _Object) 
         event_type=event_type,
         data=data,
         identity=(event_type, *(key or (_canonical(document),))),
-        likeness=_likeness(key[0], data) if key and event_type == events.INBOUND_RECEIVED else (),
+        likeness=_likeness(key[0], data) if key and event_type == events.INBOUND_RECEIVED else "",
     )
 
 
@@ -236,7 +236,7 @@ def _content(data: _Object) -> tuple[str, str, str]:
     return (
         _number(data["destination_address"]),
         _number(data["sender_address"]),
-        content_key(text).hex() if isinstance(text, str) else _canonical(text),
+        plain(text) if isinstance(text, str) else _canonical(text),
     )
 
 
@@ -244,16 +244,16 @@ def _number(value: object) -> str:
     return value.removeprefix("tel:") if isinstance(value, str) else _canonical(value)
 
 
-def _likeness(message_id: str, data: _Object) -> tuple[str, ...]:
-    numbers = _number(data["destination_address"]), _number(data["sender_address"])
+def _likeness(message_id: str, data: _Object) -> str:
+    numbers = data["destination_address"], data["sender_address"]
     # The last digits stay whether or not a number has its country code.
-    tails = ["".join(filter(str.isalnum, number[-_LONGEST_NUMBER:]))[-_TAIL:] for number in numbers]
-    return ("like", events.INBOUND_RECEIVED, message_id, *tails)
+    tails = [number[-_TAIL:] if isinstance(number, str) else "" for number in numbers]
+    said = "\0".join((message_id, *tails)).encode("utf-8", "surrogatepass")
+    return hashlib.sha1(said, usedforsecurity=False).hexdigest()
 
 
-#: Characters at the end of a number that all its forms have, and those that are looked at for them.
+#: Characters at the end of a number that all its forms have.
 _TAIL = 7
-_LONGEST_NUMBER = 40
 
 
 def _canonical(value: object) -> str:

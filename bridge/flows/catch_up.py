@@ -97,7 +97,7 @@ def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now:
                 sender_address=message.remote_address,
             )
             id_ = event_id(*notification.identity)
-            likeness[id_] = event_id(*notification.likeness)
+            likeness[id_] = notification.likeness
             if at > until:
                 young.add(id_)
             else:

@@ -142,5 +142,5 @@ def to_event(
         data=notification.data,
         camel_case=camel_case,
         traceparent=traceparent,
-        also_noted=(event_id(*notification.likeness),) if notification.likeness else (),
+        also_noted=(notification.likeness,) if notification.likeness else (),
     )
