@@ -154,11 +154,13 @@ def _among_alike(
     if ours and len(ours) <= len(rivals):
         # Too few for all: a message that is late to show must not look absent because another one was taken for it.
         settled_at = max(doubt.until, *(rival.until for rival in rivals)) + rules.settle
-        if not any(map(doubt.spells, ours)) and any(rival.is_in_doubt for rival in rivals):
-            # It may be spelled as another one's text is: that one takes it at its next look after its time.
-            settled_at += rules.settle
-        if (doubt.now if reading is None else reading.read_at) < settled_at:
+        read_at = doubt.now if reading is None else reading.read_at
+        if read_at < settled_at:
             return LookAgain(at=_next_look(doubt, settled_at))
+        # None in our spelling: each may have the one of another submission, which then takes it.
+        decided_at = settled_at if any(map(doubt.spells, ours)) else _looked_by(rivals, settled_at, rules)
+        if read_at < decided_at:
+            return LookAgain(at=_next_look(doubt, decided_at), recognises_none=True)
     if not doubt.submitted:
         ours = _left_by(rivals, ours, rules.skew + SLACK)
     return Found(message=_best(ours, doubt)) if ours else None
@@ -182,12 +184,19 @@ def _among_unclaimed(
     sure = sum(other.submitted for other in left.claimants)
     if left.likely and (doubt.submitted or len(left.likely) > sure):
         return Found(message=_best(left.likely, doubt))
-    # Another one that is in doubt takes its own message at its first look after that. It may have no look any more.
-    to_come = any(other.is_in_doubt and other.looked_at < settled_at for other in left.able)
-    decided_at = settled_at + LONGEST_LOOK + rules.settle if to_come else settled_at
+    decided_at = _looked_by(left.able, settled_at, rules)
     if reading.read_at < decided_at:
         return LookAgain(at=_next_look(doubt, decided_at), recognises_none=reading.read_at >= settled_at)
     return CannotTell(reason="the provider's history has a message of this time that is of no submission")
+
+
+def _looked_by(others: Sequence[Other], settled_at: float, rules: ReconcileRules) -> float:
+    """Return until when to wait for those in doubt to take their own messages, each at its first look then.
+
+    One may have no look any more.
+    """
+    to_come = any(other.is_in_doubt and other.looked_at < settled_at for other in others)
+    return settled_at + LONGEST_LOOK + rules.settle if to_come else settled_at
 
 
 def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:

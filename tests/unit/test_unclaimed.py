@@ -74,6 +74,9 @@ def test_a_message_in_the_spelling_of_another_submission_in_doubt_is_left_to_it_
     assert judge(shown, text=theirs, others=(other(ours),)) == Found(message=shown)
     assert judge(shown, text=ours, taken=frozenset({"m-1"})) == Absent()
     # A gateway has altered it where the other one does not take it.
+    for waiting in (rival, replace(rival, looked_at=SETTLED - 1)):
+        assert isinstance(judge(shown, text=ours, others=(waiting,), now=DECIDED - 1), LookAgain)
+    assert judge(shown, text=ours, others=(replace(rival, looked_at=SETTLED),)) == Found(message=shown)
     assert judge(shown, text=ours, others=(rival,), now=DECIDED) == Found(message=shown)
     assert judge(shown, text=ours, others=(other(theirs, in_doubt=False),)) == Found(message=shown)
 
