@@ -32,8 +32,11 @@ SHORTEST_CUT = 40
 #: Letters and digits that must be left of a text for it to be known again, and the share of it that they must be.
 FEWEST_READABLE = 2
 READABLE_SHARE = 1 / 3
-#: How often a text may have been escaped for HTML.
-_MOST_ESCAPES = 3
+#: An ampersand that was escaped for HTML any number of times: undone at once, since a pass for each level takes the
+#: square of its length.
+_AMPERSAND = re.compile(r"&(?:amp;?|#0*38(?:;|(?![0-9]))|#[xX]0*26(?:;|(?![0-9A-Fa-f])))+")
+#: Passes over a text beyond that. A gateway's escapes need one; only a text that was made to needs more than a few.
+_MOST_PASSES = 10
 #: What a gateway writes where it can't encode a character.
 _REPLACEMENTS = "?\u00bf\ufffd\u25a1"
 _REPLACED = re.compile(f"[{_REPLACEMENTS}]+")
@@ -192,8 +195,8 @@ def _is_readable(form: str, whole: str) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    for _ in range(_MOST_ESCAPES):
-        before, text = text, html.unescape(text)
+    for _ in range(_MOST_PASSES):
+        before, text = text, html.unescape(_AMPERSAND.sub("&", text))
         if text == before:
             break
     return text

@@ -1,8 +1,9 @@
 """Messages whose ids belong to no submission, and whose they can be.
 
 A resend needs proof that no message of ours is there. Such a message is no danger to that proof where its text is the
-one of another submission, which has none yet, and can't have been made of ours. Any other one may be ours, as a
-gateway has altered it: if its text is likely to come from ours, it is taken for it, else nothing can be said.
+one of another submission, which has none yet, and can't have been made of ours. Any other one, and one whose text is
+not known, may be ours, as a gateway has altered it: if its text is likely to come from ours, it is taken for it, else
+nothing can be said.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def sort_out(
         if message.text is not None and original.may_show_as(message.text):
             alike.append(message)
             continue
-        key = match_key_of(message)
+        # A message known by notification alone has no text, so it can't be seen whether ours may show so.
+        key = None if message.text is None else match_key_of(message)
         holder = next((o for o in holders if o.match_key == key and can_have(o, message)), None)
         if holder is None:
             strange.append(message)

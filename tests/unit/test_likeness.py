@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 
 import pytest
@@ -94,6 +95,35 @@ def test_alterations_that_come_together_are_undone_together() -> None:
     shown = "&quot;Price&quot;: 5 ? - Tom &amp; Zoe... ??"
 
     assert Original(ours).may_show_as(shown)
+
+
+@pytest.mark.parametrize(
+    "text", ["&amp;amp; tea", "&amp;lt;b&amp;gt;", "&#38;#38;#38; tea", "a &amp b", "plain & simple"]
+)
+def test_a_text_that_was_escaped_any_number_of_times_has_one_key(text: str) -> None:
+    shown = text
+    for _ in range(10):
+        shown = html.escape(shown)
+        assert is_alike(text, shown)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "&" + "amp;" * 999,
+        "&amp;" * 800,
+        "&" + "#38;" * 999,
+        "&" + "amp;" * 500 + ("&" + "x" * 31) * 60,
+        "&" * 600 + "#38;" * 600 + "&abcdefgh" * 100,
+        "&" * 300 + "#97;mp;" * 300 + "&ab " * 480,
+        "&" + "#38" * 600 + "&ab " * 480,
+    ],
+)
+def test_the_longest_texts_are_unescaped_soon(text: str) -> None:
+    began = time.process_time()
+
+    assert len(normal_form(text[:LONGEST_TEXT])) <= LONGEST_TEXT
+    assert time.process_time() - began < 0.3
 
 
 def test_what_is_longer_than_any_sms_is_compared_as_it_is_and_soon() -> None:

@@ -114,6 +114,18 @@ def test_a_text_that_may_come_from_ours_is_not_left_to_another_submission_for_go
     assert judge(message(text=cut), text=ours, taken=frozenset({"m-1"})) == Absent()
 
 
+def test_a_message_known_by_notification_alone_is_left_to_no_other_submission() -> None:
+    cut = "A text of some length that a gateway may well have cut off, 1"
+    ours, ended = f"{cut}2", other(cut, in_doubt=False)
+    shown = message(text=cut)
+    told = replace(shown, text=None)
+
+    # Its text is not known, so it may be ours, which a gateway has cut off; the history shows that it is.
+    assert isinstance(judge(seen=(told,), text=ours, others=(ended,)), CannotTell)
+    assert judge(shown, seen=(told,), text=ours, others=(ended,)) == Found(message=shown)
+    assert judge(shown, seen=(told,), text="hi", others=(ended,)) == Absent()
+
+
 def test_nothing_is_decided_by_a_strange_message_while_its_call_may_be_under_way() -> None:
     strange = message(text="[hidden]")
 
