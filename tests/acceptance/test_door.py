@@ -316,7 +316,8 @@ def test_odd_notifications_are_events_as_they_came_or_refused_as_documented_and_
     assert [answer.status for answer in answers] == [status for _, status, _ in ODD]
     assert [event["type"] for event in events] == [kind for _, kind in taken]
     for (body, kind), event in zip(taken, events, strict=True):
-        said: Any = json.loads(body)
+        # Half a surrogate pair can't be written in UTF-8; the event has the replacement character there.
+        said: Any = json.loads(body.replace(rb"\ud800", rb"\ufffd"))
         if kind == UNRECOGNIZED:
             assert event["data"]["raw"] == said
         else:
