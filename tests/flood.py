@@ -103,7 +103,11 @@ def assert_one_event_each(messages: list[Any], message_ids: Iterable[str]) -> No
     """Check that every message is an event under its one id, and that copies are byte for byte the same."""
     bodies: dict[str, set[bytes]] = {}
     for message in messages:
-        bodies.setdefault(message.properties["message_id"], set()).add(message.body)
+        data = message.json["data"]
 
-    assert {inbound_id(message_id) for message_id in message_ids} <= bodies.keys()
+        assert message.properties["message_id"] == inbound_id(data["message_id"], data["message"])
+
+        bodies.setdefault(data["message_id"], set()).add(message.body)
+
+    assert set(message_ids) <= bodies.keys()
     assert {len(copies) for copies in bodies.values()} == {1}

@@ -26,7 +26,7 @@ LONGEST_VHOST = 255
 #: Scheme, authority, path, query (RFC 3986 appendix B); a `#` is refused before.
 _URL = re.compile(r"(amqps?)://([^/?]*)(?:/([^?]*))?(?:\?(.*))?", re.IGNORECASE)
 #: Where one URL of a list ends: a comma within a URL, in a password for example, separates nothing.
-_NEXT_URL = re.compile(r"\s*,\s*(?=amqps?://|$)", re.IGNORECASE)
+_NEXT_URL = re.compile(r",(?=\s*(?:amqps?://|$))", re.IGNORECASE)
 #: How kombu separates URLs; here `;` is a character as any other.
 _OTHER_LIST = re.compile(r";\s*amqps?://", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -73,7 +73,7 @@ class BrokerNode:
 
 def split_urls(text: str) -> list[str]:
     """Return the URLs of a comma-separated list; only a comma before ``amqp://`` or ``amqps://`` separates."""
-    return [url for url in _NEXT_URL.split(text.strip()) if url]
+    return [url for part in _NEXT_URL.split(text) if (url := part.strip())]
 
 
 def read_broker_urls(urls: Sequence[str], files: TlsFiles | None = None) -> tuple[BrokerNode, ...]:

@@ -186,15 +186,21 @@ def test_a_path_is_read_the_same_when_it_is_read_again(path: str) -> None:
         ("::ffff:127.0.0.1", 204),
         ("::ffff:0:0/96", 204),
         ("127.0.0.0/255.0.0.0", 204),
-        ("::ffff:198.51.100.0/120", 403),
-        ("::/0", 403),
+        ("::ffff:198.51.100.0/120", None),
+        ("::/0", None),
     ],
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "::"])
 def test_a_network_of_ipv4_lets_its_clients_in_however_it_is_written(
-    host: str, allow: str, status: int
+    host: str, allow: str, status: int | None
 ) -> None:
-    assert ask(settings_of(host=host, allow=allow), "/inbound-sms/webhook") == [status]
+    try:
+        answers = ask(settings_of(host=host, allow=allow), "/inbound-sms/webhook")
+    except ConnectionResetError:
+        answers = [0]
+
+    # A connection from elsewhere is closed without an answer.
+    assert answers == [status or 0]
 
 
 @pytest.mark.parametrize("value", ["fe80::%eth0/64", "fe80::1%1", "127.0.0.1/33", "::1/129", "", "*"])

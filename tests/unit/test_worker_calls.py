@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,7 +21,8 @@ from tests.fakes.publisher import FakePublisher
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
 from tests.waiting import wait_until
 
-NOW = int(time.time())
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class HurriedGateway(NoGateway):
@@ -202,19 +204,25 @@ def test_a_command_that_is_invalid_is_a_warning_with_its_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "age"),
-    [(0, 0.0), (NOW * 1000, 0.0), (NOW + 86_400, 0.0), (NOW - 90, 90.0), (NOW - 30 * 86_400, 30 * 86_400.0)],
-    # xdist compares the names of tests, and NOW differs from process to process.
+    ("timestamp_at", "age"),
+    [
+        (lambda _: 0, 0.0),
+        (lambda now: now * 1000, 0.0),
+        (lambda now: now + 86_400, 0.0),
+        (lambda now: now - 90, 90.0),
+        (lambda now: now - 30 * 86_400, 30 * 86_400.0),
+    ],
     ids=["zero", "milliseconds", "ahead", "90 s ago", "a month ago"],
 )
 def test_the_age_of_a_command_is_not_taken_from_a_timestamp_that_cannot_be_true(
-    timestamp: int, age: float
+    timestamp_at: Callable[[int], int], age: float
 ) -> None:
     metrics, publisher, source = make_metrics(), FakePublisher(), IdleSource()
     worker = worker_on(
         MemoryLedger(), threading.Event(), publisher, FailingGateway(accepted("m")), metrics=metrics
     )
-    delivery = Delivery(body_of("a"), tag=(1, 1), properties={"timestamp": timestamp})
+    properties = {"timestamp": timestamp_at(int(time.time()))}
+    delivery = Delivery(body_of("a"), tag=(1, 1), properties=properties)
     worker.receive(delivery)
     held = worker.state().oldest_at
     worker.start(source)
