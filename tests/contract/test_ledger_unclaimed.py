@@ -12,6 +12,8 @@ from sqlalchemy import create_engine, select, text
 from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, submissions
 from bridge.core.evidence import Evidence, Reading
 from bridge.core.ledger import Look, Resolve, Sight, SubmissionRecord
+from bridge.core.ledger.records import changed
+from bridge.core.ledger.slate import Needs
 from bridge.core.likeness import text_key
 from bridge.core.outcomes import Outcome
 from tests.contract.test_ledger import LEDGERS, NOW, RULES, STYLE, OpenLedger, claim, command, file, filed
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from bridge.core.commands import SendSms
     from bridge.core.ledger.filing import Filed
+    from bridge.core.ledger.slate import Slate
     from bridge.ports import Ledger
 
 TO = "+16131234567"
@@ -118,7 +121,7 @@ def test_a_call_under_way_to_the_number_is_waited_for(ledger: Ledger) -> None:
 
     assert looked(ledger, one, shown("m-9", "[hidden]")).finding == "again"
     ledger.apply([file(of=two, message_id="m-9")])
-    assert looked(ledger, one, shown("m-9", "[hidden]"), at=SETTLED + 10).finding == "absent"
+    assert looked(ledger, one, shown("m-9", "[hidden]"), at=SETTLED + 100).finding == "absent"
 
 
 def test_a_notification_of_any_text_to_the_number_forbids_a_resend_and_others_do_not(ledger: Ledger) -> None:
@@ -142,6 +145,33 @@ def test_a_notification_of_an_altered_text_is_found(ledger: Ledger) -> None:
     ledger.apply([Sight(evidence=replace(shown("m-1", "Price: 5 EUR"), text=None))])
 
     assert looked(ledger, one, at=NOW + 2).outcome is Outcome.SENT
+
+
+class Rekeyed:
+    """A change that gives a submission the match key that a ledger wrote before its layout 0006."""
+
+    def __init__(self, of: SendSms) -> None:
+        assert of.id is not None
+        self._id = of.id
+        self.needs = Needs(command_id=of.id, index=0)
+
+    def apply(self, slate: Slate) -> None:
+        record = slate.commands[self._id]
+        [submission] = record.submissions.values()
+        slate.commands[self._id] = record.having(changed(submission, match_key=b"k" * 32), now=NOW)
+
+
+def test_with_a_key_of_an_older_ledger_only_a_message_that_is_found_is_proof(ledger: Ledger) -> None:
+    one, two = sms("order-1", "one"), sms("order-2", "two")
+    in_doubt(ledger, one, two)
+    ledger.apply([Rekeyed(one), Rekeyed(two)])
+
+    assert looked(ledger, one, at=NOW + 2).finding == "again"
+    assert looked(ledger, one, shown("m-1", "one"), at=SETTLED).outcome is Outcome.SENT
+    absent = looked(ledger, two)
+    assert absent.outcome is Outcome.UNKNOWN
+    assert absent.told is not None
+    assert "older version" in absent.told.body.decode()
 
 
 def test_the_tables_and_the_records_agree_on_which_submissions_may_have_a_message() -> None:

@@ -141,14 +141,25 @@ class Resolve:
             rules=self.rules.reconcile,
         )
         if submission.match_key not in (None, self._key):
-            # It may have gone to what its number was read as then, and that is not known any more.
-            return CannotTell(
-                reason="its number is read otherwise than at its attempt: addresses.default_region"
-            )
+            finding = self._judge_key(submission.match_key or b"", finding)
         quiet = quiet_until(slate, self.now, self.rules)
         if quiet is not None and not isinstance(finding, Found):
             # How long the provider had to show it can't be told: the clock was set.
             return LookAgain(at=quiet)
+        return finding
+
+    def _judge_key(self, key: bytes, finding: Finding) -> Finding:
+        """Return what a finding means for a submission that was recorded under another key than it has now."""
+        if len(key) == len(self._key):
+            # It may have gone to what its number was read as then, and that is not known any more.
+            return CannotTell(
+                reason="its number is read otherwise than at its attempt: addresses.default_region"
+            )
+        if isinstance(finding, Absent):
+            # Until layout 0006 keys were shorter. Others could not see it, and may have taken its message for theirs.
+            return CannotTell(
+                reason="its attempt was recorded by an older version, so its absence can't be proved"
+            )
         return finding
 
     def _other(self, other: SubmissionRecord) -> Other:
