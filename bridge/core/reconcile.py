@@ -43,7 +43,7 @@ SLACK = COARSE + 1.0
 FIRST_LOOK = 2.0
 #: Seconds between two looks at most, until the provider had its time to show what it has.
 OFTEN_LOOK = 10.0
-#: Seconds between two looks at most, while the history is not to be had.
+#: Seconds between two looks at most, while the history is not to be had, or a call does not end.
 LONGEST_LOOK = 300.0
 
 
@@ -111,7 +111,7 @@ def judge_history(
         return Found(message=known[doubt.message_id])
     alike = [other for other in others if other.match_key == doubt.key]
     if any(other.is_calling for other in alike):
-        return LookAgain(at=doubt.now + FIRST_LOOK)
+        return _while_calling(doubt, alike)
     window, latest = window_of(doubt.since, doubt.until, rules), doubt.now + rules.skew + SLACK
     free = [
         message
@@ -149,7 +149,7 @@ def _among_alike(
     rules: ReconcileRules,
 ) -> Finding | None:
     """Say what messages of our text tell, which other submissions may have as well; None: none of them is ours."""
-    ours = [message for message in free if match_key_of(message) == doubt.key]
+    ours, alike = _without_later([m for m in free if match_key_of(m) == doubt.key], doubt, alike, rules)
     rivals = [other for other in alike if other.is_in_doubt or other.submitted]
     if ours and len(ours) <= len(rivals):
         # Too few for all: a message that is late to show must not look absent because another one was taken for it.
@@ -177,7 +177,7 @@ def _among_unclaimed(
     if not left.number:
         return None
     if any(other.is_calling for other in left.able) and doubt.now < doubt.give_up_at:
-        return LookAgain(at=doubt.now + FIRST_LOOK)
+        return _while_calling(doubt, left.able)
     settled_at = max([window.settled_at, *(o.until + rules.settle for o in left.able if not o.is_calling)])
     if len(left.likely) <= len(left.claimants) and reading.read_at < settled_at:
         return LookAgain(at=_next_look(doubt, settled_at))
@@ -220,6 +220,26 @@ def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: Reconc
     return Absent()
 
 
+def _without_later(
+    messages: Sequence[Evidence], doubt: Doubt, alike: Sequence[Other], rules: ReconcileRules
+) -> tuple[list[Evidence], list[Other]]:
+    """Return our messages but for later ones that the attempts of others fit, one each, and the others that have none.
+
+    Where it fits no attempt it may be ours: the clock may have been set since.
+    """
+    before, after = rules.skew + SLACK, rules.settle + rules.skew + SLACK
+    ours, others = [], sorted(alike, key=lambda other: other.until)
+    for message in sorted(messages, key=lambda m: (m.sent_at, m.message_id)):
+        at, holder = message.sent_at, None
+        if at > doubt.until + after:
+            holder = next((o for o in others if o.since - before <= at <= o.until + after), None)
+        if holder is None:
+            ours.append(message)
+        else:
+            others.remove(holder)
+    return ours, others
+
+
 def _left_by(rivals: Sequence[Other], messages: Sequence[Evidence], slack: float) -> list[Evidence]:
     """Return the messages that are left when each rival that was submitted has one, the nearest to its attempt."""
     left = list(messages)
@@ -239,14 +259,25 @@ def _is_of_pair(message: Evidence, doubt: Doubt) -> bool:
 def _without_history(doubt: Doubt) -> Finding:
     if doubt.now >= doubt.give_up_at:
         return CannotTell(reason="the provider's history was not to be had")
-    waited = max(FIRST_LOOK, min(doubt.now - doubt.until, LONGEST_LOOK))
-    return LookAgain(at=min(doubt.now + waited, max(doubt.give_up_at, doubt.now + FIRST_LOOK)))
+    at = doubt.now + _pause(doubt.now - doubt.until, LONGEST_LOOK)
+    return LookAgain(at=min(at, max(doubt.give_up_at, doubt.now + FIRST_LOOK)))
+
+
+def _while_calling(doubt: Doubt, others: Sequence[Other]) -> LookAgain:
+    """Wait for calls to end; one whose command is gone stays under way until `retry.max_age` is over."""
+    began_at = min(other.since for other in others if other.is_calling)
+    return LookAgain(at=doubt.now + _pause(doubt.now - began_at, LONGEST_LOOK))
 
 
 def _next_look(doubt: Doubt, settled_at: float) -> float:
     """Look less and less often, and once more when the window is over. A notification may tell at any time."""
-    waited = max(FIRST_LOOK, min(doubt.now - doubt.until, OFTEN_LOOK))
-    return max(min(doubt.now + waited, settled_at), doubt.now)
+    at = doubt.now + _pause(doubt.now - doubt.until, OFTEN_LOOK)
+    return max(min(at, settled_at), doubt.now)
+
+
+def _pause(waited: float, longest: float) -> float:
+    """Return the seconds until another look by those that it has waited so far: looks come less and less often."""
+    return max(FIRST_LOOK, min(waited, longest))
 
 
 def _is_cut_off(reading: Reading, start: float, cap: int) -> bool:

@@ -156,8 +156,10 @@ def test_a_history_that_was_read_too_early_is_read_again_however_late_it_is_judg
 def test_nothing_is_decided_while_a_twin_is_attempting(elapsed: float) -> None:
     now = NOW + elapsed
 
-    assert judge(message(), now=now, others=(calling(),)) == LookAgain(at=now + FIRST_LOOK)
-    assert judge(now=now, others=(calling(),)) == LookAgain(at=now + FIRST_LOOK)
+    just = calling(since=elapsed - 1)
+
+    assert judge(message(), now=now, others=(just,)) == LookAgain(at=now + FIRST_LOOK)
+    assert judge(now=now, others=(just,)) == LookAgain(at=now + FIRST_LOOK)
 
 
 def test_a_history_that_is_incomplete_can_not_tell() -> None:
@@ -255,6 +257,21 @@ def test_a_twin_that_was_submitted_at_another_time_has_another_message() -> None
     earlier = other(since=-1000.0, until=-1000.0, submitted=True)
 
     assert judge(message(), others=(earlier,)) == Found(message=message())
+
+
+def test_a_message_of_long_after_the_attempt_is_left_to_a_twin_whose_attempt_it_fits() -> None:
+    late, now = message(at=1_000.0), NOW + 2_000
+    ended = other(since=1_000.0, until=1_000.0, in_doubt=False)
+
+    for twin in (ended, replace(ended, is_in_doubt=True), replace(ended, submitted=True)):
+        assert judge(late, others=(twin,), now=now) == Absent()
+    # One each; and where no twin can have sent it, the clock may have been set since the attempt.
+    two = judge(late, message("m-2", at=1_001.0), others=(ended,), now=now)
+    assert two == Found(message=message("m-2", at=1_001.0))
+    assert judge(late, others=(replace(ended, since=NOW, until=NOW),), now=now) == Found(message=late)
+    assert judge(
+        message(at=100.0), others=(replace(ended, since=NOW + 100, until=NOW + 100),), now=now
+    ) == Found(message=message(at=100.0))
 
 
 def test_a_twin_in_doubt_does_not_keep_what_left_no_trace_waiting() -> None:

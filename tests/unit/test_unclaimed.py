@@ -129,9 +129,21 @@ def test_a_message_known_by_notification_alone_is_left_to_no_other_submission() 
 def test_nothing_is_decided_by_a_strange_message_while_its_call_may_be_under_way() -> None:
     strange = message(text="[hidden]")
 
-    assert judge(strange, others=(calling("two"),)) == LookAgain(at=SETTLED + FIRST_LOOK)
+    assert judge(strange, others=(calling("two", since=60.0),)) == LookAgain(at=SETTLED + FIRST_LOOK)
     assert isinstance(judge(strange, others=(calling("two", since=200.0),)), CannotTell)
     assert isinstance(judge(strange, others=(calling("two"),), give_up_at=SETTLED), CannotTell)
+
+
+@pytest.mark.parametrize(("shown", "theirs"), [("[hidden]", "two"), ("hi", "hi")])
+def test_a_call_that_does_not_end_is_waited_for_less_and_less_often(shown: str, theirs: str) -> None:
+    now, looks = NOW + FIRST_LOOK, 0
+    while now < NOW + 86_400:
+        finding = judge(message(text=shown), others=(calling(theirs),), now=now)
+        assert isinstance(finding, LookAgain)
+        assert FIRST_LOOK <= finding.at - now <= LONGEST_LOOK
+        now, looks = finding.at, looks + 1
+
+    assert looks < 310
 
 
 def test_a_likely_text_waits_for_all_that_may_have_it_and_then_each_is_taken_once() -> None:
