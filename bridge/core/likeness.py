@@ -128,10 +128,20 @@ class Original:
         self._text = text
 
     def may_show_as(self, shown: str) -> bool:
-        """Whether a gateway may have made `shown` of it that can't encode every character, or cuts texts off."""
+        """Whether a gateway may have made `shown` of it that can't encode every character, or cuts texts off.
+
+        Enough of it is left to tell it from others.
+        """
         if max(len(shown), len(self._text)) > LONGEST_TEXT:
             return False
         return any(self._may_be(reading) for reading in _readings(shown))
+
+    def may_be_left_as(self, shown: str) -> bool:
+        """Whether `shown` may be what is left of it where a gateway can't encode characters, however little that is."""
+        if max(len(shown), len(self._text)) > LONGEST_TEXT:
+            return False
+        forms = [_marked(normal_form(reading)) for reading in _readings(shown)]
+        return any(_is_left(form, own, whole) for form in forms for own, whole in self._forms)
 
     def _may_be(self, shown: str) -> bool:
         if shown.strip() in self._replaced_one_by_one and len(_READABLE.findall(shown)) >= FEWEST_READABLE:
@@ -139,7 +149,7 @@ class Original:
         stem = _marked(normal_form(_CUT_ENTITY.sub("", shown.rstrip(_CUT_MARKS))))
         form = _marked(normal_form(shown))
         return any(
-            (_is_readable(own, whole) and (form == own or (whole != own and _dropped(form) == _dropped(own))))
+            (_is_readable(own, whole) and _is_left(form, own, whole))
             or (len(stem) >= SHORTEST_CUT and own.startswith(stem))
             for own, whole in self._forms
         )
@@ -186,6 +196,11 @@ def _marked(form: str) -> str:
 
 def _dropped(form: str) -> str:
     return form.replace("?", "")
+
+
+def _is_left(form: str, own: str, whole: str) -> bool:
+    """Whether `form` is `own`, as an alphabet leaves `whole`, with or without marks for the lost characters."""
+    return form == own or (whole != own and _dropped(form) == _dropped(own))
 
 
 def _is_readable(form: str, whole: str) -> bool:

@@ -52,7 +52,8 @@ def sort_out(
             alike.append(message)
             continue
         # A message known by notification alone has no text, so it can't be seen whether ours may show so.
-        key = None if message.text is None else match_key_of(message)
+        may_be_ours = message.text is None or original.may_be_left_as(message.text)
+        key = None if may_be_ours else match_key_of(message)
         holder = next((o for o in holders if o.match_key == key and can_have(o, message)), None)
         if holder is None:
             strange.append(message)

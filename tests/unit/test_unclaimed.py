@@ -114,6 +114,21 @@ def test_a_text_that_may_come_from_ours_is_not_left_to_another_submission_for_go
     assert judge(message(text=cut), text=ours, taken=frozenset({"m-1"})) == Absent()
 
 
+@pytest.mark.parametrize(
+    ("ours", "shown"), [("\U0001f44d", "?"), ("\u4f60\u597d!", "??!"), ("\u4f60\u597d!", "!")]
+)
+def test_a_message_of_which_too_little_is_left_is_neither_taken_nor_left_to_another_for_good(
+    ours: str, shown: str
+) -> None:
+    left, theirs = message(text=shown), other(shown)
+
+    for rival in (replace(theirs, is_in_doubt=False), replace(theirs, looked_at=SETTLED)):
+        assert isinstance(judge(left, text=ours, others=(rival,)), CannotTell)
+    assert isinstance(judge(left, text=ours, others=(theirs,)), LookAgain)
+    assert judge(left, text=ours, taken=frozenset({"m-1"})) == Absent()
+    assert judge(message(text="\U0001f389"), text=ours, others=(other("\U0001f389"),)) == Absent()
+
+
 def test_a_message_known_by_notification_alone_is_left_to_no_other_submission() -> None:
     cut = "A text of some length that a gateway may well have cut off, 1"
     ours, ended = f"{cut}2", other(cut, in_doubt=False)
