@@ -42,7 +42,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 #: Made by us: written as they are, and not looked at.
-_OUR_KEYS = frozenset({"event", "timestamp", "level", "event_id"})
+_OUR_KEYS = frozenset({"event", "timestamp", "level"})
 #: Configured, or addresses of machines that the operator has to know: only kept on their line.
 _PLAIN_KEYS = frozenset({"host", "client", "logger"})
 #: A token behind its scheme.

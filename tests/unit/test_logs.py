@@ -326,6 +326,23 @@ def test_no_text_from_outside_makes_a_second_line_or_steers_a_terminal(stream: i
     assert "\x1b" not in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("event_id", "written"),
+    [
+        (b"\xff", r"b'\xff'"),
+        ("of +16137778877\nforged", "of ***8877 forged"),
+        ("0c2a6c1c-7d3e-5f4b-9d3c-1234567890ab", "0c2a6c1c-7d3e-5f4b-9d3c-1234567890ab"),
+    ],
+)
+def test_an_event_id_from_a_header_is_written_like_any_other_text(
+    event_id: object, written: str, stream: io.StringIO
+) -> None:
+    configure(LogSettings(), stream)
+    structlog.get_logger().warning("dead_letter.returned", event_id=event_id)
+
+    assert lines(stream)[0]["event_id"] == written
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
