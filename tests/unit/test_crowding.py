@@ -79,6 +79,16 @@ def test_the_one_that_is_idle_for_longest_makes_room_where_all_have_sent_a_head(
         assert [client.send(POST + b"{}").status() for client in (first, third, fourth)] == [204] * 3
 
 
+def test_one_that_has_begun_another_head_behind_two_answers_makes_room() -> None:
+    with serving(max_connections=5) as port, Crowd(port) as crowd:
+        for _ in range(5):
+            begun = crowd.come((POST + b"{}") * 2 + b"POST")
+            assert [begun.status(), begun.status()] == [204, 204]
+        newest = crowd.come(POST + b"{}").status()
+
+    assert newest == 204
+
+
 def test_requests_under_way_are_not_interrupted_and_more_are_answered_503() -> None:
     with serving(max_connections=5) as port, Crowd(port) as crowd:
         busy = [crowd.begin() for _ in range(5)]

@@ -275,16 +275,15 @@ class Connection(asyncio.Protocol):
         closes = answer.closes or is_last or not request.keeps_alive
         self._outgoing.write(answer, closes=closes, bodiless=request.method == "HEAD")
         self._expect_head(self._house.head_timeout + (0 if closes else self._house.keep_alive))
+        if answer is not FULL:  # those are few, and have to be read
+            self._house.idle(self)
         if closes:
-            if answer is not FULL:  # those are few, and have to be read
-                self._house.idle(self)
             self._close(unread=not request.whole)
         elif self._last_word is not None and not (self._ahead and self._ahead[0].whole):
             self._end(self._last_word)
         elif self._held or self._ahead:
+            # What waits may be no whole head: a client that has begun one makes room all the same.
             self._go_on()
-        else:
-            self._house.idle(self)
 
     def _end_in_turn(self, answer: Answer) -> None:
         """End, but not before who was handed over has its own answer: it may be an event, or on the queue."""
