@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from typing import TYPE_CHECKING
 
 from bridge.core.masking import mask_numbers
@@ -19,7 +20,8 @@ def unknown_fields(document: Mapping[str, object], known: Collection[str]) -> tu
     """Return the names in `document` that are not among `known`, at most `MOST` and fit to be shown."""
     if all(name in known for name in document):
         return ()
-    return tuple(_shown(name) for name in document if name not in known)[:MOST]
+    names = itertools.islice((name for name in document if name not in known), MOST)
+    return tuple(map(_shown, names))
 
 
 def reasons(unknown: Iterable[str], known: Collection[str]) -> list[str]:

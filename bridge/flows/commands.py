@@ -16,6 +16,7 @@ from bridge.core.commands import Malformed, Parsed, SendSms, parse_command
 from bridge.core.contracts import letters
 from bridge.core.contracts.commands import REPLAY, RESEND
 from bridge.core.events import rfc3339
+from bridge.core.given_up import reason_word
 from bridge.core.ledger import Replay
 from bridge.ports import Outgoing
 
@@ -34,8 +35,6 @@ _STEERING = frozenset({"headers", *(f"headers.{name}" for name in (TOKEN, REPLAY
 _NO_TEXT = b"?"
 #: The header in which a delayed copy carries why the broker gave its command up.
 GIVEN_UP = "x-bridge-given-up"
-#: Characters; RabbitMQ's own reasons have fewer.
-_LONGEST_REASON = 40
 #: W3C Trace Context, level 1, section 3.2.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,200})?", re.ASCII)
 
@@ -89,7 +88,10 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
     if parsed.id is None and isinstance(parsed, SendSms):
         parsed = replace(parsed, id=new_id())
     delayed = TOKEN in delivery.headers
-    given_up = delivery.given_up or (_given_up(delivery.headers) if delayed else None)
+    given_up = delivery.given_up
+    if delayed and GIVEN_UP in delivery.headers:
+        # A copy that carries a reason stays given up, though its reason is no word.
+        given_up = given_up or reason_word(delivery.headers[GIVEN_UP])
     if given_up is not None and isinstance(parsed, SendSms):
         # Nothing is to be waited for: it is not sent any more.
         parsed = replace(parsed, given_up=given_up, send_at=None)
@@ -220,11 +222,6 @@ def _generation(token: object) -> int:
     # Nine digits fit into any database's integer, whoever wrote the header.
     text = token.decode("ascii", "replace") if isinstance(token, bytes) else str(token)
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
-
-
-def _given_up(headers: Mapping[str, object]) -> str | None:
-    reason = headers.get(GIVEN_UP)
-    return reason[:_LONGEST_REASON] if isinstance(reason, str) and reason.isprintable() else None
 
 
 def _replay(headers: Mapping[str, object]) -> Replay | None:

@@ -155,8 +155,10 @@ def test_after_an_attempt_in_doubt_the_history_decides_and_nothing_is_sent(
 def test_a_copy_carries_why_its_command_was_given_up_and_no_stranger_can_say_so() -> None:
     copy = Delivery(body_of("a"), tag=(1, 1), headers={TOKEN: "3", GIVEN_UP: "expired"})
     strangers = Delivery(body_of("a"), tag=(1, 1), headers={GIVEN_UP: "expired"})
+    forged = Delivery(body_of("a"), tag=(1, 1), headers={TOKEN: "3", GIVEN_UP: "two\nlines"})
 
     assert read(copy, rules=RULES, now=NOW, new_id=str).given_up == "expired"
+    assert read(forged, rules=RULES, now=NOW, new_id=str).given_up == "unknown"
     assert read(strangers, rules=RULES, now=NOW, new_id=str).given_up is None
 
 
@@ -201,6 +203,9 @@ def test_a_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
         ({"x-death": "no list"}, "unknown"),
         ({"x-death": [1, {"queue": "sms.send"}, {"queue": "sms.send", "reason": "maxlen"}]}, "maxlen"),
         # A copy has been through the queues of the delay, which let each message expire.
+        # Any program may publish to the queue of what was given up.
+        ({"x-death": [{"queue": "sms.send", "reason": "two\nlines"}]}, "unknown"),
+        ({"x-death": [{"queue": "sms.send", "reason": "x" * 41}]}, "unknown"),
         (
             {
                 "x-death": [

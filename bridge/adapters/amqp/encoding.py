@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import amqp
 
 from bridge.adapters.amqp.properties import UNREADABLE
+from bridge.core.given_up import reason_word
 from bridge.ports import Delivery
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def reason_of_death(headers: Mapping[str, object], queue: str) -> str:
     deaths = headers.get("x-death")
     for death in deaths if isinstance(deaths, list) else []:
         if isinstance(death, dict) and death.get("queue") == queue and isinstance(death.get("reason"), str):
-            return str(death["reason"])
-    return "unknown"
+            return reason_word(death["reason"])
+    return reason_word(None)
 
 
 def encode(message: Outgoing, *, frame_max: int) -> tuple[Encoded, str | None]:
