@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.core.commands import CommandRules
     from bridge.ports import Delivery, Outgoing
 
-#: Stands in place of an outcome where the broker itself gave the command up: at the delivery limit.
+#: Stands in place of an outcome where the broker gave the command up also on the queue of given-up commands.
 BROKER = "broker"
 #: What a death adds to a command's headers (SPEC section 3.3).
 DEATH_HEADERS = frozenset(letters.HEADERS.names)
@@ -43,7 +43,7 @@ class DeadLetter:
     """A command on the dead-letter queue, and why it is there. What nobody said is None."""
 
     delivery: Delivery
-    #: `invalid`, `rejected`, `failed`, `unknown` or `BROKER`.
+    #: `invalid`, `rejected`, `failed`, `unknown`, `expired` or `BROKER`.
     outcome: str
     #: Names fields and codes; the broker's own word where it gave up (`delivery_limit`).
     reason: str | None
