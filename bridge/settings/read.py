@@ -33,9 +33,17 @@ def read(config: str | None = None, environ: Mapping[str, str] | None = None) ->
 
 
 def _names_in(directory: str | None) -> list[str]:
-    """Return the names of the files there; none where it can't be listed: each is read by its name all the same."""
+    """Return the names of the files there; none where it can't be listed: each is read by its name all the same.
+
+    Raises:
+        SettingsError: there is no such directory, so that every secret would silently be missing.
+
+    """
     try:
         return [path.name for path in Path(directory).iterdir()] if directory else []
+    except (FileNotFoundError, NotADirectoryError):
+        reason = "is not a directory: name the one that holds the credentials, or unset it"
+        raise SettingsError([Problem(CREDENTIALS_VARIABLE, reason)]) from None
     except OSError:
         return []
 

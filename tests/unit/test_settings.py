@@ -600,6 +600,17 @@ def test_secrets_are_read_from_real_files(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["absent", "file"])
+def test_a_directory_of_credentials_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "bridge.toml").touch()
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path / name)}
+    with pytest.raises(SettingsError) as refused:
+        read(str(tmp_path / "bridge.toml"), environ)
+
+    assert [problem.path for problem in refused.value.problems] == ["CREDENTIALS_DIRECTORY"]
+
+
 def test_settings_are_the_same_on_the_other_side_of_a_pipe() -> None:
     given = {
         **ACCOUNT,
