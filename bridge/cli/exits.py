@@ -116,7 +116,11 @@ def _failure(error: Exception) -> click.ClickException | None:
         return None
     if isinstance(error, LedgerUnusable):
         return Unusable(str(error))
-    if isinstance(error, LedgerUnavailable | Unreachable | ConnectionError | TimeoutError):
+    if isinstance(error, LedgerUnavailable):
+        return Unavailable(f"the ledger (ledger.url) can't be used: {error}")
+    if isinstance(error, Unreachable):
+        return Unavailable(f"the provider's API (cpaas.base_url) can't be used: {error}")
+    if isinstance(error, ConnectionError | TimeoutError):
         return Unavailable(str(error))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Failed(f"can't write the answer: {error.strerror}")

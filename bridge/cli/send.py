@@ -29,8 +29,7 @@ _OPTIONS = {
     "expires_at": "--expires-at",
     "metadata": "--metadata",
 }
-#: An id may be made of a phone number, which no error may repeat.
-_AGAIN = "the broker may have the command: send it again with --id {id}, and it is sent once"
+_AGAIN = "correct that and send the command again with {option}: it is sent once, also where the broker has it already"
 
 
 @click.command()
@@ -83,15 +82,14 @@ def send(
     try:
         outcomes = invocation.wiring.send(settings, command, wait)
     except ConnectionError as error:
-        raise Unavailable(f"{error}; {_AGAIN.format(id=mask_numbers(str(command['id'])))}") from error
+        raise Unavailable(f"{error}; {_AGAIN.format(option=_by_id('--id', command))}") from error
     _write(str(command["id"]), outcomes, as_json=as_json)
     if wait is None:
         return Exit.DONE
     code = exit_code(outcomes, len(to))
     if code is Exit.LATER:
         known = f"{len(outcomes)} of {len(to)} outcomes came within {wait:g} s; the broker has the command"
-        shown = mask_numbers(str(command["id"]))
-        write_line(f"{known}. See `bridge ledger show {shown}`, or wait for the event.", err=True)
+        write_line(f"{known}. See {_by_id('bridge ledger show', command)}, or wait for the event.", err=True)
     return code
 
 
@@ -106,9 +104,22 @@ def _refuse(reasons: Sequence[str]) -> None:
     for reason in reasons:
         field, space, rest = reason.partition(" ")
         name, bracket, index = field.partition("[")
+        rest = rest.replace("destination_address", "--to")
         named.append(f"{_OPTIONS.get(name, name)}{bracket}{index}{space}{rest}")
     if named:
         raise click.UsageError("; ".join(named))
+
+
+def _by_id(words: str, command: Mapping[str, object]) -> str:
+    """Return what to type, `words` and the command's id.
+
+    An id may be made of a phone number, which no message may repeat. Such an id is not shown at all: a masked one that
+    is typed as it stands would be another command's.
+    """
+    identity = str(command["id"])
+    return (
+        f"{words} {identity}" if mask_numbers(identity) == identity else f"{words} with the id that you gave"
+    )
 
 
 def exit_code(outcomes: Sequence[Mapping[str, Any]], destinations: int) -> Exit:

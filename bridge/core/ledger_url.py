@@ -76,7 +76,7 @@ def read_ledger_url(url: str) -> SqliteFile | PostgresDatabase:
         return SqliteFile(_file(rest))
     if scheme in {"postgresql", "postgresql+psycopg"}:
         return PostgresDatabase(_postgresql(rest))
-    raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+    raise ValueError("must begin with sqlite:/// or postgresql://")
 
 
 def _file(rest: str) -> str:

@@ -408,7 +408,26 @@ def test_a_command_that_may_be_on_the_queue_is_sent_again_by_its_id() -> None:
     result = run(*arguments, wiring=FakeWiring(ConnectionError("no confirm within 10 s")))
 
     assert (result.exit_code, result.stdout) == (69, "")
-    assert re.search("no confirm within 10 s; .* send it again with --id [0-9a-f-]{36}", result.stderr)
+    assert re.search("no confirm within 10 s; .* send .* again with --id [0-9a-f-]{36}: ", result.stderr)
+
+
+@pytest.mark.parametrize("came", [[], ConnectionError("no confirm within 10 s")])
+def test_an_id_made_of_a_number_is_neither_shown_nor_masked_into_another_id(came: object) -> None:
+    result = run(
+        *("send", "--to", "+16131234567", "--message", "hi", "--id", "order-16131234567", "--wait=5"),
+        wiring=FakeWiring(came),
+    )
+
+    assert "with the id that you gave" in result.stderr
+    assert "order-" not in result.stderr
+
+
+def test_a_number_that_is_given_twice_is_named_by_its_option() -> None:
+    arguments = ("send", "--to", "+16131234567", "--to", "+16131234567", "--message", "hi")
+    result = run(*arguments, wiring=FakeWiring([]))
+
+    assert result.exit_code == 2
+    assert "--to[1] is the same number as --to[0]" in result.stderr
 
 
 def test_send_says_how_long_it_waits() -> None:
@@ -664,7 +683,8 @@ def test_what_the_provider_does_not_do_is_told_by_the_exit_code(error: type[Cpaa
     result = run("subscriptions", "list", wiring=wiring)
 
     assert result.exit_code == code
-    assert result.stderr == "Error: not now (503)\n"
+    assert result.stderr.endswith("not now (503)\n")
+    assert ("cpaas.base_url" in result.stderr) == (error is Unreachable)
 
 
 def every_command(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

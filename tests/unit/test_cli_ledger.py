@@ -149,6 +149,7 @@ def test_a_ledger_that_cant_be_used_is_told_by_the_exit_code(
 
     assert result.exit_code == code
     assert str(error) in result.stderr
+    assert ("ledger.url" in result.stderr) == (code == 69)
 
 
 def test_a_ledger_that_is_not_there_is_not_made_by_looking_or_pruning(tmp_path: Path) -> None:
