@@ -42,10 +42,10 @@ _KEPT_OR_NUMBER = re.compile(f"(?P<kept> {_KEPT} ) | (?P<number> {_RUN.replace('
 #: Without as many digits near each other an id is shown without a closer look.
 _MAY_HOLD_NUMBER = re.compile(rf"\d(?:\D{{0,3}}\d){{{_FEWEST - 1}}}")
 _NO_DIGIT = re.compile(r"\D+")
-#: What may stand between two digits of a number in an id.
-_BETWEEN = r"[\s.()/\u2010-\u2015-]{0,3}"
+#: What may stand between two digits of a number in an id: a service may write it with underscores.
+_BETWEEN = r"\D{0,3}"
 #: A number that says itself that it is one.
-_WITH_PLUS = re.compile(rf"\+[0-9](?:{_BETWEEN}[0-9]){{{_FEWEST - 1},}}")
+_WITH_PLUS = re.compile(rf"\+[0-9](?:[\s._()/\u2010-\u2015-]{{0,3}}[0-9]){{{_FEWEST - 1},}}")
 
 
 class Shown(str):
