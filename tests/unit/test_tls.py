@@ -11,6 +11,7 @@ import pytest
 
 from bridge.adapters.http import tls
 from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.peers import Peers
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.bootstrap.listening import listen
@@ -117,6 +118,21 @@ def test_who_begins_no_handshake_is_closed_on_and_holds_up_nobody(
             ended += each.recv(1) == b""
 
     assert (good, ended) == (204, 50)
+
+
+def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_kinds(
+    files: tuple[Path, Path],
+) -> None:
+    bind = Bind(host="::", port=0, tls_certificate=files[0], tls_key=files[1], peers=Peers(each=1))
+    serves = HttpServer(Webhook(Door(path="/hook"), take), bind, name="tls")
+    port = serves.start()
+    begun = POST.removesuffix(b"\r\n\r\n{}") + b"\r\nExpect: 100-continue\r\n\r\n"
+
+    with Client(port, tls=trusting(files[0])) as busy:
+        assert busy.send(begun).status() == 100
+        with Client(port, patience=tls.TIMEOUT / 2) as another:
+            assert another.closed()
+    serves.stop(1)
 
 
 def test_silent_connections_count_from_their_first_moment(files: tuple[Path, Path]) -> None:

@@ -23,6 +23,7 @@ from bridge.adapters.http.held import Held, may_be_several
 from bridge.adapters.http.house import FULL
 from bridge.adapters.http.outgoing import Outgoing
 from bridge.adapters.http.parsing import HeadTooLarge, NotHttp, Request, RequestParser
+from bridge.adapters.http.peers import peer_of
 
 if TYPE_CHECKING:
     from bridge.adapters.http.house import House
@@ -79,9 +80,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the client its time for the first head, or none where there are far too many already."""
         self._transport = transport
-        peer = transport.get_extra_info("peername")
-        # A client of IPv4 on a socket for both kinds comes in the clothes of IPv6 (RFC 4291 section 2.5.5.2).
-        self._peer = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else None
+        self._peer = peer_of(transport)
         self._is_encrypted = transport.get_extra_info("sslcontext") is not None
         # asyncio reads 256 KiB at once (beneath TLS: see `bridge.adapters.http.tls`), and has as much and more written.
         self._transport.max_size = _WAITING

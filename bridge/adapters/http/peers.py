@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.http.client import address_of, is_in
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from bridge.adapters.http.client import Network
@@ -40,6 +41,15 @@ class Peers:
         if not self.each or peer is None:
             return 0
         return 0 if _is_in(peer, self.proxies) else self.each
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str | None:
+    """Return the address of a connection's other end, in one spelling; None where it has none.
+
+    A client of IPv4 on a socket for both kinds has an address of IPv6 (RFC 4291 section 2.5.5.2).
+    """
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else None
 
 
 @lru_cache(maxsize=4096)

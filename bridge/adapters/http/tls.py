@@ -7,6 +7,8 @@ import ssl
 from asyncio import sslproto
 from typing import TYPE_CHECKING, Any, Literal
 
+from bridge.adapters.http.peers import peer_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -83,8 +85,7 @@ class Doorstep(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake, unless there are far too many connections already."""
         self._transport = transport
-        peer = transport.get_extra_info("peername")
-        if self._house.enter(self, str(peer[0]) if isinstance(peer, tuple) else None):
+        if self._house.enter(self, peer_of(transport)):
             self._handshake = asyncio.get_running_loop().create_task(self._shake_hands())
         else:
             self._transport.abort()
