@@ -230,14 +230,14 @@ def _key(value: object) -> str | None:
     return str(value) or None
 
 
-def _content(data: _Object) -> tuple[str, str, str]:
-    """Return what tells two messages of one id apart: numbers and text, without the time, whose unit varies."""
+def _content(data: _Object) -> tuple[str, ...]:
+    """Return what tells two messages of one id apart: numbers and text, without the time, whose unit varies.
+
+    A message that is not a text has one part more, so that no text is taken for its digest.
+    """
     text = data["message"]
-    return (
-        _number(data["destination_address"]),
-        _number(data["sender_address"]),
-        plain(text) if isinstance(text, str) else _canonical(text),
-    )
+    numbers = _number(data["destination_address"]), _number(data["sender_address"])
+    return (*numbers, plain(text)) if isinstance(text, str) else (*numbers, _canonical(text), "JSON")
 
 
 def _number(value: object) -> str:

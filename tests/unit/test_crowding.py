@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.http.house import ANSWERED_BEYOND
 from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
-from bridge.adapters.http.peers import Peers
+from bridge.adapters.http.peers import Peers, host_of
 from bridge.adapters.http.serving import Bind, HttpServer
 from tests.raw_http import Client
 
@@ -147,6 +147,18 @@ def test_one_address_has_so_many_and_no_more_and_a_proxy_any_number() -> None:
         assert [client.send(b"{}").status() for client in newest] == [204] * 3
         assert other.send(POST + b"{}").status() == 204
         assert {client.send(POST + b"{}").status() for client in proxied} == {204}
+
+
+@pytest.mark.parametrize(
+    ("peer", "other", "is_one"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+    ],
+)
+def test_the_addresses_of_one_ipv6_network_count_as_one_client(peer: str, other: str, is_one: bool) -> None:
+    assert (host_of(peer) == host_of(other)) is is_one
 
 
 def test_strangers_by_the_thousand_leave_room_for_everybody_else() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import json
 from typing import Any
 
@@ -410,3 +411,17 @@ def test_every_object_that_holds_an_object_becomes_a_notification(document: dict
 def test_no_bytes_raise_anything_else(body: bytes) -> None:
     with contextlib.suppress(InvalidNotification):
         parse_notification(body)
+
+
+def test_a_text_is_never_taken_for_a_message_that_is_no_text() -> None:
+    def identity(message: object) -> tuple[str, ...]:
+        body = {
+            "inboundSMSMessageNotification": {"inboundSMSMessage": {"messageId": "m1", "message": message}}
+        }
+        parsed = parse_notification(json.dumps(body).encode())
+        return parsed.identity
+
+    digest = hashlib.sha256(b"null").hexdigest()
+
+    assert digest in identity(None)
+    assert identity(digest) != identity(None)

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 _AT_ONCE = 64
 #: Errors that pass once something is closed.
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: Errors of a connection that ended while it waited to be taken: accept(2), "Error handling".
+_GONE = frozenset(
+    {
+        errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP, errno.EPROTO,
+    }
+)  # fmt: skip
 #: Seconds until the next try, where some connections made room and where none could.
 _SOON, _LATER = 0.005, 0.1
 
@@ -53,9 +60,11 @@ class Accepting:
         for _ in range(_AT_ONCE):
             try:
                 connection, address = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
+                if error.errno in _GONE:
+                    return
                 if error.errno not in _NO_ROOM:
                     raise
                 self._wait_for_room()

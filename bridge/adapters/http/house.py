@@ -17,6 +17,7 @@ import structlog
 
 from bridge.adapters.deadlines import Deadlines
 from bridge.adapters.http.answers import Answer, Dates, problem
+from bridge.adapters.http.peers import host_of
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import Bind
@@ -61,7 +62,7 @@ class House:
         #: The fields that announce it, as clients look for them (RFC 2068 section 19.7.1.1).
         self.announced = b"connection: keep-alive\r\nkeep-alive: timeout=%d\r\n" % bind.keep_alive
         self.write_timeout = bind.write_timeout
-        #: Each with the address of its other end.
+        #: Each with the client at its other end (`host_of`).
         self.connections: dict[Guest, str | None] = {}
         #: Set while there are none.
         self.empty = asyncio.Event()
@@ -90,15 +91,16 @@ class House:
         """Count a connection, and return whether it is one that is heard."""
         has_room = True
         limit = self._peers.limit(peer)
-        if limit and self._of_each[peer] >= limit:
+        host = host_of(peer)
+        if limit and self._of_each[host] >= limit:
             self.warn("http.address_full", client=peer, hint="see max_connections_each and trusted_proxies")
-            has_room = self.make_room(peer)
+            has_room = self.make_room(host)
         if len(self.connections) >= self._max_connections:
             self.warn("http.crowded")
             if not self.make_room():
                 self._beyond.add(connection)
-        self.connections[connection] = peer
-        self._of_each[peer] += 1
+        self.connections[connection] = host
+        self._of_each[host] += 1
         self._silent[connection] = None
         self.empty.clear()
         return has_room and len(self.connections) <= self._max_connections + ANSWERED_BEYOND
@@ -117,20 +119,20 @@ class House:
         """Count it no longer."""
         if connection not in self.connections:
             return
-        peer = self.connections.pop(connection)
-        self._of_each[peer] -= 1
-        if not self._of_each[peer]:
-            del self._of_each[peer]
+        host = self.connections.pop(connection)
+        self._of_each[host] -= 1
+        if not self._of_each[host]:
+            del self._of_each[host]
         self.busy(connection)
         self._beyond.discard(connection)
         self.deadlines.clear(connection)
         if not self.connections:
             self.empty.set()
 
-    def make_room(self, peer: str | None = None) -> bool:
-        """Close one connection that has asked for nothing, of `peer` if one is given; return whether there was one."""
+    def make_room(self, host: str | None = None) -> bool:
+        """Close one connection that has asked for nothing, of `host` if one is given; return whether there was one."""
         for waiting in (self._silent, self._idle):
-            oldest = next((one for one in waiting if peer is None or self.connections[one] == peer), None)
+            oldest = next((one for one in waiting if host is None or self.connections[one] == host), None)
             if oldest is not None:
                 self.leave(oldest)
                 oldest.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
 from bridge.adapters.http.client import address_of, is_in
@@ -27,7 +28,7 @@ class Peers:
     allow: tuple[Network, ...] = ()
     #: Networks of proxies, which may always connect, as often as they like.
     proxies: tuple[Network, ...] = ()
-    #: Connections of one address at the same time; 0: any number.
+    #: Connections of one address (`host_of`) at the same time; 0: any number.
     each: int = 0
     #: Given the address of a connection that was closed because its address is not allowed.
     turned_away: Callable[[str], None] = _unheard
@@ -50,6 +51,15 @@ def peer_of(transport: asyncio.BaseTransport) -> str | None:
     """
     peer = transport.get_extra_info("peername")
     return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else None
+
+
+@lru_cache(maxsize=4096)
+def host_of(peer: str | None) -> str | None:
+    """Return what counts as one client: an address of IPv4, or the /64 that a host of IPv6 has to itself (RFC 6177)."""
+    address = None if peer is None else address_of(peer)
+    if not isinstance(address, IPv6Address):
+        return peer
+    return str(IPv6Network((int(address), 64), strict=False))
 
 
 @lru_cache(maxsize=4096)
