@@ -173,6 +173,7 @@ def test_rights_that_are_missing_are_named(env: dict[str, str], rabbitmq: Broker
     done = doctor(env, BROKER__URL=f"amqp://reader-{vhost}:pw@{place}", SUBMIT__PORT=str(free_port()))
 
     assert {row["seen"] for row in done.json if "may not" in row["seen"]} == {
+        "this user may not read sms.given_up",
         "this user may not read sms.send",
         "this user may not write to amq.default",
         "this user may not write to sms.commands",

@@ -240,7 +240,7 @@ def test_a_process_that_stands_still_holds_up_no_answer(
     reasons = wait_until(lambda: unwell(worker), what="a reason")
 
     assert reasons == {"process 1": {"ok": False, "detail": "does not answer"}}
-    assert worker.admin("/livez") == (200, "ok\n")
+    assert worker.admin("/livez") == (503, "process 1: does not answer\n")
     assert received(worker).keys() == {"2"}
 
     os.kill(pids(worker)[1], signal.SIGCONT)
