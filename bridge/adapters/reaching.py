@@ -15,6 +15,10 @@ class Unreachable(Exception):
     """Nobody answers there; the message says why."""
 
 
+class Closed(Unreachable):
+    """A connection was accepted and closed without an answer, as the ingest treats addresses outside its networks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """How it answered."""
@@ -28,6 +32,7 @@ def reach(url: str) -> Reached:
     """Post nothing, without authorization.
 
     Raises:
+        Closed: it was closed without an answer.
         Unreachable: no connection, no valid certificate, or no HTTP.
 
     """
@@ -45,6 +50,8 @@ def reach(url: str) -> Reached:
         return Reached(status=connection.getresponse().status, expires_at=expires_at)
     except ssl.SSLCertVerificationError as e:
         raise Unreachable(f"its certificate is not valid: {e.verify_message}") from e
+    except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as e:
+        raise Closed("the connection was closed without an answer") from e
     except (OSError, http.client.HTTPException) as e:
         raise Unreachable(f"{type(e).__name__}: {getattr(e, 'strerror', None) or e}") from e
     finally:
