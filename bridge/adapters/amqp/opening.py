@@ -137,6 +137,17 @@ class _TlsTransport(SSLTransport):  # type: ignore[misc]  # py-amqp has no types
     def _wrap_socket(self, sock: socket.socket, context: ssl.SSLContext, server_name: str) -> ssl.SSLSocket:
         return context.wrap_socket(sock, server_hostname=server_name, do_handshake_on_connect=False)
 
+    def _write(self, s: bytes) -> None:
+        """Write all; where the other side has closed, raise the alert that it sent before.
+
+        With TLS 1.3 a server judges a client's certificate after the client's handshake (RFC 8446 section 4.4.2.4).
+        """
+        try:
+            super()._write(s)
+        except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
+            self.sock.read(1)
+            raise
+
 
 def _authentication(node: BrokerNode) -> tuple[sasl.SASL, ...]:
     made = {
