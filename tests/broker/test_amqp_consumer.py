@@ -402,6 +402,7 @@ def test_a_consumer_knows_how_many_wait_also_while_it_takes_none(
     consumer = start()
     wait_until(lambda: consumer.depth == Depth(0, 1), what="an empty queue and its consumer")
     consumer.pause()
+    wait_until(lambda: consumer.depth == Depth(0, 0), what="no consumer")
     for number in range(3):
         command(amqp, str(number))
     wait_until(lambda: consumer.depth == Depth(3, 0), what="three that nobody takes")
