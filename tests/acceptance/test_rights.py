@@ -230,7 +230,7 @@ def test_who_takes_commands_over_http_needs_the_right_to_publish_them(
     [
         ("configure", "exchange 'sms.commands'"),
         ("write", "exchange 'amq.default'"),
-        ("read", "queue 'sms.send'"),
+        ("read", "queue 'sms.given_up'"),
     ],
 )
 def test_who_declares_and_may_not_is_told_what(part: str, thing: str, rabbitmq: Broker, vhost: str) -> None:
