@@ -1,4 +1,4 @@
-"""What the process that listens on an admin port says of itself."""
+"""Reads the liveness and readiness of the process that listens on an admin port."""
 
 from __future__ import annotations
 

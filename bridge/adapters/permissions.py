@@ -1,4 +1,4 @@
-"""Who may write to a file, by its mode."""
+"""Write permissions of files and directories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def others_can_write(path: Path) -> bool:
-    """Return whether every user of the machine may write to the file or directory; False where there is none."""
+    """Return whether every user of the machine may write to the file or directory; False if it does not exist."""
     try:
         return bool(path.stat().st_mode & stat.S_IWOTH)
     except OSError:

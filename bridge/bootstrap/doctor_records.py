@@ -1,4 +1,4 @@
-"""What `bridge doctor` says of the ledger and the spool."""
+"""The checks of `bridge doctor` on the ledger and the spool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `bridge doctor` sees of a running process: its admin port tells whether it works, and why not."""
+"""The check of `bridge doctor` on running processes, by their admin ports."""
 
 from __future__ import annotations
 

@@ -137,8 +137,8 @@ def replay(
 ) -> int:
     """Send dead letters back to the command queue: those with the ids given, or all that the options leave.
 
-    What failed, expired or was rejected is sent anew; what is unknown is reconciled first. What was sent meanwhile is
-    not sent again. A letter goes once the broker has its command.
+    A failed, expired or rejected message is sent again; an unknown one is reconciled first. A message that was sent
+    since is not sent again. A letter goes once the broker has its command.
     """
     settings = invocation.settings()
     wanted = _said(settings, event_ids, everything=everything, **which)

@@ -65,7 +65,7 @@ class Table:
         self._has_header = False
 
     def write(self, row: Mapping[str, object]) -> None:
-        """Print one row: what is missing or None as a dash, what is several joined by commas."""
+        """Print one row: a missing value or None as a dash, several values joined by commas."""
         if not self._has_header:
             self._has_header = True
             self._write([name.removesuffix("_address").upper() for name in self._widths])

@@ -89,7 +89,7 @@ class Engine:
         self._closed = False
 
     def close(self) -> None:
-        """Close the connection, within 5 s; wake the callers that still wait. Blocks meanwhile."""
+        """Close the connection, within 5 s; wake the callers that still wait. Blocks until then."""
         with self._starting:
             self._closed = True
         if self._process == os.getpid():
@@ -247,7 +247,7 @@ class Engine:
         if answer is Answer.REFUSED:
             return Refused, f"the broker refused it: is the queue behind {exchange} full?"
         if self._closed:
-            return BrokerUnavailable, "the client was closed meanwhile"
+            return BrokerUnavailable, "the client was closed"
         if self._sender.refusal:
             return LoginRefused, self._sender.refusal
         return BrokerUnavailable, self._sender.trouble or f"no answer within {timeout:g} s"

@@ -184,7 +184,7 @@ def log_failure(log: ClientLog, event: Event, error: BaseException, number: int)
     )
 
 
-#: Tell functions whose call does nothing yet.
+#: Recognise functions whose call does nothing yet.
 _GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 

@@ -38,7 +38,7 @@ class Options:
     default_region: str | None = None
     #: `broker.ca_file`: certificates to trust in place of the system's, for `amqps://`. This and the next two: PEM.
     ca_file: str | PathLike[str] | None = None
-    #: `broker.certificate` and `broker.key`: what the client shows of itself; without `key` one file holds both.
+    #: `broker.certificate` and `broker.key`: the certificate of the client; without `key` one file holds both.
     certificate: str | PathLike[str] | None = None
     key: str | PathLike[str] | None = None
     connect_timeout: float = 5.0

@@ -95,7 +95,7 @@ class Client:
     def send_and_wait(self, *, wait: float = WAIT, **fields: Unpack[Fields]) -> Result:
         """Send a command as `send` does, and return its outcomes once all are there.
 
-        Where the connection is lost meanwhile the command is published again: under the same id its outcomes are
+        If the connection is lost, the command is published again: under the same id its outcomes are
         published again too, and it is not sent twice.
 
         Raises:

@@ -1,4 +1,4 @@
-"""A consumer's queue without the waiting for it: connects, tells events from other messages, and settles them.
+"""A consumer's queue without the waiting for it: connects, recognises events, and acknowledges them.
 
 `Consumer` waits on a thread, `aio.Consumer` on an event loop; both have one of these.
 """
@@ -68,7 +68,7 @@ class Subscription:
             raise Closed(FORKED)
 
     def close(self) -> None:
-        """Settle what was acknowledged or rejected, and close the connection, within 5 s. Blocks meanwhile."""
+        """Write the acknowledgements that are due, and close the connection, within 5 s. Blocks until then."""
         self._closed = True
         if self._process == os.getpid():
             self._source.stop()

@@ -72,7 +72,7 @@ def parse_address(text: str, *, default_region: str | None, checks_length: bool 
     """Return the address that `text` writes.
 
     `default_region` (ISO 3166-1, two capital letters) is where national numbers belong. Without it, where the number is
-    not of that region's lengths, or where it is or may be a short code, it can't be told and stays as it is.
+    not of that region's lengths, or where it is or may be a short code, it stays as it is.
 
     Raises:
         InvalidAddress: with a reason that reads on after a field's name and does not repeat the value.

@@ -12,10 +12,10 @@ MAX_DEPTH = 16
 
 
 def read_object(body: bytes) -> dict[str, object]:
-    """Return the object that a body is, whatever is in it.
+    """Return the object that a body is; its fields are not judged.
 
     Raises:
-        UnreadableCommand: it is none.
+        UnreadableCommand: it is too large, not JSON or not an object.
 
     """
     if len(body) > MAX_BODY:

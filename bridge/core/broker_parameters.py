@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from bridge.core.errors import BridgeError
 
-#: What py-amqp speaks of what RabbitMQ offers. EXTERNAL is the client certificate (rabbitmq_auth_mechanism_ssl).
+#: The mechanisms of RabbitMQ that py-amqp has, too. EXTERNAL is the client certificate (rabbitmq_auth_mechanism_ssl).
 MECHANISMS = ("PLAIN", "AMQPLAIN", "EXTERNAL")
 #: The most that connecting may take, in seconds. Longer would look like a thread that stands still.
 LONGEST_CONNECT = 10.0
@@ -95,7 +95,7 @@ def _given(query: str) -> dict[str, list[str]]:
         name, _, escaped = part.partition("=")
         value = unquote(escaped)
         if name not in _NAMES:
-            raise BadBrokerUrl(f"has a parameter that is none of {', '.join(sorted(_NAMES))}")
+            raise BadBrokerUrl(f"has a parameter other than {', '.join(sorted(_NAMES))}")
         if not value or has_control(value):
             raise BadBrokerUrl(f"has an empty {name}, or one with a control character")
         given.setdefault(name, []).append(value)
@@ -132,5 +132,5 @@ def _server_name(text: str | None) -> str | None:
 def _mechanisms(given: list[str]) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(value.upper() for value in given))
     if not set(wanted) <= set(MECHANISMS):
-        raise BadBrokerUrl(f"has an auth_mechanism that is none of {', '.join(MECHANISMS)}")
+        raise BadBrokerUrl(f"has an auth_mechanism other than {', '.join(MECHANISMS)}")
     return wanted or ("PLAIN",)

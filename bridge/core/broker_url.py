@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from bridge.core.broker_parameters import BadBrokerUrl, Parameters, TlsFiles, has_control, read_parameters
+from bridge.core.hosts import is_host_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,9 +31,6 @@ _NEXT_URL = re.compile(r",(?=\s*(?:amqps?://|$))", re.IGNORECASE)
 #: How kombu separates URLs; here `;` is a character as any other.
 _OTHER_LIST = re.compile(r";\s*amqps?://", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-#: RFC 1123 section 2.1, with the underscore that container networks use; a dot may end it.
-_HOST = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*"
-                   r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +171,7 @@ def _place(place: str) -> tuple[str, int | None]:
         host, port = _ipv6(bracketed[1]), bracketed[2]
     else:
         host, _, port = place.partition(":")
-        if not _HOST.fullmatch(host):
+        if not is_host_name(host):
             raise BadBrokerUrl(
                 "must name a host: letters, digits, dots and hyphens, or an IPv6 address in []"
             )

@@ -82,7 +82,7 @@ class Malformed:
     id: str | None
     reasons: tuple[str, ...]
     metadata: Mapping[str, str] | None = field(default=None, repr=False)
-    #: What its fields for addresses hold; None where it has no fields that can be read.
+    #: The values of its fields for addresses; None if no field can be read.
     addresses: tuple[object, ...] | None = field(default=None, repr=False)
     #: As those of `SendSms`.
     unknown_fields: tuple[str, ...] = ()

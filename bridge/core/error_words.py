@@ -50,7 +50,7 @@ CODES = {
     "unsupported_grant_type": "the provider does not support this grant",
     "invalid_scope": "unknown scope",
 }
-#: What the bridge calls its own findings (the event's `error.name`).
+#: The bridge's names for its own findings (the event's `error.name`).
 NAMES = {
     "serviceException": "the provider reported a service error",
     "policyException": "the provider reported a policy error",
@@ -60,7 +60,7 @@ NAMES = {
     "timeout": "no answer in time",
     "clock": "the clock differs from the provider's",
     "internal": "a mistake in the bridge",
-    "ambiguous": "nobody can say whether the message went out",
+    "ambiguous": "it is not known whether the message went out",
     "poison": "worker processes died during this command",
     "expired": "expires_at passed first",
 }
@@ -106,7 +106,7 @@ def fields_of(error: ProviderError) -> dict[str, str | int | None]:
 
 
 def shown_code(error: ProviderError) -> str | None:
-    """Return the provider's code where it is one: what stands in its place may be any text."""
+    """Return the provider's code if it is one: a foreign server may put any text in its place."""
     return None if error.exception_id is None or explain(error.exception_id) is None else error.exception_id
 
 

@@ -1,4 +1,4 @@
-"""What is known of messages that may have been sent, and of the submissions that they may be of."""
+"""Messages that the provider has, and the submissions that they may belong to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a look at the provider's history brought."""
+    """The result of a history lookup."""
 
     messages: tuple[Evidence, ...] = ()
     #: How many messages of any kind the provider has of the whole account; None where that is not known.
@@ -40,7 +40,7 @@ class Reading:
     complete: bool = True
     #: When the oldest message of any kind was sent that the account is known to have; it forgets the oldest first.
     oldest_at: float | None = None
-    #: When it was asked for, in seconds since the epoch: what was accepted later can't be in it.
+    #: When it was asked for, in seconds since the epoch: a message accepted later can't be in it.
     read_at: float = 0.0
 
 
@@ -65,7 +65,7 @@ class Doubt:
     #: When the first attempt in doubt began and the last one ended.
     since: float
     until: float
-    #: When nobody waits for a history any longer.
+    #: When the wait for a history ends.
     give_up_at: float
     now: float
     #: Whether the provider said that it has it, and under which id, if it said so.

@@ -1,8 +1,18 @@
-"""Which hosts are this machine alone."""
+"""Names of hosts, and which hosts are this machine alone."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
+
+#: RFC 1123 section 2.1, with the underscore that container networks use; a dot may end it.
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+
+
+def is_host_name(text: str) -> bool:
+    """Return whether a text has the form of a host's name, or of an IPv4 address."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_loopback(host: str) -> bool:

@@ -1,7 +1,7 @@
 """How `ledger.url` is read, by the settings, every process and every command alike.
 
 PostgreSQL's URLs are libpq's (PostgreSQL's documentation, "Connection URIs"), several hosts included. In two places
-they are read more strictly: what libpq would guess about a password that is not percent-encoded is refused, since a
+they are read more strictly: a password that is not percent-encoded, about which libpq guesses, is refused, since a
 part of it could pass for a host, and a log would show it. SQLAlchemy's list, `?host=a:1&host=b:2`, is taken too.
 """
 
@@ -132,7 +132,7 @@ def _check_name(name: str, number: int) -> None:
     if name in OWN:
         raise ValueError(f"must not have the parameter {name}: the bridge sets it itself")
     if name not in PARAMETERS:
-        # A name that is none may be the rest of a password.
+        # An unknown name may be the rest of a password.
         shown = name if re.fullmatch("[a-z_]{3,30}", name) else f"number {number}"
         near = difflib.get_close_matches(name, PARAMETERS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""

@@ -37,10 +37,10 @@ READABLE_SHARE = 1 / 3
 _AMPERSAND = re.compile(r"&(?:amp;?|#0*38(?:;|(?![0-9]))|#[xX]0*26(?:;|(?![0-9A-Fa-f])))+")
 #: Passes over a text beyond that. A gateway's escapes need one; only a text that was made to needs more than a few.
 _MOST_PASSES = 10
-#: What a gateway writes where it can't encode a character.
+#: Characters that a gateway writes for one that it can't encode.
 _REPLACEMENTS = "?\u00bf\ufffd\u25a1"
 _REPLACED = re.compile(f"[{_REPLACEMENTS}]+")
-#: What a cut adds, or leaves of a character, and what it leaves of an entity.
+#: Marks that a cut adds, or leaves of a character, and the rest of a cut entity.
 _CUT_MARKS = ".?\u2026\ufffd"
 _CUT_ENTITY = re.compile(r"&#?[0-9A-Za-z]{0,8}\Z")
 _READABLE = re.compile("[0-9A-Za-z]")
@@ -130,7 +130,7 @@ class Original:
     def may_show_as(self, shown: str) -> bool:
         """Whether a gateway may have made `shown` of it that can't encode every character, or cuts texts off.
 
-        Enough of it is left to tell it from others.
+        Enough of it is left to distinguish it from others.
         """
         if max(len(shown), len(self._text)) > LONGEST_TEXT:
             return False
@@ -163,7 +163,7 @@ class Original:
 
     @cached_property
     def _replaced_one_by_one(self) -> set[str]:
-        """What it is where each character that an alphabet lacks, and no other one, has a replacement of its own."""
+        """The text with a replacement for each character that an alphabet lacks, and for no other one."""
         return {
             _replaced(self._text, can_encode, units=units).strip()
             for can_encode in _ALPHABETS
@@ -172,7 +172,7 @@ class Original:
 
 
 def _readings(shown: str) -> Iterator[str]:
-    """Yield a text, and what it is if somebody took its UTF-8 for another encoding."""
+    """Yield a text, and the text if its UTF-8 was read in another encoding."""
     yield shown
     for encoding in () if shown.isascii() else ("latin-1", "cp1252"):
         try:

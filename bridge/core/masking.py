@@ -38,7 +38,7 @@ _KEPT = rf"""
     )
     (?! [\w+-] | \.[0-9] )
 """
-_KEPT_OR_NUMBER = re.compile(f"(?P<kept> {_KEPT} ) | (?P<number> {_RUN.replace(' ', '')} )", re.VERBOSE)
+_KEPT_OR_NUMBER = re.compile(f"(?P<kept> {_KEPT} ) | (?P<number> {_RUN} )", re.VERBOSE)
 #: Without as many digits near each other an id is shown without a closer look.
 _MAY_HOLD_NUMBER = re.compile(rf"\d(?:\D{{0,3}}\d){{{_FEWEST - 1}}}")
 _NO_DIGIT = re.compile(r"\D+")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.core import events
 from bridge.core.answers import ProviderError
@@ -152,7 +152,7 @@ def read_error(body: bytes) -> ProviderError | None:
     error = read_outcome(body)["error"]
     if not isinstance(error, dict):
         return None
-    said = {key: error.get(key, error.get(events.camel(key))) for key in ("exception_id", "http_status")}
+    said: dict[str, Any] = {key: events.value_of(error, key) for key in ("exception_id", "http_status")}
     return ProviderError(name=error["name"], message=error["message"], **said)
 
 

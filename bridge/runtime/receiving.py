@@ -18,6 +18,7 @@ import structlog
 
 from bridge.core.commands import Malformed, SendSms
 from bridge.core.ledger import Known
+from bridge.core.shown_ids import shown_id
 from bridge.flows.commands import Received, read
 from bridge.flows.dead import is_moved_letter
 from bridge.runtime.jobs import Job
@@ -114,11 +115,11 @@ class Receiving:
             self._note_given_up(received, delivery.given_up)
         if delivery.unreadable:
             names = [name[:LONGEST_NAME] for name in delivery.unreadable[:MOST_NAMES]]
-            self._log.warning("command.partly_unreadable", command_id=parsed.id, names=names)
+            self._log.warning("command.partly_unreadable", command_id=shown_id(parsed), names=names)
         if parsed.unknown_fields and not (received.delayed or delivery.redelivered):
             self._metrics.unknown_fields.inc()
             self._log.warning(
-                "command.unknown_fields", command_id=parsed.id, names=list(parsed.unknown_fields)
+                "command.unknown_fields", command_id=shown_id(parsed), names=list(parsed.unknown_fields)
             )
         if not isinstance(parsed, Malformed):
             self._take(self._job(received, submissions=len(parsed.destinations)))
@@ -138,7 +139,7 @@ class Receiving:
         self._metrics.given_up[reason if reason in GIVEN_UP else "other"].inc()
         self._log.warning(
             "command.given_up",
-            command_id=received.parsed.id,
+            command_id=shown_id(received.parsed),
             reason=reason,
             hint="its AMQP expiration ran out, or a policy of the broker's or the delivery limit took it off the queue",
         )

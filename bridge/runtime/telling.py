@@ -58,7 +58,7 @@ class Telling:
         self._publish(job, tell_outcome(job.received, index, outcome, told, self._rules, dead=dead, now=now))
         if fresh:
             self._metrics.outcomes[outcome.event_type].inc()
-        # A dead letter waits for somebody.
+        # A dead letter waits for an operator.
         log = self._log.warning if fresh and outcome.event_type in DEAD else self._log.info
         error = None if outcome is Outcome.SENT else read_error(told.body)
         log(
@@ -88,7 +88,7 @@ class Telling:
         self._metrics.returned.inc()
         self._log.warning(
             "dead_letter.returned",
-            command_id=job.received.parsed.id,
+            command_id=job.shown_id,
             event_id=delivery.headers.get(EVENT_ID),
             hint="it was moved to the command queue, by a shovel or by hand; `bridge dead replay` sends it again",
         )

@@ -6,10 +6,9 @@ import ipaddress
 import re
 from urllib.parse import quote, unquote
 
-#: RFC 1123 section 2.1, with the underscore that container networks have.
-_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\.?", re.ASCII)
-#: What only an address is made of: no name, and no address in an old spelling that means something else.
+from bridge.core.hosts import is_host_name
+
+#: Characters of addresses alone: refuses names of digits, and addresses in old spellings that mean others.
 _DIGITS = re.compile(r"[0-9.]+", re.ASCII)
 #: Stay as they are in a path (RFC 3986 section 3.3).
 _PLAIN = "/:@!$&'()*+,;=-._~"
@@ -22,14 +21,14 @@ def host(value: str) -> str:
     """Return a host to listen on: an address without brackets, IPv4 in its own form, or a name.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is neither.
 
     """
     bare = (value[1:-1] if value.startswith("[") and value.endswith("]") and ":" in value else value).lower()
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
-        if ":" in bare or _DIGITS.fullmatch(bare) or not _NAME.fullmatch(bare):
+        if ":" in bare or _DIGITS.fullmatch(bare) or not is_host_name(bare):
             raise ValueError(_NO_HOST) from None
         return bare
     return str(getattr(address, "ipv4_mapped", None) or address)
@@ -61,7 +60,7 @@ def network(value: str) -> str:
     """Return a network in CIDR notation, one of IPv4 in IPv6 as that of IPv4 that clients are compared with.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no network.
 
     """
     try:

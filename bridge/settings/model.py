@@ -77,7 +77,7 @@ class BrokerSettings(Section):
 
     @property
     def tls_files(self) -> TlsFiles:
-        """What encrypted connections use where a URL names nothing else."""
+        """The files for encrypted connections whose URLs name no others."""
         ca_file, certificate, key = (
             None if path is None else str(path) for path in (self.ca_file, self.certificate, self.key)
         )

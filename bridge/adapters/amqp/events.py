@@ -62,7 +62,7 @@ class AmqpEvents:
         name: str,
         log: Log,
     ) -> None:
-        """`fail` gets what no reconnecting mends, in the broker's words. It and `receive` run on our own thread.
+        """`fail` gets an error that a new connection does not fix. It and `receive` run on our own thread.
 
         BrokerRefused: the broker does not let us in, at the start. LinkDown: everything else.
         """

@@ -61,7 +61,7 @@ def open_connection(address: BrokerAddress, node: BrokerNode, name: str) -> Any:
 
     Raises:
         BrokerUnreachable: after at most about twice the connect timeout, three times with TLS.
-        BrokerRefused: somebody has to change something first.
+        BrokerRefused: a setting, a user of the broker or a certificate has to change first.
 
     """
     place = f"broker {node.place} vhost {node.vhost}"
@@ -78,7 +78,7 @@ def open_connection(address: BrokerAddress, node: BrokerNode, name: str) -> Any:
     )
     try:
         connection.connect()
-    except Exception as e:  # what answers there need not be a broker, and py-amqp trusts every byte
+    except Exception as e:  # the server there may be no broker, and py-amqp trusts every byte
         discard(connection)
         error, reason = _understood(e)
         raise error(f"{place} {reason}") from e

@@ -1,7 +1,7 @@
 """A message's properties, read as far as they can be (AMQP 0-9-1 sections 4.2.5 and 4.2.6).
 
 py-amqp fails on text that is not UTF-8, on times past the year 9999 and on types it does not know. That would cost the
-connection, and again on each redelivery: one bad message would stop every worker. What it can't read is left out here,
+connection, and again on each redelivery: one bad message would stop every worker. An unreadable part is left out here,
 one property and one header at a time, and named.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Under this name the properties hold the names of those that can't be read, headers as `headers.<name>`.
 UNREADABLE = "x-bridge-unreadable"
-#: Stands for the headers from the first on whose end can't be told.
+#: Stands for all headers behind the first one whose end is unknown.
 HEADERS = "headers"
 _TABLE = "application_headers"
 
@@ -57,11 +57,11 @@ _decode: Callable[[bytes, int], tuple[Mapping[str, object], int]] = amqp.seriali
 def read_properties(buf: bytes, offset: int) -> tuple[Mapping[str, object], int]:
     """Return the properties that begin at `offset`, and where they end; never raises for what they hold.
 
-    What can't be read is left out, and named in a tuple under `UNREADABLE`.
+    Unreadable parts are left out, and named in a tuple under `UNREADABLE`.
     """
     try:
         return _decode(buf, offset)
-    except Exception:  # noqa: BLE001 - whatever it is, it is about this one message
+    except Exception:  # noqa: BLE001 - any error is about this one message
         return _salvage(bytes(buf[offset:])), len(buf)
 
 
@@ -116,7 +116,7 @@ def _headers(table: bytes, lost: list[str]) -> Iterator[tuple[object, object]]:
 
 
 def _value_size(value: bytes) -> int | None:
-    """Return the bytes of the field value that `value` begins with, its type included; None where nobody can tell."""
+    """Return the bytes of the field value that `value` begins with, its type included; None if that is unknown."""
     if value[:1] not in _SIZES:
         return None
     size = _SIZES[value[:1]]

@@ -93,7 +93,7 @@ class Sender:
     def give_up(self, batch: Batch) -> None:
         """Write nothing of a batch any more, and forget what it awaits."""
         batch.given_up = True
-        # While the broker is unavailable calls go on failing: what they leave must not gather here.
+        # While the broker is unavailable calls go on failing: their commands must not gather here.
         self._queue.discard(batch.sendings)
         for sending in batch.sendings:
             self._awaited.pop(sending.message.properties.get("correlation_id"), None)
@@ -146,7 +146,7 @@ class Sender:
         """Write what waits, as far as the window and the broker allow."""
         self._check_deadline()
         while self._queue and not self._blocked and len(self._unconfirmed) < WINDOW and broker.takes_more():
-            # A caller may have given up the last one meanwhile.
+            # Its caller may have given up the last one.
             first = self._queue.pop()
             if first is None:
                 break

@@ -36,7 +36,7 @@ class SendQueue:
                 self._waiting.move_to_end(sending, last=False)
 
     def pop(self) -> tuple[Sending, Batch] | None:
-        """Take out the first command; None where there is none."""
+        """Take out the first command; None if the queue is empty."""
         with self._lock:
             return self._waiting.popitem(last=False) if self._waiting else None
 

@@ -41,7 +41,7 @@ def dial(
 
     """
     error: OSError = TimeoutError("no time was left")
-    # The resolver has its own bound (resolv.conf): nothing else can be told to give up.
+    # The resolver has its own bound (resolv.conf), and no call can shorten it.
     for family, type_, protocol, _, address in socket.getaddrinfo(
         host.strip("[]"), port, type=socket.SOCK_STREAM
     ):

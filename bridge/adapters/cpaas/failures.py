@@ -1,4 +1,4 @@
-"""What a failed connection or exchange is called: the words of the events' ``error`` key. No URL, number or header."""
+"""Names for failed connections and exchanges: the words of the events' ``error`` key. No URL, number or header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge.core.answers import ProviderError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What went wrong, most telling first; `{whose}` is the provider's, or the proxy's.
+#: Exceptions and their words, the most specific first; `{whose}` is the provider's, or the proxy's.
 _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (TooLarge, "network", "the answer is larger than allowed"),
     (socket.gaierror, "network", "{whose} name can't be resolved"),
@@ -34,7 +34,7 @@ _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (NotHttp, "network", "the answer is not HTTP"),
     (Switched, "network", "the answer switches to another protocol (101)"),
 )
-#: What `http.client` says of a proxy that answers CONNECT with anything but 2xx.
+#: The message of `http.client` about a proxy that answers CONNECT with anything but 2xx.
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 
 
@@ -43,7 +43,7 @@ class AtProxy(Exception):
 
 
 def describe(error: BaseException, proxy: str | None = None) -> ProviderError:
-    """Say what went wrong, from the most telling of the exceptions behind `error`.
+    """Return the error that the most specific exception behind `error` stands for.
 
     `proxy` is the host and port of the proxy on the way, where there is one.
     """
@@ -59,7 +59,7 @@ def describe(error: BaseException, proxy: str | None = None) -> ProviderError:
 
 
 def refused_by_proxy(status: int, proxy: str) -> ProviderError:
-    """Return what a proxy at `proxy`, its host and port, says with a status of its own."""
+    """Return the error of a proxy at `proxy`, its host and port, that answers with a status of its own."""
     wrong = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
     words = "wants other credentials" if wrong else "makes no tunnel"
     return ProviderError(name="network", message=f"the proxy {proxy} {words} ({status})", http_status=status)

@@ -1,4 +1,4 @@
-"""The HTTP proxy on the way to the provider: where it is, and what it is shown to let us through."""
+"""The HTTP proxy on the way to the provider: its address and its credentials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Proxy:
     url: str
     #: Host and port, as they may be shown.
     place: str
-    #: What it wants to see with each request, or with that for a tunnel.
+    #: Headers for each request, or for the one that asks for a tunnel.
     headers: Mapping[str, str] = field(repr=False)
 
 

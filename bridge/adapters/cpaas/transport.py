@@ -177,7 +177,7 @@ class _Line(HTTPAdapter):
         verify: bool | str = account.ca_file or True
         proxies = None if proxy is None else {"http": proxy.url, "https": proxy.url}
         pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
-        # Of whoever the connection is to: requests verifies no proxy that passes plain HTTP on.
+        # The server that the connection leads to: requests verifies no proxy that passes plain HTTP on.
         peer = request.url if proxy is None or self._is_secure else proxy.url
         self.cert_verify(pool, peer, verify, None)  # type: ignore[no-untyped-call]
         connection = pool._new_conn()  # noqa: SLF001 - urllib3 lends no connection otherwise

@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
         elif self._last_word is not None and not (self._ahead and self._ahead[0].whole):
             self._end(self._last_word)
         elif self._held or self._ahead:
-            # What waits may be no whole head: a client that has begun one makes room all the same.
+            # The waiting bytes may be less than a head: a client that has begun one makes room all the same.
             self._go_on()
 
     def _end_in_turn(self, answer: Answer) -> None:

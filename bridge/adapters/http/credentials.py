@@ -40,7 +40,7 @@ def is_coded(request: Request) -> bool:
 
 
 def is_json(request: Request) -> bool:
-    """Let JSON in, by whatever name, and what does not say what it is.
+    """Return whether a body is JSON by its content type, any of JSON's names, or has no content type.
 
     Several lines that say the same count as one, as proxies and clients write them; lines that differ are not JSON.
     """

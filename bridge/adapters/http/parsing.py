@@ -80,7 +80,7 @@ class RequestParser:
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._request: Request | None = None
-        #: Bytes that are certain to belong to the body being read: what is left of its declared length.
+        #: The rest of the declared length of the body being read, in bytes.
         self.body_left = 0
         #: Whether a request is over and nothing of another has come.
         self.is_between = False

@@ -47,7 +47,7 @@ class Bind:
     tls_key: Path | None = None
     #: Open at the same time. Beyond it one that has asked for nothing makes room.
     max_connections: int = 1000
-    #: Who may connect.
+    #: The addresses that may connect.
     peers: Peers = field(default_factory=Peers)
     #: Seconds that a connection stays open between requests at least; announced in each answer.
     keep_alive: float = 75.0

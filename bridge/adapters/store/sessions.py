@@ -38,7 +38,7 @@ PREPARE_AFTER = 5
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a connection leads to."""
+    """The server that a connection leads to."""
 
     version: str
     #: Whether a pooler of connections is between.
@@ -103,7 +103,7 @@ def _defaults() -> dict[str, str]:
 
 
 def _settings(statement_timeout: float) -> Mapping[str, str]:
-    """Return the promises that hold in every transaction, whatever the server's or the user's defaults are."""
+    """Return the promises that hold in every transaction, over the defaults of the server and the user."""
     milliseconds = str(round(statement_timeout * 1000))
     return {
         "statement_timeout": milliseconds,
@@ -197,7 +197,7 @@ def server_of(connection: Connection) -> Server:
 
 
 def _check_pooler(error: Error) -> None:
-    """Tell what a pooler will never do from what goes by.
+    """Tell apart a refusal of a pooler for good and an error that passes.
 
     Raises:
         LedgerUnusable: it does not go by.

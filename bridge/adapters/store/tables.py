@@ -80,7 +80,7 @@ submissions = Table(
     # Bytes rather than text: told again byte for byte, and a NUL is no trouble to any database.
     Column("event", LargeBinary),
     Index("submissions_message_id", "message_id"),
-    # Of these alone somebody asks by their keys, and they are few: the others leave the index with their ids.
+    # Only these are looked up by their keys, and they are few: the others leave the index with their ids.
     Index(
         "submissions_nameless",
         "match_key",

@@ -80,7 +80,7 @@ class Consumer:
         self._stopped = False
         #: Ends the pause between two retries.
         self._pausing: LoopEvent | None = None
-        #: What an `async for` loop works on.
+        #: The event of an `async for` loop.
         self._current: tuple[Delivery, Event] | None = None
         own = event_queue(queue, keys, options, prefetch=prefetch, declare=declare)
         self._source = Subscription(url, options, own, self._inbox.put)
@@ -112,7 +112,7 @@ class Consumer:
             try:
                 handled = await self._is_handled(handler, delivery, event)
             except BaseException:
-                # Cancelled, most likely: whoever runs this again finds the event first.
+                # Cancelled, most likely: the next `run` finds the event first.
                 self._inbox.put_back(delivery)
                 raise
             if handled:

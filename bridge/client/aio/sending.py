@@ -27,11 +27,11 @@ class Client:
     """Sends commands. Connects when first used, and again whenever it has to.
 
     Any number of tasks may share one. No call blocks the loop or takes a thread: the one connection has a thread of its
-    own, so heartbeats go out whatever the loop does. Processes may not share it: one that was forked after the first
-    command makes a client of its own.
+    own, so heartbeats go out also while the loop is busy. Processes may not share it: one that was forked after the
+    first command makes a client of its own.
 
-    A call that is cancelled, by `asyncio.timeout` for example, is given up: what was not written by then never is. What
-    was written may be on the broker; send it again with the same id.
+    A call that is cancelled, by `asyncio.timeout` for example, is given up: a command that was not written by then
+    never is. A written one may be on the broker; send it again with the same id.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Client:
     async def send_and_wait(self, *, wait: float = WAIT, **fields: Unpack[Fields]) -> Result:
         """Send a command as `send` does, and return its outcomes once all are there.
 
-        Where the connection is lost meanwhile the command is published again: under the same id its outcomes are
+        If the connection is lost, the command is published again: under the same id its outcomes are
         published again too, and it is not sent twice.
 
         Raises:

@@ -72,7 +72,7 @@ class Inbox:
 async def run_aside(function: Callable[[], object]) -> None:
     """Run a function that blocks for a moment at the end of a connection, on a thread of its own.
 
-    Not the loop's pool: whatever fills that would keep the connection open.
+    Not the loop's pool: a full one would keep the connection open.
     """
     done = LoopEvent()
 

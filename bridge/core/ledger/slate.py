@@ -22,7 +22,7 @@ class Needs:
     command_id: str | None = None
     #: Which of its submissions; None for none.
     index: int | None = None
-    #: What was seen of messages with this key.
+    #: The messages seen with this key.
     match_key: bytes | None = None
     #: All submissions to the destination of this key that may have a message whose id is not known, and what was seen
     #: of messages to it since `since`, in seconds since the epoch.

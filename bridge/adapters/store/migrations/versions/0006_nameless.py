@@ -16,7 +16,7 @@ _NAMELESS = "(state = 'attempting' OR (message_id IS NULL AND state IN ('doubtfu
 def upgrade() -> None:
     """Change the indexes, and add when a lookup recognised nothing.
 
-    What is in doubt has a key of the old kind, 32 bytes: unless its message is found, it ends as unknown.
+    A submission in doubt has a key of the old kind, 32 bytes: unless its message is found, it ends as unknown.
     """
     op.add_column("submissions", sa.Column("looked_at", sa.Double))
     op.drop_index("submissions_match_key", "submissions")
