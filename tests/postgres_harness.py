@@ -42,6 +42,13 @@ max_connections = 40
 fsync = on
 log_line_prefix = '%m [%p] %a '
 """
+#: A standby that was away finds what it missed, asks for it at once, and does not wait for its own readers.
+REPLICATION = """\
+wal_keep_size = 1GB
+wal_retrieve_retry_interval = 200ms
+wal_receiver_timeout = 5s
+max_standby_streaming_delay = 0
+"""
 #: Kills the server and removes the directory once its input ends, so also when pytest is killed.
 REAPER = 'read -r _; kill -9 "$(head -n 1 "$1/data/postmaster.pid")"; rm -rf "$1"'
 
@@ -216,7 +223,7 @@ class Postgres:
             check=True, capture_output=True, cwd=self.home, env=_environment(), **self._rights(),
         )  # fmt: skip
         with (self.data / "postgresql.conf").open("a") as conf:
-            conf.write(CONFIG)
+            conf.write(CONFIG + REPLICATION)
 
     def _rights(self) -> Mapping[str, Any]:
         if self._user is None:
