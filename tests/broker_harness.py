@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -34,8 +35,10 @@ PLACES = (
 )
 #: Seconds a quorum queue must have stood before a kill -9: a younger one is lost for good (RabbitMQ 3.10).
 SETTLED = 3.0
-#: Virtual hosts made in one go; each costs about 30 ms, the call about 500 ms.
+#: Virtual hosts made in one go.
 POOL = 16
+#: Who changes something, for the node's log.
+SUITE = '<<"suite">>'
 
 #: Two schedulers that don't spin, distribution on loopback.
 ERLANG = "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
@@ -96,6 +99,7 @@ class Broker:
         self.authority = Authority(self.home / "tls")
         self.log = self.home / "broker.log"
         self._epmd_port = free_port()
+        self._erl_call = _erl_call_program()
         self._environment = self._write_configuration(plugins, advanced)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -165,8 +169,12 @@ class Broker:
         self.start()
 
     def freeze(self) -> None:
-        """Stop the node's time (SIGSTOP): its sockets stay open and nobody answers."""
+        """Stop the node's time (SIGSTOP): its sockets stay open, and no answer comes."""
         self._signal(signal.SIGSTOP)
+        # The kernel stops each thread when it is next its turn.
+        threads = Path(f"/proc/{self.pid}/task")
+        if threads.exists():
+            wait_until(lambda: all(map(_is_stopped, threads.glob("*/stat"))), what="the node stands still")
 
     def thaw(self) -> None:
         """Let a frozen node go on (SIGCONT)."""
@@ -207,7 +215,7 @@ class Broker:
 
     def empty_default_vhost(self) -> str:
         """Empty the virtual host that a broker has from the start, which examples use; return its URL."""
-        self.eval(f'rabbit_vhost:delete(<<"/">>, <<"suite">>), {_adding("/")}, ok.')
+        self.eval(f"rabbit_vhost:delete({_binary('/')}, {SUITE}), {_adding('/')}, ok.")
         return self.url("%2f")
 
     def tls_url(self, vhost: str, host: str = "localhost", parameters: str = "") -> str:
@@ -219,15 +227,15 @@ class Broker:
         old, self._used = self._used[:-1], self._used[-1:]
         new = [f"t{number:03}" for _, number in zip(range(POOL), self._numbers, strict=False)]
         self.eval(
-            f'[rabbit_vhost:delete(V, <<"suite">>) || V <- [{_binaries(old)}]], '
+            f"[rabbit_vhost:delete(V, {SUITE}) || V <- [{', '.join(map(_binary, old))}]], "
             f"{', '.join(map(_adding, new))}, ok."
         )
         self._free.extend(reversed(new))
 
-    # -- what rabbitmqctl can do -------------------------------------------------------------------
+    # -- what an operator can do -------------------------------------------------------------------
 
     def ctl(self, *arguments: str, timeout: float = 30) -> str:
-        """Run `rabbitmqctl` against this node and return what it printed; about half a second each."""
+        """Run `rabbitmqctl` against this node and return its output; about a second of processor time each."""
         done = subprocess.run(
             [str(self.scripts / "rabbitmqctl"), "-q", *arguments],
             env=self._environment, cwd=self.home, capture_output=True, text=True, timeout=timeout,
@@ -237,23 +245,73 @@ class Broker:
             raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
         return done.stdout.strip()
 
-    def eval(self, expression: str) -> str:
-        """Evaluate an Erlang expression on the node."""
-        return self.ctl("eval", expression)
+    def eval(self, expression: str, timeout: int = 30) -> str:
+        """Evaluate an Erlang expression on the node and return its value as text; a few milliseconds each."""
+        cookie = (self.home / ".erlang.cookie").read_text()
+        done = subprocess.run(
+            [self._erl_call, "-sname", self._environment["RABBITMQ_NODENAME"], "-c", cookie,
+             "-timeout", str(timeout), "-e"],
+            input=f"{expression}\n", env=self._environment, cwd=self.home, capture_output=True, text=True,
+            timeout=timeout + 5, check=False,
+        )  # fmt: skip
+        if done.returncode or not done.stdout.startswith("{ok, "):
+            raise RuntimeError(f"the node can't evaluate {expression}: {done.stdout}{done.stderr}")
+        return done.stdout.removeprefix("{ok, ").removesuffix("}")
+
+    def add_user(
+        self,
+        vhost: str,
+        name: str,
+        password: str,
+        *,
+        configure: str = ".*",
+        write: str = ".*",
+        read: str = ".*",
+    ) -> None:
+        """Make a user with these permissions (regular expressions) in `vhost`."""
+        self.eval(
+            f"rabbit_auth_backend_internal:add_user({_binary(name)}, {_binary(password)}, {SUITE}), "
+            f"{_permitting(name, vhost, configure, write, read)}, ok."
+        )
+
+    def delete_user(self, name: str) -> None:
+        """Delete a user, which closes its connections."""
+        self.eval(f"rabbit_auth_backend_internal:delete_user({_binary(name)}, {SUITE}), ok.")
+
+    def queues(self, vhost: str) -> list[str]:
+        """Return the names of the queues, which must not hold `"`."""
+        listed = f"rabbit_amqqueue:info_all({_binary(vhost)}, [name])"
+        found = self.eval(f"[binary_to_list(element(4, N)) || [{{name, N}}] <- {listed}].")
+        return re.findall(r'"([^"]+)"', found)
+
+    def held(self, vhost: str, queue: str) -> int:
+        """Return how many messages a quorum queue has, held by consumers or not."""
+        # Its leader is asked: the counts that `rabbitmqctl` shows are seconds old.
+        return int(
+            self.eval(
+                f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue, {_binary(queue)})), "
+                "{ok, {_, M}, _} = ra:leader_query(amqqueue:get_pid(Q), fun rabbit_fifo:query_messages_total/1), M."
+            )
+        )
 
     def consumers(self, vhost: str, queue: str) -> int:
         """Return how many consumers the broker sees on `queue`."""
-        listed = self.ctl("list_consumers", "-p", vhost, "--no-table-headers", "queue_name")
-        return listed.splitlines().count(queue)
+        return int(
+            self.eval(
+                f"length([C || C <- rabbit_amqqueue:consumers_all({_binary(vhost)}), "
+                f"element(4, proplists:get_value(queue_name, C)) =:= {_binary(queue)}])."
+            )
+        )
 
     def connections(self, vhost: str) -> int:
         """Return how many client connections are open to `vhost`."""
-        listed = self.ctl("list_connections", "--no-table-headers", "vhost")
-        return listed.splitlines().count(vhost)
+        return int(self.eval(f"length({_connections(vhost)})."))
 
     def close_connections(self, vhost: str) -> None:
         """Close every client connection to `vhost` from the broker's side."""
-        self.ctl("close_all_connections", "-p", vhost, "the test closes it")
+        self.eval(
+            f'[rabbit_networking:close_connection(P, "the test closes it") || P <- {_connections(vhost)}], ok.'
+        )
 
     @contextlib.contextmanager
     def memory_alarm(self) -> Iterator[None]:
@@ -342,6 +400,11 @@ class Broker:
                 connection.close()
 
 
+def _is_stopped(stat: Path) -> bool:
+    """Return whether a thread is stopped; see `proc_pid_stat(5)`."""
+    return stat.read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def _epmd_program() -> str:
     program = shutil.which("epmd")
     if program is None:
@@ -349,13 +412,31 @@ def _epmd_program() -> str:
     return program
 
 
+def _erl_call_program() -> str:
+    """Return the program that evaluates on a running node; Erlang has it beside its `epmd`."""
+    program = Path(_epmd_program()).resolve().parent / "erl_call"
+    if not program.exists():
+        raise BrokerMissing(f"no {program} here: Erlang is not installed as a whole")
+    return str(program)
+
+
 def _adding(vhost: str) -> str:
     """Return the Erlang that makes a virtual host in which `guest` may do everything."""
-    return (
-        f'rabbit_vhost:add(<<"{vhost}">>, <<"suite">>), rabbit_auth_backend_internal:set_permissions('
-        f'<<"guest">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, <<"suite">>)'
-    )
+    return f"rabbit_vhost:add({_binary(vhost)}, {SUITE}), {_permitting('guest', vhost, '.*', '.*', '.*')}"
 
 
-def _binaries(names: list[str]) -> str:
-    return ", ".join(f'<<"{name}">>' for name in names)
+def _permitting(user: str, vhost: str, *patterns: str) -> str:
+    arguments = ", ".join(map(_binary, (user, vhost, *patterns)))
+    return f"rabbit_auth_backend_internal:set_permissions({arguments}, {SUITE})"
+
+
+def _connections(vhost: str) -> str:
+    """Return the Erlang for the processes of all client connections to a virtual host."""
+    listed = "rabbit_networking:connection_info_all([pid, vhost])"
+    return f"[P || [{{pid, P}}, {{vhost, V}}] <- {listed}, V =:= {_binary(vhost)}]"
+
+
+def _binary(text: str) -> str:
+    """Return an Erlang binary of ASCII text."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'<<"{escaped}">>'

@@ -167,8 +167,9 @@ def test_dead_letters_a_queue_without_workers_and_what_is_missing_are_warned_of(
 def test_rights_that_are_missing_are_named(env: dict[str, str], rabbitmq: Broker) -> None:
     assert run("topology", "declare", env=env).code == 0
     vhost = env["BRIDGE_BROKER__URL"].rpartition("/")[2]
-    rabbitmq.ctl("add_user", f"reader-{vhost}", "pw")
-    rabbitmq.ctl("set_permissions", "-p", vhost, f"reader-{vhost}", "^$", "^sms[.]events$", "^sms[.]dead$")
+    rabbitmq.add_user(
+        vhost, f"reader-{vhost}", "pw", configure="^$", write="^sms[.]events$", read="^sms[.]dead$"
+    )
     place = env["BRIDGE_BROKER__URL"].partition("@")[2]
     done = doctor(env, BROKER__URL=f"amqp://reader-{vhost}:pw@{place}", SUBMIT__PORT=str(free_port()))
 

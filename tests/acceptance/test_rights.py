@@ -50,8 +50,10 @@ class Users:
     def url(self, user: str, rights: Rights | None = None) -> str:
         """Make a user with its rights, or with others; return the URL that it connects with."""
         name = f"{user}-{self._vhost}"
-        self._broker.ctl("add_user", name, "hunter2-broker")
-        self._broker.ctl("set_permissions", "-p", self._vhost, name, *(rights or RIGHTS[user]))
+        configure, write, read = rights or RIGHTS[user]
+        self._broker.add_user(
+            self._vhost, name, "hunter2-broker", configure=configure, write=write, read=read
+        )
         return self._broker.url(self._vhost).replace("guest:guest", f"{name}:hunter2-broker")
 
     def env(self, user: str, rights: Rights | None = None) -> dict[str, str]:

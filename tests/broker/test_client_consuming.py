@@ -65,8 +65,7 @@ def bound(amqp: Peer, vhost_url: str) -> Peer:
 
 def is_empty(rabbitmq: Broker, vhost: str) -> bool:
     """Whether the queue has nothing, held by a consumer or not."""
-    listed = rabbitmq.ctl("list_queues", "-p", vhost, "--no-table-headers", "name", "messages")
-    return dict(line.split("\t") for line in listed.splitlines())[QUEUE] == "0"
+    return rabbitmq.held(vhost, QUEUE) == 0
 
 
 def test_an_event_comes_typed_and_is_off_the_queue_after_its_handler(
@@ -360,12 +359,7 @@ def test_a_login_that_is_refused_at_the_start_is_said_at_once(
 def test_a_login_that_is_refused_later_is_tried_again(amqp: Peer, rabbitmq: Broker) -> None:
     vhost = amqp.url.rpartition("/")[2]
     user = f"rotated-{vhost}"
-    add = f'rabbit_auth_backend_internal:add_user(<<"{user}">>, <<"pw">>, <<"suite">>)'
-    allow = (
-        f'rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, '
-        '<<"suite">>)'
-    )
-    rabbitmq.eval(f"{add}, {allow}, ok.")
+    rabbitmq.add_user(vhost, user, "pw")
     handler = Handler()
     events = consumer(amqp.url.replace("guest:guest", f"{user}:pw"))
     with Running(events, handler):
@@ -373,9 +367,9 @@ def test_a_login_that_is_refused_later_is_tried_again(amqp: Peer, rabbitmq: Brok
         publish(amqp, "c1")
         handler.wait(1)
         # Deleting a user closes its connections.
-        rabbitmq.eval(f'rabbit_auth_backend_internal:delete_user(<<"{user}">>, <<"suite">>), ok.')
+        rabbitmq.delete_user(user)
         wait_until(lambda: not amqp.consumers(QUEUE), 20, what="the end of its connection")
-        rabbitmq.eval(f"{add}, {allow}, ok.")
+        rabbitmq.add_user(vhost, user, "pw")
         publish(amqp, "c2")
         handler.wait(2)
 

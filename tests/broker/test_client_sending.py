@@ -224,11 +224,7 @@ def test_a_user_that_is_made_meanwhile_is_let_in(prepared: Peer, rabbitmq: Broke
     with client(prepared.url.replace("guest:guest", f"late-{name}:pw"), timeout=TIMEOUT) as sms:
         with pytest.raises(AuthenticationError):
             sms.send(to=TO, message="a")
-        rabbitmq.eval(
-            f'rabbit_auth_backend_internal:add_user(<<"late-{name}">>, <<"pw">>, <<"suite">>), '
-            f'rabbit_auth_backend_internal:set_permissions(<<"late-{name}">>, <<"{name}">>, <<".*">>, <<".*">>, '
-            '<<".*">>, <<"suite">>), ok.'
-        )
+        rabbitmq.add_user(name, f"late-{name}", "pw")
         wait_until(lambda: is_let_in(sms), within=20, what="the new user")
 
     assert "late" in on_queue(prepared)

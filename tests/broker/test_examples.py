@@ -214,8 +214,7 @@ def test_an_example_consumes_an_event_with_any_text(
 
 def nothing_left(broker: Broker, vhost: str, queue: str) -> bool:
     """Whether a queue has nothing, held by a consumer or not."""
-    listed = broker.ctl("list_queues", "-p", vhost, "--no-table-headers", "name", "messages")
-    return dict(line.split("\t") for line in listed.splitlines())[queue] == "0"
+    return broker.held(vhost, queue) == 0
 
 
 def says(out: Path, text: str) -> bool:

@@ -142,8 +142,7 @@ def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declar
     rabbitmq: Broker, vhost: str
 ) -> None:
     name = f"reader-{vhost}"
-    rabbitmq.ctl("add_user", name, "secret")
-    rabbitmq.ctl("set_permissions", "-p", vhost, name, "^$", ".*", ".*")
+    rabbitmq.add_user(vhost, name, "secret", configure="^$")
     url = rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")
     told: list[str] = []
     connection = Connection.open(address(url), "test")

@@ -86,11 +86,7 @@ def test_the_url_names_the_authority_and_the_name_and_can_turn_the_check_off(
 def test_a_client_certificate_is_a_login(rabbitmq: Broker, vhost: str, stranger: Authority) -> None:
     name = f"shop-{vhost}"
     certificate, key = rabbitmq.authority.issue(name)
-    rabbitmq.eval(
-        f'rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"unused">>, <<"suite">>), '
-        f'rabbit_auth_backend_internal:set_permissions(<<"{name}">>, <<"{vhost}">>, <<".*">>, <<".*">>, <<".*">>, '
-        '<<"suite">>), ok.'
-    )
+    rabbitmq.add_user(vhost, name, "unused")
     url = rabbitmq.tls_url(vhost, parameters="?auth_mechanism=external").replace("guest:guest@", "")
     ca = rabbitmq.authority.certificate
     opened(url, ca_file=ca, certificate=certificate, key=key).close()

@@ -450,11 +450,9 @@ class Rig:
         )
 
     def _own_queues(self) -> list[str]:
-        # By the names alone: the counts that `rabbitmqctl` knows of quorum queues are seconds old.
+        # By the names alone: the counts that the broker knows of quorum queues are seconds old.
         if not self._queues:
-            listed = self.broker.ctl(
-                "list_queues", "-p", self.vhost, "--no-table-headers", "name"
-            ).splitlines()
+            listed = self.broker.queues(self.vhost)
             self._queues = [name for name in listed if name.startswith("sms") and name not in READ_BY_OTHERS]
         return self._queues
 
