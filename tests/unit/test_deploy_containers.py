@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 CONTAINERFILE = DEPLOY / "container" / "Containerfile"
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8"))
+CLUSTER = yaml.safe_load((DEPLOY / "compose" / "cluster.yaml").read_text(encoding="utf-8"))
 OURS = {name: one for name, one in COMPOSE["services"].items() if one["image"].startswith("sms-bridge")}
 
 services = pytest.mark.parametrize("service", OURS.values(), ids=OURS)
@@ -188,9 +189,8 @@ def test_everything_that_a_service_names_is_there(secrets: Path) -> None:
 
     assert used == set(COMPOSE["secrets"])
     assert volumes == set(COMPOSE["volumes"])
-    assert {Path(one["file"]).name for one in COMPOSE["secrets"].values()} == {
-        file.name for file in secrets.iterdir()
-    }
+    named = (*COMPOSE["secrets"].values(), *CLUSTER["secrets"].values())
+    assert {Path(one["file"]).name for one in named} == {file.name for file in secrets.iterdir()}
 
 
 def test_secrets_are_made_once_and_are_the_owner_s(secrets: Path) -> None:
@@ -210,3 +210,54 @@ def test_only_the_loopback_reaches_what_compose_publishes() -> None:
 
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+# -- three nodes -----------------------------------------------------------------------------------
+
+
+def test_the_nodes_of_the_cluster_are_those_of_its_configuration_and_of_the_url(secrets: Path) -> None:
+    nodes = CLUSTER["services"]
+    file = Path(CLUSTER["secrets"]["broker.url"]["file"]).name
+    variables = {"BRIDGE_BROKER__URL_FILE": file}
+    settings = load({}, variables, lambda name: (secrets / name).read_text(encoding="utf-8"))
+    urls = [urlsplit(url.get_secret_value()) for url in settings.broker.url or ()]
+    password = re.search(r"^default_pass = (.+)$", (secrets / "rabbitmq.conf").read_text(), re.MULTILINE)
+    formed = re.findall(
+        r"^cluster_formation\.classic_config\.nodes\.\d = rabbit@(.+)$",
+        (DEPLOY / "compose" / "cluster.conf").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+
+    assert password is not None
+    assert [url.hostname for url in urls] == list(nodes) == formed
+    assert {(url.username, url.password, url.path) for url in urls} == {("sms-bridge", password[1], "/sms")}
+    assert [node["hostname"] for node in nodes.values()] == list(nodes)
+
+
+def test_each_node_keeps_its_own_data_and_has_the_cluster_s_configuration() -> None:
+    mounts = [node["volumes"] for node in CLUSTER["services"].values()]
+
+    assert [mounted[0] for mounted in mounts] == [f"{name}:/var/lib/rabbitmq" for name in CLUSTER["services"]]
+    assert {*COMPOSE["volumes"], *CLUSTER["volumes"]} >= set(CLUSTER["services"])
+    for source, _, mode in (file.split(":") for mounted in mounts for file in mounted[1:]):
+        assert (DEPLOY / "compose" / source).is_file()
+        assert mode == "ro"
+    assert {str(node["secrets"]) for node in CLUSTER["services"].values()} == {
+        str([{"source": "rabbitmq", "target": "/etc/rabbitmq/conf.d/20-sms-bridge.conf"}, "erlang.cookie"])
+    }
+
+
+def test_a_cluster_has_the_same_advanced_settings_wherever_it_runs() -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    manifest = yaml.safe_load((DEPLOY / "kubernetes-cluster" / "rabbitmq.yaml").read_text(encoding="utf-8"))
+    compose = (DEPLOY / "compose" / "advanced.config").read_text(encoding="utf-8")
+    terms = [
+        "".join(text.split())
+        for text in (
+            manifest["spec"]["rabbitmq"]["advancedConfig"],
+            re.sub(r"^%.*\n", "", compose, flags=re.MULTILINE),
+            re.findall(r"```erlang\n(.*?)```", page, re.DOTALL)[0],
+        )
+    ]
+
+    assert terms[0] == terms[1] == terms[2]

@@ -18,11 +18,13 @@ KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 KEDA = KUBERNETES.with_name("kubernetes-keda")
 MIGRATE = KUBERNETES.with_name("kubernetes-migrate")
 MONITORING = KUBERNETES.with_name("kubernetes-monitoring")
+CLUSTER = KUBERNETES.with_name("kubernetes-cluster")
 INGRESS = KUBERNETES.with_name("kubernetes-ingress") / "ingress.yaml"
 ALERTS = KUBERNETES.with_name("prometheus") / "sms-bridge.rules.yaml"
 #: Those whose kinds Kubernetes itself knows.
 NATIVE = sorted(
-    {*KUBERNETES.glob("*.yaml"), MIGRATE / "job.yaml", INGRESS} - {KUBERNETES / "kustomization.yaml"}
+    {*KUBERNETES.glob("*.yaml"), MIGRATE / "job.yaml", CLUSTER / "disruption.yaml", INGRESS}
+    - {KUBERNETES / "kustomization.yaml"}
 )
 
 
@@ -62,7 +64,9 @@ def test_each_pod_is_reached_on_its_own_ports_alone() -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here")
-@pytest.mark.parametrize("where", [KUBERNETES, KEDA, MIGRATE, MONITORING], ids=lambda where: where.name)
+@pytest.mark.parametrize(
+    "where", [KUBERNETES, KEDA, MIGRATE, MONITORING, CLUSTER], ids=lambda where: where.name
+)
 def test_what_is_applied_can_be_built(where: Path) -> None:
     built = subprocess.run(
         ["kubectl", "kustomize", str(where)], capture_output=True, text=True, check=False, timeout=60
@@ -113,7 +117,10 @@ def test_pods_are_spread_over_nodes_and_zones(name: str) -> None:
 
 def test_a_pod_that_is_not_ready_does_not_stop_a_node_from_being_drained() -> None:
     budgets = [
-        one["spec"] for file in NATIVE for one in documents(file) if one["kind"] == "PodDisruptionBudget"
+        one["spec"]
+        for file in KUBERNETES.glob("*.yaml")
+        for one in documents(file)
+        if one["kind"] == "PodDisruptionBudget"
     ]
 
     assert [one["unhealthyPodEvictionPolicy"] for one in budgets] == ["AlwaysAllow"] * len(pods())
@@ -179,3 +186,15 @@ def test_the_migration_runs_the_same_image_with_the_ledger_s_secret_alone() -> N
     assert migrate["images"] == plain["images"]
     assert pod["containers"][0]["args"] == ["ledger", "migrate"]
     assert [item["path"] for item in volume["secret"]["items"]] == ["ledger.url"]
+
+
+def test_no_two_brokers_of_three_are_drained_or_fail_together() -> None:
+    (broker,) = documents(CLUSTER / "rabbitmq.yaml")
+    (budget,) = documents(CLUSTER / "disruption.yaml")
+    (apart,) = broker["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+
+    assert (broker["kind"], broker["spec"]["replicas"]) == ("RabbitmqCluster", 3)
+    assert budget["spec"]["maxUnavailable"] == 1
+    # The operator gives its pods this label.
+    assert apart["labelSelector"] == budget["spec"]["selector"]
+    assert budget["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"] == broker["metadata"]["name"]
