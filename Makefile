@@ -1,7 +1,7 @@
 # `make` prints the targets. Two are the README's promise: `make run` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-bare faults sabotage bench fmt lint check clean
+.PHONY: help setup run test test-bare faults faults-cluster sabotage bench fmt lint check clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -16,7 +16,7 @@ RELEASES ?= bookworm trixie
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup: $(VENV)/.dev ## install what running, testing and checking need
 
@@ -33,6 +33,10 @@ test-bare: ## run `make run` and `make test` in a bare Debian 12 and a bare Debi
 faults: $(VENV)/.dev ## kill, cut, freeze and starve the bridge for an hour and more, and write down what it made of it
 	@scripts/install-test-tools $(BIN)
 	@$(BIN)/pytest tests/faults tests/acceptance/test_crashes.py --faults
+
+faults-cluster: $(VENV)/.dev ## kill, cut off and freeze nodes of a cluster under load, for some ten minutes (RABBITMQ=path: another release)
+	@scripts/install-test-tools $(BIN)
+	@$(BIN)/pytest tests/faults/cluster --faults-cluster
 
 sabotage: $(VENV)/.dev ## break the bridge on purpose, and show which test notices
 	@scripts/install-test-tools $(BIN)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.broker_harness import Broker
 
 _REPORT = pytest.StashKey[Report]()
+#: The option that runs the tests with a marker.
+LONG = {"long": "--faults", "cluster": "--faults-cluster"}
 
 
 class MakeRig(Protocol):
@@ -39,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", action="store_true", help="run the long fault scenarios, and write the paper's table"
     )
+    parser.addoption(
+        "--faults-cluster", action="store_true", help="run the scenarios of three RabbitMQ nodes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,11 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long scenarios out where nobody asked for them."""
-    if config.getoption("--faults", default=False):
-        return
-    long = [item for item in items if item.get_closest_marker("long") is not None]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    for marker, option in LONG.items():
+        if not config.getoption(option, default=False):
+            long = [item for item in items if item.get_closest_marker(marker) is not None]
+            config.hook.pytest_deselected(items=long)
+            items[:] = [item for item in items if item not in long]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

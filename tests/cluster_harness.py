@@ -1,0 +1,205 @@
+"""Three real RabbitMQ nodes of the suite's own in one cluster, and what can happen to them.
+
+The nodes stand on ports of 127.0.0.1. With `partitions` each has a network namespace of its own instead, so that a node
+can be cut off from the others while clients on the host reach it, or from everything; that needs root.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from tests import namespaces
+from tests.broker_harness import SUITE, Broker, adding, binary
+from tests.broker_node import BrokerMissing, Site
+from tests.waiting import free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The name of a node in what Erlang prints.
+NAME = re.compile(r"t\d+@[\d.]+")
+#: Nodes of a cluster.
+SIZE = 3
+#: Seconds that a node may take to come up: three start at once, and each waits for the others.
+UP = 120
+#: Seconds without a tick after which a node takes another for dead; RabbitMQ's default.
+NET_TICKTIME = 60
+CONFIG = "cluster_partition_handling = pause_minority\n"
+#: As `broker_node.ADVANCED`, and how long a silent node passes for a living one.
+ADVANCED = (
+    "[{{rabbit, [{{dead_letter_worker_publisher_confirm_timeout, 5000}}]}},"
+    " {{kernel, [{{net_ticktime, {net_ticktime}}}]}}]."
+)
+
+
+class Cluster:
+    """Three nodes; what happens to one of them is done to its `Broker`. Times are in seconds."""
+
+    def __init__(
+        self,
+        *,
+        partitions: bool = False,
+        net_ticktime: int = NET_TICKTIME,
+        joined: bool = True,
+        plugins: str = "",
+    ) -> None:
+        """Prepare three nodes; with `joined` false the first is alone until `join` is called on the others.
+
+        Raises:
+            BrokerMissing: RabbitMQ is not installed, or `partitions` needs namespaces that are not allowed here.
+
+        """
+        if partitions and not namespaces.allowed():
+            raise BrokerMissing("network namespaces need root, ip(8) and unshare(1)")
+        self._network = namespaces.Network(SIZE) if partitions else None
+        self._lost: set[Broker] = set()
+        cookie, epmd_port = secrets.token_hex(), free_port()
+        advanced = ADVANCED.format(net_ticktime=net_ticktime)
+        self.nodes: list[Broker] = []
+        for index in range(SIZE):
+            site = Site(
+                address=self._network.addresses[index] if self._network else "127.0.0.1",
+                inside=self._network.inside(index) if self._network else (),
+                cookie=cookie,
+                epmd_port=epmd_port,
+                config=CONFIG,
+            )
+            self.nodes.append(Broker(plugins, advanced, site))
+        if joined:
+            for node in self.nodes:
+                node.know(other.name for other in self.nodes)
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def start(self, nodes: Sequence[Broker] | None = None) -> None:
+        """Start those nodes that don't run, all at once, and wait until each takes logins and sees the others."""
+        down = [node for node in (self.nodes if nodes is None else nodes) if not node.running]
+        for node in down:
+            node.launch()
+        for node in down:
+            node.wait_up(UP)
+        self.wait_whole()
+
+    def stop(self) -> None:
+        """Take everything down, whatever state it is in."""
+        for node in self.nodes:
+            node.stop()
+        if self._network is not None:
+            self._network.close()
+
+    def restore(self) -> None:
+        """Undo what a test did: every node runs, in one cluster."""
+        for node in list(self._lost):
+            self.heal(node)
+        for node in self.nodes:
+            node.thaw()
+        self.start()
+
+    def wait_whole(self) -> None:
+        """Wait until every node that runs sees every other one."""
+        running = [node for node in self.nodes if node.running]
+        for node in running:
+            wait_until(
+                lambda node=node: len(self._seen(node)) >= len(running),  # type: ignore[misc]  # mypy reads no default
+                UP, every=0.2, what=f"{node.name} sees the others; see {node.log}",
+            )  # fmt: skip
+
+    def join(self, node: Broker) -> None:
+        """Have a node that runs alone join the first one's cluster, as an operator does: it forgets what it held."""
+        for command in (["stop_app"], ["reset"], ["join_cluster", self.nodes[0].name], ["start_app"]):
+            node.ctl(*command, timeout=UP)
+        node.wait_up(UP)
+
+    def roll(self, node: Broker) -> None:
+        """Restart a node in order, as in a rolling upgrade: once no queue would lose its quorum by it."""
+        node.eval(f"rabbit_upgrade_preparation:await_online_quorum_plus_one({UP * 1000}).", timeout=UP + 5)
+        node.terminate()
+        self.start([node])
+
+    # -- the network -------------------------------------------------------------------------------
+
+    def cut_off(self, node: Broker, *, from_host: bool = False) -> None:
+        """Cut a node off from the others, silently; with `from_host`, from every client as well."""
+        assert self._network is not None, "Cluster(partitions=True) has a network to cut"
+        self._network.cut_off(self.nodes.index(node), from_host=from_host)
+        self._lost.add(node)
+
+    def heal(self, node: Broker) -> None:
+        """Undo `cut_off`."""
+        assert self._network is not None
+        self._network.heal(self.nodes.index(node))
+        self._lost.discard(node)
+
+    # -- virtual hosts and queues ------------------------------------------------------------------
+
+    def new_vhost(self) -> str:
+        """Return the name of a virtual host that nothing has touched, there on every node."""
+        name = f"c{free_port()}"
+        self.nodes[0].eval(f"{adding(name)}, ok.")
+        for node in self.nodes:
+            if node.running:
+                wait_until(
+                    lambda node=node: (
+                        node.eval(f"rabbit_vhost_sup_sup:is_vhost_alive({binary(name)}).") == "true"
+                    ),  # type: ignore[misc]
+                    what=f"virtual host {name} on {node.name}",
+                )
+        return name
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a virtual host with all that is in it."""
+        self.living().eval(f"rabbit_vhost:delete({binary(name)}, {SUITE}), ok.")
+
+    def urls(self, vhost: str, first: int = 0) -> list[str]:
+        """Return the AMQP URL of `vhost` at each node, beginning with the `first`."""
+        return [node.url(vhost) for node in [*self.nodes[first:], *self.nodes[:first]]]
+
+    def living(self) -> Broker:
+        """Return a node that runs, is not frozen and not cut off."""
+        return next(n for n in self.nodes if n.running and not n.is_frozen and n not in self._lost)
+
+    def leader(self, vhost: str, queue: str) -> Broker:
+        """Return the node of a queue's leader, as a living node knows it."""
+        found = self.living().eval(f"{_looked_up(vhost, queue)}, element(2, amqqueue:get_pid(Q)).")
+        return self._named(found)
+
+    def followers(self, vhost: str, queue: str) -> list[Broker]:
+        """Return the nodes of a queue's other members."""
+        leader = self.leader(vhost, queue)
+        return [node for node in self.members(vhost, queue) if node is not leader]
+
+    def members(self, vhost: str, queue: str) -> list[Broker]:
+        """Return the nodes that hold a copy of the queue."""
+        nodes = f"{_looked_up(vhost, queue)}, maps:get(nodes, amqqueue:get_type_state(Q))."
+        found = self.living().eval(nodes)
+        return [self._named(name) for name in NAME.findall(found)]
+
+    def lead(self, vhost: str, queue: str, node: Broker) -> None:
+        """Make a node's member the leader of a queue."""
+        living = self.living()
+        if self.leader(vhost, queue) is not node:
+            moved = f"{{N, _}} = P = amqqueue:get_pid(Q), ra:transfer_leadership(P, {{N, '{node.name}'}})."
+            living.eval(f"{_looked_up(vhost, queue)}, {moved}")
+            wait_until(lambda: self.leader(vhost, queue) is node, what=f"{node.name} leads {queue}")
+
+    def grow(self, node: Broker) -> None:
+        """Give every quorum queue a member on a node, as `rabbitmq-queues grow NODE all` does."""
+        living = self.living()
+        living.eval(f'rabbit_quorum_queue:grow(\'{node.name}\', <<".*">>, <<".*">>, all).')
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _named(self, name: str) -> Broker:
+        return next(node for node in self.nodes if node.name == name.strip("'"))
+
+    def _seen(self, node: Broker) -> list[str]:
+        """Return the running nodes that a node sees, itself included."""
+        seen = "[N || N <- [node() | nodes()], rpc:call(N, rabbit, is_running, []) =:= true]."
+        return NAME.findall(node.eval(seen))
+
+
+def _looked_up(vhost: str, queue: str) -> str:
+    """Return the Erlang that binds `Q` to a queue."""
+    return f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({binary(vhost)}, queue, {binary(queue)}))"
