@@ -54,7 +54,7 @@ class Event:
     id: str
     #: Such as `sms.outbound.sent`: docs/messages.md has them all.
     type: str
-    #: When it was filed.
+    #: When it was recorded; of what the provider posted, the time that the provider gave it.
     time: datetime
     source: str
     #: The command's id, where it is about one.

@@ -89,7 +89,7 @@ def make_event(
     camel_case: bool = False,
     also_noted: tuple[str, ...] = (),
 ) -> Event:
-    """Build an event. `time` is in seconds since the epoch: when it was filed.
+    """Build an event. `time` is in seconds since the epoch.
 
     With `camel_case` the keys of `data` are spelt as the provider's Node.js SDK spells them; what is inside `metadata`
     and `raw` is not ours and stays. Half a surrogate pair, which UTF-8 can't carry, becomes U+FFFD, wherever it stands.

@@ -53,6 +53,8 @@ class Notification:
     #: because the provider's own fixtures use one id for different messages. A message read from the history has the
     #: same parts.
     identity: tuple[str, ...] = field(repr=False)
+    #: The times that it names, as they came: its own before that of its message. Any of them may be missing or absurd.
+    times: tuple[object, ...] = field(repr=False)
     #: A hash that an inbound message keeps when the history changes its text or the form of its numbers; empty for all
     #: other notifications.
     likeness: str = field(default="", repr=False)
@@ -107,6 +109,7 @@ def recovered_notification(
         event_type=events.INBOUND_RECEIVED,
         data=data,
         identity=(events.INBOUND_RECEIVED, message_id, *_content(data)),
+        times=(date_time,),
         likeness=_likeness(message_id, data),
     )
 
@@ -118,6 +121,7 @@ def _notification(event_type: str, data: _Object, key: _Key, document: _Object) 
         event_type=event_type,
         data=data,
         identity=(event_type, *(key or (_canonical(document),))),
+        times=(data.get("notification_date_time"), data.get("date_time")),
         likeness=_likeness(key[0], data) if key and event_type == events.INBOUND_RECEIVED else "",
     )
 
@@ -133,6 +137,7 @@ def _unrecognized(document: _Object) -> Notification:
         event_type=events.NOTIFICATION_UNRECOGNIZED,
         data={"raw": document, "recovered": False},
         identity=(events.NOTIFICATION_UNRECOGNIZED, *(key or (_canonical(document),))),
+        times=(value.get("dateTime"),) if isinstance(value, dict) else (),
     )
 
 

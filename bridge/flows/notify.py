@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The provider writes times in seconds and in milliseconds: those from here on are the latter (wire reference 4.3).
 _MILLISECONDS_FROM = 1e11
+#: The years 2001 to 2286, in seconds since the epoch: a time beyond is a typing error (wire reference 4.3).
+_PLAUSIBLE = (1e9, 1e10)
 #: Characters; the provider's own ids have about 40 at most.
 _LONGEST_ID = 128
 
@@ -132,13 +134,16 @@ def to_event(
 ) -> Event:
     """Return the event for `notification`, with the same id for the same notification whenever it comes.
 
-    `time` is in seconds since the epoch. The event has no subject: it belongs to no command.
+    Its time is the notification's own, else that of its message, so that every process makes the same event of it; else
+    `time`, which is in seconds since the epoch. The event has no subject: it belongs to no command.
     """
+    named = (_seconds(value) for value in notification.times)
+    own = (seconds for seconds in named if seconds is not None and _PLAUSIBLE[0] <= seconds < _PLAUSIBLE[1])
     return make_event(
         id=event_id(*notification.identity),
         type=notification.event_type,
         source=source,
-        time=time,
+        time=next(own, time),
         data=notification.data,
         camel_case=camel_case,
         traceparent=traceparent,

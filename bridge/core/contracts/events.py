@@ -90,7 +90,11 @@ def _envelope(type_: str) -> Shape:
             {"type": "string", "pattern": "^/sms-bridge/."},
             "Which bridge: /sms-bridge/ and its prefix.",
         ),
-        Key("time", TIME, "When it was filed: RFC 3339 in UTC, to the millisecond."),
+        Key(
+            "time",
+            TIME,
+            "When it was recorded, or the notification's own time: RFC 3339 in UTC, to the millisecond.",
+        ),
         Key("datacontenttype", constant("application/json"), "What `data` is."),
     ]
     if type_ in _OURS:

@@ -1,0 +1,47 @@
+"""Two ingests behind one balancer: the provider's repeat may reach the other one while the first still publishes."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.flood import assert_one_event_each, collect
+from tests.webhook import Webhook, inbound, listening_port
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Provider
+    from tests.conftest import StartBridge
+    from tests.peer import Peer
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
+
+#: Notifications that are posted to both.
+NUMBER = 200
+
+
+def test_a_notification_that_reaches_two_ingests_at_once_is_the_same_bytes_from_both(
+    bridge_process: StartBridge, amqp: Peer, env: dict[str, str], provider: Provider
+) -> None:
+    ids = [f"m{number}" for number in range(NUMBER)]
+    both = [bridge_process("ingest", env={**env, "BRIDGE_INGEST__PORT": "0"}) for _ in range(2)]
+    webhooks = [Webhook(port=listening_port(ingest)) for ingest in both]
+    at_once = Barrier(len(both))
+
+    def post(webhook: Webhook) -> list[int]:
+        statuses = []
+        for message_id in ids:
+            at_once.wait(30)
+            statuses.append(webhook.post(inbound(message_id)).status)
+        return statuses
+
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(post, webhooks))
+    messages = collect(amqp, ids)
+
+    assert answers == [[204] * NUMBER] * len(both)
+    # Otherwise neither has published what the other did.
+    assert len(messages) > NUMBER
+    assert_one_event_each(messages, ids)
