@@ -182,6 +182,20 @@ def standby(postgresql: Postgres) -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def own_pair() -> Iterator[tuple[Postgres, Postgres]]:
+    """Run a primary and its standby, for a test that promotes the standby."""
+    primary = or_skip(Postgres, PostgresMissing)
+    standby = Postgres(primary)
+    try:
+        primary.start()
+        standby.start()
+        yield primary, standby
+    finally:
+        standby.stop()
+        primary.stop()
+
+
+@pytest.fixture
 def pgbouncer(postgresql: Postgres) -> Iterator[Pgbouncer]:
     """Run a pgbouncer before the suite's PostgreSQL that pools transactions, with two sessions for all clients."""
     pooler = or_skip(lambda: Pgbouncer(postgresql), PgbouncerMissing)

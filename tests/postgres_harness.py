@@ -167,6 +167,22 @@ class Postgres:
         """Let a frozen server go on (SIGCONT)."""
         self._signal(signal.SIGCONT)
 
+    # -- failover ----------------------------------------------------------------------------------
+
+    def promote(self) -> None:
+        """Make a primary of a standby, and wait until it takes writes."""
+        self.execute("SELECT pg_promote(true, 60)")
+        wait_until(lambda: self.execute("SELECT pg_is_in_recovery()") == [(False,)], what="a primary")
+
+    def fall_behind(self) -> None:
+        """Have a standby receive nothing more."""
+        self.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        self.execute("SELECT pg_reload_conf()")
+        wait_until(
+            lambda: not self.execute("SELECT 1 FROM pg_stat_wal_receiver"),
+            what="no connection to the primary",
+        )
+
     # -- databases ---------------------------------------------------------------------------------
 
     def new_database(self, encoding: str = "UTF8") -> str:

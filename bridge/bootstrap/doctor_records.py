@@ -17,7 +17,9 @@ from bridge.runtime.examining import Finding, fail, ok, skipped, warn
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from bridge.adapters.store.reading import Summary
     from bridge.adapters.store.sessions import Server
+    from bridge.core.lineage import Lineage
     from bridge.settings import Settings
 
 #: Bytes that ledger and spool should have.
@@ -35,25 +37,36 @@ def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[F
             return
         server, summary = reader.server(), reader.summary()
     if server is not None:
-        yield from _database(server)
+        yield from _database(server, summary.lineage)
     yield ok(f"{summary.commands} commands, revision {summary.revision}")
     if settings.broker.url is not None and summary.identity is not None:
-        yield _whose(settings, processes, summary.identity)
+        yield _whose(settings, processes, summary)
 
 
-def _database(server: Server) -> Iterator[Finding]:
+def _database(server: Server, lineage: Lineage | None) -> Iterator[Finding]:
     """Say what the connection to the ledger's database leads to."""
     how = "through a connection pooler: nothing is prepared" if server.is_pooled else "directly"
     yield ok(f"PostgreSQL {server.version}, connected {how}")
     if not server.is_verified:
         seen = "is not verified" if server.is_encrypted else "is not encrypted"
         yield warn(f"the connection to it {seen}", "set sslmode=verify-full and sslrootcert in ledger.url")
+    if server.standbys and not server.is_synchronous:
+        yield warn(
+            f"a failover may lose the last commits: no commit waits for one of the {server.standbys} standbys",
+            "set synchronous_standby_names = 'ANY 1 (...)' on the server, with the standbys' application_names",
+        )
+    if lineage is None:
+        yield warn(
+            "its timeline can't be read: after a failover an old primary would not be recognized",
+            "GRANT EXECUTE ON FUNCTION pg_control_system(), pg_current_wal_lsn(), pg_walfile_name(pg_lsn) to the user",
+        )
 
 
-def _whose(settings: Settings, processes: Collection[str], identity: str) -> Finding:
-    """Say whether the ledger is the command queue's own."""
+def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> Finding:
+    """Say whether the ledger is the command queue's own, and the current copy of it."""
+    address, topology = parts.broker_address(settings), parts.topology(settings)
     try:
-        noted = compare_ledger(parts.broker_address(settings), parts.topology(settings), identity)
+        noted = compare_ledger(address, topology, summary.identity or "", summary.lineage, summary.remembered)
     except ConnectionError:
         return skipped("whether it is the command queue's own: the broker can't be asked")
     match noted:
@@ -61,6 +74,12 @@ def _whose(settings: Settings, processes: Collection[str], identity: str) -> Fin
             return ok("the command queue has no ledger yet: the first worker notes its own")
         case Noted.OURS:
             return ok("it is the command queue's own")
+        case Noted.OUTDATED:
+            advice = (
+                "stop that server or make it a standby, and point ledger.url to the new primary; `bridge ledger adopt` "
+                "where that one is gone for good"
+            )
+            return fail("the database is an old primary: workers have used a newer one since", advice)
         case Noted.ANOTHERS:
             advice = (
                 "set ledger.url to the queue's own; `bridge ledger adopt` where that one is gone for good"

@@ -49,7 +49,8 @@ def show_ledger(settings: Settings) -> Mapping[str, Any]:
     return {
         "identity": summary.identity,
         "revision": summary.revision,
-        "adopted_at": _time(summary.adopted_at),
+        "lineage": None if summary.lineage is None else str(summary.lineage),
+        "restored_at": _time(summary.restored_at),
         "commands": summary.commands,
         "submissions": dict(sorted(summary.states.items())),
         "oldest_open_at": _time(summary.oldest_open_at),
@@ -127,16 +128,17 @@ def adopt_ledger(settings: Settings) -> str:
     require(settings, broker=True)
     # Adopted at a path that is not the workers', a new one would be the queue's and empty.
     require_ledger(settings)
-    ledger = open_ledger(_url(settings))
-    try:
-        mark.adopt(
-            parts.broker_address(settings),
-            parts.topology(settings),
-            ledger.identity,
-            record=lambda: ledger.adopt(ledger.time() or SystemClock().now()),
-        )
-    finally:
-        ledger.close()
+    with closing(open_ledger(_url(settings))) as ledger:
+        own, _ = ledger.lineages.recall()
+
+        def record(is_backup: bool) -> None:  # noqa: FBT001 - called with what was found
+            ledger.lineages.adopt(
+                ledger.time() or SystemClock().now(),
+                is_backup=is_backup,
+                max_age=settings.retry.max_age,
+            )
+
+        mark.adopt(parts.broker_address(settings), parts.topology(settings), ledger.identity, own, record)
     return ledger.identity
 
 

@@ -43,6 +43,7 @@ def ledger_rules(settings: Settings) -> LedgerRules:
     return LedgerRules(
         lease=settings.worker.lease,
         poison_after=settings.worker.poison_after,
+        restored_lookup=settings.ledger.restored_lookup,
         retry=RetryRules(max_age=retry.max_age, base=retry.base, max_delay=retry.max_delay),
         reconcile=ReconcileRules(
             settle=reconcile.settle,

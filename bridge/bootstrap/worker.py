@@ -127,6 +127,7 @@ class WorkerProcess:
             declares=settings.broker.declare,
             mark=self._mark(self._ledger),
         )
+        self._ledger.lineages.on_moved = self._source.compare_again
         measure(self._metrics, self._worker, self._source, self._publisher, client, steady)
         self._pruner = Pruner(self._ledger.prune, settings.ledger.retention, steady)
         self._receipts = receipt_poller(
@@ -217,18 +218,11 @@ class WorkerProcess:
     def _mark(self, ledger: SqlLedger) -> LedgerMark:
         """Return what the consumer compares: another ledger than the queue's ends the process."""
 
-        def recognized() -> None:
-            try:
-                # It may have been adopted since it was opened.
-                ledger.recall()
-            except LedgerUnavailable as e:
-                raise ConnectionError(f"the ledger can't be read: {e}") from e
-
         def mistaken(reason: str) -> None:
             structlog.get_logger().error("ledger.mistaken", reason=reason)
             self._stopping.crash(os.EX_CONFIG)
 
-        return LedgerMark(identity=ledger.identity, recognized=recognized, mistaken=mistaken)
+        return LedgerMark(ledger.lineages, max_age=self._settings.retry.max_age, mistaken=mistaken)
 
 
 def make_worker(

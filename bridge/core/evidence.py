@@ -71,6 +71,8 @@ class Doubt:
     #: Whether the provider said that it has it, and under which id, if it said so.
     submitted: bool = False
     message_id: str | None = None
+    #: Whether no attempt is known: then it is sent unless a message shows that it was.
+    is_suspected: bool = False
 
     def spells(self, message: Evidence) -> bool:
         """Whether the message has just our text, which no gateway has altered."""

@@ -173,6 +173,10 @@ def _among_unclaimed(
     window, slack = window_of(doubt.since, doubt.until, rules), rules.skew + SLACK
     # Also those of long after the attempt: where the clock was set, its window may lie anywhere before now.
     strange = [message for message in free if match_key_of(message) != doubt.key]
+    if doubt.is_suspected:
+        # It is no resend that needs proof: a message of clearly another text says nothing of a repeat of this one.
+        original = Original(doubt.text)
+        strange = [m for m in strange if m.text is None or original.may_show_as(m.text)]
     left = sort_out(doubt.text, strange, others, before=slack, after=rules.settle + slack)
     if not left.number:
         return None
@@ -208,7 +212,7 @@ def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: Reconc
     """Say what a history tells in which it is not."""
     if reading.read_at < window.settled_at:
         return LookAgain(at=_next_look(doubt, window.settled_at))
-    if _is_cut_off(reading, window.start, rules.history_cap):
+    if not doubt.is_suspected and _is_cut_off(reading, window.start, rules.history_cap):
         return CannotTell(reason="the provider's history is cut off")
     latest, original = max(doubt.now, reading.read_at) + rules.skew + SLACK, Original(doubt.text)
     if any(

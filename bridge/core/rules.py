@@ -57,6 +57,8 @@ class LedgerRules:
     lease: float = 120.0
     #: Crashes of a claim's worker after which a submission is given up.
     poison_after: int = 5
+    #: How long after a restore every id that the ledger does not know is looked up; 0 for none of them.
+    restored_lookup: float = 3600.0
     retry: RetryRules = field(default_factory=RetryRules)
     reconcile: ReconcileRules = field(default_factory=ReconcileRules)
     limits: LimitRules = field(default_factory=LimitRules)

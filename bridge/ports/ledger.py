@@ -14,11 +14,6 @@ if TYPE_CHECKING:
 class Ledger(Protocol):
     """The durable record of submissions; used by one thread at a time."""
 
-    @property
-    def adopted_at(self) -> float | None:
-        """When it was put in another ledger's place, in seconds since the epoch; None where it was not."""
-        ...
-
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in order, in one durable transaction, and return what each gave back.
 

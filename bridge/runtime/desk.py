@@ -109,11 +109,6 @@ class Desk:
         self.trouble: str | None = None
 
     @property
-    def adopted_at(self) -> float | None:
-        """When the ledger was put in another one's place."""
-        return self._ledger.adopted_at
-
-    @property
     def thread_id(self) -> int | None:
         """The native id of the thread, once it runs."""
         return None if self._thread is None else self._thread.native_id

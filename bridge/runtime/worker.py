@@ -34,7 +34,7 @@ from bridge.runtime.claimed import Claimed, Course
 from bridge.runtime.desk import Desk
 from bridge.runtime.entrance import Entrance
 from bridge.runtime.gauges import WorkerState
-from bridge.runtime.jobs import Job, oldest_of
+from bridge.runtime.jobs import Job, oldest_of, published_at
 from bridge.runtime.receiving import Receiving
 from bridge.runtime.settling import Settling
 from bridge.runtime.telling import Telling
@@ -287,19 +287,19 @@ class Worker:
     def _claim(self, job: Job, index: int) -> None:
         failpoints.reach("claiming")
         received = job.received
-        owner = f"{self._owner} {next(self._claims)}"
+        owner, now = f"{self._owner} {next(self._claims)}", self._clock.now()
         claim = Claim(
             command=job.command,
             index=index,
             owner=owner,
-            now=self._clock.now(),
+            now=now,
             style=self._rules.style,
             rules=self._rules.ledger,
             generation=job.generation,
             carried=received.generation,
             delayed=received.delayed,
             redelivered=received.delivery.redelivered,
-            adopted_at=self._desk.adopted_at,
+            published_at=published_at(received.delivery, now),
             replay=received.replay,
             traceparent=received.traceparent,
         )

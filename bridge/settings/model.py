@@ -148,6 +148,7 @@ class LedgerSettings(Section):
 
     url: v.LedgerUrl = v.SecretUrl("sqlite:///sms-bridge.sqlite3")
     retention: v.Seconds = 7_776_000.0
+    restored_lookup: v.SecondsOrZero = 3_600.0
 
 
 class WorkerSettings(Section):

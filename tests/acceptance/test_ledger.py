@@ -102,7 +102,7 @@ def test_a_worker_with_another_ledger_exits_78_until_it_is_adopted(
     send(amqp, "c2")
     amqp.events(1, within=20)
 
-    assert shown(other, "show")["adopted_at"] is not None
+    assert shown(other, "show")["restored_at"] is not None
     assert provider.texts() == ["canary c1", "canary c2"]
     assert bridge_process("worker", env=env, ready=False).wait(within=20) == 78
 

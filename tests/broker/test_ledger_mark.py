@@ -6,12 +6,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp import mark
 from bridge.adapters.amqp.connection import Broker as Connection
-from bridge.adapters.amqp.mark import LedgerMark, LedgerMismatch, QueueInUse
+from bridge.adapters.amqp.link import LinkDown
+from bridge.adapters.amqp.mark import LedgerMark, QueueInUse
+from bridge.adapters.amqp.notes import LedgerMismatch, Notes, note
 from bridge.adapters.amqp.topology import Topology, declare
+from bridge.core.lineage import Lineage, Remembered
+from bridge.ports import LedgerUnavailable
 from tests.broker.amqp_setup import address
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +28,8 @@ pytestmark = pytest.mark.broker
 
 ONE = "oneoneoneoneoneoneon"
 OTHER = "otherotherotherother"
+MAX_AGE = 400.0
+FIRST = Lineage.of_postgresql(7713980091317042706, 1)
 
 
 def topology(prefix: str = "sms") -> Topology:
@@ -43,11 +51,56 @@ def connection(vhost_url: str) -> Iterator[Connection]:
     opened.close()
 
 
+class Copy:
+    """A copy of a ledger: what its database would say, and what it was told."""
+
+    def __init__(
+        self,
+        told: list[str],
+        *,
+        identity: str = ONE,
+        own: Lineage | None = None,
+        remembered: Remembered | None = None,
+    ) -> None:
+        self.told = told
+        self.identity = identity
+        self.own = own
+        self.remembered = remembered
+        self.is_away = False
+
+    def recall(self) -> tuple[Lineage | None, Remembered | None]:
+        if self.is_away:
+            raise LedgerUnavailable("away")
+        return self.own, self.remembered
+
+    def remember(self, own: Lineage, *, is_marked: bool) -> None:
+        self.remembered = Remembered(own, is_marked)
+        self.told.append("marked" if is_marked else "not marked")
+
+    def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
+        assert max_age == MAX_AGE
+        self.remember(own, is_marked=is_marked)
+        self.told.append("restored")
+
+    def confirm(self, own: Lineage | None) -> None:
+        assert own == self.own
+        self.told.append("recognized")
+
+    def promoted(self) -> Copy:
+        """Return the copy that a standby of it is once it is promoted."""
+        assert self.own is not None
+        own = Lineage(self.own.system, self.own.timeline + 1)
+        return Copy(self.told, identity=self.identity, own=own, remembered=self.remembered)
+
+    def compare(self, connection: Connection, *, declares: bool = True) -> LedgerMark:
+        mark = LedgerMark(self, max_age=MAX_AGE, mistaken=lambda _: self.told.append("mistaken"))
+        mark.compare(connection, topology(), declares=declares)
+        return mark
+
+
 def marker(identity: str, told: list[str]) -> LedgerMark:
     return LedgerMark(
-        identity=identity,
-        recognized=lambda: told.append("recognized"),
-        mistaken=lambda _: told.append("mistaken"),
+        Copy(told, identity=identity), max_age=MAX_AGE, mistaken=lambda _: told.append("mistaken")
     )
 
 
@@ -70,16 +123,16 @@ def test_another_ledger_is_refused_with_both_names(connection: Connection) -> No
 
 def test_names_too_long_for_the_brokers_reply_are_told_apart_all_the_same(connection: Connection) -> None:
     long = topology("p" * 120)
-    mark.note(connection, long, ONE)
-    mark.note(connection, long, ONE)
+    note(connection, long, ONE)
+    note(connection, long, ONE)
 
     with pytest.raises(LedgerMismatch, match=f"another ledger.*{OTHER}"):
-        mark.note(connection, long, OTHER)
+        note(connection, long, OTHER)
 
 
 def test_each_prefix_has_a_ledger_of_its_own(connection: Connection) -> None:
-    mark.note(connection, topology("one"), ONE)
-    mark.note(connection, topology("other"), OTHER)
+    note(connection, topology("one"), ONE)
+    note(connection, topology("other"), OTHER)
 
 
 def test_of_many_that_come_first_at_once_one_is_noted(vhost_url: str) -> None:
@@ -91,7 +144,7 @@ def test_of_many_that_come_first_at_once_one_is_noted(vhost_url: str) -> None:
         connection = Connection.open(address(vhost_url), "test")
         start.wait(timeout=10)
         try:
-            mark.note(connection, topology(), identity)
+            note(connection, topology(), identity)
             noted.append(identity)
         except LedgerMismatch as e:
             refused.append(str(e))
@@ -110,32 +163,32 @@ def test_of_many_that_come_first_at_once_one_is_noted(vhost_url: str) -> None:
 
 
 def test_adopting_changes_the_note_after_it_was_recorded(connection: Connection, vhost_url: str) -> None:
-    mark.note(connection, topology(), ONE)
+    note(connection, topology(), ONE)
     recorded: list[str] = []
 
-    def record() -> None:
-        mark.note(connection, topology(), ONE)
-        recorded.append("recorded")
+    def record(is_backup: bool) -> None:
+        note(connection, topology(), ONE)
+        recorded.append("a backup" if is_backup else "another")
 
-    mark.adopt(address(vhost_url), topology(), OTHER, record)
+    mark.adopt(address(vhost_url), topology(), OTHER, None, record)
 
-    assert recorded == ["recorded"]
-    mark.note(connection, topology(), OTHER)
+    assert recorded == ["another"]
+    note(connection, topology(), OTHER)
     with pytest.raises(LedgerMismatch):
-        mark.note(connection, topology(), ONE)
+        note(connection, topology(), ONE)
 
 
 def test_nothing_is_adopted_while_somebody_consumes(connection: Connection, vhost_url: str) -> None:
     declare(connection, topology())
-    mark.note(connection, topology(), ONE)
+    note(connection, topology(), ONE)
     channel: Any = connection.channel()
     channel.basic_consume(topology().command_queue, callback=lambda _: None)
     recorded: list[str] = []
     with pytest.raises(QueueInUse, match="1 consumers"):
-        mark.adopt(address(vhost_url), topology(), OTHER, lambda: recorded.append("recorded"))
+        mark.adopt(address(vhost_url), topology(), OTHER, None, lambda _: recorded.append("recorded"))
 
     assert recorded == []
-    mark.note(connection, topology(), ONE)
+    note(connection, topology(), ONE)
 
 
 def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declare(
@@ -155,6 +208,138 @@ def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declar
 def test_a_broker_that_is_not_there_records_nothing() -> None:
     recorded: list[str] = []
     with pytest.raises(ConnectionError):
-        mark.adopt(address("amqp://127.0.0.1:1/x"), topology(), ONE, lambda: recorded.append("recorded"))
+        mark.adopt(
+            address("amqp://127.0.0.1:1/x"), topology(), ONE, None, lambda _: recorded.append("recorded")
+        )
 
     assert recorded == []
+
+
+# -- copies of one ledger --------------------------------------------------------------------------
+
+
+def test_a_new_copy_is_marked_and_the_old_one_is_refused(connection: Connection) -> None:
+    told: list[str] = []
+    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    old.compare(connection)
+    new = old.promoted()
+    new.compare(connection)
+    with pytest.raises(LedgerMismatch, match=f"{FIRST}.*a newer one.*new primary"):
+        old.compare(connection)
+    new.compare(connection)
+
+    assert told == ["marked", "recognized", "marked", "restored", "recognized", "mistaken", "recognized"]
+
+
+def test_a_worker_on_an_old_copy_finds_its_mark_gone_while_it_is_connected(
+    connection: Connection, vhost_url: str
+) -> None:
+    told: list[str] = []
+    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    watching = old.compare(connection)
+    watching.ask(connection, topology())
+    connection.readable(1.0)
+    connection.drain()
+    watching.compare_again(connection, topology(), declares=True)
+    before = list(told)
+    other = Connection.open(address(vhost_url), "test")
+    old.promoted().compare(other)
+    other.close()
+    watching.ask(connection, topology())
+
+    def refused() -> bool:
+        connection.readable(0.1)
+        connection.drain()
+        try:
+            watching.compare_again(connection, topology(), declares=True)
+        except LinkDown:
+            return True
+        return False
+
+    wait_until(refused, within=10, what="the old copy is refused")
+
+    assert before == ["marked", "recognized"]
+    assert told[-1] == "mistaken"
+    assert connection.connection.connected, "the connection is none the worse"
+
+
+def test_a_ledger_that_has_moved_is_compared_on_the_same_connection(connection: Connection) -> None:
+    told: list[str] = []
+    copy = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    comparing = copy.compare(connection)
+    copy.own = Lineage(FIRST.system, 2)
+    comparing.compare_again(connection, topology(), declares=True)
+    idle = list(told)
+    comparing.moved()
+    comparing.compare_again(connection, topology(), declares=True)
+
+    assert idle == ["marked", "recognized"]
+    assert told[2:] == ["marked", "restored", "recognized"]
+
+
+def test_a_broker_that_was_made_anew_takes_the_copy_as_it_is(connection: Connection) -> None:
+    told: list[str] = []
+    copy = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    copy.compare(connection)
+
+    assert told == ["marked", "recognized"]
+
+
+def test_a_failover_that_was_cut_short_is_noted_by_the_next_worker(connection: Connection) -> None:
+    told: list[str] = []
+    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    old.compare(connection)
+    new = old.promoted()
+    assert new.own is not None
+    # As far as a worker gets that is killed before it changes the database.
+    Notes(connection, topology(), ONE).mark(new.own)
+    new.compare(connection)
+
+    assert told[2:] == ["marked", "restored", "recognized"]
+    with pytest.raises(LedgerMismatch):
+        old.compare(connection)
+
+
+def test_an_operator_goes_back_to_an_old_copy_on_purpose(connection: Connection, vhost_url: str) -> None:
+    told: list[str] = []
+    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    old.compare(connection)
+    new = old.promoted()
+    new.compare(connection)
+    found: list[bool] = []
+    mark.adopt(address(vhost_url), topology(), ONE, FIRST, found.append)
+    old.compare(connection)
+
+    assert found == [True]
+    with pytest.raises(LedgerMismatch):
+        new.compare(connection)
+
+
+def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(
+    rabbitmq: Broker, vhost: str, connection: Connection
+) -> None:
+    name = f"reader-{vhost}"
+    rabbitmq.add_user(vhost, name, "secret", configure="^$")
+    url = rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")
+    told: list[str] = []
+    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    old.compare(connection)
+    new = old.promoted()
+    limited = Connection.open(address(url), "test")
+    for _ in range(2):
+        new.compare(limited, declares=False)
+    with pytest.raises(AccessRefused):
+        new.promoted().compare(limited, declares=True)
+    limited.close()
+
+    assert told[2:] == ["not marked", "restored", "recognized", "not marked", "recognized"]
+
+
+def test_a_ledger_that_is_away_is_compared_later(connection: Connection) -> None:
+    told: list[str] = []
+    copy = Copy(told, own=FIRST)
+    copy.is_away = True
+    with pytest.raises(ConnectionError, match="away"):
+        copy.compare(connection)
+
+    assert told == []

@@ -32,6 +32,7 @@ from bridge.core.ledger import (
     Look,
     Needs,
     Resolve,
+    Restored,
     Slate,
     Tell,
 )
@@ -362,11 +363,11 @@ def test_a_ledger_keeps_its_name_and_its_adoption(open_again: OpenLedger) -> Non
     other = open_again()
     assert isinstance(ledger, SqlLedger)
     assert isinstance(other, SqlLedger)
-    ledger.adopt(NOW)
-    before = other.adopted_at
-    other.recall()
+    ledger.lineages.adopt(NOW, is_backup=False, max_age=400.0)
+    before = other.lineages.restored
+    other.lineages.recall()
 
-    assert (before, other.adopted_at) == (None, NOW)
+    assert (before, other.lineages.restored) == (None, Restored(at=NOW, since=NOW - 400.0))
     assert other.identity == ledger.identity
     ledger.close()
     other.close()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SUMMARY = {
     "identity": "abc",
     "revision": "0001",
-    "adopted_at": None,
+    "lineage": None,
+    "restored_at": None,
     "commands": 3,
     "submissions": {"attempting": 1, "sent": 2},
     "oldest_open_at": "2026-01-01T00:00:00.000Z",
@@ -38,7 +39,8 @@ def test_the_ledger_is_shown_as_lines_or_as_json() -> None:
     assert plain.stdout.splitlines() == [
         "identity: abc",
         "revision: 0001",
-        "adopted_at: -",
+        "lineage: -",
+        "restored_at: -",
         "commands: 3",
         "submissions attempting: 1",
         "submissions sent: 2",

@@ -60,8 +60,6 @@ class Note:
 class PickyLedger:
     """A ledger that takes everything but what is of the command `bad`."""
 
-    adopted_at: float | None = None
-
     def __init__(self) -> None:
         self.slate = Slate()
         self.commits: list[list[Change]] = []

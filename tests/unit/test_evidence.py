@@ -193,8 +193,6 @@ class Ledgers:
             raise LedgerUnavailable("it is away")
         return self
 
-    adopted_at = None
-
     def time(self) -> None:
         """Have no clock."""
 

@@ -28,6 +28,7 @@ from bridge.core.ledger import (
     Look,
     Replay,
     Resolve,
+    Restored,
     Slate,
     SubmissionRecord,
     Superseded,
@@ -89,9 +90,11 @@ class Book:
         carried: int | None = None,
         of: SendSms | None = None,
         redelivered: bool = False,
-        adopted_at: float | None = None,
+        restored: Restored | None = None,
+        published_at: float | None = None,
         replay: Replay | None = None,
     ) -> Verdict:
+        self.slate.restored = restored
         verdict = self.apply(
             Claim(
                 command=of or command(),
@@ -103,7 +106,7 @@ class Book:
                 generation=generation,
                 carried=generation if carried is None else carried,
                 redelivered=redelivered,
-                adopted_at=adopted_at,
+                published_at=published_at,
                 replay=replay,
             )
         )
@@ -847,34 +850,12 @@ def test_a_copy_that_is_newer_than_the_ledger_may_have_been_sent(book: Book) -> 
     assert book.hand_over(3) == 4
 
 
-def test_a_redelivery_may_have_been_sent_that_was_waiting_when_the_ledger_was_adopted(book: Book) -> None:
-    waiting(book)
-
-    assert book.claim(at=60, generation=1, redelivered=True, adopted_at=NOW + 30) == Look(generation=1)
-    assert book.submission().doubt_until == NOW + 60
-
-
 def test_a_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> None:
     verdict = book.apply(
         Claim(command=command(), index=0, owner="one", now=NOW, style=STYLE, rules=book.rules, delayed=True)
     )
 
     assert verdict == Look(generation=0)
-
-
-@pytest.mark.parametrize(
-    ("redelivered", "adopted_at", "verdict"),
-    [
-        (True, NOW - 86_399, Look),
-        (True, NOW - 86_401, Call),
-        (True, None, Call),
-        (False, NOW, Call),
-    ],
-)
-def test_a_redelivery_without_a_row_is_in_doubt_for_a_while_after_a_ledger_was_adopted(
-    book: Book, redelivered: bool, adopted_at: float | None, verdict: type[Verdict]
-) -> None:
-    assert isinstance(book.claim(redelivered=redelivered, adopted_at=adopted_at), verdict)
 
 
 # --- replays ---------------------------------------------------------------------------------------------------------

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 class BrokenLedger:
     """A ledger with a mistake in it."""
 
-    adopted_at: float | None = None
-
     def apply(self, changes: Sequence[Change]) -> NoReturn:
         """Fail in a way that no port foresees."""
         raise ZeroDivisionError
@@ -36,8 +34,6 @@ class BrokenLedger:
 
 class AbsentLedger:
     """A ledger that is away and does not come back."""
-
-    adopted_at: float | None = None
 
     def apply(self, changes: Sequence[Change]) -> NoReturn:
         """Fail as the port foresees."""

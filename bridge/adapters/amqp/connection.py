@@ -153,6 +153,21 @@ class Broker:
         channel._callbacks[spec.Queue.DeclareOk] = answered  # noqa: SLF001 - there is no other way to listen
         channel.send_method(spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {}))
 
+    def ask_for_exchange(self, channel: Any, exchange: str, missing: Callable[[], None]) -> None:
+        """Have `missing` called when the broker says that it has no such exchange, and wait for nothing.
+
+        The broker closes the channel for it, so that is an open one, for this alone.
+        """
+
+        def closed(*_: object) -> None:
+            channel.send_method(spec.Channel.CloseOk)
+            channel.collect()
+            missing()
+
+        channel._callbacks[spec.Channel.Close] = closed  # noqa: SLF001 - else it is an error of the connection
+        passive = (True, False, False, False, False)
+        channel.send_method(spec.Exchange.Declare, "BssbbbbbF", (0, exchange, "fanout", *passive, {}))
+
     def heartbeat(self) -> None:
         """Send a heartbeat if it is time, and notice when the broker's fail to come. Call about once a second."""
         self.connection.heartbeat_tick()

@@ -103,6 +103,12 @@ class AmqpConsumer:
         self._wanted = True
         self._link.wake()
 
+    def compare_again(self) -> None:
+        """Have the ledger compared with the broker again: it has moved. From any thread; returns at once."""
+        if self._mark is not None:
+            self._mark.moved()
+            self._link.wake()
+
     def stop(self, timeout: float = 5.0) -> None:
         """Settle what was told to be settled and close, within `timeout` seconds. The rest goes back to the queue."""
         self._link.stop(timeout)
@@ -177,9 +183,13 @@ class AmqpConsumer:
                 self._channel.basic_reject(tag, requeue=True)
         self._ack(acked)
         self._follow()
+        if self._mark is not None:
+            self._mark.compare_again(broker, self._topology, declares=self._declares)
         if self._clock.monotonic() >= self._look_at:
             self._look_at += WATCH
             broker.ask_about(self._channel, self._topology.command_queue, self._watch)
+            if self._mark is not None:
+                self._mark.ask(broker, self._topology)
 
     def _ack(self, acked: set[int]) -> None:
         """Take them off the queue, in one go up to the first that is still held: commands end nearly as they came."""

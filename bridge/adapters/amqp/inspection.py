@@ -7,10 +7,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
 import amqp
-from amqp.exceptions import AccessRefused, AMQPError, NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, AMQPError
 
 from bridge.adapters.amqp.calling import connected
-from bridge.adapters.amqp.mark import LedgerMismatch, exchange_of, note
+from bridge.adapters.amqp.notes import LedgerMismatch, Notes
+from bridge.core.lineage import Outdated
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.core.broker_url import BrokerNode
+    from bridge.core.lineage import Lineage, Remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class Noted(Enum):
 
     OURS = "ours"
     ANOTHERS = "another's"
+    #: Ours, and this copy of it is an old primary.
+    OUTDATED = "outdated"
     NONE = "none"
     #: This user may not compare.
     REFUSED = "refused"
@@ -111,28 +115,32 @@ def try_nodes(address: BrokerAddress) -> Iterator[tuple[BrokerNode, str | None]]
             yield node, str(e)
 
 
-def compare_ledger(address: BrokerAddress, topology: Topology, identity: str) -> Noted:
-    """Return whether the ledger of this identity is the one that is noted for the command queue.
+def compare_ledger(
+    address: BrokerAddress,
+    topology: Topology,
+    identity: str,
+    own: Lineage | None,
+    remembered: Remembered | None,
+) -> Noted:
+    """Return whether the ledger of this identity and lineage is the one that is noted for the command queue.
 
     Raises:
         ConnectionError: the broker is not reachable or refuses.
 
     """
     with connected(address) as broker:
-        channel = broker.channel()
-        try:
-            channel.exchange_declare(exchange_of(topology), "fanout", passive=True)
-        except (NotFound, PreconditionFailed):
+        notes = Notes(broker, topology, identity)
+        if not notes.is_known():
             return Noted.NONE
-        channel.close()
         try:
             # It is there: this compares, and writes nothing.
-            note(broker, topology, identity)
+            notes.identify()
+            noted = Noted.OURS
         except LedgerMismatch:
             return Noted.ANOTHERS
         except AccessRefused:
-            return Noted.REFUSED
-        return Noted.OURS
+            noted = Noted.REFUSED
+        return Noted.OUTDATED if isinstance(notes.judge(own, remembered), Outdated) else noted
 
 
 def _stop(_reason: str) -> NoReturn:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.core.evidence import Evidence
-    from bridge.core.ledger import Bucket, Change, CommandRecord, Expected, Needs, SubmissionRecord
+    from bridge.core.ledger import Bucket, Change, CommandRecord, Expected, Needs, Restored, SubmissionRecord
 
 
 class MemoryLedger:
@@ -30,7 +30,7 @@ class MemoryLedger:
         self._lock = Lock()
         #: Receipts that are awaited.
         self.expected: dict[Place, Expected] = {}
-        self.adopted_at: float | None = None
+        self.restored: Restored | None = None
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one step; see `bridge.ports.Ledger`."""
@@ -98,6 +98,7 @@ class MemoryLedger:
             },
             sightings={key: list(found) for key, found in self._sightings.items()},
             buckets=dict(self._buckets),
+            restored=self.restored,
         )
 
     def _nameless(self, destination: bytes) -> dict[Place, SubmissionRecord]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from psycopg.abc import PQGen
 
+    from bridge.core.lineage import Lineage
+
 T = TypeVar("T")
 
 #: Errors that belong to the session, not to the statement: a new session may have another server, which has none of
@@ -36,6 +38,8 @@ class PatientConnection(psycopg.Connection[Any]):
     patience: float
     #: Behind a connection pooler, the statement that makes a transaction's settings; empty where the session has them.
     settles: str = ""
+    #: The lineage of the server that the session, or behind a pooler the transaction, leads to, as far as known.
+    lineage: Lineage | None = None
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait as psycopg does, but not for ever."""

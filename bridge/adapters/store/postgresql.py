@@ -15,7 +15,7 @@ from sqlalchemy import ARRAY, BigInteger, bindparam, text
 
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
-from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, postgresql_engine
+from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, lineage_of, postgresql_engine
 from bridge.adapters.store.sql import SqlLedger
 from bridge.core.evidence import destination_of
 
@@ -52,7 +52,8 @@ def open_postgresql(
         LedgerUnusable: it can't hold every text, or the parameters can't be used.
 
     """
-    ledger = SqlLedger(postgresql_engine(parameters, statement_timeout=statement_timeout), _lock)
+    engine = postgresql_engine(parameters, statement_timeout=statement_timeout)
+    ledger = SqlLedger(engine, _lock, lineage_of=lineage_of)
     try:
         ledger.open()
     except BaseException:

@@ -10,9 +10,10 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.adapters.store import pruning, schema
+from bridge.adapters.store.facts import facts_of
 from bridge.adapters.store.records import command_record, submission_record
 from bridge.adapters.store.sql import unavailable
-from bridge.adapters.store.tables import commands, meta, metadata, submissions
+from bridge.adapters.store.tables import commands, metadata, submissions
 from bridge.core.ledger.records import OPEN
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.store.sessions import Server
     from bridge.core.ledger import CommandRecord
+    from bridge.core.lineage import Lineage, Remembered
 
 #: What a bridge does with its tables.
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -33,7 +35,10 @@ class Summary:
 
     identity: str | None
     revision: str | None
-    adopted_at: float | None
+    #: The lineage that its server has, and the one that it remembers; None where there is none to read.
+    lineage: Lineage | None
+    remembered: Remembered | None
+    restored_at: float | None
     commands: int
     #: Submissions by their state.
     states: Mapping[str, int] = field(default_factory=dict)
@@ -58,14 +63,16 @@ class LedgerReader:
         """Return what there is of everything."""
         with self._transaction() as connection:
             revision = schema.check(connection)
-            facts = {row.key: row.value for row in connection.execute(select(meta))}
+            facts = facts_of(connection)
             by_state = select(submissions.c.state, func.count().label("number")).group_by(submissions.c.state)
             waiting = select(submissions.c.command_id).where(submissions.c.state.in_(OPEN))
             oldest = select(func.min(commands.c.created_at)).where(commands.c.id.in_(waiting))
             return Summary(
-                identity=facts.get("identity"),
+                identity=facts.identity,
                 revision=revision,
-                adopted_at=float(facts.get("adopted_at", "0")) or None,
+                lineage=_lineage(connection),
+                remembered=facts.remembered,
+                restored_at=None if facts.restored is None else facts.restored.at,
                 commands=connection.execute(select(func.count()).select_from(commands)).scalar_one(),
                 states={row.state: row.number for row in connection.execute(by_state)},
                 oldest_open_at=connection.execute(oldest).scalar_one_or_none(),
@@ -144,3 +151,11 @@ class LedgerReader:
                 yield connection
         except (SQLAlchemyError, OSError) as e:
             raise unavailable(e) from e
+
+
+def _lineage(connection: Connection) -> Lineage | None:
+    if connection.dialect.name != "postgresql":
+        return None
+    from bridge.adapters.store.sessions import lineage_of
+
+    return lineage_of(connection)

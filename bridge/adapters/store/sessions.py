@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import create_engine, event
 
 from bridge.core.hosts import is_loopback
+from bridge.core.lineage import Lineage
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ STATEMENT_TIMEOUT = 5.0
 IDLE_TIMEOUT = 15.0
 #: Seconds more until a server that says nothing at all is given up: it stands still, or its host is gone.
 GRACE = 2.0
+#: What says which lineage a server has: its system identifier, and the timeline of its write-ahead log in hexadecimal
+#: digits, which a name of its files begins with. Any role may ask (PostgreSQL 13 to 18). `pg_control_checkpoint` has a
+#: timeline too, and after a promotion the old one until the next checkpoint. A standby has no position of its own.
+LINEAGE = (
+    "(SELECT system_identifier FROM pg_control_system()), "
+    "CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+)
+#: What a role without `pg_monitor` may count; of a standby's state it sees nothing.
+_STANDBYS = "SELECT count(*) FROM pg_stat_replication WHERE application_name IS DISTINCT FROM 'pg_basebackup'"
+NO_LINEAGE = "NULL::bigint, NULL::text"
+#: What a server answers that does not say it: the right was taken away, or the functions are missing or not supported
+#: (PostgreSQL documentation, appendix A).
+_NOT_SAID = frozenset({"42501", "42883", "0A000"})
 #: Executions after which the driver has the server prepare a statement.
 PREPARE_AFTER = 5
 
@@ -46,6 +60,9 @@ class Server:
     is_encrypted: bool
     #: Whether the host that is connected to was verified; true for what does not leave the machine.
     is_verified: bool
+    #: Standbys that receive its write-ahead log, and whether a commit waits for one of them.
+    standbys: int
+    is_synchronous: bool
 
 
 def postgresql_engine(
@@ -77,10 +94,10 @@ def postgresql_engine(
         pool_size=1,
         max_overflow=2,
     )
-    settings = _settings(statement_timeout)
+    opening = _Opening(connects, _settings(statement_timeout))
 
     def connect(_dialect: object, _record: object, args: Any, kw: Any) -> PatientConnection:
-        return _opened(connects, settings, *args, **kw)
+        return opening.connect(*args, **kw)
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "begin", _begin)
@@ -116,69 +133,107 @@ def _settings(statement_timeout: float) -> Mapping[str, str]:
     }
 
 
-def _setting(settings: Mapping[str, str], *, local: bool) -> str:
-    """Return the statement that sets them, for the transaction or the session, and says if it is read-only."""
-    made = [f"set_config('{name}', '{value}', {local})" for name, value in settings.items()]
-    return f"SELECT current_setting('transaction_read_only'), {', '.join(made)}"
+def _setting(settings: Mapping[str, str], lineage: str, *, local: bool) -> str:
+    """Return the statement that sets them, for the transaction or the session.
 
-
-def _opened(
-    connects: type[PatientConnection], settings: Mapping[str, str], *args: Any, **kw: Any
-) -> PatientConnection:
-    """Open a connection and have it keep the settings.
-
-    Raises:
-        LedgerUnusable: the database can't hold every text, or a pooler does not do what is needed.
-        psycopg.OperationalError: it can't be opened.
-
+    It says whether that is read-only, and last the two columns of `lineage`.
     """
-    from psycopg import Error, OperationalError
+    made = [f"set_config('{name}', '{value}', {local})" for name, value in settings.items()]
+    return f"SELECT current_setting('transaction_read_only'), {', '.join(made)}, {lineage}"
 
-    try:
-        connection = connects.connect(*args, prepare_threshold=None, **kw)
-    except OperationalError as e:
-        _check_pooler(e)
-        raise OperationalError(_every_host(str(e))) from None
-    try:
-        _set_up(connection, settings)
-    except BaseException as e:
-        connection.close()
-        if isinstance(e, Error):
+
+class _Opening:
+    """Opens connections that keep the settings."""
+
+    def __init__(self, connects: type[PatientConnection], settings: Mapping[str, str]) -> None:
+        self._connects = connects
+        self._settings = settings
+        #: The columns that say which lineage the server has.
+        self._lineage = LINEAGE
+
+    def connect(self, *args: Any, **kw: Any) -> PatientConnection:
+        """Open one; of a server that refuses to say its lineage, one without.
+
+        Raises:
+            LedgerUnusable: the database can't hold every text, or a pooler does not do what is needed.
+            psycopg.OperationalError: it can't be opened.
+
+        """
+        from psycopg import Error
+
+        try:
+            return self._open(*args, **kw)
+        except Error as e:
+            if e.sqlstate not in _NOT_SAID or self._lineage == NO_LINEAGE:
+                raise
+        self._lineage = NO_LINEAGE
+        return self._open(*args, **kw)
+
+    def _open(self, *args: Any, **kw: Any) -> PatientConnection:
+        from psycopg import Error, OperationalError
+
+        try:
+            connection = self._connects.connect(*args, prepare_threshold=None, **kw)
+        except OperationalError as e:
             _check_pooler(e)
-        raise
-    return connection
+            raise OperationalError(_every_host(str(e))) from None
+        try:
+            self._set_up(connection)
+        except BaseException as e:
+            connection.close()
+            if isinstance(e, Error):
+                _check_pooler(e)
+            raise
+        return connection
+
+    def _set_up(self, connection: PatientConnection) -> None:
+        """Find out what is at the other end, and have it keep the settings."""
+        asking = f"SELECT pg_backend_pid(), current_setting('server_encoding'), {self._lineage}"
+        pid, encoding, *lineage = connection.execute(asking.encode()).fetchone() or (0, "", None, None)
+        if encoding != "UTF8":
+            raise LedgerUnusable(
+                f"the ledger's database has the encoding {encoding}: make one with CREATE DATABASE ... ENCODING "
+                "'UTF8' TEMPLATE template0"
+            )
+        connection.lineage = _lineage(*lineage)
+        if pid == connection.info.backend_pid:
+            connection.execute(_setting(self._settings, NO_LINEAGE, local=False).encode())
+            connection.prepare_threshold = PREPARE_AFTER
+        else:
+            connection.settles = _setting(self._settings, self._lineage, local=True)
+        connection.commit()
 
 
-def _set_up(connection: PatientConnection, settings: Mapping[str, str]) -> None:
-    """Find out what is at the other end, and have it keep the settings."""
-    look = connection.execute("SELECT pg_backend_pid(), current_setting('server_encoding')")
-    pid, encoding = look.fetchone() or (0, "")
-    if encoding != "UTF8":
-        raise LedgerUnusable(
-            f"the ledger's database has the encoding {encoding}: make one with CREATE DATABASE ... ENCODING 'UTF8' "
-            "TEMPLATE template0"
-        )
-    if pid == connection.info.backend_pid:
-        connection.execute(_setting(settings, local=False).encode())
-        connection.prepare_threshold = PREPARE_AFTER
-    else:
-        connection.settles = _setting(settings, local=True)
-    connection.commit()
+def _lineage(system: int | None, timeline: str | None) -> Lineage | None:
+    if system is None or timeline is None:
+        return None
+    return Lineage.of_postgresql(int(system), int(timeline, 16))
 
 
 def _begin(connection: Connection) -> None:
-    """Make a transaction's settings, where a session can't have them.
+    """Make a transaction's settings, where a session can't have them; it may have another server than the one before.
 
     Raises:
         LedgerUnavailable: the pooler leads to a server that takes no writes.
 
     """
     driver: Any = connection.connection.driver_connection
-    if driver.settles and connection.exec_driver_sql(driver.settles).one()[0] == "on":
+    if not driver.settles:
+        return
+    read_only, *_, system, timeline = connection.exec_driver_sql(driver.settles).one()
+    driver.lineage = _lineage(system, timeline)
+    if read_only == "on":
         from bridge.adapters.store.patience import READ_ONLY
 
         connection.invalidate()
         raise LedgerUnavailable(READ_ONLY)
+
+
+def lineage_of(connection: Connection) -> Lineage | None:
+    """Return the lineage of the server that a connection leads to; None where that is not known."""
+    driver: Any = connection.connection.driver_connection
+    lineage: Lineage | None = driver.lineage
+    return lineage
 
 
 def server_of(connection: Connection) -> Server:
@@ -193,6 +248,11 @@ def server_of(connection: Connection) -> Server:
         is_verified=info.host.startswith("/")
         or is_loopback(info.hostaddr or info.host)
         or (is_encrypted and info.get_parameters().get("sslmode") == "verify-full"),
+        standbys=int(connection.exec_driver_sql(_STANDBYS).scalar_one()),
+        # Our sessions have `synchronous_commit = on`, so that they wait where any name is set.
+        is_synchronous=bool(
+            connection.exec_driver_sql("SHOW synchronous_standby_names").scalar_one().strip()
+        ),
     )
 
 

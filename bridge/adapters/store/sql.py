@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -13,8 +12,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from bridge.adapters.store import pruning, schema
 from bridge.adapters.store.changing import carry_out
+from bridge.adapters.store.lineages import Lineages
 from bridge.adapters.store.loading import Saver, fill
-from bridge.adapters.store.tables import meta
 from bridge.ports import ChangeRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.store.loading import Insert
     from bridge.core.ledger import Change, Needs
+    from bridge.core.lineage import Lineage
 
     #: Keeps others from what a batch needs until the transaction ends; None is the whole ledger.
     Lock: TypeAlias = Callable[[Connection, "Sequence[Needs] | None"], None]
@@ -37,11 +37,16 @@ class SqlLedger:
     """Fills the port `Ledger`. Used by one thread at a time, `recall` and `prune` aside: they may have their own."""
 
     def __init__(
-        self, engine: Engine, lock: Lock | None = None, stands: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        lock: Lock | None = None,
+        stands: Callable[[], None] = lambda: None,
+        lineage_of: Callable[[Connection], Lineage | None] = lambda _: None,
     ) -> None:
         """`lock` is for databases that let others write meanwhile.
 
-        `stands` raises LedgerUnusable where what was opened is the ledger no longer.
+        `stands` raises LedgerUnusable where what was opened is the ledger no longer. `lineage_of` returns the lineage
+        of the server that a session leads to, where databases have one.
         """
         self._engine = engine
         self._lock = lock
@@ -50,10 +55,13 @@ class SqlLedger:
         self._saver = Saver(engine.dialect, self._insert)
         #: The revision its tables had when it was opened; None where there were none.
         self.revision_before: str | None = None
-        #: Names this ledger; another file or database has another name.
-        self.identity = ""
-        #: When it was put in the place of another one, in seconds since the epoch.
-        self.adopted_at: float | None = None
+        #: Which copy of the database it is in. May be used by another thread than the rest.
+        self.lineages = Lineages(self._insert, lineage_of, partial(self._transaction, is_checked=False))
+
+    @property
+    def identity(self) -> str:
+        """The name of this ledger; another file or database has another name."""
+        return self.lineages.identity
 
     def open(self) -> None:
         """Bring the tables to our revision; of processes that do so at once, one does.
@@ -64,17 +72,7 @@ class SqlLedger:
         """
         with self._transaction(None) as connection:
             self.revision_before = schema.bring_up(connection)
-            self._learn(connection)
-
-    def recall(self) -> None:
-        """Read again what another process may have noted: whether the ledger was adopted.
-
-        Raises:
-            LedgerUnavailable: it can't be read.
-
-        """
-        with self._transaction() as connection:
-            self._learn(connection)
+            self.lineages.begin(connection)
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one durable transaction; see `bridge.ports.Ledger`."""
@@ -82,6 +80,7 @@ class SqlLedger:
         try:
             with self._transaction(needs) as connection:
                 slate = fill(connection, needs)
+                slate.restored = self.lineages.restored
                 before, limits = dict(slate.commands), dict(slate.buckets)
                 results = carry_out(changes, slate)
                 self._saver.save(connection, slate, before, limits)
@@ -104,18 +103,6 @@ class SqlLedger:
             seconds = func.extract("epoch", func.clock_timestamp())
             return float(connection.execute(select(seconds)).scalar_one())
 
-    def adopt(self, now: float) -> None:
-        """Note that this ledger takes another one's place: for a while, redeliveries it does not know are in doubt.
-
-        Raises:
-            LedgerUnavailable: nothing was noted.
-
-        """
-        noted = self._insert(meta).values(key="adopted_at", value=str(now))
-        with self._transaction() as connection:
-            connection.execute(noted.on_conflict_do_update(index_elements=["key"], set_={"value": str(now)}))
-        self.adopted_at = now
-
     def prune(self, before: float) -> int:
         """Forget some of the commands that `pruning.is_over` since `before`; returns how many, 0 once all are.
 
@@ -133,53 +120,40 @@ class SqlLedger:
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self, needs: Sequence[Needs] | None = ()) -> Iterator[Connection]:
+    def _transaction(
+        self, needs: Sequence[Needs] | None = (), *, is_checked: bool = True
+    ) -> Iterator[Connection]:
         """Commit what the block does, with all that `needs` name locked from the start."""
         try:
-            with self._begun(needs) as connection:
+            with self._begun(needs, is_checked=is_checked) as connection:
                 yield connection
                 self._stands()
                 connection.commit()
         except (SQLAlchemyError, OSError) as e:
             raise unavailable(e) from e
 
-    def _begun(self, needs: Sequence[Needs] | None) -> Connection:
+    def _begun(self, needs: Sequence[Needs] | None, *, is_checked: bool) -> Connection:
         """Return a connection with the locks held; a second one where the first was lost while it idled."""
         try:
-            return self._locked(needs)
+            return self._locked(needs, is_checked=is_checked)
         except DBAPIError as e:
             if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
                 raise
-        return self._locked(needs)
+        return self._locked(needs, is_checked=is_checked)
 
-    def _locked(self, needs: Sequence[Needs] | None) -> Connection:
+    def _locked(self, needs: Sequence[Needs] | None, *, is_checked: bool) -> Connection:
         connection = self._engine.connect()
         try:
             connection.begin()
+            if is_checked:
+                # Before anything is locked: whoever compares the lineage needs all of the ledger.
+                self.lineages.check(connection)
             if self._lock is not None:
                 self._lock(connection, needs)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _learn(self, connection: Connection) -> None:
-        """Take the facts about the ledger, noting those that are missing."""
-        self.identity = self._fact(connection, "identity", _new_name())
-        try:
-            self.adopted_at = float(self._fact(connection, "adopted_at", "0")) or None
-        except ValueError as e:
-            raise LedgerUnavailable("the ledger's adopted_at is no time") from e
-
-    def _fact(self, connection: Connection, key: str, default: str) -> str:
-        fresh = self._insert(meta).values(key=key, value=default)
-        connection.execute(fresh.on_conflict_do_nothing())
-        return str(connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar_one())
-
-
-def _new_name() -> str:
-    """Return a name that no other ledger has; letters alone, which no log takes for a phone number."""
-    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
 
 
 def unavailable(error: Exception) -> LedgerUnavailable:

@@ -33,6 +33,7 @@ from bridge.core.ledger.handover import Carry, HandOver
 from bridge.core.ledger.known import Known
 from bridge.core.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
 from bridge.core.ledger.resolve import Resolve
+from bridge.core.ledger.restored import Restored, restored
 from bridge.core.ledger.sight import Sight
 from bridge.core.ledger.slate import Bucket, Change, Expected, Needs, Place, Slate
 from bridge.core.ledger.time import ClockSet
@@ -62,6 +63,7 @@ __all__ = [
     "Place",
     "Replay",
     "Resolve",
+    "Restored",
     "Sight",
     "Slate",
     "SubmissionRecord",
@@ -69,4 +71,5 @@ __all__ = [
     "Tell",
     "Told",
     "Verdict",
+    "restored",
 ]

@@ -48,8 +48,8 @@ class Claim:
     delayed: bool = False
     #: Whether the broker delivered it before.
     redelivered: bool = False
-    #: When the ledger was put in the place of another one: what was delivered before may have been sent.
-    adopted_at: float | None = None
+    #: When its publisher says that it published it (AMQP's `timestamp`); None where that is not known.
+    published_at: float | None = None
     replay: Replay | None = None
     traceparent: str | None = None
 

@@ -15,7 +15,7 @@ from bridge.core.ledger.filing import (
     may_resend_unknown,
     too_late,
 )
-from bridge.core.ledger.forgotten import forgotten, in_doubt, may_be_forgotten, may_be_older
+from bridge.core.ledger.forgotten import forgotten, had_a_row, in_doubt, lost, may_be_lost, may_be_older
 from bridge.core.ledger.limits import Slot, reserve
 from bridge.core.ledger.records import (
     ATTEMPTING,
@@ -26,6 +26,7 @@ from bridge.core.ledger.records import (
     Told,
     changed,
 )
+from bridge.core.ledger.reopening import reopened
 from bridge.core.ledger.time import (
     is_of_another_time,
     is_retry_of_another_time,
@@ -36,7 +37,7 @@ from bridge.core.outcomes import Outcome, Result, outcome_id
 from bridge.core.reconcile import window_of
 
 if TYPE_CHECKING:
-    from bridge.core.ledger.claim import Claim, Replay
+    from bridge.core.ledger.claim import Claim
     from bridge.core.ledger.slate import Slate
 
 #: Seconds a waiting submission's copy may be late before another delivery of the command takes its place. A copy comes
@@ -61,15 +62,15 @@ class Claiming:
         submission = self._record.submissions.get(self._claim.index)
         if submission is None:
             return self._begin()
-        is_older = may_be_older(self._claim, self._record)
+        is_older = may_be_older(self._claim, self._record, submission, self._slate.restored)
         if is_older:
             generation = max(self._record.generation, self._claim.generation)
             self._record = changed(self._record, generation=generation)
-        reopened = self._reopened(submission)
-        if reopened is not None:
+        anew = self._reopened(submission)
+        if anew is not None:
             self._record = changed(self._record, generation=self._record.generation + 1)
-            reopened = in_doubt(self._claim, reopened) if is_older else reopened
-            return self._look(reopened) if reopened.state == DOUBTFUL else self._go(reopened)
+            anew = in_doubt(self._claim, anew, self._slate.restored) if is_older else anew
+            return self._look(anew) if anew.state == DOUBTFUL else self._go(anew)
         if submission.told is not None and submission.outcome is not None:
             return self._tell_again(submission, submission.outcome, submission.told)
         return self._go_on(submission, is_older=is_older)
@@ -79,7 +80,7 @@ class Claiming:
         replay, told = self._claim.replay, submission.told
         if replay is None or told is None or told.event_id != replay.event_id:
             return None
-        return _reopened(submission, replay, self._now)
+        return reopened(submission, replay, self._now)
 
     def _go_on(self, submission: SubmissionRecord, *, is_older: bool) -> Verdict:
         """Go on with what has no outcome yet, unless somebody has it."""
@@ -94,7 +95,7 @@ class Claiming:
             if held is not None:
                 return held
         if is_older:
-            return self._look(in_doubt(self._claim, submission))
+            return self._look(in_doubt(self._claim, submission, self._slate.restored))
         return self._resume(submission) if lease_until is None else self._crashed(submission, lease_until)
 
     def _held(self, submission: SubmissionRecord, lease_until: float) -> Later | None:
@@ -124,12 +125,16 @@ class Claiming:
         fresh = SubmissionRecord(
             index=claim.index, state=WAITING, match_key=key_of(claim.command, claim.index)
         )
-        if may_be_forgotten(claim):
+        if had_a_row(claim):
             return self._look(forgotten(claim, fresh))
         send_at = claim.command.send_at
         if send_at is not None and send_at > self._now:
+            # Nothing is lost that was called for it: no call is made before its time.
             self._put(changed(fresh, retry_at=send_at))
             return self._wait(send_at)
+        restored = self._slate.restored
+        if restored is not None and may_be_lost(claim, restored):
+            return self._look(lost(claim, fresh, restored))
         return self._go(fresh)
 
     def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:
@@ -212,6 +217,8 @@ class Claiming:
         if not claim.command.is_reconcilable(claim.index):
             if submission.was_taken:
                 return self._end(submission, Outcome.SENT)
+            if submission.is_suspected:
+                return self._go(changed(submission, state=WAITING))
             if may_resend_unknown(submission, claim.command, claim.rules, now=self._now):
                 return self._go(changed(submission, state=WAITING, undecided=True))
             error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
@@ -246,7 +253,7 @@ class Claiming:
         rules = self._claim.rules.reconcile
         since, until = submission.doubt_from or self._now, submission.doubt_until or self._now
         window = window_of(since, until, rules)
-        bounded = window if rules.history_cap else None
+        bounded = window if rules.history_cap and not submission.is_suspected else None
         return Look(generation=self._record.generation, window=bounded, since=window.start)
 
     def _end(
@@ -277,25 +284,3 @@ class Claiming:
     def _put(self, submission: SubmissionRecord) -> None:
         self._record = self._record.having(submission, now=self._now)
         self._slate.commands[self._record.id] = self._record
-
-
-def _reopened(submission: SubmissionRecord, replay: Replay, now: float) -> SubmissionRecord | None:
-    """Begin a new life of a submission whose dead letter was sent back; None where it must never be sent again."""
-    fresh = SubmissionRecord(
-        index=submission.index,
-        state=WAITING,
-        match_key=submission.match_key,
-        replay=submission.replay + 1,
-        message_id=submission.message_id,
-    )
-    match submission.outcome:
-        case Outcome.FAILED | Outcome.REJECTED | Outcome.EXPIRED:
-            return fresh
-        case Outcome.UNKNOWN:
-            since = submission.doubt_from or submission.claimed_at or submission.first_attempt_at or now
-            until = submission.doubt_until or now
-            return changed(
-                fresh, state=DOUBTFUL, doubt_from=since, doubt_until=until, may_resend=replay.resend
-            )
-        case _:
-            return None

@@ -101,6 +101,19 @@ class SubmissionRecord:
         return self.state == ATTEMPTING or (self.message_id is None and self.state in _NAMELESS)
 
     @property
+    def is_suspected(self) -> bool:
+        """Whether no attempt is known: only a repeat of its id may have been sent, by what a restored ledger has lost.
+
+        Its doubt ends before its first claim: see `bridge.core.ledger.forgotten.lost`.
+        """
+        return (
+            self.state == DOUBTFUL
+            and not self.attempts
+            and not self.replay
+            and (self.doubt_until or 0.0) < (self.first_attempt_at or 0.0)
+        )
+
+    @property
     def resend_asked(self) -> bool:
         """Whether somebody who knew that it is in doubt has it sent anew; once, whatever becomes of that attempt."""
         return bool(self.replay) and not self.attempts and self.state == DOUBTFUL and self.may_resend

@@ -131,6 +131,7 @@ class Resolve:
             now=self.now,
             submitted=submission.submitted,
             message_id=submission.message_id,
+            is_suspected=submission.is_suspected,
         )
         finding = judge_history(
             doubt,
@@ -210,7 +211,7 @@ class Resolve:
         if submission.was_taken:
             # The provider said that it has it, so it was sent, whatever its history shows.
             return self._end(record, submission, Outcome.SENT, self._result(submission))
-        if not may_resend(submission, self.rules.reconcile.on_absent):
+        if not (submission.is_suspected or may_resend(submission, self.rules.reconcile.on_absent)):
             why = "no trace of it in the provider's history; it is not sent again by itself"
             return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", why)
         late = too_late(self.command, now=self.now)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from bridge.core.evidence import Evidence
     from bridge.core.ledger.records import CommandRecord, SubmissionRecord
+    from bridge.core.ledger.restored import Restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,8 @@ class Slate:
     buckets: dict[str, Bucket] = field(default_factory=dict)
     #: What the batch has seen of messages, by key.
     seen: list[tuple[bytes, Evidence]] = field(default_factory=list)
+    #: That the ledger is an earlier state of itself; None where it is not known to be one.
+    restored: Restored | None = None
     #: Receipts that are awaited from this batch on.
     expected: dict[Place, Expected] = field(default_factory=dict)
 

@@ -1,0 +1,140 @@
+"""What the broker knows of the ledger of a command queue.
+
+The notes are exchanges that nothing is published to, so that they outlive all processes.
+
+    {prefix}.ledger                            whose ledger it is
+    {prefix}.ledger.{identity}.{lineage}       one for each copy of the ledger that is valid: see `bridge.core.lineage`
+
+RabbitMQ refuses to declare an exchange again with other arguments than it has, in one step, so whoever comes first
+writes its ledger's identity into an argument and everybody else compares. An alternate exchange need not exist, so its
+name is free to say whose ledger it is. To ask whether the mark of a lineage is there needs no permission.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from amqp.exceptions import NotFound, PreconditionFailed
+
+from bridge.adapters.amqp.topology import TopologyMismatch
+from bridge.core.lineage import judge, later_than
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge.adapters.amqp.connection import Broker
+    from bridge.adapters.amqp.topology import Topology
+    from bridge.core.lineage import Lineage, Remembered, Standing
+
+#: How the broker names the ledger that is noted; cut off where the names are long (a reply has 255 bytes at most).
+_CURRENT = re.compile(r"current is '[^']*\.ledger\.([a-z]+)'")
+
+
+class LedgerMismatch(TopologyMismatch):
+    """The command queue has another ledger than this worker, or a later copy of it; the message says what to do."""
+
+
+class Notes:
+    """The notes of one ledger on the broker."""
+
+    def __init__(self, broker: Broker, topology: Topology, identity: str) -> None:
+        self._broker = broker
+        self._topology = topology
+        self._identity = identity
+        #: The exchange that says whose ledger the command queue has.
+        self.exchange = exchange_of(topology)
+
+    def is_known(self) -> bool:
+        """Return whether any ledger is noted."""
+        return self._is_there(self.exchange)
+
+    def has(self, lineage: Lineage) -> bool:
+        """Return whether a lineage of this ledger is valid."""
+        return self._is_there(self.mark_of(lineage))
+
+    def judge(self, own: Lineage | None, remembered: Remembered | None, *, is_known: bool = True) -> Standing:
+        """Return what this copy of the ledger is, by the marks that are there."""
+        is_marked = own is not None and self.has(own)
+        return judge(
+            own,
+            remembered,
+            is_marked=is_marked,
+            is_known=is_known,
+            is_later_marked=own is not None
+            and is_known
+            and not is_marked
+            and any(map(self.has, later_than(own))),
+        )
+
+    def mark_of(self, lineage: Lineage) -> str:
+        """Return the name of its mark."""
+        return mark_of(self._topology, self._identity, lineage)
+
+    def identify(self) -> None:
+        """Note the ledger where none is noted.
+
+        Raises:
+            LedgerMismatch: another one is.
+
+        """
+        note(self._broker, self._topology, self._identity)
+
+    def mark(self, lineage: Lineage) -> None:
+        """Note that a lineage is valid."""
+        channel = self._broker.channel()
+        channel.exchange_declare(self.mark_of(lineage), "fanout", durable=True, auto_delete=False)
+        channel.close()
+
+    def remove(self, lineages: Iterable[Lineage]) -> None:
+        """Note that lineages are valid no longer. It is no error where one is not marked."""
+        channel = self._broker.channel()
+        for lineage in lineages:
+            channel.exchange_delete(self.mark_of(lineage))
+        channel.close()
+
+    def _is_there(self, exchange: str) -> bool:
+        channel = self._broker.channel()
+        try:
+            channel.exchange_declare(exchange, "fanout", passive=True)
+        except NotFound:
+            return False
+        channel.close()
+        return True
+
+
+def exchange_of(topology: Topology) -> str:
+    """Return the name of the exchange that says which ledger the command queue has."""
+    return f"{topology.prefix}.ledger"
+
+
+def mark_of(topology: Topology, identity: str, lineage: Lineage) -> str:
+    """Return the name of the exchange that says that a lineage of a ledger is valid."""
+    return f"{exchange_of(topology)}.{identity}.{lineage}"
+
+
+def note(broker: Broker, topology: Topology, identity: str) -> None:
+    """Note the ledger where none is noted.
+
+    Raises:
+        LedgerMismatch: another one is.
+
+    """
+    exchange = exchange_of(topology)
+    channel = broker.channel()
+    try:
+        channel.exchange_declare(
+            exchange,
+            "fanout",
+            durable=True,
+            auto_delete=False,
+            arguments={"alternate-exchange": f"{exchange}.{identity}"},
+        )
+    except PreconditionFailed as e:
+        current = _CURRENT.search(e.reply_text)
+        theirs = f"the ledger {current[1]}" if current else "another ledger"
+        raise LedgerMismatch(
+            f"the queue {topology.command_queue} has {theirs}, and this process has {identity}: set ledger.url to "
+            "the right one; if that one is gone for good, stop all workers and run `bridge ledger adopt`"
+        ) from e
+    channel.close()

@@ -1,0 +1,159 @@
+"""Which copy of the database the ledger is in, as its sessions say, and what the ledger notes of that."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import func, select
+
+from bridge.adapters.store.facts import Notes, facts_of, last_commit_at
+from bridge.core.ledger import restored
+from bridge.ports import LedgerUnavailable, LedgerUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Connection, Table
+
+    from bridge.adapters.store.loading import Insert
+    from bridge.core.ledger import Needs, Restored
+    from bridge.core.lineage import Lineage, Remembered
+
+#: Seconds that a transaction waits for a new lineage to be compared with the broker.
+PATIENCE = 2.0
+
+
+class Transaction(Protocol):
+    """Opens a transaction of the ledger; without needs the whole ledger is locked."""
+
+    def __call__(self, needs: Sequence[Needs] | None) -> AbstractContextManager[Connection]: ...
+
+
+class Lineages:
+    """The lineage of one process's ledger.
+
+    Its methods but `check` are for one thread, which need not be the ledger's. All of them raise LedgerUnavailable.
+    """
+
+    def __init__(
+        self,
+        insert: Callable[[Table], Insert],
+        read: Callable[[Connection], Lineage | None],
+        transaction: Transaction,
+    ) -> None:
+        """`read` returns the lineage of the server that a session leads to; None where it has none or does not say.
+
+        `transaction` checks no lineage.
+        """
+        self._notes = Notes(insert)
+        self._read = read
+        self._transaction = transaction
+        #: The lineage that was compared with the broker; sessions of any other one are refused.
+        self._confirmed: Lineage | None = None
+        #: Set by each comparison that ended well.
+        self._compared = threading.Event()
+        #: Called from the ledger's thread when a session leads to a lineage that was not compared yet.
+        self.on_moved: Callable[[], None] = _nothing
+        #: Names this ledger; another file or database has another name.
+        self.identity = ""
+        #: That the ledger was restored, as far as this process knows.
+        self.restored: Restored | None = None
+
+    def begin(self, connection: Connection) -> None:
+        """Take what is noted, and note what a new ledger needs, in a transaction of the caller's."""
+        self._notes.begin(connection, self._read(connection))
+        facts = facts_of(connection)
+        self.identity, self.restored = facts.identity or "", facts.restored
+
+    def check(self, connection: Connection) -> None:
+        """Do nothing where a session leads to the lineage that was confirmed, or is within a moment.
+
+        Raises:
+            LedgerUnusable: it leads to an old primary.
+            LedgerUnavailable: it leads to another server, which was not compared yet.
+
+        """
+        confirmed = self._confirmed
+        if confirmed is None:
+            return
+        own = self._read(connection)
+        if own == confirmed:
+            return
+        self._compared.clear()
+        if own is not None and own.is_before(confirmed):
+            raise LedgerUnusable(
+                f"the database is an old primary: its timeline is {own.timeline}, and the ledger has been on timeline "
+                f"{confirmed.timeline}; stop that server or make it a standby (docs/operations.md, Failover)"
+            )
+        self.on_moved()
+        if self._compared.wait(PATIENCE) and own == self._confirmed:
+            return
+        raise LedgerUnavailable(
+            f"the ledger is on another server now, {own}; before it was on {confirmed}: it is compared with the broker"
+        )
+
+    def recall(self) -> tuple[Lineage | None, Remembered | None]:
+        """Return the lineage of a session, and the one that the ledger remembers; notice a restore."""
+        with self._transaction(()) as connection:
+            facts, own = facts_of(connection), self._read(connection)
+        self.restored = facts.restored
+        return own, facts.remembered
+
+    def confirm(self, own: Lineage | None) -> None:
+        """Have sessions of any other lineage refused from now on."""
+        self._confirmed = own
+        self._compared.set()
+
+    def remember(self, own: Lineage, *, is_marked: bool) -> None:
+        """Note the lineage, and whether the broker has the mark of it."""
+        with self._transaction(()) as connection:
+            self._require(connection, own)
+            self._notes.remember(connection, own, is_marked=is_marked)
+
+    def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
+        """Note that the ledger was restored to this lineage, unless another process has noted it.
+
+        `max_age` is how many seconds a lost call matters.
+        """
+        with self._transaction(None) as connection:
+            self._require(connection, own)
+            before = facts_of(connection)
+            noted = before.restored
+            if before.remembered is None or before.remembered.lineage != own:
+                now = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
+                noted = self._restore(connection, float(now), before.restored, max_age)
+            self._notes.remember(connection, own, is_marked=is_marked)
+        self.restored = noted
+
+    def adopt(self, now: float, *, is_backup: bool, max_age: float) -> None:
+        """Note that an operator put the ledger in the place of another one; `is_backup` says of an earlier state."""
+        with self._transaction(None) as connection:
+            before, own = facts_of(connection), self._read(connection)
+            noted = self._restore(connection, now, before.restored, max_age, is_backup=is_backup)
+            if own is not None:
+                self._notes.remember(connection, own, is_marked=True)
+        self.restored = noted
+
+    def _restore(
+        self,
+        connection: Connection,
+        now: float,
+        before: Restored | None,
+        max_age: float,
+        *,
+        is_backup: bool = True,
+    ) -> Restored:
+        last = last_commit_at(connection, now - max_age) if is_backup else None
+        noted = restored(now, last_commit_at=last, max_age=max_age, before=before)
+        self._notes.restore(connection, noted)
+        return noted
+
+    def _require(self, connection: Connection, own: Lineage) -> None:
+        if self._read(connection) != own:
+            raise LedgerUnavailable(f"the session does not lead to {own} any more")
+
+
+def _nothing() -> None:
+    """Do nothing about a move: what opens the ledger compares nothing."""

@@ -1,0 +1,240 @@
+"""A restored ledger: which deliveries may be of calls that it has lost, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.evidence import Evidence, Reading
+from bridge.core.ledger import DOUBTFUL, Call, Filed, Later, Look, Replay, Resolve, Restored, restored
+from bridge.core.ledger.restored import CLOCKS
+from bridge.core.likeness import text_key
+from bridge.core.outcomes import Outcome
+from bridge.core.rules import ReconcileRules
+from tests.unit.test_ledger_rules import NOW, STYLE, Book, command, waiting
+
+if TYPE_CHECKING:
+    from bridge.core.commands import SendSms
+
+HOUR, DAY = 3600.0, 86_400.0
+#: Restored at `NOW`; calls may be lost since a minute before its last commit, which was ten seconds before.
+LOST = Restored(at=NOW, since=NOW - 70.0)
+LONG = "Twój kod to 4711, ważny przez pięć minut, nie podawaj go nikomu, dziękujemy"
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+def found(
+    book: Book, text: str = "hi", *, at: float = 1.0, complete: bool = True, of: SendSms | None = None
+) -> Outcome | float | None:
+    """Resolve a look, with a message of `text` in the history, if any; return the outcome or when it goes on."""
+    message = Evidence(
+        message_id="m-9",
+        sender_address="+16139998877",
+        destination_address="+16131234567",
+        text_key=text_key(text),
+        text=text,
+        sent_at=NOW - 30.0,
+    )
+    reading = Reading(messages=(message,) if text else (), total=900, complete=complete, read_at=NOW + at)
+    resolve = Resolve(
+        command=of or command(),
+        command_id="order-17",
+        index=0,
+        owner="one",
+        reading=reading,
+        now=NOW + at,
+        style=STYLE,
+        rules=book.rules,
+    )
+    filed = book.apply(resolve)
+    assert isinstance(filed, Filed)
+    return filed.outcome or filed.retry_at
+
+
+# -- which may be lost -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "redelivered", "published_at", "verdict"),
+    [
+        (HOUR - 1, False, None, Look),
+        (HOUR - 1, False, NOW + HOUR - 1, Look),
+        (HOUR + 1, False, None, Call),
+        (HOUR + 1, False, NOW + CLOCKS - 1, Look),
+        (HOUR + 1, False, NOW + CLOCKS + 1, Call),
+        (DAY - 1, False, NOW - 1, Look),
+        (DAY + 1, False, NOW - 1, Call),
+        (DAY - 1, True, None, Look),
+        (DAY + 1, True, None, Call),
+    ],
+)
+def test_what_the_ledger_does_not_know_is_looked_up_for_a_while(
+    book: Book, at: float, redelivered: bool, published_at: float | None, verdict: type
+) -> None:
+    claimed = book.claim(at=at, redelivered=redelivered, published_at=published_at, restored=LOST)
+
+    assert isinstance(claimed, verdict)
+
+
+@pytest.mark.parametrize(("redelivered", "verdict"), [(False, Call), (True, Look)])
+def test_without_that_time_only_redeliveries_are(book: Book, redelivered: bool, verdict: type) -> None:
+    book.rules = replace(book.rules, restored_lookup=0.0)
+
+    assert isinstance(book.claim(at=1, redelivered=redelivered, published_at=NOW - 1, restored=LOST), verdict)
+
+
+def test_a_ledger_that_was_never_restored_looks_up_nothing(book: Book) -> None:
+    assert isinstance(book.claim(redelivered=True), Call)
+
+
+def test_nothing_is_lost_of_what_has_not_come_to_its_time(book: Book) -> None:
+    scheduled = command(send_at=NOW + 60)
+    verdict = book.claim(of=scheduled, redelivered=True, restored=LOST)
+
+    assert verdict == Later(at=NOW + 60, own=True, generation=0)
+    assert isinstance(book.claim(of=scheduled, at=60, restored=LOST), Call)
+
+
+def test_a_number_that_cant_be_looked_up_is_sent_where_only_a_repeat_is_suspected(book: Book) -> None:
+    national = command(to="1234567")
+
+    assert isinstance(book.claim(of=national, at=1, restored=LOST), Call)
+
+
+# -- what becomes of it ----------------------------------------------------------------------------
+
+
+def test_a_repeat_of_what_was_sent_ends_as_sent(book: Book) -> None:
+    book.claim(at=1, restored=LOST)
+
+    assert found(book) is Outcome.SENT
+    assert book.submission().message_id == "m-9"
+
+
+def test_what_is_not_in_the_history_is_sent_without_a_wait(book: Book) -> None:
+    look = book.claim(at=1, restored=LOST)
+
+    assert isinstance(look, Look)
+    assert look.since < LOST.since
+    assert found(book, "") == NOW + 1
+    assert isinstance(book.claim(at=1, restored=LOST), Call)
+
+
+def test_a_redelivery_waits_until_the_history_has_settled(book: Book) -> None:
+    book.claim(at=1, redelivered=True, restored=LOST)
+    again = found(book, "")
+
+    assert isinstance(again, float)
+    assert NOW + 1 < again <= NOW + 1 + book.rules.reconcile.settle
+    assert book.submission().state == DOUBTFUL
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_history_that_is_cut_off_stops_only_what_a_worker_had(book: Book, complete: bool) -> None:
+    book.claim(at=1, restored=LOST)
+
+    assert found(book, "", complete=complete) == NOW + 1
+
+
+def test_those_who_park_what_is_absent_send_what_nobody_had(book: Book) -> None:
+    book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
+    book.claim(at=1, restored=LOST)
+
+    assert found(book, "") == NOW + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "redelivered", "end"),
+    [
+        ("you have won a cruise", False, NOW + 300),
+        ("you have won a cruise", True, Outcome.UNKNOWN),
+        (LONG.encode("ascii", "replace").decode(), False, Outcome.SENT),
+        (LONG.encode("ascii", "replace").decode(), True, Outcome.SENT),
+    ],
+)
+def test_messages_of_other_texts_stop_only_what_a_worker_had(
+    book: Book, text: str, redelivered: bool, end: object
+) -> None:
+    of = command(message=LONG)
+    book.claim(at=1, of=of, redelivered=redelivered, restored=LOST)
+
+    assert found(book, text, at=300, of=of) == end
+
+
+def test_without_a_history_it_waits(book: Book) -> None:
+    book.claim(at=1, restored=LOST)
+    filed = book.resolve(at=1, reading=False)
+
+    assert filed is not None
+    assert filed.outcome is None
+    assert book.submission().state == DOUBTFUL
+    assert isinstance(book.claim(at=400, generation=0, restored=LOST), Look)
+
+
+# -- rows from before ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redelivered", [True, False])
+def test_a_row_from_before_the_restore_may_be_older_than_what_was_sent(book: Book, redelivered: bool) -> None:
+    waiting(book)
+    late = Restored(at=NOW + 30, since=NOW - 60)
+    verdict = book.claim(at=60, generation=1, redelivered=redelivered, restored=late)
+
+    assert isinstance(verdict, Look)
+    assert (book.submission().doubt_from, book.submission().doubt_until) == (NOW - 60, NOW + 60)
+    filed = book.resolve(at=300)
+    assert filed is not None
+    assert filed.retry_at == NOW + 300
+    assert isinstance(book.claim(at=300, generation=1, redelivered=True, restored=late), Call)
+
+
+def test_each_submission_of_such_a_command_is_looked_up(book: Book) -> None:
+    for index in range(2):
+        book.claim(index)
+        book.file(index, outcome=None)
+    late = Restored(at=NOW + 30, since=NOW - 60)
+    verdicts = [book.claim(index, at=60, redelivered=True, restored=late) for index in range(2)]
+
+    assert [type(verdict) for verdict in verdicts] == [Look, Look]
+
+
+def test_what_had_ended_is_told_again_and_a_replay_of_it_is_looked_up(book: Book) -> None:
+    book.claim()
+    filed = book.file(outcome=Outcome.FAILED)
+    assert filed is not None
+    assert filed.told is not None
+    late = Restored(at=NOW + 30, since=NOW - 60)
+    replay = Replay(event_id=filed.told.event_id)
+
+    assert isinstance(book.claim(at=60, replay=replay, restored=late), Look)
+
+
+# -- since when ------------------------------------------------------------------------------------
+
+
+def test_calls_are_lost_since_the_last_commit_that_is_left() -> None:
+    assert restored(NOW, last_commit_at=NOW - 10, max_age=DAY) == Restored(at=NOW, since=NOW - 10 - CLOCKS)
+
+
+def test_nobody_knows_where_there_is_no_commit() -> None:
+    assert restored(NOW, last_commit_at=None, max_age=DAY) == Restored(at=NOW, since=NOW - DAY)
+
+
+def test_a_commit_in_the_future_counts_as_one_of_now() -> None:
+    assert restored(NOW, last_commit_at=NOW + 500, max_age=DAY).since == NOW - CLOCKS
+
+
+@given(st.integers(0, 2 * int(DAY)), st.integers(0, int(DAY)))
+def test_what_an_earlier_restore_lost_stays_lost_for_a_while(later: int, before: int) -> None:
+    first = restored(NOW, last_commit_at=NOW - before, max_age=DAY)
+    second = restored(NOW + later, last_commit_at=NOW + later, max_age=DAY, before=first)
+
+    assert second.since == (first.since if later < DAY else NOW + later - CLOCKS)
