@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tests import namespaces
 from tests.broker_harness import SUITE, Broker, adding, binary
 from tests.broker_node import BrokerMissing, Site
+from tests.peer import LIST
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Cluster:
             raise BrokerMissing("network namespaces need root, ip(8) and unshare(1)")
         self._network = namespaces.Network(SIZE) if partitions else None
         self._lost: set[Broker] = set()
+        self._vhosts: list[str] = []
         cookie, epmd_port = secrets.token_hex(), free_port()
         advanced = ADVANCED.format(net_ticktime=net_ticktime)
         self.nodes: list[Broker] = []
@@ -93,9 +95,18 @@ class Cluster:
         """Undo what a test did: every node runs, in one cluster."""
         for node in list(self._lost):
             self.heal(node)
+        self.thaw()
+        self.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether every node's process lives."""
+        return all(node.running for node in self.nodes)
+
+    def thaw(self) -> None:
+        """Let frozen nodes go on."""
         for node in self.nodes:
             node.thaw()
-        self.start()
 
     def wait_whole(self) -> None:
         """Wait until every node that runs sees every other one."""
@@ -135,8 +146,15 @@ class Cluster:
     # -- virtual hosts and queues ------------------------------------------------------------------
 
     def new_vhost(self) -> str:
-        """Return the name of a virtual host that nothing has touched, there on every node."""
+        """Return the name of a virtual host that nothing has touched, there on every node; those before are deleted.
+
+        Every node must run: the members of a deleted queue on a node that is down would be waited for.
+        """
+        for old in self._vhosts:
+            # Its queues would go on costing the nodes.
+            self.nodes[0].eval(f"rabbit_vhost:delete({binary(old)}, {SUITE}), ok.", timeout=UP)
         name = f"c{free_port()}"
+        self._vhosts = [name]
         self.nodes[0].eval(f"{adding(name)}, ok.")
         for node in self.nodes:
             if node.running:
@@ -148,9 +166,18 @@ class Cluster:
                 )
         return name
 
-    def delete_vhost(self, name: str) -> None:
-        """Delete a virtual host with all that is in it."""
-        self.living().eval(f"rabbit_vhost:delete({binary(name)}, {SUITE}), ok.")
+    def url(self, vhost: str, port: int | None = None, first: int = 0) -> str:
+        """Return the list of URLs of `vhost`, one for each node, beginning with the `first`; it has no one port."""
+        assert port is None
+        return LIST.join(self.urls(vhost, first))
+
+    def queues(self, vhost: str) -> list[str]:
+        """Return the names of the queues, as `Broker.queues` does."""
+        return self.living().queues(vhost)
+
+    def ctl(self, *arguments: str) -> str:
+        """Run `rabbitmqctl` at a node that lives."""
+        return self.living().ctl(*arguments)
 
     def urls(self, vhost: str, first: int = 0) -> list[str]:
         """Return the AMQP URL of `vhost` at each node, beginning with the `first`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import threading
 import time
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, inbound_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tests.peer import Peer
     from tests.processes import BridgeProcess
@@ -24,6 +25,10 @@ class Flood:
 
     webhook: Webhook
     clients: int = 4
+    #: Where the same provider posts to as well: each in turn.
+    others: Sequence[Webhook] = ()
+    #: Seconds between two posts of a client.
+    pause: float = 0.0
     #: Message id, status, when it was posted, and how long the answer took.
     answers: list[tuple[str, int, float, float]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -43,18 +48,20 @@ class Flood:
             thread.join()
 
     def _post(self, client: int) -> None:
+        webhooks = itertools.cycle([self.webhook, *self.others])
         number = 0
         while not self._over.is_set():
             message_id = f"m-{client}-{number}"
             began = time.monotonic()
             try:
-                status = self.webhook.post(inbound(message_id)).status
+                status = next(webhooks).post(inbound(message_id)).status
             except (OSError, http.client.HTTPException):
                 # Nobody listens, or whoever listened is dead.
                 status = 0
                 self._over.wait(0.02)
             self.answers.append((message_id, status, began, time.monotonic() - began))
             number += 1
+            self._over.wait(self.pause)
 
     def wait(self, more: int) -> None:
         """Wait for that many more answers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 PATIENCE = 10
 #: The durable queue that collects every event of a test.
 COLLECTOR = "test.events"
+
+#: What stands between two URLs of a list.
+LIST = ","
 
 T = TypeVar("T")
 
@@ -48,15 +52,16 @@ class Message:
 
 
 class Peer:
-    """A client of one virtual host, for one thread. Connects when first used, and again after any error.
+    """A client of one virtual host, for one thread. Connects when first used, and after any error to the next node.
 
     Everything it reads is read by polling and acked, so it works on through a restart of the broker; what it
     publishes is persistent and confirmed, and never repeated by itself.
     """
 
     def __init__(self, url: str) -> None:
-        """Prepare for `url`; nothing is connected yet."""
+        """Prepare for `url`, or a list of them as the bridge takes it; nothing is connected yet."""
         self.url = url
+        self._nodes = itertools.cycle(url.split(LIST))
         self._connection: amqp.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -113,12 +118,18 @@ class Peer:
 
     # -- topology ----------------------------------------------------------------------------------
 
-    def collect(self, exchange: str = "sms.events", queue: str = COLLECTOR, routing_key: str = "#") -> str:
-        """Declare the events exchange, as any consumer may, and a durable queue bound to it."""
+    def collect(
+        self,
+        exchange: str = "sms.events",
+        queue: str = COLLECTOR,
+        routing_key: str = "#",
+        arguments: Mapping[str, object] | None = None,
+    ) -> str:
+        """Declare the events exchange, as any consumer may, and a durable queue with `arguments` bound to it."""
 
         def declare(channel: amqp.Channel) -> None:
             channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
-            channel.queue_declare(queue, durable=True, auto_delete=False)
+            channel.queue_declare(queue, durable=True, auto_delete=False, arguments=dict(arguments or {}))
             channel.queue_bind(queue, exchange, routing_key)
 
         self._do(declare)
@@ -240,7 +251,7 @@ class Peer:
         return self._connect().channel()
 
     def _connect(self) -> amqp.Connection:
-        parts = urlsplit(self.url)
+        parts = urlsplit(next(self._nodes))
         connection = amqp.Connection(
             f"{parts.hostname}:{parts.port}", parts.username, parts.password,
             virtual_host=unquote(parts.path[1:]) or "/", confirm_publish=True,

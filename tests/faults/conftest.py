@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tests.faults.report import PAPER, Report
+from tests.broker_node import OTHER
+from tests.faults.cluster.report import HEAD as CLUSTER_HEAD
+from tests.faults.report import HEAD, PAPER, Report
 from tests.faults.rig import Rig
 from tests.papers import write
 
 if TYPE_CHECKING:
     from tests.broker_harness import Broker
 
-_REPORT = pytest.StashKey[Report]()
+#: The reports, each under the name of its place in the paper.
+REPORTS = pytest.StashKey[dict[str, Report]]()
+RESULTS, CLUSTER = "results", "cluster"
+#: Where a whole run of the tests of a report stands, and the option that runs it.
+WHOLE = {RESULTS: ("tests/faults", "--faults"), CLUSTER: ("tests/faults/cluster", "--faults-cluster")}
 #: The option that runs the tests with a marker.
 LONG = {"long": "--faults", "cluster": "--faults-cluster"}
 
@@ -47,8 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the report."""
-    config.stash[_REPORT] = Report()
+    """Begin the reports."""
+    config.stash[REPORTS] = {RESULTS: Report(HEAD), CLUSTER: Report(CLUSTER_HEAD)}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,27 +70,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand the report on, where this process ran a share of the tests for another."""
     share: dict[str, object] | None = getattr(session.config, "workeroutput", None)
     if share is not None:
-        share["faults"] = session.config.stash[_REPORT].rows
+        share["faults"] = {name: report.rows for name, report in session.config.stash[REPORTS].items()}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a process found that ran a share of the tests; xdist says that it ended."""
     share = getattr(node, "workeroutput", {})
-    node.config.stash[_REPORT].rows += share.get("faults", [])
+    for name, rows in share.get("faults", {}).items():
+        node.config.stash[REPORTS][name].rows += rows
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table, and keep it where the whole suite ran."""
-    report = config.stash[_REPORT]
-    if not report.rows:
-        return
-    terminalreporter.section("faults")
-    terminalreporter.write(report.table())
-    whole = "tests/faults" in config.args and not config.getoption("keyword")
-    if config.getoption("--faults", default=False) and whole:
-        write(PAPER, "results", report.table())
-        terminalreporter.write_line(f"written to {PAPER.name}")
+    """Print the tables, and keep those of which the whole suite ran, on the release that the page names."""
+    for name, report in config.stash[REPORTS].items():
+        if not report.rows:
+            continue
+        terminalreporter.section(f"faults: {name}")
+        terminalreporter.write(report.table())
+        directory, option = WHOLE[name]
+        whole = directory in config.args and not config.getoption("keyword") and not os.environ.get(OTHER)
+        if config.getoption(option, default=False) and whole:
+            write(PAPER, name, report.table())
+            terminalreporter.write_line(f"written to {PAPER.name}")
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +118,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Preloaded:
 @pytest.fixture
 def make_rig(rabbitmq: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> MakeRig:
     """Make the rig of a scenario."""
-    report = request.config.stash[_REPORT]
+    report = request.config.stash[REPORTS][RESULTS]
 
     def make(name: str, **arguments: object) -> Rig:
         name = name if arguments.get("ledger") is None else f"{name}, on PostgreSQL"

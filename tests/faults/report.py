@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tests.papers import markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tests.faults.verdict import Verdict
 
@@ -55,16 +55,25 @@ class Row:
         ]
 
 
+class Line(Protocol):
+    """A scenario's line of a table."""
+
+    def cells(self) -> list[str]:
+        """Return the line's cells, in the order of the table's head."""
+        ...
+
+
 @dataclass(slots=True)
 class Report:
-    """The lines of this run."""
+    """The lines of this run, under one head."""
 
+    head: Sequence[str]
     rows: list[list[str]] = field(default_factory=list)
 
-    def note(self, row: Row) -> None:
+    def note(self, row: Line) -> None:
         """Add a scenario's line."""
         self.rows.append(row.cells())
 
     def table(self) -> str:
         """Return the table in Markdown."""
-        return markdown(HEAD, self.rows)
+        return markdown(self.head, self.rows)

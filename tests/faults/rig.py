@@ -17,9 +17,9 @@ import time
 from collections import Counter
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, MessageNacked
 from sqlalchemy import NullPool, create_engine, text
 
 from bridge.core.events import TERMINAL
@@ -74,6 +74,9 @@ READ_BY_OTHERS = frozenset({COLLECTOR, "sms.dead", "sms.unrouted"})
 class Rig:
     """One scenario's world. Times are in seconds."""
 
+    #: The arguments of the queue that events are collected in.
+    collector: ClassVar[Mapping[str, object]] = {}
+
     def __init__(
         self,
         name: str,
@@ -112,8 +115,8 @@ class Rig:
         #: Every event so far.
         self.events: list[Message] = []
         self._queues: list[str] = []
-        self._publishing: list[threading.Thread] = []
-        self._unpublished: list[Exception] = []
+        self._threads: list[threading.Thread] = []
+        self._failed: list[Exception] = []
         self._simulator = Simulator(SimulatorSettings.model_validate(PROVIDER | dict(provider or {})))
         broker.thaw()
         if not broker.running:
@@ -129,12 +132,12 @@ class Rig:
         """Start the provider and bind the collector, before anything happens."""
         self._simulator.start()
         self.provider = Provider(self._simulator)
-        self.amqp.collect()
+        self.amqp.collect(arguments=self.collector)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End everything."""
-        for thread in self._publishing:
+        for thread in self._threads:
             thread.join(60)
         for worker in self.workers:
             if worker not in self.killed:
@@ -281,16 +284,26 @@ class Rig:
 
     def send_meanwhile(self, bodies: Iterable[bytes]) -> None:
         """Publish on a thread of its own; what fails is published again until it is confirmed."""
-        thread = threading.Thread(target=self._publish_meanwhile, args=(list(bodies),), daemon=True)
-        self._publishing.append(thread)
-        thread.start()
+        made = list(bodies)
 
-    def _publish_meanwhile(self, bodies: list[bytes]) -> None:
-        try:
+        def publish() -> None:
             with Peer(self.amqp.url) as peer:
-                self._publish(bodies, peer)
-        except Exception as e:  # noqa: BLE001 - told by `finish`, on the test's own thread
-            self._unpublished.append(e)
+                self._publish(made, peer)
+
+        self.meanwhile(publish)
+
+    def meanwhile(self, work: Callable[[], None]) -> None:
+        """Do something on a thread of its own; `finish` waits for it and fails where it failed."""
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as e:  # noqa: BLE001 - told by `finish`, on the test's own thread
+                self._failed.append(e)
+
+        thread = threading.Thread(target=run, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _publish(self, bodies: list[bytes], peer: Peer) -> None:
         pause = threading.Event()
@@ -299,7 +312,7 @@ class Rig:
                 try:
                     peer.publish(body)
                     break
-                except (AMQPError, OSError):
+                except (AMQPError, MessageNacked, OSError):
                     # It may be stored all the same: then there are two of it, which are one command.
                     peer.close()
                     pause.wait(0.1)
@@ -348,9 +361,9 @@ class Rig:
 
     def finish(self, *, within: float = 60) -> Verdict:
         """Wait until all is told and quiet; note the row of the report, and return what is to be said of it."""
-        for thread in self._publishing:
+        for thread in self._threads:
             thread.join(within)
-        assert not self._unpublished, self._unpublished
+        assert not self._failed, self._failed
         try:
             self.wait_told(within=within)
             wait_until(self.is_quiet, 40 * PATIENCE, every=0.3, what="quiet")
@@ -358,9 +371,13 @@ class Rig:
             # Judged all the same: what is missing is a violation, and its row says so.
             print(late)
             print(self._state())
-        verdict = judge(self.left())
+        verdict = self.judged()
         self.note(verdict)
         return verdict
+
+    def judged(self) -> Verdict:
+        """Judge all that is left of the run so far."""
+        return judge(self.left())
 
     def note(self, verdict: Verdict) -> None:
         """Put the scenario's row into the report."""
