@@ -14,7 +14,7 @@ async function handle (event) {
 }
 
 async function main () {
-  const connection = await amqp.connect(process.env.AMQP_URL || 'amqp://guest:guest@localhost:5672/%2f')
+  const connection = await amqp.connect(process.env.AMQP_URL || 'amqp://guest:guest@127.0.0.1:5672/%2f')
   connection.on('error', error => console.error(error.message))
   connection.on('close', () => process.exit(1))
   const channel = await connection.createChannel()

@@ -9,7 +9,7 @@ const command = {
 }
 
 async function main () {
-  const connection = await amqp.connect(process.env.AMQP_URL || 'amqp://guest:guest@localhost:5672/%2f')
+  const connection = await amqp.connect(process.env.AMQP_URL || 'amqp://guest:guest@127.0.0.1:5672/%2f')
   const channel = await connection.createConfirmChannel()
   channel.on('return', () => {
     console.error('no queue is bound: was the bridge ever started?')
