@@ -160,7 +160,8 @@ def test_events_are_shown_as_they_come_and_what_is_none_is_named(amqp: Peer) -> 
 
     assert not thread.is_alive()
     assert seen == [outcome(1), outcome(1)]
-    assert skipped[1] == "skipped a message that is not an event: routing key sms.outbound.sent, 2 bytes"
+    # The queue may be bound in the middle of a round.
+    assert "skipped a message that is not an event: routing key sms.outbound.sent, 2 bytes" in skipped
     assert len(skipped) >= 5
 
 
