@@ -100,6 +100,19 @@ class Broker(Node):
             )
         )
 
+    @contextlib.contextmanager
+    def without_leader(self, vhost: str, queue: str) -> Iterator[None]:
+        """Have the leader of a quorum queue stand still inside the block, as one whose node is frozen."""
+        leader = (
+            f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({binary(vhost)}, queue, {binary(queue)})), "
+            "{Name, _} = amqqueue:get_pid(Q), "
+        )
+        self.eval(f"{leader} sys:suspend(Name).")
+        try:
+            yield
+        finally:
+            self.eval(f"{leader} sys:resume(Name).")
+
     def consumers(self, vhost: str, queue: str) -> int:
         """Return how many consumers the broker sees on `queue`."""
         return int(

@@ -67,7 +67,7 @@ class IngestProcess:
         self._metrics = metrics
         self._clock = clock
         self._publisher = AmqpPublisher(
-            parts.broker_address(settings),
+            parts.address_of_process(settings),
             topology=parts.topology(settings),
             clock=clock,
             name=parts.name_of_process("ingest publishes"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,20 @@ def broker_address(settings: Settings) -> BrokerAddress:
         connect_timeout=broker.connect_timeout,
         heartbeat=float(broker.heartbeat),
     )
+
+
+def address_of_process(settings: Settings) -> BrokerAddress:
+    """Return where the broker is for a process that stays: the addresses begin with any of them.
+
+    So processes are spread over the nodes, and one node's failure is not everyone's. A command keeps their order.
+
+    Raises:
+        SettingsError: as `broker_address` does.
+
+    """
+    address = broker_address(settings)
+    first = random.randrange(len(address.nodes))  # noqa: S311 - no secret
+    return replace(address, nodes=address.nodes[first:] + address.nodes[:first])
 
 
 def unusable_broker_file(settings: Settings) -> Problem | None:

@@ -43,7 +43,7 @@ class SubmitPart:
     ) -> None:
         self._settings = settings
         self._offering = AmqpOffering(
-            parts.broker_address(settings),
+            parts.address_of_process(settings),
             topology=parts.topology(settings),
             clock=clock,
             name=parts.name_of_process("ingest submits"),

@@ -89,7 +89,7 @@ class WorkerProcess:
         self._ledger = self._open_ledger()
         if self._ledger is None:
             return
-        address, names = parts.broker_address(settings), parts.topology(settings)
+        address, names = parts.address_of_process(settings), parts.topology(settings)
         self._publisher = AmqpPublisher(
             address,
             topology=names,

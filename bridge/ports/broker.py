@@ -56,7 +56,12 @@ class Publisher(Protocol):
 
     @property
     def available(self) -> bool:
-        """Whether the broker takes messages now: connected and not blocked by an alarm."""
+        """Whether the broker takes messages now: connected, not blocked by an alarm, and no confirm is late."""
+        ...
+
+    @property
+    def out_of_service(self) -> bool:
+        """Whether the broker takes none, and it is more than a confirm that is late: a queue elects a new leader."""
         ...
 
 

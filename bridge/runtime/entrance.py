@@ -106,10 +106,14 @@ class Entrance:
         return self._paused
 
     def steer(self, source: Intake, trouble: str | None) -> None:
-        """Have the source pause while nobody can be let in, or while the worker itself is in `trouble`."""
+        """Have the source pause while nobody can be let in, or while the worker itself is in `trouble`.
+
+        Not for a confirm that is late, for which nobody is let in either: it comes with the queue's next leader, and
+        until then a consumer that was ended could not be one again.
+        """
         if self._gate.shut:
             trouble = self._gate.trouble or DOWN
-        elif trouble is None and not self._publisher.available:
+        elif trouble is None and self._publisher.out_of_service:
             trouble = UNTELLABLE
         if (trouble is not None) == self._paused:
             return

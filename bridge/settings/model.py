@@ -60,7 +60,7 @@ class BrokerSettings(Section):
     declare: bool = True
     heartbeat: Annotated[int, Field(ge=0, le=3600)] = 30
     connect_timeout: v.ConnectSeconds = 5.0
-    publish_deadline: v.Seconds = 10.0
+    publish_deadline: v.Seconds = 20.0
     commands_exchange: v.DerivedName = ""
     command_queue: v.DerivedName = ""
     events_exchange: v.DerivedName = ""

@@ -230,7 +230,7 @@ def test_who_takes_commands_over_http_needs_the_right_to_publish_them(
     ("part", "thing"),
     # With a dead-letter exchange a queue wants rights on both.
     [
-        ("configure", "exchange 'sms.commands'"),
+        ("configure", "exchange 'sms.topology."),
         ("write", "exchange 'amq.default'"),
         ("read", "queue 'sms.given_up'"),
     ],

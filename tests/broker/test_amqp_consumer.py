@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import amqp as py_amqp
 import pytest
 
+from bridge.adapters.amqp.standing import FORGOTTEN
 from bridge.ports import Depth
 from tests.broker.amqp_setup import (
     NAMES,
@@ -265,7 +266,7 @@ def test_a_consumer_that_the_broker_has_forgotten_without_a_word_comes_back(
     wait_until(lambda: rabbitmq.consumers(vhost, QUEUE) == 0, what="no consumer")
     command(amqp, "waits")
 
-    assert inbox.wait(1)[0].body == b"waits"
+    assert inbox.wait(1, within=FORGOTTEN + 10)[0].body == b"waits"
     assert rabbitmq.consumers(vhost, QUEUE) == 1
 
 
@@ -394,6 +395,48 @@ def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(
     assert not consumer.consuming
     consumer.resume()
     assert inbox.wait(2)[1].body == b"two"
+
+
+def test_what_is_on_its_way_while_the_consumer_is_ended_is_received_counted_and_lost_by_nobody(
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, proxy: ChaosProxy
+) -> None:
+    consumer = start(prefetch=10)
+    proxy.delay(0.5)
+    for number in range(30):
+        command(amqp, str(number))
+    consumer.pause()
+    inbox.wait(10)
+    proxy.pass_through()
+    wait_until(lambda: not consumer.consuming, what="no consumer")
+    consumer.resume()
+    before = consumer.rounds
+    wait_until(lambda: consumer.rounds > before + 2, what="the link has seen it")
+    first = list(inbox.deliveries)
+    for delivery in first:
+        consumer.ack(delivery)
+    consumer.flush()
+    inbox.wait(20)
+    consumer.stop()
+    wait_until(lambda: amqp.depth(QUEUE) == 20, what="what was not settled is back")
+
+    assert [int(delivery.body) for delivery in first] == list(range(10)), "no more than the prefetch allows"
+    assert not any(delivery.redelivered for delivery in inbox.deliveries)
+
+
+def test_nothing_waits_for_a_queue_without_its_leader_to_end_a_consumer(
+    start: Callable[..., AmqpConsumer], amqp: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    consumer = start()
+    with rabbitmq.without_leader(vhost, QUEUE):
+        consumer.pause()
+        before = consumer.rounds
+        wait_until(lambda: consumer.rounds > before + 3, within=5, what="the link goes on")
+
+        assert consumer.consuming, "the broker has not said that it is none"
+    wait_until(lambda: not consumer.consuming, what="no consumer")
+    assert consumer.connected
+    consumer.resume()
+    wait_until(lambda: consumer.consuming, what="a consumer")
 
 
 def test_a_consumer_knows_how_many_wait_also_while_it_takes_none(

@@ -11,10 +11,12 @@ import pytest
 from bridge.adapters.amqp.link import TICK, Link
 from bridge.adapters.clock import SystemClock
 from tests.broker.amqp_setup import address, crashed
+from tests.chaos_proxy import ChaosProxy
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker as Connection
+    from tests.broker_harness import Broker
 
 pytestmark = pytest.mark.broker
 
@@ -70,3 +72,24 @@ def test_no_wake_up_is_lost_among_many_threads_and_the_link_rests_afterwards(vho
 
     assert max(latest) < TICK
     assert rested <= 5
+
+
+def test_a_node_that_falls_silent_is_given_up_for_the_next_address_long_before_its_heartbeats(
+    rabbitmq: Broker, vhost: str
+) -> None:
+    with (
+        ChaosProxy(("127.0.0.1", rabbitmq.port)) as first,
+        ChaosProxy(("127.0.0.1", rabbitmq.port)) as second,
+    ):
+        urls = ",".join(rabbitmq.url(vhost, proxy.port) for proxy in (first, second))
+        link = Link("listens", address(urls, heartbeat=60), Counting(), SystemClock(), crashed)
+        link.start()
+        wait_until(lambda: link.connected, what="a connection")
+        first.black_hole()
+        wait_until(
+            lambda: second.counters.connections == 1 and link.connected, within=30, what="the other node"
+        )
+        link.stop(5)
+
+        assert "has not answered" in link.trouble
+        assert first.counters.connections == 1

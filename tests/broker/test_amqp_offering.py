@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.adapters.amqp.confirming import WINDOW
 from bridge.adapters.amqp.offering import AmqpOffering
-from bridge.adapters.amqp.publisher import WINDOW
 from bridge.adapters.clock import SystemClock
 from bridge.ports import Offered, Outgoing
 from tests.broker.amqp_setup import NAMES, address, crashed

@@ -317,6 +317,23 @@ def test_what_was_deleted_is_declared_again_for_the_message_that_needs_it(
     assert stored(amqp, 1, "sms.unrouted") == ["k-2"]
 
 
+def test_a_queue_of_the_delay_without_its_leader_holds_up_no_event(
+    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    publisher, told = start(amqp.url, declares=True), Told()
+    with rabbitmq.without_leader(vhost, "sms_celery_delayed_1"):
+        delayed = event("send", 1, exchange=NAMES.commands_exchange, delay=2)
+        publisher.publish(delayed, told.of("delayed"))
+        for number in range(20):
+            publisher.publish(event("k", number), told.of(number))
+        told.wait(*range(20))
+
+        assert not told.times["delayed"]
+        assert publisher.available
+    told.wait("delayed")
+    assert amqp.take(NAMES.command_queue)[0].body == b"1"
+
+
 def test_500_messages_survive_kill_9_of_the_broker(
     start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker
 ) -> None:

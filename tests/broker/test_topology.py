@@ -16,16 +16,17 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.adapters.amqp.topology import Topology
+    from tests.broker_harness import Broker
     from tests.peer import Peer
 
 pytestmark = pytest.mark.broker
 
 
-def apply(url: str, topology: Topology) -> list[str]:
+def apply(url: str, topology: Topology, *, anew: bool = False) -> list[str]:
     """Declare, and return what is missing then."""
     connection = Connection.open(address(url), "test")
     try:
-        declare(connection, topology)
+        declare(connection, topology, anew=anew)
         return missing(connection, topology)
     finally:
         connection.close()
@@ -74,6 +75,43 @@ def test_what_was_deleted_is_named_and_nothing_else(amqp: Peer) -> None:
         "queue sms_celery_delayed_3",
     ]
     assert apply(amqp.url, NAMES) == []
+
+
+def test_what_is_there_is_looked_at_and_not_declared_again(
+    declared: str, rabbitmq: Broker, vhost: str
+) -> None:
+    # Who has no right at all can look.
+    rabbitmq.add_user(vhost, f"looks-{vhost}", "x", configure="^$", write="^$", read="^$")
+
+    assert apply(declared.replace("guest:guest", f"looks-{vhost}:x"), NAMES) == []
+
+
+def test_bindings_are_made_again_where_the_marker_is_missing_or_that_is_asked_for(amqp: Peer) -> None:
+    apply(amqp.url, NAMES)
+    found = []
+    for anew in (False, True):
+        amqp.unbind(NAMES.command_queue, NAMES.commands_exchange, "send")
+        if not anew:
+            with amqp.channel() as channel:
+                channel.exchange_delete(NAMES.marker)
+            assert lacking(amqp.url) == [f"exchange {NAMES.marker}"]
+        apply(amqp.url, NAMES, anew=anew)
+        amqp.publish(b"bound")
+        found += amqp.take(NAMES.command_queue)
+
+    assert len(found) == 2
+    assert lacking(amqp.url) == []
+
+
+def test_another_topology_has_another_marker() -> None:
+    others = [
+        replace(NAMES, dead_queue="other"),
+        replace(NAMES, delivery_limit=5),
+        replace(NAMES, prefix="x"),
+    ]
+
+    assert len({NAMES.marker, *(other.marker for other in others)}) == 4
+    assert NAMES.marker == replace(NAMES).marker
 
 
 def test_a_queue_with_other_properties_is_named(declared: str) -> None:

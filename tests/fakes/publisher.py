@@ -23,6 +23,8 @@ class FakePublisher:
         #: Every message taken, in order.
         self.taken: list[Outgoing] = []
         self.available = True
+        #: Whether it is only a confirm that is late, while it is not available.
+        self.stalled = False
         #: While clear, messages are taken and not confirmed.
         self.confirming = threading.Event()
         self.confirming.set()
@@ -31,6 +33,11 @@ class FakePublisher:
         self._unconfirmed: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._confirm, name="fake-publisher", daemon=True)
         self._thread.start()
+
+    @property
+    def out_of_service(self) -> bool:
+        """Whether it is not available, for more than a moment."""
+        return not self.available and not self.stalled
 
     def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
         """Take the message, where there is room; one that need not be soon stays until the next `flush`."""

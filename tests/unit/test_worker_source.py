@@ -130,6 +130,19 @@ def test_nothing_is_taken_while_nothing_could_be_told_and_all_is_once_it_can() -
         assert set(it.told().values()) == {1}
 
 
+def test_a_confirm_that_is_late_stops_claims_and_ends_no_consumer() -> None:
+    with scene() as it:
+        it.publisher.stalled, it.publisher.available = True, False
+        it.send()
+        wait_until(lambda: it.source.held == PREFETCH)
+        calls, consuming = len(it.gateway.calls), it.source.consuming
+        it.publisher.available = True
+        wait_until(lambda: it.source.acked == PREFETCH)
+
+        assert (calls, consuming) == (0, True)
+        assert set(it.told().values()) == {1}
+
+
 def test_nothing_is_taken_while_the_ledger_is_away_and_all_is_once_it_is_back() -> None:
     with scene() as it:
         it.ledger.away = True

@@ -47,6 +47,10 @@ class Broker:
         self._outbox = _Outbox()
         self._frame = frame_writer(connection, self._outbox)
         _read_ahead(connection.transport)
+        #: Whether an alarm of the broker keeps it from reading what we write, and who is called when that changes.
+        self.blocked = False
+        self.on_alarm: Callable[[bool], None] = _ignore
+        connection.on_blocked, connection.on_unblocked = self._on_blocked, self._on_unblocked
 
     @classmethod
     def open(cls, address: BrokerAddress, name: str, *, attempt: int = 0) -> Broker:
@@ -92,6 +96,12 @@ class Broker:
         channel = self.connection.channel()
         channel.auto_decode = False
         return channel
+
+    def forget_channel(self, channel: Any) -> None:
+        """Have a channel closed, without waiting for it."""
+        # From now on py-amqp leaves what arrives on it aside; the answer has it forget the channel.
+        channel.is_closing = True
+        channel.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
 
     @property
     def buffered(self) -> bool:
@@ -158,19 +168,64 @@ class Broker:
 
         The broker closes the channel for it, so that is an open one, for this alone.
         """
-
-        def closed(*_: object) -> None:
-            channel.send_method(spec.Channel.CloseOk)
-            channel.collect()
-            missing()
-
-        channel._callbacks[spec.Channel.Close] = closed  # noqa: SLF001 - else it is an error of the connection
+        self._expect_close(channel, missing)
         passive = (True, False, False, False, False)
         channel.send_method(spec.Exchange.Declare, "BssbbbbbF", (0, exchange, "fanout", *passive, {}))
+
+    def look_for(self, queue: str, found: Callable[[bool], None]) -> Any:
+        """Have `found` called once the broker has said whether there is such a queue.
+
+        Returns the channel that is used for it: close it where there is one.
+        """
+        channel = self.connection.channel()
+        self._expect_close(channel, lambda: found(False))  # noqa: FBT003 - the answer
+        self.ask_about(channel, queue, lambda *_: found(True))  # noqa: FBT003 - the answer
+        return channel
+
+    def _expect_close(self, channel: Any, closed: Callable[[], None]) -> None:
+        """Have `closed` called when the broker closes a channel, which is then forgotten."""
+
+        def on_close(*_: object) -> None:
+            channel.send_method(spec.Channel.CloseOk)
+            channel.collect()
+            closed()
+
+        # py-amqp would open it again, and raise an error among whatever else arrives.
+        channel._callbacks[spec.Channel.Close] = on_close  # noqa: SLF001 - there is no other way to listen
+
+    def ask_for_answer(self, channel: Any, answered: Callable[[], None]) -> None:
+        """Have `answered` called once the node has handled all that was written before on this channel.
+
+        With Basic.Qos: it needs no right, changes nothing on a channel without consumers, and is answered by the node
+        itself, without a look at any queue.
+        """
+        channel._callbacks[spec.Basic.QosOk] = answered  # noqa: SLF001 - there is no other way to listen
+        channel.send_method(spec.Basic.Qos, "lBb", (0, 1, False))
+
+    def end_consumer(self, channel: Any, tag: str, ended: Callable[[str], None]) -> None:
+        """Have the broker end a consumer, and `ended` called with its tag once nothing more comes of it.
+
+        Not `basic_cancel`: that waits, up to a minute where the queue's leader does not answer.
+        """
+
+        def on_cancel_ok(tag: str) -> None:
+            channel._on_basic_cancel_ok(tag)  # noqa: SLF001 - what it would be without us
+            ended(tag)
+
+        channel._callbacks[spec.Basic.CancelOk] = on_cancel_ok  # noqa: SLF001 - there is no other way to listen
+        channel.send_method(spec.Basic.Cancel, "sb", (tag, False))
 
     def heartbeat(self) -> None:
         """Send a heartbeat if it is time, and notice when the broker's fail to come. Call about once a second."""
         self.connection.heartbeat_tick()
+
+    def _on_blocked(self, _reason: str) -> None:
+        self.blocked = True
+        self.on_alarm(True)  # noqa: FBT003 - the new state
+
+    def _on_unblocked(self) -> None:
+        self.blocked = False
+        self.on_alarm(False)  # noqa: FBT003 - the new state
 
     def close(self) -> None:
         """Say goodbye; whatever goes wrong, the socket is closed."""
@@ -182,6 +237,10 @@ class Broker:
     def abandon(self) -> None:
         """Close the socket without a word: what is half-written stays so."""
         discard(self.connection)
+
+
+def _ignore(_is_blocked: bool) -> None:  # noqa: FBT001 - see `Broker.on_alarm`
+    """Do nothing about an alarm."""
 
 
 class _Outbox:

@@ -6,6 +6,7 @@ whatever the work does, and nothing but this thread ever touches the connection.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from bridge.adapters.amqp.encoding import delivery_of, reason_of_death
+from bridge.adapters.amqp.held import Held
 from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.standing import Look, Standing
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Depth
 
@@ -68,22 +71,24 @@ class AmqpConsumer:
         self._settlements: deque[tuple[Delivery, bool]] = deque()
         #: Whether the link was not woken yet for the last of them; whoever settles keeps it.
         self._unflushed = False
+        #: One for each queue, since the broker answers nothing on a channel while a queue of it has no leader; and one
+        #: for looks.
         self._channel: Any = None
-        #: Our consumers by their tags, each with its own prefetch: two while one of them makes up for a pause.
+        self._given_up_channel: Any = None
+        self._looking: Any = None
+        #: Our consumers of commands by their tags, each with its own prefetch: two while one makes up for a pause.
         self._consumers: dict[str, int] = {}
         #: The tag of our consumer of what the broker gives up.
         self._given_up: str | None = None
+        self._numbers = itertools.count(1)
+        #: The tags of those that the broker is to end and has not ended: deliveries may still come of them.
+        self._ending: set[str] = set()
         self._wanted = True
-        #: Deliveries of this connection: how many came, and the tags of those that are not settled, as they came.
-        self._delivered = 0
-        self._held: dict[int, None] = {}
-        #: Of the held ones, those of consumers that were ended, up to which delivery: no prefetch bounds them any more.
-        self._held_over = 0
-        self._ended_at = 0
-        #: When to look whether we are still a consumer, how many had come at the last look, and what that one saw.
+        #: What is held of each queue.
+        self._held, self._held_given_up = Held(None), Held(None)
+        #: When to look whether we are still a consumer, and what the looks said.
         self._look_at = 0.0
-        self._delivered_then = 0
-        self._doubtful = False
+        self._standing = Standing()
         self._depth: Depth | None = None
         self._clock = clock
         self._log = structlog.get_logger()
@@ -133,8 +138,8 @@ class AmqpConsumer:
 
     @property
     def consuming(self) -> bool:
-        """Whether the broker has us as a consumer of the queue."""
-        return bool(self._consumers)
+        """Whether the broker has us as a consumer of the queue, as far as it says."""
+        return bool(self._consumers) and not self._standing.is_unseen(self._clock.monotonic())
 
     @property
     def depth(self) -> Depth | None:
@@ -160,70 +165,67 @@ class AmqpConsumer:
         if self._mark is not None:
             self._mark.compare(broker, self._topology, declares=self._declares)
         self._connection_number += 1
-        self._channel = broker.channel()
-        self._delivered = self._held_over = self._ended_at = self._delivered_then = 0
-        self._held.clear()
-        self._doubtful, self._look_at = False, self._clock.monotonic() + WATCH
-        self._follow()
+        self._channel, self._given_up_channel, self._looking = (broker.channel() for _ in range(3))
+        self._held, self._held_given_up = Held(self._channel), Held(self._given_up_channel)
+        self._standing, self._look_at = Standing(), self._clock.monotonic() + WATCH
+        self._follow(broker)
 
     def work(self, broker: Broker) -> None:
         """Settle, then consume or not, as wanted."""
-        acked = set()
+        commands, given_up = [], []
         while self._settlements:
             delivery, is_ack = self._settlements.popleft()
             connection_number, tag = delivery.tag
             if connection_number != self._connection_number:
                 # Its connection is gone and the broker has it back: this tag means another message now.
                 continue
-            self._held_over -= tag <= self._ended_at
-            if is_ack:
-                acked.add(tag)
+            if delivery.given_up is None:
+                commands.append((tag, is_ack))
             else:
-                del self._held[tag]
-                self._channel.basic_reject(tag, requeue=True)
-        self._ack(acked)
-        self._follow()
+                given_up.append((tag, is_ack))
+        self._held.settle(commands)
+        self._held_given_up.settle(given_up)
+        self._follow(broker)
         if self._mark is not None:
             self._mark.compare_again(broker, self._topology, declares=self._declares)
         if self._clock.monotonic() >= self._look_at:
-            self._look_at += WATCH
-            broker.ask_about(self._channel, self._topology.command_queue, self._watch)
+            self._look_at = self._clock.monotonic() + WATCH
+            broker.ask_about(self._looking, self._topology.command_queue, self._watch)
             if self._mark is not None:
                 self._mark.ask(broker, self._topology)
 
-    def _ack(self, acked: set[int]) -> None:
-        """Take them off the queue, in one go up to the first that is still held: commands end nearly as they came."""
-        up_to = None
-        for tag in self._held:
-            if tag not in acked:
-                break
-            up_to = tag
-        if up_to is not None:
-            self._channel.basic_ack(up_to, multiple=True)
-        for tag in acked:
-            del self._held[tag]
-            if up_to is None or tag > up_to:
-                self._channel.basic_ack(tag)
-
     def lost(self) -> None:
         """Forget the consumers; the broker gives their deliveries to others."""
-        self._channel = self._depth = None
+        self._channel = self._given_up_channel = self._looking = self._depth = None
         self._consumers.clear()
+        self._ending.clear()
         self._given_up = None
         self._lose()
 
-    def _follow(self) -> None:
+    def _follow(self, broker: Broker) -> None:
         """Be a consumer or not, as wanted."""
+        if self._ending:
+            return
         if self._wanted:
             self._consume()
         elif self._consumers:
+            # Nothing waits for the broker's answer: it comes when the queue has a leader.
+            self._ending.update(self._consumers)
+            for tag in self._consumers:
+                broker.end_consumer(self._channel, tag, self._on_ended)
             if self._given_up is not None:
-                self._channel.basic_cancel(self._given_up)
-                self._given_up = None
-            while self._consumers:
-                tag, _ = self._consumers.popitem()
-                self._channel.basic_cancel(tag)
-            self._held_over, self._ended_at = len(self._held), self._delivered
+                self._ending.add(self._given_up)
+                broker.end_consumer(self._given_up_channel, self._given_up, self._on_ended)
+
+    def _on_ended(self, tag: str) -> None:
+        """Take note that nothing more comes of a consumer that was to be ended."""
+        self._ending.discard(tag)
+        if tag == self._given_up:
+            self._given_up = None
+            return
+        del self._consumers[tag]
+        if not self._consumers:
+            self._held.consumers_ended()
 
     def _consume(self) -> None:
         """Have the broker hand out as many as there is room for.
@@ -233,7 +235,7 @@ class AmqpConsumer:
         once that is free.
         """
         room = self._prefetch - self._bound
-        if 2 * room >= self._prefetch or (room and not self._held_over):
+        if 2 * room >= self._prefetch or (room and not self._held.over):
             # Per consumer, not global: RabbitMQ 4.3 refuses that.
             self._channel.basic_qos(0, room, a_global=False)
             tag = self._channel.basic_consume(
@@ -241,42 +243,50 @@ class AmqpConsumer:
             )
             self._consumers[tag] = room
         if self._given_up is None:
-            self._channel.basic_qos(0, GIVEN_UP_PREFETCH, a_global=False)
-            self._given_up = self._channel.basic_consume(
-                self._topology.given_up_queue, callback=self._on_given_up, on_cancel=self._on_cancel
+            # Without waiting, as its queue is not what a worker lives on.
+            self._given_up = f"given-up-{next(self._numbers)}"
+            self._given_up_channel.basic_qos(0, GIVEN_UP_PREFETCH, a_global=False)
+            self._given_up_channel.basic_consume(
+                self._topology.given_up_queue,
+                consumer_tag=self._given_up,
+                nowait=True,
+                callback=self._on_given_up,
+                on_cancel=self._on_cancel,
             )
 
     @property
     def _bound(self) -> int:
         """How many may be held by now."""
-        return self._held_over + sum(self._consumers.values())
+        return self._held.over + sum(self._consumers.values())
 
     def _watch(self, queue: str, messages: int, consumers: int) -> None:
         """Start over when the broker has forgotten our consumer.
 
         It says so where a queue is deleted, but a worker that waits for ever for what will not come is worth a second
-        guard. Then nobody consumes, or commands wait that we have room for; two looks, since counts may be late.
+        guard.
         """
         self._depth = Depth(messages, consumers)
-        idle = self._delivered == self._delivered_then and len(self._held) < self._bound
-        doubtful = self.consuming and idle and (not consumers or messages > 0)
-        if doubtful and self._doubtful:
+        look = Look(
+            at=self._clock.monotonic(),
+            messages=messages,
+            consumers=consumers,
+            delivered=self._held.delivered,
+            has_room=len(self._held) < self._bound,
+            consuming=bool(self._consumers) and not self._ending,
+        )
+        if self._standing.is_forgotten(look):
             raise LinkDown(f"the broker has forgotten the consumer of {queue}")
-        self._doubtful, self._delivered_then = doubtful, self._delivered
 
     def _on_message(self, message: amqp.Message) -> None:
-        self._take(message, delivery_of(message, connection_number=self._connection_number))
+        self._held.take(message.delivery_tag)
+        self._receive(delivery_of(message, connection_number=self._connection_number))
 
     def _on_given_up(self, message: amqp.Message) -> None:
+        self._held_given_up.take(message.delivery_tag)
         delivery = delivery_of(message, connection_number=self._connection_number)
         reason = reason_of_death(delivery.headers, self._topology.command_queue)
         # Whether a worker had it before is not known, so it counts as redelivered.
-        self._take(message, replace(delivery, redelivered=True, given_up=reason))
-
-    def _take(self, message: amqp.Message, delivery: Delivery) -> None:
-        self._delivered += 1
-        self._held[message.delivery_tag] = None
-        self._receive(delivery)
+        self._receive(replace(delivery, redelivered=True, given_up=reason))
 
     def _on_cancel(self, consumer_tag: str) -> None:
         """Start over when the broker ends our consumer: the queue was deleted, or has moved."""

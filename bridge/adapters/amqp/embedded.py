@@ -88,6 +88,11 @@ class EmbeddedBroker:
     connected = available
 
     @property
+    def out_of_service(self) -> bool:
+        """Whether it takes no messages."""
+        return not self.available
+
+    @property
     def consuming(self) -> bool:
         """Whether it delivers commands."""
         return self._consuming

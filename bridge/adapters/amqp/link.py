@@ -15,6 +15,7 @@ from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker
 from bridge.adapters.amqp.opening import BrokerRefused, BrokerUnreachable
+from bridge.adapters.amqp.pulse import NodeSilent, Pulse
 from bridge.adapters.amqp.topology import TopologyMismatch
 from bridge.core.broker_url import unverified
 
@@ -144,11 +145,14 @@ class Link:
             self._on_crash()
 
     def _keep_connected(self) -> None:
-        attempt = 0
+        # Tries since a connection was good for something, and which address is next: after a loss another one, since a
+        # node that fell silent takes no new connection either.
+        attempt, turn = 0, -1
         while not self._stopping.is_set():
             self.rounds += 1
-            broker = self._open(attempt)
-            if broker is not None and self._live(broker):
+            turn += 1
+            opened = self._open(turn, attempt)
+            if opened is not None and self._live(*opened):
                 attempt = 0
                 self._refusals.clear()
                 continue
@@ -157,9 +161,9 @@ class Link:
                 self._end_round()
                 self._pause(attempt // len(self._address.nodes) - 1)
 
-    def _open(self, attempt: int) -> Broker | None:
+    def _open(self, turn: int, attempt: int) -> tuple[Broker, Pulse] | None:
         try:
-            broker = Broker.open(self._address, self._name, attempt=attempt)
+            broker = Broker.open(self._address, self._name, attempt=turn)
         except BrokerUnreachable as e:
             self.trouble = str(e)
             if isinstance(e, BrokerRefused):
@@ -167,6 +171,7 @@ class Link:
             self._log.warning("broker.unreachable", reason=self.trouble, attempt=attempt + 1)
             return None
         try:
+            pulse = Pulse(broker, self._clock)
             self._handler.opened(broker)
         except TopologyMismatch as e:
             self.trouble = str(e)
@@ -178,9 +183,11 @@ class Link:
         else:
             self.connected = True
             self._log.info("broker.connected")
-            return broker
-        broker.abandon()
-        self._handler.lost()
+            return broker, pulse
+        finally:
+            if not self.connected:
+                broker.abandon()
+                self._handler.lost()
         return None
 
     def _end_round(self) -> None:
@@ -192,12 +199,12 @@ class Link:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(rounds, 10))
         self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    def _live(self, broker: Broker) -> bool:
+    def _live(self, broker: Broker, pulse: Pulse) -> bool:
         """Serve the connection until it is lost or to be closed; returns whether it was good for something."""
         since = self._clock.monotonic()
         try:
-            self._serve(broker)
-        except (LinkDown, *BROKER_ERRORS) as e:
+            self._serve(broker, pulse)
+        except (LinkDown, NodeSilent, *BROKER_ERRORS) as e:
             self.trouble = _reason(e)
             self._log.warning("broker.lost", reason=self.trouble)
         else:
@@ -208,7 +215,7 @@ class Link:
             self._handler.lost()
         return self._clock.monotonic() - since >= PROVEN
 
-    def _serve(self, broker: Broker) -> None:
+    def _serve(self, broker: Broker, pulse: Pulse) -> None:
         poll = select.poll()
         poll.register(broker.sock, select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
@@ -225,6 +232,7 @@ class Link:
             broker.drain()
             if self._clock.monotonic() - ticked >= TICK:
                 broker.heartbeat()
+                pulse.check()
                 ticked = self._clock.monotonic()
             self._handler.work(broker)
         self._handler.work(broker)
@@ -244,7 +252,7 @@ def _structlog(name: str) -> Log:
 
 def _reason(error: BaseException) -> str:
     """Say what went wrong in the broker's own words, which name queues and codes, never a message."""
-    if isinstance(error, LinkDown):
+    if isinstance(error, LinkDown | NodeSilent):
         return str(error)
     reply = getattr(error, "reply_text", None)
     return f"{type(error).__name__}: {reply or error}"

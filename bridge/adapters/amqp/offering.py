@@ -7,23 +7,20 @@ another one, since a broker that refuses one kind of message ends the connection
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge.adapters.amqp.confirming import ConfirmedChannel
 from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
-from bridge.adapters.amqp.matching import mark_returned, take
-from bridge.adapters.amqp.publisher import STALLED, WINDOW
+from bridge.adapters.amqp.publisher import STALLED
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Offered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import amqp
 
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
@@ -57,7 +54,7 @@ class AmqpOffering:
         name: str,
         on_crash: Callable[[], None],
         declares: bool = True,
-        deadline: float = 10.0,
+        deadline: float = 20.0,
         limit: int = 1000,
     ) -> None:
         """Beyond `limit` offers whose fate is open, others are not taken."""
@@ -67,15 +64,10 @@ class AmqpOffering:
         #: Seconds until a publish without an answer makes us give the connection up.
         self._deadline = deadline
         self._limit = limit
-        self._waiting: deque[_Offer] = deque()
-        self._unconfirmed: dict[int, _Offer] = {}
-        self._channel: Any = None
-        self._tag = 0
+        self._offers: ConfirmedChannel[_Offer] = ConfirmedChannel(self._on_ack, self._on_nack)
         self._blocked = False
         #: Whether a queue was missing that we could declare.
         self._lacking = False
-        #: When the oldest of the unconfirmed was written; None where there is none. The link's thread keeps it.
-        self._oldest: float | None = None
         self._log = structlog.get_logger()
         self._link = Link(name, address, self, clock, on_crash)
 
@@ -89,16 +81,16 @@ class AmqpOffering:
 
     def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:
         """Publish a message once; see `bridge.ports.Offering`."""
-        if not self.available or len(self._waiting) + len(self._unconfirmed) >= self._limit:
+        if not self.available or len(self._offers) >= self._limit:
             told(Offered.NOT_TAKEN)
             return
-        self._waiting.append(_Offer(message, told, until))
+        self._offers.waiting.append(_Offer(message, told, until))
         self._link.wake()
 
     @property
     def available(self) -> bool:
         """Whether the broker takes messages now."""
-        oldest = self._oldest
+        oldest = self._offers.oldest
         is_stalled = oldest is not None and self._clock.monotonic() - oldest >= STALLED
         return self._link.connected and not self._blocked and not is_stalled
 
@@ -121,87 +113,57 @@ class AmqpOffering:
 
     def opened(self, broker: Broker) -> None:
         """Declare, and have confirms and returns come to us."""
-        broker.connection.on_blocked = self._on_blocked
-        broker.connection.on_unblocked = self._on_unblocked
+        broker.on_alarm = self._on_alarm
         if self._declares:
-            declare(broker, self._topology)
-        channel = broker.channel()
-        channel.confirm_select()
-        channel.events["basic_ack"].add(self._on_ack)
-        channel.events["basic_nack"].add(self._on_nack)
-        channel.events["basic_return"].add(self._on_return)
-        self._channel, self._tag, self._lacking = channel, 0, False
+            declare(broker, self._topology, anew=self._lacking)
+        self._offers.open(broker)
+        self._lacking = False
 
     def work(self, broker: Broker) -> None:
         """Write what waits, as far as window and broker allow, and forget what waits too long."""
-        now = self._clock.monotonic()
-        self._note_oldest()
-        if not self._blocked and self._oldest is not None and now - self._oldest > self._deadline:
+        if self._lacking and self._declares:
+            raise LinkDown("what is missing on the broker is declared on a new connection")
+        now, offers = self._clock.monotonic(), self._offers
+        offers.note_oldest()
+        if not self._blocked and offers.oldest is not None and now - offers.oldest > self._deadline:
             raise LinkDown(f"no confirm within {self._deadline} s")
-        while self._waiting and self._waiting[0].until <= now:
-            self._waiting.popleft().told(Offered.NOT_TAKEN)
-        while self._waiting and self._writable(broker):
-            self._gather(broker, self._waiting.popleft(), now)
+        while offers.waiting and offers.waiting[0].until <= now:
+            offers.waiting.popleft().told(Offered.NOT_TAKEN)
+        while offers.is_ready and not self._blocked and broker.takes_more():
+            self._gather(broker, offers.waiting.popleft(), now)
         broker.flush()
-        self._note_oldest()
+        offers.note_oldest()
 
     def lost(self) -> None:
         """Tell all who wait; what was written may be stored or not."""
-        self._channel, self._blocked = None, False
-        lost = [*self._unconfirmed.values(), *self._waiting]
-        self._unconfirmed.clear()
-        self._waiting.clear()
-        self._note_oldest()
+        self._blocked = False
+        lost = [*self._offers.lose(), *self._offers.waiting]
+        self._offers.waiting.clear()
         for offer in lost:
             offer.told(Offered.NOT_TAKEN)
 
-    def _writable(self, broker: Broker) -> bool:
-        return not self._blocked and len(self._unconfirmed) < WINDOW and broker.takes_more()
-
-    def _note_oldest(self) -> None:
-        oldest = next(iter(self._unconfirmed.values()), None)
-        self._oldest = None if oldest is None else oldest.written_at
-
     def _gather(self, broker: Broker, offer: _Offer, now: float) -> None:
         message = offer.message
-        # Before it is written: half a frame may have gone when that fails, so the message is under way.
-        self._tag += 1
-        self._unconfirmed[self._tag] = offer
-        offer.written_at = now
         offer.address = message.exchange, message.routing_key
         # What does not fit is an id of more than 255 bytes; then the body has it.
         encoded, _ = encode(message, frame_max=broker.connection.frame_max)
-        broker.gather(
-            self._channel, encoded, exchange=message.exchange, routing_key=message.routing_key, mandatory=True
-        )
+        self._offers.gather(broker, offer, encoded, now)
 
-    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for offer in take(self._unconfirmed, tag, multiple=multiple):
-            offer.told(Offered.UNROUTABLE if offer.returned else Offered.TAKEN)
-        # Only now: all that the broker answered for has been dealt with.
-        if self._lacking and self._declares:
-            raise LinkDown("what is missing on the broker is declared on a new connection")
+    def _on_ack(self, offer: _Offer) -> None:
+        offer.told(Offered.UNROUTABLE if offer.returned else Offered.TAKEN)
+        if offer.returned:
+            exchange, routing_key = offer.address
+            self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
+            self._lacking = True
 
-    def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for offer in take(self._unconfirmed, tag, multiple=multiple):
-            self._log.warning("broker.nacked", routing_key=offer.message.routing_key)
-            offer.told(Offered.NOT_TAKEN)
+    def _on_nack(self, offer: _Offer) -> None:
+        self._log.warning("broker.nacked", routing_key=offer.message.routing_key)
+        offer.told(Offered.NOT_TAKEN)
 
-    def _on_return(self, _error: object, exchange: str, routing_key: str, returned: amqp.Message) -> None:
-        """Mark what came back unrouted; its ack follows."""
-        if not mark_returned(self._unconfirmed, exchange, routing_key, returned):
-            raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
-        self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
-        self._lacking = True
-
-    def _on_blocked(self, _reason: str) -> None:
-        self._blocked = True
-        self._log.warning("broker.blocked", hint="an alarm of memory or disk: see the broker's log")
-
-    def _on_unblocked(self) -> None:
-        self._blocked = False
-        self._log.info("broker.unblocked")
-        # What waited meanwhile is not late.
-        now = self._clock.monotonic()
-        for offer in self._unconfirmed.values():
-            offer.written_at = now
+    def _on_alarm(self, is_blocked: bool) -> None:  # noqa: FBT001 - see `Broker.on_alarm`
+        self._blocked = is_blocked
+        if is_blocked:
+            self._log.warning("broker.blocked", hint="an alarm of memory or disk: see the broker's log")
+        else:
+            self._log.info("broker.unblocked")
+            self._offers.excuse(self._clock.monotonic())

@@ -109,9 +109,9 @@ class OneShot:
                     yield received.pop(0)
 
     def declare(self) -> list[str]:
-        """Declare what is missing; return the names of what is there."""
+        """Declare everything, bindings too; return the names of what is there."""
         with self._open() as broker:
-            declare(broker, self._topology)
+            declare(broker, self._topology, anew=True)
         exchanges = [f"exchange {exchange.name}" for exchange in self._topology.exchanges()]
         return exchanges + [f"queue {queue.name}" for queue in self._topology.queues()]
 

@@ -3,48 +3,46 @@
 kombu waits for *a* confirm and takes it for the last publish's; after a timeout the late one confirms the next message,
 which the broker may not have. Here each publish keeps its tag until the broker names that tag, so as many as allowed
 are under way at once, and a confirm is what it says (docs/decisions.md).
+
+Events, what goes to one queue, and delayed copies have channels of their own: the first message of a channel to a queue
+whose leader is unreachable holds up all others on that channel, for as long as the broker takes to give the leader's
+node up. A channel that has used the queue before gets on as soon as that has another leader.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge.adapters.amqp.confirming import ConfirmedChannel
 from bridge.adapters.amqp.encoding import encode
-from bridge.adapters.amqp.link import PROVEN, Link, LinkDown
-from bridge.adapters.amqp.matching import mark_returned, take
+from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.suspects import Suspects
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Outgoing, PublisherFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import amqp
-
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.ports import Clock
 
-#: Publishes under way at once; more wait in the queue behind them.
-WINDOW = 256
 #: Seconds until a message is tried again that the broker refused (a nack: a full queue).
 REFUSED_PAUSE = 1.0
-#: How often what may be dropped is refused, or under way when the connection is lost, before it is dropped: it may
-#: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time. What may
-#: not be dropped is a suspect from then on.
-MOST_FAILURES = 3
-#: Seconds that a suspect which may not be dropped makes way for the others once it has cost a connection alone: the
-#: first time, and the most it doubles to. And how long a connection is before it may be risked for one, and then for
-#: no other: the others have all that time, and the link takes it for a good one.
-CONVICT_PAUSE = 2 * PROVEN
-LONGEST_CONVICT_PAUSE = 60.0
 #: Seconds without the oldest confirm after which the broker does not count as available.
 STALLED = 1.0
+#: Seconds without it after which it counts as out of service: longer than a queue takes to elect another leader.
+OUTAGE = 15.0
+#: Seconds that a confirm may take on the channels that events do not wait for: longer than the broker takes to give a
+#: node up (`net_ticktime`, up to 75 s). A new channel would wait as long, and the events' would be new too.
+PATIENCE = 90.0
+#: Channels for delayed copies, between which the queues of the delay are divided.
+DELAY_CHANNELS = 4
 
 
 @dataclass(slots=True)
@@ -75,7 +73,7 @@ class AmqpPublisher:
         name: str,
         on_crash: Callable[[], None],
         declares: bool = True,
-        deadline: float = 10.0,
+        deadline: float = 20.0,
         limit: int = 10_000,
         unrouted: Callable[[], None] = lambda: None,
     ) -> None:
@@ -84,29 +82,20 @@ class AmqpPublisher:
         self._on_unrouted = unrouted
         self._clock = clock
         self._declares = declares
-        #: Seconds until a publish without an answer makes us give the connection up.
+        #: Seconds until an event without an answer makes us give the connection up.
         self._deadline = deadline
         self._limit = limit
-        self._queue: deque[_Publish] = deque()
+        self._channels = [
+            ConfirmedChannel[_Publish](self._on_ack, self._on_nack) for _ in range(2 + DELAY_CHANNELS)
+        ]
+        self._events, self._direct, *self._delayed = self._channels
         self._refused: deque[_Publish] = deque()
-        #: What may have cost us a connection: each is published with nothing else under way, to learn whether it did.
-        self._suspects: deque[_Publish] = deque()
-        #: Those that did and may not be dropped, until it is their turn again.
-        self._convicts: list[_Publish] = []
-        #: From when on one of them may be tried on this connection.
-        self._risked_from = inf
-        #: Whether what was written last is one of the suspects.
-        self._alone = False
-        self._unconfirmed: dict[int, _Publish] = {}
-        self._channel: Any = None
-        self._tag = 0
+        self._suspects: Suspects[_Publish] = Suspects()
         self._blocked = False
         #: Whether the link was not woken yet for what was taken last; whoever flushes keeps it.
         self._unflushed = False
         #: Whether something that must be routed was not.
         self._lacking = False
-        #: When the oldest of the unconfirmed was written; None where there is none. The link's thread keeps it.
-        self._oldest: float | None = None
         self._log = structlog.get_logger()
         self._link = Link(name, address, self, clock, on_crash)
 
@@ -120,10 +109,9 @@ class AmqpPublisher:
 
     def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
         """Take a message; see `bridge.ports.Publisher`."""
-        waiting = len(self._queue) + len(self._refused) + len(self._suspects) + len(self._convicts)
-        if waiting + len(self._unconfirmed) >= self._limit:
+        if sum(map(len, self._channels)) + len(self._refused) + len(self._suspects) >= self._limit:
             raise PublisherFull(f"{self._limit} messages wait for the broker's confirm")
-        self._queue.append(_Publish(message, told))
+        self._channel_of(message).waiting.append(_Publish(message, told))
         if soon:
             self._link.wake()
         else:
@@ -138,7 +126,12 @@ class AmqpPublisher:
     @property
     def available(self) -> bool:
         """Whether the broker takes messages now."""
-        return self._link.connected and not self._blocked and self._oldest_age() < STALLED
+        return self._is_up and self._age(self._events) < STALLED
+
+    @property
+    def out_of_service(self) -> bool:
+        """Whether the broker takes none, and more than the election of a leader is the reason."""
+        return not self._is_up or self._age(self._events) >= OUTAGE
 
     @property
     def rounds(self) -> int:
@@ -155,164 +148,126 @@ class AmqpPublisher:
         """Whether the broker has blocked us: an alarm of memory or disk."""
         return self._blocked
 
-    def _oldest_age(self) -> float:
-        oldest = self._oldest
+    @property
+    def _is_up(self) -> bool:
+        return self._link.connected and not self._blocked
+
+    def _age(self, channel: ConfirmedChannel[_Publish]) -> float:
+        """Return for how long the channel's oldest message has not been confirmed. From any thread."""
+        oldest = channel.oldest
         return 0.0 if oldest is None else self._clock.monotonic() - oldest
+
+    def _channel_of(self, message: Outgoing) -> ConfirmedChannel[_Publish]:
+        if message.delay is not None:
+            # By the queue that it comes to first.
+            return self._delayed[message.delay.bit_length() % DELAY_CHANNELS]
+        return self._events if message.exchange else self._direct
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
     def opened(self, broker: Broker) -> None:
         """Declare, and have confirms and returns come to us."""
-        connection = broker.connection
-        connection.on_blocked = self._on_blocked
-        connection.on_unblocked = self._on_unblocked
+        broker.on_alarm = self._on_alarm
         if self._declares:
-            declare(broker, self._topology)
-        channel = broker.channel()
-        channel.confirm_select()
-        channel.events["basic_ack"].add(self._on_ack)
-        channel.events["basic_nack"].add(self._on_nack)
-        channel.events["basic_return"].add(self._on_return)
-        self._channel, self._tag, self._lacking = channel, 0, False
-        self._risked_from = self._clock.monotonic() + CONVICT_PAUSE
+            declare(broker, self._topology, anew=self._lacking)
+        for channel in self._channels:
+            channel.open(broker)
+        self._lacking = False
+        self._suspects.connected(self._clock.monotonic())
 
     def work(self, broker: Broker) -> None:
-        """Write what waits, as far as the window and the broker allow."""
+        """Write what waits, as far as the windows and the broker allow."""
+        if self._lacking and self._declares:
+            raise LinkDown("what is missing on the broker is declared on a new connection")
         now = self._clock.monotonic()
         self._note_oldest()
-        self._check_deadline()
+        self._check_deadlines()
         due = []
         while self._refused and self._refused[0].not_before <= now:
             due.append(self._refused.popleft())
-        self._queue.extendleft(reversed(due))
-        self._try_a_convict(now)
+        for publish in reversed(due):
+            self._channel_of(publish.message).waiting.appendleft(publish)
+        for channel in self._channels[1:]:
+            channel.renew_if_refused(broker)
+        self._suspects.try_a_convict(now)
         while (waiting := self._next()) and not self._blocked and broker.takes_more():
-            self._alone = waiting is self._suspects
+            self._suspects.is_alone = waiting is self._suspects.waiting
             self._gather(broker, waiting.popleft(), now)
         broker.flush()
         self._note_oldest()
 
-    def _try_a_convict(self, now: float) -> None:
-        if self._convicts and now >= self._risked_from and self._convicts[0].not_before <= now:
-            self._risked_from = inf
-            self._suspects.append(self._convicts.pop(0))
-
-    def _acquit(self) -> None:
-        """Try the others at once, one by one: what one was refused for is over, and may be for all."""
-        now = self._risked_from = self._clock.monotonic()
-        for convict in self._convicts:
-            convict.not_before = now
-
     def _next(self) -> deque[_Publish] | None:
         """Return the queue whose first may be written now; None for none."""
-        if self._suspects or self._alone:
-            if self._unconfirmed:
+        if self._suspects.waiting or self._suspects.is_alone:
+            if any(channel.unconfirmed for channel in self._channels):
                 return None
-            return self._suspects or self._queue
-        return None if len(self._unconfirmed) >= WINDOW else self._queue
+            if self._suspects.waiting:
+                return self._suspects.waiting
+        return next((channel.waiting for channel in self._channels if channel.is_ready), None)
 
     def _note_oldest(self) -> None:
-        oldest = next(iter(self._unconfirmed.values()), None)
-        self._oldest = None if oldest is None else oldest.written_at
+        for channel in self._channels:
+            channel.note_oldest()
 
     def lost(self) -> None:
         """Have what was not confirmed published again, in its order: it may be stored or not, its id is the same."""
-        self._channel, self._blocked = None, False
-        unconfirmed = list(self._unconfirmed.values())
-        self._unconfirmed.clear()
-        again = []
-        for publish in unconfirmed:
-            publish.returned = False
-            if publish.message.droppable:
-                if not self._has_failed(publish):
-                    self._suspects.append(publish)
-            elif self._fails_once_too_often(publish):
-                self._judge(publish)
-            else:
-                again.append(publish)
-        self._queue.extendleft(reversed(again))
-        self._note_oldest()
-
-    def _fails_once_too_often(self, publish: _Publish) -> bool:
-        """Count a failure, and say whether there were so many that it may itself be the reason."""
-        publish.failures += 1
-        return publish.failures >= MOST_FAILURES
-
-    def _judge(self, publish: _Publish) -> None:
-        """Have a suspect go alone; one that did, and may not be dropped, makes way for the others."""
-        if not self._alone:
-            self._suspects.append(publish)
-            return
-        doublings = min(10, publish.failures - MOST_FAILURES - 1)
-        pause = min(LONGEST_CONVICT_PAUSE, CONVICT_PAUSE * 2.0**doublings)
-        publish.not_before = self._clock.monotonic() + pause
-        self._convicts.append(publish)
-        self._convicts.sort(key=lambda convict: convict.not_before)
-        properties = publish.message.properties
-        self._log.error(
-            "message.refused",
-            message_id=properties.get("message_id"),
-            type=properties.get("type"),
-            routing_key=publish.message.routing_key,
-            retry_in=pause,
-            hint="the connection ends with it each time: see the broker's log",
-        )
+        self._blocked = False
+        for channel in self._channels:
+            again = []
+            for publish in channel.lose():
+                publish.returned = False
+                if publish.message.droppable:
+                    if not self._has_failed(publish):
+                        self._suspects.waiting.append(publish)
+                elif self._suspects.fails_once_too_often(publish):
+                    self._suspects.judge(publish, self._clock.monotonic())
+                else:
+                    again.append(publish)
+            channel.waiting.extendleft(reversed(again))
 
     def _has_failed(self, publish: _Publish) -> bool:
         """Count a failure of what may be dropped, and drop it after the last: it must not hold up what may not."""
-        if not self._fails_once_too_often(publish):
+        if not self._suspects.fails_once_too_often(publish):
             return False
         self._log.warning("message.dropped", type=publish.message.properties.get("type"))
         publish.told()
         return True
 
-    def _check_deadline(self) -> None:
+    def _check_deadlines(self) -> None:
         """Distrust a connection that neither confirms nor says that it is blocked."""
-        if not self._blocked and self._oldest_age() > self._deadline:
-            raise LinkDown(f"no confirm within {self._deadline} s")
+        if self._blocked:
+            return
+        for channel in self._channels:
+            deadline = self._deadline if channel is self._events else max(self._deadline, PATIENCE)
+            if self._age(channel) > deadline:
+                raise LinkDown(f"no confirm within {deadline:g} s")
 
     def _gather(self, broker: Broker, publish: _Publish, now: float) -> None:
         message = publish.message
-        # Before it is written: half a frame may have gone when that fails, so the message is under way.
-        self._tag += 1
-        self._unconfirmed[self._tag] = publish
-        publish.written_at = now
-        exchange, routing_key = message.exchange, message.routing_key
+        publish.address = message.exchange, message.routing_key
         if message.delay is not None:
-            exchange, routing_key = self._topology.delayed(routing_key, message.delay)
-        publish.address = exchange, routing_key
+            publish.address = self._topology.delayed(message.routing_key, message.delay)
         encoded, reason = encode(message, frame_max=broker.connection.frame_max)
         if reason is not None:
             self._log.warning("message.simplified", type=message.properties.get("type"), reason=reason)
-        broker.gather(self._channel, encoded, exchange=exchange, routing_key=routing_key, mandatory=True)
+        self._channel_of(message).gather(broker, publish, encoded, now)
 
-    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for publish in take(self._unconfirmed, tag, multiple=multiple):
-            if self._alone and publish.failures > MOST_FAILURES:
-                self._acquit()
-            if publish.returned:
-                self._unrouted(publish)
-            else:
-                publish.told()
-        # Only now: all that the broker answered for has been dealt with.
-        if self._lacking and self._declares:
-            raise LinkDown("what is missing on the broker is declared on a new connection")
+    def _on_ack(self, publish: _Publish) -> None:
+        self._suspects.confirmed(publish, self._clock.monotonic())
+        if publish.returned:
+            self._unrouted(publish)
+        else:
+            publish.told()
 
-    def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001 - py-amqp's callback
-        for publish in take(self._unconfirmed, tag, multiple=multiple):
-            self._log.warning("broker.nacked", routing_key=publish.message.routing_key)
-            if not (publish.message.droppable and self._has_failed(publish)):
-                self._try_later(publish)
+    def _on_nack(self, publish: _Publish) -> None:
+        self._log.warning("broker.nacked", routing_key=publish.message.routing_key)
+        if not (publish.message.droppable and self._has_failed(publish)):
+            self._try_later(publish)
 
     def _try_later(self, publish: _Publish) -> None:
         publish.returned = False
         publish.not_before = self._clock.monotonic() + REFUSED_PAUSE
         self._refused.append(publish)
-
-    def _on_return(self, _error: object, exchange: str, routing_key: str, returned: amqp.Message) -> None:
-        """Mark what came back unrouted; its ack follows."""
-        if not mark_returned(self._unconfirmed, exchange, routing_key, returned):
-            raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
 
     def _unrouted(self, publish: _Publish) -> None:
         message = publish.message
@@ -320,7 +275,7 @@ class AmqpPublisher:
             self._on_unrouted()
             publish.message = replace(message, exchange="", routing_key=message.fallback, fallback=None)
             publish.returned = False
-            self._queue.append(publish)
+            self._direct.waiting.append(publish)
         elif message.droppable:
             publish.told()
         else:
@@ -328,14 +283,12 @@ class AmqpPublisher:
             self._try_later(publish)
             self._lacking = True
 
-    def _on_blocked(self, _reason: str) -> None:
-        self._blocked = True
-        self._log.warning("broker.blocked", hint="an alarm of memory or disk: see the broker's log")
-
-    def _on_unblocked(self) -> None:
-        self._blocked = False
+    def _on_alarm(self, is_blocked: bool) -> None:  # noqa: FBT001 - see `Broker.on_alarm`
+        self._blocked = is_blocked
+        if is_blocked:
+            self._log.warning("broker.blocked", hint="an alarm of memory or disk: see the broker's log")
+            return
         self._log.info("broker.unblocked")
         # What waited meanwhile is not late.
-        now = self._clock.monotonic()
-        for publish in self._unconfirmed.values():
-            publish.written_at = now
+        for channel in self._channels:
+            channel.excuse(self._clock.monotonic())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from amqp.exceptions import NotFound
 
 from bridge.adapters.amqp.batch import Answer
+from bridge.adapters.amqp.confirming import WINDOW
 from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
 from bridge.adapters.amqp.matching import mark_returned, take
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.ports import Clock, Outgoing
 
-#: Publishes under way at once; more wait in the queue behind them.
-WINDOW = 1000
 #: What an alarm of the broker means to whoever publishes.
 BLOCKED = "the broker takes nothing for now: an alarm of its memory or disk"
 
@@ -118,8 +117,7 @@ class Sender:
     def opened(self, broker: Broker) -> None:
         """See that the exchange is there, and have confirms and returns come to us."""
         self.refusal = ""
-        connection = broker.connection
-        connection.on_blocked, connection.on_unblocked = self._on_blocked, self._on_unblocked
+        broker.on_alarm = self._on_alarm
         self._look_for_exchange(broker)
         channel = broker.channel()
         channel.confirm_select()
@@ -213,11 +211,8 @@ class Sender:
             sending, batch = awaited
             batch.tell(sending, outcome)
 
-    def _on_blocked(self, _reason: str) -> None:
-        self._blocked = True
-
-    def _on_unblocked(self) -> None:
-        self._blocked = False
+    def _on_alarm(self, is_blocked: bool) -> None:  # noqa: FBT001 - see `Broker.on_alarm`
+        self._blocked = is_blocked
         # What waited meanwhile is not late.
         for publish in self._unconfirmed.values():
             publish.at = self._clock.monotonic()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
@@ -19,7 +21,7 @@ from bridge.core.contracts.commands import SEND
 from bridge.core.errors import BridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from bridge.adapters.amqp.connection import Broker
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 READINGS = 2**31 - 1
 #: The longest delay of kombu's native delayed delivery: 28 levels, each twice as long as the one before.
 MAX_DELAY = 2**28 - 1
+#: Queues that are looked for at a time, each on a channel of its own; a URL may allow ten channels.
+LOOKS_AT_ONCE = 5
 
 
 class TopologyMismatch(BridgeError):
@@ -61,6 +65,17 @@ class Topology:
         """Return exchange and routing key that bring a message to the commands exchange after `delay` seconds."""
         longest_level = level_name(27, self.prefix)
         return longest_level, calculate_routing_key(max(1, min(delay, MAX_DELAY)), routing_key)
+
+    @property
+    def marker(self) -> str:
+        """The exchange that is declared last: where it is, all bindings of this topology were made.
+
+        Bindings can't be looked at, and RabbitMQ makes none while one of its nodes does not answer. The name changes
+        with everything that is declared, so that another version of it has a marker of its own.
+        """
+        arguments = [queue.queue_arguments for queue in self.queues()]  # type: ignore[attr-defined]  # kombu's own
+        whole = json.dumps([asdict(self), arguments, SEND, MAX_DELAY], sort_keys=True)
+        return f"{self.prefix}.topology.{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
     def exchanges(self) -> Iterator[Exchange]:
         """Yield the exchanges, without those of the delay."""
@@ -106,13 +121,20 @@ class Topology:
         }
 
 
-def declare(broker: Broker, topology: Topology) -> None:
-    """Declare what is missing.
+def declare(broker: Broker, topology: Topology, *, anew: bool = False) -> None:
+    """Declare everything, unless all is there already; `anew` in any case, for bindings that somebody has removed.
+
+    A look is answered at once also while a node of the broker is frozen or cut off, a binding then waits for minutes.
 
     Raises:
         TopologyMismatch: something is there with other properties.
 
     """
+    if not anew and is_whole(broker, topology):
+        differing = mismatched(broker, topology, ())
+        if differing:
+            raise TopologyMismatch(differing[0])
+        return
     for name, declaring in _declarations(broker, topology):
         try:
             declaring()
@@ -122,6 +144,8 @@ def declare(broker: Broker, topology: Topology) -> None:
 
 def _declarations(broker: Broker, topology: Topology) -> Iterator[tuple[str, Callable[[], object]]]:
     channel = broker.connection.channel()
+    # Until all is done again it is not there: who ends in the middle must not leave it behind.
+    yield topology.marker, lambda: channel.exchange_delete(topology.marker)
     for exchange in topology.exchanges():
         yield exchange.name, exchange.bind(channel).declare
     # The dead letters and the unrouted first: the command queue points at one of them.
@@ -138,17 +162,50 @@ def _declarations(broker: Broker, topology: Topology) -> Iterator[tuple[str, Cal
             broker.connection, topology.commands(), prefix
         ),
     )
+    yield topology.marker, Exchange(topology.marker, type="fanout", durable=True).bind(channel).declare
     yield "the channel", channel.close
 
 
 def missing(broker: Broker, topology: Topology) -> list[str]:
-    """Return what is not on the broker, as "exchange NAME" and "queue NAME"; declares nothing."""
-    exchanges = [exchange.name for exchange in topology.exchanges()]
-    queues = [queue.name for queue in topology.queues()]
+    """Return what is not on the broker, as "exchange NAME" and "queue NAME"; declares nothing.
+
+    The marker is missing where bindings may be (`Topology.marker`).
+    """
+    exchanges = [name for name in _exchange_names(topology) if not _exists(broker, name, queue=False)]
+    queues = [name for name in _queue_names(topology) if not _exists(broker, name, queue=True)]
+    return [f"exchange {name}" for name in exchanges] + [f"queue {name}" for name in queues]
+
+
+def _exchange_names(topology: Topology) -> list[str]:
     levels = [level_name(level, topology.prefix) for level in range(27, -1, -1)]
-    exchanges += [*levels, f"{topology.prefix}_{CELERY_DELAYED_DELIVERY_EXCHANGE}"]
-    lacking = [f"exchange {name}" for name in exchanges if not _exists(broker, name, queue=False)]
-    return lacking + [f"queue {name}" for name in [*queues, *levels] if not _exists(broker, name, queue=True)]
+    delivery = f"{topology.prefix}_{CELERY_DELAYED_DELIVERY_EXCHANGE}"
+    return [*(exchange.name for exchange in topology.exchanges()), *levels, delivery, topology.marker]
+
+
+def _queue_names(topology: Topology) -> list[str]:
+    levels = [level_name(level, topology.prefix) for level in range(27, -1, -1)]
+    return [*(queue.name for queue in topology.queues()), *levels]
+
+
+def is_whole(broker: Broker, topology: Topology) -> bool:
+    """Return whether every exchange and queue is there, and the marker that says so of the bindings."""
+    are_exchanges_there = all(_exists(broker, name, queue=False) for name in _exchange_names(topology))
+    return are_exchanges_there and _are_queues_there(broker, _queue_names(topology))
+
+
+def _are_queues_there(broker: Broker, names: Sequence[str]) -> bool:
+    """Look for several queues at a time: for each whose leader is away the broker takes a quarter of a second."""
+    for start in range(0, len(names), LOOKS_AT_ONCE):
+        looking = names[start : start + LOOKS_AT_ONCE]
+        answers: list[bool] = []
+        channels = [broker.look_for(name, answers.append) for name in looking]
+        while len(answers) < len(looking):
+            broker.connection.drain_events()
+        if not all(answers):
+            return False
+        for channel in channels:
+            channel.close()
+    return True
 
 
 def mismatched(broker: Broker, topology: Topology, lacking: Collection[str]) -> list[str]:
@@ -194,6 +251,9 @@ def _exists(broker: Broker, name: str, *, queue: bool) -> bool:
         else:
             channel.exchange_declare(name, "topic", passive=True)
     except NotFound:
-        return False
+        is_there = False
+    else:
+        is_there = True
+    # After a 404 py-amqp has opened it again.
     channel.close()
-    return True
+    return is_there

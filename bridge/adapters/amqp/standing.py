@@ -1,0 +1,60 @@
+"""Judges by looks at a queue whether the broker still has us as its consumer. Pure; times are in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: How long it must seem that we were forgotten: longer than a queue takes to elect another leader (12 s on a busy
+#: machine), and than a member that was away takes to catch up, which tells of messages that are long gone.
+FORGOTTEN = 15.0
+#: How long looks must show no consumer before we do not count as one: short, since nothing is given up for it.
+UNSEEN = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the broker says of the queue, and how we stand, at a moment."""
+
+    at: float
+    #: Messages that wait, and consumers. Both are 0 where the queue's leader does not answer.
+    messages: int
+    consumers: int
+    #: Deliveries of this connection so far, and whether there is room for more.
+    delivered: int
+    has_room: bool
+    #: Whether we have a consumer, as far as we know.
+    consuming: bool
+
+
+class Standing:
+    """What the looks of one connection say, taken together."""
+
+    def __init__(self) -> None:
+        self._delivered = 0
+        #: Since when each look has been a reason for doubt; None where the last was not.
+        self._doubtful_since: float | None = None
+        self._unseen_since: float | None = None
+
+    def is_forgotten(self, look: Look) -> bool:
+        """Take a look into account; returns whether the broker has forgotten us: commands wait, and none is delivered.
+
+        An answer of 0 and 0 is no reason: the broker gives it for a queue whose leader is away, and a new leader knows
+        us as the old one did.
+        """
+        is_still = look.consuming and look.has_room and look.delivered == self._delivered
+        self._delivered = look.delivered
+        self._doubtful_since = _since(self._doubtful_since, look.at, so=is_still and look.messages > 0)
+        self._unseen_since = _since(self._unseen_since, look.at, so=is_still and look.consumers == 0)
+        return self._doubtful_since is not None and look.at - self._doubtful_since >= FORGOTTEN
+
+    def is_unseen(self, now: float) -> bool:
+        """Whether looks have shown no consumer, with room for what nobody delivered, for longer than a moment."""
+        since = self._unseen_since
+        return since is not None and now - since >= UNSEEN
+
+
+def _since(since: float | None, now: float, *, so: bool) -> float | None:
+    """Return since when something is so."""
+    if not so:
+        return None
+    return now if since is None else since

@@ -1,0 +1,98 @@
+"""Messages that may themselves be why connections end: each is published alone, to learn whether it is."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import structlog
+
+from bridge.adapters.amqp.link import PROVEN
+
+if TYPE_CHECKING:
+    from bridge.ports import Outgoing
+
+#: How often what may be dropped is refused, or under way when the connection is lost, before it is dropped: it may
+#: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time. What may
+#: not be dropped is a suspect from then on.
+MOST_FAILURES = 3
+#: Seconds that a suspect which may not be dropped makes way for the others once it has cost a connection alone: the
+#: first time, and the most it doubles to. And how long a connection is before it may be risked for one, and then for
+#: no other: the others have all that time, and the link takes it for a good one.
+CONVICT_PAUSE = 2 * PROVEN
+LONGEST_CONVICT_PAUSE = 60.0
+
+
+class Tried(Protocol):
+    """A publish that may be a suspect."""
+
+    message: Outgoing
+    #: When it may be written: `Clock.monotonic` seconds.
+    not_before: float
+    #: How often it was refused, or under way when the connection was lost.
+    failures: int
+
+
+P = TypeVar("P", bound=Tried)
+
+
+class Suspects(Generic[P]):
+    """What may have cost a connection. On the link's thread; the count may be read by any."""
+
+    def __init__(self) -> None:
+        #: Each is to be published with nothing else under way.
+        self.waiting: deque[P] = deque()
+        #: Those that did cost one and may not be dropped, until it is their turn again.
+        self._convicts: list[P] = []
+        #: From when on one of them may be tried on this connection.
+        self._risked_from = inf
+        #: Whether what was written last is one of the suspects.
+        self.is_alone = False
+        self._log = structlog.get_logger()
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.waiting) + len(self._convicts)
+
+    def connected(self, now: float) -> None:
+        """Take note of a new connection."""
+        self._risked_from = now + CONVICT_PAUSE
+
+    def try_a_convict(self, now: float) -> None:
+        """Have one of those that cost a connection tried again, where it is time."""
+        if self._convicts and now >= self._risked_from and self._convicts[0].not_before <= now:
+            self._risked_from = inf
+            self.waiting.append(self._convicts.pop(0))
+
+    def confirmed(self, publish: P, now: float) -> None:
+        """Try the others at once, one by one, where this is one: the reason is gone, and may be for all."""
+        if self.is_alone and publish.failures > MOST_FAILURES:
+            self._risked_from = now
+            for convict in self._convicts:
+                convict.not_before = now
+
+    def fails_once_too_often(self, publish: P) -> bool:
+        """Count a failure, and say whether there were so many that it may itself be the reason."""
+        publish.failures += 1
+        return publish.failures >= MOST_FAILURES
+
+    def judge(self, publish: P, now: float) -> None:
+        """Have a suspect go alone; one that did, and may not be dropped, makes way for the others."""
+        if not self.is_alone:
+            self.waiting.append(publish)
+            return
+        doublings = min(10, publish.failures - MOST_FAILURES - 1)
+        pause = min(LONGEST_CONVICT_PAUSE, CONVICT_PAUSE * 2.0**doublings)
+        publish.not_before = now + pause
+        self._convicts.append(publish)
+        self._convicts.sort(key=lambda convict: convict.not_before)
+        properties = publish.message.properties
+        self._log.error(
+            "message.refused",
+            message_id=properties.get("message_id"),
+            type=properties.get("type"),
+            routing_key=publish.message.routing_key,
+            retry_in=pause,
+            hint="the connection ends with it each time: see the broker's log",
+        )

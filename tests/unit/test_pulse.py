@@ -1,0 +1,82 @@
+"""A node that does not answer is given up, and none that can't or that answers late because we slept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.amqp.pulse import FEWEST_LOOKS, INTERVAL, PATIENCE, NodeSilent, Pulse
+from tests.unit.simulated import HandClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Node:
+    """A node that answers when the test wants it to."""
+
+    def __init__(self) -> None:
+        self.blocked = False
+        self.questions: list[Callable[[], None]] = []
+
+    def channel(self) -> object:
+        """Return a channel that nothing is done with here."""
+        return object()
+
+    def ask_for_answer(self, _channel: object, answered: Callable[[], None]) -> None:
+        """Take a question."""
+        self.questions.append(answered)
+
+
+class Asking:
+    """A pulse, its node and the time."""
+
+    def __init__(self) -> None:
+        self.clock, self.node = HandClock(), Node()
+        self.pulse = Pulse(self.node, self.clock)  # type: ignore[arg-type]  # it needs no more of a connection
+
+    def go_on(self, seconds: float) -> None:
+        """Check twice a second for so long."""
+        for _ in range(int(2 * seconds)):
+            self.clock.forward(0.5)
+            self.pulse.check()
+
+
+def test_a_node_that_answers_is_asked_again_and_again() -> None:
+    it = Asking()
+    for number in range(1, 20):
+        it.go_on(INTERVAL)
+        assert len(it.node.questions) == number
+        it.node.questions[-1]()
+
+
+def test_a_node_that_does_not_answer_is_given_up() -> None:
+    it = Asking()
+    it.go_on(INTERVAL + PATIENCE)
+
+    with pytest.raises(NodeSilent, match="has not answered for 10 s"):
+        it.go_on(1)
+    assert len(it.node.questions) == 1
+
+
+def test_a_node_with_an_alarm_reads_nothing_and_is_asked_once_that_is_over() -> None:
+    it = Asking()
+    it.go_on(INTERVAL)
+    it.node.blocked = True
+    it.go_on(10 * PATIENCE)
+    it.node.blocked = False
+    it.go_on(PATIENCE)
+
+    assert len(it.node.questions) == 2
+
+
+def test_after_a_sleep_of_the_machine_the_answer_is_looked_for_first() -> None:
+    it = Asking()
+    it.go_on(INTERVAL)
+    it.clock.forward(3600)
+    for _ in range(FEWEST_LOOKS - 1):
+        it.pulse.check()
+
+    with pytest.raises(NodeSilent):
+        it.pulse.check()

@@ -1,0 +1,50 @@
+"""Whether the broker has forgotten a consumer, judged by what the broker says of its queue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.adapters.amqp.standing import FORGOTTEN, UNSEEN, Look, Standing
+
+#: Commands wait, we have room, and nothing comes.
+WAITING = Look(at=0.0, messages=3, consumers=0, delivered=0, has_room=True, consuming=True)
+
+
+def last(*looks: Look, every: float = 2.0) -> tuple[bool, bool]:
+    """Take the looks one after another; return whether we are forgotten, and unseen, after the last."""
+    standing, forgotten, now = Standing(), False, 0.0
+    for number, look in enumerate(looks):
+        now = number * every
+        forgotten = standing.is_forgotten(replace(look, at=now))
+    return forgotten, standing.is_unseen(now)
+
+
+def looks(seconds: float, look: Look = WAITING) -> list[Look]:
+    """Return the looks of so many seconds."""
+    return [look] * (int(seconds / 2) + 1)
+
+
+def test_while_commands_wait_and_none_comes_for_longer_than_an_election_we_are_forgotten() -> None:
+    assert last(*looks(FORGOTTEN - 2)) == (False, True)
+    assert last(*looks(FORGOTTEN + 2)) == (True, True)
+    assert last(*looks(FORGOTTEN + 2, replace(WAITING, consumers=2))) == (True, False)
+
+
+def test_the_answer_for_a_queue_whose_leader_is_away_is_no_reason_to_give_anything_up() -> None:
+    away = replace(WAITING, messages=0)
+
+    assert last(*looks(10 * FORGOTTEN, away)) == (False, True)
+    assert last(*looks(UNSEEN - 2, away)) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [replace(WAITING, delivered=1), replace(WAITING, has_room=False), replace(WAITING, consuming=False)],
+)
+def test_one_sign_to_the_contrary_starts_the_count_anew(sign: Look) -> None:
+    after = replace(WAITING, delivered=sign.delivered)
+
+    assert last(*looks(FORGOTTEN - 2), sign, *looks(FORGOTTEN - 2, after))[0] is False
+    assert last(*looks(FORGOTTEN - 2), sign, *looks(UNSEEN - 4, after))[1] is False
