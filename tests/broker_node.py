@@ -118,6 +118,8 @@ class Node:
         self.tls_port = free_port()
         #: The name that the other nodes of its cluster know it by.
         self.name = f"t{self.port}@{self.site.address}"
+        #: Where the management plugin answers HTTP, if it is one of `plugins`.
+        self.management_port = free_port()
         self.authority = Authority(self.home / "tls")
         self.log = self.home / "broker.log"
         self._erl_call = _erl_call_program(self.scripts)
@@ -276,7 +278,7 @@ class Node:
             CONFIG.format(
                 tls_port=self.tls_port, ca=self.authority.certificate, certificate=certificate, key=key,
                 address=address, loopback_only=loopback_only,
-            ) + self.site.config
+            ) + self.site.config + self._of_plugins(plugins)
         )  # fmt: skip
         (self.home / "advanced.config").write_text(advanced)
         (self.home / "enabled_plugins").write_text(f"[{','.join(filter(None, [PLUGINS, plugins]))}].")
@@ -308,6 +310,13 @@ class Node:
         }
         inherited = {"LANG", "LC_ALL", "TMPDIR"}
         return {name: value for name, value in os.environ.items() if name in inherited} | own
+
+    def _of_plugins(self, plugins: str) -> str:
+        """Return what the configuration has for plugins, which refuses settings of one that is not there."""
+        if "rabbitmq_management" not in plugins.split(","):
+            return ""
+        listener = {"ip": self.site.address, "port": self.management_port}
+        return "".join(f"management.tcp.{key} = {value}\n" for key, value in listener.items())
 
     def _spawn(self, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a child in a session of its own, so that Ctrl-C reaches pytest alone."""

@@ -156,8 +156,9 @@ class Cluster:
         name = f"c{free_port()}"
         self._vhosts = [name]
         self.nodes[0].eval(f"{adding(name)}, ok.")
+        seen = self._seen(self.nodes[0])
         for node in self.nodes:
-            if node.running:
+            if node.name in seen:
                 wait_until(
                     lambda node=node: (
                         node.eval(f"rabbit_vhost_sup_sup:is_vhost_alive({binary(name)}).") == "true"

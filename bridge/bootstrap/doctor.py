@@ -16,6 +16,7 @@ from bridge.bootstrap import parts, running
 from bridge.bootstrap.doctor_broker import look_at_addresses
 from bridge.bootstrap.doctor_records import RIGHTS, look_at_ledger, look_at_room
 from bridge.bootstrap.files import files_needed
+from bridge.bootstrap.members import look_at_members
 from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
 from bridge.runtime import logs
@@ -24,6 +25,7 @@ from bridge.runtime.examining import Check, Finding, examine, fail, ok, skipped,
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from bridge.adapters.amqp.inspection import Inspection
     from bridge.adapters.amqp.topology import Topology
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.runtime.examining import Examined
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 
 #: Seconds before its end from which a certificate is worth a warning.
 SOON = 14 * 86_400
+#: What to do where a queue has no majority.
+DOWN = (
+    "start the nodes that hold the members: `rabbitmqctl list_queues --vhost VHOST name members online` names them; "
+    "see docs/cluster.md"
+)
 #: RabbitMQ's first series whose quorum queues are all that is needed (docs/reliability.md).
 OLDEST = (3, 10)
 
@@ -110,10 +117,16 @@ def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]
         yield fail(f"this user may not read {queue}", RIGHTS)
     for exchange in found.unwritable:
         yield fail(f"this user may not write to {exchange or 'amq.default'}", RIGHTS)
-    if found.consumers == 0:
-        waiting = found.depths.get(topology.command_queue, 0)
-        yield running.no_consumer(settings, waiting)
-    for queue, depth in found.depths.items():
+    yield from _queues(settings, topology, found)
+
+
+def _queues(settings: Settings, topology: Topology, found: Inspection) -> Iterator[Finding]:
+    if found.down:
+        yield fail(f"{', '.join(found.down)}: no majority of the queue's members is online", DOWN)
+    depths = {queue: depth for queue, depth in found.depths.items() if queue not in found.down}
+    if found.consumers == 0 and topology.command_queue in depths:
+        yield running.no_consumer(settings, depths[topology.command_queue])
+    for queue, depth in depths.items():
         if queue == topology.dead_queue and depth:
             yield warn(f"{depth} dead letters wait", "see `bridge dead list`")
         else:
@@ -160,6 +173,7 @@ def _topology(settings: Settings) -> Iterator[Finding]:
         )
     if not differences:
         yield ok("all is there, as it should be")
+    yield from look_at_members(settings)
 
 
 def _account(settings: Settings) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import click
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.output import write_json, write_line
+from bridge.core.queue_members import UNSEEN
 
 
 @click.group()
@@ -32,8 +33,14 @@ def declare(invocation: Invocation, *, as_json: bool) -> None:
 @config_option
 @pass_invocation
 def check(invocation: Invocation, *, as_json: bool) -> int:
-    """Say what is missing or other than it should be; exit 1 if anything is."""
-    differences = invocation.wiring.check_topology(invocation.settings())
+    """Say what is missing or other than it should be; exit 1 if anything is.
+
+    With broker.management_url, queues that lack members on a cluster are named as well.
+    """
+    settings = invocation.settings()
+    differences = invocation.wiring.check_topology(settings)
+    if settings.broker.management_url is None and len(settings.broker.nodes) > 1:
+        write_line(f"Note: {UNSEEN}", err=True)
     if as_json:
         write_json({"differences": list(differences)})
     for difference in [] if as_json else differences:

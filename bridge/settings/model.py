@@ -56,6 +56,7 @@ class BrokerSettings(Section):
     ca_file: v.Place = None
     certificate: v.Place = None
     key: v.Place = None
+    management_url: v.ManagementUrl = None
     prefix: v.Name = "sms"
     declare: bool = True
     heartbeat: Annotated[int, Field(ge=0, le=3600)] = 30

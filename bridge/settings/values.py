@@ -73,6 +73,15 @@ def _http_url(value: SecretUrl) -> SecretUrl:
     return SecretUrl(_url(value.get_secret_value(), _HTTP).rstrip("/"))
 
 
+def _management_url(value: SecretUrl) -> SecretUrl:
+    parts = urlsplit(_http_url(value).get_secret_value())
+    if not parts.username or parts.password is None or parts.query or parts.fragment:
+        raise ValueError(
+            "must be http(s)://user:password@host[:port]: percent-encode /, ? and # in user and password"
+        )
+    return _http_url(value)
+
+
 def _base_url(value: str) -> str:
     parts = urlsplit(_url(value, _HTTP))
     if "@" in parts.netloc or parts.query or parts.fragment:
@@ -128,6 +137,8 @@ SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]
 #: Between none and all.
 Share = Annotated[float, Field(ge=0, le=1)]
 HttpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
+#: The management API always wants a user.
+ManagementUrl = Annotated[Annotated[SecretUrl, AfterValidator(_management_url)] | None, NONE_IF_EMPTY]
 #: Neither password nor options: nothing in it is secret.
 BaseUrl = Annotated[Annotated[str, AfterValidator(_base_url)] | None, NONE_IF_EMPTY]
 ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_proxy_url)] | None, NONE_IF_EMPTY]

@@ -245,26 +245,23 @@ def test_the_python_example_remembers_what_it_handled_in_its_database(amqp: Peer
 
 
 @pytest.fixture
-def managed() -> Iterator[tuple[Broker, int]]:
+def managed() -> Iterator[Broker]:
     """Run a broker with the management plugin, which rabbitmqadmin talks to."""
     if shutil.which("rabbitmqadmin") is None:
         pytest.skip("no rabbitmqadmin here")
-    port = free_port()
-    listener = f'[{{rabbitmq_management,[{{listener,[{{port,{port}}},{{ip,"127.0.0.1"}}]}}]}}].'
-    broker = Broker(plugins="rabbitmq_management", advanced=listener)
+    broker = Broker(plugins="rabbitmq_management")
     try:
         broker.start()
-        yield broker, port
+        yield broker
     finally:
         broker.stop()
 
 
 @pytest.mark.broker
-def test_the_shell_example_sends_and_fails_where_no_queue_is_bound(managed: tuple[Broker, int]) -> None:
-    broker, port = managed
-    command = (str(EXAMPLES / "send.sh"), "--port", str(port))
+def test_the_shell_example_sends_and_fails_where_no_queue_is_bound(managed: Broker) -> None:
+    command = (str(EXAMPLES / "send.sh"), "--port", str(managed.management_port))
     unsent = run(*command)
-    with Peer(broker.url("%2f")) as peer:
+    with Peer(managed.url("%2f")) as peer:
         make_queue(peer)
         sent = run(*command)
         (message,) = peer.take("sms.send")

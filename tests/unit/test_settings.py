@@ -329,6 +329,10 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
     [
         ("broker.url", "rabbit:5672"),
         ("broker.url", "amqp://"),
+        ("broker.management_url", "http://rabbit:15672"),
+        ("broker.management_url", "http://user@rabbit:15672"),
+        ("broker.management_url", "http://user:12/34@rabbit:15672"),
+        ("broker.management_url", "amqp://user:pass@rabbit:5672"),
         ("broker.prefix", "with space"),
         ("broker.heartbeat", "-1"),
         ("addresses.default_region", "Canada"),
@@ -616,6 +620,7 @@ def test_settings_are_the_same_on_the_other_side_of_a_pipe() -> None:
         **ACCOUNT,
         "BRIDGE_BROKER__URL": "amqps://guest:hunter2@broker/vhost,amqps://guest:hunter2@other/vhost",
         "BRIDGE_BROKER__CA_FILE": "/etc/ca.pem",
+        "BRIDGE_BROKER__MANAGEMENT_URL": "https://monitor:hunter2@rabbit:15671/",
         "BRIDGE_CPAAS__PROXY": "http://user:hunter2@proxy:3128",
         "BRIDGE_LEDGER__URL": "postgresql+psycopg://bridge:hunter2@db/sms",
         "BRIDGE_INGEST__AUTHORIZATION": "hunter2,hunter3",

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
 import amqp
-from amqp.exceptions import AccessRefused, AMQPError
+from amqp.exceptions import AccessRefused, AMQPError, InternalError
 
 from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.notes import LedgerMismatch, Notes
@@ -41,6 +41,8 @@ class Inspection:
     version: str
     #: Messages that wait in each queue of ours that is there.
     depths: Mapping[str, int] = field(default_factory=dict)
+    #: Queues that the broker lists and can't read from: no majority of their members is online.
+    down: tuple[str, ...] = ()
     #: Consumers of the command queue; None without such a queue.
     consumers: int | None = None
     #: Exchanges that this user may not publish to, and queues that it may not read.
@@ -66,6 +68,10 @@ class _Blocked(Exception):
     """An alarm of the broker."""
 
 
+class _Down(Exception):
+    """A queue has no majority of its members."""
+
+
 def inspect(address: BrokerAddress, topology: Topology, needed: Rights) -> Inspection:
     """Look at the broker, and at which of the rights that are `needed` this user lacks.
 
@@ -73,6 +79,7 @@ def inspect(address: BrokerAddress, topology: Topology, needed: Rights) -> Inspe
         ConnectionError: it is not reachable or refuses.
 
     """
+    down = tuple(_without_majority(address, topology))
     with connected(address) as broker:
         about = broker.connection.server_properties
         depths, consumers = {}, None
@@ -98,6 +105,7 @@ def inspect(address: BrokerAddress, topology: Topology, needed: Rights) -> Inspe
             product=str(about.get("product", "unknown")),
             version=str(about.get("version", "unknown")),
             depths=depths,
+            down=down,
             consumers=consumers,
             unwritable=tuple(unwritable),
             unreadable=unreadable,
@@ -141,6 +149,31 @@ def compare_ledger(
         except AccessRefused:
             noted = Noted.REFUSED
         return Noted.OUTDATED if isinstance(notes.judge(own, remembered), Outdated) else noted
+
+
+def _without_majority(address: BrokerAddress, topology: Topology) -> Iterator[str]:
+    """Yield the queues that the broker lists and can't read from.
+
+    It lists a quorum queue without a majority as one with no messages and no consumers. So a message is asked for where
+    none is said to be: there is none to take, and what might have come meanwhile goes back with the connection.
+    """
+    for queue in sorted(topology.own_queues):
+        try:
+            with connected(address) as broker:
+                if _queue(broker, queue) == (0, 0):
+                    _ask_for_a_message(broker, queue)
+        except _Down:
+            yield queue
+
+
+def _ask_for_a_message(broker: Broker, queue: str) -> None:
+    try:
+        broker.channel().basic_get(queue)
+    except AccessRefused:
+        # Nothing can be said of it without the right to read.
+        return
+    except (InternalError, TimeoutError) as e:
+        raise _Down from e
 
 
 def _stop(_reason: str) -> NoReturn:

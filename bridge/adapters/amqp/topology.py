@@ -61,6 +61,16 @@ class Topology:
         """The queues that are no place for a reply."""
         return frozenset({self.command_queue, self.unrouted_queue, self.dead_queue, self.given_up_queue})
 
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The queues of the delay, each of which waits twice as long as the next."""
+        return tuple(level_name(level, self.prefix) for level in range(27, -1, -1))
+
+    @property
+    def all_queues(self) -> frozenset[str]:
+        """Every queue that the bridge declares."""
+        return self.own_queues | frozenset(self.levels)
+
     def delayed(self, routing_key: str, delay: int) -> tuple[str, str]:
         """Return exchange and routing key that bring a message to the commands exchange after `delay` seconds."""
         longest_level = level_name(27, self.prefix)

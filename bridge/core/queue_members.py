@@ -1,0 +1,83 @@
+"""Which quorum queues have too few members for their cluster, or members that are not online."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+#: Members beyond this many cost more than they are worth (docs/cluster.md).
+ENOUGH = 3
+#: How to look at what the bridge can't see.
+UNSEEN = (
+    "the members of the queues on a cluster cannot be seen over AMQP: set broker.management_url, or run "
+    "`rabbitmqctl list_queues --vhost VHOST name members online` on a node"
+)
+#: How many queues a line names.
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueMembers:
+    """The nodes that hold a copy of a quorum queue."""
+
+    queue: str
+    members: frozenset[str]
+    #: Members that run.
+    online: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """What is wrong with the members of some queues, and what to do about it."""
+
+    seen: str
+    advice: str
+    #: Whether these queues can't be used now.
+    is_down: bool
+
+
+def shortages(nodes: Collection[str], queues: Iterable[QueueMembers]) -> Iterator[Shortage]:
+    """Yield what is wrong, one for all queues alike. `nodes` are those of the cluster, running or not."""
+    few: dict[frozenset[str], list[str]] = defaultdict(list)
+    offline: dict[tuple[frozenset[str], bool], list[str]] = defaultdict(list)
+    for queue in queues:
+        if len(queue.members) < min(ENOUGH, len(nodes)):
+            few[queue.members].append(queue.queue)
+        if away := queue.members - queue.online:
+            is_down = 2 * len(queue.online) <= len(queue.members)
+            offline[away, is_down].append(queue.queue)
+    for (away, is_down), names in offline.items():
+        yield _offline(names, sorted(away), is_down=is_down)
+    for members, names in few.items():
+        lacking = sorted(set(nodes) - members)[: ENOUGH - len(members)]
+        yield _few(names, len(members), len(nodes), lacking)
+
+
+def _offline(names: Sequence[str], away: Sequence[str], *, is_down: bool) -> Shortage:
+    where = ", ".join(away)
+    members = f"member on {where} is" if len(away) == 1 else f"members on {where} are"
+    seen = f"{_some(names)}: the {members} not online"
+    if is_down:
+        seen += ", so there is no majority: nothing can be published there or consumed from there"
+    return Shortage(seen=seen, advice=f"start RabbitMQ on {where}", is_down=is_down)
+
+
+def _few(names: Sequence[str], number: int, nodes: int, lacking: Sequence[str]) -> Shortage:
+    grow = "; ".join(f"rabbitmq-queues grow {node} all" for node in lacking)
+    members = "member" if number == 1 else "members"
+    return Shortage(
+        seen=f"{_some(names)}: {number} {members} on a cluster of {nodes} nodes",
+        advice=f"run on a node: {grow}; rabbitmq-queues rebalance quorum",
+        is_down=False,
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name a few, the shortest first: the delay's queues are many, have long names and are of less interest."""
+    shown = sorted(names, key=lambda name: (len(name), name))[:_NAMED]
+    more = len(names) - len(shown)
+    return f"{', '.join(shown)} and {more} more queues" if more else ", ".join(shown)

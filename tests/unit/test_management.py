@@ -1,0 +1,102 @@
+"""Reading RabbitMQ's management API: what it shows, and each way in which it fails."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.management import read_members
+from bridge.core.queue_members import QueueMembers
+from tests.waiting import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NODES = "/api/nodes?columns=name"
+QUEUES = "/api/queues/a%2Fb?columns=name,type,members,online"
+#: What a broker of 3.10 answers, shortened.
+ANSWERS = {
+    NODES: (200, [{"name": "r@n1"}, {"name": "r@n2"}]),
+    QUEUES: (
+        200,
+        [
+            {"name": "sms.send", "type": "quorum", "members": ["r@n1", "r@n2"], "online": ["r@n1"]},
+            {"name": "others", "type": "quorum", "members": ["r@n1"], "online": ["r@n1"]},
+            {"name": "sms.classic", "type": "classic"},
+        ],
+    ),
+}
+
+
+@contextmanager
+def serving(answers: Mapping[str, tuple[int, object]], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Answer each path with a status and a document; lend the URL and the list of credentials that came."""
+    credentials: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            credentials.append(base64.b64decode(self.headers["Authorization"].partition(" ")[2]).decode())
+            status, document = answers.get(self.path.removeprefix(prefix), (404, {}))
+            body = document if isinstance(document, bytes) else json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the tests' output to theirs."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://monitor:p%40ss@127.0.0.1:{server.server_port}{prefix}", credentials
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("prefix", ["", "/rabbit"])
+def test_the_nodes_and_the_members_of_our_quorum_queues_are_read(prefix: str) -> None:
+    with serving(ANSWERS, prefix) as (url, credentials):
+        nodes, queues = read_members(url, "a/b", {"sms.send", "sms.classic", "missing"})
+
+    assert nodes == {"r@n1", "r@n2"}
+    assert queues == [
+        QueueMembers(queue="sms.send", members=frozenset({"r@n1", "r@n2"}), online=frozenset({"r@n1"}))
+    ]
+    assert set(credentials) == {"monitor:p@ss"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((401, {}), "401: give its user"),
+        ((403, {}), "tag monitoring"),
+        ((404, {}), "404 Not Found for /api/nodes"),
+        ((200, b"<html>"), "is not JSON"),
+        ((200, {"error": "x"}), "is not the management API's"),
+        ((200, [1]), "is not the management API's"),
+    ],
+)
+def test_an_answer_that_is_of_no_use_says_why_without_the_password(
+    answer: tuple[int, object], reason: str
+) -> None:
+    with serving({**ANSWERS, NODES: answer}) as (url, _), pytest.raises(ConnectionError, match=reason) as e:
+        read_members(url, "a/b", {"sms.send"})
+
+    assert "broker.management_url" in str(e.value)
+    assert "p@ss" not in str(e.value)
+    assert "p%40ss" not in str(e.value)
+
+
+def test_an_api_that_is_not_there_says_so() -> None:
+    with pytest.raises(ConnectionError, match="Connection refused"):
+        read_members(f"http://monitor:pass@127.0.0.1:{free_port()}", "/", {"sms.send"})

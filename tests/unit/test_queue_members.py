@@ -1,0 +1,55 @@
+"""Which queues lack members on a cluster, and what is said of them."""
+
+from __future__ import annotations
+
+from bridge.core.queue_members import QueueMembers, shortages
+
+NODES = ("r@n1", "r@n2", "r@n3")
+
+
+def queue(name: str, *members: str, online: tuple[str, ...] | None = None) -> QueueMembers:
+    return QueueMembers(
+        queue=name, members=frozenset(members), online=frozenset(members if online is None else online)
+    )
+
+
+def test_queues_with_a_member_on_each_node_and_those_of_a_single_node_lack_nothing() -> None:
+    assert list(shortages(NODES, [queue("a", *NODES), queue("b", *NODES)])) == []
+    assert list(shortages(["r@n1"], [queue("a", "r@n1")])) == []
+
+
+def test_three_members_are_enough_on_a_cluster_of_five() -> None:
+    assert list(shortages([*NODES, "r@n4", "r@n5"], [queue("a", *NODES)])) == []
+
+
+def test_queues_with_too_few_members_are_named_together_with_what_gives_them_more() -> None:
+    names = ["sms.send", "sms.dead", "sms_celery_delayed_1", "sms_celery_delayed_10", "sms_celery_delayed_11"]
+    (found,) = shortages(NODES, [*(queue(name, "r@n1") for name in names), queue("whole", *NODES)])
+
+    assert found.seen == (
+        "sms.dead, sms.send, sms_celery_delayed_1 and 2 more queues: 1 member on a cluster of 3 nodes"
+    )
+    assert found.advice == (
+        "run on a node: rabbitmq-queues grow r@n2 all; rabbitmq-queues grow r@n3 all; "
+        "rabbitmq-queues rebalance quorum"
+    )
+    assert not found.is_down
+
+
+def test_a_member_that_is_not_online_is_named_with_its_node() -> None:
+    (found,) = shortages(NODES, [queue("a", *NODES, online=NODES[:2])])
+
+    assert (found.seen, found.advice) == ("a: the member on r@n3 is not online", "start RabbitMQ on r@n3")
+    assert not found.is_down
+
+
+def test_queues_without_a_majority_are_down() -> None:
+    two_away = queue("a", *NODES, online=NODES[:1])
+    half_away = queue("b", *NODES[:2], online=NODES[:1])
+    found = list(shortages(NODES, [two_away, half_away]))
+
+    assert [(one.seen.partition(":")[0], one.is_down) for one in found] == [
+        ("a", True), ("b", True), ("b", False)
+    ]  # fmt: skip
+    assert "the members on r@n2, r@n3 are not online, so there is no majority" in found[0].seen
+    assert found[2].seen == "b: 2 members on a cluster of 3 nodes"
