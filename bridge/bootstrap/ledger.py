@@ -124,6 +124,7 @@ def adopt_ledger(settings: Settings) -> str:
 
     """
     from bridge.adapters.amqp import mark
+    from bridge.bootstrap import sending
 
     require(settings, broker=True)
     # Adopted at a path that is not the workers', a new one would be the queue's and empty.
@@ -135,7 +136,7 @@ def adopt_ledger(settings: Settings) -> str:
             ledger.lineages.adopt(
                 ledger.time() or SystemClock().now(),
                 is_backup=is_backup,
-                max_age=settings.retry.max_age,
+                max_age=sending.loss_matters_for(settings),
             )
 
         mark.adopt(parts.broker_address(settings), parts.topology(settings), ledger.identity, own, record)

@@ -59,6 +59,11 @@ def ledger_rules(settings: Settings) -> LedgerRules:
     )
 
 
+def loss_matters_for(settings: Settings) -> float:
+    """Return for how many seconds after a restore of the ledger something is looked up that it may have lost."""
+    return max(settings.retry.max_age, settings.ledger.restored_lookup)
+
+
 def receipt_rules(settings: Settings) -> ReceiptRules:
     """Return when receipts are asked for."""
     return ReceiptRules(first=settings.receipts.first, max_age=settings.receipts.max_age)

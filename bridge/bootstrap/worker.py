@@ -222,7 +222,8 @@ class WorkerProcess:
             structlog.get_logger().error("ledger.mistaken", reason=reason)
             self._stopping.crash(os.EX_CONFIG)
 
-        return LedgerMark(ledger.lineages, max_age=self._settings.retry.max_age, mistaken=mistaken)
+        max_age = sending.loss_matters_for(self._settings)
+        return LedgerMark(ledger.lineages, max_age=max_age, mistaken=mistaken)
 
 
 def make_worker(

@@ -122,6 +122,7 @@ def test_what_a_standby_that_lagged_has_lost_is_not_sent_again(
     known, lost, in_flight, fresh = named(0, 3), named(3, 15), named(18, IN_FLIGHT), named(30, 3)
     publish(amqp, known)
     told = outcomes(amqp, len(known), within=20)
+    warned = run("doctor", env=env)
     wait_until(
         lambda: (
             standby.execute("SELECT count(*) FROM submissions WHERE state = 'sent'", database=database)
@@ -146,6 +147,8 @@ def test_what_a_standby_that_lagged_has_lost_is_not_sent_again(
 
     assert sorted(provider.texts()) == texts(ids)
     assert told == sent(ids)
+    assert "a failover may lose the last commits" in warned.stdout
+    assert "synchronous_standby_names = 'ANY 1 (...)'" in warned.stdout
     assert "ledger.restored" in workers[1].logs
     assert workers[1].returncode is None
     assert workers[1].stop(signal.SIGTERM) == 0

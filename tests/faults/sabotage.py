@@ -195,6 +195,22 @@ MUTANTS = (
         caught_by="tests/faults/test_lying_history.py::"
         "test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice[sqlite-small]",
     ),
+    Mutant(
+        name="M22 an old primary is taken for the ledger",
+        file="bridge/adapters/store/sessions.py",
+        old="Lineage.of_postgresql(int(system), int(timeline, 16))",
+        new="Lineage.of_postgresql(int(system), 1)",
+        caught_by="tests/acceptance/test_failover.py::"
+        "test_an_old_primary_that_returns_is_refused_and_nothing_is_sent_twice",
+    ),
+    Mutant(
+        name="M23 an id that is repeated after a restore is not looked up",
+        file="bridge/core/ledger/forgotten.py",
+        old="    if age < rules.restored_lookup:\n        return True\n",
+        new="",
+        caught_by="tests/acceptance/test_failover.py::"
+        "test_what_a_standby_that_lagged_has_lost_is_not_sent_again",
+    ),
 )
 
 

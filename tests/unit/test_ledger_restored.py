@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.evidence import Evidence, Reading
-from bridge.core.ledger import DOUBTFUL, Call, Filed, Later, Look, Replay, Resolve, Restored, restored
+from bridge.core.ledger import DOUBTFUL, Call, Claim, Filed, Later, Look, Replay, Resolve, Restored, restored
 from bridge.core.ledger.restored import CLOCKS
 from bridge.core.likeness import text_key
 from bridge.core.outcomes import Outcome
@@ -204,6 +204,32 @@ def test_each_submission_of_such_a_command_is_looked_up(book: Book) -> None:
     verdicts = [book.claim(index, at=60, redelivered=True, restored=late) for index in range(2)]
 
     assert [type(verdict) for verdict in verdicts] == [Look, Look]
+
+
+def test_a_scheduled_command_is_looked_up_at_its_time_and_waits_no_longer(book: Book) -> None:
+    scheduled = command(send_at=NOW + 60)
+    book.claim(of=scheduled)
+    late = Restored(at=NOW + 30, since=NOW - 60)
+
+    def copy(at: float) -> object:
+        book.slate.restored = late
+        return book.apply(
+            Claim(
+                command=scheduled,
+                index=0,
+                owner="one",
+                now=NOW + at,
+                style=STYLE,
+                rules=book.rules,
+                delayed=True,
+            )
+        )
+
+    early = copy(59)
+    assert isinstance(copy(61), Look)
+    assert found(book, "", at=61, of=scheduled) == NOW + 61
+    assert early == Later(at=NOW + 60, own=True, generation=0)
+    assert isinstance(copy(61), Call)
 
 
 def test_what_had_ended_is_told_again_and_a_replay_of_it_is_looked_up(book: Book) -> None:

@@ -72,10 +72,14 @@ class Notes:
         self._insert = insert
 
     def begin(self, connection: Connection, lineage: Lineage | None) -> None:
-        """Give the ledger a name, and have it remember its lineage, where it is new."""
+        """Give the ledger a name, and have it remember its lineage, where it is new; all of it is locked."""
+        if facts_of(connection).identity is not None:
+            return
+        # Letters alone, which no log takes for a phone number.
         name = "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
-        if self._add(connection, IDENTITY, name) and lineage is not None:
-            self._add(connection, LINEAGE, str(lineage))
+        self._put(connection, IDENTITY, name)
+        if lineage is not None:
+            self._put(connection, LINEAGE, str(lineage))
 
     def remember(self, connection: Connection, lineage: Lineage, *, is_marked: bool) -> None:
         """Have the ledger remember its lineage, and whether the broker has the mark of it."""
@@ -86,11 +90,6 @@ class Notes:
         """Note that the ledger was restored."""
         self._put(connection, RESTORED_AT, str(restored.at))
         self._put(connection, LOST_SINCE, str(restored.since))
-
-    def _add(self, connection: Connection, key: str, value: str) -> bool:
-        """Note a fact where it is missing; returns whether it was."""
-        adding = self._insert(meta).values(key=key, value=value).on_conflict_do_nothing()
-        return connection.execute(adding).rowcount == 1
 
     def _put(self, connection: Connection, key: str, value: str) -> None:
         putting = self._insert(meta).values(key=key, value=value)

@@ -15,7 +15,15 @@ from bridge.core.ledger.filing import (
     may_resend_unknown,
     too_late,
 )
-from bridge.core.ledger.forgotten import forgotten, had_a_row, in_doubt, lost, may_be_lost, may_be_older
+from bridge.core.ledger.forgotten import (
+    forgotten,
+    had_a_row,
+    in_doubt,
+    is_current_copy,
+    lost,
+    may_be_lost,
+    may_be_older,
+)
 from bridge.core.ledger.limits import Slot, reserve
 from bridge.core.ledger.records import (
     ATTEMPTING,
@@ -55,6 +63,7 @@ class Claiming:
     def __init__(self, claim: Claim, slate: Slate, record: CommandRecord) -> None:
         self._claim = claim
         self._slate = slate
+        self._restored = slate.restored
         self._record = record
         self._now = claim.now
 
@@ -62,18 +71,23 @@ class Claiming:
         submission = self._record.submissions.get(self._claim.index)
         if submission is None:
             return self._begin()
-        is_older = may_be_older(self._claim, self._record, submission, self._slate.restored)
+        is_older = may_be_older(self._claim, self._record, submission, self._restored)
+        is_current = is_current_copy(self._claim, self._record, self._restored)
         if is_older:
-            generation = max(self._record.generation, self._claim.generation)
-            self._record = changed(self._record, generation=generation)
+            self._catch_up()
         anew = self._reopened(submission)
         if anew is not None:
             self._record = changed(self._record, generation=self._record.generation + 1)
-            anew = in_doubt(self._claim, anew, self._slate.restored) if is_older else anew
+            anew = in_doubt(self._claim, anew, self._restored) if is_older else anew
             return self._look(anew) if anew.state == DOUBTFUL else self._go(anew)
         if submission.told is not None and submission.outcome is not None:
             return self._tell_again(submission, submission.outcome, submission.told)
-        return self._go_on(submission, is_older=is_older)
+        return self._go_on(submission, is_older=is_older, is_current=is_current)
+
+    def _catch_up(self) -> None:
+        """Give a record that is older than this delivery the delivery's generation."""
+        generation = max(self._record.generation, self._claim.generation)
+        self._record = changed(self._record, generation=generation)
 
     def _reopened(self, submission: SubmissionRecord) -> SubmissionRecord | None:
         """Return a new life of the submission where this delivery is the dead letter of its outcome."""
@@ -82,7 +96,7 @@ class Claiming:
             return None
         return reopened(submission, replay, self._now)
 
-    def _go_on(self, submission: SubmissionRecord, *, is_older: bool) -> Verdict:
+    def _go_on(self, submission: SubmissionRecord, *, is_older: bool, is_current: bool) -> Verdict:
         """Go on with what has no outcome yet, unless somebody has it."""
         lease_until = submission.lease_until
         if lease_until is not None:
@@ -95,7 +109,7 @@ class Claiming:
             if held is not None:
                 return held
         if is_older:
-            return self._look(in_doubt(self._claim, submission, self._slate.restored))
+            return self._look(in_doubt(self._claim, submission, self._restored, is_current=is_current))
         return self._resume(submission) if lease_until is None else self._crashed(submission, lease_until)
 
     def _held(self, submission: SubmissionRecord, lease_until: float) -> Later | None:
@@ -126,15 +140,15 @@ class Claiming:
             index=claim.index, state=WAITING, match_key=key_of(claim.command, claim.index)
         )
         if had_a_row(claim):
-            return self._look(forgotten(claim, fresh))
+            self._catch_up()
+            return self._look(forgotten(claim, fresh, self._restored))
         send_at = claim.command.send_at
         if send_at is not None and send_at > self._now:
             # Nothing is lost that was called for it: no call is made before its time.
             self._put(changed(fresh, retry_at=send_at))
             return self._wait(send_at)
-        restored = self._slate.restored
-        if restored is not None and may_be_lost(claim, restored):
-            return self._look(lost(claim, fresh, restored))
+        if self._restored is not None and may_be_lost(claim, self._restored):
+            return self._look(lost(claim, fresh, self._restored))
         return self._go(fresh)
 
     def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:

@@ -37,12 +37,10 @@ def may_be_lost(claim: Claim, restored: Restored | None) -> bool:
     if restored is None:
         return False
     rules, age = claim.rules, claim.now - restored.at
-    if claim.redelivered:
-        return age < rules.retry.max_age
     if age < rules.restored_lookup:
         return True
-    is_older = claim.published_at is not None and claim.published_at < restored.at + CLOCKS
-    return is_older and rules.restored_lookup > 0 and age < rules.retry.max_age
+    was_there = claim.published_at is not None and claim.published_at < restored.at + CLOCKS
+    return age < rules.retry.max_age and (claim.redelivered or (was_there and rules.restored_lookup > 0))
 
 
 def may_be_older(
@@ -54,33 +52,56 @@ def may_be_older(
         return True
     if restored is None or record.created_at >= restored.at or not may_be_lost(claim, restored):
         return False
-    if claim.delayed and not claim.redelivered:
-        # The current copy, for the first time: the ledger would have another generation had it gone on since.
+    if is_current_copy(claim, record, restored) and (submission.retry_at or 0.0) > claim.now:
+        # It has come a moment early, and no call is made before its time.
         return False
     return max(submission.claimed_at or 0.0, submission.doubt_until or 0.0) < restored.at
 
 
-def in_doubt(claim: Claim, submission: SubmissionRecord, restored: Restored | None) -> SubmissionRecord:
-    """Return it in doubt until now: calls were made that the ledger does not know of."""
+def is_current_copy(claim: Claim, record: CommandRecord, restored: Restored | None) -> bool:
+    """Whether it is the copy that a restored ledger waits for, and none of its submissions was claimed since.
+
+    The command has hardly gone on without it: only a repeat can have taken its place in what is lost.
+    """
+    is_current = claim.delayed and claim.generation == record.generation and not claim.redelivered
+    return is_current and restored is not None and record.updated_at < restored.at
+
+
+def in_doubt(
+    claim: Claim, submission: SubmissionRecord, restored: Restored | None, *, is_current: bool = False
+) -> SubmissionRecord:
+    """Return it in doubt until now: calls were made that the ledger does not know of.
+
+    Where it `is_current_copy`, a call is only suspected, as in `lost`.
+    """
     since = doubt_from_any_call(submission, claim.now, claim.rules)
-    if restored is not None and claim.now < restored.at + claim.rules.retry.max_age:
+    if restored is not None and may_be_lost(claim, restored):
         known = submission.doubt_from, submission.claimed_at if submission.state == ATTEMPTING else None
         since = min([restored.since, *(at for at in known if at is not None)])
-    return submission.released(DOUBTFUL, retry_at=None, doubt_from=since, doubt_until=claim.now)
+    until = _suspected_until(claim) if is_current else claim.now
+    return submission.released(
+        DOUBTFUL,
+        retry_at=None,
+        doubt_from=min(since, until),
+        doubt_until=max(until, submission.doubt_until or until),
+        first_attempt_at=submission.first_attempt_at or (claim.now if is_current else None),
+    )
 
 
-def forgotten(claim: Claim, fresh: SubmissionRecord) -> SubmissionRecord:
+def forgotten(claim: Claim, fresh: SubmissionRecord, restored: Restored | None) -> SubmissionRecord:
     """Return it in doubt since the first call that a ledger that is gone may have known of.
 
     A dead letter may be older than all that a ledger remembers. What it says of its submission can't be checked, so
     that alone is sent anew, and only if whoever sent it back said so.
     """
     replay = claim.replay
-    age = claim.rules.retry.max_age if replay is None else FORGOTTEN
+    since = claim.now - (claim.rules.retry.max_age if replay is None else FORGOTTEN)
+    if restored is not None and may_be_lost(claim, restored):
+        since = min(since, restored.since)
     return changed(
         fresh,
         state=DOUBTFUL,
-        doubt_from=claim.now - age,
+        doubt_from=since,
         doubt_until=claim.now,
         first_attempt_at=claim.now,
         may_resend=replay is None or (replay.resend and _is_of(claim, replay)),
@@ -93,7 +114,7 @@ def lost(claim: Claim, fresh: SubmissionRecord, restored: Restored) -> Submissio
     What no worker had before is suspected alone: only a repeat of its id can have been sent. So it waits for nothing:
     the history is read once, as if `reconcile.settle` had passed since the call.
     """
-    until = claim.now if claim.redelivered else claim.now - max(claim.rules.reconcile.settle, SUSPECTED)
+    until = claim.now if claim.redelivered else _suspected_until(claim)
     return changed(
         fresh,
         state=DOUBTFUL,
@@ -101,6 +122,11 @@ def lost(claim: Claim, fresh: SubmissionRecord, restored: Restored) -> Submissio
         doubt_until=until,
         first_attempt_at=claim.now,
     )
+
+
+def _suspected_until(claim: Claim) -> float:
+    """Return when a call ended that is only suspected: so long ago that the history shows it."""
+    return claim.now - max(claim.rules.reconcile.settle, SUSPECTED)
 
 
 def _is_of(claim: Claim, replay: Replay) -> bool:

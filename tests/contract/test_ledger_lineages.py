@@ -1,0 +1,184 @@
+"""Copies of a ledger in PostgreSQL: how a session is recognized, and what is noted of a failover."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.store import open_ledger, read_ledger
+from bridge.core.ledger import Call, ClockSet, Look, Restored
+from bridge.core.ledger.restored import CLOCKS
+from bridge.core.lineage import Lineage, Remembered
+from bridge.ports import LedgerUnavailable, LedgerUnusable
+from tests.chaos_proxy import ChaosProxy
+from tests.contract.test_ledger import RULES, claim, command
+from tests.contract.test_ledger_sessions import database_of
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from bridge.adapters.store.sql import SqlLedger
+    from tests.pgbouncer_harness import Pgbouncer
+    from tests.postgres_harness import Postgres
+
+MAX_AGE = 400.0
+
+
+def confirmed(ledger: SqlLedger) -> Lineage:
+    """Have the ledger used as it is, as a worker does that has compared it with the broker."""
+    own, remembered = ledger.lineages.recall()
+    assert own is not None
+    assert remembered == Remembered(own, is_marked=True)
+    ledger.lineages.confirm(own)
+    return own
+
+
+def test_a_promoted_standby_is_used_once_it_was_compared_and_the_old_primary_never_again(
+    own_pair: tuple[Postgres, Postgres],
+) -> None:
+    old, new = own_pair
+    database = old.new_database()
+    with (
+        ChaosProxy(("127.0.0.1", old.port)) as proxy,
+        closing(open_ledger(old.url(database, proxy.port))) as ledger,
+    ):
+        first = confirmed(ledger)
+        now = ledger.time()
+        assert now is not None
+        ledger.apply([claim(of=command("known"), now=now)])
+        wait_until(
+            lambda: new.has(database) and new.execute("SELECT 1 FROM commands", database=database),
+            what="the standby has the command",
+        )
+        new.promote()
+        proxy.lead_to(("127.0.0.1", new.port))
+        asked = threading.Event()
+        ledger.lineages.on_moved = asked.set
+        with pytest.raises(LedgerUnavailable, match="compared with the broker"):
+            ledger.apply([claim(of=command("early"))])
+
+        second, remembered = ledger.lineages.recall()
+        assert second == Lineage(first.system, first.timeline + 1)
+        assert remembered == Remembered(first, is_marked=True)
+        ledger.lineages.restore(second, is_marked=True, max_age=MAX_AGE)
+        noted = ledger.lineages.restored
+        # Another worker has met the failover at the same time, and writes nothing anew.
+        ledger.lineages.restore(second, is_marked=True, max_age=MAX_AGE)
+        assert ledger.lineages.restored == noted
+        assert noted is not None
+        assert noted.since == now - CLOCKS
+        ledger.lineages.confirm(second)
+        # Made before the failover was noticed: it has waited for the database.
+        [looked, known] = ledger.apply(
+            [claim(of=command("lost"), now=noted.at), claim(of=command("known"), now=noted.at, owner="one")]
+        )
+
+        proxy.lead_to(("127.0.0.1", old.port))
+        with pytest.raises(LedgerUnusable, match="old primary"):
+            ledger.apply([claim(of=command("late"))])
+
+    assert asked.is_set()
+    assert isinstance(looked, Look)
+    assert isinstance(known, Call)
+    assert new.execute("SELECT id FROM commands ORDER BY id", database=database) == [("known",), ("lost",)]
+    assert old.execute("SELECT id FROM commands", database=database) == [("known",)]
+
+
+def test_a_change_waits_a_moment_for_the_comparison(own_pair: tuple[Postgres, Postgres]) -> None:
+    old, new = own_pair
+    database = old.new_database()
+    url = f"postgresql://bridge@127.0.0.1:{old.port},127.0.0.1:{new.port}/{database}"
+    with closing(open_ledger(url)) as ledger:
+        confirmed(ledger)
+        wait_until(lambda: new.has(database), what="the standby has the database")
+        old.kill()
+        new.promote()
+
+        def compare() -> None:
+            own, _ = ledger.lineages.recall()
+            assert own is not None
+            ledger.lineages.restore(own, is_marked=True, max_age=MAX_AGE)
+            ledger.lineages.confirm(own)
+
+        ledger.lineages.on_moved = lambda: threading.Thread(target=compare).start()
+        results: list[object] = []
+
+        def applied() -> bool:
+            try:
+                results.extend(ledger.apply([claim(of=command("lost"))]))
+            except LedgerUnavailable as e:
+                assert "compared with the broker" not in str(e)  # noqa: PT017 - the session was lost, at first
+                return False
+            return True
+
+        wait_until(applied, within=10, what="a change on the new primary")
+
+    assert isinstance(results[0], Call | Look)
+
+
+def test_behind_a_pooler_each_transaction_is_recognized(
+    own_pair: tuple[Postgres, Postgres], pgbouncer: Pgbouncer
+) -> None:
+    old, new = own_pair
+    database = old.new_database()
+    pgbouncer.stop()
+    with ChaosProxy(("127.0.0.1", old.port)) as proxy:
+        pgbouncer.start(target=proxy.port)
+        with closing(open_ledger(pgbouncer.url(database))) as ledger:
+            first = confirmed(ledger)
+            ledger.apply([claim(of=command("known"))])
+            wait_until(lambda: new.has(database), what="the standby has the database")
+            new.promote()
+            proxy.lead_to(("127.0.0.1", new.port))
+
+            def moved() -> bool:
+                try:
+                    ledger.apply([claim(of=command("early"))])
+                except LedgerUnavailable as e:
+                    return "compared with the broker" in str(e)
+                return False
+
+            wait_until(moved, within=20, what="the other server behind the pooler")
+            own, _ = ledger.lineages.recall()
+
+    assert own == Lineage(first.system, first.timeline + 1)
+
+
+def test_a_server_that_does_not_say_its_timeline_is_used_without(
+    postgresql: Postgres, postgresql_url: str
+) -> None:
+    database = database_of(postgresql_url)
+    open_ledger(postgresql_url).close()
+    postgresql.execute("CREATE ROLE plain LOGIN")
+    try:
+        postgresql.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plain", database=database)
+        plain = postgresql_url.replace("bridge@", "plain@")
+        with closing(read_ledger(plain)) as reader:
+            readable = reader.summary().lineage
+        postgresql.execute(
+            "REVOKE EXECUTE ON FUNCTION pg_walfile_name(pg_lsn) FROM PUBLIC", database=database
+        )
+        with closing(open_ledger(plain)) as ledger:
+            own, remembered = ledger.lineages.recall()
+            ledger.lineages.confirm(own)
+            [verdict] = ledger.apply([claim()])
+    finally:
+        postgresql.execute("DROP OWNED BY plain", database=database)
+        postgresql.execute("DROP ROLE plain")
+
+    assert readable is not None
+    assert own is None
+    assert remembered == Remembered(readable, is_marked=True)
+    assert isinstance(verdict, Call)
+
+
+def test_where_the_clock_was_set_the_last_commit_says_nothing(postgresql_url: str) -> None:
+    with closing(open_ledger(postgresql_url)) as ledger:
+        now = ledger.time()
+        assert now is not None
+        ledger.apply([claim(now=now), ClockSet(now=now, rules=RULES)])
+        ledger.lineages.adopt(now, is_backup=True, max_age=MAX_AGE)
+
+        assert ledger.lineages.restored == Restored(at=now, since=now - MAX_AGE)
