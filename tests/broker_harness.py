@@ -7,7 +7,9 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tests.broker_node import ADVANCED, BrokerMissing, Node, Site
+from tests.broker_configuration import ADVANCED, Site
+from tests.broker_node import Node
+from tests.rabbitmq_programs import BrokerMissing
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -8,101 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amqp import Connection
 
+from tests.broker_configuration import ADVANCED, Site, write_configuration
 from tests.certificates import Authority
+from tests.rabbitmq_programs import epmd_program, erl_call_program, find_rabbitmq
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: The environment variable with the directory of another RabbitMQ's scripts: `make test RABBITMQ=path`. An `erl`, an
-#: `epmd` and an `erl_call` in that directory are used as well.
-OTHER = "RABBITMQ"
-#: Where packages put `rabbitmq-server` and `rabbitmqctl`: Debian, Homebrew, a generic Unix build.
-PLACES = (
-    "/usr/lib/rabbitmq/bin",
-    "/opt/homebrew/opt/rabbitmq/sbin",
-    "/usr/local/opt/rabbitmq/sbin",
-    "/usr/local/sbin",
-)
 #: Seconds a quorum queue must have stood before a kill -9: a younger one is lost for good (RabbitMQ 3.10).
 SETTLED = 3.0
 
-#: Two schedulers that don't spin, distribution on the node's own address.
-ERLANG = "+S 2:2 +sbwt none -kernel inet_dist_use_interface {{{address}}}"
-CONFIG = """\
-loopback_users.guest = {loopback_only}
-disk_free_limit.absolute = 50MB
-vm_memory_high_watermark.absolute = 2GB
-log.file.level = warning
-listeners.ssl.1 = {address}:{tls_port}
-ssl_options.cacertfile = {ca}
-ssl_options.certfile = {certificate}
-ssl_options.keyfile = {key}
-ssl_options.verify = verify_peer
-ssl_options.fail_if_no_peer_cert = false
-auth_mechanisms.1 = PLAIN
-auth_mechanisms.2 = AMQPLAIN
-auth_mechanisms.3 = EXTERNAL
-ssl_cert_login_from = common_name
-"""
-#: Lets a client certificate be a login.
-PLUGINS = "rabbitmq_auth_mechanism_ssl"
-#: What a queue of the delay could not hand on while the broker was killed it tries again after so many milliseconds; by
-#: itself after three minutes, which is longer than tests wait (docs/reliability.md).
-ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
 #: Kills what the pid files name and removes the directory once its input ends, so also when pytest is killed.
 REAPER = 'read -r _; for file in "$1"/*.pid; do kill -9 "$(cat "$file")"; done; rm -rf "$1"'
-
-
-class BrokerMissing(Exception):
-    """RabbitMQ is not installed here."""
-
-
-def find_rabbitmq() -> Path:
-    """Return the directory of RabbitMQ's own scripts.
-
-    Raises:
-        BrokerMissing: there is none.
-
-    """
-    on_path = shutil.which("rabbitmq-server")
-    places = [*map(Path, PLACES), *([Path(on_path).resolve().parent] if on_path else [])]
-    if os.environ.get(OTHER):
-        places = [Path(os.environ[OTHER])]
-    for place in places:
-        if (place / "rabbitmq-server").exists() and (place / "rabbitmqctl").exists():
-            return place
-    raise BrokerMissing(
-        f"no rabbitmq-server and rabbitmqctl in {', '.join(map(str, places))}; scripts/install-test-tools installs them"
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Where a node stands, and what it shares with the other nodes of a cluster."""
-
-    address: str = "127.0.0.1"
-    #: The command that runs another one inside the node's network namespace; empty in the host's own.
-    inside: tuple[str, ...] = ()
-    #: The secret that nodes of a cluster share.
-    cookie: str = field(default_factory=secrets.token_hex, repr=False)
-    #: Nodes find each other through the epmd of an address, which has the same port on all of them.
-    epmd_port: int = field(default_factory=free_port)
-    #: Lines of rabbitmq.conf besides `CONFIG`.
-    config: str = ""
 
 
 class Node:
@@ -122,8 +51,8 @@ class Node:
         self.management_port = free_port()
         self.authority = Authority(self.home / "tls")
         self.log = self.home / "broker.log"
-        self._erl_call = _erl_call_program(self.scripts)
-        self._environment = self._write_configuration(plugins, advanced)
+        self._erl_call = erl_call_program(self.scripts)
+        self._environment = write_configuration(self, plugins, advanced)
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
@@ -141,7 +70,7 @@ class Node:
         if self._reaper is None:
             self._reaper = self._spawn("sh", "-c", REAPER, "reaper", str(self.home), stdin=subprocess.PIPE)
         if not self._epmd_answers():
-            epmd = _epmd_program(self.scripts)
+            epmd = epmd_program(self.scripts)
             self._epmd = self._spawn(epmd, "-port", str(self.site.epmd_port), "-address", self.site.address)
             (self.home / "epmd.pid").write_text(str(self._epmd.pid))
             wait_until(self._epmd_answers, what="epmd")
@@ -270,54 +199,6 @@ class Node:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _write_configuration(self, plugins: str, advanced: str) -> dict[str, str]:
-        certificate, key = self.authority.issue("broker", names="DNS:localhost")
-        address = self.site.address
-        loopback_only = str(address.startswith("127.")).lower()
-        (self.home / "rabbitmq.conf").write_text(
-            CONFIG.format(
-                tls_port=self.tls_port, ca=self.authority.certificate, certificate=certificate, key=key,
-                address=address, loopback_only=loopback_only,
-            ) + self.site.config + self._of_plugins(plugins)
-        )  # fmt: skip
-        (self.home / "advanced.config").write_text(advanced)
-        (self.home / "enabled_plugins").write_text(f"[{','.join(filter(None, [PLUGINS, plugins]))}].")
-        cookie = self.home / ".erlang.cookie"
-        cookie.write_text(self.site.cookie)
-        cookie.chmod(0o600)
-        own = {
-            "PATH": f"{self.scripts}{os.pathsep}{os.environ.get('PATH', '')}",
-            "HOME": str(self.home),
-            # A long name, so that its host may be an address.
-            "RABBITMQ_NODENAME": self.name,
-            "RABBITMQ_USE_LONGNAME": "true",
-            "RABBITMQ_NODE_IP_ADDRESS": address,
-            "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(free_port()),
-            "ERL_EPMD_PORT": str(self.site.epmd_port),
-            "ERL_EPMD_ADDRESS": address,
-            "RABBITMQ_MNESIA_BASE": str(self.home / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(self.home / "log"),
-            "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.home / "advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
-            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
-            "RABBITMQ_PID_FILE": str(self.home / "rabbitmq-server.id"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG.format(address=address.replace(".", ",")),
-            "RABBITMQ_CTL_ERL_ARGS": "+S 1:1",
-            # The script then becomes the Erlang machine instead of waiting for it: one process id.
-            "RUNNING_UNDER_SYSTEMD": "true",
-        }
-        inherited = {"LANG", "LC_ALL", "TMPDIR"}
-        return {name: value for name, value in os.environ.items() if name in inherited} | own
-
-    def _of_plugins(self, plugins: str) -> str:
-        """Return what the configuration has for plugins, which refuses settings of one that is not there."""
-        if "rabbitmq_management" not in plugins.split(","):
-            return ""
-        listener = {"ip": self.site.address, "port": self.management_port}
-        return "".join(f"management.tcp.{key} = {value}\n" for key, value in listener.items())
-
     def _spawn(self, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a child in a session of its own, so that Ctrl-C reaches pytest alone."""
         with self.log.open("ab") as log:
@@ -363,18 +244,3 @@ class Node:
 def _is_stopped(stat: Path) -> bool:
     """Return whether a thread is stopped; see `proc_pid_stat(5)`."""
     return stat.read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def _epmd_program(scripts: Path) -> str:
-    program = shutil.which("epmd", path=f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}")
-    if program is None:
-        raise BrokerMissing("no epmd here: Erlang is not installed")
-    return program
-
-
-def _erl_call_program(scripts: Path) -> str:
-    """Return the program that evaluates on a running node; Erlang has it beside its `epmd`."""
-    program = Path(_epmd_program(scripts)).resolve().parent / "erl_call"
-    if not program.exists():
-        raise BrokerMissing(f"no {program} here: Erlang is not installed as a whole")
-    return str(program)

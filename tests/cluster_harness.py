@@ -11,9 +11,10 @@ import secrets
 from typing import TYPE_CHECKING
 
 from tests import namespaces
+from tests.broker_configuration import Site
 from tests.broker_harness import SUITE, Broker, adding, binary
-from tests.broker_node import BrokerMissing, Site
 from tests.peer import LIST
+from tests.rabbitmq_programs import BrokerMissing
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ UP = 120
 #: Seconds without a tick after which a node takes another for dead; RabbitMQ's default.
 NET_TICKTIME = 60
 CONFIG = "cluster_partition_handling = pause_minority\n"
-#: As `broker_node.ADVANCED`, and how long a silent node passes for a living one.
+#: As `broker_configuration.ADVANCED`, and how long a silent node passes for a living one.
 ADVANCED = (
     "[{{rabbit, [{{dead_letter_worker_publisher_confirm_timeout, 5000}}]}},"
     " {{kernel, [{{net_ticktime, {net_ticktime}}}]}}]."

@@ -6,6 +6,7 @@ import http.client
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,21 @@ class Flood:
         return [
             took - max(0.0, moment - began) for _, _, began, took in self.answers if began + took > moment
         ]
+
+
+def post_to_all(webhooks: Sequence[Webhook], message_ids: Sequence[str]) -> list[list[int]]:
+    """Post each notification to all webhooks at once; return the statuses of each webhook."""
+    at_once = threading.Barrier(len(webhooks))
+
+    def post(webhook: Webhook) -> list[int]:
+        statuses = []
+        for message_id in message_ids:
+            at_once.wait(60)
+            statuses.append(webhook.post(inbound(message_id)).status)
+        return statuses
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(post, webhooks))
 
 
 def metric(process: BridgeProcess, name: str) -> float:

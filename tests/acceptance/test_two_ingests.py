@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.flood import assert_one_event_each, collect
-from tests.webhook import Webhook, inbound, listening_port
+from tests.flood import assert_one_event_each, collect, post_to_all
+from tests.webhook import Webhook, listening_port
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Provider
@@ -28,17 +26,7 @@ def test_a_notification_that_reaches_two_ingests_at_once_is_the_same_bytes_from_
     ids = [f"m{number}" for number in range(NUMBER)]
     both = [bridge_process("ingest", env={**env, "BRIDGE_INGEST__PORT": "0"}) for _ in range(2)]
     webhooks = [Webhook(port=listening_port(ingest)) for ingest in both]
-    at_once = Barrier(len(both))
-
-    def post(webhook: Webhook) -> list[int]:
-        statuses = []
-        for message_id in ids:
-            at_once.wait(30)
-            statuses.append(webhook.post(inbound(message_id)).status)
-        return statuses
-
-    with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(post, webhooks))
+    answers = post_to_all(webhooks, ids)
     messages = collect(amqp, ids)
 
     assert answers == [[204] * NUMBER] * len(both)

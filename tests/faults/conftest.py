@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tests.broker_node import OTHER
 from tests.faults.cluster.report import HEAD as CLUSTER_HEAD
 from tests.faults.report import HEAD, PAPER, Report
 from tests.faults.rig import Rig
 from tests.papers import write
+from tests.rabbitmq_programs import OTHER
 
 if TYPE_CHECKING:
     from tests.broker_harness import Broker

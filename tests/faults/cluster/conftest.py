@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests import namespaces
-from tests.broker_node import BrokerMissing
 from tests.cluster_harness import Cluster
 from tests.conftest import or_skip
 from tests.faults.cluster.rig import ClusterRig
 from tests.faults.conftest import CLUSTER, REPORTS
+from tests.rabbitmq_programs import BrokerMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tests.faults.verdict import Verdict
 
 HEAD = (
-    "scenario", "faults fired", "commands", "sent", "sent twice", "lost", "events again", "webhooks answered 2xx",
-    "without an event", "standstill s", "slowest command s", "verdict",
+    "scenario", "faults fired", "commands", "sent", "other outcomes", "sent twice", "lost", "events again",
+    "webhooks answered 2xx", "without an event", "standstill s", "slowest command s", "verdict",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ class ClusterRow:
             ", ".join(f"{number} {name}" for name, number in self.fired.items()),
             str(self.commands),
             str(verdict.outcomes["sent"]),
+            ", ".join(f"{number} {name}" for name, number in verdict.outcomes.items() if name != "sent"),
             str(verdict.provider_duplicates),
             str(verdict.lost),
             str(verdict.duplicate_events),

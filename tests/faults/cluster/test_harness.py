@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import namespaces
-from tests.broker_node import BrokerMissing
 from tests.cluster_harness import Cluster
 from tests.conftest import or_skip
 from tests.peer import Peer
+from tests.rabbitmq_programs import BrokerMissing
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.commands import run
-from tests.broker_node import BrokerMissing
 from tests.cluster_harness import Cluster
 from tests.conftest import or_skip
+from tests.rabbitmq_programs import BrokerMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

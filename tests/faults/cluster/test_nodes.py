@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import namespaces
+from tests.flood import post_to_all
 from tests.waiting import wait_until
+from tests.webhook import Webhook
 
 if TYPE_CHECKING:
     from tests.cluster_harness import Cluster
@@ -33,7 +35,8 @@ AT_MOST_FROZEN = 12.0
 AT_MOST_CUT_OFF = 15.0
 
 
-def _pass(seconds: float) -> None:
+def pass_by(seconds: float) -> None:
+    """Let so many seconds pass under load."""
     end = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= end, seconds + 30, every=0.1)
 
@@ -48,7 +51,7 @@ def test_a_killed_node_costs_nothing(which: str, cluster: Cluster, make_cluster_
         node = leader if which == "leader" else followers[0]
         node.kill()
         rig.fired["nodes killed"] += 1
-        _pass(DOWN)
+        pass_by(DOWN)
         cluster.start()
         rig.wait_load()
         rig.kept(within=120)
@@ -66,7 +69,7 @@ def test_two_killed_nodes_stop_sending_until_they_are_back(
         leader.kill()
         follower.kill(settle=False)
         rig.fired["nodes killed"] += 2
-        _pass(DOWN)
+        pass_by(DOWN)
         cluster.start()
         rig.wait_load()
         rig.kept(within=180)
@@ -92,7 +95,7 @@ def test_a_frozen_leader_stops_sending_for_an_election_alone(
         rig.wait_load(BEGIN)
         with cluster.leader(rig.vhost, QUEUE).frozen():
             rig.fired["nodes frozen"] += 1
-            _pass(FROZEN)
+            pass_by(FROZEN)
         rig.wait_load()
         rig.kept(within=180)
         rig.assert_stood_still(AT_MOST_FROZEN)
@@ -108,11 +111,11 @@ def test_a_leader_that_is_cut_off_stops_sending_for_an_election_alone(
     with make_cluster_rig(f"leader cut off from {from_what} for {seconds:g} s, net_ticktime 60") as rig:
         rig.start_all()
         rig.load(seconds + 20, RATE / 2)
-        _pass(10)
+        pass_by(10)
         leader = cluster.leader(rig.vhost, QUEUE)
         cluster.cut_off(leader, from_host=from_what == "everything")
         rig.fired["nodes cut off"] += 1
-        _pass(seconds)
+        pass_by(seconds)
         cluster.heal(leader)
         rig.wait_load()
         rig.kept(within=240)
@@ -128,7 +131,22 @@ def test_a_frozen_worker_costs_what_it_holds_its_time_alone(
         rig.wait_load(BEGIN)
         rig.workers[0].send_signal(signal.SIGSTOP)
         rig.fired["workers frozen"] += 1
-        _pass(FROZEN)
+        pass_by(FROZEN)
         rig.workers[0].send_signal(signal.SIGCONT)
         rig.wait_load()
         rig.kept(within=180)
+
+
+def test_a_notification_that_reaches_both_ingests_at_once_is_one_event(
+    make_cluster_rig: MakeClusterRig,
+) -> None:
+    ids = [f"both-{number}" for number in range(200)]
+    with make_cluster_rig("200 notifications, each to both ingests at once") as rig:
+        rig.start_all()
+        webhooks = [Webhook(port=port) for port in rig.ingests]
+        answers = post_to_all(webhooks, ids)
+        rig.fired["notifications posted"] = sum(map(len, answers))
+        rig.posted |= set(ids)
+        rig.kept()
+
+        assert answers == [[204] * len(ids)] * len(webhooks)

@@ -1,0 +1,112 @@
+"""PostgreSQL fails over under load: to a synchronous standby, to one that lags; an old primary returns unfenced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.cluster.test_nodes import BEGIN, LOAD, RATE, pass_by
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.faults.cluster.conftest import MakeClusterRig
+    from tests.postgres_harness import Postgres
+
+pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.cluster]
+
+#: Seconds until the standby is promoted, as a manager of a cluster takes.
+NOTICED = 4.0
+#: Seconds by which the standby lags.
+BEHIND = 6.0
+#: Commands that a publisher repeats, not knowing that they were sent.
+REPEATED = 15
+
+
+def url_of(database: str, *servers: Postgres) -> str:
+    hosts = "&".join(f"host=127.0.0.1:{server.port}" for server in servers)
+    return f"postgresql+psycopg://bridge@/{database}?{hosts}&target_session_attrs=read-write"
+
+
+def wait_for_standby(primary: Postgres, names: str) -> None:
+    """Have commits wait for the standbys of these `names`; none wait for "" alone."""
+    primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+    primary.execute("SELECT pg_reload_conf()")
+    state = "sync" if names else "async"
+    wait_until(
+        lambda: primary.execute("SELECT sync_state FROM pg_stat_replication") in ([(state,)], []),
+        what=f"a standby that is {state}",
+    )
+
+
+def test_a_failover_to_a_synchronous_standby_costs_the_failover_alone(
+    own_pair: tuple[Postgres, Postgres], make_cluster_rig: MakeClusterRig
+) -> None:
+    primary, standby = own_pair
+    database = primary.new_database()
+    wait_for_standby(primary, "*")
+    name = f"PostgreSQL failover to a synchronous standby after {NOTICED:g} s"
+    with make_cluster_rig(name, ledger=url_of(database, primary, standby)) as rig:
+        rig.start_all()
+        rig.load(LOAD, RATE)
+        rig.wait_load(BEGIN)
+        primary.kill()
+        pass_by(NOTICED)
+        standby.promote()
+        rig.fired["failovers"] += 1
+        rig.wait_load()
+        rig.kept(within=120)
+
+
+def test_a_failover_to_a_standby_that_lags_repeats_no_sms_though_publishers_repeat_commands(
+    own_pair: tuple[Postgres, Postgres], make_cluster_rig: MakeClusterRig
+) -> None:
+    primary, standby = own_pair
+    database = primary.new_database()
+    name = f"PostgreSQL failover to a standby {BEHIND:g} s behind, a worker killed, {REPEATED} ids repeated"
+    with make_cluster_rig(name, ledger=url_of(database, primary, standby)) as rig:
+        rig.start_all()
+        rig.load(LOAD, RATE)
+        rig.wait_load(BEGIN)
+        standby.fall_behind()
+        pass_by(BEHIND)
+        rig.kill(rig.workers[1])
+        primary.kill()
+        forgotten = [entry["message"] for entry in rig.provider.journal()][-REPEATED:]
+        pass_by(NOTICED)
+        standby.promote()
+        rig.fired["failovers"] += 1
+        rig.resumes()
+        rig.repeat(forgotten)
+        rig.fired["commands repeated"] = len(forgotten)
+        rig.wait_load()
+        rig.kept(within=180)
+
+
+def test_an_old_primary_that_comes_back_unfenced_is_refused(
+    own_pair: tuple[Postgres, Postgres], make_cluster_rig: MakeClusterRig
+) -> None:
+    old, new = own_pair
+    database = old.new_database()
+    wait_for_standby(old, "*")
+    with make_cluster_rig("old primary back without fencing", ledger=url_of(database, new, old)) as rig:
+        rig.start_all()
+        rig.load(LOAD, RATE)
+        rig.wait_load(BEGIN)
+        old.kill()
+        pass_by(NOTICED)
+        new.promote()
+        rig.resumes()
+        old.start()
+        wait_for_standby(old, "")
+        rig.fired["old primaries back"] += 1
+        rig.kill(rig.workers[1])
+        unfenced = rig.start(ready=False, LEDGER__URL=url_of(database, old, new))
+        code = unfenced.wait(60)
+        rig.killed.add(unfenced)
+        unfenced.kill()
+        rig.start()
+        rig.wait_load()
+        rig.kept(within=180)
+
+        assert code == 78
