@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import against_contract, namespaces
 from tests.broker_harness import Broker, BrokerMissing
+from tests.forks import Server
 from tests.peer import Peer
 from tests.pgbouncer_harness import Pgbouncer, PgbouncerMissing
 from tests.postgres_harness import Postgres, PostgresMissing
@@ -216,6 +217,19 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 # -- child processes -------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Allow forks as children where `tests.forks` does not list a reason against them."""
+    faults = item.config.getoption("--faults", default=False)
+    Server.allowed = not faults and item.get_closest_marker("executed") is None
+
+
+def pytest_unconfigure() -> None:
+    """End the process that forks them."""
+    if Server.running is not None:
+        Server.running.stop()
 
 
 @pytest.fixture

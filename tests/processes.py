@@ -6,12 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from tests.forks import BRIDGE, Forked, Server
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -22,17 +22,40 @@ GUARD = 'read -r _ || kill -9 "-$1"'
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this environment without any `BRIDGE_` variable and without proxies, plus `extra`."""
-    unwanted = ("BRIDGE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    """Return this environment without any variable of the bridge's or pytest's and without proxies, plus `extra`."""
+    unwanted = ("BRIDGE_", "PYTEST_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(unwanted)}
     return kept | dict(extra or {})
+
+
+#: The environment of a child that a test gives no variable.
+USUAL = clean_environment()
+
+
+def _start(
+    command: list[str], env: Mapping[str, str], cwd: Path, out: BinaryIO, err: BinaryIO
+) -> Forked | subprocess.Popen[bytes]:
+    """Start `command` without any input in a session of its own."""
+    server = Server.of(command, env, USUAL)
+    if server is None:
+        return subprocess.Popen(
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    with Path(os.devnull).open("rb") as nothing:
+        return server.fork(command, env, cwd, [nothing.fileno(), out.fileno(), err.fileno()])
 
 
 class BridgeProcess:
     """One `bridge …` in a session of its own, in a directory of its own. Times are in seconds."""
 
     #: The console script that belongs to the interpreter of the tests.
-    program: ClassVar[tuple[str, ...]] = (str(Path(sys.executable).with_name("bridge")),)
+    program: ClassVar[tuple[str, ...]] = (BRIDGE,)
 
     def __init__(self, directory: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         """Start `bridge` with `arguments`; `env` is added to a cleaned environment.
@@ -46,11 +69,7 @@ class BridgeProcess:
         own = {"BRIDGE_ADMIN__HOST": "127.0.0.1", "BRIDGE_ADMIN__PORT": str(free_port()), **(env or {})}
         self.admin_port = int(own["BRIDGE_ADMIN__PORT"])
         with self._out.open("ab") as out, self._err.open("ab") as err:
-            self._child = subprocess.Popen(
-                [*self.program, *arguments], env=clean_environment(own), cwd=directory, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=err, start_new_session=True,
-            )  # fmt: skip
-
+            self._child = _start([*self.program, *arguments], clean_environment(own), directory, out, err)
         self._guard = subprocess.Popen(
             ["sh", "-c", GUARD, "guard", str(self.pid)], stdin=subprocess.PIPE, start_new_session=True
         )

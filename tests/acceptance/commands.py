@@ -7,7 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.processes import BridgeProcess, clean_environment
+from tests.forks import Server
+from tests.processes import USUAL, BridgeProcess, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,9 +33,13 @@ class Done:
 
 def run(*arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Done:
     """Run `bridge` with `arguments`; `env` is added to a cleaned environment."""
+    command, cleaned = [*BridgeProcess.program, *arguments], clean_environment(env)
+    server = Server.of(command, cleaned, USUAL)
+    if server is not None:
+        return Done(*server.run(command, cleaned, stdin, PATIENCE))
     done = subprocess.run(
-        [*BridgeProcess.program, *arguments],
-        env=clean_environment(env),
+        command,
+        env=cleaned,
         input=stdin,
         capture_output=True,
         text=True,

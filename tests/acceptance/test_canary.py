@@ -155,6 +155,7 @@ def look_around(process: BridgeProcess) -> list[str]:
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.executed
 def test_a_worker_tells_nothing(
     unsearched_process: StartUnsearched,
     planted: dict[str, str],
@@ -195,6 +196,7 @@ def test_a_worker_tells_nothing(
     assert "20261130001234 3" in worker.logs
 
 
+@pytest.mark.executed
 def test_an_ingest_tells_nothing(
     unsearched_process: StartUnsearched, planted: dict[str, str], amqp: Peer
 ) -> None:

@@ -60,6 +60,7 @@ def test_silent_connections_from_elsewhere_keep_no_webhook_out_and_the_log_short
     assert len(amqp.take("test.events", 50)) == 50
 
 
+@pytest.mark.executed
 def test_an_ingest_raises_its_limit_of_files_and_says_where_that_is_too_low(
     bridge_process: StartBridge, vhost_url: str
 ) -> None:

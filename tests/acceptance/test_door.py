@@ -56,6 +56,7 @@ def notification(number: int) -> bytes:
 # -- slow and rude clients -------------------------------------------------------------------------
 
 
+@pytest.mark.executed
 def test_two_hundred_slow_clients_do_not_slow_a_good_one(start_ingest: StartIngest, amqp: Peer) -> None:
     process, webhook = start_ingest()
     statuses, seconds = [], []
@@ -73,6 +74,7 @@ def test_two_hundred_slow_clients_do_not_slow_a_good_one(start_ingest: StartInge
     assert len(amqp.take("test.events", 100)) == 100
 
 
+@pytest.mark.executed
 def test_clients_that_do_not_wait_for_their_answers_cost_neither_memory_nor_the_time_of_others(
     start_ingest: StartIngest, amqp: Peer
 ) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.processes import BridgeProcess, clean_environment
+from tests.acceptance.commands import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,16 +23,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 
-def bridge(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*BridgeProcess.program, *arguments],
-        env=clean_environment(env), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-
 def shown(env: Mapping[str, str], *arguments: str) -> Any:
-    done = bridge(env, "ledger", *arguments, "--json")
-    assert done.returncode == 0, done.stderr
+    done = run("ledger", *arguments, "--json", env=env)
+    assert done.code == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -81,16 +73,16 @@ def test_a_worker_with_another_ledger_exits_78_until_it_is_adopted(
     first = bridge_process("worker", env=env)
     send(amqp, "c1")
     amqp.events(1, within=20)
-    assert bridge(env, "ledger", "adopt").returncode == 1
+    assert run("ledger", "adopt", env=env).code == 1
     first.stop(signal.SIGTERM)
     other = {**env, "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path}/other.sqlite3"}
-    astray = bridge(other, "ledger", "adopt")
+    astray = run("ledger", "adopt", env=other)
     is_made = (tmp_path / "other.sqlite3").exists()
     refused = bridge_process("worker", env=other, ready=False)
     code = refused.wait(within=20)
     mine, theirs = shown(other, "show")["identity"], shown(env, "show")["identity"]
 
-    assert (astray.returncode, is_made) == (69, False)
+    assert (astray.code, is_made) == (69, False)
     assert "there is no ledger yet" in astray.stderr
     assert code == 78
     assert mine in refused.logs
@@ -110,7 +102,7 @@ def test_a_worker_with_another_ledger_exits_78_until_it_is_adopted(
 def test_a_ledger_of_a_newer_bridge_ends_the_worker_with_78(
     bridge_process: StartBridge, postgresql_env: Mapping[str, str], postgresql_url: str, postgresql: Any
 ) -> None:
-    assert bridge(postgresql_env, "ledger", "migrate").returncode == 0
+    assert run("ledger", "migrate", env=postgresql_env).code == 0
     postgresql.execute(
         "UPDATE alembic_version SET version_num = '9999'", database=postgresql_url.rpartition("/")[2]
     )
@@ -118,7 +110,7 @@ def test_a_ledger_of_a_newer_bridge_ends_the_worker_with_78(
 
     assert worker.wait(within=20) == 78
     assert "9999" in worker.logs
-    assert bridge(postgresql_env, "ledger", "show").returncode == 78
+    assert run("ledger", "show", env=postgresql_env).code == 78
 
 
 def test_what_is_shown_of_a_command_names_neither_number_nor_text(
@@ -133,10 +125,10 @@ def test_what_is_shown_of_a_command_names_neither_number_nor_text(
     assert (submission["index"], submission["state"], submission["attempts"]) == (0, "sent", 1)
     assert submission["event_id"] == event["id"]
     assert submission["message_id"] == event["data"]["message_id"]
-    for text in (json.dumps(found), bridge(env, "ledger", "show", "c1").stdout):
+    for text in (json.dumps(found), run("ledger", "show", "c1", env=env).stdout):
         assert "canary" not in text
         assert "6131234567" not in text
-    assert bridge(env, "ledger", "show", "nobody").returncode == 1
+    assert run("ledger", "show", "nobody", env=env).code == 1
 
 
 def test_an_id_that_was_pruned_is_free_and_one_that_is_open_stays(
@@ -146,7 +138,7 @@ def test_an_id_that_was_pruned_is_free_and_one_that_is_open_stays(
     send(amqp, "c1")
     amqp.events(1, within=20)
     fresh = shown(env, "prune", "--before", "1")["commands"]
-    too_fresh = bridge(env, "ledger", "prune", "--before", "0.9").returncode
+    too_fresh = run("ledger", "prune", "--before", "0.9", env=env).code
     age(env, days=2)
     assert shown(env, "prune", "--before", "1.5", "--dry-run") == {"commands": 1, "dry_run": True}
     assert shown(env, "prune")["commands"] == 0

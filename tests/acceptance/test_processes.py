@@ -309,6 +309,7 @@ def test_the_service_is_ready_once_the_first_process_is_there(
     assert {line["host"] for line in there} == {"127.0.0.1"}
 
 
+@pytest.mark.executed
 def test_a_supervisor_is_small(bridge_process: StartBridge, two: Mapping[str, str]) -> None:
     worker = bridge_process("worker", env=two)
     own = Path(f"/proc/{worker.pid}/maps").read_text()

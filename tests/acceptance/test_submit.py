@@ -233,6 +233,7 @@ def test_what_a_frozen_broker_does_not_confirm_in_time_is_answered_503_and_may_c
     assert bench.sms("slow") == 1
 
 
+@pytest.mark.executed
 def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webhooks_time(
     start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer, tmp_path: Path
 ) -> None:
