@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M7 events are not mandatory",
-        file="bridge/adapters/amqp/publisher.py",
+        file="bridge/adapters/amqp/confirming.py",
         old="routing_key=routing_key, mandatory=True)",
         new="routing_key=routing_key, mandatory=False)",
         caught_by="tests/faults/test_broker.py::test_events_that_nobody_is_bound_for_are_kept_aside_and_counted",
@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         name="M8 no deadline for a confirm",
         file="bridge/adapters/amqp/publisher.py",
-        old="self._oldest_age() > self._deadline",
-        new="self._oldest_age() > 1e9",
+        old="self._age(channel) > deadline",
+        new="self._age(channel) > 1e9",
         caught_by="tests/broker/test_amqp_publisher.py::"
         "test_a_frozen_broker_is_noticed_and_its_late_confirms_are_matched",
     ),
