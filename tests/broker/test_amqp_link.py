@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.amqp.link import TICK, Link
+from bridge.adapters.amqp.link import PROVEN, TICK, Link
 from bridge.adapters.clock import SystemClock
 from tests.broker.amqp_setup import address, crashed
 from tests.chaos_proxy import ChaosProxy
@@ -93,3 +93,27 @@ def test_a_node_that_falls_silent_is_given_up_for_the_next_address_long_before_i
 
         assert "has not answered" in link.trouble
         assert first.counters.connections == 1
+
+
+def test_after_a_connection_that_was_closed_the_first_address_is_tried_again(
+    rabbitmq: Broker, vhost: str
+) -> None:
+    with (
+        ChaosProxy(("127.0.0.1", rabbitmq.port)) as first,
+        ChaosProxy(("127.0.0.1", rabbitmq.port)) as second,
+    ):
+        urls = ",".join(rabbitmq.url(vhost, proxy.port) for proxy in (first, second))
+        link = Link("listens", address(urls), Counting(), SystemClock(), crashed)
+        link.start()
+        wait_until(lambda: link.connected, what="a connection")
+        first.refuse()
+        wait_until(lambda: second.counters.connections == 1 and link.connected, what="the other node")
+        # Longer than a connection must have lived to be good for something.
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > PROVEN, within=PROVEN + 5)
+        first.pass_through()
+        second.reset()
+        wait_until(lambda: first.counters.connections >= 2 and link.connected, what="the first node")
+        link.stop(5)
+
+        assert second.counters.connections == 1

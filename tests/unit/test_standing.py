@@ -39,9 +39,13 @@ def test_the_answer_for_a_queue_whose_leader_is_away_is_no_reason_to_give_anythi
     assert last(*looks(UNSEEN - 2, away)) == (False, False)
 
 
+def test_without_room_nothing_need_come_and_a_consumer_is_to_be_in_sight_all_the_same() -> None:
+    assert last(*looks(FORGOTTEN + 2, replace(WAITING, has_room=False))) == (False, True)
+
+
 @pytest.mark.parametrize(
     "sign",
-    [replace(WAITING, delivered=1), replace(WAITING, has_room=False), replace(WAITING, consuming=False)],
+    [replace(WAITING, delivered=1), replace(WAITING, consuming=False)],
 )
 def test_one_sign_to_the_contrary_starts_the_count_anew(sign: Look) -> None:
     after = replace(WAITING, delivered=sign.delivered)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 GIVEN_UP_PREFETCH = 10
 #: Seconds between two looks whether the broker still has us as a consumer.
 WATCH = 2.0
+#: Seconds that the broker may take to end a consumer before another connection is worth more than this one.
+ENDING = 15.0
 
 
 class AmqpConsumer:
@@ -71,8 +73,7 @@ class AmqpConsumer:
         self._settlements: deque[tuple[Delivery, bool]] = deque()
         #: Whether the link was not woken yet for the last of them; whoever settles keeps it.
         self._unflushed = False
-        #: One for each queue, since the broker answers nothing on a channel while a queue of it has no leader; and one
-        #: for looks.
+        #: For each queue, since nothing is answered on a channel while a queue of it has no leader; and for looks.
         self._channel: Any = None
         self._given_up_channel: Any = None
         self._looking: Any = None
@@ -83,6 +84,7 @@ class AmqpConsumer:
         self._numbers = itertools.count(1)
         #: The tags of those that the broker is to end and has not ended: deliveries may still come of them.
         self._ending: set[str] = set()
+        self._ended_since = 0.0
         self._wanted = True
         #: What is held of each queue.
         self._held, self._held_given_up = Held(None), Held(None)
@@ -161,7 +163,7 @@ class AmqpConsumer:
     def opened(self, broker: Broker) -> None:
         """Declare, compare ledgers, and be ready to consume."""
         if self._declares:
-            declare(broker, self._topology)
+            declare(broker, self._topology, compares=self._connection_number == 0)
         if self._mark is not None:
             self._mark.compare(broker, self._topology, declares=self._declares)
         self._connection_number += 1
@@ -205,11 +207,14 @@ class AmqpConsumer:
     def _follow(self, broker: Broker) -> None:
         """Be a consumer or not, as wanted."""
         if self._ending:
+            if self._wanted and self._clock.monotonic() - self._ended_since > ENDING:
+                raise LinkDown("the broker does not end the consumer that was paused")
             return
         if self._wanted:
             self._consume()
         elif self._consumers:
             # Nothing waits for the broker's answer: it comes when the queue has a leader.
+            self._ended_since = self._clock.monotonic()
             self._ending.update(self._consumers)
             for tag in self._consumers:
                 broker.end_consumer(self._channel, tag, self._on_ended)
@@ -260,11 +265,7 @@ class AmqpConsumer:
         return self._held.over + sum(self._consumers.values())
 
     def _watch(self, queue: str, messages: int, consumers: int) -> None:
-        """Start over when the broker has forgotten our consumer.
-
-        It says so where a queue is deleted, but a worker that waits for ever for what will not come is worth a second
-        guard.
-        """
+        """Start over when the broker has forgotten our consumer without a word."""
         self._depth = Depth(messages, consumers)
         look = Look(
             at=self._clock.monotonic(),
@@ -272,7 +273,7 @@ class AmqpConsumer:
             consumers=consumers,
             delivered=self._held.delivered,
             has_room=len(self._held) < self._bound,
-            consuming=bool(self._consumers) and not self._ending,
+            consuming=bool(self._consumers),
         )
         if self._standing.is_forgotten(look):
             raise LinkDown(f"the broker has forgotten the consumer of {queue}")

@@ -110,6 +110,8 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._log = _structlog(name) if log is None else log
         self.connected = False
+        #: Whether the last connection was lost because the other side did not answer.
+        self._is_silent = False
         #: What was the matter last; whoever knows that it is over says so.
         self.trouble = ""
         #: Called on the thread after a round of tries in vain: with the reasons where every address has refused us,
@@ -145,8 +147,7 @@ class Link:
             self._on_crash()
 
     def _keep_connected(self) -> None:
-        # Tries since a connection was good for something, and which address is next: after a loss another one, since a
-        # node that fell silent takes no new connection either.
+        # Tries since a connection was good for something, and which address is next.
         attempt, turn = 0, -1
         while not self._stopping.is_set():
             self.rounds += 1
@@ -155,6 +156,9 @@ class Link:
             if opened is not None and self._live(*opened):
                 attempt = 0
                 self._refusals.clear()
+                if not self._is_silent:
+                    # Begin anew: a node that restarts refuses at once, and all would gather on the one that is next.
+                    turn = -1
                 continue
             attempt += 1
             if attempt % len(self._address.nodes) == 0:
@@ -206,6 +210,8 @@ class Link:
             self._serve(broker, pulse)
         except (LinkDown, NodeSilent, *BROKER_ERRORS) as e:
             self.trouble = _reason(e)
+            # Such a node would not take a new connection either.
+            self._is_silent = isinstance(e, LinkDown | NodeSilent | TimeoutError)
             self._log.warning("broker.lost", reason=self.trouble)
         else:
             broker.close()

@@ -66,8 +66,8 @@ class AmqpOffering:
         self._limit = limit
         self._offers: ConfirmedChannel[_Offer] = ConfirmedChannel(self._on_ack, self._on_nack)
         self._blocked = False
-        #: Whether a queue was missing that we could declare.
-        self._lacking = False
+        #: Whether something that must be routed was not, and whether there was a connection before.
+        self._lacking = self._was_open = False
         self._log = structlog.get_logger()
         self._link = Link(name, address, self, clock, on_crash)
 
@@ -115,9 +115,9 @@ class AmqpOffering:
         """Declare, and have confirms and returns come to us."""
         broker.on_alarm = self._on_alarm
         if self._declares:
-            declare(broker, self._topology, anew=self._lacking)
+            declare(broker, self._topology, anew=self._lacking, compares=not self._was_open)
         self._offers.open(broker)
-        self._lacking = False
+        self._lacking, self._was_open = False, True
 
     def work(self, broker: Broker) -> None:
         """Write what waits, as far as window and broker allow, and forget what waits too long."""

@@ -94,8 +94,8 @@ class AmqpPublisher:
         self._blocked = False
         #: Whether the link was not woken yet for what was taken last; whoever flushes keeps it.
         self._unflushed = False
-        #: Whether something that must be routed was not.
-        self._lacking = False
+        #: Whether something that must be routed was not, and whether there was a connection before.
+        self._lacking = self._was_open = False
         self._log = structlog.get_logger()
         self._link = Link(name, address, self, clock, on_crash)
 
@@ -169,10 +169,10 @@ class AmqpPublisher:
         """Declare, and have confirms and returns come to us."""
         broker.on_alarm = self._on_alarm
         if self._declares:
-            declare(broker, self._topology, anew=self._lacking)
+            declare(broker, self._topology, anew=self._lacking, compares=not self._was_open)
         for channel in self._channels:
             channel.open(broker)
-        self._lacking = False
+        self._lacking, self._was_open = False, True
         self._suspects.connected(self._clock.monotonic())
 
     def work(self, broker: Broker) -> None:

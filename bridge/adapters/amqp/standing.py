@@ -41,14 +41,16 @@ class Standing:
         An answer of 0 and 0 is no reason: the broker gives it for a queue whose leader is away, and a new leader knows
         us as the old one did.
         """
-        is_still = look.consuming and look.has_room and look.delivered == self._delivered
+        is_still = look.consuming and look.delivered == self._delivered
         self._delivered = look.delivered
-        self._doubtful_since = _since(self._doubtful_since, look.at, so=is_still and look.messages > 0)
+        self._doubtful_since = _since(
+            self._doubtful_since, look.at, so=is_still and look.has_room and look.messages > 0
+        )
         self._unseen_since = _since(self._unseen_since, look.at, so=is_still and look.consumers == 0)
         return self._doubtful_since is not None and look.at - self._doubtful_since >= FORGOTTEN
 
     def is_unseen(self, now: float) -> bool:
-        """Whether looks have shown no consumer, with room for what nobody delivered, for longer than a moment."""
+        """Whether looks have shown no consumer, and nothing was delivered, for longer than a moment."""
         since = self._unseen_since
         return since is not None and now - since >= UNSEEN
 

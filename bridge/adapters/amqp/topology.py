@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 READINGS = 2**31 - 1
 #: The longest delay of kombu's native delayed delivery: 28 levels, each twice as long as the one before.
 MAX_DELAY = 2**28 - 1
-#: Queues that are looked for at a time, each on a channel of its own; a URL may allow ten channels.
-LOOKS_AT_ONCE = 5
+#: Queues that are looked for at a time, each on a channel of its own; and the channels that are left for others where a
+#: URL allows few.
+LOOKS_AT_ONCE = 32
+OTHER_CHANNELS = 5
 
 
 class TopologyMismatch(BridgeError):
@@ -131,17 +133,18 @@ class Topology:
         }
 
 
-def declare(broker: Broker, topology: Topology, *, anew: bool = False) -> None:
+def declare(broker: Broker, topology: Topology, *, anew: bool = False, compares: bool = True) -> None:
     """Declare everything, unless all is there already; `anew` in any case, for bindings that somebody has removed.
 
     A look is answered at once also while a node of the broker is frozen or cut off, a binding then waits for minutes.
+    Properties are compared where it `compares`, which takes a moment for each queue whose leader is away.
 
     Raises:
         TopologyMismatch: something is there with other properties.
 
     """
     if not anew and is_whole(broker, topology):
-        differing = mismatched(broker, topology, ())
+        differing = mismatched(broker, topology, ()) if compares else []
         if differing:
             raise TopologyMismatch(differing[0])
         return
@@ -205,8 +208,9 @@ def is_whole(broker: Broker, topology: Topology) -> bool:
 
 def _are_queues_there(broker: Broker, names: Sequence[str]) -> bool:
     """Look for several queues at a time: for each whose leader is away the broker takes a quarter of a second."""
-    for start in range(0, len(names), LOOKS_AT_ONCE):
-        looking = names[start : start + LOOKS_AT_ONCE]
+    at_once = min(LOOKS_AT_ONCE, broker.connection.channel_max - OTHER_CHANNELS)
+    for start in range(0, len(names), at_once):
+        looking = names[start : start + at_once]
         answers: list[bool] = []
         channels = [broker.look_for(name, answers.append) for name in looking]
         while len(answers) < len(looking):
