@@ -64,8 +64,7 @@ class ConfirmedChannel(Generic[P]):
     def renew_if_refused(self, broker: Broker) -> None:
         """Go on with another channel where the broker has refused something on this one, once nothing is under way.
 
-        RabbitMQ 3.10 goes on refusing on a channel that was in use while a queue's leader was lost; another one finds
-        the queue's new leader.
+        RabbitMQ 3.10 may go on refusing on a channel that was in use while a queue's leader was lost.
         """
         if self._has_refused and not self.unconfirmed:
             broker.forget_channel(self._channel)

@@ -208,7 +208,7 @@ def is_whole(broker: Broker, topology: Topology) -> bool:
 
 def _are_queues_there(broker: Broker, names: Sequence[str]) -> bool:
     """Look for several queues at a time: for each whose leader is away the broker takes a quarter of a second."""
-    at_once = min(LOOKS_AT_ONCE, broker.connection.channel_max - OTHER_CHANNELS)
+    at_once = max(1, min(LOOKS_AT_ONCE, broker.connection.channel_max - OTHER_CHANNELS))
     for start in range(0, len(names), at_once):
         looking = names[start : start + at_once]
         answers: list[bool] = []
