@@ -190,20 +190,38 @@ def missing(broker: Broker, topology: Topology) -> list[str]:
 
 
 def _exchange_names(topology: Topology) -> list[str]:
-    levels = [level_name(level, topology.prefix) for level in range(27, -1, -1)]
     delivery = f"{topology.prefix}_{CELERY_DELAYED_DELIVERY_EXCHANGE}"
-    return [*(exchange.name for exchange in topology.exchanges()), *levels, delivery, topology.marker]
+    return [
+        *(exchange.name for exchange in topology.exchanges()),
+        *topology.levels,
+        delivery,
+        topology.marker,
+    ]
 
 
 def _queue_names(topology: Topology) -> list[str]:
-    levels = [level_name(level, topology.prefix) for level in range(27, -1, -1)]
-    return [*(queue.name for queue in topology.queues()), *levels]
+    return [*(queue.name for queue in topology.queues()), *topology.levels]
 
 
 def is_whole(broker: Broker, topology: Topology) -> bool:
     """Return whether every exchange and queue is there, and the marker that says so of the bindings."""
-    are_exchanges_there = all(_exists(broker, name, queue=False) for name in _exchange_names(topology))
-    return are_exchanges_there and _are_queues_there(broker, _queue_names(topology))
+    return _are_exchanges_there(broker, _exchange_names(topology)) and _are_queues_there(
+        broker, _queue_names(topology)
+    )
+
+
+def _are_exchanges_there(broker: Broker, names: Sequence[str]) -> bool:
+    """Look for all of them on one channel, which ends at the first that is missing: each connection waits for it."""
+    channel = broker.connection.channel()
+    try:
+        for name in names:
+            channel.exchange_declare(name, "topic", passive=True)
+    except NotFound:
+        return False
+    finally:
+        # After a 404 py-amqp has opened it again.
+        channel.close()
+    return True
 
 
 def _are_queues_there(broker: Broker, names: Sequence[str]) -> bool:
