@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from amqp.exceptions import NotFound, PreconditionFailed
+from amqp.exceptions import PreconditionFailed
 
-from bridge.adapters.amqp.topology import TopologyMismatch
+from bridge.adapters.amqp.topology import TopologyMismatch, exists
 from bridge.core.lineage import judge, later_than
 
 if TYPE_CHECKING:
@@ -94,13 +94,7 @@ class Notes:
         channel.close()
 
     def _is_there(self, exchange: str) -> bool:
-        channel = self._broker.channel()
-        try:
-            channel.exchange_declare(exchange, "fanout", passive=True)
-        except NotFound:
-            return False
-        channel.close()
-        return True
+        return exists(self._broker, exchange, queue=False)
 
 
 def exchange_of(topology: Topology) -> str:

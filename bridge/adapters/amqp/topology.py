@@ -184,8 +184,8 @@ def missing(broker: Broker, topology: Topology) -> list[str]:
 
     The marker is missing where bindings may be (`Topology.marker`).
     """
-    exchanges = [name for name in _exchange_names(topology) if not _exists(broker, name, queue=False)]
-    queues = [name for name in _queue_names(topology) if not _exists(broker, name, queue=True)]
+    exchanges = [name for name in _exchange_names(topology) if not exists(broker, name, queue=False)]
+    queues = [name for name in _queue_names(topology) if not exists(broker, name, queue=True)]
     return [f"exchange {name}" for name in exchanges] + [f"queue {name}" for name in queues]
 
 
@@ -274,8 +274,8 @@ def _differs(name: str, error: PreconditionFailed) -> str:
     )
 
 
-def _exists(broker: Broker, name: str, *, queue: bool) -> bool:
-    """Ask on a channel of its own: a 404 closes it."""
+def exists(broker: Broker, name: str, *, queue: bool) -> bool:
+    """Return whether an exchange, or a queue, is there; on a channel of its own, since a 404 closes it."""
     channel = broker.connection.channel()
     try:
         if queue:
