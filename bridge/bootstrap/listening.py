@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from bridge.adapters.http.tls import CertificateUnusable
@@ -17,8 +18,10 @@ class CannotListen(BridgeError):
     """An address can't be listened on; the message names it, why, and where it was chosen."""
 
     def __init__(self, host: str, port: int, error: OSError, chosen_by: str) -> None:
-        # Both asyncio and socket.create_server wrap the address, which has been said, around the system's words.
-        reason = (error.strerror or str(error)).partition(" (while")[0].rpartition("): ")[2]
+        # asyncio and socket.create_server put the address, and each Python something else, around the system's words.
+        number = error.errno or 0
+        # A host name that can't be resolved has a negative number, which is not the system's.
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         super().__init__(f"can't listen on {host}:{port}, chosen by {chosen_by}: {reason}")
 
 

@@ -138,7 +138,7 @@ def test_the_simulator_says_so_where_its_port_is_taken() -> None:
 
     assert done.code == 1
     assert done.stderr == (
-        f"Error: can't listen on 127.0.0.1:{port}, chosen by --host and --port: address already in use\n"
+        f"Error: can't listen on 127.0.0.1:{port}, chosen by --host and --port: Address already in use\n"
     )
 
 

@@ -197,5 +197,6 @@ def test_the_tables_and_the_records_agree_on_which_submissions_may_have_a_messag
             )
         condition = select(submissions.c.position).where(text(MAY_HAVE_A_MESSAGE))
         found = set(connection.execute(condition).scalars())
+    engine.dispose()
 
     assert found == {record.index for record in records if record.may_have_a_message}
