@@ -99,6 +99,8 @@ class Rig:
         self.fired: Counter[str] = Counter()
         #: Whether something happened after which events may be told again.
         self.crashed = False
+        #: Whether the ledger lost its last commits.
+        self.restored = False
         self.commands: dict[str, str] = {}
         #: Ids of what is told without being a command of ours.
         self.others: set[str | None] = set()
@@ -433,6 +435,7 @@ class Rig:
             events=self.events,
             dead=self.letters(),
             crashed=self.crashed,
+            restored=self.restored,
             queued=self.queued(),
             open_rows=self.rows(OPEN),
             exits=ended,

@@ -66,6 +66,19 @@ def test_an_event_that_comes_again_after_a_crash_is_counted_and_no_violation() -
     assert verdict.duplicate_events == 1
 
 
+def test_after_a_restore_an_event_may_come_again_with_another_body_but_the_same_message() -> None:
+    found = replace(
+        _event("a"),
+        body=json.dumps({"subject": "a", "data": {"message_id": "m1", "reconciled": True}}).encode(),
+    )
+    restored = replace(GOOD, crashed=True, restored=True, events=[_event("a"), found])
+
+    assert judge(restored).violations == ()
+    assert judge(replace(restored, restored=False)).violations != ()
+    assert judge(replace(restored, events=[_event("a"), _event("a", message_id="m2")])).violations != ()
+    assert judge(replace(restored, events=[_event("a"), _event("a", "unknown")])).violations != ()
+
+
 # -- every life of a submission --------------------------------------------------------------------------------------
 
 PLACE, SMS = Place("a", 0), Sms(text="hello", destination="+16135550001")

@@ -76,6 +76,7 @@ def test_a_failover_to_a_standby_that_lags_repeats_no_sms_though_publishers_repe
         pass_by(NOTICED)
         standby.promote()
         rig.fired["failovers"] += 1
+        rig.restored = True
         rig.resumes()
         rig.repeat(forgotten)
         rig.fired["commands repeated"] = len(forgotten)
