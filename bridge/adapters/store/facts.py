@@ -65,7 +65,7 @@ def _restored(noted: Mapping[str, str]) -> Restored | None:
         raise LedgerUnavailable(f"the ledger's {RESTORED_AT} or {LOST_SINCE} is no time") from e
 
 
-class Notes:
+class FactWriter:
     """Writes facts, in the transactions of its callers."""
 
     def __init__(self, insert: Callable[[Table], Insert]) -> None:

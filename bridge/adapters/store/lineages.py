@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import func, select
 
-from bridge.adapters.store.facts import Notes, facts_of, last_commit_at
+from bridge.adapters.store.facts import FactWriter, facts_of, last_commit_at
 from bridge.core.ledger import restored
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
@@ -47,7 +47,7 @@ class Lineages:
 
         `transaction` checks no lineage.
         """
-        self._notes = Notes(insert)
+        self._facts = FactWriter(insert)
         self._read = read
         self._transaction = transaction
         #: The lineage that was compared with the broker; sessions of any other one are refused.
@@ -63,7 +63,7 @@ class Lineages:
 
     def begin(self, connection: Connection) -> None:
         """Take what is noted, and note what a new ledger needs, in a transaction of the caller's."""
-        self._notes.begin(connection, self._read(connection))
+        self._facts.begin(connection, self._read(connection))
         facts = facts_of(connection)
         self.identity, self.restored = facts.identity or "", facts.restored
 
@@ -110,7 +110,7 @@ class Lineages:
         """Note the lineage, and whether the broker has the mark of it."""
         with self._transaction(()) as connection:
             self._require(connection, own)
-            self._notes.remember(connection, own, is_marked=is_marked)
+            self._facts.remember(connection, own, is_marked=is_marked)
 
     def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
         """Note that the ledger was restored to this lineage, unless another process has noted it.
@@ -124,7 +124,7 @@ class Lineages:
             if before.remembered is None or before.remembered.lineage != own:
                 now = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
                 noted = self._restore(connection, float(now), before.restored, max_age)
-            self._notes.remember(connection, own, is_marked=is_marked)
+            self._facts.remember(connection, own, is_marked=is_marked)
         self.restored = noted
 
     def adopt(self, now: float, *, is_backup: bool, max_age: float) -> None:
@@ -133,7 +133,7 @@ class Lineages:
             before, own = facts_of(connection), self._read(connection)
             noted = self._restore(connection, now, before.restored, max_age, is_backup=is_backup)
             if own is not None:
-                self._notes.remember(connection, own, is_marked=True)
+                self._facts.remember(connection, own, is_marked=True)
         self.restored = noted
 
     def _restore(
@@ -147,7 +147,7 @@ class Lineages:
     ) -> Restored:
         last = last_commit_at(connection, now - max_age) if is_backup else None
         noted = restored(now, last_commit_at=last, max_age=max_age, before=before)
-        self._notes.restore(connection, noted)
+        self._facts.restore(connection, noted)
         return noted
 
     def _require(self, connection: Connection, own: Lineage) -> None:

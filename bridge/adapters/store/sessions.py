@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: transaction before the server ends its session, so that others get the locks.
 CONNECT_TIMEOUT = 5
 STATEMENT_TIMEOUT = 5.0
-IDLE_TIMEOUT = 15.0
+IDLE_TIMEOUT = 5.0
 #: Seconds more until a server that says nothing at all is given up: it stands still, or its host is gone.
 GRACE = 2.0
 #: What says which lineage a server has: its system identifier, and the timeline of its write-ahead log in hexadecimal
