@@ -174,15 +174,18 @@ class Node:
 
     # -- its command line --------------------------------------------------------------------------
 
-    def ctl(self, *arguments: str, timeout: float = 30) -> str:
-        """Run `rabbitmqctl` against this node and return its output; about a second of processor time each."""
+    def ctl(self, *arguments: str, program: str = "rabbitmqctl", timeout: float = 30) -> str:
+        """Run `rabbitmqctl`, or a `program` beside it, against this node and return its output.
+
+        It takes about a second of processor time.
+        """
         done = subprocess.run(
-            [*self.site.inside, str(self.scripts / "rabbitmqctl"), "-q", *arguments],
+            [*self.site.inside, str(self.scripts / program), "-q", *arguments],
             env=self._environment, cwd=self.home, capture_output=True, text=True, timeout=timeout,
             check=False,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"rabbitmqctl {arguments[0]}: {done.stdout}{done.stderr}")
+            raise RuntimeError(f"{program} {arguments[0]}: {done.stdout}{done.stderr}")
         return done.stdout.strip()
 
     def eval(self, expression: str, timeout: int = 30) -> str:

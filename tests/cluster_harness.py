@@ -70,6 +70,8 @@ class Cluster:
                 config=CONFIG,
             )
             self.nodes.append(Broker(plugins, advanced, site))
+        #: The nodes that are in the cluster, whether they run or not.
+        self.joined = self.nodes[: SIZE if joined else 1]
         if joined:
             for node in self.nodes:
                 node.know(other.name for other in self.nodes)
@@ -123,6 +125,7 @@ class Cluster:
         for command in (["stop_app"], ["reset"], ["join_cluster", self.nodes[0].name], ["start_app"]):
             node.ctl(*command, timeout=UP)
         node.wait_up(UP)
+        self.joined.append(node)
 
     def roll(self, node: Broker) -> None:
         """Restart a node in order, as in a rolling upgrade: once no queue would lose its quorum by it."""
@@ -214,9 +217,12 @@ class Cluster:
             wait_until(lambda: self.leader(vhost, queue) is node, what=f"{node.name} leads {queue}")
 
     def grow(self, node: Broker) -> None:
-        """Give every quorum queue a member on a node, as `rabbitmq-queues grow NODE all` does."""
-        living = self.living()
-        living.eval(f'rabbit_quorum_queue:grow(\'{node.name}\', <<".*">>, <<".*">>, all).')
+        """Give every quorum queue a member on a node, as an operator does."""
+        self.living().ctl("grow", node.name, "all", program="rabbitmq-queues", timeout=UP)
+
+    def rebalance(self) -> None:
+        """Spread the leaders of the quorum queues over the nodes, as an operator does."""
+        self.living().ctl("rebalance", "quorum", program="rabbitmq-queues", timeout=UP)
 
     # -- inside ------------------------------------------------------------------------------------
 

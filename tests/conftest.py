@@ -222,7 +222,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Allow forks as children where `tests.forks` does not list a reason against them."""
-    faults = item.config.getoption("--faults", default=False)
+    faults = any(item.config.getoption(option, default=False) for option in ("--faults", "--faults-cluster"))
     Server.allowed = not faults and item.get_closest_marker("executed") is None
 
 

@@ -13,7 +13,8 @@ These children are therefore executed:
   memory, memory map, command line or inherited limits the test reads;
 - a child with another environment than the server, except for `BRIDGE_` variables: the interpreter, its libraries and
   the dynamic linker read theirs at their start;
-- every child of `make faults` and of the benchmarks, and every child on a system without `pidfd_open`.
+- every child of `make faults`, of `make faults-cluster` and of the benchmarks, and every child on a system without
+  `pidfd_open`.
 """
 
 from __future__ import annotations

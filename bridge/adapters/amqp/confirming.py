@@ -45,7 +45,7 @@ class ConfirmedChannel(Generic[P]):
         self._nacked = nacked
         self.waiting: deque[P] = deque()
         self.unconfirmed: dict[int, P] = {}
-        #: When the oldest of the unconfirmed was written; None where there is none. For any thread to read.
+        #: When the oldest unconfirmed publish was written; None without one. Any thread may read it.
         self.oldest: float | None = None
         self._channel: Any = None
         self._tag = 0

@@ -190,7 +190,7 @@ class Broker:
             channel.collect()
             closed()
 
-        # py-amqp would open it again, and raise an error among whatever else arrives.
+        # py-amqp would open the channel again, and raise an error while it handles other frames.
         channel._callbacks[spec.Channel.Close] = on_close  # noqa: SLF001 - there is no other way to listen
 
     def ask_for_answer(self, channel: Any, answered: Callable[[], None]) -> None:

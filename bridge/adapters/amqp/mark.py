@@ -45,7 +45,7 @@ class MarkedLedger(Protocol):
         ...
 
     def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
-        """Note likewise, and that it is an earlier state of itself."""
+        """Note the same, and that the ledger is an earlier state of itself."""
         ...
 
     def confirm(self, own: Lineage | None) -> None:
@@ -188,7 +188,7 @@ def adopt(
     lineage: Lineage | None,
     record: Callable[[bool], None],
 ) -> None:
-    """Note the ledger, and its lineage if it has one, in place of whatever is noted, also of a later copy.
+    """Note the ledger, and its lineage if it has one, in place of the noted ledger and of its later copies.
 
     `record` is called before that, once it is certain that no worker consumes, with whether the broker has this ledger.
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +18,7 @@ from tests.acceptance.conftest import CANARIES
 from tests.faults.cluster.report import ClusterRow, Sums
 from tests.faults.rig import PATIENCE, Rig
 from tests.flood import Flood, spooled
-from tests.peer import Peer
+from tests.peer import LIST, Peer
 from tests.processes import BridgeProcess
 from tests.waiting import free_port, wait_until
 from tests.webhook import Webhook, inbound_id
@@ -110,8 +111,19 @@ class ClusterRig(Rig):
             process.wait_ready()
         return self
 
-    def _start_ingest(self, number: int) -> None:
-        port, directory = free_port(), self.directory / f"ingest-{number}"
+    def restart_all(self) -> None:
+        """Restart one process after the other, as an operator does for a new list of addresses."""
+        for number, worker in enumerate([worker for worker in self.workers if worker not in self.killed]):
+            assert self.end(worker) == 0
+            self.start(BROKER__URL=self._at(number))
+        for number, (port, ingest) in enumerate(list(self.ingests.items())):
+            assert ingest.stop(signal.SIGTERM) == 0
+            ingest.kill()
+            self._start_ingest(number, port)
+            self.ingests[port].wait_ready()
+
+    def _start_ingest(self, number: int, port: int | None = None) -> None:
+        port, directory = port or free_port(), self.directory / f"ingest-{number}"
         own = {
             "BRIDGE_BROKER__URL": self._at(number + 1),
             "BRIDGE_INGEST__PORT": str(port),
@@ -120,8 +132,10 @@ class ClusterRig(Rig):
         self.ingests[port] = BridgeProcess(directory, "ingest", env=self.env | own)
 
     def _at(self, number: int) -> str:
-        """Return the list of URLs that begins with another node for each number."""
-        return self.cluster.url(self.vhost, first=number % len(self.cluster.nodes))
+        """Return the list of URLs of the cluster's nodes that begins with another node for each number."""
+        first = number % len(self.cluster.joined)
+        nodes = [*self.cluster.joined[first:], *self.cluster.joined[:first]]
+        return LIST.join(node.url(self.vhost) for node in nodes)
 
     # -- load ----------------------------------------------------------------------------------------------------
 
@@ -134,7 +148,7 @@ class ClusterRig(Rig):
         self._began = time.time()
         self._ended = self._began + seconds
         for number in range(PUBLISHERS):
-            peer = Peer(self.cluster.url(self.vhost, first=number))
+            peer = Peer(self.cluster.url(self.vhost, first=number % len(self.cluster.joined)))
             self.meanwhile(partial(self._publish_in_time, peer, made[number::PUBLISHERS]))
         first, *others = (Webhook(port=port) for port in self.ingests)
         self._webhooks = Flood(first, clients=1, others=others, pause=1 / WEBHOOKS)

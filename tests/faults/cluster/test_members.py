@@ -9,13 +9,20 @@ import pytest
 from tests.acceptance.commands import run
 from tests.cluster_harness import Cluster
 from tests.conftest import or_skip
+from tests.faults.cluster.rig import ClusterRig
+from tests.faults.conftest import CLUSTER, REPORTS
 from tests.rabbitmq_programs import BrokerMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.acceptance.commands import Done
     from tests.broker_harness import Broker
+
+#: Seconds of load while the cluster grows, and commands a second.
+GROWTH = 90.0
+RATE = 10.0
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.cluster]
 
@@ -73,3 +80,33 @@ def test_queues_of_one_node_are_found_until_they_are_grown_and_named_when_it_die
     assert (grown.code, grown.stdout) == (0, "")
     assert one_away.code == 1
     assert f"the member on {others[1].name} is not online: start RabbitMQ on" in one_away.stdout
+
+
+def test_a_cluster_that_grows_from_one_node_to_three_under_load_loses_nothing(
+    alone: Cluster, tmp_path: Path, postgresql_url: str, request: pytest.FixtureRequest
+) -> None:
+    """The steps of docs/cluster.md, "From one node to three", in their order."""
+    first, *others = alone.nodes
+    name, report = "grown from one node to three by docs/cluster.md", request.config.stash[REPORTS][CLUSTER]
+    with ClusterRig(name, alone, tmp_path, report, ledger=postgresql_url) as rig:
+        rig.start_all()
+        rig.load(GROWTH, RATE)
+        rig.wait_load(0.1)
+        for node in others:
+            alone.join(node)
+            rig.fired["nodes joined"] += 1
+        for node in others:
+            alone.grow(node)
+        members = {queue: alone.members(rig.vhost, queue) for queue in alone.queues(rig.vhost)}
+        alone.rebalance()
+        rig.restart_all()
+        alone.roll(first)
+        rig.fired["nodes restarted"] += 1
+        rig.wait_load()
+        code, shown = rig.operate("doctor")
+        rig.kept(within=120)
+
+        assert len(members) > 30
+        assert {queue for queue, nodes in members.items() if set(nodes) != set(alone.nodes)} == set()
+        assert code == 0
+        assert all(f"127.0.0.1:{node.port}" in shown for node in alone.nodes)
