@@ -8,10 +8,10 @@ apart that `initdb` made separately. SQLite has neither.
 The ledger remembers its lineage, and the broker has a mark for each lineage that is valid. What `judge` makes of both:
 
     own lineage       mark on the broker      verdict
+    any               a later one is there    Outdated: a worker has used a newer primary
     as remembered     there                   Recognized
     as remembered     gone                    Outdated: the workers of a newer primary have removed it
     as remembered     the broker is new       Unmarked
-    another           a later one is there    Outdated: a primary that no worker has met in its time
     another           no later one is there   Succeeded: a failover or a restore
 """
 

@@ -335,6 +335,32 @@ def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(
     assert told[2:] == ["not marked", "restored", "recognized", "not marked", "recognized"]
 
 
+def test_once_the_right_to_mark_is_given_the_old_primary_is_refused(
+    rabbitmq: Broker, vhost: str, connection: Connection
+) -> None:
+    name = f"reader-{vhost}"
+    rabbitmq.add_user(vhost, name, "secret", configure="^$")
+    url = rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")
+    told: list[str] = []
+    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    old.compare(connection)
+    new = old.promoted()
+    limited = Connection.open(address(url), "test")
+    new.compare(limited, declares=False)
+    limited.close()
+    new.compare(connection)
+    with pytest.raises(LedgerMismatch, match="an old copy"):
+        old.compare(connection)
+    new.compare(connection)
+
+    assert told[2:] == [
+        *("not marked", "restored", "recognized"),
+        *("marked", "recognized"),
+        "mistaken",
+        "recognized",
+    ]
+
+
 def test_a_ledger_that_is_away_is_compared_later(connection: Connection) -> None:
     told: list[str] = []
     copy = Copy(told, own=FIRST)

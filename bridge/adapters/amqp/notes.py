@@ -13,9 +13,10 @@ name is free to say whose ledger it is. To ask whether the mark of a lineage is 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from amqp.exceptions import PreconditionFailed
+from amqp.exceptions import NotFound, PreconditionFailed
 
 from bridge.adapters.amqp.topology import TopologyMismatch, exists
 from bridge.core.lineage import judge, later_than
@@ -61,10 +62,8 @@ class Notes:
             remembered,
             is_marked=is_marked,
             is_known=is_known,
-            is_later_marked=own is not None
-            and is_known
-            and not is_marked
-            and any(map(self.has, later_than(own))),
+            # Also where its own mark is there: a worker without the right to remove it, or a crash, has left it.
+            is_later_marked=own is not None and is_known and self._has_any(later_than(own)),
         )
 
     def mark_of(self, lineage: Lineage) -> str:
@@ -92,6 +91,19 @@ class Notes:
         for lineage in lineages:
             channel.exchange_delete(self.mark_of(lineage))
         channel.close()
+
+    def _has_any(self, lineages: Iterable[Lineage]) -> bool:
+        """Return whether one of several is valid: they are looked for on one channel."""
+        channel = self._broker.channel()
+        try:
+            for lineage in lineages:
+                with suppress(NotFound):
+                    channel.exchange_declare(self.mark_of(lineage), "fanout", passive=True)
+                    return True
+                # py-amqp has opened it again.
+            return False
+        finally:
+            channel.close()
 
     def _is_there(self, exchange: str) -> bool:
         return exists(self._broker, exchange, queue=False)
