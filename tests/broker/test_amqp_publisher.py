@@ -334,6 +334,29 @@ def test_a_queue_of_the_delay_without_its_leader_holds_up_no_event(
     assert amqp.take(NAMES.command_queue)[0].body == b"1"
 
 
+def test_a_reply_to_a_queue_without_its_leader_holds_up_no_event_and_is_dropped(
+    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str, proxy: ChaosProxy
+) -> None:
+    amqp.declare_queue("answers", {"x-queue-type": "quorum"})
+    publisher, told = start(rabbitmq.url(vhost, proxy.port), deadline=4.0), Told()
+    with rabbitmq.without_leader(vhost, "answers"):
+        publisher.publish(event("answers", 1, exchange="", droppable=True), told.of("reply"))
+        publisher.publish(event("k", 0), told.of(0))
+        told.wait(0)
+        # From now on the reply may be why the connection was lost.
+        proxy.reset()
+        wait_until(lambda: not publisher.connected, what="a lost connection")
+        for number in range(1, 20):
+            publisher.publish(event("k", number), told.of(number))
+        told.wait(*range(1, 20))
+        connections = proxy.counters.connections
+
+        assert not told.times["reply"]
+        told.wait("reply")
+        assert proxy.counters.connections == connections
+    assert set(told.times.values()) == {1}
+
+
 def test_500_messages_survive_kill_9_of_the_broker(
     start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker
 ) -> None:

@@ -67,8 +67,14 @@ class ConfirmedChannel(Generic[P]):
         RabbitMQ 3.10 may go on refusing on a channel that was in use while a queue's leader was lost.
         """
         if self._has_refused and not self.unconfirmed:
-            broker.forget_channel(self._channel)
-            self.open(broker)
+            self.renew(broker)
+
+    def renew(self, broker: Broker) -> list[P]:
+        """Go on with another channel; return what was under way on this one, in its order: it may be stored or not."""
+        channel, under_way = self._channel, self.lose()
+        broker.forget_channel(channel)
+        self.open(broker)
+        return under_way
 
     def lose(self) -> list[P]:
         """Forget the connection; return what was under way on it, in its order: it may be stored or not."""
@@ -83,8 +89,8 @@ class ConfirmedChannel(Generic[P]):
 
     @property
     def is_ready(self) -> bool:
-        """Whether something waits that may be written."""
-        return bool(self.waiting) and len(self.unconfirmed) < WINDOW
+        """Whether something waits that may be written; after a refusal nothing may until the channel is renewed."""
+        return bool(self.waiting) and not self._has_refused and len(self.unconfirmed) < WINDOW
 
     def note_oldest(self) -> None:
         """Keep `oldest` up to date."""

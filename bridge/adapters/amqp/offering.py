@@ -129,6 +129,7 @@ class AmqpOffering:
             raise LinkDown(f"no confirm within {self._deadline} s")
         while offers.waiting and offers.waiting[0].until <= now:
             offers.waiting.popleft().told(Offered.NOT_TAKEN)
+        offers.renew_if_refused(broker)
         while offers.is_ready and not self._blocked and broker.takes_more():
             self._gather(broker, offers.waiting.popleft(), now)
         broker.flush()

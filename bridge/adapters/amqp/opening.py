@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def open_connection(address: BrokerAddress, node: BrokerNode, name: str) -> Any:
         connect_timeout=node.connect_timeout or address.connect_timeout,
         heartbeat=address.heartbeat if node.heartbeat is None else node.heartbeat,
         channel_max=node.channel_max,
+        patience=address.io_timeout,
         client_properties={"connection_name": name},
         socket_settings=_PATIENT,
     )
@@ -112,10 +114,12 @@ def _understood(error: Exception) -> tuple[type[BrokerUnreachable], str]:
 
 
 class _Connection(PyamqpConnection):
-    """A connection that encrypts as `Tls` says and keeps to its own limit of channels."""
+    """A connection that encrypts as `Tls` says, keeps to its own limit of channels, and does not wait for ever."""
 
-    def __init__(self, *, channel_max: int | None, **options: Any) -> None:
+    def __init__(self, *, channel_max: int | None, patience: float, **options: Any) -> None:
+        """`patience` is how many seconds an answer of the broker may take."""
         self._most_channels = channel_max
+        self._patience = patience
         super().__init__(channel_max=channel_max, **options)
 
     def Transport(self, host: str, connect_timeout: float, ssl: Tls | None, *_: Any, **options: Any) -> Any:  # noqa: N802 - py-amqp's names
@@ -124,6 +128,20 @@ class _Connection(PyamqpConnection):
         # A new context each time: renewed files count from the next connection on.
         options["ssl"] = {"context": client_context(ssl), "server_name": ssl.server_name}
         return _TlsTransport(host, connect_timeout, **options)
+
+    def drain_events(self, timeout: float | None = None) -> None:
+        """Read until something other than a heartbeat has come.
+
+        py-amqp limits each read alone, and a broker that sends heartbeats ends none of them.
+
+        Raises:
+            TimeoutError: there were only heartbeats.
+
+        """
+        end = time.monotonic() + (self._patience if timeout is None else timeout)
+        while not self.blocking_read(timeout):
+            if time.monotonic() >= end:
+                raise TimeoutError("the broker sends heartbeats and no answer")
 
     def _on_tune(self, channel_max: int, *arguments: Any) -> None:
         # py-amqp takes the broker's limit, whichever is lower; AMQP 0-9-1 section 4.2.1 lets a client ask for less.

@@ -4,7 +4,7 @@ kombu waits for *a* confirm and takes it for the last publish's; after a timeout
 which the broker may not have. Here each publish keeps its tag until the broker names that tag, so as many as allowed
 are under way at once, and a confirm is what it says (docs/decisions.md).
 
-Events, what goes to one queue, and delayed copies have channels of their own: the first message of a channel to a queue
+Events, dead letters, replies and delayed copies have channels of their own: the first message of a channel to a queue
 whose leader is unreachable holds up all others on that channel, for as long as the broker takes to give the leader's
 node up. A channel that has used the queue before gets on as soon as that has another leader.
 """
@@ -86,9 +86,9 @@ class AmqpPublisher:
         self._deadline = deadline
         self._limit = limit
         self._channels = [
-            ConfirmedChannel[_Publish](self._on_ack, self._on_nack) for _ in range(2 + DELAY_CHANNELS)
+            ConfirmedChannel[_Publish](self._on_ack, self._on_nack) for _ in range(3 + DELAY_CHANNELS)
         ]
-        self._events, self._direct, *self._delayed = self._channels
+        self._events, self._direct, self._replies, *self._delayed = self._channels
         self._refused: deque[_Publish] = deque()
         self._suspects: Suspects[_Publish] = Suspects()
         self._blocked = False
@@ -161,6 +161,8 @@ class AmqpPublisher:
         if message.delay is not None:
             # By the queue that it comes to first.
             return self._delayed[message.delay.bit_length() % DELAY_CHANNELS]
+        if message.droppable:
+            return self._replies
         return self._events if message.exchange else self._direct
 
     # --- the link's thread ---------------------------------------------------------------------------------------
@@ -181,28 +183,28 @@ class AmqpPublisher:
             raise LinkDown("what is missing on the broker is declared on a new connection")
         now = self._clock.monotonic()
         self._note_oldest()
-        self._check_deadlines()
+        self._check_deadlines(broker)
         due = []
         while self._refused and self._refused[0].not_before <= now:
             due.append(self._refused.popleft())
         for publish in reversed(due):
             self._channel_of(publish.message).waiting.appendleft(publish)
-        for channel in self._channels[1:]:
+        for channel in self._channels:
             channel.renew_if_refused(broker)
         self._suspects.try_a_convict(now)
-        while (waiting := self._next()) and not self._blocked and broker.takes_more():
+        while (waiting := self._next(now)) and not self._blocked and broker.takes_more():
             self._suspects.is_alone = waiting is self._suspects.waiting
             self._gather(broker, waiting.popleft(), now)
         broker.flush()
         self._note_oldest()
 
-    def _next(self) -> deque[_Publish] | None:
+    def _next(self, now: float) -> deque[_Publish] | None:
         """Return the queue whose first may be written now; None for none."""
-        if self._suspects.waiting or self._suspects.is_alone:
-            if any(channel.unconfirmed for channel in self._channels):
-                return None
-            if self._suspects.waiting:
-                return self._suspects.waiting
+        is_quiet = not any(channel.unconfirmed for channel in self._channels)
+        if self._suspects.holds(now, is_quiet=is_quiet):
+            return None
+        if self._suspects.waiting and is_quiet:
+            return self._suspects.waiting
         return next((channel.waiting for channel in self._channels if channel.is_ready), None)
 
     def _note_oldest(self) -> None:
@@ -227,16 +229,21 @@ class AmqpPublisher:
 
     def _has_failed(self, publish: _Publish) -> bool:
         """Count a failure of what may be dropped, and drop it after the last: it must not hold up what may not."""
-        if not self._suspects.fails_once_too_often(publish):
-            return False
+        if is_last := self._suspects.fails_once_too_often(publish):
+            self._drop(publish)
+        return is_last
+
+    def _drop(self, publish: _Publish) -> None:
         self._log.warning("message.dropped", type=publish.message.properties.get("type"))
         publish.told()
-        return True
 
-    def _check_deadlines(self) -> None:
-        """Distrust a connection that neither confirms nor says that it is blocked."""
+    def _check_deadlines(self, broker: Broker) -> None:
+        """Distrust a connection that neither confirms nor says that it is blocked; replies are not worth one."""
         if self._blocked:
             return
+        if self._age(self._replies) > self._deadline:
+            for publish in self._replies.renew(broker):
+                self._drop(publish)
         for channel in self._channels:
             deadline = self._deadline if channel is self._events else max(self._deadline, PATIENCE)
             if self._age(channel) > deadline:
@@ -289,6 +296,5 @@ class AmqpPublisher:
             self._log.warning("broker.blocked", hint="an alarm of memory or disk: see the broker's log")
             return
         self._log.info("broker.unblocked")
-        # What waited meanwhile is not late.
         for channel in self._channels:
             channel.excuse(self._clock.monotonic())

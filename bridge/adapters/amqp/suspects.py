@@ -22,6 +22,11 @@ MOST_FAILURES = 3
 #: no other: the others have all that time, and the link takes it for a good one.
 CONVICT_PAUSE = 2 * PROVEN
 LONGEST_CONVICT_PAUSE = 60.0
+#: Seconds that the others wait for a suspect that is alone, or for the confirms after which it may go; and how often
+#: they do so while those stay away. The broker ends a connection for a message at once. A confirm that takes longer is
+#: one of a queue whose leader can't be reached.
+LONGEST_HOLD = 1.0
+HOLD_INTERVAL = 10.0
 
 
 class Tried(Protocol):
@@ -49,6 +54,8 @@ class Suspects(Generic[P]):
         self._risked_from = inf
         #: Whether what was written last is one of the suspects.
         self.is_alone = False
+        #: Since when the others have waited.
+        self._held_since: float | None = None
         self._log = structlog.get_logger()
 
     def __len__(self) -> int:
@@ -58,6 +65,16 @@ class Suspects(Generic[P]):
     def connected(self, now: float) -> None:
         """Take note of a new connection."""
         self._risked_from = now + CONVICT_PAUSE
+        self._held_since = None
+
+    def holds(self, now: float, *, is_quiet: bool) -> bool:
+        """Return whether nothing may be written: a suspect is alone, or waits until all is confirmed (`is_quiet`)."""
+        if is_quiet or not (self.waiting or self.is_alone):
+            self._held_since = None
+            return False
+        if self._held_since is None:
+            self._held_since = now
+        return (now - self._held_since) % HOLD_INTERVAL < LONGEST_HOLD
 
     def try_a_convict(self, now: float) -> None:
         """Have one of those that cost a connection tried again, where it is time."""

@@ -233,10 +233,12 @@ def _are_queues_there(broker: Broker, names: Sequence[str]) -> bool:
         channels = [broker.look_for(name, answers.append) for name in looking]
         while len(answers) < len(looking):
             broker.connection.drain_events()
+        for channel in channels:
+            # The broker has closed those of the missing ones.
+            if channel.is_open:
+                channel.close()
         if not all(answers):
             return False
-        for channel in channels:
-            channel.close()
     return True
 
 
