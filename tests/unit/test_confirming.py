@@ -42,7 +42,7 @@ class Channel:
     def refuse(self, tag: int) -> None:
         """Answer for a publish with a nack."""
         for called in self.events["basic_nack"]:
-            called(tag, False)  # noqa: FBT003 - py-amqp's callback
+            called(tag, False)
 
 
 class FakeBroker:
