@@ -393,7 +393,8 @@ def test_what_was_confirmed_before_the_broker_died_is_there_and_the_rest_is_said
     certain = {one.id for one in partly.failed if isinstance(one, BrokerUnavailable)}
 
     assert sent
-    assert unconfirmed
+    # At the broker's death none, or as many as may be on their way, had no confirm.
+    assert unconfirmed or certain
     assert len(sent) + len(unconfirmed) + len(certain) == number
     assert sent <= there
     assert not certain & there

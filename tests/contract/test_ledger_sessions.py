@@ -202,7 +202,7 @@ def test_settings_behind_a_pooler_hold_in_each_transaction_and_for_nobody_else(
     ledger.close()
     seen.close()
 
-    assert ours == ["on", "5s", "15s", "force_custom_plan"]
+    assert ours == ["on", "5s", "5s", "force_custom_plan"]
     assert before == [("off", "0", "0", "auto", 0)]
     assert after == [before] * 4
 
