@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from bridge.adapters.store.reading import Summary
+    from bridge.adapters.store.replication import Replication
     from bridge.adapters.store.sessions import Server
     from bridge.core.lineage import Lineage
     from bridge.settings import Settings
@@ -50,15 +51,28 @@ def _database(server: Server, lineage: Lineage | None) -> Iterator[Finding]:
     if not server.is_verified:
         seen = "is not verified" if server.is_encrypted else "is not encrypted"
         yield warn(f"the connection to it {seen}", "set sslmode=verify-full and sslrootcert in ledger.url")
-    if server.standbys and not server.is_synchronous:
-        yield warn(
-            f"a failover may lose the last commits: no commit waits for one of the {server.standbys} standbys",
-            "set synchronous_standby_names = 'ANY 1 (...)' on the server, with the standbys' application_names",
-        )
+    yield from _standbys(server.replication)
     if lineage is None:
         yield warn(
             "its timeline can't be read: after a failover an old primary would not be recognized",
             "GRANT EXECUTE ON FUNCTION pg_control_system(), pg_current_wal_lsn(), pg_walfile_name(pg_lsn) to the user",
+        )
+
+
+def _standbys(found: Replication) -> Iterator[Finding]:
+    """Say whether a commit waits for a standby, and for one that is not there."""
+    if found.connected and not found.needed:
+        yield warn(
+            f"a failover may lose the last commits: no commit waits for one of the {found.connected} standbys",
+            "set synchronous_standby_names = 'ANY 1 (...)' on the server, with the standbys' application_names",
+        )
+    if found.is_stuck:
+        wanted = "a standby" if found.needed == 1 else f"{found.needed} standbys"
+        there = "none of them replicates" if not found.confirming else f"only {found.confirming} replicate"
+        yield fail(
+            f"every commit waits for {wanted}: synchronous_standby_names is set, and {there}",
+            "start a standby or correct its application_name; on the primary, SELECT wait_event FROM pg_stat_activity "
+            "shows SyncRep",
         )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 
+from bridge.adapters.store.replication import Replication, replication_of
 from bridge.core.hosts import is_loopback
 from bridge.core.lineage import Lineage
 from bridge.ports import LedgerUnavailable, LedgerUnusable
@@ -40,8 +41,6 @@ LINEAGE = (
     "(SELECT system_identifier FROM pg_control_system()), "
     "CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
 )
-#: What a role without `pg_monitor` may count; of a standby's state it sees nothing.
-_STANDBYS = "SELECT count(*) FROM pg_stat_replication WHERE application_name IS DISTINCT FROM 'pg_basebackup'"
 NO_LINEAGE = "NULL::bigint, NULL::text"
 #: What a server answers that does not say it: the right was taken away, or the functions are missing or not supported
 #: (PostgreSQL documentation, appendix A).
@@ -60,9 +59,7 @@ class Server:
     is_encrypted: bool
     #: Whether the host that is connected to was verified; true for what does not leave the machine.
     is_verified: bool
-    #: Standbys that receive its write-ahead log, and whether a commit waits for one of them.
-    standbys: int
-    is_synchronous: bool
+    replication: Replication
 
 
 def postgresql_engine(
@@ -248,11 +245,7 @@ def server_of(connection: Connection) -> Server:
         is_verified=info.host.startswith("/")
         or is_loopback(info.hostaddr or info.host)
         or (is_encrypted and info.get_parameters().get("sslmode") == "verify-full"),
-        standbys=int(connection.exec_driver_sql(_STANDBYS).scalar_one()),
-        # Our sessions have `synchronous_commit = on`, so that they wait where any name is set.
-        is_synchronous=bool(
-            connection.exec_driver_sql("SHOW synchronous_standby_names").scalar_one().strip()
-        ),
+        replication=replication_of(connection),
     )
 
 
