@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from bridge.bootstrap import parts
+from bridge.core.broker_url import read_broker_urls, split_urls
 from bridge.settings import Settings
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -50,6 +52,10 @@ def pods() -> dict[str, dict[str, Any]]:
         one for file in NATIVE for one in documents(file) if one["kind"] in {"Deployment", "StatefulSet"}
     ]
     return {one["metadata"]["name"]: one["spec"]["template"] for one in found}
+
+
+def keys_of(pod: dict[str, Any]) -> list[dict[str, str]]:
+    return [item for one in pod["spec"]["volumes"] if "secret" in one for item in one["secret"]["items"]]
 
 
 def test_each_pod_is_reached_on_its_own_ports_alone() -> None:
@@ -108,8 +114,26 @@ def test_workers_scale_by_the_queue_that_they_consume_and_by_age() -> None:
     assert all(isinstance(value, str) for one in (trigger, by_age) for value in one["metadata"].values())
     assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
     assert secret["name"] == mounted["secretName"]
-    assert secret["key"] in {item["key"] for item in mounted["items"]}
+    # The processes' own keys may be lists of URLs, which KEDA does not read.
+    assert secret["key"] not in {item["key"] for pod in pods().values() for item in keys_of(pod)}
+    for overlay in (KUBERNETES, KEDA):
+        assert f"--from-file={secret['key']}" in (overlay / "kustomization.yaml").read_text(encoding="utf-8")
     assert 1 < scaled["spec"]["minReplicaCount"] < scaled["spec"]["maxReplicaCount"]
+
+
+def test_on_a_cluster_keda_is_given_one_url_and_the_processes_all_nodes() -> None:
+    _, authentication = documents(KEDA / "scaling.yaml")
+    (secret,) = authentication["spec"]["secretTargetRef"]
+    text = (CLUSTER / "kustomization.yaml").read_text(encoding="utf-8")
+    lists = dict(re.findall(r"((?:\w+\.broker\.url[^\n]*)+):\n#   (amqp\S+)", text))
+    (for_processes,) = [url for said, url in lists.items() if "worker.broker.url" in said]
+    (for_keda,) = [url for said, url in lists.items() if "worker.broker.url" not in said]
+
+    assert len(split_urls(for_processes)) == len(read_broker_urls(split_urls(for_processes))) == 3
+    assert len(split_urls(for_keda)) == 1
+    assert secret["key"] in text
+    (node,) = read_broker_urls([for_keda])
+    assert node.host == documents(CLUSTER / "rabbitmq.yaml")[0]["metadata"]["name"]
 
 
 def test_what_scales_leaves_the_number_of_workers_to_keda() -> None:
