@@ -193,16 +193,52 @@ def test_everything_that_a_service_names_is_there(secrets: Path) -> None:
     assert {Path(one["file"]).name for one in named} == {file.name for file in secrets.iterdir()}
 
 
-def test_secrets_are_made_once_and_are_the_owner_s(secrets: Path) -> None:
-    before = (secrets / "broker.url").read_text(encoding="utf-8")
-    again = subprocess.run(
+def make_again(secrets: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [DEPLOY / "compose" / "make-secrets", secrets], input="x\n", text=True, capture_output=True, timeout=10,
         check=False,
     )  # fmt: skip
 
-    assert again.returncode == 1
-    assert (secrets / "broker.url").read_text(encoding="utf-8") == before
+
+def texts(secrets: Path) -> dict[str, str]:
+    return {file.name: file.read_text(encoding="utf-8") for file in secrets.iterdir()}
+
+
+def test_secrets_are_made_once_and_are_the_owner_s(secrets: Path) -> None:
+    before = texts(secrets)
+    again = make_again(secrets)
+
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "has all secrets" in again.stderr
+    assert texts(secrets) == before
     assert secrets.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "missing", ["broker.url.cluster", "broker.url", "rabbitmq.conf", "postgresql.password", "ledger.url"]
+)
+def test_a_missing_secret_is_made_of_the_password_that_the_others_have(secrets: Path, missing: str) -> None:
+    before = texts(secrets)
+    (secrets / missing).unlink()
+    (secrets / "erlang.cookie").unlink()
+    again = make_again(secrets)
+    after = texts(secrets)
+
+    assert again.returncode == 0
+    assert set(again.stderr.partition(":")[2].split()) == {missing, "erlang.cookie"}
+    assert after.pop("erlang.cookie") != before.pop("erlang.cookie")
+    assert after == before
+
+
+def test_a_broker_s_url_of_somebody_s_own_is_not_guessed_at(secrets: Path) -> None:
+    (secrets / "broker.url").write_text("amqps://bridge:secret@broker.example/sms", encoding="utf-8")
+    for name in ("rabbitmq.conf", "broker.url.cluster"):
+        (secrets / name).unlink()
+    again = make_again(secrets)
+
+    assert again.returncode == 1
+    assert "write broker.url.cluster and rabbitmq.conf yourself" in again.stderr
+    assert "secret@" not in again.stderr
 
 
 def test_only_the_loopback_reaches_what_compose_publishes() -> None:
