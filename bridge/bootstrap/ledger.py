@@ -115,7 +115,7 @@ def migrate_ledger(settings: Settings) -> tuple[str | None, str]:
 
 
 def adopt_ledger(settings: Settings) -> str:
-    """Make the configured ledger the command queue's own; returns its identity.
+    """Make the configured ledger the command queue's own; returns its identity, which is new.
 
     Raises:
         LedgerUnavailable: there is none, or it can't be opened.
@@ -123,14 +123,14 @@ def adopt_ledger(settings: Settings) -> str:
         QueueInUse: workers consume the queue.
 
     """
-    from bridge.adapters.amqp import mark
+    from bridge.adapters.amqp.adopting import adopt
+    from bridge.adapters.store.facts import new_identity
     from bridge.bootstrap import sending
 
     require(settings, broker=True)
     # Adopted at a path that is not the workers', a new one would be the queue's and empty.
     require_ledger(settings)
     with closing(open_ledger(_url(settings))) as ledger:
-        own, _ = ledger.lineages.recall()
 
         def record(is_backup: bool) -> None:  # noqa: FBT001 - called with what was found
             ledger.lineages.adopt(
@@ -139,7 +139,8 @@ def adopt_ledger(settings: Settings) -> str:
                 max_age=sending.loss_matters_for(settings),
             )
 
-        mark.adopt(parts.broker_address(settings), parts.topology(settings), ledger.identity, own, record)
+        address, topology = parts.broker_address(settings), parts.topology(settings)
+        adopt(address, topology, ledger.lineages, new_identity(), record)
     return ledger.identity
 
 

@@ -116,6 +116,14 @@ def judge(
     return Outdated() if is_known and remembered.is_marked else Unmarked()
 
 
+def copies(own: Lineage | None, remembered: Remembered | None) -> frozenset[Lineage]:
+    """Return the lineages that a ledger and its copies may have had, as far as it can know."""
+    if own is None:
+        return frozenset() if remembered is None else frozenset({remembered.lineage})
+    before = () if remembered is None else _before(own, remembered.lineage)
+    return frozenset({own, *before, *later_than(own)})
+
+
 def _before(own: Lineage, remembered: Lineage) -> tuple[Lineage, ...]:
     """Return the lineages that are not valid any more once `own` is."""
     if not remembered.is_before(own):

@@ -89,11 +89,13 @@ def test_a_worker_with_another_ledger_exits_78_until_it_is_adopted(
     assert theirs in refused.logs
     assert "bridge ledger adopt" in refused.logs
 
-    assert shown(other, "adopt") == {"identity": mine}
+    adopted = shown(other, "adopt")["identity"]
+    assert adopted not in {mine, theirs}
     bridge_process("worker", env=other)
     send(amqp, "c2")
     amqp.events(1, within=20)
 
+    assert shown(other, "show")["identity"] == adopted
     assert shown(other, "show")["restored_at"] is not None
     assert provider.texts() == ["canary c1", "canary c2"]
     assert bridge_process("worker", env=env, ready=False).wait(within=20) == 78

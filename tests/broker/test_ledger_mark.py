@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from amqp.exceptions import AccessRefused
 
-from bridge.adapters.amqp import mark
 from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.link import LinkDown
-from bridge.adapters.amqp.mark import LedgerMark, QueueInUse
+from bridge.adapters.amqp.mark import LedgerMark
 from bridge.adapters.amqp.notes import LedgerMismatch, Notes, note
-from bridge.adapters.amqp.topology import Topology, declare
+from bridge.adapters.amqp.topology import Topology
 from bridge.core.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable
 from tests.broker.amqp_setup import address
@@ -82,6 +81,12 @@ class Copy:
         self.remember(own, is_marked=is_marked)
         self.told.append("restored")
 
+    def rename(self, identity: str, own: Lineage | None) -> None:
+        self.identity = identity
+        if own is not None:
+            self.remembered = Remembered(own, is_marked=True)
+        self.told.append("renamed")
+
     def confirm(self, own: Lineage | None) -> None:
         assert own == self.own
         self.told.append("recognized")
@@ -90,6 +95,10 @@ class Copy:
         """Return the copy that a standby of it is once it is promoted."""
         assert self.own is not None
         own = Lineage(self.own.system, self.own.timeline + 1)
+        return self.copied(own)
+
+    def copied(self, own: Lineage) -> Copy:
+        """Return the copy that a backup of it is on another server."""
         return Copy(self.told, identity=self.identity, own=own, remembered=self.remembered)
 
     def compare(self, connection: Connection, *, declares: bool = True) -> LedgerMark:
@@ -162,35 +171,6 @@ def test_of_many_that_come_first_at_once_one_is_noted(vhost_url: str) -> None:
     assert all(noted[0] in reason for reason in refused)
 
 
-def test_adopting_changes_the_note_after_it_was_recorded(connection: Connection, vhost_url: str) -> None:
-    note(connection, topology(), ONE)
-    recorded: list[str] = []
-
-    def record(is_backup: bool) -> None:
-        note(connection, topology(), ONE)
-        recorded.append("a backup" if is_backup else "another")
-
-    mark.adopt(address(vhost_url), topology(), OTHER, None, record)
-
-    assert recorded == ["another"]
-    note(connection, topology(), OTHER)
-    with pytest.raises(LedgerMismatch):
-        note(connection, topology(), ONE)
-
-
-def test_nothing_is_adopted_while_somebody_consumes(connection: Connection, vhost_url: str) -> None:
-    declare(connection, topology())
-    note(connection, topology(), ONE)
-    channel: Any = connection.channel()
-    channel.basic_consume(topology().command_queue, callback=lambda _: None)
-    recorded: list[str] = []
-    with pytest.raises(QueueInUse, match="1 consumers"):
-        mark.adopt(address(vhost_url), topology(), OTHER, None, lambda _: recorded.append("recorded"))
-
-    assert recorded == []
-    note(connection, topology(), ONE)
-
-
 def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declare(
     rabbitmq: Broker, vhost: str
 ) -> None:
@@ -203,16 +183,6 @@ def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declar
     connection.close()
 
     assert told == ["recognized"]
-
-
-def test_a_broker_that_is_not_there_records_nothing() -> None:
-    recorded: list[str] = []
-    with pytest.raises(ConnectionError):
-        mark.adopt(
-            address("amqp://127.0.0.1:1/x"), topology(), ONE, None, lambda _: recorded.append("recorded")
-        )
-
-    assert recorded == []
 
 
 # -- copies of one ledger --------------------------------------------------------------------------
@@ -237,7 +207,7 @@ def test_a_worker_on_an_old_copy_finds_its_mark_gone_while_it_is_connected(
     told: list[str] = []
     old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     watching = old.compare(connection)
-    watching.ask(connection, topology())
+    watching.ask(connection)
     connection.readable(1.0)
     connection.drain()
     watching.compare_again(connection, topology(), declares=True)
@@ -245,7 +215,7 @@ def test_a_worker_on_an_old_copy_finds_its_mark_gone_while_it_is_connected(
     other = Connection.open(address(vhost_url), "test")
     old.promoted().compare(other)
     other.close()
-    watching.ask(connection, topology())
+    watching.ask(connection)
 
     def refused() -> bool:
         connection.readable(0.1)
@@ -298,21 +268,6 @@ def test_a_failover_that_was_cut_short_is_noted_by_the_next_worker(connection: C
     assert told[2:] == ["marked", "restored", "recognized"]
     with pytest.raises(LedgerMismatch):
         old.compare(connection)
-
-
-def test_an_operator_goes_back_to_an_old_copy_on_purpose(connection: Connection, vhost_url: str) -> None:
-    told: list[str] = []
-    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
-    old.compare(connection)
-    new = old.promoted()
-    new.compare(connection)
-    found: list[bool] = []
-    mark.adopt(address(vhost_url), topology(), ONE, FIRST, found.append)
-    old.compare(connection)
-
-    assert found == [True]
-    with pytest.raises(LedgerMismatch):
-        new.compare(connection)
 
 
 def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(

@@ -37,6 +37,7 @@ from bridge.core.ledger import (
     Tell,
 )
 from bridge.core.likeness import text_key
+from bridge.core.lineage import Remembered
 from bridge.core.outcomes import Outcome, Result, Style
 from bridge.core.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
@@ -369,6 +370,13 @@ def test_a_ledger_keeps_its_name_and_its_adoption(open_again: OpenLedger) -> Non
 
     assert (before, other.lineages.restored) == (None, Restored(at=NOW, since=NOW - 400.0))
     assert other.identity == ledger.identity
+    own, _ = ledger.lineages.recall()
+    ledger.lineages.rename("another", own)
+    unread = other.identity
+    remembered = other.lineages.recall()
+
+    assert unread != other.identity == ledger.identity == "another"
+    assert remembered == (own, None if own is None else Remembered(own, is_marked=True))
     ledger.close()
     other.close()
 

@@ -164,11 +164,15 @@ def test_a_server_that_does_not_say_its_timeline_is_used_without(
             own, remembered = ledger.lineages.recall()
             ledger.lineages.confirm(own)
             [verdict] = ledger.apply([claim()])
+            # Once it can be read again, its mark is missing by the new name.
+            ledger.lineages.rename("another", own)
+            unmarked = ledger.lineages.recall()
     finally:
         postgresql.execute("DROP OWNED BY plain", database=database)
         postgresql.execute("DROP ROLE plain")
 
     assert readable is not None
+    assert unmarked == (None, Remembered(readable, is_marked=False))
     assert own is None
     assert remembered == Remembered(readable, is_marked=True)
     assert isinstance(verdict, Call)

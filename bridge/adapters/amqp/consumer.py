@@ -194,7 +194,7 @@ class AmqpConsumer:
             self._look_at = self._clock.monotonic() + WATCH
             broker.ask_about(self._looking, self._topology.command_queue, self._watch)
             if self._mark is not None:
-                self._mark.ask(broker, self._topology)
+                self._mark.ask(broker)
 
     def lost(self) -> None:
         """Forget the consumers; the broker gives their deliveries to others."""

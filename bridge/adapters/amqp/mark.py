@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from amqp.exceptions import AccessRefused, NotFound
+from amqp.exceptions import AccessRefused
 
-from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.link import LinkDown
-from bridge.adapters.amqp.notes import LedgerMismatch, Notes, exchange_of, mark_of
-from bridge.core.errors import BridgeError
-from bridge.core.lineage import Outdated, Succeeded, Unmarked, later_than
+from bridge.adapters.amqp.notes import LedgerMismatch, Notes
+from bridge.core.lineage import Outdated, Recognized, Succeeded, Unmarked
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -19,13 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.core.lineage import Lineage, Remembered
-
-
-class QueueInUse(BridgeError):
-    """Workers consume the command queue."""
 
 
 class MarkedLedger(Protocol):
@@ -33,11 +26,11 @@ class MarkedLedger(Protocol):
 
     @property
     def identity(self) -> str:
-        """The name that it shares with its copies."""
+        """The name that it shares with its copies, as of the last `recall`."""
         ...
 
     def recall(self) -> tuple[Lineage | None, Remembered | None]:
-        """Return the lineage that it has now, and the one that it remembers."""
+        """Return the lineage that it has now, and the one that it remembers; read its name."""
         ...
 
     def remember(self, own: Lineage, *, is_marked: bool) -> None:
@@ -64,7 +57,8 @@ class LedgerMark:
         self._ledger = ledger
         self._max_age = max_age
         self._mistaken = mistaken
-        self._own: Lineage | None = None
+        #: Exchanges on the broker that go where the ledger is valid no longer.
+        self._lasting: tuple[str, ...] = ()
         #: Whether it is to be compared again: the ledger has moved, or its mark is gone.
         self._is_due = False
         self._channel: Any = None
@@ -79,15 +73,18 @@ class LedgerMark:
 
         """
         self._is_due = False
-        notes = Notes(broker, topology, self._ledger.identity)
         try:
-            self._own = self._judge(notes, declares=declares)
+            own, remembered = self._ledger.recall()
+            notes = Notes(broker, topology, self._ledger.identity)
+            is_marked = self._judge(notes, own, remembered, declares=declares)
+            marks = (notes.mark_of(own),) if own is not None and is_marked else ()
+            self._lasting = (*self._names(notes, declares=declares), *marks)
         except (LedgerMismatch, LedgerUnusable) as e:
             self._mistaken(str(e))
             raise LedgerMismatch(str(e)) from e
         except LedgerUnavailable as e:
             raise ConnectionError(f"the ledger can't be compared with the broker: {e}") from e
-        self._ledger.confirm(self._own)
+        self._ledger.confirm(own)
         if not self._may_ask(broker):
             self._channel = broker.channel()
 
@@ -109,21 +106,22 @@ class LedgerMark:
         """Have it compared again. From any thread."""
         self._is_due = True
 
-    def ask(self, broker: Broker, topology: Topology) -> None:
-        """Ask whether the mark is still there, and wait for nothing: without it all is compared again."""
-        if self._own is not None and self._may_ask(broker):
-            name = mark_of(topology, self._ledger.identity, self._own)
-            broker.ask_for_exchange(self._channel, name, self.moved)
+    def ask(self, broker: Broker) -> None:
+        """Ask whether the ledger is still valid, and wait for nothing: where it is not, all is compared again."""
+        for exchange in self._lasting:
+            if self._may_ask(broker):
+                broker.ask_for_exchange(self._channel, exchange, self.moved)
 
     def _may_ask(self, broker: Broker) -> bool:
         """Whether its channel is of this connection, and the broker has not closed it."""
         channel = self._channel
         return channel is not None and channel.connection is broker.connection and channel.is_open
 
-    def _judge(self, notes: Notes, *, declares: bool) -> Lineage | None:
-        """Return the lineage of a ledger that is valid, with all noted that is to be."""
-        own, remembered = self._ledger.recall()
-        is_known, is_marked = notes.is_known(), False
+    def _judge(
+        self, notes: Notes, own: Lineage | None, remembered: Remembered | None, *, declares: bool
+    ) -> bool:
+        """Note of a ledger that is valid all that is to be noted; return whether its lineage is marked."""
+        is_known = notes.is_known()
         if is_known:
             self._identify(notes, declares=declares)
         standing = notes.judge(own, remembered, is_known=is_known)
@@ -133,6 +131,7 @@ class LedgerMark:
                 "ledger.url to the new primary, and stop the old one or make it a standby; if the new one is gone for "
                 "good, stop all workers and run `bridge ledger adopt`"
             )
+        is_marked = isinstance(standing, Recognized) and own is not None
         if own is not None and isinstance(standing, Unmarked | Succeeded):
             is_marked = self._mark(notes, own, declares=declares)
         if isinstance(standing, Succeeded) and is_marked:
@@ -151,7 +150,23 @@ class LedgerMark:
         if not is_known:
             # The last: a ledger that is known and has no mark is an old copy.
             self._identify(notes, declares=declares)
-        return own
+        return is_marked
+
+    def _names(self, notes: Notes, *, declares: bool) -> tuple[str, ...]:
+        """Return the exchange that is there as long as the ledger is the noted one; none where it can't be made."""
+        try:
+            notes.name()
+        except AccessRefused:
+            if declares:
+                raise
+            self._log.error(
+                "ledger.not_marked",
+                exchange=notes.named,
+                hint="give the user the right to configure it: without it a worker does not notice "
+                "`bridge ledger adopt` while it runs",
+            )
+            return ()
+        return (notes.named,)
 
     def _identify(self, notes: Notes, *, declares: bool) -> None:
         try:
@@ -179,59 +194,3 @@ class LedgerMark:
             )
             return False
         return True
-
-
-def adopt(
-    address: BrokerAddress,
-    topology: Topology,
-    identity: str,
-    lineage: Lineage | None,
-    record: Callable[[bool], None],
-) -> None:
-    """Note the ledger, and its lineage if it has one, in place of the noted ledger and of its later copies.
-
-    `record` is called before that, once it is certain that no worker consumes, with whether the broker has this ledger.
-
-    Raises:
-        QueueInUse: workers consume the command queue, so they have the ledger that is noted.
-        ConnectionError: the broker is not reachable or refuses.
-
-    """
-    with connected(address) as broker:
-        consumers = _consumers(broker, topology.command_queue)
-        if consumers:
-            raise QueueInUse(
-                f"the queue {topology.command_queue} has {consumers} consumers: stop all workers first, "
-                "they have the ledger that is noted on the broker"
-            )
-        notes = Notes(broker, topology, identity)
-        record(_has(notes))
-        if lineage is not None:
-            notes.mark(lineage)
-            notes.remove(later_than(lineage))
-        channel = broker.channel()
-        channel.exchange_delete(exchange_of(topology))
-        channel.close()
-        notes.identify()
-
-
-def _has(notes: Notes) -> bool:
-    """Return whether the broker has this ledger, whichever copy of it."""
-    try:
-        if notes.is_known():
-            notes.identify()
-            return True
-    except LedgerMismatch:
-        return False
-    return False
-
-
-def _consumers(broker: Broker, queue: str) -> int:
-    """Return how many consumers a queue has; none where there is no queue yet."""
-    channel = broker.channel()
-    try:
-        found = channel.queue_declare(queue, passive=True)
-    except NotFound:
-        return 0
-    channel.close()
-    return int(found.consumer_count)

@@ -3,11 +3,12 @@
 The notes are exchanges that nothing is published to, so that they outlive all processes.
 
     {prefix}.ledger                            whose ledger it is
+    {prefix}.ledger.{identity}                 there as long as it is that ledger: workers ask for it while they run
     {prefix}.ledger.{identity}.{lineage}       one for each copy of the ledger that is valid: see `bridge.core.lineage`
 
 RabbitMQ refuses to declare an exchange again with other arguments than it has, in one step, so whoever comes first
 writes its ledger's identity into an argument and everybody else compares. An alternate exchange need not exist, so its
-name is free to say whose ledger it is. To ask whether the mark of a lineage is there needs no permission.
+name is free to say whose ledger it is. To ask whether an exchange is there needs no permission.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ _CURRENT = re.compile(r"current is '[^']*\.ledger\.([a-z]+)'")
 class LedgerMismatch(TopologyMismatch):
     """The command queue has another ledger than this worker, or a later copy of it; the message says what to do."""
 
+    #: The identity of the other ledger, as far as known.
+    noted: str | None = None
+
 
 class Notes:
     """The notes of one ledger on the broker."""
@@ -43,8 +47,9 @@ class Notes:
         self._broker = broker
         self._topology = topology
         self._identity = identity
-        #: The exchange that says whose ledger the command queue has.
+        #: The exchange that says whose ledger the command queue has, and the one that is there as long as it is this.
         self.exchange = exchange_of(topology)
+        self.named = f"{self.exchange}.{identity}"
 
     def is_known(self) -> bool:
         """Return whether any ledger is noted."""
@@ -79,17 +84,57 @@ class Notes:
         """
         note(self._broker, self._topology, self._identity)
 
+    def replace(self) -> str | None:
+        """Note the ledger in place of another one; return that one's identity, as far as known.
+
+        Raises:
+            LedgerMismatch: a worker was quicker and has noted that one again.
+
+        """
+        try:
+            self.identify()
+        except LedgerMismatch as e:
+            self._delete([self.exchange])
+            self.identify()
+            return e.noted
+        return None
+
+    def name(self) -> None:
+        """Make the exchange that workers of this ledger ask for, which is noted.
+
+        Raises:
+            LedgerMismatch: another one was adopted meanwhile.
+
+        """
+        if not self._is_there(self.named):
+            self._make(self.named)
+            try:
+                self.identify()
+            except LedgerMismatch:
+                self.unname()
+                raise
+
+    def unname(self) -> None:
+        """Delete that exchange, so that workers of this ledger compare it again."""
+        self._delete([self.named])
+
     def mark(self, lineage: Lineage) -> None:
         """Note that a lineage is valid."""
-        channel = self._broker.channel()
-        channel.exchange_declare(self.mark_of(lineage), "fanout", durable=True, auto_delete=False)
-        channel.close()
+        self._make(self.mark_of(lineage))
 
     def remove(self, lineages: Iterable[Lineage]) -> None:
         """Note that lineages are valid no longer. It is no error where one is not marked."""
+        self._delete(map(self.mark_of, lineages))
+
+    def _make(self, exchange: str) -> None:
         channel = self._broker.channel()
-        for lineage in lineages:
-            channel.exchange_delete(self.mark_of(lineage))
+        channel.exchange_declare(exchange, "fanout", durable=True, auto_delete=False)
+        channel.close()
+
+    def _delete(self, exchanges: Iterable[str]) -> None:
+        channel = self._broker.channel()
+        for exchange in exchanges:
+            channel.exchange_delete(exchange)
         channel.close()
 
     def _has_any(self, lineages: Iterable[Lineage]) -> bool:
@@ -139,8 +184,10 @@ def note(broker: Broker, topology: Topology, identity: str) -> None:
     except PreconditionFailed as e:
         current = _CURRENT.search(e.reply_text)
         theirs = f"the ledger {current[1]}" if current else "another ledger"
-        raise LedgerMismatch(
+        mismatch = LedgerMismatch(
             f"the queue {topology.command_queue} has {theirs}, and this process has {identity}: set ledger.url to "
             "the right one; if that one is gone for good, stop all workers and run `bridge ledger adopt`"
-        ) from e
+        )
+        mismatch.noted = current[1] if current else None
+        raise mismatch from e
     channel.close()

@@ -65,6 +65,11 @@ def _restored(noted: Mapping[str, str]) -> Restored | None:
         raise LedgerUnavailable(f"the ledger's {RESTORED_AT} or {LOST_SINCE} is no time") from e
 
 
+def new_identity() -> str:
+    """Return a name that no ledger has: letters alone, which no log takes for a phone number."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
+
+
 class FactWriter:
     """Writes facts, in the transactions of its callers."""
 
@@ -75,11 +80,14 @@ class FactWriter:
         """Give the ledger a name, and have it remember its lineage, where it is new; all of it is locked."""
         if facts_of(connection).identity is not None:
             return
-        # Letters alone, which no log takes for a phone number.
-        name = "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
-        self._put(connection, IDENTITY, name)
+        self._put(connection, IDENTITY, new_identity())
         if lineage is not None:
             self._put(connection, LINEAGE, str(lineage))
+
+    def rename(self, connection: Connection, identity: str) -> None:
+        """Give the ledger another name, by which the broker has no mark of its lineage until `remember`."""
+        self._put(connection, IDENTITY, identity)
+        self._put(connection, IS_MARKED, "no")
 
     def remember(self, connection: Connection, lineage: Lineage, *, is_marked: bool) -> None:
         """Have the ledger remember its lineage, and whether the broker has the mark of it."""

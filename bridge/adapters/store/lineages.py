@@ -95,10 +95,10 @@ class Lineages:
         )
 
     def recall(self) -> tuple[Lineage | None, Remembered | None]:
-        """Return the lineage of a session, and the one that the ledger remembers; notice a restore."""
+        """Return the lineage of a session, and the one that the ledger remembers; notice a restore and a new name."""
         with self._transaction(()) as connection:
             facts, own = facts_of(connection), self._read(connection)
-        self.restored = facts.restored
+        self.identity, self.restored = facts.identity or "", facts.restored
         return own, facts.remembered
 
     def confirm(self, own: Lineage | None) -> None:
@@ -128,13 +128,20 @@ class Lineages:
         self.restored = noted
 
     def adopt(self, now: float, *, is_backup: bool, max_age: float) -> None:
-        """Note that an operator put the ledger in the place of another one; `is_backup` says of an earlier state."""
+        """Note that an operator puts the ledger in the place of another one; `is_backup` says of an earlier state."""
         with self._transaction(None) as connection:
-            before, own = facts_of(connection), self._read(connection)
+            before = facts_of(connection)
             noted = self._restore(connection, now, before.restored, max_age, is_backup=is_backup)
-            if own is not None:
-                self._facts.remember(connection, own, is_marked=True)
         self.restored = noted
+
+    def rename(self, identity: str, own: Lineage | None) -> None:
+        """Give the ledger a name that its copies do not have; the broker has the mark of its lineage by that name."""
+        with self._transaction(None) as connection:
+            self._facts.rename(connection, identity)
+            if own is not None:
+                self._require(connection, own)
+                self._facts.remember(connection, own, is_marked=True)
+        self.identity = identity
 
     def _restore(
         self,
