@@ -49,7 +49,11 @@ def test_a_promoted_standby_is_used_once_it_was_compared_and_the_old_primary_nev
         assert now is not None
         ledger.apply([claim(of=command("known"), now=now)])
         wait_until(
-            lambda: new.has(database) and new.execute("SELECT 1 FROM commands", database=database),
+            lambda: (
+                new.has(database)
+                and new.execute("SELECT to_regclass('commands')", database=database) != [(None,)]
+                and new.execute("SELECT 1 FROM commands", database=database)
+            ),
             what="the standby has the command",
         )
         new.promote()
