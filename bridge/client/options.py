@@ -93,7 +93,11 @@ class Options:
         try:
             nodes = read_broker_urls(_urls(url) or [""], files)
         except BadBrokerUrl as e:
-            raise ConfigurationError(f"the broker's URL {e}") from None
+            # "URL 2 of 3" is how it begins where there are several.
+            said = str(e)
+            raise ConfigurationError(
+                f"the broker's {said if said.startswith('URL ') else f'URL {said}'}"
+            ) from None
         try:
             check_files(nodes)
         except TlsFileUnusable as e:

@@ -30,6 +30,8 @@ _URL = re.compile(r"(amqps?)://([^/?]*)(?:/([^?]*))?(?:\?(.*))?", re.IGNORECASE)
 _NEXT_URL = re.compile(r",(?=\s*(?:amqps?://|$))", re.IGNORECASE)
 #: How kombu separates URLs; here `;` is a character as any other.
 _OTHER_LIST = re.compile(r";\s*amqps?://", re.IGNORECASE)
+_LINES = re.compile(r"\s+amqps?://", re.IGNORECASE)
+_WHOLE = "each address of a list begins with amqp:// or amqps://"
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -80,7 +82,8 @@ def read_broker_urls(urls: Sequence[str], files: TlsFiles | None = None) -> tupl
     `files` are for those that are encrypted and name none of their own.
 
     Raises:
-        BadBrokerUrl: one of them can't be used; the message says which by its place in the list, and why.
+        BadBrokerUrl: one of them can't be used, or they do not lead to one vhost; the message says which by its place
+            in the list, and why.
 
     """
     nodes = []
@@ -89,6 +92,10 @@ def read_broker_urls(urls: Sequence[str], files: TlsFiles | None = None) -> tupl
             nodes.append(read_broker_url(url, files))
         except BadBrokerUrl as e:
             raise BadBrokerUrl(f"URL {number} of {len(urls)} {e}" if len(urls) > 1 else str(e)) from None
+        if nodes[-1].vhost != nodes[0].vhost:
+            raise BadBrokerUrl(
+                f"URL {number} of {len(urls)} has another vhost than URL 1: all addresses must be nodes of one cluster"
+            )
     if files is not None and files != TlsFiles() and not any(node.tls for node in nodes):
         raise BadBrokerUrl(
             "begins with amqp://, which encrypts nothing, and a file for TLS is set: use amqps://"
@@ -107,13 +114,16 @@ def read_broker_url(url: str, files: TlsFiles | None = None) -> BrokerNode:
 
     """
     _check_characters(url)
+    _check_alone(url)
     parts = _URL.fullmatch(url)
     if parts is None:
         raise BadBrokerUrl("must begin with amqp:// or amqps:// and name a host")
     scheme, authority, path, query = parts.groups(default="")
     if "@" in path or "@" in query:
+        hint = f"; {_WHOLE}" if "," in path else ""
         raise BadBrokerUrl(
             "has an @ behind the host: write / ? # @ in a user's name, a password or a vhost as %2F %3F %23 %40"
+            + hint
         )
     is_encrypted = scheme.lower() == "amqps"
     parameters = read_parameters(query, is_encrypted=is_encrypted)
@@ -146,8 +156,8 @@ def _check_characters(url: str) -> None:
         url.encode()
     except UnicodeEncodeError:
         raise BadBrokerUrl("is not UTF-8") from None
-    if _OTHER_LIST.search(url):
-        raise BadBrokerUrl("has a ; before another URL: make a list, or separate the URLs with commas")
+    if _LINES.search(url):
+        raise BadBrokerUrl("has a space or a line end before another URL: separate the URLs with commas")
     if has_control(url) or any(character.isspace() for character in url):
         raise BadBrokerUrl("holds a space or a control character: write a space as %20")
     if "#" in url:
@@ -160,12 +170,18 @@ def _check_characters(url: str) -> None:
         raise BadBrokerUrl("has an escape that is not UTF-8") from None
 
 
+def _check_alone(url: str) -> None:
+    """Refuse a list that is not separated as it should be."""
+    if _OTHER_LIST.search(url):
+        raise BadBrokerUrl("has a ; before another URL: make a list, or separate the URLs with commas")
+    if url.endswith(","):
+        raise BadBrokerUrl("ends with a comma: between two addresses stands one comma")
+
+
 def _place(place: str) -> tuple[str, int | None]:
     """Return host and port."""
     if ";" in place or "," in place:
-        raise BadBrokerUrl(
-            "has a ; or a , in its host: several addresses are a list of whole URLs, separated by commas"
-        )
+        raise BadBrokerUrl(f"has a ; or a , in its host: separate several addresses with commas; {_WHOLE}")
     bracketed = re.fullmatch(r"\[([^]]*)\](?::(.*))?", place)
     if bracketed is not None:
         host, port = _ipv6(bracketed[1]), bracketed[2]
@@ -208,9 +224,7 @@ def _vhost(path: str) -> str:
     if path in {"", "/"}:
         return "/"
     if any(character in path for character in "/;,"):
-        raise BadBrokerUrl(
-            "has a / ; or , in its vhost: write it as %2F %3B %2C; URLs of a list are whole ones"
-        )
+        raise BadBrokerUrl(f"has a / ; or , in its vhost: write it as %2F %3B %2C; {_WHOLE}")
     vhost = unquote(path)
     if has_control(vhost) or len(vhost.encode()) > LONGEST_VHOST:
         raise BadBrokerUrl(f"has a vhost with a control character, or of more than {LONGEST_VHOST} bytes")

@@ -99,11 +99,14 @@ def _proxy_url(value: SecretUrl) -> SecretUrl:
 
 
 def _split_broker_urls(value: object) -> object:
+    if not isinstance(value, str | list | tuple):
+        raise ValueError("must be a URL, or a list of URLs in [ ]")  # noqa: TRY004 - pydantic reports a ValueError
     return split_urls(value) if isinstance(value, str) else value
 
 
 def _broker_urls(value: tuple[SecretUrl, ...]) -> tuple[SecretUrl, ...]:
-    read_broker_urls([url.get_secret_value() for url in value])
+    # Blanks and commas alone are no list of addresses.
+    read_broker_urls([url.get_secret_value() for url in value] or [""])
     return value
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.client import ConfigurationError, Options
 from bridge.core.broker_parameters import BadBrokerUrl, TlsFiles
 from bridge.core.broker_url import BrokerNode, Tls, read_broker_url, read_broker_urls, split_urls
 from bridge.settings import Settings, SettingsError, load
@@ -110,8 +111,12 @@ REFUSED = {
     "amqp://rabbit/a%0ab": "control character",
     f"amqp://rabbit/{'v' * 256}": "255",
     "amqp://rabbit;amqp://rabbit-2": "with commas",
-    "amqp://rabbit;rabbit-2": "list of whole URLs",
-    "amqp://rabbit,rabbit-2": "list of whole URLs",
+    "amqp://rabbit;rabbit-2": "begins with amqp:// or amqps://",
+    "amqp://rabbit,rabbit-2": "begins with amqp:// or amqps://",
+    "amqp://rabbit/sms,rabbit-2/sms": "begins with amqp:// or amqps://",
+    f"amqp://u:{SECRET}@rabbit/sms,u:{SECRET}@rabbit-2/sms": "begins with amqp:// or amqps://",
+    f"amqp://u:{SECRET}@rabbit/sms\namqp://u:{SECRET}@rabbit-2/sms": "separate the URLs with commas",
+    f"amqp://u:{SECRET}@rabbit/sms amqp://u:{SECRET}@rabbit-2/sms": "separate the URLs with commas",
     f"amqp://u:{SECRET}@rabbit;amqp://u:{SECRET}@rabbit-2": "with commas",
     f"amqp://u:{SECRET}@rabbit/v;amqp://u:{SECRET}@rabbit-2/v": "with commas",
     "amqp://rabbit/v;w": "%3B",
@@ -198,6 +203,12 @@ def test_the_url_at_fault_is_named_by_its_place() -> None:
         read_broker_urls(["amqp://a", f"http://u:{SECRET}@b"])
 
 
+def test_urls_of_one_list_lead_to_one_vhost() -> None:
+    assert len(read_broker_urls(["amqp://a/%2F", "amqp://b", "amqp://c//"])) == 3
+    with pytest.raises(BadBrokerUrl, match=r"^URL 2 of 3 has another vhost than URL 1: .* one cluster$"):
+        read_broker_urls(["amqp://a/sms", f"amqp://u:{SECRET}@b/other", "amqp://c/sms"])
+
+
 def test_files_of_the_settings_are_for_urls_that_name_none() -> None:
     files = TlsFiles(ca_file="/ca.pem", certificate="/cert.pem", key="/key.pem")
     own = "amqps://b?cacertfile=/other.pem&certfile=/both.pem"
@@ -239,6 +250,37 @@ def test_the_settings_understand_the_same_urls(url: str) -> None:
 @pytest.mark.parametrize("url", [["amqp://a", "amqps://b"], "amqp://a,amqps://b", "amqp://a ,\n amqps://b,"])
 def test_several_urls_are_a_list_or_separated_by_commas(url: object) -> None:
     assert [node.host for node in loaded({"url": url}).broker.nodes] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("amqp://a/sms,,", "ends with a comma"),
+        (",", "is empty: give the broker's URL"),
+        ("  ", "is empty: give the broker's URL"),
+        (" , ", "is empty: give the broker's URL"),
+        ("amqp://a,,amqp://b", "URL 1 of 2 ends with a comma"),
+        ({"host": "a"}, "must be a URL, or a list of URLs"),
+        (5672, "must be a URL, or a list of URLs"),
+        (["amqp://a/sms", "amqp://b/SMS"], "URL 2 of 2 has another vhost than URL 1"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_urls_is_refused_with_what_to_do(url: object, reason: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        loaded({"url": url})
+
+    (problem,) = refused.value.problems
+    assert problem.path == "broker.url"
+    assert reason in problem.reason
+
+
+def test_the_client_names_a_url_by_its_place_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"^the broker's URL 2 of 2 must begin"):
+        Options().address(["amqp://a", "http://b"])
+    with pytest.raises(ConfigurationError, match=r"^the broker's URL must begin"):
+        Options().address("http://b")
+    with pytest.raises(ConfigurationError, match=r"^the broker's URL is empty"):
+        Options().address(" , ")
 
 
 def test_each_url_of_a_list_is_judged() -> None:
