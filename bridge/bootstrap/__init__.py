@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         show_command,
         show_ledger,
     )
+    from bridge.bootstrap.members import check_members
     from bridge.bootstrap.oneshot import (
         check_topology,
         cpaas_client,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "adopt_ledger",
+    "check_members",
     "check_topology",
     "cpaas_client",
     "dead_letters",
@@ -67,6 +69,7 @@ __all__ = [
 #: The module of each entry.
 _HOMES = {
     "adopt_ledger": "ledger",
+    "check_members": "members",
     "check_topology": "oneshot",
     "cpaas_client": "oneshot",
     "dead_letters": "dead",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.adapters.management import read_members
 from bridge.bootstrap import parts
-from bridge.core.queue_members import UNSEEN, shortages
+from bridge.core.queue_members import UNSEEN, shortages, unseen
 from bridge.runtime.examining import fail, ok, skipped, warn
 
 if TYPE_CHECKING:
@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 
-def lacking_members(settings: Settings) -> Sequence[Shortage] | None:
+#: A queue is shown without members for some seconds after it was declared.
+_LOOK = "try again in 10 s, or run `rabbitmqctl list_queues --vhost VHOST name type members online` on a node"
+
+
+class Members(NamedTuple):
+    """What is known of the members of our queues."""
+
+    shortages: Sequence[Shortage]
+    #: Which queues were not seen, and what to do; None: all were seen.
+    unseen: tuple[str, str] | None
+
+
+def look_up_members(settings: Settings) -> Members | None:
     """Return which queues of ours lack members; None without `broker.management_url`.
 
     Raises:
@@ -27,24 +39,42 @@ def lacking_members(settings: Settings) -> Sequence[Shortage] | None:
     url = settings.broker.management_url
     if url is None:
         return None
+    expected = parts.topology(settings).all_queues
     nodes, queues = read_members(
         url.get_secret_value(),
         settings.broker.nodes[0].vhost,
-        parts.topology(settings).all_queues,
+        expected,
         ca_file=settings.broker.tls_files.ca_file,
     )
-    return list(shortages(nodes, queues))
+    lacking = unseen(expected, queues)
+    return Members(list(shortages(nodes, queues)), (lacking, _LOOK) if lacking else None)
+
+
+def check_members(settings: Settings) -> tuple[Sequence[str], str | None]:
+    """Return a line for each shortage of members, and which queues' members were not checked, or None.
+
+    Raises:
+        ConnectionError: the management API does not answer, so that nothing was checked.
+
+    """
+    found = look_up_members(settings)
+    if found is None:
+        return [], UNSEEN if len(settings.broker.nodes) > 1 else None
+    lines = [f"{shortage.seen}: {shortage.advice}" for shortage in found.shortages]
+    return lines, ": ".join(found.unseen) if found.unseen else None
 
 
 def look_at_members(settings: Settings) -> Iterator[Finding]:
     """Say which queues lack members, or how to see it."""
-    found = lacking_members(settings)
+    found = look_up_members(settings)
     if found is None:
         if len(settings.broker.nodes) > 1:
             yield skipped(UNSEEN)
         return
-    for shortage in found:
+    for shortage in found.shortages:
         judge = fail if shortage.is_down else warn
         yield judge(shortage.seen, shortage.advice)
-    if not found:
+    if found.unseen:
+        yield warn(*found.unseen)
+    elif not found.shortages:
         yield ok("each queue has its members, and all are online")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.bootstrap import parts
-from bridge.bootstrap.members import lacking_members
 from bridge.bootstrap.required import require
 from bridge.core.commands import Malformed, parse_command
 
@@ -68,10 +67,8 @@ def declare_topology(settings: Settings) -> Sequence[str]:
 
 
 def check_topology(settings: Settings) -> Sequence[str]:
-    """Return what is missing on the broker or other than it should be, queues' members included, one line each."""
-    differences = _broker(settings).differences()
-    members = [f"{shortage.seen}: {shortage.advice}" for shortage in lacking_members(settings) or ()]
-    return [*differences, *members]
+    """Return what is missing on the broker or other than it should be, one line each."""
+    return _broker(settings).differences()
 
 
 def cpaas_client(settings: Settings) -> CpaasClient:

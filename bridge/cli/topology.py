@@ -7,7 +7,6 @@ import click
 from bridge.cli.exits import Exit
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.output import write_json, write_line
-from bridge.core.queue_members import UNSEEN
 
 
 @click.group()
@@ -35,14 +34,23 @@ def declare(invocation: Invocation, *, as_json: bool) -> None:
 def check(invocation: Invocation, *, as_json: bool) -> int:
     """Say what is missing or other than it should be; exit 1 if anything is.
 
-    With broker.management_url, queues that lack members on a cluster are named as well.
+    With broker.management_url, queues that lack members on a cluster are named as well. If the management API does
+    not answer, a note says so, and the exit code is 69 if nothing else differs.
     """
     settings = invocation.settings()
-    differences = invocation.wiring.check_topology(settings)
-    if settings.broker.management_url is None and len(settings.broker.nodes) > 1:
-        write_line(f"Note: {UNSEEN}", err=True)
+    differences = list(invocation.wiring.check_topology(settings))
+    is_checked = True
+    try:
+        lacking, unchecked = invocation.wiring.check_members(settings)
+    except ConnectionError as error:
+        is_checked, lacking, unchecked = False, [], f"the members of the queues were not checked: {error}"
+    differences += lacking
     if as_json:
         write_json({"differences": list(differences)})
     for difference in [] if as_json else differences:
         write_line(difference)
-    return Exit.FAILED if differences else Exit.DONE
+    if unchecked is not None:
+        write_line(f"Note: {unchecked}", err=True)
+    if differences:
+        return Exit.FAILED
+    return Exit.DONE if is_checked else Exit.UNAVAILABLE

@@ -88,6 +88,10 @@ class Wiring(Protocol):
         """Return what is missing on the broker or other than it should be, one line each."""
         ...
 
+    def check_members(self, settings: Settings) -> tuple[Sequence[str], str | None]:
+        """Return a line for each shortage of queues' members, and which members were not checked, or None."""
+        ...
+
     def cpaas_client(self, settings: Settings) -> Notifying:
         """Return a client of the configured account; every call of it raises CpaasError."""
         ...

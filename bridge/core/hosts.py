@@ -15,6 +15,15 @@ def is_host_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_host(text: str) -> bool:
+    """Return whether a text is a host's name or an address, an IPv6 address without brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return is_host_name(text)
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach what listens on `host`: an address, or `localhost`."""
     try:

@@ -57,6 +57,12 @@ def shortages(nodes: Collection[str], queues: Iterable[QueueMembers]) -> Iterato
         yield _few(names, len(members), len(nodes), lacking)
 
 
+def unseen(expected: Collection[str], queues: Iterable[QueueMembers]) -> str | None:
+    """Name the queues of which no members were shown; None where there is no such queue."""
+    lacking = set(expected) - {queue.queue for queue in queues}
+    return f"{_some(list(lacking))}: the management API shows no members" if lacking else None
+
+
 def _offline(names: Sequence[str], away: Sequence[str], *, is_down: bool) -> Shortage:
     where = ", ".join(away)
     members = f"member on {where} is" if len(away) == 1 else f"members on {where} are"

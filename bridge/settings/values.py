@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr, 
 
 from bridge.core.broker_parameters import LONGEST_CONNECT
 from bridge.core.broker_url import read_broker_urls, split_urls
+from bridge.core.hosts import is_host
 from bridge.core.ledger_url import read_ledger_url
 from bridge.core.masked_urls import mask_url
 from bridge.settings import listening
@@ -74,7 +75,15 @@ def _http_url(value: SecretUrl) -> SecretUrl:
 
 
 def _management_url(value: SecretUrl) -> SecretUrl:
+    url = value.get_secret_value()
     parts = urlsplit(_http_url(value).get_secret_value())
+    # What an HTTP client can't put into a request.
+    if not url.isprintable() or " " in url or not parts.path.isascii():
+        raise ValueError(
+            "has a space, an unprintable character, or a path that is not ASCII: percent-encode it"
+        )
+    if not is_host(parts.hostname or ""):
+        raise ValueError("must name a host: letters, digits, dots and hyphens, or an IPv6 address in []")
     if not parts.username or parts.password is None or parts.query or parts.fragment:
         raise ValueError(
             "must be http(s)://user:password@host[:port]: percent-encode /, ? and # in user and password"

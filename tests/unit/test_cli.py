@@ -58,6 +58,8 @@ class FakeWiring:
         self.settings = Settings()
         #: How many commands wait on the queue.
         self.waiting: int | None = 0
+        #: What `check_members` answers.
+        self.members: tuple[Sequence[str], str | None] | Exception = ([], None)
         #: Why `tail_events` skips messages.
         self.skipped: tuple[str, ...] = ()
 
@@ -101,6 +103,11 @@ class FakeWiring:
 
     def check_topology(self, settings: Settings) -> Sequence[str]:
         return list(self._answer("check", settings))
+
+    def check_members(self, settings: Settings) -> tuple[Sequence[str], str | None]:
+        if isinstance(self.members, Exception):
+            raise self.members
+        return self.members
 
     def run_catch_up(
         self, settings: Settings, *, since: float | None, dry_run: bool, progress: Progress
@@ -465,6 +472,30 @@ def test_tail_prints_one_event_a_line_and_stops_at_the_count() -> None:
     ]
     assert [json.loads(line) for line in as_json.stdout.splitlines()] == [outcome()] * 3
     assert wiring.asked == [("tail", (("#",),)), ("tail", (("sms.inbound.*", "sms.message.*"),))]
+
+
+@pytest.mark.parametrize(
+    ("differences", "members", "code", "stdout", "stderr"),
+    [
+        ([], (["q: 1 member"], None), 1, "q: 1 member\n", ""),
+        ([], ([], "q: not seen"), 0, "", "Note: q: not seen\n"),
+        (["q is missing"], ConnectionError("401"), 1, "q is missing\n", "queues were not checked: 401\n"),
+        ([], ConnectionError("401"), 69, "", "queues were not checked: 401\n"),
+    ],
+)  # fmt: skip
+def test_what_differs_is_printed_also_where_members_cannot_be_seen(
+    differences: list[str],
+    members: tuple[list[str], str | None] | Exception,
+    code: int,
+    stdout: str,
+    stderr: str,
+) -> None:
+    wiring = FakeWiring(differences)
+    wiring.members = members
+    result = run("topology", "check", wiring=wiring)
+
+    assert (result.exit_code, result.stdout) == (code, stdout)
+    assert result.stderr.endswith(stderr)
 
 
 def test_topology_tells_what_it_declared() -> None:

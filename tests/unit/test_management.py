@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.management import read_members
+from bridge.bootstrap import parts
+from bridge.bootstrap.members import check_members, look_at_members
 from bridge.core.queue_members import QueueMembers
+from bridge.runtime.examining import Level
+from bridge.settings import Settings, load
 from tests.waiting import free_port
 
 if TYPE_CHECKING:
@@ -95,6 +99,44 @@ def test_an_answer_that_is_of_no_use_says_why_without_the_password(
     assert "broker.management_url" in str(e.value)
     assert "p@ss" not in str(e.value)
     assert "p%40ss" not in str(e.value)
+
+
+def settings_for(url: str) -> Settings:
+    return load({"broker": {"url": "amqp://a/a%2Fb", "management_url": url}}, {}, lambda name: name)
+
+
+def test_queues_that_the_api_does_not_show_are_not_passed_for_whole() -> None:
+    with serving(ANSWERS | {QUEUES: (200, [])}) as (url, _):
+        lines, unchecked = check_members(settings_for(url))
+        findings = list(look_at_members(settings_for(url)))
+
+    assert lines == []
+    assert unchecked is not None
+    assert "more queues: the management API shows no members: " in unchecked
+    assert [finding.level for finding in findings] == [Level.WARN]
+    assert "sms.dead, sms.send" in findings[0].seen
+
+
+def test_queues_that_lack_members_are_named_beside_those_not_seen() -> None:
+    with serving(ANSWERS) as (url, _):
+        lines, unchecked = check_members(settings_for(url))
+        levels = [finding.level for finding in look_at_members(settings_for(url))]
+
+    assert lines == [
+        "sms.send: the member on r@n2 is not online, so there is no majority: nothing can be published there or "
+        "consumed from there: start RabbitMQ on r@n2"
+    ]
+    assert unchecked is not None
+    assert "sms.send" not in unchecked
+    assert levels == [Level.FAIL, Level.WARN]
+
+
+def test_all_queues_with_all_members_are_well() -> None:
+    names = parts.topology(settings_for("http://u:p@a")).all_queues
+    whole = [{"name": name, "members": ["r@n1"], "online": ["r@n1"]} for name in names]
+    with serving({NODES: (200, [{"name": "r@n1"}]), QUEUES: (200, whole)}) as (url, _):
+        assert check_members(settings_for(url)) == ([], None)
+        assert [finding.level for finding in look_at_members(settings_for(url))] == [Level.OK]
 
 
 def test_an_api_that_is_not_there_says_so() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.core.queue_members import QueueMembers, shortages
+from bridge.core.queue_members import QueueMembers, shortages, unseen
 
 NODES = ("r@n1", "r@n2", "r@n3")
 
@@ -16,6 +16,12 @@ def queue(name: str, *members: str, online: tuple[str, ...] | None = None) -> Qu
 def test_queues_with_a_member_on_each_node_and_those_of_a_single_node_lack_nothing() -> None:
     assert list(shortages(NODES, [queue("a", *NODES), queue("b", *NODES)])) == []
     assert list(shortages(["r@n1"], [queue("a", "r@n1")])) == []
+
+
+def test_queues_of_which_no_members_are_shown_are_named() -> None:
+    assert unseen(["a", "b"], [queue("a", *NODES), queue("b", *NODES)]) is None
+    assert unseen(["a", "b"], [queue("b", *NODES)]) == "a: the management API shows no members"
+    assert unseen(["a", "b"], []) == "a, b: the management API shows no members"
 
 
 def test_three_members_are_enough_on_a_cluster_of_five() -> None:
