@@ -19,6 +19,7 @@ from bridge.ports import ArchiveUnavailable, unwatched
 from bridge.runtime import logs
 from bridge.runtime.catching_up import CatchUp
 from bridge.runtime.once import Fate
+from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ def run_catch_up(
     """
     require(settings, broker=not dry_run, account=True)
     # On stderr: on stdout stands what a program reads.
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     clock, stopping = SystemClock(), threading.Event()
     # A new one, at a path that is not the ingest's, knows no notification, and all would be events.
     require_ledger(settings)

@@ -12,6 +12,7 @@ from bridge.bootstrap.worker import run_process
 from bridge.runtime import logs
 from bridge.runtime.stopping import Stopping, end_at_once
 from bridge.runtime.supervisor import MARGIN
+from bridge.settings.hosts import configured_hosts
 from bridge.settings.passing import unpack
 
 
@@ -22,7 +23,7 @@ def main(number: int) -> int:
     if line is None:
         return 0
     settings = unpack(line)
-    logs.configure(settings.log, process=number)
+    logs.configure(settings.log, process=number, hosts=configured_hosts(settings))
     stopping = Stopping()
     stopping.install()
     patience = settings.worker.grace_period + MARGIN

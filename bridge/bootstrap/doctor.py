@@ -21,6 +21,7 @@ from bridge.bootstrap.surroundings import unusable_here
 from bridge.core.masking import mask_number
 from bridge.runtime import logs
 from bridge.runtime.examining import Check, Finding, examine, fail, ok, skipped, warn
+from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -45,7 +46,7 @@ OLDEST = (3, 10)
 def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
     """Yield what is found, check by check; `processes`, of "worker" and "ingest", are those that are to run so."""
     # On stderr: on stdout stands what a program reads.
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     return examine(
         [
             Check(

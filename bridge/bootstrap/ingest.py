@@ -35,6 +35,7 @@ from bridge.runtime.one_core import OneCore
 from bridge.runtime.pruning import Pruner
 from bridge.runtime.safekeeping import Safekeeping
 from bridge.runtime.stopping import Stopping
+from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from bridge.adapters.http.admin_app import Readiness
@@ -217,7 +218,7 @@ def run_ingest(settings: Settings) -> int:
     needs_account = settings.catch_up.configured or settings.subscriptions.keep
     require(settings, broker=True, account=needs_account, submit=True)
     require_records(settings, ("ingest",))
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     stopping = Stopping()
     stopping.install()
     metrics = make_metrics()

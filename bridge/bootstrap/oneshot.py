@@ -76,10 +76,11 @@ def cpaas_client(settings: Settings) -> CpaasClient:
     # Not at the top: whoever publishes a command needs no client of the provider, nor the log that it writes.
     from bridge.bootstrap import sending
     from bridge.runtime import logs
+    from bridge.settings.hosts import configured_hosts
 
     require(settings, account=True)
     # On stderr: on stdout stands what a program reads.
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
 
 

@@ -16,6 +16,7 @@ from bridge.runtime.metrics import SupervisorMetrics
 from bridge.runtime.reporting import Reporting
 from bridge.runtime.stopping import Stopping
 from bridge.runtime.supervisor import MARGIN, Supervisor
+from bridge.settings.hosts import configured_hosts
 from bridge.settings.passing import pack
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ CHILD = "bridge.bootstrap.child"
 
 def run_supervisor(settings: Settings) -> int:
     """Run `worker.processes` worker processes until they are stopped; returns the exit code."""
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     stopping = Stopping()
     metrics = SupervisorMetrics()
     line = pack(settings_of_one(settings))

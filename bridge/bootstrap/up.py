@@ -15,6 +15,7 @@ from bridge.bootstrap.worker import WorkerProcess
 from bridge.runtime import logs
 from bridge.runtime.stopping import Stopping
 from bridge.settings import Problem, SettingsError
+from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -52,7 +53,7 @@ def _require_both(settings: Settings) -> None:
 
 
 def _real(settings: Settings, stopping: Stopping) -> int:
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     metrics, clock = make_metrics(), SystemClock()
     tracer = make_tracer(settings, clock)
     worker = WorkerProcess(settings, stopping, metrics, clock, tracer)
@@ -82,7 +83,7 @@ def _try_out(settings: Settings, stopping: Stopping) -> int:
     if settings.log.format is None:
         # The events are the show: the log speaks up only when something is wrong.
         settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "warning"})})
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     # Not at the top: who runs the real thing needs neither simulator nor screen.
     from bridge.bootstrap.trial import Trial
 

@@ -36,6 +36,7 @@ from bridge.runtime.pruning import Pruner
 from bridge.runtime.steady import SteadyClock
 from bridge.runtime.stopping import Stopping
 from bridge.runtime.worker import Worker
+from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,7 +287,7 @@ def worker_readiness(
 
 def run_alone(settings: Settings) -> int:
     """Run the one process of a worker until it is stopped; returns the exit code."""
-    logs.configure(settings.log)
+    logs.configure(settings.log, hosts=configured_hosts(settings))
     stopping = Stopping()
     stopping.install()
     return run_process(settings, stopping)

@@ -32,12 +32,15 @@ def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int
     """Look at everything the bridge needs, and say what to do about each.
 
     Configuration, broker, rights, ledger, disks, account, clock, subscriptions and webhook are looked at; nothing is
-    sent, consumed or changed. Exit 1 if anything fails; a warning is none.
+    sent, consumed or changed. Exit 1 if anything fails. Warnings do not change the exit code.
     """
+    from bridge.settings.hosts import configured_hosts
+
     settings = invocation.settings()
+    hosts = configured_hosts(settings)
     rows = []
     for examined in invocation.wiring.examine_all(settings, PROCESSES if process is None else (process,)):
-        rows.append(_row(examined))
+        rows.append(_row(examined, hosts))
         if not as_json:
             _tell(rows[-1])
     if as_json:
@@ -58,7 +61,7 @@ def _summary(levels: list[str]) -> str:
     return ", ".join(counts)
 
 
-def _row(examined: Examined) -> dict[str, str | None]:
+def _row(examined: Examined, hosts: frozenset[str]) -> dict[str, str | None]:
     from bridge.core.masking import mask_numbers
 
     finding = examined.finding
@@ -66,7 +69,7 @@ def _row(examined: Examined) -> dict[str, str | None]:
         "check": examined.check,
         "level": finding.level.value,
         # An error's text may be of a library or of the provider.
-        "seen": mask_numbers(finding.seen),
+        "seen": mask_numbers(finding.seen, hosts=hosts),
         "advice": finding.advice,
     }
 

@@ -30,7 +30,7 @@ _URL = re.compile(r"(amqps?)://([^/?]*)(?:/([^?]*))?(?:\?(.*))?", re.IGNORECASE)
 _NEXT_URL = re.compile(r",(?=\s*(?:amqps?://|$))", re.IGNORECASE)
 #: How kombu separates URLs; here `;` is a character as any other.
 _OTHER_LIST = re.compile(r";\s*amqps?://", re.IGNORECASE)
-_LINES = re.compile(r"\s+amqps?://", re.IGNORECASE)
+_LINES = re.compile(r"\samqps?://", re.IGNORECASE)
 _WHOLE = "each address of a list begins with amqp:// or amqps://"
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 

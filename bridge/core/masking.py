@@ -7,6 +7,7 @@ number; dates, UUIDs and IPv4 addresses have a structure that no number has, and
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ _KEPT = rf"""
     )
     (?! [\w+-] | \.[0-9] )
 """
-_KEPT_OR_NUMBER = re.compile(f"(?P<kept> {_KEPT} ) | (?P<number> {_RUN} )", re.VERBOSE)
+_KEPT_OR_NUMBER = re.compile(f"{_KEPT} | (?P<number> {_RUN} )", re.VERBOSE)
 #: Without as many digits near each other an id is shown without a closer look.
 _MAY_HOLD_NUMBER = re.compile(rf"\d(?:\D{{0,3}}\d){{{_FEWEST - 1}}}")
 _NO_DIGIT = re.compile(r"\D+")
@@ -60,11 +61,14 @@ def mask_number(number: str) -> str:
     return _HIDDEN + digits[-_SHOWN:] if len(digits) >= _FEWEST else _HIDDEN
 
 
-def mask_numbers(text: str, *, limit: int = DEFAULT_LIMIT) -> str:
-    """Return `text` fit for a log: on one line, at most `limit` characters, every phone number in it masked."""
+def mask_numbers(text: str, *, limit: int = DEFAULT_LIMIT, hosts: frozenset[str] = frozenset()) -> str:
+    """Return `text` fit for a log: on one line, at most `limit` characters, every phone number in it masked.
+
+    `hosts` are the names of hosts that are configured: these are shown whole, whatever digits they have.
+    """
     # What is far beyond the limit can't reach the result and need not be looked at.
     line = " ".join(printable(text[: 4 * limit]).split())
-    return shorten(_KEPT_OR_NUMBER.sub(_kept_or_masked, line), limit)
+    return shorten(_kept_or_number(hosts).sub(_kept_or_masked, line), limit)
 
 
 def show_id(given: str, numbers: Callable[[], Iterable[str]]) -> Shown:
@@ -87,6 +91,16 @@ def numbers_in(text: str) -> list[str]:
     return _NUMBER.findall(text)
 
 
+@functools.lru_cache(maxsize=8)  # a process has one configuration
+def _kept_or_number(hosts: frozenset[str]) -> re.Pattern[str]:
+    """Return what finds the numbers of a text, and before them what looks like one and is none."""
+    names = "|".join(map(re.escape, sorted(hosts, key=len, reverse=True)))
+    if not names:
+        return _KEPT_OR_NUMBER
+    host = rf"(?<![\w.-]) (?i:{names}) (?! [\w-] | \.\w)"
+    return re.compile(f"{host} | {_KEPT_OR_NUMBER.pattern}", re.VERBOSE)
+
+
 def _spellings(number: str) -> re.Pattern[str]:
     """Return what finds a number with all its digits, or with some of the first missing."""
     optional = "".join(f"(?:{digit}{_BETWEEN})?" for digit in number[:-_FEWEST])
@@ -98,7 +112,7 @@ def _digits(text: str) -> str:
 
 
 def _kept_or_masked(found: re.Match[str]) -> str:
-    return found["kept"] or mask_number(found[0])
+    return found[0] if found["number"] is None else mask_number(found[0])
 
 
 def printable(text: str) -> str:

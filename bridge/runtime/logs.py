@@ -16,7 +16,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from io import FileIO, TextIOWrapper
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 import structlog
 
@@ -56,11 +56,25 @@ _DIGITS = re.compile(r"\d{7}")
 _HARMLESS = (int, float, type(None))
 
 
-def configure(settings: LogSettings, stream: TextIO | None = None, *, process: int | None = None) -> None:
+class _Hosts:
+    """The hosts of the configured addresses, which every line shows whole."""
+
+    known: ClassVar[frozenset[str]] = frozenset()
+
+
+def configure(
+    settings: LogSettings,
+    stream: TextIO | None = None,
+    *,
+    process: int | None = None,
+    hosts: frozenset[str] = frozenset(),
+) -> None:
     """Set up structlog and the standard logging, once, to write to `stream` (stderr).
 
-    `process` is the number of this process, where several write to one log: each line says which it is of.
+    `process` is the number of this process, where several write to one log: each line says which it is of. `hosts` are
+    those of the configured addresses, which are shown whole though their digits may look like a phone number.
     """
+    _Hosts.known = hosts
     for_good = stream is None
     stream = _unbuffered(sys.stderr) if stream is None else stream
     form = settings.format or ("console" if stream.isatty() else "json")
@@ -149,7 +163,7 @@ def _masked_item(key: str, value: object) -> object:
 def _masked_text(text: str) -> str:
     if text.isalnum() and len(text) <= DEFAULT_LIMIT and not _DIGITS.search(text):
         return text
-    return mask_numbers(_without_secrets(text))
+    return mask_numbers(_without_secrets(text), hosts=_Hosts.known)
 
 
 def _without_secrets(text: str) -> str:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from bridge.core.masking import show_id
 from bridge.runtime.logs import configure, redact
-from bridge.settings import LogSettings
+from bridge.settings import LogSettings, load
+from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,27 @@ def _no_room(_text: str) -> int:
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_the_hosts_of_the_configured_addresses_are_shown_whole(stream: io.StringIO) -> None:
+    settings = load(
+        {
+            "broker": {"url": ["amqp://u:p@ip-10-213-7-12", "amqp://u:p@rabbit-20261130.example"]},
+            "ledger": {"url": "postgresql://u@db-1234567,db-7654321/sms"},
+        },
+        {},
+        lambda name: name,
+    )
+    said = "broker ip-10-213-7-12:5672, rabbit@rabbit-20261130, db-7654321: +16139998877"
+    configure(LogSettings(), stream, hosts=configured_hosts(settings))
+    structlog.get_logger().warning("broker.unreachable", reason=said)
+    configure(LogSettings(), stream)
+    structlog.get_logger().warning("broker.unreachable", reason="broker ip-10-213-7-12:5672")
+
+    assert [line["reason"] for line in lines(stream)] == [
+        said.replace(NUMBER, "***8877"),
+        "broker ip-***3712:5672",
+    ]
 
 
 def test_a_line_is_json_with_level_time_and_fields(stream: io.StringIO) -> None:

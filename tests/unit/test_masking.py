@@ -36,6 +36,26 @@ def test_a_number_shows_its_last_four_digits_at_most(number: str, masked: str) -
     assert mask_number(number) == masked
 
 
+HOSTS = frozenset(("ip-10-213-7-12", "rabbit-20261130.example", "6131238877"))
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("broker ip-10-213-7-12:5672 vhost sms", "broker ip-10-213-7-12:5672 vhost sms"),
+        ("IP-10-213-7-12 of +16131238877", "IP-10-213-7-12 of ***8877"),
+        ("rabbit@ip-10-213-7-12, x.", "rabbit@ip-10-213-7-12, x."),
+        ("at rabbit-20261130.example.", "at rabbit-20261130.example."),
+        # Another host, and a number that is not all of a word.
+        ("ip-10-213-7-121", "ip-***7121"),
+        ("rabbit-20261131.example", "rabbit-***1131.example"),
+        ("+16131238877", "***8877"),
+    ],
+)
+def test_the_hosts_that_are_configured_are_shown_whole(text: str, masked: str) -> None:
+    assert mask_numbers(text, hosts=HOSTS) == masked
+
+
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
