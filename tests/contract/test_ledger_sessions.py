@@ -115,6 +115,20 @@ def test_of_several_hosts_the_one_that_takes_writes_has_the_ledger(
     assert postgresql.execute("SELECT count(*) FROM commands", database=name) == [(2,)]
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    ["nowhere.invalid,127.0.0.1:{port}", "127.0.0.1:{port},nowhere.invalid", "nowhere.invalid,never.invalid"],
+)
+def test_a_host_without_an_address_is_named_beside_the_others(hosts: str) -> None:
+    with pytest.raises(LedgerUnavailable) as refused:
+        open_ledger(f"postgresql://bridge@{hosts.format(port=free_port())}/sms")
+
+    said = str(refused.value)
+    assert "host 'nowhere.invalid' can't be resolved" in said
+    assert ("Connection refused" in said) == ("127.0.0.1" in hosts)
+    assert ("failed to resolve host 'never.invalid'" in said) == ("never" in hosts)
+
+
 def test_where_no_host_takes_writes_each_is_said_why(postgresql_url: str, standby: Postgres) -> None:
     nobody = free_port()
     hosts = f"127.0.0.1:{standby.port},127.0.0.1:{nobody}"

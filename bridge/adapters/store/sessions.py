@@ -173,7 +173,9 @@ class _Opening:
             connection = self._connects.connect(*args, prepare_threshold=None, **kw)
         except OperationalError as e:
             _check_pooler(e)
-            raise OperationalError(_every_host(str(e))) from None
+            raise OperationalError(
+                _every_host(str(e), "" if "hostaddr" in kw else str(kw.get("host", "")))
+            ) from None
         try:
             self._set_up(connection)
         except BaseException as e:
@@ -269,8 +271,24 @@ def _check_pooler(error: Error) -> None:
         ) from None
 
 
-def _every_host(said: str) -> str:
-    """Return what was wrong with each host, in one line, of what the driver says after the last."""
+def _every_host(said: str, hosts: str) -> str:
+    """Return what was wrong with each of libpq's list `hosts`, in one line, of what the driver says after the last."""
     first, *rest = said.splitlines() or ["the connection failed"]
-    each = [line.removeprefix("- ") for line in rest if line.startswith("- host: ")]
-    return "; ".join(each) or first
+    each = [line.removeprefix("- ") for line in rest if line.startswith("- host: ")] or [first]
+    # The driver leaves out a host that has no address, unless none has one.
+    named = hosts.split(",")
+    unsaid = [host for host in named if f"'{host}'" not in said] if len(named) > 1 else []
+    return "; ".join(
+        [*(f"host '{host}' can't be resolved" for host in unsaid if not _is_resolved(host)), *each]
+    )
+
+
+def _is_resolved(host: str) -> bool:
+    """Return whether a name has an address now; a socket's directory needs none."""
+    if not host or host.startswith(("/", "@")):
+        return True
+    try:
+        socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
+    except (OSError, UnicodeError):
+        return False
+    return True
