@@ -101,8 +101,9 @@ def migrate(invocation: Invocation, *, as_json: bool) -> None:
 def adopt(invocation: Invocation, *, as_json: bool) -> None:
     """Make the configured ledger the command queue's own, in place of one that is gone.
 
-    Stop all workers first. What was delivered before may have been sent, so for retry.max_age what comes again is
-    looked up with the provider before it is sent.
+    Stop all workers first. Use it also to return to an old primary. For retry.max_age redeliveries, and for
+    ledger.restored_lookup all commands that the ledger does not know, are looked up with the provider before they are
+    sent.
     """
     identity = invocation.wiring.adopt_ledger(invocation.settings())
     if as_json:
