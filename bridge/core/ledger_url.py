@@ -46,7 +46,12 @@ _NUMBERS = {
 #: Servers that take writes: a ledger is of no use on another one.
 _WRITABLE = ("read-write", "primary")
 
+#: libpq takes the first two.
+_POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+
 _HOST = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]]*)(:(?P<port>[0-9]*))?")
+#: How much a name must be like a known one to be shown.
+_NEAR = 0.75
 _ENCODE = "special characters in its user, password and values must be percent-encoded (@ is %40, / is %2F, % is %25)"
 
 
@@ -74,7 +79,7 @@ def read_ledger_url(url: str) -> SqliteFile | PostgresDatabase:
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite":
         return SqliteFile(_file(rest))
-    if scheme in {"postgresql", "postgresql+psycopg"}:
+    if scheme in _POSTGRESQL:
         return PostgresDatabase(_postgresql(rest))
     raise ValueError("must begin with sqlite:/// or postgresql://")
 
@@ -82,6 +87,10 @@ def read_ledger_url(url: str) -> SqliteFile | PostgresDatabase:
 def _file(rest: str) -> str:
     if not rest.startswith("/") or rest == "/" or ":memory:" in rest:
         raise ValueError("must name a file (sqlite:///path): a ledger in memory remembers nothing")
+    if "?" in rest:
+        raise ValueError(
+            "has a ? in the file's name: a SQLite ledger takes no parameters, so name the file alone"
+        )
     return rest[1:]
 
 
@@ -105,7 +114,10 @@ def _postgresql(rest: str) -> dict[str, str]:
         else:
             parameters[name] = value
     if asked and hosts:
-        raise ValueError("gives host twice: before the database's name and as a parameter")
+        raise ValueError(
+            "gives host twice, before the database's name and as a parameter: write all hosts behind the @, as in "
+            "user@h1:5432,h2:5432/name"
+        )
     placed = [(_decoded(host), port) for host, port in map(_with_port, hosts.split(","))]
     _set_hosts(parameters, _spelled(asked) if asked else placed)
     return parameters
@@ -132,11 +144,11 @@ def _check_name(name: str, number: int) -> None:
     if name in OWN:
         raise ValueError(f"must not have the parameter {name}: the bridge sets it itself")
     if name not in PARAMETERS:
-        # An unknown name may be the rest of a password.
-        shown = name if re.fullmatch("[a-z_]{3,30}", name) else f"number {number}"
-        near = difflib.get_close_matches(name, PARAMETERS, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"has the unknown parameter {shown}{meant}")
+        near = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=_NEAR)
+        if near:
+            raise ValueError(f"has the unknown parameter {name}; did you mean {near[0]}?")
+        # Any other name may be the rest of a password.
+        raise ValueError(f"has the unknown parameter number {number}; {_ENCODE}")
 
 
 def _spelled(asked: Sequence[str]) -> list[tuple[str, str]]:

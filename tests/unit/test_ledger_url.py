@@ -33,8 +33,8 @@ def parameters(rest: str) -> dict[str, str]:
     return dict(named.parameters)
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
-def test_both_schemes_name_postgresql(scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_each_scheme_names_postgresql(scheme: str) -> None:
     named = read_ledger_url(f"{scheme}://u:{SECRET}%40%2F@db.example:5433/sms")
 
     assert isinstance(named, PostgresDatabase)
@@ -44,8 +44,23 @@ def test_both_schemes_name_postgresql(scheme: str) -> None:
 
 
 def test_a_sqlite_path_is_taken_as_it_is() -> None:
-    assert read_ledger_url("sqlite:///led?ger#1 %41.db") == SqliteFile("led?ger#1 %41.db")
+    assert read_ledger_url("sqlite:///ledger#1 %41.db") == SqliteFile("ledger#1 %41.db")
     assert read_ledger_url("sqlite:////var/lib/x.db") == SqliteFile("/var/lib/x.db")
+
+
+def test_a_sqlite_url_has_no_parameters() -> None:
+    with pytest.raises(ValueError, match="takes no parameters") as refused:
+        read_ledger_url(f"sqlite:///ledger.db?key={SECRET}")
+
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["correcthorse", "batterystaple", "hunter"])
+def test_a_parameter_that_is_like_no_other_is_named_by_its_number(name: str) -> None:
+    with pytest.raises(ValueError, match="the unknown parameter number 2; ") as refused:
+        read_ledger_url(f"postgresql://db/sms?password=Tr0ub&{name}=x")
+
+    assert name not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +109,11 @@ def test_parameters_reach_libpq_decoded() -> None:
         ("db/sms?client_encoding=latin1", "client_encoding: the bridge sets it"),
         ("db/sms?sslmod=require", "sslmod; did you mean sslmode"),
         (f"db/sms?{SECRET}=1", "parameter number 1"),
+        (f"db/sms?user=u&password=Tr0ub&{SECRET.strip('2')}=x", "parameter number 3; special characters"),
+        (
+            f"u:{SECRET}@h1/sms?host=h1:5432&host=h2:5432",
+            "write all hosts behind the @, as in user@h1:5432,h2:5432",
+        ),
         (f"db/sms?{SECRET}", "no = in its parameter number 1"),
         (f"db/sms?connect_timeout={SECRET}", "connect_timeout must be a whole number"),
         ("db/sms?connect_timeout=0", "connect_timeout must be"),
