@@ -23,6 +23,7 @@ from bridge.cli.invocation import Invocation
 from bridge.core.answers import ProviderError
 from bridge.core.errors import BridgeError
 from bridge.ports import LedgerUnavailable
+from bridge.runtime.examining import Examined, fail
 from bridge.settings import Problem, Settings, SettingsError
 from tests.fakes.notifying import FakeAccount
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from bridge.flows.subscribe import Declared
     from bridge.ports import Progress
     from bridge.runtime.catching_up import Caught
-    from bridge.runtime.examining import Examined
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 
@@ -496,6 +496,14 @@ def test_what_differs_is_printed_also_where_members_cannot_be_seen(
 
     assert (result.exit_code, result.stdout) == (code, stdout)
     assert result.stderr.endswith(stderr)
+
+
+def test_doctor_shows_the_hosts_of_configured_addresses_whole() -> None:
+    seen = "broker ip-10-213-7-12:5672 can't be reached; +16131234567"
+    wiring = FakeWiring([Examined("broker", fail(seen, "start it"))])
+    result = run("doctor", environ={"BRIDGE_BROKER__URL": "amqp://u:p@ip-10-213-7-12/sms"}, wiring=wiring)
+
+    assert "broker ip-10-213-7-12:5672 can't be reached; ***4567" in result.stdout
 
 
 def test_topology_tells_what_it_declared() -> None:
