@@ -36,7 +36,7 @@ WORK = [
     f"amqp://u:{SECRET};x@127.0.0.1:1/",
     f"amqp://u:{SECRET},x@127.0.0.1:1/%2f?heartbeat=5&connection_timeout=300&channel_max=100&auth_mechanism=PLAIN",
     f"amqps://{PLACE}/sms?verify=verify_none",
-    f"amqp://{PLACE}/,amqp://{PLACE}/sms",
+    f"amqp://{PLACE}/sms,amqp://{PLACE}/sms",
 ]
 FAIL = [
     f"http://{PLACE}/",
@@ -44,6 +44,7 @@ FAIL = [
     f"amqp://u:{SECRET}%@127.0.0.1:1/",
     f"amqp://{PLACE}/?connect_timeout=5",
     f"amqp://{PLACE}/?{SECRET}",
+    f"amqp://{PLACE}/,amqp://{PLACE}/sms",
     f"amqp://{PLACE}/;amqp://{PLACE}/",
     f"amqp://{PLACE}/,amqp://u:{SECRET}@127.0.0.1:port/",
     f"amqps://{PLACE}/?cacertfile=/nowhere/{SECRET}.pem",
