@@ -152,9 +152,10 @@ def test_the_first_address_that_can_be_used_is_used_and_doctor_tries_each(
     env: dict[str, str], bridge_process: StartBridge
 ) -> None:
     there = env["BRIDGE_BROKER__URL"]
-    absent = f"127.0.0.1:{free_port()}"
+    absent, vhost = f"127.0.0.1:{free_port()}", there.rpartition("/")[2]
     several = with_url(
-        env, f"amqp://guest:{SECRET}@{absent}/, {there.replace('guest:guest', f'guest:{SECRET}')},{there}"
+        env,
+        f"amqp://guest:{SECRET}@{absent}/{vhost}, {there.replace('guest:guest', f'guest:{SECRET}')},{there}",
     )
     worker = bridge_process("worker", env=several)
     done = run("doctor", "--for", "worker", "--json", env=several)
