@@ -12,7 +12,8 @@ The ledger remembers its lineage, and the broker has a mark for each lineage tha
     as remembered     there                   Recognized
     as remembered     gone                    Outdated: the workers of a newer primary have removed it
     as remembered     the broker is new       Unmarked
-    another           no later one is there   Succeeded: a failover or a restore
+    another           one of before is there  Succeeded: a failover or a restore
+    another           none of before either   Outdated: workers have used another copy of the one that it remembers
 """
 
 from __future__ import annotations
@@ -61,6 +62,18 @@ class Remembered:
     lineage: Lineage
     #: Whether the broker is to have the mark of it; not where a worker lacked the permission to make it.
     is_marked: bool
+    #: The last lineage whose mark that worker could not remove.
+    left: Lineage | None = None
+
+    @property
+    def was_marked(self) -> bool:
+        """Whether the broker had the mark of one of them."""
+        return self.is_marked or self.left is not None
+
+    @property
+    def lineages(self) -> tuple[Lineage, ...]:
+        """All of them."""
+        return (self.lineage,) if self.left is None else (self.lineage, self.left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,9 @@ class Recognized:
 
 @dataclass(frozen=True, slots=True)
 class Unmarked:
-    """The ledger is valid; its mark is to be made."""
+    """The ledger is valid; its mark is to be made, and those of `before` are to go."""
+
+    before: tuple[Lineage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,41 +110,46 @@ def judge(
     is_marked: bool,
     is_known: bool,
     is_later_marked: bool = False,
+    is_before_marked: bool = False,
 ) -> Standing:
     """Return what the ledger is.
 
     `own` is the lineage of the server that it is in now; None where that can't be read. `is_marked` says whether the
-    broker has the mark of `own`, `is_known` whether it has the identity of this ledger, and `is_later_marked` whether
-    it has the mark of a later timeline of that server's system.
+    broker has the mark of `own`, `is_known` whether it has the identity of this ledger, `is_later_marked` whether
+    it has the mark of a later timeline of that server's system, and `is_before_marked` that of one of `before`.
     """
     if own is None:
         return Recognized()
     if is_later_marked:
         return Outdated()
     if remembered is None:
-        # Nothing was remembered as long as the lineage could not be read.
-        return Unmarked() if is_marked or not is_known else Succeeded(before=())
+        # Nothing was remembered as long as the lineage could not be read. A mark says nothing: a worker that has found
+        # the same may have made it, and notes a moment later that the ledger was restored.
+        return Succeeded(before=()) if is_known else Unmarked()
+    has_lost_its_own = own == remembered.lineage and remembered.is_marked
+    if is_known and not is_marked and remembered.was_marked and (has_lost_its_own or not is_before_marked):
+        return Outdated()
     if own != remembered.lineage:
-        return Succeeded(before=_before(own, remembered.lineage))
-    if is_marked:
-        return Recognized() if remembered.is_marked else Unmarked()
-    return Outdated() if is_known and remembered.is_marked else Unmarked()
+        return Succeeded(before(own, remembered))
+    return Recognized() if is_marked and remembered.is_marked else Unmarked(before(own, remembered))
 
 
 def copies(own: Lineage | None, remembered: Remembered | None) -> frozenset[Lineage]:
     """Return the lineages that a ledger and its copies may have had, as far as it can know."""
-    if own is None:
-        return frozenset() if remembered is None else frozenset({remembered.lineage})
-    before = () if remembered is None else _before(own, remembered.lineage)
-    return frozenset({own, *before, *later_than(own)})
+    found = set() if remembered is None else set(remembered.lineages)
+    if own is not None:
+        found |= {own, *later_than(own)}
+    if own is not None and remembered is not None:
+        found.update(before(own, remembered))
+    return frozenset(found)
 
 
-def _before(own: Lineage, remembered: Lineage) -> tuple[Lineage, ...]:
+def before(own: Lineage, remembered: Remembered) -> tuple[Lineage, ...]:
     """Return the lineages that are not valid any more once `own` is."""
-    if not remembered.is_before(own):
-        return (remembered,)
-    first = max(remembered.timeline + 1, own.timeline - MOST_UNSEEN)
-    return (remembered, *(Lineage(own.system, timeline) for timeline in range(first, own.timeline)))
+    first = max(1, own.timeline - MOST_UNSEEN)
+    earlier = (Lineage(own.system, timeline) for timeline in range(first, own.timeline))
+    # In one order, each once.
+    return tuple(dict.fromkeys(lineage for lineage in (*remembered.lineages, *earlier) if lineage != own))
 
 
 def later_than(own: Lineage) -> tuple[Lineage, ...]:

@@ -7,8 +7,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine
 
 from bridge.adapters.store import open_ledger, read_ledger
+from bridge.adapters.store.facts import FactWriter, facts_of
+from bridge.adapters.store.sql import INSERTS
+from bridge.adapters.store.tables import metadata
 from bridge.core.ledger import Call, ClockSet, Look, Restored
 from bridge.core.ledger.restored import CLOCKS
 from bridge.core.lineage import Lineage, Remembered
@@ -190,3 +194,24 @@ def test_where_the_clock_was_set_the_last_commit_says_nothing(postgresql_url: st
         ledger.lineages.adopt(now, is_backup=True, max_age=MAX_AGE)
 
         assert ledger.lineages.restored == Restored(at=now, since=now - MAX_AGE)
+
+
+def test_the_last_mark_that_could_not_be_removed_is_remembered_until_it_could() -> None:
+    first, second = (Lineage.of_postgresql(1, timeline) for timeline in (1, 2))
+    elsewhere = Lineage.of_postgresql(2, 1)
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    writer = FactWriter(INSERTS["sqlite"])
+    remembered = []
+    with engine.begin() as connection:
+        for lineage, is_marked in [(first, True), (second, False), (elsewhere, False), (elsewhere, True)]:
+            writer.remember(connection, lineage, is_marked=is_marked)
+            remembered.append(facts_of(connection).remembered)
+    engine.dispose()
+
+    assert remembered == [
+        Remembered(first, is_marked=True),
+        Remembered(second, is_marked=False, left=first),
+        Remembered(elsewhere, is_marked=False, left=first),
+        Remembered(elsewhere, is_marked=True),
+    ]

@@ -134,7 +134,7 @@ class LedgerMark:
         is_marked = isinstance(standing, Recognized) and own is not None
         if own is not None and isinstance(standing, Unmarked | Succeeded):
             is_marked = self._mark(notes, own, declares=declares)
-        if isinstance(standing, Succeeded) and is_marked:
+        if isinstance(standing, Unmarked | Succeeded) and is_marked:
             # Not before its own is there: no crash may leave the ledger without a mark.
             notes.remove(standing.before)
         if own is not None and isinstance(standing, Succeeded):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from amqp.exceptions import NotFound, PreconditionFailed
 
 from bridge.adapters.amqp.topology import TopologyMismatch, exists
-from bridge.core.lineage import judge, later_than
+from bridge.core.lineage import before, judge, later_than
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +69,11 @@ class Notes:
             is_known=is_known,
             # Also where its own mark is there: a worker without the right to remove it, or a crash, has left it.
             is_later_marked=own is not None and is_known and self._has_any(later_than(own)),
+            is_before_marked=own is not None
+            and remembered is not None
+            and is_known
+            and not is_marked
+            and self._has_any(before(own, remembered)),
         )
 
     def mark_of(self, lineage: Lineage) -> str:

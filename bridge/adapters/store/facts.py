@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 IDENTITY = "identity"
 LINEAGE = "lineage"
 IS_MARKED = "lineage_is_marked"
+LEFT = "lineage_left"
 RESTORED_AT = "restored_at"
 LOST_SINCE = "lost_since"
 
@@ -50,7 +51,9 @@ def facts_of(connection: Connection) -> Facts:
     lineage = Lineage.read(noted.get(LINEAGE, ""))
     return Facts(
         identity=noted.get(IDENTITY),
-        remembered=None if lineage is None else Remembered(lineage, noted.get(IS_MARKED) != "no"),
+        remembered=None
+        if lineage is None
+        else Remembered(lineage, noted.get(IS_MARKED) != "no", Lineage.read(noted.get(LEFT, ""))),
         restored=_restored(noted),
     )
 
@@ -90,7 +93,15 @@ class FactWriter:
         self._put(connection, IS_MARKED, "no")
 
     def remember(self, connection: Connection, lineage: Lineage, *, is_marked: bool) -> None:
-        """Have the ledger remember its lineage, and whether the broker has the mark of it."""
+        """Have the ledger remember its lineage, and whether the broker has the mark of it.
+
+        Where it has not, it may have one of before.
+        """
+        before = facts_of(connection).remembered
+        if is_marked:
+            self._put(connection, LEFT, "")
+        elif before is not None and before.is_marked and before.lineage != lineage:
+            self._put(connection, LEFT, str(before.lineage))
         self._put(connection, LINEAGE, str(lineage))
         self._put(connection, IS_MARKED, "yes" if is_marked else "no")
 

@@ -1,0 +1,274 @@
+"""Any number of failovers, restores, adoptions, crashes, missing rights and old copies that return: one copy is used.
+
+The code is the real one, down to the names of exchanges; the broker and the databases are simulated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from bridge.adapters.amqp.adopting import adopt_with
+from bridge.adapters.amqp.mark import LedgerMark
+from bridge.adapters.amqp.notes import LedgerMismatch
+from bridge.core.lineage import Lineage, Remembered
+from tests.broker.test_ledger_mark import topology
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FIRST = Lineage.of_postgresql(7713980091317042706, 1)
+ALL = 99
+
+
+class Killed(Exception):
+    """The process ends."""
+
+
+class World:
+    """The broker's exchanges, with their arguments; and the process that changes things until it is killed."""
+
+    def __init__(self) -> None:
+        self.exchanges: dict[str, Mapping[str, str]] = {}
+        self.may_configure = True
+        #: Changes until the process is killed.
+        self.left = ALL
+
+    def change(self) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+class Channel:
+    """What py-amqp does."""
+
+    def __init__(self, world: World, connection: object) -> None:
+        self._world = world
+        self.connection = connection
+        self.is_open = True
+
+    def exchange_declare(
+        self,
+        name: str,
+        _type: str,
+        *,
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = True,
+        arguments: Mapping[str, str] | None = None,
+    ) -> None:
+        there = self._world.exchanges.get(name)
+        if passive:
+            if there is None:
+                raise NotFound
+            return
+        if not self._world.may_configure:
+            raise AccessRefused
+        if there is None:
+            self._world.change()
+            self._world.exchanges[name] = arguments or {}
+        elif there != (arguments or {}):
+            current = there["alternate-exchange"]
+            raise PreconditionFailed(f"received 'another' but current is '{current}'")
+
+    def exchange_delete(self, name: str) -> None:
+        if not self._world.may_configure:
+            raise AccessRefused
+        self._world.change()
+        self._world.exchanges.pop(name, None)
+
+    def queue_declare(self, _name: str, *, passive: bool) -> None:
+        assert passive
+        raise NotFound
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+def broker_of(world: World) -> Any:
+    connection = SimpleNamespace()
+    connection.channel = lambda: Channel(world, connection)
+    return SimpleNamespace(connection=connection, channel=connection.channel)
+
+
+@dataclass
+class Copy:
+    """A server with a copy of the ledger."""
+
+    world: World
+    own: Lineage
+    identity: str = "ledger"
+    remembered: Remembered | None = None
+    #: The copies that it was made of, one of another.
+    before: list[Copy] = field(default_factory=list)
+    #: Whether another copy was used, or adopted, in its place.
+    is_superseded: bool = False
+    #: Whether one that it was made of was used since: elsewhere it is an old backup, which has to be adopted.
+    is_stale: bool = False
+    is_behind: bool = False
+    #: Whether a worker was killed that was about to use it, and whether both are true: such a one may be used as well.
+    is_begun: bool = False
+    is_torn: bool = False
+
+    def recall(self) -> tuple[Lineage | None, Remembered | None]:
+        return self.own, self.remembered
+
+    def remember(self, own: Lineage, *, is_marked: bool) -> None:
+        self.world.change()
+        known, left = self.remembered, None
+        if known is not None and not is_marked:
+            left = known.lineage if known.is_marked and known.lineage != own else known.left
+        self.remembered = Remembered(own, is_marked, left)
+
+    def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
+        assert max_age
+        self.remember(own, is_marked=is_marked)
+
+    def rename(self, identity: str, own: Lineage | None) -> None:
+        assert own == self.own
+        self.world.change()
+        self.identity = identity
+        self.remembered = Remembered(self.own, is_marked=True)
+
+    def confirm(self, own: Lineage | None) -> None:
+        assert own == self.own
+
+    def copied(self, own: Lineage) -> Copy:
+        copied = Copy(self.world, own, self.identity, self.remembered, [*self.before, self])
+        copied.is_behind, copied.is_torn = self.is_behind or self.is_begun, self.is_torn
+        copied.is_stale = self.is_stale or (copied.is_behind and own.system != self.own.system)
+        return copied
+
+
+class Cluster:
+    """Servers, workers that come and go, and an operator."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.newest = Copy(self.world, FIRST, remembered=Remembered(FIRST, is_marked=True))
+        self.copies = [self.newest]
+        self._systems = 0
+        self._names = 0
+
+    def promote(self) -> None:
+        """Have the newest copy fail over."""
+        self._add(Lineage(self.newest.own.system, self.newest.own.timeline + 1))
+
+    def restore(self) -> None:
+        """Have a backup of the newest copy restored on another system."""
+        self._systems += 1
+        self._add(Lineage.of_postgresql(self._systems, 1))
+
+    def _add(self, own: Lineage) -> None:
+        self.newest = self.newest.copied(own)
+        self.copies.append(self.newest)
+
+    def work(self, copy: Copy, *, until: int = ALL, may_configure: bool = True) -> None:
+        """Have a worker start with a copy, which is killed after so many changes."""
+        is_used, error = self._try(copy, until=until, may_configure=may_configure)
+        copy.is_begun |= not is_used
+        if is_used:
+            assert not copy.is_superseded, f"an old copy was used: {copy.own}"
+            self._used(copy, may_configure=may_configure)
+        elif error is not None:
+            is_right = copy is self.newest and not copy.is_superseded and not copy.is_stale
+            assert not is_right, f"the valid copy was refused: {error}"
+
+    def _used(self, copy: Copy, *, may_configure: bool) -> None:
+        copy.is_begun &= not may_configure
+        copy.is_behind &= not may_configure
+        # A worker can't tell others without the right to.
+        for other in copy.before if may_configure and not copy.is_torn else ():
+            # Without any mark no copy is known; and a backup elsewhere does not know of one that a killed worker made.
+            was_marked = other.remembered is not None and other.remembered.was_marked
+            is_begun = any(older.is_begun for older in (*other.before, other))
+            is_traced = not is_begun or other.own.system == copy.own.system
+            other.is_superseded |= was_marked and is_traced
+        for other in self.copies:
+            if any(older is copy for older in other.before):
+                other.is_behind = True
+                other.is_stale = other.is_stale or other.own.system != copy.own.system
+                other.is_torn = other.is_torn or other.is_begun
+
+    def _try(self, copy: Copy, *, until: int, may_configure: bool) -> tuple[bool, Exception | None]:
+        self.world.left, self.world.may_configure = until, may_configure
+        mark = LedgerMark(copy, max_age=1.0, mistaken=lambda _: None)
+        try:
+            mark.compare(broker_of(self.world), topology(), declares=may_configure)
+        except Killed:
+            return False, None
+        except LedgerMismatch as e:
+            return False, e
+        finally:
+            self.world.left, self.world.may_configure = ALL, True
+        return True, None
+
+    def adopt(self, copy: Copy, *, until: int = ALL) -> None:
+        """Have the operator adopt a copy; again, where that is killed after so many changes."""
+        was_noted = self._noted()
+        if not self._adopt(copy, until=until):
+            if self._noted() == was_noted:
+                # Nothing has happened yet, as far as workers know.
+                self.work(self.newest)
+            assert self._adopt(copy)
+        for other in self.copies:
+            other.is_superseded = other is not copy
+        copy.is_stale = copy.is_behind = copy.is_torn = False
+        self.newest = copy
+        self.work(copy)
+
+    def _adopt(self, copy: Copy, *, until: int = ALL) -> bool:
+        self._names += 1
+        self.world.left = until
+        name = "ledger" + "x" * self._names
+        try:
+            adopt_with(broker_of(self.world), topology(), copy, name, lambda _: self.world.change())
+        except Killed:
+            return False
+        finally:
+            self.world.left = ALL
+        return True
+
+    def _noted(self) -> object:
+        return self.world.exchanges.get("sms.ledger")
+
+
+STEPS = ["promote", "restore", "work", "old", "adopt", "limited"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 12)), max_size=20))
+# The primary of before returns after the new one was adopted, or was used by a worker without rights at first.
+@example([("work", 0, 12), ("promote", 0, 12), ("adopt", 9, 12), ("old", 0, 12)])
+@example([("work", 0, 12), ("promote", 0, 12), ("limited", 9, 12), ("work", 9, 12), ("old", 0, 12)])
+@example([("work", 0, 12), ("restore", 0, 12), ("limited", 9, 12), ("work", 9, 12), ("old", 0, 12)])
+# A standby that was never used returns after a restore elsewhere.
+@example([("promote", 0, 12), ("restore", 0, 12), ("old", 0, 12), ("work", 9, 12), ("old", 1, 12)])
+# Going back from another system, which returns; and an adoption that is interrupted.
+@example([("work", 0, 12), ("restore", 0, 12), ("work", 9, 12), ("adopt", 0, 12), ("old", 1, 12)])
+@example([("work", 0, 12), ("promote", 0, 12), ("adopt", 9, 1), ("old", 0, 12)])
+def test_once_a_copy_is_used_none_that_it_was_made_of_is_used(steps: list[tuple[str, int, int]]) -> None:
+    cluster = Cluster()
+    for what, number, until in steps:
+        copy = cluster.copies[min(number, len(cluster.copies) - 1)]
+        changes = ALL if until == 12 else until
+        match what:
+            case "promote":
+                cluster.promote()
+            case "restore":
+                cluster.restore()
+            case "work":
+                cluster.work(cluster.newest, until=changes)
+            case "old":
+                cluster.work(copy)
+            case "limited":
+                cluster.work(cluster.newest, may_configure=False)
+            case _:
+                cluster.adopt(copy, until=changes)
+    cluster.work(cluster.newest)
