@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from amqp.exceptions import MessageNacked
 
 from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.topology import MAX_DELAY, TopologyMismatch, declare, missing
@@ -215,3 +217,40 @@ def test_of_events_that_nobody_wants_the_oldest_go(amqp: Peer) -> None:
 
     assert [message.body for message in amqp.take("sms.unrouted", 2)] == [b"2", b"3"]
     assert amqp.get("sms.unrouted") is None
+
+
+def limit_commands(broker: Broker, vhost: str, **definition: object) -> None:
+    """Set a policy of an operator on the command queue."""
+    broker.ctl(
+        "set_policy", "-p", vhost, "--apply-to", "queues", "limit", r"^sms\.send$", json.dumps(definition)
+    )
+
+
+def test_a_limit_of_the_length_refuses_commands_and_takes_them_off_only_where_it_says_so(
+    amqp: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    apply(amqp.url, NAMES)
+    amqp.publish("first")
+    amqp.publish("second")
+    limit_commands(rabbitmq, vhost, **{"max-length": 1})
+    with pytest.raises(MessageNacked):
+        amqp.publish("refused")
+    before = amqp.depth("sms.send"), amqp.depth("sms.given_up")
+    limit_commands(rabbitmq, vhost, **{"max-length": 1, "overflow": "drop-head"})
+    (dropped,) = amqp.take("sms.given_up")
+
+    assert before == (2, 0)
+    assert (dropped.body, dropped.headers["x-first-death-reason"]) == (b"first", "maxlen")
+
+
+def test_a_queue_that_a_policy_lets_expire_is_deleted_and_its_commands_are_lost(
+    amqp: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    apply(amqp.url, NAMES)
+    amqp.publish("lost")
+    limit_commands(rabbitmq, vhost, expires=1)
+    # The broker looks every few seconds. Looking with AMQP would be a use of the queue.
+    wait_until(lambda: "sms.send" not in rabbitmq.queues(vhost), 20, every=0.2, what="the queue's end")
+
+    assert (amqp.depth("sms.given_up"), amqp.depth("sms.dead")) == (0, 0)
+    assert lacking(amqp.url) == ["queue sms.send"]
