@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import amqp
 import pytest
 
 from bridge.adapters.amqp.adopting import QueueInUse, adopt
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.adapters.amqp.mark import LedgerMark
+    from tests.broker_harness import Broker
 
 pytestmark = pytest.mark.broker
 
@@ -88,6 +90,42 @@ def test_nothing_is_adopted_while_workers_consume(connection: Connection, vhost_
     assert recorded == []
     assert adopted.told == []
     note(connection, topology(), ONE)
+
+
+def test_nothing_is_adopted_while_the_queue_has_no_leader_that_could_count_consumers(
+    rabbitmq: Broker, vhost: str, connection: Connection, vhost_url: str
+) -> None:
+    declare(connection, topology())
+    note(connection, topology(), ONE)
+    channel: Any = connection.channel()
+    channel.basic_consume(topology().command_queue, callback=lambda _: None)
+    recorded: list[bool] = []
+    adopted = Copy([], identity=OTHER)
+    with (
+        rabbitmq.without_leader(vhost, topology().command_queue),
+        pytest.raises(ConnectionError, match=r"^the queue sms\.send has no leader that answers.*members"),
+    ):
+        adopt(address(vhost_url), topology(), adopted, NEW, recorded.append)
+
+    assert (recorded, adopted.told) == ([], [])
+    with pytest.raises(QueueInUse):
+        adopt(address(vhost_url), topology(), adopted, NEW, recorded.append)
+
+
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_adopting_takes_nothing_off_the_queue(
+    rabbitmq: Broker, vhost: str, connection: Connection, vhost_url: str, waiting: int
+) -> None:
+    declare(connection, topology())
+    channel: Any = connection.channel()
+    channel.confirm_select()
+    for _ in range(waiting):
+        channel.basic_publish_confirm(amqp.Message(b"{}"), routing_key=topology().command_queue)
+    adopt(address(vhost_url), topology(), Copy([], identity=OTHER), NEW, ignore)
+
+    assert rabbitmq.held(vhost, topology().command_queue) == waiting
+    assert rabbitmq.consumers(vhost, topology().command_queue) == 0
+    note(connection, topology(), NEW)
 
 
 def test_a_broker_that_is_not_there_records_nothing() -> None:
@@ -161,7 +199,7 @@ def test_an_operator_goes_back_to_an_old_copy_on_purpose(
 
 
 def test_workers_without_rights_are_refused_by_the_marks_alone(
-    rabbitmq: Any, vhost: str, connection: Connection, vhost_url: str
+    rabbitmq: Broker, vhost: str, connection: Connection, vhost_url: str
 ) -> None:
     name = f"reader-{vhost}"
     rabbitmq.add_user(vhost, name, "secret", configure="^$")

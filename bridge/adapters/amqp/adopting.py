@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from amqp.exceptions import NotFound
+from amqp.exceptions import InternalError, NotFound
 
-from bridge.adapters.amqp.calling import connected
+from bridge.adapters.amqp.calling import Unanswered, connected
 from bridge.adapters.amqp.notes import LedgerMismatch, Notes
 from bridge.core.errors import BridgeError
 from bridge.core.lineage import copies
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.core.lineage import Lineage, Remembered
+
+
+#: Said where consumers can't be counted.
+_NO_LEADER = (
+    "the queue {queue} has no leader that answers, so it is not known whether workers consume it: start the nodes of "
+    "its members (`rabbitmqctl list_queues --vhost VHOST name leader members online`), then run this again"
+)
 
 
 class QueueInUse(BridgeError):
@@ -110,11 +117,32 @@ def _has(notes: Notes) -> bool:
 
 
 def _consumers(broker: Broker, queue: str) -> int:
-    """Return how many consumers a queue has; none where there is no queue yet."""
+    """Return how many consumers a queue has; none where there is no queue yet.
+
+    Of a queue whose leader does not answer RabbitMQ says that it has no messages and no consumers. So where it says
+    that, there is a consumer of our own for a moment: an answer that counts it is the leader's.
+
+    Raises:
+        Unanswered: no leader does.
+
+    """
     channel = broker.channel()
     try:
         found = channel.queue_declare(queue, passive=True)
     except NotFound:
         return 0
+    if found.message_count or found.consumer_count:
+        channel.close()
+        return int(found.consumer_count)
+    try:
+        # What comes meanwhile goes back as it was: one message at most.
+        channel.basic_qos(0, 1, a_global=False)
+        tag = channel.basic_consume(queue, callback=lambda _: None)
+        counted = int(channel.queue_declare(queue, passive=True).consumer_count)
+    except (InternalError, TimeoutError) as e:
+        raise Unanswered(_NO_LEADER.format(queue=queue)) from e
+    if counted == 0:
+        raise Unanswered(_NO_LEADER.format(queue=queue))
+    channel.basic_cancel(tag)
     channel.close()
-    return int(found.consumer_count)
+    return counted - 1

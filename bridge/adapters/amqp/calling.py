@@ -40,7 +40,7 @@ def connected(address: BrokerAddress) -> Iterator[Broker]:
         raise ConnectionError(
             f"the broker lacks something: {e.reply_text}; see `bridge topology check`"
         ) from e
-    except Unconfirmed:
+    except Unanswered:
         raise
     except BROKER_ERRORS as e:
         raise ConnectionError(f"the broker failed us: {type(e).__name__}: {e}") from e
@@ -48,7 +48,11 @@ def connected(address: BrokerAddress) -> Iterator[Broker]:
         broker.close()
 
 
-class Unconfirmed(ConnectionError):
+class Unanswered(ConnectionError):
+    """The broker does not do what it is asked for; the message says why, and what to do."""
+
+
+class Unconfirmed(Unanswered):
     """The broker has not taken a message; the message says why, as far as it can be told."""
 
 
