@@ -12,10 +12,9 @@ from contextlib import closing, contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING
 
-import pytest
-
 from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
+from tests.lacking import lacking
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -107,8 +106,8 @@ def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:
 
     Returns the statuses. The requests of one round come at the same time, so that the proxy keeps many connections.
     """
-    if missing(name) and "CI" not in os.environ:
-        pytest.skip(f"no {name} here; scripts/install-test-tools installs it")
+    if missing(name):
+        lacking(name)
     bind = Bind(host="127.0.0.1", port=0, keep_alive=0.2, head_timeout=0.2)
     server = HttpServer(Webhook(Door(path="/hook"), _take), bind, name="proxied")
     try:

@@ -19,6 +19,7 @@ from bridge.adapters.store import open_ledger
 from bridge.core.events import rfc3339
 from tests.acceptance.bench import DESTINATION, Bench, body_of, text_of
 from tests.conformance import CLEAN, SUBMIT, UNSAID, report
+from tests.lacking import lacking
 from tests.processes import clean_environment
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
@@ -268,10 +269,11 @@ def test_the_longest_command_is_taken_and_no_longer_one(start_ingest: StartInges
     assert [message.body for message in amqp.take("sms.send", 1)] == bodies[:1]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the example calls curl")
 def test_the_example_comes_again_by_itself_until_the_broker_is_back(
     start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer
 ) -> None:
+    if shutil.which("curl") is None:
+        lacking("curl")
     ingest, door = start_ingest()
     rabbitmq.kill()
     wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")

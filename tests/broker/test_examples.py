@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from bridge.core.events import make_event
 from tests.broker.client_setup import Worker, outcome, publish
 from tests.broker_harness import Broker
+from tests.lacking import lacking
 from tests.peer import Peer
 from tests.processes import clean_environment
 from tests.waiting import free_port, wait_until
@@ -93,7 +94,7 @@ def test_the_readme_shows_the_example_as_it_is(name: str, language: str) -> None
 
 
 def interpreter(language: str) -> tuple[str, ...]:
-    """Return what runs an example, or skip the test where it, or its library, is not here."""
+    """Return what runs an example, which the test needs with its library."""
     if language == "py":
         return (sys.executable,)
     name, program, library = {
@@ -102,7 +103,7 @@ def interpreter(language: str) -> tuple[str, ...]:
     }[language]
     found = shutil.which(name)
     if found is None or run(found, "-e", program).returncode:
-        pytest.skip(f"no {name} with {library} here; scripts/install-test-tools installs it")
+        lacking(f"{name} with {library}")
     return (found,)
 
 
@@ -248,7 +249,7 @@ def test_the_python_example_remembers_what_it_handled_in_its_database(amqp: Peer
 def managed() -> Iterator[Broker]:
     """Run a broker with the management plugin, which rabbitmqadmin talks to."""
     if shutil.which("rabbitmqadmin") is None:
-        pytest.skip("no rabbitmqadmin here")
+        lacking("rabbitmqadmin")
     broker = Broker(plugins="rabbitmq_management")
     try:
         broker.start()

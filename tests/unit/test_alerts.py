@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.lacking import lacking
 from tests.promql import selectors
 from tests.registered import families, samples
 
@@ -47,9 +47,7 @@ def promtool(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     own = Path(sys.executable).with_name("promtool")
     found = str(own) if own.exists() else shutil.which("promtool")
     if found is None:
-        if "CI" in os.environ:
-            pytest.fail("no promtool here; scripts/install-test-tools installs it")
-        pytest.skip("no promtool here; scripts/install-test-tools installs it")
+        lacking("promtool")
     return subprocess.run(
         [found, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )

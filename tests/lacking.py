@@ -1,0 +1,16 @@
+"""What a test does where the machine lacks a program that it starts."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+
+def lacking(program: str) -> NoReturn:
+    """Skip the test because `program` is not installed; fail it in continuous integration, where `CI` is set."""
+    reason = f"no {program} here; scripts/install-test-tools installs it"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
