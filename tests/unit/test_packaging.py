@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from email import message_from_string
+from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 import pytest
 
 from bridge.cli.requirements import SERVER
+from tests.lacking import lacking
 from tests.wheel import ROOT, build_wheel
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEPLOY = ROOT / "deploy"
 
@@ -35,17 +41,57 @@ def test_the_wheel_carries_what_an_installation_needs(wheel: ZipFile) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_the_version_is_that_of_the_commit(wheel: ZipFile) -> None:
-    (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout
-    version = message_from_string(wheel.read(metadata).decode())["Version"]
-    commit = re.search(r"\+g([0-9a-f]+)", version)
+def git(*command: str, cwd: Path = ROOT) -> str:
+    """Return what git prints; nothing where it fails, as in a tree without history."""
+    if shutil.which("git") is None:
+        lacking("git")
+    author = ("-c", "user.name=A", "-c", "user.email=a@example.com")
+    done = subprocess.run(["git", *author, *command], cwd=cwd, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
-    # A tagged commit has the tag's version, and a tree without history the fallback.
-    assert commit is None or head.startswith(commit[1]), version
+
+def test_the_wheel_has_the_version_of_its_commit(wheel: ZipFile) -> None:
+    (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    version = message_from_string(wheel.read(metadata).decode())["Version"]
+    head = git("rev-parse", "HEAD")
+    if not head:
+        assert version == "0.1.0.dev0"
+    elif tag := git("describe", "--tags", "--exact-match"):
+        # With changes that are not committed it is a version after the tag.
+        assert version.startswith(tag.removeprefix("v")) or git("status", "--porcelain")
+    else:
+        commit = re.search(r"\+g([0-9a-f]+)", version)
+        assert commit is not None, version
+        assert head.startswith(commit[1])
+
+
+def test_no_two_commits_have_one_version(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    git("init", "--quiet", cwd=tmp_path)
+    git("add", ".", cwd=tmp_path)
+    versions = []
+    for _ in range(2):
+        git("commit", "--allow-empty", "--message", "a change", cwd=tmp_path)
+        versions.append(version_in(tmp_path))
+    git("tag", "v0.3.0", cwd=tmp_path)
+    tagged = version_in(tmp_path)
+    git("commit", "--allow-empty", "--message", "a change", cwd=tmp_path)
+    versions.append(version_in(tmp_path))
+    heads = git("rev-list", "--reverse", "HEAD", cwd=tmp_path).split()
+
+    assert tagged == "0.3.0"
+    for head, version in zip(heads, versions, strict=True):
+        assert "+g" in version
+        assert head.startswith(version.partition("+g")[2].partition(".")[0]), version
+    assert len({*versions, tagged}) == 4
+
+
+def version_in(directory: Path) -> str:
+    """Return the version of a build of the project in `directory`."""
+    return subprocess.run(
+        [sys.executable, "-m", "hatchling", "version"],
+        cwd=directory, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.strip()  # fmt: skip
 
 
 def test_the_constraints_pin_every_dependency_that_is_declared() -> None:
