@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine
 
-from bridge.adapters.store import open_ledger, read_ledger
+from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
 from bridge.adapters.store.facts import FactWriter, facts_of
 from bridge.adapters.store.sql import INSERTS
 from bridge.adapters.store.tables import metadata
@@ -124,6 +124,41 @@ def test_a_change_waits_a_moment_for_the_comparison(own_pair: tuple[Postgres, Po
         wait_until(applied, within=10, what="a change on the new primary")
 
     assert isinstance(results[0], Call | Look)
+
+
+def test_what_compares_no_ledger_keeps_to_the_newest_primary_that_its_process_has_seen(
+    own_pair: tuple[Postgres, Postgres],
+) -> None:
+    old, new = own_pair
+    database = old.new_database()
+    open_ledger(old.url(database)).close()
+    wait_until(
+        lambda: (
+            new.has(database)
+            and new.execute("SELECT to_regclass('notifications')", database=database) != [(None,)]
+        ),
+        what="the standby has the tables",
+    )
+    both = f"postgresql://bridge@127.0.0.1:{old.port},127.0.0.1:{new.port}/{database}"
+    new.promote()
+    with closing(open_seen(old.url(database))) as seen:
+        seen.note(["early"], 1.0)
+    open_ledger(new.url(database)).close()
+    with (
+        closing(open_seen(both)) as seen,
+        closing(open_receipts(both)) as receipts,
+        closing(open_seen(old.url(database))) as astray,
+    ):
+        seen.note(["late"], 2.0)
+        receipts.end((), ["told"], 3.0)
+        with pytest.raises(
+            LedgerUnavailable, match="old primary: its timeline is 1, and 2 was seen before; stop"
+        ):
+            astray.note(["lost"], 4.0)
+
+    kept = "SELECT event_id FROM notifications ORDER BY event_id"
+    assert old.execute(kept, database=database) == [("early",)]
+    assert new.execute(kept, database=database) == [("late",), ("told",)]
 
 
 def test_behind_a_pooler_each_transaction_is_recognized(

@@ -64,12 +64,12 @@ def open_postgresql(
 
 def open_postgresql_seen(parameters: Mapping[str, str]) -> SqlSeen:
     """Open the memory of notifications in the ledger that `parameters` name, which is there."""
-    return SqlSeen(postgresql_engine(parameters, statement_timeout=SEEN_TIMEOUT))
+    return SqlSeen(postgresql_engine(parameters, statement_timeout=SEEN_TIMEOUT, takes_old=False))
 
 
 def open_postgresql_receipts(parameters: Mapping[str, str]) -> SqlReceipts:
     """Open what is known of awaited receipts in the ledger that `parameters` name, which is there."""
-    return SqlReceipts(postgresql_engine(parameters))
+    return SqlReceipts(postgresql_engine(parameters, takes_old=False))
 
 
 def _lock(connection: Connection, needs: Sequence[Needs] | None) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 
+from bridge.adapters.store.newest import Newest, note
 from bridge.adapters.store.replication import Replication, replication_of
 from bridge.core.hosts import is_loopback
 from bridge.core.lineage import Lineage
@@ -63,11 +64,15 @@ class Server:
 
 
 def postgresql_engine(
-    parameters: Mapping[str, str], *, statement_timeout: float = STATEMENT_TIMEOUT
+    parameters: Mapping[str, str],
+    *,
+    statement_timeout: float = STATEMENT_TIMEOUT,
+    takes_old: bool = True,
 ) -> Engine:
     """Return an engine whose connections give up rather than wait for ever.
 
-    `parameters` are libpq's; `statement_timeout` is in seconds, for statements and for locks.
+    `parameters` are libpq's; `statement_timeout` is in seconds, for statements and for locks. `takes_old` says whether
+    a session may lead to an old primary, which is then recognized elsewhere.
 
     Raises:
         LedgerUnusable: the driver is not installed, or can't do what the parameters ask.
@@ -91,12 +96,10 @@ def postgresql_engine(
         pool_size=1,
         max_overflow=2,
     )
-    opening = _Opening(connects, _settings(statement_timeout))
-
-    def connect(_dialect: object, _record: object, args: Any, kw: Any) -> PatientConnection:
-        return opening.connect(*args, **kw)
-
-    event.listen(engine, "do_connect", connect)
+    opens = _Opening(connects, _settings(statement_timeout)).connect
+    if not takes_old:
+        opens = Newest(opens).connect
+    event.listen(engine, "do_connect", lambda _dialect, _record, args, kw: opens(*args, **kw))
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -195,6 +198,7 @@ class _Opening:
                 "'UTF8' TEMPLATE template0"
             )
         connection.lineage = _lineage(*lineage)
+        note(connection.lineage)
         if pid == connection.info.backend_pid:
             connection.execute(_setting(self._settings, NO_LINEAGE, local=False).encode())
             connection.prepare_threshold = PREPARE_AFTER
