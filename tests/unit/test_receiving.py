@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
+from bridge.bootstrap.admin import make_metrics
 from bridge.core.ledger import Known
 from bridge.flows.commands import TOKEN
 from bridge.ports import Attempted, ChangeRefused, Delivery, Submission
@@ -53,7 +54,7 @@ class World:
     """A ledger and a provider that outlive the worker, whose configuration changes."""
 
     def __init__(self) -> None:
-        self.ledger, self.gateway = MemoryLedger(), Counting()
+        self.ledger, self.gateway, self.metrics = MemoryLedger(), Counting(), make_metrics()
 
     @contextmanager
     def worker(self, **settings: object) -> Iterator[tuple[FakePublisher, IdleSource]]:
@@ -64,6 +65,7 @@ class World:
             threading.Event(),
             publisher,
             self.gateway,
+            metrics=self.metrics,
             settings=Settings.model_validate(settings),
         )
         self._worker.start(source)
@@ -166,6 +168,8 @@ def test_a_field_that_no_command_has_is_warned_of_once_or_refused() -> None:
     assert refused == (["sms.outbound.invalid"], False)
     assert world.gateway.sent == 1
     assert warned == [("a", ["expiresat"]), ("b", ["expiresat"])]
+    counted = world.metrics.registry.get_sample_value("sms_bridge_commands_with_unknown_fields_total")
+    assert counted == len(warned)
 
 
 def test_what_can_not_be_read_beside_a_command_is_named_in_the_log() -> None:
