@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.admin_app import Admin, Readiness
 from bridge.adapters.http.ingest_app import Taken
 from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.bootstrap.admin import listen_admin, make_metrics
+from bridge.bootstrap.submit import make_submit_door
 from bridge.bootstrap.webhook import make_door
 from bridge.settings import Settings, SettingsError, load
 from bridge.settings.load import variable
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECRET = "Bearer tangerine-4711"
+#: Any host may be listened on with these.
+AUTHORIZED = {
+    "BRIDGE_INGEST__AUTHORIZATION": SECRET, "BRIDGE_SUBMIT__AUTHORIZATION": "Bearer plum-1", "BRIDGE_INGEST__PORT": "0"
+}  # fmt: skip
 BODY = b'{"a": {"id": "x"}}'
 
 
@@ -42,23 +50,26 @@ class Flow:
 
 def settings_of(**ingest: object) -> Settings:
     environ = {variable("ingest", key): str(value) for key, value in ingest.items()}
-    environ |= {"BRIDGE_INGEST__AUTHORIZATION": SECRET, "BRIDGE_INGEST__PORT": "0"}
-    return load({}, environ, lambda _: "")
+    return load({}, environ | AUTHORIZED, lambda _: "")
 
 
 def ask(settings: Settings, target: str, *addresses: str) -> list[int]:
     """Return what is answered to a webhook at `target` by way of each of `addresses`."""
     flow: Any = Flow()
-    server = make_door(settings, flow)
+    return [status for status, _ in answers_of(make_door(settings, flow), target, *addresses)]
+
+
+def answers_of(server: HttpServer, target: str, *addresses: str) -> list[tuple[int, dict[str, str]]]:
+    """Post to `target` by way of each of `addresses`; return the status and the header of each answer."""
     port = server.start()
-    statuses = []
+    answers = []
     for address in addresses or ("127.0.0.1",):
         with Client(port, address=address) as client:
             head = f"POST {target} HTTP/1.1\r\nHost: bridge\r\nAuthorization: {SECRET}\r\n"
             client.send(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
-            statuses.append(client.status())
+            answers.append((client.status(), client.headers))
     server.stop(1)
-    return statuses
+    return answers
 
 
 @pytest.mark.parametrize(
@@ -79,6 +90,38 @@ def ask(settings: Settings, target: str, *addresses: str) -> list[int]:
 )
 def test_every_host_that_is_valid_is_listened_on(host: str, addresses: list[str]) -> None:
     assert set(ask(settings_of(host=host), "/inbound-sms/webhook", *addresses)) == {204}
+
+
+def server_of(section: str, settings: Settings) -> HttpServer:
+    """Return the server of an endpoint, not started; what would answer requests is not there."""
+    unused: Any = Flow()
+    if section == "ingest":
+        return make_door(settings, unused)
+    return make_submit_door(settings, unused, unused, make_metrics(), SystemClock())
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::"])
+@pytest.mark.parametrize("section", ["submit", "admin"])
+def test_every_endpoint_listens_on_ipv6(section: str, host: str) -> None:
+    settings = load({}, {variable(section, "host"): host, **AUTHORIZED}, lambda _: "")
+    if section == "admin":
+        server = listen_admin(settings, Admin(lambda: Readiness(ready=True), make_metrics().registry), port=0)
+    else:
+        server = server_of(section, settings)
+        server.start()
+    with Client(server.port, address="::1") as client:
+        status = client.send(b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n").status()
+    server.stop(1)
+
+    assert status == 404
+
+
+@pytest.mark.parametrize("section", ["ingest", "submit"])
+def test_every_answer_announces_how_long_an_idle_connection_stays_open(section: str) -> None:
+    settings = load({}, {variable(section, "keep_alive"): "123", **AUTHORIZED}, lambda _: "")
+    ((_, header),) = answers_of(server_of(section, settings), "/")
+
+    assert (header["connection"], header["keep-alive"]) == ("keep-alive", "timeout=123")
 
 
 @pytest.mark.parametrize("section", ["ingest", "submit", "admin"])
