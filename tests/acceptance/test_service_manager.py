@@ -63,23 +63,31 @@ def test_a_service_reports_ready_without_a_broker_and_stopping_on_sigterm(
     assert service.wait() == 0
 
 
+@pytest.mark.parametrize("endpoint", ["INGEST", "SUBMIT"])
 @pytest.mark.parametrize("lacking", ["port", "certificate"])
 def test_an_ingest_that_can_not_listen_never_reports_ready(
-    lacking: str, env: dict[str, str], bridge_process: StartBridge, manager: socket.socket, tmp_path: Path
+    lacking: str,
+    endpoint: str,
+    env: dict[str, str],
+    bridge_process: StartBridge,
+    manager: socket.socket,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "bad.pem").write_text("no certificate")
+    env |= {"BRIDGE_SUBMIT__PORT": "0", "BRIDGE_SUBMIT__AUTHORIZATION": "Bearer plum-4711"}
     with socket.create_server(("127.0.0.1", 0)) as taken:
         own = {
-            "port": {"BRIDGE_INGEST__PORT": str(taken.getsockname()[1])},
+            "port": {f"BRIDGE_{endpoint}__PORT": str(taken.getsockname()[1])},
             "certificate": {
-                "BRIDGE_INGEST__TLS_CERTIFICATE": str(tmp_path / "bad.pem"),
-                "BRIDGE_INGEST__TLS_KEY": str(tmp_path / "bad.pem"),
+                f"BRIDGE_{endpoint}__TLS_CERTIFICATE": str(tmp_path / "bad.pem"),
+                f"BRIDGE_{endpoint}__TLS_KEY": str(tmp_path / "bad.pem"),
             },
         }[lacking]
         service = bridge_process("ingest", env={**env, **own}, ready=False)
         code = service.wait()
 
     assert code != 0
+    assert f"{endpoint.lower()}." in service.logs
     assert b"READY=1" not in empty(manager)
 
 
