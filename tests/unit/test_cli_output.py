@@ -237,6 +237,20 @@ def test_colours_are_as_the_environment_says(
     assert wants_colour(environ, is_terminal=is_terminal) is expected
 
 
+def test_doctor_prints_no_colours_where_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    examined = FakeWiring([Examined("broker", fail("it is away", "start it"))])
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    _, coloured = encoded("utf-8", examined, "doctor")
+    monkeypatch.setenv("NO_COLOR", "1")
+    _, plain = encoded("utf-8", examined, "doctor")
+
+    assert "\x1b[31m" in coloured
+    assert "fail" in plain
+    assert plain.isascii()
+    assert plain.replace("\n", "").isprintable()
+
+
 def test_a_letter_of_which_nothing_is_known_is_a_row_of_dashes() -> None:
     bare = replace(letter("x"), command_id=None, index=None, sender=None, reason=None, destinations=())
     _, table = encoded("utf-8", FakeWiring([bare]), "dead", "list")

@@ -134,14 +134,22 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_colours_unless_the_form_is_configured(stream: io.StringIO) -> None:
-    terminal, configured = Terminal(), Terminal()
+def test_a_terminal_gets_colours_unless_no_color_or_the_form_is_configured(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO
+) -> None:
+    terminal, plain, configured = Terminal(), Terminal(), Terminal()
+    monkeypatch.delenv("NO_COLOR", raising=False)
     configure(LogSettings(), terminal)
+    structlog.get_logger().info("worker.started")
+    monkeypatch.setenv("NO_COLOR", "1")
+    configure(LogSettings(), plain)
     structlog.get_logger().info("worker.started")
     configure(LogSettings(format="json"), configured)
     structlog.get_logger().info("worker.started")
 
     assert "\x1b[" in terminal.getvalue()
+    assert "worker.started" in plain.getvalue()
+    assert "\x1b" not in plain.getvalue()
     assert lines(configured)[0]["event"] == "worker.started"
 
 
