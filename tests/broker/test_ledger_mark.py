@@ -270,6 +270,16 @@ def test_a_failover_that_was_cut_short_is_noted_by_the_next_worker(connection: C
         old.compare(connection)
 
 
+def test_an_old_primary_whose_mark_was_left_is_refused_by_the_later_mark(connection: Connection) -> None:
+    told: list[str] = []
+    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    old.compare(connection)
+    # As far as a worker gets that is killed before it removes the mark of before.
+    Notes(connection, topology(), ONE).mark(Lineage(FIRST.system, 3))
+    with pytest.raises(LedgerMismatch, match="old copy"):
+        old.compare(connection)
+
+
 def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(
     rabbitmq: Broker, vhost: str, connection: Connection
 ) -> None:
