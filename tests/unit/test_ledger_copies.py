@@ -107,6 +107,8 @@ class Copy:
     remembered: Remembered | None = None
     #: The copies that it was made of, one of another.
     before: list[Copy] = field(default_factory=list)
+    #: How often it was noted as restored.
+    restored: int = 0
     #: Whether another copy was used, or adopted, in its place.
     is_superseded: bool = False
     #: Whether one that it was made of was used since: elsewhere it is an old backup, which has to be adopted.
@@ -128,7 +130,10 @@ class Copy:
 
     def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
         assert max_age
+        # As the real one: of several workers one notes it.
+        is_first = self.remembered is None or self.remembered.lineage != own
         self.remember(own, is_marked=is_marked)
+        self.restored += is_first
 
     def rename(self, identity: str, own: Lineage | None) -> None:
         assert own == self.own
@@ -272,3 +277,18 @@ def test_once_a_copy_is_used_none_that_it_was_made_of_is_used(steps: list[tuple[
             case _:
                 cluster.adopt(copy, until=changes)
     cluster.work(cluster.newest)
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_a_ledger_of_an_older_version_counts_as_restored_however_its_first_workers_end(
+    first: int, second: int
+) -> None:
+    cluster = Cluster()
+    ledger = cluster.newest
+    ledger.remembered = None
+    cluster.world.exchanges["sms.ledger"] = {"alternate-exchange": "sms.ledger.ledger"}
+    for until in (first, second, ALL):
+        cluster.work(ledger, until=until)
+
+    assert ledger.remembered == Remembered(FIRST, is_marked=True)
+    assert ledger.restored == 1
