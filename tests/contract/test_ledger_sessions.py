@@ -247,6 +247,27 @@ def test_a_pooler_that_leads_to_a_standby_is_waited_for(
         seen.close()
 
 
+def test_a_pooler_of_sessions_gives_them_to_one_ledger_after_the_other(
+    pgbouncer: Pgbouncer, postgresql: Postgres, postgresql_url: str
+) -> None:
+    database = database_of(postgresql_url)
+    pgbouncer.stop()
+    pgbouncer.start(mode="session")
+    # More than the pooler has sessions, so that they are used again.
+    for number in range(4):
+        ledger, seen = open_ledger(pgbouncer.url(database)), open_seen(pgbouncer.url(database))
+        mine = command(f"order-{number}")
+        assert isinstance(ledger.apply([claim(of=mine)])[0], Call)
+        filed(ledger.apply([file(of=mine)])[0])
+        seen.note([f"event-{number}"], NOW)
+        # psycopg prepares what it repeats.
+        assert [seen.known(["event-0"]) for _ in range(8)] == [{"event-0"}] * 8
+        ledger.close()
+        seen.close()
+
+    assert postgresql.execute("SELECT count(*) FROM commands", database=database) == [(4,)]
+
+
 def test_a_pooler_of_statements_is_refused(pgbouncer: Pgbouncer, postgresql_url: str) -> None:
     pgbouncer.stop()
     pgbouncer.start(mode="statement")
