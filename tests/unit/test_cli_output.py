@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.adapters.cpaas.values import Message
+from bridge.adapters.cpaas.values import Message, Thread
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.core.printing import repaired, to_json, visible, wants_colour
@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 
 CLI = Path(__file__).parents[2] / "bridge" / "cli"
 NUMBER = "+16131234567"
+#: What `subscriptions sync` needs.
+ENVIRON = {
+    "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": "https://sms.example.com/hook",
+    "BRIDGE_INGEST__AUTHORIZATION": "Bearer tangerine-4711",
+}
 #: As a stranger has them on a terminal: a cursor moved, a CSI of one byte, text that runs backwards, a cleared line.
 STEERING = "a\x1b[2J\x9b2J\u202eb\x7f\r\n\x00\u2066"
 
 
 def encoded(charset: str, wiring: FakeWiring, *arguments: str) -> tuple[int, str]:
     """Run `bridge` with a stdout of that encoding; return its exit code and all that it printed there."""
-    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(wiring, {}))
+    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(wiring, ENVIRON))
 
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout_bytes.decode(charset)
@@ -67,8 +72,9 @@ class Kept:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.complete = True
+        self.complete = self.ended = True
         self.messages: Any = self._messages
+        self.threads: Any = self._threads
 
     def _messages(self, _remote: str, _local: str) -> Kept:
         found = Kept(self._text)
@@ -86,10 +92,21 @@ class Kept:
         ]
         return found
 
+    def _threads(self, _remote: str | None) -> Kept:
+        found = Kept(self._text)
+        found.threads = [
+            Thread(remote_address=self._text, local_address=self._text, last_message_at=None, length=1)
+        ]
+        return found
+
+    def status(self, _remote: str, _local: str, _message_id: str) -> str:
+        return self._text
+
 
 def subscribed(text: str) -> FakeAccount:
     account = FakeAccount()
-    account.subscriptions.create(notify=text, number=None)
+    made = account.subscriptions.create(notify=text, number=None)
+    account.subscriptions.kept[made.id] = replace(made, id=text)
     return account
 
 
@@ -107,6 +124,12 @@ COMMANDS: dict[str, tuple[Sequence[str], Callable[[str], object]]] = {
     "dead show": (("dead", "show", "e-1", "--full"), lambda text: [letter(text)]),
     "dead show in part": (("dead", "show", "e-1"), lambda text: [letter(text)]),
     "history": (("history", "messages", NUMBER, "+16139998877", "--full"), Kept),
+    "dead replay": (("dead", "replay", "e-1"), lambda text: [letter(text)]),
+    "dead purge": (("dead", "purge", "e-1", "--yes"), lambda text: [letter(text)]),
+    "history threads": (("history", "threads"), Kept),
+    "history status": (("history", "status", NUMBER, "+16139998877", "m1"), Kept),
+    "subscriptions create": (("subscriptions", "create", "--notify", STEERING), lambda _: FakeAccount()),
+    "subscriptions sync": (("subscriptions", "sync", "--prune"), subscribed),
     "ledger": (("ledger", "show", "c1"), lambda text: {"id": text, "submissions": [{"message_id": text}]}),
     "subscriptions": (("subscriptions", "list"), subscribed),
     "topology": (("topology", "check"), lambda text: [text]),
@@ -150,10 +173,20 @@ def test_the_outcome_of_an_sms_with_a_euro_sign_is_printed_whatever_stdout_is(ch
     assert plain.splitlines() == ["c\\u20ac", f"sms.outbound.sent {NUMBER} \\u20ac"]
 
 
-def test_an_error_that_quotes_a_stranger_steers_nothing_either() -> None:
-    result = CliRunner().invoke(
-        main, ["events", "tail"], obj=Invocation(FakeWiring(ConnectionError(STEERING)), {})
-    )
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["events", "tail"],
+        ["catch-up"],
+        ["subscriptions", "delete", "s1"],
+        ["history", "delete", NUMBER, "+16139998877", "--yes"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("charset", ["utf-8", "ascii"])
+def test_an_error_that_quotes_a_stranger_steers_nothing_either(arguments: list[str], charset: str) -> None:
+    error = ConnectionError(f"{STEERING}\ud83d")
+    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(FakeWiring(error), {}))
 
     assert result.exit_code == 69
     assert result.stderr.replace("\n", "").isprintable()
