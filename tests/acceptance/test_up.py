@@ -8,12 +8,15 @@ import signal
 import socket
 import subprocess
 from contextlib import closing, suppress
+from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given, settings
 
 from tests.processes import BridgeProcess, clean_environment
+from tests.texts import ANY_TEXT
 from tests.waiting import wait_until
 from tests.webhook import Webhook, inbound, listening_port
 
@@ -260,5 +263,28 @@ def test_half_a_surrogate_pair_and_a_terminals_escapes_are_shown_and_end_nothing
     assert [answer.status for answer in answers] == [204] * 3
     assert trial.admin("/readyz")[0] == 200
     assert "sms_bridge_notifications_repaired_total 2.0" in trial.admin("/metrics")[1]
+    assert trial.stop(signal.SIGTERM) == 0
+    assert trial.logs == ""
+
+
+def test_any_text_is_shown_where_stdout_is_ascii(trial_process: StartTrial) -> None:
+    trial = trial_process(PYTHONIOENCODING="ascii")
+    shows(trial, "sms.outbound.sent", "sms.inbound.received")
+    webhook = Webhook(port=urlsplit(shown_url(trial, "webhook")).port or 0)
+    posted = count()
+
+    @settings(max_examples=50)
+    @given(ANY_TEXT, ANY_TEXT)
+    def post_any(text: str, sender: str) -> None:
+        answer = webhook.post(inbound(f"m{next(posted)}", text, senderAddress=f"+1{sender}"))
+        assert answer.status == 204
+
+    post_any()
+    webhook.post(inbound("last", "5 € last"))
+    shows(trial, "'5 \\u20ac last'")
+
+    assert trial.stdout.count("sms.inbound.received") == next(posted) + 2
+    assert trial.stdout.replace("\n", "").isprintable()
+    assert trial.stdout.isascii()
     assert trial.stop(signal.SIGTERM) == 0
     assert trial.logs == ""
