@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from amqp.exceptions import AMQPError, MessageNacked
 from sqlalchemy import NullPool, create_engine, text
@@ -69,6 +69,18 @@ PROVIDER = {"latency": 0.04, "lag": 0.7}
 DESTINATIONS = 50
 #: Where what is left for others to read stands.
 READ_BY_OTHERS = frozenset({COLLECTOR, "sms.dead", "sms.unrouted"})
+
+
+class Publisher(Protocol):
+    """Publishes commands."""
+
+    def publish(self, body: bytes, /) -> None:
+        """Publish a command and wait for the confirm."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        ...
 
 
 class Rig:
@@ -226,6 +238,13 @@ class Rig:
         """Count the submissions in the ledger."""
         return int(self._asked(f"SELECT count(*) FROM submissions WHERE {where}")[0][0])  # noqa: S608 - the tests' words
 
+    def open_rows(self) -> int:
+        """Count the submissions without an outcome; a restored ledger has lost some that were published."""
+        if not self.restored:
+            return self.rows(OPEN)
+        found = self._asked(f"SELECT command_id FROM submissions WHERE {OPEN}")  # noqa: S608 - the tests' words
+        return len({row[0] for row in found} - self.told().keys())
+
     def lives(self) -> dict[Place, LedgerRow]:
         """Return what the ledger says of each submission."""
         found = self._asked("SELECT command_id, position, state, replay, event_id FROM submissions")
@@ -307,7 +326,7 @@ class Rig:
         self._threads.append(thread)
         thread.start()
 
-    def _publish(self, bodies: list[bytes], peer: Peer) -> None:
+    def _publish(self, bodies: list[bytes], peer: Publisher) -> None:
         pause = threading.Event()
         for body in bodies:
             for _ in range(400):
@@ -437,7 +456,7 @@ class Rig:
             crashed=self.crashed,
             restored=self.restored,
             queued=self.queued(),
-            open_rows=self.rows(OPEN),
+            open_rows=self.open_rows(),
             exits=ended,
             leaks=[line for line in [*said, *metrics.splitlines()] if CANARIES.search(line)],
             others=frozenset(self.others),
@@ -456,7 +475,7 @@ class Rig:
 
     def is_quiet(self) -> bool:
         """Whether nothing waits, is held or is open; asked twice, since what is on its way is nowhere."""
-        return all(self.queued() == 0 and self.rows(OPEN) == 0 for _ in range(2))
+        return all(self.queued() == 0 and self.open_rows() == 0 for _ in range(2))
 
     def _state(self) -> str:
         """Return where what is missing may lie: what the broker and the ledger say of it."""

@@ -15,10 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tests.acceptance.conftest import CANARIES
+from tests.faults.cluster.publisher import SteadyPublisher
 from tests.faults.cluster.report import ClusterRow, Sums
 from tests.faults.rig import PATIENCE, Rig
 from tests.flood import Flood, spooled
-from tests.peer import LIST, Peer
+from tests.peer import LIST
 from tests.processes import BridgeProcess
 from tests.waiting import free_port, wait_until
 from tests.webhook import Webhook, inbound_id
@@ -38,6 +39,8 @@ SETTINGS = {
     "CPAAS__TOTAL_TIMEOUT": "4",
     "WORKER__LEASE": "20",
     "RECONCILE__SETTLE": "5",
+    # The simulator keeps all messages.
+    "RECONCILE__HISTORY_CAP": "0",
     "BROKER__HEARTBEAT": "30",
     "BROKER__PUBLISH_DEADLINE": "10",
 }
@@ -148,8 +151,8 @@ class ClusterRig(Rig):
         self._began = time.time()
         self._ended = self._began + seconds
         for number in range(PUBLISHERS):
-            peer = Peer(self.cluster.url(self.vhost, first=number % len(self.cluster.joined)))
-            self.meanwhile(partial(self._publish_in_time, peer, made[number::PUBLISHERS]))
+            url = self.cluster.url(self.vhost, first=number % len(self.cluster.joined))
+            self.meanwhile(partial(self._publish_in_time, SteadyPublisher(url), made[number::PUBLISHERS]))
         first, *others = (Webhook(port=port) for port in self.ingests)
         self._webhooks = Flood(first, clients=1, others=others, pause=1 / WEBHOOKS)
         self._webhooks.__enter__()
@@ -179,13 +182,13 @@ class ClusterRig(Rig):
             self._published[command_id] = 0.0
         return after, command_id, body
 
-    def _publish_in_time(self, peer: Peer, made: Sequence[tuple[float, str, bytes]]) -> None:
-        with peer:
+    def _publish_in_time(self, publisher: SteadyPublisher, made: Sequence[tuple[float, str, bytes]]) -> None:
+        with publisher:
             for after, command_id, body in made:
                 self._over.wait(max(0.0, self._began + after - time.time()))
                 if command_id in self._published:
                     self._published[command_id] = time.time()
-                self._publish([body], peer)
+                self._publish([body], publisher)
 
     def _end_webhooks(self) -> None:
         if self._webhooks is not None:
