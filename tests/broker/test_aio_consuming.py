@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.client.aio import Closed, Discard, Event, Outcome, QueueRefused, RetryLater, SeenInMemory
+from bridge.client.aio import (
+    AuthenticationError,
+    Closed,
+    Discard,
+    Event,
+    Outcome,
+    QueueRefused,
+    RetryLater,
+    SeenInMemory,
+)
 from tests.broker.aio_setup import consumer, handled, run, until
 from tests.broker.client_setup import DEAD, QUEUE, publish
 from tests.waiting import free_port, wait_until
@@ -245,3 +254,12 @@ def test_a_consumer_waits_for_a_broker_and_can_be_cancelled_meanwhile() -> None:
                     await events.run(asynchronous_nothing)
 
     run(main(), within=30)
+
+
+def test_a_login_that_is_refused_at_the_start_is_said_at_once(vhost_url: str) -> None:
+    async def main() -> None:
+        async with consumer(vhost_url.replace("guest:guest", "guest:hunter2")) as events:
+            with pytest.raises(AuthenticationError, match="refuses us"):
+                await events.run(Handler())
+
+    run(main(), within=20)

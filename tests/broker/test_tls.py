@@ -9,12 +9,13 @@ import pytest
 
 from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.opening import BrokerAddress, BrokerRefused, BrokerUnreachable
-from bridge.client import AuthenticationError, Client, Options
+from bridge.client import AuthenticationError, Client, Options, aio
 from bridge.core.broker_parameters import TlsFiles
 from bridge.core.broker_url import read_broker_urls
 from bridge.ports import Outgoing
+from tests.broker.aio_setup import run
 from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer, make_publisher
-from tests.broker.client_setup import TO, prepare
+from tests.broker.client_setup import QUEUE, TO, prepare
 from tests.certificates import Authority
 
 if TYPE_CHECKING:
@@ -178,3 +179,21 @@ def test_the_client_checks_the_certificate_too(rabbitmq: Broker, amqp: Peer) -> 
         sent = sms.send(to=TO, message="a", id="c1")
 
     assert sent.id == "c1"
+
+
+def test_the_asyncio_client_checks_the_certificate_too(rabbitmq: Broker, amqp: Peer) -> None:
+    prepare(amqp)
+    vhost = amqp.url.rpartition("/")[2]
+    options = Options(ca_file=rabbitmq.authority.certificate)
+
+    async def main() -> aio.Sent:
+        async with aio.Client(rabbitmq.tls_url(vhost, "127.0.0.1"), options, timeout=60) as sms:
+            with pytest.raises(AuthenticationError, match="certificate is not accepted"):
+                await sms.send(to=TO, message="a")
+        async with aio.Consumer(rabbitmq.tls_url(vhost, "127.0.0.1"), QUEUE, options=options) as events:
+            with pytest.raises(AuthenticationError, match="certificate is not accepted"):
+                await events.run(print)
+        async with aio.Client(rabbitmq.tls_url(vhost), options, timeout=60) as sms:
+            return await sms.send(to=TO, message="a", id="c1")
+
+    assert run(main()).id == "c1"
