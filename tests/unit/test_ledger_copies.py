@@ -20,7 +20,7 @@ from bridge.core.lineage import Lineage, Remembered
 from tests.broker.test_ledger_mark import topology
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 FIRST = Lineage.of_postgresql(7713980091317042706, 1)
 ALL = 99
@@ -38,6 +38,15 @@ class World:
         self.may_configure = True
         #: Changes until the process is killed.
         self.left = ALL
+        #: Looks of a process until another one does `meanwhile`, once.
+        self.looks = 0
+        self.meanwhile: Callable[[], None] | None = None
+
+    def look(self) -> None:
+        if self.meanwhile is not None and self.looks == 0:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        self.looks -= 1
 
     def change(self) -> None:
         if self.left == 0:
@@ -63,6 +72,8 @@ class Channel:
         auto_delete: bool = True,
         arguments: Mapping[str, str] | None = None,
     ) -> None:
+        if passive:
+            self._world.look()
         there = self._world.exchanges.get(name)
         if passive:
             if there is None:
@@ -292,3 +303,14 @@ def test_a_ledger_of_an_older_version_counts_as_restored_however_its_first_worke
 
     assert ledger.remembered == Remembered(FIRST, is_marked=True)
     assert ledger.restored == 1
+
+
+@given(st.integers(0, 60), st.booleans())
+def test_of_two_workers_that_meet_a_failover_at_once_none_refuses_it(looks: int, is_elsewhere: bool) -> None:
+    cluster = Cluster()
+    cluster.work(cluster.newest)
+    (cluster.restore if is_elsewhere else cluster.promote)()
+    cluster.world.looks, cluster.world.meanwhile = looks, lambda: cluster.work(cluster.newest)
+    cluster.work(cluster.newest)
+
+    assert cluster.newest.restored == 1

@@ -61,19 +61,16 @@ class Notes:
 
     def judge(self, own: Lineage | None, remembered: Remembered | None, *, is_known: bool = True) -> Standing:
         """Return what this copy of the ledger is, by the marks that are there."""
-        is_marked = own is not None and self.has(own)
+        # Before the look at its own mark: another worker makes that one first, and then removes those of before.
+        is_before_marked = is_known and self._has_any_before(own, remembered)
         return judge(
             own,
             remembered,
-            is_marked=is_marked,
+            is_marked=own is not None and self.has(own),
             is_known=is_known,
             # Also where its own mark is there: a worker without the right to remove it, or a crash, has left it.
             is_later_marked=own is not None and is_known and self._has_any(later_than(own)),
-            is_before_marked=own is not None
-            and remembered is not None
-            and is_known
-            and not is_marked
-            and self._has_any(before(own, remembered)),
+            is_before_marked=is_before_marked,
         )
 
     def mark_of(self, lineage: Lineage) -> str:
@@ -154,6 +151,12 @@ class Notes:
             return False
         finally:
             channel.close()
+
+    def _has_any_before(self, own: Lineage | None, remembered: Remembered | None) -> bool:
+        """Return whether a lineage before its own is valid; false without a look where its own must be marked."""
+        if own is None or remembered is None or (own == remembered.lineage and remembered.is_marked):
+            return False
+        return self._has_any(before(own, remembered))
 
     def _is_there(self, exchange: str) -> bool:
         return exists(self._broker, exchange, queue=False)

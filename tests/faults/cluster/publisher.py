@@ -51,7 +51,7 @@ class SteadyPublisher:
     def close(self) -> None:
         """Close the connection without a word: its node may not answer."""
         connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None and connection.connected:
+        if connection is not None:
             connection.collect()
 
     def _connect(self) -> None:
