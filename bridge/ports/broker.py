@@ -61,7 +61,7 @@ class Publisher(Protocol):
 
     @property
     def out_of_service(self) -> bool:
-        """Whether the broker takes none, and it is more than a confirm that is late: a queue elects a new leader."""
+        """Whether the broker takes none, and more than an election or the way to another node is the reason."""
         ...
 
 

@@ -108,8 +108,8 @@ class Entrance:
     def steer(self, source: Intake, trouble: str | None) -> None:
         """Have the source pause while nobody can be let in, or while the worker itself is in `trouble`.
 
-        Not for a confirm that is late, for which nobody is let in either: it comes with the queue's next leader, and
-        until then a consumer that was ended could not be one again.
+        A confirm that is late, or a connection that was just lost, is no reason, though nobody is let in meanwhile: the
+        confirm comes with the queue's next leader, and until then a consumer that was ended could not be one again.
         """
         if self._gate.shut:
             trouble = self._gate.trouble or DOWN

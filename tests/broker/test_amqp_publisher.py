@@ -389,6 +389,21 @@ def test_500_messages_survive_kill_9_of_the_broker(
     assert set(ids) == {f"events-{number}" for number in range(500)}
 
 
+def test_a_connection_that_is_lost_counts_as_out_of_service_after_a_while_alone(
+    start: Callable[..., AmqpPublisher], rabbitmq: Broker, vhost: str, proxy: ChaosProxy
+) -> None:
+    publisher = start(rabbitmq.url(vhost, proxy.port))
+    proxy.refuse()
+    wait_until(lambda: not publisher.available, every=0.01, what="a lost connection")
+    at_once = publisher.out_of_service
+    wait_until(lambda: publisher.out_of_service, what="out of service")
+    proxy.pass_through()
+    wait_until(lambda: publisher.available, what="a connection")
+
+    assert not at_once
+    assert not publisher.out_of_service
+
+
 def test_a_half_open_connection_is_noticed_within_two_and_a_half_heartbeats(
     start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:

@@ -12,7 +12,8 @@ node up. A channel that has used the queue before gets on as soon as that has an
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,9 +21,10 @@ import structlog
 from bridge.adapters.amqp.confirming import ConfirmedChannel
 from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.link import Link, LinkDown
+from bridge.adapters.amqp.publish import Publish
 from bridge.adapters.amqp.suspects import Suspects
 from bridge.adapters.amqp.topology import declare
-from bridge.ports import Outgoing, PublisherFull
+from bridge.ports import PublisherFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock
+    from bridge.ports import Clock, Outgoing
 
 #: Seconds until a message is tried again that the broker refused (a nack: a full queue).
 REFUSED_PAUSE = 1.0
@@ -38,27 +40,14 @@ REFUSED_PAUSE = 1.0
 STALLED = 1.0
 #: Seconds without it after which it counts as out of service: longer than a queue takes to elect another leader.
 OUTAGE = 15.0
+#: Seconds without a connection after which it does: longer than turning to another node takes. A consumer that is ended
+#: meanwhile can't be made anew before the broker gives up the node of the queue's old leader (docs/cluster.md).
+RECONNECTING = 3.0
 #: Seconds that a confirm may take on the channels that events do not wait for: longer than the broker takes to give a
 #: node up (`net_ticktime`, up to 75 s). A new channel would wait as long, and the events' would be new too.
 PATIENCE = 90.0
 #: Channels for delayed copies, between which the queues of the delay are divided.
 DELAY_CHANNELS = 4
-
-
-@dataclass(slots=True)
-class _Publish:
-    """A message on its way to its confirm."""
-
-    message: Outgoing
-    told: Callable[[], None] = field(repr=False)
-    #: When it was last written to the broker, and when it may be: `Clock.monotonic` seconds.
-    written_at: float = 0.0
-    not_before: float = 0.0
-    #: The exchange and routing key it was written with.
-    address: tuple[str, str] = ("", "")
-    returned: bool = False
-    #: How often it was refused, or under way when the connection was lost.
-    failures: int = 0
 
 
 class AmqpPublisher:
@@ -86,14 +75,16 @@ class AmqpPublisher:
         self._deadline = deadline
         self._limit = limit
         self._channels = [
-            ConfirmedChannel[_Publish](self._on_ack, self._on_nack) for _ in range(3 + DELAY_CHANNELS)
+            ConfirmedChannel[Publish](self._on_ack, self._on_nack) for _ in range(3 + DELAY_CHANNELS)
         ]
         self._events, self._direct, self._replies, *self._delayed = self._channels
-        self._refused: deque[_Publish] = deque()
-        self._suspects: Suspects[_Publish] = Suspects()
+        self._refused: deque[Publish] = deque()
+        self._suspects: Suspects[Publish] = Suspects()
         self._blocked = False
         #: Whether the link was not woken yet for what was taken last; whoever flushes keeps it.
         self._unflushed = False
+        #: When the connection was lost, in `Clock.monotonic` seconds; None while there is one.
+        self._lost_at: float | None = -inf
         #: Whether something that must be routed was not, and whether there was a connection before.
         self._lacking = self._was_open = False
         self._log = structlog.get_logger()
@@ -111,7 +102,7 @@ class AmqpPublisher:
         """Take a message; see `bridge.ports.Publisher`."""
         if sum(map(len, self._channels)) + len(self._refused) + len(self._suspects) >= self._limit:
             raise PublisherFull(f"{self._limit} messages wait for the broker's confirm")
-        self._channel_of(message).waiting.append(_Publish(message, told))
+        self._channel_of(message).waiting.append(Publish(message, told))
         if soon:
             self._link.wake()
         else:
@@ -130,8 +121,11 @@ class AmqpPublisher:
 
     @property
     def out_of_service(self) -> bool:
-        """Whether the broker takes none, and more than the election of a leader is the reason."""
-        return not self._is_up or self._age(self._events) >= OUTAGE
+        """Whether the broker takes none, and more than an election or a new connection is the reason."""
+        lost_at = self._lost_at
+        if lost_at is not None:
+            return self._clock.monotonic() - lost_at >= RECONNECTING
+        return self._blocked or self._age(self._events) >= OUTAGE
 
     @property
     def rounds(self) -> int:
@@ -152,12 +146,12 @@ class AmqpPublisher:
     def _is_up(self) -> bool:
         return self._link.connected and not self._blocked
 
-    def _age(self, channel: ConfirmedChannel[_Publish]) -> float:
+    def _age(self, channel: ConfirmedChannel[Publish]) -> float:
         """Return for how long the channel's oldest message has not been confirmed. From any thread."""
         oldest = channel.oldest
         return 0.0 if oldest is None else self._clock.monotonic() - oldest
 
-    def _channel_of(self, message: Outgoing) -> ConfirmedChannel[_Publish]:
+    def _channel_of(self, message: Outgoing) -> ConfirmedChannel[Publish]:
         if message.delay is not None:
             # By the queue that it comes to first.
             return self._delayed[message.delay.bit_length() % DELAY_CHANNELS]
@@ -174,7 +168,7 @@ class AmqpPublisher:
             declare(broker, self._topology, anew=self._lacking, compares=not self._was_open)
         for channel in self._channels:
             channel.open(broker)
-        self._lacking, self._was_open = False, True
+        self._lacking, self._was_open, self._lost_at = False, True, None
         self._suspects.connected(self._clock.monotonic())
 
     def work(self, broker: Broker) -> None:
@@ -198,7 +192,7 @@ class AmqpPublisher:
         broker.flush()
         self._note_oldest()
 
-    def _next(self, now: float) -> deque[_Publish] | None:
+    def _next(self, now: float) -> deque[Publish] | None:
         """Return the queue whose first may be written now; None for none."""
         is_quiet = not any(channel.unconfirmed for channel in self._channels)
         if self._suspects.holds(now, is_quiet=is_quiet):
@@ -214,6 +208,8 @@ class AmqpPublisher:
     def lost(self) -> None:
         """Have what was not confirmed published again, in its order: it may be stored or not, its id is the same."""
         self._blocked = False
+        if self._lost_at is None:
+            self._lost_at = self._clock.monotonic()
         for channel in self._channels:
             again = []
             for publish in channel.lose():
@@ -227,13 +223,13 @@ class AmqpPublisher:
                     again.append(publish)
             channel.waiting.extendleft(reversed(again))
 
-    def _has_failed(self, publish: _Publish) -> bool:
+    def _has_failed(self, publish: Publish) -> bool:
         """Count a failure of what may be dropped, and drop it after the last: it must not hold up what may not."""
         if is_last := self._suspects.fails_once_too_often(publish):
             self._drop(publish)
         return is_last
 
-    def _drop(self, publish: _Publish) -> None:
+    def _drop(self, publish: Publish) -> None:
         self._log.warning("message.dropped", type=publish.message.properties.get("type"))
         publish.told()
 
@@ -249,7 +245,7 @@ class AmqpPublisher:
             if self._age(channel) > deadline:
                 raise LinkDown(f"no confirm within {deadline:g} s")
 
-    def _gather(self, broker: Broker, publish: _Publish, now: float) -> None:
+    def _gather(self, broker: Broker, publish: Publish, now: float) -> None:
         message = publish.message
         publish.address = message.exchange, message.routing_key
         if message.delay is not None:
@@ -259,24 +255,24 @@ class AmqpPublisher:
             self._log.warning("message.simplified", type=message.properties.get("type"), reason=reason)
         self._channel_of(message).gather(broker, publish, encoded, now)
 
-    def _on_ack(self, publish: _Publish) -> None:
+    def _on_ack(self, publish: Publish) -> None:
         self._suspects.confirmed(publish, self._clock.monotonic())
         if publish.returned:
             self._unrouted(publish)
         else:
             publish.told()
 
-    def _on_nack(self, publish: _Publish) -> None:
+    def _on_nack(self, publish: Publish) -> None:
         self._log.warning("broker.nacked", routing_key=publish.message.routing_key)
         if not (publish.message.droppable and self._has_failed(publish)):
             self._try_later(publish)
 
-    def _try_later(self, publish: _Publish) -> None:
+    def _try_later(self, publish: Publish) -> None:
         publish.returned = False
         publish.not_before = self._clock.monotonic() + REFUSED_PAUSE
         self._refused.append(publish)
 
-    def _unrouted(self, publish: _Publish) -> None:
+    def _unrouted(self, publish: Publish) -> None:
         message = publish.message
         if message.fallback is not None:
             self._on_unrouted()
