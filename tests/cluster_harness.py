@@ -208,6 +208,14 @@ class Cluster:
         found = self.living().eval(nodes)
         return [self._named(name) for name in NAME.findall(found)]
 
+    def consumers(self, vhost: str, queue: str) -> dict[Broker, int]:
+        """Return how many consumers of a queue each node has."""
+        mine = f"element(4, proplists:get_value(queue_name, C)) =:= {binary(queue)}"
+        every = f"C <- rabbit_amqqueue:consumers_all({binary(vhost)})"
+        nodes = f"[node(proplists:get_value(channel_pid, C)) || {every}, {mine}]."
+        found = NAME.findall(self.living().eval(nodes))
+        return {node: found.count(node.name) for node in self.nodes}
+
     def lead(self, vhost: str, queue: str, node: Broker) -> None:
         """Make a node's member the leader of a queue."""
         living = self.living()

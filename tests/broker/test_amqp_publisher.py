@@ -389,6 +389,22 @@ def test_500_messages_survive_kill_9_of_the_broker(
     assert set(ids) == {f"events-{number}" for number in range(500)}
 
 
+def test_no_message_is_suspected_where_the_broker_confirms_nothing(
+    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str, proxy: ChaosProxy
+) -> None:
+    amqp.declare_queue("slow", {"x-queue-type": "quorum"})
+    amqp.bind("slow", "sms.events", "slow")
+    publisher, told = start(rabbitmq.url(vhost, proxy.port), deadline=0.5), Told()
+    with capture_logs() as lines:
+        with rabbitmq.without_leader(vhost, "slow"):
+            for number in range(3):
+                publisher.publish(event("slow", number), told.of(number))
+            wait_until(lambda: proxy.counters.connections > 5, 30, what="connections that were given up")
+        told.wait(*range(3))
+
+    assert [line for line in lines if line["event"] == "message.refused"] == []
+
+
 def test_a_connection_that_is_lost_counts_as_out_of_service_after_a_while_alone(
     start: Callable[..., AmqpPublisher], rabbitmq: Broker, vhost: str, proxy: ChaosProxy
 ) -> None:

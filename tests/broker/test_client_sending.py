@@ -239,7 +239,7 @@ def is_let_in(sms: Client) -> bool:
 
 
 def test_of_several_addresses_the_first_that_lets_us_in_is_used(prepared: Peer) -> None:
-    absent = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    absent = f"amqp://guest:guest@127.0.0.1:{free_port()}/{prepared.url.rpartition('/')[2]}"
     wrong = prepared.url.replace("guest:guest", "guest:hunter2")
     for number, urls in enumerate([[absent, wrong, prepared.url], f"{wrong},{absent},{prepared.url}"]):
         with client(urls, timeout=TIMEOUT) as sms:
@@ -250,7 +250,7 @@ def test_of_several_addresses_the_first_that_lets_us_in_is_used(prepared: Peer) 
 
 def test_where_one_address_refuses_and_one_is_absent_the_broker_may_come_back(vhost_url: str) -> None:
     wrong = vhost_url.replace("guest:guest", "guest:hunter2")
-    absent = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    absent = f"amqp://guest:guest@127.0.0.1:{free_port()}/{vhost_url.rpartition('/')[2]}"
     with client([wrong, absent], timeout=1.0) as sms, pytest.raises(BrokerUnavailable):
         sms.send(to=TO, message="a")
 

@@ -551,7 +551,7 @@ def test_what_the_driver_can_not_write_is_its_command_s_own_fault(open_again: Op
 
 
 def test_any_name_of_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "led?ger#1 %41.db"
+    path = tmp_path / "led ger#1 %41.db"
     open_ledger(f"sqlite:///{path}").close()
 
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

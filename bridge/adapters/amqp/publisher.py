@@ -1,12 +1,11 @@
 """Publishes on a connection of its own, many at a time, and matches each confirm and return to what it published.
 
-kombu waits for *a* confirm and takes it for the last publish's; after a timeout the late one confirms the next message,
-which the broker may not have. Here each publish keeps its tag until the broker names that tag, so as many as allowed
-are under way at once, and a confirm is what it says (docs/decisions.md).
+kombu waits for *a* confirm and takes it for the last publish's. Here each publish keeps its tag until the broker names
+that tag, so a confirm is what it says (docs/decisions.md).
 
 Events, dead letters, replies and delayed copies have channels of their own: the first message of a channel to a queue
-whose leader is unreachable holds up all others on that channel, for as long as the broker takes to give the leader's
-node up. A channel that has used the queue before gets on as soon as that has another leader.
+whose leader is unreachable holds up all others on that channel until the broker gives the leader's node up. A channel
+that has used the queue before gets on as soon as that has another leader.
 """
 
 from __future__ import annotations
@@ -87,6 +86,8 @@ class AmqpPublisher:
         self._lost_at: float | None = -inf
         #: Whether something that must be routed was not, and whether there was a connection before.
         self._lacking = self._was_open = False
+        #: Whether it is we who end the connection, for want of a confirm: that is no message's fault.
+        self._has_given_up = False
         self._log = structlog.get_logger()
         self._link = Link(name, address, self, clock, on_crash)
 
@@ -117,13 +118,12 @@ class AmqpPublisher:
     @property
     def available(self) -> bool:
         """Whether the broker takes messages now."""
-        return self._is_up and self._age(self._events) < STALLED
+        return self._link.connected and not self._blocked and self._age(self._events) < STALLED
 
     @property
     def out_of_service(self) -> bool:
         """Whether the broker takes none, and more than an election or a new connection is the reason."""
-        lost_at = self._lost_at
-        if lost_at is not None:
+        if (lost_at := self._lost_at) is not None:
             return self._clock.monotonic() - lost_at >= RECONNECTING
         return self._blocked or self._age(self._events) >= OUTAGE
 
@@ -141,10 +141,6 @@ class AmqpPublisher:
     def blocked(self) -> bool:
         """Whether the broker has blocked us: an alarm of memory or disk."""
         return self._blocked
-
-    @property
-    def _is_up(self) -> bool:
-        return self._link.connected and not self._blocked
 
     def _age(self, channel: ConfirmedChannel[Publish]) -> float:
         """Return for how long the channel's oldest message has not been confirmed. From any thread."""
@@ -211,17 +207,22 @@ class AmqpPublisher:
         if self._lost_at is None:
             self._lost_at = self._clock.monotonic()
         for channel in self._channels:
-            again = []
-            for publish in channel.lose():
-                publish.returned = False
-                if publish.message.droppable:
-                    if not self._has_failed(publish):
-                        self._suspects.waiting.append(publish)
-                elif self._suspects.fails_once_too_often(publish):
-                    self._suspects.judge(publish, self._clock.monotonic())
-                else:
-                    again.append(publish)
+            again = [publish for publish in channel.lose() if self._goes_again(publish)]
             channel.waiting.extendleft(reversed(again))
+        self._has_given_up = False
+
+    def _goes_again(self, publish: Publish) -> bool:
+        """Return whether what was under way is published again as before; else it is dropped, or a suspect."""
+        publish.returned = False
+        if self._has_given_up:
+            return True
+        if publish.message.droppable:
+            if not self._has_failed(publish):
+                self._suspects.waiting.append(publish)
+            return False
+        if is_suspect := self._suspects.fails_once_too_often(publish):
+            self._suspects.judge(publish, self._clock.monotonic())
+        return not is_suspect
 
     def _has_failed(self, publish: Publish) -> bool:
         """Count a failure of what may be dropped, and drop it after the last: it must not hold up what may not."""
@@ -243,6 +244,7 @@ class AmqpPublisher:
         for channel in self._channels:
             deadline = self._deadline if channel is self._events else max(self._deadline, PATIENCE)
             if self._age(channel) > deadline:
+                self._has_given_up = True
                 raise LinkDown(f"no confirm within {deadline:g} s")
 
     def _gather(self, broker: Broker, publish: Publish, now: float) -> None:

@@ -84,7 +84,7 @@ class Suspects(Generic[P]):
 
     def confirmed(self, publish: P, now: float) -> None:
         """Try the others at once, one by one, where this is one: the reason is gone, and may be for all."""
-        if self.is_alone and publish.failures > MOST_FAILURES:
+        if publish.failures > MOST_FAILURES:
             self._risked_from = now
             for convict in self._convicts:
                 convict.not_before = now
