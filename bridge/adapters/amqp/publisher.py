@@ -190,11 +190,13 @@ class AmqpPublisher:
 
     def _next(self, now: float) -> deque[Publish] | None:
         """Return the queue whose first may be written now; None for none."""
-        is_quiet = not any(channel.unconfirmed for channel in self._channels)
-        if self._suspects.holds(now, is_quiet=is_quiet):
-            return None
-        if self._suspects.waiting and is_quiet:
-            return self._suspects.waiting
+        suspects = self._suspects
+        if suspects.waiting or suspects.is_alone:
+            is_quiet = not any(channel.unconfirmed for channel in self._channels)
+            if suspects.holds(now, is_quiet=is_quiet):
+                return None
+            if suspects.waiting and is_quiet:
+                return suspects.waiting
         return next((channel.waiting for channel in self._channels if channel.is_ready), None)
 
     def _note_oldest(self) -> None:

@@ -68,8 +68,8 @@ class Suspects(Generic[P]):
         self._held_since = None
 
     def holds(self, now: float, *, is_quiet: bool) -> bool:
-        """Return whether nothing may be written: a suspect is alone, or waits until all is confirmed (`is_quiet`)."""
-        if is_quiet or not (self.waiting or self.is_alone):
+        """Return whether the others wait for a suspect: it is alone, or waits until all is confirmed (`is_quiet`)."""
+        if is_quiet:
             self._held_since = None
             return False
         if self._held_since is None:
@@ -80,6 +80,7 @@ class Suspects(Generic[P]):
         """Have one of those that cost a connection tried again, where it is time."""
         if self._convicts and now >= self._risked_from and self._convicts[0].not_before <= now:
             self._risked_from = inf
+            self._held_since = None
             self.waiting.append(self._convicts.pop(0))
 
     def confirmed(self, publish: P, now: float) -> None:
