@@ -14,8 +14,10 @@ from tests.waiting import wait_until
 from tests.webhook import Webhook
 
 if TYPE_CHECKING:
+    from tests.broker_harness import Broker
     from tests.cluster_harness import Cluster
     from tests.faults.cluster.conftest import MakeClusterRig
+    from tests.faults.cluster.rig import ClusterRig
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.cluster]
 
@@ -39,6 +41,18 @@ def pass_by(seconds: float) -> None:
     """Let so many seconds pass under load."""
     end = time.monotonic() + seconds
     wait_until(lambda: time.monotonic() >= end, seconds + 30, every=0.1)
+
+
+def lead_beside_workers(cluster: Cluster, rig: ClusterRig) -> Broker:
+    """Have a node lead the command queue that at most one of three workers consumes from, and return it.
+
+    Workers choose their nodes at random. Those on a node that is frozen or cut off wait for `net_ticktime`, as
+    docs/cluster.md says; the scenarios are about the others.
+    """
+    consumers = cluster.consumers(rig.vhost, QUEUE)
+    leader = min(cluster.nodes, key=lambda node: (consumers[node] != 1, consumers[node]))
+    cluster.lead(rig.vhost, QUEUE, leader)
+    return leader
 
 
 @pytest.mark.parametrize("which", ["leader", "follower"])
@@ -91,9 +105,10 @@ def test_a_frozen_leader_stops_sending_for_an_election_alone(
 ) -> None:
     with make_cluster_rig(f"leader frozen for {FROZEN:g} s") as rig:
         rig.start_all()
+        leader = lead_beside_workers(cluster, rig)
         rig.load(LOAD, RATE)
         rig.wait_load(BEGIN)
-        with cluster.leader(rig.vhost, QUEUE).frozen():
+        with leader.frozen():
             rig.fired["nodes frozen"] += 1
             pass_by(FROZEN)
         rig.wait_load()
@@ -110,10 +125,7 @@ def test_a_leader_that_is_cut_off_stops_sending_for_an_election_alone(
     seconds = CUT_OFF[from_what]
     with make_cluster_rig(f"leader cut off from {from_what} for {seconds:g} s, net_ticktime 60") as rig:
         rig.start_all()
-        # Workers choose their nodes at random. This is about those that are well: two of three, or all of them.
-        consumers = cluster.consumers(rig.vhost, QUEUE)
-        leader = min(cluster.nodes, key=lambda node: (consumers[node] != 1, consumers[node]))
-        cluster.lead(rig.vhost, QUEUE, leader)
+        leader = lead_beside_workers(cluster, rig)
         rig.load(seconds + 20, RATE / 2)
         pass_by(10)
         cluster.cut_off(leader, from_host=from_what == "everything")
