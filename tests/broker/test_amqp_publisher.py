@@ -123,6 +123,24 @@ def test_a_lost_confirm_confirms_nothing_else_and_the_message_is_published_again
     assert told.order == ["first", "second"]
 
 
+def test_a_confirm_is_that_of_its_own_message(
+    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str
+) -> None:
+    amqp.declare_queue("slow", {"x-queue-type": "quorum"})
+    amqp.bind("slow", "sms.events", "slow")
+    publisher, told = start(amqp.url), Told()
+    # From now on the channel waits for no answer of the queue's leader before it goes on.
+    publisher.publish(event("slow", 0), told.of("before"))
+    told.wait("before")
+    with rabbitmq.without_leader(vhost, "slow"):
+        publisher.publish(event("slow", 1), told.of("first"))
+        publisher.publish(event("k", 2), told.of("second"))
+        wait_until(lambda: told.order[1:], what="a confirm")
+
+        assert told.order == ["before", "second"]
+    told.wait("first")
+
+
 def test_a_frozen_broker_is_noticed_and_its_late_confirms_are_matched(
     start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker
 ) -> None:
