@@ -22,7 +22,7 @@ _LOOK = "try again in 10 s, or run `rabbitmqctl list_queues --vhost VHOST name t
 
 
 class Members(NamedTuple):
-    """What is known of the members of our queues."""
+    """The members of our queues, as far as the management API shows them."""
 
     shortages: Sequence[Shortage]
     #: Which queues were not seen, and what to do; None: all were seen.

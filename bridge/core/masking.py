@@ -93,7 +93,7 @@ def numbers_in(text: str) -> list[str]:
 
 @functools.lru_cache(maxsize=8)  # a process has one configuration
 def _kept_or_number(hosts: frozenset[str]) -> re.Pattern[str]:
-    """Return what finds the numbers of a text, and before them what looks like one and is none."""
+    """Return the pattern of phone numbers; before them it finds hosts, dates and ids, which are kept."""
     names = "|".join(map(re.escape, sorted(hosts, key=len, reverse=True)))
     if not names:
         return _KEPT_OR_NUMBER

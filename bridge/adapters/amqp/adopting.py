@@ -135,7 +135,7 @@ def _consumers(broker: Broker, queue: str) -> int:
         channel.close()
         return int(found.consumer_count)
     try:
-        # What comes meanwhile goes back as it was: one message at most.
+        # A message that is delivered meanwhile, one at most, goes back to the queue unchanged.
         channel.basic_qos(0, 1, a_global=False)
         tag = channel.basic_consume(queue, callback=lambda _: None)
         counted = int(channel.queue_declare(queue, passive=True).consumer_count)

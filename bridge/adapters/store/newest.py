@@ -66,7 +66,7 @@ class Newest:
 
 
 def _without(kw: Mapping[str, Any], host: str, port: int) -> dict[str, str] | None:
-    """Return libpq's parameters for the other hosts; None where there are none."""
+    """Return libpq's parameters for the other hosts; None without another host."""
     hosts, ports = str(kw.get("host", "")).split(","), str(kw.get("port", "")).split(",")
     if len(ports) == 1:
         ports *= len(hosts)
