@@ -280,17 +280,21 @@ def test_an_old_primary_whose_mark_was_left_is_refused_by_the_later_mark(connect
         old.compare(connection)
 
 
+def limited_connection(rabbitmq: Broker, vhost: str) -> Connection:
+    """Connect as a user who may configure nothing."""
+    name = f"reader-{vhost}"
+    rabbitmq.add_user(vhost, name, "secret", configure="^$")
+    return Connection.open(address(rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")), "test")
+
+
 def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(
     rabbitmq: Broker, vhost: str, connection: Connection
 ) -> None:
-    name = f"reader-{vhost}"
-    rabbitmq.add_user(vhost, name, "secret", configure="^$")
-    url = rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")
     told: list[str] = []
     old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     old.compare(connection)
     new = old.promoted()
-    limited = Connection.open(address(url), "test")
+    limited = limited_connection(rabbitmq, vhost)
     for _ in range(2):
         new.compare(limited, declares=False)
     with pytest.raises(AccessRefused):
@@ -303,14 +307,11 @@ def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(
 def test_once_the_right_to_mark_is_given_the_old_primary_is_refused(
     rabbitmq: Broker, vhost: str, connection: Connection
 ) -> None:
-    name = f"reader-{vhost}"
-    rabbitmq.add_user(vhost, name, "secret", configure="^$")
-    url = rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")
     told: list[str] = []
     old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     old.compare(connection)
     new = old.promoted()
-    limited = Connection.open(address(url), "test")
+    limited = limited_connection(rabbitmq, vhost)
     new.compare(limited, declares=False)
     limited.close()
     new.compare(connection)
