@@ -1,7 +1,7 @@
 # `make` prints the targets. Two are the README's promise: `make run` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-bare faults faults-cluster sabotage bench fmt lint check clean
+.PHONY: help setup run test test-bare faults faults-cluster sabotage bench path fmt lint check clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -46,6 +46,10 @@ bench: $(VENV)/.dev $(VENV)-peers/.done ## measure the bridge beside Celery, Dra
 	@scripts/install-test-tools $(BIN)
 	@$(BIN)/python -m benchmarks --write
 	@$(BIN)/python -m benchmarks.fleet --write
+
+path: $(VENV)/.dev ## show and count the files that one command and one webhook pass through, in a real run
+	@scripts/install-test-tools $(BIN)
+	@$(BIN)/python -m benchmarks.path
 
 fmt: $(VENV)/.dev ## format, and mend what lint can
 	@$(BIN)/ruff format .
