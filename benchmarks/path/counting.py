@@ -35,7 +35,7 @@ class Path:
 
     @classmethod
     def of(cls, calls: Iterable[Call]) -> Path:
-        """Return the path of `calls`. What other threads do in between does not end a stay."""
+        """Return the path of `calls`. A call on another thread does not end a stay."""
         stays: list[Stay] = []
         current: dict[str, Stay] = {}
         for thread, file, function in calls:

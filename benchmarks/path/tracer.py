@@ -34,7 +34,7 @@ class Tracer:
 
     def __init__(self, root: Path) -> None:
         self._root = f"{root.resolve()}{os.sep}"
-        #: What is known of each code: its file and its name, and whether it is left out.
+        #: The file and the name of each code; None where it is not to be kept. Below: whether it is left out.
         self._places: dict[CodeType, tuple[str, str] | None] = {}
         self._left_out: dict[CodeType, bool] = {}
         self.calls: list[Call] = []

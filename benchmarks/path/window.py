@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.path.tracer import Tracer
 
 COMMAND, WEBHOOK = "command", "webhook"
-#: What the id of a command or of a message has that is to be traced; each is traced once.
+#: A part of the id of a command or a message that is to be traced; each is traced once.
 MARK = re.compile(rb"traced-(command|webhook)-\d+")
 #: Class and method of Basic.Ack in a frame (AMQP 0-9-1, section 1.8.3.13).
 ACK = b"\x00\x3c\x00\x50"
