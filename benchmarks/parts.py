@@ -36,13 +36,13 @@ SECONDS, RATE, COMMANDS = 8, 100, 40_000
 #: By what is somewhere in a stack, thread first: the first that is found says which part it is.
 PARTS = (
     ("log lines", ("structlog", "runtime/logs.py")),
-    (CALL, ("caller-",)),
+    (CALL, ("provider-call-",)),
     (DATABASE, ("do_execute", "do_commit", "_begin_immediate", "psycopg")),
     (DECIDING, ("changing.py",)),
     (ROWS, ("adapters/store",)),
     ("AMQP: commands in, acknowledgements out", (" consumes",)),
     ("AMQP: events out, confirms in", (" publishes", "amqp/publisher.py")),
-    ("the desk: reading commands, making events, passing on", ("desk",)),
+    ("the loop: reading commands, making events, passing on", ("worker-loop",)),
 )
 REST = "admin port, metrics, main thread"
 

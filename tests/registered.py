@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bridge.adapters.clock import SystemClock
 from bridge.core.gate import Gate
 from bridge.ports import Depth
-from bridge.runtime.gauges import WorkerGauges, WorkerState
 from bridge.runtime.metrics import Metrics, SupervisorMetrics
+from bridge.worker.gauges import WorkerGauges, WorkerState
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.ports import Clock, Publisher, Receipts
     from bridge.runtime.metrics import Metrics
-    from bridge.runtime.worker import Worker
     from bridge.settings import Settings
+    from bridge.worker.worker import Worker
 
 
 def receipt_poller(

@@ -30,8 +30,8 @@ from bridge.runtime.lookups import Lookups
 from bridge.runtime.once import Once
 from bridge.runtime.safekeeping import Safekeeping
 from bridge.runtime.seen import SeenKeeper
-from bridge.runtime.steady import SteadyClock
 from bridge.simulator import Simulator
+from bridge.worker.steady import SteadyClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.receipts import ReceiptPoller
     from bridge.runtime.stopping import Stopping
-    from bridge.runtime.worker import Worker
     from bridge.settings import Settings
+    from bridge.worker.worker import Worker
 
 #: Who the sample command goes to, and who answers.
 SAMPLE_NUMBER = "+16131234567"

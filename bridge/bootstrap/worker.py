@@ -30,13 +30,14 @@ from bridge.bootstrap.receipts import receipt_poller
 from bridge.bootstrap.tracing import command_tracing, make_tracer
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.runtime import logs
-from bridge.runtime.gauges import WorkerGauges
 from bridge.runtime.one_core import OneCore
 from bridge.runtime.pruning import Pruner
-from bridge.runtime.steady import SteadyClock
 from bridge.runtime.stopping import Stopping
-from bridge.runtime.worker import Worker
 from bridge.settings.hosts import configured_hosts
+from bridge.worker.gauges import WorkerGauges
+from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
+from bridge.worker.steady import SteadyClock
+from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +47,11 @@ if TYPE_CHECKING:
     from bridge.adapters.store.sql import SqlLedger
     from bridge.bootstrap.admin import Outlet
     from bridge.ports import Clock, Gateway, Ledger, Publisher, Tracer
-    from bridge.runtime.gauges import Source
     from bridge.runtime.metrics import Metrics
     from bridge.runtime.receipts import ReceiptPoller
     from bridge.runtime.tracing import CommandTracing
     from bridge.settings import Settings
+    from bridge.worker.gauges import Source
 
 #: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
 PUBLISH_LIMIT = 1_000_000
@@ -147,7 +148,7 @@ class WorkerProcess:
         self._publisher.start()
         self._worker.start(self._source)
         self._source.start()
-        self._progress.watch("the desk", lambda: self._worker.rounds if self._worker else 0)
+        self._progress.watch("the worker's loop", lambda: self._worker.rounds if self._worker else 0)
         self._progress.watch("the link that consumes", lambda: self._source.rounds if self._source else 0)
         self._progress.watch(
             "the link that publishes", lambda: self._publisher.rounds if self._publisher else 0
@@ -209,7 +210,7 @@ class WorkerProcess:
             try:
                 return ledger.time()
             except LedgerUnusable:
-                # The desk ends the process for it.
+                # The worker's loop ends the process for it.
                 return None
             except LedgerUnavailable as e:
                 structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
@@ -238,22 +239,23 @@ def make_worker(
     stopping: Stopping,
     tracing: CommandTracing | None = None,
 ) -> Worker:
-    """Return the worker of this process."""
+    """Return the worker of this process; `calls_stop` ends waits of the gateway."""
     return Worker(
-        publisher=publisher,
-        ledger=ledger,
-        gateway=gateway,
-        clock=clock,
-        rules=sending.send_rules(settings),
-        concurrency=settings.worker.concurrency,
-        # Half of what is prefetched beside what can be called for.
-        spare=max(0, settings.worker.prefetch - settings.worker.concurrency) // 2,
-        owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
-        stopping=calls_stop,
-        metrics=metrics,
-        on_crash=stopping.crash,
-        on_unusable=lambda: stopping.crash(os.EX_CONFIG),
-        tracing=tracing,
+        WorkerPorts(publisher=publisher, ledger=ledger, gateway=gateway, clock=clock),
+        WorkerSettings(
+            rules=sending.send_rules(settings),
+            concurrency=settings.worker.concurrency,
+            # Half of what is prefetched beside what can be sent at once.
+            spare=max(0, settings.worker.prefetch - settings.worker.concurrency) // 2,
+            owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
+        ),
+        Lifecycle(
+            stopping=calls_stop,
+            on_crash=stopping.crash,
+            on_unusable=lambda: stopping.crash(os.EX_CONFIG),
+        ),
+        metrics,
+        tracing,
     )
 
 

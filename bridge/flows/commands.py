@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from bridge.core.events import Event
     from bridge.ports import Delivery
 
+#: Seconds that a command may have waited, and that a publisher's clock may be ahead of ours, to be believed.
+OLDEST = 366 * 86_400.0
+AHEAD = 300.0
 #: The header in which a delayed copy carries its generation.
 TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
 #: What decides about a command beside its body: without it, it could be a second copy, or a replay.
@@ -68,6 +71,18 @@ class Received:
     traceparent: str | None = None
     reply_to: str | None = None
 
+    @property
+    def command(self) -> SendSms:
+        """The command; only a valid one may be asked for it."""
+        assert isinstance(self.parsed, SendSms)  # noqa: S101
+        return self.parsed
+
+    @property
+    def command_id(self) -> str:
+        """The valid command's id, made up where it had none."""
+        assert self.command.id is not None  # noqa: S101
+        return self.command.id
+
 
 def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callable[[], str]) -> Received:
     """Read a delivery; never raises for what it may contain.
@@ -107,6 +122,24 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
         traceparent=trace_context(delivery.headers.get("traceparent")),
         reply_to=reply_to if isinstance(reply_to, str) and reply_to else None,
     )
+
+
+def published_at(delivery: Delivery, now: float) -> float | None:
+    """Return when a command was published, in seconds since the epoch; None where its publisher did not say so.
+
+    AMQP's `timestamp` is in seconds (AMQP 0-9-1 section 4.2.5.4). A zero, milliseconds, or a clock that is far off say
+    nothing: by one such command the metrics would show an age of decades.
+    """
+    timestamp = delivery.properties.get("timestamp")
+    if not isinstance(timestamp, int) or not now - OLDEST <= timestamp <= now + AHEAD:
+        return None
+    return float(timestamp)
+
+
+def due_at(received: Received, now: float) -> float | None:
+    """Return when a valid command was to go out: once it was published and its `send_at` has passed."""
+    times = (published_at(received.delivery, now), received.command.send_at)
+    return max((at for at in times if at is not None), default=None)
 
 
 def conflicting(received: Received) -> Malformed:

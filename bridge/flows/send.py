@@ -1,6 +1,6 @@
 """What a submission's verdict or answer makes the bridge say: events, replies, dead letters, as values.
 
-The order they belong to is the guarantee: claim, call, file, tell, settle. `bridge.runtime.worker` carries it out.
+The order they belong to is the guarantee: `bridge.worker.delivery` has it.
 """
 
 from __future__ import annotations

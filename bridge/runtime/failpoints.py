@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 
-#: In the order a command meets them: claim, call, file, tell, settle; then those of a hand-over to the delay, and of a
-#: dead letter that is sent back; then those of a notification: before its 204, by broker or spool, and before it is
-#: taken out of the spool; then that of a receipt: before it is awaited no longer.
+#: In the order a command meets them: claim, send, record, publish, acknowledge; then those of a copy that goes to the
+#: delay queues, and of a dead letter that is replayed; then those of a notification: before its 204, by broker or
+#: spool, and before it is taken out of the spool; then that of a receipt: before it is awaited no longer.
 Place: TypeAlias = Literal[
     "claiming", "claimed", "answered", "looked", "filed", "told",
     "handed-over", "replayed",

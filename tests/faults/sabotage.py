@@ -40,16 +40,16 @@ POINT = "tests/faults/test_crash_points.py::test_a_crash_between_two_steps_costs
 MUTANTS = (
     Mutant(
         name="M1 ack before the call",
-        file="bridge/runtime/worker.py",
+        file="bridge/worker/worker.py",
         old="            self._course.call(claimed, verdict)\n",
         new="            self._steered.ack(job.received.delivery)\n            self._course.call(claimed, verdict)\n",
         caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
     Mutant(
         name="M2 ack before the event's confirm",
-        file="bridge/runtime/settling.py",
-        old="if not job.closed or job.untold or job not in self._jobs:",
-        new="if not job.closed or job not in self._jobs:",
+        file="bridge/worker/delivery.py",
+        old="        yield AwaitConfirms()\n",
+        new="",
         caught_by="tests/faults/test_broker.py::"
         "test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash",
     ),
@@ -143,17 +143,17 @@ MUTANTS = (
     ),
     Mutant(
         name="M15 what can't be read is acked and forgotten",
-        file="bridge/runtime/receiving.py",
-        old="        self._telling.invalid(job)\n        self._settling.finish(job)\n",
-        new="        self._settling.finish(job)\n",
+        file="bridge/worker/delivery.py",
+        old="            yield PublishInvalid(conflict=False)\n",
+        new="            pass\n",
         caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
     ),
     Mutant(
         name="M16 a number in a log line",
-        file="bridge/runtime/telling.py",
-        old="destination=mask_number(job.command.destinations[index].wire)",
+        file="bridge/worker/report.py",
+        old="destination=mask_number(received.command.destinations[published.index].wire)",
         # Under any other key that is not a host's, the log would mask it all the same.
-        new="host=job.command.destinations[index].wire",
+        new="host=received.command.destinations[published.index].wire",
         caught_by=f"{POINT}[sqlite-K5, told, not acked]",
     ),
     Mutant(

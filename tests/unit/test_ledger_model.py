@@ -63,10 +63,10 @@ class Sending(RuleBasedStateMachine):
         self.world.send_back(dead[pick % len(dead)], resend=resend)
 
     @precondition(lambda self: self.world.queue)
-    @rule(pick=_PICK, at_once=st.booleans(), steps=st.integers(0, 12))
-    def a_worker_takes_a_delivery(self, pick: int, at_once: bool, steps: int) -> None:
+    @rule(pick=_PICK, in_turns=st.booleans(), steps=st.integers(0, 12))
+    def a_worker_takes_a_delivery(self, pick: int, in_turns: bool, steps: int) -> None:
         world = self.world
-        job = world.take(world.queue.pop(pick % len(world.queue)), at_once=at_once)
+        job = world.take(world.queue.pop(pick % len(world.queue)), in_turns=in_turns)
         world.advance(job, steps)
 
     @precondition(lambda self: self.world.jobs)
@@ -80,14 +80,18 @@ class Sending(RuleBasedStateMachine):
         self.world.advance(self.world.jobs[pick % len(self.world.jobs)], steps)
 
     @precondition(lambda self: self.world.jobs)
-    @rule(pick=_PICK)
-    def a_worker_is_killed(self, pick: int) -> None:
-        self.world.kill(self.world.jobs[pick % len(self.world.jobs)])
+    @rule(pick=_PICK, reached=st.integers(0, 3))
+    def a_worker_is_killed(self, pick: int, reached: int) -> None:
+        self.world.kill(self.world.jobs[pick % len(self.world.jobs)], reached=reached)
 
     @precondition(lambda self: self.world.jobs)
-    @rule(pick=_PICK)
-    def a_worker_loses_its_connection_and_goes_on(self, pick: int) -> None:
-        self.world.cut_off(self.world.jobs[pick % len(self.world.jobs)])
+    @rule(pick=_PICK, noticed=st.booleans())
+    def a_worker_loses_its_connection_and_goes_on(self, pick: int, noticed: bool) -> None:
+        self.world.cut_off(self.world.jobs[pick % len(self.world.jobs)], noticed=noticed)
+
+    @rule(has_room=st.booleans())
+    def the_rate_limits_leave_room_in_workers(self, has_room: bool) -> None:
+        self.world.has_room = has_room
 
     @rule(seconds=st.sampled_from([1.0, 2.5, 11.0, 31.0, 70.0]))
     def time_passes(self, seconds: float) -> None:
@@ -155,15 +159,15 @@ def walk(seed: int, steps: int = 40, *, restores: bool = False) -> World:  # noq
         if roll < 0.45 and world.jobs:
             world.advance(chance.choice(world.jobs), chance.choice([1, 1, 2, 3, 20]))
         elif roll < 0.52 and world.jobs:
-            world.kill(chance.choice(world.jobs))
+            world.kill(chance.choice(world.jobs), reached=chance.choice([0, 0, 1, 2]))
         elif roll < 0.60 and world.jobs:
-            world.cut_off(chance.choice(world.jobs))
+            world.cut_off(chance.choice(world.jobs), noticed=chance.random() < 0.5)
         elif roll < 0.68:
             world.now += chance.choice([1.0, 1.0, 2.5, 11.0, 31.0, 70.0])
         elif roll < 0.82 and world.due:
             world.bring(chance.choice(world.due))
         elif roll < 0.94 and world.queue:
-            world.take(world.queue.pop(chance.randrange(len(world.queue))), at_once=chance.random() < 0.3)
+            world.take(world.queue.pop(chance.randrange(len(world.queue))), in_turns=chance.random() < 0.3)
         elif roll < 0.96:
             world.history = chance.choice(["whole", "whole", "cut off", "down"])
         elif roll < 0.965:

@@ -18,8 +18,8 @@ from bridge.adapters.store.memory import MemoryLedger
 from bridge.core.answers import Accepted, Ambiguous, Blocked, ProviderError, Unsent
 from bridge.core.gate import DOWN_AFTER, Gate
 from bridge.ports import Attempted, Delivery, Depth, Submission
-from bridge.runtime.gauges import STOPS, WorkerGauges, WorkerState
 from bridge.runtime.metrics import Metrics
+from bridge.worker.gauges import STOPS, WorkerGauges, WorkerState
 from tests.fakes.publisher import FakePublisher
 from tests.registered import StillSource, families, state_of
 from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on

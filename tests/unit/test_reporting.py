@@ -60,7 +60,7 @@ class ShiftedClock(SystemClock):
 
 
 def test_what_counts_on_goes_on_and_what_does_not_stands_still_after_a_while() -> None:
-    clock, counts = HandClock(), {"desk": 0, "link": 0}
+    clock, counts = HandClock(), {"loop": 0, "link": 0}
     progress = Progress(clock, patience=30)
     for name in counts:
         progress.watch(name, lambda name=name: counts[name])  # type: ignore[misc]
@@ -68,10 +68,10 @@ def test_what_counts_on_goes_on_and_what_does_not_stands_still_after_a_while() -
     for clock.at in (0.0, 30.0, 31.0, 62.0):
         counts["link"] += 1
         told.append(progress.standing())
-    counts["desk"] += 1
+    counts["loop"] += 1
     told.append(progress.standing())
 
-    still = "desk has stood still for more than 30 s"
+    still = "loop has stood still for more than 30 s"
     assert told == [None, None, still, still, None]
 
 
@@ -91,15 +91,15 @@ class FrozenLedger(MemoryLedger):
         return super().apply(changes)
 
 
-def test_a_desk_that_stands_still_counts_no_more_and_an_idle_one_does() -> None:
+def test_a_loop_that_is_stuck_counts_no_more_and_an_idle_one_does() -> None:
     ledger, publisher, source = FrozenLedger(), FakePublisher(), IdleSource()
     worker = worker_on(ledger, threading.Event(), publisher)
     worker.start(source)
-    wait_until(lambda: worker.rounds > 2, what="an idle desk that goes round")
+    wait_until(lambda: worker.rounds > 2, what="an idle loop that goes round")
     progress = Progress(SystemClock(), patience=1.5)
-    progress.watch("the desk", lambda: worker.rounds)
+    progress.watch("the loop", lambda: worker.rounds)
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
-    wait_until(progress.standing, what="a desk that stands still")
+    wait_until(progress.standing, what="a loop that is stuck")
     worker.lose()
     ledger.let_go.set()
     wait_until(lambda: progress.standing() is None)
@@ -159,9 +159,9 @@ def test_what_stands_still_is_told_and_feeds_no_watchdog(
     still: list[str | None] = [None]
     report(lambda: WELL, lambda: still[-1])
     told(manager, b"WATCHDOG=1".__eq__)
-    still.append("the desk")
+    still.append("the loop")
 
-    assert told(manager, b"STATUS=the desk".__eq__)
+    assert told(manager, b"STATUS=the loop".__eq__)
 
     manager.settimeout(2 * WATCHDOG)
     with pytest.raises(TimeoutError):
@@ -227,7 +227,7 @@ def test_a_status_is_no_longer_than_a_line() -> None:
 @pytest.mark.parametrize(
     ("reason", "standing"),
     [
-        (Reason("process 1: working", ok=False, detail="the desk"), "process 1: working: the desk"),
+        (Reason("process 1: working", ok=False, detail="the loop"), "process 1: working: the loop"),
         (Reason("process 1", ok=False, detail="does not answer"), "process 1: does not answer"),
         (Reason("process 1", ok=False, detail="starting"), None),
         (Reason("process 1: sending", ok=False, detail="no credit"), None),

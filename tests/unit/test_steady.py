@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.runtime.steady import DRIFT, SteadyClock
+from bridge.worker.steady import DRIFT, SteadyClock
 
 
 class TwoClocks:

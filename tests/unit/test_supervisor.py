@@ -297,7 +297,7 @@ def test_it_is_alive_while_its_processes_are_whatever_they_lack(listening: int) 
 
 
 def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> None:
-    reasons = (Reason("working", ok=False, detail="the desk has stood still"),)
+    reasons = (Reason("working", ok=False, detail="the loop has stood still"),)
     service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
     server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
     port = server.start()
@@ -305,7 +305,7 @@ def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> 
     server.stop(0)
     silent = asked("/livez", Process(1, port, "running"))
 
-    assert still == (503, "process 1: working: the desk has stood still\n")
+    assert still == (503, "process 1: working: the loop has stood still\n")
     assert silent == (503, "process 1: does not answer\n")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bridge.core.ledger import Change
-    from bridge.runtime.worker import Worker
+    from bridge.worker.worker import Worker
 
 PREFETCH = 8
 OFTEN = 40

@@ -11,9 +11,10 @@ from bridge.bootstrap.admin import make_metrics
 from bridge.bootstrap.sending import send_rules
 from bridge.core.answers import Accepted
 from bridge.ports import Attempted
-from bridge.runtime.steady import SteadyClock
-from bridge.runtime.worker import Worker
 from bridge.settings import Settings
+from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
+from bridge.worker.steady import SteadyClock
+from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
     from bridge.core.evidence import Reading, Window
@@ -76,11 +77,18 @@ def worker_on(
 ) -> Worker:
     """Return a worker, not started; without a `gateway` it must call nobody."""
     return Worker(
-        publisher=publisher, ledger=ledger, gateway=gateway or NoGateway(), clock=SteadyClock(SystemClock()),
-        rules=send_rules(settings or Settings()), concurrency=concurrency, spare=0, owner="me",
-        stopping=threading.Event(), metrics=metrics or make_metrics(), on_crash=crashed.set,
-        on_unusable=crashed.set,
-    )  # fmt: skip
+        WorkerPorts(
+            publisher=publisher,
+            ledger=ledger,
+            gateway=gateway or NoGateway(),
+            clock=SteadyClock(SystemClock()),
+        ),
+        WorkerSettings(
+            rules=send_rules(settings or Settings()), concurrency=concurrency, spare=0, owner="me"
+        ),
+        Lifecycle(stopping=threading.Event(), on_crash=crashed.set, on_unusable=crashed.set),
+        metrics or make_metrics(),
+    )
 
 
 def accepted(message_id: str | None) -> Attempted:

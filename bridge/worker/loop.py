@@ -1,8 +1,8 @@
-"""The thread that owns what a worker knows, and the ledger.
+"""The worker's event loop: one thread that owns all that the worker knows, and the ledger.
 
-Others post to it what happened; it does what follows, one thing after the other, so nothing it owns needs a lock. The
-changes of the ledger that one turn brings are one transaction, and what is posted while that is on its way to the disk
-makes up the next: commits batch themselves.
+Other threads post to it what happened; it does what follows, one thing after the other, so nothing that it owns needs a
+lock. The changes of the ledger that one round brings are one transaction. What is posted while that is written to the
+disk makes up the next one: commits batch themselves.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from itertools import groupby
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bridge.core.rules import LedgerRules
     from bridge.ports import Ledger
     from bridge.runtime.metrics import Metrics
-    from bridge.runtime.steady import SteadyClock
+    from bridge.worker.parts import Lifecycle
+    from bridge.worker.steady import SteadyClock
 
 #: Seconds until the ledger is tried again: the first time, and the most it doubles to.
 FIRST_PAUSE = 0.2
@@ -45,14 +46,14 @@ def _nothing(_result: object) -> None:
 
 
 class Work(Protocol):
-    """What the desk does beside what is posted to it."""
+    """Everything that the loop does beside the calls that are posted to it."""
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Do what can be done now: called after what was posted, and after each commit."""
         ...
 
-    def stalled(self) -> None:
-        """Do what has to be done while the ledger takes nothing: called before each wait for it; `turn` is not."""
+    def on_ledger_unavailable(self) -> None:
+        """Act on a ledger that takes nothing: called before each pause for it; `run_once` is not called meanwhile."""
         ...
 
     def patience(self) -> float:
@@ -64,11 +65,11 @@ class Work(Protocol):
         ...
 
     def done(self) -> bool:
-        """Whether the desk may close."""
+        """Whether the loop may end."""
         ...
 
 
-class Desk:
+class WorkerLoop:
     """Runs on a thread of its own until its work is done."""
 
     def __init__(
@@ -78,32 +79,28 @@ class Desk:
         clock: SteadyClock,
         rules: LedgerRules,
         metrics: Metrics,
-        stopping: threading.Event,
-        on_crash: Callable[[], None],
-        on_unusable: Callable[[], None],
+        lifecycle: Lifecycle,
     ) -> None:
-        """Make a desk; `stopping` says that the process is to end.
+        """Make a loop.
 
-        A ledger that is away is waited for then only with what was learnt, as long as somebody waits for the desk to
-        close. Where the process has to end one of the others is called.
+        During a stop it waits for a ledger that is unavailable only with what was learnt from the provider, and as long
+        as `wait_closed` waits.
         """
         self._rules = rules
         self._compared_at = clock.monotonic()
-        self._stopping = stopping
+        self._lifecycle = lifecycle
         self._ledger = ledger
         self._clock = clock
         self._metrics = metrics
-        self._on_crash = on_crash
-        self._on_unusable = on_unusable
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._changes: list[tuple[Change, Callable[[object], None]]] = []
+        self._changes: list[tuple[Change, Callable[[Any], None]]] = []
         self._closed = threading.Event()
-        #: Set once nobody waits for the desk to close.
+        #: Set once `wait_closed` has ended.
         self._given_up = threading.Event()
         self._thread: threading.Thread | None = None
         self._crashed = False
         self._log = structlog.get_logger()
-        #: How often it went round, tries of the ledger included: what stands still counts no more.
+        #: How often it went round, tries of the ledger included: a loop that is stuck counts no more.
         self.rounds = 0
         #: Why the ledger takes nothing at the moment, where that is so.
         self.trouble: str | None = None
@@ -115,7 +112,7 @@ class Desk:
 
     def open(self, work: Work) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, args=(work,), name="desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work,), name="worker-loop", daemon=True)
         self._thread.start()
 
     def wait_closed(self, timeout: float) -> bool:
@@ -125,13 +122,13 @@ class Desk:
         return closed and not self._crashed
 
     def post(self, happened: Callable[[], None]) -> None:
-        """Have `happened` run on the desk's thread. From any thread; returns at once."""
+        """Have `happened` run on the loop's thread. From any thread; returns at once."""
         self._inbox.put(happened)
 
-    def change(self, change: Change, go_on: Callable[[object], None] = _nothing) -> None:
-        """Change the ledger with the next commit, and go on with what that gave. From the desk's thread alone.
+    def change(self, change: Change, go_on: Callable[[Any], None] = _nothing) -> None:
+        """Change the ledger with the next commit, and call `go_on` with the result. From the loop's thread alone.
 
-        What can't be carried out, ever, gives None.
+        A change that the ledger refuses for good results in None.
         """
         self._changes.append((change, go_on))
 
@@ -142,25 +139,25 @@ class Desk:
                 # While nothing is under way that was planned in the time there was.
                 self._compare_time(work)
                 self._take(work.patience())
-                work.turn()
+                work.run_once()
                 while self._changes:
                     self._commit(work)
-                    work.turn()
+                    work.run_once()
         except LedgerUnusable as e:
             self._log.error("ledger.unusable", reason=str(e))
             self._crashed = True
-            self._on_unusable()
+            self._lifecycle.on_unusable()
         except LedgerUnavailable as e:
             self._log.error(
-                "desk.gave_up", reason=str(e), hint="what was not filed is found out on redelivery"
+                "loop.gave_up", reason=str(e), hint="what was not recorded is looked up on redelivery"
             )
             self._crashed = True
-        except Exception:  # noqa: BLE001 - whatever it is, a worker without its desk must not live on
+        except Exception:  # noqa: BLE001 - a worker without its loop must not live on
             self._log.exception(
-                "desk.crashed", hint="the process ends; the broker gives its commands to others"
+                "loop.crashed", hint="the process ends; the broker gives its commands to others"
             )
             self._crashed = True
-            self._on_crash()
+            self._lifecycle.on_crash()
         finally:
             self._closed.set()
 
@@ -204,17 +201,17 @@ class Desk:
             go_on(result)
 
     def _apply(self, changes: list[Change], work: Work) -> list[object]:
-        """Commit, however long it takes: without the ledger nothing may be called, told or settled.
+        """Commit, however long it takes: without the ledger nothing may be sent, published or acknowledged.
 
         Raises:
-            LedgerUnavailable: nobody waits any longer, and there was no ledger in the last tries either.
-            LedgerUnusable: what is there is the ledger no longer.
+            LedgerUnavailable: the grace period is over, and the last tries failed as well.
+            LedgerUnusable: the database is no longer the command queue's ledger.
 
         """
         pause, last_tries = FIRST_PAUSE, LAST_TRIES
-        # Without its claim a command is nobody's; an answer that is not filed has to be looked for by another.
+        # A command without its claim is any worker's; an answer that is not recorded has to be looked up by another.
         is_owed = not all(isinstance(change, _LIGHT) for change in changes)
-        over = self._given_up if is_owed else self._stopping
+        over = self._given_up if is_owed else self._lifecycle.stopping
         while last_tries:
             self.rounds += 1
             started = self._clock.monotonic()
@@ -228,7 +225,7 @@ class Desk:
             except LedgerUnavailable as e:
                 self.trouble = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
-                work.stalled()
+                work.on_ledger_unavailable()
                 last_tries -= over.wait(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)
             else:
@@ -238,7 +235,7 @@ class Desk:
                 return results
         if is_owed:
             raise LedgerUnavailable(self.trouble)
-        # Whoever asked gives its command back; others may have answers on their way that the ledger takes yet.
+        # Those commands go back to the queue; others may have answers on their way that the ledger still takes.
         return [None] * len(changes)
 
     def _apply_apart(self, changes: list[Change], refusal: ChangeRefused, work: Work) -> list[object]:

@@ -1,4 +1,4 @@
-"""The entrance: what it says of a provider that it lets nobody call."""
+"""Flow control: the reason that it gives while it admits no call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from bridge.adapters.clock import SystemClock
 from bridge.core.answers import Ambiguous, Answer, Blocked, ProviderError, Unsent
 from bridge.core.gate import DOWN, DOWN_AFTER
-from bridge.runtime.entrance import Entrance
+from bridge.worker.flow_control import FlowControl
 from tests.fakes.publisher import FakePublisher
 
 REFUSED = ProviderError(name="network", message="connection refused")
@@ -16,11 +16,11 @@ OVERLOADED = ProviderError(name="http", message="no route to +16131234567", http
 
 
 def trouble_after(answer: Answer) -> str | None:
-    """Return what the entrance says once the provider has answered so often enough."""
-    entrance = Entrance(None, FakePublisher(), SystemClock(), limit=1)  # type: ignore[arg-type]  # nobody calls
+    """Return the reason once the provider has answered so often enough."""
+    flow_control = FlowControl(None, FakePublisher(), SystemClock(), limit=1)  # type: ignore[arg-type]  # no call is made
     for _ in range(DOWN_AFTER):
-        entrance.heard(answer)
-    return entrance.trouble
+        flow_control.heard(answer)
+    return flow_control.trouble
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The threads that call the provider: each takes what the desk wants done, calls, and hands the answer back."""
+"""The threads that call the provider: each takes a call, makes it, and passes the answer on."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _shown_id(submission: Submission) -> Shown | None:
     return show_id(submission.command_id, lambda: (submission.destination_address, submission.sender_address))
 
 
-class Callers:
+class ProviderCalls:
     """A fixed number of threads around a gateway. They do no other I/O."""
 
     def __init__(self, gateway: Gateway, threads: int) -> None:
         self._gateway = gateway
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run, name=f"caller-{number}", daemon=True)
+            threading.Thread(target=self._run, name=f"provider-call-{number}", daemon=True)
             for number in range(threads)
         ]
 
@@ -62,10 +62,10 @@ class Callers:
         *,
         window: Window | None,
         until: float,
-        looked: Callable[[Reading | None], None],
+        found: Callable[[Reading | None], None],
     ) -> None:
         """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look`."""
-        self._calls.put(lambda: looked(self._look(submission, window, until)))
+        self._calls.put(lambda: found(self._look(submission, window, until)))
 
     def probe(self, *, until: float, probed: Callable[[bool], None]) -> None:
         """Probe the provider on one of the threads."""

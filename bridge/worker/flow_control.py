@@ -1,4 +1,4 @@
-"""Who may call the provider now: as many as the gate has room for, none while nothing could be told."""
+"""Flow control: how many submissions may be under way, and whether the worker consumes at all."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from bridge.core.answers import Answer, ProviderError
     from bridge.ports import Clock, Publisher
-    from bridge.runtime.callers import Callers
+    from bridge.worker.provider_calls import ProviderCalls
 
 #: Seconds that a probe of the provider may take.
 PROBE_TIME = 30.0
-UNTELLABLE = "the broker takes no messages: nothing could be told"
+UNPUBLISHABLE = "the broker takes no messages: no outcome could be published"
 
 
-class Intake(CommandSource, Protocol):
-    """The source of commands as the worker steers it."""
+class PausableSource(CommandSource, Protocol):
+    """The source of commands, which the worker can pause."""
 
     def pause(self) -> None:
         """Take no more commands."""
@@ -36,12 +36,12 @@ class Intake(CommandSource, Protocol):
         ...
 
 
-class Entrance:
-    """Counts the calls under way and follows how the provider is. On the desk's thread."""
+class FlowControl:
+    """Counts the submissions under way and follows how the provider is. On the loop's thread."""
 
-    def __init__(self, callers: Callers, publisher: Publisher, clock: Clock, *, limit: int) -> None:
+    def __init__(self, calls: ProviderCalls, publisher: Publisher, clock: Clock, *, limit: int) -> None:
         """`limit` is how many calls may be under way at once."""
-        self._callers = callers
+        self._calls = calls
         self._publisher = publisher
         self._clock = clock
         self._gate = Gate.open(limit)
@@ -56,7 +56,7 @@ class Entrance:
 
     @property
     def shut(self) -> bool:
-        """Whether nobody is let in."""
+        """Whether no call is admitted: nothing else should make one either."""
         return self._gate.shut
 
     @property
@@ -66,19 +66,19 @@ class Entrance:
 
     @property
     def under_way(self) -> int:
-        """Who is in: being claimed, called for, looked for or filed."""
+        """Submissions that are being claimed, sent, looked up or recorded."""
         return self._in_flight
 
     def has_room(self) -> bool:
-        """Whether one more may come in."""
+        """Whether one more submission may be claimed."""
         return self._gate.room(self._in_flight) and self._publisher.available
 
     def enter(self) -> None:
-        """Let one in; `has_room` said so."""
+        """Count one in; `has_room` allowed it."""
         self._in_flight += 1
 
     def leave(self) -> None:
-        """Let one out."""
+        """Count one out."""
         self._in_flight -= 1
 
     def heard(self, answer: Answer) -> None:
@@ -105,16 +105,17 @@ class Entrance:
         """Whether the source was told to pause."""
         return self._paused
 
-    def steer(self, source: Intake, trouble: str | None) -> None:
-        """Have the source pause while nobody can be let in, or while the worker itself is in `trouble`.
+    def update(self, source: PausableSource, trouble: str | None) -> None:
+        """Pause the source while nothing can be sent or while the worker itself is in `trouble`, else resume it.
 
-        A confirm that is late, or a connection that was just lost, is no reason, though nobody is let in meanwhile: the
-        confirm comes with the queue's next leader, and until then a consumer that was ended could not be one again.
+        A confirm that is late, or a connection that was just lost, is no reason to pause, though nothing is claimed
+        meanwhile: the confirm comes with the queue's next leader, and until then a consumer that was cancelled could
+        not be one again.
         """
         if self._gate.shut:
             trouble = self._gate.trouble or DOWN
         elif trouble is None and self._publisher.out_of_service:
-            trouble = UNTELLABLE
+            trouble = UNPUBLISHABLE
         if (trouble is not None) == self._paused:
             return
         self._paused = trouble is not None
@@ -131,7 +132,7 @@ class Entrance:
         now = self._clock.monotonic()
         if self._gate.probe_due(now):
             self._gate = self._gate.probing()
-            self._callers.probe(
+            self._calls.probe(
                 until=now + PROBE_TIME, probed=lambda well: post(lambda: self._probed(well=well))
             )
 

@@ -1,4 +1,4 @@
-"""The desk: a bad change costs its own command alone, and a clock that is set is noticed."""
+"""The worker's loop: a bad change costs its own command alone, and a clock that is set is noticed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from bridge.core.ledger import ClockSet, Needs, Slate
 from bridge.core.ledger.time import quiet_until
 from bridge.core.rules import LedgerRules
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
-from bridge.runtime.desk import LAST_TRIES, Desk
-from bridge.runtime.steady import SteadyClock
+from bridge.worker.loop import LAST_TRIES, WorkerLoop
+from bridge.worker.parts import Lifecycle
+from bridge.worker.steady import SteadyClock
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ class Idle:
         self.stalls = 0
         self.ended = threading.Event()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         pass
 
-    def stalled(self) -> None:
+    def on_ledger_unavailable(self) -> None:
         self.stalls += 1
 
     def patience(self) -> float:
@@ -112,24 +113,24 @@ class Idle:
         return self.ended.is_set()
 
 
-def make_desk(
+def make_loop(
     ledger: PickyLedger,
     clocks: Clocks,
     *,
     stopping: threading.Event | None = None,
     on_crash: Callable[[], None] = pytest.fail,
     on_unusable: Callable[[], None] = pytest.fail,
-) -> Desk:
-    return Desk(
-        ledger, clock=SteadyClock(clocks), rules=LedgerRules(), metrics=make_metrics(),
-        stopping=stopping or threading.Event(), on_crash=on_crash, on_unusable=on_unusable,
-    )  # fmt: skip
+) -> WorkerLoop:
+    lifecycle = Lifecycle(stopping=stopping or threading.Event(), on_crash=on_crash, on_unusable=on_unusable)
+    return WorkerLoop(
+        ledger, clock=SteadyClock(clocks), rules=LedgerRules(), metrics=make_metrics(), lifecycle=lifecycle
+    )
 
 
 @contextmanager
-def desk(ledger: PickyLedger, work: Idle, clocks: Clocks) -> Iterator[Desk]:
+def running_loop(ledger: PickyLedger, work: Idle, clocks: Clocks) -> Iterator[WorkerLoop]:
     crashed = threading.Event()
-    made = make_desk(ledger, clocks, on_crash=crashed.set)
+    made = make_loop(ledger, clocks, on_crash=crashed.set)
     made.open(work)
     yield made
     work.ended.set()
@@ -145,7 +146,7 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
         for change in changes:
             it.change(change, partial(got.__setitem__, change.text))
 
-    with desk(ledger, Idle(), Clocks()) as it:
+    with running_loop(ledger, Idle(), Clocks()) as it:
         it.post(all_at_once)
         wait_until(lambda: len(got) == 5)
 
@@ -157,7 +158,7 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
 def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_back() -> None:
     ledger, work, got = PickyLedger(), Idle(), list[object]()
     ledger.away = 2
-    with desk(ledger, work, Clocks()) as it:
+    with running_loop(ledger, work, Clocks()) as it:
         it.post(lambda: it.change(Note("bad"), got.append))
         wait_until(lambda: work.stalls)
         trouble = it.trouble
@@ -171,7 +172,7 @@ def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_b
 @pytest.mark.parametrize("busy", [True, False])
 def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_idle_one(*, busy: bool) -> None:
     ledger, unusable, got = PickyLedger(), threading.Event(), list[object]()
-    it = make_desk(ledger, Clocks(), on_unusable=unusable.set)
+    it = make_loop(ledger, Clocks(), on_unusable=unusable.set)
     it.open(Idle())
     ledger.replaced = True
     if busy:
@@ -186,7 +187,7 @@ def test_a_stop_waits_for_the_ledger_to_take_what_was_learnt_as_long_as_the_stop
     ledger, work, got = PickyLedger(), Idle(), list[object]()
     ledger.away = LAST_TRIES + 1
     stopping = threading.Event()
-    it = make_desk(ledger, Clocks(), stopping=stopping)
+    it = make_loop(ledger, Clocks(), stopping=stopping)
     it.open(work)
     it.post(lambda: it.change(Note("a", "1"), got.append))
     wait_until(lambda: work.stalls)
@@ -201,7 +202,7 @@ def test_a_stop_that_nobody_waits_for_any_more_ends_without_the_ledger() -> None
     ledger, work = PickyLedger(), Idle()
     ledger.away = 1000
     stopping = threading.Event()
-    it = make_desk(ledger, Clocks(), stopping=stopping)
+    it = make_loop(ledger, Clocks(), stopping=stopping)
     it.open(work)
     it.post(lambda: it.change(Note("a")))
     wait_until(lambda: work.stalls)
@@ -214,7 +215,7 @@ def test_a_stop_that_nobody_waits_for_any_more_ends_without_the_ledger() -> None
 
 def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_with_it() -> None:
     ledger, work, clocks = PickyLedger(), Idle(), Clocks()
-    with desk(ledger, work, clocks):
+    with running_loop(ledger, work, clocks):
         clocks.ahead += 86_400
         wait_until(lambda: bool(ledger.commits))
 

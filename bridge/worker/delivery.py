@@ -1,0 +1,242 @@
+"""The order of a delivery, from top to bottom: parse, claim, send or look up, record, publish, acknowledge or delay.
+
+This is the only place where that order stands. `CommandDelivery.steps` is a generator without I/O: it yields what it
+wants done (`bridge.worker.actions`) and is sent what came of it. The worker's executor carries the actions out; the
+model test and the benchmark of a fleet carry out the same ones, each in its own world.
+
+What keeps an outcome from being lost: the delivery leaves the queue only once each of its submissions has an outcome
+whose event the broker has confirmed, or a confirmed copy of the command that comes back for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from sys import maxsize
+from typing import TYPE_CHECKING, assert_never
+
+from bridge.core.commands import Malformed, SendSms
+from bridge.core.ledger import Call, Conflict, Later, Look, Superseded, Tell
+from bridge.core.ledger.claiming import SHORT_WAIT
+from bridge.flows.commands import read
+from bridge.flows.dead import is_moved_letter
+from bridge.worker import changes
+from bridge.worker.actions import (
+    Acknowledge,
+    Answered,
+    AwaitConfirms,
+    BeginVersion,
+    Claimed,
+    ClaimSubmission,
+    FindCommand,
+    Fork,
+    HistoryRead,
+    Joined,
+    Pause,
+    PublishCopy,
+    PublishDeferral,
+    PublishInvalid,
+    PublishOutcome,
+    ReadHistory,
+    Recorded,
+    RecordResult,
+    Requeue,
+    ReturnDeadLetter,
+    SendSubmission,
+    WaitHere,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.core.ledger import Claim
+    from bridge.flows.send import SendRules
+    from bridge.ports import Delivery
+    from bridge.worker.actions import Steps
+
+#: Seconds until a command goes back to the queue that the ledger refuses: it comes again at once.
+REFUSED_PAUSE = 1.0
+
+
+class CommandDelivery:
+    """One delivery of the command queue, and how far it has come. Times are in seconds since the epoch."""
+
+    __slots__ = ("_conflicts", "_now", "_owes_copy", "_rules", "given_back", "received", "version", "waits")
+
+    def __init__(
+        self, delivery: Delivery, rules: SendRules, *, now: float, new_id: Callable[[], str]
+    ) -> None:
+        """Parse the delivery; `new_id` makes the id of a command that has none, where configuration allows that."""
+        self.received = read(delivery, rules=rules.commands, now=now, new_id=new_id)
+        self._rules = rules
+        self._now = now
+        #: The version of the command that it speaks for; a new one once it has replaced a copy that never came.
+        self.version = self.received.generation
+        #: When to look again at which submission.
+        self.waits: dict[int, float] = {}
+        #: Whether one of them waits for this delivery, rather than for what another one holds.
+        self._owes_copy = False
+        self._conflicts = False
+        #: Whether it goes back to the queue rather than off it.
+        self.given_back = False
+
+    # --- the order -----------------------------------------------------------------------------------------------
+
+    def steps(self) -> Steps[None]:
+        """Bring the delivery from the queue to its acknowledgement."""
+        if is_moved_letter(self.received.delivery, rules=self._rules.commands, now=self._now):
+            yield ReturnDeadLetter()
+        elif (yield from self._is_command()):
+            destinations = self.received.command.destinations
+            joined: Joined = yield Fork([self._submission(index) for index in range(len(destinations))])
+            yield from self._leave_copy(joined)
+        elif not self.given_back:
+            yield PublishInvalid(conflict=False)
+        yield AwaitConfirms()
+        yield Requeue() if self.given_back else Acknowledge()
+
+    def _submission(self, index: int) -> Steps[None]:
+        """Bring one submission to its outcome, to a time to look at it again, or back to the queue."""
+        while True:
+            claimed: Claimed = yield ClaimSubmission(index)
+            match claimed.verdict:
+                case Call() as call:
+                    recorded: Recorded = yield from self._send(index, claimed.owner, call)
+                    again = yield from self._publish_recorded(index, recorded)
+                case Look() as look:
+                    recorded = yield from self._look_up(index, claimed.owner, look)
+                    again = yield from self._publish_recorded(index, recorded)
+                case Later() as later:
+                    again = yield from self._wait(index, later, claimed.now)
+                case Tell() | Conflict() | Superseded() as known:
+                    again = yield from self._publish_known(index, known)
+                case None:
+                    again = yield from self._give_back()
+                case _:
+                    assert_never(claimed.verdict)
+            if not again:
+                return
+
+    # --- parse ---------------------------------------------------------------------------------------------------
+
+    def _is_command(self) -> Steps[bool]:
+        """Return whether the delivery is a valid command, or was one by the settings that it was first taken with."""
+        received = self.received
+        if not isinstance(received.parsed, Malformed):
+            return True
+        if received.parsed.id is None or not (received.delayed or received.delivery.redelivered):
+            return False
+        lax = replace(self._rules.commands, max_destinations=maxsize, unknown_fields="warn")
+        anew = read(received.delivery, rules=lax, now=self._now, new_id=str)
+        if not isinstance(anew.parsed, SendSms):
+            return False
+        content_hash: bytes | None = yield FindCommand(anew.command_id)
+        if content_hash is None:
+            return (yield from self._give_back())
+        if content_hash != anew.parsed.content_hash:
+            return False
+        self.received = replace(anew, traceparent=received.traceparent)
+        return True
+
+    # --- claim ---------------------------------------------------------------------------------------------------
+
+    def claim(self, index: int, *, owner: str, now: float) -> Claim:
+        """Return the claim of a submission; `owner` names this claim and no other."""
+        return changes.claim(self.received, index, self._rules, version=self.version, owner=owner, now=now)
+
+    def _wait(self, index: int, later: Later, now: float) -> Steps[bool]:
+        """Wait, here or by a copy; return whether to claim again now."""
+        if later.generation is not None:
+            self.version = later.generation
+        # The delay queues would take longer.
+        if later.limited and later.at - now <= SHORT_WAIT and (yield WaitHere(later.at)):
+            return True
+        self._await(index, later.at, own=later.own)
+        return False
+
+    def _give_back(self) -> Steps[bool]:
+        self.given_back = True
+        yield Pause(REFUSED_PAUSE)
+        return False
+
+    def _await(self, index: int, at: float, *, own: bool) -> None:
+        self.waits[index] = at
+        self._owes_copy = self._owes_copy or own
+
+    # --- send or look up, record ---------------------------------------------------------------------------------
+
+    def _send(self, index: int, owner: str, call: Call) -> Steps[Recorded]:
+        """Call the provider and record its answer."""
+        self.version = call.generation
+        answered: Answered = yield SendSubmission(changes.submission_of(self.received, index), call.attempts)
+        change = changes.record_answer(
+            self.received, index, self._rules, owner=owner, call=call, answered=answered
+        )
+        recorded: Recorded = yield RecordResult(index, change)
+        return recorded
+
+    def _look_up(self, index: int, owner: str, look: Look) -> Steps[Recorded]:
+        """Look up a submission that may have been sent, and record what the provider's history shows."""
+        self.version = look.generation
+        sought = changes.sought_submission(self.received, index)
+        found: HistoryRead = yield ReadHistory(sought, look.window)
+        change = changes.record_lookup(self.received, index, self._rules, owner=owner, look=look, found=found)
+        recorded: Recorded = yield RecordResult(index, change)
+        return recorded
+
+    # --- publish -------------------------------------------------------------------------------------------------
+
+    def _publish_recorded(self, index: int, recorded: Recorded) -> Steps[bool]:
+        """Publish what was recorded; return whether to claim again now."""
+        filed = recorded.filed
+        if filed is None:
+            # Another worker has taken it over.
+            self.given_back = True
+            return False
+        if filed.outcome is not None and filed.told is not None:
+            yield PublishOutcome(index, filed.outcome, filed.told, dead=True, fresh=True)
+            return False
+        retry_at = filed.retry_at or 0.0
+        if filed.deferred is None and retry_at <= recorded.now:
+            return True
+        self._await(index, retry_at, own=True)
+        if filed.deferred is not None:
+            yield PublishDeferral(filed.deferred)
+        return False
+
+    def _publish_known(self, index: int, known: Tell | Conflict | Superseded) -> Steps[bool]:
+        """Publish the outcome that a submission has already, or that its id belongs to another command."""
+        match known:
+            case Tell():
+                # A duplicate of a command that ended long ago leaves no second dead letter; others may owe one.
+                is_owner = known.fresh or known.own
+                owes = is_owner or self.received.delivery.redelivered or self.received.delayed
+                yield PublishOutcome(index, known.outcome, known.told, dead=owes, fresh=known.fresh)
+            case Conflict():
+                if not self._conflicts:
+                    self._conflicts = True
+                    yield PublishInvalid(conflict=True)
+            case Superseded():
+                pass
+        return False
+
+    # --- delay ---------------------------------------------------------------------------------------------------
+
+    def _leave_copy(self, joined: Joined) -> Steps[None]:
+        """Publish a copy of the command that comes back for what waits."""
+        if not self.waits:
+            return
+        carried = self.received.generation
+        version: int | None = None
+        # What was called for is not left to a redelivery alone: a queue that is deleted has none.
+        if self._owes_copy and (joined.lost or not self.given_back):
+            version = yield BeginVersion(
+                changes.begin_version(self.received.command_id, self.version, self.waits, now=joined.now)
+            )
+        elif self.given_back or joined.lost:
+            return
+        # Where another delivery speaks for the command by now, this one waits like any second one.
+        yield PublishCopy(carried if version is None else version, min(self.waits.values()))
+
+    def clock_set(self, step: float) -> None:
+        """Wait as long as before: the time was set by `step` seconds."""
+        self.waits = {index: at + step for index, at in self.waits.items()}

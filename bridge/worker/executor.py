@@ -1,0 +1,299 @@
+"""The executor: carries out the actions of the deliveries that a worker has in hand, many at once.
+
+`bridge.worker.delivery` has the order of a delivery. Here each action is done, or begun on another thread, and the
+delivery is resumed with what came of it. All of it runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Final, assert_never
+
+from bridge.core.ledger import Call, Known, Look, Superseded
+from bridge.runtime import failpoints
+from bridge.worker.actions import (
+    Acknowledge,
+    Answered,
+    AwaitConfirms,
+    BeginVersion,
+    Claimed,
+    ClaimSubmission,
+    FindCommand,
+    Fork,
+    HistoryRead,
+    Joined,
+    Pause,
+    Publication,
+    ReadHistory,
+    Recorded,
+    RecordResult,
+    Requeue,
+    SendSubmission,
+    WaitHere,
+)
+from bridge.worker.execution import Branch
+
+if TYPE_CHECKING:
+    from bridge.core.evidence import Reading
+    from bridge.core.ledger import Filed, Verdict
+    from bridge.ports import Attempted, CommandSource
+    from bridge.worker.actions import Action
+    from bridge.worker.execution import Execution
+    from bridge.worker.parts import Machinery, WorkerSettings
+    from bridge.worker.steady import SteadyClock
+
+#: The share of a lease within which calls may run; the rest is for recording their answers. More than settings let one
+#: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
+CALL_SHARE = 0.9
+#: Stands for a result that comes later.
+LATER: Final = object()
+#: The result of a wait that is over.
+WAITED: Final = True
+
+
+class Executor:
+    """Owns the deliveries in hand. On the loop's thread, but for `in_hand` and `orphaned`."""
+
+    def __init__(self, machinery: Machinery, settings: WorkerSettings, clock: SteadyClock) -> None:
+        self._loop = machinery.loop
+        self._calls = machinery.calls
+        self._flow_control = machinery.flow_control
+        self._admission = machinery.admission
+        self._publications = machinery.publications
+        self._report = machinery.report
+        self._settings = settings
+        self._clock = clock
+        #: Each claim has a name of its own: a call that ran past its lease must not pass for its successor.
+        self._claims = itertools.count(1)
+        self._in_hand: set[Execution] = set()
+        self._orphaned: set[Execution] = set()
+        self._stopping = False
+        self._source: CommandSource | None = None
+
+    def start(self, source: CommandSource) -> None:
+        """Acknowledge deliveries with `source` from now on."""
+        self._source = source
+
+    @property
+    def in_hand(self) -> tuple[Execution, ...]:
+        """Deliveries that are not acknowledged. From any thread: the copy is one step of the interpreter."""
+        return tuple(self._in_hand)
+
+    @property
+    def orphaned(self) -> int:
+        """How many of them came by connections that were lost."""
+        return len(self._orphaned)
+
+    def begin(self, execution: Execution) -> None:
+        """Take a delivery in hand."""
+        self._in_hand.add(execution)
+        self._resume(execution.main, None)
+
+    def stop(self) -> None:
+        """Claim no more: put everything back on the queue that has no claim."""
+        self._stopping = True
+        self._release()
+
+    def lose(self) -> None:
+        """Take note that the broker has all deliveries back: only claims are gone on with."""
+        for execution in self._in_hand:
+            execution.lost = True
+        self._orphaned |= self._in_hand
+        self._release()
+
+    def clock_set(self, step: float) -> None:
+        """Wait as long as before: the time was set by `step` seconds."""
+        self._admission.clock_set(step)
+        for execution in self._in_hand:
+            execution.flow.clock_set(step)
+
+    def admit(self) -> None:
+        """Go on with waits that are over, and claim as many submissions as may be sent now.
+
+        A submission that is claimed and never sent looks like a crash.
+        """
+        for branch in self._admission.due(self._clock.now()):
+            self._resume(branch, WAITED)
+        while self._admission.is_asked and self._flow_control.has_room():
+            self._flow_control.enter()
+            self._claim(self._admission.next())
+
+    # --- resuming ------------------------------------------------------------------------------------------------
+
+    def _resume(self, branch: Branch, result: object) -> None:
+        """Send a branch the result of its action, and carry out those that follow until one takes longer."""
+        steps = branch.steps
+        try:
+            while (result := self._carry_out(branch, steps.send(result))) is not LATER:
+                pass
+        except StopIteration:
+            self._end(branch)
+
+    def _end(self, branch: Branch) -> None:
+        execution = branch.execution
+        if branch is execution.main:
+            # They refer to each other, and would wait for the garbage collector.
+            del execution.main
+            return
+        execution.forked -= 1
+        if not execution.forked:
+            self._resume(execution.main, Joined(lost=execution.lost, now=self._clock.now()))
+
+    def _is_released(self, execution: Execution) -> bool:
+        return self._stopping or execution.lost
+
+    def _release(self) -> None:
+        """Resume what waits and may not go on: its claims are refused, and its pauses are over."""
+        for branch in self._admission.remove(self._is_released):
+            claims = isinstance(branch.waits_for, ClaimSubmission)
+            self._resume(branch, self._not_claimed() if claims else WAITED)
+
+    def _carry_out(self, branch: Branch, action: Action) -> object:  # noqa: C901 - one line for each action
+        """Do what a branch asks for; returns the result, or `LATER`."""
+        if isinstance(action, Publication):
+            confirmed = partial(self._loop.post, partial(self._confirmed, branch.execution))
+            self._publications.publish(branch.execution, action, confirmed)
+            return None
+        match action:
+            case ClaimSubmission():
+                return self._ask(branch, action)
+            case SendSubmission():
+                return self._send(branch, action)
+            case RecordResult():
+                self._loop.change(action.change, partial(self._recorded, branch, action))
+            case Fork():
+                self._fork(branch.execution, action)
+            case AwaitConfirms():
+                branch.execution.awaits_confirms = branch.execution.unconfirmed > 0
+                return LATER if branch.execution.awaits_confirms else None
+            case Acknowledge() | Requeue():
+                self._settle(branch.execution, action)
+                return None
+            case ReadHistory():
+                self._look_up(branch, action)
+            case BeginVersion():
+                self._begin_version(branch, action)
+            case WaitHere() | Pause():
+                return self._wait(branch, action)
+            case FindCommand():
+                self._loop.change(Known(command_id=action.command_id), partial(self._found, branch))
+            case _:
+                assert_never(action)
+        return LATER
+
+    # --- claim ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, branch: Branch, action: ClaimSubmission) -> object:
+        if self._is_released(branch.execution):
+            return self._not_claimed()
+        branch.index = action.index
+        self._admission.ask(branch, action)
+        return LATER
+
+    def _not_claimed(self) -> Claimed:
+        return Claimed(None, "", self._clock.now())
+
+    def _claim(self, branch: Branch) -> None:
+        failpoints.reach("claiming")
+        branch.owner = f"{self._settings.owner} {next(self._claims)}"
+        claim = branch.execution.flow.claim(branch.index, owner=branch.owner, now=self._clock.now())
+        branch.until = self._clock.monotonic() + self._settings.rules.ledger.lease * CALL_SHARE
+        self._loop.change(claim, partial(self._claimed, branch))
+
+    def _claimed(self, branch: Branch, verdict: Verdict | None) -> None:
+        if not isinstance(verdict, Call | Look):
+            self._flow_control.leave()
+            if isinstance(verdict, Superseded):
+                self._report.superseded(branch.execution.flow.received, branch.index)
+        self._resume(branch, Claimed(verdict, branch.owner, self._clock.now()))
+
+    def _wait(self, branch: Branch, action: WaitHere | Pause) -> object:
+        if self._is_released(branch.execution):
+            return WAITED
+        if isinstance(action, Pause):
+            self._admission.wait(branch, action, self._clock.now() + action.seconds)
+        elif not self._admission.wait_for_limit(branch, action):
+            return False
+        return LATER
+
+    def _found(self, branch: Branch, content_hash: bytes | None) -> None:
+        self._resume(branch, None if self._is_released(branch.execution) else content_hash)
+
+    # --- send or look up, record ---------------------------------------------------------------------------------
+
+    def _send(self, branch: Branch, action: SendSubmission) -> object:
+        failpoints.reach("claimed")
+        self._report.sending(branch.execution.flow.received, action, self._clock.now())
+        started = self._clock.monotonic()
+        self._calls.send(
+            action.submission,
+            until=branch.until,
+            answered=lambda attempted: self._loop.post(
+                partial(self._answered, branch, action, attempted, self._clock.monotonic() - started)
+            ),
+        )
+        return LATER
+
+    def _answered(self, branch: Branch, action: SendSubmission, attempted: Attempted, seconds: float) -> None:
+        failpoints.reach("answered")
+        self._flow_control.leave()
+        self._report.answered(branch.execution.flow.received, action, attempted, seconds)
+        if attempted.attempts:
+            self._flow_control.heard(attempted.answer)
+        self._resume(branch, Answered(attempted, self._clock.now(), random.random()))  # noqa: S311 - jitter
+
+    def _look_up(self, branch: Branch, action: ReadHistory) -> None:
+        self._calls.look(
+            action.submission,
+            window=action.window,
+            until=branch.until,
+            found=lambda reading: self._loop.post(partial(self._looked_up, branch, reading)),
+        )
+
+    def _looked_up(self, branch: Branch, reading: Reading | None) -> None:
+        failpoints.reach("looked")
+        self._flow_control.leave()
+        self._resume(branch, HistoryRead(reading, self._clock.now()))
+
+    def _recorded(self, branch: Branch, action: RecordResult, filed: Filed | None) -> None:
+        failpoints.reach("filed")
+        self._report.recorded(branch.execution.flow.received, action.index, filed)
+        self._resume(branch, Recorded(filed, self._clock.now()))
+
+    # --- the delivery as a whole ---------------------------------------------------------------------------------
+
+    def _fork(self, execution: Execution, action: Fork) -> None:
+        execution.forked = len(action.branches)
+        for steps in action.branches:
+            self._resume(Branch(execution, steps), None)
+
+    def _begin_version(self, branch: Branch, action: BeginVersion) -> None:
+        first, *others = action.changes
+        self._loop.change(first, partial(self._version_begun, branch))
+        for change in others:
+            self._loop.change(change)
+
+    def _version_begun(self, branch: Branch, version: int | None) -> None:
+        failpoints.reach("handed-over")
+        self._resume(branch, version)
+
+    def _confirmed(self, execution: Execution) -> None:
+        execution.unconfirmed -= 1
+        if execution.awaits_confirms and not execution.unconfirmed:
+            self._resume(execution.main, None)
+
+    def _settle(self, execution: Execution, action: Acknowledge | Requeue) -> None:
+        """Acknowledge the delivery, or put it back; where its connection was lost, the source does neither."""
+        failpoints.reach("told")
+        assert self._source is not None  # noqa: S101 - set by `start`
+        self._in_hand.discard(execution)
+        self._orphaned.discard(execution)
+        is_requeued = isinstance(action, Requeue)
+        if execution.span is not None:
+            execution.span.end({"sms_bridge.given_back": is_requeued or execution.lost})
+        if is_requeued:
+            self._source.give_back(execution.flow.received.delivery)
+        else:
+            self._source.ack(execution.flow.received.delivery)

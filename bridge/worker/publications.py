@@ -1,0 +1,66 @@
+"""The messages of a delivery: events, replies, dead letters and delayed copies, published and counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.flows.dead import put_back
+from bridge.flows.send import tell_event, tell_invalid, tell_outcome, to_the_delay
+from bridge.worker.actions import PublishCopy, PublishDeferral, PublishInvalid, PublishOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.flows.send import SendRules
+    from bridge.ports import Clock, Outgoing, Publisher
+    from bridge.runtime.tracing import CommandTracing
+    from bridge.worker.actions import Publication
+    from bridge.worker.execution import Execution
+    from bridge.worker.report import WorkerReport
+
+
+class Publications:
+    """Publishes what deliveries ask for. On the loop's thread, which flushes."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        report: WorkerReport,
+        rules: SendRules,
+        clock: Clock,
+        tracing: CommandTracing | None,
+    ) -> None:
+        self._publisher = publisher
+        self._report = report
+        self._rules = rules
+        self._clock = clock
+        self._tracing = tracing
+
+    def publish(self, execution: Execution, action: Publication, confirmed: Callable[[], None]) -> None:
+        """Publish; `confirmed` is called on any thread, once for each message that the broker has taken."""
+        messages = self._messages(execution, action)
+        execution.unconfirmed += len(messages)
+        for message in messages:
+            called = confirmed
+            if self._tracing is not None and execution.span is not None:
+                called = self._tracing.told(execution.span, message, confirmed)
+            self._publisher.publish(message, called, soon=False)
+
+    def _messages(self, execution: Execution, action: Publication) -> list[Outgoing]:
+        received, rules, now = execution.flow.received, self._rules, self._clock.now()
+        match action:
+            case PublishOutcome(index, outcome, told, dead):
+                messages = tell_outcome(received, index, outcome, told, rules, dead=dead, now=now)
+                self._report.outcome(received, action, messages)
+            case PublishDeferral(event):
+                messages = [tell_event(event, rules)]
+                self._report.deferred()
+            case PublishCopy(version, at):
+                messages = [to_the_delay(received, version, rules, at=at, now=now)]
+            case PublishInvalid(conflict):
+                messages = tell_invalid(received, rules, now=now, conflict=conflict)
+                self._report.invalid(received, messages)
+            case _:
+                messages = [put_back(received.delivery, dead_queue=rules.routes.dead_queue)]
+                self._report.returned(received)
+        return messages
