@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Seconds a quorum queue must have stood before a kill -9: a younger one is lost for good (RabbitMQ 3.10).
 SETTLED = 3.0
 
+#: Connections that are tried once more to evaluate something on a node.
+RECONNECTS = 2
+
 #: Kills what the pid files name and removes the directory once its input ends, so also when pytest is killed.
 REAPER = 'read -r _; for file in "$1"/*.pid; do kill -9 "$(cat "$file")"; done; rm -rf "$1"'
 
@@ -190,17 +193,24 @@ class Node:
 
     def eval(self, expression: str, timeout: int = 30) -> str:
         """Evaluate an Erlang expression on the node and return its value as text; a few milliseconds each."""
-        done = subprocess.run(
-            [*self.site.inside, self._erl_call, "-name", self.name, "-c", self.site.cookie,
-             "-timeout", str(timeout), "-e"],
-            input=f"{expression}\n", env=self._environment, cwd=self.home, capture_output=True, text=True,
-            timeout=timeout + 5, check=False,
-        )  # fmt: skip
+        done = self._call(expression, timeout)
+        for _ in range(RECONNECTS):
+            # Nothing was evaluated then. A node that is joined by another one may refuse a connection once.
+            if "failed to connect" in done.stderr and self.running:
+                done = self._call(expression, timeout)
         if done.returncode or not done.stdout.startswith("{ok, "):
             raise RuntimeError(f"the node can't evaluate {expression}: {done.stdout}{done.stderr}")
         return done.stdout.removeprefix("{ok, ").removesuffix("}")
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _call(self, expression: str, timeout: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.site.inside, self._erl_call, "-name", self.name, "-c", self.site.cookie,
+             "-timeout", str(timeout), "-e"],
+            input=f"{expression}\n", env=self._environment, cwd=self.home, capture_output=True, text=True,
+            timeout=timeout + 5, check=False,
+        )  # fmt: skip
 
     def _spawn(self, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a child in a session of its own, so that Ctrl-C reaches pytest alone."""
