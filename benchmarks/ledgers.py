@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.adapters.store import open_ledger
-from bridge.core.ledger.records import changed
-from bridge.core.ledger.slate import Needs
+from bridge.domain.ledger.records import changed
+from bridge.domain.ledger.slate import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.stand import Stand
-    from bridge.core.ledger import CommandRecord
-    from bridge.core.ledger.slate import Slate
+    from bridge.domain.ledger import CommandRecord
+    from bridge.domain.ledger.slate import Slate
     from tests.postgres_harness import Postgres
 
 #: Commands in one commit.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SECONDS, RATE, COMMANDS = 8, 100, 40_000
 #: By what is somewhere in a stack, thread first: the first that is found says which part it is.
 PARTS = (
-    ("log lines", ("structlog", "runtime/logs.py")),
+    ("log lines", ("structlog", "ops/logs.py")),
     (CALL, ("provider-call-",)),
     (DATABASE, ("do_execute", "do_commit", "_begin_immediate", "psycopg")),
     (DECIDING, ("changing.py",)),

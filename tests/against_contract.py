@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema_rs import Draft202012Validator
 
-from bridge.core.contracts import letters
-from bridge.core.contracts.documents import COMMAND, DEAD_LETTER_HEADERS, schemas
-from bridge.core.contracts.events import REPLY_PROPERTIES, TYPES, event_properties
-from bridge.core.contracts.shapes import Spelling
-from bridge.core.events import CONTENT_TYPE, TERMINAL
+from bridge.domain.contracts import letters
+from bridge.domain.contracts.documents import COMMAND, DEAD_LETTER_HEADERS, schemas
+from bridge.domain.contracts.events import REPLY_PROPERTIES, TYPES, event_properties
+from bridge.domain.contracts.shapes import Spelling
+from bridge.domain.events import CONTENT_TYPE, TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,7 +2,7 @@
 
 Consumers read events by what was promised, and services write commands by it. So what is *read* must go on being there,
 with no kind of value that was not there before; what is *written* must go on being taken. Only the keywords that
-`bridge.core.contracts` writes are known; with any other the answer is no.
+`bridge.domain.contracts` writes are known; with any other the answer is no.
 """
 
 from __future__ import annotations

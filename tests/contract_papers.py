@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.cli.schema import names_of
-from bridge.core.contracts.documents import VERSION, schemas
-from bridge.core.contracts.shapes import Spelling
-from bridge.flows.contracts.papers import papers
+from bridge.domain.contracts.documents import VERSION, schemas
+from bridge.domain.contracts.files import papers
+from bridge.domain.contracts.shapes import Spelling
 from bridge.settings import Settings
 
 if TYPE_CHECKING:

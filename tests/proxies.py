@@ -12,14 +12,17 @@ from contextlib import closing, contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING
 
-from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.ports.serving import Taken
 from tests.lacking import lacking
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bridge.ports.serving import NotificationAnswered
 
 #: The proxy keeps connections for longer than any server in a test: seconds.
 LONGER = 60
@@ -97,7 +100,7 @@ def _program(name: str) -> str | None:
     )
 
 
-def _take(_: bytes, answered: Answered) -> None:
+def _take(_: bytes, answered: NotificationAnswered) -> None:
     answered(Taken.DURABLE)
 
 

@@ -6,9 +6,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.clock import SystemClock
-from bridge.core.gate import Gate
+from bridge.domain.gate import Gate
+from bridge.ops.metrics import Metrics, SupervisorMetrics
 from bridge.ports import Depth
-from bridge.runtime.metrics import Metrics, SupervisorMetrics
 from bridge.worker.gauges import WorkerGauges, WorkerState
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.core.events import event_id
+from bridge.domain.events import event_id
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

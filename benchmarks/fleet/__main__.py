@@ -14,7 +14,7 @@ from benchmarks.fleet.model import Fleet
 from benchmarks.fleet.plan import Costs, Plan
 from benchmarks.scaling import NEVER_MET, PAPER
 from benchmarks.sending import percentile
-from bridge.core.rules import LimitRules
+from bridge.domain.rules import LimitRules
 from tests.papers import markdown
 from tests.papers import write as write_paper
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bridge.core.rules import LimitRules
+from bridge.domain.rules import LimitRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.fleet.agenda import Cores, Log, Turns
 from bridge.adapters.store.postgresql import MOST_LOCKS
-from bridge.core.ledger.limits import NO_SLOT, Slot, reserve
-from bridge.core.ledger.slate import Slate
+from bridge.domain.ledger.limits import NO_SLOT, Slot, reserve
+from bridge.domain.ledger.slate import Slate
 
 if TYPE_CHECKING:
     from benchmarks.fleet.agenda import Then

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.http.admin_app import read_readiness
 
 if TYPE_CHECKING:
-    from bridge.adapters.http.admin_app import Readiness
+    from bridge.ports.serving import Readiness
 
 #: Seconds that it may take to answer; a supervisor asks its processes for one.
 TIMEOUT = 5.0

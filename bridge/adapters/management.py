@@ -13,7 +13,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from bridge.core.queue_members import QueueMembers
+from bridge.domain.queue_members import QueueMembers
 
 if TYPE_CHECKING:
     from collections.abc import Collection

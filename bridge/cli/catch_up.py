@@ -11,7 +11,7 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.moments import moment
 from bridge.cli.output import write_json, write_line
 from bridge.cli.progress import progress
-from bridge.flows.catch_up import GRACE
+from bridge.domain.backfill import GRACE
 
 #: What becomes of messages that are too young.
 YOUNG = "their webhooks may be under way: the next catch-up publishes what did not come, one with --since does at once"

@@ -15,16 +15,16 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.moments import moment
 from bridge.cli.output import Table, write_array, write_json, write_line
 from bridge.cli.progress import progress
-from bridge.core.printing import to_json
+from bridge.domain.printing import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from bridge.flows.dead import DeadLetter, Wanted
+    from bridge.domain.dead_letters import DeadLetter, Wanted
     from bridge.ports import Progress
     from bridge.settings import Settings
 
-#: The outcomes that leave a dead letter, and `bridge.flows.dead.BROKER`.
+#: The outcomes that leave a dead letter, and `bridge.domain.dead_letters.BROKER`.
 _OUTCOMES = ("invalid", "rejected", "failed", "unknown", "expired", "broker")
 
 #: The columns of the table and their usual widths.
@@ -207,9 +207,9 @@ def _wanted(
     senders: tuple[str, ...] = (),
     **rest: Any,
 ) -> Wanted:
-    from bridge.core.addresses import parse_sender
-    from bridge.core.errors import InvalidAddress
-    from bridge.flows.dead import Wanted
+    from bridge.domain.addresses import parse_sender
+    from bridge.domain.dead_letters import Wanted
+    from bridge.domain.errors import InvalidAddress
 
     try:
         region = settings.addresses.default_region
@@ -264,8 +264,8 @@ def _write(letters: Iterable[DeadLetter], *, as_json: bool, full: bool = False) 
 
 
 def _row(letter: DeadLetter, *, full: bool = False) -> dict[str, object]:
-    from bridge.core.events import rfc3339
-    from bridge.core.masking import mask_number, mask_numbers
+    from bridge.domain.events import rfc3339
+    from bridge.domain.masking import mask_number, mask_numbers
 
     sender = letter.sender
     return {
@@ -283,7 +283,7 @@ def _row(letter: DeadLetter, *, full: bool = False) -> dict[str, object]:
 
 def _meaning(letter: DeadLetter) -> str | None:
     """Return what the code in the reason means; None where the reason is in words already."""
-    from bridge.core.error_words import explain
+    from bridge.domain.error_words import explain
 
     return None if letter.reason is None else explain(letter.reason)
 

@@ -11,7 +11,7 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.output import write_json, write_line, write_styled
 
 if TYPE_CHECKING:
-    from bridge.runtime.examining import Examined
+    from bridge.ops.examination import Examined
 
 PROCESSES = ("worker", "ingest")
 
@@ -62,7 +62,7 @@ def _summary(levels: list[str]) -> str:
 
 
 def _row(examined: Examined, hosts: frozenset[str]) -> dict[str, str | None]:
-    from bridge.core.masking import mask_numbers
+    from bridge.domain.masking import mask_numbers
 
     finding = examined.finding
     return {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.output import survive_any_text
-from bridge.core.printing import visible
+from bridge.domain.printing import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,7 @@ class Ended(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Write the error to stderr, with its priority where that is systemd's journal."""
         # Not at the top: few commands end so.
-        from bridge.runtime.journal import is_journal, with_priority
+        from bridge.ops.journal import is_journal, with_priority
 
         said = self.said()
         click.echo(with_priority("error", said) if is_journal(sys.stderr) else said, file=file, err=True)
@@ -104,9 +104,9 @@ class ExitCodes(click.Group):
 
 def _failure(error: Exception) -> click.ClickException | None:
     # Not at the top: this is the way of the few, and these imports are slow.
-    from bridge.adapters.cpaas.errors import CpaasError, Unreachable
-    from bridge.core.errors import BridgeError
+    from bridge.domain.errors import BridgeError
     from bridge.ports import LedgerUnavailable, LedgerUnusable
+    from bridge.ports.provider_errors import CpaasError, Unreachable
     from bridge.settings import SettingsError
 
     if isinstance(error, SettingsError):

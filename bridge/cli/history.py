@@ -127,8 +127,8 @@ def _history(invocation: Invocation, settings: Settings) -> MessageHistory:
 
 def _number(settings: Settings, text: str) -> str:
     """Return a number as the provider names it in its paths."""
-    from bridge.core.addresses import parse_address
-    from bridge.core.errors import InvalidAddress
+    from bridge.domain.addresses import parse_address
+    from bridge.domain.errors import InvalidAddress
 
     try:
         return parse_address(text, default_region=settings.addresses.default_region).wire
@@ -158,7 +158,7 @@ def _message(message: Message, *, full: bool) -> dict[str, object]:
 
 
 def _time(at: float | None) -> str | None:
-    from bridge.core.events import rfc3339
+    from bridge.domain.events import rfc3339
 
     try:
         return None if at is None else rfc3339(at)

@@ -26,9 +26,9 @@ class Invocation:
     def wiring(self) -> Wiring:
         """What does the work, imported when it is asked for."""
         if self._wiring is None:
-            from bridge import bootstrap
+            from bridge import app
 
-            wiring: Wiring = bootstrap
+            wiring: Wiring = app
             self._wiring = wiring
         return self._wiring
 

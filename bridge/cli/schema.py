@@ -12,7 +12,7 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
-    from bridge.flows.contracts.names import Names
+    from bridge.domain.contracts.names import Names
     from bridge.settings import Settings
 
 
@@ -46,7 +46,7 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
 
 def names_of(settings: Settings) -> Names:
     """Return the names that are configured."""
-    from bridge.flows.contracts.names import Names
+    from bridge.domain.contracts.names import Names
 
     broker = settings.broker
     return Names(
@@ -60,9 +60,9 @@ def names_of(settings: Settings) -> Names:
 
 
 def _document(name: str | None, names: Names, *, camel_case: bool) -> dict[str, Any]:
-    from bridge.flows.contracts.asyncapi import asyncapi_document
-    from bridge.flows.contracts.openapi import openapi_document
-    from bridge.flows.contracts.papers import SUBMIT, schema_documents
+    from bridge.domain.contracts.asyncapi import asyncapi_document
+    from bridge.domain.contracts.files import SUBMIT, schema_documents
+    from bridge.domain.contracts.openapi import openapi_document
 
     if name is None:
         return asyncapi_document(names, camel_case=camel_case)
@@ -76,7 +76,7 @@ def _document(name: str | None, names: Names, *, camel_case: bool) -> dict[str, 
 
 
 def _write(directory: Path, names: Names, *, camel_case: bool, as_json: bool) -> None:
-    from bridge.flows.contracts.papers import papers
+    from bridge.domain.contracts.files import papers
 
     files = papers(names, camel_case=camel_case)
     try:

@@ -11,7 +11,7 @@ import click
 from bridge.cli.exits import Exit, Unavailable
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.output import write_json, write_line
-from bridge.core.masking import mask_numbers
+from bridge.domain.masking import mask_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,7 +149,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _write(command_id: str, outcomes: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    from bridge.core.events import value_of
+    from bridge.domain.events import value_of
 
     if as_json:
         write_json({"id": command_id, "outcomes": list(outcomes)})

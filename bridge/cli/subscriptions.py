@@ -14,8 +14,9 @@ from bridge.cli.progress import progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.flows.subscribe import Step
-    from bridge.ports import Notifying, Subscription
+    from bridge.domain.notification_channels import Subscription
+    from bridge.domain.subscription_plan import Step
+    from bridge.ports import Notifying
     from bridge.settings import Settings
 
 
@@ -52,8 +53,8 @@ def sync(invocation: Invocation, *, dry_run: bool, prune: bool, as_json: bool) -
     Only what has our cpaas.correlator is used or removed. What is there twice is removed in any case. With --prune a
     channel with another ingest.authorization than the first one is replaced, too.
     """
-    from bridge.flows.subscribe import plan
-    from bridge.runtime import subscribing
+    from bridge.domain.subscription_plan import plan
+    from bridge.jobs import subscriptions as subscribing
 
     settings = invocation.settings()
     declared = invocation.wiring.declared_subscriptions(settings)
@@ -101,7 +102,7 @@ def delete(invocation: Invocation, *, ids: tuple[str, ...]) -> None:
 
 def _callback(invocation: Invocation, client: Notifying, settings: Settings) -> str:
     """Return the callback of the channel to the configured webhook."""
-    from bridge.runtime import subscribing
+    from bridge.jobs import subscriptions as subscribing
 
     if settings.subscriptions.webhook_url is None:
         raise click.UsageError("give --notify, or configure subscriptions.webhook_url")

@@ -1,4 +1,4 @@
-"""What the commands ask of `bridge.bootstrap`."""
+"""What the commands ask of `bridge.app`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.adapters.cpaas.history import MessageHistory
-    from bridge.flows.dead import DeadLetter, Wanted
-    from bridge.flows.subscribe import Declared
+    from bridge.domain.dead_letters import DeadLetter, Wanted
+    from bridge.domain.subscription_plan import Declared
+    from bridge.jobs.backfill import Caught
+    from bridge.ops.examination import Examined
     from bridge.ports import Notifying, Progress
-    from bridge.runtime.catching_up import Caught
-    from bridge.runtime.examining import Examined
     from bridge.settings import Problem, Settings
 
 
 class Wiring(Protocol):
-    """What the commands ask of `bridge.bootstrap`.
+    """What the commands ask of `bridge.app`.
 
     All raise SettingsError where the settings lack what they need, and ConnectionError where a service that a one-shot
     command needs is not reachable. The first four return an exit code, after SIGTERM too.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Required, TypedDict
 
 from bridge.client.arguments import not_a
 from bridge.client.errors import InvalidCommand
-from bridge.core.commands import CommandRules, Malformed, parse_command
-from bridge.core.contracts.shapes import TRACEPARENT
+from bridge.domain.commands import CommandRules, Malformed, parse_command
+from bridge.domain.contracts.shapes import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

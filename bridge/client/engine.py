@@ -34,9 +34,9 @@ from bridge.client.events import NotAnEvent, Outcome, event_from
 from bridge.client.log import ClientLog
 from bridge.client.options import checked_options
 from bridge.client.results import Result, Sent
-from bridge.core.commands import CommandRules
-from bridge.core.contracts.commands import SEND
-from bridge.ports import Outgoing
+from bridge.domain.commands import CommandRules
+from bridge.domain.contracts.commands import SEND
+from bridge.domain.messages import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

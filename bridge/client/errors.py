@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.core.errors import BridgeError
+from bridge.domain.errors import BridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from bridge.core import events
-from bridge.core.contracts import data as contract
-from bridge.core.events import camel
+from bridge.domain import events
+from bridge.domain.contracts import data as contract
+from bridge.domain.events import camel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

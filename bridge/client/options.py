@@ -11,8 +11,8 @@ from bridge.adapters.amqp.opening import BrokerAddress
 from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.client.arguments import broker_name, count, expect, seconds, wrong_type
 from bridge.client.errors import ConfigurationError
-from bridge.core.broker_parameters import BadBrokerUrl, TlsFiles
-from bridge.core.broker_url import read_broker_urls, split_urls
+from bridge.domain.broker_parameters import BadBrokerUrl, TlsFiles
+from bridge.domain.broker_url import read_broker_urls, split_urls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,22 +1,17 @@
-"""What the flows need from the outside, in the core's words. Adapters fill these; so do the tests' fakes."""
+"""The ports: what the worker, the ingest and the jobs need from outside. Adapters and the tests' fakes fill them."""
 
 from __future__ import annotations
 
 from bridge.ports.archive import (
     Archive,
     ArchiveUnavailable,
-    KeptMessage,
-    KeptThread,
     Statuses,
 )
 from bridge.ports.broker import (
     CommandSource,
-    Delivery,
     Depth,
-    Handed,
     Offered,
     Offering,
-    Outgoing,
     Publisher,
     PublisherFull,
 )
@@ -30,13 +25,9 @@ from bridge.ports.ledger import (
     Watermarks,
 )
 from bridge.ports.provider import (
-    Attempted,
-    Channel,
     Channels,
     Gateway,
     Notifying,
-    Submission,
-    Subscription,
     Subscriptions,
 )
 from bridge.ports.spool import (
@@ -60,18 +51,12 @@ __all__ = [
     "SPOOL_OVERHEAD",
     "Archive",
     "ArchiveUnavailable",
-    "Attempted",
     "ChangeRefused",
-    "Channel",
     "Channels",
     "Clock",
     "CommandSource",
-    "Delivery",
     "Depth",
     "Gateway",
-    "Handed",
-    "KeptMessage",
-    "KeptThread",
     "Kind",
     "Ledger",
     "LedgerUnavailable",
@@ -79,7 +64,6 @@ __all__ = [
     "Notifying",
     "Offered",
     "Offering",
-    "Outgoing",
     "Progress",
     "Publisher",
     "PublisherFull",
@@ -91,8 +75,6 @@ __all__ = [
     "SpoolUnavailable",
     "Spooled",
     "Statuses",
-    "Submission",
-    "Subscription",
     "Subscriptions",
     "Tracer",
     "Value",

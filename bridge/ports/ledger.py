@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from bridge.core.ledger import Change, Place
-    from bridge.core.receipts import Awaited, Sent
+    from bridge.domain.ledger import Change, Place
+    from bridge.domain.receipts import Awaited, Sent
 
 
 class Ledger(Protocol):

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.core.answers import Answer, ProviderError
-    from bridge.core.evidence import Reading, Window
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """One message to one destination, as it goes to the provider (wire reference 4.1)."""
-
-    command_id: str | None
-    index: int
-    #: As the provider takes it: E.164 where it can be told, else as the command wrote it.
-    destination_address: str = field(repr=False)
-    #: The same, or ``default``.
-    sender_address: str = field(repr=False)
-    message: str = field(repr=False)
-    #: W3C trace context of the command, where it has one.
-    traceparent: str | None = None
-    #: After when it is not submitted any more, in seconds since the epoch; None for never.
-    expires_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempted:
-    """How a submission's calls ended."""
-
-    answer: Answer
-    #: HTTP calls made for it this time; a repeat after a token's renewal is part of its attempt, and one that found no
-    #: connection or no token is an attempt, too. 0 where there was no time for any: then `answer` is `Unsent`, and
-    #: says nothing of the provider.
-    attempts: int
-    #: Why each of them failed that was repeated at once, in their order; the last one's reason is in `answer`.
-    repeated: tuple[ProviderError, ...] = ()
+    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.notification_channels import Channel, Subscription
+    from bridge.domain.submissions import Attempted, Submission
 
 
 class Gateway(Protocol):
@@ -66,34 +36,6 @@ class Gateway(Protocol):
     def probe(self, *, until: float) -> bool:
         """Return whether the provider answers and takes our credentials, by a call that sends nothing."""
         ...
-
-
-class Channel(Protocol):
-    """Where the provider posts notifications to."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def callback(self) -> str: ...
-    @property
-    def webhook_url(self) -> str | None: ...
-    @property
-    def authorization(self) -> str | None: ...
-    @property
-    def correlator(self) -> str | None: ...
-
-
-class Subscription(Protocol):
-    """Which channel is told of a number's messages, by the channel's callback."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def notify(self) -> str | None: ...
-    @property
-    def destination_address(self) -> str | None: ...
-    @property
-    def correlator(self) -> str | None: ...
 
 
 class Channels(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from bridge.core.events import Event
+    from bridge.domain.events import Event
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from bridge.core.addresses import is_region, parse_sender
-from bridge.core.broker_parameters import BadBrokerUrl
-from bridge.core.errors import InvalidAddress
-from bridge.core.hosts import is_loopback
+from bridge.domain.addresses import is_region, parse_sender
+from bridge.domain.broker_parameters import BadBrokerUrl
+from bridge.domain.errors import InvalidAddress
+from bridge.domain.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bridge.core.ledger_url import PostgresDatabase, read_ledger_url
+from bridge.domain.ledger_url import PostgresDatabase, read_ledger_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

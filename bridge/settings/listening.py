@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import quote, unquote
 
-from bridge.core.hosts import is_host_name
+from bridge.domain.hosts import is_host_name
 
 #: Characters of addresses alone: refuses names of digits, and addresses in old spellings that mean others.
 _DIGITS = re.compile(r"[0-9.]+", re.ASCII)

@@ -17,8 +17,8 @@ from pydantic import (
     field_validator,
 )
 
-from bridge.core.broker_parameters import TlsFiles
-from bridge.core.broker_url import BrokerNode, read_broker_urls
+from bridge.domain.broker_parameters import TlsFiles
+from bridge.domain.broker_url import BrokerNode, read_broker_urls
 from bridge.settings import values as v
 
 #: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.

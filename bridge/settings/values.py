@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Secret, SecretStr, StringConstraints
 
-from bridge.core.broker_parameters import LONGEST_CONNECT
-from bridge.core.broker_url import read_broker_urls, split_urls
-from bridge.core.hosts import is_host
-from bridge.core.ledger_url import read_ledger_url
-from bridge.core.masked_urls import mask_url
+from bridge.domain.broker_parameters import LONGEST_CONNECT
+from bridge.domain.broker_url import read_broker_urls, split_urls
+from bridge.domain.hosts import is_host
+from bridge.domain.ledger_url import read_ledger_url
+from bridge.domain.masked_urls import mask_url
 from bridge.settings import listening
 
 _HTTP = frozenset({"http", "https"})
@@ -165,7 +165,7 @@ HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 
 #: A network in CIDR notation; an address is a network of its own.
 Network = Annotated[str, AfterValidator(listening.network)]
-#: A number in any form of SPEC section 5; what it means is the core's to say.
+#: A number in any form of SPEC section 5; the domain says what it means.
 Number = Annotated[
     str, StringConstraints(pattern=r"^((tel:|sip:)?\+?[0-9]{4,15}|sip:\+?[0-9]{4,15}@[^@\s]+)$")
 ]

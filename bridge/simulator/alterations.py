@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from bridge.core.segments import GSM_CHARACTERS
+from bridge.domain.segments import GSM_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bridge.core.hosts import is_loopback
+from bridge.domain.hosts import is_loopback
 from bridge.simulator import notifications
 from bridge.simulator.addresses import find_number
 from bridge.simulator.alterations import alter

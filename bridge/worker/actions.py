@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from bridge.core.events import Event
-    from bridge.core.evidence import Reading, Window
-    from bridge.core.ledger import Change, Filed, Told, Verdict
-    from bridge.core.outcomes import Outcome
-    from bridge.ports import Attempted, Submission
+    from bridge.domain.events import Event
+    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.ledger import Change, Filed, Told, Verdict
+    from bridge.domain.outcomes import Outcome
+    from bridge.domain.submissions import Attempted, Submission
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """What a delivery has the ledger change: claims, the records of answers and of history lookups, a new version.
 
-Pure functions from what was parsed and what came back to a change of `bridge.core.ledger`. Times are in seconds since
+Pure functions from what was parsed and what came back to a change of `bridge.domain.ledger`. Times are in seconds since
 the epoch.
 """
 
@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.core.addresses import DEFAULT_SENDER
-from bridge.core.answers import Accepted
-from bridge.core.decide import Judgement, judge
-from bridge.core.evidence import Evidence
-from bridge.core.ledger import Carry, Claim, File, Filing, HandOver, Resolve
-from bridge.core.likeness import text_key
-from bridge.core.outcomes import Result
-from bridge.flows.commands import published_at
-from bridge.ports import Submission
+from bridge.domain.addresses import DEFAULT_SENDER
+from bridge.domain.answers import Accepted
+from bridge.domain.deliveries import published_at
+from bridge.domain.evidence import Evidence
+from bridge.domain.judgement import Judgement, judge
+from bridge.domain.ledger import Carry, Claim, File, Filing, HandOver, Resolve
+from bridge.domain.likeness import text_key
+from bridge.domain.outcomes import Result
+from bridge.domain.submissions import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.core.answers import Answer
-    from bridge.core.ledger import Call, Change, Look
-    from bridge.flows.commands import Received
-    from bridge.flows.send import SendRules
+    from bridge.domain.answers import Answer
+    from bridge.domain.deliveries import Received
+    from bridge.domain.ledger import Call, Change, Look
+    from bridge.domain.outcome_messages import SendRules
     from bridge.worker.actions import Answered, HistoryRead
 
 

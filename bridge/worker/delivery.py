@@ -14,11 +14,11 @@ from dataclasses import replace
 from sys import maxsize
 from typing import TYPE_CHECKING, assert_never
 
-from bridge.core.commands import Malformed, SendSms
-from bridge.core.ledger import Call, Conflict, Later, Look, Superseded, Tell
-from bridge.core.ledger.claiming import SHORT_WAIT
-from bridge.flows.commands import read
-from bridge.flows.dead import is_moved_letter
+from bridge.domain.commands import Malformed, SendSms
+from bridge.domain.dead_letters import is_moved_letter
+from bridge.domain.deliveries import read
+from bridge.domain.ledger import Call, Conflict, Later, Look, Superseded, Tell
+from bridge.domain.ledger.claiming import SHORT_WAIT
 from bridge.worker import changes
 from bridge.worker.actions import (
     Acknowledge,
@@ -48,9 +48,9 @@ from bridge.worker.actions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.ledger import Claim
-    from bridge.flows.send import SendRules
-    from bridge.ports import Delivery
+    from bridge.domain.ledger import Claim
+    from bridge.domain.messages import Delivery
+    from bridge.domain.outcome_messages import SendRules
     from bridge.worker.actions import Steps
 
 #: Seconds until a command goes back to the queue that the ledger refuses: it comes again at once.

@@ -11,8 +11,8 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
-from bridge.core.ledger import Call, Known, Look, Superseded
-from bridge.runtime import failpoints
+from bridge.domain.ledger import Call, Known, Look, Superseded
+from bridge.ops import failpoints
 from bridge.worker.actions import (
     Acknowledge,
     Answered,
@@ -36,9 +36,10 @@ from bridge.worker.actions import (
 from bridge.worker.execution import Branch
 
 if TYPE_CHECKING:
-    from bridge.core.evidence import Reading
-    from bridge.core.ledger import Filed, Verdict
-    from bridge.ports import Attempted, CommandSource
+    from bridge.domain.evidence import Reading
+    from bridge.domain.ledger import Filed, Verdict
+    from bridge.domain.submissions import Attempted
+    from bridge.ports import CommandSource
     from bridge.worker.actions import Action
     from bridge.worker.execution import Execution
     from bridge.worker.parts import Machinery, WorkerSettings

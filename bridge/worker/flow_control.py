@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
-from bridge.core.error_words import describe
-from bridge.core.gate import DOWN, Gate
+from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.domain.error_words import describe
+from bridge.domain.gate import DOWN, Gate
 from bridge.ports import CommandSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.answers import Answer, ProviderError
+    from bridge.domain.answers import Answer, ProviderError
     from bridge.ports import Clock, Publisher
     from bridge.worker.provider_calls import ProviderCalls
 

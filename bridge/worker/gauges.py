@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from bridge.core.gate import Gate
+    from bridge.domain.gate import Gate
     from bridge.ports import Clock, Depth
 
 GATES = ("open", "half_open", "shut")

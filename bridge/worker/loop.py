@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from bridge.core.ledger import Claim, ClockSet, File, Known, Resolve
-from bridge.core.shown_ids import shown_id
+from bridge.domain.ledger import Claim, ClockSet, File, Known, Resolve
+from bridge.domain.shown_ids import shown_id
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.ledger import Change
-    from bridge.core.rules import LedgerRules
+    from bridge.domain.ledger import Change
+    from bridge.domain.rules import LedgerRules
+    from bridge.ops.metrics import Metrics
     from bridge.ports import Ledger
-    from bridge.runtime.metrics import Metrics
     from bridge.worker.parts import Lifecycle
     from bridge.worker.steady import SteadyClock
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from bridge.flows.send import SendRules
+    from bridge.domain.outcome_messages import SendRules
     from bridge.ports import Gateway, Ledger, Publisher
     from bridge.worker.admission import Admission
     from bridge.worker.flow_control import FlowControl

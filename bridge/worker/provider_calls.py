@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.core.answers import Ambiguous, ProviderError
-from bridge.core.masking import show_id
-from bridge.ports import Attempted
+from bridge.domain.answers import Ambiguous, ProviderError
+from bridge.domain.masking import show_id
+from bridge.domain.submissions import Attempted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.evidence import Reading, Window
-    from bridge.core.masking import Shown
-    from bridge.ports import Gateway, Submission
+    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.masking import Shown
+    from bridge.domain.submissions import Submission
+    from bridge.ports import Gateway
 
 _log = structlog.get_logger()
 

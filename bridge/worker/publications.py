@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.flows.dead import put_back
-from bridge.flows.send import tell_event, tell_invalid, tell_outcome, to_the_delay
+from bridge.domain.dead_letters import put_back
+from bridge.domain.outcome_messages import tell_event, tell_invalid, tell_outcome, to_the_delay
 from bridge.worker.actions import PublishCopy, PublishDeferral, PublishInvalid, PublishOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.flows.send import SendRules
-    from bridge.ports import Clock, Outgoing, Publisher
-    from bridge.runtime.tracing import CommandTracing
+    from bridge.domain.messages import Outgoing
+    from bridge.domain.outcome_messages import SendRules
+    from bridge.ops.tracing import CommandTracing
+    from bridge.ports import Clock, Publisher
     from bridge.worker.actions import Publication
     from bridge.worker.execution import Execution
     from bridge.worker.report import WorkerReport

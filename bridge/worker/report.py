@@ -6,25 +6,26 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.core.answers import Ambiguous, Blocked, Refused, Unsent
-from bridge.core.commands import Malformed
-from bridge.core.contracts.letters import EVENT_ID, OUTCOME
-from bridge.core.error_words import fields_of
-from bridge.core.events import DEAD, INVALID
-from bridge.core.masking import mask_number
-from bridge.core.outcomes import Outcome, read_error
-from bridge.core.shown_ids import shown_id
-from bridge.flows.commands import due_at
-from bridge.runtime.metrics import GIVEN_UP
+from bridge.domain.answers import Ambiguous, Blocked, Refused, Unsent
+from bridge.domain.commands import Malformed
+from bridge.domain.contracts.letters import EVENT_ID, OUTCOME
+from bridge.domain.deliveries import due_at
+from bridge.domain.error_words import fields_of
+from bridge.domain.events import DEAD, INVALID
+from bridge.domain.masking import mask_number
+from bridge.domain.outcomes import Outcome, read_error
+from bridge.domain.shown_ids import shown_id
+from bridge.ops.metrics import GIVEN_UP
 from bridge.worker.flow_control import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.core.ledger import Filed
-    from bridge.flows.commands import Received
-    from bridge.ports import Attempted, Outgoing
-    from bridge.runtime.metrics import Metrics
+    from bridge.domain.deliveries import Received
+    from bridge.domain.ledger import Filed
+    from bridge.domain.messages import Outgoing
+    from bridge.domain.submissions import Attempted
+    from bridge.ops.metrics import Metrics
     from bridge.worker.actions import PublishOutcome, SendSubmission
 
 #: Of the names of properties, headers and fields in one line of the log: how many, and characters of each.

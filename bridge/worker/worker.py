@@ -10,7 +10,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.flows.commands import published_at
+from bridge.domain.deliveries import published_at
 from bridge.worker.admission import Admission
 from bridge.worker.delivery import CommandDelivery
 from bridge.worker.execution import Execution
@@ -24,9 +24,9 @@ from bridge.worker.publications import Publications
 from bridge.worker.report import WorkerReport
 
 if TYPE_CHECKING:
-    from bridge.ports import Delivery
-    from bridge.runtime.metrics import Metrics
-    from bridge.runtime.tracing import CommandTracing
+    from bridge.domain.messages import Delivery
+    from bridge.ops.metrics import Metrics
+    from bridge.ops.tracing import CommandTracing
     from bridge.worker.flow_control import PausableSource
     from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
 
@@ -112,7 +112,7 @@ class Worker:
 
     @property
     def rounds(self) -> int:
-        """How often the loop went round; see `bridge.runtime.progress`."""
+        """How often the loop went round; see `bridge.ops.progress`."""
         return self._loop.rounds
 
     @property

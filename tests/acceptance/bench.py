@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AMQPError
 
-from bridge.core.events import TERMINAL
+from bridge.domain.events import TERMINAL
 from bridge.simulator import Simulator
 from tests.acceptance.conftest import Provider, assert_silent, environment
 from tests.peer import COLLECTOR, Peer

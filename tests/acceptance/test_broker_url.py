@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from bridge.bootstrap.doctor_broker import look_at_addresses
+from bridge.app.doctor_broker import look_at_addresses
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.client import Client, ConfigurationError
-from bridge.runtime.examining import Level
+from bridge.ops.examination import Level
 from bridge.settings import load
 from tests.acceptance.commands import run
 from tests.waiting import free_port, wait_until

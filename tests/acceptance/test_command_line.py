@@ -49,7 +49,7 @@ HELLO = ("send", "--to", "+16131234567", "--message", "canary hello")
             {"kombu", "requests", "httptools", "sqlalchemy", "pydantic", "structlog", "phonenumbers"},
         ),
         (
-            "from bridge import bootstrap; bootstrap.send",
+            "from bridge import app; app.send",
             {
                 "requests",
                 "httptools",
@@ -60,12 +60,12 @@ HELLO = ("send", "--to", "+16131234567", "--message", "canary hello")
             },
         ),
         (
-            "from bridge import bootstrap; bootstrap.run_ingest",
+            "from bridge import app; app.run_ingest",
             {"requests", "tenacity", "sqlalchemy", "phonenumbers", "bridge.simulator"},
         ),
         (
-            "from bridge import bootstrap; bootstrap.run_worker",
-            {"bridge.simulator", "bridge.runtime.console"},
+            "from bridge import app; app.run_worker",
+            {"bridge.simulator", "bridge.ops.console"},
         ),
     ],
     ids=["help", "send", "ingest", "worker"],

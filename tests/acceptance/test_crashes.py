@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.core.events import TERMINAL
+from bridge.domain.events import TERMINAL
 from tests.acceptance.bench import Bench, text_of
 from tests.chaos_proxy import DOWN, UP, ChaosProxy
 from tests.waiting import wait_until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.core.events import event_id
+from bridge.domain.events import event_id
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.store import open_ledger
-from bridge.core.gate import DOWN_AFTER
+from bridge.domain.gate import DOWN_AFTER
 from tests.acceptance.commands import run
 from tests.acceptance.test_rights import Users
 from tests.canaries import SECRETS, leaks

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_new
 from prometheus_client.parser import text_string_to_metric_families as of_old
 
-from bridge.core.events import TERMINAL
+from bridge.domain.events import TERMINAL
 from tests.acceptance.bench import Bench, text_of
 from tests.manager import empty, heard
 from tests.waiting import wait_until

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.core.events import event_id
+from bridge.domain.events import event_id
 from tests.acceptance.bench import Bench
 from tests.waiting import wait_until
 from tests.webhook import Webhook, listening_port

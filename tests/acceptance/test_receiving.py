@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.core.events import event_id
+from bridge.domain.events import event_id
 from tests.acceptance.commands import run
 from tests.chaos_proxy import ChaosProxy
 from tests.waiting import wait_until

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from bridge.adapters.store import open_ledger
-from bridge.core.events import rfc3339
+from bridge.domain.events import rfc3339
 from tests.acceptance.bench import DESTINATION, Bench, body_of, text_of
 from tests.conformance import CLEAN, SUBMIT, UNSAID, report
 from tests.lacking import lacking

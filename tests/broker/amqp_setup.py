@@ -11,12 +11,12 @@ from bridge.adapters.amqp.opening import BrokerAddress
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.amqp.topology import Topology
 from bridge.adapters.clock import SystemClock
-from bridge.core.broker_url import read_broker_urls, split_urls
-from bridge.ports import Outgoing
+from bridge.domain.broker_url import read_broker_urls, split_urls
+from bridge.domain.messages import Outgoing
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from bridge.ports import Delivery
+    from bridge.domain.messages import Delivery
     from tests.peer import Peer
 
 NAMES = Topology(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bridge.client import Client, Consumer, Options
-from bridge.core.events import CONTENT_TYPE, SENT, event_id, make_event
+from bridge.domain.events import CONTENT_TYPE, SENT, event_id, make_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

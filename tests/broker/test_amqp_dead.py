@@ -8,11 +8,11 @@ import pytest
 
 from bridge.adapters.amqp.dead import DeadLetters
 from bridge.adapters.clock import SystemClock
-from bridge.flows.commands import copy_of
+from bridge.domain.deliveries import copy_of
 from tests.broker.amqp_setup import NAMES, address, make_command_queue
 
 if TYPE_CHECKING:
-    from bridge.ports import Delivery, Outgoing
+    from bridge.domain.messages import Delivery, Outgoing
     from tests.peer import Peer
 
 pytestmark = pytest.mark.broker

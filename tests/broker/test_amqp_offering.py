@@ -10,7 +10,8 @@ import pytest
 from bridge.adapters.amqp.confirming import WINDOW
 from bridge.adapters.amqp.offering import AmqpOffering
 from bridge.adapters.clock import SystemClock
-from bridge.ports import Offered, Outgoing
+from bridge.domain.messages import Outgoing
+from bridge.ports import Offered
 from tests.broker.amqp_setup import NAMES, address, crashed
 from tests.chaos_proxy import DOWN, ChaosProxy
 from tests.waiting import wait_until

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS
-from bridge.ports import Outgoing
+from bridge.domain.messages import Outgoing
 from tests.broker.amqp_setup import NAMES, Told, event, make_publisher
 from tests.chaos_proxy import DOWN, UP, ChaosProxy
 from tests.waiting import wait_until

@@ -19,7 +19,7 @@ from bridge.client import (
     RetryLater,
     SeenInMemory,
 )
-from bridge.core.events import SENT
+from bridge.domain.events import SENT
 from tests.broker.client_setup import DEAD, QUEUE, Running, consumer, publish
 from tests.waiting import free_port, wait_until
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.core.events import FAILED
+from bridge.domain.events import FAILED
 from tests.broker.client_setup import Worker, outcome, prepare, publish
 from tests.processes import clean_environment
 from tests.waiting import wait_until

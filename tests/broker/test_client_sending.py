@@ -27,7 +27,7 @@ from bridge.client import (
     Unconfirmed,
     Unroutable,
 )
-from bridge.core.events import INVALID, SENT
+from bridge.domain.events import INVALID, SENT
 from tests.against_contract import is_command
 from tests.broker.client_setup import TO, Worker, client, outcome, prepare
 from tests.chaos_proxy import DOWN, UP, ChaosProxy

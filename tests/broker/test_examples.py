@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core.events import make_event
+from bridge.domain.events import make_event
 from tests.broker.client_setup import Worker, outcome, publish
 from tests.broker_harness import Broker
 from tests.lacking import lacking

@@ -12,7 +12,7 @@ from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.link import LinkDown
 from bridge.adapters.amqp.notes import LedgerMismatch, note
 from bridge.adapters.amqp.topology import declare
-from bridge.core.lineage import Lineage, Remembered
+from bridge.domain.lineage import Lineage, Remembered
 from tests.broker.amqp_setup import address
 from tests.broker.test_ledger_mark import FIRST, ONE, OTHER, Copy, topology
 from tests.waiting import wait_until

@@ -13,7 +13,7 @@ from bridge.adapters.amqp.link import LinkDown
 from bridge.adapters.amqp.mark import LedgerMark
 from bridge.adapters.amqp.notes import LedgerMismatch, Notes, note
 from bridge.adapters.amqp.topology import Topology
-from bridge.core.lineage import Lineage, Remembered
+from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable
 from tests.broker.amqp_setup import address
 from tests.waiting import wait_until

@@ -10,9 +10,9 @@ import pytest
 from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.opening import BrokerAddress, BrokerRefused, BrokerUnreachable
 from bridge.client import AuthenticationError, Client, Options, aio
-from bridge.core.broker_parameters import TlsFiles
-from bridge.core.broker_url import read_broker_urls
-from bridge.ports import Outgoing
+from bridge.domain.broker_parameters import TlsFiles
+from bridge.domain.broker_url import read_broker_urls
+from bridge.domain.messages import Outgoing
 from tests.broker.aio_setup import run
 from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer, make_publisher
 from tests.broker.client_setup import QUEUE, TO, prepare

@@ -12,7 +12,7 @@ from amqp.exceptions import MessageNacked
 
 from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.topology import MAX_DELAY, TopologyMismatch, declare, missing
-from bridge.ports import Outgoing
+from bridge.domain.messages import Outgoing
 from tests.broker.amqp_setup import NAMES, Inbox, Told, address, make_consumer, make_publisher
 from tests.waiting import wait_until
 

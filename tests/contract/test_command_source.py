@@ -10,7 +10,8 @@ import pytest
 
 from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.clock import SystemClock
-from bridge.ports import CommandSource, Outgoing
+from bridge.domain.messages import Outgoing
+from bridge.ports import CommandSource
 from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer
 from tests.chaos_proxy import ChaosProxy
 from tests.fakes.source import FakeSource

@@ -18,9 +18,9 @@ from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.pruning import BATCH
 from bridge.adapters.store.sql import SqlLedger
 from bridge.adapters.store.sqlite import open_sqlite
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.evidence import Evidence, Reading
-from bridge.core.ledger import (
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.ledger import (
     Call,
     Claim,
     Conflict,
@@ -36,17 +36,17 @@ from bridge.core.ledger import (
     Slate,
     Tell,
 )
-from bridge.core.likeness import text_key
-from bridge.core.lineage import Remembered
-from bridge.core.outcomes import Outcome, Result, Style
-from bridge.core.rules import LedgerRules, LimitRules
+from bridge.domain.likeness import text_key
+from bridge.domain.lineage import Remembered
+from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
 
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")

@@ -13,9 +13,9 @@ from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_le
 from bridge.adapters.store.facts import FactWriter, facts_of
 from bridge.adapters.store.sql import INSERTS
 from bridge.adapters.store.tables import metadata
-from bridge.core.ledger import Call, ClockSet, Look, Restored
-from bridge.core.ledger.restored import CLOCKS
-from bridge.core.lineage import Lineage, Remembered
+from bridge.domain.ledger import Call, ClockSet, Look, Restored
+from bridge.domain.ledger.restored import CLOCKS
+from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from tests.chaos_proxy import ChaosProxy
 from tests.contract.test_ledger import RULES, claim, command

@@ -12,10 +12,10 @@ import pytest
 
 from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
-from bridge.core.evidence import Evidence
-from bridge.core.ledger import Call, Later, Sight, Tell
-from bridge.core.ledger_url import PostgresDatabase, read_ledger_url
-from bridge.core.outcomes import Outcome
+from bridge.domain.evidence import Evidence
+from bridge.domain.ledger import Call, Later, Sight, Tell
+from bridge.domain.ledger_url import PostgresDatabase, read_ledger_url
+from bridge.domain.outcomes import Outcome
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 from tests.contract.test_ledger import NOW, claim, command, file, filed, resolve
 from tests.waiting import free_port, wait_until

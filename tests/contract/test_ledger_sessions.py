@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
-from bridge.core.ledger import Call
+from bridge.domain.ledger import Call
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from tests.certificates import make_certificate
 from tests.chaos_proxy import ChaosProxy

@@ -10,20 +10,20 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, submissions
-from bridge.core.evidence import Evidence, Reading
-from bridge.core.ledger import Look, Resolve, Sight, SubmissionRecord
-from bridge.core.ledger.records import changed
-from bridge.core.ledger.slate import Needs
-from bridge.core.likeness import text_key
-from bridge.core.outcomes import Outcome
+from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.ledger import Look, Resolve, Sight, SubmissionRecord
+from bridge.domain.ledger.records import changed
+from bridge.domain.ledger.slate import Needs
+from bridge.domain.likeness import text_key
+from bridge.domain.outcomes import Outcome
 from tests.contract.test_ledger import LEDGERS, NOW, RULES, STYLE, OpenLedger, claim, command, file, filed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.core.commands import SendSms
-    from bridge.core.ledger.filing import Filed
-    from bridge.core.ledger.slate import Slate
+    from bridge.domain.commands import SendSms
+    from bridge.domain.ledger.filing import Filed
+    from bridge.domain.ledger.slate import Slate
     from bridge.ports import Ledger
 
 TO = "+16131234567"

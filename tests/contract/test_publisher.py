@@ -11,7 +11,8 @@ import pytest
 
 from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.clock import SystemClock
-from bridge.ports import Outgoing, PublisherFull
+from bridge.domain.messages import Outgoing
+from bridge.ports import PublisherFull
 from tests.broker.amqp_setup import NAMES, Inbox, Told, event, make_consumer, make_publisher
 from tests.fakes.publisher import FakePublisher
 from tests.waiting import wait_until

@@ -12,18 +12,18 @@ import pytest
 
 from bridge.adapters.store import open_ledger, open_receipts, open_seen
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.events import event_id
-from bridge.core.ledger import Claim, File, Filing, Place
-from bridge.core.outcomes import Outcome, Result, Style
-from bridge.core.receipts import Sent
-from bridge.core.rules import LedgerRules, ReceiptRules
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.events import event_id
+from bridge.domain.ledger import Claim, File, Filing, Place
+from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.receipts import Sent
+from bridge.domain.rules import LedgerRules, ReceiptRules
 from tests.against_contract import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bridge.core.receipts import Awaited
+    from bridge.domain.receipts import Awaited
     from bridge.ports import Ledger, Receipts, Seen
 
 NOW = 1_800_000_000.0

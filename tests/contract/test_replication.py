@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from bridge.adapters.store.replication import needed_standbys, wanted_standbys
-from bridge.bootstrap.doctor_records import look_at_ledger
+from bridge.app.doctor_records import look_at_ledger
 from bridge.settings import load
 from tests.waiting import wait_until
 

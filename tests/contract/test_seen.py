@@ -13,9 +13,9 @@ from bridge.adapters.store import open_ledger, open_seen
 from bridge.adapters.store.memory import MemorySeen
 from bridge.adapters.store.postgresql import LEDGER_NUMBER
 from bridge.adapters.store.pruning import NOTIFICATIONS
-from bridge.core.evidence import Evidence
-from bridge.core.ledger import Sight
-from bridge.core.likeness import text_key
+from bridge.domain.evidence import Evidence
+from bridge.domain.ledger import Sight
+from bridge.domain.likeness import text_key
 from bridge.ports import LedgerUnavailable, Seen, Watermarks
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
     from tests.postgres_harness import Postgres
 
 NOW = 1_800_000_000.0

@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.spool import open_spool
-from bridge.core.events import Event
+from bridge.domain.events import Event
 from bridge.ports import SPOOL_OVERHEAD, SpoolUnavailable
 from tests.fakes.spool import FakeSpool
 

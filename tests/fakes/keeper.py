@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class FakeKeeper:
-    """Fills `bridge.runtime.once.Keeper`."""
+    """Fills `bridge.ingest.deduplication.Keeper`."""
 
     def __init__(self, *, away: bool = False) -> None:
         self.noted: list[str] = []

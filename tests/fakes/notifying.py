@@ -6,9 +6,9 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
-from bridge.adapters.cpaas.errors import Refused
 from bridge.adapters.cpaas.values import Channel, Subscription
-from bridge.core.answers import ProviderError
+from bridge.domain.answers import ProviderError
+from bridge.ports.provider_errors import Refused
 
 NUMBER = "+16139998877"
 OTHER = "+16139998878"

@@ -9,7 +9,7 @@ from bridge.ports import Offered
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 
 class FakeOffering:

@@ -13,7 +13,7 @@ from tests.against_contract import look_at
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 
 class FakePublisher:

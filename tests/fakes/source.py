@@ -8,7 +8,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from bridge.ports import Delivery
+from bridge.domain.messages import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

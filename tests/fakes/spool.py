@@ -9,7 +9,7 @@ from bridge.ports import SPOOL_OVERHEAD, SpoolContents, Spooled, SpoolUnavailabl
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from bridge.core.events import Event
+    from bridge.domain.events import Event
 
 
 class FakeSpool:

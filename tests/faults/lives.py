@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bridge.core import events
-from bridge.core.events import event_id
+from bridge.domain import events
+from bridge.domain.events import event_id
 from tests.faults.verdict import DEAD, SUBMITTED, Verdict
 
 if TYPE_CHECKING:

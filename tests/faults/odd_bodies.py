@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from bridge.core.errors import InvalidNotification
-from bridge.core.notifications import parse_notification
+from bridge.domain.errors import InvalidNotification
+from bridge.domain.notifications import parse_notification
 from tests.strangers import SECRET, request
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from amqp.exceptions import AMQPError, MessageNacked
 from sqlalchemy import NullPool, create_engine, text
 
-from bridge.core.events import TERMINAL
-from bridge.runtime.failpoints import VARIABLE
+from bridge.domain.events import TERMINAL
+from bridge.ops.failpoints import VARIABLE
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
 from tests.acceptance.conftest import CANARIES, Provider, environment

@@ -55,7 +55,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M3 no ledger",
-        file="bridge/core/ledger/claiming.py",
+        file="bridge/domain/ledger/claiming.py",
         old="submission = self._record.submissions.get(self._claim.index)",
         new="submission = None",
         caught_by=f"{POINT}[sqlite-K5, told, not acked]",
@@ -76,7 +76,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M6 a 500 is simply tried again",
-        file="bridge/core/provider_errors.py",
+        file="bridge/domain/provider_errors.py",
         old="HTTPStatus.CONFLICT}:\n        return Ambiguous(error=error)",
         new="HTTPStatus.CONFLICT}:\n        return Unsent(error=error)",
         caught_by=f"{KILLS}[sqlite]",
@@ -105,14 +105,14 @@ MUTANTS = (
     ),
     Mutant(
         name="M10 random event ids",
-        file="bridge/core/events.py",
+        file="bridge/domain/events.py",
         old="text = digest.hex()",
         new="text = uuid.uuid4().hex",
         caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
     ),
     Mutant(
         name="M11 204 before the confirm",
-        file="bridge/runtime/ingest.py",
+        file="bridge/ingest/ingest.py",
         old="partial(relay.tell, durable), soon=False)\n",
         new="partial(relay.tell, durable), soon=False)\n        durable(True)\n",
         caught_by="tests/unit/test_ingest.py",
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M17 whoever has an answer files it",
-        file="bridge/core/ledger/filing.py",
+        file="bridge/domain/ledger/filing.py",
         old="            or submission.owner != self.owner\n",
         new="",
         caught_by="tests/faults/test_processes.py::"
@@ -173,14 +173,14 @@ MUTANTS = (
     ),
     Mutant(
         name="M19 a delayed copy says where it has been",
-        file="bridge/flows/commands.py",
+        file="bridge/domain/deliveries.py",
         old='r"x-death|x-first-death-.*',
         new='r"x-first-death-.*',
         caught_by="tests/faults/test_lives.py::test_a_command_comes_back_from_the_delay_however_often_it_was_there",
     ),
     Mutant(
         name="M20 each copy of a dead letter opens a life",
-        file="bridge/core/ledger/claiming.py",
+        file="bridge/domain/ledger/claiming.py",
         old="if replay is None or told is None or told.event_id != replay.event_id:",
         new="if replay is None or told is None:",
         caught_by="tests/faults/test_lives.py::"
@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M21 an altered text is taken for absent",
-        file="bridge/core/reconcile.py",
+        file="bridge/domain/reconciliation.py",
         old="strange = [message for message in free if match_key_of(message) != doubt.key]",
         new="strange: list[Evidence] = []",
         caught_by="tests/faults/test_lying_history.py::"
@@ -204,7 +204,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M23 an id that is repeated after a restore is not looked up",
-        file="bridge/core/ledger/forgotten.py",
+        file="bridge/domain/ledger/forgotten.py",
         old="    if age < rules.restored_lookup:\n        return True\n",
         new="",
         caught_by="tests/acceptance/test_failover.py::"

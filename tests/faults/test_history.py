@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.core.events import TERMINAL
-from bridge.core.rules import ReconcileRules
+from bridge.domain.events import TERMINAL
+from bridge.domain.rules import ReconcileRules
 from tests.faults.report import PAPER
 from tests.faults.verdict import Verdict
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.core.events import TERMINAL
+from bridge.domain.events import TERMINAL
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 from tests.unit.simulated import Client
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bridge.core.gate import DOWN
-from bridge.core.ledger.limits import BURST, LAPSE
+from bridge.domain.gate import DOWN
+from bridge.domain.ledger.limits import BURST, LAPSE
 from tests.chaos_proxy import ChaosProxy
 from tests.faults.rig import CONCURRENCY, IN_FLIGHT
 

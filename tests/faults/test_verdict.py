@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.core.events import event_id
+from bridge.domain.events import event_id
 from tests.faults.lives import LedgerRow, Place, Sms, judge_lives
 from tests.faults.verdict import Run, judge
 from tests.peer import Message

@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bridge.core import events
+from bridge.domain import events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

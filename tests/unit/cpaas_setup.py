@@ -12,13 +12,13 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.retrying import RetryPolicy
-from bridge.ports import Submission
+from bridge.domain.submissions import Submission
 from tests.fakes.provider_server import ProviderServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.core.answers import Answer
+    from bridge.domain.answers import Answer
     from bridge.ports import Clock
 
 SECRET = "canary-client-secret"

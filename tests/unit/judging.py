@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bridge.core.evidence import Doubt, Evidence, Other, Reading, match_key
-from bridge.core.likeness import text_key
-from bridge.core.reconcile import Finding, judge_history
-from bridge.core.rules import ReconcileRules
+from bridge.domain.evidence import Doubt, Evidence, Other, Reading, match_key
+from bridge.domain.likeness import text_key
+from bridge.domain.reconciliation import Finding, judge_history
+from bridge.domain.rules import ReconcileRules
 
 NOW = 1_800_000_000.0
 RULES = ReconcileRules(settle=60.0, skew=120.0)

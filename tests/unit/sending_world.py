@@ -15,18 +15,19 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.contracts.commands import REPLAY, RESEND
-from bridge.core.events import DEAD
-from bridge.core.evidence import Evidence, Reading, match_key
-from bridge.core.ledger import ClockSet, Filed, Place, Tell, Told, restored
-from bridge.core.likeness import text_key
-from bridge.core.outcomes import Outcome, Style
-from bridge.core.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
-from bridge.flows.commands import TOKEN
-from bridge.flows.send import Routes, SendRules, to_the_delay
-from bridge.ports import Attempted, Delivery
+from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.contracts.commands import REPLAY, RESEND
+from bridge.domain.deliveries import TOKEN
+from bridge.domain.events import DEAD
+from bridge.domain.evidence import Evidence, Reading, match_key
+from bridge.domain.ledger import ClockSet, Filed, Place, Tell, Told, restored
+from bridge.domain.likeness import text_key
+from bridge.domain.messages import Delivery
+from bridge.domain.outcome_messages import Routes, SendRules, to_the_delay
+from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
+from bridge.domain.submissions import Attempted
 from bridge.simulator.alterations import alter
 from bridge.worker.actions import (
     Acknowledge,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Literal
 
-    from bridge.core.ledger import Change, Verdict
+    from bridge.domain.ledger import Change, Verdict
     from bridge.worker.actions import Action, Steps
 
 START = 1_800_000_000.0

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.addresses import Address, parse_address, parse_sender
-from bridge.core.errors import InvalidAddress
+from bridge.domain.addresses import Address, parse_address, parse_sender
+from bridge.domain.errors import InvalidAddress
 
 _NO_FORM = "is not one of the accepted forms: +E.164, a national number, tel:+E.164, sip:number@domain"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.core import events
-from bridge.flows.contracts.examples import Examples, make_examples
+from bridge.domain import events
+from bridge.domain.contracts.examples import Examples, make_examples
 from tests.against_contract import of_letter, of_message
 from tests.contract_papers import NAMES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.bootstrap import parts
+from bridge.app import parts
 from bridge.settings import Settings
 
 URLS = [f"amqp://rabbit{number}/" for number in range(3)]

@@ -31,10 +31,10 @@ from bridge.client import (
 )
 from bridge.client.commands import make_ready
 from bridge.client.events import NotAnEvent, event_from
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.events import TERMINAL
-from bridge.flows.contracts.examples import make_examples
-from bridge.flows.contracts.names import Names
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.contracts.examples import make_examples
+from bridge.domain.contracts.names import Names
+from bridge.domain.events import TERMINAL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +52,9 @@ NAMES = Names(
 #: What who only wants to send an SMS has no use for: the rest of the bridge, and what the rest of it needs.
 UNWANTED = {
     "alembic", "click", "httptools", "jwt", "phonenumbers", "prometheus_client", "psycopg", "pydantic", "requests",
-    "rich", "sqlalchemy", "structlog", "tenacity", "urllib3", "bridge.settings", "bridge.flows", "bridge.runtime",
-    "bridge.bootstrap", "bridge.cli", "bridge.adapters.store", "bridge.adapters.cpaas", "bridge.adapters.http",
+    "rich", "sqlalchemy", "structlog", "tenacity", "urllib3", "bridge.settings",
+    "bridge.worker", "bridge.ingest", "bridge.jobs", "bridge.ops",
+    "bridge.app", "bridge.cli", "bridge.adapters.store", "bridge.adapters.cpaas", "bridge.adapters.http",
 }  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.client import ConfigurationError, Options
-from bridge.core.broker_parameters import BadBrokerUrl, TlsFiles
-from bridge.core.broker_url import BrokerNode, Tls, read_broker_url, read_broker_urls, split_urls
+from bridge.domain.broker_parameters import BadBrokerUrl, TlsFiles
+from bridge.domain.broker_url import BrokerNode, Tls, read_broker_url, read_broker_urls, split_urls
 from bridge.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:

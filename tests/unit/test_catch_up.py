@@ -11,13 +11,13 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store.memory import MemorySeen
-from bridge.core.notifications import parse_notification
-from bridge.core.outcomes import Style
-from bridge.flows.catch_up import ACCOUNT, GRACE, CatchUpRules
-from bridge.flows.notify import to_event
+from bridge.domain.backfill import ACCOUNT, GRACE, CatchUpRules
+from bridge.domain.notification_events import to_event
+from bridge.domain.notifications import parse_notification
+from bridge.domain.outcomes import Style
+from bridge.ingest.deduplication import Fate
+from bridge.jobs.backfill import CatchingUp, CatchUp
 from bridge.ports import ArchiveUnavailable
-from bridge.runtime.catching_up import CatchingUp, CatchUp
-from bridge.runtime.once import Fate
 from tests.against_contract import event_of
 from tests.fakes.provider_server import answer
 from tests.unit.cpaas_setup import HandClock, rig
@@ -26,8 +26,8 @@ from tests.webhook import inbound, inbound_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.core.events import Event
-    from bridge.runtime.catching_up import Caught
+    from bridge.domain.events import Event
+    from bridge.jobs.backfill import Caught
 
 NOW = HandClock().wall
 OURS, THEIRS = "+16137001234", "+16139998877"

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bridge.adapters.cpaas.errors import CpaasError, Refused, Unauthorized, Unreachable
-from bridge.bootstrap.oneshot import refusals
-from bridge.bootstrap.subscribing import declared_subscriptions
+from bridge.app.oneshot import refusals
+from bridge.app.subscriptions import declared_subscriptions
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
-from bridge.core.answers import ProviderError
-from bridge.core.errors import BridgeError
+from bridge.domain.answers import ProviderError
+from bridge.domain.errors import BridgeError
+from bridge.ops.examination import Examined, fail
 from bridge.ports import LedgerUnavailable
-from bridge.runtime.examining import Examined, fail
+from bridge.ports.provider_errors import CpaasError, Refused, Unauthorized, Unreachable
 from bridge.settings import Problem, Settings, SettingsError
 from tests.fakes.notifying import FakeAccount
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from bridge.adapters.cpaas.history import MessageHistory
-    from bridge.flows.dead import DeadLetter, Wanted
-    from bridge.flows.subscribe import Declared
+    from bridge.domain.dead_letters import DeadLetter, Wanted
+    from bridge.domain.subscription_plan import Declared
+    from bridge.jobs.backfill import Caught
     from bridge.ports import Progress
-    from bridge.runtime.catching_up import Caught
 
 BRIDGE = Path(sys.executable).with_name("bridge")
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.jobs.backfill import Caught
 from bridge.ports import LedgerUnavailable
-from bridge.runtime.catching_up import Caught
 from tests.unit.test_cli import FakeWiring, run
 
 CAUGHT = Caught(threads=3, incomplete=0, unread=0, recovered=2, refused=0, undated=0)

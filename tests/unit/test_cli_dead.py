@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
-from bridge.flows.dead import DeadLetter, Wanted
-from bridge.ports import Delivery
+from bridge.domain.dead_letters import DeadLetter, Wanted
+from bridge.domain.messages import Delivery
 from tests.unit.test_cli import FakeWiring, cells
 
 if TYPE_CHECKING:

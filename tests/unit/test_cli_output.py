@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from bridge.adapters.cpaas.values import Message, Thread
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
-from bridge.core.printing import repaired, to_json, visible, wants_colour
-from bridge.flows.dead import DeadLetter
-from bridge.ports import Delivery
-from bridge.runtime.examining import Examined, fail
+from bridge.domain.dead_letters import DeadLetter
+from bridge.domain.messages import Delivery
+from bridge.domain.printing import repaired, to_json, visible, wants_colour
+from bridge.ops.examination import Examined, fail
 from tests.fakes.notifying import FakeAccount
 from tests.texts import ANY_TEXT
 from tests.unit.test_cli import FakeWiring, outcome

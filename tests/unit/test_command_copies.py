@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands import CommandRules, Malformed, SendSms
-from bridge.core.events import CONTENT_TYPE, Event
-from bridge.flows.commands import (
+from bridge.domain.commands import CommandRules, Malformed, SendSms
+from bridge.domain.deliveries import (
     TOKEN,
     Death,
     Received,
@@ -21,7 +20,8 @@ from bridge.flows.commands import (
     read,
     reply,
 )
-from bridge.ports import Delivery, Outgoing
+from bridge.domain.events import CONTENT_TYPE, Event
+from bridge.domain.messages import Delivery, Outgoing
 
 NOW = 1_800_000_000.0
 BODY = b'{"id": "order-17",  "destination_address": "+16131234567", "message": "h\xc3\xa9"}\n'

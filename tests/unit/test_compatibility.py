@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge.core.contracts.documents import COMMAND, schemas
-from bridge.core.contracts.shapes import Spelling
+from bridge.domain.contracts.documents import COMMAND, schemas
+from bridge.domain.contracts.shapes import Spelling
 from tests.compatibility import Side, breaks
 
 STRING = {"type": "string"}

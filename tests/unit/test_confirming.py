@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from bridge.adapters.amqp.confirming import ConfirmedChannel
-from bridge.ports import Outgoing
+from bridge.domain.messages import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

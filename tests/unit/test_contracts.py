@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.core import events
-from bridge.core.commands import FIELDS, CommandRules, SendSms, parse_command
-from bridge.core.contracts.documents import COMMAND, VERSION, schemas
-from bridge.core.contracts.events import TYPES
-from bridge.core.contracts.shapes import Spelling
+from bridge.domain import events
+from bridge.domain.commands import FIELDS, CommandRules, SendSms, parse_command
+from bridge.domain.contracts.documents import COMMAND, VERSION, schemas
+from bridge.domain.contracts.events import TYPES
+from bridge.domain.contracts.shapes import Spelling
 from tests import against_contract
 from tests.compatibility import breaks
 from tests.contract_papers import CAMEL_CASE, PAPERS, PROMISES, expected_papers, promised, promises

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.cpaas.errors import (
+from bridge.adapters.cpaas.values import History, Message, Thread, Threads
+from bridge.ports.provider_errors import (
     CpaasError,
     NotFound,
     Refused,
@@ -14,7 +15,6 @@ from bridge.adapters.cpaas.errors import (
     Unreachable,
     Unreadable,
 )
-from bridge.adapters.cpaas.values import History, Message, Thread, Threads
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import SENDER, USER, answer, fault
 from tests.unit.cpaas_setup import NUMBER, rig

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.cpaas.errors import Unreachable
 from bridge.adapters.cpaas.transport import NotSent, Transport
-from bridge.core.answers import Accepted, Unsent
+from bridge.domain.answers import Accepted, Unsent
+from bridge.ports.provider_errors import Unreachable
 from tests.certificates import make_certificate
 from tests.fakes.provider_server import ProviderServer, reply
 from tests.unit.cpaas_setup import account, elapsed, rig

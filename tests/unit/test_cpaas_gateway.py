@@ -13,11 +13,11 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.gateway import CpaasGateway, _evidence
 from bridge.adapters.cpaas.values import Message
-from bridge.core.answers import Accepted, Ambiguous, Refused
-from bridge.core.evidence import Doubt, Window, match_key
-from bridge.core.likeness import text_key
-from bridge.core.reconcile import Absent, CannotTell, judge_history, window_of
-from bridge.core.rules import ReconcileRules
+from bridge.domain.answers import Accepted, Ambiguous, Refused
+from bridge.domain.evidence import Doubt, Window, match_key
+from bridge.domain.likeness import text_key
+from bridge.domain.reconciliation import Absent, CannotTell, judge_history, window_of
+from bridge.domain.rules import ReconcileRules
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
 from tests.fakes.provider_server import answer
@@ -27,9 +27,9 @@ from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.core.evidence import Reading
-    from bridge.core.reconcile import Finding
-    from bridge.ports import Submission
+    from bridge.domain.evidence import Reading
+    from bridge.domain.reconciliation import Finding
+    from bridge.domain.submissions import Submission
     from tests.fakes.provider_server import Act
 
 NOW = 1_700_000_000.0

@@ -11,7 +11,7 @@ import pytest
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.retrying import RetryPolicy
-from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from tests.fakes.provider_server import MESSAGE_ID, SENDER, USER, accepted, answer, fault
 from tests.unit.cpaas_setup import NUMBER, SECRET, TEXT, HandClock, account, elapsed, rig, submission
 

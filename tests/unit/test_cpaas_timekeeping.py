@@ -13,7 +13,7 @@ import pytest
 
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.gateway import CpaasGateway
-from bridge.core.answers import Accepted, Blocked
+from bridge.domain.answers import Accepted, Blocked
 from tests.fakes.provider_server import ProviderServer, accepted, answer
 from tests.unit.cpaas_setup import ONCE, account, submission
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.core.answers import Accepted, Answer, Blocked, Unsent
+from bridge.domain.answers import Accepted, Answer, Blocked, Unsent
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import Act, answer, fault
 from tests.unit.cpaas_setup import SECRET, HandClock, all_at_once, rig, submission

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
-from bridge.core.answers import Accepted, Ambiguous, Answer, Unsent
+from bridge.domain.answers import Accepted, Ambiguous, Answer, Unsent
 from tests.certificates import make_certificate
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import ProviderServer, accepted, answer, drip, flood, raw, reply

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.http.house import ANSWERED_BEYOND
-from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.peers import Peers, host_of
 from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.ports.serving import Taken
 from tests.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bridge.ports.serving import NotificationAnswered
+
 POST = b"POST /hook HTTP/1.1\r\nHost: bridge\r\nContent-Length: 2\r\n\r\n"
 HERE, THERE = "127.0.0.1", "127.9.9.9"
 
 
-def take(_: bytes, answered: Answered) -> None:
+def take(_: bytes, answered: NotificationAnswered) -> None:
     answered(Taken.DURABLE)
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.events import event_id
-from bridge.core.evidence import Evidence, Reading
-from bridge.core.ledger import Claim, Filed, Look, Replay, Resolve
-from bridge.core.likeness import text_key
-from bridge.core.outcomes import Outcome, Style
-from bridge.core.rules import LedgerRules, ReconcileRules
-from bridge.flows.commands import Death, dead_letter, read
-from bridge.flows.dead import BROKER, DeadLetter, Wanted, read_letter, sent_back
-from bridge.ports import Delivery
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.dead_letters import BROKER, DeadLetter, Wanted, read_letter, sent_back
+from bridge.domain.deliveries import Death, dead_letter, read
+from bridge.domain.events import event_id
+from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.ledger import Claim, Filed, Look, Replay, Resolve
+from bridge.domain.likeness import text_key
+from bridge.domain.messages import Delivery
+from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.rules import LedgerRules, ReconcileRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.adapters.deadlines import Deadlines
+from bridge.concurrency.deadlines import Deadlines
 
 
 async def over_within(seconds: float, deadlines: Deadlines[str], ends: dict[str, float]) -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.decide import THROTTLED, Judgement, judge
-from bridge.core.outcomes import Outcome, Style
-from bridge.core.reconcile import FIRST_LOOK
-from bridge.core.rules import RetryRules
+from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.judgement import THROTTLED, Judgement, judge
+from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.reconciliation import FIRST_LOOK
+from bridge.domain.rules import RetryRules
 from tests.against_contract import event_of
 
 NOW = 1_800_000_000.0

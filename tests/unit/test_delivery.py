@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.core.answers import Accepted, Ambiguous, Blocked, ProviderError, Refused, Unsent
-from bridge.core.commands import CommandRules
-from bridge.core.contracts import letters
-from bridge.core.ledger import Call, Conflict, Filed, Later, Look, Superseded, Tell, Told
-from bridge.core.ledger.claiming import SHORT_WAIT
-from bridge.core.outcomes import Outcome, Style
-from bridge.core.rules import LedgerRules
-from bridge.flows.commands import TOKEN
-from bridge.flows.send import Routes, SendRules
-from bridge.ports import Attempted, Delivery
+from bridge.domain.answers import Accepted, Ambiguous, Blocked, ProviderError, Refused, Unsent
+from bridge.domain.commands import CommandRules
+from bridge.domain.contracts import letters
+from bridge.domain.deliveries import TOKEN
+from bridge.domain.ledger import Call, Conflict, Filed, Later, Look, Superseded, Tell, Told
+from bridge.domain.ledger.claiming import SHORT_WAIT
+from bridge.domain.messages import Delivery
+from bridge.domain.outcome_messages import Routes, SendRules
+from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.rules import LedgerRules
+from bridge.domain.submissions import Attempted
 from bridge.worker.actions import Answered, Claimed, Fork, HistoryRead, Joined, Recorded
 from bridge.worker.delivery import CommandDelivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.core.answers import Answer
-    from bridge.core.ledger import Verdict
+    from bridge.domain.answers import Answer
+    from bridge.domain.ledger import Verdict
 
 NOW = 1_800_000_000.0
 RULES = SendRules(

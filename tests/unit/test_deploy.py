@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.bootstrap.ingest import GRACE
-from bridge.runtime.progress import PATIENCE
-from bridge.runtime.supervisor import MARGIN
+from bridge.app.ingest import GRACE
+from bridge.ops.progress import PATIENCE
+from bridge.ops.supervisor import MARGIN
 from bridge.settings import Settings, load
 from bridge.settings.load import CONFIG_VARIABLE, variable
 from bridge.settings.model import KEYS

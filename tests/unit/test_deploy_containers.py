@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from bridge.bootstrap.required import require
-from bridge.runtime.supervisor import MARGIN
+from bridge.app.required import require
+from bridge.ops.supervisor import MARGIN
 from bridge.settings import Settings, load
 from bridge.settings.load import CONFIG_VARIABLE
 

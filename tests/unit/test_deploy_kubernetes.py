@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.bootstrap import parts
-from bridge.core.broker_url import read_broker_urls, split_urls
+from bridge.app import parts
+from bridge.domain.broker_url import read_broker_urls, split_urls
 from bridge.settings import Settings
 from tests.lacking import lacking
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.bootstrap.doctor_records import look_at_room
+from bridge.app.doctor_records import look_at_room
 from bridge.settings import load
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tests.broker.amqp_setup import NAMES, event
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from bridge.ports import Delivery
+    from bridge.domain.messages import Delivery
 
 
 def nothing() -> None:

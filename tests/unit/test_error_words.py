@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.core.answers import ProviderError
-from bridge.core.error_words import CODES, describe, explain
+from bridge.domain.answers import ProviderError
+from bridge.domain.error_words import CODES, describe, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,21 +13,21 @@ from structlog.testing import capture_logs
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.sqlite import open_sqlite
-from bridge.core.evidence import Evidence, match_key, match_key_of
-from bridge.core.ledger import Sight
-from bridge.core.likeness import text_key
-from bridge.core.notifications import parse_notification
-from bridge.flows.notify import evidence_of, receive
+from bridge.domain.evidence import Evidence, match_key, match_key_of
+from bridge.domain.ledger import Sight
+from bridge.domain.likeness import text_key
+from bridge.domain.notification_events import evidence_of, receive
+from bridge.domain.notifications import parse_notification
+from bridge.ingest.evidence_writer import EvidenceWriter
+from bridge.ops.metrics import Metrics
 from bridge.ports import ChangeRefused, LedgerUnavailable
-from bridge.runtime.evidence import EvidenceWriter
-from bridge.runtime.metrics import Metrics
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
     from bridge.ports import Ledger
 
 SENT_AT = 1_525_895_987.0

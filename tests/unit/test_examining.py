@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from bridge.runtime.examining import Check, Finding, examine, fail, ok, warn
+from bridge.ops.examination import Check, Finding, examine, fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from benchmarks.fleet.agenda import Agenda, Cores, Log, Turns
 from benchmarks.fleet.costs import line
 from benchmarks.fleet.model import Fleet
 from benchmarks.fleet.plan import Costs, Plan, Result
-from bridge.core.rules import LimitRules
+from bridge.domain.rules import LimitRules
 
 #: Next to nothing costs anything.
 FREE = Costs(call=1e-6, desk=1e-6, change=1e-7, commit=1e-6, sync=1e-6, broker=1e-7, queue=1e-7)

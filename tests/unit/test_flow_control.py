@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.core.answers import Ambiguous, Answer, Blocked, ProviderError, Unsent
-from bridge.core.gate import DOWN, DOWN_AFTER
+from bridge.domain.answers import Ambiguous, Answer, Blocked, ProviderError, Unsent
+from bridge.domain.gate import DOWN, DOWN_AFTER
 from bridge.worker.flow_control import FlowControl
 from tests.fakes.publisher import FakePublisher
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.gate import DOWN, DOWN_AFTER, FIRST_PAUSE, LONGEST_DOWN, LONGEST_PAUSE, Gate
+from bridge.domain.gate import DOWN, DOWN_AFTER, FIRST_PAUSE, LONGEST_DOWN, LONGEST_PAUSE, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,14 +12,14 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.amqp.encoding import reason_of_death
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.events import event_id, rfc3339
-from bridge.core.evidence import Reading
-from bridge.core.ledger import Call, Claim, Filed, Later, Look, Resolve
-from bridge.core.outcomes import Outcome, Style
-from bridge.flows.commands import GIVEN_UP, TOKEN, read
-from bridge.flows.dead import read_letter, sent_back
-from bridge.ports import Delivery, Outgoing
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.dead_letters import read_letter, sent_back
+from bridge.domain.deliveries import GIVEN_UP, TOKEN, read
+from bridge.domain.events import event_id, rfc3339
+from bridge.domain.evidence import Reading
+from bridge.domain.ledger import Call, Claim, Filed, Later, Look, Resolve
+from bridge.domain.messages import Delivery, Outgoing
+from bridge.domain.outcomes import Outcome, Style
 from bridge.settings import Settings
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher

@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bridge.adapters.http.ingest_app import Taken
-from bridge.core.errors import InvalidNotification
-from bridge.core.events import DELIVERED, event_id, make_event
-from bridge.flows.notify import receive
-from bridge.flows.tell import outgoing_event
-from bridge.runtime.ingest import Ingest
-from bridge.runtime.metrics import Metrics
-from bridge.runtime.once import Once
-from bridge.runtime.safekeeping import Safekeeping
+from bridge.domain.errors import InvalidNotification
+from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import DELIVERED, event_id, make_event
+from bridge.domain.notification_events import receive
+from bridge.ingest.deduplication import Once
+from bridge.ingest.durability import Safekeeping
+from bridge.ingest.ingest import Ingest
+from bridge.ops.metrics import Metrics
+from bridge.ports.serving import Taken
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
 
-    from bridge.core.events import Event
+    from bridge.domain.events import Event
 
 #: The event of a receipt whose message the ledger knows.
 OURS = make_event(

@@ -14,15 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.parsing import Request
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.core.errors import InvalidNotification
+from bridge.domain.errors import InvalidNotification
+from bridge.ports.serving import Taken
 from tests.raw_http import Client
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from bridge.ports.serving import NotificationAnswered
 
 PATH = "/inbound-sms/webhook"
 BODY = b'{"inboundSMSMessageNotification":{}}'
@@ -38,14 +41,14 @@ class Taker:
         self.refused: list[int] = []
         self.clients: list[str | None] = []
         #: Who waits for an answer while `held`.
-        self.waiting: list[Answered] = []
+        self.waiting: list[NotificationAnswered] = []
         self.held = False
 
     def refuse(self, status: int, client: str | None) -> None:
         self.refused.append(status)
         self.clients.append(client)
 
-    def __call__(self, body: bytes, answered: Answered) -> None:
+    def __call__(self, body: bytes, answered: NotificationAnswered) -> None:
         self.taken.append(body)
         if self.held:
             self.waiting.append(answered)
@@ -443,7 +446,7 @@ def test_a_request_cut_off_by_a_stop_is_told_to_come_again(whole: bool) -> None:
 def standing() -> Iterator[int]:
     """One door for all examples of a property."""
 
-    def take(body: bytes, answered: Answered) -> None:
+    def take(body: bytes, answered: NotificationAnswered) -> None:
         try:
             json.loads(body)
         except ValueError as error:

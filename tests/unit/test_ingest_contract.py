@@ -13,15 +13,18 @@ import pytest
 
 from bridge.adapters.http import connection, house, ingest_app, parsing
 from bridge.adapters.http.answers import Answer
-from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.core import notifications, strict_json
-from bridge.core.errors import InvalidNotification
+from bridge.domain import notifications, strict_json
+from bridge.domain.errors import InvalidNotification
+from bridge.ports.serving import Taken
 from bridge.settings import Settings
 from tests.raw_http import PATIENCE, Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from bridge.ports.serving import NotificationAnswered
 
 CONTRACT = json.loads(
     (Path(__file__).parents[2] / "docs" / "contracts" / "ingest.openapi.json").read_text(encoding="utf-8")
@@ -69,7 +72,7 @@ WAYS: list[tuple[str, Way]] = [
 
 @contextmanager
 def served(way: Way) -> Iterator[Client]:
-    def take(_: bytes, answered: Answered) -> None:
+    def take(_: bytes, answered: NotificationAnswered) -> None:
         if isinstance(way.taken, Exception):
             raise way.taken
         answered(way.taken)

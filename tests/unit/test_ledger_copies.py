@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bridge.adapters.amqp.adopting import adopt_with
 from bridge.adapters.amqp.mark import LedgerMark
 from bridge.adapters.amqp.notes import LedgerMismatch
-from bridge.core.lineage import Lineage, Remembered
+from bridge.domain.lineage import Lineage, Remembered
 from tests.broker.test_ledger_mark import topology
 
 if TYPE_CHECKING:

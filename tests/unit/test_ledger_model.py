@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from bridge.core.ledger import HandOver
-from bridge.core.outcomes import Outcome
+from bridge.domain.ledger import HandOver
+from bridge.domain.outcomes import Outcome
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 from tests.unit.sending_world import AMBIGUOUS, LOST, PLANS, SENT, SETTLE, TOO_LATE, UNSENT, Plan, World
 

@@ -9,16 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.evidence import Evidence, Reading
-from bridge.core.ledger import DOUBTFUL, Call, Claim, Filed, Later, Look, Replay, Resolve, Restored, restored
-from bridge.core.ledger.restored import CLOCKS
-from bridge.core.likeness import text_key
-from bridge.core.outcomes import Outcome
-from bridge.core.rules import ReconcileRules
+from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.ledger import (
+    DOUBTFUL,
+    Call,
+    Claim,
+    Filed,
+    Later,
+    Look,
+    Replay,
+    Resolve,
+    Restored,
+    restored,
+)
+from bridge.domain.ledger.restored import CLOCKS
+from bridge.domain.likeness import text_key
+from bridge.domain.outcomes import Outcome
+from bridge.domain.rules import ReconcileRules
 from tests.unit.test_ledger_rules import NOW, STYLE, Book, command, waiting
 
 if TYPE_CHECKING:
-    from bridge.core.commands import SendSms
+    from bridge.domain.commands import SendSms
 
 HOUR, DAY = 3600.0, 86_400.0
 #: Restored at `NOW`; calls may be lost since a minute before its last commit, which was ten seconds before.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.evidence import Evidence, Reading
-from bridge.core.ledger import (
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.ledger import (
     DOUBTFUL,
     WAITING,
     Call,
@@ -35,10 +35,10 @@ from bridge.core.ledger import (
     Tell,
     Verdict,
 )
-from bridge.core.ledger.claiming import LOOK_AGAIN, OVERDUE
-from bridge.core.likeness import text_key
-from bridge.core.outcomes import Outcome, Result, Style
-from bridge.core.rules import LedgerRules, ReconcileRules, RetryRules
+from bridge.domain.ledger.claiming import LOOK_AGAIN, OVERDUE
+from bridge.domain.likeness import text_key
+from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules
 from tests.against_contract import event_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.adapters.store import check_url, open_ledger
-from bridge.core.ledger_url import PARAMETERS, PostgresDatabase, SqliteFile, read_ledger_url
+from bridge.domain.ledger_url import PARAMETERS, PostgresDatabase, SqliteFile, read_ledger_url
 from bridge.ports import LedgerUnusable
 from tests.certificates import make_certificate
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.likeness import (
+from bridge.domain.likeness import (
     LONGEST_TEXT,
     SHORTEST_CUT,
     Original,

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.ledger import Call, Claim, File, Filing, HandOver, Later, Slate, Tell
-from bridge.core.ledger.claiming import SHORT_WAIT
-from bridge.core.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
-from bridge.core.outcomes import Outcome, Result, Style
-from bridge.core.rules import LedgerRules, LimitRules
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Slate, Tell
+from bridge.domain.ledger.claiming import SHORT_WAIT
+from bridge.domain.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
+from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.rules import LedgerRules, LimitRules
 
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.core.lineage import (
+from bridge.domain.lineage import (
     MOST_UNSEEN,
     Lineage,
     Outdated,

@@ -18,14 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bridge
-from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.core.errors import InvalidNotification
-from bridge.flows.notify import receive
+from bridge.domain.errors import InvalidNotification
+from bridge.domain.notification_events import receive
+from bridge.ports.serving import Taken
 from tests.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from bridge.ports.serving import NotificationAnswered
 
 #: Bytes: as many as a webhook reads.
 SIZE = 64 * 1024
@@ -37,7 +40,7 @@ HEAD = b"POST /hook HTTP/1.1\r\nHost: bridge\r\n"
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    def take(_: bytes, answered: Answered) -> None:
+    def take(_: bytes, answered: NotificationAnswered) -> None:
         answered(Taken.DURABLE)
 
     webhook = Webhook(Door(path="/hook", max_body=SIZE), take)

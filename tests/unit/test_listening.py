@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.admin_app import Admin, Readiness
-from bridge.adapters.http.ingest_app import Taken
+from bridge.adapters.http.admin_app import Admin
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.bootstrap.admin import listen_admin, make_metrics
-from bridge.bootstrap.submit import make_submit_door
-from bridge.bootstrap.webhook import make_door
+from bridge.app.admin import listen_admin, make_metrics
+from bridge.app.submit import make_submit_door
+from bridge.app.webhook import make_door
+from bridge.ports.serving import Readiness, Taken
 from bridge.settings import Settings, SettingsError, load
 from bridge.settings.load import variable
 from bridge.settings.passing import pack, unpack

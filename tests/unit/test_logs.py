@@ -19,8 +19,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.masking import show_id
-from bridge.runtime.logs import configure, redact
+from bridge.domain.masking import show_id
+from bridge.ops.logs import configure, redact
 from bridge.settings import LogSettings, load
 from bridge.settings.hosts import configured_hosts
 
@@ -109,7 +109,7 @@ def test_a_line_that_finds_no_room_is_lost_and_the_next_is_written(stream: io.St
 
 def test_a_process_whose_log_has_no_room_goes_on_and_ends_well() -> None:
     program = (
-        "import structlog; from bridge.runtime.logs import configure; from bridge.settings import LogSettings; "
+        "import structlog; from bridge.ops.logs import configure; from bridge.settings import LogSettings; "
         "configure(LogSettings()); structlog.get_logger().info('worker.started'); print('went on')"
     )
     with Path("/dev/full").open("w") as full:

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
+from bridge.ingest.command_lookup import AWAY, Lookups
 from bridge.ports import LedgerUnavailable
-from bridge.runtime.lookups import AWAY, Lookups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.core.ledger import CommandRecord
-    from bridge.runtime.lookups import Records
+    from bridge.domain.ledger import CommandRecord
+    from bridge.ingest.command_lookup import Records
 
 
 class FakeRecords:
-    """Fills `bridge.runtime.lookups.Records`; opens as itself."""
+    """Fills `bridge.ingest.command_lookup.Records`; opens as itself."""
 
     def __init__(self, *, away: bool = False) -> None:
         self.away = away

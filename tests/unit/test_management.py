@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.management import read_members
-from bridge.bootstrap import parts
-from bridge.bootstrap.members import check_members, look_at_members
-from bridge.core.queue_members import QueueMembers
-from bridge.runtime.examining import Level
+from bridge.app import parts
+from bridge.app.members import check_members, look_at_members
+from bridge.domain.queue_members import QueueMembers
+from bridge.ops.examination import Level
 from bridge.settings import Settings, load
 from tests.waiting import free_port
 

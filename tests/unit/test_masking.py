@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.masking import (
+from bridge.domain.masking import (
     DEFAULT_LIMIT,
     mask_number,
     mask_numbers,

@@ -15,10 +15,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Accepted, Ambiguous, Blocked, ProviderError, Unsent
-from bridge.core.gate import DOWN_AFTER, Gate
-from bridge.ports import Attempted, Delivery, Depth, Submission
-from bridge.runtime.metrics import Metrics
+from bridge.domain.answers import Accepted, Ambiguous, Blocked, ProviderError, Unsent
+from bridge.domain.gate import DOWN_AFTER, Gate
+from bridge.domain.messages import Delivery
+from bridge.domain.submissions import Attempted, Submission
+from bridge.ops.metrics import Metrics
+from bridge.ports import Depth
 from bridge.worker.gauges import STOPS, WorkerGauges, WorkerState
 from tests.fakes.publisher import FakePublisher
 from tests.registered import StillSource, families, state_of

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.errors import InvalidNotification
-from bridge.core.notifications import MAX_DEPTH, Notification, parse_notification
+from bridge.domain.errors import InvalidNotification
+from bridge.domain.notifications import MAX_DEPTH, Notification, parse_notification
 
 _ID = "441fc36e-aab7-45dd-905c-4aaec7a7464d"
 _STAMP = {"dateTime": 1525895987, "id": _ID}

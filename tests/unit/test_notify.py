@@ -9,9 +9,9 @@ import humps
 import pytest
 from cpaassdk.resources.notification import Notification as SdkNotification
 
-from bridge.core.errors import InvalidNotification
-from bridge.core.notifications import parse_notification
-from bridge.flows.notify import Receipt, receipt_of, receive, to_event
+from bridge.domain.errors import InvalidNotification
+from bridge.domain.notification_events import Receipt, receipt_of, receive, to_event
+from bridge.domain.notifications import parse_notification
 from tests.against_contract import event_of
 from tests.webhook import inbound_id
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.runtime.notify_systemd import ready, stopping
+from bridge.ops.service_manager import ready, stopping
 
 if TYPE_CHECKING:
     from pathlib import Path

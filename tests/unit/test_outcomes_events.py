@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.answers import ProviderError
-from bridge.core.commands import CommandRules, Malformed, SendSms, parse_command
-from bridge.core.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
-from bridge.core.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
+from bridge.domain.answers import ProviderError
+from bridge.domain.commands import CommandRules, Malformed, SendSms, parse_command
+from bridge.domain.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
+from bridge.domain.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
 from tests.against_contract import event_of
 from tests.texts import ANY_TEXT
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.core import events
-from bridge.core.commands import FIELDS
-from bridge.flows.dead import DEATH_HEADERS
+from bridge.domain import events
+from bridge.domain.commands import FIELDS
+from bridge.domain.dead_letters import DEATH_HEADERS
 
 ROOT = Path(__file__).parents[2]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

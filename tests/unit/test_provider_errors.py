@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
-from bridge.core.provider_errors import (
+from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
+from bridge.domain.provider_errors import (
     MAX_MESSAGE_LENGTH,
     MAX_RETRY_AFTER,
     classify_send,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from bridge.adapters.clock import SystemClock
+from bridge.jobs.pruner import GAIN, Pruner
 from bridge.ports import LedgerUnavailable
-from bridge.runtime.pruning import GAIN, Pruner
 from tests.unit.cpaas_setup import HandClock
 from tests.waiting import wait_until
 

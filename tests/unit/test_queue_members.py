@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.core.queue_members import QueueMembers, shortages, unseen
+from bridge.domain.queue_members import QueueMembers, shortages, unseen
 
 NODES = ("r@n1", "r@n2", "r@n3")
 

@@ -14,21 +14,21 @@ import pytest
 
 from bridge.adapters.cpaas.statuses import CpaasStatuses
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
-from bridge.core.commands import CommandRules, SendSms, parse_command
-from bridge.core.events import event_id
-from bridge.core.evidence import Evidence, Reading
-from bridge.core.ledger import Call, Claim, File, Filing, Resolve
-from bridge.core.likeness import text_key
-from bridge.core.outcomes import Outcome, Result, Style, outcome_event
-from bridge.core.receipts import Awaited, Pair, Sent, by_thread, next_ask, pair_of, receipt_event
-from bridge.core.rules import LedgerRules, ReceiptRules
-from bridge.flows.notify import receive
-from bridge.flows.tell import outgoing_event
+from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import event_id
+from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.ledger import Call, Claim, File, Filing, Resolve
+from bridge.domain.likeness import text_key
+from bridge.domain.notification_events import receive
+from bridge.domain.outcomes import Outcome, Result, Style, outcome_event
+from bridge.domain.receipts import Awaited, Pair, Sent, by_thread, next_ask, pair_of, receipt_event
+from bridge.domain.rules import LedgerRules, ReceiptRules
+from bridge.ingest.receipt_owner import Owning
+from bridge.jobs.receipt_calls import Asking
+from bridge.jobs.receipts import LEASE, LOOK, ReceiptPoller, batch_of
+from bridge.ops.metrics import Metrics
 from bridge.ports import ArchiveUnavailable, LedgerUnavailable
-from bridge.runtime.asking import Asking
-from bridge.runtime.metrics import Metrics
-from bridge.runtime.owning import Owning
-from bridge.runtime.receipts import LEASE, LOOK, ReceiptPoller, batch_of
 from bridge.simulator import Simulator
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
@@ -38,8 +38,8 @@ from tests.webhook import inbound
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bridge.core.events import Event
-    from bridge.core.ledger import Change
+    from bridge.domain.events import Event
+    from bridge.domain.ledger import Change
 
 NOW = 1_800_000_000.0
 RULES = ReceiptRules(first=30.0, max_age=86400.0)

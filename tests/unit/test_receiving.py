@@ -10,10 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.bootstrap.admin import make_metrics
-from bridge.core.ledger import Known
-from bridge.flows.commands import TOKEN
-from bridge.ports import Attempted, ChangeRefused, Delivery, Submission
+from bridge.app.admin import make_metrics
+from bridge.domain.deliveries import TOKEN
+from bridge.domain.ledger import Known
+from bridge.domain.messages import Delivery
+from bridge.ports import ChangeRefused
 from bridge.settings import Settings
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
@@ -23,7 +24,8 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
+    from bridge.domain.submissions import Attempted, Submission
 
 TWO = ["+16131234567", "+16131234568"]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.evidence import Other, Reading, match_key
-from bridge.core.likeness import text_key
-from bridge.core.reconcile import (
+from bridge.domain.evidence import Other, Reading, match_key
+from bridge.domain.likeness import text_key
+from bridge.domain.reconciliation import (
     FIRST_LOOK,
     LONGEST_LOOK,
     Absent,

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.admin_app import Readiness, Reason
 from bridge.adapters.http.supervisor_app import standing_of
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.bootstrap.admin import make_metrics, serve_admin
-from bridge.bootstrap.ingest import IngestProcess
-from bridge.ports import Delivery
-from bridge.runtime.notify_systemd import watchdog_seconds
-from bridge.runtime.progress import PATIENCE, Progress
-from bridge.runtime.reporting import LONGEST, Reporting, status_of
-from bridge.runtime.stopping import Stopping
+from bridge.app.admin import make_metrics, serve_admin
+from bridge.app.ingest import IngestProcess
+from bridge.domain.messages import Delivery
+from bridge.ops.progress import PATIENCE, Progress
+from bridge.ops.service_manager import watchdog_seconds
+from bridge.ops.service_report import LONGEST, Reporting, status_of
+from bridge.ops.shutdown import Stopping
+from bridge.ports.serving import Readiness, Reason
 from bridge.settings import load
 from tests.fakes.publisher import FakePublisher
 from tests.unit.worker_setup import IdleSource, body_of, worker_on
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
 
 #: Seconds of the watchdog here.
 WATCHDOG = 0.4

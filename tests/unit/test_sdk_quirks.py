@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from bridge.adapters.cpaas.errors import CpaasError, NotFound, Unauthorized, Unreachable
-from bridge.core.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.ports.provider_errors import CpaasError, NotFound, Unauthorized, Unreachable
 from tests.fakes import provider_server as provider
 from tests.fakes.provider_server import MESSAGE_ID, SENDER, USER, answer, fault
 from tests.unit.cpaas_setup import NUMBER, HandClock, all_at_once, elapsed, rig, submission

@@ -11,19 +11,19 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemorySeen
-from bridge.core.receipts import Sent
+from bridge.domain.receipts import Sent
+from bridge.ingest.deduplication import Fate, Once
+from bridge.ingest.seen_lookup import SeenKeeper
+from bridge.ingest.seen_writer import BATCH
+from bridge.ops.metrics import Metrics
 from bridge.ports import LedgerUnavailable
-from bridge.runtime.metrics import Metrics
-from bridge.runtime.noting import BATCH
-from bridge.runtime.once import Fate, Once
-from bridge.runtime.seen import SeenKeeper
 from tests.fakes.keeper import FakeKeeper
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterator
 
-    from bridge.runtime.once import Publish
+    from bridge.ingest.deduplication import Publish
 
 
 # --- once: who comes at the same time ----------------------------------------------------------------------------

@@ -14,19 +14,20 @@ import pytest
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http import parsing
-from bridge.adapters.http.admin_app import Admin, Readiness, Reason
+from bridge.adapters.http.admin_app import Admin
 from bridge.adapters.http.answers import Answer, problem
 from bridge.adapters.http.connection import Connection
-from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.core.errors import InvalidNotification
-from bridge.core.events import INBOUND_RECEIVED, Event, event_id, make_event
-from bridge.core.notifications import recovered_notification
-from bridge.flows.tell import outgoing_event
-from bridge.runtime.ingest import Ingest
-from bridge.runtime.metrics import Metrics
-from bridge.runtime.once import Once
-from bridge.runtime.safekeeping import Safekeeping
+from bridge.domain.errors import InvalidNotification
+from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import INBOUND_RECEIVED, Event, event_id, make_event
+from bridge.domain.notifications import recovered_notification
+from bridge.ingest.deduplication import Once
+from bridge.ingest.durability import Safekeeping
+from bridge.ingest.ingest import Ingest
+from bridge.ops.metrics import Metrics
+from bridge.ports.serving import Readiness, Reason, Taken
 from tests.fakes.keeper import FakeKeeper
 from tests.fakes.publisher import FakePublisher
 from tests.raw_http import PATIENCE, Client, once
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.adapters.http.parsing import Request
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
+    from bridge.ports.serving import NotificationAnswered
 
 PATH = "/hook"
 SECRET = b"Bearer tangerine-4711"
@@ -539,7 +541,7 @@ def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun
 
 
 def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits_for_it() -> None:
-    def take(_: bytes, answered: Answered) -> None:
+    def take(_: bytes, answered: NotificationAnswered) -> None:
         # Longer than a head may take.
         asyncio.get_running_loop().call_later(0.6, answered, Taken.DURABLE)
 

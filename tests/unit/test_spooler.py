@@ -9,12 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.core.events import Event, make_event
-from bridge.flows.tell import outgoing_event
+from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import Event, make_event
+from bridge.ingest.durability import Safekeeping
+from bridge.ingest.spooler import DRAINING, Bounds, Spooler
+from bridge.ops.metrics import Metrics
 from bridge.ports import SPOOL_OVERHEAD, Spooled, SpoolUnavailable
-from bridge.runtime.metrics import Metrics
-from bridge.runtime.safekeeping import Safekeeping
-from bridge.runtime.spooler import DRAINING, Bounds, Spooler
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.spool import FakeSpool
 from tests.waiting import wait_until

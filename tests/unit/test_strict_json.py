@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.strict_json import MAX_NUMBER_LENGTH, NotStrictJSON, loads
+from bridge.domain.strict_json import MAX_NUMBER_LENGTH, NotStrictJSON, loads
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -12,17 +12,18 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_answers import Fate, Unknown
-from bridge.adapters.http.submit_app import Answered, Operation, Shown, Submit, SubmitDoor
-from bridge.core.contracts.submit import PATH
-from bridge.core.errors import InvalidCommand, UnreadableCommand
+from bridge.adapters.http.submit_app import Submit, SubmitDoor
+from bridge.domain.contracts.submit import PATH
+from bridge.domain.errors import InvalidCommand, UnreadableCommand
+from bridge.ports.serving import Fate, Operation, Unknown
 from tests.raw_http import Client
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.ports import Handed
+    from bridge.domain.messages import Handed
+    from bridge.ports.serving import CommandAnswered, CommandShown
 
 SECRET, OLD_SECRET = b"Bearer tangerine-4711", b"Bearer plum-0815"
 
@@ -39,12 +40,12 @@ class Behind:
         self.asked: list[str] = []
         self.refused: list[tuple[Operation, int]] = []
         #: Who waits for an answer while `held`.
-        self.waiting: list[Answered] = []
+        self.waiting: list[CommandAnswered] = []
         self.held = False
         #: What a command without a key is known by.
         self.id = "é/1"
 
-    def take(self, handed: Handed, answered: Answered) -> None:
+    def take(self, handed: Handed, answered: CommandAnswered) -> None:
         self.taken.append(handed)
         if self.held:
             self.waiting.append(answered)
@@ -53,7 +54,7 @@ class Behind:
         else:
             answered(handed.key or self.id, self.fate)
 
-    def show(self, command_id: str, shown: Shown) -> None:
+    def show(self, command_id: str, shown: CommandShown) -> None:
         self.asked.append(command_id)
         shown(self.found)
 

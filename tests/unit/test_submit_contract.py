@@ -16,21 +16,22 @@ from bridge.adapters.http import connection, house, parsing, submit_answers, sub
 from bridge.adapters.http.answers import Answer
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_answers import Fate, Unknown
-from bridge.adapters.http.submit_app import Answered, Shown, Submit, SubmitDoor
-from bridge.core.contracts.submit import KEY, PATH
-from bridge.core.errors import InvalidCommand, UnreadableCommand
-from bridge.core.ledger import CommandRecord, SubmissionRecord, Told
-from bridge.core.outcomes import Outcome
-from bridge.flows.contracts.examples import make_examples
-from bridge.flows.show import to_senders
+from bridge.adapters.http.submit_app import Submit, SubmitDoor
+from bridge.domain.contracts.examples import make_examples
+from bridge.domain.contracts.submit import KEY, PATH
+from bridge.domain.errors import InvalidCommand, UnreadableCommand
+from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
+from bridge.domain.outcomes import Outcome
+from bridge.domain.shown_commands import to_senders
+from bridge.ports.serving import Fate, Unknown
 from tests.contract_papers import CAMEL_CASE, NAMES, PAPERS
 from tests.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.ports import Handed
+    from bridge.domain.messages import Handed
+    from bridge.ports.serving import CommandAnswered, CommandShown
 
 FILES = [PAPERS / "submit.openapi.json", PAPERS / CAMEL_CASE / "submit.openapi.json"]
 CONTRACTS: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in FILES]
@@ -97,12 +98,12 @@ WAYS: list[tuple[str, str, Way]] = [
 
 @contextmanager
 def served(operation: str, way: Way) -> Iterator[Client]:
-    def take(_: Handed, answered: Answered) -> None:
+    def take(_: Handed, answered: CommandAnswered) -> None:
         if isinstance(way.fate, Exception):
             raise way.fate
         answered("order-17", way.fate)
 
-    def show(_: str, shown: Shown) -> None:
+    def show(_: str, shown: CommandShown) -> None:
         shown(way.found)
 
     door = SubmitDoor(authorization=(SECRET,), **way.door)

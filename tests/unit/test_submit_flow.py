@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from bridge.core.commands import CommandRules, parse_command
-from bridge.core.errors import InvalidCommand, UnreadableCommand
-from bridge.flows.submit import Readied, make_ready
-from bridge.ports import Handed
+from bridge.domain.commands import CommandRules, parse_command
+from bridge.domain.errors import InvalidCommand, UnreadableCommand
+from bridge.domain.messages import Handed
+from bridge.domain.submitted_commands import Readied, make_ready
 
 NOW = 1_800_000_000.5
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

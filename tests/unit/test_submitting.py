@@ -10,29 +10,29 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.submit_answers import Fate, Unknown
-from bridge.adapters.http.submit_app import Operation
-from bridge.core.commands import CommandRules
-from bridge.core.errors import Invalid
-from bridge.core.ledger import CommandRecord, SubmissionRecord, Told
-from bridge.flows.submit import make_ready
-from bridge.ports import Handed, Offered
-from bridge.runtime.lookups import AWAY, NoAnswer
-from bridge.runtime.metrics import Metrics
-from bridge.runtime.submitting import Submitting
+from bridge.domain.commands import CommandRules
+from bridge.domain.errors import Invalid
+from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
+from bridge.domain.messages import Handed
+from bridge.domain.submitted_commands import make_ready
+from bridge.ingest.command_intake import Submitting
+from bridge.ingest.command_lookup import AWAY, NoAnswer
+from bridge.ops.metrics import Metrics
+from bridge.ports import Offered
+from bridge.ports.serving import Fate, Operation, Unknown
 from tests.fakes.offering import FakeOffering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.runtime.lookups import Records
+    from bridge.ingest.command_lookup import Records
 
 BODY = b'{"id": "a", "destination_address": "+16135550123", "message": "a secret text"}'
 RULES = CommandRules()
 
 
 class FakeLookups:
-    """Answers at once, as `bridge.runtime.lookups.Lookups` may."""
+    """Answers at once, as `bridge.ingest.command_lookup.Lookups` may."""
 
     def __init__(self, record: CommandRecord | Exception | NoAnswer | None = None) -> None:
         self.record = record

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.cpaas.values import Channel, Subscription
-from bridge.flows.subscribe import Declared, Present, plan, removals
+from bridge.domain.subscription_plan import Declared, Present, plan, removals
 from tests.fakes.notifying import NUMBER, OTHER, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.flows.subscribe import Step
+    from bridge.domain.subscription_plan import Step
 
 URL = "https://bridge.example/hook"
 NEW, OLD = "hunter2-new", "hunter2-old"

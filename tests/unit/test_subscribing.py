@@ -10,9 +10,9 @@ import pytest
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.client import CpaasClient
-from bridge.adapters.cpaas.errors import CpaasError, NotFound, Refused
-from bridge.flows.subscribe import Declared
-from bridge.runtime.subscribing import NotAsAsked, channel_of, look, sync
+from bridge.domain.subscription_plan import Declared
+from bridge.jobs.subscriptions import NotAsAsked, channel_of, look, sync
+from bridge.ports.provider_errors import CpaasError, NotFound, Refused
 from bridge.simulator import Simulator
 from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
 from tests.unit.cpaas_setup import ONCE, account
@@ -20,7 +20,7 @@ from tests.unit.cpaas_setup import ONCE, account
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.flows.subscribe import Present, Step
+    from bridge.domain.subscription_plan import Present, Step
     from bridge.ports import Notifying
 
 URL = "http://127.0.0.1:9/hook"

@@ -17,14 +17,15 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.admin_app import Admin, Readiness, Reason
+from bridge.adapters.http.admin_app import Admin
 from bridge.adapters.http.scraping import Merged
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.supervisor_app import Process, SupervisorAdmin
-from bridge.core.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
-from bridge.runtime.metrics import Metrics, SupervisorMetrics
-from bridge.runtime.stopping import Stopping
-from bridge.runtime.supervisor import Supervisor
+from bridge.adapters.http.supervisor_app import SupervisorAdmin
+from bridge.domain.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
+from bridge.ops.metrics import Metrics, SupervisorMetrics
+from bridge.ops.shutdown import Stopping
+from bridge.ops.supervisor import Supervisor
+from bridge.ports.serving import Process, Readiness, Reason
 from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:

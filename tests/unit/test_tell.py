@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.events import INBOUND_RECEIVED, SENT, Event, make_event
-from bridge.flows.tell import outgoing_event
+from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import INBOUND_RECEIVED, SENT, Event, make_event
 
 if TYPE_CHECKING:
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 FILED = datetime(2026, 3, 1, 12, 30, 15, 999_000, tzinfo=UTC)
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.http import tls
-from bridge.adapters.http.ingest_app import Answered, Door, Taken, Webhook
+from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.peers import Peers
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.tls import CertificateUnusable, server_context
-from bridge.bootstrap.listening import listen
+from bridge.app.listener import listen
+from bridge.ports.serving import Taken
 from bridge.settings import Problem, SettingsError
 from bridge.settings.model import IngestSettings
 from tests.certificates import make_certificate
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bridge.ports.serving import NotificationAnswered
+
 POST = b"POST /hook HTTP/1.1\r\nHost: bridge\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -33,7 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def take(_: bytes, answered: Answered) -> None:
+def take(_: bytes, answered: NotificationAnswered) -> None:
     answered(Taken.DURABLE)
 
 

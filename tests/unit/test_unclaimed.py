@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.evidence import match_key_of
-from bridge.core.likeness import Original
-from bridge.core.reconcile import FIRST_LOOK, LONGEST_LOOK, Absent, CannotTell, Found, LookAgain
+from bridge.domain.evidence import match_key_of
+from bridge.domain.likeness import Original
+from bridge.domain.reconciliation import FIRST_LOOK, LONGEST_LOOK, Absent, CannotTell, Found, LookAgain
 from bridge.simulator.alterations import alter
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 from tests.unit.judging import NOW, RULES, SETTLED, calling, judge, message, other
@@ -20,7 +20,7 @@ from tests.unit.judging import NOW, RULES, SETTLED, calling, judge, message, oth
 if TYPE_CHECKING:
     from random import Random
 
-    from bridge.core.evidence import Evidence, Other
+    from bridge.domain.evidence import Evidence, Other
 
 EMOJI = "Well done \U0001f600!"
 SHOWN = "Well done ?!"

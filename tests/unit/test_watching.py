@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.cpaas.errors import Unauthorized, Unreachable
-from bridge.core.answers import ProviderError
-from bridge.flows.notify import receive
-from bridge.flows.subscribe import Declared
-from bridge.runtime.metrics import Metrics
-from bridge.runtime.subscribing import sync
-from bridge.runtime.watching import SubscriptionWatch
+from bridge.domain.answers import ProviderError
+from bridge.domain.notification_events import receive
+from bridge.domain.subscription_plan import Declared
+from bridge.jobs.subscription_watch import SubscriptionWatch
+from bridge.jobs.subscriptions import sync
+from bridge.ops.metrics import Metrics
+from bridge.ports.provider_errors import Unauthorized, Unreachable
 from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
 from tests.waiting import wait_until
 

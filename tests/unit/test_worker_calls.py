@@ -12,10 +12,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.bootstrap.admin import make_metrics
-from bridge.core.answers import Ambiguous, Blocked, ProviderError, Refused, Unsent
-from bridge.core.gate import DOWN_AFTER
-from bridge.ports import Attempted, Delivery, Submission
+from bridge.app.admin import make_metrics
+from bridge.domain.answers import Ambiguous, Blocked, ProviderError, Refused, Unsent
+from bridge.domain.gate import DOWN_AFTER
+from bridge.domain.messages import Delivery
+from bridge.domain.submissions import Attempted, Submission
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.ports import Attempted, Delivery, LedgerUnavailable, Submission
+from bridge.domain.messages import Delivery
+from bridge.ports import LedgerUnavailable
 from tests.fakes.publisher import FakePublisher
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
 from tests.waiting import wait_until
@@ -15,7 +16,8 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
+    from bridge.domain.submissions import Attempted, Submission
 
 
 class BrokenLedger:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.bootstrap.admin import make_metrics
-from bridge.core.ledger import ClockSet, Needs, Slate
-from bridge.core.ledger.time import quiet_until
-from bridge.core.rules import LedgerRules
+from bridge.app.admin import make_metrics
+from bridge.domain.ledger import ClockSet, Needs, Slate
+from bridge.domain.ledger.time import quiet_until
+from bridge.domain.rules import LedgerRules
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 from bridge.worker.loop import LAST_TRIES, WorkerLoop
 from bridge.worker.parts import Lifecycle
@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
 
 START = 1_800_000_000.0
 

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.core.answers import Accepted, ProviderError, Unsent
-from bridge.flows.commands import TOKEN
-from bridge.ports import Attempted, Delivery, LedgerUnavailable, Submission
+from bridge.domain.answers import Accepted, ProviderError, Unsent
+from bridge.domain.deliveries import TOKEN
+from bridge.domain.messages import Delivery
+from bridge.domain.submissions import Attempted, Submission
+from bridge.ports import LedgerUnavailable
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.source import FakeSource
@@ -21,7 +23,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bridge.core.ledger import Change
+    from bridge.domain.ledger import Change
     from bridge.worker.worker import Worker
 
 PREFETCH = 8

@@ -7,19 +7,21 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.clock import SystemClock
-from bridge.bootstrap.admin import make_metrics
-from bridge.bootstrap.sending import send_rules
-from bridge.core.answers import Accepted
-from bridge.ports import Attempted
+from bridge.app.admin import make_metrics
+from bridge.app.sending import send_rules
+from bridge.domain.answers import Accepted
+from bridge.domain.submissions import Attempted
 from bridge.settings import Settings
 from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
 from bridge.worker.steady import SteadyClock
 from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from bridge.core.evidence import Reading, Window
-    from bridge.ports import Delivery, Gateway, Ledger, Submission
-    from bridge.runtime.metrics import Metrics
+    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.messages import Delivery
+    from bridge.domain.submissions import Submission
+    from bridge.ops.metrics import Metrics
+    from bridge.ports import Gateway, Ledger
     from tests.fakes.publisher import FakePublisher
 
 

@@ -8,8 +8,8 @@ from amqp.exceptions import InternalError, NotFound
 
 from bridge.adapters.amqp.calling import Unanswered, connected
 from bridge.adapters.amqp.notes import LedgerMismatch, Notes
-from bridge.core.errors import BridgeError
-from bridge.core.lineage import copies
+from bridge.domain.errors import BridgeError
+from bridge.domain.lineage import copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.core.lineage import Lineage, Remembered
+    from bridge.domain.lineage import Lineage, Remembered
 
 
 #: Said where consumers can't be counted.

@@ -11,7 +11,7 @@ from bridge.adapters.amqp.replies import are_all
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 
 class Answer(enum.Enum):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.encoding import Encoded
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 #: Publishes under way at once on one channel; more wait. RabbitMQ reads 201 at least while a queue does not take them,
 #: then nothing more from the connection (credit flow: 400 credits, renewed by 200), and could not answer `Pulse`.

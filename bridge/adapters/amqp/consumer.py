@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.mark import LedgerMark
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock, Delivery
+    from bridge.domain.messages import Delivery
+    from bridge.ports import Clock
 
 
 #: Commands that the broker has given up, held at a time: few, beside those that are to be sent.

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock, Delivery, Outgoing
+    from bridge.domain.messages import Delivery, Outgoing
+    from bridge.ports import Clock
 
 #: Seconds between heartbeats at least: whoever reads our output through a pager may read for long.
 PATIENCE = 600.0

@@ -16,7 +16,8 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
-from bridge.ports import Delivery, Offered
+from bridge.domain.messages import Delivery
+from bridge.ports import Offered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from kombu.message import Message
 
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock, Depth, Outgoing
+    from bridge.domain.messages import Outgoing
+    from bridge.ports import Clock, Depth
 
 #: Seconds between two looks at what is to be done: this is for trying out, not for speed.
 POLL = 0.01

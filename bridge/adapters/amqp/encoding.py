@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import amqp
 
 from bridge.adapters.amqp.properties import UNREADABLE
-from bridge.core.given_up import reason_word
-from bridge.ports import Delivery
+from bridge.domain.given_up import reason_word
+from bridge.domain.messages import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 #: Bytes of a header frame beside the properties, rounded up.
 FRAME_OVERHEAD = 64

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.link import Log
     from bridge.adapters.amqp.opening import BrokerAddress
-    from bridge.ports import Clock, Delivery
+    from bridge.domain.messages import Delivery
+    from bridge.ports import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from amqp.exceptions import AccessRefused, AMQPError, InternalError
 
 from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.notes import LedgerMismatch, Notes
-from bridge.core.lineage import Outdated
+from bridge.domain.lineage import Outdated
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.core.broker_url import BrokerNode
-    from bridge.core.lineage import Lineage, Remembered
+    from bridge.domain.broker_url import BrokerNode
+    from bridge.domain.lineage import Lineage, Remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

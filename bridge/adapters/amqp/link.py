@@ -17,7 +17,7 @@ from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker
 from bridge.adapters.amqp.opening import BrokerRefused, BrokerUnreachable
 from bridge.adapters.amqp.pulse import NodeSilent, Pulse
 from bridge.adapters.amqp.topology import TopologyMismatch
-from bridge.core.broker_url import unverified
+from bridge.domain.broker_url import unverified
 
 if TYPE_CHECKING:
     from collections.abc import Callable

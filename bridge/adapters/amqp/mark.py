@@ -9,7 +9,7 @@ from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp.link import LinkDown
 from bridge.adapters.amqp.notes import LedgerMismatch, Notes
-from bridge.core.lineage import Outdated, Recognized, Succeeded, Unmarked
+from bridge.domain.lineage import Outdated, Recognized, Succeeded, Unmarked
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.topology import Topology
-    from bridge.core.lineage import Lineage, Remembered
+    from bridge.domain.lineage import Lineage, Remembered
 
 
 class MarkedLedger(Protocol):

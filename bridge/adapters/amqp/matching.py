@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     import amqp
 
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 
 class UnderWay(Protocol):

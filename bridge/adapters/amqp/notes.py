@@ -4,7 +4,7 @@ The notes are exchanges that nothing is published to, so that they outlive all p
 
     {prefix}.ledger                            whose ledger it is
     {prefix}.ledger.{identity}                 there as long as it is that ledger: workers ask for it while they run
-    {prefix}.ledger.{identity}.{lineage}       one for each copy of the ledger that is valid: see `bridge.core.lineage`
+    {prefix}.ledger.{identity}.{lineage}       one for each valid copy of the ledger: see `bridge.domain.lineage`
 
 RabbitMQ refuses to declare an exchange again with other arguments than it has, in one step, so whoever comes first
 writes its ledger's identity into an argument and everybody else compares. An alternate exchange need not exist, so its
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 from amqp.exceptions import NotFound, PreconditionFailed
 
 from bridge.adapters.amqp.topology import TopologyMismatch, exists
-from bridge.core.lineage import before, judge, later_than
+from bridge.domain.lineage import before, judge, later_than
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.topology import Topology
-    from bridge.core.lineage import Lineage, Remembered, Standing
+    from bridge.domain.lineage import Lineage, Remembered, Standing
 
 #: How the broker names the ledger that is noted; cut off where the names are long (a reply has 255 bytes at most).
 _CURRENT = re.compile(r"current is '[^']*\.ledger\.([a-z]+)'")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock, Outgoing
+    from bridge.domain.messages import Outgoing
+    from bridge.ports import Clock
 
 
 @dataclass(slots=True)

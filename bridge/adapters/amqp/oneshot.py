@@ -13,7 +13,7 @@ from bridge.adapters.amqp.calling import CONFIRM_TIMEOUT, Confirmed, connected, 
 from bridge.adapters.amqp.connection import BROKER_ERRORS
 from bridge.adapters.amqp.replies import are_all, command_properties, open_replies, read_event
 from bridge.adapters.amqp.topology import declare, mismatched, missing
-from bridge.core.contracts.commands import SEND
+from bridge.domain.contracts.commands import SEND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

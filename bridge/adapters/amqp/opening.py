@@ -20,10 +20,10 @@ from amqp.transport import SSLTransport, TCPTransport
 from kombu.transport.pyamqp import Connection as PyamqpConnection
 
 from bridge.adapters.amqp.tls import TlsFileUnusable, client_context, explained
-from bridge.core.errors import BridgeError
+from bridge.domain.errors import BridgeError
 
 if TYPE_CHECKING:
-    from bridge.core.broker_url import BrokerNode, Tls
+    from bridge.domain.broker_url import BrokerNode, Tls
 
 #: py-amqp has the kernel end a connection after one second without progress: a lost packet or two, or an alarm during
 #: which the broker does not read. Heartbeats and deadlines judge that here, so the kernel's own patience will do.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 
 @dataclass(slots=True)

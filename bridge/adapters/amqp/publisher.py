@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
-    from bridge.ports import Clock, Outgoing
+    from bridge.domain.messages import Outgoing
+    from bridge.ports import Clock
 
 #: Seconds until a message is tried again that the broker refused (a nack: a full queue).
 REFUSED_PAUSE = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.core.strict_json import NotStrictJSON, loads
+from bridge.domain.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Bytes of a short string (AMQP 0-9-1 section 4.2.5.3); an id of 128 characters may take four times as many.
 _SHORT = 255
-#: Arrays and objects inside each other: a notification has at most 64 (`bridge.core.notifications`), an event two more.
+#: Arrays and objects inside each other: a notification has at most 64 (`bridge.domain.notifications`), an event 66.
 _DEEPEST = 70
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.link import Log
     from bridge.adapters.amqp.opening import BrokerAddress
-    from bridge.ports import Clock, Outgoing
+    from bridge.domain.messages import Outgoing
+    from bridge.ports import Clock
 
 #: What an alarm of the broker means to whoever publishes.
 BLOCKED = "the broker takes nothing for now: an alarm of its memory or disk"

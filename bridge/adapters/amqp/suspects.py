@@ -11,7 +11,7 @@ import structlog
 from bridge.adapters.amqp.link import PROVEN
 
 if TYPE_CHECKING:
-    from bridge.ports import Outgoing
+    from bridge.domain.messages import Outgoing
 
 #: How often what may be dropped is refused, or under way when the connection is lost, before it is dropped: it may
 #: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time. What may

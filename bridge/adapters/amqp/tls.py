@@ -6,12 +6,12 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bridge.core.errors import BridgeError
+from bridge.domain.errors import BridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.core.broker_url import BrokerNode, Tls
+    from bridge.domain.broker_url import BrokerNode, Tls
 
 #: OpenSSL's codes (X509_V_ERR_…, openssl-verification-options(1)) of what an operator meets, and what to do.
 _ADVICE = {

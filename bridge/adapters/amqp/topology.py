@@ -17,8 +17,8 @@ from kombu.transport.native_delayed_delivery import (
     level_name,
 )
 
-from bridge.core.contracts.commands import SEND
-from bridge.core.errors import BridgeError
+from bridge.domain.contracts.commands import SEND
+from bridge.domain.errors import BridgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

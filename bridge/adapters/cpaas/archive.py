@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.adapters.cpaas.errors import CpaasError
 from bridge.ports import ArchiveUnavailable
+from bridge.ports.provider_errors import CpaasError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.adapters.cpaas.history import MessageHistory
-    from bridge.ports import KeptMessage, KeptThread
+    from bridge.domain.history import KeptMessage, KeptThread
 
 
 class CpaasArchive:

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, assert_never
 
 from bridge.adapters.cpaas.auth import Denied
 from bridge.adapters.cpaas.codec import json_object
-from bridge.adapters.cpaas.errors import NotFound, Refused, Unauthorized, Unreachable, Unreadable
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent
-from bridge.core import answers
-from bridge.core.answers import ProviderError
-from bridge.core.error_words import describe
-from bridge.core.provider_errors import classify_send, parse_error, parse_retry_after
+from bridge.domain import answers
+from bridge.domain.answers import ProviderError
+from bridge.domain.error_words import describe
+from bridge.domain.provider_errors import classify_send, parse_error, parse_retry_after
+from bridge.ports.provider_errors import NotFound, Refused, Unauthorized, Unreachable, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.caller import Caller
-    from bridge.adapters.cpaas.errors import CpaasError
     from bridge.adapters.cpaas.health import Health
     from bridge.adapters.cpaas.values import Json
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
+    from bridge.ports.provider_errors import CpaasError
 
 _NO_CONTENT = 204
 _NOT_FOUND = 404
@@ -46,7 +46,7 @@ class Asker:
         """Return what the API answers: a JSON object, an empty one for 204.
 
         Raises:
-            CpaasError: see `bridge.adapters.cpaas.errors`.
+            CpaasError: see `bridge.ports.provider_errors`.
 
         """
         exchange = self._call(method, path, body, until)
@@ -65,7 +65,7 @@ class Asker:
         """Delete what is at `path`; what is not there is deleted already.
 
         Raises:
-            CpaasError: see `bridge.adapters.cpaas.errors`.
+            CpaasError: see `bridge.ports.provider_errors`.
 
         """
         try:

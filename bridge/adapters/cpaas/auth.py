@@ -15,8 +15,8 @@ import structlog
 
 from bridge.adapters.cpaas.codec import TOKEN_PATH, json_object
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent
-from bridge.core.answers import Blocked, ProviderError, Unsent
-from bridge.core.provider_errors import parse_error, parse_retry_after
+from bridge.domain.answers import Blocked, ProviderError, Unsent
+from bridge.domain.provider_errors import parse_error, parse_retry_after
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.account import CpaasAccount

@@ -8,7 +8,7 @@ import structlog
 
 from bridge.adapters.cpaas.auth import Denied
 from bridge.adapters.cpaas.transport import NotSent
-from bridge.core.answers import Blocked, ProviderError, Unsent
+from bridge.domain.answers import Blocked, ProviderError, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ from bridge.adapters.cpaas import codec
 from bridge.adapters.cpaas.asker import Asker
 from bridge.adapters.cpaas.auth import Denied, Tokens
 from bridge.adapters.cpaas.caller import Caller, NoTime
-from bridge.adapters.cpaas.errors import CpaasError, Unauthorized
 from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
 from bridge.adapters.cpaas.notifying import Channels, Subscriptions
@@ -19,14 +18,15 @@ from bridge.adapters.cpaas.retrying import Repeater
 from bridge.adapters.cpaas.timekeeping import Timekeeping
 from bridge.adapters.cpaas.traced import Traced
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
-from bridge.core.answers import Accepted, Ambiguous, Blocked, Unsent
-from bridge.core.events import event_id
-from bridge.core.provider_errors import (
+from bridge.domain.answers import Accepted, Ambiguous, Blocked, Unsent
+from bridge.domain.events import event_id
+from bridge.domain.provider_errors import (
     classify_send,
     parse_error,
     parse_retry_after,
     parse_send_response,
 )
+from bridge.ports.provider_errors import CpaasError, Unauthorized
 
 if TYPE_CHECKING:
     import threading
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from bridge.adapters.cpaas.account import CpaasAccount
     from bridge.adapters.cpaas.retrying import RetryPolicy
     from bridge.adapters.cpaas.wire import Exchange
-    from bridge.core.answers import Answer
-    from bridge.ports import Attempted, Clock, Submission, Tracer
+    from bridge.domain.answers import Answer
+    from bridge.domain.submissions import Attempted, Submission
+    from bridge.ports import Clock, Tracer
 
 
 class CpaasClient:

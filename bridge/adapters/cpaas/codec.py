@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from bridge.core.strict_json import NotStrictJSON, loads
+from bridge.domain.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
-    from bridge.ports import Submission
+    from bridge.domain.submissions import Submission
 
 TOKEN_PATH = "/cpaas/auth/v1/token"  # noqa: S105 - a path
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.dialing import NoConnection, TooLong
 from bridge.adapters.cpaas.wire import CutOff, Garbled, NotHttp, Switched, TooLarge
-from bridge.core.answers import ProviderError
+from bridge.domain.answers import ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeGuard
 
-from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
 from bridge.adapters.cpaas.history import LARGEST_PAGE, PAGE
-from bridge.core.evidence import PLAUSIBLE, Evidence, Reading
-from bridge.core.likeness import text_key
-from bridge.core.provider_errors import MAX_ID_LENGTH
-from bridge.core.reconcile import NEAR_CAP, hangs_on_account
+from bridge.domain.evidence import PLAUSIBLE, Evidence, Reading
+from bridge.domain.likeness import text_key
+from bridge.domain.provider_errors import MAX_ID_LENGTH
+from bridge.domain.reconciliation import NEAR_CAP, hangs_on_account
+from bridge.ports.provider_errors import CpaasError, Refused, Unreadable
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.cpaas.values import Message, Thread, Threads
-    from bridge.core.evidence import Window
-    from bridge.ports import Attempted, Clock, Submission
+    from bridge.domain.evidence import Window
+    from bridge.domain.submissions import Attempted, Submission
+    from bridge.ports import Clock
 
 INBOUND = "inbound"
 OUTBOUND = "outbound"

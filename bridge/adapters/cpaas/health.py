@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.core.error_words import shown_code
+from bridge.domain.error_words import shown_code
 
 if TYPE_CHECKING:
-    from bridge.core.answers import ProviderError
+    from bridge.domain.answers import ProviderError
 
 
 class Health:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.codec import sms
-from bridge.adapters.cpaas.errors import NotFound, Unreachable, Unreadable
 from bridge.adapters.cpaas.values import (
     History,
     Threads,
@@ -14,8 +13,9 @@ from bridge.adapters.cpaas.values import (
     read_next,
     read_threads,
 )
-from bridge.core.answers import ProviderError
-from bridge.core.provider_errors import ENVELOPES
+from bridge.domain.answers import ProviderError
+from bridge.domain.provider_errors import ENVELOPES
+from bridge.ports.provider_errors import NotFound, Unreachable, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,9 +11,9 @@ from bridge.adapters.cpaas.codec import (
     sms,
     subscription_body,
 )
-from bridge.adapters.cpaas.errors import Refused, Unreadable
 from bridge.adapters.cpaas.values import read_channels, read_subscriptions
-from bridge.core.answers import ProviderError
+from bridge.domain.answers import ProviderError
+from bridge.ports.provider_errors import Refused, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

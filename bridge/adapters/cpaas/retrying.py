@@ -19,14 +19,14 @@ from tenacity import (
 )
 
 from bridge.adapters.cpaas.caller import NoTime
-from bridge.core.answers import Unsent
-from bridge.ports import Attempted
+from bridge.domain.answers import Unsent
+from bridge.domain.submissions import Attempted
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from bridge.core.answers import Answer
+    from bridge.domain.answers import Answer
     from bridge.ports import Clock
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.adapters.cpaas.errors import CpaasError, Refused, Unreadable
 from bridge.ports import ArchiveUnavailable
+from bridge.ports.provider_errors import CpaasError, Refused, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.adapters.cpaas.history import MessageHistory
-    from bridge.core.receipts import Pair
+    from bridge.domain.receipts import Pair
 
 
 class CpaasStatuses:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.core.answers import ProviderError
-from bridge.core.provider_errors import parse_http_date
-from bridge.core.reconcile import COARSE
+from bridge.domain.answers import ProviderError
+from bridge.domain.provider_errors import parse_http_date
+from bridge.domain.reconciliation import COARSE
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.transport import Transport

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.timekeeping import Timekeeping
     from bridge.adapters.cpaas.wire import Exchange
-    from bridge.core.answers import ProviderError
+    from bridge.domain.answers import ProviderError
     from bridge.ports import Tracer
 
 #: What is called for a command (wire reference 4.1). The URL itself names the account and a number.

@@ -22,7 +22,7 @@ from bridge.adapters.cpaas.dialing import dial
 from bridge.adapters.cpaas.failures import AtProxy, describe, refused_by_proxy
 from bridge.adapters.cpaas.proxying import read_proxy
 from bridge.adapters.cpaas.wire import Exchange, Wire
-from bridge.core.answers import ProviderError
+from bridge.domain.answers import ProviderError
 
 if TYPE_CHECKING:
     import socket

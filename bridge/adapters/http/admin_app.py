@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prometheus_client.exposition import choose_encoder
 
 from bridge.adapters.http.answers import Answer, problem
+from bridge.ports.serving import Readiness, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,22 +20,6 @@ if TYPE_CHECKING:
 PAGES = frozenset({"/livez", "/readyz", "/metrics"})
 _NOT_FOUND = problem(404)
 _METHOD_NOT_ALLOWED = problem(405, {"allow": "GET, HEAD"})
-
-
-class Reason(NamedTuple):
-    """One thing that was looked at; `detail` is for people, in words of our own."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether work may be sent here, and what that was told from. A reason may be not ok and only reported."""
-
-    ready: bool
-    reasons: tuple[Reason, ...] = ()
 
 
 class Admin:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from bridge.adapters.deadlines import Deadlines
 from bridge.adapters.http.answers import Answer, Dates, problem
 from bridge.adapters.http.peers import host_of
+from bridge.concurrency.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import Bind

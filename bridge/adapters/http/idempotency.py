@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bridge.core.contracts.commands import MAX_ID_LENGTH
+from bridge.domain.contracts.commands import MAX_ID_LENGTH
 
 HEADER = b"idempotency-key"
 

@@ -17,7 +17,6 @@ refuse:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,28 +24,19 @@ from bridge.adapters.http.answers import Answer, broken, problem
 from bridge.adapters.http.client import client_of, is_in
 from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized, is_coded, is_json
 from bridge.adapters.http.parsing import declared_length
-from bridge.core.errors import InvalidNotification
+from bridge.domain.errors import InvalidNotification
+from bridge.ports.serving import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.http.client import Address, Network
     from bridge.adapters.http.parsing import Request
+    from bridge.ports.serving import NotificationAnswered
 
 
-class Taken(Enum):
-    """What became of a notification that was handed over."""
-
-    #: It will be an event, whatever happens now.
-    DURABLE = auto()
-    #: Nothing could make it durable; the provider has to come again.
-    NOT_NOW = auto()
-
-
-#: Told what became of a notification, or which mistake of ours came between.
-Answered: TypeAlias = "Callable[[Taken | Exception], None]"
 #: Takes a body and calls back, once, now or later.
-Take: TypeAlias = "Callable[[bytes, Answered], None]"
+Take: TypeAlias = "Callable[[bytes, NotificationAnswered], None]"
 #: Told the status of a request that was refused, and the address of its client where that is known.
 Refused: TypeAlias = "Callable[[int, str | None], None]"
 

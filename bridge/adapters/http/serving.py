@@ -70,7 +70,7 @@ class HttpServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._grace = 0.0
-        #: How often the event loop went round; see `bridge.runtime.progress`.
+        #: How often the event loop went round; see `bridge.ops.progress`.
         self.rounds = 0
 
     def start(self) -> int:

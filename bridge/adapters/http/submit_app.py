@@ -17,7 +17,6 @@ handed over again with the same id.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,17 +25,18 @@ from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized,
 from bridge.adapters.http.idempotency import HEADER, read_key
 from bridge.adapters.http.parsing import declared_length
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
-from bridge.core.bodies import MAX_BODY
-from bridge.core.contracts.submit import PATH
-from bridge.core.errors import Invalid
-from bridge.ports import Handed
+from bridge.domain.bodies import MAX_BODY
+from bridge.domain.contracts.submit import PATH
+from bridge.domain.errors import Invalid
+from bridge.domain.messages import Handed
+from bridge.ports.serving import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.http.answers import Answer
     from bridge.adapters.http.parsing import Request
-    from bridge.adapters.http.submit_answers import Fate, Unknown
+    from bridge.ports.serving import CommandAnswered, CommandShown, Fate, Unknown
 
 #: Behind it stands the id of one that is asked for.
 _ONE = f"{PATH}/"
@@ -44,23 +44,10 @@ _ONE = f"{PATH}/"
 BODY_TIMEOUT = 10.0
 
 
-class Operation(Enum):
-    """What a request is for."""
-
-    SUBMIT = "submit"
-    SHOW = "show"
-    #: None that there is.
-    NONE = "none"
-
-
-#: Told the command's id and its fate, or which mistake of ours came between.
-Answered: TypeAlias = "Callable[[str, Fate | Exception], None]"
-#: Takes a command and calls back, once, now or later; raises Invalid for what is none.
-Take: TypeAlias = "Callable[[Handed, Answered], None]"
-#: Told what is known, as JSON, or why nothing is, or which mistake of ours came between.
-Shown: TypeAlias = "Callable[[bytes | Unknown | Exception], None]"
+#: Takes a command and calls back, once, now or later; raises Invalid for a body that is no command.
+Take: TypeAlias = "Callable[[Handed, CommandAnswered], None]"
 #: Looks a command up by its id and calls back, once, now or later.
-Show: TypeAlias = "Callable[[str, Shown], None]"
+Show: TypeAlias = "Callable[[str, CommandShown], None]"
 #: Told what a request that was refused at the door was for, its status, and the address of its client.
 Refused: TypeAlias = "Callable[[Operation, int, str | None], None]"
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from bridge.adapters.http.admin_app import (
-    Readiness,
-    Reason,
     liveness_answer,
     metrics_answer,
     read_readiness,
@@ -18,6 +16,7 @@ from bridge.adapters.http.admin_app import (
 )
 from bridge.adapters.http.answers import broken, problem
 from bridge.adapters.http.scraping import Merged, scrape
+from bridge.ports.serving import Readiness, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,22 +25,13 @@ if TYPE_CHECKING:
 
     from bridge.adapters.http.answers import Answer
     from bridge.adapters.http.parsing import Request
+    from bridge.ports.serving import Process
 
 
 #: Said of a process that listens and does not answer.
 SILENT = "does not answer"
 #: What a process calls its reason that its threads go on.
 WORKING = "working"
-
-
-class Process(NamedTuple):
-    """What the supervisor knows of one of its processes."""
-
-    number: int
-    #: Where its own admin port is; None while there is none.
-    port: int | None
-    #: What it is about, for people.
-    detail: str
 
 
 class SupervisorAdmin:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from bridge.core.events import Event
+from bridge.domain.events import Event
 from bridge.ports import SPOOL_OVERHEAD, Spooled
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from bridge.core.events import Event
+    from bridge.domain.events import Event
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.core.ledger_url import PostgresDatabase, SqliteFile, read_ledger_url
+from bridge.domain.ledger_url import PostgresDatabase, SqliteFile, read_ledger_url
 from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def open_ledger(url: str) -> SqlLedger:
     """Open the ledger that `url` names, bringing its tables to this bridge's revision.
 
-    See `bridge.core.ledger_url` for what it may be.
+    See `bridge.domain.ledger_url` for what it may be.
 
     Raises:
         LedgerUnavailable: it can't be opened.

@@ -9,7 +9,7 @@ from bridge.ports import ChangeRefused
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.core.ledger import Change, Slate
+    from bridge.domain.ledger import Change, Slate
 
 
 def carry_out(changes: Sequence[Change], slate: Slate) -> list[object]:

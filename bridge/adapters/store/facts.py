@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from bridge.adapters.store.tables import buckets, commands, meta
-from bridge.core.ledger import Restored
-from bridge.core.ledger.time import CLOCK
-from bridge.core.lineage import Lineage, Remembered
+from bridge.domain.ledger import Restored
+from bridge.domain.ledger.time import CLOCK
+from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:

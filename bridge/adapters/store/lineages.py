@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from sqlalchemy import func, select
 
 from bridge.adapters.store.facts import FactWriter, facts_of, last_commit_at
-from bridge.core.ledger import restored
+from bridge.domain.ledger import restored
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
     from bridge.adapters.store.loading import Insert
-    from bridge.core.ledger import Needs, Restored
-    from bridge.core.lineage import Lineage, Remembered
+    from bridge.domain.ledger import Needs, Restored
+    from bridge.domain.lineage import Lineage, Remembered
 
 #: Seconds that a transaction waits for a new lineage to be compared with the broker.
 PATIENCE = 2.0

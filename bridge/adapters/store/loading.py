@@ -31,8 +31,8 @@ from bridge.adapters.store.tables import (
     sightings,
     submissions,
 )
-from bridge.core.evidence import destination_of
-from bridge.core.ledger import Place, Slate
+from bridge.domain.evidence import destination_of
+from bridge.domain.ledger import Place, Slate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement, Connection, Dialect, Table
     from sqlalchemy.dialects import postgresql, sqlite
 
-    from bridge.core.evidence import Evidence
-    from bridge.core.ledger import Bucket, CommandRecord, Needs, SubmissionRecord
+    from bridge.domain.evidence import Evidence
+    from bridge.domain.ledger import Bucket, CommandRecord, Needs, SubmissionRecord
 
     Insert: TypeAlias = postgresql.Insert | sqlite.Insert
 

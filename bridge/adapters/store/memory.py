@@ -8,16 +8,24 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bridge.adapters.store.changing import carry_out
-from bridge.core.evidence import destination_of
-from bridge.core.ledger import Place, Slate
-from bridge.core.outcomes import Outcome
-from bridge.core.receipts import Awaited, Sent, receipt_ids
+from bridge.domain.evidence import destination_of
+from bridge.domain.ledger import Place, Slate
+from bridge.domain.outcomes import Outcome
+from bridge.domain.receipts import Awaited, Sent, receipt_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from bridge.core.evidence import Evidence
-    from bridge.core.ledger import Bucket, Change, CommandRecord, Expected, Needs, Restored, SubmissionRecord
+    from bridge.domain.evidence import Evidence
+    from bridge.domain.ledger import (
+        Bucket,
+        Change,
+        CommandRecord,
+        Expected,
+        Needs,
+        Restored,
+        SubmissionRecord,
+    )
 
 
 class MemoryLedger:

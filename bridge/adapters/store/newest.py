@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.adapters.store.patience import PatientConnection
-    from bridge.core.lineage import Lineage
+    from bridge.domain.lineage import Lineage
 
 _lock = threading.Lock()
 #: The highest timeline of each system that a session of this process has led to.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from psycopg.abc import PQGen
 
-    from bridge.core.lineage import Lineage
+    from bridge.domain.lineage import Lineage
 
 T = TypeVar("T")
 

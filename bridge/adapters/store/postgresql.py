@@ -17,14 +17,14 @@ from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, lineage_of, postgresql_engine
 from bridge.adapters.store.sql import SqlLedger
-from bridge.core.evidence import destination_of
+from bridge.domain.evidence import destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
-    from bridge.core.ledger import Needs
+    from bridge.domain.ledger import Needs
 
 #: Seconds that a statement may take for whoever looks up and notes notifications: what waits for it is a webhook.
 SEEN_TIMEOUT = 1.0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, delete, exists, func, select
 
 from bridge.adapters.store.tables import buckets, commands, notifications, receipts, sightings, submissions
-from bridge.core.ledger import Needs
-from bridge.core.ledger.records import OPEN
+from bridge.domain.ledger import Needs
+from bridge.domain.ledger.records import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

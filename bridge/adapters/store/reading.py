@@ -14,7 +14,7 @@ from bridge.adapters.store.facts import facts_of
 from bridge.adapters.store.records import command_record, submission_record
 from bridge.adapters.store.sql import unavailable
 from bridge.adapters.store.tables import commands, metadata, submissions
-from bridge.core.ledger.records import OPEN
+from bridge.domain.ledger.records import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from bridge.adapters.store.sessions import Server
-    from bridge.core.ledger import CommandRecord
-    from bridge.core.lineage import Lineage, Remembered
+    from bridge.domain.ledger import CommandRecord
+    from bridge.domain.lineage import Lineage, Remembered
 
 #: What a bridge does with its tables.
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")

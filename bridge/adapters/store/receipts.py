@@ -15,14 +15,14 @@ from bridge.adapters.store.seen import known_among
 from bridge.adapters.store.sql import INSERTS
 from bridge.adapters.store.tables import notifications, receipts, submissions
 from bridge.adapters.store.transacting import Transacting
-from bridge.core.receipts import Awaited, receipt_ids
+from bridge.domain.receipts import Awaited, receipt_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Engine
 
-    from bridge.core.ledger import Place
+    from bridge.domain.ledger import Place
 
 _KEY = (receipts.c.command_id, receipts.c.position)
 

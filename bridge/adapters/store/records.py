@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.core.evidence import Evidence
-from bridge.core.ledger import Bucket, CommandRecord, SubmissionRecord, Told
-from bridge.core.receipts import Sent
+from bridge.domain.evidence import Evidence
+from bridge.domain.ledger import Bucket, CommandRecord, SubmissionRecord, Told
+from bridge.domain.receipts import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import RowMapping
 
-    from bridge.core.ledger import Expected, Place
+    from bridge.domain.ledger import Expected, Place
 
 #: The columns of a submission that are named and kept as the record's fields are, in the table's order.
 _ALIKE = (

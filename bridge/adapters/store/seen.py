@@ -16,14 +16,14 @@ from bridge.adapters.store.at_once import AtOnce
 from bridge.adapters.store.sql import INSERTS
 from bridge.adapters.store.tables import notifications, submissions, watermarks
 from bridge.adapters.store.transacting import Transacting
-from bridge.core.outcomes import Outcome
+from bridge.domain.outcomes import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from sqlalchemy import Connection, Engine
 
-    from bridge.core.receipts import Sent
+    from bridge.domain.receipts import Sent
 
 _NOTE = {
     "sqlite": (

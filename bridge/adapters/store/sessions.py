@@ -16,8 +16,8 @@ from sqlalchemy import create_engine, event
 
 from bridge.adapters.store.newest import Newest, note
 from bridge.adapters.store.replication import Replication, replication_of
-from bridge.core.hosts import is_loopback
-from bridge.core.lineage import Lineage
+from bridge.domain.hosts import is_loopback
+from bridge.domain.lineage import Lineage
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:

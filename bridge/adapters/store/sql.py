@@ -1,4 +1,4 @@
-"""The ledger on a SQL database: read what the changes need, let the core change it, write it back, commit once."""
+"""The ledger on a SQL database: read what the changes need, apply them, write the result back, commit once."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
     from bridge.adapters.store.loading import Insert
-    from bridge.core.ledger import Change, Needs
-    from bridge.core.lineage import Lineage
+    from bridge.domain.ledger import Change, Needs
+    from bridge.domain.lineage import Lineage
 
     #: Keeps others from what a batch needs until the transaction ends; None is the whole ledger.
     Lock: TypeAlias = Callable[[Connection, "Sequence[Needs] | None"], None]

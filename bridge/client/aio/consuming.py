@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from bridge.client.events import Event
     from bridge.client.options import Options
-    from bridge.ports import Delivery
+    from bridge.domain.messages import Delivery
 
 
 class SeenEvents(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.ports import Delivery
+    from bridge.domain.messages import Delivery
 
 
 class LoopEvent:

@@ -1,0 +1,97 @@
+"""The admin port of a process: health, readiness, metrics."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bridge.adapters.http.admin_app import Admin
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.app.files import ADMIN_CONNECTIONS
+from bridge.app.listener import listen
+from bridge.ops import service_manager as notify_systemd
+from bridge.ops.metrics import Metrics
+from bridge.ops.progress import PATIENCE, Progress
+from bridge.ops.service_report import Reporting
+from bridge.ports.serving import Readiness, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.http.service import Service
+    from bridge.ports import Clock
+    from bridge.settings import Settings
+
+
+def make_metrics() -> Metrics:
+    """Return the metrics of this process."""
+    return Metrics(version=version("sms-bridge"))
+
+
+def serve_admin(
+    settings: Settings,
+    ready: Callable[[], Readiness],
+    metrics: Metrics,
+    standing: Callable[[], str | None] = lambda: None,
+    *,
+    port: int | None = None,
+) -> HttpServer:
+    """Listen on `port`, by default a worker's; `standing` says what of the process stands still, and does not block."""
+    metrics.ready.set_function(lambda: ready().ready)
+    return listen_admin(settings, Admin(ready, metrics.registry, standing), port=port)
+
+
+def report_started(ready: Callable[[], Readiness], standing: Callable[[], str | None] = lambda: None) -> None:
+    """Notify systemd that the service runs: call it once all its ports listen. The broker need not be there.
+
+    From then on systemd learns how the service is, and its watchdog is fed until `standing` says what stands still.
+    """
+    notify_systemd.ready()
+    Reporting(ready, standing).start()
+
+
+def make_progress(clock: Clock) -> Progress:
+    """Return what watches over the threads of this process: half of the watchdog's time, so that it can bite."""
+    watchdog = notify_systemd.watchdog_seconds()
+    return Progress(clock, patience=PATIENCE if watchdog is None else min(PATIENCE, watchdog / 2))
+
+
+def listen_admin(settings: Settings, app: Service, *, port: int | None = None) -> HttpServer:
+    """Serve `app` on `port`, by default a worker's admin port."""
+    chosen = settings.admin.worker_port if port is None else port
+    where = settings.admin.model_copy(update={"port": chosen})
+    bind = Bind(host=where.host, port=chosen, max_connections=ADMIN_CONNECTIONS)
+    server = HttpServer(app, bind, name="admin")
+    listening = listen(server, where, "admin")
+    structlog.get_logger().info("admin.listening", host=where.host, port=listening)
+    return server
+
+
+class Outlet(Protocol):
+    """What publishes, as readiness looks at it."""
+
+    @property
+    def available(self) -> bool: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def blocked(self) -> bool: ...
+
+
+def publishing(outlet: Outlet) -> tuple[str, bool, str]:
+    """Return whether the broker takes messages, and if not, why not."""
+    if outlet.available:
+        return "publishing", True, "the broker takes messages"
+    if not outlet.connected:
+        return "publishing", False, "no connection to the broker"
+    if outlet.blocked:
+        return "publishing", False, "the broker has an alarm of memory or disk"
+    return "publishing", False, "the broker does not confirm"
+
+
+def readiness(*reasons: tuple[str, bool, str], judged: frozenset[str]) -> Readiness:
+    """Return ready if all that is `judged` is well; the rest is reported."""
+    ready = all(ok for name, ok, _ in reasons if name in judged)
+    return Readiness(ready=ready, reasons=tuple(Reason(*reason) for reason in reasons))

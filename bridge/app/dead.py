@@ -1,0 +1,60 @@
+"""What is done with dead letters on the command line."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.dead import DeadLetters
+from bridge.adapters.clock import SystemClock
+from bridge.app import parts
+from bridge.app.required import require
+from bridge.domain.contracts.commands import SEND
+from bridge.domain.dead_letters import DeadLetter, Wanted, read_letter, sent_back
+from bridge.ops import failpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bridge.domain.messages import Delivery, Outgoing
+    from bridge.settings import Settings
+
+
+def dead_letters(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+    """Yield the dead letters that are wanted, and leave them where they are."""
+    read = _reader(settings)
+    with closing(_queue(settings).read()) as deliveries:
+        yield from islice(filter(wanted.matches, map(read, deliveries)), wanted.limit)
+
+
+def replay_dead(settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator[DeadLetter]:
+    """Send those that are wanted back to the commands; yield each once that is confirmed and its letter gone."""
+    read = _reader(settings)
+
+    def copy_of(delivery: Delivery) -> Outgoing | None:
+        letter = read(delivery)
+        if not wanted.matches(letter):
+            return None
+        return sent_back(letter, exchange=settings.broker.commands_exchange, routing_key=SEND, resend=resend)
+
+    confirmed = partial(failpoints.reach, "replayed")
+    with closing(_queue(settings).send_back(copy_of, confirmed)) as deliveries:
+        yield from map(read, islice(deliveries, wanted.limit))
+
+
+def purge_dead(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+    """Throw those that are wanted away; yield each once it is gone."""
+    read = _reader(settings)
+    with closing(_queue(settings).throw_away(lambda delivery: wanted.matches(read(delivery)))) as deliveries:
+        yield from map(read, islice(deliveries, wanted.limit))
+
+
+def _reader(settings: Settings) -> Callable[[Delivery], DeadLetter]:
+    return partial(read_letter, rules=parts.command_rules(settings), now=SystemClock().now())
+
+
+def _queue(settings: Settings) -> DeadLetters:
+    require(settings, broker=True)
+    return DeadLetters(parts.broker_address(settings), parts.topology(settings), SystemClock())

@@ -1,0 +1,281 @@
+"""What `bridge doctor` looks at, and what it says of it. Nothing is sent, consumed or changed."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.inspection import Rights, inspect
+from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.files import reachable_limit
+from bridge.adapters.reaching import Closed, Reached, reach
+from bridge.app import parts
+from bridge.app import running_processes as running
+from bridge.app.doctor_broker import look_at_addresses
+from bridge.app.doctor_records import RIGHTS, look_at_ledger, look_at_room
+from bridge.app.files import files_needed
+from bridge.app.members import look_at_members
+from bridge.app.surroundings import unusable_here
+from bridge.domain.masking import mask_number
+from bridge.ops import logs
+from bridge.ops.examination import Check, Finding, examine, fail, ok, skipped, warn
+from bridge.settings.hosts import configured_hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from bridge.adapters.amqp.inspection import Inspection
+    from bridge.adapters.amqp.topology import Topology
+    from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.ops.examination import Examined
+    from bridge.settings import Settings
+
+#: Seconds before its end from which a certificate is worth a warning.
+SOON = 14 * 86_400
+#: What to do where a queue has no majority.
+DOWN = (
+    "start the nodes that hold the members: `rabbitmqctl list_queues --vhost VHOST name members online` names them; "
+    "see docs/cluster.md"
+)
+#: RabbitMQ's first series whose quorum queues are all that is needed (docs/reliability.md).
+OLDEST = (3, 10)
+
+
+def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
+    """Yield what is found, check by check; `processes`, of "worker" and "ingest", are those that are to run so."""
+    # On stderr: on stdout stands what a program reads.
+    logs.configure(settings.log, hosts=configured_hosts(settings))
+    return examine(
+        [
+            Check(
+                name="files",
+                look=partial(_files, settings, processes),
+                advice="see the settings that name files",
+            ),
+            Check(
+                name="broker",
+                look=partial(_broker, settings, processes),
+                advice="see broker.url, and the broker's log",
+            ),
+            Check(name="process", look=partial(running.look, settings, processes), advice="see admin.port"),
+            Check(
+                name="topology",
+                look=partial(_topology, settings),
+                advice="see `bridge topology check`, with the rights of docs/operations.md",
+            ),
+            Check(
+                name="ledger",
+                look=partial(look_at_ledger, settings, processes),
+                advice="see ledger.url; `bridge ledger migrate` makes one",
+            ),
+            Check(
+                name="room", look=partial(look_at_room, settings), advice="see ledger.url and ingest.spool"
+            ),
+            Check(name="account", look=partial(_account, settings), advice="see [cpaas]"),
+            Check(
+                name="subscriptions",
+                look=partial(_subscriptions, settings),
+                advice="see `bridge subscriptions sync --dry-run`",
+            ),
+            Check(
+                name="webhook",
+                look=partial(_webhook, settings),
+                advice="see subscriptions.webhook_url, and the proxy before the ingest",
+            ),
+        ]
+    )
+
+
+def _files(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+    unusable = list(unusable_here(settings, processes))
+    for problem in unusable:
+        yield fail(problem.reason, f"see {problem.path}")
+    if not unusable:
+        yield ok("all that the configuration names is there: certificates, keys, drivers")
+    limit = reachable_limit()
+    if "ingest" in processes and limit is not None and limit < (needed := files_needed(settings)):
+        yield warn(
+            f"a process may have {limit} files open here, and ingest.max_connections needs {needed}",
+            "raise LimitNOFILE or `ulimit -Hn` of the ingest, or lower ingest.max_connections",
+        )
+
+
+def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+    if settings.broker.url is None:
+        yield skipped("broker.url is not set")
+        return
+    topology = parts.topology(settings)
+    address = yield from look_at_addresses(settings)
+    found = inspect(address, topology, _rights(settings, topology, processes))
+    yield _of_version(found.product, found.version)
+    if found.blocked:
+        yield fail(
+            "it takes no messages: an alarm", "see `rabbitmqctl alarms`: memory or disk of its machine"
+        )
+    for queue in found.unreadable:
+        yield fail(f"this user may not read {queue}", RIGHTS)
+    for exchange in found.unwritable:
+        yield fail(f"this user may not write to {exchange or 'amq.default'}", RIGHTS)
+    yield from _queues(settings, topology, found)
+
+
+def _queues(settings: Settings, topology: Topology, found: Inspection) -> Iterator[Finding]:
+    if found.down:
+        yield fail(f"{', '.join(found.down)}: no majority of the queue's members is online", DOWN)
+    depths = {queue: depth for queue, depth in found.depths.items() if queue not in found.down}
+    if found.consumers == 0 and topology.command_queue in depths:
+        yield running.no_consumer(settings, depths[topology.command_queue])
+    for queue, depth in depths.items():
+        if queue == topology.dead_queue and depth:
+            yield warn(f"{depth} dead letters wait", "see `bridge dead list`")
+        else:
+            yield ok(f"{queue}: {depth} messages wait")
+
+
+def _rights(settings: Settings, topology: Topology, processes: Collection[str]) -> Rights:
+    """Return what the processes do with the broker (docs/operations.md)."""
+    writes, reads = [topology.events_exchange, ""], []
+    if "worker" in processes:
+        delay, _ = topology.delayed(topology.command_queue, 1)
+        writes.append(delay)
+        reads += [topology.command_queue, topology.given_up_queue]
+    if "ingest" in processes and settings.submit.port is not None:
+        writes.append(topology.commands_exchange)
+    return Rights(writes=writes, reads=reads)
+
+
+def _of_version(product: str, version: str) -> Finding:
+    digits = [part for part in version.split(".") if part.isdigit()]
+    if product == "RabbitMQ" and tuple(map(int, digits[:2])) >= OLDEST:
+        return ok(f"{product} {version}")
+    wanted = ".".join(map(str, OLDEST))
+    return warn(f"{product} {version}", f"RabbitMQ {wanted} and later is what the bridge is tested with")
+
+
+def _topology(settings: Settings) -> Iterator[Finding]:
+    if settings.broker.url is None:
+        yield skipped("broker.url is not set")
+        return
+    one_shot = OneShot(parts.broker_address(settings), parts.topology(settings), SystemClock())
+    differences = one_shot.differences()
+    who = (
+        "the first worker or ingest declares it"
+        if settings.broker.declare
+        else "run `bridge topology declare` as a user with the right to"
+    )
+    for difference in differences:
+        is_missing = difference.endswith("is missing")
+        yield (
+            warn(difference, who)
+            if is_missing
+            else fail(difference, "delete it where it may go, or rename ours")
+        )
+    if not differences:
+        yield ok("all is there, as it should be")
+    yield from look_at_members(settings)
+
+
+def _account(settings: Settings) -> Iterator[Finding]:
+    if not settings.cpaas.configured:
+        yield skipped("no account is configured")
+        return
+    with closing(_client(settings)) as client:
+        client.probe()
+        yield ok("the API takes our credentials")
+        if client.is_in_time:
+            yield ok("our clock and the provider's agree")
+        else:
+            yield fail(
+                "our clock and the provider's differ", "set ours right (NTP): nothing is sent meanwhile"
+            )
+        yield from _numbers(settings, client.numbers)
+
+
+def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[Finding]:
+    """Say which of the numbers in the configuration the account does not have."""
+    used = {
+        f"subscriptions.numbers, {mask_number(number)}": number for number in settings.subscriptions.numbers
+    }
+    if settings.cpaas.default_sender is not None:
+        used["cpaas.default_sender"] = settings.cpaas.default_sender
+    if not used:
+        return
+    if numbers is None:
+        yield skipped("the account does not say which numbers it has")
+        return
+    # With or without the plus: the account writes them as it likes.
+    had = {number.removeprefix("+") for number in numbers}
+    foreign = [where for where, number in used.items() if number.removeprefix("+") not in had]
+    for where in foreign:
+        yield warn(
+            f"{where}: not a number of the account", "assign it to the account's project, or name another"
+        )
+    if not foreign:
+        yield ok(f"the account has the numbers in its configuration, {len(used)}")
+
+
+def _subscriptions(settings: Settings) -> Iterator[Finding]:
+    from bridge.app.subscriptions import declared_subscriptions
+    from bridge.domain.subscription_plan import plan
+    from bridge.jobs.subscriptions import look
+
+    if not settings.cpaas.configured or settings.subscriptions.webhook_url is None:
+        yield skipped("subscriptions.webhook_url is not set")
+        return
+    declared = declared_subscriptions(settings)
+    with closing(_client(settings)) as client:
+        steps = plan(declared, look(client), prune=False)
+    undone = [step for step in steps if step.action not in {"keep", "leave"}]
+    for step in undone:
+        yield warn(f"a {step.what} is to be dealt with: {step.action}", "run `bridge subscriptions sync`")
+    if not undone:
+        yield ok(f"{len(steps)} channels and subscriptions are as they should be")
+
+
+def _webhook(settings: Settings) -> Iterator[Finding]:
+    url = settings.subscriptions.webhook_url
+    if url is None:
+        yield skipped("subscriptions.webhook_url is not set")
+        return
+    reached = _reach(url.get_secret_value(), is_guarded=bool(settings.ingest.allow))
+    if reached.expires_at is not None:
+        days = (reached.expires_at - SystemClock().now()) / 86_400
+        seen = f"its certificate is good for {days:.0f} days"
+        yield (
+            ok(seen) if days * 86_400 > SOON else warn(seen, "renew it: the provider will not post any more")
+        )
+    if reached.status == 401:
+        yield ok("it is reached, and lets nobody in without authorization")
+    elif reached.status == 403 and settings.ingest.allow:
+        yield ok("it is reached, and this machine is not among ingest.allow, so nothing more is known")
+    elif reached.status == 404:
+        yield fail("it answers 404", "its path is not ingest.path, or a proxy leads elsewhere")
+    elif reached.status == 400 and not settings.ingest.authorization:
+        yield warn(
+            "it is reached, and lets anybody in", "set ingest.authorization, and sync the subscriptions"
+        )
+    else:
+        yield fail(
+            f"it answers {reached.status} to who has no authorization", "is this the ingest? 401 was expected"
+        )
+
+
+def _reach(url: str, *, is_guarded: bool) -> Reached:
+    """Return how the webhook answers; an ingest with networks refuses others by closing their connection."""
+    try:
+        return reach(url)
+    except Closed:
+        if not is_guarded:
+            raise
+        return Reached(status=403, expires_at=None)
+
+
+def _client(settings: Settings) -> CpaasClient:
+    # Not at the top: who has no account needs no client of the provider.
+    from bridge.app import sending
+
+    stopping = threading.Event()
+    return sending.client(sending.account(settings), settings, SystemClock(), stopping)

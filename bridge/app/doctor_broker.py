@@ -1,0 +1,42 @@
+"""The part of `bridge doctor` that looks at the broker's addresses, one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.inspection import try_nodes
+from bridge.app import parts
+from bridge.domain.broker_url import unverified
+from bridge.ops.examination import fail, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.domain.broker_url import BrokerNode
+    from bridge.ops.examination import Finding
+    from bridge.settings import Settings
+
+
+def look_at_addresses(settings: Settings) -> Generator[Finding, None, BrokerAddress]:
+    """Say which addresses can be used, where there are several, and whose certificates are not checked.
+
+    Returns the broker's address to look further at: the first that can be used, or all where none can.
+    """
+    address = parts.broker_address(settings)
+    for place in unverified(address.nodes):
+        yield warn(
+            f"the certificate of {place} is not checked: verify=verify_none",
+            "set broker.ca_file, and remove verify from broker.url",
+        )
+    if len(address.nodes) == 1:
+        return address
+    usable: list[BrokerNode] = []
+    for node, reason in try_nodes(address):
+        if reason is None:
+            usable.append(node)
+            yield ok(f"{node.place} can be used")
+        else:
+            yield fail(reason, "correct this address in broker.url, or start the broker there")
+    return replace(address, nodes=tuple(usable[:1])) if usable else address

@@ -1,0 +1,125 @@
+"""The checks of `bridge doctor` on the ledger and the spool."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.inspection import Noted, compare_ledger
+from bridge.adapters.permissions import others_can_write
+from bridge.adapters.store import read_ledger
+from bridge.app import parts
+from bridge.domain.ledger_url import SqliteFile, read_ledger_url
+from bridge.ops.examination import Finding, fail, ok, skipped, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from bridge.adapters.store.reading import Summary
+    from bridge.adapters.store.replication import Replication
+    from bridge.adapters.store.sessions import Server
+    from bridge.domain.lineage import Lineage
+    from bridge.settings import Settings
+
+#: Bytes that ledger and spool should have.
+ROOM = 1_000_000_000
+#: What to do where the broker's user lacks a right.
+RIGHTS = "give it the rights of docs/operations.md"
+
+
+def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+    """Say what the ledger holds, where it is, and whether it is the command queue's own."""
+    with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
+        missing = reader.missing_rights()
+        if missing:
+            yield fail(f"this user may not: {', '.join(missing)}", "see PostgreSQL in docs/operations.md")
+            return
+        server, summary = reader.server(), reader.summary()
+    if server is not None:
+        yield from _database(server, summary.lineage)
+    yield ok(f"{summary.commands} commands, revision {summary.revision}")
+    if settings.broker.url is not None and summary.identity is not None:
+        yield _whose(settings, processes, summary)
+
+
+def _database(server: Server, lineage: Lineage | None) -> Iterator[Finding]:
+    """Say what the connection to the ledger's database leads to."""
+    how = "through a connection pooler: nothing is prepared" if server.is_pooled else "directly"
+    yield ok(f"PostgreSQL {server.version}, connected {how}")
+    if not server.is_verified:
+        seen = "is not verified" if server.is_encrypted else "is not encrypted"
+        yield warn(f"the connection to it {seen}", "set sslmode=verify-full and sslrootcert in ledger.url")
+    yield from _standbys(server.replication)
+    if lineage is None:
+        yield warn(
+            "its timeline can't be read: after a failover an old primary would not be recognized",
+            "GRANT EXECUTE ON FUNCTION pg_control_system(), pg_current_wal_lsn(), pg_walfile_name(pg_lsn) to the user",
+        )
+
+
+def _standbys(found: Replication) -> Iterator[Finding]:
+    """Say whether a commit waits for a standby, and for one that is not there."""
+    if found.connected and not found.needed:
+        yield warn(
+            f"a failover may lose the last commits: no commit waits for one of the {found.connected} standbys",
+            "set synchronous_standby_names = 'ANY 1 (...)' on the server, with the standbys' application_names",
+        )
+    if found.is_stuck:
+        wanted = "a standby" if found.needed == 1 else f"{found.needed} standbys"
+        there = "none of them replicates" if not found.confirming else f"only {found.confirming} replicate"
+        yield fail(
+            f"every commit waits for {wanted}: synchronous_standby_names is set, and {there}",
+            "start a standby or correct its application_name; on the primary, SELECT wait_event FROM pg_stat_activity "
+            "shows SyncRep",
+        )
+
+
+def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> Finding:
+    """Say whether the ledger is the command queue's own, and the current copy of it."""
+    address, topology = parts.broker_address(settings), parts.topology(settings)
+    try:
+        noted = compare_ledger(address, topology, summary.identity or "", summary.lineage, summary.remembered)
+    except ConnectionError:
+        return skipped("whether it is the command queue's own: the broker can't be asked")
+    match noted:
+        case Noted.NONE:
+            return ok("the command queue has no ledger yet: the first worker notes its own")
+        case Noted.OURS:
+            return ok("it is the command queue's own")
+        case Noted.OUTDATED:
+            advice = (
+                "stop that server or make it a standby, and point ledger.url to the new primary; `bridge ledger adopt` "
+                "where that one is gone for good"
+            )
+            return fail("the database is an old primary: workers have used a newer one since", advice)
+        case Noted.ANOTHERS:
+            advice = (
+                "set ledger.url to the queue's own; `bridge ledger adopt` where that one is gone for good"
+            )
+            return fail("the command queue has another ledger", advice)
+        case Noted.REFUSED if "worker" in processes:
+            return warn("this user may not see whether it is the command queue's own", RIGHTS)
+        case Noted.REFUSED:
+            return skipped("an ingest's user can't see whether it is the command queue's own")
+
+
+def look_at_room(settings: Settings) -> Iterator[Finding]:
+    """Say how much room ledger and spool have on this machine's disks, and who else may write there."""
+    named = read_ledger_url(settings.ledger.url.get_secret_value())
+    places = {"the ledger": Path(named.path).parent} if isinstance(named, SqliteFile) else {}
+    if settings.ingest.spool is not None:
+        places["the spool"] = settings.ingest.spool
+    for what, place in places.items():
+        there = next((path for path in (place, *place.parents) if path.is_dir()), Path("/"))
+        free = shutil.disk_usage(there).free
+        seen = f"{what} has {free / 1e9:.1f} GB left"
+        yield ok(seen) if free >= ROOM else warn(seen, "make room: without it nothing is sent, or kept")
+        if others_can_write(place):
+            yield warn(
+                f"every user of this machine can write to the directory of {what}, and replace its files",
+                f"chmod o-w {place}",
+            )
+    if not places:
+        yield skipped("neither ledger nor spool are on a disk of this machine")

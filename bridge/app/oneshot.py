@@ -1,0 +1,99 @@
+"""What the one-shot commands do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.clock import SystemClock
+from bridge.app import parts
+from bridge.app.required import require
+from bridge.domain.commands import Malformed, parse_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.adapters.cpaas.history import MessageHistory
+    from bridge.settings import Settings
+
+
+def refusals(settings: Settings, command: Mapping[str, object]) -> Sequence[str]:
+    """Return each reason for which a worker with these settings would not send a command; none where it would."""
+    body = json.dumps(command).encode()
+    parsed = parse_command(body, None, rules=parts.command_rules(settings), now=SystemClock().now())
+    return parsed.reasons if isinstance(parsed, Malformed) else ()
+
+
+def send(
+    settings: Settings, command: Mapping[str, object], wait: float | None
+) -> Sequence[Mapping[str, Any]]:
+    """Publish a command, confirmed; return the outcome events that came within `wait` seconds, if any.
+
+    Raises:
+        ConnectionError: the broker did not confirm it.
+
+    """
+    destinations = command["destination_address"]
+    outcomes = len(destinations) if isinstance(destinations, list) else 1
+    return _broker(settings).send(command, outcomes=outcomes, wait=wait)
+
+
+def tail_events(
+    settings: Settings, keys: Sequence[str], skipped: Callable[[str], None]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield events as they are published, from now on, whose type matches one of the binding `keys`.
+
+    `skipped` is called with one line for each message that is not an event.
+    """
+    return _broker(settings).tail(keys, skipped)
+
+
+def waiting_commands(settings: Settings) -> int | None:
+    """Return how many commands wait on the command queue; None where no broker is configured or it cannot be asked."""
+    if settings.broker.url is None:
+        return None
+    try:
+        return _broker(settings).waiting()
+    except ConnectionError:
+        return None
+
+
+def declare_topology(settings: Settings) -> Sequence[str]:
+    """Declare what is missing on the broker; return the name of everything that is there now."""
+    return _broker(settings).declare()
+
+
+def check_topology(settings: Settings) -> Sequence[str]:
+    """Return what is missing on the broker or other than it should be, one line each."""
+    return _broker(settings).differences()
+
+
+def cpaas_client(settings: Settings) -> CpaasClient:
+    """Return a client of the configured account."""
+    # Not at the top: whoever publishes a command needs no client of the provider, nor the log that it writes.
+    from bridge.app import sending
+    from bridge.ops import logs
+    from bridge.settings.hosts import configured_hosts
+
+    require(settings, account=True)
+    # On stderr: on stdout stands what a program reads.
+    logs.configure(settings.log, hosts=configured_hosts(settings))
+    return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
+
+
+def message_history(settings: Settings) -> MessageHistory:
+    """Return the messages that the provider keeps for the configured account."""
+    return cpaas_client(settings).history
+
+
+def _broker(settings: Settings) -> OneShot:
+    require(settings, broker=True)
+    return OneShot(
+        parts.broker_address(settings),
+        parts.topology(settings),
+        SystemClock(),
+        declares=settings.broker.declare,
+    )

@@ -1,0 +1,102 @@
+"""From settings to the values that sending is given: its rules, the account, the provider's client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.adapters.cpaas.account import CpaasAccount
+from bridge.adapters.cpaas.client import CpaasClient
+from bridge.adapters.cpaas.retrying import RetryPolicy
+from bridge.app import parts
+from bridge.domain.contracts.commands import SEND
+from bridge.domain.outcome_messages import Routes, SendRules
+from bridge.domain.rules import LedgerRules, LimitRules, ReceiptRules, ReconcileRules, RetryRules
+
+if TYPE_CHECKING:
+    import threading
+
+    from bridge.ports import Clock, Tracer
+    from bridge.settings import Settings
+
+
+def send_rules(settings: Settings) -> SendRules:
+    """Return what configuration makes of sending."""
+    broker = settings.broker
+    return SendRules(
+        commands=parts.command_rules(settings),
+        style=parts.style(settings),
+        routes=Routes(
+            commands_exchange=broker.commands_exchange,
+            send_key=SEND,
+            events_exchange=broker.events_exchange,
+            unrouted_queue=broker.unrouted_queue,
+            dead_queue=broker.dead_queue,
+            own_queues=parts.topology(settings).own_queues,
+        ),
+        ledger=ledger_rules(settings),
+    )
+
+
+def ledger_rules(settings: Settings) -> LedgerRules:
+    """Return what decisions about a submission rest on."""
+    retry, reconcile, limits = settings.retry, settings.reconcile, settings.limits
+    return LedgerRules(
+        lease=settings.worker.lease,
+        poison_after=settings.worker.poison_after,
+        restored_lookup=settings.ledger.restored_lookup,
+        retry=RetryRules(max_age=retry.max_age, base=retry.base, max_delay=retry.max_delay),
+        reconcile=ReconcileRules(
+            settle=reconcile.settle,
+            skew=reconcile.skew,
+            on_absent=reconcile.on_absent,
+            on_unknown=reconcile.on_unknown,
+            history_cap=reconcile.history_cap,
+        ),
+        limits=LimitRules(
+            account_per_second=limits.account_per_second, sender_per_second=limits.sender_per_second
+        ),
+        receipts=receipt_rules(settings) if settings.receipts.poll else None,
+    )
+
+
+def loss_matters_for(settings: Settings) -> float:
+    """Return for how many seconds after a restore of the ledger something is looked up that it may have lost."""
+    return max(settings.retry.max_age, settings.ledger.restored_lookup)
+
+
+def receipt_rules(settings: Settings) -> ReceiptRules:
+    """Return when receipts are asked for."""
+    return ReceiptRules(first=settings.receipts.first, max_age=settings.receipts.max_age)
+
+
+def account(settings: Settings) -> CpaasAccount:
+    """Return the account at the provider; `require` has checked that there is one."""
+    cpaas = settings.cpaas
+    return CpaasAccount(
+        base_url=str(cpaas.base_url),
+        client_id=str(cpaas.client_id),
+        client_secret=None if cpaas.client_secret is None else cpaas.client_secret.get_secret_value(),
+        email=cpaas.email,
+        password=None if cpaas.password is None else cpaas.password.get_secret_value(),
+        connect_timeout=cpaas.connect_timeout,
+        read_timeout=cpaas.read_timeout,
+        total_timeout=cpaas.total_timeout,
+        idle_timeout=cpaas.idle_timeout,
+        max_response_bytes=cpaas.max_response_bytes,
+        proxy=None if cpaas.proxy is None else cpaas.proxy.get_secret_value(),
+        ca_file=None if cpaas.ca_file is None else str(cpaas.ca_file),
+        correlator=cpaas.correlator,
+        correlator_mode=cpaas.correlator_mode,
+    )
+
+
+def client(
+    account: CpaasAccount,
+    settings: Settings,
+    clock: Clock,
+    stopping: threading.Event,
+    tracer: Tracer | None = None,
+) -> CpaasClient:
+    """Return the client of the account; `stopping` cuts its waits short."""
+    retry = RetryPolicy(in_process=settings.retry.in_process)
+    return CpaasClient(account, clock, retry, stopping, skew=settings.reconcile.skew, tracer=tracer)

@@ -1,0 +1,132 @@
+"""The door for commands over HTTP: a part of an ingest's process, where it has a port."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.adapters.amqp.offering import AmqpOffering
+from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.submit_app import Submit, SubmitDoor
+from bridge.adapters.store import read_ledger
+from bridge.app import parts
+from bridge.app.admin import publishing
+from bridge.app.listener import listen
+from bridge.app.tracing import submit_tracing
+from bridge.domain.contracts.submit import PATH
+from bridge.ingest.command_intake import Submitting
+from bridge.ingest.command_lookup import Lookups
+
+if TYPE_CHECKING:
+    from bridge.ops.metrics import Metrics
+    from bridge.ops.progress import Progress
+    from bridge.ops.shutdown import Stopping
+    from bridge.ports import Clock, Offering, Tracer
+    from bridge.settings import Settings
+
+#: Offers whose fate is open, beside those that are waited for: the broker may be slower than their senders.
+SPARE = 100
+
+
+class SubmitPart:
+    """Takes commands over HTTP: a server, what asks the ledger, and a connection to the broker of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stopping: Stopping,
+        metrics: Metrics,
+        clock: Clock,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._settings = settings
+        self._offering = AmqpOffering(
+            parts.address_of_process(settings),
+            topology=parts.topology(settings),
+            clock=clock,
+            name=parts.name_of_process("ingest submits"),
+            declares=settings.broker.declare,
+            deadline=settings.broker.publish_deadline,
+            limit=settings.submit.max_in_flight + SPARE,
+            on_crash=stopping.crash,
+        )
+        metrics.connections.append(lambda: self._offering.connected)
+        metrics.alarms.append(lambda: self._offering.blocked)
+        url = settings.ledger.url.get_secret_value()
+        self._lookups = Lookups(partial(read_ledger, url), clock=clock)
+        self.server = make_submit_door(settings, self._offering, self._lookups, metrics, clock, tracer)
+
+    def start(self, progress: Progress) -> None:
+        """Listen; broker and ledger may come when they like.
+
+        Raises:
+            CannotListen: the port can't be had.
+            SettingsError: the certificate can't be used.
+
+        """
+        open_submit_door(self._settings, self.server)
+        self._offering.start()
+        progress.watch("the event loop of the HTTP endpoint for commands", lambda: self.server.rounds)
+        progress.watch("the link that submits", lambda: self._offering.rounds)
+        self._lookups.start()
+
+    def stop(self, grace: float) -> None:
+        """Take no more requests, answer those that are in within `grace` seconds, and let go of broker and ledger."""
+        self.server.stop(grace)
+        self._offering.stop()
+        self._lookups.stop()
+
+    def reason(self) -> tuple[str, bool, str]:
+        """Return whether commands are taken, and if not, why not."""
+        _, ok, detail = publishing(self._offering)
+        return "submitting", ok, detail
+
+
+def make_submit_door(
+    settings: Settings,
+    offering: Offering,
+    lookups: Lookups,
+    metrics: Metrics,
+    clock: Clock,
+    tracer: Tracer | None = None,
+) -> HttpServer:
+    """Return the server that services hand commands over to."""
+    submit = settings.submit
+    flow = Submitting(
+        offering,
+        lookups,
+        rules=parts.command_rules(settings),
+        exchange=settings.broker.commands_exchange,
+        clock=clock,
+        metrics=metrics,
+        confirm_timeout=submit.confirm_timeout,
+        traces=submit_tracing(tracer),
+    )
+    door = SubmitDoor(
+        authorization=tuple(secret.get_secret_value().encode() for secret in submit.authorization),
+        max_in_flight=submit.max_in_flight,
+    )
+    bind = Bind(
+        host=submit.host,
+        port=submit.port or 0,
+        tls_certificate=submit.tls_certificate,
+        tls_key=submit.tls_key,
+        max_connections=submit.max_connections,
+        keep_alive=submit.keep_alive,
+    )
+    return HttpServer(Submit(door, flow.take, flow.show, refused=flow.refused), bind, name="submit")
+
+
+def open_submit_door(settings: Settings, server: HttpServer) -> None:
+    """Have the server listen, and say where.
+
+    Raises:
+        CannotListen: the port can't be had.
+        SettingsError: the certificate can't be used.
+
+    """
+    submit = settings.submit
+    port = listen(server, submit, "submit")
+    structlog.get_logger().info("submit.listening", host=submit.host, port=port, path=PATH)

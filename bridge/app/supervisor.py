@@ -1,0 +1,85 @@
+"""The supervisor's process: it starts the workers, watches them, and answers for them all on the one admin port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from bridge.adapters.children import Child
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.scraping import HOST
+from bridge.adapters.http.supervisor_app import SupervisorAdmin, readiness_of_all, standing_of
+from bridge.app.admin import listen_admin
+from bridge.ops import logs
+from bridge.ops import service_manager as notify_systemd
+from bridge.ops.metrics import SupervisorMetrics
+from bridge.ops.service_report import Reporting
+from bridge.ops.shutdown import Stopping
+from bridge.ops.supervisor import MARGIN, Supervisor
+from bridge.settings.hosts import configured_hosts
+from bridge.settings.passing import pack
+
+if TYPE_CHECKING:
+    from bridge.ports.serving import Readiness
+    from bridge.settings import Settings
+
+#: What a worker process runs: `bridge.app.child`, by name, since to import it is to load all that a worker needs.
+CHILD = "bridge.app.child"
+
+
+def run_supervisor(settings: Settings) -> int:
+    """Run `worker.processes` worker processes until they are stopped; returns the exit code."""
+    logs.configure(settings.log, hosts=configured_hosts(settings))
+    stopping = Stopping()
+    metrics = SupervisorMetrics()
+    line = pack(settings_of_one(settings))
+    supervisor = Supervisor(
+        lambda number: Child(CHILD, str(number), line=line, environ=os.environ),
+        settings.worker.processes,
+        stopping=stopping,
+        clock=SystemClock(),
+        metrics=metrics,
+        running=notify_systemd.ready,
+    )
+    told = _Told(supervisor, stopping)
+    stopping.install(again=supervisor.end_at_once)
+    app = SupervisorAdmin(supervisor.processes, stopping.event.is_set, metrics.registry)
+    # The port first: where it can't be had, nothing else has begun.
+    admin = listen_admin(settings, app)
+    supervisor.start()
+    Reporting(told.readiness, told.standing).start()
+    code = stopping.wait()
+    ended = supervisor.stop(settings.worker.grace_period + MARGIN)
+    admin.stop(1.0)
+    return code or ended
+
+
+class _Told:
+    """What the processes say of themselves, asked once for what is the matter and for who stands still."""
+
+    def __init__(self, supervisor: Supervisor, stopping: Stopping) -> None:
+        self._supervisor = supervisor
+        self._stopping = stopping
+        self._readiness: Readiness | None = None
+
+    def standing(self) -> str | None:
+        """Ask them, and say which stands still, if any."""
+        self._readiness = asyncio.run(
+            readiness_of_all(self._supervisor.processes(), draining=self._stopping.event.is_set())
+        )
+        return standing_of(self._readiness)
+
+    def readiness(self) -> Readiness | None:
+        """Return what they said then."""
+        return self._readiness
+
+
+def settings_of_one(settings: Settings) -> Settings:
+    """Return the settings of each process: those of all, but for where it answers the supervisor."""
+    return settings.model_copy(
+        update={
+            "worker": settings.worker.model_copy(update={"processes": 1}),
+            "admin": settings.admin.model_copy(update={"host": HOST, "port": 0}),
+        }
+    )

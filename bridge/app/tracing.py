@@ -1,0 +1,78 @@
+"""From settings to what spans are told to, where that is configured."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from bridge.domain.contracts.commands import SEND
+from bridge.ops.tracing import CommandTracing, SubmitTracing, WebhookTracing
+from bridge.settings import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from bridge.adapters.tracing import OtlpTracer
+    from bridge.ports import Clock, Tracer
+    from bridge.settings import Settings
+
+
+def make_tracer(settings: Settings, clock: Clock) -> OtlpTracer | None:
+    """Return what sends spans; None where no collector is configured.
+
+    Raises:
+        SettingsError: one is, and OpenTelemetry is not installed.
+
+    """
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    return tracer_class()(
+        tracing.endpoint.get_secret_value(),
+        ratio=tracing.ratio,
+        version=version("sms-bridge"),
+        monotonic=clock.monotonic,
+    )
+
+
+def tracer_class() -> type[OtlpTracer]:
+    """Return the class of what sends spans.
+
+    Raises:
+        SettingsError: OpenTelemetry is not installed.
+
+    """
+    try:
+        # Not at the top: it is an extra, and takes a while to load.
+        from bridge.adapters.tracing import OtlpTracer
+    except ImportError as e:
+        reason = (
+            f"needs OpenTelemetry ({e.name}): install the bridge with its extra otel (docs/operations.md)"
+        )
+        raise SettingsError([Problem("tracing.endpoint", reason)]) from e
+    return OtlpTracer
+
+
+def command_tracing(settings: Settings, tracer: Tracer | None) -> CommandTracing | None:
+    """Return a worker's spans."""
+    broker = settings.broker
+    return (
+        None
+        if tracer is None
+        else CommandTracing(
+            tracer,
+            commands=f"{broker.commands_exchange}:{SEND}",
+            events_exchange=str(broker.events_exchange),
+        )
+    )
+
+
+def webhook_tracing(settings: Settings, tracer: Tracer | None) -> WebhookTracing | None:
+    """Return an ingest's spans."""
+    events = str(settings.broker.events_exchange)
+    return (
+        None if tracer is None else WebhookTracing(tracer, path=settings.ingest.path, events_exchange=events)
+    )
+
+
+def submit_tracing(tracer: Tracer | None) -> SubmitTracing | None:
+    """Return the spans of an ingest's door for commands."""
+    return None if tracer is None else SubmitTracing(tracer)

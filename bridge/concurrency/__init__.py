@@ -1,0 +1,1 @@
+"""Machinery for threads and event loops that knows nothing of the product."""

@@ -1,0 +1,205 @@
+"""Dead letters as an operator sees them, and what goes back to the commands when one is replayed (SPEC section 3.3).
+
+    outcome                        what goes back
+    rejected, failed, unknown,     the command with `x-bridge-replay`: reopens a submission that still is at that event
+      expired by the broker
+    invalid                        the command as it was: it left no row, so a bridge that can read it takes it as new
+    broker: the broker gave it up  the command as it was, with the token of a delayed copy: the ledger decides
+
+"As it was" is byte for byte, with its own properties and headers, without what its death has added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bridge.domain import events
+from bridge.domain.commands import Malformed, parse_command
+from bridge.domain.contracts import letters
+from bridge.domain.contracts.commands import REPLAY, RESEND
+from bridge.domain.deliveries import GIVEN_UP, TOKEN, copy_of, own_headers
+from bridge.domain.masking import printable, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.domain.commands import CommandRules
+    from bridge.domain.messages import Delivery, Outgoing
+
+#: Stands in place of an outcome where the broker gave the command up also on the queue of given-up commands.
+BROKER = "broker"
+#: What a death adds to a command's headers (SPEC section 3.3).
+DEATH_HEADERS = frozenset(letters.HEADERS.names)
+#: The outcomes of which the ledger keeps the submission.
+_FILED = frozenset(type_.rpartition(".")[2] for type_ in events.DEAD_LETTERS - {events.INVALID})
+#: Characters of a header that are worth showing.
+_SHOWN = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A command on the dead-letter queue, and why it is there. What nobody said is None."""
+
+    delivery: Delivery
+    #: `invalid`, `rejected`, `failed`, `unknown`, `expired` or `BROKER`.
+    outcome: str
+    #: Names fields and codes; the broker's own word where it gave up (`delivery_limit`).
+    reason: str | None
+    command_id: str | None
+    index: int | None
+    attempts: int | None
+    event_id: str | None
+    #: When, in seconds since the epoch.
+    dead_at: float | None
+    #: The sender that the command asked for: E.164 where it can be told, or `default`.
+    sender: str | None = field(repr=False)
+    #: To whom it was to go: the one of `index`, or all.
+    destinations: tuple[str, ...] = field(repr=False)
+    message: str | None = field(repr=False)
+    #: Whether its id comes with it; the id of a command without one is what the bridge made up.
+    names_itself: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which dead letters are meant: those that are all of it. What is empty or None asks for nothing."""
+
+    outcomes: tuple[str, ...] = ()
+    #: Words of which the reason has one, in any case.
+    reasons: tuple[str, ...] = ()
+    #: In the form of `DeadLetter.sender`.
+    senders: tuple[str, ...] = field(default=(), repr=False)
+    #: Ids of commands or of events.
+    ids: tuple[str, ...] = ()
+    #: Died at `since` or later, and before `before`: seconds since the epoch.
+    since: float | None = None
+    before: float | None = None
+    #: So many at most, from the head of the queue.
+    limit: int | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether it leaves no dead letter out."""
+        return self == Wanted()
+
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether this dead letter is meant, the limit aside."""
+        reason = (letter.reason or "").lower()
+        return (
+            (not self.outcomes or letter.outcome in self.outcomes)
+            and (not self.reasons or any(word.lower() in reason for word in self.reasons))
+            and (not self.senders or letter.sender in self.senders)
+            and (not self.ids or not {letter.command_id, letter.event_id}.isdisjoint(self.ids))
+            and self._in_time(letter.dead_at)
+        )
+
+    def _in_time(self, dead_at: float | None) -> bool:
+        if self.since is None and self.before is None:
+            return True
+        if dead_at is None:
+            return False
+        return (self.since is None or dead_at >= self.since) and (
+            self.before is None or dead_at < self.before
+        )
+
+
+def read_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> DeadLetter:
+    """Read a dead letter; never raises for what it may contain. `now` is in seconds since the epoch."""
+    headers = delivery.headers
+    outcome = _text(headers.get(letters.OUTCOME))
+    parsed = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now)
+    index = _number(headers.get(letters.INDEX))
+    command = None if isinstance(parsed, Malformed) else parsed
+    addresses = () if command is None else command.destinations
+    return DeadLetter(
+        delivery=delivery,
+        outcome=outcome or BROKER,
+        reason=_text(headers.get(letters.REASON)) if outcome else _brokers_reason(headers),
+        command_id=_text(headers.get(letters.COMMAND_ID)) or parsed.id,
+        index=index,
+        attempts=_number(headers.get(letters.ATTEMPTS)),
+        event_id=_text(headers.get(letters.EVENT_ID)),
+        dead_at=_time(headers.get(letters.DEAD_AT)) if outcome else _brokers_time(headers),
+        sender=None if command is None else command.sender.wire,
+        destinations=tuple(address.wire for at, address in enumerate(addresses) if index in (None, at)),
+        message=None if command is None else command.message,
+        names_itself=parsed.id is not None,
+    )
+
+
+def is_moved_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> bool:
+    """Whether a delivery of the command queue is a dead letter that was moved there, and not sent back by the bridge.
+
+    It has the headers of its death, with the id of the command that it is. A new command whose sender has copied such
+    headers has another id. `now` is in seconds since the epoch.
+    """
+    headers = delivery.headers
+    if letters.OUTCOME not in headers or REPLAY in headers or not _text(headers.get(letters.EVENT_ID)):
+        return False
+    own = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now).id
+    return own is None or own == _text(headers.get(letters.COMMAND_ID))
+
+
+def put_back(delivery: Delivery, *, dead_queue: str) -> Outgoing:
+    """Return a dead letter that was moved to the command queue as it goes back to its own, with all its headers."""
+    return copy_of(delivery, exchange="", routing_key=dead_queue, headers=own_headers(delivery))
+
+
+def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bool) -> Outgoing:
+    """Return the command as it goes back to the commands exchange.
+
+    With `resend` it is sent anew even where nobody could tell whether it was sent, once reconciling found nothing.
+    """
+    headers = {
+        name: value for name, value in own_headers(letter.delivery).items() if name not in DEATH_HEADERS
+    }
+    if letter.outcome in _FILED and letter.event_id is not None:
+        # Which dead letter it is replaces which one it may have been before.
+        headers.pop(TOKEN, None)
+        headers.pop(GIVEN_UP, None)
+        headers.pop(RESEND, None)
+        headers[REPLAY] = letter.event_id
+    if resend:
+        headers[RESEND] = True
+    copy = copy_of(letter.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
+    if letter.names_itself or letter.command_id is None:
+        return copy
+    # The ledger knows it under the id that it was given.
+    return replace(copy, properties={**copy.properties, "message_id": letter.command_id})
+
+
+def _brokers_reason(headers: Mapping[str, object]) -> str | None:
+    return _text(headers.get("x-first-death-reason")) or _text(_death(headers).get("reason"))
+
+
+def _brokers_time(headers: Mapping[str, object]) -> float | None:
+    time = _death(headers).get("time")
+    # py-amqp reads timestamps as UTC without saying so.
+    return time.replace(tzinfo=UTC).timestamp() if isinstance(time, datetime) else None
+
+
+def _death(headers: Mapping[str, object]) -> Mapping[str, object]:
+    deaths = headers.get("x-death")
+    last = deaths[0] if isinstance(deaths, list) and deaths else None
+    return last if isinstance(last, dict) else {}
+
+
+def _time(value: object) -> float | None:
+    text = _text(value)
+    try:
+        at = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if at is None or at.tzinfo is None else at.timestamp()
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return shorten(printable(value), _SHOWN) if isinstance(value, str) and value else None

@@ -1,0 +1,163 @@
+"""The events the bridge publishes: CloudEvents 1.0 in structured JSON, with ids anyone can compute again.
+
+Ids are UUIDv5 (RFC 9562 section 5.5) over what makes an event that event (SPEC section 3.2), so a redelivery, a retry
+or another process gives the same id, and a consumer that drops ids it has seen sees each event once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING
+
+from bridge.domain.json_writer import make_writer
+from bridge.domain.printing import repaired
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+#: The namespace of every event id. Changing it changes all ids: consumers would see old events as new.
+NAMESPACE = uuid.UUID("6f1b54d8-6a3c-5e0c-9f0e-2a4c1f9b7d35")
+
+SENT = "sms.outbound.sent"
+UNDELIVERABLE = "sms.outbound.undeliverable"
+REJECTED = "sms.outbound.rejected"
+INVALID = "sms.outbound.invalid"
+EXPIRED = "sms.outbound.expired"
+FAILED = "sms.outbound.failed"
+UNKNOWN = "sms.outbound.unknown"
+DEFERRED = "sms.outbound.deferred"
+DELIVERED = "sms.outbound.delivered"
+UNDELIVERED = "sms.outbound.undelivered"
+INBOUND_RECEIVED = "sms.inbound.received"
+OUTBOUND_SYNCED = "sms.outbound.synced"
+SUBSCRIPTION_CANCELLED = "sms.subscription.cancelled"
+MESSAGE_EVENT = "sms.message.event"
+NOTIFICATION_UNRECOGNIZED = "sms.notification.unrecognized"
+
+#: The types that end a submission (SPEC section 3.2).
+TERMINAL = frozenset({SENT, UNDELIVERABLE, REJECTED, INVALID, EXPIRED, FAILED, UNKNOWN})
+#: The outcomes whose commands may be on the dead-letter queue: `expired` where the broker's time for one ran out.
+DEAD_LETTERS = frozenset({INVALID, REJECTED, FAILED, UNKNOWN, EXPIRED})
+#: The outcomes that also leave the command on the dead-letter queue (SPEC section 3.3).
+DEAD = frozenset({INVALID, REJECTED, FAILED, UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event, ready to be filed and published: its body never changes again."""
+
+    id: str
+    type: str
+    #: The command's id, where the event belongs to a command: CloudEvents `subject`, AMQP `correlation_id`.
+    subject: str | None
+    body: bytes = field(repr=False)
+    #: Ids that the ledger notes beside its own once it is published; no webhook is looked up by them.
+    also_noted: tuple[str, ...] = field(default=(), repr=False)
+    #: Whether U+FFFD stands in it for half a surrogate pair.
+    is_repaired: bool = False
+
+
+def event_id(*parts: object) -> str:
+    """Return the UUIDv5 of `parts`, each told apart from its neighbour whatever it contains."""
+    # The JSON of a list of strings, without the encoder that would be made for it each time.
+    name = f"[{', '.join([encode_basestring_ascii(str(part)) for part in parts])}]".encode()
+    # As `uuid.uuid5` has it, without the object around it, which takes most of its time.
+    digest = bytearray(hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def make_event(
+    *,
+    id: str,  # noqa: A002 - the attribute's name in CloudEvents
+    type: str,  # noqa: A002 - likewise
+    source: str,
+    time: float,
+    data: Mapping[str, object],
+    subject: str | None = None,
+    traceparent: str | None = None,
+    camel_case: bool = False,
+    also_noted: tuple[str, ...] = (),
+) -> Event:
+    """Build an event. `time` is in seconds since the epoch.
+
+    With `camel_case` the keys of `data` are spelt as the provider's Node.js SDK spells them; what is inside `metadata`
+    and `raw` is not ours and stays. Half a surrogate pair, which UTF-8 can't carry, becomes U+FFFD, wherever it stands.
+    """
+    envelope: dict[str, object] = {
+        "specversion": "1.0",
+        "id": id,
+        "type": type,
+        "source": source,
+        "time": rfc3339(time),
+        "datacontenttype": "application/json",
+    }
+    if subject is not None:
+        envelope["subject"] = subject
+    if traceparent is not None:
+        envelope["traceparent"] = traceparent
+    envelope["data"] = _camel_keys(data) if camel_case else data
+    text, is_repaired = _write(envelope), False
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:
+        body, is_repaired = _write(repaired(envelope)).encode(), True
+    return Event(id=id, type=type, subject=subject, body=body, also_noted=also_noted, is_repaired=is_repaired)
+
+
+def read_data(body: bytes) -> dict[str, object]:
+    """Return the data of an event that `make_event` made."""
+    data: dict[str, object] = json.loads(body)["data"]
+    return data
+
+
+def read_traceparent(body: bytes) -> str | None:
+    """Return the W3C trace context of an event that `make_event` made, where it has one."""
+    traceparent: str | None = json.loads(body).get("traceparent")
+    return traceparent
+
+
+def rfc3339(time: float) -> str:
+    """Return `time` (seconds since the epoch) as RFC 3339 in UTC, to the millisecond."""
+    seconds, microseconds = divmod(round(time * 1_000_000), 1_000_000)
+    return f"{_second(seconds)}.{microseconds // 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)  # a second has many events
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+
+
+_write = make_writer(separators=(",", ":"))
+
+
+#: Keys whose value belongs to somebody else and keeps its spelling.
+_FOREIGN = frozenset({"metadata", "raw"})
+
+
+def _camel_keys(data: Mapping[str, object]) -> dict[str, object]:
+    return {
+        camel(key): _camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
+        for key, value in data.items()
+    }
+
+
+def value_of(data: Mapping[str, object], key: str) -> object:
+    """Return what an event's data has under `key`, in either spelling; None where it has nothing."""
+    return data.get(key, data.get(camel(key)))
+
+
+def camel(key: str) -> str:
+    """Return a key as the provider's Node.js SDK spells it."""
+    head, *tail = key.split("_")
+    return head + "".join(word.capitalize() for word in tail)

@@ -1,0 +1,139 @@
+"""What an answer makes of a submission: the decision after the call, as a value.
+
+answer                          what follows
+Accepted                        sent, or undeliverable where the provider says so
+Accepted without a message id   reconciled for the id; never sent again
+Refused                         rejected
+Unsent                          another call at `retry_at`; failed once the attempt came after `retry.max_age`
+Ambiguous                       a look at the provider's history at `retry_at`
+Blocked                         back as it was, no attempt counted: the account is at fault, not the command
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.domain.ledger.filing import Filing
+from bridge.domain.outcomes import Outcome, Result, Style, deferred_event
+from bridge.domain.reconciliation import FIRST_LOOK, IMPOSSIBLE
+
+if TYPE_CHECKING:
+    from bridge.domain.answers import Answer, ProviderError
+    from bridge.domain.commands import SendSms
+    from bridge.domain.events import Event
+    from bridge.domain.rules import RetryRules
+
+#: Seconds of quiet for the whole account when the provider says that we are too fast, but not for how long.
+THROTTLED = 1.0
+#: Seconds of quiet for the whole account at most. An absurd `Retry-After` holds the submission that it answers, and of
+#: the others one a minute finds out whether it still holds.
+LONGEST_HOLD = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Everything about a call that the decision rests on."""
+
+    command: SendSms
+    index: int
+    answer: Answer
+    #: Attempts in all, this call's included.
+    attempts: int
+    #: Attempts before this call.
+    attempts_before: int
+    first_attempt_at: float
+    now: float
+    #: A draw from [0, 1) for the jitter.
+    chance: float
+    traceparent: str | None = None
+
+
+def judge(call: Judgement, *, retry: RetryRules, style: Style) -> Filing:
+    """Decide what follows an answer."""
+    answer = call.answer
+    match answer:
+        case Accepted():
+            return _accepted(call, answer)
+        case Refused():
+            return Filing(outcome=Outcome.REJECTED, result=_failed(call, answer.error))
+        case Ambiguous():
+            return _look(call, _failed(call, answer.error), style)
+        case Blocked():
+            return Filing(outcome=None, result=Result(attempts=call.attempts_before), retry_at=call.now)
+        case Unsent():
+            return _unsent(call, answer, retry, style)
+    assert_never(answer)
+
+
+def _accepted(call: Judgement, answer: Accepted) -> Filing:
+    impossible = answer.delivery_status == IMPOSSIBLE
+    result = Result(
+        attempts=call.attempts,
+        message_id=answer.message_id,
+        sender_address=answer.sender_address,
+        delivery_status=answer.delivery_status,
+    )
+    if answer.message_id is None and not impossible and call.command.is_reconcilable(call.index):
+        return Filing(
+            outcome=None, result=result, retry_at=call.now + FIRST_LOOK, doubtful=True, submitted=True
+        )
+    return Filing(outcome=Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result=result)
+
+
+def _look(call: Judgement, result: Result, style: Style) -> Filing:
+    retry_at = call.now + FIRST_LOOK
+    return Filing(
+        outcome=None,
+        result=result,
+        retry_at=retry_at,
+        doubtful=True,
+        deferred=_deferred(call, result, retry_at, style),
+    )
+
+
+def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) -> Filing:
+    result = _failed(call, answer.error)
+    if call.now - call.first_attempt_at >= retry.max_age:
+        return Filing(outcome=Outcome.FAILED, result=result)
+    retry_at = call.now + _delay(call, answer.retry_after, retry)
+    expires_at = call.command.expires_at
+    if expires_at is not None:
+        # Whoever waits for it learns that it has expired when it does, not at some later retry.
+        retry_at = min(retry_at, max(expires_at, call.now))
+    return Filing(
+        outcome=None,
+        result=result,
+        retry_at=retry_at,
+        deferred=_deferred(call, result, retry_at, style),
+        hold_until=call.now + _hold(answer.retry_after) if answer.throttled else None,
+    )
+
+
+def _hold(retry_after: float | None) -> float:
+    """Return seconds of quiet for the whole account."""
+    return min(retry_after or THROTTLED, LONGEST_HOLD)
+
+
+def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> float:
+    """Return seconds until the next look: exponential with full jitter, no sooner than the provider asked."""
+    doublings = min(call.attempts, 32) - 1
+    bound = min(retry.max_delay, retry.base * 2.0**doublings)
+    return max(call.chance * bound, retry_after or 0.0)
+
+
+def _deferred(call: Judgement, result: Result, retry_at: float, style: Style) -> Event:
+    return deferred_event(
+        call.command,
+        call.index,
+        result,
+        retry_at=retry_at,
+        style=style,
+        now=call.now,
+        traceparent=call.traceparent,
+    )
+
+
+def _failed(call: Judgement, error: ProviderError) -> Result:
+    return Result(attempts=call.attempts, error=error)

@@ -1,0 +1,75 @@
+"""What is remembered of commands and their submissions, and the only ways it may change.
+
+A change is a pure function of what a transaction has in its hands (its slate). The store reads what a batch of changes
+needs, carries them out and writes what they leave, all in one durable transaction: whatever the database, these are
+the rules. So nothing here waits, and a fence is a comparison.
+
+    state       what it means                                      leaves by
+    (no row)    never claimed: no call was ever made               Claim -> attempting, waiting, outcome
+    waiting     another look follows at `retry_at`, no claim       Claim -> attempting, outcome
+    attempting  claimed: a call may be on its way                  File (its owner), Claim (once the lease is over)
+    doubtful    it may have been sent; claimed while looking       Resolve (its owner) -> waiting, doubtful, outcome
+    an outcome  terminal, with the event that tells it             Claim with a replay of it -> waiting, doubtful
+
+A *claim* is a lease with an owner: while it may be alive nobody else touches the submission, and an owner that lost it
+can't file. A *generation* is the token of delayed copies: each hand-over to the delay begins a new one. A copy that
+carries an older one waits like any second delivery of the command until all is told: whether the newer copy ever came
+to be, only the broker knows, so nothing unfinished is dropped for an old token.
+
+What keeps an outcome from being lost is that a message leaves the broker only after each submission has either been
+told or is looked at by a copy that the broker has confirmed:
+
+    met by the delivery              it leaves behind, before its ack
+    only outcomes                    nothing
+    a submission that it waits for   HandOver and a Carry for each that is `Later`, in one step: a copy of the new
+                                     generation
+    `Later` alone of others, or      a copy that carries what the delivery itself carried, a token or none
+    HandOver gave None
+"""
+
+from bridge.domain.ledger.claim import Claim, Replay
+from bridge.domain.ledger.filing import File, Filed, Filing
+from bridge.domain.ledger.handover import Carry, HandOver
+from bridge.domain.ledger.known import Known
+from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
+from bridge.domain.ledger.resolve import Resolve
+from bridge.domain.ledger.restored import Restored, restored
+from bridge.domain.ledger.sight import Sight
+from bridge.domain.ledger.slate import Bucket, Change, Expected, Needs, Place, Slate
+from bridge.domain.ledger.time import ClockSet
+from bridge.domain.ledger.verdicts import Call, Conflict, Later, Look, Superseded, Tell, Verdict
+
+__all__ = [
+    "ATTEMPTING",
+    "DOUBTFUL",
+    "WAITING",
+    "Bucket",
+    "Call",
+    "Carry",
+    "Change",
+    "Claim",
+    "ClockSet",
+    "CommandRecord",
+    "Conflict",
+    "Expected",
+    "File",
+    "Filed",
+    "Filing",
+    "HandOver",
+    "Known",
+    "Later",
+    "Look",
+    "Needs",
+    "Place",
+    "Replay",
+    "Resolve",
+    "Restored",
+    "Sight",
+    "Slate",
+    "SubmissionRecord",
+    "Superseded",
+    "Tell",
+    "Told",
+    "Verdict",
+    "restored",
+]

@@ -1,0 +1,64 @@
+"""Handing a command over to a copy of it in the delay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.domain.ledger.records import changed
+from bridge.domain.ledger.slate import Needs
+
+if TYPE_CHECKING:
+    from bridge.domain.ledger.slate import Slate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """Begin a new generation: the copy about to go to the delay stands for the command from now on.
+
+    Gives back the new generation, or None where this delivery no longer speaks for the command.
+    """
+
+    command_id: str
+    generation: int
+    now: float
+
+    @property
+    def needs(self) -> Needs:
+        """The command's record alone."""
+        return Needs(command_id=self.command_id)
+
+    def apply(self, slate: Slate) -> int | None:
+        """Begin it, unless another delivery has."""
+        record = slate.commands.get(self.command_id)
+        if record is None or record.generation != self.generation:
+            return None
+        generation = record.generation + 1
+        slate.commands[record.id] = changed(record, generation=generation, updated_at=self.now)
+        return generation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carry:
+    """Let the copy just handed over look at a submission that its maker has not told, whatever became of it since.
+
+    Applied in one step with `HandOver`, after it. Without it an outcome that somebody else filed between the maker's
+    claim and the hand-over would count as told by the maker.
+    """
+
+    command_id: str
+    index: int
+
+    @property
+    def needs(self) -> Needs:
+        """Its record."""
+        return Needs(command_id=self.command_id, index=self.index)
+
+    def apply(self, slate: Slate) -> None:
+        """Raise the generation that still has to tell it; nothing where there is no outcome yet."""
+        record = slate.commands.get(self.command_id)
+        submission = None if record is None else record.submissions.get(self.index)
+        if record is None or submission is None or submission.filed_in is None:
+            return
+        carried = changed(submission, filed_in=max(submission.filed_in, record.generation))
+        slate.commands[record.id] = record.having(carried, now=record.updated_at)

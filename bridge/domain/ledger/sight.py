@@ -1,0 +1,33 @@
+"""Keeping what the provider told by itself of a message it sent: evidence for whatever may be in doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.domain.evidence import match_key_of
+from bridge.domain.ledger.slate import Needs
+
+if TYPE_CHECKING:
+    from bridge.domain.evidence import Evidence
+    from bridge.domain.ledger.slate import Slate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """Keep that a message was seen. It belongs to no command that is known yet."""
+
+    evidence: Evidence
+
+    @property
+    def needs(self) -> Needs:
+        """What was seen of messages like it, and who owns it."""
+        return Needs(match_key=match_key_of(self.evidence), message_ids=(self.evidence.message_id,))
+
+    def apply(self, slate: Slate) -> None:
+        """Keep it, unless the message has an owner, or was seen: what a look or an answer brought says more."""
+        key = match_key_of(self.evidence)
+        message_id = self.evidence.message_id
+        known = any(seen.message_id == message_id for seen in slate.evidence(key))
+        if not known and slate.owner_of(message_id) is None:
+            slate.seen.append((key, self.evidence))

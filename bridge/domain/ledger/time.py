@@ -1,0 +1,62 @@
+"""What follows where the time that leases and waits are counted in was set.
+
+Whether a lease is over, and whether the provider had its time to show a message, are questions about how long something
+took. Where the clock was set meanwhile its difference says nothing, so for as long as the longest of both takes nothing
+is concluded from it; and what happened later than now, or is planned for later than anything is, is of another time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.domain.ledger.slate import Bucket, Needs
+
+if TYPE_CHECKING:
+    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.rules import LedgerRules
+
+#: Where it is kept until when nothing may be concluded, beside the times of the rate limits.
+CLOCK = "clock"
+#: Seconds; no retry and no quiet is longer, unless configured so.
+LONGEST = 3600.0
+#: Seconds that the time may go back by without having been set: one host's readings of a server's differ.
+DRIFT = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSet:
+    """Note that the time was set: whoever shares the ledger concludes nothing from it for a while."""
+
+    #: The new time.
+    now: float
+    rules: LedgerRules
+
+    @property
+    def needs(self) -> Needs:
+        """The place where it is noted."""
+        return Needs(buckets=(CLOCK,), reserves=(CLOCK,))
+
+    def apply(self, slate: Slate) -> None:
+        """Note it, in the new time: what was noted in another one is void."""
+        slate.buckets[CLOCK] = Bucket(next_free=self.now + _quiet(self.rules))
+
+
+def quiet_until(slate: Slate, now: float, rules: LedgerRules) -> float | None:
+    """Return until when nothing may be concluded from how late it is; None where it may be."""
+    until = slate.bucket(CLOCK).next_free
+    return until if now < until <= now + max(_quiet(rules), LONGEST) else None
+
+
+def is_of_another_time(happened_at: float, now: float) -> bool:
+    """Whether something happened later than now: the clock was set back since."""
+    return happened_at > now + DRIFT
+
+
+def is_retry_of_another_time(retry_at: float, now: float, rules: LedgerRules) -> bool:
+    """Whether a retry is later than one can be that was planned in the time we have now."""
+    return retry_at > now + max(rules.retry.max_delay, LONGEST)
+
+
+def _quiet(rules: LedgerRules) -> float:
+    return rules.lease + rules.reconcile.settle

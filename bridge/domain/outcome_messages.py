@@ -1,0 +1,132 @@
+"""What a submission's verdict or answer makes the bridge say: events, replies, dead letters, as values.
+
+The order they belong to is the guarantee: `bridge.worker.delivery` has it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.domain import events
+from bridge.domain.commands import Malformed
+from bridge.domain.deliveries import Death, conflicting, dead_letter, delayed_copy, reply
+from bridge.domain.event_messages import outgoing_event
+from bridge.domain.outcomes import invalid_event
+
+if TYPE_CHECKING:
+    from bridge.domain.commands import CommandRules
+    from bridge.domain.deliveries import Received
+    from bridge.domain.events import Event
+    from bridge.domain.ledger import Told
+    from bridge.domain.messages import Outgoing
+    from bridge.domain.outcomes import Outcome, Style
+    from bridge.domain.rules import LedgerRules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """Where messages go, by name."""
+
+    commands_exchange: str
+    #: The routing key of the command queue.
+    send_key: str
+    events_exchange: str
+    unrouted_queue: str
+    dead_queue: str
+    own_queues: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRules:
+    """What configuration makes of sending."""
+
+    commands: CommandRules
+    ledger: LedgerRules
+    style: Style
+    routes: Routes
+
+
+def tell_event(event: Event, rules: SendRules) -> Outgoing:
+    """Return the event as a message."""
+    routes = rules.routes
+    return outgoing_event(event, exchange=routes.events_exchange, unrouted_queue=routes.unrouted_queue)
+
+
+def tell_outcome(
+    received: Received, index: int, outcome: Outcome, told: Told, rules: SendRules, *, dead: bool, now: float
+) -> list[Outgoing]:
+    """Return what tells an outcome: the event, the reply if one was asked for, and the dead letter if `dead` allows."""
+    event = events.Event(
+        id=told.event_id, type=outcome.event_type, subject=received.parsed.id, body=told.body
+    )
+    # What the broker gave up stays to be sent back: nobody may have meant its time to run out.
+    is_dead = event.type in events.DEAD or (event.type == events.EXPIRED and received.given_up is not None)
+    death = _death(event, index, now) if dead and is_dead else None
+    return _tell(received, event, rules, death=death)
+
+
+def _death(event: Event, index: int, now: float) -> Death:
+    """Read off the event why it is one: so a dead letter says the same whoever leaves it, and whenever."""
+    data = json.loads(event.body)["data"]
+    error = data["error"] or {}
+    return Death(
+        outcome=event.type.rpartition(".")[2],
+        reason=error.get("exception_id") or error.get("exceptionId") or error.get("name") or "unknown",
+        command_id=event.subject,
+        index=index,
+        attempts=data["attempts"],
+        event_id=event.id,
+        at=now,
+    )
+
+
+def tell_invalid(
+    received: Received, rules: SendRules, *, now: float, conflict: bool = False
+) -> list[Outgoing]:
+    """Return what tells that a delivery is no valid command, or has the id of another one."""
+    if conflict or not isinstance(received.parsed, Malformed):
+        malformed, name = conflicting(received), "conflict"
+    else:
+        malformed, name = received.parsed, "invalid"
+    event = invalid_event(
+        malformed,
+        received.body_hash,
+        style=rules.style,
+        now=now,
+        name=name,
+        traceparent=received.traceparent,
+    )
+    death = Death(
+        outcome="invalid",
+        reason="; ".join(malformed.reasons)[:500],
+        command_id=malformed.id,
+        index=None,
+        attempts=0,
+        event_id=event.id,
+        at=now,
+    )
+    return _tell(received, event, rules, death=death)
+
+
+def to_the_delay(received: Received, generation: int, rules: SendRules, *, at: float, now: float) -> Outgoing:
+    """Return the copy of the command that comes back at `at` (seconds since the epoch), never before."""
+    return delayed_copy(
+        received,
+        generation,
+        exchange=rules.routes.commands_exchange,
+        routing_key=rules.routes.send_key,
+        delay=max(1, math.ceil(at - now)),
+    )
+
+
+def _tell(received: Received, event: Event, rules: SendRules, *, death: Death | None) -> list[Outgoing]:
+    telling = [tell_event(event, rules)]
+    answer = reply(received, event, events.CONTENT_TYPE, own_queues=rules.routes.own_queues)
+    if answer is not None:
+        telling.append(answer)
+    if death is not None:
+        telling.append(dead_letter(received, death, dead_queue=rules.routes.dead_queue))
+    return telling

@@ -1,0 +1,260 @@
+"""Takes commands over HTTP: 202 only once the broker has confirmed it (docs/messages.md).
+
+The order is the guarantee: **read, compare, offer, answer.** Nothing is kept here: what the broker has not confirmed in
+time was not taken, and whoever handed it over comes again with the same id.
+
+    read ──▶ compare ──▶ offer ──▶ confirmed: QUEUED
+      │         │          └─ returned UNROUTABLE, not confirmed UNCONFIRMED, no broker AWAY
+      │         └─ the ledger has another command of this id: CONFLICTING
+      └─ not valid: Invalid
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.concurrency.deadlines import Deadlines
+from bridge.concurrency.relay import Relay
+from bridge.domain.commands import id_or_none
+from bridge.domain.errors import Invalid, InvalidCommand
+from bridge.domain.shown_commands import to_senders
+from bridge.domain.shown_ids import shown_beside
+from bridge.domain.submitted_commands import make_ready
+from bridge.ingest.command_lookup import AWAY, NoAnswer
+from bridge.ops import tracing
+from bridge.ports import Offered
+from bridge.ports.serving import Fate, Operation, Unknown, status_of
+
+if TYPE_CHECKING:
+    from bridge.domain.commands import CommandRules
+    from bridge.domain.messages import Handed
+    from bridge.domain.submitted_commands import Readied
+    from bridge.ingest.command_lookup import Lookups, Records
+    from bridge.ops.metrics import Metrics
+    from bridge.ops.tracing import SubmitTracing
+    from bridge.ports import Clock, Offering, Span
+    from bridge.ports.serving import CommandAnswered, CommandShown
+
+_log = structlog.get_logger()
+
+#: Seconds that the ledger has to say what it knows: of a command that is handed over, of one that is asked about.
+COMPARE_PATIENCE = 0.5
+SHOW_PATIENCE = 2.0
+#: Seconds between two log lines about requests refused with the same status: strangers don't fill our disk.
+_REFUSALS_EVERY = 60.0
+_FATES = {
+    Offered.TAKEN: Fate.QUEUED,
+    Offered.UNROUTABLE: Fate.UNROUTABLE,
+    Offered.NOT_TAKEN: Fate.UNCONFIRMED,
+}
+
+
+class _Submission:
+    """A command whose sender waits."""
+
+    __slots__ = ("answered", "client", "readied", "started", "until")
+
+    def __init__(
+        self, readied: Readied, answered: CommandAnswered, *, client: str | None, started: float, until: float
+    ) -> None:
+        self.readied = readied
+        self.answered = answered
+        self.client = client
+        #: `Clock.monotonic` seconds.
+        self.started = started
+        self.until = until
+
+
+class Submitting:
+    """What stands behind the door for commands. All of it runs on the door's event loop."""
+
+    def __init__(
+        self,
+        offering: Offering,
+        lookups: Lookups,
+        *,
+        rules: CommandRules,
+        exchange: str,
+        clock: Clock,
+        metrics: Metrics,
+        confirm_timeout: float,
+        traces: SubmitTracing | None = None,
+    ) -> None:
+        """`exchange` is that of commands; `confirm_timeout` is in seconds: how long a command waits at most."""
+        self._traces = traces
+        self._offering = offering
+        self._lookups = lookups
+        self._make_ready = partial(
+            make_ready, rules=rules, exchange=exchange, new_id=lambda: str(uuid.uuid4())
+        )
+        self._clock = clock
+        self._metrics = metrics
+        self._confirm_timeout = confirm_timeout
+        self._relay: Relay | None = None
+        self._deadlines: Deadlines[_Submission] = Deadlines(partial(self._tell, fate=Fate.UNCONFIRMED))
+        self._logged: dict[int, float] = {}
+
+    def take(self, handed: Handed, answered: CommandAnswered) -> None:
+        """Have a command on the queue, and call `answered` once it is or nobody should wait any longer.
+
+        Raises:
+            Invalid: it is none; `answered` is not called.
+
+        """
+        started = self._clock.monotonic()
+        if self._traces is None:
+            readied = self._read(handed)
+        else:
+            span = self._traces.handed(handed.traceparent)
+            answered = partial(_answer_and_end, answered, span)
+            readied = self._read_in(span, handed)
+        until = started + self._confirm_timeout
+        submission = _Submission(readied, answered, client=handed.client, started=started, until=until)
+        self._relay = relay = Relay.here(self._relay)
+        self._deadlines.set(submission, relay.loop.time() + self._confirm_timeout)
+        try:
+            self._begin(submission)
+        except Exception:
+            # Whoever is told of a mistake of ours is told nothing else.
+            self._deadlines.clear(submission)
+            raise
+
+    def show(self, command_id: str, shown: CommandShown) -> None:
+        """Call `shown` with what the ledger knows of a command, or why there is nothing to show."""
+        tell = partial(self._show, shown, command_id, self._clock.monotonic())
+        if id_or_none(command_id) is None:
+            tell(None)
+        else:
+            self._lookups.ask(partial(_state, command_id=command_id), tell, patience=SHOW_PATIENCE)
+
+    def refused(self, operation: Operation, status: int, client: str | None = None) -> None:
+        """Count a request that was refused at the door; log the first in a minute for each status, and who it was."""
+        self._metrics.submits[operation.value, status].inc()
+        now = self._clock.monotonic()
+        if now - self._logged.get(status, -_REFUSALS_EVERY) >= _REFUSALS_EVERY:
+            self._logged[status] = now
+            _log.warning("command.refused", command_id=None, status=status, client=client)
+
+    def _read(self, handed: Handed) -> Readied:
+        try:
+            return self._make_ready(handed, now=self._clock.now())
+        except Invalid as error:
+            status = _status_of_invalid(error)
+            self._metrics.submits[Operation.SUBMIT.value, status].inc()
+            _log.info(
+                "command.refused",
+                command_id=_shown_key(handed.key, error),
+                status=status,
+                reasons=error.reasons,
+                bytes=len(handed.body),
+                client=handed.client,
+            )
+            raise
+
+    def _read_in(self, span: Span, handed: Handed) -> Readied:
+        try:
+            return self._read(replace(handed, traceparent=span.traceparent))
+        except Invalid as error:
+            tracing.answered(span, _status_of_invalid(error))
+            raise
+
+    def _begin(self, submission: _Submission) -> None:
+        if not self._offering.available:
+            self._tell_open(submission, Fate.AWAY)
+        elif submission.readied.has_own_id:
+            patience = min(COMPARE_PATIENCE, self._confirm_timeout / 2)
+            ask = partial(_content_hash, command_id=submission.readied.id)
+            self._lookups.ask(ask, partial(self._compare, submission), patience=patience)
+        else:
+            self._offer(submission)
+
+    def _compare(self, submission: _Submission, known: bytes | NoAnswer | Exception | None) -> None:
+        """Refuse what the ledger knows another command by; where it can't tell, a worker will."""
+        if isinstance(known, Exception):
+            self._tell_open(submission, known)
+        elif isinstance(known, bytes) and known != submission.readied.content_hash:
+            self._tell_open(submission, Fate.CONFLICTING)
+        else:
+            self._offer(submission)
+
+    def _offer(self, submission: _Submission) -> None:
+        self._relay = relay = Relay.here(self._relay)
+        self._offering.offer(
+            submission.readied.message,
+            # Called back on any thread, at any time, also after this server is gone.
+            partial(relay.tell, partial(self._offered, submission)),
+            until=submission.until,
+        )
+
+    def _offered(self, submission: _Submission, offered: Offered) -> None:
+        self._tell_open(submission, _FATES[offered])
+
+    def _tell_open(self, submission: _Submission, fate: Fate | Exception) -> None:
+        """Tell, unless it was told when its time was over."""
+        if self._deadlines.clear(submission):
+            self._tell(submission, fate)
+
+    def _tell(self, submission: _Submission, fate: Fate | Exception) -> None:
+        readied = submission.readied
+        if not isinstance(fate, Exception):
+            status = status_of(fate)
+            elapsed = self._clock.monotonic() - submission.started
+            self._metrics.submits[Operation.SUBMIT.value, status].inc()
+            if fate is Fate.QUEUED:
+                self._metrics.submit_seconds.observe(elapsed)
+            log = _log.info if fate is Fate.QUEUED else _log.warning
+            log(
+                "command.queued" if fate is Fate.QUEUED else "command.refused",
+                command_id=readied.shown_id,
+                status=status,
+                reason=fate.name.lower(),
+                destinations=readied.destinations,
+                client=submission.client,
+                ms=round(elapsed * 1000, 1),
+            )
+        submission.answered(readied.id, fate)
+
+    def _show(
+        self, shown: CommandShown, command_id: str, started: float, found: bytes | NoAnswer | Exception | None
+    ) -> None:
+        if isinstance(found, Exception):
+            shown(found)
+            return
+        unknown = Unknown.AWAY if found is AWAY else Unknown.UNKNOWN
+        answer = found if isinstance(found, bytes) else unknown
+        status = status_of(None if isinstance(answer, bytes) else answer)
+        self._metrics.submits[Operation.SHOW.value, status].inc()
+        elapsed = self._clock.monotonic() - started
+        _log.info("command.shown", command_id=command_id, status=status, ms=round(elapsed * 1000, 1))
+        shown(answer)
+
+
+def _shown_key(key: str | None, error: Invalid) -> str | None:
+    """Return the id that came beside a command that is not valid, as a log may have it."""
+    addresses = error.addresses if isinstance(error, InvalidCommand) else None
+    return None if key is None else shown_beside(key, addresses)
+
+
+def _status_of_invalid(error: Invalid) -> int:
+    return 422 if isinstance(error, InvalidCommand) else 400
+
+
+def _answer_and_end(answered: CommandAnswered, span: Span, id_: str, fate: Fate | Exception) -> None:
+    answered(id_, fate)
+    tracing.answered(span, 500 if isinstance(fate, Exception) else status_of(fate))
+
+
+def _content_hash(records: Records, command_id: str) -> bytes | None:
+    return records.content_hash(command_id)
+
+
+def _state(records: Records, command_id: str) -> bytes | None:
+    """Return how far a command is, as it is answered; on the thread that reads the ledger."""
+    record = records.command(command_id)
+    return None if record is None else json.dumps(to_senders(record), ensure_ascii=False).encode()

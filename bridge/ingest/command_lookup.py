@@ -1,0 +1,185 @@
+"""Asks the ledger about commands for an event loop that must not wait: on a thread of its own, so many at once.
+
+Whoever asks gets an answer within the patience it has. While the ledger takes longer than that with one question, or
+could not be asked a moment ago, others are told at once.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from contextlib import suppress
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import structlog
+
+from bridge.concurrency.deadlines import Deadlines
+from bridge.concurrency.relay import Relay
+from bridge.ports import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.domain.ledger import CommandRecord
+    from bridge.ports import Clock
+
+T = TypeVar("T")
+
+#: Questions that wait for the ledger.
+WAITING = 64
+#: Seconds until the ledger is asked again after it could not be.
+PAUSE = 2.0
+#: Seconds between two log lines about a ledger that can't be asked.
+LOG_EVERY = 60.0
+
+
+class Records(Protocol):
+    """The ledger, to look at: `bridge.adapters.store.reading.LedgerReader`. Every call may raise LedgerUnavailable."""
+
+    def command(self, command_id: str) -> CommandRecord | None:
+        """Return a command with all its submissions."""
+        ...
+
+    def content_hash(self, command_id: str) -> bytes | None:
+        """Return what a command's content is known by; None where there is no such command."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
+class NoAnswer(Enum):
+    """The ledger has not answered, for now."""
+
+    AWAY = "away"
+
+
+AWAY = NoAnswer.AWAY
+
+
+class _Question:
+    """What somebody wants to know."""
+
+    __slots__ = ("ask", "is_over", "told")
+
+    def __init__(self, ask: Callable[[Records], Any], told: Callable[[Any], None]) -> None:
+        self.ask = ask
+        self.told = told
+        #: Whether nobody waits for it any more.
+        self.is_over = False
+
+
+class Lookups:
+    """Asked from one event loop."""
+
+    def __init__(
+        self,
+        open_records: Callable[[], Records],
+        *,
+        clock: Clock,
+        waiting: int = WAITING,
+        pause: float = PAUSE,
+    ) -> None:
+        """`open_records` may raise LedgerUnavailable; beyond `waiting` questions others are not answered."""
+        self._open_records = open_records
+        self._clock = clock
+        self._pause = pause
+        self._questions: queue.Queue[tuple[_Question, Relay] | None] = queue.Queue(waiting)
+        self._deadlines: Deadlines[_Question] = Deadlines(self._give_up)
+        self._relay: Relay | None = None
+        self._records: Records | None = None
+        #: Until when it is not asked, and since when it thinks about one question: `Clock.monotonic` seconds.
+        self._away_until = -1.0
+        self._busy_since: float | None = None
+        self._logged_at = -LOG_EVERY
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lookups", daemon=True)
+        self._log = structlog.get_logger()
+
+    def start(self) -> None:
+        """Begin; the ledger may come when it likes."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Answer nobody any more, and end within `timeout` seconds."""
+        self._stopping.set()
+        with suppress(queue.Full):  # then it wakes up anyway
+            self._questions.put_nowait(None)
+        self._thread.join(timeout)
+
+    def ask(
+        self,
+        ask: Callable[[Records], T],
+        told: Callable[[T | NoAnswer | Exception], None],
+        *,
+        patience: float,
+    ) -> None:
+        """Have `told` called with what `ask` returns of the ledger, within `patience` seconds, or with AWAY.
+
+        A mistake of ours is handed on.
+        """
+        now = self._clock.monotonic()
+        busy_since = self._busy_since
+        question = _Question(ask, told)
+        if now < self._away_until or (busy_since is not None and now - busy_since > patience):
+            told(AWAY)
+            return
+        self._relay = relay = Relay.here(self._relay)
+        try:
+            self._questions.put_nowait((question, relay))
+        except queue.Full:
+            told(AWAY)
+            return
+        self._deadlines.set(question, relay.loop.time() + patience)
+
+    def _give_up(self, question: _Question) -> None:
+        question.is_over = True
+        question.told(AWAY)
+
+    def _answer(self, answered: tuple[_Question, object]) -> None:
+        question, answer = answered
+        if self._deadlines.clear(question):
+            question.told(answer)
+
+    # --- the thread ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            asked = self._questions.get()
+            if asked is None or asked[0].is_over:
+                continue
+            question, relay = asked
+            self._busy_since = self._clock.monotonic()
+            answer = self._find(question)
+            self._busy_since = None
+            relay.tell(self._answer, (question, answer))
+        self._close()
+
+    def _find(self, question: _Question) -> object:
+        if self._clock.monotonic() < self._away_until:
+            return AWAY
+        try:
+            if self._records is None:
+                self._records = self._open_records()
+            return question.ask(self._records)
+        except LedgerUnavailable as e:
+            self._away(str(e))
+            return AWAY
+        except Exception as mistake:  # noqa: BLE001 - it is handed on
+            return mistake
+
+    def _away(self, reason: str) -> None:
+        """Begin anew a little later: the ledger may be another one then, or have other tables."""
+        now = self._clock.monotonic()
+        self._away_until = now + self._pause
+        self._close()
+        if now - self._logged_at >= LOG_EVERY:
+            self._logged_at = now
+            self._log.warning("ledger.unavailable", reason=reason, hint="commands are taken and not shown")
+
+    def _close(self) -> None:
+        records, self._records = self._records, None
+        if records is not None:
+            records.close()

@@ -1,0 +1,1 @@
+"""Jobs that run beside a process: backfill, receipts, subscriptions, pruning."""

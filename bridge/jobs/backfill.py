@@ -1,0 +1,222 @@
+"""Reads the provider's history for what no webhook brought, and has it published."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from bridge.domain.backfill import GRACE, advanced, begins, events_for, inbound, may_have_news, missing
+from bridge.ingest.deduplication import Fate
+from bridge.ports import ArchiveUnavailable, LedgerUnavailable, Seen, Watermarks, unwatched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bridge.domain.backfill import CatchUpRules
+    from bridge.domain.events import Event
+    from bridge.domain.history import KeptThread
+    from bridge.domain.outcomes import Style
+    from bridge.ports import Archive, Clock, Progress
+
+_log = structlog.get_logger()
+
+#: Seconds until a round that failed is tried again, however long the interval is.
+RETRY = 5.0
+
+
+class Memory(Seen, Watermarks, Protocol):
+    """What is known of notifications, and how far the history was read."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Caught:
+    """What a round came to."""
+
+    #: Threads that were read, and those of them that may hold more than could be read.
+    threads: int = 0
+    incomplete: int = 0
+    #: Threads that could not be read at all: the next round does.
+    unread: int = 0
+    #: Inbound messages that no webhook brought: published, or with a dry run to be.
+    recovered: int = 0
+    #: Those that could not be made durable: the next round finds them.
+    refused: int = 0
+    #: Those that are no events yet and so young that their webhooks may be under way: the next round tells.
+    young: int = 0
+    #: Those without a readable time: passed over.
+    undated: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left to the next round but what came just now."""
+        return not (self.incomplete or self.unread or self.refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """What of a thread is read: from when, until when, and when that was. In seconds since the epoch."""
+
+    begin: float
+    until: float
+    now: float
+
+
+class CatchUp:
+    """One round after another; used by one thread."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        open_memory: Callable[[], Memory],
+        publish: Callable[[Event], Fate],
+        *,
+        style: Style,
+        rules: CatchUpRules,
+        clock: Clock,
+    ) -> None:
+        """`publish` makes an event durable, if it can and it is none yet; it is noted here after that."""
+        self._archive = archive
+        self._open_memory = open_memory
+        self._publish = publish
+        self._style = style
+        self._rules = rules
+        self._clock = clock
+
+    def run(
+        self, *, since: float | None = None, dry_run: bool = False, progress: Progress = unwatched
+    ) -> Caught:
+        """Read what is new and publish what is missing, or with `dry_run` only count it; `progress` counts threads.
+
+        With `since` (seconds since the epoch) it reads from then until now, and the watermarks stay as they are.
+
+        Raises:
+            LedgerUnavailable: nobody can tell what is missing, or what was read could not be noted.
+            ArchiveUnavailable: the list of threads can't be had.
+
+        """
+        rules, now, caught = self._rules, self._clock.now(), Caught()
+        until = now - rules.grace if since is None else inf
+        with closing(self._open_memory()) as memory:
+            marks = memory.watermarks()
+            threads, listed = self._archive.threads()
+            caught.incomplete += not listed
+            whole: dict[str, bool] = {}
+            for place, thread in enumerate(threads):
+                progress(place, len(threads))
+                number = thread.local_address
+                begin = begins(number, marks, now=now, rules=rules) if since is None else since
+                # What is older may have been forgotten, and would be taken for new.
+                span = _Span(begin=max(begin, now - rules.retention), until=until, now=now)
+                done = not may_have_news(thread, span.begin) or self._read(
+                    memory, thread, span, caught, dry_run=dry_run
+                )
+                whole[number] = whole.get(number, True) and done
+            if since is None and not dry_run:
+                memory.advance(advanced(marks, whole, listed=listed, now=now, rules=rules))
+        return caught
+
+    def _read(
+        self, memory: Memory, thread: KeptThread, span: _Span, caught: Caught, *, dry_run: bool
+    ) -> bool:
+        """Publish what a thread lacks, or only count it; return whether nothing of it is left to the next round."""
+        try:
+            messages, whole = self._archive.messages(thread, span.begin)
+        except ArchiveUnavailable as e:
+            _log.warning("thread.unread", reason=str(e))
+            caught.unread += 1
+            return False
+        found = inbound(messages, span.begin, span.until, now=span.now)
+        lacking = missing(found, memory.known([*found.likeness, *found.likeness.values()]))
+        caught.threads += 1
+        caught.incomplete += not whole
+        caught.undated += found.undated
+        caught.young += len(found.young & lacking)
+        style = self._style
+        events = events_for(
+            found.old, lacking, source=style.source, time=span.now, camel_case=style.camel_case
+        )
+        if dry_run:
+            caught.recovered += len(events)
+            return whole
+        return self._tell(memory, events, caught) and whole
+
+    def _tell(self, memory: Memory, events: Sequence[Event], caught: Caught) -> bool:
+        """Publish events, and note each once it is durable, up to the first that can't be; return whether all are."""
+        for number, event in enumerate(events):
+            # A webhook may have brought it while those before were published. After one that was refused the others
+            # would only wait as long as that did.
+            if not caught.refused and memory.known([event.id]):
+                continue
+            fate = Fate.REFUSED if caught.refused else self._publish(event)
+            if fate is Fate.REFUSED:
+                caught.refused += len(events) - number
+                return False
+            memory.note([event.id], self._clock.now())
+            caught.recovered += fate is Fate.PUBLISHED
+        return True
+
+
+class CatchingUp:
+    """Runs rounds on a thread of its own: at start, and periodically. What fails is logged and tried again."""
+
+    def __init__(
+        self,
+        catch_up: CatchUp,
+        *,
+        at_start: bool,
+        interval: float,
+        retry: float = RETRY,
+        grace: float = GRACE,
+    ) -> None:
+        """`interval`, `retry` and `grace` are in seconds; an interval of 0 leaves it at the round at start."""
+        self._catch_up = catch_up
+        self._at_start = at_start
+        self._interval = interval
+        self._retry = retry
+        self._grace = grace
+        #: Whether what was too young at start has had its time.
+        self._waited = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="catching-up", daemon=True)
+
+    def start(self) -> None:
+        """Begin; ledger, broker and provider may come when they like."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End within `timeout` seconds; what a round under way has not published, a later one finds."""
+        self._stopping.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        wait: float | None = 0.0 if self._at_start else self._interval
+        while wait is not None and not self._stopping.wait(wait):
+            wait = self._round()
+
+    def _round(self) -> float | None:
+        """Catch up, and return the seconds until the next time; None for never."""
+        soon = min(self._retry, self._interval or self._retry)
+        try:
+            caught = self._catch_up.run()
+        except (LedgerUnavailable, ArchiveUnavailable) as e:
+            _log.warning("catch_up.failed", reason=str(e))
+            return soon
+        except Exception:  # noqa: BLE001 - whatever it is, the thread must go on
+            _log.exception("catch_up.crashed")
+            return soon
+        log = _log.info if caught.whole else _log.warning
+        log("catch_up.ended", **asdict(caught))
+        # A thread that can't be read whole may never be: that is for the next interval.
+        return soon if caught.refused or caught.unread else self._interval or self._last(caught)
+
+    def _last(self, caught: Caught) -> float | None:
+        """Return the seconds until the last time: what is young then came while the door was open."""
+        if not caught.young or self._waited:
+            return None
+        self._waited = True
+        return self._grace

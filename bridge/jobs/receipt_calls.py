@@ -1,0 +1,119 @@
+"""Calls the provider for statuses: so many a second, and none for a while after it could not be asked."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from bridge.domain.receipts import THREAD_FROM, by_thread
+from bridge.ports import ArchiveUnavailable
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from bridge.domain.receipts import Awaited
+    from bridge.ops.metrics import Metrics
+    from bridge.ports import Clock, Statuses
+
+T = TypeVar("T")
+
+#: Seconds without a call after the provider could not be asked: the first time, and the most it doubles to.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+_log = structlog.get_logger()
+
+
+class Asking:
+    """Used by one thread."""
+
+    def __init__(
+        self,
+        statuses: Statuses,
+        *,
+        may_ask: Callable[[], bool],
+        per_second: float,
+        clock: Clock,
+        metrics: Metrics,
+        stopping: threading.Event,
+    ) -> None:
+        """`may_ask` says whether the provider may be called now; `per_second` bounds the calls, 0 does not."""
+        self._statuses = statuses
+        self._may_ask = may_ask
+        self._interval = 1 / per_second if per_second else 0.0
+        self._clock = clock
+        self._metrics = metrics
+        self._stopping = stopping
+        #: When the next call may be made, in monotonic seconds.
+        self._next_call = clock.monotonic()
+        self._pause = 0.0
+
+    @property
+    def wait(self) -> float:
+        """The seconds until the next call may be made."""
+        return max(0.0, self._next_call - self._clock.monotonic())
+
+    @property
+    def allowed(self) -> bool:
+        """Whether calls may be made at all."""
+        return self._may_ask()
+
+    def answers(self, awaited: Iterable[Awaited], *, until: float) -> Iterator[tuple[Awaited, str | None]]:
+        """Yield the status of one after the other, as far as they can be asked for before `until` (monotonic seconds).
+
+        None is no news. Where the provider can't be asked, that is the last: what it was about has had its turn, lest
+        it be in the way of all others for ever.
+        """
+        for pair, group in by_thread(awaited).items():
+            listed: Mapping[str, str | None] | None = None if len(group) >= THREAD_FROM else {}
+            for one in group:
+                message_id = one.sent.message_id
+                if pair is None:
+                    yield one, None
+                    continue
+                try:
+                    if listed is None:
+                        listed = self._call(partial(self._statuses.of_thread, pair, until=until), until)
+                    if message_id in listed:
+                        status = listed[message_id]
+                    else:
+                        status = self._call(
+                            partial(self._statuses.of_message, pair, message_id, until=until), until
+                        )
+                except ArchiveUnavailable:
+                    yield one, None
+                    return
+                except _NotNow:
+                    return
+                yield one, status
+
+    def _call(self, ask: Callable[[], T], until: float) -> T:
+        """Make a call when it is its time.
+
+        Raises:
+            ArchiveUnavailable: the provider can't be asked now.
+            _NotNow: it may not be, or there is no time left.
+
+        """
+        stopped = self._stopping.wait(self.wait)
+        started = self._clock.monotonic()
+        if stopped or started >= until or not self._may_ask():
+            raise _NotNow
+        self._next_call = started + self._interval
+        self._metrics.receipt_calls.inc()
+        try:
+            answer = ask()
+        except ArchiveUnavailable as e:
+            self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
+            self._next_call = self._clock.monotonic() + self._pause
+            _log.warning("receipts.unasked", reason=str(e), seconds=self._pause)
+            raise
+        self._pause = 0.0
+        return answer
+
+
+class _NotNow(Exception):
+    """No call may be made."""

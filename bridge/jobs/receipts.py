@@ -1,0 +1,209 @@
+"""Learns from the provider what became of what was sent, and tells it (SPEC section 3.2).
+
+The order is the guarantee: **take, ask, tell, end.** What one worker takes no other asks for, for a while; what it has
+not ended by then is taken again. So a crash before the end costs a second event with the same id, and none is lost.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.domain.ledger import Place
+from bridge.domain.masking import show_id
+from bridge.domain.outcomes import read_outcome
+from bridge.domain.receipts import TYPES, next_ask, receipt_event
+from bridge.ops import failpoints
+from bridge.ports import LedgerUnavailable, PublisherFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bridge.domain.events import Event
+    from bridge.domain.messages import Outgoing
+    from bridge.domain.outcomes import Style
+    from bridge.domain.receipts import Awaited, Sent
+    from bridge.domain.rules import ReceiptRules
+    from bridge.jobs.receipt_calls import Asking
+    from bridge.ops.metrics import Metrics
+    from bridge.ports import Clock, Publisher, Receipts
+
+#: Seconds between two looks at what is due.
+LOOK = 1.0
+#: Seconds for which what is taken is nobody else's, and those of them in which calls may run.
+LEASE = 60.0
+CALLS = 45.0
+#: How much is taken at once: so many seconds' worth of calls, and never more than this.
+AHEAD = 10.0
+MOST = 100
+#: Seconds until the ledger is tried again after it failed, and until anything is after a mistake of ours.
+LEDGER_PAUSE = 5.0
+CRASH_PAUSE = 60.0
+#: Seconds that the broker may take to confirm what a round has told, and the same for a process on its way out.
+PATIENCE = 10.0
+LAST_PATIENCE = 1.0
+
+_log = structlog.get_logger()
+
+
+def batch_of(per_second: float) -> int:
+    """Return how many receipts to take at once, at so many calls a second; 0 is any number."""
+    return min(MOST, math.ceil(per_second * AHEAD)) if per_second else MOST
+
+
+class ReceiptPoller:
+    """Runs on a thread of its own, with a connection to the ledger of its own."""
+
+    def __init__(
+        self,
+        open_receipts: Callable[[], Receipts],
+        asking: Asking,
+        publisher: Publisher,
+        *,
+        tell: Callable[[Event], Outgoing],
+        rules: ReceiptRules,
+        batch: int,
+        style: Style,
+        clock: Clock,
+        metrics: Metrics,
+        stopping: threading.Event,
+    ) -> None:
+        """`tell` is `bridge.domain.event_messages.outgoing_event` with its names; `batch` are taken at once."""
+        self._open_receipts = open_receipts
+        self._asking = asking
+        self._publisher = publisher
+        self._tell = tell
+        self._rules = rules
+        self._batch = batch
+        self._style = style
+        self._clock = clock
+        self._metrics = metrics
+        self._stopping = stopping
+        #: What the broker has confirmed: whose receipt, told by which event.
+        self._confirmed: SimpleQueue[tuple[Place, str]] = SimpleQueue()
+        self._receipts: Receipts | None = None
+        self._thread = threading.Thread(target=self._run, name="receipts", daemon=True)
+
+    def start(self) -> None:
+        """Begin; ledger, broker and provider may come when they like."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """End within `timeout` seconds; what is not told by then another worker asks for."""
+        self._stopping.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stopping.wait(wait):
+            try:
+                wait = self.turn()
+            except LedgerUnavailable as e:
+                _log.warning("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
+                self._let_go()
+                wait = LEDGER_PAUSE
+            except Exception:  # noqa: BLE001 - it must not end what sends; what it had is taken again
+                _log.exception("receipts.crashed", retry_in=CRASH_PAUSE)
+                wait = CRASH_PAUSE
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._receipts is not None:
+            self._receipts.close()
+            self._receipts = None
+
+    def turn(self) -> float:
+        """Ask for some of what is due, if it is time to; return the seconds until there may be more.
+
+        Raises:
+            LedgerUnavailable: what was told may not be noted, and is told again.
+
+        """
+        if self._asking.wait > LOOK:
+            return self._asking.wait
+        receipts = self._receipts = self._receipts or self._open_receipts()
+        self._end_confirmed(receipts)
+        now = self._clock.now()
+        due_at = receipts.due_at()
+        self._metrics.receipts_late.set(0.0 if due_at is None else max(0.0, now - due_at))
+        if due_at is None or due_at > now or not self._asking.allowed or not self._publisher.available:
+            return LOOK
+        return self._round(receipts, receipts.take(now, now + LEASE, self._batch))
+
+    def _round(self, receipts: Receipts, taken: Sequence[Awaited]) -> float:
+        """Ask for what was taken and tell what is known of it; the rest is due again when it says, or at once."""
+        left = {_place(awaited.sent) for awaited in taken}
+        over = {_place(awaited.sent) for awaited in taken if awaited.told}
+        asks: dict[Place, float] = {}
+        untold = 0
+        until = self._clock.monotonic() + CALLS
+        for awaited, status in self._asking.answers((one for one in taken if not one.told), until=until):
+            place = _place(awaited.sent)
+            if status is not None and status in TYPES:
+                if not self._publish(awaited.sent, status):
+                    break
+                untold += 1
+            elif (again := next_ask(awaited.sent_at, self._clock.now(), self._rules)) is not None:
+                asks[place] = again
+            else:
+                over.add(place)
+                self._metrics.receipts["given_up"].inc()
+            left.discard(place)
+        left -= over
+        now = self._clock.now()
+        receipts.postpone(asks | dict.fromkeys(left, now))
+        receipts.end(over, (), now)
+        self._end_confirmed(receipts, untold)
+        return LOOK if left else 0.0
+
+    def _publish(self, sent: Sent, status: str) -> bool:
+        """Have a receipt told; return whether the publisher takes it."""
+        event = receipt_event(sent, status, style=self._style, now=self._clock.now())
+        told = partial(self._confirmed.put, (_place(sent), event.id))
+        try:
+            self._publisher.publish(self._tell(event), told)
+        except PublisherFull:
+            return False
+        self._metrics.receipts[event.type.rpartition(".")[2]].inc()
+        _log.info(
+            "receipt.told",
+            command_id=show_id(sent.command_id, partial(_numbers, sent)),
+            index=sent.index,
+            type=event.type,
+            event_id=event.id,
+        )
+        return True
+
+    def _end_confirmed(self, receipts: Receipts, number: int = 0) -> None:
+        """Wait for `number` confirms, not for ever, and end what is confirmed; what comes later is ended later."""
+        confirmed: dict[Place, str] = {}
+        started = self._clock.monotonic()
+        while True:
+            patience = LAST_PATIENCE if self._stopping.is_set() else PATIENCE
+            waiting = len(confirmed) < number and self._clock.monotonic() - started < patience
+            try:
+                place, event_id = (
+                    self._confirmed.get(timeout=LOOK) if waiting else self._confirmed.get_nowait()
+                )
+            except Empty:
+                if not waiting:
+                    break
+            else:
+                confirmed[place] = event_id
+        if confirmed:
+            failpoints.reach("receipt-told")
+            receipts.end(confirmed.keys(), confirmed.values(), self._clock.now())
+
+
+def _place(sent: Sent) -> Place:
+    return Place(command_id=sent.command_id, index=sent.index)
+
+
+def _numbers(sent: Sent) -> list[str]:
+    data = read_outcome(sent.event)
+    return [str(data["destination_address"]), str(data["sender_address"])]

@@ -1,0 +1,156 @@
+"""Keeps the provider's subscriptions as they are declared, on a thread of its own: no webhook's answer waits for it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.domain.events import SUBSCRIPTION_CANCELLED
+from bridge.domain.masking import mask_number
+from bridge.jobs.subscriptions import sync
+from bridge.ports.provider_errors import CpaasError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.domain.events import Event
+    from bridge.domain.subscription_plan import Declared, Step
+    from bridge.ingest.ingest import Receive
+    from bridge.ops.metrics import Metrics
+    from bridge.ports import Notifying
+
+#: Seconds until what was made is looked at again: another ingest may have made the same.
+SOON = 5.0
+#: Seconds between two checks at least, however many cancellations come.
+PAUSE = 1.0
+
+
+class SubscriptionWatch:
+    """Checks at start, every so often, and when a subscription was cancelled."""
+
+    def __init__(self, account: Notifying, declared: Declared, *, interval: float, metrics: Metrics) -> None:
+        """Within `interval` seconds what vanished is there again, while the provider can be reached."""
+        self._account = account
+        self._declared = declared
+        self._interval = interval
+        self._metrics = metrics
+        self._failures = 0
+        #: What the last check made.
+        self._made: frozenset[tuple[str, str | None]] = frozenset()
+        self._state = (False, "not looked at yet")
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="subscriptions", daemon=True)
+        self._log = structlog.get_logger()
+        metrics.subscriptions_declared.set(len(declared.targets))
+        # Until somebody has looked, nobody knows of any.
+        metrics.subscriptions_missing.set(len(declared.targets))
+
+    def start(self) -> None:
+        """Begin; the first check comes within a second, not at once, so that many ingests do not meet."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End after the call at hand, within `timeout` seconds."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def reason(self) -> tuple[str, bool, str]:
+        """Return whether all is as declared, and if not, what is missing; for readiness to report."""
+        return ("subscriptions", *self._state)
+
+    def watching(self, receive: Receive) -> Receive:
+        """Return `receive` that also has everything checked at once when a subscription was cancelled."""
+
+        def watched(body: bytes, *, now: float, traceparent: str | None = None) -> Event:
+            event = receive(body, now=now, traceparent=traceparent)
+            if event.type == SUBSCRIPTION_CANCELLED:
+                self._log.warning("subscription.cancelled", event_id=event.id)
+                self._wake.set()
+            return event
+
+        return watched
+
+    def _run(self) -> None:
+        self._stopping.wait(min(PAUSE, self._interval) * _chance())
+        while not self._stopping.is_set():
+            self._wake.clear()
+            wait = self._check()
+            self._stopping.wait(min(PAUSE, wait))
+            self._wake.wait(wait - min(PAUSE, wait))
+        self._account.close()
+
+    def _check(self) -> float:
+        """Make true what is not; return the seconds until the next check."""
+        try:
+            steps = sync(self._account, self._declared)
+        except CpaasError as error:
+            self._log.warning("subscription.unchecked", reason=str(error))
+            return self._failed(f"the last check failed: {error}")
+        except Exception:  # noqa: BLE001 - whatever it is, the thread must go on
+            self._log.exception("subscription.unchecked")
+            return self._failed("the last check failed unexpectedly")
+        for step in steps:
+            self._tell(step)
+        return self._checked(steps)
+
+    def _checked(self, steps: Sequence[Step]) -> float:
+        missing = [step for step in steps if step.what == "subscription" and _is_missing(step)]
+        made = [step for step in steps if step.action == "make"]
+        before, self._made = self._made, frozenset((step.what, step.number) for step in made)
+        self._metrics.subscription_checks["done"].inc()
+        self._metrics.subscriptions_missing.set(len(missing))
+        self._metrics.subscriptions_made.inc(sum(step.what == "subscription" for step in made))
+        if missing:
+            numbers = ", ".join(_shown(step.number) for step in missing)
+            self._state = (False, f"missing: {numbers} ({missing[0].why})")
+            return self._backoff()
+        self._state = (True, f"{len(self._declared.targets)} as declared")
+        soon = min(SOON, self._interval)
+        if before & self._made:
+            # The provider may not show what it makes: at every check there would be one more.
+            self._log.warning("subscription.remade", hint="what the last check made was not there any more")
+            return max(soon, self._backoff())
+        self._failures = 0
+        # Early rather than late: what vanished right after this check is to be there again in time.
+        return soon if made else self._interval * (0.7 + 0.2 * _chance())
+
+    def _failed(self, why: str) -> float:
+        self._metrics.subscription_checks["failed"].inc()
+        self._state = (False, why)
+        return self._backoff()
+
+    def _backoff(self) -> float:
+        """Return the seconds until the next try: about one, doubled each time, up to the interval."""
+        bound = min(self._interval, 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        return bound * (0.5 + 0.5 * _chance())
+
+    def _tell(self, step: Step) -> None:
+        fields = {f"{step.what}_id": step.id, "reason": step.why}
+        if step.what == "subscription":
+            fields["number"] = _shown(step.number)
+        fields = {key: value for key, value in fields.items() if value is not None}
+        if step.action == "make":
+            self._log.info(f"{step.what}.made", **fields)
+        elif step.action == "remove":
+            self._log.info(f"{step.what}.removed", **fields)
+        elif step.action == "fail":
+            self._log.warning(f"{step.what}.{'missing' if _is_missing(step) else 'unremoved'}", **fields)
+
+
+def _is_missing(step: Step) -> bool:
+    """Whether something could not be made; what could not be removed has an id."""
+    return step.action == "fail" and step.id is None
+
+
+def _shown(number: str | None) -> str:
+    return "the default number" if number is None else mask_number(number)
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - spread, not secrecy

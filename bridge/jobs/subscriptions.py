@@ -1,0 +1,139 @@
+"""Makes the provider's channels and subscriptions what configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.domain.errors import BridgeError
+from bridge.domain.subscription_plan import (
+    Present,
+    Step,
+    is_as_asked,
+    listed_otherwise,
+    number_of,
+    plan,
+    removals,
+    right_channel,
+)
+from bridge.ports import unwatched
+from bridge.ports.provider_errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.domain.notification_channels import Channel
+    from bridge.domain.subscription_plan import Declared
+    from bridge.ports import Notifying, Progress
+
+
+class NotAsAsked(BridgeError):
+    """The provider made something that would not be known as ours again; it was taken back."""
+
+
+def look(account: Notifying) -> Present:
+    """Return what the provider has.
+
+    Raises:
+        CpaasError: see `bridge.ports.provider_errors`.
+
+    """
+    return Present(channels=account.channels.list(), subscriptions=account.subscriptions.list())
+
+
+def sync(
+    account: Notifying, declared: Declared, *, prune: bool = False, progress: Progress = unwatched
+) -> tuple[Step, ...]:
+    """Make what is missing, remove what can go, and return what was done and what stays; `progress` counts steps.
+
+    What the provider refuses is a step that failed, and costs nothing else. Several may do this at once: what two of
+    them made is looked at again, and both keep the same. What the provider then lists otherwise than it was asked for
+    is taken back and failed, too: nobody would know it again, and each sync would make another.
+
+    Raises:
+        CpaasError: the provider can't be used; what was done until then stays.
+
+    """
+    steps = plan(declared, present := look(account), prune=prune)
+    if all(step.action != "make" for step in steps):
+        return tuple(_remove(account, step) for step in steps)
+    wanted = declared.strictly() if prune else declared
+    callback, made = _make(account, wanted, present, steps, progress)
+    listed = look(account)
+    otherwise = listed_otherwise(wanted, listed, made, callback=callback)
+    # From the end: subscriptions go before the channel that they use.
+    failed = {step: _take_back(account, step) for step in reversed(made) if step in otherwise}
+    rest = removals(declared, listed.without(otherwise), prune=prune)
+    return (*(failed.get(step, step) for step in made), *(_remove(account, step) for step in rest))
+
+
+def channel_of(account: Notifying, declared: Declared, present: Sequence[Channel]) -> Channel:
+    """Return the channel to use of those that are `present`, or a new one where there is none.
+
+    Raises:
+        NotAsAsked: the provider shows it otherwise than it was asked for.
+        CpaasError: see `bridge.ports.provider_errors`.
+
+    """
+    found = right_channel(declared, present)
+    if found is not None:
+        return found
+    made = account.channels.create(webhook_url=declared.webhook_url, authorization=declared.authorization)
+    if right_channel(declared, [made]) is None:
+        account.channels.delete(made.id)
+        raise NotAsAsked("the provider shows the channel otherwise than it was asked for")
+    return made
+
+
+def _make(
+    account: Notifying, declared: Declared, present: Present, steps: tuple[Step, ...], progress: Progress
+) -> tuple[str | None, list[Step]]:
+    """Make what is missing; return the callback of the channel that is used, and what is kept, made or failed."""
+    callback, done = None, []
+    for place, step in enumerate(steps):
+        progress(place, len(steps))
+        if step.what == "channel" and step.action in {"keep", "make"}:
+            try:
+                channel = channel_of(account, declared, present.channels)
+            except (Refused, NotAsAsked) as error:
+                done.append(replace(step, action="fail", why=str(error)))
+            else:
+                callback = channel.callback
+                done.append(replace(step, id=channel.id))
+        elif step.action == "make":
+            done.append(_subscribe(account, declared, callback, step))
+        elif step.action == "keep":
+            done.append(step)
+    return callback, done
+
+
+def _subscribe(account: Notifying, declared: Declared, callback: str | None, step: Step) -> Step:
+    if callback is None:
+        return replace(step, action="fail", why="there is no channel")
+    try:
+        made = account.subscriptions.create(notify=callback, number=step.number)
+        if not is_as_asked(declared, made, notify=callback, number=step.number):
+            account.subscriptions.delete(made.id)
+            return replace(step, action="fail", why="the provider made another one than was asked for")
+    except Refused as error:
+        return replace(step, action="fail", why=str(error))
+    return replace(step, id=made.id, number=number_of(made))
+
+
+def _take_back(account: Notifying, step: Step) -> Step:
+    """Remove what the step made, and return it failed: as something that there is not, whether it could be or not."""
+    removed = _remove(account, replace(step, action="remove"))
+    why = removed.why if removed.action == "fail" else "the provider lists it otherwise than it was asked for"
+    return replace(step, action="fail", id=None, why=why)
+
+
+def _remove(account: Notifying, step: Step) -> Step:
+    """Remove what the step says, if it does."""
+    if step.action != "remove" or step.id is None:
+        return step
+    things = account.channels if step.what == "channel" else account.subscriptions
+    try:
+        things.delete(step.id)
+    except Refused as error:
+        return replace(step, action="fail", why=str(error))
+    return step

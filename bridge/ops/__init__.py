@@ -1,0 +1,1 @@
+"""Operations: logs, metrics, traces, liveness, the service manager, several processes under a supervisor."""

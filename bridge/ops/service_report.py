@@ -1,0 +1,85 @@
+"""Tells systemd how this process is while it runs: what is the matter, when that changes, and that it goes on."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.ops import service_manager as notify_systemd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bridge.ports.serving import Readiness
+
+#: Seconds between two looks at what is the matter.
+LOOK = 2.0
+#: Characters of a status; `systemctl status` shows it on one line.
+LONGEST = 500
+
+_log = structlog.get_logger()
+
+
+class Reporting:
+    """A thread that looks every so often. It only exists where a service manager listens."""
+
+    def __init__(
+        self,
+        ready: Callable[[], Readiness | None],
+        standing: Callable[[], str | None],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        """`ready` gives None where nobody can tell; `standing` says what stands still: no watchdog is fed then.
+
+        Both are called on the thread of this; a supervisor's take a second.
+        """
+        self._ready = ready
+        self._standing = standing
+        self._environ = environ
+        self._watchdog = notify_systemd.watchdog_seconds(environ)
+        self._status: str | None = None
+        self._stood = False
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begin to report, if anybody listens. It ends with the process."""
+        if self._environ.get("NOTIFY_SOCKET"):
+            threading.Thread(target=self._run, name="reporting", daemon=True).start()
+
+    def stop(self) -> None:
+        """Report no more."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        # Four chances to be in time.
+        pause = LOOK if self._watchdog is None else min(LOOK, self._watchdog / 4)
+        while not self._stopping.is_set():
+            try:
+                self._report()
+            except Exception:  # noqa: BLE001 - whoever can't say how it is should not pass for well
+                _log.exception("reporting.failed")
+            self._stopping.wait(pause)
+
+    def _report(self) -> None:
+        standing = self._standing()
+        if self._watchdog is not None and standing is None:
+            notify_systemd.alive(self._environ)
+        if standing is not None and not self._stood:
+            _log.error("process.stands_still", reason=standing)
+        self._stood = standing is not None
+        status = standing or status_of(self._ready())
+        if status is not None and status != self._status:
+            self._status = status
+            notify_systemd.status(status, self._environ)
+
+
+def status_of(readiness: Readiness | None) -> str | None:
+    """Return readiness in one line: what is the matter, if anything."""
+    if readiness is None:
+        return None
+    matters = [f"{reason.name}: {reason.detail}" for reason in readiness.reasons if not reason.ok]
+    line = "; ".join(["ready" if readiness.ready else "not ready", *matters])
+    return " ".join(line.split())[:LONGEST]

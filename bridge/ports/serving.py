@@ -1,0 +1,105 @@
+"""The results that HTTP servers answer: of notifications, of commands, and of how a process is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Taken(Enum):
+    """The result of a notification that was posted."""
+
+    #: It is or becomes an event.
+    DURABLE = auto()
+    #: Nothing could make it durable; the provider has to post it again.
+    NOT_NOW = auto()
+
+
+#: Called with what became of a notification, or with an error of ours.
+NotificationAnswered: TypeAlias = "Callable[[Taken | Exception], None]"
+
+
+class Fate(Enum):
+    """The result of a valid command that was submitted over HTTP."""
+
+    #: The broker has confirmed it.
+    QUEUED = auto()
+    #: The ledger knows another one by its id.
+    CONFLICTING = auto()
+    #: The broker has no queue for commands.
+    UNROUTABLE = auto()
+    #: It did not confirm in time.
+    UNCONFIRMED = auto()
+    #: It takes nothing now; the command never left.
+    AWAY = auto()
+
+
+class Unknown(Enum):
+    """Why nothing is shown of a command."""
+
+    #: The ledger does not know it.
+    UNKNOWN = auto()
+    #: The ledger can't be asked now.
+    AWAY = auto()
+
+
+_STATUSES: dict[Fate | Unknown | None, int] = {
+    None: 200,
+    Fate.QUEUED: 202,
+    Fate.CONFLICTING: 409,
+    Fate.UNROUTABLE: 503,
+    Fate.UNCONFIRMED: 503,
+    Fate.AWAY: 503,
+    Unknown.UNKNOWN: 404,
+    Unknown.AWAY: 503,
+}
+
+
+def status_of(result: Fate | Unknown | None) -> int:
+    """Return the HTTP status of a result; None stands for a command that is shown."""
+    return _STATUSES[result]
+
+
+class Operation(Enum):
+    """The operation of the command API that a request is for."""
+
+    SUBMIT = "submit"
+    SHOW = "show"
+    #: There is no such operation.
+    NONE = "none"
+
+
+#: Called with the command's id and its result, or with an error of ours.
+CommandAnswered: TypeAlias = "Callable[[str, Fate | Exception], None]"
+#: Called with what is known, as JSON, or why nothing is, or with an error of ours.
+CommandShown: TypeAlias = "Callable[[bytes | Unknown | Exception], None]"
+
+
+class Reason(NamedTuple):
+    """One condition of readiness; `detail` is for people, in words of our own."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether work may be sent here, and by which reasons. A reason may be not ok and only reported."""
+
+    ready: bool
+    reasons: tuple[Reason, ...] = ()
+
+
+class Process(NamedTuple):
+    """The state of one of a supervisor's processes."""
+
+    number: int
+    #: The port of its own admin port; None while there is none.
+    port: int | None
+    #: How it is, for people.
+    detail: str
