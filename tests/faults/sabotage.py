@@ -40,9 +40,10 @@ POINT = "tests/faults/test_crash_points.py::test_a_crash_between_two_steps_costs
 MUTANTS = (
     Mutant(
         name="M1 ack before the call",
-        file="bridge/worker/worker.py",
-        old="            self._course.call(claimed, verdict)\n",
-        new="            self._steered.ack(job.received.delivery)\n            self._course.call(claimed, verdict)\n",
+        file="bridge/worker/executor.py",
+        old='        failpoints.reach("claimed")\n',
+        new="        self._source.ack(branch.execution.flow.received.delivery)\n"
+        '        failpoints.reach("claimed")\n',
         caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
     Mutant(
