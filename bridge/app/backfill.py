@@ -13,13 +13,12 @@ from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store import open_seen
 from bridge.app import parts, sending
 from bridge.app.ledger import require_ledger
+from bridge.app.log import configure_log
 from bridge.app.required import require
 from bridge.domain.backfill import CatchUpRules
 from bridge.ingest.deduplication import Fate
 from bridge.jobs.backfill import CatchUp
-from bridge.ops import logs
 from bridge.ports import ArchiveUnavailable, unwatched
-from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +65,7 @@ def run_catch_up(
     """
     require(settings, broker=not dry_run, account=True)
     # On stderr: on stdout stands what a program reads.
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     clock, stopping = SystemClock(), threading.Event()
     # A new one, at a path that is not the ingest's, knows no notification, and all would be events.
     require_ledger(settings)

@@ -8,11 +8,10 @@ import threading
 import structlog
 
 from bridge.adapters.children import Lifeline
+from bridge.app.log import configure_log
 from bridge.app.worker import run_process
-from bridge.ops import logs
 from bridge.ops.shutdown import Stopping, end_at_once
 from bridge.ops.supervisor import MARGIN
-from bridge.settings.hosts import configured_hosts
 from bridge.settings.passing import unpack
 
 
@@ -23,7 +22,7 @@ def main(number: int) -> int:
     if line is None:
         return 0
     settings = unpack(line)
-    logs.configure(settings.log, process=number, hosts=configured_hosts(settings))
+    configure_log(settings, process=number)
     stopping = Stopping()
     stopping.install()
     patience = settings.worker.grace_period + MARGIN

@@ -17,12 +17,11 @@ from bridge.app import running_processes as running
 from bridge.app.doctor_broker import look_at_addresses
 from bridge.app.doctor_records import RIGHTS, look_at_ledger, look_at_room
 from bridge.app.files import files_needed
+from bridge.app.log import configure_log
 from bridge.app.members import look_at_members
 from bridge.app.surroundings import unusable_here
 from bridge.domain.masking import mask_number
-from bridge.ops import logs
 from bridge.ops.examination import Check, Finding, examine, fail, ok, skipped, warn
-from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -47,7 +46,7 @@ OLDEST = (3, 10)
 def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
     """Yield what is found, check by check; `processes`, of "worker" and "ingest", are those that are to run so."""
     # On stderr: on stdout stands what a program reads.
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     return examine(
         [
             Check(

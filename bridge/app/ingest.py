@@ -21,6 +21,7 @@ from bridge.app.admin import (
     serve_admin,
 )
 from bridge.app.listener import listen
+from bridge.app.log import configure_log
 from bridge.app.required import require
 from bridge.app.submit import SubmitPart
 from bridge.app.subscriptions import make_watch
@@ -32,10 +33,8 @@ from bridge.ingest.durability import Safekeeping
 from bridge.ingest.evidence_writer import EvidenceWriter
 from bridge.jobs.backfill import CatchingUp
 from bridge.jobs.pruner import Pruner
-from bridge.ops import logs
 from bridge.ops.one_core import OneCore
 from bridge.ops.shutdown import Stopping
-from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from bridge.domain.events import Event
@@ -218,7 +217,7 @@ def run_ingest(settings: Settings) -> int:
     needs_account = settings.catch_up.configured or settings.subscriptions.keep
     require(settings, broker=True, account=needs_account, submit=True)
     require_records(settings, ("ingest",))
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     stopping = Stopping()
     stopping.install()
     metrics = make_metrics()

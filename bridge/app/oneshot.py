@@ -75,12 +75,11 @@ def cpaas_client(settings: Settings) -> CpaasClient:
     """Return a client of the configured account."""
     # Not at the top: whoever publishes a command needs no client of the provider, nor the log that it writes.
     from bridge.app import sending
-    from bridge.ops import logs
-    from bridge.settings.hosts import configured_hosts
+    from bridge.app.log import configure_log
 
     require(settings, account=True)
     # On stderr: on stdout stands what a program reads.
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
 
 

@@ -11,13 +11,12 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.scraping import HOST
 from bridge.adapters.http.supervisor_app import SupervisorAdmin, readiness_of_all, standing_of
 from bridge.app.admin import listen_admin
-from bridge.ops import logs
+from bridge.app.log import configure_log
 from bridge.ops import service_manager as notify_systemd
 from bridge.ops.metrics import SupervisorMetrics
 from bridge.ops.service_report import Reporting
 from bridge.ops.shutdown import Stopping
 from bridge.ops.supervisor import MARGIN, Supervisor
-from bridge.settings.hosts import configured_hosts
 from bridge.settings.passing import pack
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ CHILD = "bridge.app.child"
 
 def run_supervisor(settings: Settings) -> int:
     """Run `worker.processes` worker processes until they are stopped; returns the exit code."""
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     stopping = Stopping()
     metrics = SupervisorMetrics()
     line = pack(settings_of_one(settings))

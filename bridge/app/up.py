@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 from bridge.adapters.clock import SystemClock
 from bridge.app.admin import make_metrics, report_started, serve_admin
 from bridge.app.ingest import IngestProcess
+from bridge.app.log import configure_log
 from bridge.app.required import require
 from bridge.app.surroundings import require_records
 from bridge.app.tracing import make_tracer
 from bridge.app.worker import WorkerProcess
-from bridge.ops import logs
 from bridge.ops.shutdown import Stopping
 from bridge.ports.serving import Readiness
 from bridge.settings import Problem, SettingsError
-from bridge.settings.hosts import configured_hosts
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -53,7 +52,7 @@ def _require_both(settings: Settings) -> None:
 
 
 def _real(settings: Settings, stopping: Stopping) -> int:
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     metrics, clock = make_metrics(), SystemClock()
     tracer = make_tracer(settings, clock)
     worker = WorkerProcess(settings, stopping, metrics, clock, tracer)
@@ -83,7 +82,7 @@ def _try_out(settings: Settings, stopping: Stopping) -> int:
     if settings.log.format is None:
         # The events are the show: the log speaks up only when something is wrong.
         settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "warning"})})
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     # Not at the top: who runs the real thing needs neither simulator nor screen.
     from bridge.app.trial import Trial
 

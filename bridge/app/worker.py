@@ -26,14 +26,13 @@ from bridge.app.admin import (
     report_started,
     serve_admin,
 )
+from bridge.app.log import configure_log
 from bridge.app.receipts import receipt_poller
 from bridge.app.tracing import command_tracing, make_tracer
 from bridge.jobs.pruner import Pruner
-from bridge.ops import logs
 from bridge.ops.one_core import OneCore
 from bridge.ops.shutdown import Stopping
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from bridge.settings.hosts import configured_hosts
 from bridge.worker.gauges import WorkerGauges
 from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
 from bridge.worker.steady import SteadyClock
@@ -289,7 +288,7 @@ def worker_readiness(
 
 def run_alone(settings: Settings) -> int:
     """Run the one process of a worker until it is stopped; returns the exit code."""
-    logs.configure(settings.log, hosts=configured_hosts(settings))
+    configure_log(settings)
     stopping = Stopping()
     stopping.install()
     return run_process(settings, stopping)
