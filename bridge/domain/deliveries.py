@@ -70,18 +70,8 @@ class Received:
     given_up: str | None = None
     traceparent: str | None = None
     reply_to: str | None = None
-
-    @property
-    def command(self) -> SendSms:
-        """The command; only a valid one may be asked for it."""
-        assert isinstance(self.parsed, SendSms)  # noqa: S101
-        return self.parsed
-
-    @property
-    def command_id(self) -> str:
-        """The valid command's id, made up where it had none."""
-        assert self.command.id is not None  # noqa: S101
-        return self.command.id
+    #: When it was published, in seconds since the epoch, as far as its publisher says so.
+    published_at: float | None = None
 
 
 def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callable[[], str]) -> Received:
@@ -121,6 +111,7 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
         given_up=given_up,
         traceparent=trace_context(delivery.headers.get("traceparent")),
         reply_to=reply_to if isinstance(reply_to, str) and reply_to else None,
+        published_at=published_at(delivery, now),
     )
 
 
@@ -134,12 +125,6 @@ def published_at(delivery: Delivery, now: float) -> float | None:
     if not isinstance(timestamp, int) or not now - OLDEST <= timestamp <= now + AHEAD:
         return None
     return float(timestamp)
-
-
-def due_at(received: Received, now: float) -> float | None:
-    """Return when a valid command was to go out: once it was published and its `send_at` has passed."""
-    times = (published_at(received.delivery, now), received.command.send_at)
-    return max((at for at in times if at is not None), default=None)
 
 
 def conflicting(received: Received) -> Malformed:

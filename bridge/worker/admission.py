@@ -25,44 +25,32 @@ class Admission:
     def __init__(self, spare: int) -> None:
         """Make an empty one, in which `spare` submissions may wait for their rate limit."""
         self._spare = spare
-        self._asking: deque[Branch] = deque()
-        self._waiting: list[tuple[float, int, Branch]] = []
+        #: Submissions that wait to be claimed, the next one first.
+        self.asking: deque[Branch] = deque()
+        #: Branches that wait for a time, as a heap: the first one is over first.
+        self.waiting: list[tuple[float, int, Branch]] = []
         self._numbers = itertools.count()
-
-    @property
-    def is_asked(self) -> bool:
-        """Whether a submission waits to be claimed."""
-        return bool(self._asking)
-
-    @property
-    def next_at(self) -> float | None:
-        """When the first wait is over."""
-        return self._waiting[0][0] if self._waiting else None
 
     @property
     def limited(self) -> int:
         """How many wait for their rate limit. From any thread: the copy is one step of the interpreter."""
-        return sum(isinstance(branch.waits_for, WaitHere) for _, _, branch in tuple(self._waiting))
+        return sum(isinstance(branch.waits_for, WaitHere) for _, _, branch in tuple(self.waiting))
 
     def ask(self, branch: Branch, action: ClaimSubmission) -> None:
         """Have a submission wait to be claimed: behind the others, unless its slot of a rate limit has come."""
         branch.waits_for = action
         if branch.has_waited:
             branch.has_waited = False
-            self._asking.appendleft(branch)
+            self.asking.appendleft(branch)
         else:
-            self._asking.append(branch)
-
-    def next(self) -> Branch:
-        """Return the submission that is to be claimed next, which then waits no more; `is_asked` says there is one."""
-        return self._asking.popleft()
+            self.asking.append(branch)
 
     def wait_for_limit(self, branch: Branch, action: WaitHere) -> bool:
         """Have a submission wait for its slot of a rate limit; returns whether there is room.
 
         It takes the place of one that could be sent: one busy sender must not take all places.
         """
-        if len(self._waiting) >= self._spare:
+        if len(self.waiting) >= self._spare:
             return False
         branch.has_waited = True
         self.wait(branch, action, action.until)
@@ -71,23 +59,23 @@ class Admission:
     def wait(self, branch: Branch, action: WaitHere | Pause, until: float) -> None:
         """Have a branch wait until a time."""
         branch.waits_for = action
-        heapq.heappush(self._waiting, (until, next(self._numbers), branch))
+        heapq.heappush(self.waiting, (until, next(self._numbers), branch))
 
     def due(self, now: float) -> Iterator[Branch]:
         """Yield the branches whose wait is over."""
-        while self._waiting and self._waiting[0][0] <= now:
-            yield heapq.heappop(self._waiting)[2]
+        while self.waiting and self.waiting[0][0] <= now:
+            yield heapq.heappop(self.waiting)[2]
 
     def remove(self, chosen: Callable[[Execution], bool]) -> list[Branch]:
         """Return all branches of the chosen deliveries, which then wait no more."""
-        found = [branch for branch in self._asking if chosen(branch.execution)]
-        found += [branch for _, _, branch in self._waiting if chosen(branch.execution)]
-        self._asking = deque(branch for branch in self._asking if not chosen(branch.execution))
-        self._waiting = [wait for wait in self._waiting if not chosen(wait[2].execution)]
-        heapq.heapify(self._waiting)
+        found = [branch for branch in self.asking if chosen(branch.execution)]
+        found += [branch for _, _, branch in self.waiting if chosen(branch.execution)]
+        self.asking = deque(branch for branch in self.asking if not chosen(branch.execution))
+        self.waiting = [wait for wait in self.waiting if not chosen(wait[2].execution)]
+        heapq.heapify(self.waiting)
         return found
 
     def clock_set(self, step: float) -> None:
         """Wait as long as before: the time was set by `step` seconds."""
         # The same step for all keeps the order of the heap.
-        self._waiting = [(at + step, number, branch) for at, number, branch in self._waiting]
+        self.waiting = [(at + step, number, branch) for at, number, branch in self.waiting]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bridge.domain.addresses import DEFAULT_SENDER
 from bridge.domain.answers import Accepted
-from bridge.domain.deliveries import published_at
+from bridge.domain.commands import SendSms
 from bridge.domain.evidence import Evidence
 from bridge.domain.judgement import Judgement, judge
 from bridge.domain.ledger import Carry, Claim, File, Filing, HandOver, Resolve
@@ -29,30 +29,46 @@ if TYPE_CHECKING:
     from bridge.worker.actions import Answered, HistoryRead
 
 
+def command(received: Received) -> SendSms:
+    """Return the command; only a delivery that is a valid one may be asked for it."""
+    parsed = received.parsed
+    assert isinstance(parsed, SendSms)  # noqa: S101
+    return parsed
+
+
+def command_id_of(received: Received) -> str:
+    """Return the valid command's id, made up where it had none."""
+    id_ = command(received).id
+    assert id_ is not None  # noqa: S101
+    return id_
+
+
 def submission_of(received: Received, index: int) -> Submission:
     """Return a submission as it goes to the provider."""
-    command = received.command
+    parsed = command(received)
     return Submission(
-        command_id=command.id,
+        command_id=parsed.id,
         index=index,
-        destination_address=command.destinations[index].wire,
-        sender_address=command.sender.wire,
-        message=command.message,
+        destination_address=parsed.destinations[index].wire,
+        sender_address=parsed.sender.wire,
+        message=parsed.message,
         traceparent=received.traceparent,
-        expires_at=command.expires_at,
+        expires_at=parsed.expires_at,
     )
 
 
 def sought_submission(received: Received, index: int) -> Submission:
     """Return a submission as it is looked up: from any sender where the command does not name one."""
     submission = submission_of(received, index)
-    return submission if received.command.names_sender else replace(submission, sender_address=DEFAULT_SENDER)
+    return (
+        submission if command(received).names_sender else replace(submission, sender_address=DEFAULT_SENDER)
+    )
 
 
 def claim(received: Received, index: int, rules: SendRules, *, version: int, owner: str, now: float) -> Claim:
     """Return the claim of a submission for the `version` of the command that the delivery speaks for."""
     return Claim(
-        command=received.command,
+        command=command(received),
         index=index,
         owner=owner,
         now=now,
@@ -62,7 +78,7 @@ def claim(received: Received, index: int, rules: SendRules, *, version: int, own
         carried=received.generation,
         delayed=received.delayed,
         redelivered=received.delivery.redelivered,
-        published_at=published_at(received.delivery, now),
+        published_at=received.published_at,
         replay=received.replay,
         traceparent=received.traceparent,
     )
@@ -73,8 +89,8 @@ def record_answer(
 ) -> File:
     """Return the record of what the provider answered to a call."""
     return File(
-        command=received.command,
-        command_id=received.command_id,
+        command=command(received),
+        command_id=command_id_of(received),
         index=index,
         owner=owner,
         filing=_decide(received, index, rules, call, answered),
@@ -91,8 +107,8 @@ def record_lookup(
 ) -> Resolve:
     """Return the record of what the provider's history shows of a submission."""
     return Resolve(
-        command=received.command,
-        command_id=received.command_id,
+        command=command(received),
+        command_id=command_id_of(received),
         index=index,
         owner=owner,
         reading=found.reading,
@@ -104,8 +120,9 @@ def record_lookup(
     )
 
 
-def begin_version(command_id: str, version: int, waiting: Iterable[int], *, now: float) -> list[Change]:
+def begin_version(received: Received, version: int, waiting: Iterable[int], *, now: float) -> list[Change]:
     """Return what begins the version after `version`, for a copy that comes back for the `waiting` submissions."""
+    command_id = command_id_of(received)
     return [
         HandOver(command_id=command_id, generation=version, now=now),
         *(Carry(command_id=command_id, index=index) for index in waiting),
@@ -118,7 +135,7 @@ def _decide(received: Received, index: int, rules: SendRules, call: Call, answer
         # No call was made: its lease is nearly over, or it has expired. Its next claim finds out.
         return Filing(outcome=None, result=Result(attempts=call.attempts), retry_at=answered.now)
     judgement = Judgement(
-        command=received.command,
+        command=command(received),
         index=index,
         answer=attempted.answer,
         attempts=call.attempts + attempted.attempts,
@@ -138,8 +155,8 @@ def _evidence(received: Received, index: int, answer: Answer, now: float) -> Evi
     return Evidence(
         message_id=answer.message_id,
         sender_address=answer.sender_address,
-        destination_address=received.command.destinations[index].wire,
-        text_key=text_key(received.command.message),
+        destination_address=command(received).destinations[index].wire,
+        text_key=text_key(command(received).message),
         sent_at=now,
         status=answer.delivery_status,
     )

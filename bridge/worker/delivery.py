@@ -86,7 +86,7 @@ class CommandDelivery:
         if is_moved_letter(self.received.delivery, rules=self._rules.commands, now=self._now):
             yield ReturnDeadLetter()
         elif (yield from self._is_command()):
-            destinations = self.received.command.destinations
+            destinations = changes.command(self.received).destinations
             joined: Joined = yield Fork([self._submission(index) for index in range(len(destinations))])
             yield from self._leave_copy(joined)
         elif not self.given_back:
@@ -129,7 +129,7 @@ class CommandDelivery:
         anew = read(received.delivery, rules=lax, now=self._now, new_id=str)
         if not isinstance(anew.parsed, SendSms):
             return False
-        content_hash: bytes | None = yield FindCommand(anew.command_id)
+        content_hash: bytes | None = yield FindCommand(changes.command_id_of(anew))
         if content_hash is None:
             return (yield from self._give_back())
         if content_hash != anew.parsed.content_hash:
@@ -230,7 +230,7 @@ class CommandDelivery:
         # What was called for is not left to a redelivery alone: a queue that is deleted has none.
         if self._owes_copy and (joined.lost or not self.given_back):
             version = yield BeginVersion(
-                changes.begin_version(self.received.command_id, self.version, self.waits, now=joined.now)
+                changes.begin_version(self.received, self.version, self.waits, now=joined.now)
             )
         elif self.given_back or joined.lost:
             return

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge.ports import Span
+    from bridge.domain.messages import Delivery
+    from bridge.ports import CommandSource, Span
     from bridge.worker.actions import Action, Steps
     from bridge.worker.delivery import CommandDelivery
 
@@ -53,3 +54,67 @@ class Execution:
         """Have all that comes of it belong to `span`."""
         self.span = span
         self.flow.received = replace(self.flow.received, traceparent=span.traceparent)
+
+
+class InHand:
+    """The deliveries that are not acknowledged. On the loop's thread, but for `all` and `orphaned`."""
+
+    def __init__(self) -> None:
+        self._executions: set[Execution] = set()
+        self._orphaned: set[Execution] = set()
+        self._source: CommandSource | None = None
+        #: Whether one was acknowledged or put back since the last flush.
+        self._unflushed = False
+
+    def start(self, source: CommandSource) -> None:
+        """Acknowledge with `source` from now on."""
+        self._source = source
+
+    @property
+    def all(self) -> tuple[Execution, ...]:
+        """All of them. From any thread: the copy is one step of the interpreter."""
+        return tuple(self._executions)
+
+    @property
+    def orphaned(self) -> int:
+        """How many of them came by connections that were lost."""
+        return len(self._orphaned)
+
+    def add(self, execution: Execution) -> None:
+        """Take one in hand."""
+        self._executions.add(execution)
+
+    def lose(self) -> None:
+        """Take note that the broker has them all back."""
+        for execution in self._executions:
+            execution.lost = True
+        self._orphaned |= self._executions
+
+    def settle(self, execution: Execution, *, requeue: bool) -> None:
+        """Acknowledge a delivery, or put it back; where its connection was lost, the source does neither."""
+        self._executions.discard(execution)
+        self._orphaned.discard(execution)
+        if execution.span is not None:
+            execution.span.end({"sms_bridge.given_back": requeue or execution.lost})
+        delivery = execution.flow.received.delivery
+        if requeue:
+            self.refuse(delivery)
+        else:
+            self._unflushed = True
+            self._started.ack(delivery)
+
+    def refuse(self, delivery: Delivery) -> None:
+        """Put a delivery back on the queue."""
+        self._unflushed = True
+        self._started.give_back(delivery)
+
+    def flush(self) -> None:
+        """Have the broker learn now what was settled."""
+        if self._unflushed:
+            self._unflushed = False
+            self._started.flush()
+
+    @property
+    def _started(self) -> CommandSource:
+        assert self._source is not None  # noqa: S101 - set by `start`
+        return self._source

@@ -33,15 +33,14 @@ from bridge.worker.actions import (
     SendSubmission,
     WaitHere,
 )
-from bridge.worker.execution import Branch
+from bridge.worker.execution import Branch, Execution, InHand
 
 if TYPE_CHECKING:
     from bridge.domain.evidence import Reading
     from bridge.domain.ledger import Filed, Verdict
     from bridge.domain.submissions import Attempted
-    from bridge.ports import CommandSource
     from bridge.worker.actions import Action
-    from bridge.worker.execution import Execution
+    from bridge.worker.delivery import CommandDelivery
     from bridge.worker.parts import Machinery, WorkerSettings
     from bridge.worker.steady import SteadyClock
 
@@ -55,7 +54,7 @@ WAITED: Final = True
 
 
 class Executor:
-    """Owns the deliveries in hand. On the loop's thread, but for `in_hand` and `orphaned`."""
+    """Owns the deliveries in hand. On the loop's thread."""
 
     def __init__(self, machinery: Machinery, settings: WorkerSettings, clock: SteadyClock) -> None:
         self._loop = machinery.loop
@@ -68,28 +67,16 @@ class Executor:
         self._clock = clock
         #: Each claim has a name of its own: a call that ran past its lease must not pass for its successor.
         self._claims = itertools.count(1)
-        self._in_hand: set[Execution] = set()
-        self._orphaned: set[Execution] = set()
+        #: Deliveries that are not acknowledged.
+        self.in_hand = InHand()
         self._stopping = False
-        self._source: CommandSource | None = None
 
-    def start(self, source: CommandSource) -> None:
-        """Acknowledge deliveries with `source` from now on."""
-        self._source = source
-
-    @property
-    def in_hand(self) -> tuple[Execution, ...]:
-        """Deliveries that are not acknowledged. From any thread: the copy is one step of the interpreter."""
-        return tuple(self._in_hand)
-
-    @property
-    def orphaned(self) -> int:
-        """How many of them came by connections that were lost."""
-        return len(self._orphaned)
-
-    def begin(self, execution: Execution) -> None:
+    def begin(self, flow: CommandDelivery) -> None:
         """Take a delivery in hand."""
-        self._in_hand.add(execution)
+        execution = Execution(flow)
+        self.in_hand.add(execution)
+        self._report.parsed(flow.received)
+        self._publications.trace(execution)
         self._resume(execution.main, None)
 
     def stop(self) -> None:
@@ -99,27 +86,30 @@ class Executor:
 
     def lose(self) -> None:
         """Take note that the broker has all deliveries back: only claims are gone on with."""
-        for execution in self._in_hand:
-            execution.lost = True
-        self._orphaned |= self._in_hand
+        self.in_hand.lose()
         self._release()
 
     def clock_set(self, step: float) -> None:
         """Wait as long as before: the time was set by `step` seconds."""
         self._admission.clock_set(step)
-        for execution in self._in_hand:
+        for execution in self.in_hand.all:
             execution.flow.clock_set(step)
 
-    def admit(self) -> None:
-        """Go on with waits that are over, and claim as many submissions as may be sent now.
+    def go_on(self) -> None:
+        """Go on with waits that are over, claim as many submissions as may be sent now, and flush.
 
         A submission that is claimed and never sent looks like a crash.
         """
-        for branch in self._admission.due(self._clock.now()):
-            self._resume(branch, WAITED)
-        while self._admission.is_asked and self._flow_control.has_room():
-            self._flow_control.enter()
-            self._claim(self._admission.next())
+        if not self._stopping:
+            if self._admission.waiting:
+                for branch in self._admission.due(self._clock.now()):
+                    self._resume(branch, WAITED)
+            asking = self._admission.asking
+            while asking and self._flow_control.has_room():
+                self._flow_control.enter()
+                self._claim(asking.popleft())
+        self._publications.flush()
+        self.in_hand.flush()
 
     # --- resuming ------------------------------------------------------------------------------------------------
 
@@ -170,7 +160,8 @@ class Executor:
                 branch.execution.awaits_confirms = branch.execution.unconfirmed > 0
                 return LATER if branch.execution.awaits_confirms else None
             case Acknowledge() | Requeue():
-                self._settle(branch.execution, action)
+                failpoints.reach("told")
+                self.in_hand.settle(branch.execution, requeue=isinstance(action, Requeue))
                 return None
             case ReadHistory():
                 self._look_up(branch, action)
@@ -226,7 +217,8 @@ class Executor:
 
     def _send(self, branch: Branch, action: SendSubmission) -> object:
         failpoints.reach("claimed")
-        self._report.sending(branch.execution.flow.received, action, self._clock.now())
+        if action.attempts == 0:
+            self._report.sending(branch.execution.flow.received, self._clock.now())
         started = self._clock.monotonic()
         self._calls.send(
             action.submission,
@@ -260,7 +252,8 @@ class Executor:
 
     def _recorded(self, branch: Branch, action: RecordResult, filed: Filed | None) -> None:
         failpoints.reach("filed")
-        self._report.recorded(branch.execution.flow.received, action.index, filed)
+        if filed is None or filed.finding is not None:
+            self._report.recorded(branch.execution.flow.received, action.index, filed)
         self._resume(branch, Recorded(filed, self._clock.now()))
 
     # --- the delivery as a whole ---------------------------------------------------------------------------------
@@ -284,17 +277,3 @@ class Executor:
         execution.unconfirmed -= 1
         if execution.awaits_confirms and not execution.unconfirmed:
             self._resume(execution.main, None)
-
-    def _settle(self, execution: Execution, action: Acknowledge | Requeue) -> None:
-        """Acknowledge the delivery, or put it back; where its connection was lost, the source does neither."""
-        failpoints.reach("told")
-        assert self._source is not None  # noqa: S101 - set by `start`
-        self._in_hand.discard(execution)
-        self._orphaned.discard(execution)
-        is_requeued = isinstance(action, Requeue)
-        if execution.span is not None:
-            execution.span.end({"sms_bridge.given_back": is_requeued or execution.lost})
-        if is_requeued:
-            self._source.give_back(execution.flow.received.delivery)
-        else:
-            self._source.ack(execution.flow.received.delivery)

@@ -46,8 +46,16 @@ class FlowControl:
         self._clock = clock
         self._gate = Gate.open(limit)
         self._in_flight = 0
-        self._paused = False
+        #: Whether the source is paused.
+        self.paused = False
+        self._source: PausableSource | None = None
+        self._post: Callable[[Callable[[], None]], None] = _post_nowhere
         self._log = structlog.get_logger()
+
+    def start(self, source: PausableSource, post: Callable[[Callable[[], None]], None]) -> None:
+        """Pause and resume `source` from now on; `post` has something run on the loop's thread."""
+        self._source = source
+        self._post = post
 
     @property
     def trouble(self) -> str | None:
@@ -71,7 +79,8 @@ class FlowControl:
 
     def has_room(self) -> bool:
         """Whether one more submission may be claimed."""
-        return self._gate.room(self._in_flight) and self._publisher.available
+        # A gate that is shut admits no call.
+        return self._in_flight < self._gate.admitted and self._publisher.available
 
     def enter(self) -> None:
         """Count one in; `has_room` allowed it."""
@@ -98,48 +107,50 @@ class FlowControl:
                 if not answer.throttled:
                     self._gate = self._gate.failed(now, f"{DOWN}: {describe(error)}")
             case Accepted() | Refused():
-                self._gate = self._gate.succeeded()
+                if self._gate.trouble is not None or self._gate.failures:
+                    self._gate = self._gate.succeeded()
 
-    @property
-    def paused(self) -> bool:
-        """Whether the source was told to pause."""
-        return self._paused
-
-    def update(self, source: PausableSource, trouble: str | None) -> None:
-        """Pause the source while nothing can be sent or while the worker itself is in `trouble`, else resume it.
+    def update(self, trouble: str | None) -> None:
+        """Pause the source while nothing can be sent or the worker itself is in `trouble`, else resume it; probe.
 
         A confirm that is late, or a connection that was just lost, is no reason to pause, though nothing is claimed
         meanwhile: the confirm comes with the queue's next leader, and until then a consumer that was cancelled could
         not be one again.
         """
-        if self._gate.shut:
+        is_shut = not self._gate.admitted
+        if is_shut:
             trouble = self._gate.trouble or DOWN
+            self._probe()
         elif trouble is None and self._publisher.out_of_service:
             trouble = UNPUBLISHABLE
-        if (trouble is not None) == self._paused:
+        if (trouble is not None) == self.paused or self._source is None:
             return
-        self._paused = trouble is not None
-        if self._paused:
-            seconds = self._gate.pause if self._gate.shut else None
+        self.paused = trouble is not None
+        if self.paused:
+            seconds = self._gate.pause if is_shut else None
             self._log.warning("consuming.paused", reason=trouble, seconds=seconds)
-            source.pause()
+            self._source.pause()
         else:
             self._log.info("consuming.resumed")
-            source.resume()
+            self._source.resume()
 
-    def probe(self, post: Callable[[Callable[[], None]], None]) -> None:
+    def _probe(self) -> None:
         """Probe the provider where that is due, until it is well again."""
         now = self._clock.monotonic()
         if self._gate.probe_due(now):
             self._gate = self._gate.probing()
             self._calls.probe(
-                until=now + PROBE_TIME, probed=lambda well: post(lambda: self._probed(well=well))
+                until=now + PROBE_TIME, probed=lambda well: self._post(lambda: self._probed(well=well))
             )
 
     def _probed(self, *, well: bool) -> None:
         self._gate = self._gate.probed(self._clock.monotonic(), well=well)
         if not well:
             self._log.warning("provider.unwell", reason=self._gate.trouble, seconds=self._gate.pause)
+
+
+def _post_nowhere(_happened: Callable[[], None]) -> None:
+    """Do nothing: no loop has started yet."""
 
 
 def refusal(error: ProviderError) -> str:

@@ -48,12 +48,16 @@ def _nothing(_result: object) -> None:
 class Work(Protocol):
     """Everything that the loop does beside the calls that are posted to it."""
 
-    def run_once(self) -> None:
-        """Do what can be done now: called after what was posted, and after each commit."""
+    def begin_round(self) -> None:
+        """Look at how everything stands: called after what was posted, once a round."""
+        ...
+
+    def go_on(self) -> None:
+        """Do what can be done now: called after `begin_round`, and after each commit."""
         ...
 
     def on_ledger_unavailable(self) -> None:
-        """Act on a ledger that takes nothing: called before each pause for it; `run_once` is not called meanwhile."""
+        """Act on a ledger that takes nothing: called before each pause for it; the others are not called meanwhile."""
         ...
 
     def patience(self) -> float:
@@ -139,10 +143,11 @@ class WorkerLoop:
                 # While nothing is under way that was planned in the time there was.
                 self._compare_time(work)
                 self._take(work.patience())
-                work.run_once()
+                work.begin_round()
+                work.go_on()
                 while self._changes:
                     self._commit(work)
-                    work.run_once()
+                    work.go_on()
         except LedgerUnusable as e:
             self._log.error("ledger.unusable", reason=str(e))
             self._crashed = True

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.domain.answers import Ambiguous, Blocked, Refused, Unsent
-from bridge.domain.commands import Malformed
+from bridge.domain.commands import Malformed, SendSms
 from bridge.domain.contracts.letters import EVENT_ID, OUTCOME
-from bridge.domain.deliveries import due_at
 from bridge.domain.error_words import fields_of
 from bridge.domain.events import DEAD, INVALID
 from bridge.domain.masking import mask_number
@@ -68,10 +67,12 @@ class WorkerReport:
         """Report a delayed copy that has nothing left to do."""
         self._log.debug("command.superseded", command_id=shown_id(received.parsed), index=index)
 
-    def sending(self, received: Received, action: SendSubmission, now: float) -> None:
+    def sending(self, received: Received, now: float) -> None:
         """Count how long a command has waited for its first call."""
-        if action.attempts == 0 and (due := due_at(received, now)) is not None:
-            self._metrics.age_seconds.observe(max(0.0, now - due))
+        parsed, published = received.parsed, received.published_at
+        if isinstance(parsed, SendSms) and (published is not None or parsed.send_at is not None):
+            due_at = max(published or 0.0, parsed.send_at or 0.0)
+            self._metrics.age_seconds.observe(max(0.0, now - due_at))
 
     def answered(
         self, received: Received, action: SendSubmission, attempted: Attempted, seconds: float
@@ -116,7 +117,9 @@ class WorkerReport:
     def outcome(self, received: Received, published: PublishOutcome, messages: Iterable[Outgoing]) -> None:
         """Report an outcome, and count its dead letter."""
         self._dead_letters(messages)
-        outcome, told = published.outcome, published.told
+        outcome, told, parsed = published.outcome, published.told, received.parsed
+        assert isinstance(parsed, SendSms)  # noqa: S101 - what has an outcome was a command
+        destination = parsed.destinations[published.index].wire
         if published.fresh:
             self._metrics.outcomes[outcome.event_type].inc()
         # A dead letter waits for an operator.
@@ -129,7 +132,7 @@ class WorkerReport:
             index=published.index,
             outcome=outcome.value,
             event_id=told.event_id,
-            destination=mask_number(received.command.destinations[published.index].wire),
+            destination=mask_number(destination),
             **({} if error is None else fields_of(error)),
         )
 

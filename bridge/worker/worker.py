@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from bridge.domain.deliveries import published_at
 from bridge.worker.admission import Admission
 from bridge.worker.delivery import CommandDelivery
-from bridge.worker.execution import Execution
 from bridge.worker.executor import Executor
 from bridge.worker.flow_control import FlowControl
 from bridge.worker.gauges import WorkerState
@@ -54,8 +53,7 @@ class Worker:
         self._settings = settings
         self._clock = clock = ports.clock
         self._stopping = lifecycle.stopping
-        self._tracing = tracing
-        self._report = WorkerReport(metrics)
+        report = WorkerReport(metrics)
         self._loop = WorkerLoop(
             ports.ledger, clock=clock, rules=settings.rules.ledger, metrics=metrics, lifecycle=lifecycle
         )
@@ -68,20 +66,19 @@ class Worker:
             calls=self._calls,
             flow_control=self._flow_control,
             admission=self._admission,
-            publications=Publications(ports.publisher, self._report, settings.rules, clock, tracing),
-            report=self._report,
+            publications=Publications(ports.publisher, report, settings.rules, clock, tracing),
+            report=report,
         )
         self._executor = Executor(machinery, settings, clock)
         #: Deliveries that the loop has not seen yet. Each connection has its own queue, emptied when that is lost.
         self._inbox: deque[Delivery] = deque()
-        self._source: PausableSource | None = None
 
     # --- from other threads --------------------------------------------------------------------------------------
 
     def start(self, source: PausableSource) -> None:
         """Begin to work on what `source` delivers to `receive`."""
-        self._source = source
-        self._executor.start(source)
+        self._executor.in_hand.start(source)
+        self._flow_control.start(source, self._loop.post)
         self._calls.start()
         self._loop.open(self)
 
@@ -127,7 +124,7 @@ class Worker:
 
     def state(self) -> WorkerState:
         """Return how it stands. From any thread: each of the copies here is one step of the interpreter."""
-        in_hand, delivered = self._executor.in_hand, tuple(self._inbox)
+        in_hand, delivered = self._executor.in_hand.all, tuple(self._inbox)
         now = self._clock.now()
         deliveries = [*(execution.flow.received.delivery for execution in in_hand), *delivered]
         times = (published_at(delivery, now) for delivery in deliveries)
@@ -139,31 +136,33 @@ class Worker:
             gate=self._flow_control.gate,
             broker=self._ports.publisher.available,
             ledger=self._loop.trouble is None,
-            orphaned=self._has_too_many_orphans,
+            orphaned=self._executor.in_hand.orphaned > self._settings.concurrency,
         )
 
     # --- on the loop's thread ------------------------------------------------------------------------------------
 
-    def run_once(self) -> None:
-        """Do what can be done now, then have all of it go out."""
+    def begin_round(self) -> None:
+        """Pause or resume the source, and probe the provider, where either is due."""
         if not self._stopping.is_set():
-            self._executor.admit()
-            self._flow_control.update(self._started, ORPHANED if self._has_too_many_orphans else None)
-            self._flow_control.probe(self._loop.post)
-        self._ports.publisher.flush()
-        self._started.flush()
+            has_too_many = self._executor.in_hand.orphaned > self._settings.concurrency
+            self._flow_control.update(ORPHANED if has_too_many else None)
+
+    def go_on(self) -> None:
+        """Claim what may be sent now, then have everything go out that was published or acknowledged."""
+        self._executor.go_on()
 
     def on_ledger_unavailable(self) -> None:
         """Pause the source: without the ledger no command can be claimed. The next round resumes it."""
-        self._flow_control.update(self._started, self._loop.trouble)
+        self._flow_control.update(self._loop.trouble)
 
     def patience(self) -> float:
         """Return the seconds until there may be something to do even if nothing happens."""
-        is_held_up = self._admission.is_asked and not self._flow_control.has_room()
+        is_held_up = self._admission.asking and not self._flow_control.has_room()
         if self._stopping.is_set() or self._flow_control.paused or is_held_up:
             return POLL
-        next_at = self._admission.next_at
-        return 1.0 if next_at is None else min(1.0, max(0.0, next_at - self._clock.now()))
+        if not self._admission.waiting:
+            return 1.0
+        return min(1.0, max(0.0, self._admission.waiting[0][0] - self._clock.now()))
 
     def clock_set(self, step: float) -> None:
         """Wait as long as before; see `bridge.worker.loop.Work`."""
@@ -171,16 +170,7 @@ class Worker:
 
     def done(self) -> bool:
         """Whether a stop has nothing left to finish."""
-        return self._stopping.is_set() and not self._executor.in_hand
-
-    @property
-    def _started(self) -> PausableSource:
-        assert self._source is not None  # noqa: S101 - set by `start`
-        return self._source
-
-    @property
-    def _has_too_many_orphans(self) -> bool:
-        return self._executor.orphaned > self._settings.concurrency
+        return self._stopping.is_set() and not self._executor.in_hand.all
 
     def _on_received(self, inbox: deque[Delivery]) -> None:
         try:
@@ -189,13 +179,11 @@ class Worker:
             # Its connection was lost meanwhile.
             return
         if self._stopping.is_set():
-            self._started.give_back(delivery)
+            self._executor.in_hand.refuse(delivery)
             return
-        flow = CommandDelivery(
-            delivery, self._settings.rules, now=self._clock.now(), new_id=lambda: str(uuid.uuid4())
-        )
-        self._report.parsed(flow.received)
-        execution = Execution(flow)
-        if self._tracing is not None:
-            execution.trace(self._tracing.received(flow.received))
-        self._executor.begin(execution)
+        flow = CommandDelivery(delivery, self._settings.rules, now=self._clock.now(), new_id=_new_id)
+        self._executor.begin(flow)
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

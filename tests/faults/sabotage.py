@@ -42,7 +42,7 @@ MUTANTS = (
         name="M1 ack before the call",
         file="bridge/worker/executor.py",
         old='        failpoints.reach("claimed")\n',
-        new="        self._source.ack(branch.execution.flow.received.delivery)\n"
+        new="        self.in_hand._source.ack(branch.execution.flow.received.delivery)\n"
         '        failpoints.reach("claimed")\n',
         caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
@@ -152,9 +152,9 @@ MUTANTS = (
     Mutant(
         name="M16 a number in a log line",
         file="bridge/worker/report.py",
-        old="destination=mask_number(received.command.destinations[published.index].wire)",
+        old="destination=mask_number(destination)",
         # Under any other key that is not a host's, the log would mask it all the same.
-        new="host=received.command.destinations[published.index].wire",
+        new="host=destination",
         caught_by=f"{POINT}[sqlite-K5, told, not acked]",
     ),
     Mutant(

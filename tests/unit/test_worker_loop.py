@@ -97,7 +97,10 @@ class Idle:
         self.stalls = 0
         self.ended = threading.Event()
 
-    def run_once(self) -> None:
+    def begin_round(self) -> None:
+        """Do nothing."""
+
+    def go_on(self) -> None:
         pass
 
     def on_ledger_unavailable(self) -> None:
