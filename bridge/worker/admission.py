@@ -13,18 +13,25 @@ from typing import TYPE_CHECKING
 from bridge.worker.actions import WaitHere
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from bridge.ports import Clock
     from bridge.worker.actions import ClaimSubmission, Pause
     from bridge.worker.execution import Branch, Execution
+    from bridge.worker.flow_control import FlowControl
+
+#: Seconds between two looks at flow control while submissions wait for it.
+POLL = 0.1
 
 
 class Admission:
     """Keeps branches of deliveries in the order in which they go on. Times are in seconds since the epoch."""
 
-    def __init__(self, spare: int) -> None:
+    def __init__(self, spare: int, flow_control: FlowControl, clock: Clock) -> None:
         """Make an empty one, in which `spare` submissions may wait for their rate limit."""
         self._spare = spare
+        self._flow_control = flow_control
+        self._clock = clock
         #: Submissions that wait to be claimed, the next one first.
         self.asking: deque[Branch] = deque()
         #: Branches that wait for a time, as a heap: the first one is over first.
@@ -61,10 +68,23 @@ class Admission:
         branch.waits_for = action
         heapq.heappush(self.waiting, (until, next(self._numbers), branch))
 
-    def due(self, now: float) -> Iterator[Branch]:
-        """Yield the branches whose wait is over."""
+    def due(self) -> list[Branch]:
+        """Return the branches whose wait is over."""
+        now, found = self._clock.now(), []
         while self.waiting and self.waiting[0][0] <= now:
-            yield heapq.heappop(self.waiting)[2]
+            found.append(heapq.heappop(self.waiting)[2])
+        return found
+
+    def admitted(self) -> list[Branch]:
+        """Return the submissions that are to be claimed now, each of which counts as under way."""
+        count = min(len(self.asking), self._flow_control.enter(len(self.asking)))
+        return [self.asking.popleft() for _ in range(count)]
+
+    def patience(self) -> float:
+        """Return the seconds until a wait is over, or until flow control is asked again."""
+        if self.asking and not self._flow_control.has_room():
+            return POLL
+        return min(1.0, max(0.0, self.waiting[0][0] - self._clock.now())) if self.waiting else 1.0
 
     def remove(self, chosen: Callable[[Execution], bool]) -> list[Branch]:
         """Return all branches of the chosen deliveries, which then wait no more."""

@@ -14,7 +14,8 @@ from dataclasses import replace
 from sys import maxsize
 from typing import TYPE_CHECKING, assert_never
 
-from bridge.domain.commands import Malformed, SendSms
+from bridge.domain.commands import SendSms
+from bridge.domain.contracts import letters
 from bridge.domain.dead_letters import is_moved_letter
 from bridge.domain.deliveries import read
 from bridge.domain.ledger import Call, Conflict, Later, Look, Superseded, Tell
@@ -83,11 +84,13 @@ class CommandDelivery:
 
     def steps(self) -> Steps[None]:
         """Bring the delivery from the queue to its acknowledgement."""
-        if is_moved_letter(self.received.delivery, rules=self._rules.commands, now=self._now):
+        delivery = self.received.delivery
+        if letters.OUTCOME in delivery.headers and is_moved_letter(
+            delivery, rules=self._rules.commands, now=self._now
+        ):
             yield ReturnDeadLetter()
-        elif (yield from self._is_command()):
-            destinations = changes.command(self.received).destinations
-            joined: Joined = yield Fork([self._submission(index) for index in range(len(destinations))])
+        elif submissions := (yield from self._count_submissions()):
+            joined: Joined = yield Fork([self._submission(index) for index in range(submissions)])
             yield from self._leave_copy(joined)
         elif not self.given_back:
             yield PublishInvalid(conflict=False)
@@ -118,24 +121,24 @@ class CommandDelivery:
 
     # --- parse ---------------------------------------------------------------------------------------------------
 
-    def _is_command(self) -> Steps[bool]:
-        """Return whether the delivery is a valid command, or was one by the settings that it was first taken with."""
+    def _count_submissions(self) -> Steps[int]:
+        """Return the submissions of a valid command, or of one that was valid when it was first taken; 0 for others."""
         received = self.received
-        if not isinstance(received.parsed, Malformed):
-            return True
+        if isinstance(received.parsed, SendSms):
+            return len(received.parsed.destinations)
         if received.parsed.id is None or not (received.delayed or received.delivery.redelivered):
-            return False
+            return 0
         lax = replace(self._rules.commands, max_destinations=maxsize, unknown_fields="warn")
         anew = read(received.delivery, rules=lax, now=self._now, new_id=str)
         if not isinstance(anew.parsed, SendSms):
-            return False
+            return 0
         content_hash: bytes | None = yield FindCommand(changes.command_id_of(anew))
         if content_hash is None:
             return (yield from self._give_back())
         if content_hash != anew.parsed.content_hash:
-            return False
+            return 0
         self.received = replace(anew, traceparent=received.traceparent)
-        return True
+        return len(anew.parsed.destinations)
 
     # --- claim ---------------------------------------------------------------------------------------------------
 

@@ -57,28 +57,30 @@ class Execution:
 
 
 class InHand:
-    """The deliveries that are not acknowledged. On the loop's thread, but for `all` and `orphaned`."""
+    """The deliveries that are not acknowledged. On the loop's thread, but for `all` and the size of `orphaned`."""
 
-    def __init__(self) -> None:
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
         self._executions: set[Execution] = set()
-        self._orphaned: set[Execution] = set()
+        #: Those that came by connections that were lost.
+        self.orphaned: set[Execution] = set()
         self._source: CommandSource | None = None
         #: Whether one was acknowledged or put back since the last flush.
-        self._unflushed = False
+        self.unflushed = False
 
     def start(self, source: CommandSource) -> None:
         """Acknowledge with `source` from now on."""
         self._source = source
 
     @property
+    def is_clogged(self) -> bool:
+        """Whether more of them came by lost connections than can be sent at once: confirms are missing."""
+        return len(self.orphaned) > self._concurrency
+
+    @property
     def all(self) -> tuple[Execution, ...]:
         """All of them. From any thread: the copy is one step of the interpreter."""
         return tuple(self._executions)
-
-    @property
-    def orphaned(self) -> int:
-        """How many of them came by connections that were lost."""
-        return len(self._orphaned)
 
     def add(self, execution: Execution) -> None:
         """Take one in hand."""
@@ -88,31 +90,30 @@ class InHand:
         """Take note that the broker has them all back."""
         for execution in self._executions:
             execution.lost = True
-        self._orphaned |= self._executions
+        self.orphaned |= self._executions
 
     def settle(self, execution: Execution, *, requeue: bool) -> None:
         """Acknowledge a delivery, or put it back; where its connection was lost, the source does neither."""
         self._executions.discard(execution)
-        self._orphaned.discard(execution)
+        self.orphaned.discard(execution)
         if execution.span is not None:
             execution.span.end({"sms_bridge.given_back": requeue or execution.lost})
         delivery = execution.flow.received.delivery
         if requeue:
             self.refuse(delivery)
         else:
-            self._unflushed = True
+            self.unflushed = True
             self._started.ack(delivery)
 
     def refuse(self, delivery: Delivery) -> None:
         """Put a delivery back on the queue."""
-        self._unflushed = True
+        self.unflushed = True
         self._started.give_back(delivery)
 
     def flush(self) -> None:
         """Have the broker learn now what was settled."""
-        if self._unflushed:
-            self._unflushed = False
-            self._started.flush()
+        self.unflushed = False
+        self._started.flush()
 
     @property
     def _started(self) -> CommandSource:

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 #: The share of a lease within which calls may run; the rest is for recording their answers. More than settings let one
 #: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
 CALL_SHARE = 0.9
+#: Seconds between two rounds in which nothing has happened: at a stop or a pause, and else at most.
+POLL = 0.1
+IDLE = 1.0
+ORPHANED = "the broker has commands back whose outcomes are not published yet"
 #: Stands for a result that comes later.
 LATER: Final = object()
 #: The result of a wait that is over.
@@ -68,7 +72,7 @@ class Executor:
         #: Each claim has a name of its own: a call that ran past its lease must not pass for its successor.
         self._claims = itertools.count(1)
         #: Deliveries that are not acknowledged.
-        self.in_hand = InHand()
+        self.in_hand = InHand(settings.concurrency)
         self._stopping = False
 
     def begin(self, flow: CommandDelivery) -> None:
@@ -76,7 +80,8 @@ class Executor:
         execution = Execution(flow)
         self.in_hand.add(execution)
         self._report.parsed(flow.received)
-        self._publications.trace(execution)
+        if self._publications.tracing is not None:
+            self._publications.trace(execution)
         self._resume(execution.main, None)
 
     def stop(self) -> None:
@@ -95,6 +100,12 @@ class Executor:
         for execution in self.in_hand.all:
             execution.flow.clock_set(step)
 
+    def begin_round(self) -> None:
+        """Pause or resume the source, and probe the provider, where either is due; see `bridge.worker.loop.Work`."""
+        if not self._stopping:
+            is_clogged = self.in_hand.orphaned and self.in_hand.is_clogged
+            self._flow_control.update(ORPHANED if is_clogged else None)
+
     def go_on(self) -> None:
         """Go on with waits that are over, claim as many submissions as may be sent now, and flush.
 
@@ -102,16 +113,29 @@ class Executor:
         """
         if not self._stopping:
             if self._admission.waiting:
-                for branch in self._admission.due(self._clock.now()):
+                for branch in self._admission.due():
                     self._resume(branch, WAITED)
-            asking = self._admission.asking
-            while asking and self._flow_control.has_room():
-                self._flow_control.enter()
-                self._claim(asking.popleft())
-        self._publications.flush()
-        self.in_hand.flush()
+            if self._admission.asking:
+                for branch in self._admission.admitted():
+                    self._claim(branch)
+        if self._publications.unflushed:
+            self._publications.flush()
+        if self.in_hand.unflushed:
+            self.in_hand.flush()
 
-    # --- resuming ------------------------------------------------------------------------------------------------
+    def on_ledger_unavailable(self) -> None:
+        """Pause the source: without the ledger no command can be claimed. The next round resumes it."""
+        self._flow_control.update(self._loop.trouble)
+
+    def patience(self) -> float:
+        """Return the seconds until there may be something to do even if nothing happens."""
+        if self._stopping or self._flow_control.paused:
+            return POLL
+        return self._admission.patience() if self._admission.asking or self._admission.waiting else IDLE
+
+    def done(self) -> bool:
+        """Return whether a stop has nothing left to finish."""
+        return self._stopping and not self.in_hand.all
 
     def _resume(self, branch: Branch, result: object) -> None:
         """Send a branch the result of its action, and carry out those that follow until one takes longer."""
@@ -155,7 +179,9 @@ class Executor:
             case RecordResult():
                 self._loop.change(action.change, partial(self._recorded, branch, action))
             case Fork():
-                self._fork(branch.execution, action)
+                branch.execution.forked = len(action.branches)
+                for steps in action.branches:
+                    self._resume(Branch(branch.execution, steps), None)
             case AwaitConfirms():
                 branch.execution.awaits_confirms = branch.execution.unconfirmed > 0
                 return LATER if branch.execution.awaits_confirms else None
@@ -217,8 +243,6 @@ class Executor:
 
     def _send(self, branch: Branch, action: SendSubmission) -> object:
         failpoints.reach("claimed")
-        if action.attempts == 0:
-            self._report.sending(branch.execution.flow.received, self._clock.now())
         started = self._clock.monotonic()
         self._calls.send(
             action.submission,
@@ -231,11 +255,13 @@ class Executor:
 
     def _answered(self, branch: Branch, action: SendSubmission, attempted: Attempted, seconds: float) -> None:
         failpoints.reach("answered")
-        self._flow_control.leave()
-        self._report.answered(branch.execution.flow.received, action, attempted, seconds)
+        now = self._clock.now()
+        self._report.answered(branch.execution.flow.received, action, attempted, seconds, now)
         if attempted.attempts:
-            self._flow_control.heard(attempted.answer)
-        self._resume(branch, Answered(attempted, self._clock.now(), random.random()))  # noqa: S311 - jitter
+            self._flow_control.answered(attempted.answer)
+        else:
+            self._flow_control.leave()
+        self._resume(branch, Answered(attempted, now, random.random()))  # noqa: S311 - jitter
 
     def _look_up(self, branch: Branch, action: ReadHistory) -> None:
         self._calls.look(
@@ -257,11 +283,6 @@ class Executor:
         self._resume(branch, Recorded(filed, self._clock.now()))
 
     # --- the delivery as a whole ---------------------------------------------------------------------------------
-
-    def _fork(self, execution: Execution, action: Fork) -> None:
-        execution.forked = len(action.branches)
-        for steps in action.branches:
-            self._resume(Branch(execution, steps), None)
 
     def _begin_version(self, branch: Branch, action: BeginVersion) -> None:
         first, *others = action.changes

@@ -82,16 +82,21 @@ class FlowControl:
         # A gate that is shut admits no call.
         return self._in_flight < self._gate.admitted and self._publisher.available
 
-    def enter(self) -> None:
-        """Count one in; `has_room` allowed it."""
-        self._in_flight += 1
+    def enter(self, wanted: int) -> int:
+        """Count as many submissions in as may be claimed, at most `wanted`; returns how many."""
+        if not self._publisher.available:
+            return 0
+        admitted = max(0, min(wanted, self._gate.admitted - self._in_flight))
+        self._in_flight += admitted
+        return admitted
 
     def leave(self) -> None:
         """Count one out."""
         self._in_flight -= 1
 
-    def heard(self, answer: Answer) -> None:
-        """Learn from an answer how the provider is: refusing us, down, or well."""
+    def answered(self, answer: Answer) -> None:
+        """Count one out, and learn from its answer how the provider is: refusing us, down, or well."""
+        self._in_flight -= 1
         now = self._clock.monotonic()
         match answer:
             case Blocked(error=error):

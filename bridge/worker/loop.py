@@ -97,6 +97,8 @@ class WorkerLoop:
         self._clock = clock
         self._metrics = metrics
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        #: Has a call run on the loop's thread. From any thread; returns at once.
+        self.post: Callable[[Callable[[], None]], None] = self._inbox.put
         self._changes: list[tuple[Change, Callable[[Any], None]]] = []
         self._closed = threading.Event()
         #: Set once `wait_closed` has ended.
@@ -124,10 +126,6 @@ class WorkerLoop:
         closed = self._closed.wait(timeout)
         self._given_up.set()
         return closed and not self._crashed
-
-    def post(self, happened: Callable[[], None]) -> None:
-        """Have `happened` run on the loop's thread. From any thread; returns at once."""
-        self._inbox.put(happened)
 
     def change(self, change: Change, go_on: Callable[[Any], None] = _nothing) -> None:
         """Change the ledger with the next commit, and call `go_on` with the result. From the loop's thread alone.

@@ -35,8 +35,9 @@ class Publications:
         self._report = report
         self._rules = rules
         self._clock = clock
-        self._tracing = tracing
-        self._unflushed = False
+        #: None where there are no traces.
+        self.tracing = tracing
+        self.unflushed = False
 
     def publish(self, execution: Execution, action: Publication, confirmed: Callable[[], None]) -> None:
         """Publish; `confirmed` is called on any thread, once for each message that the broker has taken."""
@@ -44,21 +45,20 @@ class Publications:
         execution.unconfirmed += len(messages)
         for message in messages:
             called = confirmed
-            if self._tracing is not None and execution.span is not None:
-                called = self._tracing.told(execution.span, message, confirmed)
+            if self.tracing is not None and execution.span is not None:
+                called = self.tracing.told(execution.span, message, confirmed)
             self._publisher.publish(message, called, soon=False)
-        self._unflushed = True
+        self.unflushed = True
 
     def flush(self) -> None:
         """Have the broker get all that was published."""
-        if self._unflushed:
-            self._unflushed = False
-            self._publisher.flush()
+        self.unflushed = False
+        self._publisher.flush()
 
     def trace(self, execution: Execution) -> None:
-        """Begin the span of a delivery, where there are traces."""
-        if self._tracing is not None:
-            execution.trace(self._tracing.received(execution.flow.received))
+        """Begin the span of a delivery; only where there is `tracing`."""
+        if self.tracing is not None:
+            execution.trace(self.tracing.received(execution.flow.received))
 
     def _messages(self, execution: Execution, action: Publication) -> list[Outgoing]:
         received, rules, now = execution.flow.received, self._rules, self._clock.now()

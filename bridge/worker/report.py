@@ -67,21 +67,23 @@ class WorkerReport:
         """Report a delayed copy that has nothing left to do."""
         self._log.debug("command.superseded", command_id=shown_id(received.parsed), index=index)
 
-    def sending(self, received: Received, now: float) -> None:
-        """Count how long a command has waited for its first call."""
+    def _age(self, received: Received, now: float) -> None:
+        """Count how long a command had waited for its first call."""
         parsed, published = received.parsed, received.published_at
         if isinstance(parsed, SendSms) and (published is not None or parsed.send_at is not None):
             due_at = max(published or 0.0, parsed.send_at or 0.0)
             self._metrics.age_seconds.observe(max(0.0, now - due_at))
 
     def answered(
-        self, received: Received, action: SendSubmission, attempted: Attempted, seconds: float
+        self, received: Received, action: SendSubmission, attempted: Attempted, seconds: float, now: float
     ) -> None:
-        """Report how the calls of a submission ended, each failed attempt with its reason."""
+        """Report how the calls of a submission ended after so many `seconds`, each failed attempt with its reason."""
         index, id_ = action.submission.index, shown_id(received.parsed)
         if not attempted.attempts:
             self._log.warning("call.missed", command_id=id_, index=index)
             return
+        if action.attempts == 0:
+            self._age(received, now - seconds)
         answer, repeated = attempted.answer, attempted.attempts - 1
         self._metrics.call_seconds.observe(seconds)
         self._metrics.attempts[type(answer).__name__.lower()].inc()

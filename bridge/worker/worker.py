@@ -29,12 +29,9 @@ if TYPE_CHECKING:
     from bridge.worker.flow_control import PausableSource
     from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
 
-#: Seconds between two looks at the flow control while commands wait for it.
-POLL = 0.1
 #: Of so many calls that may run, one more is claimed, and waits for the first of them to end: a thread then goes on
 #: with it, where it would wait for a commit. More would be more that a crash leaves in doubt.
 CLAIMED_AHEAD = 16
-ORPHANED = "the broker has commands back whose outcomes are not published yet"
 
 
 class Worker:
@@ -60,7 +57,7 @@ class Worker:
         self._calls = ProviderCalls(ports.gateway, settings.concurrency)
         limit = settings.concurrency + settings.concurrency // CLAIMED_AHEAD
         self._flow_control = FlowControl(self._calls, ports.publisher, clock, limit=limit)
-        self._admission = Admission(settings.spare)
+        self._admission = Admission(settings.spare, self._flow_control, clock)
         machinery = Machinery(
             loop=self._loop,
             calls=self._calls,
@@ -80,7 +77,7 @@ class Worker:
         self._executor.in_hand.start(source)
         self._flow_control.start(source, self._loop.post)
         self._calls.start()
-        self._loop.open(self)
+        self._loop.open(self._executor)
 
     def stop(self, grace: float) -> bool:
         """Finish what is in flight within `grace` seconds, put the rest back; returns whether all was finished."""
@@ -136,41 +133,10 @@ class Worker:
             gate=self._flow_control.gate,
             broker=self._ports.publisher.available,
             ledger=self._loop.trouble is None,
-            orphaned=self._executor.in_hand.orphaned > self._settings.concurrency,
+            orphaned=self._executor.in_hand.is_clogged,
         )
 
     # --- on the loop's thread ------------------------------------------------------------------------------------
-
-    def begin_round(self) -> None:
-        """Pause or resume the source, and probe the provider, where either is due."""
-        if not self._stopping.is_set():
-            has_too_many = self._executor.in_hand.orphaned > self._settings.concurrency
-            self._flow_control.update(ORPHANED if has_too_many else None)
-
-    def go_on(self) -> None:
-        """Claim what may be sent now, then have everything go out that was published or acknowledged."""
-        self._executor.go_on()
-
-    def on_ledger_unavailable(self) -> None:
-        """Pause the source: without the ledger no command can be claimed. The next round resumes it."""
-        self._flow_control.update(self._loop.trouble)
-
-    def patience(self) -> float:
-        """Return the seconds until there may be something to do even if nothing happens."""
-        is_held_up = self._admission.asking and not self._flow_control.has_room()
-        if self._stopping.is_set() or self._flow_control.paused or is_held_up:
-            return POLL
-        if not self._admission.waiting:
-            return 1.0
-        return min(1.0, max(0.0, self._admission.waiting[0][0] - self._clock.now()))
-
-    def clock_set(self, step: float) -> None:
-        """Wait as long as before; see `bridge.worker.loop.Work`."""
-        self._executor.clock_set(step)
-
-    def done(self) -> bool:
-        """Whether a stop has nothing left to finish."""
-        return self._stopping.is_set() and not self._executor.in_hand.all
 
     def _on_received(self, inbox: deque[Delivery]) -> None:
         try:

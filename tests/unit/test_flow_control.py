@@ -19,7 +19,7 @@ def trouble_after(answer: Answer) -> str | None:
     """Return the reason once the provider has answered so often enough."""
     flow_control = FlowControl(None, FakePublisher(), SystemClock(), limit=1)  # type: ignore[arg-type]  # no call is made
     for _ in range(DOWN_AFTER):
-        flow_control.heard(answer)
+        flow_control.answered(answer)
     return flow_control.trouble
 
 
