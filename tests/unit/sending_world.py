@@ -549,7 +549,7 @@ class World:
         assert submission.command_id is not None
         if self.now >= branch.until:
             return Answered(Attempted(answer=Unsent(error=ERROR), attempts=0), self.clock, 0.5)
-        # With clocks that differ by too much nothing is sent: see `bridge.adapters.cpaas.timekeeping`.
+        # With clocks that differ by too much nothing is sent: see `bridge.adapters.cpaas.transport`.
         place = Place(command_id=submission.command_id, index=submission.index)
         answer = self._call(place) if abs(self.ahead) <= SKEW else Blocked(error=ERROR)
         return Answered(Attempted(answer=answer, attempts=1), self.clock, 0.5)

@@ -6,11 +6,11 @@ import base64
 import contextlib
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.transport import NotSent, Transport
 from bridge.domain.answers import Accepted, Unsent
 from bridge.ports.provider_errors import Unreachable
@@ -59,7 +59,7 @@ def test_connecting_to_dead_addresses_ends_with_the_call_s_own_limit(
 ) -> None:
     resolve_to(DEAD, monkeypatch)
     transport = Transport(
-        account(f"http://dead.example:{dead_port}", connect_timeout=0.4, total_timeout=1.0), time.monotonic
+        account(f"http://dead.example:{dead_port}", connect_timeout=0.4, total_timeout=1.0), SystemClock()
     )
 
     def call() -> None:

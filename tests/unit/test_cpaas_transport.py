@@ -192,7 +192,7 @@ def test_a_connection_that_is_not_taken_in_time_is_not_sent() -> None:
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         transport = Transport(
-            account(f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout=0.2), HandClock().monotonic
+            account(f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout=0.2), HandClock()
         )
 
         with pytest.raises(NotSent, match="connecting took too long"):
@@ -455,7 +455,7 @@ def test_no_number_text_or_secret_is_in_what_a_failure_raises(act: Act | None) -
     with ProviderServer() as server:
         server._act = lambda request: act or provider.close  # type: ignore[method-assign]
         base_url = server.base_url if act else f"http://127.0.0.1:{free_port()}"
-        transport = Transport(account(base_url, read_timeout=0.2), HandClock().monotonic)
+        transport = Transport(account(base_url, read_timeout=0.2), HandClock())
         with pytest.raises((MaybeSent, NotSent)) as caught:
             transport.exchange(
                 "POST", f"/outbound/{NUMBER}/requests", {"Authorization": "Bearer canary"}, TEXT.encode()

@@ -20,7 +20,7 @@ from bridge.domain.provider_errors import parse_error, parse_retry_after
 
 if TYPE_CHECKING:
     from bridge.adapters.cpaas.account import CpaasAccount
-    from bridge.adapters.cpaas.timekeeping import Timekeeping
+    from bridge.adapters.cpaas.transport import Transport
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
@@ -72,7 +72,7 @@ class Denied(Exception):
 class Tokens:
     """The one current token of an account."""
 
-    def __init__(self, account: CpaasAccount, transport: Timekeeping, clock: Clock, agent: str) -> None:
+    def __init__(self, account: CpaasAccount, transport: Transport, clock: Clock, agent: str) -> None:
         self._form = urlencode(_grant(account)).encode()
         self._transport = transport
         self._clock = clock
@@ -82,7 +82,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._token: Token | None = None
         #: The access token that an API call has last been answered well with.
-        self._proven: str | None = None
+        self.proven: str | None = None
         #: Token requests that have ended, and how the last one failed, where it did.
         self._requests = 0
         self._failure: Unsent | Blocked | None = None
@@ -127,14 +127,9 @@ class Tokens:
             if self._is_current(refused):
                 self._token = None
 
-    def prove(self, token: Token) -> None:
-        """Note that the API has taken `token`."""
-        if self._proven != token.access:
-            self._proven = token.access
-
     def is_proven(self, token: Token) -> bool:
         """Whether the API ever took `token`."""
-        return self._proven == token.access
+        return self.proven == token.access
 
     def _replace(self, dead: Token | None) -> Token:
         ended_before = self._requests

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.auth import Token, Tokens
-    from bridge.adapters.cpaas.timekeeping import Timekeeping
     from bridge.adapters.cpaas.traced import Traced
+    from bridge.adapters.cpaas.transport import Transport
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
@@ -32,7 +32,7 @@ class Caller:
     """Makes the API calls of one account; used by many threads."""
 
     def __init__(
-        self, transport: Timekeeping | Traced, tokens: Tokens, clock: Clock, *, agent: str, longest: float
+        self, transport: Transport | Traced, tokens: Tokens, clock: Clock, *, agent: str, longest: float
     ) -> None:
         self._transport = transport
         self._tokens = tokens
@@ -117,8 +117,8 @@ class Caller:
         if traceparent is not None:
             headers["traceparent"] = traceparent
         exchange = self._transport.exchange(method, path(token.user_id), headers, body)
-        if 200 <= exchange.status < 300:
-            self._tokens.prove(token)
+        if 200 <= exchange.status < 300 and self._tokens.proven != token.access:
+            self._tokens.proven = token.access
         return exchange
 
     def _check_time(self, until: float | None) -> None:

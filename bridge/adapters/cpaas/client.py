@@ -15,7 +15,6 @@ from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
 from bridge.adapters.cpaas.notifying import Channels, Subscriptions
 from bridge.adapters.cpaas.retrying import Repeater
-from bridge.adapters.cpaas.timekeeping import Timekeeping
 from bridge.adapters.cpaas.traced import Traced
 from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Unsent
@@ -26,17 +25,17 @@ from bridge.domain.provider_errors import (
     parse_retry_after,
     parse_send_response,
 )
+from bridge.domain.submissions import Attempted
 from bridge.ports.provider_errors import CpaasError, Unauthorized
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from bridge.adapters.cpaas.account import CpaasAccount
     from bridge.adapters.cpaas.retrying import RetryPolicy
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.domain.answers import Answer
-    from bridge.domain.submissions import Attempted, Submission
+    from bridge.domain.submissions import Submission
     from bridge.ports import Clock, Tracer
 
 
@@ -61,12 +60,9 @@ class CpaasClient:
         agent = f"sms-bridge/{version('sms-bridge')}"
         self._account = account
         self._clock = clock
-        self._transport = Transport(account, clock.monotonic)
-        self._timekeeping = Timekeeping(self._transport, clock, skew)
-        self._tokens = Tokens(account, self._timekeeping, clock, agent)
-        transport = (
-            self._timekeeping if tracer is None else Traced(self._timekeeping, tracer, account.base_url)
-        )
+        self._transport = Transport(account, clock, skew)
+        self._tokens = Tokens(account, self._transport, clock, agent)
+        transport = self._transport if tracer is None else Traced(self._transport, tracer, account.base_url)
         self._caller = Caller(transport, self._tokens, clock, agent=agent, longest=account.total_timeout)
         self._repeater = Repeater(retry, clock, stopping)
         self._health = Health()
@@ -99,34 +95,32 @@ class CpaasClient:
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
         """Submit and say what became of it; see `bridge.ports.Gateway`."""
-        body = codec.send_body(submission, self._correlator(submission))
-        traceparent = codec.traceparent(submission.traceparent)
+        request = codec.send_request(submission, self._correlator(submission))
+        started = self._clock.monotonic()
         if submission.expires_at is not None:
             # It may expire while it waits for a caller, a token or another try. What starts in time may end late.
             left = submission.expires_at - self._clock.now()
-            until = min(until, self._clock.monotonic() + left + self._account.total_timeout)
-
-        def path(user_id: str) -> str:
-            return codec.sms(user_id, "outbound", submission.sender_address, "requests")
-
-        def call() -> Exchange:
-            return self._caller.call(
-                "POST", path, body=body, traceparent=traceparent, until=until, sends=True
+            until = min(until, started + left + self._account.total_timeout)
+        try:
+            answer = self._attempt(request, until)
+        except NoTime as late:
+            return Attempted(answer=Unsent(error=late.error), attempts=0)
+        attempted = Attempted(answer=answer, attempts=1)
+        if isinstance(answer, Unsent):
+            latest = until - self._account.total_timeout
+            attempted = self._repeater.repeat(
+                answer, lambda: self._attempt(request, until), started=started, latest=latest
             )
-
-        attempted = self._repeater.run(
-            lambda: self._attempt(call), until=until, longest=self._account.total_timeout
-        )
         if isinstance(attempted.answer, Blocked):
             self._health.note_blocked(attempted.answer.error)
-        elif isinstance(attempted.answer, Accepted):
+        elif isinstance(attempted.answer, Accepted) and self._health.error is not None:
             self._health.note_success(sent=True)
         return attempted
 
     @property
     def is_in_time(self) -> bool:
         """Whether the provider's clock and ours agree well enough to send anything."""
-        return self._timekeeping.trouble is None
+        return self._transport.trouble is None
 
     def token_times(self) -> tuple[float, float] | None:
         """Return for how many seconds there is the access token, and how many it has left; None without one."""
@@ -143,7 +137,7 @@ class CpaasClient:
         """Close all connections."""
         self._transport.close()
 
-    def _attempt(self, call: Callable[[], Exchange]) -> Answer:
+    def _attempt(self, request: codec.SendRequest, until: float) -> Answer:
         """Return what became of one call.
 
         Raises:
@@ -151,7 +145,14 @@ class CpaasClient:
 
         """
         try:
-            exchange = call()
+            exchange = self._caller.call(
+                "POST",
+                request.path,
+                body=request.body,
+                traceparent=request.traceparent,
+                until=until,
+                sends=True,
+            )
         except NoTime:
             raise
         except NotSent as error:

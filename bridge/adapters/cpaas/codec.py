@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode
 
 from bridge.domain.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.domain.submissions import Submission
 
 TOKEN_PATH = "/cpaas/auth/v1/token"  # noqa: S105 - a path
@@ -30,6 +32,11 @@ def sms(user_id: str, *parts: str, **query: str | int | None) -> str:
 
     """
     return _path("/cpaas/smsmessaging/v1", user_id, parts, query)
+
+
+def requests_path(sender: str, user_id: str) -> str:
+    """Return the path that an SMS from `sender` is posted to; raises as `sms` does."""
+    return sms(user_id, "outbound", sender, "requests")
 
 
 def channels(user_id: str, *parts: str, **query: str | int | None) -> str:
@@ -59,6 +66,23 @@ def segment(value: str) -> str:
 def traceparent(value: str | None) -> str | None:
     """Return `value` if it is a W3C trace context; anything else must not become a header."""
     return value if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+class SendRequest(NamedTuple):
+    """The request that sends an SMS; its path is made of the user id."""
+
+    path: Callable[[str], str]
+    body: bytes
+    traceparent: str | None
+
+
+def send_request(submission: Submission, correlator: str) -> SendRequest:
+    """Return the request that sends a submission."""
+    return SendRequest(
+        partial(requests_path, submission.sender_address),
+        send_body(submission, correlator),
+        traceparent(submission.traceparent),
+    )
 
 
 def send_body(submission: Submission, correlator: str) -> bytes:

@@ -13,6 +13,8 @@ from bridge.domain.reconciliation import NEAR_CAP, hangs_on_account
 from bridge.ports.provider_errors import CpaasError, Refused, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.cpaas.values import Message, Thread, Threads
     from bridge.domain.evidence import Window
@@ -29,14 +31,12 @@ class CpaasGateway:
     def __init__(self, client: CpaasClient, clock: Clock, history_cap: int = 0) -> None:
         """`history_cap` is how many messages the provider keeps of the account, 0 for all; it has no more threads."""
         self._client = client
+        #: Submits; see `bridge.ports.Gateway`.
+        self.send: Callable[..., Attempted] = client.send
         self._clock = clock
         # Only a list that comes in one page proves how much the account has. An account with more threads than this is
         # too full to prove anything by their number, and a larger page may exceed `cpaas.max_response_bytes`.
         self._page = min(max(PAGE, int(history_cap * NEAR_CAP) + 1), LARGEST_PAGE)
-
-    def send(self, submission: Submission, *, until: float) -> Attempted:
-        """Submit; see `bridge.ports.Gateway`."""
-        return self._client.send(submission, until=until)
 
     def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Read the history of a pair of addresses; see `bridge.ports.Gateway`.

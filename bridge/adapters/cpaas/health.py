@@ -14,24 +14,25 @@ class Health:
     """The last known trouble with the account; any thread may note and read it."""
 
     def __init__(self) -> None:
-        self._error: ProviderError | None = None
+        #: Why the account was refused last; None where a call has gone well since.
+        self.error: ProviderError | None = None
 
     def note_blocked(self, error: ProviderError) -> None:
         """Keep that the account was refused as a whole."""
-        self._error = error
+        self.error = error
 
     def note_success(self, *, sent: bool) -> None:
         """Forget the trouble that a call which went well disproves.
 
         One that sent nothing shows that the credentials work, not that sending is allowed.
         """
-        if self._error is not None and (sent or _is_about_credentials(self._error)):
-            self._error = None
+        if self.error is not None and (sent or _is_about_credentials(self.error)):
+            self.error = None
 
     @property
     def trouble(self) -> str | None:
         """Why the account can't be used, in words that may be shown to anybody; None where it can."""
-        error = self._error
+        error = self.error
         if error is None:
             return None
         if _is_about_credentials(error):

@@ -56,24 +56,15 @@ class Repeater:
         self._backoff = wait_random_exponential(multiplier=policy.base, max=policy.max_delay)
         self._sleep = sleep_using_event(stopping) if policy.sleeps else _no_sleep
 
-    def run(self, call: Callable[[], Answer], *, until: float, longest: float) -> Attempted:
-        """Call until the answer is anything but `Unsent`, or a repeat is not allowed; return the last answer.
+    def repeat(
+        self, first: Unsent, call: Callable[[], Answer], *, started: float, latest: float
+    ) -> Attempted:
+        """Repeat a call that was not sent until the answer is anything but `Unsent`; return the last answer.
 
-        No repeat starts that would have less than `longest` seconds until `until` (monotonic), or after a stop. Where
-        `call` raises `NoTime` there was none, and it counts as no attempt.
+        The first call has `started` then (monotonic seconds). No repeat starts after `latest`, after a stop, or once
+        the policy's time is over. Where `call` raises `NoTime` there was none, and it counts as no attempt.
         """
-        started = self._clock.monotonic()
-        try:
-            answer = call()
-        except NoTime as late:
-            return Attempted(answer=Unsent(error=late.error), attempts=0)
-        if not isinstance(answer, Unsent):
-            # Nearly every send ends here, at no cost.
-            return Attempted(answer=answer, attempts=1)
-        budget_end = started + self._policy.in_process
-        return self._repeat(answer, call, last_start=min(budget_end, until - longest))
-
-    def _repeat(self, first: Unsent, call: Callable[[], Answer], *, last_start: float) -> Attempted:
+        last_start = min(started + self._policy.in_process, latest)
         begun = self._clock.monotonic()
         answers: list[Answer] = []
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from bridge.adapters.cpaas.timekeeping import Timekeeping
+    from bridge.adapters.cpaas.transport import Transport
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.domain.answers import ProviderError
     from bridge.ports import Tracer
@@ -18,7 +18,7 @@ SENDING = "/cpaas/smsmessaging/v1/{userId}/outbound/{senderAddress}/requests"
 class Traced:
     """Takes the place of the transport; what belongs to no trace goes through as it is."""
 
-    def __init__(self, transport: Timekeeping, tracer: Tracer, base_url: str) -> None:
+    def __init__(self, transport: Transport, tracer: Tracer, base_url: str) -> None:
         self._transport = transport
         self._tracer = tracer
         url = urlsplit(base_url)
@@ -30,7 +30,7 @@ class Traced:
 
     @property
     def trouble(self) -> ProviderError | None:
-        """See `Timekeeping.trouble`."""
+        """See `Transport.trouble`."""
         return self._transport.trouble
 
     def exchange(

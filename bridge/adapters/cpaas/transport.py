@@ -1,11 +1,16 @@
-"""One HTTP exchange with the provider: bounded in time and bytes, never redirected, never repeated.
+"""One HTTP exchange with the provider: bounded in time and bytes, never redirected, never repeated, and dated.
 
 It ends in an `Exchange`, or in `NotSent` or `MaybeSent`: whether the request may have left is asked of the connection,
 since the exceptions of a reset before and after it are the same (wire reference 8.4).
+
+Each answer's `Date` (RFC 9110 section 6.6.1) shows whether the provider's clock and ours agree. A message is found in
+the provider's history by its time, among others (SPEC section 4, "Reconcile"): where the clocks differ by more than is
+allowed for, it would not be found there and be sent again. So then nothing is sent.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from functools import partial
@@ -23,12 +28,15 @@ from bridge.adapters.cpaas.failures import AtProxy, describe, refused_by_proxy
 from bridge.adapters.cpaas.proxying import read_proxy
 from bridge.adapters.cpaas.wire import Exchange, Wire
 from bridge.domain.answers import ProviderError
+from bridge.domain.provider_errors import parse_http_date
+from bridge.domain.reconciliation import COARSE
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
     from bridge.adapters.cpaas.account import CpaasAccount
+    from bridge.ports import Clock
 
 
 class _NoAnswer(Exception):
@@ -50,9 +58,12 @@ class MaybeSent(_NoAnswer):
 class Transport:
     """Exchanges with the one host of an account; used by many threads, each with a connection of its own."""
 
-    def __init__(self, account: CpaasAccount, clock: Callable[[], float]) -> None:
+    def __init__(self, account: CpaasAccount, clock: Clock, skew: float = math.inf) -> None:
+        """`skew` is how many seconds the provider's clock and ours may differ by."""
         self._account = account
         self._clock = clock
+        self._skew = skew
+        self._differ_by = 0.0
         self._local = threading.local()
         self._lines: weakref.WeakSet[_Line] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -70,7 +81,32 @@ class Transport:
         line: _Line | None = getattr(self._local, "line", None)
         if line is None:
             line = self._new_line()
-        return line.exchange(method, path, headers, body)
+        asked_at = self._clock.now()
+        exchange = line.exchange(method, path, headers, body)
+        self._compare_clocks(exchange, asked_at)
+        return exchange
+
+    @property
+    def trouble(self) -> ProviderError | None:
+        """The error of a clock, where the provider's and ours differ by too much."""
+        if self._differ_by <= self._skew + COARSE:
+            return None
+        return ProviderError(
+            name="clock",
+            message=f"our clock and the provider's differ by {self._differ_by:.0f} s, reconcile.skew allows "
+            f"{self._skew:g}: set ours right",
+        )
+
+    def _compare_clocks(self, exchange: Exchange, asked_at: float) -> None:
+        """Compare: the provider's time at its answer lies between our request and now."""
+        dated = parse_http_date(exchange.headers.get("date", ""))
+        if dated is None:
+            # No proxy or provider need send one; then nothing is known.
+            return
+        if dated < asked_at:
+            self._differ_by = asked_at - dated
+        else:
+            self._differ_by = max(0.0, dated - self._clock.now())
 
     def close(self) -> None:
         """Close the connections of all threads; later calls open new ones."""
@@ -80,7 +116,7 @@ class Transport:
             line.hang_up()
 
     def _new_line(self) -> _Line:
-        line = self._local.line = _Line(self._account, self._clock)
+        line = self._local.line = _Line(self._account, self._clock.monotonic)
         with self._lock:
             self._lines.add(line)
         return line

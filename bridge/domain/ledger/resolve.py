@@ -108,7 +108,7 @@ class Resolve:
     def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:
         """Return it in doubt until now where the clock was set back since its last attempt, of which nobody knows when.
 
-        Not before there is a history: until then it may be now that is wrong (`bridge.adapters.cpaas.timekeeping`).
+        Not before there is a history: until then it may be now that is wrong (`bridge.adapters.cpaas.transport`).
         """
         if self.reading is None or not is_of_another_time(submission.doubt_until or 0.0, self.now):
             return submission
