@@ -45,7 +45,7 @@ class Admission:
 
     def ask(self, branch: Branch, action: ClaimSubmission) -> None:
         """Have a submission wait to be claimed: behind the others, unless its slot of a rate limit has come."""
-        branch.waits_for = action
+        branch.waits_for, branch.index = action, action.index
         if branch.has_waited:
             branch.has_waited = False
             self.asking.appendleft(branch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 from bridge.domain.ledger import Call, Known, Look, Superseded
 from bridge.ops import failpoints
@@ -25,7 +25,6 @@ from bridge.worker.actions import (
     HistoryRead,
     Joined,
     Pause,
-    Publication,
     ReadHistory,
     Recorded,
     RecordResult,
@@ -34,6 +33,7 @@ from bridge.worker.actions import (
     WaitHere,
 )
 from bridge.worker.execution import Branch, Execution, InHand
+from bridge.worker.loop import do_nothing
 
 if TYPE_CHECKING:
     from bridge.domain.evidence import Reading
@@ -51,8 +51,6 @@ CALL_SHARE = 0.9
 POLL = 0.1
 IDLE = 1.0
 ORPHANED = "the broker has commands back whose outcomes are not published yet"
-#: Stands for a result that comes later.
-LATER: Final = object()
 #: The result of a wait that is over.
 WAITED: Final = True
 
@@ -137,14 +135,64 @@ class Executor:
         """Return whether a stop has nothing left to finish."""
         return self._stopping and not self.in_hand.all
 
-    def _resume(self, branch: Branch, result: object) -> None:
+    def _resume(self, branch: Branch, result: object) -> None:  # noqa: C901 - a few lines for each action
         """Send a branch the result of its action, and carry out those that follow until one takes longer."""
-        steps = branch.steps
-        try:
-            while (result := self._carry_out(branch, steps.send(result))) is not LATER:
-                pass
-        except StopIteration:
-            self._end(branch)
+        execution = branch.execution
+        while True:
+            try:
+                action: Action = branch.steps.send(result)
+            except StopIteration:
+                self._end(branch)
+                return
+            is_released, result = self._stopping or execution.lost, None
+            match action:
+                case ClaimSubmission() if is_released:
+                    result = self._not_claimed()
+                    continue
+                case ClaimSubmission():
+                    self._admission.ask(branch, action)
+                case SendSubmission():
+                    failpoints.reach("claimed")
+                    answered = partial(self._on_answer, branch, action, self._clock.monotonic())
+                    self._calls.send(action.submission, until=branch.until, answered=answered)
+                case ReadHistory(submission, window):
+                    found = partial(self._on_reading, branch)
+                    self._calls.look(submission, window=window, until=branch.until, found=found)
+                case RecordResult():
+                    self._loop.changes.append((action.change, partial(self._recorded, branch, action)))
+                case BeginVersion():
+                    first, *others = action.changes
+                    self._loop.changes.append((first, partial(self._version_begun, branch)))
+                    self._loop.changes.extend((change, do_nothing) for change in others)
+                case FindCommand(command_id):
+                    known = Known(command_id=command_id)
+                    self._loop.changes.append((known, partial(self._found, branch)))
+                case Fork(branches):
+                    execution.forked = len(branches)
+                    for steps in branches:
+                        self._resume(Branch(execution, steps), None)
+                case WaitHere() | Pause() if is_released:
+                    result = WAITED
+                    continue
+                case Pause(seconds):
+                    self._admission.wait(branch, action, self._clock.now() + seconds)
+                case WaitHere():
+                    if not self._admission.wait_for_limit(branch, action):
+                        result = False
+                        continue
+                case AwaitConfirms():
+                    execution.awaits_confirms = execution.unconfirmed > 0
+                    if not execution.awaits_confirms:
+                        continue
+                case Acknowledge() | Requeue():
+                    failpoints.reach("told")
+                    self.in_hand.settle(execution, requeue=isinstance(action, Requeue))
+                    continue
+                case _:
+                    confirmed = partial(self._loop.post, partial(self._confirmed, execution))
+                    self._publications.publish(execution, action, confirmed)
+                    continue
+            return
 
     def _end(self, branch: Branch) -> None:
         execution = branch.execution
@@ -156,59 +204,13 @@ class Executor:
         if not execution.forked:
             self._resume(execution.main, Joined(lost=execution.lost, now=self._clock.now()))
 
-    def _is_released(self, execution: Execution) -> bool:
-        return self._stopping or execution.lost
-
     def _release(self) -> None:
         """Resume what waits and may not go on: its claims are refused, and its pauses are over."""
-        for branch in self._admission.remove(self._is_released):
+        for branch in self._admission.remove(lambda execution: self._stopping or execution.lost):
             claims = isinstance(branch.waits_for, ClaimSubmission)
             self._resume(branch, self._not_claimed() if claims else WAITED)
 
-    def _carry_out(self, branch: Branch, action: Action) -> object:  # noqa: C901 - one line for each action
-        """Do what a branch asks for; returns the result, or `LATER`."""
-        if isinstance(action, Publication):
-            confirmed = partial(self._loop.post, partial(self._confirmed, branch.execution))
-            self._publications.publish(branch.execution, action, confirmed)
-            return None
-        match action:
-            case ClaimSubmission():
-                return self._ask(branch, action)
-            case SendSubmission():
-                return self._send(branch, action)
-            case RecordResult():
-                self._loop.change(action.change, partial(self._recorded, branch, action))
-            case Fork():
-                branch.execution.forked = len(action.branches)
-                for steps in action.branches:
-                    self._resume(Branch(branch.execution, steps), None)
-            case AwaitConfirms():
-                branch.execution.awaits_confirms = branch.execution.unconfirmed > 0
-                return LATER if branch.execution.awaits_confirms else None
-            case Acknowledge() | Requeue():
-                failpoints.reach("told")
-                self.in_hand.settle(branch.execution, requeue=isinstance(action, Requeue))
-                return None
-            case ReadHistory():
-                self._look_up(branch, action)
-            case BeginVersion():
-                self._begin_version(branch, action)
-            case WaitHere() | Pause():
-                return self._wait(branch, action)
-            case FindCommand():
-                self._loop.change(Known(command_id=action.command_id), partial(self._found, branch))
-            case _:
-                assert_never(action)
-        return LATER
-
     # --- claim ---------------------------------------------------------------------------------------------------
-
-    def _ask(self, branch: Branch, action: ClaimSubmission) -> object:
-        if self._is_released(branch.execution):
-            return self._not_claimed()
-        branch.index = action.index
-        self._admission.ask(branch, action)
-        return LATER
 
     def _not_claimed(self) -> Claimed:
         return Claimed(None, "", self._clock.now())
@@ -218,7 +220,7 @@ class Executor:
         branch.owner = f"{self._settings.owner} {next(self._claims)}"
         claim = branch.execution.flow.claim(branch.index, owner=branch.owner, now=self._clock.now())
         branch.until = self._clock.monotonic() + self._settings.rules.ledger.lease * CALL_SHARE
-        self._loop.change(claim, partial(self._claimed, branch))
+        self._loop.changes.append((claim, partial(self._claimed, branch)))
 
     def _claimed(self, branch: Branch, verdict: Verdict | None) -> None:
         if not isinstance(verdict, Call | Look):
@@ -227,31 +229,17 @@ class Executor:
                 self._report.superseded(branch.execution.flow.received, branch.index)
         self._resume(branch, Claimed(verdict, branch.owner, self._clock.now()))
 
-    def _wait(self, branch: Branch, action: WaitHere | Pause) -> object:
-        if self._is_released(branch.execution):
-            return WAITED
-        if isinstance(action, Pause):
-            self._admission.wait(branch, action, self._clock.now() + action.seconds)
-        elif not self._admission.wait_for_limit(branch, action):
-            return False
-        return LATER
-
     def _found(self, branch: Branch, content_hash: bytes | None) -> None:
-        self._resume(branch, None if self._is_released(branch.execution) else content_hash)
+        self._resume(branch, None if self._stopping or branch.execution.lost else content_hash)
 
     # --- send or look up, record ---------------------------------------------------------------------------------
 
-    def _send(self, branch: Branch, action: SendSubmission) -> object:
-        failpoints.reach("claimed")
-        started = self._clock.monotonic()
-        self._calls.send(
-            action.submission,
-            until=branch.until,
-            answered=lambda attempted: self._loop.post(
-                partial(self._answered, branch, action, attempted, self._clock.monotonic() - started)
-            ),
-        )
-        return LATER
+    def _on_answer(
+        self, branch: Branch, action: SendSubmission, started: float, attempted: Attempted
+    ) -> None:
+        """Pass an answer to the loop. On a thread of the calls."""
+        seconds = self._clock.monotonic() - started
+        self._loop.post(partial(self._answered, branch, action, attempted, seconds))
 
     def _answered(self, branch: Branch, action: SendSubmission, attempted: Attempted, seconds: float) -> None:
         failpoints.reach("answered")
@@ -263,13 +251,9 @@ class Executor:
             self._flow_control.leave()
         self._resume(branch, Answered(attempted, now, random.random()))  # noqa: S311 - jitter
 
-    def _look_up(self, branch: Branch, action: ReadHistory) -> None:
-        self._calls.look(
-            action.submission,
-            window=action.window,
-            until=branch.until,
-            found=lambda reading: self._loop.post(partial(self._looked_up, branch, reading)),
-        )
+    def _on_reading(self, branch: Branch, reading: Reading | None) -> None:
+        """Pass what was read of the history to the loop. On a thread of the calls."""
+        self._loop.post(partial(self._looked_up, branch, reading))
 
     def _looked_up(self, branch: Branch, reading: Reading | None) -> None:
         failpoints.reach("looked")
@@ -283,12 +267,6 @@ class Executor:
         self._resume(branch, Recorded(filed, self._clock.now()))
 
     # --- the delivery as a whole ---------------------------------------------------------------------------------
-
-    def _begin_version(self, branch: Branch, action: BeginVersion) -> None:
-        first, *others = action.changes
-        self._loop.change(first, partial(self._version_begun, branch))
-        for change in others:
-            self._loop.change(change)
 
     def _version_begun(self, branch: Branch, version: int | None) -> None:
         failpoints.reach("handed-over")

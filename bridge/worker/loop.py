@@ -41,7 +41,7 @@ COMPARE_EVERY = 1.0
 PROMPT = 0.5
 
 
-def _nothing(_result: object) -> None:
+def do_nothing(_result: object) -> None:
     """Go on with nothing."""
 
 
@@ -99,7 +99,9 @@ class WorkerLoop:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         #: Has a call run on the loop's thread. From any thread; returns at once.
         self.post: Callable[[Callable[[], None]], None] = self._inbox.put
-        self._changes: list[tuple[Change, Callable[[Any], None]]] = []
+        #: Changes of the ledger for the next commit, each with what is called with its result: None for a change that
+        #: the ledger refuses for good. For the loop's thread alone.
+        self.changes: list[tuple[Change, Callable[[Any], None]]] = []
         self._closed = threading.Event()
         #: Set once `wait_closed` has ended.
         self._given_up = threading.Event()
@@ -127,13 +129,6 @@ class WorkerLoop:
         self._given_up.set()
         return closed and not self._crashed
 
-    def change(self, change: Change, go_on: Callable[[Any], None] = _nothing) -> None:
-        """Change the ledger with the next commit, and call `go_on` with the result. From the loop's thread alone.
-
-        A change that the ledger refuses for good results in None.
-        """
-        self._changes.append((change, go_on))
-
     def _run(self, work: Work) -> None:
         try:
             while not work.done():
@@ -143,7 +138,7 @@ class WorkerLoop:
                 self._take(work.patience())
                 work.begin_round()
                 work.go_on()
-                while self._changes:
+                while self.changes:
                     self._commit(work)
                     work.go_on()
         except LedgerUnusable as e:
@@ -194,11 +189,11 @@ class WorkerLoop:
                 seconds=round(step, 1),
                 hint="what is in doubt waits; have clocks slewed, not set",
             )
-            self.change(ClockSet(now=self._clock.now(), rules=self._rules))
+            self.changes.append((ClockSet(now=self._clock.now(), rules=self._rules), do_nothing))
             work.clock_set(step)
 
     def _commit(self, work: Work) -> None:
-        changes, self._changes = self._changes, []
+        changes, self.changes = self.changes, []
         results = self._apply([change for change, _ in changes], work)
         for (_, go_on), result in zip(changes, results, strict=True):
             go_on(result)

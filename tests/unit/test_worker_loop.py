@@ -15,7 +15,7 @@ from bridge.domain.ledger import ClockSet, Needs, Slate
 from bridge.domain.ledger.time import quiet_until
 from bridge.domain.rules import LedgerRules
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
-from bridge.worker.loop import LAST_TRIES, WorkerLoop
+from bridge.worker.loop import LAST_TRIES, WorkerLoop, do_nothing
 from bridge.worker.parts import Lifecycle
 from bridge.worker.steady import SteadyClock
 from tests.waiting import wait_until
@@ -147,7 +147,7 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
 
     def all_at_once() -> None:
         for change in changes:
-            it.change(change, partial(got.__setitem__, change.text))
+            it.changes.append((change, partial(got.__setitem__, change.text)))
 
     with running_loop(ledger, Idle(), Clocks()) as it:
         it.post(all_at_once)
@@ -162,7 +162,7 @@ def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_b
     ledger, work, got = PickyLedger(), Idle(), list[object]()
     ledger.away = 2
     with running_loop(ledger, work, Clocks()) as it:
-        it.post(lambda: it.change(Note("bad"), got.append))
+        it.post(lambda: it.changes.append((Note("bad"), got.append)))
         wait_until(lambda: work.stalls)
         trouble = it.trouble
         wait_until(lambda: got)
@@ -179,7 +179,7 @@ def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_id
     it.open(Idle())
     ledger.replaced = True
     if busy:
-        it.post(lambda: it.change(Note("a"), got.append))
+        it.post(lambda: it.changes.append((Note("a"), got.append)))
 
     assert unusable.wait(10)
     assert not it.wait_closed(10), "there is something left undone"
@@ -192,7 +192,7 @@ def test_a_stop_waits_for_the_ledger_to_take_what_was_learnt_as_long_as_the_stop
     stopping = threading.Event()
     it = make_loop(ledger, Clocks(), stopping=stopping)
     it.open(work)
-    it.post(lambda: it.change(Note("a", "1"), got.append))
+    it.post(lambda: it.changes.append((Note("a", "1"), got.append)))
     wait_until(lambda: work.stalls)
     stopping.set()
     work.ended.set()
@@ -207,7 +207,7 @@ def test_a_stop_that_nobody_waits_for_any_more_ends_without_the_ledger() -> None
     stopping = threading.Event()
     it = make_loop(ledger, Clocks(), stopping=stopping)
     it.open(work)
-    it.post(lambda: it.change(Note("a")))
+    it.post(lambda: it.changes.append((Note("a"), do_nothing)))
     wait_until(lambda: work.stalls)
     stopping.set()
 
