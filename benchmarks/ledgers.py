@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.store import open_ledger
 from bridge.domain.ledger.records import changed
-from bridge.domain.ledger.slate import Needs
+from bridge.domain.ledger.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.stand import Stand
     from bridge.domain.ledger import CommandRecord
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
     from tests.postgres_harness import Postgres
 
 #: Commands in one commit.
@@ -38,12 +38,12 @@ class Copy:
         """The command with its submission."""
         return Needs(command_id=self.name, index=0)
 
-    def apply(self, slate: Slate) -> None:
+    def apply(self, unit: UnitOfWork) -> None:
         """Put the copies beside it."""
-        record = slate.commands[self.name]
+        record = unit.commands[self.name]
         for _ in range(self.number):
             copy = _copied(record)
-            slate.commands[copy.id] = copy
+            unit.commands[copy.id] = copy
 
 
 def _copied(record: CommandRecord) -> CommandRecord:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.fleet.agenda import Cores, Log, Turns
 from bridge.adapters.store.postgresql import MOST_LOCKS
 from bridge.domain.ledger.limits import NO_SLOT, Slot, reserve
-from bridge.domain.ledger.slate import Slate
+from bridge.domain.ledger.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from benchmarks.fleet.agenda import Then
@@ -30,7 +30,7 @@ class Ledger:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self.slate = Slate()
+        self.unit = UnitOfWork()
         self.cores = fleet.shared or Cores(fleet.agenda, fleet.plan.ledger_cores)
         self.lock = Turns(fleet.agenda)
         self._log = Log(fleet.agenda, fleet.costs.sync)
@@ -122,7 +122,7 @@ class Worker:
     def _claimed(self, command: Command) -> None:
         plan, agenda = self._fleet.plan, self._fleet.agenda
         if plan.limited:
-            slot = reserve(self._shard.ledger.slate, "sender", plan.limits, now=agenda.now, held=command.slot)
+            slot = reserve(self._shard.ledger.unit, "sender", plan.limits, now=agenda.now, held=command.slot)
             command.slot = slot
             if slot.at > agenda.now:
                 self._room += 1

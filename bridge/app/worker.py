@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.client import CpaasClient
-    from bridge.adapters.store.sql import SqlLedger
+    from bridge.adapters.store.ledger import SqlLedger
     from bridge.app.admin import Outlet
     from bridge.jobs.receipts import ReceiptPoller
     from bridge.ops.metrics import Metrics

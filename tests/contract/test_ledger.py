@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from bridge.adapters.store import open_ledger
+from bridge.adapters.store.ledger import SqlLedger
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.pruning import BATCH
-from bridge.adapters.store.sql import SqlLedger
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.domain.commands import CommandRules, SendSms, parse_command
 from bridge.domain.evidence import Evidence, Reading
@@ -33,8 +33,8 @@ from bridge.domain.ledger import (
     Needs,
     Resolve,
     Restored,
-    Slate,
     Tell,
+    UnitOfWork,
 )
 from bridge.domain.likeness import text_key
 from bridge.domain.lineage import Remembered
@@ -141,7 +141,7 @@ class Breaking:
     def needs(self) -> Needs:
         return Needs(command_id="order-17")
 
-    def apply(self, slate: Slate) -> object:
+    def apply(self, unit: UnitOfWork) -> object:
         raise ZeroDivisionError
 
 

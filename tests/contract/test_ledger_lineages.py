@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
-from bridge.adapters.store.facts import FactWriter, facts_of
-from bridge.adapters.store.sql import INSERTS
+from bridge.adapters.store.facts import facts_of, remember
 from bridge.adapters.store.tables import metadata
 from bridge.domain.ledger import Call, ClockSet, Look, Restored
 from bridge.domain.ledger.restored import CLOCKS
@@ -23,7 +22,7 @@ from tests.contract.test_ledger_sessions import database_of
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from bridge.adapters.store.sql import SqlLedger
+    from bridge.adapters.store.ledger import SqlLedger
     from tests.pgbouncer_harness import Pgbouncer
     from tests.postgres_harness import Postgres
 
@@ -236,11 +235,10 @@ def test_the_last_mark_that_could_not_be_removed_is_remembered_until_it_could() 
     elsewhere = Lineage.of_postgresql(2, 1)
     engine = create_engine("sqlite://")
     metadata.create_all(engine)
-    writer = FactWriter(INSERTS["sqlite"])
     remembered = []
     with engine.begin() as connection:
         for lineage, is_marked in [(first, True), (second, False), (elsewhere, False), (elsewhere, True)]:
-            writer.remember(connection, lineage, is_marked=is_marked)
+            remember(connection, lineage, is_marked=is_marked)
             remembered.append(facts_of(connection).remembered)
     engine.dispose()
 

@@ -23,7 +23,7 @@ from tests.waiting import free_port, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bridge.adapters.store.sql import SqlLedger
+    from bridge.adapters.store.ledger import SqlLedger
     from tests.postgres_harness import Postgres
 
 
@@ -85,7 +85,7 @@ def test_a_session_that_is_ended_in_the_middle_leaves_nothing(
 
         needs = claim().needs
 
-        def apply(self, _slate: object) -> None:
+        def apply(self, _unit: object) -> None:
             postgresql.end_sessions(database_of(postgresql_url))
 
     with pytest.raises(LedgerUnavailable, match=r"AdminShutdown|OperationalError"):
@@ -254,7 +254,7 @@ def test_workers_without_limits_do_not_wait_for_each_other(
 
         needs = claim().needs
 
-        def apply(self, _slate: object) -> object:
+        def apply(self, _unit: object) -> object:
             return other.apply([claim(of=command("order-18"))])[0]
 
     [_, meanwhile] = ledger.apply([claim(), Meanwhile()])
@@ -281,7 +281,7 @@ def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
 
         needs = resolve(twins[1], "m-1").needs
 
-        def apply(self, _slate: object) -> None:
+        def apply(self, _unit: object) -> None:
             with pytest.raises(LedgerUnavailable, match="timeout"):
                 other.apply([late])
 
@@ -304,7 +304,7 @@ def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
 
         needs = claim().needs
 
-        def apply(self, _slate: object) -> None:
+        def apply(self, _unit: object) -> None:
             with pytest.raises(LedgerUnavailable, match="timeout"):
                 other.apply([claim(of=command("elsewhere"))])
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bridge.adapters.store.ledger import SqlLedger
     from bridge.adapters.store.seen import SqlSeen
-    from bridge.adapters.store.sql import SqlLedger
     from tests.pgbouncer_harness import Pgbouncer
     from tests.postgres_harness import Postgres
 

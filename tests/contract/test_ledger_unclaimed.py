@@ -13,7 +13,7 @@ from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, submissions
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Look, Resolve, Sight, SubmissionRecord
 from bridge.domain.ledger.records import changed
-from bridge.domain.ledger.slate import Needs
+from bridge.domain.ledger.unit_of_work import Needs
 from bridge.domain.likeness import text_key
 from bridge.domain.outcomes import Outcome
 from tests.contract.test_ledger import LEDGERS, NOW, RULES, STYLE, OpenLedger, claim, command, file, filed
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.commands import SendSms
     from bridge.domain.ledger.filing import Filed
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.ports import Ledger
 
 TO = "+16131234567"
@@ -155,10 +155,10 @@ class Rekeyed:
         self._id = of.id
         self.needs = Needs(command_id=of.id, index=0)
 
-    def apply(self, slate: Slate) -> None:
-        record = slate.commands[self._id]
+    def apply(self, unit: UnitOfWork) -> None:
+        record = unit.commands[self._id]
         [submission] = record.submissions.values()
-        slate.commands[self._id] = record.having(changed(submission, match_key=b"k" * 32), now=NOW)
+        unit.commands[self._id] = record.having(changed(submission, match_key=b"k" * 32), now=NOW)
 
 
 def test_with_a_key_of_an_older_ledger_only_a_message_that_is_found_is_proof(ledger: Ledger) -> None:

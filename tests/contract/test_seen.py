@@ -175,7 +175,7 @@ class Held:
         self.needs = Sight(evidence=evidence).needs
         self.began, self.go_on = threading.Event(), threading.Event()
 
-    def apply(self, _slate: Any) -> None:
+    def apply(self, _unit: Any) -> None:
         self.began.set()
         self.go_on.wait(20)
 

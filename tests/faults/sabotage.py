@@ -63,9 +63,9 @@ MUTANTS = (
     ),
     Mutant(
         name="M4 claims are not written before the call",
-        file="bridge/adapters/store/sql.py",
-        old="self._saver.save(",
-        new='all(type(c).__name__ == "Claim" for c in changes) or self._saver.save(',
+        file="bridge/adapters/store/ledger.py",
+        old="unit_of_work.write(",
+        new='all(type(c).__name__ == "Claim" for c in changes) or unit_of_work.write(',
         caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
     Mutant(

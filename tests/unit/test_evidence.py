@@ -161,8 +161,8 @@ class Asking:
         self.needs = Sight(evidence=EVIDENCE).needs
         self._key = key
 
-    def apply(self, slate: Any) -> list[Evidence]:
-        return list(slate.evidence(self._key))
+    def apply(self, unit: Any) -> list[Evidence]:
+        return list(unit.evidence(self._key))
 
 
 def seen(ledger: Ledger) -> object:

@@ -223,7 +223,7 @@ def test_a_scheduled_command_is_looked_up_at_its_time_and_waits_no_longer(book: 
     late = Restored(at=NOW + 30, since=NOW - 60)
 
     def copy(at: float) -> object:
-        book.slate.restored = late
+        book.unit.restored = late
         return book.apply(
             Claim(
                 command=scheduled,

@@ -29,10 +29,10 @@ from bridge.domain.ledger import (
     Replay,
     Resolve,
     Restored,
-    Slate,
     SubmissionRecord,
     Superseded,
     Tell,
+    UnitOfWork,
     Verdict,
 )
 from bridge.domain.ledger.claiming import LOOK_AGAIN, OVERDUE
@@ -63,22 +63,22 @@ def command(
 
 
 class Book:
-    """A whole ledger on one slate, and the changes made to it."""
+    """A whole ledger on one unit, and the changes made to it."""
 
     def __init__(self) -> None:
-        self.slate = Slate()
+        self.unit = UnitOfWork()
         self.rules = LedgerRules(lease=LEASE)
 
     @property
     def record(self) -> CommandRecord | None:
-        return self.slate.commands.get("order-17")
+        return self.unit.commands.get("order-17")
 
     def submission(self, index: int = 0) -> SubmissionRecord:
         assert self.record is not None
         return self.record.submissions[index]
 
     def apply(self, change: Change) -> object:
-        return change.apply(self.slate)
+        return change.apply(self.unit)
 
     def claim(
         self,
@@ -94,7 +94,7 @@ class Book:
         published_at: float | None = None,
         replay: Replay | None = None,
     ) -> Verdict:
-        self.slate.restored = restored
+        self.unit.restored = restored
         verdict = self.apply(
             Claim(
                 command=of or command(),
@@ -760,7 +760,7 @@ def test_what_a_late_answer_named_is_sent_also_where_history_and_memory_have_los
     book.claim()
     book.claim(at=LEASE, owner="two")
     book.file(at=LEASE + 1, evidence=message())
-    book.slate.seen.clear()
+    book.unit.seen.clear()
     filed = book.resolve(at=86_400, owner="two", reading=reading)
 
     assert filed is not None

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.domain.commands import CommandRules, SendSms, parse_command
-from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Slate, Tell
+from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Tell, UnitOfWork
 from bridge.domain.ledger.claiming import SHORT_WAIT
 from bridge.domain.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
 from bridge.domain.outcomes import Outcome, Result, Style
@@ -28,27 +28,29 @@ STYLE = Style(source="/sms-bridge/sms")
 A, B = "+16139998877", "+16139998878"
 
 
-def slots(rules: LimitRules, senders: str, *, now: float = NOW, slate: Slate | None = None) -> list[float]:
+def slots(
+    rules: LimitRules, senders: str, *, now: float = NOW, unit: UnitOfWork | None = None
+) -> list[float]:
     """Return the seconds from now until the slot of each, asked for at once by `A` and `B` in this order."""
-    slate = slate or Slate()
+    unit = unit or UnitOfWork()
     names = {"A": A, "B": B}
-    return [max(0.0, _slot(slate, names[sender], rules, now) - now) for sender in senders]
+    return [max(0.0, _slot(unit, names[sender], rules, now) - now) for sender in senders]
 
 
-def _slot(slate: Slate, sender: str, rules: LimitRules, now: float) -> float:
+def _slot(unit: UnitOfWork, sender: str, rules: LimitRules, now: float) -> float:
     """Return when a submission goes that comes back whenever it is told to."""
-    slot = reserve(slate, sender, rules, now=now)
+    slot = reserve(unit, sender, rules, now=now)
     while slot.at > now:
         now = slot.at
-        slot = reserve(slate, sender, rules, now=now, held=slot)
+        slot = reserve(unit, sender, rules, now=now, held=slot)
     return slot.at
 
 
 def test_without_a_limit_nobody_waits_and_nothing_is_kept() -> None:
-    slate = Slate()
+    unit = UnitOfWork()
 
-    assert slots(LimitRules(), "AABB", slate=slate) == [0, 0, 0, 0]
-    assert slate.buckets == {}
+    assert slots(LimitRules(), "AABB", unit=unit) == [0, 0, 0, 0]
+    assert unit.buckets == {}
 
 
 def test_a_second_s_worth_goes_at_once_and_the_rest_evenly() -> None:
@@ -62,11 +64,11 @@ def test_a_limit_below_one_a_second_has_no_burst() -> None:
 
 
 def test_quiet_is_not_saved_up_beyond_the_burst() -> None:
-    slate = Slate()
+    unit = UnitOfWork()
     rules = LimitRules(account_per_second=2.0)
-    slots(rules, "A", slate=slate)
+    slots(rules, "A", unit=unit)
 
-    assert slots(rules, "AAAA", now=NOW + 1e6, slate=slate) == pytest.approx([0, 0, 0.5, 1.0])
+    assert slots(rules, "AAAA", now=NOW + 1e6, unit=unit) == pytest.approx([0, 0, 0.5, 1.0])
 
 
 def test_each_sender_has_a_limit_of_its_own() -> None:
@@ -80,23 +82,23 @@ def test_both_limits_hold_the_slower_one_deciding() -> None:
 
 
 def test_a_sender_that_waits_for_its_own_limit_takes_no_slot_of_the_account_from_another() -> None:
-    slate = Slate()
+    unit = UnitOfWork()
     rules = LimitRules(account_per_second=10.0, sender_per_second=1.0)
     for _ in range(100):
-        reserve(slate, A, rules, now=NOW)
+        reserve(unit, A, rules, now=NOW)
 
-    assert reserve(slate, B, rules, now=NOW).at == NOW
+    assert reserve(unit, B, rules, now=NOW).at == NOW
 
 
 def test_what_the_provider_asked_for_holds_everybody_of_the_account_back() -> None:
-    slate = Slate()
-    hold_back(slate, NOW + 30)
-    hold_back(slate, NOW + 10)
+    unit = UnitOfWork()
+    hold_back(unit, NOW + 30)
+    hold_back(unit, NOW + 10)
 
-    assert slots(LimitRules(), "AB", slate=slate) == [30, 30]
+    assert slots(LimitRules(), "AB", unit=unit) == [30, 30]
     paced = LimitRules(account_per_second=1.0)
-    assert slots(paced, "AB", slate=slate) == pytest.approx([30, 31])
-    assert slots(LimitRules(), "A", now=NOW + 40, slate=slate) == [0]
+    assert slots(paced, "AB", unit=unit) == pytest.approx([30, 31])
+    assert slots(LimitRules(), "A", now=NOW + 40, unit=unit) == [0]
 
 
 @given(
@@ -106,10 +108,10 @@ def test_what_the_provider_asked_for_holds_everybody_of_the_account_back() -> No
 def test_no_second_has_more_than_twice_its_share_and_no_slot_is_before_an_earlier_one(
     rate: float, gaps: list[float]
 ) -> None:
-    slate, now, granted = Slate(), NOW, []
+    unit, now, granted = UnitOfWork(), NOW, []
     for gap in gaps:
         now += gap
-        granted.append(max(now, _slot(slate, A, LimitRules(account_per_second=rate), now)))
+        granted.append(max(now, _slot(unit, A, LimitRules(account_per_second=rate), now)))
 
     assert granted == sorted(granted)
     for start in granted:
@@ -123,14 +125,14 @@ def most(times: list[float], seconds: float) -> int:
 
 
 def come(
-    slate: Slate, rules: LimitRules, comings: list[tuple[float, str]], late: list[float]
+    unit: UnitOfWork, rules: LimitRules, comings: list[tuple[float, str]], late: list[float]
 ) -> list[tuple[float, str]]:
     """Return when who goes, of senders that come at these times and again as late as `late` has it, in its order."""
     lates, gone = deque(late), []
     coming = [(at, number, sender, NO_SLOT) for number, (at, sender) in enumerate(comings)]
     while coming:
         at, number, sender, held = heapq.heappop(coming)
-        slot = reserve(slate, sender, rules, now=at, held=held)
+        slot = reserve(unit, sender, rules, now=at, held=held)
         if slot.at <= at:
             gone.append((at, sender))
         else:
@@ -151,7 +153,7 @@ def test_however_late_they_come_all_go_and_no_more_than_the_rate_and_what_a_copy
     rate: float, gaps: list[float], late: list[float]
 ) -> None:
     comings = [(NOW + at, A) for at in accumulate(gaps)]
-    times = [at for at, _ in come(Slate(), LimitRules(account_per_second=rate), comings, late)]
+    times = [at for at, _ in come(UnitOfWork(), LimitRules(account_per_second=rate), comings, late)]
 
     assert len(times) == len(gaps)
     assert all(most(times, seconds) <= rate * (seconds + LAPSE) + 1.001 for seconds in (1.0, 10.0, 60.0))
@@ -162,7 +164,7 @@ def test_however_long_they_wait_for_the_account_no_sender_goes_faster_than_its_o
     senders: list[str], late: list[float]
 ) -> None:
     rules = LimitRules(account_per_second=2.0, sender_per_second=1.0)
-    gone = come(Slate(), rules, [(NOW, sender) for sender in senders], late)
+    gone = come(UnitOfWork(), rules, [(NOW, sender) for sender in senders], late)
 
     assert len(gone) == len(senders)
     for sender in set(senders):
@@ -172,28 +174,28 @@ def test_however_long_they_wait_for_the_account_no_sender_goes_faster_than_its_o
 
 @pytest.mark.parametrize("away", [5.0, 600.0])
 def test_those_of_a_sender_that_come_late_together_delay_no_other_sender(away: float) -> None:
-    slate, rules = Slate(), LimitRules(account_per_second=2.0, sender_per_second=0.5)
-    held = [reserve(slate, A, rules, now=NOW) for _ in range(20)]
+    unit, rules = UnitOfWork(), LimitRules(account_per_second=2.0, sender_per_second=0.5)
+    held = [reserve(unit, A, rules, now=NOW) for _ in range(20)]
     now = NOW + 40.0 + away
-    late = [reserve(slate, A, rules, now=now, held=slot) for slot in held[1:]]
+    late = [reserve(unit, A, rules, now=now, held=slot) for slot in held[1:]]
 
     assert [slot.at for slot in late] == pytest.approx([now + 2 * number for number in range(19)])
-    assert reserve(slate, B, rules, now=now).at == now
+    assert reserve(unit, B, rules, now=now).at == now
 
 
 def test_who_came_late_goes_before_those_whose_slots_were_behind_its_own() -> None:
-    slate, rules = Slate(), LimitRules(account_per_second=1.0)
-    first, late, *others = [reserve(slate, A, rules, now=NOW) for _ in range(6)]
+    unit, rules = UnitOfWork(), LimitRules(account_per_second=1.0)
+    first, late, *others = [reserve(unit, A, rules, now=NOW) for _ in range(6)]
     assert first.at == NOW
     for slot in others[:2]:
-        reserve(slate, A, rules, now=slot.at, held=slot)
+        reserve(unit, A, rules, now=slot.at, held=slot)
     # Its slot was at 1, and those of the last two are at 4 and 5.
-    assert reserve(slate, A, rules, now=NOW + 4.2, held=late).at == NOW + 4.2
-    turns = [reserve(slate, A, rules, now=slot.at + 0.5, held=slot) for slot in others[2:]]
+    assert reserve(unit, A, rules, now=NOW + 4.2, held=late).at == NOW + 4.2
+    turns = [reserve(unit, A, rules, now=slot.at + 0.5, held=slot) for slot in others[2:]]
 
     assert [slot.turn for slot in turns] == [True, True]
     assert [slot.at - NOW for slot in turns] == pytest.approx([5.2, 6.2])
-    assert reserve(slate, A, rules, now=turns[0].at, held=turns[0]).at == turns[0].at
+    assert reserve(unit, A, rules, now=turns[0].at, held=turns[0]).at == turns[0].at
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
@@ -211,7 +213,7 @@ def command(number: int, *, expires_at: float | None = None) -> SendSms:
     return replace(parsed, expires_at=expires_at)
 
 
-def claim(slate: Slate, number: int, *, at: float = 0.0, expires_at: float | None = None) -> object:
+def claim(unit: UnitOfWork, number: int, *, at: float = 0.0, expires_at: float | None = None) -> object:
     rules = LedgerRules(limits=LimitRules(account_per_second=0.5))
     return Claim(
         command=command(number, expires_at=expires_at),
@@ -220,10 +222,10 @@ def claim(slate: Slate, number: int, *, at: float = 0.0, expires_at: float | Non
         now=NOW + at,
         style=STYLE,
         rules=rules,
-    ).apply(slate)
+    ).apply(unit)
 
 
-def throttle(slate: Slate, number: int, *, hold: float) -> None:
+def throttle(unit: UnitOfWork, number: int, *, hold: float) -> None:
     """Have the provider answer the claim made at 0 that it is too fast."""
     filing = Filing(outcome=None, result=Result(attempts=1), retry_at=NOW + hold, hold_until=NOW + hold)
     assert File(
@@ -234,29 +236,29 @@ def throttle(slate: Slate, number: int, *, hold: float) -> None:
         filing=filing,
         now=NOW,
         style=STYLE,
-    ).apply(slate)
+    ).apply(unit)
 
 
 def test_a_submission_waits_for_its_slot_keeps_it_and_counts_no_attempt() -> None:
-    slate = Slate()
+    unit = UnitOfWork()
 
-    assert isinstance(claim(slate, 1), Call)
-    assert claim(slate, 2) == Later(at=NOW + 2, own=True, limited=True, generation=0)
-    assert claim(slate, 2, at=1) == Later(at=NOW + 2, own=True, limited=True, generation=0)
-    assert claim(slate, 3, at=1) == Later(at=NOW + 4, own=True, limited=True, generation=0)
-    assert claim(slate, 2, at=2) == Call(attempts=0, first_attempt_at=NOW + 2, generation=0)
-    assert claim(slate, 3, at=3.9) == Later(at=NOW + 4, own=True, limited=True, generation=0)
+    assert isinstance(claim(unit, 1), Call)
+    assert claim(unit, 2) == Later(at=NOW + 2, own=True, limited=True, generation=0)
+    assert claim(unit, 2, at=1) == Later(at=NOW + 2, own=True, limited=True, generation=0)
+    assert claim(unit, 3, at=1) == Later(at=NOW + 4, own=True, limited=True, generation=0)
+    assert claim(unit, 2, at=2) == Call(attempts=0, first_attempt_at=NOW + 2, generation=0)
+    assert claim(unit, 3, at=3.9) == Later(at=NOW + 4, own=True, limited=True, generation=0)
 
 
 def test_what_expires_before_its_turn_takes_none_and_is_expired_when_it_does() -> None:
-    slate = Slate()
-    claim(slate, 1)
-    claim(slate, 2)
+    unit = UnitOfWork()
+    claim(unit, 1)
+    claim(unit, 2)
     # Its slot would be at 4.
-    late = claim(slate, 3, at=1, expires_at=NOW + 3)
-    again = claim(slate, 3, at=2.9, expires_at=NOW + 3)
-    another = claim(slate, 4, at=2.9)
-    ended = claim(slate, 3, at=3, expires_at=NOW + 3)
+    late = claim(unit, 3, at=1, expires_at=NOW + 3)
+    again = claim(unit, 3, at=2.9, expires_at=NOW + 3)
+    another = claim(unit, 4, at=2.9)
+    ended = claim(unit, 3, at=3, expires_at=NOW + 3)
 
     assert late == Later(at=NOW + 3, own=True, limited=True, generation=0)
     assert again == Later(at=NOW + 3, own=True, generation=0)
@@ -266,37 +268,37 @@ def test_what_expires_before_its_turn_takes_none_and_is_expired_when_it_does() -
 
 
 def test_after_a_429_nobody_goes_before_the_provider_allows_not_even_with_a_slot() -> None:
-    slate = Slate()
-    claim(slate, 1)
-    claim(slate, 2)
-    throttle(slate, 1, hold=30)
-    held = claim(slate, 2, at=2)
+    unit = UnitOfWork()
+    claim(unit, 1)
+    claim(unit, 2)
+    throttle(unit, 1, hold=30)
+    held = claim(unit, 2, at=2)
 
     assert isinstance(held, Later)
     assert held.at >= NOW + 30
-    assert claim(slate, 2, at=29.9) == held
-    assert isinstance(claim(slate, 2, at=held.at - NOW), Call)
-    assert isinstance(claim(slate, 3, at=29.9), Later)
+    assert claim(unit, 2, at=29.9) == held
+    assert isinstance(claim(unit, 2, at=held.at - NOW), Call)
+    assert isinstance(claim(unit, 3, at=29.9), Later)
 
 
 def test_after_a_429_nobody_who_has_a_slot_falls_behind_those_that_have_later_ones() -> None:
-    slate = Slate()
+    unit = UnitOfWork()
     for number in range(1, 100):
-        claim(slate, number)
-    throttle(slate, 1, hold=30)
-    held = claim(slate, 2, at=2)
+        claim(unit, number)
+    throttle(unit, 1, hold=30)
+    held = claim(unit, 2, at=2)
 
     assert isinstance(held, Later)
     assert held.at == NOW + 30
 
 
 def test_after_a_429_those_that_waited_are_paced_again() -> None:
-    slate = Slate()
-    claim(slate, 1)
+    unit = UnitOfWork()
+    claim(unit, 1)
     for number in (2, 3, 4):
-        claim(slate, number)
-    throttle(slate, 1, hold=30)
-    held = [claim(slate, number, at=8) for number in (2, 3, 4)]
+        claim(unit, number)
+    throttle(unit, 1, hold=30)
+    held = [claim(unit, number, at=8) for number in (2, 3, 4)]
 
     assert all(isinstance(later, Later) for later in held)
     times = [later.at - NOW for later in held if isinstance(later, Later)]
@@ -304,11 +306,11 @@ def test_after_a_429_those_that_waited_are_paced_again() -> None:
 
 
 def test_what_an_outage_kept_from_using_its_slots_goes_one_by_one() -> None:
-    slate = Slate()
+    unit = UnitOfWork()
     waiting = range(2, 12)
     for number in (1, *waiting):
-        claim(slate, number)
-    late = [claim(slate, number, at=600) for number in waiting]
+        claim(unit, number)
+    late = [claim(unit, number, at=600) for number in waiting]
     times = [later.at - NOW for later in late[1:] if isinstance(later, Later)]
 
     assert isinstance(late[0], Call)
@@ -316,12 +318,12 @@ def test_what_an_outage_kept_from_using_its_slots_goes_one_by_one() -> None:
 
 
 def test_a_slot_may_be_used_as_late_as_copies_come() -> None:
-    slate = Slate()
+    unit = UnitOfWork()
     for number in (1, 2, 3):
-        claim(slate, number)
+        claim(unit, number)
 
-    assert isinstance(claim(slate, 2, at=2 + 2.5), Call)
-    assert isinstance(claim(slate, 3, at=4 + 2.5), Call)
+    assert isinstance(claim(unit, 2, at=2 + 2.5), Call)
+    assert isinstance(claim(unit, 3, at=4 + 2.5), Call)
 
 
 # --- a backlog -------------------------------------------------------------------------------------------------------
@@ -333,7 +335,7 @@ def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] =
     A worker takes so many a second off the queue's head; copies come out of the delay on whole seconds, to its tail.
     From the first to the second of `away` it takes none.
     """
-    slate, rules = Slate(), LedgerRules(limits=LimitRules(account_per_second=rate))
+    unit, rules = UnitOfWork(), LedgerRules(limits=LimitRules(account_per_second=rate))
     commands = [command(number) for number in range(size)]
     queue = deque((number, 0, False) for number in range(size))
     waiting: list[tuple[float, int, int, bool]] = []
@@ -361,7 +363,7 @@ def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] =
             generation=generation,
             carried=generation,
             delayed=delayed,
-        ).apply(slate)
+        ).apply(unit)
         if isinstance(verdict, Call):
             gone[number] = now - NOW
             continue
@@ -369,7 +371,7 @@ def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] =
         if verdict.at - now <= SHORT_WAIT and len(waiting) < 8:
             heapq.heappush(waiting, (verdict.at, number, generation, delayed))
             continue
-        copy = HandOver(command_id=f"order-{number}", generation=generation, now=now).apply(slate)
+        copy = HandOver(command_id=f"order-{number}", generation=generation, now=now).apply(unit)
         assert copy is not None
         heapq.heappush(delay, (now + max(1, math.ceil(verdict.at - now)), number, copy))
     return [gone[number] for number in range(size)]

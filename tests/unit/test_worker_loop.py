@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.app.admin import make_metrics
-from bridge.domain.ledger import ClockSet, Needs, Slate
+from bridge.domain.ledger import ClockSet, Needs, UnitOfWork
 from bridge.domain.ledger.time import quiet_until
 from bridge.domain.rules import LedgerRules
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
@@ -54,7 +54,7 @@ class Note:
     def needs(self) -> Needs:
         return Needs(command_id=self.command_id)
 
-    def apply(self, slate: Slate) -> object:
+    def apply(self, unit: UnitOfWork) -> object:
         return self.text
 
 
@@ -62,7 +62,7 @@ class PickyLedger:
     """A ledger that takes everything but what is of the command `bad`."""
 
     def __init__(self) -> None:
-        self.slate = Slate()
+        self.unit = UnitOfWork()
         self.commits: list[list[Change]] = []
         #: How many commits fail before it is there.
         self.away = 0
@@ -78,7 +78,7 @@ class PickyLedger:
         if any(change.needs.command_id == "bad" for change in changes):
             raise ChangeRefused("it does not fit")
         self.commits.append(list(changes))
-        return [change.apply(self.slate) for change in changes]
+        return [change.apply(self.unit) for change in changes]
 
     def time(self) -> float | None:
         if self.replaced:
@@ -225,4 +225,4 @@ def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_wi
     [[noted]] = ledger.commits
     assert isinstance(noted, ClockSet)
     assert [round(step) for step in work.steps] == [86_400]
-    assert quiet_until(ledger.slate, clocks.now(), LedgerRules()) is not None
+    assert quiet_until(ledger.unit, clocks.now(), LedgerRules()) is not None

@@ -8,10 +8,10 @@ from bridge.domain.ledger_url import PostgresDatabase, SqliteFile, read_ledger_u
 from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
+    from bridge.adapters.store.ledger import SqlLedger
     from bridge.adapters.store.reading import LedgerReader
     from bridge.adapters.store.receipts import SqlReceipts
     from bridge.adapters.store.seen import SqlSeen
-    from bridge.adapters.store.sql import SqlLedger
 
 
 def open_ledger(url: str) -> SqlLedger:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.adapters.store.sql import unavailable
+from bridge.adapters.store.ledger import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

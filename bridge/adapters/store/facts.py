@@ -7,7 +7,7 @@ import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from bridge.adapters.store.tables import buckets, commands, meta
 from bridge.domain.ledger import Restored
@@ -16,11 +16,9 @@ from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from sqlalchemy import Connection, Table
-
-    from bridge.adapters.store.loading import Insert
+    from sqlalchemy import Connection
 
 IDENTITY = "identity"
 LINEAGE = "lineage"
@@ -28,6 +26,10 @@ IS_MARKED = "lineage_is_marked"
 LEFT = "lineage_left"
 RESTORED_AT = "restored_at"
 LOST_SINCE = "lost_since"
+
+_PUT = text(
+    "INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,46 +75,43 @@ def new_identity() -> str:
     return "".join(secrets.choice(string.ascii_lowercase) for _ in range(20))
 
 
-class FactWriter:
-    """Writes facts, in the transactions of its callers."""
+def begin(connection: Connection, lineage: Lineage | None) -> None:
+    """Give the ledger a name, and have it remember its lineage, where it is new; all of it is locked."""
+    if facts_of(connection).identity is not None:
+        return
+    _put(connection, IDENTITY, new_identity())
+    if lineage is not None:
+        _put(connection, LINEAGE, str(lineage))
 
-    def __init__(self, insert: Callable[[Table], Insert]) -> None:
-        self._insert = insert
 
-    def begin(self, connection: Connection, lineage: Lineage | None) -> None:
-        """Give the ledger a name, and have it remember its lineage, where it is new; all of it is locked."""
-        if facts_of(connection).identity is not None:
-            return
-        self._put(connection, IDENTITY, new_identity())
-        if lineage is not None:
-            self._put(connection, LINEAGE, str(lineage))
+def rename(connection: Connection, identity: str) -> None:
+    """Give the ledger another name, by which the broker has no mark of its lineage until `remember`."""
+    _put(connection, IDENTITY, identity)
+    _put(connection, IS_MARKED, "no")
 
-    def rename(self, connection: Connection, identity: str) -> None:
-        """Give the ledger another name, by which the broker has no mark of its lineage until `remember`."""
-        self._put(connection, IDENTITY, identity)
-        self._put(connection, IS_MARKED, "no")
 
-    def remember(self, connection: Connection, lineage: Lineage, *, is_marked: bool) -> None:
-        """Have the ledger remember its lineage, and whether the broker has the mark of it.
+def remember(connection: Connection, lineage: Lineage, *, is_marked: bool) -> None:
+    """Have the ledger remember its lineage, and whether the broker has the mark of it.
 
-        Where it has not, it may have one of before.
-        """
-        before = facts_of(connection).remembered
-        if is_marked:
-            self._put(connection, LEFT, "")
-        elif before is not None and before.is_marked and before.lineage != lineage:
-            self._put(connection, LEFT, str(before.lineage))
-        self._put(connection, LINEAGE, str(lineage))
-        self._put(connection, IS_MARKED, "yes" if is_marked else "no")
+    Where it has not, it may have one of before.
+    """
+    before = facts_of(connection).remembered
+    if is_marked:
+        _put(connection, LEFT, "")
+    elif before is not None and before.is_marked and before.lineage != lineage:
+        _put(connection, LEFT, str(before.lineage))
+    _put(connection, LINEAGE, str(lineage))
+    _put(connection, IS_MARKED, "yes" if is_marked else "no")
 
-    def restore(self, connection: Connection, restored: Restored) -> None:
-        """Note that the ledger was restored."""
-        self._put(connection, RESTORED_AT, str(restored.at))
-        self._put(connection, LOST_SINCE, str(restored.since))
 
-    def _put(self, connection: Connection, key: str, value: str) -> None:
-        putting = self._insert(meta).values(key=key, value=value)
-        connection.execute(putting.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+def restore(connection: Connection, restored: Restored) -> None:
+    """Note that the ledger was restored."""
+    _put(connection, RESTORED_AT, str(restored.at))
+    _put(connection, LOST_SINCE, str(restored.since))
+
+
+def _put(connection: Connection, key: str, value: str) -> None:
+    connection.execute(_PUT, {"key": key, "value": value})
 
 
 def last_commit_at(connection: Connection, since: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import func, select
 
-from bridge.adapters.store.facts import FactWriter, facts_of, last_commit_at
+from bridge.adapters.store import facts
 from bridge.domain.ledger import restored
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection
 
-    from bridge.adapters.store.loading import Insert
     from bridge.domain.ledger import Needs, Restored
     from bridge.domain.lineage import Lineage, Remembered
 
@@ -37,21 +36,15 @@ class Lineages:
     Its methods but `check` are for one thread, which need not be the ledger's. All of them raise LedgerUnavailable.
     """
 
-    def __init__(
-        self,
-        insert: Callable[[Table], Insert],
-        read: Callable[[Connection], Lineage | None],
-        transaction: Transaction,
-    ) -> None:
+    def __init__(self, read: Callable[[Connection], Lineage | None], transaction: Transaction) -> None:
         """`read` returns the lineage of the server that a session leads to; None where it has none or does not say.
 
         `transaction` checks no lineage.
         """
-        self._facts = FactWriter(insert)
         self._read = read
         self._transaction = transaction
         #: The lineage that was compared with the broker; sessions of any other one are refused.
-        self._confirmed: Lineage | None = None
+        self.confirmed: Lineage | None = None
         #: Set by each comparison that ended well.
         self._compared = threading.Event()
         #: Called from the ledger's thread when a session leads to a lineage that was not compared yet.
@@ -63,11 +56,10 @@ class Lineages:
 
     def begin(self, connection: Connection) -> None:
         """Take what is noted, and note what a new ledger needs, in a transaction of the caller's."""
-        self._facts.begin(connection, self._read(connection))
-        facts = facts_of(connection)
-        self.identity, self.restored = facts.identity or "", facts.restored
+        facts.begin(connection, self._read(connection))
+        self._take(facts.facts_of(connection))
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: Connection, confirmed: Lineage) -> None:
         """Do nothing where a session leads to the lineage that was confirmed, or is within a moment.
 
         Raises:
@@ -75,9 +67,6 @@ class Lineages:
             LedgerUnavailable: it leads to another server, which was not compared yet.
 
         """
-        confirmed = self._confirmed
-        if confirmed is None:
-            return
         own = self._read(connection)
         if own == confirmed:
             return
@@ -88,7 +77,7 @@ class Lineages:
                 f"{confirmed.timeline}; stop that server or make it a standby (docs/operations.md, Failover)"
             )
         self.on_moved()
-        if self._compared.wait(PATIENCE) and own == self._confirmed:
+        if self._compared.wait(PATIENCE) and own == self.confirmed:
             return
         raise LedgerUnavailable(
             f"the ledger is on another server now, {own}; before it was on {confirmed}: it is compared with the broker"
@@ -97,20 +86,20 @@ class Lineages:
     def recall(self) -> tuple[Lineage | None, Remembered | None]:
         """Return the lineage of a session, and the one that the ledger remembers; notice a restore and a new name."""
         with self._transaction(()) as connection:
-            facts, own = facts_of(connection), self._read(connection)
-        self.identity, self.restored = facts.identity or "", facts.restored
-        return own, facts.remembered
+            noted, own = facts.facts_of(connection), self._read(connection)
+        self._take(noted)
+        return own, noted.remembered
 
     def confirm(self, own: Lineage | None) -> None:
         """Have sessions of any other lineage refused from now on."""
-        self._confirmed = own
+        self.confirmed = own
         self._compared.set()
 
     def remember(self, own: Lineage, *, is_marked: bool) -> None:
         """Note the lineage, and whether the broker has the mark of it."""
         with self._transaction(()) as connection:
             self._require(connection, own)
-            self._facts.remember(connection, own, is_marked=is_marked)
+            facts.remember(connection, own, is_marked=is_marked)
 
     def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
         """Note that the ledger was restored to this lineage, unless another process has noted it.
@@ -119,29 +108,32 @@ class Lineages:
         """
         with self._transaction(None) as connection:
             self._require(connection, own)
-            before = facts_of(connection)
+            before = facts.facts_of(connection)
             noted = before.restored
             if before.remembered is None or before.remembered.lineage != own:
                 now = connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one()
                 noted = self._restore(connection, float(now), before.restored, max_age)
-            self._facts.remember(connection, own, is_marked=is_marked)
+            facts.remember(connection, own, is_marked=is_marked)
         self.restored = noted
 
     def adopt(self, now: float, *, is_backup: bool, max_age: float) -> None:
         """Note that an operator puts the ledger in the place of another one; `is_backup` says of an earlier state."""
         with self._transaction(None) as connection:
-            before = facts_of(connection)
+            before = facts.facts_of(connection)
             noted = self._restore(connection, now, before.restored, max_age, is_backup=is_backup)
         self.restored = noted
 
     def rename(self, identity: str, own: Lineage | None) -> None:
         """Give the ledger a name that its copies do not have; the broker has the mark of its lineage by that name."""
         with self._transaction(None) as connection:
-            self._facts.rename(connection, identity)
+            facts.rename(connection, identity)
             if own is not None:
                 self._require(connection, own)
-                self._facts.remember(connection, own, is_marked=True)
+                facts.remember(connection, own, is_marked=True)
         self.identity = identity
+
+    def _take(self, noted: facts.Facts) -> None:
+        self.identity, self.restored = noted.identity or "", noted.restored
 
     def _restore(
         self,
@@ -152,9 +144,9 @@ class Lineages:
         *,
         is_backup: bool = True,
     ) -> Restored:
-        last = last_commit_at(connection, now - max_age) if is_backup else None
+        last = facts.last_commit_at(connection, now - max_age) if is_backup else None
         noted = restored(now, last_commit_at=last, max_age=max_age, before=before)
-        self._facts.restore(connection, noted)
+        facts.restore(connection, noted)
         return noted
 
     def _require(self, connection: Connection, own: Lineage) -> None:

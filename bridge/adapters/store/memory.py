@@ -7,9 +7,9 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from bridge.adapters.store.changing import carry_out
+from bridge.adapters.store import unit_of_work
 from bridge.domain.evidence import destination_of
-from bridge.domain.ledger import Place, Slate
+from bridge.domain.ledger import Place, UnitOfWork
 from bridge.domain.outcomes import Outcome
 from bridge.domain.receipts import Awaited, Sent, receipt_ids
 
@@ -43,16 +43,16 @@ class MemoryLedger:
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one step; see `bridge.ports.Ledger`."""
         with self._lock:
-            slate = self._fill([change.needs for change in changes])
-            results = carry_out(changes, slate)
-            for record in slate.commands.values():
+            unit = self._fill([change.needs for change in changes])
+            results = unit_of_work.apply(changes, unit)
+            for record in unit.commands.values():
                 known = self._records.get(record.id)
                 submissions = {**(known.submissions if known else {}), **record.submissions}
                 self._records[record.id] = replace(record, submissions=submissions)
-            for key, evidence in slate.seen:
+            for key, evidence in unit.seen:
                 self._sightings[key].append(evidence)
-            self._buckets.update(slate.buckets)
-            self.expected.update(slate.expected)
+            self._buckets.update(unit.buckets)
+            self.expected.update(unit.expected)
         return results
 
     def submission(self, place: Place) -> SubmissionRecord:
@@ -85,10 +85,10 @@ class MemoryLedger:
         """Forget everything."""
         self._records.clear()
 
-    def _fill(self, needs: Sequence[Needs]) -> Slate:
+    def _fill(self, needs: Sequence[Needs]) -> UnitOfWork:
         """Give the changes records of their own, as a database would."""
         ids = {need.command_id for need in needs if need.command_id is not None}
-        return Slate(
+        return UnitOfWork(
             commands={
                 id_: replace(record, submissions=dict(record.submissions))
                 for id_ in ids

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ARRAY, BigInteger, bindparam, text
 
+from bridge.adapters.store.ledger import SqlLedger
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, lineage_of, postgresql_engine
-from bridge.adapters.store.sql import SqlLedger
 from bridge.domain.evidence import destination_of
 
 if TYPE_CHECKING:

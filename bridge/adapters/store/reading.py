@@ -11,9 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.adapters.store import pruning, schema
 from bridge.adapters.store.facts import facts_of
-from bridge.adapters.store.records import command_record, submission_record
-from bridge.adapters.store.sql import unavailable
+from bridge.adapters.store.ledger import unavailable
 from bridge.adapters.store.tables import commands, metadata, submissions
+from bridge.adapters.store.unit_of_work import command_record, submission_record
 from bridge.domain.ledger.records import OPEN
 
 if TYPE_CHECKING:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import delete, func, select, text, tuple_, update
 
-from bridge.adapters.store import records
-from bridge.adapters.store.seen import known_among
-from bridge.adapters.store.sql import INSERTS
+from bridge.adapters.store.seen import sent
 from bridge.adapters.store.tables import notifications, receipts, submissions
 from bridge.adapters.store.transacting import Transacting
 from bridge.domain.receipts import Awaited, receipt_ids
@@ -20,20 +18,21 @@ from bridge.domain.receipts import Awaited, receipt_ids
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Engine
+    from sqlalchemy import ColumnElement, Connection
 
     from bridge.domain.ledger import Place
 
 _KEY = (receipts.c.command_id, receipts.c.position)
+_NOTE = text(
+    "INSERT INTO notifications (event_id, seen_at) VALUES (:event_id, :seen_at) ON CONFLICT DO NOTHING"
+)
 
 
 class SqlReceipts(Transacting):
-    """Fills the port `Receipts`. Used by one thread at a time."""
+    """Fills the port `Receipts`. Used by one thread at a time.
 
-    def __init__(self, engine: Engine) -> None:
-        """`engine` begins transactions without a lock; the tables are there."""
-        super().__init__(engine)
-        self._note = INSERTS[engine.dialect.name](notifications).on_conflict_do_nothing()
+    Its engine begins transactions without a lock; the tables are there.
+    """
 
     def due_at(self) -> float | None:
         """Return when the next is due; see `bridge.ports.Receipts`."""
@@ -60,7 +59,7 @@ class SqlReceipts(Transacting):
             for place in places:
                 connection.execute(delete(receipts).where(_is(place)))
             if noted:
-                connection.execute(self._note, noted)
+                connection.execute(_NOTE, noted)
 
         self._transaction(work)
 
@@ -80,15 +79,17 @@ def _take(connection: Connection, now: float, until: float, limit: int) -> list[
         return []
     mine = tuple_(submissions.c.command_id, submissions.c.position).in_(list(taken))
     rows = connection.execute(select(submissions).where(mine, submissions.c.message_id.is_not(None)))
-    found = [records.sent(row) for row in rows.mappings()]
-    known = known_among(connection, [id_ for sent in found for id_ in receipt_ids(sent)])
+    found = [sent(row) for row in rows]
+    ids = [id_ for one in found for id_ in receipt_ids(one)]
+    noted = select(notifications.c.event_id).where(notifications.c.event_id.in_(ids))
+    known = set(connection.execute(noted).scalars())
     return [
         Awaited(
-            sent=sent,
-            sent_at=taken[sent.command_id, sent.index],
-            told=not known.isdisjoint(receipt_ids(sent)),
+            sent=one,
+            sent_at=taken[one.command_id, one.index],
+            told=not known.isdisjoint(receipt_ids(one)),
         )
-        for sent in found
+        for one in found
     ]
 
 

@@ -6,35 +6,28 @@ advisory lock; whoever notes an id twice, or beside another ingest, notes it onc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from bridge.adapters.store import pruning, records
-from bridge.adapters.store.among import as_list, rows_among, select_among
+from bridge.adapters.store import pruning
 from bridge.adapters.store.at_once import AtOnce
-from bridge.adapters.store.sql import INSERTS
-from bridge.adapters.store.tables import notifications, submissions, watermarks
+from bridge.adapters.store.statements import STATEMENTS
+from bridge.adapters.store.tables import submissions, watermarks
 from bridge.adapters.store.transacting import Transacting
 from bridge.domain.outcomes import Outcome
+from bridge.domain.receipts import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Row
 
-    from bridge.domain.receipts import Sent
-
-_NOTE = {
-    "sqlite": (
-        "INSERT INTO notifications (event_id, seen_at) SELECT value, ? FROM json_each(?) WHERE true "
-        "ON CONFLICT DO NOTHING"
-    ),
-    "postgresql": (
-        "INSERT INTO notifications (event_id, seen_at) SELECT id, %s FROM unnest(%s::text[]) AS id "
-        "ON CONFLICT DO NOTHING"
-    ),
-}
+_ADVANCE = text("""
+INSERT INTO watermarks (number, read_until) VALUES (:number, :read_until)
+ON CONFLICT (number) DO UPDATE SET read_until = excluded.read_until
+WHERE watermarks.read_until < excluded.read_until
+""")
 
 
 class SqlSeen(Transacting):
@@ -43,14 +36,8 @@ class SqlSeen(Transacting):
     def __init__(self, engine: Engine) -> None:
         """`engine` begins transactions without a lock; the tables are there."""
         super().__init__(engine)
-        self._dialect = engine.dialect.name
+        self._sql = STATEMENTS[engine.dialect.name]
         self._at_once = AtOnce(engine)
-        insert = INSERTS[self._dialect]
-        marking = insert(watermarks)
-        newer = marking.excluded.read_until
-        self._mark = marking.on_conflict_do_update(
-            index_elements=["number"], set_={"read_until": newer}, where=watermarks.c.read_until < newer
-        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -62,14 +49,13 @@ class SqlSeen(Transacting):
 
         Without any ids it asks all the same: that shows whether the ledger is there.
         """
-        look = select_among(self._dialect, notifications, ("event_id",), ("event_id",))
-        return {id_ for (id_,) in self._at_once.read(look, as_list(self._dialect, ids))}
+        return {id_ for (id_,) in self._at_once.read(self._sql.notifications, self._sql.as_list(ids))}
 
     def note(self, ids: Collection[str], now: float) -> None:
         """Note them durably; see `bridge.ports.Seen`."""
         if ids:
             # In one order everywhere: two ingests that note the same ids must not wait for each other.
-            self._at_once.write(_NOTE[self._dialect], now, as_list(self._dialect, sorted(ids)))
+            self._at_once.write(self._sql.note, now, self._sql.as_list(sorted(ids)))
 
     def sent(self, message_id: str) -> Sent | None:
         """Return the submission with this message; see `bridge.ports.Seen`."""
@@ -85,7 +71,7 @@ class SqlSeen(Transacting):
         """Note watermarks; see `bridge.ports.Watermarks`."""
         rows = [{"number": number, "read_until": at} for number, at in sorted(marks.items())]
         if rows:
-            self._transaction(lambda connection: connection.execute(self._mark, rows))
+            self._transaction(lambda connection: connection.execute(_ADVANCE, rows))
 
     def prune(self, before: float) -> int:
         """Forget some of what was noted before `before`; returns how many, 0 once all are.
@@ -97,12 +83,18 @@ class SqlSeen(Transacting):
         return self._transaction(lambda connection: pruning.forget_notifications(connection, before))
 
 
-def known_among(connection: Connection, ids: Collection[str]) -> set[str]:
-    """Return those of the event ids that were noted."""
-    return {id_ for (id_,) in rows_among(connection, notifications, ("event_id",), event_id=ids)}
+def sent(row: Row[Any]) -> Sent:
+    """Return a submission that was sent, from its row."""
+    return Sent(
+        command_id=row.command_id,
+        index=row.position,
+        replay=row.replay,
+        message_id=row.message_id,
+        event=bytes(row.event),
+    )
 
 
 def _sent(connection: Connection, message_id: str) -> Sent | None:
     mine = (submissions.c.message_id == message_id) & (submissions.c.state == Outcome.SENT.value)
-    row = connection.execute(select(submissions).where(mine)).mappings().first()
-    return None if row is None else records.sent(row)
+    row = connection.execute(select(submissions).where(mine)).first()
+    return None if row is None else sent(row)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from sqlalchemy import URL, create_engine, event
 
 from bridge.adapters.permissions import others_can_write
+from bridge.adapters.store.ledger import SqlLedger
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
-from bridge.adapters.store.sql import SqlLedger
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
     except OSError as e:
         raise LedgerUnavailable(f"{path}: {e.strerror}") from e
     engine = _engine(path, busy_timeout)
-    event.listen(engine, "begin", _begin_immediate)
     stands = _SameFiles(path)
     event.listen(engine, "close", stands.closed)
     ledger = SqlLedger(engine, stands=stands)
@@ -198,11 +197,6 @@ def _use_write_ahead_log(connection: sqlite3.Connection, busy_timeout: float) ->
         else:
             return
         time.sleep(WAL_PAUSE)  # noqa: TID251 - too short to be cut by a stop
-
-
-def _begin_immediate(connection: Connection) -> None:
-    """Take the write lock before reading, so that what was read still holds when it is written."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _begin(connection: Connection) -> None:

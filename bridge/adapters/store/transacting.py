@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bridge.adapters.store.sql import unavailable
+from bridge.adapters.store.ledger import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

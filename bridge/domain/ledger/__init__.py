@@ -1,6 +1,6 @@
 """What is remembered of commands and their submissions, and the only ways it may change.
 
-A change is a pure function of what a transaction has in its hands (its slate). The store reads what a batch of changes
+A change is a pure function of what a transaction has in its hands (its unit). The store reads what a batch of changes
 needs, carries them out and writes what they leave, all in one durable transaction: whatever the database, these are
 the rules. So nothing here waits, and a fence is a comparison.
 
@@ -35,8 +35,8 @@ from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandR
 from bridge.domain.ledger.resolve import Resolve
 from bridge.domain.ledger.restored import Restored, restored
 from bridge.domain.ledger.sight import Sight
-from bridge.domain.ledger.slate import Bucket, Change, Expected, Needs, Place, Slate
 from bridge.domain.ledger.time import ClockSet
+from bridge.domain.ledger.unit_of_work import Bucket, Change, Expected, Needs, Place, UnitOfWork
 from bridge.domain.ledger.verdicts import Call, Conflict, Later, Look, Superseded, Tell, Verdict
 
 __all__ = [
@@ -65,11 +65,11 @@ __all__ = [
     "Resolve",
     "Restored",
     "Sight",
-    "Slate",
     "SubmissionRecord",
     "Superseded",
     "Tell",
     "Told",
+    "UnitOfWork",
     "Verdict",
     "restored",
 ]

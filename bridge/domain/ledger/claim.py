@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from bridge.domain.ledger.claiming import Claiming
 from bridge.domain.ledger.limits import buckets_of, reserved_by
 from bridge.domain.ledger.records import CommandRecord
-from bridge.domain.ledger.slate import Needs
 from bridge.domain.ledger.time import CLOCK
+from bridge.domain.ledger.unit_of_work import Needs
 from bridge.domain.ledger.verdicts import Conflict
 from bridge.domain.rules import LedgerRules
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.ledger.verdicts import Verdict
     from bridge.domain.outcomes import Style
 
@@ -70,9 +70,9 @@ class Claim:
         assert self.command.id is not None  # noqa: S101 - commands without an id never reach the ledger
         return self.command.id
 
-    def apply(self, slate: Slate) -> Verdict:
+    def apply(self, unit: UnitOfWork) -> Verdict:
         """Decide; see the table at the head of the package."""
-        record = slate.commands.get(self.command_id) or CommandRecord(
+        record = unit.commands.get(self.command_id) or CommandRecord(
             id=self.command_id,
             content_hash=self.command.content_hash,
             created_at=self.now,
@@ -81,4 +81,4 @@ class Claim:
         )
         if record.content_hash != self.command.content_hash:
             return Conflict()
-        return Claiming(self, slate, record).decide()
+        return Claiming(self, unit, record).decide()

@@ -46,7 +46,7 @@ from bridge.domain.reconciliation import window_of
 
 if TYPE_CHECKING:
     from bridge.domain.ledger.claim import Claim
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
 
 #: Seconds a waiting submission's copy may be late before another delivery of the command takes its place. A copy comes
 #: at most 2 s late (SPEC section 3); behind a long queue more, and then being early costs a look, never a second call.
@@ -60,10 +60,10 @@ SHORT_WAIT = 2.0
 class Claiming:
     """One claim at one record."""
 
-    def __init__(self, claim: Claim, slate: Slate, record: CommandRecord) -> None:
+    def __init__(self, claim: Claim, unit: UnitOfWork, record: CommandRecord) -> None:
         self._claim = claim
-        self._slate = slate
-        self._restored = slate.restored
+        self._unit = unit
+        self._restored = unit.restored
         self._record = record
         self._now = claim.now
 
@@ -116,7 +116,7 @@ class Claiming:
         """Return until when another may have it; None where its lease is over."""
         if is_of_another_time(submission.claimed_at or 0.0, self._now):
             return self._give_a_lease_of_our_time(submission)
-        quiet = quiet_until(self._slate, self._now, self._claim.rules)
+        quiet = quiet_until(self._unit, self._now, self._claim.rules)
         if quiet is not None:
             # Whether the lease is over can't be told: the clock was set.
             return Later(at=quiet, own=False)
@@ -210,11 +210,11 @@ class Claiming:
         expires_at = claim.command.expires_at
         held = Slot(submission.retry_at or 0.0, submission.granted, submission.turn)
         sender = claim.command.sender.wire
-        before = None if expires_at is None else self._slate.buckets.copy()
-        slot = reserve(self._slate, sender, claim.rules.limits, now=self._now, held=held)
+        before = None if expires_at is None else self._unit.buckets.copy()
+        slot = reserve(self._unit, sender, claim.rules.limits, now=self._now, held=held)
         if before is not None and expires_at is not None and slot.at >= expires_at:
             # Its turn would come too late: it takes nobody's, and whoever waits for it learns when it expires.
-            self._slate.buckets = before
+            self._unit.buckets = before
             self._put(changed(submission, state=WAITING, retry_at=expires_at))
             return self._wait(expires_at, limited=True)
         if slot.at > self._now:
@@ -292,9 +292,9 @@ class Claiming:
         )
         ended, told = end(submission, ending, generation=self._record.generation)
         self._put(ended)
-        expect_receipt(self._slate, self._record.id, ended, claim.rules.receipts, now=self._now)
+        expect_receipt(self._unit, self._record.id, ended, claim.rules.receipts, now=self._now)
         return Tell(outcome=outcome, told=told, fresh=True)
 
     def _put(self, submission: SubmissionRecord) -> None:
         self._record = self._record.having(submission, now=self._now)
-        self._slate.commands[self._record.id] = self._record
+        self._unit.commands[self._record.id] = self._record

@@ -17,14 +17,14 @@ from bridge.domain.ledger.records import (
     Told,
     changed,
 )
-from bridge.domain.ledger.slate import Expected, Needs, Place
+from bridge.domain.ledger.unit_of_work import Expected, Needs, Place
 from bridge.domain.outcomes import Outcome, Result, Style, outcome_event
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
     from bridge.domain.events import Event
     from bridge.domain.evidence import Evidence
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import LedgerRules, ReceiptRules
 
 #: RabbitMQ's reason for a message whose time ran out.
@@ -141,7 +141,7 @@ def as_undecided(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome
 
 
 def expect_receipt(
-    slate: Slate, command_id: str, ended: SubmissionRecord, rules: ReceiptRules | None, *, now: float
+    unit: UnitOfWork, command_id: str, ended: SubmissionRecord, rules: ReceiptRules | None, *, now: float
 ) -> None:
     """Await the receipt of a submission that ended, if it was sent and somebody asks for receipts.
 
@@ -149,7 +149,7 @@ def expect_receipt(
     """
     if rules is not None and ended.state == Outcome.SENT.value and ended.message_id is not None:
         place = Place(command_id=command_id, index=ended.index)
-        slate.expected[place] = Expected(sent_at=now, ask_at=now + rules.first)
+        unit.expected[place] = Expected(sent_at=now, ask_at=now + rules.first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,11 +212,11 @@ class File:
             reserves=buckets,
         )
 
-    def apply(self, slate: Slate) -> Filed | None:
+    def apply(self, unit: UnitOfWork) -> Filed | None:
         """File it, unless the claim was lost."""
         if self.filing.hold_until is not None:
-            hold_back(slate, self.filing.hold_until)
-        record = slate.commands.get(self.command_id)
+            hold_back(unit, self.filing.hold_until)
+        record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if (
             record is None
@@ -228,23 +228,23 @@ class File:
                 doubt = forgotten(self.command, self.index, now=self.now, since=self.now - LONGEST_CALL)
                 record = record or unknown_command(self.command, self.command_id, now=self.now)
                 submission = doubt
-                slate.commands[record.id] = record = record.having(doubt, now=self.now)
-            self._keep_evidence(slate, record, submission)
+                unit.commands[record.id] = record = record.having(doubt, now=self.now)
+            self._keep_evidence(unit, record, submission)
             return None
         after, filed = self._filed(submission, record.generation)
-        slate.commands[record.id] = record.having(after, now=self.now)
-        expect_receipt(slate, record.id, after, self.receipts, now=self.now)
+        unit.commands[record.id] = record.having(after, now=self.now)
+        expect_receipt(unit, record.id, after, self.receipts, now=self.now)
         return filed
 
-    def _keep_evidence(self, slate: Slate, record: CommandRecord, submission: SubmissionRecord) -> None:
+    def _keep_evidence(self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord) -> None:
         """Keep what a late answer proves: the message is this submission's, whatever became of it meanwhile."""
         evidence = self.evidence
         if evidence is None or submission.match_key is None:
             return
-        slate.seen.append((submission.match_key, evidence))
-        if submission.message_id is None and slate.owner_of(evidence.message_id) is None:
+        unit.seen.append((submission.match_key, evidence))
+        if submission.message_id is None and unit.owner_of(evidence.message_id) is None:
             owning = changed(submission, message_id=evidence.message_id)
-            slate.commands[record.id] = record.having(owning, now=self.now)
+            unit.commands[record.id] = record.having(owning, now=self.now)
 
     def _filed(self, submission: SubmissionRecord, generation: int) -> tuple[SubmissionRecord, Filed]:
         filing = self.filing

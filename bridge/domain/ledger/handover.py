@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.domain.ledger.records import changed
-from bridge.domain.ledger.slate import Needs
+from bridge.domain.ledger.unit_of_work import Needs
 
 if TYPE_CHECKING:
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +28,13 @@ class HandOver:
         """The command's record alone."""
         return Needs(command_id=self.command_id)
 
-    def apply(self, slate: Slate) -> int | None:
+    def apply(self, unit: UnitOfWork) -> int | None:
         """Begin it, unless another delivery has."""
-        record = slate.commands.get(self.command_id)
+        record = unit.commands.get(self.command_id)
         if record is None or record.generation != self.generation:
             return None
         generation = record.generation + 1
-        slate.commands[record.id] = changed(record, generation=generation, updated_at=self.now)
+        unit.commands[record.id] = changed(record, generation=generation, updated_at=self.now)
         return generation
 
 
@@ -54,11 +54,11 @@ class Carry:
         """Its record."""
         return Needs(command_id=self.command_id, index=self.index)
 
-    def apply(self, slate: Slate) -> None:
+    def apply(self, unit: UnitOfWork) -> None:
         """Raise the generation that still has to tell it; nothing where there is no outcome yet."""
-        record = slate.commands.get(self.command_id)
+        record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None or submission.filed_in is None:
             return
         carried = changed(submission, filed_in=max(submission.filed_in, record.generation))
-        slate.commands[record.id] = record.having(carried, now=record.updated_at)
+        unit.commands[record.id] = record.having(carried, now=record.updated_at)

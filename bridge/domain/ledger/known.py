@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.domain.ledger.slate import Needs
+from bridge.domain.ledger.unit_of_work import Needs
 
 if TYPE_CHECKING:
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Known:
         """Its record."""
         return Needs(command_id=self.command_id)
 
-    def apply(self, slate: Slate) -> bytes:
+    def apply(self, unit: UnitOfWork) -> bytes:
         """Return the content that it was taken with; nothing of it where it never was."""
-        record = slate.commands.get(self.command_id)
+        record = unit.commands.get(self.command_id)
         return b"" if record is None else record.content_hash

@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bridge.domain.ledger.slate import Bucket
 from bridge.domain.ledger.time import LONGEST
+from bridge.domain.ledger.unit_of_work import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import LimitRules
 
 ACCOUNT = "account"
@@ -70,7 +70,7 @@ class _Passage:
 
 
 def reserve(
-    slate: Slate, sender_address: str, rules: LimitRules, *, now: float, held: Slot = NO_SLOT
+    unit: UnitOfWork, sender_address: str, rules: LimitRules, *, now: float, held: Slot = NO_SLOT
 ) -> Slot:
     """Have it go, or take the places in line that are missing, up to the first that is not due yet.
 
@@ -79,26 +79,26 @@ def reserve(
     """
     account, sender = buckets_of(sender_address)
     names, rates = (sender, account), (rules.sender_per_second, rules.account_per_second)
-    if not any(rates) and slate.bucket(account).open_at <= now:
+    if not any(rates) and unit.bucket(account).open_at <= now:
         # As below, at no cost to all who have no limits.
         return Slot(now, len(names))
     passages = [
-        _pass(slate.bucket(name), per_second, held, number, now)
+        _pass(unit.bucket(name), per_second, held, number, now)
         for number, (name, per_second) in enumerate(zip(names, rates, strict=True), start=1)
     ]
     gone = [passage.gone for passage in passages if passage.gone is not None]
     if len(gone) == len(names):
-        _put(slate, names, gone)
+        _put(unit, names, gone)
         return Slot(now, len(names))
     first = next(number for number, passage in enumerate(passages, start=1) if passage.at > now)
-    _put(slate, names[:first], [passage.bucket for passage in passages[:first]])
+    _put(unit, names[:first], [passage.bucket for passage in passages[:first]])
     return Slot(passages[first - 1].at, max(held.granted, first), passages[first - 1].turn)
 
 
-def hold_back(slate: Slate, until: float) -> None:
+def hold_back(unit: UnitOfWork, until: float) -> None:
     """Have nobody of the account go before `until`: the provider asked for it."""
-    bucket = slate.bucket(ACCOUNT)
-    slate.buckets[ACCOUNT] = Bucket(
+    bucket = unit.bucket(ACCOUNT)
+    unit.buckets[ACCOUNT] = Bucket(
         next_free=max(bucket.next_free, until),
         next_turn=max(bucket.next_turn, until),
         open_at=max(bucket.open_at, until),
@@ -154,7 +154,7 @@ def _used(bucket: Bucket, interval: float, since: float) -> Bucket:
     return replace(bucket, open_at=max(bucket.open_at, since) + interval)
 
 
-def _put(slate: Slate, names: Sequence[str], buckets: Sequence[Bucket]) -> None:
+def _put(unit: UnitOfWork, names: Sequence[str], buckets: Sequence[Bucket]) -> None:
     for name, bucket in zip(names, buckets, strict=True):
-        if bucket != slate.bucket(name):
-            slate.buckets[name] = bucket
+        if bucket != unit.bucket(name):
+            unit.buckets[name] = bucket

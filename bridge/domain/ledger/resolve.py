@@ -22,8 +22,8 @@ from bridge.domain.ledger.filing import (
     unknown_command,
 )
 from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, changed
-from bridge.domain.ledger.slate import Needs, Place
 from bridge.domain.ledger.time import CLOCK, is_of_another_time, quiet_until
+from bridge.domain.ledger.unit_of_work import Needs, Place
 from bridge.domain.outcomes import Outcome, Result, Style
 from bridge.domain.reconciliation import (
     IMPOSSIBLE,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
     from bridge.domain.evidence import Reading
     from bridge.domain.ledger.records import CommandRecord
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
 
 #: What a finding is called in what is filed.
 _FINDINGS: dict[type[Finding], Literal["found", "absent", "cannot_tell", "again"]] = {
@@ -86,23 +86,23 @@ class Resolve:
     def _key(self) -> bytes:
         return key_of(self.command, self.index)
 
-    def apply(self, slate: Slate) -> Filed | None:
+    def apply(self, unit: UnitOfWork) -> Filed | None:
         """Decide and file, unless the claim was lost."""
-        record = slate.commands.get(self.command_id)
+        record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None:
             since = self.now - self.rules.retry.max_age
             doubt = forgotten(self.command, self.index, now=self.now, since=since)
             record = record or unknown_command(self.command, self.command_id, now=self.now)
-            slate.commands[record.id] = record.having(doubt, now=self.now)
+            unit.commands[record.id] = record.having(doubt, now=self.now)
             return None
         if submission.state != DOUBTFUL or submission.owner != self.owner:
             return None
         submission = self._in_our_time(submission)
-        finding = self._judge(slate, submission)
+        finding = self._judge(unit, submission)
         after, filed = self._filed(record, submission, finding)
-        slate.commands[record.id] = record.having(after, now=self.now)
-        expect_receipt(slate, record.id, after, self.rules.receipts, now=self.now)
+        unit.commands[record.id] = record.having(after, now=self.now)
+        expect_receipt(unit, record.id, after, self.rules.receipts, now=self.now)
         return replace(filed, finding=_FINDINGS[type(finding)])
 
     def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:
@@ -115,7 +115,7 @@ class Resolve:
         since = doubt_from_any_call(submission, self.now, self.rules)
         return changed(submission, doubt_from=since, doubt_until=self.now)
 
-    def _judge(self, slate: Slate, submission: SubmissionRecord) -> Finding:
+    def _judge(self, unit: UnitOfWork, submission: SubmissionRecord) -> Finding:
         place = Place(command_id=self.command_id, index=self.index)
         sender = self.command.sender
         until = submission.doubt_until or self.now
@@ -136,14 +136,14 @@ class Resolve:
         finding = judge_history(
             doubt,
             self.reading,
-            slate.evidence_of_destination(self._key),
-            is_taken=lambda message_id: slate.owner_of(message_id) not in (None, place),
-            others=[self._other(other) for other in slate.others_of(self._key, place)],
+            unit.evidence_of_destination(self._key),
+            is_taken=lambda message_id: unit.owner_of(message_id) not in (None, place),
+            others=[self._other(other) for other in unit.others_of(self._key, place)],
             rules=self.rules.reconcile,
         )
         if submission.match_key not in (None, self._key):
             finding = self._judge_key(submission.match_key or b"", finding)
-        quiet = quiet_until(slate, self.now, self.rules)
+        quiet = quiet_until(unit, self.now, self.rules)
         if quiet is not None and not isinstance(finding, Found):
             # How long the provider had to show it can't be told: the clock was set.
             return LookAgain(at=quiet)

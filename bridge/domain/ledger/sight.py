@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.domain.evidence import match_key_of
-from bridge.domain.ledger.slate import Needs
+from bridge.domain.ledger.unit_of_work import Needs
 
 if TYPE_CHECKING:
     from bridge.domain.evidence import Evidence
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +24,10 @@ class Sight:
         """What was seen of messages like it, and who owns it."""
         return Needs(match_key=match_key_of(self.evidence), message_ids=(self.evidence.message_id,))
 
-    def apply(self, slate: Slate) -> None:
+    def apply(self, unit: UnitOfWork) -> None:
         """Keep it, unless the message has an owner, or was seen: what a look or an answer brought says more."""
         key = match_key_of(self.evidence)
         message_id = self.evidence.message_id
-        known = any(seen.message_id == message_id for seen in slate.evidence(key))
-        if not known and slate.owner_of(message_id) is None:
-            slate.seen.append((key, self.evidence))
+        known = any(seen.message_id == message_id for seen in unit.evidence(key))
+        if not known and unit.owner_of(message_id) is None:
+            unit.seen.append((key, self.evidence))

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.domain.ledger.slate import Bucket, Needs
+from bridge.domain.ledger.unit_of_work import Bucket, Needs
 
 if TYPE_CHECKING:
-    from bridge.domain.ledger.slate import Slate
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import LedgerRules
 
 #: Where it is kept until when nothing may be concluded, beside the times of the rate limits.
@@ -37,14 +37,14 @@ class ClockSet:
         """The place where it is noted."""
         return Needs(buckets=(CLOCK,), reserves=(CLOCK,))
 
-    def apply(self, slate: Slate) -> None:
+    def apply(self, unit: UnitOfWork) -> None:
         """Note it, in the new time: what was noted in another one is void."""
-        slate.buckets[CLOCK] = Bucket(next_free=self.now + _quiet(self.rules))
+        unit.buckets[CLOCK] = Bucket(next_free=self.now + _quiet(self.rules))
 
 
-def quiet_until(slate: Slate, now: float, rules: LedgerRules) -> float | None:
+def quiet_until(unit: UnitOfWork, now: float, rules: LedgerRules) -> float | None:
     """Return until when nothing may be concluded from how late it is; None where it may be."""
-    until = slate.bucket(CLOCK).next_free
+    until = unit.bucket(CLOCK).next_free
     return until if now < until <= now + max(_quiet(rules), LONGEST) else None
 
 

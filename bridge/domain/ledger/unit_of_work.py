@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a change has to find on its slate."""
+    """What a change has to find on its unit."""
 
     #: A command's record; None where it is about no command.
     command_id: str | None = None
@@ -73,14 +73,14 @@ UNUSED = Bucket()
 
 
 @dataclass(slots=True, kw_only=True)
-class Slate:
+class UnitOfWork:
     """Filled by a store, for the needs of a batch of changes."""
 
     commands: dict[str, CommandRecord] = field(default_factory=dict)
     #: Submissions that may have a message whose id is not known, by their destination (`destination_of` their keys), as
     #: they were before the batch.
     nameless: Mapping[bytes, Mapping[Place, SubmissionRecord]] = field(default_factory=dict)
-    owners: Mapping[str, Place] = field(default_factory=dict)
+    owners: dict[str, Place] = field(default_factory=dict)
     sightings: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
     #: The rate limits, by name.
     buckets: dict[str, Bucket] = field(default_factory=dict)
@@ -136,9 +136,9 @@ class Change(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """What has to be on the slate."""
+        """What has to be on the unit."""
         ...
 
-    def apply(self, slate: Slate) -> object:
-        """Change the slate and return what to tell the caller."""
+    def apply(self, unit: UnitOfWork) -> object:
+        """Change the unit and return what to tell the caller."""
         ...

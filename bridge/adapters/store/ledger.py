@@ -7,30 +7,24 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from bridge.adapters.store import pruning, schema
-from bridge.adapters.store.changing import carry_out
+from bridge.adapters.store import pruning, schema, unit_of_work
 from bridge.adapters.store.lineages import Lineages
-from bridge.adapters.store.loading import Saver, fill
+from bridge.adapters.store.statements import STATEMENTS
 from bridge.ports import ChangeRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TypeAlias
 
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Engine
 
-    from bridge.adapters.store.loading import Insert
     from bridge.domain.ledger import Change, Needs
     from bridge.domain.lineage import Lineage
 
     #: Keeps others from what a batch needs until the transaction ends; None is the whole ledger.
     Lock: TypeAlias = Callable[[Connection, "Sequence[Needs] | None"], None]
-
-#: Upserts are each dialect's own, but the same call.
-INSERTS: dict[str, Callable[[Table], Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class SqlLedger:
@@ -51,12 +45,11 @@ class SqlLedger:
         self._engine = engine
         self._lock = lock
         self._stands = stands
-        self._insert = INSERTS[engine.dialect.name]
-        self._saver = Saver(engine.dialect, self._insert)
+        self._sql = STATEMENTS[engine.dialect.name]
         #: The revision its tables had when it was opened; None where there were none.
         self.revision_before: str | None = None
         #: Which copy of the database it is in. May be used by another thread than the rest.
-        self.lineages = Lineages(self._insert, lineage_of, partial(self._transaction, is_checked=False))
+        self.lineages = Lineages(lineage_of, partial(self._transaction, is_checked=False))
 
     @property
     def identity(self) -> str:
@@ -79,11 +72,11 @@ class SqlLedger:
         needs = [change.needs for change in changes]
         try:
             with self._transaction(needs) as connection:
-                slate = fill(connection, needs)
-                slate.restored = self.lineages.restored
-                before, limits = dict(slate.commands), dict(slate.buckets)
-                results = carry_out(changes, slate)
-                self._saver.save(connection, slate, before, limits)
+                unit = unit_of_work.read(connection, self._sql, needs)
+                unit.restored = self.lineages.restored
+                commands, buckets = dict(unit.commands), dict(unit.buckets)
+                results = unit_of_work.apply(changes, unit)
+                unit_of_work.write(connection, self._sql, unit, commands, buckets)
         except LedgerUnavailable as e:
             if isinstance(e.__cause__, DataError | IntegrityError):
                 # The database is well: it is what is to be written that it does not take.
@@ -145,9 +138,11 @@ class SqlLedger:
         connection = self._engine.connect()
         try:
             connection.begin()
-            if is_checked:
+            if self._sql.begin is not None:
+                connection.exec_driver_sql(self._sql.begin)
+            if is_checked and self.lineages.confirmed is not None:
                 # Before anything is locked: whoever compares the lineage needs all of the ledger.
-                self.lineages.check(connection)
+                self.lineages.check(connection, self.lineages.confirmed)
             if self._lock is not None:
                 self._lock(connection, needs)
         except BaseException:
