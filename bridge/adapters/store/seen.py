@@ -49,7 +49,7 @@ class SqlSeen(Transacting):
 
         Without any ids it asks all the same: that shows whether the ledger is there.
         """
-        return {id_ for (id_,) in self._at_once.read(self._sql.notifications, self._sql.as_list(ids))}
+        return {id_ for (id_,) in self._at_once.read(self._sql.notifications, self._sql.as_list(list(ids)))}
 
     def note(self, ids: Collection[str], now: float) -> None:
         """Note them durably; see `bridge.ports.Seen`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
 #: The columns of a submission that a record of it has as fields of the same names.
 SUBMISSION_FIELDS = (
@@ -84,9 +84,9 @@ ON CONFLICT (command_id, position) DO UPDATE SET
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statements:
-    """The statements of one database, and what it takes for a list of values."""
+    """The statements of one database, and how its driver takes a list of values."""
 
-    as_list: Callable[[Collection[Any]], object]
+    as_list: Callable[[list[Any]], object]
     #: Begins a transaction that writes; None where the driver begins it.
     begin: str | None
     #: By lists: ids; ids and positions; message ids; names; event ids.
@@ -106,7 +106,7 @@ class Statements:
 
 
 SQLITE = Statements(
-    as_list=lambda values: json.dumps(list(values)),
+    as_list=json.dumps,
     # Takes the write lock before it reads, so that what was read still holds when it is written.
     begin="BEGIN IMMEDIATE",
     commands=f"SELECT {_COMMAND} FROM commands WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608

@@ -36,7 +36,7 @@ def read(connection: Connection, sql: Statements, needs: Sequence[Needs]) -> Uni
     unit = UnitOfWork(commands=_read_commands(connection, sql, needs))
     names = {name for need in needs for name in need.buckets}
     if names:
-        for name, next_free, next_turn, open_at in run(sql.buckets, (as_list(names),)).all():
+        for name, next_free, next_turn, open_at in run(sql.buckets, (as_list(list(names)),)).all():
             unit.buckets[name] = Bucket(next_free=next_free, next_turn=next_turn, open_at=open_at)
     doubts = [need for need in needs if need.match_key is not None or need.judges is not None]
     if doubts:
@@ -44,7 +44,7 @@ def read(connection: Connection, sql: Statements, needs: Sequence[Needs]) -> Uni
     message_ids = {message_id for need in needs for message_id in need.message_ids}
     message_ids.update(seen.message_id for found in unit.sightings.values() for seen in found)
     if message_ids:
-        for message_id, command_id, index in run(sql.owners, (as_list(message_ids),)).all():
+        for message_id, command_id, index in run(sql.owners, (as_list(list(message_ids)),)).all():
             unit.owners[message_id] = Place(command_id=command_id, index=index)
     return unit
 
@@ -56,10 +56,10 @@ def _read_commands(
     run, as_list = connection.exec_driver_sql, sql.as_list
     ids = {need.command_id for need in needs if need.command_id is not None}
     indexes = {need.index for need in needs if need.index is not None}
-    rows = run(sql.commands, (as_list(ids),)).all() if ids else ()
+    rows = run(sql.commands, (as_list(list(ids)),)).all() if ids else ()
     commands = {row[0]: command_record(row) for row in rows}
     if commands and indexes:
-        for row in run(sql.submissions, (as_list(commands), as_list(indexes))).all():
+        for row in run(sql.submissions, (as_list(list(commands)), as_list(list(indexes)))).all():
             commands[row[0]].submissions[row[1]] = submission_record(row)
     return commands
 
