@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -32,15 +33,18 @@ from bridge.worker.actions import (
     SendSubmission,
     WaitHere,
 )
+from bridge.worker.delivery import CommandDelivery
 from bridge.worker.execution import Branch, Execution, InHand
 from bridge.worker.loop import do_nothing
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from bridge.domain.evidence import Reading
     from bridge.domain.ledger import Filed, Verdict
+    from bridge.domain.messages import Delivery
     from bridge.domain.submissions import Attempted
     from bridge.worker.actions import Action
-    from bridge.worker.delivery import CommandDelivery
     from bridge.worker.parts import Machinery, WorkerSettings
     from bridge.worker.steady import SteadyClock
 
@@ -73,8 +77,18 @@ class Executor:
         self.in_hand = InHand(settings.concurrency)
         self._stopping = False
 
-    def begin(self, flow: CommandDelivery) -> None:
-        """Take a delivery in hand."""
+    def receive(self, inbox: deque[Delivery]) -> None:
+        """Take the next delivery of a connection in hand."""
+        try:
+            delivery = inbox.popleft()
+        except IndexError:
+            # The connection was lost meanwhile.
+            return
+        if self._stopping:
+            self.in_hand.refuse(delivery)
+            return
+        now = self._clock.now()
+        flow = CommandDelivery(delivery, self._settings.rules, now=now, new_id=_new_id)
         execution = Execution(flow)
         self.in_hand.add(execution)
         self._report.parsed(flow.received)
@@ -104,36 +118,39 @@ class Executor:
             is_clogged = self.in_hand.orphaned and self.in_hand.is_clogged
             self._flow_control.update(ORPHANED if is_clogged else None)
 
-    def go_on(self) -> None:
-        """Go on with waits that are over, claim as many submissions as may be sent now, and flush.
+    def go_on(self) -> float | None:
+        """Admit what may go on now, and flush.
 
-        A submission that is claimed and never sent looks like a crash.
+        Returns the seconds until there may be something to do even if nothing happens; None once a stop has nothing left
+        to finish.
         """
         if not self._stopping:
-            if self._admission.waiting:
-                for branch in self._admission.due():
-                    self._resume(branch, WAITED)
-            if self._admission.asking:
-                for branch in self._admission.admitted():
-                    self._claim(branch)
+            self._admit()
         if self._publications.unflushed:
             self._publications.flush()
         if self.in_hand.unflushed:
             self.in_hand.flush()
-
-    def on_ledger_unavailable(self) -> None:
-        """Pause the source: without the ledger no command can be claimed. The next round resumes it."""
-        self._flow_control.update(self._loop.trouble)
-
-    def patience(self) -> float:
-        """Return the seconds until there may be something to do even if nothing happens."""
+        if self._stopping and not self.in_hand.all:
+            return None
         if self._stopping or self._flow_control.paused:
             return POLL
         return self._admission.patience() if self._admission.asking or self._admission.waiting else IDLE
 
-    def done(self) -> bool:
-        """Return whether a stop has nothing left to finish."""
-        return self._stopping and not self.in_hand.all
+    def _admit(self) -> None:
+        """Go on with waits that are over, and claim as many submissions as may be sent now.
+
+        A submission that is claimed and never sent looks like a crash.
+        """
+        if self._admission.waiting:
+            for branch in self._admission.due():
+                self._resume(branch, WAITED)
+        if self._admission.asking:
+            for branch in self._admission.admitted():
+                self._claim(branch)
+
+    def on_ledger_unavailable(self) -> None:
+        """Pause the source: without the ledger no command can be claimed. The next round resumes it."""
+        self._flow_control.update(self._loop.trouble)
 
     def _resume(self, branch: Branch, result: object) -> None:  # noqa: C901 - a few lines for each action
         """Send a branch the result of its action, and carry out those that follow until one takes longer."""
@@ -276,3 +293,7 @@ class Executor:
         execution.unconfirmed -= 1
         if execution.awaits_confirms and not execution.unconfirmed:
             self._resume(execution.main, None)
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

@@ -52,24 +52,19 @@ class Work(Protocol):
         """Look at how everything stands: called after what was posted, once a round."""
         ...
 
-    def go_on(self) -> None:
-        """Do what can be done now: called after `begin_round`, and after each commit."""
+    def go_on(self) -> float | None:
+        """Do what can be done now: called after `begin_round`, and after each commit.
+
+        Returns the seconds until there may be something to do even if nothing is posted; None to end the loop.
+        """
         ...
 
     def on_ledger_unavailable(self) -> None:
         """Act on a ledger that takes nothing: called before each pause for it; the others are not called meanwhile."""
         ...
 
-    def patience(self) -> float:
-        """Return the seconds until there may be something to do even if nothing is posted."""
-        ...
-
     def clock_set(self, step: float) -> None:
         """Move what is planned by `step` seconds: the time was set by as much."""
-        ...
-
-    def done(self) -> bool:
-        """Whether the loop may end."""
         ...
 
 
@@ -131,16 +126,17 @@ class WorkerLoop:
 
     def _run(self, work: Work) -> None:
         try:
-            while not work.done():
+            patience: float | None = 0.0
+            while patience is not None:
                 self.rounds += 1
                 # While nothing is under way that was planned in the time there was.
                 self._compare_time(work)
-                self._take(work.patience())
+                self._take(patience)
                 work.begin_round()
-                work.go_on()
+                patience = work.go_on()
                 while self.changes:
                     self._commit(work)
-                    work.go_on()
+                    patience = work.go_on()
         except LedgerUnusable as e:
             self._log.error("ledger.unusable", reason=str(e))
             self._crashed = True

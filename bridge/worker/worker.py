@@ -5,14 +5,12 @@ source's thread -> inbox -> loop: executor -> provider calls, ledger, publisher 
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.domain.deliveries import published_at
 from bridge.worker.admission import Admission
-from bridge.worker.delivery import CommandDelivery
 from bridge.worker.executor import Executor
 from bridge.worker.flow_control import FlowControl
 from bridge.worker.gauges import WorkerState
@@ -90,7 +88,7 @@ class Worker:
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery. From the source's thread; returns at once."""
         self._inbox.append(delivery)
-        self._loop.post(partial(self._on_received, self._inbox))
+        self._loop.post(partial(self._executor.receive, self._inbox))
 
     def lose(self) -> None:
         """Forget what was delivered so far and has no claim: the broker has it back. From the source's thread."""
@@ -135,21 +133,3 @@ class Worker:
             ledger=self._loop.trouble is None,
             orphaned=self._executor.in_hand.is_clogged,
         )
-
-    # --- on the loop's thread ------------------------------------------------------------------------------------
-
-    def _on_received(self, inbox: deque[Delivery]) -> None:
-        try:
-            delivery = inbox.popleft()
-        except IndexError:
-            # Its connection was lost meanwhile.
-            return
-        if self._stopping.is_set():
-            self._executor.in_hand.refuse(delivery)
-            return
-        flow = CommandDelivery(delivery, self._settings.rules, now=self._clock.now(), new_id=_new_id)
-        self._executor.begin(flow)
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

@@ -100,20 +100,14 @@ class Idle:
     def begin_round(self) -> None:
         """Do nothing."""
 
-    def go_on(self) -> None:
-        pass
+    def go_on(self) -> float | None:
+        return None if self.ended.is_set() else 0.01
 
     def on_ledger_unavailable(self) -> None:
         self.stalls += 1
 
-    def patience(self) -> float:
-        return 0.01
-
     def clock_set(self, step: float) -> None:
         self.steps.append(step)
-
-    def done(self) -> bool:
-        return self.ended.is_set()
 
 
 def make_loop(
