@@ -121,7 +121,7 @@ class Executor:
     def go_on(self) -> float | None:
         """Admit what may go on now, and flush.
 
-        Returns the seconds until there may be something to do even if nothing happens; None once a stop has nothing left
+        Returns the seconds until there may be something to do even if nothing happens; None once a stop has nothing
         to finish.
         """
         if not self._stopping:
