@@ -10,7 +10,8 @@ from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.app import parts
 from bridge.app.required import require
-from bridge.domain.commands import Malformed, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

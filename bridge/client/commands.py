@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Required, TypedDict
 
 from bridge.client.arguments import not_a
 from bridge.client.errors import InvalidCommand
-from bridge.domain.commands import CommandRules, Malformed, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, Malformed
 from bridge.domain.contracts.shapes import TRACEPARENT
 
 if TYPE_CHECKING:

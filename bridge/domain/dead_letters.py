@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bridge.domain import events
-from bridge.domain.commands import Malformed, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import Malformed
 from bridge.domain.contracts import letters
 from bridge.domain.contracts.commands import REPLAY, RESEND
 from bridge.domain.deliveries import GIVEN_UP, TOKEN, copy_of, own_headers

@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bridge.domain.commands import Malformed, Parsed, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import Malformed, Parsed, SendSms
 from bridge.domain.contracts import letters
 from bridge.domain.contracts.commands import REPLAY, RESEND
 from bridge.domain.events import rfc3339

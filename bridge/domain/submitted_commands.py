@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.domain.bodies import read_object
-from bridge.domain.commands import Malformed, parse_object
+from bridge.domain.command_parser import parse_object, read_object
+from bridge.domain.commands import Malformed
 from bridge.domain.contracts.commands import SEND
 from bridge.domain.deliveries import trace_context
 from bridge.domain.errors import InvalidCommand, UnreadableCommand

@@ -21,7 +21,7 @@ import structlog
 
 from bridge.concurrency.deadlines import Deadlines
 from bridge.concurrency.relay import Relay
-from bridge.domain.commands import id_or_none
+from bridge.domain.command_parser import id_or_none
 from bridge.domain.errors import Invalid, InvalidCommand
 from bridge.domain.shown_commands import to_senders
 from bridge.domain.shown_ids import shown_beside

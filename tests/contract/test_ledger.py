@@ -18,7 +18,8 @@ from bridge.adapters.store.ledger import SqlLedger
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.pruning import BATCH
 from bridge.adapters.store.sqlite import open_sqlite
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import (
     Call,

@@ -12,7 +12,8 @@ import pytest
 
 from bridge.adapters.store import open_ledger, open_receipts, open_seen
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.events import event_id
 from bridge.domain.ledger import Claim, File, Filing, Place
 from bridge.domain.outcomes import Outcome, Result, Style

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.commands import REPLAY, RESEND
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.events import DEAD

@@ -31,7 +31,8 @@ from bridge.client import (
 )
 from bridge.client.commands import make_ready
 from bridge.client.events import NotAnEvent, event_from
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.examples import make_examples
 from bridge.domain.contracts.names import Names
 from bridge.domain.events import TERMINAL

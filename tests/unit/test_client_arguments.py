@@ -16,7 +16,8 @@ import bridge.client
 from bridge.client import Client, Command, Consumer, InvalidCommand, Options, SeenInMemory, aio
 from bridge.client.commands import make_ready
 from bridge.client.handling import check_finished
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from tests.waiting import free_port
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.bodies import MAX_BODY
-from bridge.domain.commands import FIELDS, CommandRules, Malformed, Parsed, SendSms, parse_command
+from bridge.domain.command_parser import FIELDS, MAX_BODY, parse_command
+from bridge.domain.commands import CommandRules, Malformed, Parsed, SendSms
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 RULES = CommandRules()

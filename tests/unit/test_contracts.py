@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.domain import events
-from bridge.domain.commands import FIELDS, CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import FIELDS, parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.documents import COMMAND, VERSION, schemas
 from bridge.domain.contracts.events import TYPES
 from bridge.domain.contracts.shapes import Spelling

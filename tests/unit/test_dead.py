@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.dead_letters import BROKER, DeadLetter, Wanted, read_letter, sent_back
 from bridge.domain.deliveries import Death, dead_letter, read
 from bridge.domain.events import event_id

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.amqp.encoding import reason_of_death
 from bridge.adapters.store.memory import MemoryLedger
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.dead_letters import read_letter, sent_back
 from bridge.domain.deliveries import GIVEN_UP, TOKEN, read
 from bridge.domain.events import event_id, rfc3339

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import (
     DOUBTFUL,

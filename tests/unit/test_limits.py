@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Tell, UnitOfWork
 from bridge.domain.ledger.claiming import SHORT_WAIT
 from bridge.domain.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve

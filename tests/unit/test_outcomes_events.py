@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.domain.answers import ProviderError
-from bridge.domain.commands import CommandRules, Malformed, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, Malformed, SendSms
 from bridge.domain.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
 from bridge.domain.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
 from tests.against_contract import event_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.domain import events
-from bridge.domain.commands import FIELDS
+from bridge.domain.command_parser import FIELDS
 from bridge.domain.dead_letters import DEATH_HEADERS
 
 ROOT = Path(__file__).parents[2]

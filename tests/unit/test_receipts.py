@@ -14,7 +14,8 @@ import pytest
 
 from bridge.adapters.cpaas.statuses import CpaasStatuses
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
-from bridge.domain.commands import CommandRules, SendSms, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.event_messages import outgoing_event
 from bridge.domain.events import event_id
 from bridge.domain.evidence import Evidence, Reading

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from bridge.domain.commands import CommandRules, parse_command
+from bridge.domain.command_parser import parse_command
+from bridge.domain.commands import CommandRules
 from bridge.domain.errors import InvalidCommand, UnreadableCommand
 from bridge.domain.messages import Handed
 from bridge.domain.submitted_commands import Readied, make_ready

@@ -25,7 +25,7 @@ from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized,
 from bridge.adapters.http.idempotency import HEADER, read_key
 from bridge.adapters.http.parsing import declared_length
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
-from bridge.domain.bodies import MAX_BODY
+from bridge.domain.command_parser import MAX_BODY
 from bridge.domain.contracts.submit import PATH
 from bridge.domain.errors import Invalid
 from bridge.domain.messages import Handed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.domain import strict_json
-from bridge.domain.bodies import MAX_BODY, MAX_DEPTH
+from bridge.domain.command_parser import MAX_BODY, MAX_DEPTH
 from bridge.domain.contracts import examples
 from bridge.domain.contracts.commands import command_schema
 from bridge.domain.contracts.shapes import Schema, Spelling
