@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from bridge.domain.likeness import LONGEST_TEXT
+from bridge.domain.match_keys import LONGEST_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
 
-from bridge.domain.json_writer import make_writer
+from bridge.domain.json_writer import make_encoder
 from bridge.domain.printing import repaired
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ def event_id(*parts: object) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def outcome_id(command_id: str | None, index: int, life: int) -> str:
+    """Return the id of the event that tells the outcome of a life of a submission (SPEC section 3.2)."""
+    return event_id("outcome", command_id, index, life)
+
+
 def make_event(
     *,
     id: str,  # noqa: A002 - the attribute's name in CloudEvents
@@ -107,11 +112,11 @@ def make_event(
     if traceparent is not None:
         envelope["traceparent"] = traceparent
     envelope["data"] = _camel_keys(data) if camel_case else data
-    text, is_repaired = _write(envelope), False
+    text, is_repaired = "".join(_encode(envelope, 0)), False
     try:
         body = text.encode()
     except UnicodeEncodeError:
-        body, is_repaired = _write(repaired(envelope)).encode(), True
+        body, is_repaired = "".join(_encode(repaired(envelope), 0)).encode(), True
     return Event(id=id, type=type, subject=subject, body=body, also_noted=also_noted, is_repaired=is_repaired)
 
 
@@ -138,7 +143,7 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
-_write = make_writer(separators=(",", ":"))
+_encode = make_encoder(separators=(",", ":"))
 
 
 #: Keys whose value belongs to somebody else and keeps its spelling.

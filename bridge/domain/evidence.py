@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
-from bridge.domain.likeness import content_key, text_key
+from bridge.domain.match_keys import content_key
 
 #: Seconds since the epoch (2010): no message of the provider's is older, and what says so is in another unit.
 PLAUSIBLE = 1_262_304_000.0
-#: Bytes of a match key that stand for the destination; the rest stands for the text.
-_DESTINATION = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +18,7 @@ class Evidence:
     #: The numbers as the provider writes them, and when it had the message, in seconds since the epoch.
     sender_address: str | None = field(repr=False)
     destination_address: str = field(repr=False)
-    #: See `bridge.domain.likeness.text_key`.
+    #: See `bridge.domain.match_keys.text_key`.
     text_key: bytes
     sent_at: float
     status: str | None = None
@@ -95,22 +92,3 @@ class Other:
     looked_at: float = 0.0
     #: Whether the provider said that it has it: one of the messages is its own, for certain.
     submitted: bool = False
-
-
-def match_key(destination_address: str, text: str) -> bytes:
-    """Return what all submissions share that one message in the history could be. The sender may be any."""
-    return _match_key(destination_address, text_key(text))
-
-
-def match_key_of(message: Evidence) -> bytes:
-    """Return the key of a message as `match_key` makes it."""
-    return _match_key(message.destination_address, message.text_key)
-
-
-def destination_of(key: bytes) -> bytes:
-    """Return how all match keys begin that have the destination of `key`."""
-    return key[:_DESTINATION]
-
-
-def _match_key(destination_address: str, key_of_text: bytes) -> bytes:
-    return hashlib.sha256(destination_address.encode()).digest()[:_DESTINATION] + key_of_text

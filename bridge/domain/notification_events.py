@@ -9,7 +9,7 @@ from bridge.domain.addresses import parse_address
 from bridge.domain.errors import InvalidAddress
 from bridge.domain.events import OUTBOUND_SYNCED, event_id, make_event, read_data, value_of
 from bridge.domain.evidence import Evidence
-from bridge.domain.likeness import LONGEST_TEXT, text_key
+from bridge.domain.match_keys import LONGEST_TEXT, text_key
 from bridge.domain.notifications import parse_notification
 from bridge.domain.printing import REPLACEMENT
 from bridge.domain.receipts import TYPES

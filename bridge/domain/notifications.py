@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.domain import events, receipts
 from bridge.domain.contracts.data import MESSAGE_KEYS
 from bridge.domain.errors import InvalidNotification
-from bridge.domain.likeness import plain
+from bridge.domain.match_keys import plain
 from bridge.domain.strict_json import NotStrictJSON, loads
 
 if TYPE_CHECKING:

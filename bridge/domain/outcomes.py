@@ -57,11 +57,6 @@ class Result:
     error: ProviderError | None = None
 
 
-def outcome_id(command_id: str | None, index: int, life: int) -> str:
-    """Return the id of the event that tells the outcome of a life of a submission (SPEC section 3.2)."""
-    return events.event_id("outcome", command_id, index, life)
-
-
 def outcome_event(
     outcome: Outcome,
     command: SendSms,
@@ -73,13 +68,15 @@ def outcome_event(
     traceparent: str | None = None,
 ) -> events.Event:
     """Return the event that tells a submission's outcome, filed at `now` (seconds since the epoch)."""
+    type_ = outcome.event_type
+    data = _data(command, index, result)
     return events.make_event(
-        id=outcome_id(command.id, index, result.replay),
-        type=outcome.event_type,
+        id=events.outcome_id(command.id, index, result.replay),
+        type=type_,
         source=style.source,
         time=now,
         subject=command.id,
-        data=_data(command, index, result),
+        data=data,
         traceparent=traceparent,
         camel_case=style.camel_case,
     )

@@ -19,8 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.domain.evidence import Window, match_key_of
+from bridge.domain.evidence import Window
 from bridge.domain.likeness import Original
+from bridge.domain.match_keys import match_key_of
 from bridge.domain.unclaimed import sort_out
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.domain.evidence import match_key_of
 from bridge.domain.likeness import Original
+from bridge.domain.match_keys import match_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

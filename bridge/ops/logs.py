@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 
 import structlog
 
-from bridge.domain.json_writer import make_writer
+from bridge.domain.json_writer import make_encoder
 from bridge.domain.masked_urls import mask_urls
 from bridge.domain.masking import DEFAULT_LIMIT, Shown, mask_numbers, printable
 from bridge.domain.printing import wants_colour
@@ -205,7 +205,7 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
-_write = make_writer()
+_encode = make_encoder()
 
 #: What every line goes through, wherever it comes from.
 _COMMON: list[Processor] = [
@@ -222,7 +222,7 @@ def _renderer(form: str, *, colors: bool) -> Processor:
 
 
 def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return _write(event)
+    return "".join(_encode(event, 0))
 
 
 def _for_journal(render: Processor, logger: WrappedLogger, name: str, event: EventDict) -> str:

@@ -15,7 +15,7 @@ from bridge.domain.commands import SendSms
 from bridge.domain.evidence import Evidence
 from bridge.domain.judgement import Judgement, judge
 from bridge.domain.ledger import Carry, Claim, File, Filing, HandOver, Resolve
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Result
 from bridge.domain.submissions import Submission
 

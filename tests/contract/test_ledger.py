@@ -37,8 +37,8 @@ from bridge.domain.ledger import (
     Tell,
     UnitOfWork,
 )
-from bridge.domain.likeness import text_key
 from bridge.domain.lineage import Remembered
+from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, Result, Style
 from bridge.domain.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable

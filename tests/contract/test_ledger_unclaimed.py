@@ -14,7 +14,7 @@ from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Look, Resolve, Sight, SubmissionRecord
 from bridge.domain.ledger.records import changed
 from bridge.domain.ledger.unit_of_work import Needs
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome
 from tests.contract.test_ledger import LEDGERS, NOW, RULES, STYLE, OpenLedger, claim, command, file, filed
 

@@ -15,7 +15,7 @@ from bridge.adapters.store.postgresql import LEDGER_NUMBER
 from bridge.adapters.store.pruning import NOTIFICATIONS
 from bridge.domain.evidence import Evidence
 from bridge.domain.ledger import Sight
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.ports import LedgerUnavailable, Seen, Watermarks
 
 if TYPE_CHECKING:

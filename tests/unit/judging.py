@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bridge.domain.evidence import Doubt, Evidence, Other, Reading, match_key
-from bridge.domain.likeness import text_key
+from bridge.domain.evidence import Doubt, Evidence, Other, Reading
+from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.reconciliation import Finding, judge_history
 from bridge.domain.rules import ReconcileRules
 

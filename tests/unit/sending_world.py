@@ -21,9 +21,9 @@ from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.commands import REPLAY, RESEND
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.events import DEAD
-from bridge.domain.evidence import Evidence, Reading, match_key
+from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import ClockSet, Filed, Place, Tell, Told, restored
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.messages import Delivery
 from bridge.domain.outcome_messages import Routes, SendRules, to_the_delay
 from bridge.domain.outcomes import Outcome, Style

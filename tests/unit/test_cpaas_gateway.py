@@ -14,8 +14,8 @@ from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.gateway import CpaasGateway, _evidence
 from bridge.adapters.cpaas.values import Message
 from bridge.domain.answers import Accepted, Ambiguous, Refused
-from bridge.domain.evidence import Doubt, Window, match_key
-from bridge.domain.likeness import text_key
+from bridge.domain.evidence import Doubt, Window
+from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.reconciliation import Absent, CannotTell, judge_history, window_of
 from bridge.domain.rules import ReconcileRules
 from bridge.simulator import Simulator

@@ -16,7 +16,7 @@ from bridge.domain.deliveries import Death, dead_letter, read
 from bridge.domain.events import event_id
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Claim, Filed, Look, Replay, Resolve
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.domain.messages import Delivery
 from bridge.domain.outcomes import Outcome, Style
 from bridge.domain.rules import LedgerRules, ReconcileRules

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.sqlite import open_sqlite
-from bridge.domain.evidence import Evidence, match_key, match_key_of
+from bridge.domain.evidence import Evidence
 from bridge.domain.ledger import Sight
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import match_key, match_key_of, text_key
 from bridge.domain.notification_events import evidence_of, receive
 from bridge.domain.notifications import parse_notification
 from bridge.ingest.evidence_writer import EvidenceWriter

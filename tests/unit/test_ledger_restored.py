@@ -23,7 +23,7 @@ from bridge.domain.ledger import (
     restored,
 )
 from bridge.domain.ledger.restored import CLOCKS
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome
 from bridge.domain.rules import ReconcileRules
 from tests.unit.test_ledger_rules import NOW, STYLE, Book, command, waiting

@@ -37,7 +37,7 @@ from bridge.domain.ledger import (
     Verdict,
 )
 from bridge.domain.ledger.claiming import LOOK_AGAIN, OVERDUE
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, Result, Style
 from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules
 from tests.against_contract import event_of

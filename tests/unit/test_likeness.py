@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.likeness import (
-    LONGEST_TEXT,
-    SHORTEST_CUT,
-    Original,
-    normal_form,
-    plain,
-    text_key,
-)
+from bridge.domain.likeness import SHORTEST_CUT, Original
+from bridge.domain.match_keys import LONGEST_TEXT, normal_form, plain, text_key
 from bridge.simulator.alterations import ALTERATIONS, alter
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 

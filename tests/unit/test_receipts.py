@@ -20,7 +20,7 @@ from bridge.domain.event_messages import outgoing_event
 from bridge.domain.events import event_id
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Call, Claim, File, Filing, Resolve
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.domain.notification_events import receive
 from bridge.domain.outcomes import Outcome, Result, Style, outcome_event
 from bridge.domain.receipts import Awaited, Pair, Sent, by_thread, next_ask, pair_of, receipt_event

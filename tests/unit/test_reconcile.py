@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.evidence import Other, Reading, match_key
-from bridge.domain.likeness import text_key
+from bridge.domain.evidence import Other, Reading
+from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.reconciliation import (
     FIRST_LOOK,
     LONGEST_LOOK,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.evidence import match_key_of
 from bridge.domain.likeness import Original
+from bridge.domain.match_keys import match_key_of
 from bridge.domain.reconciliation import FIRST_LOOK, LONGEST_LOOK, Absent, CannotTell, Found, LookAgain
 from bridge.simulator.alterations import alter
 from tests.unit.altered_texts import KNOWN, UNKNOWN

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.adapters.cpaas.history import LARGEST_PAGE, PAGE
 from bridge.domain.evidence import PLAUSIBLE, Evidence, Reading
-from bridge.domain.likeness import text_key
+from bridge.domain.match_keys import text_key
 from bridge.domain.provider_errors import MAX_ID_LENGTH
 from bridge.domain.reconciliation import NEAR_CAP, hangs_on_account
 from bridge.ports.provider_errors import CpaasError, Refused, Unreadable

@@ -8,8 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bridge.adapters.store import unit_of_work
-from bridge.domain.evidence import destination_of
 from bridge.domain.ledger import Place, UnitOfWork
+from bridge.domain.match_keys import destination_of
 from bridge.domain.outcomes import Outcome
 from bridge.domain.receipts import Awaited, Sent, receipt_ids
 

@@ -17,7 +17,7 @@ from bridge.adapters.store.ledger import SqlLedger
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, lineage_of, postgresql_engine
-from bridge.domain.evidence import destination_of
+from bridge.domain.match_keys import destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,8 +10,9 @@ from sqlalchemy import select, text
 
 from bridge.adapters.store.statements import SUBMISSION_FIELDS
 from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, sightings, submissions
-from bridge.domain.evidence import Evidence, destination_of
+from bridge.domain.evidence import Evidence
 from bridge.domain.ledger import Bucket, CommandRecord, Place, SubmissionRecord, Told, UnitOfWork
+from bridge.domain.match_keys import destination_of
 from bridge.ports import ChangeRefused
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bridge.domain.answers import ProviderError
+from bridge.domain.events import outcome_id
 from bridge.domain.ledger.filing import (
     Ending,
     as_undecided,
@@ -41,7 +42,7 @@ from bridge.domain.ledger.time import (
     quiet_until,
 )
 from bridge.domain.ledger.verdicts import Call, Later, Look, Superseded, Tell, Verdict
-from bridge.domain.outcomes import Outcome, Result, outcome_id
+from bridge.domain.outcomes import Outcome, Result
 from bridge.domain.reconciliation import window_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bridge.domain.answers import ProviderError
-from bridge.domain.evidence import match_key, match_key_of
 from bridge.domain.ledger.limits import ACCOUNT, hold_back
 from bridge.domain.ledger.records import (
     ATTEMPTING,
@@ -18,6 +17,7 @@ from bridge.domain.ledger.records import (
     changed,
 )
 from bridge.domain.ledger.unit_of_work import Expected, Needs, Place
+from bridge.domain.match_keys import match_key, match_key_of
 from bridge.domain.outcomes import Outcome, Result, Style, outcome_event
 
 if TYPE_CHECKING:

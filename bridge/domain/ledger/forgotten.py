@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.domain.events import outcome_id
 from bridge.domain.ledger.filing import doubt_from_any_call
 from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, changed
 from bridge.domain.ledger.restored import CLOCKS
-from bridge.domain.outcomes import outcome_id
 
 if TYPE_CHECKING:
     from bridge.domain.ledger.claim import Claim, Replay

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.domain.evidence import match_key_of
 from bridge.domain.ledger.unit_of_work import Needs
+from bridge.domain.match_keys import match_key_of
 
 if TYPE_CHECKING:
     from bridge.domain.evidence import Evidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from bridge.domain.evidence import destination_of
+from bridge.domain.match_keys import destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
