@@ -1,7 +1,7 @@
 """Workers, ledgers, queues and a provider as they work together. Times are in seconds.
 
     a queue delivers where the prefetch has room
-    -> the desk takes what has come meanwhile, commands and answers, and commits it in one batch: claims and outcomes
+    -> the worker's loop takes commands and answers that have come, and commits them in one batch: claims and records
     -> each claim is called for; each outcome is told, and the command acknowledged once the broker has confirmed that
 
 A worker has one processor, for one of its threads at a time. A ledger's server has some, a log that it syncs for all

@@ -1,28 +1,116 @@
-"""A worker and the ledger that it commits to, as `benchmarks.fleet.model` says. Times are in seconds."""
+"""A worker and the ledger that it commits to, as `benchmarks.fleet.model` says. Times are in seconds.
+
+Each command goes the way of the shipped order (`bridge.worker.delivery`); here its actions cost time, and nothing else.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.fleet.agenda import Cores, Log, Turns
 from bridge.adapters.store.postgresql import MOST_LOCKS
-from bridge.domain.ledger.limits import NO_SLOT, Slot, reserve
+from bridge.domain.answers import Accepted
+from bridge.domain.commands import CommandRules
+from bridge.domain.ledger import Call, Filed, Later, Told
+from bridge.domain.ledger.limits import NO_SLOT, reserve
 from bridge.domain.ledger.unit_of_work import UnitOfWork
+from bridge.domain.messages import Delivery
+from bridge.domain.outcome_messages import Routes, SendRules
+from bridge.domain.outcomes import Outcome, Style
+from bridge.domain.rules import LedgerRules
+from bridge.domain.submissions import Attempted
+from bridge.worker.actions import (
+    Acknowledge,
+    Answered,
+    AwaitConfirms,
+    BeginVersion,
+    Claimed,
+    ClaimSubmission,
+    Fork,
+    Joined,
+    PublishCopy,
+    PublishOutcome,
+    Recorded,
+    RecordResult,
+    SendSubmission,
+    WaitHere,
+)
+from bridge.worker.delivery import CommandDelivery
 
 if TYPE_CHECKING:
     from benchmarks.fleet.agenda import Then
     from benchmarks.fleet.model import Fleet, Shard
+    from bridge.domain.ledger import Verdict
+    from bridge.worker.actions import Action
 
 
-@dataclass(slots=True)
+#: The command that all deliveries hold.
+BODY = b'{"id": "order-17", "destination_address": "+16131234567", "message": "hello"}'
+RULES = SendRules(
+    commands=CommandRules(),
+    ledger=LedgerRules(),
+    style=Style(source="/sms-bridge/sms"),
+    routes=Routes(
+        commands_exchange="sms.commands",
+        send_key="send",
+        events_exchange="sms.events",
+        unrouted_queue="sms.unrouted",
+        dead_queue="sms.dead",
+        own_queues=frozenset(),
+    ),
+)
+ACCEPTED = Attempted(
+    answer=Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201), attempts=1
+)
+#: All commands are alike: one is parsed.
+PARSED = CommandDelivery(Delivery(BODY, tag=(0, 0)), RULES, now=0.0, new_id=str)
+WAITED = True
+SENT = Filed(outcome=Outcome.SENT, told=Told(event_id="e", body=b"{}"))
+
+
 class Command:
     """A command under way."""
 
-    came: float
-    slot: Slot = field(default=NO_SLOT)
+    __slots__ = ("came", "comes_back_at", "main", "slot", "steps")
+
+    def __init__(self, came: float) -> None:
+        self.came = came
+        self.slot = NO_SLOT
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Deliver it, for the first time or as a delayed copy."""
+        #: When its copy comes back; None where it leaves none.
+        self.comes_back_at: float | None = None
+        flow = copy(PARSED)
+        flow.waits = {}
+        self.main = self.steps = flow.steps()
+
+    def go_on(self, result: object) -> Action | None:
+        """Send it the result of its action; returns the next one that takes time, None once it is acknowledged."""
+        while True:
+            try:
+                action = self.steps.send(result)
+            except StopIteration:
+                if self.steps is self.main:
+                    return None
+                self.steps, result = self.main, Joined(lost=False, now=0.0)
+                continue
+            result = None
+            match action:
+                case Fork(branches):
+                    [self.steps] = branches
+                case BeginVersion():
+                    result = 1
+                case PublishCopy(_, at):
+                    self.comes_back_at = at
+                case PublishOutcome() | Acknowledge():
+                    pass
+                case _:
+                    return action
 
 
 class Ledger:
@@ -93,12 +181,28 @@ class Worker:
         self.thread.take(begin)
 
     def receive(self, command: Command) -> None:
-        """Take a delivery, or one whose slot has come."""
-        self._waiting.append(command)
+        """Take a delivery."""
+        self._go_on(command, None)
         self._turn()
 
+    def _go_on(self, command: Command, result: object) -> None:
+        """Do what a command asks for next."""
+        match action := command.go_on(result):
+            case ClaimSubmission():
+                self._waiting.append(command)
+            case SendSubmission():
+                self.work(self._fleet.costs.call, partial(self._call, command))
+            case RecordResult():
+                self._answered.append(command)
+            case AwaitConfirms():
+                self._fleet.broker.run(self._fleet.costs.broker, partial(self._confirmed, command))
+            case WaitHere(until):
+                self._fleet.agenda.after(until - self._fleet.agenda.now, partial(self._waited, command))
+            case _:
+                assert action is None, action
+
     def _turn(self) -> None:
-        """Commit what has come meanwhile, as the desk does."""
+        """Commit what has come meanwhile, as the worker's loop does."""
         if self._deciding:
             return
         claims = [self._waiting.popleft() for _ in range(min(self._room, len(self._waiting)))]
@@ -112,23 +216,27 @@ class Worker:
         self.work(seconds, partial(self._shard.ledger.commit, self, len(claims), len(answered), committed))
 
     def _committed(self, claims: list[Command], answered: list[Command]) -> None:
+        now = self._fleet.agenda.now
         for command in claims:
-            self._claimed(command)
-        for _ in answered:
-            self._fleet.broker.run(self._fleet.costs.broker, self._told)
+            self._go_on(command, Claimed(self._verdict(command), "owner", now))
+        for command in answered:
+            self._go_on(command, Recorded(SENT, now))
         self._deciding = False
         self._turn()
 
-    def _claimed(self, command: Command) -> None:
-        plan, agenda = self._fleet.plan, self._fleet.agenda
+    def _verdict(self, command: Command) -> Verdict:
+        plan, now = self._fleet.plan, self._fleet.agenda.now
         if plan.limited:
-            slot = reserve(self._shard.ledger.unit, "sender", plan.limits, now=agenda.now, held=command.slot)
-            command.slot = slot
-            if slot.at > agenda.now:
+            ledger = self._shard.ledger
+            command.slot = reserve(ledger.unit, "sender", plan.limits, now=now, held=command.slot)
+            if command.slot.at > now:
                 self._room += 1
-                agenda.after(slot.at - agenda.now, partial(self.receive, command))
-                return
-        self.work(self._fleet.costs.call, partial(self._call, command))
+                return Later(at=command.slot.at, own=True, limited=True)
+        return Call(attempts=0, first_attempt_at=now, generation=0)
+
+    def _waited(self, command: Command) -> None:
+        self._go_on(command, WAITED)
+        self._turn()
 
     def _call(self, command: Command) -> None:
         self._fleet.waits.append(self._fleet.agenda.now - command.came)
@@ -140,10 +248,16 @@ class Worker:
 
     def _answer(self, command: Command) -> None:
         self._room += 1
-        self._answered.append(command)
+        self._go_on(command, Answered(ACCEPTED, self._fleet.agenda.now, 0.5))
         self._turn()
 
-    def _told(self) -> None:
+    def _confirmed(self, command: Command) -> None:
+        self._go_on(command, None)
+        if command.comes_back_at is not None:
+            seconds = command.comes_back_at - self._fleet.agenda.now
+            command.deliver()
+            self._fleet.agenda.after(seconds, partial(self.receive, command))
+            return
         self._fleet.told += 1
         self._shard.ready_for(self)
 
