@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 TIMEOUT = 10.0
 
 
-class Unreachable(Exception):
+class HostUnreachable(Exception):
     """Nobody answers there; the message says why."""
 
 
-class Closed(Unreachable):
+class PortClosed(HostUnreachable):
     """A connection was accepted and closed without an answer, as the ingest treats addresses outside its networks."""
 
 
@@ -49,11 +49,11 @@ def reach(url: str) -> Reached:
         connection.request("POST", parts.path or "/", headers={"Content-Length": "0"})
         return Reached(status=connection.getresponse().status, expires_at=expires_at)
     except ssl.SSLCertVerificationError as e:
-        raise Unreachable(f"its certificate is not valid: {e.verify_message}") from e
+        raise HostUnreachable(f"its certificate is not valid: {e.verify_message}") from e
     except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as e:
-        raise Closed("the connection was closed without an answer") from e
+        raise PortClosed("the connection was closed without an answer") from e
     except (OSError, http.client.HTTPException) as e:
-        raise Unreachable(f"{type(e).__name__}: {getattr(e, 'strerror', None) or e}") from e
+        raise HostUnreachable(f"{type(e).__name__}: {getattr(e, 'strerror', None) or e}") from e
     finally:
         connection.close()
 

@@ -13,7 +13,7 @@ from bridge.app.files import ADMIN_CONNECTIONS
 from bridge.app.listener import listen
 from bridge.ops import service_manager as notify_systemd
 from bridge.ops.metrics import Metrics
-from bridge.ops.progress import PATIENCE, Progress
+from bridge.ops.progress import PATIENCE, ThreadProgress
 from bridge.ops.service_report import Reporting
 from bridge.ports.serving import Readiness, Reason
 
@@ -52,10 +52,10 @@ def report_started(ready: Callable[[], Readiness], standing: Callable[[], str | 
     Reporting(ready, standing).start()
 
 
-def make_progress(clock: Clock) -> Progress:
+def make_progress(clock: Clock) -> ThreadProgress:
     """Return what watches over the threads of this process: half of the watchdog's time, so that it can bite."""
     watchdog = notify_systemd.watchdog_seconds()
-    return Progress(clock, patience=PATIENCE if watchdog is None else min(PATIENCE, watchdog / 2))
+    return ThreadProgress(clock, patience=PATIENCE if watchdog is None else min(PATIENCE, watchdog / 2))
 
 
 def listen_admin(settings: Settings, app: Service, *, port: int | None = None) -> HttpServer:

@@ -11,7 +11,7 @@ from bridge.adapters.amqp.inspection import Rights, inspect
 from bridge.adapters.amqp.oneshot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.files import reachable_limit
-from bridge.adapters.reaching import Closed, Reached, reach
+from bridge.adapters.reaching import PortClosed, Reached, reach
 from bridge.app import parts
 from bridge.app import running_processes as running
 from bridge.app.doctor_broker import look_at_addresses
@@ -266,7 +266,7 @@ def _reach(url: str, *, is_guarded: bool) -> Reached:
     """Return how the webhook answers; an ingest with networks refuses others by closing their connection."""
     try:
         return reach(url)
-    except Closed:
+    except PortClosed:
         if not is_guarded:
             raise
         return Reached(status=403, expires_at=None)

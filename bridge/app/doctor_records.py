@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.store.reading import Summary
     from bridge.adapters.store.replication import Replication
-    from bridge.adapters.store.sessions import Server
+    from bridge.adapters.store.sessions import DatabaseServer
     from bridge.domain.lineage import Lineage
     from bridge.settings import Settings
 
@@ -44,7 +44,7 @@ def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[F
         yield _whose(settings, processes, summary)
 
 
-def _database(server: Server, lineage: Lineage | None) -> Iterator[Finding]:
+def _database(server: DatabaseServer, lineage: Lineage | None) -> Iterator[Finding]:
     """Say what the connection to the ledger's database leads to."""
     how = "through a connection pooler: nothing is prepared" if server.is_pooled else "directly"
     yield ok(f"PostgreSQL {server.version}, connected {how}")

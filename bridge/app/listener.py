@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.http.tls import CertificateUnusable
 from bridge.domain.errors import BridgeError
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import HttpServer
@@ -36,6 +36,6 @@ def listen(server: HttpServer, where: AdminSettings | IngestSettings | SubmitSet
     try:
         return server.start()
     except CertificateUnusable as e:
-        raise SettingsError([Problem(f"{section}.tls_{e.part}", str(e))]) from e
+        raise SettingsError([SettingProblem(f"{section}.tls_{e.part}", str(e))]) from e
     except OSError as e:
         raise CannotListen(where.host, where.port or 0, e, f"{section}.host and {section}.port") from e

@@ -15,7 +15,7 @@ from bridge.adapters.amqp.topology import Topology
 from bridge.domain.commands import CommandRules
 from bridge.domain.event_messages import outgoing_event
 from bridge.domain.outcomes import Style
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def address_of_process(settings: Settings) -> BrokerAddress:
     return replace(address, nodes=address.nodes[first:] + address.nodes[:first])
 
 
-def unusable_broker_file(settings: Settings) -> Problem | None:
+def unusable_broker_file(settings: Settings) -> SettingProblem | None:
     """Return what is wrong with the files for encrypted connections to the broker, if anything is."""
     broker = settings.broker
     for node in broker.nodes:
@@ -71,8 +71,10 @@ def unusable_broker_file(settings: Settings) -> Problem | None:
         except TlsFileUnusable as e:
             own = getattr(node.tls.files, e.part) if node.tls else None
             if own is not None and own == getattr(broker.tls_files, e.part):
-                return Problem(f"broker.{e.part}", str(e))
-            return Problem("broker.url", f"has a parameter whose file can't be used, the {e.part}: it {e}")
+                return SettingProblem(f"broker.{e.part}", str(e))
+            return SettingProblem(
+                "broker.url", f"has a parameter whose file can't be used, the {e.part}: it {e}"
+            )
     return None
 
 

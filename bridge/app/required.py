@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -22,13 +22,15 @@ def require(settings: Settings, *, broker: bool = False, account: bool = False, 
     problems = []
     if broker and settings.broker.url is None:
         problems.append(
-            Problem("broker.url", "is missing: where is RabbitMQ? For example amqp://user@host/vhost")
+            SettingProblem("broker.url", "is missing: where is RabbitMQ? For example amqp://user@host/vhost")
         )
     if account and not settings.cpaas.configured:
-        problems.append(Problem("cpaas.base_url", "is missing: which API, with which account?"))
+        problems.append(SettingProblem("cpaas.base_url", "is missing: which API, with which account?"))
     if submit and settings.submit.port is not None and not settings.submit.authorization:
         problems.append(
-            Problem("submit.authorization", "is missing: whoever reaches submit.port could send messages")
+            SettingProblem(
+                "submit.authorization", "is missing: whoever reaches submit.port could send messages"
+            )
         )
     if problems:
         raise SettingsError(problems)

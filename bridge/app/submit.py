@@ -21,7 +21,7 @@ from bridge.ingest.command_lookup import Lookups
 
 if TYPE_CHECKING:
     from bridge.ops.metrics import Metrics
-    from bridge.ops.progress import Progress
+    from bridge.ops.progress import ThreadProgress
     from bridge.ops.shutdown import Stopping
     from bridge.ports import Clock, Offering, Tracer
     from bridge.settings import Settings
@@ -58,7 +58,7 @@ class SubmitPart:
         self._lookups = Lookups(partial(read_ledger, url), clock=clock)
         self.server = make_submit_door(settings, self._offering, self._lookups, metrics, clock, tracer)
 
-    def start(self, progress: Progress) -> None:
+    def start(self, progress: ThreadProgress) -> None:
         """Listen; broker and ledger may come when they like.
 
         Raises:

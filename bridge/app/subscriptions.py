@@ -10,7 +10,7 @@ from bridge.domain.addresses import parse_address
 from bridge.domain.errors import InvalidAddress
 from bridge.domain.subscription_plan import Declared
 from bridge.jobs.subscription_watch import SubscriptionWatch
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.ops.metrics import Metrics
@@ -29,13 +29,17 @@ def declared_subscriptions(settings: Settings) -> Declared:
     webhook, problems = subscriptions.webhook_url, []
     if webhook is None:
         problems.append(
-            Problem("subscriptions.webhook_url", "is missing: where does the provider reach the ingest?")
+            SettingProblem(
+                "subscriptions.webhook_url", "is missing: where does the provider reach the ingest?"
+            )
         )
     numbers = [_e164(number, region) for number in subscriptions.numbers]
     if None in numbers:
         # A number that the provider writes in another way would be subscribed to again and again.
         problems.append(
-            Problem("subscriptions.numbers", "must be +E.164, or national with addresses.default_region")
+            SettingProblem(
+                "subscriptions.numbers", "must be +E.164, or national with addresses.default_region"
+            )
         )
     if problems:
         raise SettingsError(problems)

@@ -12,7 +12,7 @@ from bridge.app.parts import unusable_broker_file
 from bridge.app.required import require
 from bridge.app.tracing import tracer_class
 from bridge.ports import LedgerUnusable
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 
-def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "ingest")) -> Iterator[Problem]:
+def unusable_here(
+    settings: Settings, processes: Collection[str] = ("worker", "ingest")
+) -> Iterator[SettingProblem]:
     """Find what `processes` could not work with on this machine. Nothing is connected to."""
     yield from _unusable_records(settings, processes)
     if settings.tracing.endpoint is not None:
@@ -32,7 +34,9 @@ def unusable_here(settings: Settings, processes: Collection[str] = ("worker", "i
         try:
             ssl.create_default_context(cafile=settings.cpaas.ca_file)
         except OSError as error:
-            yield Problem("cpaas.ca_file", f"can't be used as the provider's CA: {error.strerror or error}")
+            yield SettingProblem(
+                "cpaas.ca_file", f"can't be used as the provider's CA: {error.strerror or error}"
+            )
     broker_file = unusable_broker_file(settings)
     if broker_file is not None:
         yield broker_file
@@ -52,21 +56,21 @@ def require_records(settings: Settings, processes: Collection[str]) -> None:
         raise SettingsError(problems)
 
 
-def _unusable_records(settings: Settings, processes: Collection[str]) -> Iterator[Problem]:
+def _unusable_records(settings: Settings, processes: Collection[str]) -> Iterator[SettingProblem]:
     try:
         check_url(settings.ledger.url.get_secret_value())
     except LedgerUnusable as error:
-        yield Problem("ledger.url", str(error).removeprefix("ledger.url: "))
+        yield SettingProblem("ledger.url", str(error).removeprefix("ledger.url: "))
     spool = settings.ingest.spool
     if "ingest" in processes and spool is not None and others_can_write(spool):
-        yield Problem(
+        yield SettingProblem(
             "ingest.spool",
             f"every user of this machine can write to {spool}, and add events of its own: chmod o-w it, or name a "
             "directory that the ingest makes",
         )
 
 
-def _doors(settings: Settings) -> Iterator[Problem]:
+def _doors(settings: Settings) -> Iterator[SettingProblem]:
     try:
         require(settings, submit=True)
     except SettingsError as error:
@@ -76,4 +80,4 @@ def _doors(settings: Settings) -> Iterator[Problem]:
             try:
                 server_context(where.tls_certificate, where.tls_key)
             except CertificateUnusable as error:
-                yield Problem(f"{section}.tls_{error.part}", str(error))
+                yield SettingProblem(f"{section}.tls_{error.part}", str(error))

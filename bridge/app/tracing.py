@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.domain.contracts.commands import SEND
 from bridge.ops.tracing import CommandTracing, SubmitTracing, WebhookTracing
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.adapters.tracing import OtlpTracer
@@ -47,7 +47,7 @@ def tracer_class() -> type[OtlpTracer]:
         reason = (
             f"needs OpenTelemetry ({e.name}): install the bridge with its extra otel (docs/operations.md)"
         )
-        raise SettingsError([Problem("tracing.endpoint", reason)]) from e
+        raise SettingsError([SettingProblem("tracing.endpoint", reason)]) from e
     return OtlpTracer
 
 

@@ -14,7 +14,7 @@ from bridge.app.tracing import make_tracer
 from bridge.app.worker import WorkerProcess
 from bridge.ops.shutdown import Stopping
 from bridge.ports.serving import Readiness
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.settings import Settings
@@ -31,7 +31,7 @@ def run_up(settings: Settings) -> int:
     if settings.worker.processes > 1:
         # Not left aside: whoever asked for more cores would wonder where they are.
         reason = "must be 1 for `bridge up`, which is one process: run `bridge worker` and `bridge ingest`"
-        raise SettingsError([Problem("worker.processes", reason)])
+        raise SettingsError([SettingProblem("worker.processes", reason)])
     require_records(settings, ("worker", "ingest"))
     stopping = Stopping()
     stopping.install()
@@ -45,9 +45,9 @@ def run_up(settings: Settings) -> int:
 def _require_both(settings: Settings) -> None:
     with_ = "is missing: `bridge up` needs both a broker and an account, or neither to try it out"
     if settings.broker.url is None:
-        raise SettingsError([Problem("broker.url", with_)])
+        raise SettingsError([SettingProblem("broker.url", with_)])
     if not settings.cpaas.configured:
-        raise SettingsError([Problem("cpaas.base_url", with_)])
+        raise SettingsError([SettingProblem("cpaas.base_url", with_)])
     require(settings, broker=True, account=True, submit=True)
 
 

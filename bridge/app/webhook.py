@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from bridge.domain.evidence import Evidence
-    from bridge.domain.receipts import Sent
+    from bridge.domain.receipts import SentSubmission
     from bridge.ingest.deduplication import Once
     from bridge.ingest.durability import Safekeeping
     from bridge.jobs.subscription_watch import SubscriptionWatch
@@ -46,7 +46,7 @@ def make_ingest(
     clock: Clock,
     once: Once,
     *,
-    sent: Callable[[str], Awaitable[Sent | None]],
+    sent: Callable[[str], Awaitable[SentSubmission | None]],
     sighted: Callable[[Evidence], None] | None = None,
     watch: SubscriptionWatch | None = None,
     traces: WebhookTracing | None = None,

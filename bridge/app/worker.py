@@ -34,7 +34,7 @@ from bridge.ops.one_core import OneCore
 from bridge.ops.shutdown import Stopping
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.worker.gauges import WorkerGauges
-from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
+from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
 from bridge.worker.steady import SteadyClock
 from bridge.worker.worker import Worker
 
@@ -241,7 +241,7 @@ def make_worker(
     """Return the worker of this process; `calls_stop` ends waits of the gateway."""
     return Worker(
         WorkerPorts(publisher=publisher, ledger=ledger, gateway=gateway, clock=clock),
-        WorkerSettings(
+        WorkerOptions(
             rules=sending.send_rules(settings),
             concurrency=settings.worker.concurrency,
             # Half of what is prefetched beside what can be sent at once.

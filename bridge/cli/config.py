@@ -14,7 +14,7 @@ from bridge.cli.output import write_json, write_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bridge.settings import Problem
+    from bridge.settings import SettingProblem
 
 
 @click.group()
@@ -43,7 +43,7 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-def _problems(invocation: Invocation) -> list[Problem]:
+def _problems(invocation: Invocation) -> list[SettingProblem]:
     from bridge.settings import SettingsError
 
     try:

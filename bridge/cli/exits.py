@@ -15,7 +15,7 @@ from bridge.domain.printing import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.settings import Problem
+    from bridge.settings import SettingProblem
 
 
 class Exit(IntEnum):
@@ -72,7 +72,7 @@ class BadConfiguration(Ended):
 
     exit_code = Exit.CONFIG
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[SettingProblem]) -> None:
         self._lines = [_line(problem) for problem in problems]
         super().__init__("\n".join(self._lines))
 
@@ -127,6 +127,6 @@ def _failure(error: Exception) -> click.ClickException | None:
     return Failed(str(error)) if isinstance(error, CpaasError | BridgeError) else None
 
 
-def _line(problem: Problem) -> str:
+def _line(problem: SettingProblem) -> str:
     origin = f" (from {problem.origin})" if problem.origin and problem.origin != problem.path else ""
     return f"{problem.path}: {problem.reason}{origin}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bridge.adapters.cpaas.history import MessageHistory
-    from bridge.adapters.cpaas.values import Message, Thread
+    from bridge.adapters.cpaas.values import ProviderMessage, ProviderThread
     from bridge.settings import Settings
 
 
@@ -136,7 +136,7 @@ def _number(settings: Settings, text: str) -> str:
         raise click.UsageError(f"{text}: {error}") from None
 
 
-def _thread(thread: Thread) -> dict[str, object]:
+def _thread(thread: ProviderThread) -> dict[str, object]:
     return {
         "remote_address": thread.remote_address,
         "local_address": thread.local_address,
@@ -145,7 +145,7 @@ def _thread(thread: Thread) -> dict[str, object]:
     }
 
 
-def _message(message: Message, *, full: bool) -> dict[str, object]:
+def _message(message: ProviderMessage, *, full: bool) -> dict[str, object]:
     text = message.text
     content = {"message": text} if full else {"characters": None if text is None else len(text)}
     return {

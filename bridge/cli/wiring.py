@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.jobs.backfill import Caught
     from bridge.ops.examination import Examined
     from bridge.ports import Notifying, Progress
-    from bridge.settings import Problem, Settings
+    from bridge.settings import SettingProblem, Settings
 
 
 class Wiring(Protocol):
@@ -96,7 +96,7 @@ class Wiring(Protocol):
         """Return a client of the configured account; every call of it raises CpaasError."""
         ...
 
-    def unusable_here(self, settings: Settings) -> Iterator[Problem]:
+    def unusable_here(self, settings: Settings) -> Iterator[SettingProblem]:
         """Yield what of the configuration can't be used on this machine: certificates, keys, drivers."""
         ...
 

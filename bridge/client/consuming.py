@@ -21,7 +21,7 @@ from bridge.client.handling import (
 )
 from bridge.client.options import checked_options
 from bridge.client.seen import SeenInMemory
-from bridge.client.subscription import Subscription
+from bridge.client.subscription import QueueSubscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ class Consumer:
         self._stops: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
         own = event_queue(queue, keys, options, prefetch=prefetch, declare=declare)
-        self._source = Subscription(url, options, own, self._inbox.put)
+        self._source = QueueSubscription(url, options, own, self._inbox.put)
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bridge.domain.messages import Delivery
 
 
-class Subscription:
+class QueueSubscription:
     """Consumes a queue once it was started. Every method may be called on any thread."""
 
     def __init__(

@@ -61,7 +61,7 @@ def may_have_news(thread: KeptThread, since: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundMessages:
     """The inbound messages of a thread."""
 
     #: By their event ids, the oldest first.
@@ -74,7 +74,7 @@ class Found:
     undated: int
 
 
-def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now: float) -> Found:
+def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now: float) -> FoundMessages:
     """Return the inbound messages from `since` on; those after `until` are young.
 
     Those without a time are passed over: nobody could tell when they have been forgotten, and they would come back
@@ -102,10 +102,10 @@ def inbound(messages: Iterable[KeptMessage], since: float, until: float, *, now:
                 young.add(id_)
             else:
                 old[id_] = notification
-    return Found(old=old, likeness=likeness, young=young, undated=len(ours) - len(dated))
+    return FoundMessages(old=old, likeness=likeness, young=young, undated=len(ours) - len(dated))
 
 
-def missing(found: Found, known: Collection[str]) -> set[str]:
+def missing(found: FoundMessages, known: Collection[str]) -> set[str]:
     """Return the event ids of the messages that no webhook brought; `known` are the ids that the ledger has noted.
 
     The history may show a text that differs from the webhook's. So a message counts as brought, too, where a webhook

@@ -27,7 +27,7 @@ class InvalidAddress(Invalid):
     """Not one of the accepted forms of an address (SPEC section 5)."""
 
 
-class InvalidCommand(Invalid):
+class CommandInvalid(Invalid):
     """Not a valid command (SPEC section 3.1); each reason begins with the name of its field."""
 
     def __init__(self, *reasons: str, addresses: tuple[object, ...] | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from bridge.domain.ledger.filing import Filing
-from bridge.domain.outcomes import Outcome, Result, Style, deferred_event
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult, deferred_event
 from bridge.domain.reconciliation import FIRST_LOOK, IMPOSSIBLE
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def judge(call: Judgement, *, retry: RetryRules, style: Style) -> Filing:
         case Ambiguous():
             return _look(call, _failed(call, answer.error), style)
         case Blocked():
-            return Filing(outcome=None, result=Result(attempts=call.attempts_before), retry_at=call.now)
+            return Filing(
+                outcome=None, result=SubmissionResult(attempts=call.attempts_before), retry_at=call.now
+            )
         case Unsent():
             return _unsent(call, answer, retry, style)
     assert_never(answer)
@@ -69,7 +71,7 @@ def judge(call: Judgement, *, retry: RetryRules, style: Style) -> Filing:
 
 def _accepted(call: Judgement, answer: Accepted) -> Filing:
     impossible = answer.delivery_status == IMPOSSIBLE
-    result = Result(
+    result = SubmissionResult(
         attempts=call.attempts,
         message_id=answer.message_id,
         sender_address=answer.sender_address,
@@ -82,7 +84,7 @@ def _accepted(call: Judgement, answer: Accepted) -> Filing:
     return Filing(outcome=Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result=result)
 
 
-def _look(call: Judgement, result: Result, style: Style) -> Filing:
+def _look(call: Judgement, result: SubmissionResult, style: Style) -> Filing:
     retry_at = call.now + FIRST_LOOK
     return Filing(
         outcome=None,
@@ -123,7 +125,7 @@ def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> flo
     return max(call.chance * bound, retry_after or 0.0)
 
 
-def _deferred(call: Judgement, result: Result, retry_at: float, style: Style) -> Event:
+def _deferred(call: Judgement, result: SubmissionResult, retry_at: float, style: Style) -> Event:
     return deferred_event(
         call.command,
         call.index,
@@ -135,5 +137,5 @@ def _deferred(call: Judgement, result: Result, retry_at: float, style: Style) ->
     )
 
 
-def _failed(call: Judgement, error: ProviderError) -> Result:
-    return Result(attempts=call.attempts, error=error)
+def _failed(call: Judgement, error: ProviderError) -> SubmissionResult:
+    return SubmissionResult(attempts=call.attempts, error=error)

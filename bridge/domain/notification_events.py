@@ -105,7 +105,7 @@ def _seconds(time: object) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class ReceiptNotification:
     """What a notification says became of a message, for good."""
 
     message_id: str
@@ -113,7 +113,7 @@ class Receipt:
     status: str
 
 
-def receipt_of(event: Event) -> Receipt | None:
+def receipt_of(event: Event) -> ReceiptNotification | None:
     """Return the receipt that an event tells; None for every other event, and where the message can't be told."""
     if event.type not in TYPES.values():
         return None
@@ -121,7 +121,7 @@ def receipt_of(event: Event) -> Receipt | None:
     message_id, status = value_of(data, "message_id"), value_of(data, "delivery_status")
     if not isinstance(status, str) or not _is_id(message_id):
         return None
-    return Receipt(message_id=message_id, status=status)
+    return ReceiptNotification(message_id=message_id, status=status)
 
 
 def to_event(

@@ -43,7 +43,7 @@ class Style:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class SubmissionResult:
     """What is known of a submission beyond its command: the changing half of an event's data."""
 
     attempts: int = 0
@@ -61,7 +61,7 @@ def outcome_event(
     outcome: Outcome,
     command: SendSms,
     index: int,
-    result: Result,
+    result: SubmissionResult,
     *,
     style: Style,
     now: float,
@@ -85,7 +85,7 @@ def outcome_event(
 def deferred_event(
     command: SendSms,
     index: int,
-    result: Result,
+    result: SubmissionResult,
     *,
     retry_at: float,
     style: Style,
@@ -153,7 +153,7 @@ def read_error(body: bytes) -> ProviderError | None:
     return ProviderError(name=error["name"], message=error["message"], **said)
 
 
-def _data(command: SendSms, index: int, result: Result) -> dict[str, object]:
+def _data(command: SendSms, index: int, result: SubmissionResult) -> dict[str, object]:
     error = result.error
     return {
         "command_id": command.id,

@@ -38,7 +38,7 @@ THREAD_FROM = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SentSubmission:
     """A submission that ended as `sent`, as the ledger remembers it."""
 
     command_id: str
@@ -54,7 +54,7 @@ class Sent:
 class Awaited:
     """A receipt that is awaited, and due to be asked for."""
 
-    sent: Sent
+    sent: SentSubmission
     #: Seconds since the epoch.
     sent_at: float
     #: Whether an event has told it meanwhile: a notification was quicker.
@@ -84,7 +84,7 @@ def next_ask(sent_at: float, now: float, rules: ReceiptRules) -> float | None:
     return min(sent_at, now) + min(due, rules.max_age)
 
 
-def pair_of(sent: Sent) -> Pair | None:
+def pair_of(sent: SentSubmission) -> Pair | None:
     """Return the thread a message is in; None where it can't be told, and so its status not be asked for."""
     data = read_outcome(sent.event)
     remote, local = data["destination_address"], data["sender_address"]
@@ -101,12 +101,12 @@ def by_thread(awaited: Iterable[Awaited]) -> Mapping[Pair | None, Sequence[Await
     return threads
 
 
-def receipt_ids(sent: Sent) -> list[str]:
+def receipt_ids(sent: SentSubmission) -> list[str]:
     """Return the ids of the events that may tell a submission's receipt."""
     return [_id(type_, sent) for type_ in TYPES.values()]
 
 
-def receipt_event(sent: Sent, status: str, *, style: Style, now: float) -> events.Event:
+def receipt_event(sent: SentSubmission, status: str, *, style: Style, now: float) -> events.Event:
     """Return the event that tells a receipt: the outcome's data with the new status, which is a key of `TYPES`.
 
     Whoever learns of it makes the same id. `now` is in seconds since the epoch.
@@ -123,5 +123,5 @@ def receipt_event(sent: Sent, status: str, *, style: Style, now: float) -> event
     )
 
 
-def _id(type_: str, sent: Sent) -> str:
+def _id(type_: str, sent: SentSubmission) -> str:
     return events.event_id(type_, sent.command_id, sent.index, sent.replay)

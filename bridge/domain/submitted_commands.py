@@ -13,7 +13,7 @@ from bridge.domain.command_parser import parse_object, read_object
 from bridge.domain.commands import Malformed
 from bridge.domain.contracts.commands import SEND
 from bridge.domain.deliveries import trace_context
-from bridge.domain.errors import InvalidCommand, UnreadableCommand
+from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.domain.messages import Outgoing
 from bridge.domain.shown_ids import shown_id
 
@@ -70,7 +70,7 @@ def make_ready(
         reasons = (*reasons, _FOLDED_ID)
     if isinstance(command, Malformed) or reasons:
         addresses = command.addresses if isinstance(command, Malformed) else None
-        raise InvalidCommand(*reasons, addresses=addresses)
+        raise CommandInvalid(*reasons, addresses=addresses)
     id_ = str(command.id)
     traceparent = trace_context(handed.traceparent)
     return Readied(

@@ -22,7 +22,7 @@ import structlog
 from bridge.concurrency.deadlines import Deadlines
 from bridge.concurrency.relay import Relay
 from bridge.domain.command_parser import id_or_none
-from bridge.domain.errors import Invalid, InvalidCommand
+from bridge.domain.errors import CommandInvalid, Invalid
 from bridge.domain.shown_commands import to_senders
 from bridge.domain.shown_ids import shown_beside
 from bridge.domain.submitted_commands import make_ready
@@ -237,12 +237,12 @@ class Submitting:
 
 def _shown_key(key: str | None, error: Invalid) -> str | None:
     """Return the id that came beside a command that is not valid, as a log may have it."""
-    addresses = error.addresses if isinstance(error, InvalidCommand) else None
+    addresses = error.addresses if isinstance(error, CommandInvalid) else None
     return None if key is None else shown_beside(key, addresses)
 
 
 def _status_of_invalid(error: Invalid) -> int:
-    return 422 if isinstance(error, InvalidCommand) else 400
+    return 422 if isinstance(error, CommandInvalid) else 400
 
 
 def _answer_and_end(answered: CommandAnswered, span: Span, id_: str, fate: Fate | Exception) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from bridge.domain.events import Event
-    from bridge.domain.notification_events import Receipt
+    from bridge.domain.notification_events import ReceiptNotification
     from bridge.domain.outcomes import Style
-    from bridge.domain.receipts import Sent
+    from bridge.domain.receipts import SentSubmission
     from bridge.ports import Clock
 
 #: Seconds until it is looked for again whose a message is, and the part of the time left that this may be at most.
@@ -31,7 +31,9 @@ SHARE = 0.25
 class Owning:
     """Used on one event loop."""
 
-    def __init__(self, sent: Callable[[str], Awaitable[Sent | None]], *, style: Style, clock: Clock) -> None:
+    def __init__(
+        self, sent: Callable[[str], Awaitable[SentSubmission | None]], *, style: Style, clock: Clock
+    ) -> None:
         """`sent` says which submission a message of the provider's is; it may raise LedgerUnavailable."""
         self._sent = sent
         self._style = style
@@ -46,13 +48,13 @@ class Owning:
         receipt = receipt_of(event)
         return None if receipt is None else self._owned(event, receipt, until)
 
-    async def _owned(self, event: Event, receipt: Receipt, until: float) -> Event:
+    async def _owned(self, event: Event, receipt: ReceiptNotification, until: float) -> Event:
         sent = await self._owner(receipt.message_id, until)
         if sent is None:
             return event
         return receipt_event(sent, receipt.status, style=self._style, now=self._clock.now())
 
-    async def _owner(self, message_id: str, until: float) -> Sent | None:
+    async def _owner(self, message_id: str, until: float) -> SentSubmission | None:
         try:
             sent = await self._sent(message_id)
             if sent is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bridge.concurrency.deadlines import Deadlines
 from bridge.concurrency.relay import Relay
-from bridge.domain.receipts import Sent
+from bridge.domain.receipts import SentSubmission
 from bridge.ingest.seen_writer import PAUSE, Noting, Question
 from bridge.ports import LedgerUnavailable
 
@@ -92,7 +92,7 @@ class SeenKeeper:
         self._noting.note((*ids, *also) if also else ids)
         self._wake(self._here())
 
-    async def sent(self, message_id: str) -> Sent | None:
+    async def sent(self, message_id: str) -> SentSubmission | None:
         """Return the submission that was sent as this message, if the ledger knows it.
 
         Raises:
@@ -102,7 +102,7 @@ class SeenKeeper:
         sent = None if self._noting.away else await self._submission(message_id)
         if sent is None:
             raise LedgerUnavailable("the ledger does not answer soon")
-        return sent if isinstance(sent, Sent) else None
+        return sent if isinstance(sent, SentSubmission) else None
 
     def _submission(self, message_id: str) -> asyncio.Future[Answer]:
         found: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -115,7 +115,7 @@ class SeenKeeper:
         return found
 
     def _tell_known(self, told: Callable[[Collection[str]], None], known: Answer) -> None:
-        if known is None or isinstance(known, Sent):
+        if known is None or isinstance(known, SentSubmission):
             self._metrics.unchecked.inc()
             known = ()
         told(known)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from bridge.concurrency.relay import Relay
-    from bridge.domain.receipts import Sent
+    from bridge.domain.receipts import SentSubmission
     from bridge.ports import Clock, Seen
 
 #: Ids that the ledger is owed; some 150 bytes each. Beyond it the oldest are not noted any more.
@@ -38,7 +38,7 @@ LOG_EVERY = 60.0
 
 
 #: Those of the ids that are known, or whose the message is; None where the ledger can't tell.
-Answer: TypeAlias = "Collection[str] | Sent | None"
+Answer: TypeAlias = "Collection[str] | SentSubmission | None"
 
 
 # Each is only itself: two may well ask the same. Not frozen, which would make it three times as slow to make.

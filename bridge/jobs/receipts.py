@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.domain.events import Event
     from bridge.domain.messages import Outgoing
     from bridge.domain.outcomes import Style
-    from bridge.domain.receipts import Awaited, Sent
+    from bridge.domain.receipts import Awaited, SentSubmission
     from bridge.domain.rules import ReceiptRules
     from bridge.jobs.receipt_calls import Asking
     from bridge.ops.metrics import Metrics
@@ -161,7 +161,7 @@ class ReceiptPoller:
         self._end_confirmed(receipts, untold)
         return LOOK if left else 0.0
 
-    def _publish(self, sent: Sent, status: str) -> bool:
+    def _publish(self, sent: SentSubmission, status: str) -> bool:
         """Have a receipt told; return whether the publisher takes it."""
         event = receipt_event(sent, status, style=self._style, now=self._clock.now())
         told = partial(self._confirmed.put, (_place(sent), event.id))
@@ -200,10 +200,10 @@ class ReceiptPoller:
             receipts.end(confirmed.keys(), confirmed.values(), self._clock.now())
 
 
-def _place(sent: Sent) -> Place:
+def _place(sent: SentSubmission) -> Place:
     return Place(command_id=sent.command_id, index=sent.index)
 
 
-def _numbers(sent: Sent) -> list[str]:
+def _numbers(sent: SentSubmission) -> list[str]:
     data = read_outcome(sent.event)
     return [str(data["destination_address"]), str(data["sender_address"])]

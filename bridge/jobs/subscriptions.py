@@ -17,7 +17,7 @@ from bridge.domain.subscription_plan import (
     right_channel,
 )
 from bridge.ports import unwatched
-from bridge.ports.provider_errors import Refused
+from bridge.ports.provider_errors import CallRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ def _make(
         if step.what == "channel" and step.action in {"keep", "make"}:
             try:
                 channel = channel_of(account, declared, present.channels)
-            except (Refused, NotAsAsked) as error:
+            except (CallRefused, NotAsAsked) as error:
                 done.append(replace(step, action="fail", why=str(error)))
             else:
                 callback = channel.callback
@@ -115,7 +115,7 @@ def _subscribe(account: Notifying, declared: Declared, callback: str | None, ste
         if not is_as_asked(declared, made, notify=callback, number=step.number):
             account.subscriptions.delete(made.id)
             return replace(step, action="fail", why="the provider made another one than was asked for")
-    except Refused as error:
+    except CallRefused as error:
         return replace(step, action="fail", why=str(error))
     return replace(step, id=made.id, number=number_of(made))
 
@@ -134,6 +134,6 @@ def _remove(account: Notifying, step: Step) -> Step:
     things = account.channels if step.what == "channel" else account.subscriptions
     try:
         things.delete(step.id)
-    except Refused as error:
+    except CallRefused as error:
         return replace(step, action="fail", why=str(error))
     return step

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 
 
-class Progress:
+class ThreadProgress:
     """Looks at counters. From any thread; asks nobody, waits for nothing."""
 
     def __init__(self, clock: Clock, *, patience: float = PATIENCE) -> None:

@@ -42,7 +42,7 @@ _HINT = "its lines above say why"
 _log = structlog.get_logger()
 
 
-class Child(Protocol):
+class SupervisedProcess(Protocol):
     """A process that was started."""
 
     @property
@@ -62,7 +62,7 @@ class Supervisor:
 
     def __init__(
         self,
-        start: Callable[[int], Child],
+        start: Callable[[int], SupervisedProcess],
         number: int,
         *,
         stopping: Stopping,
@@ -128,7 +128,7 @@ class _Seat:
     def __init__(
         self,
         number: int,
-        start: Callable[[int], Child],
+        start: Callable[[int], SupervisedProcess],
         stopping: Stopping,
         clock: Clock,
         metrics: SupervisorMetrics,
@@ -142,7 +142,7 @@ class _Seat:
         self._metrics = metrics
         self._listens = listens
         self._started = started
-        self._child: Child | None = None
+        self._child: SupervisedProcess | None = None
         self.process = Process(number, None, "starting")
         #: How the process ended that was told to.
         self.code = 0
@@ -205,7 +205,7 @@ class _Seat:
         self._child = None
         return code, hint
 
-    def _attend(self, child: Child) -> tuple[int, str]:
+    def _attend(self, child: SupervisedProcess) -> tuple[int, str]:
         """Go with a process until it ends; return its exit code, and what may be behind it."""
         try:
             port = child.wait_listening(self._started)

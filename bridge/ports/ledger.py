@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from bridge.domain.ledger import Change, Place
-    from bridge.domain.receipts import Awaited, Sent
+    from bridge.domain.receipts import Awaited, SentSubmission
 
 
 class Ledger(Protocol):
@@ -64,7 +64,7 @@ class Seen(Protocol):
         """
         ...
 
-    def sent(self, message_id: str) -> Sent | None:
+    def sent(self, message_id: str) -> SentSubmission | None:
         """Return the submission that was sent as this message of the provider's, if the ledger knows it.
 
         Raises:

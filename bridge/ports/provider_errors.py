@@ -43,11 +43,11 @@ class Unauthorized(CpaasError):
     """The account is refused as a whole."""
 
 
-class Refused(CpaasError):
+class CallRefused(CpaasError):
     """The provider refuses this call."""
 
 
-class NotFound(Refused):
+class NotFound(CallRefused):
     """There is no such thing at the provider."""
 
 

@@ -5,7 +5,7 @@
 
 from pydantic import SecretStr
 
-from bridge.settings.load import Problem, SettingsError, load
+from bridge.settings.load import SettingProblem, SettingsError, load
 from bridge.settings.model import (
     AddressSettings,
     AdminSettings,
@@ -38,11 +38,11 @@ __all__ = [
     "LedgerSettings",
     "LimitSettings",
     "LogSettings",
-    "Problem",
     "ReconcileSettings",
     "RetrySettings",
     "SecretStr",
     "SecretUrl",
+    "SettingProblem",
     "Settings",
     "SettingsError",
     "SubmitSettings",

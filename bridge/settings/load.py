@@ -25,7 +25,7 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 ReadFile: TypeAlias = Callable[[str], str]
 
 
-class Problem(NamedTuple):
+class SettingProblem(NamedTuple):
     """One mistake. Never holds the value: it may be a secret."""
 
     #: `section.key`, or the name of the variable or of the file where there is no such key.
@@ -38,7 +38,7 @@ class Problem(NamedTuple):
 class SettingsError(Exception):
     """The configuration can't be used; `problems` has every mistake in it."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[SettingProblem]) -> None:
         super().__init__("; ".join(f"{problem.path}: {problem.reason}" for problem in problems))
         self.problems = problems
 
@@ -104,14 +104,14 @@ class _Gathered:
         self._environ = environ
         self._read_file = read_file
         self.given: dict[_Path, _Given] = {}
-        self.problems: list[Problem] = []
+        self.problems: list[SettingProblem] = []
 
     def from_toml(self, toml: Mapping[str, object], file: str) -> None:
         for section, table in toml.items():
             if section not in KEYS:
-                self.problems.append(Problem(section, _unknown("section", section, KEYS), file))
+                self.problems.append(SettingProblem(section, _unknown("section", section, KEYS), file))
             elif not isinstance(table, Mapping):
-                self.problems.append(Problem(section, "must be a table", file))
+                self.problems.append(SettingProblem(section, "must be a table", file))
             else:
                 self._from_table(section, table, file)
 
@@ -120,7 +120,9 @@ class _Gathered:
             if key in KEYS[section]:
                 self.given[section, key] = _Given(value, file)
             else:
-                self.problems.append(Problem(f"{section}.{key}", _unknown("key", key, KEYS[section]), file))
+                self.problems.append(
+                    SettingProblem(f"{section}.{key}", _unknown("key", key, KEYS[section]), file)
+                )
 
     def from_credentials(self, names: Iterable[str]) -> None:
         # Files of other programs may lie there. But one that is named nearly like a secret was meant to be it.
@@ -130,7 +132,7 @@ class _Gathered:
             is_named_after = any(name.startswith(secret) or name.endswith(f".{secret}") for secret in SECRETS)
             if near and not is_named_after and tuple(name.split(".", 1)) not in _PATHS:
                 reason = f"unknown credential; did you mean {near[0]}?"
-                self.problems.append(Problem(name, reason, f"credential {name}"))
+                self.problems.append(SettingProblem(name, reason, f"credential {name}"))
         directory = self._environ.get(CREDENTIALS_VARIABLE)
         if not directory:
             return
@@ -147,17 +149,21 @@ class _Gathered:
                 self._from_file_variable(name, value)
             elif name.startswith(PREFIX) and name != CONFIG_VARIABLE:
                 known = [*_VARIABLES, *_FILE_VARIABLES]
-                self.problems.append(Problem(name, _unknown("variable", name, known), "environment"))
+                self.problems.append(SettingProblem(name, _unknown("variable", name, known), "environment"))
 
     def _from_file_variable(self, name: str, file: str) -> None:
         path = _FILE_VARIABLES[name]
         if variable(*path) in self._environ:
-            self.problems.append(Problem(".".join(path), f"is set twice: by {variable(*path)} too", name))
+            self.problems.append(
+                SettingProblem(".".join(path), f"is set twice: by {variable(*path)} too", name)
+            )
             return
         try:
             self._from_file(path, file, name)
         except FileNotFoundError as error:
-            self.problems.append(Problem(".".join(path), f"the file can't be read: {error.strerror}", name))
+            self.problems.append(
+                SettingProblem(".".join(path), f"the file can't be read: {error.strerror}", name)
+            )
 
     def _from_file(self, path: _Path, file: str, origin: str) -> None:
         try:
@@ -165,10 +171,12 @@ class _Gathered:
         except FileNotFoundError:
             raise
         except OSError as error:
-            self.problems.append(Problem(".".join(path), f"the file can't be read: {error.strerror}", origin))
+            self.problems.append(
+                SettingProblem(".".join(path), f"the file can't be read: {error.strerror}", origin)
+            )
         except UnicodeDecodeError:
             # Whose text would show bytes of the file.
-            self.problems.append(Problem(".".join(path), "the file is not UTF-8", origin))
+            self.problems.append(SettingProblem(".".join(path), "the file is not UTF-8", origin))
         else:
             if text.strip():
                 # Without the line end that editors and `echo` leave behind a secret.
@@ -176,14 +184,14 @@ class _Gathered:
             else:
                 # Nobody means that: a secret was not rendered, and without it less may be asked of strangers.
                 self.problems.append(
-                    Problem(".".join(path), "the file is empty: leave it out for none", origin)
+                    SettingProblem(".".join(path), "the file is empty: leave it out for none", origin)
                 )
 
-    def problem(self, path: str, reason: str) -> Problem:
+    def problem(self, path: str, reason: str) -> SettingProblem:
         """Return the problem with where the key's value came from."""
         section, _, key = path.partition(".")
         one = self.given.get((section, key))
-        return Problem(path, reason, one.origin if one else None)
+        return SettingProblem(path, reason, one.origin if one else None)
 
 
 def _validated(gathered: _Gathered) -> Settings:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bridge.settings.load import CONFIG_VARIABLE, CREDENTIALS_VARIABLE, Problem, SettingsError, load
+from bridge.settings.load import CONFIG_VARIABLE, CREDENTIALS_VARIABLE, SettingProblem, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def _names_in(directory: str | None) -> list[str]:
         return [path.name for path in Path(directory).iterdir()] if directory else []
     except (FileNotFoundError, NotADirectoryError):
         reason = "is not a directory: name the one that holds the credentials, or unset it"
-        raise SettingsError([Problem(CREDENTIALS_VARIABLE, reason)]) from None
+        raise SettingsError([SettingProblem(CREDENTIALS_VARIABLE, reason)]) from None
     except OSError:
         return []
 
@@ -64,7 +64,7 @@ def _parse(file: Path) -> dict[str, object]:
         reason = f"is not TOML: {error}"
     except UnicodeDecodeError:
         reason = "is not UTF-8"
-    raise SettingsError([Problem(str(file), reason, str(file))])
+    raise SettingsError([SettingProblem(str(file), reason, str(file))])
 
 
 def _read_text(name: str) -> str:

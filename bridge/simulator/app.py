@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.simulator.calls import Call, text_of
+from bridge.simulator.calls import RecordedCall, text_of
 from bridge.simulator.control import Control
 from bridge.simulator.errors import ApiError, forbidden, invalid_token
 from bridge.simulator.http import Reply
-from bridge.simulator.reading import Reading
+from bridge.simulator.reading import HistoryEndpoints
 from bridge.simulator.router import Route, Router
-from bridge.simulator.sending import Sending
+from bridge.simulator.sending import SendEndpoints
 from bridge.simulator.subscribing import Subscribing
 
 if TYPE_CHECKING:
     from bridge.simulator.faults import Fault, Target
-    from bridge.simulator.http import Request
+    from bridge.simulator.http import SimulatorRequest
     from bridge.simulator.state import Account
 
 log = structlog.get_logger()
@@ -41,10 +41,10 @@ class App:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._in_flight: dict[Target, int] = {}
-        rooms = (Sending(account), Reading(account), Subscribing(account), Control(account))
+        rooms = (SendEndpoints(account), HistoryEndpoints(account), Subscribing(account), Control(account))
         self._router = Router(route for room in rooms for route in room.routes())
 
-    def __call__(self, request: Request) -> Reply:
+    def __call__(self, request: SimulatorRequest) -> Reply:
         """Return the reply to `request`; never raises."""
         self._account.stats["requests"] += 1
         try:
@@ -55,7 +55,9 @@ class App:
         except ApiError as error:
             return error.reply
 
-    def _provider(self, route: Route, target: Target, request: Request, captured: tuple[str, ...]) -> Reply:
+    def _provider(
+        self, route: Route, target: Target, request: SimulatorRequest, captured: tuple[str, ...]
+    ) -> Reply:
         """Answer as the provider would, unless a fault is planned."""
         refusal = self._refusal(target, request, captured)
         if refusal is not None:
@@ -74,7 +76,9 @@ class App:
         self._note(target, request, reply, fault)
         return self._timed(target, reply)
 
-    def _failed(self, fault: Fault, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
+    def _failed(
+        self, fault: Fault, route: Route, request: SimulatorRequest, captured: tuple[str, ...]
+    ) -> Reply:
         """Let the call have its effect now, later or never, and its answer go wrong."""
         if fault.late is not None:
             late = partial(self._altered, fault, route, request, captured)
@@ -85,7 +89,9 @@ class App:
             return reply if reply.status >= HTTPStatus.BAD_REQUEST else fault.distort(reply)
         return fault.distort(Reply(status=200))
 
-    def _altered(self, fault: Fault, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
+    def _altered(
+        self, fault: Fault, route: Route, request: SimulatorRequest, captured: tuple[str, ...]
+    ) -> Reply:
         """Let the call have its effect, and what it sends be shown as the fault says."""
         self._account.alteration = fault.alter
         try:
@@ -93,7 +99,7 @@ class App:
         finally:
             self._account.alteration = None
 
-    def _refusal(self, target: Target, request: Request, captured: tuple[str, ...]) -> Reply | None:
+    def _refusal(self, target: Target, request: SimulatorRequest, captured: tuple[str, ...]) -> Reply | None:
         """Return the refusal of a call without a good token, or whose path does not name its user."""
         if target == "token":
             return None
@@ -102,7 +108,7 @@ class App:
             return invalid_token().reply
         return forbidden().reply if captured[0] != self._account.settings.user_id else None
 
-    def _run(self, route: Route, request: Request, captured: tuple[str, ...]) -> Reply:
+    def _run(self, route: Route, request: SimulatorRequest, captured: tuple[str, ...]) -> Reply:
         try:
             return route.handler(request, *captured)
         except ApiError as error:
@@ -111,11 +117,11 @@ class App:
             log.exception("request.failed", path=route.template)
             return Reply(status=500)
 
-    def _note(self, target: Target, request: Request, reply: Reply, fault: Fault | None) -> None:
+    def _note(self, target: Target, request: SimulatorRequest, reply: Reply, fault: Fault | None) -> None:
         """Note the call for whoever asks for all of them."""
         account = self._account
         account.calls.add(
-            Call(
+            RecordedCall(
                 kind=target,
                 at=int(account.clock.now() * 1000),
                 in_flight=self._in_flight.get(target, 0) + 1,

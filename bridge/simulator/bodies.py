@@ -9,10 +9,10 @@ from bridge.simulator.errors import ApiError, invalid_input
 from bridge.simulator.http import Reply
 
 if TYPE_CHECKING:
-    from bridge.simulator.http import Request
+    from bridge.simulator.http import SimulatorRequest
 
 
-def wrapped(request: Request, name: str, *keys: str) -> dict[str, object]:
+def wrapped(request: SimulatorRequest, name: str, *keys: str) -> dict[str, object]:
     """Return the object that the body wraps in `name`; it may have `keys` and no others.
 
     Raises:

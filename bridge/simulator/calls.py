@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bridge.simulator.faults import Target
-    from bridge.simulator.http import Request
+    from bridge.simulator.http import SimulatorRequest
 
 #: How many calls are kept, the oldest going first.
 KEPT = 20_000
 
 
 @dataclass(slots=True, kw_only=True)
-class Call:
+class RecordedCall:
     """One call, and how it was answered."""
 
     kind: Target
@@ -36,9 +36,9 @@ class Calls:
     """The latest calls."""
 
     def __init__(self) -> None:
-        self._kept: deque[Call] = deque(maxlen=KEPT)
+        self._kept: deque[RecordedCall] = deque(maxlen=KEPT)
 
-    def add(self, call: Call) -> None:
+    def add(self, call: RecordedCall) -> None:
         """Keep `call`."""
         self._kept.append(call)
 
@@ -57,7 +57,7 @@ class Calls:
         ]
 
 
-def text_of(target: Target, request: Request) -> str | None:
+def text_of(target: Target, request: SimulatorRequest) -> str | None:
     """Return the text of a send, whether the simulator would take it or not; None where there is none to read."""
     if target != "send":
         return None

@@ -17,8 +17,8 @@ from bridge.simulator.router import Route
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.simulator.history import Message
-    from bridge.simulator.http import Request
+    from bridge.simulator.history import SimulatedMessage
+    from bridge.simulator.http import SimulatorRequest
     from bridge.simulator.router import Handler
     from bridge.simulator.state import Account
 
@@ -122,13 +122,13 @@ class Control:
         """Show the settings as they are now."""
         return json_reply(200, self._account.settings.model_dump(mode="json"))
 
-    def change_settings(self, request: Request, *_: str) -> Reply:
+    def change_settings(self, request: SimulatorRequest, *_: str) -> Reply:
         """Change some settings."""
         changes = _parse(lambda: _OBJECT.validate_json(request.body))
         self._account.settings = _parse(lambda: self._account.settings.changed(dict(changes)))
         return self.settings()
 
-    def add_faults(self, request: Request, *_: str) -> Reply:
+    def add_faults(self, request: SimulatorRequest, *_: str) -> Reply:
         """Plan faults for the next sends, or with `?on=` for other calls."""
         target = next((target for target in TARGETS if target == request.query.get("on", "send")), None)
         if target is None:
@@ -136,7 +136,7 @@ class Control:
         self._account.faults.add(target, _parse(lambda: parse_faults(request.body)))
         return json_reply(200, {"faults_waiting": self._account.faults.waiting()})
 
-    def inbound(self, request: Request, *_: str) -> Reply:
+    def inbound(self, request: SimulatorRequest, *_: str) -> Reply:
         """Let an inbound SMS happen."""
         sms = _parse(lambda: Inbound.model_validate_json(request.body))
         local = self._account.local_number(sms.to)
@@ -147,19 +147,19 @@ class Control:
         """Let no token count any more."""
         return json_reply(200, {"revoked": self._account.tokens.revoke()})
 
-    def assign(self, request: Request, *_: str) -> Reply:
+    def assign(self, request: SimulatorRequest, *_: str) -> Reply:
         """Give the account a number."""
         number = _parse(lambda: Number.model_validate_json(request.body)).number
         if number not in self._account.numbers:
             self._account.numbers.append(number_of(number, "number"))
         return json_reply(200, {"numbers": self._account.numbers})
 
-    def unassign(self, request: Request, *_: str) -> Reply:
+    def unassign(self, request: SimulatorRequest, *_: str) -> Reply:
         """Take a number from the account; its subscriptions are cancelled, and their webhooks told."""
         number = _parse(lambda: Number.model_validate_json(request.body)).number
         return json_reply(200, {"notified": self._account.unassign(number), "numbers": self._account.numbers})
 
-    def set_status(self, request: Request, *_: str) -> Reply:
+    def set_status(self, request: SimulatorRequest, *_: str) -> Reply:
         """Decide what became of a message."""
         wanted = _parse(lambda: Status.model_validate_json(request.body))
         message = self._account.history.find(wanted.message_id)
@@ -169,7 +169,7 @@ class Control:
         notified = self._account.tell(message.local, notifications.of_status(message)) if wanted.notify else 0
         return json_reply(200, {"notified": notified})
 
-    def notify(self, request: Request, *_: str) -> Reply:
+    def notify(self, request: SimulatorRequest, *_: str) -> Reply:
         """Post any object to every channel."""
         note = _parse(lambda: _OBJECT.validate_json(request.body))
         channels = self._account.subscriptions.channels(self._account.clock.now())
@@ -182,7 +182,7 @@ class Control:
         self._account.reset()
         return Reply(status=204)
 
-    def _shown(self, message: Message) -> dict[str, object]:
+    def _shown(self, message: SimulatedMessage) -> dict[str, object]:
         return {
             "message_id": message.id,
             "direction": message.direction.lower(),

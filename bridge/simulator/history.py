@@ -20,7 +20,7 @@ _MILLISECONDS_FROM = 1e11
 
 
 @dataclass(slots=True, kw_only=True)
-class Message:
+class SimulatedMessage:
     """One SMS, in or out. Its status is what the account learns of it."""
 
     id: str
@@ -38,16 +38,16 @@ class Message:
 
 
 @dataclass(slots=True)
-class Thread:
+class SimulatedThread:
     """All messages between one number outside and one of the account, the oldest first."""
 
     remote: str
     local: str
-    messages: dict[str, Message] = field(default_factory=dict)
+    messages: dict[str, SimulatedMessage] = field(default_factory=dict)
     #: Seconds since the epoch, of the last page that was read.
     pulled_at: float = 0.0
 
-    def visible(self, until: float) -> list[Message]:
+    def visible(self, until: float) -> list[SimulatedMessage]:
         """Return the messages that the history shows, those up to `until` (s), the oldest first."""
         return [message for message in self.messages.values() if message.at <= until]
 
@@ -63,47 +63,47 @@ class Page:
     since: float
 
 
-class History:
+class SimulatedHistory:
     """The threads of the account."""
 
     def __init__(self) -> None:
-        self._threads: dict[tuple[str, str], Thread] = {}
-        self._order: deque[Message] = deque()
+        self._threads: dict[tuple[str, str], SimulatedThread] = {}
+        self._order: deque[SimulatedMessage] = deque()
 
-    def add(self, message: Message, cap: int | None) -> None:
+    def add(self, message: SimulatedMessage, cap: int | None) -> None:
         """Keep `message`, and of all messages no more than `cap`, the oldest going first."""
         key = (message.remote, message.local)
-        self._threads.setdefault(key, Thread(*key)).messages[message.id] = message
+        self._threads.setdefault(key, SimulatedThread(*key)).messages[message.id] = message
         self._order.append(message)
         while cap is not None and len(self._order) > cap:
             self._forget(self._order.popleft())
 
-    def thread(self, remote: str, local: str) -> Thread | None:
+    def thread(self, remote: str, local: str) -> SimulatedThread | None:
         """Return the thread between the two numbers, where there is one."""
         return self._threads.get((remote, local))
 
-    def threads(self) -> list[Thread]:
+    def threads(self) -> list[SimulatedThread]:
         """Return all threads."""
         return list(self._threads.values())
 
-    def find(self, message_id: str) -> Message | None:
+    def find(self, message_id: str) -> SimulatedMessage | None:
         """Return the message with that id, wherever it is."""
         threads = self._threads.values()
         return next((t.messages[message_id] for t in threads if message_id in t.messages), None)
 
-    def latest(self, count: int) -> list[Message]:
+    def latest(self, count: int) -> list[SimulatedMessage]:
         """Return the last `count` messages that came or went, the newest first."""
         newest = reversed(self._order)
         return [message for message, _ in zip(newest, range(count), strict=False)]
 
-    def delete(self, messages: Iterable[Message]) -> None:
+    def delete(self, messages: Iterable[SimulatedMessage]) -> None:
         """Forget `messages`."""
         gone = {message.id: message for message in messages}
         for message in gone.values():
             self._forget(message)
         self._order = deque(message for message in self._order if message.id not in gone)
 
-    def _forget(self, message: Message) -> None:
+    def _forget(self, message: SimulatedMessage) -> None:
         key = (message.remote, message.local)
         if thread := self._threads.get(key):
             thread.messages.pop(message.id, None)

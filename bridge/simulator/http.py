@@ -18,7 +18,7 @@ _BODILESS = frozenset({204, 304})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class SimulatorRequest:
     """A request that was read whole."""
 
     method: str

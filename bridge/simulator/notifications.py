@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge.simulator.history import Message
+    from bridge.simulator.history import SimulatedMessage
 
 
 def moment(at: float, units: str, usual: str = "s") -> int:
@@ -14,7 +14,7 @@ def moment(at: float, units: str, usual: str = "s") -> int:
     return int(at * 1000) if (usual if units == "mixed" else units) == "ms" else int(at)
 
 
-def of_message(message: Message, now: float, units: str) -> dict[str, object]:
+def of_message(message: SimulatedMessage, now: float, units: str) -> dict[str, object]:
     """Return the notification that `message` came or went."""
     inbound = message.direction == "Inbound"
     sender, destination = (message.remote, message.local) if inbound else (message.local, message.remote)
@@ -45,7 +45,7 @@ def of_deletion(href: str, now: float, units: str) -> dict[str, object]:
     return {"smsEventNotification": {**inner, **_stamp(moment(now, units, usual="ms"))}}
 
 
-def of_status(message: Message) -> dict[str, object]:
+def of_status(message: SimulatedMessage) -> dict[str, object]:
     """Return the notification of what became of `message`; the provider gives it no id."""
     inner = {"address": message.remote, "deliveryStatus": message.status, "messageId": message.id}
     return {"deliveryInfoNotification": {"deliveryInfo": inner}}

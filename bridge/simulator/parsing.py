@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, unquote
 
 import httptools
 
-from bridge.simulator.http import Request
+from bridge.simulator.http import SimulatorRequest
 
 #: The most a body may hold, in bytes; a send is some hundred.
 MAX_BODY = 1_048_576
@@ -21,12 +21,12 @@ class RequestReader:
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
-        self._complete: list[Request] = []
+        self._complete: list[SimulatorRequest] = []
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body = bytearray()
 
-    def feed(self, data: bytes) -> list[Request]:
+    def feed(self, data: bytes) -> list[SimulatorRequest]:
         """Return the requests that `data` completes, in order.
 
         Raises:
@@ -64,7 +64,7 @@ class RequestReader:
         """Finish a request."""
         path, _, query = self._url.decode("ascii").partition("?")
         self._complete.append(
-            Request(
+            SimulatorRequest(
                 method=self._parser.get_method().decode("ascii"),
                 parts=_parts(path),
                 query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},

@@ -12,15 +12,15 @@ from bridge.simulator.notifications import moment
 from bridge.simulator.router import Route
 
 if TYPE_CHECKING:
-    from bridge.simulator.history import Message, Page, Thread
-    from bridge.simulator.http import Request
+    from bridge.simulator.history import Page, SimulatedMessage, SimulatedThread
+    from bridge.simulator.http import SimulatorRequest
     from bridge.simulator.state import Account
 
 _THREADS = "cpaas/smsmessaging/v1/{}/remoteAddresses"
 _THREAD = _THREADS + "/{}/localAddresses/{}"
 
 
-class Reading:
+class HistoryEndpoints:
     """Shows the history, as far as the lag lets it."""
 
     def __init__(self, account: Account) -> None:
@@ -39,7 +39,7 @@ class Reading:
             Route("GET", _THREAD + "/messages/{}/status", self.status, "history"),
         ]
 
-    def threads(self, request: Request, *captured: str) -> Reply:
+    def threads(self, request: SimulatorRequest, *captured: str) -> Reply:
         """List all threads, or those with one remote number; the one with the latest message first."""
         page = self._page(request)
         remote = number_of(captured[1], "remoteAddress") if captured[1:] else None
@@ -56,11 +56,11 @@ class Reading:
         listed: dict[str, object] = {"smsThread": [self._shown_thread(thread) for thread, _ in shown]}
         return json_reply(200, {"smsThreadList": _list(listed, url, pointer)})
 
-    def thread(self, _: Request, *captured: str) -> Reply:
+    def thread(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Show one thread."""
         return json_reply(200, {"smsThread": self._shown_thread(self._thread(captured))})
 
-    def messages(self, request: Request, *captured: str) -> Reply:
+    def messages(self, request: SimulatorRequest, *captured: str) -> Reply:
         """List the messages of a thread, the newest first, and count what is listed as seen."""
         page = self._page(request)
         thread = self._thread(captured)
@@ -73,48 +73,48 @@ class Reading:
             200, {"smsMessageList": _list(listed, f"{self._thread_url(thread)}/messages", pointer)}
         )
 
-    def message(self, _: Request, *captured: str) -> Reply:
+    def message(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Show one message."""
         return json_reply(200, {"smsMessage": self._shown_message(self._message(captured))})
 
-    def status(self, _: Request, *captured: str) -> Reply:
+    def status(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Say what became of a message."""
         return json_reply(200, {"status": self._account.status_of(self._message(captured))})
 
-    def delete_message(self, _: Request, *captured: str) -> Reply:
+    def delete_message(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Forget one message."""
         self._account.delete([self._message(captured)])
         return Reply(status=204)
 
-    def delete_thread(self, _: Request, *captured: str) -> Reply:
+    def delete_thread(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Forget a thread; one without messages is a 404 (wire reference 4.4)."""
         self._account.delete(list(self._thread(captured).messages.values()))
         return Reply(status=204)
 
-    def _page(self, request: Request) -> Page:
+    def _page(self, request: SimulatorRequest) -> Page:
         return parse_page(request.query, self._account.settings.page_limit)
 
     def _until(self) -> float:
         return self._account.clock.now() - self._account.settings.lag
 
-    def _thread(self, captured: tuple[str, ...]) -> Thread:
+    def _thread(self, captured: tuple[str, ...]) -> SimulatedThread:
         remote, local = number_of(captured[1], "remoteAddress"), number_of(captured[2], "localAddress")
         thread = self._account.history.thread(remote, local)
         if thread is None or not thread.visible(self._until()):
             raise not_found("localAddress")
         return thread
 
-    def _message(self, captured: tuple[str, ...]) -> Message:
+    def _message(self, captured: tuple[str, ...]) -> SimulatedMessage:
         message = self._thread(captured).messages.get(captured[3])
         if message is None or message.at > self._until():
             raise not_found("messageId")
         return message
 
-    def _wanted(self, thread: Thread, page: Page) -> list[Message]:
+    def _wanted(self, thread: SimulatedThread, page: Page) -> list[SimulatedMessage]:
         visible = thread.visible(self._until())
         return [m for m in visible if m.at >= page.since and not (page.only_new and m.seen)]
 
-    def _shown_thread(self, thread: Thread) -> dict[str, object]:
+    def _shown_thread(self, thread: SimulatedThread) -> dict[str, object]:
         units, messages = self._account.settings.units, thread.visible(self._until())
         return {
             "remoteAddress": thread.remote,
@@ -130,7 +130,7 @@ class Reading:
             "resourceURL": self._thread_url(thread),
         }
 
-    def _shown_message(self, message: Message) -> dict[str, object]:
+    def _shown_message(self, message: SimulatedMessage) -> dict[str, object]:
         return {
             "type": message.direction,
             "messageId": message.id,
@@ -140,7 +140,7 @@ class Reading:
             "resourceURL": self._account.message_url(message),
         }
 
-    def _thread_url(self, thread: Thread) -> str:
+    def _thread_url(self, thread: SimulatedThread) -> str:
         return f"{self._account.sms_url}/remoteAddresses/{thread.remote}/localAddresses/{thread.local}"
 
 

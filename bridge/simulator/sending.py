@@ -12,8 +12,8 @@ from bridge.simulator.router import Route
 from bridge.simulator.tokens import parse_form
 
 if TYPE_CHECKING:
-    from bridge.simulator.history import Message
-    from bridge.simulator.http import Request
+    from bridge.simulator.history import SimulatedMessage
+    from bridge.simulator.http import SimulatorRequest
     from bridge.simulator.state import Account
 
 #: Destinations that begin like this are no valid addresses (SPEC section 9).
@@ -21,7 +21,7 @@ INVALID_PREFIX = "+1999"
 _SMS = "cpaas/smsmessaging/v1/{}"
 
 
-class Sending:
+class SendEndpoints:
     """Gives out tokens and takes messages."""
 
     def __init__(self, account: Account) -> None:
@@ -34,7 +34,7 @@ class Sending:
             Route("POST", _SMS + "/outbound/{}/requests", self.send, "send"),
         ]
 
-    def token(self, request: Request, *_: str) -> Reply:
+    def token(self, request: SimulatorRequest, *_: str) -> Reply:
         """Answer with tokens, or with what is wrong with the credentials."""
         account = self._account
         answer = account.tokens.issue(
@@ -46,7 +46,7 @@ class Sending:
         )
         return json_reply(200, answer)
 
-    def send(self, request: Request, *captured: str) -> Reply:
+    def send(self, request: SimulatorRequest, *captured: str) -> Reply:
         """Take one message to one destination."""
         _, sender = captured
         account = self._account
@@ -79,7 +79,9 @@ def _only_address(body: dict[str, object]) -> str:
             raise invalid_input("address")
 
 
-def _accepted(account: Account, message: Message, address: str, correlator: object) -> dict[str, object]:
+def _accepted(
+    account: Account, message: SimulatedMessage, address: str, correlator: object
+) -> dict[str, object]:
     """Return the provider's answer; the address in its outer `resourceURL` is the sender's, as in its fixtures."""
     base = f"{account.sms_url}/remoteAddresses"
     return {

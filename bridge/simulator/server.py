@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from bridge.simulator.http import Manner, Reply, Request, head
+from bridge.simulator.http import Manner, Reply, SimulatorRequest, head
 from bridge.simulator.parsing import NotReadable, RequestReader
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ _PACE = 0.2
 _DRAIN = 0.2  #: Seconds that a stopping server leaves its connections to flush.
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """One client's connection: its requests are answered one after the other, in order."""
 
-    def __init__(self, answer: Callable[[Request], Reply], server: Server) -> None:
+    def __init__(self, answer: Callable[[SimulatorRequest], Reply], server: SimulatorServer) -> None:
         self._answer = answer
         self._server = server
         self._reader = RequestReader()
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[SimulatorRequest] = deque()
         self._current: Reply | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
@@ -149,13 +149,13 @@ def _fragment(reply: Reply) -> bytes:
     return _GARBAGE if reply.manner is Manner.GARBAGE else b""
 
 
-class Server:
+class SimulatorServer:
     """Listens, and closes what idles for longer than `keep_alive` seconds."""
 
-    def __init__(self, answer: Callable[[Request], Reply], keep_alive: Callable[[], float]) -> None:
+    def __init__(self, answer: Callable[[SimulatorRequest], Reply], keep_alive: Callable[[], float]) -> None:
         self._answer = answer
         self.keep_alive = keep_alive
-        self.connections: set[Connection] = set()
+        self.connections: set[ClientConnection] = set()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -168,7 +168,7 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            lambda: Connection(self._answer, self), host, port, backlog=1024
+            lambda: ClientConnection(self._answer, self), host, port, backlog=1024
         )
         self._sweep()
         return int(self._listener.sockets[0].getsockname()[1])

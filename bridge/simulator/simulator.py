@@ -11,7 +11,7 @@ import structlog
 
 from bridge.adapters.clock import SystemClock
 from bridge.simulator.app import App
-from bridge.simulator.server import Server
+from bridge.simulator.server import SimulatorServer
 from bridge.simulator.settings import SimulatorSettings
 from bridge.simulator.state import Account
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 _PATIENCE = 5.0
 
 
-class Stopping(Protocol):
+class StopSignal(Protocol):
     """What says that it is time to stop; a `threading.Event` does."""
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -69,7 +69,7 @@ class Simulator:
         if self._thread is not None:
             self._thread.join(_PATIENCE)
 
-    def serve(self, host: str, port: int, stopping: Stopping) -> None:
+    def serve(self, host: str, port: int, stopping: StopSignal) -> None:
         """Listen until `stopping` says so; blocks.
 
         Raises:
@@ -105,7 +105,7 @@ class Simulator:
     async def _run(self, host: str, port: int, bound: Future[int]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         account = Account(self._settings, self._clock)
-        server = Server(App(account), lambda: account.settings.keep_alive)
+        server = SimulatorServer(App(account), lambda: account.settings.keep_alive)
         try:
             taken = await server.start(host, port)
             account.notifier.start()

@@ -13,17 +13,17 @@ from bridge.simulator import notifications
 from bridge.simulator.addresses import find_number
 from bridge.simulator.alterations import alter
 from bridge.simulator.calls import Calls
-from bridge.simulator.channels import Subscriptions
+from bridge.simulator.channels import SimulatedSubscriptions
 from bridge.simulator.errors import forbidden
 from bridge.simulator.faults import FaultPlan
-from bridge.simulator.history import History, Message
+from bridge.simulator.history import SimulatedHistory, SimulatedMessage
 from bridge.simulator.journal import Journal
 from bridge.simulator.notifier import Notifier, Posting
-from bridge.simulator.tokens import Tokens
+from bridge.simulator.tokens import IssuedTokens
 
 if TYPE_CHECKING:
     from bridge.ports import Clock
-    from bridge.simulator.channels import Channel, Subscription
+    from bridge.simulator.channels import SimulatedChannel, SimulatedSubscription
     from bridge.simulator.journal import Entry
     from bridge.simulator.settings import SimulatorSettings
 
@@ -43,7 +43,7 @@ class Account:
         self.clock = clock
         #: How the text of what is accepted just now is altered; None leaves it to the settings.
         self.alteration: str | None = None
-        self.tokens = Tokens()
+        self.tokens = IssuedTokens()
         self.journal = Journal(settings.journal)
         self.notifier = Notifier(lambda: self.settings)
         self._clear()
@@ -52,8 +52,8 @@ class Account:
 
     def _clear(self) -> None:
         self.numbers = list(self._initial.numbers)
-        self.history = History()
-        self.subscriptions = Subscriptions()
+        self.history = SimulatedHistory()
+        self.subscriptions = SimulatedSubscriptions()
         self.faults = FaultPlan()
         self.correlators: set[str] = set()
         self.stats: Counter[str] = Counter()
@@ -79,7 +79,7 @@ class Account:
             raise forbidden()
         return number
 
-    def accept(self, remote: str, local: str, text: str) -> Message:
+    def accept(self, remote: str, local: str, text: str) -> SimulatedMessage:
         """Take a send: written down, then in the history, then told to who subscribed."""
         entry: Entry = {
             "message_id": new_message_id(),
@@ -94,9 +94,9 @@ class Account:
         self._tell_of(message)
         return message
 
-    def receive(self, remote: str, local: str, text: str, age: float = 0.0) -> Message:
+    def receive(self, remote: str, local: str, text: str, age: float = 0.0) -> SimulatedMessage:
         """Take an inbound SMS that was sent `age` seconds ago: in the history, then told to who subscribed."""
-        message = Message(
+        message = SimulatedMessage(
             id=new_message_id(),
             direction="Inbound",
             remote=remote,
@@ -110,13 +110,13 @@ class Account:
         self._tell_of(message)
         return message
 
-    def status_of(self, message: Message) -> str:
+    def status_of(self, message: SimulatedMessage) -> str:
         """Return what the account knows now of what became of `message`."""
         after = self.settings.delivered_after
         arrived = after is not None and message.at + after <= self.clock.now()
         return DELIVERED if arrived and message.status == SENT else message.status
 
-    def delete(self, messages: list[Message]) -> None:
+    def delete(self, messages: list[SimulatedMessage]) -> None:
         """Forget `messages`, and tell who subscribed."""
         self.history.delete(messages)
         for message in messages:
@@ -141,7 +141,7 @@ class Account:
             self.notify(channel, note)
         return len(listeners)
 
-    def notify(self, channel: Channel, note: dict[str, object]) -> None:
+    def notify(self, channel: SimulatedChannel, note: dict[str, object]) -> None:
         """Post `note` to the webhook of `channel`."""
         kind, inner = next(iter(note.items()), ("", None))
         note_id = inner.get("id") if isinstance(inner, dict) else None
@@ -163,11 +163,11 @@ class Account:
             return False
         return self.settings.external_webhooks or is_loopback(target.hostname)
 
-    def message_url(self, message: Message) -> str:
+    def message_url(self, message: SimulatedMessage) -> str:
         """Return the path of a message, as links name it."""
         return f"{self.sms_url}/remoteAddresses/{message.remote}/localAddresses/{message.local}/messages/{message.id}"
 
-    def subscription_url(self, subscription: Subscription) -> str:
+    def subscription_url(self, subscription: SimulatedSubscription) -> str:
         """Return the path of a subscription."""
         return f"{self.sms_url}/inbound/subscriptions/{subscription.id}"
 
@@ -176,9 +176,9 @@ class Account:
         """The path above all of the account's messages."""
         return f"/cpaas/smsmessaging/v1/{self.settings.user_id}"
 
-    def _remember(self, entry: Entry) -> Message:
+    def _remember(self, entry: Entry) -> SimulatedMessage:
         remote = entry["destination_address"]
-        message = Message(
+        message = SimulatedMessage(
             id=entry["message_id"],
             direction="Outbound",
             remote=remote,
@@ -191,7 +191,7 @@ class Account:
         self.history.add(message, self.settings.history_cap)
         return message
 
-    def _tell_of(self, message: Message) -> None:
+    def _tell_of(self, message: SimulatedMessage) -> None:
         self.tell(message.local, notifications.of_message(message, self.clock.now(), self.settings.units))
 
 

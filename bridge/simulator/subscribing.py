@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.simulator import bodies
-from bridge.simulator.channels import Channel, Subscription
+from bridge.simulator.channels import SimulatedChannel, SimulatedSubscription
 from bridge.simulator.errors import invalid_input, not_found, service_error
 from bridge.simulator.http import Reply, json_reply
 from bridge.simulator.router import Route
 
 if TYPE_CHECKING:
-    from bridge.simulator.http import Request
+    from bridge.simulator.http import SimulatorRequest
     from bridge.simulator.router import Handler
     from bridge.simulator.state import Account
 
@@ -43,7 +43,7 @@ class Subscribing:
         ]
         return [Route(method, template, handler, "subscriptions") for method, template, handler in endpoints]
 
-    def subscribe(self, request: Request, *_: str) -> Reply:
+    def subscribe(self, request: SimulatorRequest, *_: str) -> Reply:
         """Subscribe a channel to a number, the default one where none is named."""
         names = ("callbackReference", "clientCorrelator", "destinationAddress")
         body = bodies.wrapped(request, "subscription", *names)
@@ -53,7 +53,7 @@ class Subscribing:
         number = "default"
         if body.get("destinationAddress") is not None:
             number = bodies.string(body, "destinationAddress")
-        subscription = Subscription(
+        subscription = SimulatedSubscription(
             channel_id=channel_id,
             number=self._account.local_number(number),
             correlator=bodies.correlator(body),
@@ -67,14 +67,14 @@ class Subscribing:
         listed = {"resourceURL": f"{self._account.sms_url}/inbound/subscriptions", "subscription": shown}
         return json_reply(200, {"subscriptionList": listed})
 
-    def subscription(self, _: Request, *captured: str) -> Reply:
+    def subscription(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Show one subscription."""
         subscription = self._account.subscriptions.get(captured[1])
         if subscription is None:
             raise not_found("subscriptionId")
         return json_reply(200, {"subscription": self._shown(subscription)})
 
-    def unsubscribe(self, _: Request, *captured: str) -> Reply:
+    def unsubscribe(self, _: SimulatorRequest, *captured: str) -> Reply:
         """End one subscription."""
         if self._account.subscriptions.unsubscribe(captured[1]) is None:
             raise not_found("subscriptionId")
@@ -84,7 +84,7 @@ class Subscribing:
         """Refuse: the provider's backend has no delivery receipts yet (wire reference 4.6)."""
         raise service_error(400, "SVC0283", "Delivery Receipt Notification not supported")
 
-    def open_channel(self, request: Request, *_: str) -> Reply:
+    def open_channel(self, request: SimulatorRequest, *_: str) -> Reply:
         """Open a channel to a webhook."""
         body = bodies.wrapped(
             request, "notificationChannel", "channelData", "channelType", "clientCorrelator"
@@ -93,7 +93,7 @@ class Subscribing:
         if channel_type.lower() != "webhooks":
             raise invalid_input("channelType")
         url, authorization = self._webhook(body.get("channelData"))
-        channel = Channel(
+        channel = SimulatedChannel(
             webhook_url=url,
             authorization=authorization,
             type=channel_type,
@@ -102,7 +102,7 @@ class Subscribing:
         self._account.subscriptions.open(channel)
         return json_reply(201, {"notificationChannel": self._shown_channel(channel)})
 
-    def channels(self, request: Request, *_: str) -> Reply:
+    def channels(self, request: SimulatorRequest, *_: str) -> Reply:
         """List the channels, of one correlator or type where the query names it."""
         query = request.query
         shown = [
@@ -114,11 +114,11 @@ class Subscribing:
         listed = {"notificationChannel": shown, "resourceURL": self._channels_url}
         return json_reply(200, {"notificationChannelList": listed})
 
-    def channel(self, _: Request, *captured: str) -> Reply:
+    def channel(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Show one channel."""
         return json_reply(200, {"notificationChannel": self._shown_channel(self._channel(captured))})
 
-    def set_lifetime(self, request: Request, *captured: str) -> Reply:
+    def set_lifetime(self, request: SimulatorRequest, *captured: str) -> Reply:
         """Let a channel live for so many seconds from now, at either of the paths clients use."""
         channel = self._channel(captured)
         match bodies.wrapped(request, "notificationChannelLifetime", "channelLifetime"):
@@ -128,13 +128,13 @@ class Subscribing:
             case _:
                 raise invalid_input("channelLifetime")
 
-    def close_channel(self, _: Request, *captured: str) -> Reply:
+    def close_channel(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Close a channel. Its subscriptions stay, and lead nowhere."""
         if not self._account.subscriptions.close(captured[1]):
             raise not_found("channelId")
         return Reply(status=204)
 
-    def _channel(self, captured: tuple[str, ...]) -> Channel:
+    def _channel(self, captured: tuple[str, ...]) -> SimulatedChannel:
         channel = self._account.subscriptions.channel(captured[1], self._account.clock.now())
         if channel is None:
             raise not_found("channelId")
@@ -156,7 +156,7 @@ class Subscribing:
             case _:
                 raise invalid_input("channelData")
 
-    def _shown(self, subscription: Subscription) -> dict[str, object]:
+    def _shown(self, subscription: SimulatedSubscription) -> dict[str, object]:
         return {
             "callbackReference": {"notifyURL": subscription.channel_id},
             "clientCorrelator": subscription.correlator,
@@ -164,7 +164,7 @@ class Subscribing:
             "resourceURL": self._account.subscription_url(subscription),
         }
 
-    def _shown_channel(self, channel: Channel) -> dict[str, object]:
+    def _shown_channel(self, channel: SimulatedChannel) -> dict[str, object]:
         secret = {} if channel.authorization is None else {"x-authorization": channel.authorization}
         return {
             "callbackURL": channel.id,

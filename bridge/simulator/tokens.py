@@ -19,7 +19,7 @@ _KEY = "the-simulator-signs-with-this-key"
 WRONG = "wrong"
 
 
-class Tokens:
+class IssuedTokens:
     """Issues tokens and remembers until when each is good."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from bridge.domain.evidence import Evidence
 from bridge.domain.judgement import Judgement, judge
 from bridge.domain.ledger import Carry, Claim, File, Filing, HandOver, Resolve
 from bridge.domain.match_keys import text_key
-from bridge.domain.outcomes import Result
+from bridge.domain.outcomes import SubmissionResult
 from bridge.domain.submissions import Submission
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _decide(received: Received, index: int, rules: SendRules, call: Call, answer
     attempted = answered.attempted
     if not attempted.attempts:
         # No call was made: its lease is nearly over, or it has expired. Its next claim finds out.
-        return Filing(outcome=None, result=Result(attempts=call.attempts), retry_at=answered.now)
+        return Filing(outcome=None, result=SubmissionResult(attempts=call.attempts), retry_at=answered.now)
     judgement = Judgement(
         command=command(received),
         index=index,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from bridge.domain.messages import Delivery
     from bridge.domain.submissions import Attempted
     from bridge.worker.actions import Action
-    from bridge.worker.parts import Machinery, WorkerSettings
+    from bridge.worker.parts import Machinery, WorkerOptions
     from bridge.worker.steady import SteadyClock
 
 #: The share of a lease within which calls may run; the rest is for recording their answers. More than settings let one
@@ -62,7 +62,7 @@ WAITED: Final = True
 class Executor:
     """Owns the deliveries in hand. On the loop's thread."""
 
-    def __init__(self, machinery: Machinery, settings: WorkerSettings, clock: SteadyClock) -> None:
+    def __init__(self, machinery: Machinery, settings: WorkerOptions, clock: SteadyClock) -> None:
         self._loop = machinery.loop
         self._calls = machinery.calls
         self._flow_control = machinery.flow_control

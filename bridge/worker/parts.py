@@ -31,7 +31,7 @@ class WorkerPorts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
+class WorkerOptions:
     """How a worker sends, and how much at once."""
 
     rules: SendRules

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.ops.metrics import Metrics
     from bridge.ops.tracing import CommandTracing
     from bridge.worker.flow_control import PausableSource
-    from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
+    from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
 
 #: Of so many calls that may run, one more is claimed, and waits for the first of them to end: a thread then goes on
 #: with it, where it would wait for a commit. More would be more that a crash leaves in doubt.
@@ -38,7 +38,7 @@ class Worker:
     def __init__(
         self,
         ports: WorkerPorts,
-        settings: WorkerSettings,
+        settings: WorkerOptions,
         lifecycle: Lifecycle,
         metrics: Metrics,
         tracing: CommandTracing | None = None,

@@ -39,7 +39,7 @@ from bridge.domain.ledger import (
 )
 from bridge.domain.lineage import Remembered
 from bridge.domain.match_keys import text_key
-from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
 
@@ -121,9 +121,11 @@ def file(
 ) -> File:
     sending = of or command()
     assert sending.id is not None
-    filing = Filing(outcome=Outcome.SENT, result=Result(attempts=1, message_id=message_id))
+    filing = Filing(outcome=Outcome.SENT, result=SubmissionResult(attempts=1, message_id=message_id))
     if retry_at is not None:
-        filing = Filing(outcome=None, result=Result(attempts=1), retry_at=retry_at, doubtful=doubtful)
+        filing = Filing(
+            outcome=None, result=SubmissionResult(attempts=1), retry_at=retry_at, doubtful=doubtful
+        )
     return File(
         command=sending, command_id=sending.id, index=index, owner=owner, filing=filing, now=NOW, style=STYLE
     )

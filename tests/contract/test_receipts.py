@@ -16,8 +16,8 @@ from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.events import event_id
 from bridge.domain.ledger import Claim, File, Filing, Place
-from bridge.domain.outcomes import Outcome, Result, Style
-from bridge.domain.receipts import Sent
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult
+from bridge.domain.receipts import SentSubmission
 from bridge.domain.rules import LedgerRules, ReceiptRules
 from tests.against_contract import event_of
 
@@ -60,7 +60,9 @@ class Kept:
             command_id=command_id,
             index=index,
             owner="w",
-            filing=Filing(outcome=outcome, result=Result(message_id=message_id, sender_address="+1613")),
+            filing=Filing(
+                outcome=outcome, result=SubmissionResult(message_id=message_id, sender_address="+1613")
+            ),
             now=at,
             style=STYLE,
             receipts=RULES,
@@ -173,7 +175,7 @@ def test_whose_a_message_is_can_be_told_once_it_was_sent(kept: Kept) -> None:
     kept.send("c2", outcome=Outcome.UNDELIVERABLE)
     sent = kept.seen.sent("m-c1-1")
 
-    assert isinstance(sent, Sent)
+    assert isinstance(sent, SentSubmission)
     assert (sent.command_id, sent.index, sent.message_id) == ("c1", 1, "m-c1-1")
     assert (kept.seen.sent("m-c2-0"), kept.seen.sent("unknown")) == (None, None)
 

@@ -6,9 +6,9 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
-from bridge.adapters.cpaas.values import Channel, Subscription
+from bridge.adapters.cpaas.values import ProviderChannel, ProviderSubscription
 from bridge.domain.answers import ProviderError
-from bridge.ports.provider_errors import Refused
+from bridge.ports.provider_errors import CallRefused
 
 NUMBER = "+16139998877"
 OTHER = "+16139998878"
@@ -20,22 +20,24 @@ class FakeSubscriptions:
 
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
-        self.kept: dict[str, Subscription] = {}
+        self.kept: dict[str, ProviderSubscription] = {}
         #: What the list shows none of.
         self.hidden: set[str] = set()
         #: On: the list shows nothing yet.
         self.late = False
 
-    def list(self) -> tuple[Subscription, ...]:
+    def list(self) -> tuple[ProviderSubscription, ...]:
         self._account.asked("list")
         hidden: Any = dict.fromkeys(self.hidden)
         return tuple(replace(one, **hidden) for one in self.kept.values() if not self.late)
 
-    def create(self, *, notify: str, number: str | None = None, correlator: str = OURS) -> Subscription:
+    def create(
+        self, *, notify: str, number: str | None = None, correlator: str = OURS
+    ) -> ProviderSubscription:
         self._account.asked("create")
         if (number or NUMBER) not in self._account.numbers:
-            raise Refused("the provider refuses the call", ProviderError(name="http", http_status=403))
-        made = Subscription(
+            raise CallRefused("the provider refuses the call", ProviderError(name="http", http_status=403))
+        made = ProviderSubscription(
             id=f"s{self._account.next()}",
             notify=notify,
             destination_address=number or NUMBER,
@@ -54,21 +56,23 @@ class FakeChannels:
 
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
-        self.kept: dict[str, Channel] = {}
+        self.kept: dict[str, ProviderChannel] = {}
         #: What the list shows none of.
         self.hidden: set[str] = set()
         #: On: the list shows nothing yet.
         self.late = False
 
-    def list(self) -> tuple[Channel, ...]:
+    def list(self) -> tuple[ProviderChannel, ...]:
         self._account.asked("list")
         hidden: Any = dict.fromkeys(self.hidden)
         return tuple(replace(one, **hidden) for one in self.kept.values() if not self.late)
 
-    def create(self, *, webhook_url: str, authorization: str | None, correlator: str = OURS) -> Channel:
+    def create(
+        self, *, webhook_url: str, authorization: str | None, correlator: str = OURS
+    ) -> ProviderChannel:
         self._account.asked("create")
         number = self._account.next()
-        made = Channel(
+        made = ProviderChannel(
             id=f"c{number}",
             callback=f"wh-{number}",
             type="webhooks",

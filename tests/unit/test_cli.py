@@ -23,8 +23,8 @@ from bridge.domain.answers import ProviderError
 from bridge.domain.errors import BridgeError
 from bridge.ops.examination import Examined, fail
 from bridge.ports import LedgerUnavailable
-from bridge.ports.provider_errors import CpaasError, Refused, Unauthorized, Unreachable
-from bridge.settings import Problem, Settings, SettingsError
+from bridge.ports.provider_errors import CallRefused, CpaasError, Unauthorized, Unreachable
+from bridge.settings import SettingProblem, Settings, SettingsError
 from tests.fakes.notifying import FakeAccount
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class FakeWiring:
         provider: FakeAccount = self._answer("client", settings)
         return provider
 
-    def unusable_here(self, settings: Settings) -> Iterator[Problem]:
+    def unusable_here(self, settings: Settings) -> Iterator[SettingProblem]:
         return iter(self._answer("unusable_here", settings) or ())
 
     def examine_all(self, settings: Settings, processes: Collection[str]) -> Iterator[Examined]:
@@ -249,7 +249,7 @@ def test_a_bad_configuration_is_told_whole_one_mistake_a_line() -> None:
 
 
 def test_what_the_settings_lack_for_a_command_is_a_mistake_of_configuration() -> None:
-    wiring = FakeWiring(SettingsError([Problem("broker.url", "is needed")]))
+    wiring = FakeWiring(SettingsError([SettingProblem("broker.url", "is needed")]))
     result = run("worker", wiring=wiring)
 
     assert (result.exit_code, result.stderr) == (78, "broker.url: is needed\n")
@@ -553,7 +553,7 @@ def test_config_check_says_what_is_wrong_to_programs_too() -> None:
 
 
 def test_config_check_says_what_this_machine_lacks() -> None:
-    result = run("config", "check", wiring=FakeWiring([Problem("ingest.tls_key", "/k is not there")]))
+    result = run("config", "check", wiring=FakeWiring([SettingProblem("ingest.tls_key", "/k is not there")]))
 
     assert (result.exit_code, result.stderr) == (78, "ingest.tls_key: /k is not there\n")
 
@@ -716,7 +716,7 @@ def test_subscriptions_are_listed_and_deleted() -> None:
     assert list(provider.subscriptions.kept) == ["s1"]
 
 
-@pytest.mark.parametrize(("error", "code"), [(Unreachable, 69), (Refused, 1), (Unauthorized, 1)])
+@pytest.mark.parametrize(("error", "code"), [(Unreachable, 69), (CallRefused, 1), (Unauthorized, 1)])
 def test_what_the_provider_does_not_do_is_told_by_the_exit_code(error: type[CpaasError], code: int) -> None:
     wiring = FakeWiring(error("not now", ProviderError(name="http", http_status=503)))
     result = run("subscriptions", "list", wiring=wiring)

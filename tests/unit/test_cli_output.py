@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.adapters.cpaas.values import Message, Thread
+from bridge.adapters.cpaas.values import ProviderMessage, ProviderThread
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.domain.dead_letters import DeadLetter
@@ -79,7 +79,7 @@ class Kept:
     def _messages(self, _remote: str, _local: str) -> Kept:
         found = Kept(self._text)
         found.messages = [
-            Message(
+            ProviderMessage(
                 message_id=self._text,
                 direction="inbound",
                 text=self._text,
@@ -95,7 +95,9 @@ class Kept:
     def _threads(self, _remote: str | None) -> Kept:
         found = Kept(self._text)
         found.threads = [
-            Thread(remote_address=self._text, local_address=self._text, last_message_at=None, length=1)
+            ProviderThread(
+                remote_address=self._text, local_address=self._text, last_message_at=None, length=1
+            )
         ]
         return found
 

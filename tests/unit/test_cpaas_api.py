@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.cpaas.values import History, Message, Thread, Threads
+from bridge.adapters.cpaas.values import ProviderMessage, ProviderThread, ThreadMessages, Threads
 from bridge.ports.provider_errors import (
+    CallRefused,
     CpaasError,
     NotFound,
-    Refused,
     Unauthorized,
     Unreachable,
     Unreadable,
@@ -64,7 +64,7 @@ def test_threads_are_read_as_a_list_or_as_one() -> None:
                 answer(200, {"smsThread": THREAD}),
             ]
         )
-        expected = Thread(
+        expected = ProviderThread(
             remote_address=NUMBER, local_address=SENDER, last_message_at=1545913541.188, length=1
         )
 
@@ -147,7 +147,7 @@ def test_a_history_is_read_page_by_page() -> None:
 
         assert history.complete
         assert history.messages == (
-            Message(
+            ProviderMessage(
                 message_id="SM1",
                 direction="outbound",
                 text="hi",
@@ -157,7 +157,7 @@ def test_a_history_is_read_page_by_page() -> None:
                 date_time=1545913541,
                 at=1545913541.0,
             ),
-            Message(
+            ProviderMessage(
                 message_id="SM2",
                 direction="inbound",
                 text="hi",
@@ -226,7 +226,7 @@ def test_an_unknown_pair_has_an_empty_history_which_only_the_providers_envelope_
     with rig() as it:
         it.server.acts.append(answer(404, body))
 
-        assert it.client.history.messages(NUMBER, SENDER) == History(
+        assert it.client.history.messages(NUMBER, SENDER) == ThreadMessages(
             messages=(), complete=True, exists=False, vouched=vouched
         )
 
@@ -394,8 +394,8 @@ def test_a_channels_life_is_set_where_either_paper_says(status: int) -> None:
 
 
 FAILURES: list[tuple[Act, type[CpaasError], int | None]] = [
-    (answer(400, fault("serviceException", "SVC0002", f"Invalid {NUMBER}")), Refused, 400),
-    (answer(403, fault("policyException", "POL0001")), Refused, 403),
+    (answer(400, fault("serviceException", "SVC0002", f"Invalid {NUMBER}")), CallRefused, 400),
+    (answer(403, fault("policyException", "POL0001")), CallRefused, 403),
     (answer(403, fault("policyException", "POL1010")), Unauthorized, 403),
     (answer(404, fault("serviceException", "SVC0004")), NotFound, 404),
     (answer(302, b"", {"Location": "/x"}), Unauthorized, 302),

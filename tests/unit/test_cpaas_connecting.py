@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.cpaas.transport import NotSent, Transport
+from bridge.adapters.cpaas.transport import RequestNotSent, Transport
 from bridge.domain.answers import Accepted, Unsent
 from bridge.ports.provider_errors import Unreachable
 from tests.certificates import make_certificate
@@ -63,7 +63,7 @@ def test_connecting_to_dead_addresses_ends_with_the_call_s_own_limit(
     )
 
     def call() -> None:
-        with pytest.raises(NotSent, match="connecting took too long"):
+        with pytest.raises(RequestNotSent, match="connecting took too long"):
             transport.exchange("POST", "/", {}, b"{}")
 
     # Eight times the limit of one address would be 3.2 s.

@@ -12,7 +12,7 @@ import pytest
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.gateway import CpaasGateway, _evidence
-from bridge.adapters.cpaas.values import Message
+from bridge.adapters.cpaas.values import ProviderMessage
 from bridge.domain.answers import Accepted, Ambiguous, Refused
 from bridge.domain.evidence import Doubt, Window
 from bridge.domain.match_keys import match_key, text_key
@@ -118,7 +118,7 @@ def test_for_a_number_of_ones_own_only_its_thread_is_read_and_for_default_all_of
 
 @pytest.mark.parametrize("message_id", ["m" * 257, "m\0"])
 def test_a_message_whose_id_no_ledger_could_keep_is_none_that_can_be_told(message_id: str) -> None:
-    message = Message(
+    message = ProviderMessage(
         message_id=message_id,
         direction="outbound",
         text="hi",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
+from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent, Transport
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Unsent
 from tests.certificates import make_certificate
 from tests.fakes import provider_server as provider
@@ -195,7 +195,7 @@ def test_a_connection_that_is_not_taken_in_time_is_not_sent() -> None:
             account(f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout=0.2), HandClock()
         )
 
-        with pytest.raises(NotSent, match="connecting took too long"):
+        with pytest.raises(RequestNotSent, match="connecting took too long"):
             transport.exchange("POST", "/", {}, b"{}")
 
 
@@ -456,7 +456,7 @@ def test_no_number_text_or_secret_is_in_what_a_failure_raises(act: Act | None) -
         server._act = lambda request: act or provider.close  # type: ignore[method-assign]
         base_url = server.base_url if act else f"http://127.0.0.1:{free_port()}"
         transport = Transport(account(base_url, read_timeout=0.2), HandClock())
-        with pytest.raises((MaybeSent, NotSent)) as caught:
+        with pytest.raises((MaybeSent, RequestNotSent)) as caught:
             transport.exchange(
                 "POST", f"/outbound/{NUMBER}/requests", {"Authorization": "Bearer canary"}, TEXT.encode()
             )

@@ -38,7 +38,7 @@ from bridge.domain.ledger import (
 )
 from bridge.domain.ledger.claiming import LOOK_AGAIN, OVERDUE
 from bridge.domain.match_keys import text_key
-from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules
 from tests.against_contract import event_of
 
@@ -129,14 +129,16 @@ class Book:
     ) -> Filed | None:
         filing = Filing(
             outcome=None,
-            result=Result(attempts=attempts),
+            result=SubmissionResult(attempts=attempts),
             retry_at=NOW + at + retry_in,
             doubtful=doubtful,
             submitted=submitted,
         )
         if outcome is not None:
             message_id = "m-1" if outcome in (Outcome.SENT, Outcome.UNDELIVERABLE) else None
-            filing = Filing(outcome=outcome, result=Result(attempts=attempts, message_id=message_id))
+            filing = Filing(
+                outcome=outcome, result=SubmissionResult(attempts=attempts, message_id=message_id)
+            )
         filed = self.apply(
             File(
                 command=command(),
@@ -805,7 +807,7 @@ def test_what_a_late_answer_shows_as_sent_is_not_sent_when_its_dead_letter_comes
             command_id="order-17",
             index=0,
             owner="two",
-            filing=Filing(outcome=Outcome.REJECTED, result=Result(attempts=2)),
+            filing=Filing(outcome=Outcome.REJECTED, result=SubmissionResult(attempts=2)),
             now=NOW + LEASE + 62,
             style=STYLE,
         )

@@ -21,7 +21,7 @@ from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Tell, UnitOfWork
 from bridge.domain.ledger.claiming import SHORT_WAIT
 from bridge.domain.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
-from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 
 NOW = 1_800_000_000.0
@@ -228,7 +228,9 @@ def claim(unit: UnitOfWork, number: int, *, at: float = 0.0, expires_at: float |
 
 def throttle(unit: UnitOfWork, number: int, *, hold: float) -> None:
     """Have the provider answer the claim made at 0 that it is too fast."""
-    filing = Filing(outcome=None, result=Result(attempts=1), retry_at=NOW + hold, hold_until=NOW + hold)
+    filing = Filing(
+        outcome=None, result=SubmissionResult(attempts=1), retry_at=NOW + hold, hold_until=NOW + hold
+    )
     assert File(
         command=command(number),
         command_id=f"order-{number}",

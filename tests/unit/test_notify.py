@@ -10,7 +10,7 @@ import pytest
 from cpaassdk.resources.notification import Notification as SdkNotification
 
 from bridge.domain.errors import InvalidNotification
-from bridge.domain.notification_events import Receipt, receipt_of, receive, to_event
+from bridge.domain.notification_events import ReceiptNotification, receipt_of, receive, to_event
 from bridge.domain.notifications import parse_notification
 from tests.against_contract import event_of
 from tests.webhook import inbound_id
@@ -159,7 +159,7 @@ def test_one_notification_is_the_same_event_whenever_and_however_it_comes(body: 
     assert first == again
 
 
-def _of_receipt(camel_case: bool = False, **fields: object) -> Receipt | None:
+def _of_receipt(camel_case: bool = False, **fields: object) -> ReceiptNotification | None:
     info = {"address": "+1613", "deliveryStatus": "DeliveryImpossible", "messageId": "m1", **fields}
     body = json.dumps({"deliveryInfoNotification": {"deliveryInfo": info}}).encode()
     return receipt_of(receive(body, source="/sms-bridge/sms", now=_NOW, camel_case=camel_case))
@@ -167,7 +167,7 @@ def _of_receipt(camel_case: bool = False, **fields: object) -> Receipt | None:
 
 @pytest.mark.parametrize("camel_case", [False, True])
 def test_a_receipt_says_what_became_of_which_message(camel_case: bool) -> None:
-    expected = Receipt(message_id="m1", status="DeliveryImpossible")
+    expected = ReceiptNotification(message_id="m1", status="DeliveryImpossible")
 
     assert _of_receipt(camel_case=camel_case) == expected
 

@@ -13,7 +13,14 @@ from bridge.domain.answers import ProviderError
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, Malformed, SendSms
 from bridge.domain.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
-from bridge.domain.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
+from bridge.domain.outcomes import (
+    Outcome,
+    Style,
+    SubmissionResult,
+    deferred_event,
+    invalid_event,
+    outcome_event,
+)
 from tests.against_contract import event_of
 from tests.texts import ANY_TEXT
 
@@ -63,7 +70,9 @@ def told(event: Event) -> dict[str, object]:
 
 
 def sent(index: int = 0, *, replay: int = 0, style: Style = STYLE, now: float = NOW) -> Event:
-    return outcome_event(Outcome.SENT, command(), index, Result(replay=replay), style=style, now=now)
+    return outcome_event(
+        Outcome.SENT, command(), index, SubmissionResult(replay=replay), style=style, now=now
+    )
 
 
 def test_the_id_of_an_outcome_can_be_computed_from_what_the_contract_names() -> None:
@@ -74,7 +83,7 @@ def test_the_id_of_an_outcome_can_be_computed_from_what_the_contract_names() -> 
 
 def test_the_id_of_an_outcome_does_not_depend_on_which_outcome_or_when() -> None:
     other = outcome_event(
-        Outcome.FAILED, command(message="other"), 0, Result(attempts=9), style=CAMEL, now=NOW + 60
+        Outcome.FAILED, command(message="other"), 0, SubmissionResult(attempts=9), style=CAMEL, now=NOW + 60
     )
 
     assert other.id == sent().id
@@ -82,7 +91,9 @@ def test_the_id_of_an_outcome_does_not_depend_on_which_outcome_or_when() -> None
 
 def test_ids_differ_by_command_index_replay_and_attempt() -> None:
     def deferred(attempts: int) -> Event:
-        return deferred_event(command(), 0, Result(attempts=attempts), retry_at=NOW, style=STYLE, now=NOW)
+        return deferred_event(
+            command(), 0, SubmissionResult(attempts=attempts), retry_at=NOW, style=STYLE, now=NOW
+        )
 
     events = [sent(), sent(1), sent(replay=1), deferred(1), deferred(2)]
 
@@ -125,7 +136,7 @@ def test_the_envelope_is_a_cloud_event() -> None:
 @pytest.mark.parametrize(("style", "keys"), [(STYLE, KEYS), (CAMEL, CAMEL_KEYS)])
 def test_every_key_of_an_outcome_is_always_there(style: Style, keys: list[str]) -> None:
     invalid = invalid_event(Malformed(id=None, reasons=("bad",)), "00", style=style, now=NOW)
-    failed = Result(attempts=1, error=ProviderError(name="network"))
+    failed = SubmissionResult(attempts=1, error=ProviderError(name="network"))
     deferred = deferred_event(command(), 0, failed, retry_at=NOW, style=style, now=NOW)
 
     assert [*told(sent(style=style))["data"]] == keys  # type: ignore[misc]
@@ -158,7 +169,7 @@ def test_camel_case_spells_the_errors_keys_too_and_leaves_the_metadata_alone() -
         Outcome.REJECTED,
         command(metadata={"user_id": "7"}),
         0,
-        Result(error=error),
+        SubmissionResult(error=error),
         style=CAMEL,
         now=NOW,
     )
@@ -171,7 +182,7 @@ def test_camel_case_spells_the_errors_keys_too_and_leaves_the_metadata_alone() -
 
 
 def test_the_real_sender_is_told_also_where_default_was_asked() -> None:
-    result = Result(sender_address="+16139998877")
+    result = SubmissionResult(sender_address="+16139998877")
     real = outcome_event(Outcome.SENT, command(), 0, result, style=STYLE, now=NOW)
 
     assert told(real)["data"]["sender_address"] == "+16139998877"  # type: ignore[index]
@@ -189,7 +200,12 @@ def test_the_same_facts_are_the_same_bytes_and_texts_come_through_unchanged(
 ) -> None:
     def event() -> Event:
         return outcome_event(
-            Outcome.SENT, command(message=message, metadata=metadata), 0, Result(), style=STYLE, now=NOW
+            Outcome.SENT,
+            command(message=message, metadata=metadata),
+            0,
+            SubmissionResult(),
+            style=STYLE,
+            now=NOW,
         )
 
     data = told(event())["data"]

@@ -22,8 +22,8 @@ from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Call, Claim, File, Filing, Resolve
 from bridge.domain.match_keys import text_key
 from bridge.domain.notification_events import receive
-from bridge.domain.outcomes import Outcome, Result, Style, outcome_event
-from bridge.domain.receipts import Awaited, Pair, Sent, by_thread, next_ask, pair_of, receipt_event
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
+from bridge.domain.receipts import Awaited, Pair, SentSubmission, by_thread, next_ask, pair_of, receipt_event
 from bridge.domain.rules import LedgerRules, ReceiptRules
 from bridge.ingest.receipt_owner import Owning
 from bridge.jobs.receipt_calls import Asking
@@ -62,7 +62,7 @@ def command(command_id: str = "c1", **fields: object) -> SendSms:
     return parsed
 
 
-def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **result: Any) -> Sent:
+def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **result: Any) -> SentSubmission:
     """Return a submission that was sent as the message ``m-<command id>``."""
     message_id = f"m-{command_id}"
     given: dict[str, Any] = {
@@ -75,12 +75,14 @@ def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **res
         Outcome.SENT,
         command(command_id),
         0,
-        Result(**(given | result)),
+        SubmissionResult(**(given | result)),
         style=style,
         now=NOW,
         traceparent=TRACEPARENT,
     )
-    return Sent(command_id=command_id, index=0, replay=replay, message_id=message_id, event=event.body)
+    return SentSubmission(
+        command_id=command_id, index=0, replay=replay, message_id=message_id, event=event.body
+    )
 
 
 # --- when and what ---------------------------------------------------------------------------------------------------
@@ -159,7 +161,10 @@ def filed(of: SendSms, outcome: Outcome | None, rules: LedgerRules, **result: An
         index=0,
         owner="w1",
         filing=Filing(
-            outcome=outcome, result=Result(attempts=1, **result), retry_at=NOW, doubtful=outcome is None
+            outcome=outcome,
+            result=SubmissionResult(attempts=1, **result),
+            retry_at=NOW,
+            doubtful=outcome is None,
         ),
         now=NOW,
         style=STYLE,
@@ -302,7 +307,7 @@ class World:
         for id_ in ids:
             of = command(id_, **fields)
             claim = Claim(command=of, index=0, owner="w1", now=self.clock.now(), style=STYLE, rules=ASKING)
-            result = Result(attempts=1, message_id=f"m-{id_}", sender_address=OURS)
+            result = SubmissionResult(attempts=1, message_id=f"m-{id_}", sender_address=OURS)
             file = File(
                 command=of,
                 command_id=id_,
@@ -508,14 +513,14 @@ def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
 OURS_SENT, OTHERS_SENT = {"m-c1": sent()}, {"m-c2": sent("c2")}
 
 
-def own(notified: object, *known: dict[str, Sent] | None, within: float = 0.01) -> Event:
+def own(notified: object, *known: dict[str, SentSubmission] | None, within: float = 0.01) -> Event:
     """Return the event that a notification becomes where the ledger knows these messages each time it is asked.
 
     None stands for a ledger that is away.
     """
     asked = iter(known)
 
-    async def find(message_id: str) -> Sent | None:
+    async def find(message_id: str) -> SentSubmission | None:
         messages = next(asked)
         if messages is None:
             raise LedgerUnavailable("away")

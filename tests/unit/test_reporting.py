@@ -17,7 +17,7 @@ from bridge.adapters.store.memory import MemoryLedger
 from bridge.app.admin import make_metrics, serve_admin
 from bridge.app.ingest import IngestProcess
 from bridge.domain.messages import Delivery
-from bridge.ops.progress import PATIENCE, Progress
+from bridge.ops.progress import PATIENCE, ThreadProgress
 from bridge.ops.service_manager import watchdog_seconds
 from bridge.ops.service_report import LONGEST, Reporting, status_of
 from bridge.ops.shutdown import Stopping
@@ -61,7 +61,7 @@ class ShiftedClock(SystemClock):
 
 def test_what_counts_on_goes_on_and_what_does_not_stands_still_after_a_while() -> None:
     clock, counts = HandClock(), {"loop": 0, "link": 0}
-    progress = Progress(clock, patience=30)
+    progress = ThreadProgress(clock, patience=30)
     for name in counts:
         progress.watch(name, lambda name=name: counts[name])  # type: ignore[misc]
     told = []
@@ -76,7 +76,7 @@ def test_what_counts_on_goes_on_and_what_does_not_stands_still_after_a_while() -
 
 
 def test_with_nothing_to_watch_nothing_stands_still() -> None:
-    assert Progress(HandClock()).standing() is None
+    assert ThreadProgress(HandClock()).standing() is None
 
 
 class FrozenLedger(MemoryLedger):
@@ -96,7 +96,7 @@ def test_a_loop_that_is_stuck_counts_no_more_and_an_idle_one_does() -> None:
     worker = worker_on(ledger, threading.Event(), publisher)
     worker.start(source)
     wait_until(lambda: worker.rounds > 2, what="an idle loop that goes round")
-    progress = Progress(SystemClock(), patience=1.5)
+    progress = ThreadProgress(SystemClock(), patience=1.5)
     progress.watch("the loop", lambda: worker.rounds)
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
     wait_until(progress.standing, what="a loop that is stuck")

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemorySeen
-from bridge.domain.receipts import Sent
+from bridge.domain.receipts import SentSubmission
 from bridge.ingest.deduplication import Fate, Once
 from bridge.ingest.seen_lookup import SeenKeeper
 from bridge.ingest.seen_writer import BATCH
@@ -242,7 +242,7 @@ def test_what_comes_by_another_of_its_ids_meanwhile_shares_its_fate() -> None:
 # --- the keeper: what stands between and the ledger ---------------------------------------------------------------
 
 
-SENT = Sent(command_id="c1", index=0, replay=0, message_id="m1", event=b"")
+SENT = SentSubmission(command_id="c1", index=0, replay=0, message_id="m1", event=b"")
 
 
 class Store(MemorySeen):
@@ -257,7 +257,7 @@ class Store(MemorySeen):
         self.lookups: list[set[str]] = []
         self.notes: list[list[str]] = []
         self.opened = 0
-        self.messages: dict[str, Sent] = {}
+        self.messages: dict[str, SentSubmission] = {}
 
     def __call__(self) -> Store:
         self._reached()
@@ -274,7 +274,7 @@ class Store(MemorySeen):
         self.notes.append(list(ids))
         super().note(ids, now)
 
-    def sent(self, message_id: str) -> Sent | None:
+    def sent(self, message_id: str) -> SentSubmission | None:
         self._reached()
         return self.messages.get(message_id)
 
@@ -347,7 +347,7 @@ async def note(keeper: SeenKeeper, event_id: str) -> None:
     await asyncio.sleep(0)
 
 
-async def owner(keeper: SeenKeeper, message_id: str) -> Sent | str | None:
+async def owner(keeper: SeenKeeper, message_id: str) -> SentSubmission | str | None:
     """Return whose a message is, or that nobody can tell."""
     try:
         return await keeper.sent(message_id)

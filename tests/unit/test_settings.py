@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bridge.settings import Problem, Settings, SettingsError, load, read
+from bridge.settings import SettingProblem, Settings, SettingsError, load, read
 from bridge.settings.load import variable
 from bridge.settings.model import KEYS
 from bridge.settings.passing import pack, unpack
@@ -53,7 +53,7 @@ def problems(
     toml: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
-) -> list[Problem]:
+) -> list[SettingProblem]:
     with pytest.raises(SettingsError) as refused:
         loaded(toml, environ, files)
     return refused.value.problems
@@ -160,7 +160,7 @@ def test_the_order_is_variable_then_its_file_then_credential_then_configuration_
 def test_a_credential_that_is_named_nearly_like_a_secret_was_meant_to_be_it(name: str, meant: str) -> None:
     found = problems(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{name}": "hunter2"})
 
-    assert found == [Problem(name, f"unknown credential; did you mean {meant}?", f"credential {name}")]
+    assert found == [SettingProblem(name, f"unknown credential; did you mean {meant}?", f"credential {name}")]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_file_s_content_in_place_of_its_name_is_refused_and_not_shown(key: str
     found = problems(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{key}": text})
     reason = "must be the name of a file, and is what such a file holds"
 
-    assert Problem(key, reason, f"credential {key}") in found
+    assert SettingProblem(key, reason, f"credential {key}") in found
     assert "hunter2" not in str(found)
 
 
@@ -228,8 +228,8 @@ def test_an_empty_file_or_credential_is_refused_and_not_taken_for_none(key: str,
     by_credential = problems(toml, {"CREDENTIALS_DIRECTORY": "/run"}, {f"/run/{key}": text})
 
     reason = "the file is empty: leave it out for none"
-    assert by_variable == [Problem(key, reason, name)]
-    assert by_credential == [Problem(key, reason, f"credential {key}")]
+    assert by_variable == [SettingProblem(key, reason, name)]
+    assert by_credential == [SettingProblem(key, reason, f"credential {key}")]
 
 
 def test_names_follow_the_prefix_and_can_each_be_changed() -> None:
@@ -605,7 +605,7 @@ def test_secrets_are_read_from_real_files(tmp_path: Path) -> None:
 
     assert [(node.user, node.password) for node in settings.broker.nodes] == [("user", "secret")]
     assert refused.value.problems == [
-        Problem("cpaas.proxy", "the file is not UTF-8", "BRIDGE_CPAAS__PROXY_FILE")
+        SettingProblem("cpaas.proxy", "the file is not UTF-8", "BRIDGE_CPAAS__PROXY_FILE")
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.simulator.http import Request
+from bridge.simulator.http import SimulatorRequest
 from bridge.simulator.parsing import MAX_BODY, NotReadable, RequestReader
 
 WIRE = (
@@ -17,14 +17,14 @@ WIRE = (
     b"GET /_simulator/ HTTP/1.1\r\nConnection: close\r\n\r\n"
 )
 REQUESTS = [
-    Request(
+    SimulatorRequest(
         method="POST",
         parts=("cpaas", "a", "+1613", "+1613", "b c"),
         query={"max": "2", "next": "a="},
         headers={"host": "x", "x-name": "V", "content-length": "5"},
         body=b"hello",
     ),
-    Request(
+    SimulatorRequest(
         method="GET",
         parts=("_simulator",),
         query={},

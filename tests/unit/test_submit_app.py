@@ -14,7 +14,7 @@ from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitDoor
 from bridge.domain.contracts.submit import PATH
-from bridge.domain.errors import InvalidCommand, UnreadableCommand
+from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.ports.serving import Fate, Operation, Unknown
 from tests.raw_http import Client
 from tests.waiting import wait_until
@@ -49,7 +49,7 @@ class Behind:
         self.taken.append(handed)
         if self.held:
             self.waiting.append(answered)
-        elif isinstance(self.fate, (InvalidCommand, UnreadableCommand)):
+        elif isinstance(self.fate, (CommandInvalid, UnreadableCommand)):
             raise self.fate
         else:
             answered(handed.key or self.id, self.fate)
@@ -222,7 +222,7 @@ def test_what_is_not_on_the_queue_is_answered_with_the_reason_and_when_to_come_a
 
 def test_what_is_not_valid_is_answered_with_a_pointer_to_each_field() -> None:
     reasons = ("message is missing", "destination_address[3] is not a string", "metadata is not an object")
-    status, said, headers = ask(Behind(InvalidCommand(*reasons)), wire())
+    status, said, headers = ask(Behind(CommandInvalid(*reasons)), wire())
 
     assert (status, headers["content-type"]) == (422, "application/problem+json")
     assert said["errors"] == [

@@ -19,7 +19,7 @@ from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitDoor
 from bridge.domain.contracts.examples import make_examples
 from bridge.domain.contracts.submit import KEY, PATH
-from bridge.domain.errors import InvalidCommand, UnreadableCommand
+from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
 from bridge.domain.outcomes import Outcome
 from bridge.domain.shown_commands import to_senders
@@ -84,7 +84,7 @@ WAYS: list[tuple[str, str, Way]] = [
     ("submit", "400", Way(fate=UnreadableCommand("the body is not UTF-8"))),
     ("submit", "409", Way(fate=Fate.CONFLICTING)),
     ("submit", "415", Way(headers=(b"Content-Type: text/plain",))),
-    ("submit", "422", Way(fate=InvalidCommand("message is missing", "destination_address[1] is odd"))),
+    ("submit", "422", Way(fate=CommandInvalid("message is missing", "destination_address[1] is odd"))),
     ("submit", "503", Way(fate=Fate.UNROUTABLE)),
     ("submit", "503", Way(fate=Fate.UNCONFIRMED)),
     ("submit", "503", Way(fate=Fate.AWAY)),

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules
-from bridge.domain.errors import InvalidCommand, UnreadableCommand
+from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.domain.messages import Handed
 from bridge.domain.submitted_commands import Readied, make_ready
 
@@ -78,9 +78,9 @@ def test_what_does_not_say_what_it_is_known_by_is_not_read(
 def test_an_id_that_clients_fold_out_of_a_path_is_not_valid_over_http(
     id_: str | None, key: str | None
 ) -> None:
-    with pytest.raises(InvalidCommand) as alone:
+    with pytest.raises(CommandInvalid) as alone:
         ready(body(id=id_), key)
-    with pytest.raises(InvalidCommand) as beside:
+    with pytest.raises(CommandInvalid) as beside:
         ready(body(id=id_, message=""), key)
 
     assert [reason.partition(" ")[0] for reason in alone.value.reasons] == ["id"]
@@ -89,7 +89,7 @@ def test_an_id_that_clients_fold_out_of_a_path_is_not_valid_over_http(
 
 
 def test_what_is_not_valid_is_told_with_every_reason_and_no_value() -> None:
-    with pytest.raises(InvalidCommand) as refused:
+    with pytest.raises(CommandInvalid) as refused:
         ready(body(destination_address=["+16135550123", "canary"], message="", type="mms"), "a")
 
     assert [reason.partition(" ")[0] for reason in refused.value.reasons] == [
@@ -101,7 +101,7 @@ def test_what_is_not_valid_is_told_with_every_reason_and_no_value() -> None:
 
 
 def test_an_id_that_is_none_is_a_field_that_is_not_valid() -> None:
-    with pytest.raises(InvalidCommand, match=r"^id is not a string"):
+    with pytest.raises(CommandInvalid, match=r"^id is not a string"):
         ready(body(id="x" * 129))
 
 

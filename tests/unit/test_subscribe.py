@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.cpaas.values import Channel, Subscription
+from bridge.adapters.cpaas.values import ProviderChannel, ProviderSubscription
 from bridge.domain.subscription_plan import Declared, Present, plan, removals
 from tests.fakes.notifying import NUMBER, OTHER, OURS
 
@@ -22,8 +22,8 @@ FOREIGN = "PRIV-1-python"
 
 def channel(
     id_: str, url: str | None = URL, authorization: str | None = NEW, of: str | None = OURS
-) -> Channel:
-    return Channel(
+) -> ProviderChannel:
+    return ProviderChannel(
         id=id_,
         callback=f"wh-{id_}",
         type="webhooks",
@@ -35,8 +35,8 @@ def channel(
 
 def subscription(
     id_: str, of_channel: str, number: str | None = NUMBER, of: str | None = OURS
-) -> Subscription:
-    return Subscription(id=id_, notify=f"wh-{of_channel}", destination_address=number, correlator=of)
+) -> ProviderSubscription:
+    return ProviderSubscription(id=id_, notify=f"wh-{of_channel}", destination_address=number, correlator=of)
 
 
 def declared(*numbers: str, authorizations: tuple[str, ...] = (NEW, OLD)) -> Declared:
@@ -50,11 +50,11 @@ def shown(steps: Sequence[Step]) -> list[str]:
 
 
 def planned(
-    wish: Declared, *things: Channel | Subscription, prune: bool = False, now: bool = False
+    wish: Declared, *things: ProviderChannel | ProviderSubscription, prune: bool = False, now: bool = False
 ) -> list[str]:
     present = Present(
-        channels=[thing for thing in things if isinstance(thing, Channel)],
-        subscriptions=[thing for thing in things if isinstance(thing, Subscription)],
+        channels=[thing for thing in things if isinstance(thing, ProviderChannel)],
+        subscriptions=[thing for thing in things if isinstance(thing, ProviderSubscription)],
     )
     return shown((removals if now else plan)(wish, present, prune=prune))
 

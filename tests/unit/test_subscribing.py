@@ -12,7 +12,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.domain.subscription_plan import Declared
 from bridge.jobs.subscriptions import NotAsAsked, channel_of, look, sync
-from bridge.ports.provider_errors import CpaasError, NotFound, Refused
+from bridge.ports.provider_errors import CallRefused, CpaasError, NotFound
 from bridge.simulator import Simulator
 from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
 from tests.unit.cpaas_setup import ONCE, account
@@ -258,7 +258,7 @@ def test_what_is_not_there_can_be_deleted_and_a_foreign_number_is_refused(provid
     channel = channel_of(provider, declared(), ())
     provider.subscriptions.delete("nothing")
     provider.channels.delete("nothing")
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(CallRefused) as refusal:
         provider.subscriptions.create(notify=channel.callback, number="+16135550000")
 
     assert not isinstance(refusal.value, NotFound)

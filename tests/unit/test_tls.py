@@ -16,7 +16,7 @@ from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.app.listener import listen
 from bridge.ports.serving import Taken
-from bridge.settings import Problem, SettingsError
+from bridge.settings import SettingProblem, SettingsError
 from bridge.settings.model import IngestSettings
 from tests.certificates import make_certificate
 from tests.client_hello import ALERT, FFDHE2048, FFDHE8192, HANDSHAKE, SECP256R1, X25519, client_hello
@@ -236,5 +236,5 @@ def test_what_can_not_be_served_with_is_a_mistake_of_the_configuration(
         listen(server(files[0], gone), IngestSettings(), "ingest")
 
     assert refused.value.problems == [
-        Problem("ingest.tls_key", f"{gone} can't be read: No such file or directory")
+        SettingProblem("ingest.tls_key", f"{gone} can't be read: No such file or directory")
     ]

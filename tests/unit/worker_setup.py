@@ -12,7 +12,7 @@ from bridge.app.sending import send_rules
 from bridge.domain.answers import Accepted
 from bridge.domain.submissions import Attempted
 from bridge.settings import Settings
-from bridge.worker.parts import Lifecycle, WorkerPorts, WorkerSettings
+from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
 from bridge.worker.steady import SteadyClock
 from bridge.worker.worker import Worker
 
@@ -85,9 +85,7 @@ def worker_on(
             gateway=gateway or NoGateway(),
             clock=SteadyClock(SystemClock()),
         ),
-        WorkerSettings(
-            rules=send_rules(settings or Settings()), concurrency=concurrency, spare=0, owner="me"
-        ),
+        WorkerOptions(rules=send_rules(settings or Settings()), concurrency=concurrency, spare=0, owner="me"),
         Lifecycle(stopping=threading.Event(), on_crash=crashed.set, on_unusable=crashed.set),
         metrics or make_metrics(),
     )

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, assert_never
 
 from bridge.adapters.cpaas.auth import Denied
 from bridge.adapters.cpaas.codec import json_object
-from bridge.adapters.cpaas.transport import MaybeSent, NotSent
+from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent
 from bridge.domain import answers
 from bridge.domain.answers import ProviderError
 from bridge.domain.error_words import describe
 from bridge.domain.provider_errors import classify_send, parse_error, parse_retry_after
-from bridge.ports.provider_errors import NotFound, Refused, Unauthorized, Unreachable, Unreadable
+from bridge.ports.provider_errors import CallRefused, NotFound, Unauthorized, Unreachable, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Asker:
     ) -> Exchange:
         try:
             return self._caller.call(method, path, body=body, until=until)
-        except (NotSent, MaybeSent) as error:
+        except (RequestNotSent, MaybeSent) as error:
             raise Unreachable(str(error), error.error) from None
         except Denied as denied:
             raise self._error(denied.answer) from None
@@ -103,7 +103,7 @@ class Asker:
                 self._health.note_blocked(error)
                 return Unauthorized("the provider refuses the account", error)
             case answers.Refused(error=error):
-                return Refused("the provider refuses the call", error)
+                return CallRefused("the provider refuses the call", error)
             case answers.Unsent(error=error) | answers.Ambiguous(error=error):
                 # Of the network, in words of ours; the provider's own may hold numbers.
                 is_ours = error.name in {"network", "timeout"}

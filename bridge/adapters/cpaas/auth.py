@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import structlog
 
 from bridge.adapters.cpaas.codec import TOKEN_PATH, json_object
-from bridge.adapters.cpaas.transport import MaybeSent, NotSent
+from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent
 from bridge.domain.answers import Blocked, ProviderError, Unsent
 from bridge.domain.provider_errors import parse_error, parse_retry_after
 
@@ -183,7 +183,7 @@ class Tokens:
         }
         try:
             exchange = self._transport.exchange("POST", TOKEN_PATH, headers, self._form)
-        except (NotSent, MaybeSent) as error:
+        except (RequestNotSent, MaybeSent) as error:
             # Whatever became of the token request: no message was submitted.
             raise Denied(Unsent(error=error.error)) from None
         if exchange.status != 200:

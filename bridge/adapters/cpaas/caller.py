@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.adapters.cpaas.auth import Denied
-from bridge.adapters.cpaas.transport import NotSent
+from bridge.adapters.cpaas.transport import RequestNotSent
 from bridge.domain.answers import Blocked, ProviderError, Unsent
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 _UNAUTHORIZED = 401
 
 
-class NoTime(NotSent):
+class NoTime(RequestNotSent):
     """No call was made at all: none could have ended in time."""
 
 

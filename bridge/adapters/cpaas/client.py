@@ -13,10 +13,10 @@ from bridge.adapters.cpaas.auth import Denied, Tokens
 from bridge.adapters.cpaas.caller import Caller, NoTime
 from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
-from bridge.adapters.cpaas.notifying import Channels, Subscriptions
+from bridge.adapters.cpaas.notifying import ChannelCalls, SubscriptionCalls
 from bridge.adapters.cpaas.retrying import Repeater
 from bridge.adapters.cpaas.traced import Traced
-from bridge.adapters.cpaas.transport import MaybeSent, NotSent, Transport
+from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent, Transport
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Unsent
 from bridge.domain.events import event_id
 from bridge.domain.provider_errors import (
@@ -68,8 +68,8 @@ class CpaasClient:
         self._health = Health()
         self._asker = Asker(self._caller, self._health, clock)
         self.history = MessageHistory(self._asker)
-        self.subscriptions = Subscriptions(self._asker, account.correlator)
-        self.channels = Channels(self._asker, account.correlator)
+        self.subscriptions = SubscriptionCalls(self._asker, account.correlator)
+        self.channels = ChannelCalls(self._asker, account.correlator)
 
     @property
     def trouble(self) -> str | None:
@@ -155,7 +155,7 @@ class CpaasClient:
             )
         except NoTime:
             raise
-        except NotSent as error:
+        except RequestNotSent as error:
             return Unsent(error=error.error)
         except MaybeSent as error:
             return Ambiguous(error=error.error)

@@ -10,13 +10,13 @@ from bridge.domain.evidence import PLAUSIBLE, Evidence, Reading
 from bridge.domain.match_keys import text_key
 from bridge.domain.provider_errors import MAX_ID_LENGTH
 from bridge.domain.reconciliation import NEAR_CAP, hangs_on_account
-from bridge.ports.provider_errors import CpaasError, Refused, Unreadable
+from bridge.ports.provider_errors import CallRefused, CpaasError, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.client import CpaasClient
-    from bridge.adapters.cpaas.values import Message, Thread, Threads
+    from bridge.adapters.cpaas.values import ProviderMessage, ProviderThread, Threads
     from bridge.domain.evidence import Window
     from bridge.domain.submissions import Attempted, Submission
     from bridge.ports import Clock
@@ -67,7 +67,7 @@ class CpaasGateway:
         """Ask for something small that sends nothing."""
         try:
             self._client.probe(until=until)
-        except (Refused, Unreadable):
+        except (CallRefused, Unreadable):
             # It answers, and takes our credentials; it does not have to know what was asked for.
             return self._client.is_in_time
         except CpaasError:
@@ -130,7 +130,7 @@ class _Unknown:
         is_proof = listed.readable and (self.vouched or listed.ended)
         return is_proof and not any(map(self._is_named, listed.threads))
 
-    def _is_named(self, thread: Thread) -> bool:
+    def _is_named(self, thread: ProviderThread) -> bool:
         is_its = not self._locals.isdisjoint({_plain(thread.local_address), None})
         return thread.length != 0 and _plain(thread.remote_address) == self._remote and is_its
 
@@ -158,7 +158,7 @@ def _with_account(reading: Reading, listed: Threads, window: Window | None) -> R
     )
 
 
-def _is_quiet(thread: Thread, window: Window | None) -> bool:
+def _is_quiet(thread: ProviderThread, window: Window | None) -> bool:
     """Whether it has messages, and all of them are from before the window."""
     last_at = thread.last_message_at
     return window is not None and bool(thread.length) and _is_plausible(last_at) and last_at < window.start
@@ -169,7 +169,7 @@ def _is_plausible(at: float | None) -> TypeGuard[float]:
     return at is not None and at >= PLAUSIBLE
 
 
-def _evidence(message: Message, remote: str) -> Evidence | None:
+def _evidence(message: ProviderMessage, remote: str) -> Evidence | None:
     if message.direction != OUTBOUND or message.text is None or not _is_plausible(message.at):
         return None
     if not message.message_id.isprintable() or len(message.message_id) > MAX_ID_LENGTH:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.codec import sms
 from bridge.adapters.cpaas.values import (
-    History,
+    ThreadMessages,
     Threads,
     count_entries,
     read_messages,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bridge.adapters.cpaas.asker import Asker
-    from bridge.adapters.cpaas.values import Json, Message, Thread
+    from bridge.adapters.cpaas.values import Json, ProviderMessage, ProviderThread
 
 #: Messages or threads asked for at once, unless the caller needs a list in one page.
 PAGE = 200
@@ -44,7 +44,7 @@ class MessageHistory:
         self,
         remote: str | None = None,
         *,
-        enough: Callable[[Thread], bool] = lambda _: False,
+        enough: Callable[[ProviderThread], bool] = lambda _: False,
         page: int = PAGE,
         until: float | None = None,
     ) -> Threads:
@@ -82,7 +82,7 @@ class MessageHistory:
 
     def messages(
         self, remote: str, local: str, *, last_message_time: int | None = None, until: float | None = None
-    ) -> History:
+    ) -> ThreadMessages:
         """Return the messages between `remote` and `local`; of an unknown pair none, and `exists` is false.
 
         `last_message_time` goes to the provider as it is (milliseconds in its threads): what it leaves out then is not
@@ -92,11 +92,15 @@ class MessageHistory:
         try:
             pages, ended = self._read(parts, "smsMessage", until, last_message_time)
         except NotFound as e:
-            return History(messages=(), complete=True, exists=False, vouched=_is_vouched(e))
+            return ThreadMessages(messages=(), complete=True, exists=False, vouched=_is_vouched(e))
         messages = tuple(message for page in pages for message in read_messages(page, remote, local))
-        return History(messages=messages, complete=_is_whole(pages, "smsMessage", messages, ended=ended))
+        return ThreadMessages(
+            messages=messages, complete=_is_whole(pages, "smsMessage", messages, ended=ended)
+        )
 
-    def listed_first(self, remote: str, local: str, *, until: float | None = None) -> tuple[Message, ...]:
+    def listed_first(
+        self, remote: str, local: str, *, until: float | None = None
+    ) -> tuple[ProviderMessage, ...]:
         """Return the messages between `remote` and `local` that one call lists: of a long thread not all.
 
         Raises `NotFound` where there is no such thread.
@@ -105,7 +109,9 @@ class MessageHistory:
         pages, _ = self._read(parts, "smsMessage", until, is_last=lambda _: True)
         return tuple(message for page in pages for message in read_messages(page, remote, local))
 
-    def message(self, remote: str, local: str, message_id: str, *, until: float | None = None) -> Message:
+    def message(
+        self, remote: str, local: str, message_id: str, *, until: float | None = None
+    ) -> ProviderMessage:
         """Return one message."""
         answer = self._asker.ask("GET", _message_path(remote, local, message_id), until=until)
         for message in read_messages(answer, remote, local):

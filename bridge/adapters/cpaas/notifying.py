@@ -13,34 +13,34 @@ from bridge.adapters.cpaas.codec import (
 )
 from bridge.adapters.cpaas.values import read_channels, read_subscriptions
 from bridge.domain.answers import ProviderError
-from bridge.ports.provider_errors import Refused, Unreadable
+from bridge.ports.provider_errors import CallRefused, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.asker import Asker
-    from bridge.adapters.cpaas.values import Channel, Subscription
+    from bridge.adapters.cpaas.values import ProviderChannel, ProviderSubscription
 
 
 _Found = TypeVar("_Found")
 
 
-class Subscriptions:
+class SubscriptionCalls:
     """Subscriptions to inbound messages. Every method raises `CpaasError`."""
 
     def __init__(self, asker: Asker, correlator: str) -> None:
         self._asker = asker
         self._correlator = correlator
 
-    def list(self) -> tuple[Subscription, ...]:
+    def list(self) -> tuple[ProviderSubscription, ...]:
         """Return all subscriptions of the account."""
         return read_subscriptions(self._asker.ask("GET", _subscription_path()))
 
-    def get(self, subscription_id: str) -> Subscription:
+    def get(self, subscription_id: str) -> ProviderSubscription:
         """Return one subscription."""
         return _one(read_subscriptions(self._asker.ask("GET", _subscription_path(subscription_id))))
 
-    def create(self, *, notify: str, number: str | None = None) -> Subscription:
+    def create(self, *, notify: str, number: str | None = None) -> ProviderSubscription:
         """Have the channel with the callback `notify` told of `number`'s messages, or of the default number's."""
         body = subscription_body(notify, number, self._correlator)
         return _one(read_subscriptions(self._asker.ask("POST", _subscription_path(), body=body)))
@@ -50,22 +50,22 @@ class Subscriptions:
         self._asker.delete(_subscription_path(subscription_id))
 
 
-class Channels:
+class ChannelCalls:
     """Channels that notifications are posted to. Every method raises `CpaasError`."""
 
     def __init__(self, asker: Asker, correlator: str) -> None:
         self._asker = asker
         self._correlator = correlator
 
-    def list(self) -> tuple[Channel, ...]:
+    def list(self) -> tuple[ProviderChannel, ...]:
         """Return all channels of the account."""
         return read_channels(self._asker.ask("GET", _channel_path()))
 
-    def get(self, channel_id: str) -> Channel:
+    def get(self, channel_id: str) -> ProviderChannel:
         """Return one channel."""
         return _one(read_channels(self._asker.ask("GET", _channel_path(channel_id))))
 
-    def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
+    def create(self, *, webhook_url: str, authorization: str | None) -> ProviderChannel:
         """Make a webhook channel; notifications then come with `authorization` as their ``Authorization`` header."""
         body = channel_body(webhook_url, authorization, self._correlator)
         return _one(read_channels(self._asker.ask("POST", _channel_path(), body=body)))
@@ -82,7 +82,7 @@ class Channels:
         body = lifetime_body(seconds)
         try:
             self._asker.ask("PUT", _channel_path(channel_id, "channelLifetime"), body=body)
-        except Refused as refusal:
+        except CallRefused as refusal:
             if refusal.status not in {404, 405}:
                 raise
             self._asker.ask("PUT", _channel_path(channel_id), body=body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.ports import ArchiveUnavailable
-from bridge.ports.provider_errors import CpaasError, Refused, Unreadable
+from bridge.ports.provider_errors import CallRefused, CpaasError, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ class CpaasStatuses:
         """Return the status of a message; see `bridge.ports.Statuses`."""
         try:
             return self._history.status(pair.remote_address, pair.local_address, message_id, until=until)
-        except (Refused, Unreadable, ValueError):
+        except (CallRefused, Unreadable, ValueError):
             return None
         except CpaasError as e:
             raise ArchiveUnavailable(str(e)) from e
@@ -37,7 +37,7 @@ class CpaasStatuses:
         """Return the statuses of a thread's first messages; see `bridge.ports.Statuses`."""
         try:
             messages = self._history.listed_first(pair.remote_address, pair.local_address, until=until)
-        except (Refused, Unreadable, ValueError):
+        except (CallRefused, Unreadable, ValueError):
             return {}
         except CpaasError as e:
             raise ArchiveUnavailable(str(e)) from e

@@ -1,7 +1,7 @@
 """One HTTP exchange with the provider: bounded in time and bytes, never redirected, never repeated, and dated.
 
-It ends in an `Exchange`, or in `NotSent` or `MaybeSent`: whether the request may have left is asked of the connection,
-since the exceptions of a reset before and after it are the same (wire reference 8.4).
+It ends in an `Exchange`, or in `RequestNotSent` or `MaybeSent`: the connection is asked whether the request may have
+left, since the exceptions of a reset before and after it are the same (wire reference 8.4).
 
 Each answer's `Date` (RFC 9110 section 6.6.1) shows whether the provider's clock and ours agree. A message is found in
 the provider's history by its time, among others (SPEC section 4, "Reconcile"): where the clocks differ by more than is
@@ -47,7 +47,7 @@ class _NoAnswer(Exception):
         self.error = error
 
 
-class NotSent(_NoAnswer):
+class RequestNotSent(_NoAnswer):
     """Not a byte of the request left us."""
 
 
@@ -169,7 +169,7 @@ class _Line(HTTPAdapter):
             # In a tunnel all answers are the provider's.
             return
         if exchange.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            raise NotSent(refused_by_proxy(exchange.status, self._proxy.place))
+            raise RequestNotSent(refused_by_proxy(exchange.status, self._proxy.place))
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: ARG002 - that of requests
         """Return what the proxy is shown; requests would write the password in Latin-1."""
@@ -191,7 +191,7 @@ class _Line(HTTPAdapter):
         try:
             connection = self._connect(deadline)
         except (AtProxy, RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            raise NotSent(describe(error, self._proxy.place if self._proxy else None)) from None
+            raise RequestNotSent(describe(error, self._proxy.place if self._proxy else None)) from None
         account = self._account
         self._wire = wire = Wire(
             connection.sock,
@@ -202,7 +202,7 @@ class _Line(HTTPAdapter):
         )
         if self._clock() >= deadline:
             # Names resolve without a timeout of ours.
-            raise NotSent(ProviderError(name="timeout", message="connecting took too long"))
+            raise RequestNotSent(ProviderError(name="timeout", message="connecting took too long"))
         return wire
 
     def _connect(self, deadline: float) -> Any:

@@ -23,7 +23,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~+:@=-]{0,255}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thread:
+class ProviderThread:
     """The messages between one number of ours and one other."""
 
     remote_address: str = field(repr=False)
@@ -38,7 +38,7 @@ class Thread:
 class Threads:
     """Threads, in the provider's order."""
 
-    threads: tuple[Thread, ...]
+    threads: tuple[ProviderThread, ...]
     #: Whether the list was read to its end: what moved in it meanwhile may be missing.
     ended: bool
     #: Whether each entry of what was read could be read.
@@ -52,7 +52,7 @@ class Threads:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class ProviderMessage:
     """One message of a thread."""
 
     message_id: str
@@ -69,10 +69,10 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class ThreadMessages:
     """The messages of a thread, in the provider's order."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[ProviderMessage, ...]
     #: Whether this is everything the provider has: False where pages may be missing.
     complete: bool
     #: See `Threads`.
@@ -81,7 +81,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
+class ProviderSubscription:
     """Which channel is told of a number's messages."""
 
     id: str
@@ -92,7 +92,7 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class ProviderChannel:
     """Where notifications are posted to."""
 
     id: str
@@ -106,13 +106,13 @@ class Channel:
     correlator: str | None
 
 
-def read_threads(answer: Json) -> tuple[Thread, ...]:
+def read_threads(answer: Json) -> tuple[ProviderThread, ...]:
     """Read a list of threads, or a single one."""
     inside = _object(answer.get("smsThreadList")) or answer
     return tuple(filter(None, map(_thread, _objects(inside.get("smsThread")))))
 
 
-def read_messages(answer: Json, remote: str, local: str) -> tuple[Message, ...]:
+def read_messages(answer: Json, remote: str, local: str) -> tuple[ProviderMessage, ...]:
     """Read a page of messages, or a single one, of the thread between `remote` and `local`."""
     inside = _object(answer.get("smsMessageList")) or answer
     messages = (_message(found, remote, local) for found in _objects(inside.get("smsMessage")))
@@ -136,25 +136,25 @@ def read_next(answer: Json, name: str) -> str | None:
     return inside_url[0] if inside_url else pointer
 
 
-def read_subscriptions(answer: Json) -> tuple[Subscription, ...]:
+def read_subscriptions(answer: Json) -> tuple[ProviderSubscription, ...]:
     """Read a list of subscriptions, or a single one. With none the provider leaves the key out."""
     inside = _object(answer.get("subscriptionList")) or answer
     return tuple(filter(None, map(_subscription, _objects(inside.get("subscription")))))
 
 
-def read_channels(answer: Json) -> tuple[Channel, ...]:
+def read_channels(answer: Json) -> tuple[ProviderChannel, ...]:
     """Read a list of channels, or a single one."""
     inside = _object(answer.get("notificationChannelList")) or answer
     return tuple(filter(None, map(_channel, _objects(inside.get("notificationChannel")))))
 
 
-def _thread(found: Json) -> Thread | None:
+def _thread(found: Json) -> ProviderThread | None:
     remote, local = _text(found.get("remoteAddress")), _text(found.get("localAddress"))
     if remote is None or local is None:
         return None
     details = _object(found.get("threadDetails"))
     length = details.get("length")
-    return Thread(
+    return ProviderThread(
         remote_address=remote,
         local_address=local,
         last_message_at=_seconds(details.get("lastMessageTime")),
@@ -162,11 +162,11 @@ def _thread(found: Json) -> Thread | None:
     )
 
 
-def _message(found: Json, remote: str, local: str) -> Message | None:
+def _message(found: Json, remote: str, local: str) -> ProviderMessage | None:
     message_id = _text(found.get("messageId")) or _last_part(found.get("resourceURL"))
     if message_id is None:
         return None
-    return Message(
+    return ProviderMessage(
         message_id=message_id,
         direction=(_text(found.get("type")) or "").lower(),
         text=found["message"] if isinstance(found.get("message"), str) else None,  # type: ignore[arg-type]
@@ -178,11 +178,11 @@ def _message(found: Json, remote: str, local: str) -> Message | None:
     )
 
 
-def _subscription(found: Json) -> Subscription | None:
+def _subscription(found: Json) -> ProviderSubscription | None:
     subscription_id = _last_part(found.get("resourceURL"))
     if subscription_id is None:
         return None
-    return Subscription(
+    return ProviderSubscription(
         id=subscription_id,
         notify=_text(_object(found.get("callbackReference")).get("notifyURL")),
         destination_address=_text(found.get("destinationAddress")),
@@ -190,13 +190,13 @@ def _subscription(found: Json) -> Subscription | None:
     )
 
 
-def _channel(found: Json) -> Channel | None:
+def _channel(found: Json) -> ProviderChannel | None:
     callback = _text(found.get("callbackURL"))
     channel_id = _last_part(found.get("resourceURL")) or _last_part(callback)
     if channel_id is None:
         return None
     data = _object(found.get("channelData"))
-    return Channel(
+    return ProviderChannel(
         id=channel_id,
         callback=callback or channel_id,
         type=(_text(found.get("channelType")) or "").lower(),

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from bridge.adapters.http.answers import Answer, problem
 from bridge.domain.contracts.submit import PATH
-from bridge.domain.errors import Invalid, InvalidCommand
+from bridge.domain.errors import CommandInvalid, Invalid
 from bridge.ports.serving import Fate, Unknown, status_of
 
 #: Seconds after which a client may come again.
@@ -65,7 +65,7 @@ def fate_answer(id_: str, fate: Fate) -> Answer:
 
 def invalid_answer(error: Invalid) -> Answer:
     """Answer with every reason; those of a command's fields say which by a JSON Pointer (RFC 9457 section 3)."""
-    if not isinstance(error, InvalidCommand):
+    if not isinstance(error, CommandInvalid):
         return problem(400, detail=str(error))
     errors = [{"pointer": _pointer(reason), "detail": reason} for reason in error.reasons]
     return problem(422, detail="The command is not valid.", errors=errors)

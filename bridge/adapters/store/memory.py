@@ -11,7 +11,7 @@ from bridge.adapters.store import unit_of_work
 from bridge.domain.ledger import Place, UnitOfWork
 from bridge.domain.match_keys import destination_of
 from bridge.domain.outcomes import Outcome
-from bridge.domain.receipts import Awaited, Sent, receipt_ids
+from bridge.domain.receipts import Awaited, SentSubmission, receipt_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ class MemoryLedger:
         record = self.command(command_id)
         return None if record is None else record.content_hash
 
-    def sent(self, message_id: str) -> Sent | None:
+    def sent(self, message_id: str) -> SentSubmission | None:
         """Return the submission that was sent as this message."""
         for record in list(self._records.values()):
             for submission in record.submissions.values():
@@ -145,7 +145,7 @@ class MemorySeen:
         """Note them; see `bridge.ports.Seen`."""
         self._noted = dict.fromkeys(ids, now) | self._noted
 
-    def sent(self, message_id: str) -> Sent | None:
+    def sent(self, message_id: str) -> SentSubmission | None:
         """Return the submission with this message; see `bridge.ports.Seen`."""
         return None if self._ledger is None else self._ledger.sent(message_id)
 
@@ -210,10 +210,10 @@ class MemoryReceipts:
         """Keep what is awaited: it may be opened again."""
 
 
-def _sent(place: Place, submission: SubmissionRecord) -> Sent:
+def _sent(place: Place, submission: SubmissionRecord) -> SentSubmission:
     assert submission.message_id is not None  # noqa: S101 - as it was sent with one
     assert submission.told is not None  # noqa: S101 - likewise
-    return Sent(
+    return SentSubmission(
         command_id=place.command_id,
         index=place.index,
         replay=submission.replay,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from bridge.adapters.store.sessions import Server
+    from bridge.adapters.store.sessions import DatabaseServer
     from bridge.domain.ledger import CommandRecord
     from bridge.domain.lineage import Lineage, Remembered
 
@@ -78,7 +78,7 @@ class LedgerReader:
                 oldest_open_at=connection.execute(oldest).scalar_one_or_none(),
             )
 
-    def server(self) -> Server | None:
+    def server(self) -> DatabaseServer | None:
         """Return what the connection leads to; None for a file."""
         with self._transaction() as connection:
             if connection.dialect.name != "postgresql":

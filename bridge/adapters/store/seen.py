@@ -16,7 +16,7 @@ from bridge.adapters.store.statements import STATEMENTS
 from bridge.adapters.store.tables import submissions, watermarks
 from bridge.adapters.store.transacting import Transacting
 from bridge.domain.outcomes import Outcome
-from bridge.domain.receipts import Sent
+from bridge.domain.receipts import SentSubmission
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -57,7 +57,7 @@ class SqlSeen(Transacting):
             # In one order everywhere: two ingests that note the same ids must not wait for each other.
             self._at_once.write(self._sql.note, now, self._sql.as_list(sorted(ids)))
 
-    def sent(self, message_id: str) -> Sent | None:
+    def sent(self, message_id: str) -> SentSubmission | None:
         """Return the submission with this message; see `bridge.ports.Seen`."""
         return self._transaction(lambda connection: _sent(connection, message_id))
 
@@ -83,9 +83,9 @@ class SqlSeen(Transacting):
         return self._transaction(lambda connection: pruning.forget_notifications(connection, before))
 
 
-def sent(row: Row[Any]) -> Sent:
+def sent(row: Row[Any]) -> SentSubmission:
     """Return a submission that was sent, from its row."""
-    return Sent(
+    return SentSubmission(
         command_id=row.command_id,
         index=row.position,
         replay=row.replay,
@@ -94,7 +94,7 @@ def sent(row: Row[Any]) -> Sent:
     )
 
 
-def _sent(connection: Connection, message_id: str) -> Sent | None:
+def _sent(connection: Connection, message_id: str) -> SentSubmission | None:
     mine = (submissions.c.message_id == message_id) & (submissions.c.state == Outcome.SENT.value)
     row = connection.execute(select(submissions).where(mine)).first()
     return None if row is None else sent(row)

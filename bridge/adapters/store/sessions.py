@@ -51,7 +51,7 @@ PREPARE_AFTER = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DatabaseServer:
     """The server that a connection leads to."""
 
     version: str
@@ -239,12 +239,12 @@ def lineage_of(connection: Connection) -> Lineage | None:
     return lineage
 
 
-def server_of(connection: Connection) -> Server:
+def server_of(connection: Connection) -> DatabaseServer:
     """Return what a connection of `postgresql_engine` leads to."""
     driver: Any = connection.connection.driver_connection
     info = driver.info
     is_encrypted = bool(driver.pgconn.ssl_in_use)
-    return Server(
+    return DatabaseServer(
         version=str(connection.exec_driver_sql("SHOW server_version").scalar_one()),
         is_pooled=bool(driver.settles),
         is_encrypted=is_encrypted,

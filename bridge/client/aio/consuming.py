@@ -22,7 +22,7 @@ from bridge.client.handling import (
 )
 from bridge.client.options import checked_options
 from bridge.client.seen import SeenInMemory
-from bridge.client.subscription import Subscription
+from bridge.client.subscription import QueueSubscription
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -83,7 +83,7 @@ class Consumer:
         #: The event of an `async for` loop.
         self._current: tuple[Delivery, Event] | None = None
         own = event_queue(queue, keys, options, prefetch=prefetch, declare=declare)
-        self._source = Subscription(url, options, own, self._inbox.put)
+        self._source = QueueSubscription(url, options, own, self._inbox.put)
 
     async def __aenter__(self) -> Self:
         """Return itself."""

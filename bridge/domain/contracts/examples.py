@@ -14,8 +14,15 @@ from bridge.domain.deliveries import Death, dead_letter, read, reply
 from bridge.domain.event_messages import outgoing_event
 from bridge.domain.messages import Delivery
 from bridge.domain.notification_events import receive
-from bridge.domain.outcomes import Outcome, Result, Style, deferred_event, invalid_event, outcome_event
-from bridge.domain.receipts import TYPES, Sent, receipt_event
+from bridge.domain.outcomes import (
+    Outcome,
+    Style,
+    SubmissionResult,
+    deferred_event,
+    invalid_event,
+    outcome_event,
+)
+from bridge.domain.receipts import TYPES, SentSubmission, receipt_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +49,7 @@ _REFUSED = ProviderError(
 _NO_ANSWER = ProviderError(name="timeout", message="no answer within 10 s")
 _LATE = ProviderError(name="expired", message="expires_at passed before it could be submitted")
 _NO_HISTORY = ProviderError(name="ambiguous", message="the history could not be read")
-_SENT = Result(
+_SENT = SubmissionResult(
     attempts=1,
     message_id=_MESSAGE_ID,
     sender_address="+16139998877",
@@ -50,11 +57,13 @@ _SENT = Result(
 )
 _RESULTS = {
     Outcome.SENT: _SENT,
-    Outcome.UNDELIVERABLE: Result(attempts=1, message_id=_MESSAGE_ID, delivery_status="DeliveryImpossible"),
-    Outcome.REJECTED: Result(attempts=1, error=_REFUSED),
-    Outcome.EXPIRED: Result(error=_LATE),
-    Outcome.FAILED: Result(attempts=21, error=ProviderError(name="http", http_status=429)),
-    Outcome.UNKNOWN: Result(attempts=1, error=_NO_HISTORY),
+    Outcome.UNDELIVERABLE: SubmissionResult(
+        attempts=1, message_id=_MESSAGE_ID, delivery_status="DeliveryImpossible"
+    ),
+    Outcome.REJECTED: SubmissionResult(attempts=1, error=_REFUSED),
+    Outcome.EXPIRED: SubmissionResult(error=_LATE),
+    Outcome.FAILED: SubmissionResult(attempts=21, error=ProviderError(name="http", http_status=429)),
+    Outcome.UNKNOWN: SubmissionResult(attempts=1, error=_NO_HISTORY),
 }
 
 _LINK = "/cpaas/smsmessaging/v1/user"
@@ -173,10 +182,10 @@ def _events(style: Style) -> Iterator[events.Event]:
     missing = Malformed(id="order-18", reasons=("message is missing",))
     yield invalid_event(missing, "00", style=style, now=_NOW)
     yield deferred_event(
-        command, 0, Result(attempts=1, error=_NO_ANSWER), retry_at=_NOW + 60, style=style, now=_NOW
+        command, 0, SubmissionResult(attempts=1, error=_NO_ANSWER), retry_at=_NOW + 60, style=style, now=_NOW
     )
     told = outcome_event(Outcome.SENT, command, 0, _SENT, style=style, now=_NOW, traceparent=traceparent)
-    sent = Sent(command_id="order-17", index=0, replay=0, message_id=_MESSAGE_ID, event=told.body)
+    sent = SentSubmission(command_id="order-17", index=0, replay=0, message_id=_MESSAGE_ID, event=told.body)
     for status in TYPES:
         yield receipt_event(sent, status, style=style, now=_NOW + 30)
     for notification in _NOTIFICATIONS:

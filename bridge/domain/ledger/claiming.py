@@ -42,7 +42,7 @@ from bridge.domain.ledger.time import (
     quiet_until,
 )
 from bridge.domain.ledger.verdicts import Call, Later, Look, Superseded, Tell, Verdict
-from bridge.domain.outcomes import Outcome, Result
+from bridge.domain.outcomes import Outcome, SubmissionResult
 from bridge.domain.reconciliation import window_of
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class Claiming:
         claim = self._claim
         if submission.undecided:
             outcome, error = as_undecided(outcome, error)
-        result = Result(
+        result = SubmissionResult(
             attempts=submission.attempts,
             replay=submission.replay,
             message_id=submission.message_id,

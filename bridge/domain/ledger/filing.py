@@ -18,7 +18,7 @@ from bridge.domain.ledger.records import (
 )
 from bridge.domain.ledger.unit_of_work import Expected, Needs, Place
 from bridge.domain.match_keys import match_key, match_key_of
-from bridge.domain.outcomes import Outcome, Result, Style, outcome_event
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
@@ -39,7 +39,7 @@ class Ending:
 
     command: SendSms
     outcome: Outcome
-    result: Result
+    result: SubmissionResult
     style: Style
     now: float
     traceparent: str | None = None
@@ -157,7 +157,7 @@ class Filing:
     """What an answer makes of a claimed submission: an outcome, or another look or call at `retry_at`."""
 
     outcome: Outcome | None
-    result: Result
+    result: SubmissionResult
     retry_at: float | None = None
     #: Whether it is in doubt now whether it was sent.
     doubtful: bool = False

@@ -24,7 +24,7 @@ from bridge.domain.ledger.filing import (
 from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, changed
 from bridge.domain.ledger.time import CLOCK, is_of_another_time, quiet_until
 from bridge.domain.ledger.unit_of_work import Needs, Place
-from bridge.domain.outcomes import Outcome, Result, Style
+from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.reconciliation import (
     IMPOSSIBLE,
     Absent,
@@ -187,7 +187,7 @@ class Resolve:
         match finding:
             case Found(message=message):
                 impossible = message.status == IMPOSSIBLE
-                result = Result(
+                result = SubmissionResult(
                     attempts=submission.attempts,
                     replay=submission.replay,
                     message_id=message.message_id,
@@ -242,8 +242,8 @@ class Resolve:
         error = ProviderError(name=name, message=why)
         return self._end(record, submission, outcome, self._result(submission, error))
 
-    def _result(self, submission: SubmissionRecord, error: ProviderError | None = None) -> Result:
-        return Result(
+    def _result(self, submission: SubmissionRecord, error: ProviderError | None = None) -> SubmissionResult:
+        return SubmissionResult(
             attempts=submission.attempts,
             replay=submission.replay,
             message_id=submission.message_id,
@@ -251,7 +251,7 @@ class Resolve:
         )
 
     def _end(
-        self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, result: Result
+        self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, result: SubmissionResult
     ) -> tuple[SubmissionRecord, Filed]:
         ending = Ending(
             command=self.command,
