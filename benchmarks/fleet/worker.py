@@ -15,7 +15,7 @@ from bridge.adapters.store.postgresql import MOST_LOCKS
 from bridge.domain.answers import Accepted
 from bridge.domain.commands import CommandRules
 from bridge.domain.ledger import Call, Filed, Later, Told
-from bridge.domain.ledger.limits import NO_SLOT, reserve
+from bridge.domain.ledger.limits import ACCOUNT, NO_SLOT, reserve
 from bridge.domain.ledger.unit_of_work import UnitOfWork
 from bridge.domain.messages import Delivery
 from bridge.domain.outcome_messages import Routes, SendRules
@@ -228,7 +228,8 @@ class Worker:
         plan, now = self._fleet.plan, self._fleet.agenda.now
         if plan.limited:
             ledger = self._shard.ledger
-            command.slot = reserve(ledger.unit, "sender", plan.limits, now=now, held=command.slot)
+            limits = {"sender": plan.limits.sender_per_second, ACCOUNT: plan.limits.account_per_second}
+            command.slot = reserve(ledger.unit, limits, now=now, held=command.slot)
             if command.slot.at > now:
                 self._room += 1
                 return Later(at=command.slot.at, own=True, limited=True)

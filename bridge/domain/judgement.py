@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
-from bridge.domain.ledger.filing import Filing
+from bridge.domain.ledger.endings import Filing
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult, deferred_event
 from bridge.domain.reconciliation import FIRST_LOOK, IMPOSSIBLE
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.domain.ledger import Sight
+from bridge.domain.ledger import ObservedMessage
 from bridge.ports import ChangeRefused, LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class EvidenceWriter:
         try:
             if self._ledger is None:
                 self._ledger = self._open_ledger()
-            self._ledger.apply([Sight(evidence=evidence) for evidence in batch])
+            self._ledger.apply([ObservedMessage(evidence=evidence) for evidence in batch])
         except (LedgerUnavailable, ChangeRefused) as e:
             self._drop(len(batch), str(e))
             self._stopping.wait(self._pause)

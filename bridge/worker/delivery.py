@@ -19,7 +19,7 @@ from bridge.domain.contracts import letters
 from bridge.domain.dead_letters import is_moved_letter
 from bridge.domain.deliveries import read
 from bridge.domain.ledger import Call, Conflict, Later, Look, Superseded, Tell
-from bridge.domain.ledger.claiming import SHORT_WAIT
+from bridge.domain.ledger.claim import SHORT_WAIT
 from bridge.worker import changes
 from bridge.worker.actions import (
     Acknowledge,

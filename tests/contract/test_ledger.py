@@ -489,7 +489,7 @@ def test_a_directory_that_takes_no_file_is_named(tmp_path: Path) -> None:
 def test_a_ledger_that_became_read_only_is_unavailable_and_unchanged(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     ledger = open_sqlite(path)
-    with ledger._engine.connect() as connection:
+    with ledger._database.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
 
     reason = unavailable(lambda: ledger.apply([claim()]))
@@ -534,7 +534,7 @@ def test_a_file_that_is_removed_or_replaced_under_its_user_is_written_to_no_more
 def test_a_log_that_went_with_the_last_connection_is_no_trouble(tmp_path: Path) -> None:
     ledger = open_sqlite(str(tmp_path / "ledger.db"))
     # As after an error that costs the connection.
-    with ledger._engine.connect() as connection:
+    with ledger._database.engine.connect() as connection:
         connection.invalidate()
     assert not (tmp_path / "ledger.db-wal").exists()
     (tmp_path / "in its place").touch()

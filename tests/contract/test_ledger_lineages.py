@@ -13,7 +13,7 @@ from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_le
 from bridge.adapters.store.facts import facts_of, remember
 from bridge.adapters.store.tables import metadata
 from bridge.domain.ledger import Call, ClockSet, Look, Restored
-from bridge.domain.ledger.restored import CLOCKS
+from bridge.domain.ledger.lost_rows import CLOCKS
 from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 from tests.chaos_proxy import ChaosProxy

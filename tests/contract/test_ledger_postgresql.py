@@ -13,7 +13,7 @@ import pytest
 from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
 from bridge.domain.evidence import Evidence
-from bridge.domain.ledger import Call, Later, Sight, Tell
+from bridge.domain.ledger import Call, Later, ObservedMessage, Tell
 from bridge.domain.ledger_url import PostgresDatabase, read_ledger_url
 from bridge.domain.outcomes import Outcome
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
@@ -206,7 +206,7 @@ def test_commits_are_on_the_disk_whatever_the_servers_default_is(
     postgresql.execute(f"ALTER DATABASE {database} SET synchronous_commit = off")
     postgresql.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'serializable'")
     ledger = open_ledger(postgresql_url)
-    with ledger._engine.connect() as connection:
+    with ledger._database.engine.connect() as connection:
         shown = [
             connection.exec_driver_sql(f"SHOW {name}").scalar_one()
             for name in ("synchronous_commit", "transaction_isolation", "lock_timeout")
@@ -330,5 +330,5 @@ def test_what_the_server_can_not_store_is_told_from_a_server_that_is_away(ledger
     )
 
     with pytest.raises(ChangeRefused):
-        ledger.apply([Sight(evidence=seen)])
+        ledger.apply([ObservedMessage(evidence=seen)])
     assert isinstance(ledger.apply([claim()])[0], Call)

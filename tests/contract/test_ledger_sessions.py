@@ -57,7 +57,7 @@ def test_a_session_with_a_standby_is_dropped_as_soon_as_it_shows(
     database = database_of(postgresql_url)
     ledger = open_ledger(postgresql_url)
     # As a server that takes no writes any more answers, on a session that it keeps.
-    with ledger._engine.connect() as connection:
+    with ledger._database.engine.connect() as connection:
         connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         connection.commit()
     with pytest.raises(LedgerUnavailable, match="read-only"):
@@ -76,7 +76,7 @@ def test_what_a_session_had_prepared_may_be_gone(postgresql_url: str, statement:
     ledger = open_ledger(postgresql_url)
     for number in range(8):
         ledger.apply([claim(of=command(f"order-{number}"))])
-    with ledger._engine.connect() as connection:
+    with ledger._database.engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
         driver.autocommit = True
@@ -210,7 +210,7 @@ def test_settings_behind_a_pooler_hold_in_each_transaction_and_for_nobody_else(
     for number in range(8):
         ledger.apply([claim(of=command(f"order-{number}"))])
         seen.known(["one"])
-    with ledger._engine.begin() as connection:
+    with ledger._database.engine.begin() as connection:
         ours = list(connection.exec_driver_sql(f"SELECT {shown}").one())
     after = [pgbouncer.execute(others, database) for _ in range(4)]
     ledger.close()

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, select, text
 
 from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, submissions
 from bridge.domain.evidence import Evidence, Reading
-from bridge.domain.ledger import Look, Resolve, Sight, SubmissionRecord
+from bridge.domain.ledger import Look, ObservedMessage, Resolve, SubmissionRecord
 from bridge.domain.ledger.records import changed
 from bridge.domain.ledger.unit_of_work import Needs
 from bridge.domain.match_keys import text_key
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bridge.domain.commands import SendSms
-    from bridge.domain.ledger.filing import Filed
+    from bridge.domain.ledger.endings import Filed
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.ports import Ledger
 
@@ -131,18 +131,18 @@ def test_a_notification_of_any_text_to_the_number_forbids_a_resend_and_others_do
         shown("m-1", "one", to="+16131230000"),
         replace(shown("m-2", "[hidden]"), sent_at=NOW - 100_000),
     ]
-    ledger.apply([Sight(evidence=replace(evidence, text=None)) for evidence in told])
+    ledger.apply([ObservedMessage(evidence=replace(evidence, text=None)) for evidence in told])
     assert looked(ledger, one).finding == "absent"
 
     in_doubt(ledger, two)
-    ledger.apply([Sight(evidence=replace(shown("m-3", "[hidden]"), text=None))])
+    ledger.apply([ObservedMessage(evidence=replace(shown("m-3", "[hidden]"), text=None))])
     assert looked(ledger, two).outcome is Outcome.UNKNOWN
 
 
 def test_a_notification_of_an_altered_text_is_found(ledger: Ledger) -> None:
     one = sms("order-1", "Price: 5\u00a0EUR")
     in_doubt(ledger, one)
-    ledger.apply([Sight(evidence=replace(shown("m-1", "Price: 5 EUR"), text=None))])
+    ledger.apply([ObservedMessage(evidence=replace(shown("m-1", "Price: 5 EUR"), text=None))])
 
     assert looked(ledger, one, at=NOW + 2).outcome is Outcome.SENT
 

@@ -14,7 +14,7 @@ from bridge.adapters.store.memory import MemorySeen
 from bridge.adapters.store.postgresql import LEDGER_NUMBER
 from bridge.adapters.store.pruning import NOTIFICATIONS
 from bridge.domain.evidence import Evidence
-from bridge.domain.ledger import Sight
+from bridge.domain.ledger import ObservedMessage
 from bridge.domain.match_keys import text_key
 from bridge.ports import LedgerUnavailable, Seen, Watermarks
 
@@ -172,7 +172,7 @@ class Held:
             text_key=text_key("hi"),
             sent_at=NOW,
         )
-        self.needs = Sight(evidence=evidence).needs
+        self.needs = ObservedMessage(evidence=evidence).needs
         self.began, self.go_on = threading.Event(), threading.Event()
 
     def apply(self, _unit: Any) -> None:

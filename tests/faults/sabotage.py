@@ -56,7 +56,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M3 no ledger",
-        file="bridge/domain/ledger/claiming.py",
+        file="bridge/domain/ledger/claim.py",
         old="submission = self._record.submissions.get(self._claim.index)",
         new="submission = None",
         caught_by=f"{POINT}[sqlite-K5, told, not acked]",
@@ -166,7 +166,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M17 whoever has an answer files it",
-        file="bridge/domain/ledger/filing.py",
+        file="bridge/domain/ledger/endings.py",
         old="            or submission.owner != self.owner\n",
         new="",
         caught_by="tests/faults/test_processes.py::"
@@ -181,9 +181,9 @@ MUTANTS = (
     ),
     Mutant(
         name="M20 each copy of a dead letter opens a life",
-        file="bridge/domain/ledger/claiming.py",
-        old="if replay is None or told is None or told.event_id != replay.event_id:",
-        new="if replay is None or told is None:",
+        file="bridge/domain/ledger/claim.py",
+        old="if replay is not None and told is not None and told.event_id == replay.event_id:",
+        new="if replay is not None and told is not None:",
         caught_by="tests/faults/test_lives.py::"
         "test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended[sqlite]",
     ),
@@ -205,7 +205,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M23 an id that is repeated after a restore is not looked up",
-        file="bridge/domain/ledger/forgotten.py",
+        file="bridge/domain/ledger/lost_rows.py",
         old="    if age < rules.restored_lookup:\n        return True\n",
         new="",
         caught_by="tests/acceptance/test_failover.py::"

@@ -12,7 +12,7 @@ from bridge.domain.commands import CommandRules
 from bridge.domain.contracts import letters
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.ledger import Call, Conflict, Filed, Later, Look, Superseded, Tell, Told
-from bridge.domain.ledger.claiming import SHORT_WAIT
+from bridge.domain.ledger.claim import SHORT_WAIT
 from bridge.domain.messages import Delivery
 from bridge.domain.outcome_messages import Routes, SendRules
 from bridge.domain.outcomes import Outcome, Style

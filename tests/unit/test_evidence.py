@@ -14,7 +14,7 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.domain.evidence import Evidence
-from bridge.domain.ledger import Sight
+from bridge.domain.ledger import ObservedMessage
 from bridge.domain.match_keys import match_key, match_key_of, text_key
 from bridge.domain.notification_events import evidence_of, receive
 from bridge.domain.notifications import parse_notification
@@ -158,7 +158,7 @@ class Asking:
     """A change that only looks at what was seen of a key."""
 
     def __init__(self, key: bytes) -> None:
-        self.needs = Sight(evidence=EVIDENCE).needs
+        self.needs = ObservedMessage(evidence=EVIDENCE).needs
         self._key = key
 
     def apply(self, unit: Any) -> list[Evidence]:
@@ -170,7 +170,7 @@ def seen(ledger: Ledger) -> object:
 
 
 def test_a_sight_is_kept_once_however_often_it_comes(ledger: Ledger) -> None:
-    sight = Sight(evidence=EVIDENCE)
+    sight = ObservedMessage(evidence=EVIDENCE)
     ledger.apply([sight, sight])
     ledger.apply([sight])
 
@@ -204,7 +204,9 @@ class Ledgers:
             raise TypeError("a mistake of ours")
         if self.picky:
             raise ChangeRefused("it does not fit")
-        self.kept.extend(change.evidence.message_id for change in changes if isinstance(change, Sight))
+        self.kept.extend(
+            change.evidence.message_id for change in changes if isinstance(change, ObservedMessage)
+        )
         return [None] * len(changes)
 
     def close(self) -> None:

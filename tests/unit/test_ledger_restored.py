@@ -22,7 +22,7 @@ from bridge.domain.ledger import (
     Restored,
     restored,
 )
-from bridge.domain.ledger.restored import CLOCKS
+from bridge.domain.ledger.lost_rows import CLOCKS
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome
 from bridge.domain.rules import ReconcileRules

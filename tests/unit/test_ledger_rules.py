@@ -36,7 +36,7 @@ from bridge.domain.ledger import (
     UnitOfWork,
     Verdict,
 )
-from bridge.domain.ledger.claiming import LOOK_AGAIN, OVERDUE
+from bridge.domain.ledger.claim import LOOK_AGAIN, OVERDUE
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules

@@ -18,15 +18,21 @@ from hypothesis import strategies as st
 
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
-from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Tell, UnitOfWork
-from bridge.domain.ledger.claiming import SHORT_WAIT
-from bridge.domain.ledger.limits import LAPSE, NO_SLOT, hold_back, reserve
+from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Tell, UnitOfWork, limits
+from bridge.domain.ledger.claim import SHORT_WAIT
+from bridge.domain.ledger.limits import ACCOUNT, LAPSE, NO_SLOT, Slot, hold_back
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")
 A, B = "+16139998877", "+16139998878"
+
+
+def reserve(unit: UnitOfWork, sender: str, rules: LimitRules, *, now: float, held: Slot = NO_SLOT) -> Slot:
+    """Ask for a slot of the sender's limit and of the account's, as a claim does."""
+    under = {f"sender:{sender}": rules.sender_per_second, ACCOUNT: rules.account_per_second}
+    return limits.reserve(unit, under, now=now, held=held)
 
 
 def slots(

@@ -44,7 +44,7 @@ class Lineages:
         self._read = read
         self._transaction = transaction
         #: The lineage that was compared with the broker; sessions of any other one are refused.
-        self.confirmed: Lineage | None = None
+        self._confirmed: Lineage | None = None
         #: Set by each comparison that ended well.
         self._compared = threading.Event()
         #: Called from the ledger's thread when a session leads to a lineage that was not compared yet.
@@ -59,7 +59,7 @@ class Lineages:
         facts.begin(connection, self._read(connection))
         self._take(facts.facts_of(connection))
 
-    def check(self, connection: Connection, confirmed: Lineage) -> None:
+    def check(self, connection: Connection) -> None:
         """Do nothing where a session leads to the lineage that was confirmed, or is within a moment.
 
         Raises:
@@ -67,6 +67,9 @@ class Lineages:
             LedgerUnavailable: it leads to another server, which was not compared yet.
 
         """
+        confirmed = self._confirmed
+        if confirmed is None:
+            return
         own = self._read(connection)
         if own == confirmed:
             return
@@ -77,7 +80,7 @@ class Lineages:
                 f"{confirmed.timeline}; stop that server or make it a standby (docs/operations.md, Failover)"
             )
         self.on_moved()
-        if self._compared.wait(PATIENCE) and own == self.confirmed:
+        if self._compared.wait(PATIENCE) and own == self._confirmed:
             return
         raise LedgerUnavailable(
             f"the ledger is on another server now, {own}; before it was on {confirmed}: it is compared with the broker"
@@ -92,7 +95,7 @@ class Lineages:
 
     def confirm(self, own: Lineage | None) -> None:
         """Have sessions of any other lineage refused from now on."""
-        self.confirmed = own
+        self._confirmed = own
         self._compared.set()
 
     def remember(self, own: Lineage, *, is_marked: bool) -> None:

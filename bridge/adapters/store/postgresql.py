@@ -8,36 +8,39 @@ with the transaction, after it is visible to others.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ARRAY, BigInteger, bindparam, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from bridge.adapters.store.ledger import SqlLedger
+from bridge.adapters.store.ledger import SqlLedger, unavailable
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, lineage_of, postgresql_engine
+from bridge.adapters.store.statements import POSTGRESQL
 from bridge.domain.match_keys import destination_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from bridge.domain.ledger import Needs
+    from bridge.domain.lineage import Lineage
 
 #: Seconds that a statement may take for whoever looks up and notes notifications: what waits for it is a webhook.
 SEEN_TIMEOUT = 1.0
 #: Names that a batch locks one by one; a bigger one takes the whole ledger. A server has room for some 6,400 locks.
 MOST_LOCKS = 256
 
-_LEDGER = bindparam("ledger", type_=BigInteger)
-_LOCK_ALL = text("SELECT pg_advisory_xact_lock(:ledger)").bindparams(_LEDGER)
+_LOCK_ALL = "SELECT pg_advisory_xact_lock(%s)"
 #: Everybody shares the lock on the whole ledger, so that one who needs all of it can have it.
-_SHARE = text("SELECT pg_advisory_xact_lock_shared(:ledger)").bindparams(_LEDGER)
-_LOCK_NAMES = text(
-    "SELECT pg_advisory_xact_lock_shared(:ledger), pg_advisory_xact_lock(name) FROM unnest(:names) AS name"
-).bindparams(_LEDGER, bindparam("names", type_=ARRAY(BigInteger)))
+_SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
+_LOCK_NAMES = (
+    "SELECT pg_advisory_xact_lock_shared(%s), pg_advisory_xact_lock(name) FROM unnest(%s::bigint[]) AS name"
+)
+_TIME = "SELECT extract(epoch FROM clock_timestamp())"
 
 
 def open_postgresql(
@@ -52,8 +55,7 @@ def open_postgresql(
         LedgerUnusable: it can't hold every text, or the parameters can't be used.
 
     """
-    engine = postgresql_engine(parameters, statement_timeout=statement_timeout)
-    ledger = SqlLedger(engine, _lock, lineage_of=lineage_of)
+    ledger = SqlLedger(PostgresDatabase(parameters, statement_timeout))
     try:
         ledger.open()
     except BaseException:
@@ -72,14 +74,68 @@ def open_postgresql_receipts(parameters: Mapping[str, str]) -> SqlReceipts:
     return SqlReceipts(postgresql_engine(parameters, takes_old=False))
 
 
+class PostgresDatabase:
+    """A ledger's database, which others write to meanwhile."""
+
+    statements = POSTGRESQL
+
+    def __init__(self, parameters: Mapping[str, str], statement_timeout: float) -> None:
+        self.engine = postgresql_engine(parameters, statement_timeout=statement_timeout)
+
+    @contextmanager
+    def transaction(
+        self, needs: Sequence[Needs] | None = (), check: Callable[[Connection], None] | None = None
+    ) -> Iterator[Connection]:
+        """Commit what the block does; see `bridge.adapters.store.ledger.Database`."""
+        try:
+            with self._begun(needs, check) as connection:
+                yield connection
+                connection.commit()
+        except (SQLAlchemyError, OSError) as e:
+            raise unavailable(e) from e
+
+    def time(self, check: Callable[[Connection], None]) -> float:
+        """Return the server's time."""
+        with self.transaction((), check) as connection:
+            return float(connection.exec_driver_sql(_TIME).scalar_one())
+
+    def lineage_of(self, connection: Connection) -> Lineage | None:
+        """Return the lineage of the server that a connection leads to; None where that is not known."""
+        return lineage_of(connection)
+
+    def _begun(self, needs: Sequence[Needs] | None, check: Callable[[Connection], None] | None) -> Connection:
+        """Return a connection with the locks held; a second one where the first was lost while it idled."""
+        try:
+            return self._locked(needs, check)
+        except DBAPIError as e:
+            if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
+                raise
+        return self._locked(needs, check)
+
+    def _locked(
+        self, needs: Sequence[Needs] | None, check: Callable[[Connection], None] | None
+    ) -> Connection:
+        connection = self.engine.connect()
+        try:
+            connection.begin()
+            if check is not None:
+                # Before anything is locked: whoever compares the lineage needs all of the ledger.
+                check(connection)
+            _lock(connection, needs)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
 def _lock(connection: Connection, needs: Sequence[Needs] | None) -> None:
     names = sorted({_number(name) for name in _names(needs or ())})
     if needs is None or len(names) > MOST_LOCKS:
-        connection.execute(_LOCK_ALL, {"ledger": LEDGER_NUMBER})
+        connection.exec_driver_sql(_LOCK_ALL, (LEDGER_NUMBER,))
     elif names:
-        connection.execute(_LOCK_NAMES, {"ledger": LEDGER_NUMBER, "names": names})
+        connection.exec_driver_sql(_LOCK_NAMES, (LEDGER_NUMBER, names))
     else:
-        connection.execute(_SHARE, {"ledger": LEDGER_NUMBER})
+        connection.exec_driver_sql(_SHARE, (LEDGER_NUMBER,))
 
 
 def _names(needs: Sequence[Needs]) -> Iterator[bytes]:

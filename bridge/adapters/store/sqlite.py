@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import URL, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.adapters.permissions import others_can_write
-from bridge.adapters.store.ledger import SqlLedger
+from bridge.adapters.store.ledger import SqlLedger, unavailable
 from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
+from bridge.adapters.store.statements import SQLITE
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy import Connection, Engine
 
@@ -54,10 +57,7 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
         Path(path).touch(mode=0o600)
     except OSError as e:
         raise LedgerUnavailable(f"{path}: {e.strerror}") from e
-    engine = _engine(path, busy_timeout)
-    stands = _SameFiles(path)
-    event.listen(engine, "close", stands.closed)
-    ledger = SqlLedger(engine, stands=stands)
+    ledger = SqlLedger(SqliteDatabase(path, busy_timeout))
     try:
         ledger.open()
     except BaseException as e:
@@ -113,37 +113,58 @@ def check_file(path: str) -> None:
             )
 
 
-class _SameFiles:
-    """Checks that a ledger's path, and that of its write-ahead log, still name the files that they named.
+class SqliteDatabase:
+    """A ledger's file, which one transaction at a time writes to.
 
-    The log is there from the first transaction on for as long as somebody has the ledger open; checkpoints keep it.
+    Each checks that the path, and that of the write-ahead log, still name the files that they named. The log is there
+    from the first transaction on for as long as somebody has the ledger open; checkpoints keep it.
     """
 
-    def __init__(self, path: str) -> None:
+    statements = SQLITE
+
+    def __init__(self, path: str, busy_timeout: float) -> None:
+        self.engine = _engine(path, busy_timeout)
         self._path, self._log_path = path, f"{path}-wal"
         self._ledger = _file(path)
         #: Of the log; nothing before the first transaction, and None for what has none.
         self._log: list[_File | None] = []
+        # With the last connection the log goes, and a new one is expected.
+        event.listen(self.engine, "close", lambda *_: self._log.clear())
 
-    def __call__(self) -> None:
-        """Raise LedgerUnusable where they do not: what is committed to a file without a name is lost."""
+    @contextmanager
+    def transaction(self, _needs: object = (), _check: object = None) -> Iterator[Connection]:
+        """Commit what the block does, which has the file alone: a file has one lock and no lineage."""
+        try:
+            with self.engine.connect() as connection:
+                # Takes the write lock before anything is read, so that what was read still holds when it is written.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                self._check_files()
+                connection.commit()
+        except (SQLAlchemyError, OSError) as e:
+            raise unavailable(e) from e
+
+    def time(self, _check: object) -> None:
+        """Return no time but the machine's."""
+        self._check_files()
+
+    def lineage_of(self, _connection: object) -> None:
+        """Return no lineage: what becomes of a file is seen by its name."""
+
+    def _check_files(self) -> None:
+        """Raise LedgerUnusable where a file was replaced: what is committed to a file without a name is lost."""
         log = _file(self._log_path)
         if not self._log:
             self._log.append(log)
-        if _file(self._path) != self._ledger:
-            self._refuse(self._path)
-        if log != self._log[0]:
-            self._refuse(self._log_path)
-
-    def closed(self, *_: object) -> None:
-        """Expect a new log: with the last connection the old one goes."""
-        self._log.clear()
-
-    def _refuse(self, path: str) -> None:
-        raise LedgerUnusable(
-            f"{path}: the ledger's file was removed or replaced while it was in use; put that one back before the "
-            "next start, or see docs/operations.md, the ledger"
-        )
+        for path, found, expected in (
+            (self._path, _file(self._path), self._ledger),
+            (self._log_path, log, self._log[0]),
+        ):
+            if found != expected:
+                raise LedgerUnusable(
+                    f"{path}: the ledger's file was removed or replaced while it was in use; put that one back before "
+                    "the next start, or see docs/operations.md, the ledger"
+                )
 
 
 def _file(path: str) -> _File | None:

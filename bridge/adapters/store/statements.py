@@ -87,8 +87,6 @@ class Statements:
     """The statements of one database, and how its driver takes a list of values."""
 
     as_list: Callable[[list[Any]], object]
-    #: Begins a transaction that writes; None where the driver begins it.
-    begin: str | None
     #: By lists: ids; ids and positions; message ids; names; event ids.
     commands: str
     submissions: str
@@ -107,8 +105,6 @@ class Statements:
 
 SQLITE = Statements(
     as_list=json.dumps,
-    # Takes the write lock before it reads, so that what was read still holds when it is written.
-    begin="BEGIN IMMEDIATE",
     commands=f"SELECT {_COMMAND} FROM commands WHERE id IN (SELECT value FROM json_each(?))",  # noqa: S608
     submissions=f"""
 SELECT {_SUBMISSION} FROM submissions
@@ -133,7 +129,6 @@ ON CONFLICT DO NOTHING
 
 POSTGRESQL = Statements(
     as_list=list,
-    begin=None,
     commands=f"SELECT {_COMMAND} FROM commands WHERE id = ANY(%s)",  # noqa: S608
     submissions=f"SELECT {_SUBMISSION} FROM submissions WHERE command_id = ANY(%s) AND position = ANY(%s)",  # noqa: S608
     owners="SELECT message_id, command_id, position FROM submissions WHERE message_id = ANY(%s)",

@@ -27,14 +27,21 @@ told or is looked at by a copy that the broker has confirmed:
     HandOver gave None
 """
 
-from bridge.domain.ledger.claim import Claim, Replay
-from bridge.domain.ledger.filing import File, Filed, Filing
-from bridge.domain.ledger.handover import Carry, HandOver
-from bridge.domain.ledger.known import Known
-from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, CommandRecord, SubmissionRecord, Told
+from bridge.domain.ledger.claim import Claim
+from bridge.domain.ledger.command_changes import Carry, HandOver, Known
+from bridge.domain.ledger.endings import File, Filed, Filing
+from bridge.domain.ledger.lost_rows import Restored, restored
+from bridge.domain.ledger.observed_message import ObservedMessage
+from bridge.domain.ledger.records import (
+    ATTEMPTING,
+    DOUBTFUL,
+    WAITING,
+    CommandRecord,
+    Replay,
+    SubmissionRecord,
+    Told,
+)
 from bridge.domain.ledger.resolve import Resolve
-from bridge.domain.ledger.restored import Restored, restored
-from bridge.domain.ledger.sight import Sight
 from bridge.domain.ledger.time import ClockSet
 from bridge.domain.ledger.unit_of_work import Bucket, Change, Expected, Needs, Place, UnitOfWork
 from bridge.domain.ledger.verdicts import Call, Conflict, Later, Look, Superseded, Tell, Verdict
@@ -60,11 +67,11 @@ __all__ = [
     "Later",
     "Look",
     "Needs",
+    "ObservedMessage",
     "Place",
     "Replay",
     "Resolve",
     "Restored",
-    "Sight",
     "SubmissionRecord",
     "Superseded",
     "Tell",

@@ -5,28 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.domain.ledger.claiming import Claiming
-from bridge.domain.ledger.limits import buckets_of, reserved_by
-from bridge.domain.ledger.records import CommandRecord
-from bridge.domain.ledger.time import CLOCK
+from bridge.domain.answers import ProviderError
+from bridge.domain.events import outcome_id
+from bridge.domain.ledger import lost_rows
+from bridge.domain.ledger.endings import as_undecided, end, may_resend_unknown, too_late
+from bridge.domain.ledger.limits import ACCOUNT, Slot, reserve
+from bridge.domain.ledger.records import (
+    ATTEMPTING,
+    DOUBTFUL,
+    WAITING,
+    CommandRecord,
+    Replay,
+    SubmissionRecord,
+    Told,
+    changed,
+)
+from bridge.domain.ledger.time import CLOCK, due_at, is_of_another_time, quiet_until, renewed_lease
 from bridge.domain.ledger.unit_of_work import Needs
-from bridge.domain.ledger.verdicts import Conflict
-from bridge.domain.rules import LedgerRules
+from bridge.domain.ledger.verdicts import Call, Conflict, Later, Look, Superseded, Tell, Verdict
+from bridge.domain.match_keys import match_key
+from bridge.domain.outcomes import Outcome
+from bridge.domain.reconciliation import window_of
+from bridge.domain.rules import LedgerRules, ReceiptRules
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
-    from bridge.domain.ledger.unit_of_work import UnitOfWork
-    from bridge.domain.ledger.verdicts import Verdict
+    from bridge.domain.ledger.unit_of_work import Bucket, UnitOfWork
     from bridge.domain.outcomes import Style
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """A dead letter sent back: reopens the submission whose outcome still is the one named."""
-
-    event_id: str
-    #: Whether to send anew what nobody could tell, once reconciling has found nothing.
-    resend: bool = False
+#: Seconds a waiting submission's copy may be late before another delivery of the command takes its place. A copy comes
+#: at most 2 s late (SPEC section 3); behind a long queue more, and then being early costs a look, never a second call.
+OVERDUE = 10.0
+#: Seconds until a delivery that met somebody else's live claim looks again.
+LOOK_AGAIN = 2.0
+#: Seconds that a submission waits for its rate limit in the worker; what takes longer goes to the delay.
+SHORT_WAIT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +67,35 @@ class Claim:
     traceparent: str | None = None
 
     @property
-    def needs(self) -> Needs:
-        """Its record, and the limits it may have to wait for."""
-        sender = self.command.sender.wire
-        return Needs(
-            command_id=self.command_id,
-            index=self.index,
-            buckets=(*buckets_of(sender), CLOCK),
-            reserves=reserved_by(sender, self.rules.limits),
-        )
-
-    @property
     def command_id(self) -> str:
         """Whose record it changes."""
         assert self.command.id is not None  # noqa: S101 - commands without an id never reach the ledger
         return self.command.id
+
+    @property
+    def receipts(self) -> ReceiptRules | None:
+        """When receipts are asked for; None where nobody does."""
+        return self.rules.receipts
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The rate limits that it is under, by name, the sender's first: submissions a second, 0 for any number."""
+        rules = self.rules.limits
+        return {
+            f"sender:{self.command.sender.wire}": rules.sender_per_second,
+            ACCOUNT: rules.account_per_second,
+        }
+
+    @property
+    def needs(self) -> Needs:
+        """Its record, and the limits it may have to wait for: without a limit it takes no slot of it."""
+        limits = self.limits
+        return Needs(
+            command_id=self.command_id,
+            index=self.index,
+            buckets=(*limits, CLOCK),
+            reserves=tuple([name for name, per_second in limits.items() if per_second]),
+        )
 
     def apply(self, unit: UnitOfWork) -> Verdict:
         """Decide; see the table at the head of the package."""
@@ -81,4 +108,193 @@ class Claim:
         )
         if record.content_hash != self.command.content_hash:
             return Conflict()
-        return Claiming(self, unit, record).decide()
+        return _Decision(self, unit, record).decide()
+
+
+class _Decision:
+    """What becomes of one claim, by what its command's record says."""
+
+    def __init__(self, claim: Claim, unit: UnitOfWork, record: CommandRecord) -> None:
+        self._claim = claim
+        self._unit = unit
+        self._record = record
+        self._now = claim.now
+
+    def decide(self) -> Verdict:
+        submission = self._record.submissions.get(self._claim.index)
+        if submission is None:
+            return self._begin()
+        is_older = lost_rows.may_be_older(self._claim, self._record, submission, self._unit.restored)
+        is_current = lost_rows.is_current_copy(self._claim, self._record, self._unit.restored)
+        if is_older:
+            self._catch_up()
+        replay, told = self._claim.replay, submission.told
+        if replay is not None and told is not None and told.event_id == replay.event_id:
+            # This delivery is the dead letter of its outcome.
+            anew = submission.reopened(replay, now=self._now)
+            if anew is not None:
+                return self._begin_anew(anew, is_older=is_older)
+        if told is not None and submission.outcome is not None:
+            return self._tell_again(submission, submission.outcome, told)
+        return self._go_on(submission, is_older=is_older, is_current=is_current)
+
+    def _catch_up(self) -> None:
+        """Give a record that is older than this delivery the delivery's generation."""
+        generation = max(self._record.generation, self._claim.generation)
+        self._record = changed(self._record, generation=generation)
+
+    def _begin_anew(self, submission: SubmissionRecord, *, is_older: bool) -> Verdict:
+        """Begin a new life of a submission whose dead letter was sent back."""
+        self._record = changed(self._record, generation=self._record.generation + 1)
+        if is_older:
+            submission = lost_rows.in_doubt(self._claim, submission, self._unit.restored)
+        return self._look(submission) if submission.state == DOUBTFUL else self._go(submission)
+
+    def _go_on(self, submission: SubmissionRecord, *, is_older: bool, is_current: bool) -> Verdict:
+        """Go on with what has no outcome yet, unless somebody has it."""
+        lease_until = submission.lease_until
+        if lease_until is not None:
+            if submission.owner == self._claim.owner:
+                # The commit went through and said that it had not: this claim is ours.
+                is_call = submission.state == ATTEMPTING
+                return self._call_of(submission) if is_call else self._look_of(submission)
+            held = self._held(submission, lease_until)
+            if held is not None:
+                return held
+        if is_older:
+            doubtful = lost_rows.in_doubt(self._claim, submission, self._unit.restored, is_current=is_current)
+            return self._look(doubtful)
+        return self._resume(submission) if lease_until is None else self._crashed(submission)
+
+    def _held(self, submission: SubmissionRecord, lease_until: float) -> Later | None:
+        """Return until when another may have it; None where its lease is over."""
+        if is_of_another_time(submission.claimed_at or 0.0, self._now):
+            renewed = renewed_lease(submission, self._now, self._claim.rules)
+            self._put(renewed)
+            return Later(at=min(renewed.lease_until or self._now, self._now + LOOK_AGAIN), own=False)
+        quiet = quiet_until(self._unit, self._now, self._claim.rules)
+        if quiet is not None:
+            # Whether the lease is over can't be told: the clock was set.
+            return Later(at=quiet, own=False)
+        if self._now < lease_until:
+            return Later(at=min(lease_until, self._now + LOOK_AGAIN), own=False)
+        return None
+
+    def _begin(self) -> Verdict:
+        claim, restored = self._claim, self._unit.restored
+        key = match_key(claim.command.destinations[claim.index].wire, claim.command.message)
+        fresh = SubmissionRecord(index=claim.index, state=WAITING, match_key=key)
+        if claim.delayed or claim.generation or claim.replay is not None:
+            # It had a row: each copy from the delay had one when it was made, and each dead letter an outcome.
+            self._catch_up()
+            return self._look(lost_rows.forgotten(claim, fresh, restored))
+        send_at = claim.command.send_at
+        if send_at is not None and send_at > self._now:
+            # Nothing is lost that was called for it: no call is made before its time.
+            self._put(changed(fresh, retry_at=send_at))
+            return self._wait(send_at)
+        if restored is not None and lost_rows.may_be_lost(claim, restored):
+            return self._look(lost_rows.lost(claim, fresh, restored))
+        return self._go(fresh)
+
+    def _tell_again(self, submission: SubmissionRecord, outcome: Outcome, told: Told) -> Verdict:
+        """Tell what this delivery has not told yet: see `Carry` for what was filed before its copy was made."""
+        if submission.filed_in is not None and submission.filed_in < self._claim.carried:
+            return Superseded()
+        claim, replay = self._claim, self._claim.replay
+        before = outcome_id(claim.command_id, claim.index, submission.replay - 1)
+        return Tell(outcome=outcome, told=told, own=replay is not None and replay.event_id == before)
+
+    def _crashed(self, submission: SubmissionRecord) -> Verdict:
+        """Take over from a worker that ended: what it was calling is in doubt, what it was looking at still is."""
+        submission = submission.crashed()
+        if submission.crashes >= self._claim.rules.poison_after:
+            if submission.was_taken:
+                return self._end(submission, Outcome.SENT)
+            why = f"the worker ended {submission.crashes} times while it had this submission: it is not tried again"
+            return self._end(submission, Outcome.UNKNOWN, ProviderError(name="poison", message=why))
+        return self._look(submission)
+
+    def _resume(self, submission: SubmissionRecord) -> Verdict:
+        claim = self._claim
+        retry_at = due_at(submission, claim.command.send_at or 0.0, self._now, claim.rules)
+        current = claim.generation == self._record.generation
+        due = retry_at if current else retry_at + OVERDUE
+        if self._now < due:
+            return self._wait(due, limited=submission.granted > 0) if current else Later(at=due, own=False)
+        if not current:
+            # The copy it waits for never came. This delivery takes its place, and the copy is superseded if it does.
+            self._record = changed(self._record, generation=self._record.generation + 1)
+        return self._look(submission) if submission.state == DOUBTFUL else self._go(submission)
+
+    def _go(self, submission: SubmissionRecord) -> Verdict:
+        """Claim it for a call, unless it is too late or too soon, or a late answer has shown that it was sent."""
+        if submission.message_id is not None:
+            return self._look(changed(submission, submitted=True))
+        claim, limits, call = self._claim, self._claim.limits, self._call_of(submission)
+        late = too_late(claim.command, now=self._now)
+        if late is not None:
+            return self._end(submission, *late)
+        held = Slot(submission.retry_at or 0.0, submission.granted, submission.turn)
+        before = None if claim.command.expires_at is None else self._unit.buckets.copy()
+        slot = reserve(self._unit, limits, now=self._now, held=held)
+        if slot.at > self._now:
+            return self._wait_for(slot, submission, before)
+        until = self._now + claim.rules.lease
+        leased = submission.leased(ATTEMPTING, owner=claim.owner, now=self._now, until=until)
+        self._unit.commands[self._record.id] = self._record.having(leased, now=self._now)
+        return call
+
+    def _wait_for(self, slot: Slot, submission: SubmissionRecord, before: dict[str, Bucket] | None) -> Later:
+        """Have it wait for its slot of a rate limit; `before` are the limits without it, if it may expire."""
+        expires_at = self._claim.command.expires_at
+        if before is not None and expires_at is not None and slot.at >= expires_at:
+            # Its turn would come too late: it takes nobody's, and whoever waits for it learns when it expires.
+            self._unit.buckets = before
+            self._put(changed(submission, state=WAITING, retry_at=expires_at))
+            return self._wait(expires_at, limited=True)
+        self._put(changed(submission, state=WAITING, retry_at=slot.at, granted=slot.granted, turn=slot.turn))
+        return self._wait(slot.at, limited=True)
+
+    def _look(self, submission: SubmissionRecord) -> Verdict:
+        """Claim it for a look, unless no look can ever tell."""
+        claim = self._claim
+        if not claim.command.is_reconcilable(claim.index):
+            if submission.was_taken:
+                return self._end(submission, Outcome.SENT)
+            if submission.is_suspected:
+                return self._go(changed(submission, state=WAITING))
+            if may_resend_unknown(submission, claim.command, claim.rules, now=self._now):
+                return self._go(changed(submission, state=WAITING, undecided=True))
+            error = ProviderError(name="ambiguous", message="a national number can't be found in the history")
+            return self._end(submission, Outcome.UNKNOWN, error)
+        until = self._now + claim.rules.lease
+        self._put(submission.leased(DOUBTFUL, owner=claim.owner, now=self._now, until=until))
+        return self._look_of(self._record.submissions[claim.index])
+
+    def _wait(self, at: float, *, limited: bool = False) -> Later:
+        return Later(at=at, own=True, limited=limited, generation=self._record.generation)
+
+    def _call_of(self, submission: SubmissionRecord) -> Call:
+        first = submission.first_attempt_at or self._now
+        return Call(attempts=submission.attempts, first_attempt_at=first, generation=self._record.generation)
+
+    def _look_of(self, submission: SubmissionRecord) -> Look:
+        rules = self._claim.rules.reconcile
+        since, until = submission.doubt_from or self._now, submission.doubt_until or self._now
+        window = window_of(since, until, rules)
+        bounded = window if rules.history_cap and not submission.is_suspected else None
+        return Look(generation=self._record.generation, window=bounded, since=window.start)
+
+    def _end(
+        self, submission: SubmissionRecord, outcome: Outcome, error: ProviderError | None = None
+    ) -> Tell:
+        claim = self._claim
+        if submission.undecided:
+            outcome, error = as_undecided(outcome, error)
+        told = end(self._unit, claim, self._record, submission, outcome, submission.result(error))
+        return Tell(outcome=outcome, told=told, fresh=True)
+
+    def _put(self, submission: SubmissionRecord) -> None:
+        self._record = self._record.having(submission, now=self._now)
+        self._unit.commands[self._record.id] = self._record

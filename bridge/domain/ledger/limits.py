@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bridge.domain.ledger.time import LONGEST
-from bridge.domain.ledger.unit_of_work import Bucket
+from bridge.domain.ledger.unit_of_work import UNUSED, Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bridge.domain.ledger.unit_of_work import UnitOfWork
-    from bridge.domain.rules import LimitRules
 
 ACCOUNT = "account"
 #: Seconds' worth of slots that may be taken at once after a quiet time.
@@ -28,18 +27,6 @@ BURST = 1.0
 #: Seconds that a place in line may be used late: as much may go at once to catch up. A copy comes from the delay at
 #: most 2 s late (SPEC section 3); what comes later than this was kept by an outage or a long queue, as were others.
 LAPSE = 3.0
-
-
-def buckets_of(sender_address: str) -> tuple[str, str]:
-    """Return the names of the limits that a submission is under."""
-    return ACCOUNT, f"sender:{sender_address}"
-
-
-def reserved_by(sender_address: str, rules: LimitRules) -> tuple[str, ...]:
-    """Return the names of those that a submission takes slots of: without a limit there are none to take."""
-    account, sender = buckets_of(sender_address)
-    rates = {account: rules.account_per_second, sender: rules.sender_per_second}
-    return tuple(name for name, per_second in rates.items() if per_second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +56,20 @@ class _Passage:
     gone: Bucket | None = None
 
 
-def reserve(
-    unit: UnitOfWork, sender_address: str, rules: LimitRules, *, now: float, held: Slot = NO_SLOT
-) -> Slot:
+def reserve(unit: UnitOfWork, limits: Mapping[str, float], *, now: float, held: Slot = NO_SLOT) -> Slot:
     """Have it go, or take the places in line that are missing, up to the first that is not due yet.
 
-    The sender's comes first, and the account's is taken only once that is due: who waits for its own number takes
-    nothing that another could use. `held` is what it was given when it was here before.
+    `limits` are those that it is under, by name, with the submissions a second that each lets go; 0 for any number. The
+    sender's comes first, and the account's is taken only once that is due: who waits for its own number takes nothing
+    that another could use. `held` is what it was given when it was here before.
     """
-    account, sender = buckets_of(sender_address)
-    names, rates = (sender, account), (rules.sender_per_second, rules.account_per_second)
-    if not any(rates) and unit.bucket(account).open_at <= now:
+    if not any(limits.values()) and unit.buckets.get(ACCOUNT, UNUSED).open_at <= now:
         # As below, at no cost to all who have no limits.
-        return Slot(now, len(names))
+        return Slot(now, len(limits))
+    names = tuple(limits)
     passages = [
         _pass(unit.bucket(name), per_second, held, number, now)
-        for number, (name, per_second) in enumerate(zip(names, rates, strict=True), start=1)
+        for number, (name, per_second) in enumerate(limits.items(), start=1)
     ]
     gone = [passage.gone for passage in passages if passage.gone is not None]
     if len(gone) == len(names):

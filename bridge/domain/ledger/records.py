@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from bridge.domain.outcomes import Outcome
+from bridge.domain.outcomes import Outcome, SubmissionResult
+
+if TYPE_CHECKING:
+    from bridge.domain.answers import ProviderError
 
 #: The states of a submission that has no outcome yet; an outcome is its own state.
 WAITING = "waiting"
@@ -22,6 +25,15 @@ class Told:
 
     event_id: str
     body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A dead letter sent back: reopens the submission whose outcome still is the one named."""
+
+    event_id: str
+    #: Whether to send anew what nobody could tell, once reconciling has found nothing.
+    resend: bool = False
 
 
 Record = TypeVar("Record", bound="SubmissionRecord | CommandRecord")
@@ -104,7 +116,7 @@ class SubmissionRecord:
     def is_suspected(self) -> bool:
         """Whether no attempt is known: only a repeat of its id may have been sent, by what a restored ledger has lost.
 
-        Its doubt ends before its first claim: see `bridge.domain.ledger.forgotten.lost`.
+        Its doubt ends before its first claim: see `bridge.domain.ledger.lost_rows.lost`.
         """
         return (
             self.state == DOUBTFUL
@@ -118,9 +130,64 @@ class SubmissionRecord:
         """Whether somebody who knew that it is in doubt has it sent anew; once, whatever becomes of that attempt."""
         return bool(self.replay) and not self.attempts and self.state == DOUBTFUL and self.may_resend
 
+    def leased(self, state: str, *, owner: str, now: float, until: float) -> SubmissionRecord:
+        """Return it claimed, for a call or a look; a call uses up its slots of the rate limits."""
+        is_call = state == ATTEMPTING
+        return changed(
+            self,
+            state=state,
+            owner=owner,
+            claimed_at=now,
+            lease_until=until,
+            first_attempt_at=self.first_attempt_at or now,
+            retry_at=None,
+            granted=0 if is_call else self.granted,
+            turn=False if is_call else self.turn,
+        )
+
     def released(self, state: str, *, retry_at: float | None, **changes: Any) -> SubmissionRecord:
         """Return it without a claim, in `state`, with `changes` to other fields."""
         return changed(self, state=state, owner=None, lease_until=None, retry_at=retry_at, **changes)
+
+    def crashed(self) -> SubmissionRecord:
+        """Return it after a claim that its worker did not end: a call that was under way is in doubt."""
+        crashed = changed(self, crashes=self.crashes + 1)
+        if self.state != ATTEMPTING:
+            return crashed
+        return changed(
+            crashed,
+            state=DOUBTFUL,
+            attempts=self.attempts + 1,
+            doubt_from=self.doubt_from or self.claimed_at or self.lease_until,
+            doubt_until=self.lease_until,
+        )
+
+    def reopened(self, replay: Replay, *, now: float) -> SubmissionRecord | None:
+        """Return a new life of it once its dead letter was sent back; None where it must never be sent again."""
+        fresh = SubmissionRecord(
+            index=self.index,
+            state=WAITING,
+            match_key=self.match_key,
+            replay=self.replay + 1,
+            message_id=self.message_id,
+        )
+        match self.outcome:
+            case Outcome.FAILED | Outcome.REJECTED | Outcome.EXPIRED:
+                return fresh
+            case Outcome.UNKNOWN:
+                since = self.doubt_from or self.claimed_at or self.first_attempt_at or now
+                until = self.doubt_until or now
+                return changed(
+                    fresh, state=DOUBTFUL, doubt_from=since, doubt_until=until, may_resend=replay.resend
+                )
+            case _:
+                return None
+
+    def result(self, error: ProviderError | None = None) -> SubmissionResult:
+        """Return what is known of it, as an event says it."""
+        return SubmissionResult(
+            attempts=self.attempts, replay=self.replay, message_id=self.message_id, error=error
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,22 +8,12 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 from bridge.domain.answers import ProviderError
 from bridge.domain.evidence import Doubt, Other
-from bridge.domain.ledger.filing import (
-    Ending,
-    Filed,
-    doubt_from_any_call,
-    end,
-    expect_receipt,
-    forgotten,
-    key_of,
-    may_resend,
-    may_resend_unknown,
-    too_late,
-    unknown_command,
-)
-from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, SubmissionRecord, changed
+from bridge.domain.ledger.endings import Filed, end, may_resend, may_resend_unknown, too_late
+from bridge.domain.ledger.lost_rows import doubt_from_any_call, put_back
+from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, changed
 from bridge.domain.ledger.time import CLOCK, is_of_another_time, quiet_until
 from bridge.domain.ledger.unit_of_work import Needs, Place
+from bridge.domain.match_keys import match_key
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.reconciliation import (
     IMPOSSIBLE,
@@ -39,8 +29,9 @@ from bridge.domain.rules import LedgerRules
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
     from bridge.domain.evidence import Reading
-    from bridge.domain.ledger.records import CommandRecord
+    from bridge.domain.ledger.records import CommandRecord, SubmissionRecord
     from bridge.domain.ledger.unit_of_work import UnitOfWork
+    from bridge.domain.rules import ReceiptRules
 
 #: What a finding is called in what is filed.
 _FINDINGS: dict[type[Finding], Literal["found", "absent", "cannot_tell", "again"]] = {
@@ -83,26 +74,26 @@ class Resolve:
         )
 
     @property
+    def receipts(self) -> ReceiptRules | None:
+        """When receipts are asked for; None where nobody does."""
+        return self.rules.receipts
+
+    @property
     def _key(self) -> bytes:
-        return key_of(self.command, self.index)
+        return match_key(self.command.destinations[self.index].wire, self.command.message)
 
     def apply(self, unit: UnitOfWork) -> Filed | None:
         """Decide and file, unless the claim was lost."""
         record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None:
-            since = self.now - self.rules.retry.max_age
-            doubt = forgotten(self.command, self.index, now=self.now, since=since)
-            record = record or unknown_command(self.command, self.command_id, now=self.now)
-            unit.commands[record.id] = record.having(doubt, now=self.now)
+            put_back(unit, self, since=self.now - self.rules.retry.max_age)
             return None
         if submission.state != DOUBTFUL or submission.owner != self.owner:
             return None
         submission = self._in_our_time(submission)
         finding = self._judge(unit, submission)
-        after, filed = self._filed(record, submission, finding)
-        unit.commands[record.id] = record.having(after, now=self.now)
-        expect_receipt(unit, record.id, after, self.rules.receipts, now=self.now)
+        filed = self._file(unit, record, submission, finding)
         return replace(filed, finding=_FINDINGS[type(finding)])
 
     def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:
@@ -181,85 +172,72 @@ class Resolve:
         lost_at = (other.lease_until or self.now) + self.rules.retry.max_age
         return other.state == ATTEMPTING and self.now < lost_at
 
-    def _filed(
-        self, record: CommandRecord, submission: SubmissionRecord, finding: Finding
-    ) -> tuple[SubmissionRecord, Filed]:
+    def _file(
+        self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord, finding: Finding
+    ) -> Filed:
+        ended = self._ended(submission, finding)
+        if ended is not None:
+            outcome, result = ended
+            told = end(unit, self, record, submission, outcome, result)
+            return Filed(outcome=outcome, told=told)
+        after = self._open(submission, finding)
+        unit.commands[record.id] = record.having(after, now=self.now)
+        return Filed(retry_at=after.retry_at)
+
+    def _open(self, submission: SubmissionRecord, finding: Finding) -> SubmissionRecord:
+        """Return it without an outcome: it waits for another look, or for another call."""
+        if isinstance(finding, LookAgain):
+            looked_at = (
+                self.reading.read_at if self.reading and finding.recognises_none else submission.looked_at
+            )
+            return submission.released(DOUBTFUL, retry_at=finding.at, looked_at=looked_at)
+        # Absent, the history reaches back before its first attempt in doubt: none of them is undecided any more.
+        return submission.released(WAITING, retry_at=self.now, undecided=isinstance(finding, CannotTell))
+
+    def _ended(
+        self, submission: SubmissionRecord, finding: Finding
+    ) -> tuple[Outcome, SubmissionResult] | None:
+        """Return how it ends; None where it goes on."""
         match finding:
             case Found(message=message):
-                impossible = message.status == IMPOSSIBLE
-                result = SubmissionResult(
-                    attempts=submission.attempts,
-                    replay=submission.replay,
+                result = replace(
+                    submission.result(),
                     message_id=message.message_id,
                     sender_address=message.sender_address,
                     delivery_status=message.status,
                     reconciled=True,
                 )
-                return self._end(
-                    record, submission, Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result
-                )
-            case LookAgain(at=at, recognises_none=recognises_none):
-                looked_at = self.reading.read_at if self.reading and recognises_none else submission.looked_at
-                return submission.released(DOUBTFUL, retry_at=at, looked_at=looked_at), Filed(retry_at=at)
+                return Outcome.UNDELIVERABLE if message.status == IMPOSSIBLE else Outcome.SENT, result
+            case LookAgain():
+                return None
             case Absent():
-                return self._absent(record, submission)
+                return self._absent(submission)
             case CannotTell(reason=reason):
-                return self._cannot_tell(record, submission, reason)
+                return self._cannot_tell(submission, reason)
         assert_never(finding)
 
-    def _absent(self, record: CommandRecord, submission: SubmissionRecord) -> tuple[SubmissionRecord, Filed]:
+    def _absent(self, submission: SubmissionRecord) -> tuple[Outcome, SubmissionResult] | None:
         if submission.was_taken:
             # The provider said that it has it, so it was sent, whatever its history shows.
-            return self._end(record, submission, Outcome.SENT, self._result(submission))
+            return Outcome.SENT, submission.result()
         if not (submission.is_suspected or may_resend(submission, self.rules.reconcile.on_absent)):
             why = "no trace of it in the provider's history; it is not sent again by itself"
-            return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", why)
+            return Outcome.UNKNOWN, submission.result(ProviderError(name="ambiguous", message=why))
         late = too_late(self.command, now=self.now)
         if late is not None:
             outcome, error = late
-            return self._end(record, submission, outcome, self._result(submission, error))
+            return outcome, submission.result(error)
         attempted_at = submission.doubt_until or self.now
         if attempted_at >= (submission.first_attempt_at or self.now) + self.rules.retry.max_age:
             why = "given up: its last attempt left no trace in the provider's history"
-            return self._error(record, submission, Outcome.FAILED, "ambiguous", why)
-        # The history reaches back before its first attempt in doubt: none of them is undecided any more.
-        decided = submission.released(WAITING, retry_at=self.now, undecided=False)
-        return decided, Filed(retry_at=self.now)
+            return Outcome.FAILED, submission.result(ProviderError(name="ambiguous", message=why))
+        return None
 
     def _cannot_tell(
-        self, record: CommandRecord, submission: SubmissionRecord, reason: str
-    ) -> tuple[SubmissionRecord, Filed]:
+        self, submission: SubmissionRecord, reason: str
+    ) -> tuple[Outcome, SubmissionResult] | None:
         if submission.was_taken:
-            return self._end(record, submission, Outcome.SENT, self._result(submission))
+            return Outcome.SENT, submission.result()
         if may_resend_unknown(submission, self.command, self.rules, now=self.now):
-            again = submission.released(WAITING, retry_at=self.now, undecided=True)
-            return again, Filed(retry_at=self.now)
-        return self._error(record, submission, Outcome.UNKNOWN, "ambiguous", reason)
-
-    def _error(
-        self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, name: str, why: str
-    ) -> tuple[SubmissionRecord, Filed]:
-        error = ProviderError(name=name, message=why)
-        return self._end(record, submission, outcome, self._result(submission, error))
-
-    def _result(self, submission: SubmissionRecord, error: ProviderError | None = None) -> SubmissionResult:
-        return SubmissionResult(
-            attempts=submission.attempts,
-            replay=submission.replay,
-            message_id=submission.message_id,
-            error=error,
-        )
-
-    def _end(
-        self, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome, result: SubmissionResult
-    ) -> tuple[SubmissionRecord, Filed]:
-        ending = Ending(
-            command=self.command,
-            outcome=outcome,
-            result=result,
-            style=self.style,
-            now=self.now,
-            traceparent=self.traceparent,
-        )
-        ended, told = end(submission, ending, generation=record.generation)
-        return ended, Filed(outcome=outcome, told=told)
+            return None
+        return Outcome.UNKNOWN, submission.result(ProviderError(name="ambiguous", message=reason))

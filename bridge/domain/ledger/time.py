@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bridge.domain.ledger.lost_rows import doubt_from_any_call
+from bridge.domain.ledger.records import SubmissionRecord, changed
 from bridge.domain.ledger.unit_of_work import Bucket, Needs
 
 if TYPE_CHECKING:
@@ -53,9 +55,24 @@ def is_of_another_time(happened_at: float, now: float) -> bool:
     return happened_at > now + DRIFT
 
 
-def is_retry_of_another_time(retry_at: float, now: float, rules: LedgerRules) -> bool:
-    """Whether a retry is later than one can be that was planned in the time we have now."""
-    return retry_at > now + max(rules.retry.max_delay, LONGEST)
+def due_at(submission: SubmissionRecord, send_at: float, now: float, rules: LedgerRules) -> float:
+    """Return when a waiting submission is due: at once where the clock was set back since that was planned.
+
+    `send_at` is the time that its command asks for.
+    """
+    retry_at = submission.retry_at or 0.0
+    # A slot of a rate limit may be as far away as many others have theirs before it.
+    is_possible = submission.granted or retry_at <= now + max(rules.retry.max_delay, LONGEST)
+    return retry_at if is_possible else send_at
+
+
+def renewed_lease(submission: SubmissionRecord, now: float, rules: LedgerRules) -> SubmissionRecord:
+    """Return a claim that ends as if it began now: the clock was set back, and nobody knows when it did.
+
+    Its owner notices nothing. Should it have ended, what it called is looked for as far back as calls may be.
+    """
+    since = doubt_from_any_call(submission, now, rules)
+    return changed(submission, claimed_at=now, lease_until=now + rules.lease, doubt_from=since)
 
 
 def _quiet(rules: LedgerRules) -> float:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bridge.domain.evidence import Evidence
+    from bridge.domain.ledger.lost_rows import Restored
     from bridge.domain.ledger.records import CommandRecord, SubmissionRecord
-    from bridge.domain.ledger.restored import Restored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

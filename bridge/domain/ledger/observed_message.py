@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class ObservedMessage:
     """Keep that a message was seen. It belongs to no command that is known yet."""
 
     evidence: Evidence

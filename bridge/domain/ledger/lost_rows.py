@@ -1,18 +1,30 @@
-"""What a delivery shows of calls that the ledger knows nothing of: it is gone, or an older copy is in its place."""
+"""Rows that the ledger has lost: it is gone, or was restored to an earlier state, or an older copy took its place.
+
+Each claim is in the ledger before its call is made. So a delivery can show that a call is missing from it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.domain.events import outcome_id
-from bridge.domain.ledger.filing import doubt_from_any_call
-from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, changed
-from bridge.domain.ledger.restored import CLOCKS
+from bridge.domain.ledger.records import (
+    ATTEMPTING,
+    DOUBTFUL,
+    CommandRecord,
+    Replay,
+    SubmissionRecord,
+    changed,
+)
+from bridge.domain.match_keys import match_key
 
 if TYPE_CHECKING:
-    from bridge.domain.ledger.claim import Claim, Replay
-    from bridge.domain.ledger.records import CommandRecord, SubmissionRecord
-    from bridge.domain.ledger.restored import Restored
+    from bridge.domain.ledger.claim import Claim
+    from bridge.domain.ledger.endings import File
+    from bridge.domain.ledger.resolve import Resolve
+    from bridge.domain.ledger.unit_of_work import UnitOfWork
+    from bridge.domain.rules import LedgerRules
 
 #: Seconds; older than this no dead letter is that the ledger has forgotten, nor any history.
 FORGOTTEN = 10 * 366 * 86400.0
@@ -20,12 +32,60 @@ FORGOTTEN = 10 * 366 * 86400.0
 MOST_REPLAYS = 64
 #: Seconds by which the doubt of what is suspected ends before its first claim, at least: that is how it is known.
 SUSPECTED = 1.0
+#: Seconds by which the clocks of publishers and workers may differ from the ledger's.
+CLOCKS = 60.0
 
 
-def had_a_row(claim: Claim) -> bool:
-    """Whether the ledger knew of the submission before, whatever it says now."""
-    # Each copy from the delay had a row when it was made, and each dead letter an outcome.
-    return claim.delayed or bool(claim.generation) or claim.replay is not None
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """When it was restored, and since when calls may be lost. Both in seconds since the epoch."""
+
+    at: float
+    #: Every call that the ledger does not know of was made after this.
+    since: float
+
+
+def restored(
+    at: float, *, last_commit_at: float | None, max_age: float, before: Restored | None = None
+) -> Restored:
+    """Return that the ledger was restored at `at`.
+
+    Each call has its claim in the ledger before it is made. So what is lost was called after the last commit that the
+    ledger still has, at `last_commit_at`; None where that is not known. Then it may have been called at any time within
+    `max_age` seconds. `before` is the restore before this one: what that one lost may still be repeated.
+    """
+    since = at - max_age if last_commit_at is None else min(last_commit_at, at) - CLOCKS
+    if before is not None and at < before.at + max_age:
+        since = min(since, before.since)
+    return Restored(at=at, since=since)
+
+
+def doubt_from_any_call(submission: SubmissionRecord, now: float, rules: LedgerRules) -> float:
+    """Return when the doubt began of a submission for which calls were made that nobody can date."""
+    since = now - rules.retry.max_age
+    return min(submission.doubt_from or since, since)
+
+
+def put_back(unit: UnitOfWork, change: File | Resolve, *, since: float) -> CommandRecord:
+    """Put back a submission whose claim the ledger has lost, in doubt: whoever claims it next must not call at once.
+
+    A database that fails over to a copy that lags behind loses what it has committed.
+    """
+    command, now = change.command, change.now
+    record = unit.commands.get(change.command_id) or CommandRecord(
+        id=change.command_id, content_hash=command.content_hash, created_at=now, updated_at=now
+    )
+    doubt = SubmissionRecord(
+        index=change.index,
+        state=DOUBTFUL,
+        match_key=match_key(command.destinations[change.index].wire, command.message),
+        first_attempt_at=now,
+        doubt_from=since,
+        doubt_until=now,
+        retry_at=now,
+    )
+    unit.commands[record.id] = record = record.having(doubt, now=now)
+    return record
 
 
 def may_be_lost(claim: Claim, restored: Restored | None) -> bool:

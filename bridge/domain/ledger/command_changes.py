@@ -1,4 +1,4 @@
-"""Handing a command over to a copy of it in the delay."""
+"""Changes of a command as a whole: handing it over to a copy of it in the delay, and looking it up."""
 
 from __future__ import annotations
 
@@ -62,3 +62,20 @@ class Carry:
             return
         carried = changed(submission, filed_in=max(submission.filed_in, record.generation))
         unit.commands[record.id] = record.having(carried, now=record.updated_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Look a command up, and change nothing."""
+
+    command_id: str
+
+    @property
+    def needs(self) -> Needs:
+        """Its record."""
+        return Needs(command_id=self.command_id)
+
+    def apply(self, unit: UnitOfWork) -> bytes:
+        """Return the content that it was taken with; nothing of it where it never was."""
+        record = unit.commands.get(self.command_id)
+        return b"" if record is None else record.content_hash

@@ -1,4 +1,4 @@
-"""Filing what became of a claimed submission."""
+"""What becomes of a claimed submission after a call: how it ends, or when it goes on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bridge.domain.answers import ProviderError
 from bridge.domain.ledger.limits import ACCOUNT, hold_back
+from bridge.domain.ledger.lost_rows import put_back
 from bridge.domain.ledger.records import (
     ATTEMPTING,
     DOUBTFUL,
@@ -17,13 +18,15 @@ from bridge.domain.ledger.records import (
     changed,
 )
 from bridge.domain.ledger.unit_of_work import Expected, Needs, Place
-from bridge.domain.match_keys import match_key, match_key_of
+from bridge.domain.match_keys import match_key_of
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
     from bridge.domain.events import Event
     from bridge.domain.evidence import Evidence
+    from bridge.domain.ledger.claim import Claim
+    from bridge.domain.ledger.resolve import Resolve
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import LedgerRules, ReceiptRules
 
@@ -33,72 +36,44 @@ EXPIRED_BY_BROKER = "expired"
 LONGEST_CALL = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """An outcome and all that its event is made from."""
+def end(
+    unit: UnitOfWork,
+    change: Claim | File | Resolve,
+    record: CommandRecord,
+    submission: SubmissionRecord,
+    outcome: Outcome,
+    result: SubmissionResult,
+) -> Told:
+    """End a submission and return the event that tells it.
 
-    command: SendSms
-    outcome: Outcome
-    result: SubmissionResult
-    style: Style
-    now: float
-    traceparent: str | None = None
-
-
-def unknown_command(command: SendSms, command_id: str, *, now: float) -> CommandRecord:
-    """Return the record of a command that the ledger has lost."""
-    return CommandRecord(id=command_id, content_hash=command.content_hash, created_at=now, updated_at=now)
-
-
-def key_of(command: SendSms, index: int) -> bytes:
-    """Return the match key of one of a command's submissions."""
-    return match_key(command.destinations[index].wire, command.message)
-
-
-def doubt_from_any_call(submission: SubmissionRecord, now: float, rules: LedgerRules) -> float:
-    """Return when the doubt began of a submission for which calls were made that nobody can date."""
-    since = now - rules.retry.max_age
-    return min(submission.doubt_from or since, since)
-
-
-def forgotten(command: SendSms, index: int, *, now: float, since: float) -> SubmissionRecord:
-    """Return a submission whose claim the ledger has lost, in doubt: whoever claims it next must not call at once.
-
-    A database that fails over to a copy that lags behind loses what it has committed.
+    If it was sent and somebody asks for receipts, the receipt is awaited from the same step on: no crash loses one.
     """
-    return SubmissionRecord(
-        index=index,
-        state=DOUBTFUL,
-        match_key=key_of(command, index),
-        first_attempt_at=now,
-        doubt_from=since,
-        doubt_until=now,
-        retry_at=now,
-    )
-
-
-def end(submission: SubmissionRecord, ending: Ending, *, generation: int) -> tuple[SubmissionRecord, Told]:
-    """Return `submission` ended, and the event that tells it."""
     event = outcome_event(
-        ending.outcome,
-        ending.command,
+        outcome,
+        change.command,
         submission.index,
-        ending.result,
-        style=ending.style,
-        now=ending.now,
-        traceparent=ending.traceparent,
+        result,
+        style=change.style,
+        now=change.now,
+        traceparent=change.traceparent,
     )
     told = Told(event_id=event.id, body=event.body)
     ended = submission.released(
-        ending.outcome.value,
+        outcome.value,
         retry_at=None,
-        attempts=ending.result.attempts,
+        attempts=result.attempts,
         # What a late answer has shown to be its own stays so: nobody else may take it for his.
-        message_id=ending.result.message_id or submission.message_id,
-        filed_in=generation,
+        message_id=result.message_id or submission.message_id,
+        # Not the owner's generation: a copy handed over since must tell it too, should the owner end here.
+        filed_in=record.generation,
         told=told,
     )
-    return ended, told
+    unit.commands[record.id] = record.having(ended, now=change.now)
+    receipts = change.receipts
+    if receipts is not None and outcome is Outcome.SENT and ended.message_id is not None:
+        place = Place(command_id=record.id, index=ended.index)
+        unit.expected[place] = Expected(sent_at=change.now, ask_at=change.now + receipts.first)
+    return told
 
 
 def too_late(command: SendSms, *, now: float) -> tuple[Outcome, ProviderError] | None:
@@ -138,18 +113,6 @@ def as_undecided(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome
     last = "" if error is None or error.message is None else f": {error.message}"
     why = f"an earlier attempt may have been sent; the last one ended as {outcome.value}{last}"
     return Outcome.UNKNOWN, replace(error or ProviderError(name="ambiguous"), name="ambiguous", message=why)
-
-
-def expect_receipt(
-    unit: UnitOfWork, command_id: str, ended: SubmissionRecord, rules: ReceiptRules | None, *, now: float
-) -> None:
-    """Await the receipt of a submission that ended, if it was sent and somebody asks for receipts.
-
-    In the step that files it, so that no crash loses one.
-    """
-    if rules is not None and ended.state == Outcome.SENT.value and ended.message_id is not None:
-        place = Place(command_id=command_id, index=ended.index)
-        unit.expected[place] = Expected(sent_at=now, ask_at=now + rules.first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,16 +188,14 @@ class File:
             or submission.owner != self.owner
         ):
             if record is None or submission is None:
-                doubt = forgotten(self.command, self.index, now=self.now, since=self.now - LONGEST_CALL)
-                record = record or unknown_command(self.command, self.command_id, now=self.now)
-                submission = doubt
-                unit.commands[record.id] = record = record.having(doubt, now=self.now)
+                record = put_back(unit, self, since=self.now - LONGEST_CALL)
+                submission = record.submissions[self.index]
             self._keep_evidence(unit, record, submission)
             return None
-        after, filed = self._filed(submission, record.generation)
-        unit.commands[record.id] = record.having(after, now=self.now)
-        expect_receipt(unit, record.id, after, self.receipts, now=self.now)
-        return filed
+        if self.filing.outcome is not None:
+            return self._end(unit, record, submission, self.filing.outcome)
+        unit.commands[record.id] = record.having(self._open(submission), now=self.now)
+        return Filed(retry_at=self.filing.retry_at, deferred=self.filing.deferred)
 
     def _keep_evidence(self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord) -> None:
         """Keep what a late answer proves: the message is this submission's, whatever became of it meanwhile."""
@@ -246,41 +207,34 @@ class File:
             owning = changed(submission, message_id=evidence.message_id)
             unit.commands[record.id] = record.having(owning, now=self.now)
 
-    def _filed(self, submission: SubmissionRecord, generation: int) -> tuple[SubmissionRecord, Filed]:
-        filing = self.filing
-        result = filing.result
+    def _end(
+        self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome
+    ) -> Filed:
+        result = self.filing.result
         if submission.replay:
             result = replace(result, replay=submission.replay)
-        if filing.outcome is not None:
-            outcome = filing.outcome
-            if submission.undecided:
-                outcome, error = as_undecided(outcome, result.error)
-                result = replace(result, error=error)
-            ending = Ending(
-                command=self.command,
-                outcome=outcome,
-                result=result,
-                style=self.style,
-                now=self.now,
-                traceparent=self.traceparent,
-            )
-            # Not the owner's generation: a copy handed over since must tell it too, should the owner end here.
-            ended, told = end(submission, ending, generation=generation)
-            return ended, Filed(outcome=outcome, told=told)
-        open_ = submission.released(
+        if submission.undecided:
+            outcome, error = as_undecided(outcome, result.error)
+            result = replace(result, error=error)
+        told = end(unit, self, record, submission, outcome, result)
+        return Filed(outcome=outcome, told=told)
+
+    def _open(self, submission: SubmissionRecord) -> SubmissionRecord:
+        """Return it without an outcome: it waits for another call, or it is in doubt."""
+        filing, attempts = self.filing, self.filing.result.attempts
+        released = submission.released(
             DOUBTFUL if filing.doubtful else WAITING,
             retry_at=filing.retry_at,
-            attempts=result.attempts,
-            first_attempt_at=submission.first_attempt_at if result.attempts else None,
+            attempts=attempts,
+            first_attempt_at=submission.first_attempt_at if attempts else None,
         )
-        if filing.doubtful:
-            open_ = changed(
-                open_,
-                # From its claim to its answer, whichever is the earlier where the clock was set meanwhile.
-                doubt_from=min(
-                    submission.doubt_from or self.now, submission.claimed_at or self.now, self.now
-                ),
-                doubt_until=max(submission.claimed_at or self.now, self.now),
-                submitted=filing.submitted,
-            )
-        return open_, Filed(retry_at=filing.retry_at, deferred=filing.deferred)
+        if not filing.doubtful:
+            return released
+        # From its claim to its answer, whichever is the earlier where the clock was set meanwhile.
+        claimed_at = submission.claimed_at or self.now
+        return changed(
+            released,
+            doubt_from=min(submission.doubt_from or self.now, claimed_at, self.now),
+            doubt_until=max(claimed_at, self.now),
+            submitted=filing.submitted,
+        )
