@@ -11,7 +11,7 @@ from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import HttpServer
-    from bridge.settings.model import AdminSettings, IngestSettings, SubmitSettings
+    from bridge.settings.sections import AdminSettings, IngestSettings, SubmitSettings
 
 
 class CannotListen(BridgeError):

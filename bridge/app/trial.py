@@ -20,7 +20,7 @@ from bridge.app.listener import CannotListen, listen
 from bridge.app.receipts import receipt_poller
 from bridge.app.submit import make_submit_door, open_submit_door
 from bridge.app.webhook import make_door, make_ingest
-from bridge.app.worker import make_worker, measure, worker_readiness
+from bridge.app.worker_parts import make_worker, measure, worker_readiness
 from bridge.domain.contracts.commands import SEND
 from bridge.domain.contracts.submit import PATH
 from bridge.domain.messages import Outgoing

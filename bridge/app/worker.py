@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,11 @@ from bridge.adapters.amqp.mark import LedgerMark
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.gateway import CpaasGateway
-from bridge.adapters.http.supervisor_app import WORKING
 from bridge.adapters.store import open_ledger, open_receipts
 from bridge.app import parts, sending
 from bridge.app.admin import (
     make_metrics,
     make_progress,
-    publishing,
     readiness,
     report_started,
     serve_admin,
@@ -29,28 +26,23 @@ from bridge.app.admin import (
 from bridge.app.log import configure_log
 from bridge.app.receipts import receipt_poller
 from bridge.app.tracing import command_tracing, make_tracer
+from bridge.app.worker_parts import make_worker, measure, worker_readiness
 from bridge.jobs.pruner import Pruner
 from bridge.ops.one_core import OneCore
 from bridge.ops.shutdown import Stopping
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from bridge.worker.gauges import WorkerGauges
-from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
 from bridge.worker.steady import SteadyClock
-from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from bridge.worker.worker import Worker
     from collections.abc import Callable
 
-    from bridge.adapters.cpaas.client import CpaasClient
     from bridge.adapters.store.ledger import SqlLedger
-    from bridge.app.admin import Outlet
     from bridge.jobs.receipts import ReceiptPoller
     from bridge.ops.metrics import Metrics
-    from bridge.ops.tracing import CommandTracing
-    from bridge.ports import Clock, Gateway, Ledger, Publisher, Tracer
+    from bridge.ports import Clock, Tracer
     from bridge.ports.serving import Readiness
     from bridge.settings import Settings
-    from bridge.worker.gauges import Source
 
 #: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
 PUBLISH_LIMIT = 1_000_000
@@ -225,65 +217,6 @@ class WorkerProcess:
 
         max_age = sending.loss_matters_for(self._settings)
         return LedgerMark(ledger.lineages, max_age=max_age, mistaken=mistaken)
-
-
-def make_worker(
-    settings: Settings,
-    publisher: Publisher,
-    ledger: Ledger,
-    gateway: Gateway,
-    clock: SteadyClock,
-    calls_stop: threading.Event,
-    metrics: Metrics,
-    stopping: Stopping,
-    tracing: CommandTracing | None = None,
-) -> Worker:
-    """Return the worker of this process; `calls_stop` ends waits of the gateway."""
-    return Worker(
-        WorkerPorts(publisher=publisher, ledger=ledger, gateway=gateway, clock=clock),
-        WorkerOptions(
-            rules=sending.send_rules(settings),
-            concurrency=settings.worker.concurrency,
-            # Half of what is prefetched beside what can be sent at once.
-            spare=max(0, settings.worker.prefetch - settings.worker.concurrency) // 2,
-            owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
-        ),
-        Lifecycle(
-            stopping=calls_stop,
-            on_crash=stopping.crash,
-            on_unusable=lambda: stopping.crash(os.EX_CONFIG),
-        ),
-        metrics,
-        tracing,
-    )
-
-
-def measure(
-    metrics: Metrics, worker: Worker, source: Source, publisher: Outlet, client: CpaasClient, clock: Clock
-) -> None:
-    """Have `metrics` read how a worker stands whenever they are scraped."""
-    metrics.connections += [lambda: source.connected, lambda: publisher.connected]
-    metrics.alarms.append(lambda: publisher.blocked)
-    metrics.registry.register(WorkerGauges(worker.state, source, client.token_times, clock))
-
-
-def worker_readiness(
-    worker: Worker, source: Source, publisher: Outlet, *, draining: bool, standing: str | None = None
-) -> Readiness:
-    """Return whether a worker may consume, and why not; `standing` is what of it stands still."""
-    trouble = worker.trouble
-    return readiness(
-        (
-            "consuming",
-            source.consuming,
-            "a consumer of the command queue" if source.consuming else "not consuming",
-        ),
-        publishing(publisher),
-        ("sending", trouble is None, trouble or "nothing known against it"),
-        (WORKING, standing is None, standing or "all its threads go on"),
-        ("draining", not draining, "stopping" if draining else "no"),
-        judged=frozenset({"consuming", "publishing", "sending", WORKING, "draining"}),
-    )
 
 
 def run_alone(settings: Settings) -> int:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli.dead_view import content_of, meaning_of, row_of, write_letters
 from bridge.cli.exits import Exit, Failed
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.moments import moment
-from bridge.cli.output import Table, write_array, write_json, write_line
+from bridge.cli.output import write_json, write_line
 from bridge.cli.progress import progress
 from bridge.domain.printing import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from bridge.domain.dead_letters import DeadLetter, Wanted
     from bridge.ports import Progress
@@ -26,18 +25,6 @@ if TYPE_CHECKING:
 
 #: The outcomes that leave a dead letter, and `bridge.domain.dead_letters.BROKER`.
 _OUTCOMES = ("invalid", "rejected", "failed", "unknown", "expired", "broker")
-
-#: The columns of the table and their usual widths.
-_COLUMNS = {
-    "dead_at": 24,
-    "outcome": 8,
-    "command": 40,
-    "attempts": 8,
-    "sender_address": 14,
-    "destination_address": 16,
-    "event_id": 36,
-    "reason": 0,
-}
 
 
 @click.group()
@@ -85,7 +72,7 @@ def list_(invocation: Invocation, /, *, full: bool, as_json: bool, **which: Any)
     """
     settings = invocation.settings()
     letters = invocation.wiring.dead_letters(settings, _wanted(settings, **which))
-    _write(letters, as_json=as_json, full=full)
+    write_letters(letters, as_json=as_json, full=full)
 
 
 @dead.command()
@@ -98,7 +85,7 @@ def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) ->
     """Print one dead letter, by the id of its event or of its command."""
     settings = invocation.settings()
     found = [
-        {**_row(letter, full=full), "meaning": _meaning(letter), **_content(letter, full=full)}
+        {**row_of(letter, full=full), "meaning": meaning_of(letter), **content_of(letter, full=full)}
         for letter in invocation.wiring.dead_letters(settings, _wanted(settings, ids=(event_id,)))
     ]
     if not found:
@@ -243,75 +230,9 @@ def _done(letters: Iterable[DeadLetter], wanted: Wanted, what: str, *, as_json: 
             yield letter
 
     with progress("dead letters", prints=True) as told:
-        _write(counted(told), as_json=as_json)
+        write_letters(counted(told), as_json=as_json)
     write_line(f"{count} {what}", err=True)
     missing = [id_ for id_ in wanted.ids if id_ not in found]
     for id_ in missing:
         write_line(f"no dead letter has the id {id_}", err=True)
     return Exit.FAILED if missing else Exit.DONE
-
-
-def _write(letters: Iterable[DeadLetter], *, as_json: bool, full: bool = False) -> None:
-    """Print each as it comes: there may be more than fit into memory."""
-    if as_json:
-        write_array(_row(letter, full=full) for letter in letters)
-        return
-    table = Table(**_COLUMNS)
-    for letter in letters:
-        row = _row(letter, full=full)
-        which = "*" if letter.index is None else letter.index
-        table.write({**row, "command": f"{row['command_id'] or '-'}[{which}]"})
-
-
-def _row(letter: DeadLetter, *, full: bool = False) -> dict[str, object]:
-    from bridge.domain.events import rfc3339
-    from bridge.domain.masking import mask_number, mask_numbers
-
-    sender = letter.sender
-    return {
-        "event_id": letter.event_id,
-        "outcome": letter.outcome,
-        "reason": None if letter.reason is None else mask_numbers(letter.reason),
-        "command_id": letter.command_id,
-        "index": letter.index,
-        "attempts": letter.attempts,
-        "dead_at": None if letter.dead_at is None else rfc3339(letter.dead_at),
-        "sender_address": sender if full or sender in (None, "default") else mask_number(sender),
-        "destination_address": [number if full else mask_number(number) for number in letter.destinations],
-    }
-
-
-def _meaning(letter: DeadLetter) -> str | None:
-    """Return what the code in the reason means; None where the reason is in words already."""
-    from bridge.domain.error_words import explain
-
-    return None if letter.reason is None else explain(letter.reason)
-
-
-def _content(letter: DeadLetter, *, full: bool) -> dict[str, object]:
-    """Return what the letter holds: all of it, or what may be read along."""
-    delivery = letter.delivery
-    if not full:
-        return {
-            "characters": None if letter.message is None else len(letter.message),
-            "bytes": len(delivery.body),
-            "headers": sorted(delivery.headers),
-        }
-    return {
-        **_body(delivery.body),
-        "properties": _plain(delivery.properties),
-        "headers": _plain(delivery.headers),
-    }
-
-
-def _body(body: bytes) -> dict[str, object]:
-    try:
-        return {"body": body.decode()}
-    except UnicodeDecodeError:
-        return {"body_base64": base64.b64encode(body).decode()}
-
-
-def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    """Return what came over AMQP as JSON can say it."""
-    plain: dict[str, object] = json.loads(json.dumps(dict(values), default=str))
-    return plain

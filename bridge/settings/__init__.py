@@ -6,7 +6,9 @@
 from pydantic import SecretStr
 
 from bridge.settings.load import SettingProblem, SettingsError, load
-from bridge.settings.model import (
+from bridge.settings.model import Settings
+from bridge.settings.read import read
+from bridge.settings.sections import (
     AddressSettings,
     AdminSettings,
     BrokerSettings,
@@ -19,12 +21,10 @@ from bridge.settings.model import (
     LogSettings,
     ReconcileSettings,
     RetrySettings,
-    Settings,
     SubmitSettings,
     SubscriptionSettings,
     WorkerSettings,
 )
-from bridge.settings.read import read
 from bridge.settings.values import SecretUrl
 
 __all__ = [

@@ -17,7 +17,7 @@ from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.app.listener import listen
 from bridge.ports.serving import Taken
 from bridge.settings import SettingProblem, SettingsError
-from bridge.settings.model import IngestSettings
+from bridge.settings.sections import IngestSettings
 from tests.certificates import make_certificate
 from tests.client_hello import ALERT, FFDHE2048, FFDHE8192, HANDSHAKE, SECP256R1, X25519, client_hello
 from tests.raw_http import Client, once

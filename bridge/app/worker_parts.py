@@ -1,0 +1,87 @@
+"""From settings to a worker, its gauges and its readiness."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+from bridge.adapters.http.supervisor_app import WORKING
+from bridge.app import parts, sending
+from bridge.app.admin import publishing, readiness
+from bridge.worker.gauges import WorkerGauges
+from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
+from bridge.worker.worker import Worker
+
+if TYPE_CHECKING:
+    import threading
+
+    from bridge.adapters.cpaas.client import CpaasClient
+    from bridge.app.admin import Outlet
+    from bridge.ops.metrics import Metrics
+    from bridge.ops.shutdown import Stopping
+    from bridge.ops.tracing import CommandTracing
+    from bridge.ports import Clock, Gateway, Ledger, Publisher
+    from bridge.ports.serving import Readiness
+    from bridge.settings import Settings
+    from bridge.worker.gauges import Source
+    from bridge.worker.steady import SteadyClock
+
+
+def make_worker(
+    settings: Settings,
+    publisher: Publisher,
+    ledger: Ledger,
+    gateway: Gateway,
+    clock: SteadyClock,
+    calls_stop: threading.Event,
+    metrics: Metrics,
+    stopping: Stopping,
+    tracing: CommandTracing | None = None,
+) -> Worker:
+    """Return the worker of this process; `calls_stop` ends waits of the gateway."""
+    return Worker(
+        WorkerPorts(publisher=publisher, ledger=ledger, gateway=gateway, clock=clock),
+        WorkerOptions(
+            rules=sending.send_rules(settings),
+            concurrency=settings.worker.concurrency,
+            # Half of what is prefetched beside what can be sent at once.
+            spare=max(0, settings.worker.prefetch - settings.worker.concurrency) // 2,
+            owner=f"{parts.name_of_process('worker')} {uuid.uuid4()}",
+        ),
+        Lifecycle(
+            stopping=calls_stop,
+            on_crash=stopping.crash,
+            on_unusable=lambda: stopping.crash(os.EX_CONFIG),
+        ),
+        metrics,
+        tracing,
+    )
+
+
+def measure(
+    metrics: Metrics, worker: Worker, source: Source, publisher: Outlet, client: CpaasClient, clock: Clock
+) -> None:
+    """Have `metrics` read how a worker stands whenever they are scraped."""
+    metrics.connections += [lambda: source.connected, lambda: publisher.connected]
+    metrics.alarms.append(lambda: publisher.blocked)
+    metrics.registry.register(WorkerGauges(worker.state, source, client.token_times, clock))
+
+
+def worker_readiness(
+    worker: Worker, source: Source, publisher: Outlet, *, draining: bool, standing: str | None = None
+) -> Readiness:
+    """Return whether a worker may consume, and why not; `standing` is what of it stands still."""
+    trouble = worker.trouble
+    return readiness(
+        (
+            "consuming",
+            source.consuming,
+            "a consumer of the command queue" if source.consuming else "not consuming",
+        ),
+        publishing(publisher),
+        ("sending", trouble is None, trouble or "nothing known against it"),
+        (WORKING, standing is None, standing or "all its threads go on"),
+        ("draining", not draining, "stopping" if draining else "no"),
+        judged=frozenset({"consuming", "publishing", "sending", WORKING, "draining"}),
+    )

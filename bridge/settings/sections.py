@@ -1,0 +1,300 @@
+"""The sections of the configuration: one frozen model for each.
+
+The meaning of each key stands in `config/bridge.toml`, which a test keeps in step. All times are in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+
+from bridge.domain.broker_parameters import TlsFiles
+from bridge.domain.broker_url import BrokerNode, read_broker_urls
+from bridge.settings import values as v
+
+#: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.
+CALL_OVERHEAD = 2.0
+
+#: Where processes answer for health and metrics, unless `admin.port` says otherwise.
+WORKER_ADMIN_PORT = 9464
+INGEST_ADMIN_PORT = 9465
+
+_DERIVED_NAMES = {
+    "commands_exchange": "commands",
+    "command_queue": "send",
+    "events_exchange": "events",
+    "unrouted_queue": "unrouted",
+    "dead_queue": "dead",
+    "given_up_queue": "given_up",
+}
+
+
+class Section(BaseModel):
+    """What all sections share: immutable, no unknown key, no value in an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class BrokerSettings(Section):
+    """RabbitMQ and the names on it."""
+
+    url: v.BrokerUrls = None
+    ca_file: v.Place = None
+    certificate: v.Place = None
+    key: v.Place = None
+    management_url: v.ManagementUrl = None
+    prefix: v.Name = "sms"
+    declare: bool = True
+    heartbeat: Annotated[int, Field(ge=0, le=3600)] = 30
+    connect_timeout: v.ConnectSeconds = 5.0
+    publish_deadline: v.Seconds = 20.0
+    commands_exchange: v.DerivedName = ""
+    command_queue: v.DerivedName = ""
+    events_exchange: v.DerivedName = ""
+    unrouted_queue: v.DerivedName = ""
+    dead_queue: v.DerivedName = ""
+    given_up_queue: v.DerivedName = ""
+    unrouted_max_length: v.Count = 100_000
+    delivery_limit: v.Count = 1000
+
+    @field_validator(*_DERIVED_NAMES)
+    @classmethod
+    def _from_prefix(cls, name: str, info: ValidationInfo) -> str:
+        return name or f"{info.data.get('prefix', 'sms')}.{_DERIVED_NAMES[info.field_name or '']}"
+
+    @property
+    def tls_files(self) -> TlsFiles:
+        """The files for encrypted connections whose URLs name no others."""
+        ca_file, certificate, key = (
+            None if path is None else str(path) for path in (self.ca_file, self.certificate, self.key)
+        )
+        return TlsFiles(ca_file=ca_file, certificate=certificate, key=key)
+
+    @property
+    def nodes(self) -> tuple[BrokerNode, ...]:
+        """The addresses of the broker, in the order in which they are tried.
+
+        Raises:
+            BadBrokerUrl: they do not go with the files for TLS; valid settings do.
+
+        """
+        return read_broker_urls([url.get_secret_value() for url in self.url or ()], self.tls_files)
+
+
+class CommandSettings(Section):
+    """What a command may ask."""
+
+    allow_missing_id: bool = False
+    max_destinations: v.Count = 100
+    unknown_fields: Annotated[Literal["warn", "reject"], v.LOWER] = "warn"
+
+
+class AddressSettings(Section):
+    """How national numbers are read."""
+
+    default_region: Annotated[
+        Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z]{2}$")] | None, v.NONE_IF_EMPTY
+    ] = None
+
+
+class CpaasSettings(Section):
+    """The provider's API and the account. With both kinds of credentials the client's secret is used."""
+
+    base_url: v.BaseUrl = None
+    client_id: v.Text = None
+    client_secret: v.SecretText = None
+    email: v.Text = None
+    password: v.SecretText = None
+    connect_timeout: v.SocketTimeout = 3.0
+    read_timeout: v.SocketTimeout = 10.0
+    total_timeout: v.SecondsOrZero = 0.0
+    max_response_bytes: v.Count = 1_048_576
+    idle_timeout: v.SecondsOrZero = 4.0
+    proxy: v.ProxyUrl = None
+    ca_file: v.Place = None
+    correlator: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "sms-bridge"
+    correlator_mode: Literal["instance", "command"] = "instance"
+    default_sender: Annotated[v.Number | None, v.NONE_IF_EMPTY] = None
+
+    @field_validator("total_timeout")
+    @classmethod
+    def _from_parts(cls, total: float, info: ValidationInfo) -> float:
+        return (
+            total
+            or info.data.get("connect_timeout", 3.0) + info.data.get("read_timeout", 10.0) + CALL_OVERHEAD
+        )
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is an account to send with."""
+        return self.base_url is not None
+
+
+class LedgerSettings(Section):
+    """The durable record of submissions."""
+
+    url: v.LedgerUrl = v.SecretUrl("sqlite:///sms-bridge.sqlite3")
+    retention: v.Seconds = 7_776_000.0
+    restored_lookup: v.SecondsOrZero = 3_600.0
+
+
+class WorkerSettings(Section):
+    """How a worker takes and holds commands."""
+
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    one_core: bool = True
+    prefetch: Annotated[int, Field(ge=0, le=65535)] = 0
+    grace_period: v.SecondsOrZero = 30.0
+    lease: v.Seconds = 120.0
+    poison_after: v.Count = 5
+
+    @field_validator("prefetch")
+    @classmethod
+    def _from_concurrency(cls, prefetch: int, info: ValidationInfo) -> int:
+        return prefetch or min(2 * int(info.data.get("concurrency", 16)), 65535)
+
+
+class RetrySettings(Section):
+    """How long and how often a submission is tried."""
+
+    max_age: v.SecondsOrZero = 86_400.0
+    in_process: v.SecondsOrZero = 5.0
+    base: v.Seconds = 0.5
+    max_delay: v.Seconds = 900.0
+
+
+class ReconcileSettings(Section):
+    """What is done about an attempt whose effect is not known."""
+
+    settle: v.SecondsOrZero = 60.0
+    skew: v.SecondsOrZero = 120.0
+    on_absent: Literal["resend", "park"] = "resend"
+    on_unknown: Literal["park", "resend"] = "park"
+    history_cap: v.CountOrZero = 1000
+
+
+class LimitSettings(Section):
+    """How fast messages go out."""
+
+    account_per_second: v.PerSecond = 0.0
+    sender_per_second: v.PerSecond = 0.0
+
+
+class SubscriptionSettings(Section):
+    """What the provider is to notify us of."""
+
+    numbers: Annotated[tuple[v.Number, ...], v.COMMA_SEPARATED] = ()
+    webhook_url: v.HttpUrl = None
+    keep: bool = False
+    check_interval: v.Seconds = 300.0
+
+
+class IngestSettings(Section):
+    """Where the provider's notifications come in."""
+
+    host: v.Host = "127.0.0.1"
+    port: v.Port = 8080
+    path: v.UrlPath = "/inbound-sms/webhook"
+    authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
+    allow: Annotated[tuple[v.Network, ...], v.GUARDING] = ()
+    trusted_proxies: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()
+    tls_certificate: v.Place = None
+    tls_key: v.Place = None
+    spool: v.Place = None
+    spool_max_bytes: v.Count = 268_435_456
+    spool_max_age: v.Seconds = 604_800.0
+    confirm_timeout: v.Seconds = 5.0
+    max_body: v.Count = 65_536
+    max_in_flight: v.Count = 1000
+    max_connections: v.Count = 1000
+    max_connections_each: v.CountOrZero = 500
+    keep_alive: v.Seconds = 75.0
+    one_core: bool = True
+
+
+class SubmitSettings(Section):
+    """Where commands are taken over HTTP, if anywhere."""
+
+    host: v.Host = "127.0.0.1"
+    port: Annotated[v.Port | None, v.NONE_IF_EMPTY] = None
+    authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
+    tls_certificate: v.Place = None
+    tls_key: v.Place = None
+    confirm_timeout: v.Seconds = 5.0
+    max_in_flight: v.Count = 200
+    max_connections: v.Count = 200
+    keep_alive: v.Seconds = 75.0
+
+
+class CatchUpSettings(Section):
+    """How what no webhook brought is looked for in the provider's history."""
+
+    at_start: bool = False
+    interval: v.SecondsOrZero = 0.0
+    lookback: v.SecondsOrZero = 86_400.0
+    overlap: v.SecondsOrZero = 3600.0
+
+    @property
+    def configured(self) -> bool:
+        """Whether an ingest does it by itself."""
+        return self.at_start or self.interval > 0
+
+
+class ReceiptSettings(Section):
+    """Whether and how workers ask what became of what was sent."""
+
+    poll: bool = False
+    first: v.Seconds = 30.0
+    max_age: v.Seconds = 86_400.0
+    per_second: v.PerSecond = 5.0
+
+
+class AdminSettings(Section):
+    """Where health and metrics are asked for."""
+
+    host: v.Host = "127.0.0.1"
+    port: Annotated[v.Port | None, v.NONE_IF_EMPTY] = None
+
+    @property
+    def worker_port(self) -> int:
+        """The port of a worker, or of `bridge up`."""
+        return WORKER_ADMIN_PORT if self.port is None else self.port
+
+    @property
+    def ingest_port(self) -> int:
+        """The port of an ingest: not the worker's, so that both run on one machine as they come."""
+        return INGEST_ADMIN_PORT if self.port is None else self.port
+
+
+class EventSettings(Section):
+    """How events are written."""
+
+    camel_case: bool = False
+
+
+class LogSettings(Section):
+    """How the log is written."""
+
+    format: Annotated[
+        Annotated[Literal["json", "console"], v.LOWER] | None,
+        v.NONE_IF_EMPTY,
+    ] = None
+    level: Annotated[Literal["debug", "info", "warning", "error"], v.LOWER] = "info"
+
+
+class TracingSettings(Section):
+    """Where spans are sent, and of how many traces."""
+
+    endpoint: v.HttpUrl = None
+    ratio: v.Share = 1.0
