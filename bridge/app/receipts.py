@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.statuses import CpaasStatuses
 from bridge.app import parts, sending
+from bridge.jobs.context import JobContext
 from bridge.jobs.receipt_calls import Asking
-from bridge.jobs.receipts import ReceiptPoller, batch_of
+from bridge.jobs.receipts import PollerRules, ReceiptPoller, batch_of
 
 if TYPE_CHECKING:
     import threading
@@ -42,15 +43,11 @@ def receipt_poller(
         metrics=metrics,
         stopping=stopping,
     )
-    return ReceiptPoller(
-        open_receipts,
-        asking,
-        publisher,
+    rules = PollerRules(
         tell=parts.teller(settings),
-        rules=sending.receipt_rules(settings),
+        receipts=sending.receipt_rules(settings),
         batch=batch_of(per_second),
         style=parts.style(settings),
-        clock=clock,
-        metrics=metrics,
-        stopping=stopping,
     )
+    context = JobContext(clock=clock, metrics=metrics, stopping=stopping)
+    return ReceiptPoller(open_receipts, asking, publisher, rules, context)

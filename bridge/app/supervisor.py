@@ -16,7 +16,7 @@ from bridge.ops import service_manager as notify_systemd
 from bridge.ops.metrics import SupervisorMetrics
 from bridge.ops.service_report import Reporting
 from bridge.ops.shutdown import Stopping
-from bridge.ops.supervisor import MARGIN, Supervisor
+from bridge.ops.supervisor import MARGIN, Supervision, Supervisor
 from bridge.settings.passing import pack
 
 if TYPE_CHECKING:
@@ -33,14 +33,13 @@ def run_supervisor(settings: Settings) -> int:
     stopping = Stopping()
     metrics = SupervisorMetrics()
     line = pack(settings_of_one(settings))
-    supervisor = Supervisor(
-        lambda number: Child(CHILD, str(number), line=line, environ=os.environ),
-        settings.worker.processes,
+    supervision = Supervision(
+        start=lambda number: Child(CHILD, str(number), line=line, environ=os.environ),
         stopping=stopping,
         clock=SystemClock(),
         metrics=metrics,
-        running=notify_systemd.ready,
     )
+    supervisor = Supervisor(supervision, settings.worker.processes, notify_systemd.ready)
     told = _Told(supervisor, stopping)
     stopping.install(again=supervisor.end_at_once)
     app = SupervisorAdmin(supervisor.processes, stopping.event.is_set, metrics.registry)

@@ -34,7 +34,6 @@ from bridge.ports import LedgerUnavailable, LedgerUnusable
 from bridge.worker.steady import SteadyClock
 
 if TYPE_CHECKING:
-    from bridge.worker.worker import Worker
     from collections.abc import Callable
 
     from bridge.adapters.store.ledger import SqlLedger
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from bridge.ports import Clock, Tracer
     from bridge.ports.serving import Readiness
     from bridge.settings import Settings
+    from bridge.worker.worker import Worker
 
 #: Messages that wait for the broker's confirm: what the prefetched commands may lead to, so in practice no bound.
 PUBLISH_LIMIT = 1_000_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from bridge.domain.outcomes import Style
     from bridge.domain.receipts import Awaited, SentSubmission
     from bridge.domain.rules import ReceiptRules
+    from bridge.jobs.context import JobContext
     from bridge.jobs.receipt_calls import Asking
-    from bridge.ops.metrics import Metrics
-    from bridge.ports import Clock, Publisher, Receipts
+    from bridge.ports import Publisher, Receipts
 
 #: Seconds between two looks at what is due.
 LOOK = 1.0
@@ -56,6 +57,18 @@ def batch_of(per_second: float) -> int:
     return min(MOST, math.ceil(per_second * AHEAD)) if per_second else MOST
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollerRules:
+    """The rules by which receipts are asked for and published."""
+
+    #: `bridge.domain.event_messages.outgoing_event` with its names.
+    tell: Callable[[Event], Outgoing]
+    receipts: ReceiptRules
+    #: How many are taken from the ledger at once.
+    batch: int
+    style: Style
+
+
 class ReceiptPoller:
     """Runs on a thread of its own, with a connection to the ledger of its own."""
 
@@ -64,26 +77,16 @@ class ReceiptPoller:
         open_receipts: Callable[[], Receipts],
         asking: Asking,
         publisher: Publisher,
-        *,
-        tell: Callable[[Event], Outgoing],
-        rules: ReceiptRules,
-        batch: int,
-        style: Style,
-        clock: Clock,
-        metrics: Metrics,
-        stopping: threading.Event,
+        rules: PollerRules,
+        context: JobContext,
     ) -> None:
-        """`tell` is `bridge.domain.event_messages.outgoing_event` with its names; `batch` are taken at once."""
         self._open_receipts = open_receipts
         self._asking = asking
         self._publisher = publisher
-        self._tell = tell
         self._rules = rules
-        self._batch = batch
-        self._style = style
-        self._clock = clock
-        self._metrics = metrics
-        self._stopping = stopping
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._stopping = context.stopping
         #: What the broker has confirmed: whose receipt, told by which event.
         self._confirmed: SimpleQueue[tuple[Place, str]] = SimpleQueue()
         self._receipts: Receipts | None = None
@@ -133,7 +136,7 @@ class ReceiptPoller:
         self._metrics.receipts_late.set(0.0 if due_at is None else max(0.0, now - due_at))
         if due_at is None or due_at > now or not self._asking.allowed or not self._publisher.available:
             return LOOK
-        return self._round(receipts, receipts.take(now, now + LEASE, self._batch))
+        return self._round(receipts, receipts.take(now, now + LEASE, self._rules.batch))
 
     def _round(self, receipts: Receipts, taken: Sequence[Awaited]) -> float:
         """Ask for what was taken and tell what is known of it; the rest is due again when it says, or at once."""
@@ -148,7 +151,7 @@ class ReceiptPoller:
                 if not self._publish(awaited.sent, status):
                     break
                 untold += 1
-            elif (again := next_ask(awaited.sent_at, self._clock.now(), self._rules)) is not None:
+            elif (again := next_ask(awaited.sent_at, self._clock.now(), self._rules.receipts)) is not None:
                 asks[place] = again
             else:
                 over.add(place)
@@ -163,10 +166,10 @@ class ReceiptPoller:
 
     def _publish(self, sent: SentSubmission, status: str) -> bool:
         """Have a receipt told; return whether the publisher takes it."""
-        event = receipt_event(sent, status, style=self._style, now=self._clock.now())
+        event = receipt_event(sent, status, style=self._rules.style, now=self._clock.now())
         told = partial(self._confirmed.put, (_place(sent), event.id))
         try:
-            self._publisher.publish(self._tell(event), told)
+            self._publisher.publish(self._rules.tell(event), told)
         except PublisherFull:
             return False
         self._metrics.receipts[event.type.rpartition(".")[2]].inc()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -57,32 +58,29 @@ class SupervisedProcess(Protocol):
     def kill(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """How processes are started and watched."""
+
+    #: Starts the process of a seat; may raise OSError.
+    start: Callable[[int], SupervisedProcess]
+    stopping: Stopping
+    clock: Clock
+    metrics: SupervisorMetrics
+    #: Seconds within which a process has to listen; else it is killed, and replaced as any other.
+    started: float = STARTED
+
+
 class Supervisor:
-    """Starts so many processes, and starts again what ends, until `stopping`."""
+    """Starts so many processes, and starts again what ends, until it is stopped."""
 
-    def __init__(
-        self,
-        start: Callable[[int], SupervisedProcess],
-        number: int,
-        *,
-        stopping: Stopping,
-        clock: Clock,
-        metrics: SupervisorMetrics,
-        running: Callable[[], None],
-        started: float = STARTED,
-    ) -> None:
-        """`start` starts the process of a seat and may raise OSError; `running` is called once any listens.
-
-        One that does not listen within `started` seconds is killed, and replaced as any other.
-        """
-        self._clock = clock
+    def __init__(self, supervision: Supervision, number: int, running: Callable[[], None]) -> None:
+        """Make a supervisor of `number` processes; `running` is called once any listens."""
+        self._clock = supervision.clock
         self._running = running
         self._heard = False
         self._lock = threading.Lock()
-        self._seats = [
-            _Seat(seat, start, stopping, clock, metrics, self._listens, started)
-            for seat in range(1, number + 1)
-        ]
+        self._seats = [_Seat(seat, supervision, self._listens) for seat in range(1, number + 1)]
 
     def start(self) -> None:
         """Begin with all of them at once."""
@@ -94,7 +92,10 @@ class Supervisor:
         return [seat.process for seat in self._seats]
 
     def stop(self, patience: float) -> int:
-        """End all, within `patience` seconds in order and else at once; return the exit code. `stopping` is set."""
+        """End all, within `patience` seconds in order and else at once; return the exit code.
+
+        `Supervision.stopping` is set then.
+        """
         until = self._clock.monotonic() + patience
         for seat in self._seats:
             seat.end()
@@ -125,23 +126,14 @@ class Supervisor:
 class _Seat:
     """One process after the other, all with one number."""
 
-    def __init__(
-        self,
-        number: int,
-        start: Callable[[int], SupervisedProcess],
-        stopping: Stopping,
-        clock: Clock,
-        metrics: SupervisorMetrics,
-        listens: Callable[[], None],
-        started: float,
-    ) -> None:
+    def __init__(self, number: int, supervision: Supervision, listens: Callable[[], None]) -> None:
         self._number = number
-        self._start = start
-        self._stopping = stopping
-        self._clock = clock
-        self._metrics = metrics
+        self._start = supervision.start
+        self._stopping = supervision.stopping
+        self._clock = supervision.clock
+        self._metrics = supervision.metrics
+        self._started = supervision.started
         self._listens = listens
-        self._started = started
         self._child: SupervisedProcess | None = None
         self.process = Process(number, None, "starting")
         #: How the process ended that was told to.

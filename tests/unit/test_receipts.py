@@ -26,8 +26,9 @@ from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_eve
 from bridge.domain.receipts import Awaited, Pair, SentSubmission, by_thread, next_ask, pair_of, receipt_event
 from bridge.domain.rules import LedgerRules, ReceiptRules
 from bridge.ingest.receipt_owner import Owning
+from bridge.jobs.context import JobContext
 from bridge.jobs.receipt_calls import Asking
-from bridge.jobs.receipts import LEASE, LOOK, ReceiptPoller, batch_of
+from bridge.jobs.receipts import LEASE, LOOK, PollerRules, ReceiptPoller, batch_of
 from bridge.ops.metrics import Metrics
 from bridge.ports import ArchiveUnavailable, LedgerUnavailable
 from bridge.simulator import Simulator
@@ -294,13 +295,13 @@ class World:
             lambda: self.receipts,
             self.asking,
             self.publisher,
-            tell=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
-            rules=RULES,
-            batch=100,
-            style=STYLE,
-            clock=self.clock,
-            metrics=self.metrics,
-            stopping=self.stopping,
+            PollerRules(
+                tell=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
+                receipts=RULES,
+                batch=100,
+                style=STYLE,
+            ),
+            JobContext(clock=self.clock, metrics=self.metrics, stopping=self.stopping),
         )
 
     def send(self, *ids: str, **fields: object) -> None:

@@ -24,7 +24,7 @@ from bridge.adapters.http.supervisor_app import SupervisorAdmin
 from bridge.domain.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
 from bridge.ops.metrics import Metrics, SupervisorMetrics
 from bridge.ops.shutdown import Stopping
-from bridge.ops.supervisor import Supervisor
+from bridge.ops.supervisor import Supervision, Supervisor
 from bridge.ports.serving import Process, Readiness, Reason
 from tests.waiting import free_port, wait_until
 
@@ -124,15 +124,14 @@ class World:
         self.stopping = Stopping()
         self.metrics = SupervisorMetrics()
         self.running = threading.Event()
-        self.supervisor = Supervisor(
-            self.system.start,
-            2,
+        supervision = Supervision(
+            start=self.system.start,
             stopping=self.stopping,
             clock=SystemClock(),
             metrics=self.metrics,
-            running=self.running.set,
             started=started,
         )
+        self.supervisor = Supervisor(supervision, 2, self.running.set)
 
     def stop(self, patience: float = 10) -> int:
         self.stopping.event.set()
