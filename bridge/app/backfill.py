@@ -6,8 +6,8 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.calling import connected
 from bridge.adapters.amqp.publisher import AmqpPublisher
+from bridge.adapters.amqp.short_connection import connected
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store import open_seen
@@ -75,13 +75,10 @@ def run_catch_up(
                 since=since, dry_run=True, progress=progress
             )
         publisher = AmqpPublisher(
-            parts.broker_address(settings),
-            topology=parts.topology(settings),
-            clock=clock,
-            name=parts.name_of_process("catch-up publishes"),
+            parts.link(parts.broker_address(settings), "catch-up publishes", clock, stopping.set),
+            parts.topology(settings),
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
-            on_crash=stopping.set,
         )
         # A publisher waits for a broker. Whoever waits for a command is told at once.
         with connected(parts.broker_address(settings)):

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.dead import DeadLetters
+from bridge.adapters.amqp.dead_letter_queue import DeadLetters
 from bridge.adapters.clock import SystemClock
 from bridge.app import parts
 from bridge.app.required import require

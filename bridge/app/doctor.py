@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.inspection import Rights, inspect
-from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.amqp.one_shot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.files import reachable_limit
 from bridge.adapters.reaching import PortClosed, Reached, reach

@@ -13,7 +13,7 @@ from bridge.ops.examination import fail, ok, warn
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.handshake import BrokerAddress
     from bridge.domain.broker_url import BrokerNode
     from bridge.ops.examination import Finding
     from bridge.settings import Settings

@@ -67,15 +67,12 @@ class IngestProcess:
         self._metrics = metrics
         self._clock = clock
         self._publisher = AmqpPublisher(
-            parts.address_of_process(settings),
-            topology=parts.topology(settings),
-            clock=clock,
-            name=parts.name_of_process("ingest publishes"),
+            parts.link(parts.address_of_process(settings), "ingest publishes", clock, stopping.crash),
+            parts.topology(settings),
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
             unrouted=metrics.unrouted.inc,
-            on_crash=stopping.crash,
         )
         self._progress = make_progress(clock)
         metrics.watch_webhook(lambda: self._listening)

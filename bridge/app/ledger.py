@@ -123,7 +123,7 @@ def adopt_ledger(settings: Settings) -> str:
         QueueInUse: workers consume the queue.
 
     """
-    from bridge.adapters.amqp.adopting import adopt
+    from bridge.adapters.amqp.adoption import adopt
     from bridge.adapters.store.facts import new_identity
     from bridge.app import sending
 

@@ -6,7 +6,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.amqp.one_shot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.app import parts
 from bridge.app.required import require

@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.opening import BrokerAddress
+from bridge.adapters.amqp.handshake import BrokerAddress
+from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.adapters.amqp.topology import Topology
 from bridge.domain.commands import CommandRules
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.events import Event
     from bridge.domain.messages import Outgoing
+    from bridge.ports import Clock
     from bridge.settings import Settings
 
 
@@ -76,6 +78,11 @@ def unusable_broker_file(settings: Settings) -> SettingProblem | None:
                 "broker.url", f"has a parameter whose file can't be used, the {e.part}: it {e}"
             )
     return None
+
+
+def link(address: BrokerAddress, role: str, clock: Clock, on_crash: Callable[[], None]) -> LinkOptions:
+    """Return how a part of this process connects to the broker; `on_crash` is called where its thread fails."""
+    return LinkOptions(address, name_of_process(role), clock, on_crash)
 
 
 def topology(settings: Settings) -> Topology:

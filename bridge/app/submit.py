@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.adapters.amqp.offering import AmqpOffering
+from bridge.adapters.amqp.offers import AmqpOffers
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitDoor
 from bridge.adapters.store import read_ledger
@@ -42,15 +42,12 @@ class SubmitPart:
         tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
-        self._offering = AmqpOffering(
-            parts.address_of_process(settings),
-            topology=parts.topology(settings),
-            clock=clock,
-            name=parts.name_of_process("ingest submits"),
+        self._offering = AmqpOffers(
+            parts.link(parts.address_of_process(settings), "ingest submits", clock, stopping.crash),
+            parts.topology(settings),
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=settings.submit.max_in_flight + SPARE,
-            on_crash=stopping.crash,
         )
         metrics.connections.append(lambda: self._offering.connected)
         metrics.alarms.append(lambda: self._offering.blocked)

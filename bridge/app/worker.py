@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.adapters.amqp.consumer import AmqpConsumer
-from bridge.adapters.amqp.mark import LedgerMark
+from bridge.adapters.amqp.ledger_mark import LedgerMark
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.gateway import CpaasGateway
@@ -84,15 +84,12 @@ class WorkerProcess:
             return
         address, names = parts.address_of_process(settings), parts.topology(settings)
         self._publisher = AmqpPublisher(
-            address,
-            topology=names,
-            clock=self._clock,
-            name=parts.name_of_process("worker publishes"),
+            parts.link(address, "worker publishes", self._clock, self._stopping.crash),
+            names,
             declares=settings.broker.declare,
             deadline=settings.broker.publish_deadline,
             limit=PUBLISH_LIMIT,
             unrouted=self._metrics.unrouted.inc,
-            on_crash=self._stopping.crash,
         )
         calls_stop = threading.Event()
         steady = SteadyClock(self._clock, self._time_of(self._ledger))
@@ -109,14 +106,10 @@ class WorkerProcess:
             command_tracing(settings, self._tracer),
         )
         self._source = AmqpConsumer(
-            address,
-            self._worker.receive,
-            lose=self._worker.lose,
-            topology=names,
-            clock=self._clock,
-            name=parts.name_of_process("worker consumes"),
+            parts.link(address, "worker consumes", self._clock, self._stopping.crash),
+            self._worker,
+            names,
             prefetch=settings.worker.prefetch,
-            on_crash=self._stopping.crash,
             declares=settings.broker.declare,
             mark=self._mark(self._ledger),
         )

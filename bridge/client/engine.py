@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.batch import Answer, Batch, Sending
+from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.replies import command_properties
 from bridge.adapters.amqp.sender import Sender
 from bridge.adapters.clock import SystemClock
@@ -75,12 +76,10 @@ class Engine:
             checks_length=find_spec("phonenumbers") is not None,
         )
         self._clock = SystemClock()
+        log = ClientLog(is_raised=True, connection=options.name)
         self._sender = Sender(
-            options.address(url),
+            LinkOptions(options.address(url), options.name, self._clock, log=log),
             exchange=self._exchange,
-            clock=self._clock,
-            name=options.name,
-            log=ClientLog(is_raised=True, connection=options.name),
             # A connection that went silent is given up while there is time to try another one.
             deadline=max(_PATIENCE, self.timeout / 2),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.opening import BrokerAddress
+from bridge.adapters.amqp.handshake import BrokerAddress
 from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.client.arguments import broker_name, count, expect, seconds, wrong_type
 from bridge.client.errors import ConfigurationError

@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.events import AmqpEvents
-from bridge.adapters.amqp.opening import BrokerRefused
+from bridge.adapters.amqp.handshake import BrokerRefused
+from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.replies import read_event
 from bridge.adapters.clock import SystemClock
 from bridge.client.errors import FORKED, AuthenticationError, Closed, QueueRefused
@@ -43,13 +44,10 @@ class QueueSubscription:
         self._closed = False
         self._process: int | None = None
         self._source = AmqpEvents(
-            options.address(url),
+            LinkOptions(options.address(url), options.name, SystemClock(), log=self.log),
             queue,
             receive=receive,
             fail=self._fail,
-            clock=SystemClock(),
-            name=options.name,
-            log=self.log,
         )
 
     def start(self) -> None:

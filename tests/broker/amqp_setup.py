@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.amqp.consumer import AmqpConsumer
-from bridge.adapters.amqp.opening import BrokerAddress
+from bridge.adapters.amqp.handshake import BrokerAddress
+from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.amqp.topology import Topology
 from bridge.adapters.clock import SystemClock
@@ -36,23 +38,25 @@ def address(url: str, *, heartbeat: float = 10.0, io_timeout: float = 10.0) -> B
     return BrokerAddress(nodes=nodes, connect_timeout=1.0, heartbeat=heartbeat, io_timeout=io_timeout)
 
 
+def link_options(url: str, name: str, *, heartbeat: float = 10.0) -> LinkOptions:
+    """Return how something of that name connects to the broker; a crash fails the test."""
+    return LinkOptions(address(url, heartbeat=heartbeat), name, SystemClock(), crashed)
+
+
 def make_publisher(url: str, *, heartbeat: float = 10.0, **options: Any) -> AmqpPublisher:
     """Return a publisher that declares nothing unless asked to, not started."""
-    options = {"topology": NAMES, "declares": False, "on_crash": crashed, **options}
-    return AmqpPublisher(address(url, heartbeat=heartbeat), clock=SystemClock(), name="publishes", **options)
+    topology = options.pop("topology", NAMES)
+    return AmqpPublisher(
+        link_options(url, "publishes", heartbeat=heartbeat), topology, **{"declares": False, **options}
+    )
 
 
 def make_consumer(url: str, inbox: Inbox, *, heartbeat: float = 10.0, **options: Any) -> AmqpConsumer:
     """Return a consumer that declares nothing unless asked to, not started."""
-    options = {"topology": NAMES, "declares": False, "prefetch": 10, "on_crash": crashed, **options}
-    return AmqpConsumer(
-        address(url, heartbeat=heartbeat),
-        inbox.receive,
-        lose=inbox.lose,
-        clock=SystemClock(),
-        name="consumes",
-        **options,
-    )
+    topology = options.pop("topology", NAMES)
+    link = link_options(url, "consumes", heartbeat=heartbeat)
+    link = replace(link, on_crash=options.pop("on_crash", crashed))
+    return AmqpConsumer(link, inbox, topology, **{"declares": False, "prefetch": 10, **options})
 
 
 def crashed() -> None:

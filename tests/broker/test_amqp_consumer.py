@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import amqp as py_amqp
 import pytest
 
-from bridge.adapters.amqp.standing import FORGOTTEN
+from bridge.adapters.amqp.consumer_health import FORGOTTEN
 from bridge.ports import Depth
 from tests.broker.amqp_setup import (
     NAMES,
@@ -227,7 +227,6 @@ def test_after_any_fault_there_is_one_consumer_and_commands_arrive(
     vhost: str,
     proxy: ChaosProxy,
 ) -> None:
-    consumer = start()
     receive = inbox.receive
 
     def ack(delivery: Any) -> None:
@@ -235,7 +234,8 @@ def test_after_any_fault_there_is_one_consumer_and_commands_arrive(
         consumer.ack(delivery)
         consumer.flush()
 
-    consumer._receive = ack
+    inbox.receive = ack  # type: ignore[method-assign]
+    consumer = start()
     command(amqp, "before")
     inbox.wait(1)
     FAULTS[fault](rabbitmq, vhost, proxy, amqp)

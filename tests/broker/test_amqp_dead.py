@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.amqp.dead import DeadLetters
+from bridge.adapters.amqp.dead_letter_queue import DeadLetters
 from bridge.adapters.clock import SystemClock
 from bridge.domain.deliveries import copy_of
 from tests.broker.amqp_setup import NAMES, address, make_command_queue

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.amqp.link import PROVEN, TICK, Link
-from bridge.adapters.clock import SystemClock
-from tests.broker.amqp_setup import address, crashed
+from tests.broker.amqp_setup import link_options
 from tests.chaos_proxy import ChaosProxy
 from tests.waiting import wait_until
 
@@ -43,7 +42,7 @@ class Counting:
 
 def test_no_wake_up_is_lost_among_many_threads_and_the_link_rests_afterwards(vhost_url: str) -> None:
     handler = Counting()
-    link = Link("counts", address(vhost_url), handler, SystemClock(), crashed)
+    link = Link(link_options(vhost_url, "counts"), handler)
     link.start()
     wait_until(lambda: link.connected, what="a connection")
     latest: list[float] = []
@@ -82,7 +81,7 @@ def test_a_node_that_falls_silent_is_given_up_for_the_next_address_long_before_i
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as second,
     ):
         urls = ",".join(rabbitmq.url(vhost, proxy.port) for proxy in (first, second))
-        link = Link("listens", address(urls, heartbeat=60), Counting(), SystemClock(), crashed)
+        link = Link(link_options(urls, "listens", heartbeat=60), Counting())
         link.start()
         wait_until(lambda: link.connected, what="a connection")
         first.black_hole()
@@ -103,7 +102,7 @@ def test_after_a_connection_that_was_closed_the_first_address_is_tried_again(
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as second,
     ):
         urls = ",".join(rabbitmq.url(vhost, proxy.port) for proxy in (first, second))
-        link = Link("listens", address(urls), Counting(), SystemClock(), crashed)
+        link = Link(link_options(urls, "listens"), Counting())
         link.start()
         wait_until(lambda: link.connected, what="a connection")
         first.refuse()

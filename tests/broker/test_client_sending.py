@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.amqp.confirming import WINDOW
+from bridge.adapters.amqp.confirm_channel import WINDOW
 from bridge.client import (
     AuthenticationError,
     BatchPartiallySent,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import amqp
 import pytest
 
-from bridge.adapters.amqp.adopting import QueueInUse, adopt
+from bridge.adapters.amqp.adoption import QueueInUse, adopt
 from bridge.adapters.amqp.connection import Broker as Connection
+from bridge.adapters.amqp.ledger_notes import LedgerMismatch, note
 from bridge.adapters.amqp.link import LinkDown
-from bridge.adapters.amqp.notes import LedgerMismatch, note
 from bridge.adapters.amqp.topology import declare
 from bridge.domain.lineage import Lineage, Remembered
 from tests.broker.amqp_setup import address
@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.adapters.amqp.mark import LedgerMark
+    from bridge.adapters.amqp.ledger_mark import LedgerMark
     from tests.broker_harness import Broker
 
 pytestmark = pytest.mark.broker

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.amqp.oneshot import OneShot
+from bridge.adapters.amqp.one_shot import OneShot
 from bridge.adapters.clock import SystemClock
 from tests.broker.amqp_setup import NAMES, address, make_command_queue
 from tests.waiting import free_port, wait_until

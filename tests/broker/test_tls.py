@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.amqp.connection import Broker as Connection
-from bridge.adapters.amqp.opening import BrokerAddress, BrokerRefused, BrokerUnreachable
+from bridge.adapters.amqp.handshake import BrokerAddress, BrokerRefused, BrokerUnreachable
 from bridge.client import AuthenticationError, Client, Options, aio
 from bridge.domain.broker_parameters import TlsFiles
 from bridge.domain.broker_url import read_broker_urls

@@ -84,24 +84,24 @@ MUTANTS = (
     ),
     Mutant(
         name="M7 events are not mandatory",
-        file="bridge/adapters/amqp/confirming.py",
-        old="routing_key=routing_key, mandatory=True)",
-        new="routing_key=routing_key, mandatory=False)",
+        file="bridge/adapters/amqp/connection.py",
+        old="(0, exchange, routing_key, True, False)",
+        new="(0, exchange, routing_key, False, False)",
         caught_by="tests/faults/test_broker.py::test_events_that_nobody_is_bound_for_are_kept_aside_and_counted",
     ),
     Mutant(
         name="M8 no deadline for a confirm",
-        file="bridge/adapters/amqp/publisher.py",
-        old="self._age(channel) > deadline",
-        new="self._age(channel) > 1e9",
+        file="bridge/adapters/amqp/confirm_channel.py",
+        old="now - self.oldest_at > self.deadline",
+        new="now - self.oldest_at > 1e9",
         caught_by="tests/broker/test_amqp_publisher.py::"
         "test_a_frozen_broker_is_noticed_and_its_late_confirms_are_matched",
     ),
     Mutant(
         name="M9 confirms are matched to whatever is oldest",
-        file="bridge/adapters/amqp/matching.py",
-        old="publish = unconfirmed.pop(tag, None)",
-        new="publish = unconfirmed.pop(next(iter(unconfirmed), tag), None)",
+        file="bridge/adapters/amqp/confirm_channel.py",
+        old=" if multiple else [tag]",
+        new=" if multiple else list(unconfirmed)[:1]",
         caught_by="tests/broker/test_amqp_publisher.py::test_a_confirm_is_that_of_its_own_message",
     ),
     Mutant(

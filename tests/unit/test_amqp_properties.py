@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.amqp.properties import UNREADABLE, read_properties
+from bridge.adapters.amqp.deliveries import UNREADABLE, read_properties
 
 #: A time in milliseconds where AMQP has seconds.
 MILLISECONDS = b"T" + struct.pack(">Q", 1_700_000_000_000_000)

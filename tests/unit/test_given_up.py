@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.amqp.encoding import reason_of_death
+from bridge.adapters.amqp.deliveries import reason_of_death
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms

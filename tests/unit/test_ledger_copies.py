@@ -13,9 +13,9 @@ from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bridge.adapters.amqp.adopting import adopt_with
-from bridge.adapters.amqp.mark import LedgerMark
-from bridge.adapters.amqp.notes import LedgerMismatch
+from bridge.adapters.amqp.adoption import adopt_with
+from bridge.adapters.amqp.ledger_mark import LedgerMark
+from bridge.adapters.amqp.ledger_notes import LedgerMismatch
 from bridge.domain.lineage import Lineage, Remembered
 from tests.broker.test_ledger_mark import topology
 

@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import select
-from functools import lru_cache
+import struct
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import amqp.serialization
 from amqp import spec
 from amqp.exceptions import AMQPError
-from amqp.method_framing import frame_writer
 
-from bridge.adapters.amqp import properties
-from bridge.adapters.amqp.opening import BrokerRefused, BrokerUnreachable, discard, open_connection
+from bridge.adapters.amqp import deliveries
+from bridge.adapters.amqp.handshake import BrokerRefused, BrokerUnreachable, discard, open_connection
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.encoding import Encoded
+    from bridge.adapters.amqp.handshake import BrokerAddress
 
 #: What may go wrong with a connection at any time. Anything else is a mistake of ours.
 BROKER_ERRORS = (AMQPError, OSError)
 
 #: Frames handled before anything else gets its turn: heartbeats above all.
 BATCH = 1000
+#: The frames of AMQP 0-9-1 (section 4.2.3): type, channel and size, then as many bytes and an end.
+_FRAME = struct.Struct(">BHI")
+_END = b"\xce"
+_METHOD, _CONTENT_HEADER, _BODY = 1, 2, 3
+#: The same of a content header with its class, weight and the size of the body (section 4.2.6.1).
+_HEADER = struct.Struct(">BHIHHQ")
+_HEADER_SIZE = _HEADER.size - _FRAME.size
+_BASIC = spec.Basic.CLASS_ID, 0
+
 #: Bytes read, or written, at once; a kernel that takes a write at all has room for about as many.
 PIECE = 16_384
 
@@ -44,9 +54,14 @@ class Broker:
         self._reads, self._writes = select.poll(), select.poll()
         self._reads.register(sock, select.POLLIN)
         self._writes.register(sock, select.POLLOUT)
-        self._outbox = _Outbox()
-        self._frame = frame_writer(connection, self._outbox)
-        _read_ahead(connection.transport)
+        #: Frames that the next `flush` writes, and their size in bytes.
+        self._unwritten: list[bytes] = []
+        self._size = 0
+        #: Whether one more message can be gathered, and will not block when it is written. Where not, look for room.
+        self.has_room = True
+        self.frame_max: int = connection.frame_max
+        #: Returns something where there are bytes to be read that the socket no longer shows.
+        self.unread = _read_ahead(connection.transport)
         #: Whether an alarm of the broker keeps it from reading what we write, and who is called when that changes.
         self.blocked = False
         self.on_alarm: Callable[[bool], None] = _ignore
@@ -103,57 +118,57 @@ class Broker:
         channel.is_closing = True
         channel.send_method(spec.Channel.Close, "BsBB", (0, "", 0, 0))
 
-    @property
-    def buffered(self) -> bool:
-        """Whether there are bytes to be read that the socket no longer shows: read ahead, or held by TLS."""
-        if self.connection.transport._read_buffer:  # noqa: SLF001 - see `_read_ahead`
-            return True
-        pending = getattr(self._sock, "pending", None)
-        return pending is not None and pending() > 0
-
     def readable(self, wait: float = 0.0) -> bool:
         """Whether something is there to be read within `wait` seconds."""
-        return self.buffered or bool(self._reads.poll(wait * 1000))
-
-    def takes_more(self) -> bool:
-        """Whether one more message can be gathered, and will not block when it is written.
-
-        A broker that stops reading fills the socket.
-        """
-        if self._outbox.size >= PIECE:
-            self.flush()
-        return self._outbox.size > 0 or bool(self._writes.poll(0))
+        return bool(self.unread() or self._reads.poll(wait * 1000))
 
     def drain(self) -> None:
         """Handle what has arrived, and wait for no more.
 
         Frame by frame: `drain_events` goes on reading after a heartbeat until something else comes.
         """
+        unread, poll, read = self.unread, self._reads.poll, self.connection.blocking_read
         for _ in range(BATCH):
-            if not self.readable():
+            if not (unread() or poll(0)):
                 break
-            self.connection.blocking_read()
+            read()
 
-    def publish(
-        self, channel: Any, message: Any, *, exchange: str, routing_key: str, mandatory: bool
-    ) -> None:
-        """Publish at once, without waiting for anything.
+    def look_for_room(self) -> bool:
+        """Return whether a write will not block. A broker that stops reading fills the socket."""
+        self.has_room = bool(self._writes.poll(0))
+        return self.has_room
+
+    def gather(self, channel: Any, message: Encoded, exchange: str, routing_key: str) -> None:
+        """Have the next `flush` publish a message: one system call for many of them.
 
         Not `basic_publish`: that reads in between, with a timeout of 0, which can lose half a frame.
         """
-        self.gather(channel, message, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-        self.flush()
-
-    def gather(self, channel: Any, message: Any, *, exchange: str, routing_key: str, mandatory: bool) -> None:
-        """Have the next `flush` publish a message: one system call for many of them."""
-        self._frame(
-            1, channel.channel_id, spec.Basic.Publish, _arguments(exchange, routing_key, mandatory), message
-        )
+        number, body, properties = channel.channel_id, message.body, message.properties
+        method = _method(exchange, routing_key)
+        frames = [
+            _FRAME.pack(_METHOD, number, len(method)),
+            method,
+            _END,
+            _HEADER.pack(_CONTENT_HEADER, number, len(properties) + _HEADER_SIZE, *_BASIC, len(body)),
+            properties,
+            _END,
+        ]
+        most = self.frame_max - _FRAME.size - len(_END)
+        for start in range(0, len(body), most):
+            part = body[start : start + most]
+            frames += _FRAME.pack(_BODY, number, len(part)), part, _END
+        written = b"".join(frames)
+        self._unwritten.append(written)
+        self._size += len(written)
+        if self._size >= PIECE:
+            self.flush()
 
     def flush(self) -> None:
         """Write what was gathered."""
-        if self._outbox.size:
-            self.connection.transport.write(self._outbox.emptied())
+        if self._size:
+            frames, self._unwritten, self._size = b"".join(self._unwritten), [], 0
+            self.connection.transport.write(frames)
+            self.look_for_room()
 
     def ask_about(self, channel: Any, queue: str, answered: Callable[[str, int, int], None]) -> None:
         """Have `answered` called with name, messages and consumers of `queue` when the broker says so.
@@ -243,39 +258,24 @@ def _ignore(_is_blocked: bool) -> None:  # noqa: FBT001 - see `Broker.on_alarm`
     """Do nothing about an alarm."""
 
 
-class _Outbox:
-    """Frames that are to be written together; takes the place of py-amqp's transport in its writer of frames."""
-
-    def __init__(self) -> None:
-        self._frames: list[bytes] = []
-        #: Bytes.
-        self.size = 0
-
-    def write(self, frame: bytes | memoryview) -> None:
-        """Keep a copy: the writer uses its buffer again."""
-        self._frames.append(bytes(frame))
-        self.size += len(frame)
-
-    def emptied(self) -> bytes:
-        """Return all of them, and keep none."""
-        frames, self._frames, self.size = self._frames, [], 0
-        return b"".join(frames)
-
-
-def _read_ahead(transport: Any) -> None:
+def _read_ahead(transport: Any) -> Callable[[], object]:
     """Have py-amqp take from the socket what is there, rather than three pieces of each frame one by one.
 
-    It keeps what it does not need yet in its `_read_buffer`, which it looks into first.
+    It keeps what it does not need yet in its `_read_buffer`, which it looks into first. Returns a function that returns
+    something where there is any, or where TLS holds some.
     """
     recv = transport._quick_recv  # noqa: SLF001 - its only hook
     transport._quick_recv = lambda size: recv(max(size, PIECE))  # noqa: SLF001 - likewise
+    read_ahead: Callable[[], object] = partial(getattr, transport, "_read_buffer")
+    pending: Callable[[], int] | None = getattr(transport.sock, "pending", None)
+    return read_ahead if pending is None else lambda: read_ahead() or pending()
 
 
 @lru_cache(maxsize=256)
-def _arguments(exchange: str, routing_key: str, mandatory: bool) -> bytes:  # noqa: FBT001 - a key of the cache
-    """Return what Basic.Publish is called with (AMQP 0-9-1 section 1.8.3.7), not `immediate`."""
-    arguments: bytes = amqp.serialization.dumps("Bssbb", (0, exchange, routing_key, mandatory, False))
-    return arguments
+def _method(exchange: str, routing_key: str) -> bytes:
+    """Return Basic.Publish, mandatory and not immediate (AMQP 0-9-1 section 1.8.3.7)."""
+    arguments: bytes = amqp.serialization.dumps("Bssbb", (0, exchange, routing_key, True, False))
+    return struct.pack(">HH", *spec.Basic.Publish) + arguments
 
 
-properties.install()
+deliveries.install()

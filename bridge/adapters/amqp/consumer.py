@@ -9,29 +9,20 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
-
-from bridge.adapters.amqp.encoding import delivery_of, reason_of_death
-from bridge.adapters.amqp.held import Held
-from bridge.adapters.amqp.link import Link, LinkDown
-from bridge.adapters.amqp.standing import Look, Standing
+from bridge.adapters.amqp.consumer_health import ConsumerHealth, QueueReport
+from bridge.adapters.amqp.deliveries import HeldDeliveries, reason_of_death
+from bridge.adapters.amqp.link import LinkDown, LinkOptions
+from bridge.adapters.amqp.link_owner import LinkOwner
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Depth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import amqp
-
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.mark import LedgerMark
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.ledger_mark import LedgerMark
     from bridge.adapters.amqp.topology import Topology
     from bridge.domain.messages import Delivery
-    from bridge.ports import Clock
-
 
 #: Commands that the broker has given up, held at a time: few, beside those that are to be sent.
 GIVEN_UP_PREFETCH = 10
@@ -41,30 +32,36 @@ WATCH = 2.0
 ENDING = 15.0
 
 
-class AmqpConsumer:
+class Receiver(Protocol):
+    """Takes what is delivered, on the connection's thread; it must not block."""
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take a delivery."""
+        ...
+
+    def lose(self) -> None:
+        """Take note that what was received so far and not settled is the broker's again."""
+        ...
+
+
+class AmqpConsumer(LinkOwner):
     """Fills the port `CommandSource`."""
 
     def __init__(
         self,
-        address: BrokerAddress,
-        receive: Callable[[Delivery], None],
-        *,
-        lose: Callable[[], None],
+        link: LinkOptions,
+        receiver: Receiver,
         topology: Topology,
-        clock: Clock,
-        name: str,
+        *,
         prefetch: int,
-        on_crash: Callable[[], None],
         declares: bool = True,
         mark: LedgerMark | None = None,
     ) -> None:
-        """`lose` says that what was received so far and not settled is the broker's again.
-
-        It and `receive` run on the connection's thread and must not block. `mark` is the ledger that the command queue
-        must have; None for any.
-        """
-        self._receive = receive
-        self._lose = lose
+        """`mark` is the ledger that the command queue must have; None for any."""
+        super().__init__(link)
+        #: See `bridge.ports.CommandSource`.
+        self.flush = self._link.flush
+        self._receiver = receiver
         self._topology = topology
         self._declares = declares
         self._mark = mark
@@ -72,8 +69,6 @@ class AmqpConsumer:
         #: Deliveries belong to the connection they came on: its number is half of their tag.
         self._connection_number = 0
         self._settlements: deque[tuple[Delivery, bool]] = deque()
-        #: Whether the link was not woken yet for the last of them; whoever settles keeps it.
-        self._unflushed = False
         #: For each queue, since nothing is answered on a channel while a queue of it has no leader; and for looks.
         self._channel: Any = None
         self._given_up_channel: Any = None
@@ -88,18 +83,11 @@ class AmqpConsumer:
         self._ended_since = 0.0
         self._wanted = True
         #: What is held of each queue.
-        self._held, self._held_given_up = Held(None), Held(None)
+        self._held, self._held_given_up = self._hold(None, None)
         #: When to look whether we are still a consumer, and what the looks said.
         self._look_at = 0.0
-        self._standing = Standing()
+        self._health = ConsumerHealth()
         self._depth: Depth | None = None
-        self._clock = clock
-        self._log = structlog.get_logger()
-        self._link = Link(name, address, self, clock, on_crash)
-
-    def start(self) -> None:
-        """Begin to connect and to consume."""
-        self._link.start()
 
     def pause(self) -> None:
         """Take no more commands; what was delivered stays to be settled."""
@@ -117,10 +105,6 @@ class AmqpConsumer:
             self._mark.moved()
             self._link.wake()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """Settle what was told to be settled and close, within `timeout` seconds. The rest goes back to the queue."""
-        self._link.stop(timeout)
-
     def ack(self, delivery: Delivery) -> None:
         """Take a command off the queue; see `bridge.ports.CommandSource`."""
         self._settle(delivery, acked=True)
@@ -130,34 +114,18 @@ class AmqpConsumer:
         self._settle(delivery, acked=False)
 
     @property
-    def rounds(self) -> int:
-        """How often the link's thread went round."""
-        return self._link.rounds
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection."""
-        return self._link.connected
-
-    @property
     def consuming(self) -> bool:
         """Whether the broker has us as a consumer of the queue, as far as it says."""
-        return bool(self._consumers) and not self._standing.is_unseen(self._clock.monotonic())
+        return bool(self._consumers) and not self._health.is_unseen(self._clock.monotonic())
 
     @property
     def depth(self) -> Depth | None:
         """What the queue had at the last look, at most `WATCH` seconds ago; None while nobody knows."""
         return self._depth
 
-    def flush(self) -> None:
-        """See `bridge.ports.CommandSource`."""
-        if self._unflushed:
-            self._unflushed = False
-            self._link.wake()
-
     def _settle(self, delivery: Delivery, *, acked: bool) -> None:
         self._settlements.append((delivery, acked))
-        self._unflushed = True
+        self._link.unflushed = True
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
@@ -169,12 +137,24 @@ class AmqpConsumer:
             self._mark.compare(broker, self._topology, declares=self._declares)
         self._connection_number += 1
         self._channel, self._given_up_channel, self._looking = (broker.channel() for _ in range(3))
-        self._held, self._held_given_up = Held(self._channel), Held(self._given_up_channel)
-        self._standing, self._look_at = Standing(), self._clock.monotonic() + WATCH
+        self._held, self._held_given_up = self._hold(self._channel, self._given_up_channel)
+        self._health, self._look_at = ConsumerHealth(), self._clock.monotonic() + WATCH
         self._follow(broker)
 
     def work(self, broker: Broker) -> None:
         """Settle, then consume or not, as wanted."""
+        if self._settlements:
+            self._settle_all()
+        self._follow(broker)
+        if self._mark is not None and self._mark.is_due:
+            self._mark.compare_again(broker, self._topology, declares=self._declares)
+        if self._clock.monotonic() >= self._look_at:
+            self._look_at = self._clock.monotonic() + WATCH
+            broker.ask_about(self._looking, self._topology.command_queue, self._watch)
+            if self._mark is not None:
+                self._mark.ask(broker)
+
+    def _settle_all(self) -> None:
         commands, given_up = [], []
         while self._settlements:
             delivery, is_ack = self._settlements.popleft()
@@ -186,16 +166,10 @@ class AmqpConsumer:
                 commands.append((tag, is_ack))
             else:
                 given_up.append((tag, is_ack))
-        self._held.settle(commands)
-        self._held_given_up.settle(given_up)
-        self._follow(broker)
-        if self._mark is not None:
-            self._mark.compare_again(broker, self._topology, declares=self._declares)
-        if self._clock.monotonic() >= self._look_at:
-            self._look_at = self._clock.monotonic() + WATCH
-            broker.ask_about(self._looking, self._topology.command_queue, self._watch)
-            if self._mark is not None:
-                self._mark.ask(broker)
+        if commands:
+            self._held.settle(commands)
+        if given_up:
+            self._held_given_up.settle(given_up)
 
     def lost(self) -> None:
         """Forget the consumers; the broker gives their deliveries to others."""
@@ -203,7 +177,7 @@ class AmqpConsumer:
         self._consumers.clear()
         self._ending.clear()
         self._given_up = None
-        self._lose()
+        self._receiver.lose()
 
     def _follow(self, broker: Broker) -> None:
         """Be a consumer or not, as wanted."""
@@ -245,7 +219,7 @@ class AmqpConsumer:
             # Per consumer, not global: RabbitMQ 4.3 refuses that.
             self._channel.basic_qos(0, room, a_global=False)
             tag = self._channel.basic_consume(
-                self._topology.command_queue, callback=self._on_message, on_cancel=self._on_cancel
+                self._topology.command_queue, callback=self._held.take, on_cancel=self._on_cancel
             )
             self._consumers[tag] = room
         if self._given_up is None:
@@ -256,7 +230,7 @@ class AmqpConsumer:
                 self._topology.given_up_queue,
                 consumer_tag=self._given_up,
                 nowait=True,
-                callback=self._on_given_up,
+                callback=self._held_given_up.take,
                 on_cancel=self._on_cancel,
             )
 
@@ -268,7 +242,7 @@ class AmqpConsumer:
     def _watch(self, queue: str, messages: int, consumers: int) -> None:
         """Start over when the broker has forgotten our consumer without a word."""
         self._depth = Depth(messages, consumers)
-        look = Look(
+        report = QueueReport(
             at=self._clock.monotonic(),
             messages=messages,
             consumers=consumers,
@@ -276,19 +250,20 @@ class AmqpConsumer:
             has_room=len(self._held) < self._bound,
             consuming=bool(self._consumers),
         )
-        if self._standing.is_forgotten(look):
+        if self._health.is_forgotten(report):
             raise LinkDown(f"the broker has forgotten the consumer of {queue}")
 
-    def _on_message(self, message: amqp.Message) -> None:
-        self._held.take(message.delivery_tag)
-        self._receive(delivery_of(message, connection_number=self._connection_number))
+    def _hold(self, commands: Any, given_up: Any) -> tuple[HeldDeliveries, HeldDeliveries]:
+        number = self._connection_number
+        return (
+            HeldDeliveries(commands, self._receiver.receive, number),
+            HeldDeliveries(given_up, self._on_given_up, number),
+        )
 
-    def _on_given_up(self, message: amqp.Message) -> None:
-        self._held_given_up.take(message.delivery_tag)
-        delivery = delivery_of(message, connection_number=self._connection_number)
+    def _on_given_up(self, delivery: Delivery) -> None:
         reason = reason_of_death(delivery.headers, self._topology.command_queue)
         # Whether a worker had it before is not known, so it counts as redelivered.
-        self._receive(replace(delivery, redelivered=True, given_up=reason))
+        self._receiver.receive(replace(delivery, redelivered=True, given_up=reason))
 
     def _on_cancel(self, consumer_tag: str) -> None:
         """Start over when the broker ends our consumer: the queue was deleted, or has moved."""

@@ -7,14 +7,16 @@ its own rather than the default one, since a right to publish to that is a right
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
-from bridge.adapters.amqp.encoding import delivery_of
-from bridge.adapters.amqp.link import Link, LinkDown
-from bridge.adapters.amqp.opening import BrokerRefused
+from bridge.adapters.amqp.deliveries import delivery_of
+from bridge.adapters.amqp.handshake import BrokerRefused
+from bridge.adapters.amqp.link import LinkDown, LinkOptions
+from bridge.adapters.amqp.link_owner import LinkOwner
 from bridge.adapters.amqp.topology import READINGS
 
 if TYPE_CHECKING:
@@ -23,10 +25,7 @@ if TYPE_CHECKING:
     import amqp
 
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.link import Log
-    from bridge.adapters.amqp.opening import BrokerAddress
     from bridge.domain.messages import Delivery
-    from bridge.ports import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +48,24 @@ class EventQueue:
         return f"{self.name}.dead"
 
 
-class AmqpEvents:
+class AmqpEvents(LinkOwner):
     """A consumer of a queue of events, connected or about to be."""
 
     def __init__(
         self,
-        address: BrokerAddress,
+        link: LinkOptions,
         queue: EventQueue,
         *,
         receive: Callable[[Delivery], None],
         fail: Callable[[Exception], None],
-        clock: Clock,
-        name: str,
-        log: Log,
     ) -> None:
         """`fail` gets an error that a new connection does not fix. It and `receive` run on our own thread.
 
         BrokerRefused: the broker does not let us in, at the start. LinkDown: everything else.
         """
+        crashed = LinkDown(f"the connection of {link.name} has crashed: see the log")
+        super().__init__(replace(link, on_crash=partial(fail, crashed)))
+        self._link.on_round = self._judge_round
         self._queue = queue
         self._receive = receive
         self._fail = fail
@@ -76,17 +75,6 @@ class AmqpEvents:
         self._channel: Any = None
         #: Once it was let in, a refusal may be a user or a password on its way to be replaced.
         self._was_let_in = False
-        crashed = LinkDown(f"the connection of {name} has crashed: see the log")
-        self._link = Link(name, address, self, clock, lambda: fail(crashed), log=log)
-        self._link.on_round = self._judge_round
-
-    def start(self) -> None:
-        """Begin to connect and to consume."""
-        self._link.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Settle what was told to be settled and close; the rest goes back to the queue."""
-        self._link.stop(timeout)
 
     def is_held(self, delivery: Delivery) -> bool:
         """Whether a delivery is still ours: after a loss of the connection it comes again."""

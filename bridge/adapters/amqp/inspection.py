@@ -6,18 +6,19 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
-import amqp
 from amqp.exceptions import AccessRefused, AMQPError, InternalError
 
-from bridge.adapters.amqp.calling import connected
-from bridge.adapters.amqp.notes import LedgerMismatch, Notes
+from bridge.adapters.amqp.encoding import encode
+from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
+from bridge.adapters.amqp.short_connection import connected
 from bridge.domain.lineage import Outdated
+from bridge.domain.messages import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.handshake import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.domain.broker_url import BrokerNode
     from bridge.domain.lineage import Lineage, Remembered
@@ -199,7 +200,9 @@ def _may_publish(broker: Broker, exchange: str) -> bool:
     channel = broker.channel()
     try:
         channel.tx_select()
-        broker.publish(channel, amqp.Message(b""), exchange=exchange, routing_key="", mandatory=False)
+        empty = Outgoing(exchange=exchange, routing_key="", body=b"")
+        broker.gather(channel, encode(empty, frame_max=broker.frame_max), exchange, "")
+        broker.flush()
         channel.tx_rollback()
     except AccessRefused:
         return False

@@ -9,12 +9,13 @@ import os
 import random
 import select
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker
-from bridge.adapters.amqp.opening import BrokerRefused, BrokerUnreachable
+from bridge.adapters.amqp.handshake import BrokerRefused, BrokerUnreachable
 from bridge.adapters.amqp.pulse import NodeSilent, Pulse
 from bridge.adapters.amqp.topology import TopologyMismatch
 from bridge.domain.broker_url import unverified
@@ -22,7 +23,7 @@ from bridge.domain.broker_url import unverified
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.handshake import BrokerAddress
     from bridge.ports import Clock
 
 #: Seconds between two looks at heartbeats and deadlines while nothing happens.
@@ -79,26 +80,27 @@ class LinkDown(Exception):
     """The handler has reason to distrust the connection; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """Where a link connects to, and who hears of it."""
+
+    address: BrokerAddress
+    #: Shown by the broker's own tools; the thread has it, too.
+    name: str
+    clock: Clock
+    #: Called when a mistake of ours has ended the thread: nothing more is published or consumed.
+    on_crash: Callable[[], None] = lambda: None
+    #: In place of structlog's: in other people's processes how to log is theirs to say.
+    log: Log | None = None
+
+
 class Link:
     """Runs a handler on a connection that is always there, or about to be."""
 
-    def __init__(
-        self,
-        name: str,
-        address: BrokerAddress,
-        handler: Handler,
-        clock: Clock,
-        on_crash: Callable[[], None],
-        *,
-        log: Log | None = None,
-    ) -> None:
-        """`log` takes the place of structlog's: in other people's processes how to log is theirs to say."""
-        self._name = name
-        self._address = address
+    def __init__(self, options: LinkOptions, handler: Handler) -> None:
+        self._name, self._address, self._clock = options.name, options.address, options.clock
+        self._on_crash = options.on_crash
         self._handler = handler
-        self._clock = clock
-        #: Called when a mistake of ours has ended the thread: nobody would publish or consume any more.
-        self._on_crash = on_crash
         self._stopping = threading.Event()
         #: How often the thread went round, connected or not: what stands still counts no more.
         self.rounds = 0
@@ -107,9 +109,12 @@ class Link:
         os.set_blocking(self._wakeup, False)
         os.set_blocking(self._waker, False)
         self._awake = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._log = _structlog(name) if log is None else log
-        self.connected = False
+        #: Whether the thread was not woken yet for what was left last; the thread that flushes keeps it.
+        self.unflushed = False
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._log = _structlog(self._name) if options.log is None else options.log
+        #: Whether there is a connection, and whether an alarm of the broker keeps it from reading what we write.
+        self.connected = self.blocked = False
         #: Whether the last connection was lost because the other side did not answer.
         self._is_silent = False
         #: What was the matter last; whoever knows that it is over says so.
@@ -138,6 +143,12 @@ class Link:
         if not self._awake:
             self._awake = True
             os.write(self._waker, b"!")
+
+    def flush(self) -> None:
+        """Wake the thread for what was left `unflushed`. From one thread."""
+        if self.unflushed:
+            self.unflushed = False
+            self.wake()
 
     def _run(self) -> None:
         try:
@@ -175,6 +186,7 @@ class Link:
             self._log.warning("broker.unreachable", reason=self.trouble, attempt=attempt + 1)
             return None
         try:
+            broker.on_alarm = self._on_alarm
             pulse = Pulse(broker, self._clock)
             self._handler.opened(broker)
         except TopologyMismatch as e:
@@ -191,8 +203,19 @@ class Link:
         finally:
             if not self.connected:
                 broker.abandon()
-                self._handler.lost()
+                self._lose()
         return None
+
+    def _lose(self) -> None:
+        self.connected = self.blocked = False
+        self._handler.lost()
+
+    def _on_alarm(self, is_blocked: bool) -> None:  # noqa: FBT001 - see `Broker.on_alarm`
+        self.blocked = is_blocked
+        if is_blocked:
+            self._log.warning("broker.blocked", hint="an alarm of memory or disk: see the broker's log")
+        else:
+            self._log.info("broker.unblocked")
 
     def _end_round(self) -> None:
         refusals, self._refusals = self._refusals, []
@@ -217,8 +240,7 @@ class Link:
             broker.close()
         finally:
             broker.abandon()
-            self.connected = False
-            self._handler.lost()
+            self._lose()
         return self._clock.monotonic() - since >= PROVEN
 
     def _serve(self, broker: Broker, pulse: Pulse) -> None:
@@ -229,13 +251,15 @@ class Link:
         self._handler.work(broker)
         while not self._stopping.is_set():
             self.rounds += 1
-            ready = poll.poll(0 if broker.buffered else TICK * 1000)
-            if (self._wakeup, select.POLLIN) in ready:
+            ready = poll.poll(0 if broker.unread() else TICK * 1000)
+            is_woken = (self._wakeup, select.POLLIN) in ready
+            if is_woken:
                 os.read(self._wakeup, 4096)
             # After the byte was read and before the work: whoever calls `wake` from here on writes another, and what
             # those left who did so before is done now. A byte that comes late wakes us once in vain.
             self._awake = False
-            broker.drain()
+            if broker.unread() or len(ready) > is_woken:
+                broker.drain()
             if self._clock.monotonic() - ticked >= TICK:
                 broker.heartbeat()
                 pulse.check()

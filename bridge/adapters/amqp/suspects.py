@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
 from bridge.adapters.amqp.link import PROVEN
 
 if TYPE_CHECKING:
-    from bridge.domain.messages import Outgoing
+    from collections.abc import Callable
+
+    from bridge.adapters.amqp.confirm_channel import Publish
 
 #: How often what may be dropped is refused, or under way when the connection is lost, before it is dropped: it may
 #: itself be the reason. RabbitMQ ends the connection for a malformed `amq.rabbitmq.reply-to.` key, every time. What may
@@ -29,27 +32,14 @@ LONGEST_HOLD = 1.0
 HOLD_INTERVAL = 10.0
 
 
-class Tried(Protocol):
-    """A publish that may be a suspect."""
-
-    message: Outgoing
-    #: When it may be written: `Clock.monotonic` seconds.
-    not_before: float
-    #: How often it was refused, or under way when the connection was lost.
-    failures: int
-
-
-P = TypeVar("P", bound=Tried)
-
-
-class Suspects(Generic[P]):
-    """What may have cost a connection. On the link's thread; the count may be read by any."""
+class Suspects:
+    """What may have cost a connection. On the link's thread."""
 
     def __init__(self) -> None:
         #: Each is to be published with nothing else under way.
-        self.waiting: deque[P] = deque()
+        self.waiting: deque[Publish] = deque()
         #: Those that did cost one and may not be dropped, until it is their turn again.
-        self._convicts: list[P] = []
+        self.convicts: list[Publish] = []
         #: From when on one of them may be tried on this connection.
         self._risked_from = inf
         #: Whether what was written last is one of the suspects.
@@ -57,10 +47,6 @@ class Suspects(Generic[P]):
         #: Since when the others have waited.
         self._held_since: float | None = None
         self._log = structlog.get_logger()
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.waiting) + len(self._convicts)
 
     def connected(self, now: float) -> None:
         """Take note of a new connection."""
@@ -77,25 +63,30 @@ class Suspects(Generic[P]):
         return (now - self._held_since) % HOLD_INTERVAL < LONGEST_HOLD
 
     def try_a_convict(self, now: float) -> None:
-        """Have one of those that cost a connection tried again, where it is time."""
-        if self._convicts and now >= self._risked_from and self._convicts[0].not_before <= now:
+        """Have one of the `convicts` tried again, where it is time."""
+        if now >= self._risked_from and self.convicts[0].not_before <= now:
             self._risked_from = inf
             self._held_since = None
-            self.waiting.append(self._convicts.pop(0))
+            self.waiting.append(self.convicts.pop(0))
 
-    def confirmed(self, publish: P, now: float) -> None:
-        """Try the others at once, one by one, where this is one: the reason is gone, and may be for all."""
-        if publish.failures > MOST_FAILURES:
-            self._risked_from = now
-            for convict in self._convicts:
-                convict.not_before = now
+    def acquit(self) -> None:
+        """Try the others at once, one by one: the broker has taken one, so the reason may be gone for all."""
+        self._risked_from = -inf
+        for convict in self.convicts:
+            convict.not_before = -inf
 
-    def fails_once_too_often(self, publish: P) -> bool:
+    def fails_once_too_often(self, publish: Publish) -> bool:
         """Count a failure, and say whether there were so many that it may itself be the reason."""
         publish.failures += 1
+        if publish.failures == MOST_FAILURES + 1:
+            publish.confirmed = partial(self._acquit_and_confirm, publish.confirmed)
         return publish.failures >= MOST_FAILURES
 
-    def judge(self, publish: P, now: float) -> None:
+    def _acquit_and_confirm(self, confirmed: Callable[[], None]) -> None:
+        self.acquit()
+        confirmed()
+
+    def judge(self, publish: Publish, now: float) -> None:
         """Have a suspect go alone; one that did, and may not be dropped, makes way for the others."""
         if not self.is_alone:
             self.waiting.append(publish)
@@ -103,8 +94,8 @@ class Suspects(Generic[P]):
         doublings = min(10, publish.failures - MOST_FAILURES - 1)
         pause = min(LONGEST_CONVICT_PAUSE, CONVICT_PAUSE * 2.0**doublings)
         publish.not_before = now + pause
-        self._convicts.append(publish)
-        self._convicts.sort(key=lambda convict: convict.not_before)
+        self.convicts.append(publish)
+        self.convicts.sort(key=lambda convict: convict.not_before)
         properties = publish.message.properties
         self._log.error(
             "message.refused",

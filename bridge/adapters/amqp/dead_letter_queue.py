@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bridge.adapters.amqp.calling import Confirmed, connected
-from bridge.adapters.amqp.encoding import delivery_of, encode
+from bridge.adapters.amqp.deliveries import delivery_of
+from bridge.adapters.amqp.short_connection import ConfirmedPublishing, connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import amqp
 
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.handshake import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.domain.messages import Delivery, Outgoing
     from bridge.ports import Clock
@@ -59,13 +59,12 @@ class DeadLetters:
         A letter is taken off after its copy is confirmed. Between the two, when `confirmed` runs, both are there.
         """
         with self._opened() as (broker, channel):
-            publishing = Confirmed(broker, self._clock)
+            publishing = ConfirmedPublishing(broker, self._clock)
             for letter in self._letters(channel):
                 copy = copy_of(letter)
                 if copy is not None:
                     # What no AMQP library can write stays behind, as in all copies that the bridge makes.
-                    message, _ = encode(copy, frame_max=broker.connection.frame_max)
-                    publishing.publish(message, exchange=copy.exchange, routing_key=copy.routing_key)
+                    publishing.publish(copy)
                     confirmed()
                     channel.basic_ack(letter.tag[1])
                     yield letter

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 
 from amqp.exceptions import NotFound
 
+from bridge.adapters.amqp.confirm_channel import ConfirmChannel, Publish
 from bridge.adapters.amqp.connection import BROKER_ERRORS, Broker
-from bridge.adapters.amqp.opening import BrokerUnreachable
+from bridge.adapters.amqp.handshake import BrokerUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import amqp
-
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.handshake import BrokerAddress
+    from bridge.domain.messages import Outgoing
     from bridge.ports import Clock
 
 #: Seconds that the broker may take to confirm.
@@ -52,50 +53,48 @@ class Unanswered(ConnectionError):
     """The broker does not do what it is asked for; the message says why, and what to do."""
 
 
-class Unconfirmed(Unanswered):
+class NotConfirmed(Unanswered):
     """The broker has not taken a message; the message says why, as far as it can be told."""
 
 
-class Confirmed:
-    """Publishes on a channel of its own, one message at a time, each confirmed before the next.
-
-    After an error the connection is to be thrown away: a late confirm would pass for the next message's.
-    """
+class ConfirmedPublishing:
+    """Publishes on a channel of its own, one message at a time, each confirmed before the next."""
 
     def __init__(self, broker: Broker, clock: Clock, *, timeout: float = CONFIRM_TIMEOUT) -> None:
         """`timeout`: seconds that each confirm may take."""
         self._broker = broker
         self._timeout = timeout
         self._clock = clock
-        self._answers: list[str] = []
-        self._channel = broker.channel()
-        self._channel.confirm_select()
-        self._channel.events["basic_ack"].add(lambda *_: self._answers.append("ack"))
-        self._channel.events["basic_nack"].add(lambda *_: self._answers.append("nack"))
-        self._channel.events["basic_return"].add(lambda *_: self._answers.append("return"))
+        self._channel = ConfirmChannel[Publish](refused=_refuse, returned=_return)
+        self._channel.open(broker)
 
-    def publish(self, message: amqp.Message, *, exchange: str, routing_key: str) -> None:
+    def publish(self, message: Outgoing) -> None:
         """Return once the broker has the message on a queue.
 
         Raises:
-            Unconfirmed: it does not say so in time, or refuses, or has no queue for it.
+            NotConfirmed: it does not say so in time, or refuses, or has no queue for it.
 
         """
-        self._answers.clear()
-        self._broker.publish(
-            self._channel, message, exchange=exchange, routing_key=routing_key, mandatory=True
-        )
-        deadline = self._clock.monotonic() + self._timeout
-        while not self._answers and self._clock.monotonic() < deadline:
-            drain_for(self._broker, deadline - self._clock.monotonic())
-        if not self._answers:
-            raise Unconfirmed(f"no confirm within {self._timeout:g} s: is the broker blocked?")
-        if self._answers[0] == "nack":
-            raise Unconfirmed(f"the broker refuses the command: is the queue behind {exchange} full?")
-        if self._answers[0] == "return":
-            raise Unconfirmed(
-                f"exchange {exchange} has no queue for the command: run `bridge topology declare`"
-            )
+        is_confirmed = Event()
+        now = self._clock.monotonic()
+        publish = Publish(message, is_confirmed.set, (message.exchange, message.routing_key))
+        self._channel.put(self._broker, publish, now)
+        self._broker.flush()
+        while not is_confirmed.is_set():
+            left = now + self._timeout - self._clock.monotonic()
+            if left <= 0:
+                raise NotConfirmed(f"no confirm within {self._timeout:g} s: is the broker blocked?")
+            drain_for(self._broker, left)
+
+
+def _refuse(publish: Publish) -> None:
+    raise NotConfirmed(f"the broker refuses the command: is the queue behind {publish.address[0]} full?")
+
+
+def _return(publish: Publish) -> None:
+    raise NotConfirmed(
+        f"exchange {publish.address[0]} has no queue for the command: run `bridge topology declare`"
+    )
 
 
 def drain_for(broker: Broker, seconds: float) -> None:

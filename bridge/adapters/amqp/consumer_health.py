@@ -1,4 +1,4 @@
-"""Judges by looks at a queue whether the broker still has us as its consumer. Pure; times are in seconds."""
+"""Judges by reports of a queue whether the broker still has us as its consumer. Pure; times are in seconds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 #: How long it must seem that we were forgotten: longer than a queue takes to elect another leader (12 s on a busy
 #: machine), and than a member that was away takes to catch up, which tells of messages that are long gone.
 FORGOTTEN = 15.0
-#: How long looks must show no consumer before we do not count as one: short, since nothing is given up for it.
+#: How long the reports must show no consumer before we do not count as one: short, since nothing is given up for it.
 UNSEEN = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class QueueReport:
     """What the broker says of the queue, and how we stand, at a moment."""
 
     at: float
@@ -26,31 +26,31 @@ class Look:
     consuming: bool
 
 
-class Standing:
-    """What the looks of one connection say, taken together."""
+class ConsumerHealth:
+    """What the reports of one connection say, taken together."""
 
     def __init__(self) -> None:
         self._delivered = 0
-        #: Since when each look has been a reason for doubt; None where the last was not.
+        #: Since when each report has been a reason for doubt; None where the last was not.
         self._doubtful_since: float | None = None
         self._unseen_since: float | None = None
 
-    def is_forgotten(self, look: Look) -> bool:
-        """Take a look into account; returns whether the broker has forgotten us: commands wait, and none is delivered.
+    def is_forgotten(self, report: QueueReport) -> bool:
+        """Take a report; return whether the broker has forgotten us: commands wait, and none is delivered.
 
         An answer of 0 and 0 is no reason: the broker gives it for a queue whose leader is away, and a new leader knows
         us as the old one did.
         """
-        is_still = look.consuming and look.delivered == self._delivered
-        self._delivered = look.delivered
+        is_still = report.consuming and report.delivered == self._delivered
+        self._delivered = report.delivered
         self._doubtful_since = _since(
-            self._doubtful_since, look.at, so=is_still and look.has_room and look.messages > 0
+            self._doubtful_since, report.at, so=is_still and report.has_room and report.messages > 0
         )
-        self._unseen_since = _since(self._unseen_since, look.at, so=is_still and look.consumers == 0)
-        return self._doubtful_since is not None and look.at - self._doubtful_since >= FORGOTTEN
+        self._unseen_since = _since(self._unseen_since, report.at, so=is_still and report.consumers == 0)
+        return self._doubtful_since is not None and report.at - self._doubtful_since >= FORGOTTEN
 
     def is_unseen(self, now: float) -> bool:
-        """Whether looks have shown no consumer, and nothing was delivered, for longer than a moment."""
+        """Whether the reports have shown no consumer, and nothing was delivered, for longer than a moment."""
         since = self._unseen_since
         return since is not None and now - since >= UNSEEN
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from amqp.exceptions import AccessRefused
 
+from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
 from bridge.adapters.amqp.link import LinkDown
-from bridge.adapters.amqp.notes import LedgerMismatch, Notes
 from bridge.domain.lineage import Outdated, Recognized, Succeeded, Unmarked
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
@@ -60,7 +60,7 @@ class LedgerMark:
         #: Exchanges on the broker that go where the ledger is valid no longer.
         self._lasting: tuple[str, ...] = ()
         #: Whether it is to be compared again: the ledger has moved, or its mark is gone.
-        self._is_due = False
+        self.is_due = False
         self._channel: Any = None
         self._log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class LedgerMark:
             ConnectionError: the ledger can't be read.
 
         """
-        self._is_due = False
+        self.is_due = False
         try:
             own, remembered = self._ledger.recall()
             notes = Notes(broker, topology, self._ledger.identity)
@@ -89,22 +89,21 @@ class LedgerMark:
             self._channel = broker.channel()
 
     def compare_again(self, broker: Broker, topology: Topology, *, declares: bool) -> None:
-        """Do so where the ledger has moved, or its mark is gone.
+        """Do so because the ledger has moved, or its mark is gone (`is_due`).
 
         Raises:
             LinkDown: another ledger is noted, or a later copy of this one.
             ConnectionError: the ledger can't be read.
 
         """
-        if self._is_due:
-            try:
-                self.compare(broker, topology, declares=declares)
-            except LedgerMismatch as e:
-                raise LinkDown(str(e)) from e
+        try:
+            self.compare(broker, topology, declares=declares)
+        except LedgerMismatch as e:
+            raise LinkDown(str(e)) from e
 
     def moved(self) -> None:
         """Have it compared again. From any thread."""
-        self._is_due = True
+        self.is_due = True
 
     def ask(self, broker: Broker) -> None:
         """Ask whether the ledger is still valid, and wait for nothing: where it is not, all is compared again."""

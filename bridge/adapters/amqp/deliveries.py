@@ -1,4 +1,4 @@
-"""A message's properties, read as far as they can be (AMQP 0-9-1 sections 4.2.5 and 4.2.6).
+"""Deliveries: read as far as they can be (AMQP 0-9-1 sections 4.2.5 and 4.2.6), and held until they are settled.
 
 py-amqp fails on text that is not UTF-8, on times past the year 9999 and on types it does not know. That would cost the
 connection, and again on each redelivery: one bad message would stop every worker. An unreadable part is left out here,
@@ -8,13 +8,16 @@ one property and one header at a time, and named.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import amqp.serialization
 from amqp import spec
 
+from bridge.domain.given_up import reason_word
+from bridge.domain.messages import Delivery
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 #: Under this name the properties hold the names of those that can't be read, headers as `headers.<name>`.
 UNREADABLE = "x-bridge-unreadable"
@@ -121,3 +124,86 @@ def _value_size(value: bytes) -> int | None:
         return None
     size = _SIZES[value[:1]]
     return 1 + size if size is not None else 5 + int.from_bytes(value[1:5])
+
+
+def delivery_of(message: amqp.Message, *, connection_number: int = 0) -> Delivery:
+    """Return a message as the broker delivered it, on which of its reader's connections."""
+    properties = dict(message.properties)
+    unreadable = properties.pop(UNREADABLE, ())
+    headers = properties.pop(_TABLE, None) or {}
+    info = message.delivery_info
+    return Delivery(
+        # An empty body is a `str` in py-amqp.
+        body=bytes(message.body or b""),
+        tag=(connection_number, info["delivery_tag"]),
+        redelivered=bool(info["redelivered"]),
+        properties=properties,
+        headers=headers,
+        unreadable=unreadable,
+    )
+
+
+def reason_of_death(headers: Mapping[str, object], queue: str) -> str:
+    """Return why the broker took a message off `queue` (RabbitMQ's `x-death`), `unknown` where that can't be read."""
+    deaths = headers.get("x-death")
+    for death in deaths if isinstance(deaths, list) else []:
+        if isinstance(death, dict) and death.get("queue") == queue and isinstance(death.get("reason"), str):
+            return reason_word(death["reason"])
+    return reason_word(None)
+
+
+class HeldDeliveries:
+    """Takes and counts what a channel delivers, and settles it."""
+
+    def __init__(self, channel: Any, receive: Callable[[Delivery], None], connection_number: int) -> None:
+        """`receive` is called with each delivery; `connection_number` is half of its tag."""
+        self._channel = channel
+        self._receive = receive
+        self._connection_number = connection_number
+        #: How many came.
+        self.delivered = 0
+        #: Of those held, those of consumers that were ended: no prefetch bounds them any more.
+        self.over = 0
+        self._ended_at = 0
+        #: The tags of those held, as they came.
+        self._tags: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many are held."""
+        return len(self._tags)
+
+    def take(self, message: amqp.Message) -> None:
+        """Hold another one, and hand it over."""
+        self.delivered += 1
+        self._tags[message.delivery_tag] = None
+        self._receive(delivery_of(message, connection_number=self._connection_number))
+
+    def consumers_ended(self) -> None:
+        """Take note that nothing more comes of the channel's consumers."""
+        self.over, self._ended_at = len(self._tags), self.delivered
+
+    def settle(self, settlements: Iterable[tuple[int, bool]]) -> None:
+        """Take deliveries off the queue where the flag says so, else put them back: each by its tag."""
+        acked = set()
+        for tag, is_ack in settlements:
+            self.over -= tag <= self._ended_at
+            if is_ack:
+                acked.add(tag)
+            else:
+                del self._tags[tag]
+                self._channel.basic_reject(tag, requeue=True)
+        self._ack(acked)
+
+    def _ack(self, acked: set[int]) -> None:
+        """Take them off the queue, in one go up to the first that is still held: commands end nearly as they came."""
+        up_to = None
+        for tag in self._tags:
+            if tag not in acked:
+                break
+            up_to = tag
+        if up_to is not None:
+            self._channel.basic_ack(up_to, multiple=True)
+        for tag in acked:
+            del self._tags[tag]
+            if up_to is None or tag > up_to:
+                self._channel.basic_ack(tag)

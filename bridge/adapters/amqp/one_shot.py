@@ -7,20 +7,21 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import amqp
-
-from bridge.adapters.amqp.calling import CONFIRM_TIMEOUT, Confirmed, connected, drain_for
 from bridge.adapters.amqp.connection import BROKER_ERRORS
 from bridge.adapters.amqp.replies import are_all, command_properties, open_replies, read_event
+from bridge.adapters.amqp.short_connection import CONFIRM_TIMEOUT, ConfirmedPublishing, connected, drain_for
 from bridge.adapters.amqp.topology import declare, mismatched, missing
 from bridge.domain.contracts.commands import SEND
+from bridge.domain.messages import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    import amqp
+
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.handshake import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.ports import Clock
 
@@ -67,11 +68,18 @@ class OneShot:
         with self._open() as broker:
             channel = broker.channel()
             properties = command_properties(str(command["id"]), now=self._clock.now())
-            properties["content_type"] = "application/json"
             if wait is not None:
                 properties["reply_to"] = open_replies(channel, receive)
                 properties["correlation_id"] = correlation
-            self._publish(broker, json.dumps(command, ensure_ascii=False).encode(), properties)
+            publishing = ConfirmedPublishing(broker, self._clock, timeout=self._confirm_timeout)
+            publishing.publish(
+                Outgoing(
+                    exchange=self._topology.commands_exchange,
+                    routing_key=SEND,
+                    body=json.dumps(command, ensure_ascii=False).encode(),
+                    properties=properties,
+                )
+            )
             deadline = self._clock.monotonic() + (wait or 0.0)
             with contextlib.suppress(*BROKER_ERRORS):
                 while not are_all(received, outcomes) and self._clock.monotonic() < deadline:
@@ -133,11 +141,3 @@ class OneShot:
 
     def _drain(self, broker: Broker, deadline: float) -> None:
         drain_for(broker, deadline - self._clock.monotonic())
-
-    def _publish(self, broker: Broker, body: bytes, properties: Mapping[str, object]) -> None:
-        """Publish a command and wait for its confirm."""
-        Confirmed(broker, self._clock, timeout=self._confirm_timeout).publish(
-            amqp.Message(body, delivery_mode=2, **properties),
-            exchange=self._topology.commands_exchange,
-            routing_key=SEND,
-        )

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.amqp.confirming import WINDOW
-from bridge.adapters.amqp.offering import AmqpOffering
-from bridge.adapters.clock import SystemClock
+from bridge.adapters.amqp.confirm_channel import WINDOW
+from bridge.adapters.amqp.offers import AmqpOffers
 from bridge.domain.messages import Outgoing
 from bridge.ports import Offered
-from tests.broker.amqp_setup import NAMES, address, crashed
+from tests.broker.amqp_setup import NAMES, link_options
 from tests.chaos_proxy import DOWN, ChaosProxy
 from tests.waiting import wait_until
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from tests.broker_harness import Broker
     from tests.peer import Peer
 
-    StartOffering = Callable[..., AmqpOffering]
+    StartOffering = Callable[..., AmqpOffers]
 
 pytestmark = pytest.mark.broker
 
@@ -35,7 +34,7 @@ class Answers:
     def __init__(self) -> None:
         self.of: dict[str, Offered] = {}
 
-    def offer(self, offering: AmqpOffering, id_: str, *, body: bytes | None = None, **options: Any) -> None:
+    def offer(self, offering: AmqpOffers, id_: str, *, body: bytes | None = None, **options: Any) -> None:
         """Offer a message known by `id_`."""
         within = options.pop("within", 5.0)
         message = Outgoing(
@@ -60,11 +59,11 @@ class Answers:
 @pytest.fixture
 def start() -> Iterator[StartOffering]:
     """Start offerings, connected, and stop them in the end."""
-    started: list[AmqpOffering] = []
+    started: list[AmqpOffers] = []
 
-    def start(url: str, **options: Any) -> AmqpOffering:
-        options = {"topology": NAMES, "declares": False, "on_crash": crashed, **options}
-        offering = AmqpOffering(address(url, heartbeat=2), clock=SystemClock(), name="offers", **options)
+    def start(url: str, **options: Any) -> AmqpOffers:
+        options = {"declares": False, **options}
+        offering = AmqpOffers(link_options(url, "offers", heartbeat=2), NAMES, **options)
         started.append(offering)
         offering.start()
         wait_until(lambda: offering.available, what="a connection")
@@ -225,9 +224,7 @@ def test_what_waited_behind_others_until_its_time_was_over_is_never_written(
 
 
 def test_without_a_connection_nothing_is_held(amqp: Peer) -> None:
-    offering = AmqpOffering(
-        address(amqp.url), topology=NAMES, clock=SystemClock(), name="offers", on_crash=crashed
-    )
+    offering = AmqpOffers(link_options(amqp.url, "offers"), NAMES)
     answers = Answers()
     answers.offer(offering, "a")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from amqp.exceptions import InternalError, NotFound
 
-from bridge.adapters.amqp.calling import Unanswered, connected
-from bridge.adapters.amqp.notes import LedgerMismatch, Notes
+from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
+from bridge.adapters.amqp.short_connection import Unanswered, connected
 from bridge.domain.errors import BridgeError
 from bridge.domain.lineage import copies
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.opening import BrokerAddress
+    from bridge.adapters.amqp.handshake import BrokerAddress
     from bridge.adapters.amqp.topology import Topology
     from bridge.domain.lineage import Lineage, Remembered
 

@@ -1,0 +1,41 @@
+"""What all that publish or consume have in common: a link of their own, begun, ended and watched from outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.adapters.amqp.link import Handler, Link
+
+if TYPE_CHECKING:
+    from bridge.adapters.amqp.link import LinkOptions
+
+
+class LinkOwner(Handler):
+    """Does its work on the connection of its link, on the link's thread."""
+
+    def __init__(self, options: LinkOptions) -> None:
+        self._clock = options.clock
+        self._link = Link(options, self)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._link.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Do the work that is left and close the connection, within `timeout` seconds; what is open then stays so."""
+        self._link.stop(timeout)
+
+    @property
+    def rounds(self) -> int:
+        """How often the link's thread went round."""
+        return self._link.rounds
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._link.connected
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the broker has blocked us: an alarm of memory or disk."""
+        return self._link.blocked
