@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections import Counter
 from itertools import groupby
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.path.runs import Traced
+from tests import papers
 
 if TYPE_CHECKING:
     from benchmarks.path.counting import Path
 
+ARCHITECTURE = pathlib.Path(__file__).parents[2] / "docs" / "architecture.md"
 #: In the names of threads: the program, the process, the number in a pool.
 NAMELESS = re.compile(r"^sms-bridge | \S+:\d+$|-\d+$")
 
@@ -21,15 +24,20 @@ NAMELESS = re.compile(r"^sms-bridge | \S+:\d+$|-\d+$")
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--runs", default=40, show_default=True, help="Commands and webhooks that are traced.")
 @click.option("--files/--steps", default=False, help="Print the files with their stays instead of the steps.")
-def main(*, runs: int, files: bool) -> None:
+@click.option("--write/--no-write", default=False, help="Write the steps to docs/architecture.md as well.")
+def main(*, runs: int, files: bool, write: bool) -> None:
     """Trace commands and webhooks and print the usual path of each, with its counts at the end."""
     with Traced() as traced:
         usual = {kind: most_usual(paths) for kind, paths in traced.paths(runs).items()}
-    for kind, path in usual.items():
-        click.echo(f"{kind}\n")
-        click.echo(_files(path) if files else _steps(path))
-    for kind, path in usual.items():
-        click.echo(f"{kind}: {path.calls} calls, {len(path.files)} files, {path.returns} returns")
+    shown = [f"{kind}\n\n{_files(path) if files else _steps(path)}" for kind, path in usual.items()]
+    counts = [
+        f"{kind}: {path.calls} calls, {len(path.files)} files, {path.returns} returns"
+        for kind, path in usual.items()
+    ]
+    text = "\n".join([*shown, *counts])
+    click.echo(text)
+    if write and not files:
+        papers.write(ARCHITECTURE, "path", f"```text\n{text}\n```\n")
 
 
 def most_usual(paths: list[Path]) -> Path:
