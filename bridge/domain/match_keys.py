@@ -70,12 +70,17 @@ _INKLESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 def match_key(destination_address: str, text: str) -> bytes:
     """Return what all submissions share that one message in the history could be. The sender may be any."""
-    return hashlib.sha256(destination_address.encode()).digest()[:_DESTINATION] + text_key(text)
+    return destination_key(destination_address) + text_key(text)
 
 
 def match_key_of(message: Evidence) -> bytes:
     """Return the key of a message as `match_key` makes it."""
-    return hashlib.sha256(message.destination_address.encode()).digest()[:_DESTINATION] + message.text_key
+    return destination_key(message.destination_address) + message.text_key
+
+
+def destination_key(address: str) -> bytes:
+    """Return what the match keys of all submissions to an address begin with."""
+    return hashlib.sha256(address.encode()).digest()[:_DESTINATION]
 
 
 def destination_of(key: bytes) -> bytes:

@@ -27,10 +27,11 @@ class Outcome(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
 
-    @property
-    def event_type(self) -> str:
-        """The type of the event that tells it."""
-        return f"sms.outbound.{self.value}"
+    #: The type of the event that tells it.
+    event_type: str
+
+    def __init__(self, value: str) -> None:
+        self.event_type = f"sms.outbound.{value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +69,10 @@ def outcome_event(
     traceparent: str | None = None,
 ) -> events.Event:
     """Return the event that tells a submission's outcome, filed at `now` (seconds since the epoch)."""
-    type_ = outcome.event_type
     data = _data(command, index, result)
     return events.make_event(
         id=events.outcome_id(command.id, index, result.replay),
-        type=type_,
+        type=outcome.event_type,
         source=style.source,
         time=now,
         subject=command.id,

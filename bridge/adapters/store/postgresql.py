@@ -19,7 +19,7 @@ from bridge.adapters.store.receipts import SqlReceipts
 from bridge.adapters.store.seen import SqlSeen
 from bridge.adapters.store.sessions import STATEMENT_TIMEOUT, lineage_of, postgresql_engine
 from bridge.adapters.store.statements import POSTGRESQL
-from bridge.domain.match_keys import destination_of
+from bridge.domain.match_keys import destination_key, destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -142,9 +142,11 @@ def _names(needs: Sequence[Needs]) -> Iterator[bytes]:
     for need in needs:
         if need.command_id is not None:
             yield b"command " + need.command_id.encode()
-        for key in (need.match_key, need.judges, need.guards):
+        for key in (need.match_key, need.judges):
             if key is not None:
                 yield b"destination " + destination_of(key)
+        if need.guards is not None:
+            yield b"destination " + destination_key(need.guards)
         for bucket in need.reserves:
             yield b"bucket " + bucket.encode()
 

@@ -18,7 +18,6 @@ from bridge.domain.ledger.records import (
     changed,
 )
 from bridge.domain.ledger.unit_of_work import Expected, Needs, Place
-from bridge.domain.match_keys import match_key_of
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
 
 if TYPE_CHECKING:
@@ -169,7 +168,7 @@ class File:
             command_id=self.command_id,
             index=self.index,
             # A twin that is judged meanwhile must not find the message that a late answer shows to be this one's.
-            guards=None if self.evidence is None else match_key_of(self.evidence),
+            guards=None if self.evidence is None else self.evidence.destination_address,
             message_ids=() if self.evidence is None else (self.evidence.message_id,),
             buckets=buckets,
             reserves=buckets,

@@ -29,9 +29,9 @@ class Needs:
     #: of messages to it since `since`, in seconds since the epoch.
     judges: bytes | None = None
     since: float = 0.0
-    #: Under which key it may say whose a message is, without looking at what else may have it: whoever judges messages
+    #: To which address it may say whose a message is, without looking at what else may have it: whoever judges messages
     #: to that destination has to wait.
-    guards: bytes | None = None
+    guards: str | None = None
     #: Who owns these messages of the provider's.
     message_ids: tuple[str, ...] = ()
     #: The rate limits it looks at.
