@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from amqp.exceptions import NotFound, PreconditionFailed
 
-from bridge.adapters.amqp.topology import TopologyMismatch, exists
+from bridge.adapters.amqp.topology import TopologyMismatch, missing_exchanges
 from bridge.domain.lineage import before, judge, later_than
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Notes:
         return self._has_any(before(own, remembered))
 
     def _is_there(self, exchange: str) -> bool:
-        return exists(self._broker, exchange, queue=False)
+        return not missing_exchanges(self._broker, [exchange])
 
 
 def exchange_of(topology: Topology) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
@@ -21,7 +22,7 @@ from bridge.domain.contracts.commands import SEND
 from bridge.domain.errors import BridgeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from bridge.adapters.amqp.connection import Broker
 
@@ -143,7 +144,7 @@ def declare(broker: Broker, topology: Topology, *, anew: bool = False, compares:
         TopologyMismatch: something is there with other properties.
 
     """
-    if not anew and is_whole(broker, topology):
+    if not anew and not missing(broker, topology):
         differing = mismatched(broker, topology, ()) if compares else []
         if differing:
             raise TopologyMismatch(differing[0])
@@ -184,8 +185,8 @@ def missing(broker: Broker, topology: Topology) -> list[str]:
 
     The marker is missing where bindings may be (`Topology.marker`).
     """
-    exchanges = [name for name in _exchange_names(topology) if not exists(broker, name, queue=False)]
-    queues = [name for name in _queue_names(topology) if not exists(broker, name, queue=True)]
+    exchanges = missing_exchanges(broker, _exchange_names(topology))
+    queues = _missing_queues(broker, _queue_names(topology))
     return [f"exchange {name}" for name in exchanges] + [f"queue {name}" for name in queues]
 
 
@@ -203,43 +204,34 @@ def _queue_names(topology: Topology) -> list[str]:
     return [*(queue.name for queue in topology.queues()), *topology.levels]
 
 
-def is_whole(broker: Broker, topology: Topology) -> bool:
-    """Return whether every exchange and queue is there, and the marker that says so of the bindings."""
-    return _are_exchanges_there(broker, _exchange_names(topology)) and _are_queues_there(
-        broker, _queue_names(topology)
-    )
-
-
-def _are_exchanges_there(broker: Broker, names: Sequence[str]) -> bool:
-    """Look for all of them on one channel, which ends at the first that is missing: each connection waits for it."""
+def missing_exchanges(broker: Broker, names: Iterable[str]) -> list[str]:
+    """Look for all of them on one channel, since each connection waits for it; return those that are not there."""
     channel = broker.connection.channel()
-    try:
-        for name in names:
+    lacking = []
+    for name in names:
+        try:
             channel.exchange_declare(name, "topic", passive=True)
-    except NotFound:
-        return False
-    finally:
-        # After a 404 py-amqp has opened it again.
-        channel.close()
-    return True
+        except NotFound:
+            # The broker has closed the channel, and py-amqp has opened it again.
+            lacking.append(name)
+    channel.close()
+    return lacking
 
 
-def _are_queues_there(broker: Broker, names: Sequence[str]) -> bool:
+def _missing_queues(broker: Broker, names: Sequence[str]) -> list[str]:
     """Look for several queues at a time: for each whose leader is away the broker takes a quarter of a second."""
     at_once = max(1, min(LOOKS_AT_ONCE, broker.connection.channel_max - OTHER_CHANNELS))
+    found: dict[str, bool] = {}
     for start in range(0, len(names), at_once):
         looking = names[start : start + at_once]
-        answers: list[bool] = []
-        channels = [broker.look_for(name, answers.append) for name in looking]
-        while len(answers) < len(looking):
+        channels = [broker.look_for(name, partial(found.__setitem__, name)) for name in looking]
+        while not all(name in found for name in looking):
             broker.connection.drain_events()
         for channel in channels:
             # The broker has closed those of the missing ones.
             if channel.is_open:
                 channel.close()
-        if not all(answers):
-            return False
-    return True
+    return [name for name in names if not found[name]]
 
 
 def mismatched(broker: Broker, topology: Topology, lacking: Collection[str]) -> list[str]:
@@ -274,20 +266,3 @@ def _differs(name: str, error: PreconditionFailed) -> str:
         f"{name} is on the broker with other properties: {error.reply_text}; set [broker] to what is there, or delete "
         "it once it is empty"
     )
-
-
-def exists(broker: Broker, name: str, *, queue: bool) -> bool:
-    """Return whether an exchange, or a queue, is there; on a channel of its own, since a 404 closes it."""
-    channel = broker.connection.channel()
-    try:
-        if queue:
-            channel.queue_declare(name, passive=True)
-        else:
-            channel.exchange_declare(name, "topic", passive=True)
-    except NotFound:
-        is_there = False
-    else:
-        is_there = True
-    # After a 404 py-amqp has opened it again.
-    channel.close()
-    return is_there
