@@ -9,7 +9,7 @@ import pytest
 
 from bridge.adapters.amqp.adoption import QueueInUse, adopt
 from bridge.adapters.amqp.connection import Broker as Connection
-from bridge.adapters.amqp.ledger_notes import LedgerMismatch, note
+from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
 from bridge.adapters.amqp.link import LinkDown
 from bridge.adapters.amqp.topology import declare
 from bridge.domain.lineage import Lineage, Remembered
@@ -60,11 +60,11 @@ def finds_out(connection: Connection, watching: LedgerMark) -> Callable[[], bool
 
 
 def test_adopting_changes_the_note_after_it_was_recorded(connection: Connection, vhost_url: str) -> None:
-    note(connection, topology(), ONE)
+    Notes(connection, topology(), ONE).identify()
     recorded: list[str] = []
 
     def record(is_backup: bool) -> None:
-        note(connection, topology(), ONE)
+        Notes(connection, topology(), ONE).identify()
         recorded.append("a backup" if is_backup else "another")
 
     adopted = Copy([], identity=OTHER)
@@ -72,14 +72,14 @@ def test_adopting_changes_the_note_after_it_was_recorded(connection: Connection,
 
     assert recorded == ["another"]
     assert adopted.told == ["renamed"]
-    note(connection, topology(), NEW)
+    Notes(connection, topology(), NEW).identify()
     with pytest.raises(LedgerMismatch):
-        note(connection, topology(), ONE)
+        Notes(connection, topology(), ONE).identify()
 
 
 def test_nothing_is_adopted_while_workers_consume(connection: Connection, vhost_url: str) -> None:
     declare(connection, topology())
-    note(connection, topology(), ONE)
+    Notes(connection, topology(), ONE).identify()
     channel: Any = connection.channel()
     channel.basic_consume(topology().command_queue, callback=lambda _: None)
     recorded: list[bool] = []
@@ -89,14 +89,14 @@ def test_nothing_is_adopted_while_workers_consume(connection: Connection, vhost_
 
     assert recorded == []
     assert adopted.told == []
-    note(connection, topology(), ONE)
+    Notes(connection, topology(), ONE).identify()
 
 
 def test_nothing_is_adopted_while_the_queue_has_no_leader_that_could_count_consumers(
     rabbitmq: Broker, vhost: str, connection: Connection, vhost_url: str
 ) -> None:
     declare(connection, topology())
-    note(connection, topology(), ONE)
+    Notes(connection, topology(), ONE).identify()
     channel: Any = connection.channel()
     channel.basic_consume(topology().command_queue, callback=lambda _: None)
     recorded: list[bool] = []
@@ -125,7 +125,7 @@ def test_adopting_takes_nothing_off_the_queue(
 
     assert rabbitmq.held(vhost, topology().command_queue) == waiting
     assert rabbitmq.consumers(vhost, topology().command_queue) == 0
-    note(connection, topology(), NEW)
+    Notes(connection, topology(), NEW).identify()
 
 
 def test_a_broker_that_is_not_there_records_nothing() -> None:

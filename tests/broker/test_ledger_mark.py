@@ -10,7 +10,7 @@ from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.ledger_mark import LedgerMark
-from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes, note
+from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
 from bridge.adapters.amqp.link import LinkDown
 from bridge.adapters.amqp.topology import Topology
 from bridge.domain.lineage import Lineage, Remembered
@@ -132,16 +132,16 @@ def test_another_ledger_is_refused_with_both_names(connection: Connection) -> No
 
 def test_names_too_long_for_the_brokers_reply_are_told_apart_all_the_same(connection: Connection) -> None:
     long = topology("p" * 120)
-    note(connection, long, ONE)
-    note(connection, long, ONE)
+    Notes(connection, long, ONE).identify()
+    Notes(connection, long, ONE).identify()
 
     with pytest.raises(LedgerMismatch, match=f"another ledger.*{OTHER}"):
-        note(connection, long, OTHER)
+        Notes(connection, long, OTHER).identify()
 
 
 def test_each_prefix_has_a_ledger_of_its_own(connection: Connection) -> None:
-    note(connection, topology("one"), ONE)
-    note(connection, topology("other"), OTHER)
+    Notes(connection, topology("one"), ONE).identify()
+    Notes(connection, topology("other"), OTHER).identify()
 
 
 def test_of_many_that_come_first_at_once_one_is_noted(vhost_url: str) -> None:
@@ -153,7 +153,7 @@ def test_of_many_that_come_first_at_once_one_is_noted(vhost_url: str) -> None:
         connection = Connection.open(address(vhost_url), "test")
         start.wait(timeout=10)
         try:
-            note(connection, topology(), identity)
+            Notes(connection, topology(), identity).identify()
             noted.append(identity)
         except LedgerMismatch as e:
             refused.append(str(e))

@@ -14,10 +14,9 @@ name is free to say whose ledger it is. To ask whether an exchange is there need
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from amqp.exceptions import NotFound, PreconditionFailed
+from amqp.exceptions import PreconditionFailed
 
 from bridge.adapters.amqp.topology import TopologyMismatch, missing_exchanges
 from bridge.domain.lineage import before, judge, later_than
@@ -48,7 +47,7 @@ class Notes:
         self._topology = topology
         self._identity = identity
         #: The exchange that says whose ledger the command queue has, and the one that is there as long as it is this.
-        self.exchange = exchange_of(topology)
+        self.exchange = f"{topology.prefix}.ledger"
         self.named = f"{self.exchange}.{identity}"
 
     def is_known(self) -> bool:
@@ -75,7 +74,7 @@ class Notes:
 
     def mark_of(self, lineage: Lineage) -> str:
         """Return the name of its mark."""
-        return mark_of(self._topology, self._identity, lineage)
+        return f"{self.named}.{lineage}"
 
     def identify(self) -> None:
         """Note the ledger where none is noted.
@@ -84,7 +83,26 @@ class Notes:
             LedgerMismatch: another one is.
 
         """
-        note(self._broker, self._topology, self._identity)
+        channel = self._broker.channel()
+        try:
+            channel.exchange_declare(
+                self.exchange,
+                "fanout",
+                durable=True,
+                auto_delete=False,
+                arguments={"alternate-exchange": self.named},
+            )
+        except PreconditionFailed as e:
+            current = _CURRENT.search(e.reply_text)
+            theirs = f"the ledger {current[1]}" if current else "another ledger"
+            mismatch = LedgerMismatch(
+                f"the queue {self._topology.command_queue} has {theirs}, and this process has {self._identity}: "
+                "set ledger.url to the right one; if that one is gone for good, stop all workers and run "
+                "`bridge ledger adopt`"
+            )
+            mismatch.noted = current[1] if current else None
+            raise mismatch from e
+        channel.close()
 
     def replace(self) -> str | None:
         """Note the ledger in place of another one; return that one's identity, as far as known.
@@ -140,17 +158,9 @@ class Notes:
         channel.close()
 
     def _has_any(self, lineages: Iterable[Lineage]) -> bool:
-        """Return whether one of several is valid: they are looked for on one channel."""
-        channel = self._broker.channel()
-        try:
-            for lineage in lineages:
-                with suppress(NotFound):
-                    channel.exchange_declare(self.mark_of(lineage), "fanout", passive=True)
-                    return True
-                # py-amqp has opened it again.
-            return False
-        finally:
-            channel.close()
+        """Return whether one of several is valid."""
+        marks = [self.mark_of(lineage) for lineage in lineages]
+        return len(missing_exchanges(self._broker, marks)) < len(marks)
 
     def _has_any_before(self, own: Lineage | None, remembered: Remembered | None) -> bool:
         """Return whether a lineage before its own is valid; false without a look where its own must be marked."""
@@ -160,42 +170,3 @@ class Notes:
 
     def _is_there(self, exchange: str) -> bool:
         return not missing_exchanges(self._broker, [exchange])
-
-
-def exchange_of(topology: Topology) -> str:
-    """Return the name of the exchange that says which ledger the command queue has."""
-    return f"{topology.prefix}.ledger"
-
-
-def mark_of(topology: Topology, identity: str, lineage: Lineage) -> str:
-    """Return the name of the exchange that says that a lineage of a ledger is valid."""
-    return f"{exchange_of(topology)}.{identity}.{lineage}"
-
-
-def note(broker: Broker, topology: Topology, identity: str) -> None:
-    """Note the ledger where none is noted.
-
-    Raises:
-        LedgerMismatch: another one is.
-
-    """
-    exchange = exchange_of(topology)
-    channel = broker.channel()
-    try:
-        channel.exchange_declare(
-            exchange,
-            "fanout",
-            durable=True,
-            auto_delete=False,
-            arguments={"alternate-exchange": f"{exchange}.{identity}"},
-        )
-    except PreconditionFailed as e:
-        current = _CURRENT.search(e.reply_text)
-        theirs = f"the ledger {current[1]}" if current else "another ledger"
-        mismatch = LedgerMismatch(
-            f"the queue {topology.command_queue} has {theirs}, and this process has {identity}: set ledger.url to "
-            "the right one; if that one is gone for good, stop all workers and run `bridge ledger adopt`"
-        )
-        mismatch.noted = current[1] if current else None
-        raise mismatch from e
-    channel.close()
