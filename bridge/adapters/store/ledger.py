@@ -57,7 +57,7 @@ class SqlLedger:
         #: The revision its tables had when it was opened; None where there were none.
         self.revision_before: str | None = None
         #: Which copy of the database it is in. May be used by another thread than the rest.
-        self.lineages = Lineages(database.lineage_of, database.transaction)
+        self.lineages = Lineages(database)
 
     @property
     def identity(self) -> str:

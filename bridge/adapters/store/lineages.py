@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
@@ -12,22 +12,16 @@ from bridge.domain.ledger import restored
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     from sqlalchemy import Connection
 
-    from bridge.domain.ledger import Needs, Restored
+    from bridge.adapters.store.ledger import Database
+    from bridge.domain.ledger import Restored
     from bridge.domain.lineage import Lineage, Remembered
 
 #: Seconds that a transaction waits for a new lineage to be compared with the broker.
 PATIENCE = 2.0
-
-
-class Transaction(Protocol):
-    """Opens a transaction of the ledger; without needs the whole ledger is locked."""
-
-    def __call__(self, needs: Sequence[Needs] | None) -> AbstractContextManager[Connection]: ...
 
 
 class Lineages:
@@ -36,13 +30,10 @@ class Lineages:
     Its methods but `check` are for one thread, which need not be the ledger's. All of them raise LedgerUnavailable.
     """
 
-    def __init__(self, read: Callable[[Connection], Lineage | None], transaction: Transaction) -> None:
-        """`read` returns the lineage of the server that a session leads to; None where it has none or does not say.
-
-        `transaction` checks no lineage.
-        """
-        self._read = read
-        self._transaction = transaction
+    def __init__(self, database: Database) -> None:
+        self._read = database.lineage_of
+        #: Its transactions check no lineage.
+        self._transaction = database.transaction
         #: The lineage that was compared with the broker; sessions of any other one are refused.
         self._confirmed: Lineage | None = None
         #: Set by each comparison that ended well.

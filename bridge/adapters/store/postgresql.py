@@ -55,7 +55,7 @@ def open_postgresql(
         LedgerUnusable: it can't hold every text, or the parameters can't be used.
 
     """
-    ledger = SqlLedger(PostgresDatabase(parameters, statement_timeout))
+    ledger = SqlLedger(LedgerDatabase(parameters, statement_timeout))
     try:
         ledger.open()
     except BaseException:
@@ -74,7 +74,7 @@ def open_postgresql_receipts(parameters: Mapping[str, str]) -> SqlReceipts:
     return SqlReceipts(postgresql_engine(parameters, takes_old=False))
 
 
-class PostgresDatabase:
+class LedgerDatabase:
     """A ledger's database, which others write to meanwhile."""
 
     statements = POSTGRESQL

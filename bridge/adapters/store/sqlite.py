@@ -57,7 +57,7 @@ def open_sqlite(path: str, *, busy_timeout: float = BUSY_TIMEOUT) -> SqlLedger:
         Path(path).touch(mode=0o600)
     except OSError as e:
         raise LedgerUnavailable(f"{path}: {e.strerror}") from e
-    ledger = SqlLedger(SqliteDatabase(path, busy_timeout))
+    ledger = SqlLedger(LedgerFile(path, busy_timeout))
     try:
         ledger.open()
     except BaseException as e:
@@ -113,7 +113,7 @@ def check_file(path: str) -> None:
             )
 
 
-class SqliteDatabase:
+class LedgerFile:
     """A ledger's file, which one transaction at a time writes to.
 
     Each checks that the path, and that of the write-ahead log, still name the files that they named. The log is there
