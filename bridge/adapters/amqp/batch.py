@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Answer(enum.Enum):
-    """What the broker said to a command."""
+    """The broker's answer to a command."""
 
     CONFIRMED = enum.auto()
     #: There is no such exchange.

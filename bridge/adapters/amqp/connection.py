@@ -107,7 +107,7 @@ class Broker:
         return self._sock
 
     def channel(self) -> Any:
-        """Open a channel on which a body stays bytes, whatever encoding its publisher claims for it."""
+        """Open a channel on which a body stays bytes, also where its publisher claims an encoding for it."""
         channel = self.connection.channel()
         channel.auto_decode = False
         return channel
@@ -243,7 +243,7 @@ class Broker:
         self.on_alarm(False)  # noqa: FBT003 - the new state
 
     def close(self) -> None:
-        """Say goodbye; whatever goes wrong, the socket is closed."""
+        """Close the connection; the socket is closed also where that fails."""
         with contextlib.suppress(*BROKER_ERRORS):
             self._sock.settimeout(2.0)
             self.connection.close()

@@ -1,7 +1,7 @@
 """Takes commands off the queue, on a connection of its own, and settles them when told to.
 
 The thread that owns the connection only reads, hands over and acks; work happens elsewhere. So heartbeats go out
-whatever the work does, and nothing but this thread ever touches the connection.
+however long the work takes, and only this thread touches the connection.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class AmqpConsumer(LinkOwner):
 
     @property
     def depth(self) -> Depth | None:
-        """What the queue had at the last look, at most `WATCH` seconds ago; None while nobody knows."""
+        """The depth of the queue, at most `WATCH` seconds old; None while it is not known."""
         return self._depth
 
     def _settle(self, delivery: Delivery, *, acked: bool) -> None:

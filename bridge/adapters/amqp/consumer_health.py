@@ -13,7 +13,7 @@ UNSEEN = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueReport:
-    """What the broker says of the queue, and how we stand, at a moment."""
+    """The state of the queue and of our consumer at one moment."""
 
     at: float
     #: Messages that wait, and consumers. Both are 0 where the queue's leader does not answer.
@@ -27,7 +27,7 @@ class QueueReport:
 
 
 class ConsumerHealth:
-    """What the reports of one connection say, taken together."""
+    """Judges the reports of one connection."""
 
     def __init__(self) -> None:
         self._delivered = 0

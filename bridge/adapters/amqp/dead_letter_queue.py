@@ -1,8 +1,9 @@
 """The dead-letter queue on the command line: read without taking anything off it, sent back, or thrown away.
 
 Each letter is got and held; what is not taken off goes back when the connection closes. RabbitMQ puts what goes back at
-the head of a quorum queue, counts a delivery for it and may change its order; meanwhile nobody else sees it. At most as
-many are got as lay there at the start: a command that dies again right after its replay waits for the next time.
+the head of a quorum queue, counts a delivery for it and may change its order; meanwhile no other consumer sees it. As
+many are got as lay there at the start, at most: a command that dies again right after its replay waits for the next
+time.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from bridge.domain.messages import Delivery, Outgoing
     from bridge.ports import Clock
 
-#: Seconds between heartbeats at least: whoever reads our output through a pager may read for long.
+#: Seconds between heartbeats at least: the output may be read through a pager, slowly.
 PATIENCE = 600.0
 #: Letters that one consumer holds; without a number RabbitMQ stops at 2,000.
 PREFETCH = 50_000
-#: Seconds without another letter after which there is none.
+#: Seconds without another letter after which the queue counts as read.
 SILENCE = 3.0
 
 

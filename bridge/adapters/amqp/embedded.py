@@ -100,7 +100,7 @@ class EmbeddedBroker:
         return self._consuming
 
     blocked = False
-    #: Its queue is delivered from as fast as can be, and nobody else sees it.
+    #: Its queue is delivered from as fast as can be, and no other process sees it.
     depth: Depth | None = None
 
     def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:  # noqa: ARG002 - it always is

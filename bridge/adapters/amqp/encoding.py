@@ -43,7 +43,7 @@ def encode(message: Outgoing, *, frame_max: int) -> Encoded:
         properties[_HEADERS] = message.headers
     try:
         return Encoded(message.body, _written(properties, frame_max))
-    except Exception as e:  # noqa: BLE001 - whatever it is, it is about this one message
+    except Exception as e:  # noqa: BLE001 - any error is about this one message
         reason = type(e).__name__
     headers = {key: value for key, value in message.headers.items() if _writable(_HEADERS, {key: value})}
     properties = {

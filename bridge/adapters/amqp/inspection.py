@@ -1,4 +1,4 @@
-"""What a broker looks like to whoever has to run it; nothing is changed, nothing published and nothing consumed."""
+"""Shows an operator the state of a broker; changes, publishes and consumes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rights:
-    """What a process does with the broker, beside declaring."""
+    """The rights that a process needs on the broker, beside declaring."""
 
     #: Exchanges that it publishes to; the empty name is the default exchange.
     writes: Collection[str]
@@ -49,12 +49,12 @@ class Inspection:
     #: Exchanges that this user may not publish to, and queues that it may not read.
     unwritable: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
-    #: Whether it takes no messages, for an alarm; then nobody knows what may be written.
+    #: Whether it takes no messages, for an alarm; then it is not known what may be written.
     blocked: bool = False
 
 
 class Noted(Enum):
-    """What the broker says of the ledger of the command queue."""
+    """The ledger that the broker has noted for the command queue."""
 
     OURS = "ours"
     ANOTHERS = "another's"
@@ -193,7 +193,7 @@ def _queue(broker: Broker, name: str) -> tuple[int, int] | None:
 
 
 def _may_publish(broker: Broker, exchange: str) -> bool:
-    """Return whether this user may write to an exchange: in a transaction that is never committed, so nobody gets it.
+    """Return whether this user may write to an exchange: in a transaction that is never committed.
 
     An exchange that is missing is not refused.
     """
@@ -213,7 +213,7 @@ def _may_publish(broker: Broker, exchange: str) -> bool:
 
 
 def _may_consume(broker: Broker, queue: str) -> bool:
-    """Return whether this user may read a queue, by a consumer that is refused for its priority, which is none.
+    """Return whether this user may read a queue, by a consumer that is refused for its priority, which is no number.
 
     The broker looks at rights first, so nothing is delivered whichever it says. A queue that is missing is not refused.
     """

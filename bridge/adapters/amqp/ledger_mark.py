@@ -173,7 +173,7 @@ class LedgerMark:
         except AccessRefused:
             if declares:
                 raise
-            # Whoever declares nothing may have no right to; then nobody can compare.
+            # A worker that declares nothing may have no right to; then it cannot compare.
             self._log.warning(
                 "ledger.not_compared",
                 exchange=notes.exchange,

@@ -1,4 +1,4 @@
-"""What the broker knows of the ledger of a command queue.
+"""The notes on the broker about the ledger of a command queue.
 
 The notes are exchanges that nothing is published to, so that they outlive all processes.
 
@@ -6,8 +6,8 @@ The notes are exchanges that nothing is published to, so that they outlive all p
     {prefix}.ledger.{identity}                 there as long as it is that ledger: workers ask for it while they run
     {prefix}.ledger.{identity}.{lineage}       one for each valid copy of the ledger: see `bridge.domain.lineage`
 
-RabbitMQ refuses to declare an exchange again with other arguments than it has, in one step, so whoever comes first
-writes its ledger's identity into an argument and everybody else compares. An alternate exchange need not exist, so its
+RabbitMQ refuses to declare an exchange again with other arguments than it has, in one step, so the first worker
+writes its ledger's identity into an argument and all others compare. An alternate exchange need not exist, so its
 name is free to say whose ledger it is. To ask whether an exchange is there needs no permission.
 """
 

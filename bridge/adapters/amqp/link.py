@@ -1,6 +1,6 @@
 """The thread that owns a connection: opens it, waits on it and on its own wake-up, and opens the next.
 
-Nobody else touches the connection. Other threads leave what they want in the handler and call `wake`.
+No other thread touches the connection: others leave their wishes in the handler and call `wake`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NO_RIGHT = (
 
 
 class Handler(Protocol):
-    """What is done with the connection. All of it runs on the link's thread."""
+    """Uses the connection. All of it runs on the link's thread."""
 
     def opened(self, broker: Broker) -> None:
         """Use a new connection: declare, consume, publish again."""
@@ -52,27 +52,27 @@ class Handler(Protocol):
         ...
 
     def lost(self) -> None:
-        """Forget the connection: whatever was under way on it is open again."""
+        """Forget the connection: all that was under way on it is open again."""
         ...
 
 
 class Log(Protocol):
-    """Where a link tells how it fares: structlog's loggers, and whatever speaks like them."""
+    """The log of a link: a logger of structlog, or one with the same methods."""
 
     def info(self, event: str, /, **fields: object) -> object:
-        """Tell that something went as it should."""
+        """Log that something went as it should."""
         ...
 
     def warning(self, event: str, /, **fields: object) -> object:
-        """Tell of what is tried again."""
+        """Log a failure that is tried again."""
         ...
 
     def error(self, event: str, /, **fields: object) -> object:
-        """Tell of what somebody has to mend."""
+        """Log an error that an operator has to fix."""
         ...
 
     def critical(self, event: str, /, **fields: object) -> object:
-        """Tell of a mistake of ours."""
+        """Log a mistake of ours."""
         ...
 
 
@@ -117,7 +117,7 @@ class Link:
         self.connected = self.blocked = False
         #: Whether the last connection was lost because the other side did not answer.
         self._is_silent = False
-        #: What was the matter last; whoever knows that it is over says so.
+        #: The last problem; a handler that knows that it is over clears it.
         self.trouble = ""
         #: Called on the thread after a round of tries in vain: with the reasons where every address has refused us,
         #: else with nothing.
@@ -255,8 +255,8 @@ class Link:
             is_woken = (self._wakeup, select.POLLIN) in ready
             if is_woken:
                 os.read(self._wakeup, 4096)
-            # After the byte was read and before the work: whoever calls `wake` from here on writes another, and what
-            # those left who did so before is done now. A byte that comes late wakes us once in vain.
+            # After the byte was read and before the work: each `wake` from here on writes another, and what
+            # was left before an earlier one is done now. A byte that comes late wakes us once in vain.
             self._awake = False
             if broker.unread() or len(ready) > is_woken:
                 broker.drain()
@@ -273,7 +273,7 @@ def _ignore(_refusal: str) -> None:
 
 
 def _structlog(name: str) -> Log:
-    # Not at the top: whoever brings a log need not load this one, which takes as long as everything else here.
+    # Not at the top: a process with a log of its own need not load this one, which takes as long as all else here.
     import structlog
 
     log: Log = structlog.get_logger().bind(connection=name)

@@ -1,4 +1,4 @@
-"""What all that publish or consume have in common: a link of their own, begun, ended and watched from outside."""
+"""The common part of all publishers and consumers: a link of their own, which others start, stop and watch."""
 
 from __future__ import annotations
 

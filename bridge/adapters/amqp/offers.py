@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Offer(Publish):
     """A message whose sender waits for it."""
 
-    told: Callable[[Offered], None] = field(repr=False)
+    answer: Callable[[Offered], None] = field(repr=False)
     #: Not written after it: `Clock.monotonic` seconds.
     until: float
 
@@ -72,7 +72,7 @@ class AmqpOffers(LinkOwner):
             return
         address = message.exchange, message.routing_key
         taken = partial(told, Offered.TAKEN)
-        offers.waiting.append(Offer(message, taken, address, told=told, until=until))
+        offers.waiting.append(Offer(message, taken, address, answer=told, until=until))
         self._link.wake()
 
     @property
@@ -97,7 +97,7 @@ class AmqpOffers(LinkOwner):
         now, offers = self._clock.monotonic(), self._offers
         offers.check_deadline(broker, now)
         while offers.waiting and offers.waiting[0].until <= now:
-            offers.waiting.popleft().told(Offered.NOT_TAKEN)
+            offers.waiting.popleft().answer(Offered.NOT_TAKEN)
         if not broker.blocked and offers.write(broker, now):
             broker.flush()
 
@@ -106,14 +106,14 @@ class AmqpOffers(LinkOwner):
         lost = [*self._offers.lose(), *self._offers.waiting]
         self._offers.waiting.clear()
         for offer in lost:
-            offer.told(Offered.NOT_TAKEN)
+            offer.answer(Offered.NOT_TAKEN)
 
     def _on_returned(self, offer: Offer) -> None:
-        offer.told(Offered.UNROUTABLE)
+        offer.answer(Offered.UNROUTABLE)
         exchange, routing_key = offer.address
         self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
         self._lacking = True
 
     def _on_nack(self, offer: Offer) -> None:
         self._log.warning("broker.nacked", routing_key=offer.message.routing_key)
-        offer.told(Offered.NOT_TAKEN)
+        offer.answer(Offered.NOT_TAKEN)

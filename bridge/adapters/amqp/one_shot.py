@@ -1,4 +1,4 @@
-"""What a command line does with the broker: one thing, on a connection of its own, in the calling thread."""
+"""The command line's work with the broker: one thing, on a connection of its own, in the calling thread."""
 
 from __future__ import annotations
 

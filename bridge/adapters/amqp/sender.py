@@ -1,4 +1,4 @@
-"""Publishes commands for whoever waits for their confirms, from any thread, on a connection with a thread of its own.
+"""Publishes commands for callers that wait for their confirms, on a connection with a thread of its own.
 
 What the end of a connection left unconfirmed is published again on the next one, for as long as somebody waits: two
 commands with one id are one command (SPEC section 3.1). So a restart of the broker is a delay, no failure.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.adapters.amqp.batch import Batch, Sending
     from bridge.adapters.amqp.connection import Broker
 
-#: What an alarm of the broker means to whoever publishes.
+#: The meaning of an alarm of the broker to a publisher.
 BLOCKED = "the broker takes nothing for now: an alarm of its memory or disk"
 
 
@@ -57,7 +57,7 @@ class Sender(LinkOwner):
         self.refusal = ""
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Close the connection, within `timeout` seconds; nobody waits any longer for what is not confirmed by then."""
+        """Close the connection, within `timeout` seconds; callers stop waiting for what is not confirmed by then."""
         super().stop(timeout)
         self._end()
 

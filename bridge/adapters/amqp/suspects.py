@@ -33,7 +33,7 @@ HOLD_INTERVAL = 10.0
 
 
 class Suspects:
-    """What may have cost a connection. On the link's thread."""
+    """The messages that may have cost a connection. On the link's thread."""
 
     def __init__(self) -> None:
         #: Each is to be published with nothing else under way.

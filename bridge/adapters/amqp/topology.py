@@ -1,4 +1,4 @@
-"""What the bridge needs on the broker: exchanges, queues, and the delay (SPEC section 3)."""
+"""The exchanges, queues and delay queues of the bridge on the broker (SPEC section 3)."""
 
 from __future__ import annotations
 
