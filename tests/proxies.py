@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.ports.serving import Taken
+from bridge.ports.serving import NotificationResult
 from tests.lacking import lacking
 from tests.waiting import free_port, wait_until
 
@@ -101,7 +101,7 @@ def _program(name: str) -> str | None:
 
 
 def _take(_: bytes, answered: NotificationAnswered) -> None:
-    answered(Taken.DURABLE)
+    answered(NotificationResult.PUBLISHED)
 
 
 def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:

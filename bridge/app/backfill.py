@@ -16,9 +16,9 @@ from bridge.app.ledger import require_ledger
 from bridge.app.log import configure_log
 from bridge.app.required import require
 from bridge.domain.backfill import CatchUpRules
-from bridge.ingest.deduplication import Fate
 from bridge.jobs.backfill import CatchUp
 from bridge.ports import ArchiveUnavailable, unwatched
+from bridge.ports.serving import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,10 @@ PATIENCE = 20.0
 
 
 def catch_up(
-    settings: Settings, publish: Callable[[Event], Fate], clock: Clock, stopping: threading.Event
+    settings: Settings,
+    publish: Callable[[Event], NotificationResult],
+    clock: Clock,
+    stopping: threading.Event,
 ) -> CatchUp:
     """Return what reads the account's history and has what is missing published."""
     rules = CatchUpRules(
@@ -92,15 +95,15 @@ def run_catch_up(
         raise ConnectionError(str(e)) from e
 
 
-def _publish(settings: Settings, publisher: Publisher, event: Event) -> Fate:
+def _publish(settings: Settings, publisher: Publisher, event: Event) -> NotificationResult:
     """Publish an event and wait until the broker has it."""
     confirmed = threading.Event()
     publisher.publish(parts.teller(settings)(event), confirmed.set)
     if not confirmed.wait(PATIENCE):
         raise ConnectionError("the broker did not confirm an event")
-    return Fate.PUBLISHED
+    return NotificationResult.PUBLISHED
 
 
-def _nothing(_event: Event) -> Fate:
+def _nothing(_event: Event) -> NotificationResult:
     """Publish nothing: a dry run only counts."""
-    return Fate.REFUSED
+    return NotificationResult.REFUSED

@@ -27,14 +27,15 @@ from bridge.app.submit import SubmitPart
 from bridge.app.subscriptions import make_watch
 from bridge.app.surroundings import require_records
 from bridge.app.tracing import make_tracer, webhook_tracing
-from bridge.app.webhook import make_door, make_ingest, make_seen, make_spooler, spooling
-from bridge.ingest.deduplication import Fate, Once
-from bridge.ingest.durability import Safekeeping
+from bridge.app.webhook import Observers, make_door, make_ingest, make_memory, make_spooler, spooling
 from bridge.ingest.evidence_writer import EvidenceWriter
+from bridge.ingest.report import NotificationReport
+from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.jobs.backfill import CatchingUp
 from bridge.jobs.pruner import Pruner
 from bridge.ops.one_core import OneCore
 from bridge.ops.shutdown import Stopping
+from bridge.ports.serving import NotificationResult
 
 if TYPE_CHECKING:
     from bridge.domain.events import Event
@@ -80,24 +81,26 @@ class IngestProcess:
         metrics.alarms.append(lambda: self._publisher.blocked)
         url = settings.ledger.url.get_secret_value()
         self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics, clock=clock)
-        self._seen = make_seen(settings, stopping, metrics, clock)
+        self._memory = make_memory(settings, stopping, clock)
         # Here and not in the worker: an ingest may have a ledger of its own.
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         self._watch = make_watch(settings, metrics, clock)
-        self._spooler = make_spooler(settings, self._publisher, stopping, metrics, clock)
-        once = Once(self._seen, limit=PUBLISH_LIMIT)
-        self._flow = make_ingest(
+        publishing = Publishing(publisher=self._publisher, tell=parts.teller(settings), clock=clock)
+        self._spooler = make_spooler(settings, publishing, stopping, metrics)
+        report = NotificationReport(metrics, clock)
+        self._executor = make_ingest(
             settings,
-            Safekeeping(self._publisher, tell=parts.teller(settings), spooler=self._spooler),
-            metrics,
+            self._memory,
+            Safekeeping(publishing, self._spooler),
+            report,
             clock,
-            once,
-            sent=self._seen.sent,
-            sighted=self._evidence.offer,
-            watch=self._watch,
-            traces=webhook_tracing(settings, tracer),
+            Observers(
+                evidence=self._evidence.offer,
+                watch=self._watch,
+                traces=webhook_tracing(settings, tracer),
+            ),
         )
-        self._door = make_door(settings, self._flow)
+        self._door = make_door(settings, self._executor, report)
         self._submit = (
             None if settings.submit.port is None else SubmitPart(settings, stopping, metrics, clock, tracer)
         )
@@ -123,7 +126,7 @@ class IngestProcess:
         self._publisher.start()
         self._progress.watch("the link that publishes", lambda: self._publisher.rounds)
         self._evidence.start()
-        self._seen.start()
+        self._memory.start()
         self._pruner.start()
         if self._catching_up is not None:
             self._catching_up.start()
@@ -153,18 +156,18 @@ class IngestProcess:
         if self._spooler is not None:
             self._spooler.stop()
         self._evidence.stop()
-        self._seen.stop()
+        self._memory.stop()
         self._pruner.stop()
         structlog.get_logger().info("ingest.stopped")
 
     def _make_catching_up(self) -> CatchingUp:
         """Return what reads the history; what it finds takes the way of what comes in by the door."""
 
-        def publish(event: Event) -> Fate:
+        def publish(event: Event) -> NotificationResult:
             try:
-                return self._door.call(partial(self._flow.recover, event), RECOVERY)
+                return self._door.call(partial(self._executor.recover, event), RECOVERY)
             except TimeoutError:
-                return Fate.REFUSED
+                return NotificationResult.REFUSED
 
         # Not at the top: an ingest that does not catch up needs no client of the provider.
         from bridge.app.backfill import catch_up

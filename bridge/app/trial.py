@@ -19,15 +19,15 @@ from bridge.app.admin import report_started, serve_admin
 from bridge.app.listener import CannotListen, listen
 from bridge.app.receipts import receipt_poller
 from bridge.app.submit import make_submit_door, open_submit_door
-from bridge.app.webhook import make_door, make_ingest
+from bridge.app.webhook import Observers, make_door, make_ingest
 from bridge.app.worker_parts import make_worker, measure, worker_readiness
 from bridge.domain.contracts.commands import SEND
 from bridge.domain.contracts.submit import PATH
 from bridge.domain.messages import Outgoing
 from bridge.ingest.command_lookup import Lookups
-from bridge.ingest.deduplication import Once
-from bridge.ingest.durability import Safekeeping
-from bridge.ingest.seen_lookup import SeenKeeper
+from bridge.ingest.memory import NotificationMemory
+from bridge.ingest.report import NotificationReport
+from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.ops.console import Screen, show_event
 from bridge.ports.serving import Readiness
 from bridge.simulator import Simulator
@@ -65,7 +65,7 @@ class Trial:
         self._clock = clock
         self._ledger = MemoryLedger()
         self._noted = MemorySeen(self._ledger)
-        self._seen = SeenKeeper(lambda: self._noted, metrics=metrics, clock=clock, on_crash=stopping.crash)
+        self._memory = NotificationMemory(lambda: self._noted, clock=clock, on_crash=stopping.crash)
         self._receipts: ReceiptPoller | None = None
         self._sample = f"sample-{uuid.uuid4()}"
         self._worker: Worker | None = None
@@ -82,7 +82,7 @@ class Trial:
         """Start all parts, subscribe the ingest, and send the sample command."""
         settings = self._settings
         _start_on(self._simulator, SIMULATOR_PORT)
-        self._seen.start()
+        self._memory.start()
         # The ports first: where one can't be had, nothing else has begun.
         self._door = _on_usual_port(settings, "ingest", self._open_door)
         self._admin = _on_usual_port(settings, "admin", self._open_admin)
@@ -135,7 +135,7 @@ class Trial:
             self._door.stop(1.0)
         if self._submit_door is not None:
             self._submit_door.stop(1.0)
-        self._seen.stop()
+        self._memory.stop()
         if self._worker is not None:
             self._broker.pause()
             self._worker.stop(self._settings.worker.grace_period)
@@ -202,10 +202,12 @@ class Trial:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
     def _open_door(self, settings: Settings) -> HttpServer:
-        safekeeping = Safekeeping(self._broker, tell=parts.teller(settings))
-        once = Once(self._seen)
-        flow = make_ingest(settings, safekeeping, self._metrics, self._clock, once, sent=self._seen.sent)
-        door = make_door(settings, flow)
+        publishing = Publishing(publisher=self._broker, tell=parts.teller(settings), clock=self._clock)
+        report = NotificationReport(self._metrics, self._clock)
+        executor = make_ingest(
+            settings, self._memory, Safekeeping(publishing), report, self._clock, Observers()
+        )
+        door = make_door(settings, executor, report)
         listen(door, settings.ingest, "ingest")
         return door
 

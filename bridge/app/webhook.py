@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
@@ -14,69 +15,62 @@ from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_seen
 from bridge.app import parts
 from bridge.app.files import webhook_connections
-from bridge.domain.notification_events import receive
-from bridge.ingest.ingest import Ingest
-from bridge.ingest.receipt_owner import Owning
-from bridge.ingest.seen_lookup import FIRST_PATIENCE, SeenKeeper
-from bridge.ingest.seen_lookup import PATIENCE as LEDGER_PATIENCE
-from bridge.ingest.spooler import PATIENCE, Bounds, Spooler
+from bridge.ingest.execution import NotificationSettings
+from bridge.ingest.executor import NotificationExecutor
+from bridge.ingest.memory import MemoryLimits, NotificationMemory
+from bridge.ingest.notification import NotificationRules
+from bridge.ingest.spool_status import Bounds, SpoolStatus
+from bridge.ingest.spooler import PATIENCE, Spooler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from bridge.domain.evidence import Evidence
-    from bridge.domain.receipts import SentSubmission
-    from bridge.ingest.deduplication import Once
-    from bridge.ingest.durability import Safekeeping
+    from bridge.ingest.report import NotificationReport
+    from bridge.ingest.safekeeping import Publishing, Safekeeping
     from bridge.jobs.subscription_watch import SubscriptionWatch
     from bridge.ops.metrics import Metrics
     from bridge.ops.shutdown import Stopping
     from bridge.ops.tracing import WebhookTracing
-    from bridge.ports import Clock, Publisher
+    from bridge.ports import Clock
     from bridge.settings import Settings
 
 #: The part of a request's time that the ledger may take: the rest is the broker's.
 LEDGER_SHARE = 0.8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observers:
+    """What else learns of notifications."""
+
+    #: Given which messages they show.
+    evidence: Callable[[Evidence], None] | None = None
+    #: Checks the subscriptions once one was cancelled.
+    watch: SubscriptionWatch | None = None
+    traces: WebhookTracing | None = None
+
+
 def make_ingest(
     settings: Settings,
+    memory: NotificationMemory,
     safekeeping: Safekeeping,
-    metrics: Metrics,
+    report: NotificationReport,
     clock: Clock,
-    once: Once,
-    *,
-    sent: Callable[[str], Awaitable[SentSubmission | None]],
-    sighted: Callable[[Evidence], None] | None = None,
-    watch: SubscriptionWatch | None = None,
-    traces: WebhookTracing | None = None,
-) -> Ingest:
-    """Return what takes notifications.
-
-    `sent` says whose a message is; `sighted` is told which messages they show, `watch` that a subscription was
-    cancelled.
-    """
-    style = parts.style(settings)
-    read = partial(
-        receive,
-        source=style.source,
-        camel_case=style.camel_case,
-        default_region=settings.addresses.default_region,
-        sighted=sighted,
-    )
-    return Ingest(
-        safekeeping,
-        receive=read if watch is None else watch.watching(read),
-        clock=clock,
-        metrics=metrics,
-        once=once,
+    observers: Observers,
+) -> NotificationExecutor:
+    """Return what takes notifications."""
+    rules = NotificationRules(style=parts.style(settings), default_region=settings.addresses.default_region)
+    notifications = NotificationSettings(
+        rules=rules,
         confirm_timeout=settings.ingest.confirm_timeout,
-        own=Owning(sent, style=style, clock=clock).own,
-        traces=traces,
+        on_evidence=observers.evidence,
+        on_cancelled=None if observers.watch is None else observers.watch.cancelled,
+        traces=observers.traces,
     )
+    return NotificationExecutor(notifications, memory, safekeeping, report=report, clock=clock)
 
 
-def make_door(settings: Settings, flow: Ingest) -> HttpServer:
+def make_door(settings: Settings, executor: NotificationExecutor, report: NotificationReport) -> HttpServer:
     """Return the server that the provider posts to."""
     ingest = settings.ingest
     door = Door(
@@ -99,47 +93,48 @@ def make_door(settings: Settings, flow: Ingest) -> HttpServer:
             allow=door.allow,
             proxies=door.trusted_proxies,
             each=ingest.max_connections_each,
-            turned_away=partial(flow.refused, 403),
+            turned_away=partial(report.refused, 403),
         ),
     )
-    return HttpServer(Webhook(door, flow.take, refused=flow.refused), bind, name="ingest")
+    return HttpServer(Webhook(door, executor.take, refused=report.refused), bind, name="ingest")
 
 
-def make_seen(settings: Settings, stopping: Stopping, metrics: Metrics, clock: Clock) -> SeenKeeper:
+def make_memory(settings: Settings, stopping: Stopping, clock: Clock) -> NotificationMemory:
     """Return what remembers which notifications are events already."""
     longest = settings.ingest.confirm_timeout * LEDGER_SHARE
-    return SeenKeeper(
+    usual = MemoryLimits()
+    return NotificationMemory(
         partial(open_seen, settings.ledger.url.get_secret_value()),
-        metrics=metrics,
         clock=clock,
         on_crash=stopping.crash,
-        patience=min(LEDGER_PATIENCE, longest),
-        first_patience=min(FIRST_PATIENCE, longest),
+        limits=replace(
+            usual,
+            patience=min(usual.patience, longest),
+            first_patience=min(usual.first_patience, longest),
+        ),
     )
 
 
 def make_spooler(
-    settings: Settings, publisher: Publisher, stopping: Stopping, metrics: Metrics, clock: Clock
+    settings: Settings, publishing: Publishing, stopping: Stopping, metrics: Metrics
 ) -> Spooler | None:
     """Return what keeps events while the broker takes none, where there is a spool."""
     ingest = settings.ingest
     if ingest.spool is None:
         return None
+    bounds = Bounds(max_bytes=ingest.spool_max_bytes, max_age=ingest.spool_max_age)
     return Spooler(
         partial(open_spool, ingest.spool),
-        publisher,
-        tell=parts.teller(settings),
-        bounds=Bounds(max_bytes=ingest.spool_max_bytes, max_age=ingest.spool_max_age),
+        publishing,
+        SpoolStatus(bounds, clock=publishing.clock, metrics=metrics),
         # The request must still be there when the spool has it.
         patience=min(PATIENCE, ingest.confirm_timeout / 2),
-        clock=clock,
-        metrics=metrics,
         on_crash=stopping.crash,
     )
 
 
 def spooling(spooler: Spooler) -> tuple[str, bool, str]:
     """Return whether the spool keeps events, how many it has, and if it takes no more, why not."""
-    contents, trouble = spooler.contents, spooler.trouble
+    contents, trouble = spooler.status.contents, spooler.status.trouble
     waiting = f"{contents.events} events wait in the spool, {contents.bytes} bytes"
     return "spool", trouble is None, waiting if trouble is None else f"{trouble.detail}; {waiting}"

@@ -1,4 +1,4 @@
-"""Notification in, event out: all that stands between the webhook's bytes and what is published."""
+"""What a notification becomes: its event, and what it says of a message that was sent."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from bridge.domain.errors import InvalidAddress
 from bridge.domain.events import OUTBOUND_SYNCED, event_id, make_event, read_data, value_of
 from bridge.domain.evidence import Evidence
 from bridge.domain.match_keys import LONGEST_TEXT, text_key
-from bridge.domain.notifications import parse_notification
 from bridge.domain.printing import REPLACEMENT
-from bridge.domain.receipts import TYPES
+from bridge.domain.receipts import RECEIPT_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bridge.domain.events import Event
     from bridge.domain.notifications import Notification
 
@@ -26,32 +23,6 @@ _MILLISECONDS_FROM = 1e11
 _PLAUSIBLE = (1e9, 1e10)
 #: Characters; the provider's own ids have about 40 at most.
 _LONGEST_ID = 128
-
-
-def receive(
-    body: bytes,
-    *,
-    source: str,
-    now: float,
-    camel_case: bool = False,
-    default_region: str | None = None,
-    sighted: Callable[[Evidence], None] | None = None,
-    traceparent: str | None = None,
-) -> Event:
-    """Return the event that a webhook body becomes. `now` is in seconds since the epoch.
-
-    `sighted` is given what the notification proves of a message that was sent, before anything else becomes of it.
-
-    Raises:
-        InvalidNotification: `body` is not a notification; its reasons may be logged.
-
-    """
-    notification = parse_notification(body)
-    if sighted is not None:
-        evidence = evidence_of(notification, default_region=default_region)
-        if evidence is not None:
-            sighted(evidence)
-    return to_event(notification, source=source, time=now, camel_case=camel_case, traceparent=traceparent)
 
 
 def evidence_of(notification: Notification, *, default_region: str | None = None) -> Evidence | None:
@@ -115,7 +86,7 @@ class ReceiptNotification:
 
 def receipt_of(event: Event) -> ReceiptNotification | None:
     """Return the receipt that an event tells; None for every other event, and where the message can't be told."""
-    if event.type not in TYPES.values():
+    if event.type not in RECEIPT_TYPES:
         return None
     data = read_data(event.body)
     message_id, status = value_of(data, "message_id"), value_of(data, "delivery_status")
@@ -139,11 +110,12 @@ def to_event(
     """
     named = (_seconds(value) for value in notification.times)
     own = (seconds for seconds in named if seconds is not None and _PLAUSIBLE[0] <= seconds < _PLAUSIBLE[1])
+    at = next(own, time)
     return make_event(
         id=event_id(*notification.identity),
         type=notification.event_type,
         source=source,
-        time=next(own, time),
+        time=at,
         data=notification.data,
         camel_case=camel_case,
         traceparent=traceparent,

@@ -33,6 +33,7 @@ TYPES: Mapping[str, str] = {
     "DeliveredToTerminal": events.DELIVERED,
     "DeliveryImpossible": events.UNDELIVERED,
 }
+RECEIPT_TYPES = frozenset(TYPES.values())
 #: Messages of one thread from which on it is read: a page of it is one call, and so is each message's status.
 THREAD_FROM = 2
 

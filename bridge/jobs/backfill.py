@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import TYPE_CHECKING, Protocol
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.domain.backfill import GRACE, advanced, begins, events_for, inbound, may_have_news, missing
-from bridge.ingest.deduplication import Fate
+from bridge.ingest.actions import FindRepeat, MakeDurable, Remember, Respond
+from bridge.ingest.notification import NotificationFlow
 from bridge.ports import ArchiveUnavailable, LedgerUnavailable, Seen, Watermarks, unwatched
+from bridge.ports.serving import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,13 +75,13 @@ class CatchUp:
         self,
         archive: Archive,
         open_memory: Callable[[], Memory],
-        publish: Callable[[Event], Fate],
+        publish: Callable[[Event], NotificationResult],
         *,
         style: Style,
         rules: CatchUpRules,
         clock: Clock,
     ) -> None:
-        """`publish` makes an event durable, if it can and it is none yet; it is noted here after that."""
+        """`publish` makes an event durable, if it can and it is none yet; it is remembered here after that."""
         self._archive = archive
         self._open_memory = open_memory
         self._publish = publish
@@ -143,22 +145,42 @@ class CatchUp:
         if dry_run:
             caught.recovered += len(events)
             return whole
-        return self._tell(memory, events, caught) and whole
+        return self._publish_all(memory, events, caught) and whole
 
-    def _tell(self, memory: Memory, events: Sequence[Event], caught: Caught) -> bool:
-        """Publish events, and note each once it is durable, up to the first that can't be; return whether all are."""
+    def _publish_all(self, memory: Memory, events: Sequence[Event], caught: Caught) -> bool:
+        """Publish events, up to the first that can't be made durable; return whether all are."""
         for number, event in enumerate(events):
-            # A webhook may have brought it while those before were published. After one that was refused the others
-            # would only wait as long as that did.
-            if not caught.refused and memory.known([event.id]):
-                continue
-            fate = Fate.REFUSED if caught.refused else self._publish(event)
-            if fate is Fate.REFUSED:
+            # After one that was refused the others would only wait as long as that did.
+            result = NotificationResult.REFUSED if caught.refused else self._carry_out(memory, event)
+            if result is NotificationResult.REFUSED:
                 caught.refused += len(events) - number
                 return False
-            memory.note([event.id], self._clock.now())
-            caught.recovered += fate is Fate.PUBLISHED
+            caught.recovered += result is NotificationResult.PUBLISHED
         return True
+
+    def _carry_out(self, memory: Memory, event: Event) -> NotificationResult:
+        """Carry out the order of a notification from where it is an event.
+
+        A webhook may have brought it while those before were published.
+        """
+        steps = NotificationFlow(event).publish()
+        result = NotificationResult.REFUSED
+        reply: object = None
+        with suppress(StopIteration):
+            while True:
+                action, reply = steps.send(reply), None
+                match action:
+                    case FindRepeat():
+                        reply = memory.known(action.ids)
+                    case MakeDurable():
+                        result = self._publish(event)
+                        reply = result is not NotificationResult.REFUSED
+                    case Respond():
+                        if action.result is NotificationResult.REPEATED:
+                            result = action.result
+                    case Remember():
+                        memory.note([*action.ids, *action.also], self._clock.now())
+        return result
 
 
 class CatchingUp:

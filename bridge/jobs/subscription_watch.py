@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.domain.events import SUBSCRIPTION_CANCELLED
 from bridge.domain.masking import mask_number
 from bridge.jobs.subscriptions import sync
 from bridge.ports.provider_errors import CpaasError
@@ -16,9 +15,7 @@ from bridge.ports.provider_errors import CpaasError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.domain.events import Event
     from bridge.domain.subscription_plan import Declared, Step
-    from bridge.ingest.ingest import Receive
     from bridge.ops.metrics import Metrics
     from bridge.ports import Notifying
 
@@ -63,17 +60,10 @@ class SubscriptionWatch:
         """Return whether all is as declared, and if not, what is missing; for readiness to report."""
         return ("subscriptions", *self._state)
 
-    def watching(self, receive: Receive) -> Receive:
-        """Return `receive` that also has everything checked at once when a subscription was cancelled."""
-
-        def watched(body: bytes, *, now: float, traceparent: str | None = None) -> Event:
-            event = receive(body, now=now, traceparent=traceparent)
-            if event.type == SUBSCRIPTION_CANCELLED:
-                self._log.warning("subscription.cancelled", event_id=event.id)
-                self._wake.set()
-            return event
-
-        return watched
+    def cancelled(self, event_id: str) -> None:
+        """Have everything checked at once: a notification says that a subscription was cancelled. From any thread."""
+        self._log.warning("subscription.cancelled", event_id=event_id)
+        self._wake.set()
 
     def _run(self) -> None:
         self._stopping.wait(min(PAUSE, self._interval) * _chance())

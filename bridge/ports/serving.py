@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class Taken(Enum):
-    """The result of a notification that was posted."""
-
-    #: It is or becomes an event.
-    DURABLE = auto()
-    #: Nothing could make it durable; the provider has to post it again.
-    NOT_NOW = auto()
+    from bridge.domain.errors import InvalidNotification
 
 
-#: Called with what became of a notification, or with an error of ours.
-NotificationAnswered: TypeAlias = "Callable[[Taken | Exception], None]"
+class NotificationResult(Enum):
+    """The result of a notification."""
+
+    #: It is an event now: with the broker, or in the spool.
+    PUBLISHED = auto()
+    #: It was one already.
+    REPEATED = auto()
+    #: Neither, or not yet: it has to come again.
+    REFUSED = auto()
+
+
+#: Called with what became of a notification, with why it is none, or with an error of ours.
+NotificationAnswered: TypeAlias = "Callable[[NotificationResult | InvalidNotification | Exception], None]"
 
 
 class Fate(Enum):

@@ -113,9 +113,9 @@ MUTANTS = (
     ),
     Mutant(
         name="M11 204 before the confirm",
-        file="bridge/ingest/ingest.py",
-        old="partial(relay.tell, durable), soon=False)\n",
-        new="partial(relay.tell, durable), soon=False)\n        durable(True)\n",
+        file="bridge/ingest/executor.py",
+        old="partial(run.relay.tell, told), run.relay)\n",
+        new="partial(run.relay.tell, told), run.relay)\n                    told(True)\n",
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(

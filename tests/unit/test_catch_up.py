@@ -15,9 +15,9 @@ from bridge.domain.backfill import ACCOUNT, GRACE, CatchUpRules
 from bridge.domain.notification_events import to_event
 from bridge.domain.notifications import parse_notification
 from bridge.domain.outcomes import Style
-from bridge.ingest.deduplication import Fate
 from bridge.jobs.backfill import CatchingUp, CatchUp
 from bridge.ports import ArchiveUnavailable
+from bridge.ports.serving import NotificationResult
 from tests.against_contract import event_of
 from tests.fakes.provider_server import answer
 from tests.unit.cpaas_setup import HandClock, rig
@@ -84,7 +84,7 @@ class World:
     def run(self, **options: Any) -> Caught:
         return self.catch_up(self._publish).run(**options)
 
-    def catch_up(self, publish: Callable[[Event], Fate]) -> CatchUp:
+    def catch_up(self, publish: Callable[[Event], NotificationResult]) -> CatchUp:
         return CatchUp(
             self.archive,
             lambda: self.memory,
@@ -94,12 +94,12 @@ class World:
             clock=self.clock,
         )
 
-    def _publish(self, event: Event) -> Fate:
+    def _publish(self, event: Event) -> NotificationResult:
         if not self.durable:
-            return Fate.REFUSED
+            return NotificationResult.REFUSED
         self.published.append(event)
         self.memory.note([inbound_id(name) for name in self.webhooks], NOW)
-        return Fate.PUBLISHED
+        return NotificationResult.PUBLISHED
 
     def ids(self) -> list[str]:
         return [event_of(event.body)["data"]["message_id"] for event in self.published]
@@ -274,7 +274,7 @@ def test_what_a_webhook_brings_while_others_are_published_is_not_published_again
 
 def test_what_was_an_event_when_it_was_to_be_published_is_not_recovered(world: World) -> None:
     world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
-    catch_up = world.catch_up(lambda _: Fate.REPEATED)
+    catch_up = world.catch_up(lambda _: NotificationResult.REPEATED)
     caught = catch_up.run()
 
     assert (caught.recovered, caught.refused, caught.whole) == (0, 0, True)
@@ -309,7 +309,7 @@ def test_what_came_just_now_is_published_where_a_time_to_begin_at_is_given(world
 
 def test_what_was_too_young_at_the_only_round_has_one_more(world: World) -> None:
     world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW)]}
-    catch_up = world.catch_up(lambda _: Fate.PUBLISHED)
+    catch_up = world.catch_up(lambda _: NotificationResult.PUBLISHED)
     catching_up = CatchingUp(catch_up, at_start=True, interval=0, grace=0.01)
     catching_up.start()
     catching_up._thread.join(20)
@@ -321,11 +321,11 @@ def test_a_mistake_of_ours_is_logged_and_the_next_round_comes(world: World) -> N
     world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
     mistakes = [TypeError("a mistake of ours")]
 
-    def publish(event: Event) -> Fate:
+    def publish(event: Event) -> NotificationResult:
         if mistakes:
             raise mistakes.pop()
         world.published.append(event)
-        return Fate.PUBLISHED
+        return NotificationResult.PUBLISHED
 
     catching_up = CatchingUp(world.catch_up(publish), at_start=True, interval=0, retry=0.01)
     with capture_logs() as lines:

@@ -12,7 +12,7 @@ from bridge.adapters.http.house import ANSWERED_BEYOND
 from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.peers import Peers, host_of
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.ports.serving import Taken
+from bridge.ports.serving import NotificationResult
 from tests.raw_http import Client
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ HERE, THERE = "127.0.0.1", "127.9.9.9"
 
 
 def take(_: bytes, answered: NotificationAnswered) -> None:
-    answered(Taken.DURABLE)
+    answered(NotificationResult.PUBLISHED)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from bridge.adapters.store.sqlite import open_sqlite
 from bridge.domain.evidence import Evidence
 from bridge.domain.ledger import ObservedMessage
 from bridge.domain.match_keys import match_key, match_key_of, text_key
-from bridge.domain.notification_events import evidence_of, receive
+from bridge.domain.notification_events import evidence_of
 from bridge.domain.notifications import parse_notification
 from bridge.ingest.evidence_writer import EvidenceWriter
 from bridge.ops.metrics import Metrics
@@ -110,11 +110,10 @@ def test_a_national_number_is_told_by_the_default_region() -> None:
     ],
 )
 def test_what_can_not_be_told_proves_nothing_and_is_an_event_all_the_same(fields: dict[str, object]) -> None:
-    sighted: list[Evidence] = []
-    event = receive(outbound(**fields), source="/sms-bridge/sms", now=SENT_AT, sighted=sighted.append)
+    notification = parse_notification(outbound(**fields))
 
-    assert event.type == "sms.outbound.synced"
-    assert sighted == []
+    assert notification.event_type == "sms.outbound.synced"
+    assert evidence_of(notification) is None
 
 
 def test_a_text_that_takes_long_to_compare_and_is_no_sms_proves_nothing() -> None:
@@ -133,13 +132,6 @@ def test_no_other_notification_proves_anything() -> None:
 
     assert proved(inbound) is None
     assert parse_notification(inbound).event_type == "sms.inbound.received"
-
-
-def test_whoever_receives_is_given_what_it_proves() -> None:
-    sighted: list[Evidence] = []
-    receive(outbound(), source="/sms-bridge/sms", now=SENT_AT, sighted=sighted.append)
-
-    assert sighted == [EVIDENCE]
 
 
 # --- how the ledger learns of it -------------------------------------------------------------------------------------

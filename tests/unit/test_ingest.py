@@ -12,37 +12,29 @@ from structlog.testing import capture_logs
 
 from bridge.domain.errors import InvalidNotification
 from bridge.domain.event_messages import outgoing_event
-from bridge.domain.events import DELIVERED, event_id, make_event
-from bridge.domain.notification_events import receive
-from bridge.ingest.deduplication import Once
-from bridge.ingest.durability import Safekeeping
-from bridge.ingest.ingest import Ingest
+from bridge.domain.receipts import receipt_event
+from bridge.ingest.execution import NotificationSettings
+from bridge.ingest.executor import NotificationExecutor
+from bridge.ingest.notification import NotificationRules
+from bridge.ingest.report import NotificationReport
+from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.ops.metrics import Metrics
-from bridge.ports.serving import Taken
-from tests.fakes.keeper import FakeKeeper
+from bridge.ports.serving import NotificationResult
+from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
+from tests.unit.sent_messages import NOW, STYLE, sent
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator
+    from collections.abc import Iterator
 
-    from bridge.domain.events import Event
 
-#: The event of a receipt whose message the ledger knows.
-OURS = make_event(
-    id=event_id("ours"),
-    type=DELIVERED,
-    source="/sms-bridge/sms",
-    time=1.8e9,
-    data={
-        "destination_address": "+16131234567",
-        "message_id": "m1",
-        "delivery_status": "DeliveredToTerminal",
-        "notification_id": None,
-        "notification_date_time": None,
-        "type": "deliveryInfo",
-        "recovered": False,
-    },
+#: A submission that was sent, its receipt as the provider posts it, and the event that asking for that makes.
+SENT = sent("c1")
+RECEIPT = (
+    b'{"deliveryInfoNotification":{"deliveryInfo":{"address":"+16131234567","deliveryStatus":'
+    b'"DeliveredToTerminal","messageId":"m-c1"},"id":"n1"}}'
 )
+OURS = receipt_event(SENT, "DeliveredToTerminal", style=STYLE, now=NOW)
 INBOUND = (
     b'{"inboundSMSMessageNotification":{"inboundSMSMessage":{"dateTime":1525895987,"destinationAddress":'
     b'"+16137001234","message":"a secret text","messageId":"O957s10JReNV","senderAddress":"+16139998877"},'
@@ -84,41 +76,41 @@ def make_ingest(
     publisher: FakePublisher,
     clock: HandClock,
     metrics: Metrics,
-    keeper: FakeKeeper | None = None,
+    memory: FakeMemory | None = None,
     *,
     confirm_timeout: float = 20.0,
-    own: Callable[[Event, float], Awaitable[Event]] | None = None,
-) -> Ingest:
+    limit: int = 100,
+) -> NotificationExecutor:
     tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
-    return Ingest(
-        Safekeeping(publisher, tell=tell),
-        receive=partial(receive, source="/sms-bridge/sms", camel_case=False),
+    return NotificationExecutor(
+        NotificationSettings(
+            rules=NotificationRules(style=STYLE), confirm_timeout=confirm_timeout, limit=limit
+        ),
+        memory or FakeMemory(),
+        Safekeeping(Publishing(publisher=publisher, tell=tell, clock=clock)),
+        report=NotificationReport(metrics, clock),
         clock=clock,
-        metrics=metrics,
-        once=Once(keeper or FakeKeeper()),
-        confirm_timeout=confirm_timeout,
-        own=own,
     )
 
 
 @pytest.fixture
-def ingest(publisher: FakePublisher, clock: HandClock, metrics: Metrics) -> Ingest:
+def ingest(publisher: FakePublisher, clock: HandClock, metrics: Metrics) -> NotificationExecutor:
     return make_ingest(publisher, clock, metrics)
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[Ingest]:
+def standing() -> Iterator[NotificationExecutor]:
     """One ingest for all examples of a property."""
     publisher = FakePublisher()
     yield make_ingest(publisher, HandClock(), Metrics(version="0.0.0"), confirm_timeout=10)
     publisher.close()
 
 
-async def bring(ingest: Ingest, body: bytes = INBOUND) -> Taken:
+async def bring(ingest: NotificationExecutor, body: bytes = INBOUND) -> NotificationResult:
     """Hand `body` over and return what became of it."""
-    answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
+    answer: asyncio.Future[NotificationResult] = asyncio.get_running_loop().create_future()
 
-    def answered(taken: Taken | Exception) -> None:
+    def answered(taken: NotificationResult | Exception) -> None:
         if isinstance(taken, Exception):
             answer.set_exception(taken)
         elif not answer.cancelled():
@@ -128,31 +120,33 @@ async def bring(ingest: Ingest, body: bytes = INBOUND) -> Taken:
     return await answer
 
 
-def take(ingest: Ingest, body: bytes = INBOUND) -> tuple[Taken | InvalidNotification, list[Any]]:
+def take(
+    ingest: NotificationExecutor, body: bytes = INBOUND
+) -> tuple[NotificationResult | InvalidNotification, list[Any]]:
     """Hand `body` over and return what became of it and what was logged."""
     with capture_logs() as lines:
         try:
             # In debug mode the loop refuses to be touched from the publisher's thread.
-            taken: Taken | InvalidNotification = asyncio.run(bring(ingest, body), debug=True)
+            taken: NotificationResult | InvalidNotification = asyncio.run(bring(ingest, body), debug=True)
         except InvalidNotification as error:
             taken = error
     return taken, list(lines)
 
 
-async def noted(keeper: FakeKeeper) -> None:
+async def noted(memory: FakeMemory) -> None:
     """Wait until something is noted."""
     async with asyncio.timeout(10):
-        while not keeper.noted:
+        while not memory.noted:
             await asyncio.sleep(0.01)
 
 
 def test_a_confirmed_notification_is_durable_and_leaves_one_line(
-    ingest: Ingest, publisher: FakePublisher, metrics: Metrics
+    ingest: NotificationExecutor, publisher: FakePublisher, metrics: Metrics
 ) -> None:
     taken, lines = take(ingest)
     (message,) = publisher.taken
 
-    assert taken is Taken.DURABLE
+    assert taken is NotificationResult.PUBLISHED
     assert lines == [
         {
             "event": "notification.accepted",
@@ -168,13 +162,13 @@ def test_a_confirmed_notification_is_durable_and_leaves_one_line(
 
 
 def test_a_notification_that_was_an_event_before_is_answered_and_not_published_again(
-    ingest: Ingest, publisher: FakePublisher, metrics: Metrics
+    ingest: NotificationExecutor, publisher: FakePublisher, metrics: Metrics
 ) -> None:
     take(ingest)
     taken, lines = take(ingest)
     (message,) = publisher.taken
 
-    assert taken is Taken.DURABLE
+    assert taken is NotificationResult.REPEATED
     assert [(line["event"], line["event_id"], line["status"]) for line in lines] == [
         ("notification.repeated", message.properties["message_id"], 204)
     ]
@@ -187,16 +181,16 @@ def test_a_notification_that_was_an_event_before_is_answered_and_not_published_a
 def test_what_nobody_can_tell_apart_from_a_new_one_is_published_with_the_same_id(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
-    ingest = make_ingest(publisher, clock, metrics, FakeKeeper(away=True))
+    ingest = make_ingest(publisher, clock, metrics, FakeMemory(away=True))
     answers = [take(ingest)[0] for _ in range(2)]
     one, other = publisher.taken
 
-    assert answers == [Taken.DURABLE] * 2
+    assert answers == [NotificationResult.PUBLISHED] * 2
     assert one.properties["message_id"] == other.properties["message_id"]
 
 
 def test_an_event_goes_to_the_events_exchange_or_to_the_unrouted_queue(
-    ingest: Ingest, publisher: FakePublisher
+    ingest: NotificationExecutor, publisher: FakePublisher
 ) -> None:
     take(ingest)
     (message,) = publisher.taken
@@ -208,22 +202,22 @@ def test_an_event_goes_to_the_events_exchange_or_to_the_unrouted_queue(
 def test_an_unconfirmed_notification_has_to_come_again_and_is_no_second_event_then(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
-    keeper = FakeKeeper()
-    ingest = make_ingest(publisher, clock, metrics, keeper, confirm_timeout=0.2)
+    memory = FakeMemory()
+    ingest = make_ingest(publisher, clock, metrics, memory, confirm_timeout=0.2)
 
-    async def scenario() -> list[Taken]:
+    async def scenario() -> list[NotificationResult]:
         publisher.confirming.clear()
         answers = [await bring(ingest), await bring(ingest)]
         publisher.confirming.set()
-        await noted(keeper)
+        await noted(memory)
         return [*answers, await bring(ingest)]
 
     with capture_logs() as lines:
         answers = asyncio.run(scenario(), debug=True)
     (message,) = publisher.taken
 
-    assert answers == [Taken.NOT_NOW, Taken.NOT_NOW, Taken.DURABLE]
-    assert keeper.noted[:1] == [message.properties["message_id"]]
+    assert answers == [NotificationResult.REFUSED, NotificationResult.REFUSED, NotificationResult.REPEATED]
+    assert memory.noted[:1] == [message.properties["message_id"]]
     assert [(line["event"], line["log_level"], line["status"]) for line in lines] == [
         *[("notification.refused", "warning", 503)] * 2,
         ("notification.repeated", "info", 204),
@@ -232,79 +226,82 @@ def test_an_unconfirmed_notification_has_to_come_again_and_is_no_second_event_th
     assert metrics.registry.get_sample_value("sms_bridge_notifications_total", labels) == 2
 
 
-class Hanging(FakeKeeper):
-    """A memory that says nothing until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.going = asyncio.Event()
-
-    def known(self, ids: Collection[str], told: Callable[[Collection[str]], None]) -> None:
-        def go(_: object) -> None:
-            super(Hanging, self).known(ids, told)
-
-        self._waiting = asyncio.ensure_future(self.going.wait())
-        self._waiting.add_done_callback(go)
-
-
+@pytest.mark.parametrize("body", [INBOUND, RECEIPT])
 def test_the_ledger_and_the_broker_share_the_time_of_a_request(
-    publisher: FakePublisher, clock: HandClock, metrics: Metrics
+    publisher: FakePublisher, clock: HandClock, metrics: Metrics, body: bytes
 ) -> None:
     async def scenario() -> None:
-        keeper = Hanging()
-
-        async def own(event: Event, _until: float) -> Event:
-            await keeper.going.wait()
-            return event
-
-        ingest = make_ingest(publisher, clock, metrics, keeper, confirm_timeout=0.2, own=own)
+        memory = FakeMemory()
+        memory.hangs = True
+        ingest = make_ingest(publisher, clock, metrics, memory, confirm_timeout=0.2)
         async with asyncio.timeout(10):
-            assert await bring(ingest) is Taken.NOT_NOW
+            assert await bring(ingest, body) is NotificationResult.REFUSED
         before = list(publisher.taken)
-        keeper.going.set()
-        await noted(keeper)
+        memory.go()
+        await noted(memory)
 
-        assert await bring(ingest) is Taken.DURABLE
+        assert await bring(ingest, body) is NotificationResult.REPEATED
         assert (before, len(publisher.taken)) == ([], 1)
 
     asyncio.run(scenario(), debug=True)
 
 
-def test_a_receipt_that_came_before_anybody_knew_whose_it_is_is_a_repeat_afterwards(
+def test_a_receipt_that_came_before_it_was_known_whose_it_is_is_a_repeat_afterwards(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
-    keeper = FakeKeeper()
-    known = iter([False, True, False])
-
-    async def own(event: Event, _until: float) -> Event:
-        return OURS if next(known) else event
-
-    ingest = make_ingest(publisher, clock, metrics, keeper, own=own)
-    answers = [take(ingest)[0] for _ in range(3)]
+    memory = FakeMemory()
+    ingest = make_ingest(publisher, clock, metrics, memory, confirm_timeout=0.4)
+    results = [take(ingest, RECEIPT)[0]]
+    memory.sent["m-c1"] = SENT
+    results.append(take(ingest, RECEIPT)[0])
+    memory.sent.clear()
+    results.append(take(ingest, RECEIPT)[0])
     (message,) = publisher.taken
 
-    assert answers == [Taken.DURABLE] * 3
-    # So that nobody asks the provider for what has been told.
-    assert keeper.noted == [message.properties["message_id"], OURS.id]
+    assert results == [
+        NotificationResult.PUBLISHED,
+        NotificationResult.REPEATED,
+        NotificationResult.REPEATED,
+    ]
+    # So that the provider is not asked for what was published.
+    assert memory.noted == [message.properties["message_id"], OURS.id]
 
 
-def test_a_receipt_of_ours_is_a_repeat_also_when_nobody_can_tell_whose_it_is(
+def test_a_receipt_that_is_quicker_than_the_worker_waits_for_it_a_little(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
-    known = iter([True, False])
+    memory = FakeMemory()
+    ingest = make_ingest(publisher, clock, metrics, memory, confirm_timeout=0.4)
 
-    async def own(event: Event, _until: float) -> Event:
-        return OURS if next(known) else event
+    async def scenario() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        loop.call_later(0.05, memory.sent.update, {"m-c1": SENT})
+        await bring(ingest, RECEIPT)
+        return loop.time() - began
 
-    ingest = make_ingest(publisher, clock, metrics, own=own)
-    answers = [take(ingest)[0] for _ in range(2)]
+    took = asyncio.run(scenario(), debug=True)
 
-    assert answers == [Taken.DURABLE] * 2
+    assert took >= 0.1
+    assert [message.properties["message_id"] for message in publisher.taken] == [OURS.id]
+
+
+def test_a_receipt_of_ours_is_a_repeat_also_when_it_can_not_be_told_whose_it_is(
+    publisher: FakePublisher, clock: HandClock, metrics: Metrics
+) -> None:
+    memory = FakeMemory()
+    memory.sent["m-c1"] = SENT
+    ingest = make_ingest(publisher, clock, metrics, memory, confirm_timeout=0.4)
+    results = [take(ingest, RECEIPT)[0]]
+    memory.sent.clear()
+    results.append(take(ingest, RECEIPT)[0])
+
+    assert results == [NotificationResult.PUBLISHED, NotificationResult.REPEATED]
     assert [message.properties["message_id"] for message in publisher.taken] == [OURS.id]
 
 
 def test_a_server_that_ends_waits_for_no_confirm(
-    ingest: Ingest, publisher: FakePublisher, clock: HandClock, metrics: Metrics
+    ingest: NotificationExecutor, publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     publisher.confirming.clear()
     first, _ = take(make_ingest(publisher, clock, metrics, confirm_timeout=0.05))
@@ -313,22 +310,22 @@ def test_a_server_that_ends_waits_for_no_confirm(
     ids = {message.properties["message_id"] for message in publisher.taken}
 
     # Each has an event loop of its own: what was under way on the first ended with it.
-    assert (first, second) == (Taken.NOT_NOW, Taken.DURABLE)
+    assert (first, second) == (NotificationResult.REFUSED, NotificationResult.PUBLISHED)
     assert len(ids) == 1
 
 
 def test_nothing_is_published_while_the_broker_is_not_available(
-    ingest: Ingest, publisher: FakePublisher
+    ingest: NotificationExecutor, publisher: FakePublisher
 ) -> None:
     publisher.available = False
 
     taken, _ = take(ingest)
 
-    assert (taken, publisher.taken) == (Taken.NOT_NOW, [])
+    assert (taken, publisher.taken) == (NotificationResult.REFUSED, [])
 
 
 def test_what_is_no_notification_is_refused_with_its_reasons(
-    ingest: Ingest, publisher: FakePublisher, metrics: Metrics
+    ingest: NotificationExecutor, publisher: FakePublisher, metrics: Metrics
 ) -> None:
     taken, lines = take(ingest, b"[]")
 
@@ -368,14 +365,14 @@ BODIES = st.one_of(
 # A machine under load is no failure.
 @settings(deadline=None)
 @given(BODIES)
-def test_any_body_is_either_an_event_or_no_notification(standing: Ingest, body: bytes) -> None:
+def test_any_body_is_either_an_event_or_no_notification(standing: NotificationExecutor, body: bytes) -> None:
     taken, lines = take(standing, body)
 
-    assert taken is Taken.DURABLE or isinstance(taken, InvalidNotification)
+    assert isinstance(taken, InvalidNotification) or taken is not NotificationResult.REFUSED
     assert len(lines) == 1
 
 
-def test_no_line_tells_a_number_or_a_text(ingest: Ingest, publisher: FakePublisher) -> None:
+def test_no_line_tells_a_number_or_a_text(ingest: NotificationExecutor, publisher: FakePublisher) -> None:
     told = [take(ingest), take(ingest, INBOUND[:-1]), take(ingest, b'{"+16137001234":"a secret text"}')]
     publisher.available = False
     told.append(take(ingest))
@@ -385,7 +382,7 @@ def test_no_line_tells_a_number_or_a_text(ingest: Ingest, publisher: FakePublish
 
 
 def test_a_cancelled_request_leaves_nothing_behind_for_its_late_confirm(
-    ingest: Ingest, publisher: FakePublisher
+    ingest: NotificationExecutor, publisher: FakePublisher
 ) -> None:
     async def scenario() -> list[object]:
         broken: list[object] = []
@@ -398,20 +395,21 @@ def test_a_cancelled_request_leaves_nothing_behind_for_its_late_confirm(
         publisher.confirming.set()
 
         assert taking.cancelled()
-        assert await bring(ingest) is Taken.DURABLE
+        assert await bring(ingest) is NotificationResult.REPEATED
         return broken
 
     assert asyncio.run(scenario()) == []
 
 
-def test_refusals_at_the_door_are_all_counted_and_logged_once_a_minute_for_each_status(
-    ingest: Ingest, clock: HandClock, metrics: Metrics
+def test_refused_requests_are_all_counted_and_logged_once_a_minute_for_each_status(
+    clock: HandClock, metrics: Metrics
 ) -> None:
+    report = NotificationReport(metrics, clock)
     with capture_logs() as lines:
         for status in (401, 401, 413, 401):
-            ingest.refused(status, "203.0.113.7")
+            report.refused(status, "203.0.113.7")
         clock.time += 60
-        ingest.refused(401)
+        report.refused(401)
 
     assert [(line["status"], line["client"]) for line in lines] == [
         (401, "203.0.113.7"),

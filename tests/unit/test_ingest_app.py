@@ -18,7 +18,7 @@ from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.parsing import Request
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.domain.errors import InvalidNotification
-from bridge.ports.serving import Taken
+from bridge.ports.serving import NotificationResult
 from tests.raw_http import Client
 from tests.waiting import wait_until
 
@@ -35,7 +35,7 @@ SECRET, OLD_SECRET = b"Bearer tangerine-4711", b"Bearer plum-0815"
 class Taker:
     """Stands behind the door and remembers what came through."""
 
-    def __init__(self, *, result: Taken | Exception = Taken.DURABLE) -> None:
+    def __init__(self, *, result: NotificationResult | Exception = NotificationResult.PUBLISHED) -> None:
         self.result = result
         self.taken: list[bytes] = []
         self.refused: list[int] = []
@@ -53,7 +53,7 @@ class Taker:
         if self.held:
             self.waiting.append(answered)
         elif isinstance(self.result, Exception):
-            raise self.result
+            answered(self.result)
         else:
             answered(self.result)
 
@@ -117,7 +117,7 @@ def test_a_durable_notification_is_answered_204_without_a_body() -> None:
 
 
 def test_what_could_not_be_made_durable_is_asked_for_again() -> None:
-    answer = post(Taker(result=Taken.NOT_NOW), retry_after=7)
+    answer = post(Taker(result=NotificationResult.REFUSED), retry_after=7)
 
     assert answer.status == 503
     assert answer.headers["retry-after"] == "7"
@@ -327,7 +327,7 @@ def test_what_breaks_behind_the_door_is_answered_500_and_told_nobody(later: bool
             assert server._loop is not None
             server._loop.call_soon_threadsafe(taker.waiting[0], taker.result)
         answer = Got(client)
-        taker.held, taker.result = False, Taken.DURABLE
+        taker.held, taker.result = False, NotificationResult.PUBLISHED
         after = Got(client.send(wire()))
 
     assert answer.status == 500
@@ -416,7 +416,7 @@ def test_more_notifications_than_fit_are_refused_at_once_and_there_is_room_again
         refused = Got(clients[2].send(wire()))
         assert server._loop is not None
         for answered in taker.waiting:
-            server._loop.call_soon_threadsafe(answered, Taken.DURABLE)
+            server._loop.call_soon_threadsafe(answered, NotificationResult.PUBLISHED)
         statuses = [client.status() for client in clients[:2]]
         taker.held = False
         after = Got(clients[2].send(wire()))
@@ -451,7 +451,7 @@ def standing() -> Iterator[int]:
             json.loads(body)
         except ValueError as error:
             raise InvalidNotification("body: not JSON") from error
-        answered(Taken.DURABLE)
+        answered(NotificationResult.PUBLISHED)
 
     webhook = Webhook(Door(path=PATH, authorization=(SECRET,)), take)
     server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="standing")

@@ -17,7 +17,7 @@ from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.domain import notifications, strict_json
 from bridge.domain.errors import InvalidNotification
-from bridge.ports.serving import Taken
+from bridge.ports.serving import NotificationResult
 from bridge.settings import Settings
 from tests.raw_http import PATIENCE, Client
 
@@ -49,7 +49,7 @@ class Way:
     """What has a status answered."""
 
     sent: bytes = request()
-    taken: Taken | Exception = Taken.DURABLE
+    taken: NotificationResult | Exception = NotificationResult.PUBLISHED
     door: dict[str, Any] = field(default_factory=dict)
     bind: dict[str, Any] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ WAYS: list[tuple[str, Way]] = [
     ("413", Way(sent=request(b"Content-Length: 65537"))),
     ("415", Way(sent=request(b"Content-Type: text/plain"))),
     ("431", Way(sent=request(b"X: " + b"x" * parsing.MAX_HEAD))),
-    ("503", Way(taken=Taken.NOT_NOW)),
+    ("503", Way(taken=NotificationResult.REFUSED)),
     ("503", Way(door={"max_in_flight": 0})),
     ("503", Way(bind={"max_connections": 0})),
 ]
@@ -73,8 +73,6 @@ WAYS: list[tuple[str, Way]] = [
 @contextmanager
 def served(way: Way) -> Iterator[Client]:
     def take(_: bytes, answered: NotificationAnswered) -> None:
-        if isinstance(way.taken, Exception):
-            raise way.taken
         answered(way.taken)
 
     webhook = Webhook(Door(path=PATH, authorization=(SECRET,), **way.door), take)

@@ -7,7 +7,6 @@ import json
 import pkgutil
 import re
 import time
-from contextlib import suppress
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -20,9 +19,9 @@ from hypothesis import strategies as st
 import bridge
 from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.domain.errors import InvalidNotification
-from bridge.domain.notification_events import receive
-from bridge.ports.serving import Taken
+from bridge.domain.outcomes import Style
+from bridge.ingest.notification import NotificationFlow, NotificationRules
+from bridge.ports.serving import NotificationResult
 from tests.raw_http import Client
 
 if TYPE_CHECKING:
@@ -35,13 +34,14 @@ SIZE = 64 * 1024
 #: Seconds of this thread's processor time. The slowest body takes a tenth, and one whose time grows with the square of
 #: its length many times as much.
 LIMIT = 0.4
+RULES = NotificationRules(style=Style(source="/s", camel_case=True), default_region="US")
 HEAD = b"POST /hook HTTP/1.1\r\nHost: bridge\r\n"
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     def take(_: bytes, answered: NotificationAnswered) -> None:
-        answered(Taken.DURABLE)
+        answered(NotificationResult.PUBLISHED)
 
     webhook = Webhook(Door(path="/hook", max_body=SIZE), take)
     server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="bodies")
@@ -184,8 +184,8 @@ def documents() -> st.SearchStrategy[str]:
 def test_a_body_becomes_an_event_at_the_speed_of_the_network(text: str) -> None:
     body = text.encode("utf-8", "surrogatepass")[: 2 * SIZE]
     began = time.thread_time()
-    with suppress(InvalidNotification):
-        receive(body, source="/s", now=1.8e9, default_region="US", camel_case=True, sighted=lambda _: None)
+    # All steps, as if neither ledger nor broker answered.
+    list(NotificationFlow().receive(body, RULES, now=1.8e9))
 
     assert time.thread_time() - began < LIMIT
 

@@ -16,7 +16,7 @@ from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.app.admin import listen_admin, make_metrics
 from bridge.app.submit import make_submit_door
 from bridge.app.webhook import make_door
-from bridge.ports.serving import Readiness, Taken
+from bridge.ports.serving import NotificationResult, Readiness
 from bridge.settings import Settings, SettingsError, load
 from bridge.settings.load import variable
 from bridge.settings.passing import pack, unpack
@@ -41,7 +41,7 @@ class Flow:
 
     def take(self, _posted: Any, answered: Callable[[Any], None]) -> None:
         """Say that it is an event."""
-        answered(Taken.DURABLE)
+        answered(NotificationResult.PUBLISHED)
 
     def refused(self, *refusal: Any) -> None:
         """Remember a refusal."""
@@ -56,7 +56,7 @@ def settings_of(**ingest: object) -> Settings:
 def ask(settings: Settings, target: str, *addresses: str) -> list[int]:
     """Return what is answered to a webhook at `target` by way of each of `addresses`."""
     flow: Any = Flow()
-    return [status for status, _ in answers_of(make_door(settings, flow), target, *addresses)]
+    return [status for status, _ in answers_of(make_door(settings, flow, flow), target, *addresses)]
 
 
 def answers_of(server: HttpServer, target: str, *addresses: str) -> list[tuple[int, dict[str, str]]]:
@@ -96,7 +96,7 @@ def server_of(section: str, settings: Settings) -> HttpServer:
     """Return the server of an endpoint, not started; what would answer requests is not there."""
     unused: Any = Flow()
     if section == "ingest":
-        return make_door(settings, unused)
+        return make_door(settings, unused, unused)
     return make_submit_door(settings, unused, unused, make_metrics(), SystemClock())
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import humps
 import pytest
 from cpaassdk.resources.notification import Notification as SdkNotification
 
 from bridge.domain.errors import InvalidNotification
-from bridge.domain.notification_events import ReceiptNotification, receipt_of, receive, to_event
+from bridge.domain.notification_events import ReceiptNotification, receipt_of, to_event
 from bridge.domain.notifications import parse_notification
 from tests.against_contract import event_of
 from tests.webhook import inbound_id
+
+if TYPE_CHECKING:
+    from bridge.domain.events import Event
 
 _NOW = 1_525_895_990.25
 _INBOUND = (
@@ -32,13 +35,17 @@ _DELETION = (
 )
 
 
+def receive(body: bytes, *, now: float = _NOW, **options: Any) -> Event:
+    return to_event(parse_notification(body), source="/sms-bridge/sms", time=now, **options)
+
+
 def _receive(body: bytes, **options: Any) -> dict[str, Any]:
-    document: dict[str, Any] = event_of(receive(body, source="/sms-bridge/sms", now=_NOW, **options).body)
+    document: dict[str, Any] = event_of(receive(body, now=_NOW, **options).body)
     return document
 
 
 def test_a_webhook_body_becomes_a_cloud_event() -> None:
-    event = receive(_INBOUND, source="/sms-bridge/sms", now=_NOW)
+    event = receive(_INBOUND, now=_NOW)
 
     assert (event.type, event.subject) == ("sms.inbound.received", None)
     assert event_of(event.body) == {
@@ -94,8 +101,8 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character_wherever_it_stand
     cut = _INBOUND.replace(b'"hi"', b'"hi\\ud83d"')
 
     assert _receive(cut)["data"]["message"] == "hi\ufffd"
-    assert receive(cut, source="/sms-bridge/sms", now=_NOW).is_repaired
-    assert not receive(_INBOUND, source="/sms-bridge/sms", now=_NOW).is_repaired
+    assert receive(cut, now=_NOW).is_repaired
+    assert not receive(_INBOUND, now=_NOW).is_repaired
     assert _receive(json.dumps(raw).encode())["data"]["raw"] == {
         "outer\ufffd": {
             "id": "n\ufffd",
@@ -114,13 +121,13 @@ def test_two_notifications_that_differ_in_half_a_pair_alone_are_two_events() -> 
 
 def test_a_body_that_is_no_notification_becomes_no_event() -> None:
     with pytest.raises(InvalidNotification):
-        receive(b"[]", source="/sms-bridge/sms", now=_NOW)
+        receive(b"[]", now=_NOW)
 
 
 def test_a_notification_parsed_elsewhere_makes_the_same_event() -> None:
     event = to_event(parse_notification(_INBOUND), source="/sms-bridge/sms", time=_NOW)
 
-    assert event == receive(_INBOUND, source="/sms-bridge/sms", now=_NOW)
+    assert event == receive(_INBOUND, now=_NOW)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +160,8 @@ def test_the_time_is_the_notifications_own_then_its_messages_then_that_of_receip
 def test_one_notification_is_the_same_event_whenever_and_however_it_comes(body: bytes) -> None:
     spaced = json.dumps(json.loads(body), indent=2).encode()
 
-    first = receive(body, source="/sms-bridge/sms", now=_NOW)
-    again = receive(spaced, source="/sms-bridge/sms", now=_NOW + 3600)
+    first = receive(body, now=_NOW)
+    again = receive(spaced, now=_NOW + 3600)
 
     assert first == again
 
@@ -162,7 +169,7 @@ def test_one_notification_is_the_same_event_whenever_and_however_it_comes(body: 
 def _of_receipt(camel_case: bool = False, **fields: object) -> ReceiptNotification | None:
     info = {"address": "+1613", "deliveryStatus": "DeliveryImpossible", "messageId": "m1", **fields}
     body = json.dumps({"deliveryInfoNotification": {"deliveryInfo": info}}).encode()
-    return receipt_of(receive(body, source="/sms-bridge/sms", now=_NOW, camel_case=camel_case))
+    return receipt_of(receive(body, now=_NOW, camel_case=camel_case))
 
 
 @pytest.mark.parametrize("camel_case", [False, True])
@@ -179,4 +186,4 @@ def test_a_receipt_of_what_can_be_no_message_is_nobodys(message_id: object) -> N
 
 @pytest.mark.parametrize("body", [_INBOUND, _CANCELLATION, _DELETION, b'{"other":{"messageId":"m1"}}'])
 def test_no_other_notification_is_a_receipt(body: bytes) -> None:
-    assert receipt_of(receive(body, source="/sms-bridge/sms", now=_NOW)) is None
+    assert receipt_of(receive(body, now=_NOW)) is None

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import threading
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,77 +11,33 @@ import pytest
 
 from bridge.adapters.cpaas.statuses import CpaasStatuses
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
-from bridge.domain.command_parser import parse_command
-from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.event_messages import outgoing_event
 from bridge.domain.events import event_id
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Call, Claim, File, Filing, Resolve
 from bridge.domain.match_keys import text_key
-from bridge.domain.notification_events import receive
-from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
-from bridge.domain.receipts import Awaited, Pair, SentSubmission, by_thread, next_ask, pair_of, receipt_event
+from bridge.domain.outcomes import Outcome, SubmissionResult
+from bridge.domain.receipts import Awaited, Pair, by_thread, next_ask, pair_of, receipt_event
 from bridge.domain.rules import LedgerRules, ReceiptRules
-from bridge.ingest.receipt_owner import Owning
 from bridge.jobs.context import JobContext
 from bridge.jobs.receipt_calls import Asking
 from bridge.jobs.receipts import LEASE, LOOK, PollerRules, ReceiptPoller, batch_of
 from bridge.ops.metrics import Metrics
-from bridge.ports import ArchiveUnavailable, LedgerUnavailable
+from bridge.ports import ArchiveUnavailable
 from bridge.simulator import Simulator
 from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.unit.cpaas_setup import HandClock, rig
-from tests.webhook import inbound
+from tests.unit.sent_messages import NOW, OURS, STYLE, THEIRS, TRACEPARENT, command, sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from bridge.domain.events import Event
+    from bridge.domain.commands import SendSms
     from bridge.domain.ledger import Change
 
-NOW = 1_800_000_000.0
 RULES = ReceiptRules(first=30.0, max_age=86400.0)
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-STYLE = Style(source="/sms-bridge/sms")
-OURS, THEIRS = "+16139998877", "+16131234567"
 DELIVERED, UNDELIVERED = "sms.outbound.delivered", "sms.outbound.undelivered"
-
-
-def command(command_id: str = "c1", **fields: object) -> SendSms:
-    document = {
-        "id": command_id,
-        "destination_address": THEIRS,
-        "message": "hi",
-        "metadata": {"order_no": "17"},
-    }
-    parsed = parse_command(json.dumps(document | fields).encode(), None, rules=CommandRules(), now=NOW)
-    assert isinstance(parsed, SendSms)
-    return parsed
-
-
-def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **result: Any) -> SentSubmission:
-    """Return a submission that was sent as the message ``m-<command id>``."""
-    message_id = f"m-{command_id}"
-    given: dict[str, Any] = {
-        "attempts": 1,
-        "message_id": message_id,
-        "sender_address": OURS,
-        "replay": replay,
-    }
-    event = outcome_event(
-        Outcome.SENT,
-        command(command_id),
-        0,
-        SubmissionResult(**(given | result)),
-        style=style,
-        now=NOW,
-        traceparent=TRACEPARENT,
-    )
-    return SentSubmission(
-        command_id=command_id, index=0, replay=replay, message_id=message_id, event=event.body
-    )
-
 
 # --- when and what ---------------------------------------------------------------------------------------------------
 
@@ -509,59 +462,6 @@ def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
 
 
 # --- what the provider posts by itself -------------------------------------------------------------------------------
-
-
-OURS_SENT, OTHERS_SENT = {"m-c1": sent()}, {"m-c2": sent("c2")}
-
-
-def own(notified: object, *known: dict[str, SentSubmission] | None, within: float = 0.01) -> Event:
-    """Return the event that a notification becomes where the ledger knows these messages each time it is asked.
-
-    None stands for a ledger that is away.
-    """
-    asked = iter(known)
-
-    async def find(message_id: str) -> SentSubmission | None:
-        messages = next(asked)
-        if messages is None:
-            raise LedgerUnavailable("away")
-        return messages.get(message_id)
-
-    async def owned() -> Event:
-        event = receive(json.dumps(notified).encode(), source=STYLE.source, now=NOW)
-        until = asyncio.get_running_loop().time() + within
-        owned = Owning(find, style=STYLE, clock=HandClock(wall=NOW)).own(event, until)
-        return event if owned is None else await owned
-
-    return asyncio.run(owned())
-
-
-def test_a_notification_of_ours_is_the_event_that_asking_makes_and_another_stays_as_it_is() -> None:
-    info = {"address": THEIRS, "deliveryStatus": "DeliveredToTerminal", "messageId": "m-c1"}
-    note = {"deliveryInfoNotification": {"deliveryInfo": info}}
-    ours, others, unknown = own(note, OURS_SENT), own(note, OTHERS_SENT, OTHERS_SENT), own(note, None)
-
-    assert ours == receipt_event(sent(), "DeliveredToTerminal", style=STYLE, now=NOW)
-    assert (others.type, others.subject) == (DELIVERED, None)
-    assert others.id != ours.id
-    assert unknown == others
-
-
-def test_a_notification_that_is_quicker_than_the_filing_waits_for_it_a_little() -> None:
-    info = {"address": THEIRS, "deliveryStatus": "DeliveredToTerminal", "messageId": "m-c1"}
-    note = {"deliveryInfoNotification": {"deliveryInfo": info}}
-    began = time.monotonic()
-    late = own(note, {}, OURS_SENT, within=0.4)
-    took = time.monotonic() - began
-
-    assert late == receipt_event(sent(), "DeliveredToTerminal", style=STYLE, now=NOW)
-    assert took >= 0.1
-
-
-def test_a_notification_that_is_no_receipt_is_not_looked_up() -> None:
-    event = own(inbound("m-c1"))
-
-    assert (event.type, event.subject) == ("sms.inbound.received", None)
 
 
 def test_a_gate_that_shuts_meanwhile_stops_the_round_and_leaves_the_rest_as_it_was(world: World) -> None:

@@ -19,16 +19,18 @@ from bridge.adapters.http.answers import Answer, problem
 from bridge.adapters.http.connection import Connection
 from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.domain.errors import InvalidNotification
 from bridge.domain.event_messages import outgoing_event
-from bridge.domain.events import INBOUND_RECEIVED, Event, event_id, make_event
-from bridge.domain.notifications import recovered_notification
-from bridge.ingest.deduplication import Once
-from bridge.ingest.durability import Safekeeping
-from bridge.ingest.ingest import Ingest
+from bridge.domain.notification_events import to_event
+from bridge.domain.notifications import parse_notification
+from bridge.domain.outcomes import Style
+from bridge.ingest.execution import NotificationSettings
+from bridge.ingest.executor import NotificationExecutor
+from bridge.ingest.notification import NotificationRules
+from bridge.ingest.report import NotificationReport
+from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.ops.metrics import Metrics
-from bridge.ports.serving import Readiness, Reason, Taken
-from tests.fakes.keeper import FakeKeeper
+from bridge.ports.serving import NotificationResult, Readiness, Reason
+from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
 from tests.raw_http import PATIENCE, Client, once
 
@@ -36,30 +38,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.adapters.http.parsing import Request
+    from bridge.domain.events import Event
     from bridge.domain.messages import Outgoing
     from bridge.ports.serving import NotificationAnswered
 
 PATH = "/hook"
+BODY = b'{"a":{}}'
 SECRET = b"Bearer tangerine-4711"
 
 
-def receive(body: bytes, *, now: float, traceparent: str | None = None) -> Event:
-    """Read a notification; what makes it one is tested elsewhere."""
-    if not body.startswith(b"{"):
-        raise InvalidNotification("body: not a JSON object")
-    digest = event_id(body.hex())
-    found = recovered_notification(
-        date_time=now,
-        destination_address="+16139998877",
-        message="hi",
-        message_id=digest,
-        sender_address="+16131234567",
-    )
-    return make_event(id=digest, type=INBOUND_RECEIVED, source="/sms-bridge/sms", time=now, data=found.data)
+def event(body: bytes) -> Event:
+    return to_event(parse_notification(body), source="/sms-bridge/sms", time=0)
 
 
-def tell(event: Event) -> Outgoing:
-    return outgoing_event(event, exchange="sms.events", unrouted_queue="sms.unrouted")
+def tell(given: Event) -> Outgoing:
+    return outgoing_event(given, exchange="sms.events", unrouted_queue="sms.unrouted")
 
 
 @pytest.fixture
@@ -82,17 +75,19 @@ def serving(
     confirm_timeout: float = PATIENCE,
     body_timeout: float = PATIENCE,
 ) -> Iterator[int]:
-    ingest = Ingest(
-        Safekeeping(publisher, tell=tell),
-        receive=receive,
-        clock=SystemClock(),
-        metrics=metrics,
+    clock = SystemClock()
+    report = NotificationReport(metrics, clock)
+    rules = NotificationRules(style=Style(source="/sms-bridge/sms"))
+    executor = NotificationExecutor(
+        NotificationSettings(rules=rules, confirm_timeout=confirm_timeout),
         # These tests are about HTTP, and post the same notification again and again.
-        once=Once(FakeKeeper(away=True)),
-        confirm_timeout=confirm_timeout,
+        FakeMemory(away=True),
+        Safekeeping(Publishing(publisher=publisher, tell=tell, clock=clock)),
+        report=report,
+        clock=clock,
     )
     door = Door(path=PATH, authorization=(SECRET,), body_timeout=body_timeout)
-    webhook = Webhook(door, ingest.take, refused=ingest.refused)
+    webhook = Webhook(door, executor.take, refused=report.refused)
     server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="ingest")
     port = server.start()
     try:
@@ -121,7 +116,7 @@ def published(standing: tuple[int, list[Outgoing]]) -> list[Outgoing]:
     return standing[1]
 
 
-def request(body: bytes = b"{}", *headers: bytes, method: bytes = b"POST", version: bytes = b"1.1") -> bytes:
+def request(body: bytes = BODY, *headers: bytes, method: bytes = b"POST", version: bytes = b"1.1") -> bytes:
     lines = [
         method + b" " + PATH.encode() + b" HTTP/" + version,
         b"Host: bridge",
@@ -136,7 +131,7 @@ def test_a_notification_is_answered_once_its_event_is_confirmed(port: int, publi
     status = once(port, request(b'{"a":{}}'))
 
     assert status == 204
-    assert [message.routing_key for message in published] == ["sms.inbound.received"]
+    assert [message.routing_key for message in published] == ["sms.notification.unrecognized"]
 
 
 def test_no_answer_comes_before_the_confirm(publisher: FakePublisher, metrics: Metrics) -> None:
@@ -192,7 +187,7 @@ def test_a_confirm_that_comes_after_the_server_is_gone_harms_nobody(
         assert once(port, request()) == 503
     told = threading.Event()
 
-    publisher.publish(tell(receive(b"{}", now=0)), told.set)
+    publisher.publish(tell(event(BODY)), told.set)
     publisher.confirming.set()
 
     assert told.wait(PATIENCE)
@@ -205,15 +200,15 @@ def test_a_body_that_is_no_notification_is_answered_400(port: int, published: li
 
 
 def test_a_chunked_body_is_taken(port: int) -> None:
-    status = once(port, request(b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"))
+    status = once(port, request(b'1\r\n{\r\n7\r\n"a":{}}\r\n0\r\n\r\n', b"Transfer-Encoding: chunked"))
 
     assert status == 204
 
 
 @pytest.mark.parametrize("blanks", [b"   ", b"\t", b" \t "])
 def test_blanks_behind_a_field_s_value_are_no_part_of_it(port: int, blanks: bytes) -> None:
-    authorized = request(b"{}").replace(SECRET, SECRET + blanks)
-    declared = request(b"{}", b"Content-Length: 2" + blanks)
+    authorized = request(BODY).replace(SECRET, SECRET + blanks)
+    declared = request(BODY, b"Content-Length: 8" + blanks)
     with Client(port) as client:
         statuses = [client.send(wire + request(b"no")).status() for wire in (authorized, declared)]
         statuses += [client.status(), client.status()]
@@ -222,7 +217,7 @@ def test_blanks_behind_a_field_s_value_are_no_part_of_it(port: int, blanks: byte
 
 
 def test_blanks_behind_a_transfer_coding_are_no_part_of_it(port: int, published: list[Outgoing]) -> None:
-    body = b"2\r\n{}\r\n0\r\n\r\n"
+    body = b'8\r\n{"a":{}}\r\n0\r\n\r\n'
     with Client(port) as client:
         client.send(request(body, b"Transfer-Encoding: chunked ") + request(b"no"))
 
@@ -245,7 +240,7 @@ def test_a_coding_with_anything_else_beside_it_ends_the_connection(
     port: int, published: list[Outgoing], coding: bytes
 ) -> None:
     with Client(port) as client:
-        client.send(request(b"2\r\n{}\r\n0\r\n\r\n", b"Transfer-Encoding: " + coding) + request())
+        client.send(request(b'8\r\n{"a":{}}\r\n0\r\n\r\n', b"Transfer-Encoding: " + coding) + request())
 
         assert (client.status(), client.closed()) == (400, True)
     assert published == []
@@ -258,7 +253,7 @@ def test_a_compressed_body_is_refused_with_what_is_taken_instead(
     port: int, coding: bytes, status: int
 ) -> None:
     with Client(port) as client:
-        client.send(request(b"{}", b"Content-Encoding: " + coding))
+        client.send(request(BODY, b"Content-Encoding: " + coding))
 
         assert client.status() == status
         assert client.headers.get("accept-encoding") == ("identity" if status == 415 else None)
@@ -294,11 +289,11 @@ def test_a_notification_that_asks_for_another_protocol_is_taken_as_if_it_did_not
         status = client.status()
 
     assert status == 204
-    assert [message.properties["message_id"] for message in published] == [event_id(b'{"a":{"n":1}}'.hex())]
+    assert [message.properties["message_id"] for message in published] == [event(b'{"a":{"n":1}}').id]
 
 
 def test_what_follows_a_request_for_another_protocol_is_answered_too(port: int) -> None:
-    asking = request(b'{"n":1}', *UPGRADE)
+    asking = request(b'{"a":{"n":1}}', *UPGRADE)
 
     with Client(port) as client:
         client.send((asking + request(b"no", *UPGRADE) + request(method=b"GET")) * 50)
@@ -317,7 +312,7 @@ def test_a_notification_that_asks_for_another_protocol_is_framed_as_any_other(po
 
 def test_what_stands_in_a_trailer_is_no_header(port: int) -> None:
     head = request(b"", b"Transfer-Encoding: chunked").replace(b"Authorization: " + SECRET + b"\r\n", b"")
-    status = once(port, head + b"2\r\n{}\r\n0\r\nAuthorization: " + SECRET + b"\r\n\r\n")
+    status = once(port, head + b'8\r\n{"a":{}}\r\n0\r\nAuthorization: ' + SECRET + b"\r\n\r\n")
 
     assert status == 401
 
@@ -342,7 +337,7 @@ def test_a_declared_length_over_the_limit_is_refused_before_a_byte_of_it_came(po
 
 
 def test_as_many_fields_as_may_be_are_read(port: int) -> None:
-    assert once(port, request(b"{}", *[b"A:"] * (parsing.MAX_FIELDS - 3))) == 204
+    assert once(port, request(BODY, *[b"A:"] * (parsing.MAX_FIELDS - 3))) == 204
 
 
 def test_who_sends_on_what_was_refused_with_the_connection_has_the_answer_all_the_same(port: int) -> None:
@@ -368,7 +363,7 @@ def test_who_closes_behind_a_refused_body_is_let_go(port: int) -> None:
 def test_who_says_that_it_sends_no_more_has_its_answers(publisher: FakePublisher, metrics: Metrics) -> None:
     publisher.confirming.clear()
     with serving(publisher, metrics) as port, Client(port) as client:
-        client.send(request() + request(b"{}", method=b"GET") + request())
+        client.send(request() + request(BODY, method=b"GET") + request())
         client.socket.shutdown(socket.SHUT_WR)
         wait_for(lambda: bool(publisher.taken))
         publisher.confirming.set()
@@ -388,18 +383,18 @@ def test_who_breaks_off_in_the_middle_is_not_answered(port: int, published: list
 
 def test_an_old_client_is_not_told_to_go_on(port: int) -> None:
     with Client(port) as client:
-        client.send(request(b"", b"Expect: 100-continue", b"Content-Length: 2", version=b"1.0") + b"{}")
+        client.send(request(b"", b"Expect: 100-continue", b"Content-Length: 8", version=b"1.0") + BODY)
 
         assert client.status() == 204
 
 
 def test_who_asks_before_sending_is_refused_without_being_told_to_go_on(port: int) -> None:
-    expecting = request(b"", b"Expect: 100-continue", b"Content-Length: 2")
+    expecting = request(b"", b"Expect: 100-continue", b"Content-Length: 8")
 
     refused = once(port, expecting.replace(SECRET, b"Bearer wrong"))
     with Client(port) as client:
         go_on = client.send(expecting).status()
-        taken = client.send(b"{}").status()
+        taken = client.send(BODY).status()
 
     assert (refused, go_on, taken) == (401, 100, 204)
 
@@ -421,9 +416,9 @@ def test_a_slow_body_is_given_up_and_holds_up_nobody(publisher: FakePublisher, m
     [
         request(b"0\r\n\r\n", b"Content-Length: 5", b"Transfer-Encoding: chunked"),
         request(b"0\r\n\r\n", b"Transfer-Encoding: chunked", b"Content-Length: 5"),
-        request(b"{}", b"Content-Length: 2", b"Content-Length: 3"),
-        request(b"{}", b"Content-Length: -2"),
-        request(b"{}", b"Content-Length: +2"),
+        request(BODY, b"Content-Length: 2", b"Content-Length: 3"),
+        request(BODY, b"Content-Length: -2"),
+        request(BODY, b"Content-Length: +2"),
         request(b"zz\r\n{}\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00\xff\xfe garbage\r\n\r\n",
@@ -510,7 +505,7 @@ def test_a_length_of_thousands_of_zeros_is_a_length(port: int) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order(port: int) -> None:
-    several = request(b'{"n":1}') + request(b"no") + request(b'{"n":2}') + request(method=b"GET")
+    several = request(b'{"a":{"n":1}}') + request(b"no") + request(b'{"a":{"n":2}}') + request(method=b"GET")
 
     with Client(port) as client:
         client.send(several * 50)
@@ -543,7 +538,7 @@ def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun
 def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits_for_it() -> None:
     def take(_: bytes, answered: NotificationAnswered) -> None:
         # Longer than a head may take.
-        asyncio.get_running_loop().call_later(0.6, answered, Taken.DURABLE)
+        asyncio.get_running_loop().call_later(0.6, answered, NotificationResult.PUBLISHED)
 
     webhook = Webhook(Door(path=PATH, authorization=(SECRET,)), take)
     bind = Bind(host="127.0.0.1", port=0, keep_alive=0, head_timeout=0.5)
@@ -815,7 +810,7 @@ def test_metrics_are_told_in_the_format_that_is_asked_for(
 
     assert status == 200
     assert given.startswith(media_type)
-    assert b'sms_bridge_notifications_total{code="204",type="sms.inbound.received"} 0.0' in body
+    assert b'sms_bridge_notifications_total{code="204",type="sms.notification.unrecognized"} 0.0' in body
 
 
 def test_the_ingest_and_the_admin_port_are_served_side_by_side(
@@ -831,7 +826,7 @@ def test_the_ingest_and_the_admin_port_are_served_side_by_side(
 
     assert statuses == [204, 400, 404]
     for label in (
-        'code="204",type="sms.inbound.received"',
+        'code="204",type="sms.notification.unrecognized"',
         'code="400",type="none"',
         'code="404",type="none"',
     ):

@@ -3,16 +3,18 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
+from bridge.concurrency.relay import Relay
 from bridge.domain.event_messages import outgoing_event
 from bridge.domain.events import Event, make_event
-from bridge.ingest.durability import Safekeeping
-from bridge.ingest.spooler import DRAINING, Bounds, Spooler
+from bridge.ingest.safekeeping import Publishing, Safekeeping, Unconfirmed
+from bridge.ingest.spool_status import Bounds, SpoolStatus
+from bridge.ingest.spooler import DRAINING, Spooler
 from bridge.ops.metrics import Metrics
 from bridge.ports import SPOOL_OVERHEAD, Spooled, SpoolUnavailable
 from tests.fakes.publisher import FakePublisher
@@ -64,6 +66,16 @@ class ShiftedClock(SystemClock):
         return super().now() + self.ahead
 
 
+class Here(Relay):
+    """The way to a loop that does everything at once."""
+
+    def __init__(self) -> None:
+        self.loop: Any = self
+
+    def call_soon(self, work: Callable[[], None]) -> None:
+        work()
+
+
 @dataclass
 class World:
     """A spooler between a publisher and a spool that the test commands."""
@@ -79,27 +91,28 @@ class World:
     safekeeping: Safekeeping = field(init=False)
 
     def make(self, open_spool: Callable[[], FakeSpool] | None = None, bounds: Bounds | None = None) -> World:
+        publishing = Publishing(publisher=self.publisher, tell=tell, clock=self.clock)
         self.spooler = Spooler(
             open_spool or (lambda: self.spool),
-            self.publisher,
-            tell=tell,
-            bounds=bounds or Bounds(max_bytes=1_000_000, max_age=3600),
+            publishing,
+            SpoolStatus(
+                bounds or Bounds(max_bytes=1_000_000, max_age=3600), clock=self.clock, metrics=self.metrics
+            ),
             patience=0.2,
-            clock=self.clock,
-            metrics=self.metrics,
             on_crash=self.crashed.set,
         )
-        self.safekeeping = Safekeeping(self.publisher, tell=tell, spooler=self.spooler)
+        self.safekeeping = Safekeeping(publishing, self.spooler)
         return self
 
     def start(self) -> World:
         self.spooler.start()
-        wait_until(lambda: self.spooler.trouble is None, what="an open spool")
+        wait_until(lambda: self.spooler.status.trouble is None, what="an open spool")
         return self
 
     def take(self, *numbers: int) -> None:
         for number in numbers:
-            self.safekeeping.make_durable(event(number), self.durable.setdefault(number, []).append)
+            told = self.durable.setdefault(number, []).append
+            self.safekeeping.make_durable(event(number), told, Here())
 
     def wait_durable(self, *numbers: int) -> list[bool]:
         """Wait until each is decided, and return how."""
@@ -113,7 +126,9 @@ class World:
         return self.metrics.registry.get_sample_value(f"sms_bridge_{name}")
 
     def wait_empty(self) -> None:
-        wait_until(lambda: self.spooler.contents.events == 0 and not self.spool.ids, what="an empty spool")
+        wait_until(
+            lambda: self.spooler.status.contents.events == 0 and not self.spool.ids, what="an empty spool"
+        )
 
 
 @pytest.fixture
@@ -226,12 +241,13 @@ def test_an_event_that_was_taken_over_and_then_not_published_is_drained(world: W
     """The publisher is found full just after the spool's thread took the event for published."""
     world.start()
     world.publisher.available = False
-    key, _ = world.spooler.watch(event(1), world.durable.setdefault(1, []).append)
+    unconfirmed = Unconfirmed(event(1), world.durable.setdefault(1, []).append, since=0.0)
+    world.spooler.watched[unconfirmed] = True
     world.take(2)
     world.wait_durable(1, 2)
     world.publisher.available = True
     wait_until(lambda: world.spool.ids == ids(1), what="what nobody has in hand to be drained")
-    world.spooler.unwatch(key, event(1))
+    world.spooler.unwatch(unconfirmed)
     world.wait_empty()
 
     assert world.published() == ids(2, 1)
@@ -246,10 +262,10 @@ def test_a_spool_that_is_broken_refuses_says_why_and_takes_events_again_when_it_
         world.spool.broken = "/spool: the disk is full"
         world.take(1)
         refused = world.wait_durable(1)
-        wait_until(lambda: world.spooler.trouble is not None, what="the trouble")
-        trouble, accepting = world.spooler.trouble, world.metric("spool_accepting")
+        wait_until(lambda: world.spooler.status.trouble is not None, what="the trouble")
+        trouble, accepting = world.spooler.status.trouble, world.metric("spool_accepting")
         world.spool.broken = None
-        wait_until(lambda: world.spooler.trouble is None, what="no more trouble")
+        wait_until(lambda: world.spooler.status.trouble is None, what="no more trouble")
     world.take(2)
 
     assert (refused, world.wait_durable(2)) == ([False], [True])
@@ -261,14 +277,14 @@ def test_a_spool_that_is_broken_refuses_says_why_and_takes_events_again_when_it_
 def test_a_spool_that_breaks_while_nobody_needs_it_says_so_and_may_be_read_all_the_same(world: World) -> None:
     world.start()
     world.spool.broken = "/spool: another process has it"
-    wait_until(lambda: world.spooler.trouble is not None, what="the trouble")
-    trouble, accepting = world.spooler.trouble, world.metric("spool_accepting")
+    wait_until(lambda: world.spooler.status.trouble is not None, what="the trouble")
+    trouble, accepting = world.spooler.status.trouble, world.metric("spool_accepting")
     # As of one that can be read, but not written where a restart would find it.
     world.spool._kept[id_of(1)] = Spooled(1, event(1)), 1.8e9
     wait_until(lambda: world.published() == ids(1), what="the drain")
-    still = world.spooler.trouble
+    still = world.spooler.status.trouble
     world.spool.broken = None
-    wait_until(lambda: world.spooler.trouble is None, what="no more trouble")
+    wait_until(lambda: world.spooler.status.trouble is None, what="no more trouble")
 
     assert trouble == ("failing", "/spool: another process has it")
     assert accepting == 0
@@ -312,7 +328,7 @@ def test_what_a_broken_spool_can_not_keep_is_decided_when_the_broker_or_the_spoo
         decided = world.wait_durable(1)
         world.spool.broken = None
     world.wait_empty()
-    wait_until(lambda: world.spooler.trouble is None, what="no more trouble")
+    wait_until(lambda: world.spooler.status.trouble is None, what="no more trouble")
 
     assert (undecided, decided) == ([], [True])
     assert (world.published(), world.spool.commits > 0) == (ids(1), mended)
@@ -347,10 +363,11 @@ def test_a_spool_that_can_not_be_opened_is_tried_again() -> None:
     world.spooler.start()
     refused = world.wait_durable(1)
     wait_until(
-        lambda: world.spooler.trouble == ("closed", "/spool: another process has it"), what="the reason"
+        lambda: world.spooler.status.trouble == ("closed", "/spool: another process has it"),
+        what="the reason",
     )
     causes.clear()
-    wait_until(lambda: world.spooler.trouble is None, what="an open spool")
+    wait_until(lambda: world.spooler.status.trouble is None, what="an open spool")
     world.take(2)
 
     assert refused == [False]
@@ -365,10 +382,10 @@ def test_a_full_spool_takes_nothing_more_until_something_is_out() -> None:
     world.publisher.available = False
     world.take(1, 2, 3)
     decided = world.wait_durable(1, 2, 3)
-    wait_until(lambda: world.spooler.trouble is not None, what="the trouble")
-    trouble = world.spooler.trouble
+    wait_until(lambda: world.spooler.status.trouble is not None, what="the trouble")
+    trouble = world.spooler.status.trouble
     world.publisher.available = True
-    wait_until(lambda: world.spooler.trouble is None, what="room")
+    wait_until(lambda: world.spooler.status.trouble is None, what="room")
 
     assert decided == [True, True, False]
     assert trouble == ("full", f"{2 * SIZE} of {2 * SIZE} bytes are taken")
@@ -382,8 +399,8 @@ def test_a_spool_that_nobody_drains_takes_nothing_more_and_drops_nothing(world: 
     world.take(1)
     world.wait_durable(1)
     world.clock.ahead = 3601
-    wait_until(lambda: world.spooler.trouble is not None, what="the trouble")
-    trouble, age = world.spooler.trouble, world.metric("spool_oldest_age_seconds")
+    wait_until(lambda: world.spooler.status.trouble is not None, what="the trouble")
+    trouble, age = world.spooler.status.trouble, world.metric("spool_oldest_age_seconds")
     world.take(2)
     refused = world.wait_durable(2)
     world.publisher.available = True

@@ -15,7 +15,7 @@ from bridge.adapters.http.peers import Peers
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.tls import CertificateUnusable, server_context
 from bridge.app.listener import listen
-from bridge.ports.serving import Taken
+from bridge.ports.serving import NotificationResult
 from bridge.settings import SettingProblem, SettingsError
 from bridge.settings.sections import IngestSettings
 from tests.certificates import make_certificate
@@ -37,7 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def take(_: bytes, answered: NotificationAnswered) -> None:
-    answered(Taken.DURABLE)
+    answered(NotificationResult.PUBLISHED)
 
 
 def server(certificate: Path, key: Path | None) -> HttpServer:

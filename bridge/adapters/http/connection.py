@@ -14,16 +14,16 @@ answer is the service's own affair.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.http.answers import BODY_TOO_LARGE, HEAD_TOO_LARGE, LATE, NOT_HTTP, Answer, broken
-from bridge.adapters.http.held import Held, may_be_several
-from bridge.adapters.http.house import FULL
-from bridge.adapters.http.outgoing import Outgoing
+from bridge.adapters.http.held import HEAD_ENDS, Held
 from bridge.adapters.http.parsing import HeadTooLarge, NotHttp, Request, RequestParser
 from bridge.adapters.http.peers import peer_of
+from bridge.adapters.http.wire import Wire
 
 if TYPE_CHECKING:
     from bridge.adapters.http.house import House
@@ -35,12 +35,7 @@ _AT_ONCE = 8
 #: Seconds that one with more than that then rests: what nobody has to answer, such as a refused body that looks like
 #: thousands of heads, must not take the time of others.
 _REST = 0.005
-#: Bytes of a connection that wait here at most: requests ahead of their turn, and answers that are not read.
-_WAITING = 16 * 1024
-
 _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: What a request counts as whose client has gone before all of it came.
-_GONE = 400
 
 
 class Connection(asyncio.Protocol):
@@ -58,18 +53,16 @@ class Connection(asyncio.Protocol):
         self._parser = RequestParser(self)
         self._transport: Any = None
         self._peer: str | None = None
-        self._is_encrypted = False
-        #: The request that is not answered yet, and those that came in one piece with its end.
+        #: The request that is not answered yet; the same until its body is waited for; those that came with its end.
         self._current: Request | None = None
+        self._begun: Request | None = None
         self._ahead: deque[Request] = deque()
         self._held = Held()
         #: Whether something is parsed or taken up right now.
         self._is_busy = False
-        self._is_reading = True
-        self._outgoing: Any = None
+        self._wire: Any = None
         #: Whether the next answer is the last one, and whether that was written.
-        self._is_last = False
-        self._is_over = False
+        self._is_last = self._is_over = False
         #: Whether the client has said that it sends no more.
         self._is_at_end = False
         #: What is to be said, and the end, once the request that came before what is not HTTP is answered.
@@ -81,59 +74,53 @@ class Connection(asyncio.Protocol):
         """Give the client its time for the first head, or none where there are far too many already."""
         self._transport = transport
         self._peer = peer_of(transport)
-        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
-        # asyncio reads 256 KiB at once (beneath TLS: see `bridge.adapters.http.tls`), and has as much and more written.
-        self._transport.max_size = _WAITING
-        self._outgoing = Outgoing(transport, self._house, self._loop, most=_WAITING)
-        self._expect_head(self._house.head_timeout)
+        self._wire = Wire(transport, self._loop, timeout=self._house.write_timeout)
+        self._house.expect_head(self)
         if not self._house.enter(self, self._peer):
             self._close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Forget the client; what became of its request nobody wants to know any more."""
+        """Forget the client. A request that has not come whole counts as no HTTP."""
         self._house.leave(self)
         self._parser.close()
         self._held.drop()
-        self._outgoing.unblock()
+        self._wire.unblock()
         self._is_over = True
         self._ahead.clear()
         request, self._current = self._current, None
         if request is not None and not request.whole:
-            self._service.refused(request, _GONE)
+            self._service.refused(request, NOT_HTTP.status)
 
     def pause_writing(self) -> None:
         """Give the client its time to read."""
-        self._outgoing.block()
+        self._wire.block()
 
     def resume_writing(self) -> None:
         """Go on; it has read."""
-        self._outgoing.unblock()
+        self._wire.unblock()
         self._go_on()
 
     def eof_received(self) -> bool:
         """Answer what has come, though nothing more will: it may be an event, or on the queue. TLS can't."""
         self._is_at_end = True
-        if self._is_over or self._is_encrypted:
+        if self._is_over or self._wire.is_encrypted:
             return False
-        return bool(self._held or self._ahead or (self._current and self._current.whole))
+        return bool(self._held.any or self._ahead or (self._current and self._current.whole))
 
     def data_received(self, data: bytes) -> None:
         """Parse at once what can't be more than one request; that is all that decent clients send."""
         if self._last_word is not None or self._is_over:
             return
         current = self._current
-        is_held = (
-            self._held or self._ahead or self._outgoing.is_blocked or (current is not None and current.whole)
-        )
-        if is_held or (len(data) > self._parser.body_left and may_be_several(data)):
+        is_held = self._held.any or self._ahead or self._wire.is_blocked or (current and current.whole)
+        if is_held or (len(data) > self._parser.body_left and data.count(HEAD_ENDS) > 1):
             self._held.add(data)
-            self._go_on()
         else:
             self._is_busy = True
             self._parse(data)
             self._is_busy = False
-            if self._ahead:
-                self._go_on()
+        if self._held.any or self._ahead:
+            self._go_on()
 
     # --- the parser's -----------------------------------------------------------------------------------------------
 
@@ -145,15 +132,12 @@ class Connection(asyncio.Protocol):
         else:
             self._ahead.append(request)
 
-    def on_piece(self, request: Request, data: bytes) -> None:
-        """Add to a body, unless nobody wants it."""
-        request.body += data
-        if request is self._current and len(request.body) > self._service.max_body:
-            self._refuse(request, BODY_TOO_LARGE)
+    def on_too_large(self, request: Request) -> None:
+        """Refuse a body that is larger than what is read."""
+        self._refuse(request, BODY_TOO_LARGE)
 
     def on_whole(self, request: Request) -> None:
         """Hand over a request, if it is its turn."""
-        request.whole = True
         if request is self._current:
             self._hand_over(request)
 
@@ -165,11 +149,12 @@ class Connection(asyncio.Protocol):
         An idle one is closed by its own side alone, and read on: a request that is on its way gets no reset.
         """
         if self._current is not None and not self._is_over:
-            self._refuse(self._current, LATE)
+            if not self._current.whole:  # else its time is the service's own affair
+                self._refuse(self._current, LATE)
         elif self._is_over or not self._parser.is_between:
             self._transport.abort()
         else:
-            self._expect_head(self._house.head_timeout)
+            self._house.expect_head(self)
             self._close(unread=True)
 
     def finish(self) -> None:
@@ -198,6 +183,8 @@ class Connection(asyncio.Protocol):
         except NotHttp:
             self._house.warn("http.invalid")
             self._end_in_turn(NOT_HTTP)
+        if self._begun is not None:
+            self._expect_body()
 
     def _go_on(self) -> None:
         """Take up what waits, as far as nothing has to wait for an answer or for the client to read one."""
@@ -206,12 +193,13 @@ class Connection(asyncio.Protocol):
         self._is_busy = True
         left = _AT_ONCE
         while left:
-            if self._is_over or self._outgoing.is_blocked or (self._current and self._current.whole):
+            if self._is_over or self._wire.is_blocked or (self._current and self._current.whole):
                 break
             if self._current is None and self._ahead:
                 left -= 1
                 self._begin(self._ahead.popleft())
-            elif self._held:
+                self._expect_body()
+            elif self._held.any:
                 # A body that is wanted is bounded, and its pieces count for nothing.
                 left -= self._current is None
                 self._parse(self._held.take(self._parser.body_left, _AT_ONCE if self._current else 1))
@@ -220,26 +208,17 @@ class Connection(asyncio.Protocol):
         else:
             self._loop.call_later(_REST, self._go_on)
         self._is_busy = False
-        if self._is_at_end and not (self._is_over or self._current or self._held or self._ahead):
+        if self._is_at_end and not (self._is_over or self._current or self._held.any or self._ahead):
             self._close()
-        self._read_or_not()
-
-    def _read_or_not(self) -> None:
-        """Read nothing while something waits."""
-        wanted = not self._held and not self._ahead
-        if wanted != self._is_reading and not self._is_over:
-            self._is_reading = wanted
-            if wanted:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+        # Nothing is read while something waits.
+        if not self._is_over:
+            self._wire.read(wanted=not self._held.any and not self._ahead)
 
     def _begin(self, request: Request) -> None:
         """Look at a request's head, and then at as much of its body as there is."""
         self._current = request
-        self._house.busy(self)
         try:
-            answer = self._house.crowded(self) or self._service.look(request)
+            answer = self._house.begun(self) or self._service.look(request)
         except Exception as error:  # noqa: BLE001 - of whatever kind, it is told nobody
             answer = broken(error, request)
         if answer is not None:
@@ -249,12 +228,19 @@ class Connection(asyncio.Protocol):
         elif request.whole:
             self._hand_over(request)
         else:
+            request.max_body = self._service.max_body
+            self._begun = request
+
+    def _expect_body(self) -> None:
+        """Give the client its time for the rest of a body, unless all of it came with the head."""
+        request, self._begun = self._begun, None
+        if request is not None:
             self._house.deadlines.set(self, self._loop.time() + self._service.body_timeout)
             if request.fields.get(b"expect", b"").lower() == b"100-continue":
                 self._transport.write(_GO_ON)
 
     def _hand_over(self, request: Request) -> None:
-        self._house.deadlines.clear(self)
+        self._begun = None
         try:
             self._service.handle(request, partial(self._answer, request))
         except Exception as error:  # noqa: BLE001 - likewise
@@ -268,24 +254,32 @@ class Connection(asyncio.Protocol):
         """Write an answer, unless there was one or nobody is there, and go on."""
         if request is not self._current or self._is_over:
             return
-        self._current = None
-        self._parser.let_go(request)
-        is_last = self._is_last or (self._is_at_end and not (self._held or self._ahead))
+        self._current = self._begun = None
+        if not request.whole:
+            self._parser.let_go(request)
+        is_last = self._is_last or (self._is_at_end and not (self._held.any or self._ahead))
         closes = answer.closes or is_last or not request.keeps_alive
-        self._outgoing.write(answer, closes=closes, bodiless=request.method == "HEAD")
-        self._expect_head(self._house.head_timeout + (0 if closes else self._house.keep_alive))
-        if answer is not FULL:  # those are few, and have to be read
-            self._house.idle(self)
+        self._write(answer, closes=closes, bodiless=request.method == "HEAD")
+        seconds = self._house.head_timeout + (0 if closes else self._house.keep_alive)
+        self._house.answered(self, answer, self._loop.time() + seconds)
         if closes:
             self._close(unread=not request.whole)
         elif self._last_word is not None and not (self._ahead and self._ahead[0].whole):
             self._end(self._last_word)
-        elif self._held or self._ahead:
+        elif self._held.any or self._ahead:
             # The waiting bytes may be less than a head: a client that has begun one makes room all the same.
             self._go_on()
 
+    def _write(self, answer: Answer, *, closes: bool, bodiless: bool) -> None:
+        """Write an answer, unless the connection is closing."""
+        if not self._transport.is_closing():
+            house = self._house
+            goes_on = b"" if closes else house.announced
+            date = house.dates.line(time.time())
+            self._transport.write(answer.wire(date, goes_on=goes_on, bodiless=bodiless))
+
     def _end_in_turn(self, answer: Answer) -> None:
-        """End, but not before who was handed over has its own answer: it may be an event, or on the queue."""
+        """End, but not before a request that was handed over has its answer: it may be an event, or on the queue."""
         if self._current is not None and self._current.whole:
             self._last_word = answer
             self._held.drop()
@@ -295,22 +289,12 @@ class Connection(asyncio.Protocol):
     def _end(self, answer: Answer) -> None:
         """Say why the connection ends."""
         if not self._is_over:
-            self._outgoing.write(answer, closes=True, bodiless=False)
-            self._expect_head(self._house.head_timeout)
+            self._write(answer, closes=True, bodiless=False)
+            self._house.expect_head(self)
             self._close(unread=True)
 
     def _close(self, *, unread: bool = False) -> None:
-        """Close once all is written that was to be; the deadline for the next head goes on.
-
-        With something `unread` on the way the client closes first, or has no more time. TLS waits for its good-bye.
-        """
+        """Close once all is written; the deadline for the next head goes on: the client has no more time."""
         self._is_over = True
         self._held.drop()
-        if unread and not self._is_encrypted and not self._is_at_end and not self._transport.is_closing():
-            self._transport.write_eof()
-            self._transport.resume_reading()
-        else:
-            self._transport.close()
-
-    def _expect_head(self, seconds: float) -> None:
-        self._house.deadlines.set(self, self._loop.time() + seconds)
+        self._wire.close(unread=unread and not self._is_at_end)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.http.answers import problem
 
 if TYPE_CHECKING:
+    from bridge.adapters.http.answers import Answer
     from bridge.adapters.http.parsing import Request
 
 #: RFC 9110 section 11.6.1 asks for a challenge; the operator's real scheme is not told to strangers.
@@ -18,12 +19,23 @@ CODED = problem(
     415, {"accept-encoding": "identity"}, detail="the body has a Content-Encoding: send it without one"
 )
 
+MEDIA_TYPE = problem(415)
+
 _JSON = b"application/json"
 #: A quoted string (RFC 9110 section 5.6.4), or one that is not closed: looking for its end from each quote in it would
 #: take the square of its length.
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.?)*"?')
 #: JSON by another name (RFC 6839).
 _KIND_OF_JSON = re.compile(rb"application/[^/\s]+\+json")
+
+
+def refusal_of(request: Request, wanted: tuple[bytes, ...]) -> Answer | None:
+    """Return what is answered to a request without a good `Authorization`, or whose body is not plain JSON."""
+    if not is_authorized(request, wanted):
+        return UNAUTHORIZED
+    if is_coded(request):
+        return CODED
+    return None if is_json(request) else MEDIA_TYPE
 
 
 def is_authorized(request: Request, wanted: tuple[bytes, ...]) -> bool:

@@ -105,15 +105,26 @@ class House:
         self.empty.clear()
         return has_room and len(self.connections) <= self._max_connections + ANSWERED_BEYOND
 
-    def busy(self, connection: Guest) -> None:
-        """Take note of a complete head: this connection makes no room now."""
+    def expect_head(self, connection: Guest) -> None:
+        """Give a connection its time for a head."""
+        self.deadlines.set(connection, asyncio.get_running_loop().time() + self.head_timeout)
+
+    def begun(self, connection: Guest) -> Answer | None:
+        """Take note of a complete head: this connection makes no room now.
+
+        Returns what is answered to one that came when there were too many, while there are.
+        """
         self._silent.pop(connection, None)
         self._idle.pop(connection, None)
+        is_beyond = connection in self._beyond and len(self.connections) > self._max_connections
+        return FULL if is_beyond else None
 
-    def idle(self, connection: Guest) -> None:
-        """Take note that a connection has its answer, and may make room."""
-        if connection in self.connections:
+    def answered(self, connection: Guest, answer: Answer, until: float) -> None:
+        """Give a connection until then for its next head; meanwhile it may make room."""
+        # Those beyond are few, and have to be read.
+        if answer is not FULL and connection in self.connections:
             self._idle[connection] = None
+        self.deadlines.set(connection, until)
 
     def leave(self, connection: Guest) -> None:
         """Count it no longer."""
@@ -123,7 +134,8 @@ class House:
         self._of_each[host] -= 1
         if not self._of_each[host]:
             del self._of_each[host]
-        self.busy(connection)
+        self._silent.pop(connection, None)
+        self._idle.pop(connection, None)
         self._beyond.discard(connection)
         self.deadlines.clear(connection)
         if not self.connections:
@@ -138,10 +150,6 @@ class House:
                 oldest.abort()
                 return True
         return False
-
-    def crowded(self, connection: Guest) -> Answer | None:
-        """Return what is answered to a connection that came when there were too many, while there are."""
-        return FULL if connection in self._beyond and len(self.connections) > self._max_connections else None
 
     def warn(self, event: str, **fields: object) -> None:
         """Write a line, unless there was one like it within a minute."""

@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.http.answers import Answer, broken, problem
 from bridge.adapters.http.client import client_of, is_in
-from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized, is_coded, is_json
-from bridge.adapters.http.parsing import declared_length
+from bridge.adapters.http.credentials import refusal_of
 from bridge.domain.errors import InvalidNotification
-from bridge.ports.serving import Taken
+from bridge.ports.serving import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +70,6 @@ _FORBIDDEN = problem(403)
 _NOT_FOUND = problem(404)
 _METHOD_NOT_ALLOWED = problem(405, {"allow": "POST"})
 _TOO_LARGE = problem(413)
-_MEDIA_TYPE = problem(415)
 
 
 def _unheard(status: int, client: str | None) -> None:
@@ -82,7 +80,7 @@ class Webhook:
     """Fills `bridge.adapters.http.service.Service`."""
 
     def __init__(self, door: Door, take: Take, *, refused: Refused = _unheard) -> None:
-        """Hand the bodies that pass `door` to `take`, which may raise InvalidNotification.
+        """Hand the bodies that pass `door` to `take`.
 
         `refused` is told of each request that `take` never saw.
         """
@@ -93,23 +91,13 @@ class Webhook:
         self._take = take
         self._tell_refused = refused
         self._in_flight = 0
-        self._checks = (
-            self._method,
-            self._path,
-            self._network,
-            self._length,
-            self._authorization,
-            self._media_type,
-        )
 
     def look(self, request: Request) -> Answer | None:
         """Answer what the headers refuse."""
-        for check in self._checks:
-            answer = check(request)
-            if answer is not None:
-                self.refused(request, answer.status)
-                return answer
-        return None
+        answer = self._refusal(request)
+        if answer is not None:
+            self.refused(request, answer.status)
+        return answer
 
     def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
         """Have a notification taken, and answer once it was."""
@@ -120,9 +108,6 @@ class Webhook:
         self._in_flight += 1
         try:
             self._take(bytes(request.body), partial(self._taken, request, answer))
-        except InvalidNotification as error:
-            self._in_flight -= 1
-            answer(problem(400, detail=str(error)))
         except Exception:
             self._in_flight -= 1
             raise
@@ -132,38 +117,39 @@ class Webhook:
         client = self._client(request)
         self._tell_refused(status, None if client is None else str(client))
 
-    def _taken(self, request: Request, answer: Callable[[Answer], None], taken: Taken | Exception) -> None:
+    def _taken(
+        self, request: Request, answer: Callable[[Answer], None], result: NotificationResult | Exception
+    ) -> None:
         self._in_flight -= 1
-        if isinstance(taken, Exception):
-            answer(broken(taken, request))
-        else:
-            answer(_NO_CONTENT if taken is Taken.DURABLE else self.not_now)
+        match result:
+            case NotificationResult.PUBLISHED | NotificationResult.REPEATED:
+                answer(_NO_CONTENT)
+            case NotificationResult.REFUSED:
+                answer(self.not_now)
+            case InvalidNotification():
+                answer(problem(400, detail=str(result)))
+            case Exception():
+                answer(broken(result, request))
 
-    def _method(self, request: Request) -> Answer | None:
-        return None if request.method == "POST" else _METHOD_NOT_ALLOWED
+    def _refusal(self, request: Request) -> Answer | None:
+        """Check the head, in the order of what a check costs."""
+        door = self._door
+        if request.method != "POST":
+            return _METHOD_NOT_ALLOWED
+        if request.path != door.path:
+            return _NOT_FOUND
+        if door.allow and not self._is_allowed(request):
+            return _FORBIDDEN
+        if request.declared > self.max_body:
+            return _TOO_LARGE
+        return refusal_of(request, door.authorization)
 
-    def _path(self, request: Request) -> Answer | None:
-        return None if request.path == self._door.path else _NOT_FOUND
-
-    def _network(self, request: Request) -> Answer | None:
-        """Let in whoever comes from an allowed network; nobody knows where an unknown client comes from."""
-        if not self._door.allow:
-            return None
+    def _is_allowed(self, request: Request) -> bool:
+        """Whether it comes from an allowed network; where an unknown client comes from can not be told."""
         client = self._client(request)
-        return None if client is not None and is_in(client, self._door.allow) else _FORBIDDEN
+        return client is not None and is_in(client, self._door.allow)
 
     def _client(self, request: Request) -> Address | None:
         forwarded = request.fields.get(b"x-forwarded-for")
         hops = () if forwarded is None else (forwarded.decode("latin-1"),)
         return client_of(request.peer, hops, self._door.trusted_proxies)
-
-    def _length(self, request: Request) -> Answer | None:
-        return _TOO_LARGE if declared_length(request.fields) > self.max_body else None
-
-    def _authorization(self, request: Request) -> Answer | None:
-        return None if is_authorized(request, self._door.authorization) else UNAUTHORIZED
-
-    def _media_type(self, request: Request) -> Answer | None:
-        if is_coded(request):
-            return CODED
-        return None if is_json(request) else _MEDIA_TYPE

@@ -7,6 +7,7 @@ two headers frame differently, is refused with its connection (RFC 9112 sections
 from __future__ import annotations
 
 from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
@@ -34,9 +35,11 @@ class HeadTooLarge(NotHttp):
 class Request:
     """A request, whose body may still be coming."""
 
-    __slots__ = ("body", "fields", "keeps_alive", "method", "path", "peer", "whole")
+    __slots__ = ("body", "declared", "fields", "keeps_alive", "max_body", "method", "path", "peer", "whole")
 
-    def __init__(self, method: str, path: str, fields: dict[bytes, bytes], *, keeps_alive: bool) -> None:
+    def __init__(
+        self, method: str, path: str, fields: dict[bytes, bytes], *, declared: int = 0, keeps_alive: bool
+    ) -> None:
         self.method = method
         #: Without its query, percent-encoding undone.
         self.path = path
@@ -47,6 +50,9 @@ class Request:
         #: The address of the connection's other end.
         self.peer: str | None = None
         self.body = bytearray()
+        #: The declared length of its body, and the bytes of it that are read at most, once that is decided.
+        self.declared = declared
+        self.max_body: float = inf
         #: Whether all of its body is there.
         self.whole = False
 
@@ -58,8 +64,8 @@ class Reader(Protocol):
         """Take a request whose head is complete."""
         ...
 
-    def on_piece(self, request: Request, data: bytes) -> None:
-        """Take a piece of its body."""
+    def on_too_large(self, request: Request) -> None:
+        """Take note that its body is larger than what is read of it."""
         ...
 
     def on_whole(self, request: Request) -> None:
@@ -172,21 +178,26 @@ class RequestParser:
             parser.get_method().decode("ascii"),
             _path(self._target),
             fields,
+            declared=self.body_left,
             keeps_alive=not is_old and parser.should_keep_alive(),
         )
         self._reader.on_request(self._request)
 
     def on_body(self, data: bytes) -> None:
-        """Hand on a piece of the body."""
+        """Add a piece to the body, unless nothing wants it."""
         self.body_left = max(0, self.body_left - len(data))
-        if self._request is not None:
-            self._reader.on_piece(self._request, data)
+        request = self._request
+        if request is not None:
+            request.body += data
+            if len(request.body) > request.max_body:
+                self._reader.on_too_large(request)
 
     def on_message_complete(self) -> None:
         """Tell that this was all."""
         self.is_between = True
         request, self._request = self._request, None
         if request is not None:
+            request.whole = True
             self._reader.on_whole(request)
 
     def let_go(self, request: Request) -> None:

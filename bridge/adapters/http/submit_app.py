@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.http.answers import broken, problem
-from bridge.adapters.http.credentials import CODED, UNAUTHORIZED, is_authorized, is_coded, is_json
+from bridge.adapters.http.credentials import CODED, MEDIA_TYPE, UNAUTHORIZED, is_authorized, is_coded, is_json
 from bridge.adapters.http.idempotency import HEADER, read_key
 from bridge.adapters.http.parsing import declared_length
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
@@ -73,7 +73,6 @@ _NOT_FOUND = problem(404)
 _ONLY_POST = problem(405, {"allow": "POST"})
 _ONLY_GET = problem(405, {"allow": "GET, HEAD"})
 _TOO_LARGE = problem(413)
-_MEDIA_TYPE = problem(415)
 _NO_KEY = problem(
     400,
     detail="the Idempotency-Key is not one string of 1 to 128 printable ASCII characters, in quotes or without them",
@@ -145,7 +144,7 @@ class Submit:
             return UNAUTHORIZED
         if operation is Operation.SUBMIT and is_coded(request):
             return CODED
-        return _MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
+        return MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
     def _taken(
         self, request: Request, answer: Callable[[Answer], None], id_: str, fate: Fate | Exception

@@ -13,7 +13,8 @@ from bridge.domain.contracts import letters
 from bridge.domain.deliveries import Death, dead_letter, read, reply
 from bridge.domain.event_messages import outgoing_event
 from bridge.domain.messages import Delivery
-from bridge.domain.notification_events import receive
+from bridge.domain.notification_events import to_event
+from bridge.domain.notifications import parse_notification
 from bridge.domain.outcomes import (
     Outcome,
     Style,
@@ -189,8 +190,8 @@ def _events(style: Style) -> Iterator[events.Event]:
     for status in TYPES:
         yield receipt_event(sent, status, style=style, now=_NOW + 30)
     for notification in _NOTIFICATIONS:
-        body = json.dumps(notification).encode()
-        yield receive(body, source=style.source, now=_NOW, camel_case=style.camel_case)
+        parsed = parse_notification(json.dumps(notification).encode())
+        yield to_event(parsed, source=style.source, time=_NOW, camel_case=style.camel_case)
 
 
 def _command() -> SendSms:

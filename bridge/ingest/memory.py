@@ -1,0 +1,249 @@
+"""Remembers which notifications are events already, and knows whose a message is: the ledger's memory, and a short one.
+
+Nothing here may keep a notification from becoming an event. While the ledger is away nothing waits for it: an event
+that it was not asked about is published, with the same id as ever, and ids that it was not given wait until it is back.
+
+One thread with connections of its own serves all requests: questions that come while a transaction is under way make up
+the next one, and while there is much to do it waits a moment for more, since a transaction costs as much as twenty
+rows. It is not the thread that records evidence: that one waits for those who send, and a webhook does not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import structlog
+
+from bridge.ingest.actions import Owner
+from bridge.ports import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from bridge.concurrency.relay import Relay
+    from bridge.ports import Clock, Seen
+
+#: Ids that wait for the ledger; some 150 bytes each. Beyond it the oldest are not recorded any more.
+OWED = 10_000
+#: Questions and events that wait for the ledger, and those that make up one transaction.
+WAITING = 10_000
+BATCH = 500
+#: So many at once show that there is much to do: then more are gathered for the next transaction, for so many seconds.
+MANY = 8
+GATHERING = 0.002
+#: Seconds between two log lines that say the ledger is away.
+LOG_EVERY = 60.0
+#: Stands for an answer that comes later.
+LATER: Final = object()
+
+#: Those of the ids that are remembered, or the owner of a message; None where the ledger can not be asked.
+Reply: TypeAlias = "Collection[str] | Owner | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLimits:
+    """How much is remembered here, and how long the ledger is waited for. Times are in seconds."""
+
+    #: Ids remembered beside the ledger; some 150 bytes each.
+    remembered: int = 10_000
+    #: How long a request waits for the ledger.
+    patience: float = 0.5
+    #: The same until it was opened for the first time, or could not be: its libraries are to be loaded and its tables
+    #: made, and after a restart repeats may be the first to come.
+    first_patience: float = 5.0
+    #: Until the ledger is tried again after it failed.
+    pause: float = 2.0
+
+
+# Each is only itself: two may well ask the same. Not frozen, which would make it three times as slow to make.
+@dataclass(slots=True, eq=False)
+class Question:
+    """Which of an event's ids are remembered, or whose a message is."""
+
+    kind: Literal["known", "owner"]
+    #: The event's ids, or the message's.
+    ids: Sequence[str]
+    #: Called with the answer on the event loop of `relay`.
+    answered: Callable[[Reply], None]
+    relay: Relay
+
+
+class NotificationMemory:
+    """`ask`, `lose_patience` and `note` are an event loop's; the rest runs on a thread of its own."""
+
+    def __init__(
+        self,
+        open_seen: Callable[[], Seen],
+        *,
+        clock: Clock,
+        on_crash: Callable[[], None],
+        limits: MemoryLimits | None = None,
+    ) -> None:
+        """`open_seen` may raise LedgerUnavailable."""
+        self._open_seen = open_seen
+        self._clock = clock
+        self._on_crash = on_crash
+        self._limits = limits or MemoryLimits()
+        #: The last ids noted, the oldest first.
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        #: Whether it is no use to ask the ledger now.
+        self._away = False
+        #: Seconds after which to lose patience with the ledger.
+        self.patience = self._limits.first_patience
+        self._asked: deque[Question] = deque()
+        self._notes: deque[Sequence[str]] = deque(maxlen=WAITING)
+        #: Where the thread is going to be woken once this turn of the loop is over.
+        self._waking: Relay | None = None
+        self._bell = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="seen", daemon=True)
+        self._seen: Seen | None = None
+        self._owed: dict[str, None] = {}
+        self._is_busy = False
+        self._logged_at = -LOG_EVERY
+        self._log = structlog.get_logger()
+
+    def start(self) -> None:
+        """Begin; the ledger may come when it likes."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Record what waits, if the ledger takes it at once, and end within `timeout` seconds."""
+        self._stopping.set()
+        self._bell.set()
+        self._thread.join(timeout)
+
+    # --- the event loop ------------------------------------------------------------------------------------------
+
+    def ask(self, question: Question) -> object:
+        """Return the answer where it is clear at once, or else LATER: `answered` is called with it then.
+
+        None means that the ledger can not be asked.
+        """
+        recent = self._recent
+        known = [id_ for id_ in question.ids if id_ in recent]
+        if known and question.kind == "known":
+            for id_ in known:
+                recent.move_to_end(id_)
+            return known
+        if self._away or len(self._asked) >= WAITING:
+            return None
+        self._asked.append(question)
+        self._wake(question.relay)
+        return LATER
+
+    def lose_patience(self) -> None:
+        """Take note that an answer did not come in time: the next ones need not wait for that again."""
+        self._away = True
+
+    def note(self, ids: Sequence[str], also: Sequence[str], relay: Relay) -> None:
+        """Remember the ids of a durable event, here at once and in the ledger soon; `also` in the ledger alone."""
+        recent = self._recent
+        for id_ in ids:
+            recent[id_] = None
+            if len(recent) > self._limits.remembered:
+                recent.popitem(last=False)
+        self._notes.append((*ids, *also) if also else ids)
+        self._wake(relay)
+
+    def _wake(self, relay: Relay) -> None:
+        """Wake the thread once this turn of the loop is over: once for all of it, since that is a system call."""
+        if self._waking is not relay:
+            self._waking = relay
+            relay.loop.call_soon(self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._waking = None
+        self._bell.set()
+
+    # --- the thread ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._carry_out([])
+            self.patience = self._limits.patience
+            while not (self._stopping.is_set() and (self._away or not (self._asked or self._notes))):
+                self._carry_out(self._take())
+        except Exception:  # noqa: BLE001 - the outermost loop
+            # No request waits for it until the process ends.
+            self._away = True
+            self._log.critical("seen.crashed", exc_info=True)
+            self._on_crash()
+        if self._seen is not None:
+            self._seen.close()
+
+    def _take(self) -> list[Question]:
+        """Wait for something, then take what has come with it; where the ledger is away, wait for that to end."""
+        if self._away:
+            self._stopping.wait(self._limits.pause)
+        else:
+            while not (self._asked or self._notes or self._stopping.is_set()):
+                self._bell.wait()
+                # Before it is looked: what is asked from now on rings again.
+                self._bell.clear()
+            if self._is_busy:
+                self._stopping.wait(GATHERING)
+        questions = [self._asked.popleft() for _ in range(min(len(self._asked), BATCH))]
+        self._is_busy = len(questions) + len(self._notes) >= MANY
+        return questions
+
+    def _carry_out(self, questions: Sequence[Question]) -> None:
+        """Answer first: requests wait. With nothing to do the ledger is asked all the same, it may be back."""
+        has_notes = self._owe()
+        try:
+            if self._seen is None:
+                self._seen = self._open_seen()
+            if questions or not has_notes:
+                self._answer(self._seen, questions)
+            self._record(self._seen)
+        except LedgerUnavailable as e:
+            self._lose(str(e))
+            for question in questions:
+                question.relay.tell(question.answered, None)
+        else:
+            self._away = False
+
+    def _answer(self, seen: Seen, questions: Sequence[Question]) -> None:
+        known = seen.known(
+            {id_ for question in questions if question.kind == "known" for id_ in question.ids}
+        )
+        for question in questions:
+            reply: Reply = (
+                known.intersection(question.ids)
+                if question.kind == "known"
+                else Owner(seen.sent(question.ids[0]))
+            )
+            question.relay.tell(question.answered, reply)
+
+    def _owe(self) -> bool:
+        """Take over what is to be recorded; returns whether there was something."""
+        has_notes = bool(self._notes)
+        while self._notes:
+            self._owed.update(dict.fromkeys(self._notes.popleft()))
+        for oldest in list(self._owed)[: max(0, len(self._owed) - OWED)]:
+            del self._owed[oldest]
+        return has_notes
+
+    def _record(self, seen: Seen) -> None:
+        while some := list(self._owed)[:BATCH]:
+            seen.note(some, self._clock.now())
+            for event_id in some:
+                del self._owed[event_id]
+
+    def _lose(self, reason: str) -> None:
+        """Have the ledger opened anew: what is there then may be another one, or an older one."""
+        self._away = True
+        if self._seen is not None:
+            self._seen.close()
+            self._seen = None
+        now = self._clock.monotonic()
+        if now - self._logged_at >= LOG_EVERY:
+            self._logged_at = now
+            self._log.warning(
+                "notifications.unchecked",
+                reason=reason,
+                hint="without the ledger a notification that comes again may be published again, with the same id",
+            )

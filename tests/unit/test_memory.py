@@ -1,0 +1,319 @@
+"""The memory of notifications: it knows what was noted, also while the ledger is away, slow or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.adapters.clock import SystemClock
+from bridge.adapters.store.memory import MemorySeen
+from bridge.concurrency.relay import Relay
+from bridge.domain.receipts import SentSubmission
+from bridge.ingest.actions import Owner
+from bridge.ingest.memory import BATCH, LATER, MemoryLimits, NotificationMemory, Question
+from bridge.ports import LedgerUnavailable
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Iterator
+    from typing import Literal
+
+
+SENT = SentSubmission(command_id="c1", index=0, replay=0, message_id="m1", event=b"")
+
+
+class Store(MemorySeen):
+    """A ledger that is away or stands still as long as a test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.broken = False
+        self.going = threading.Event()
+        self.going.set()
+        self.lookups: list[set[str]] = []
+        self.notes: list[list[str]] = []
+        self.opened = 0
+        self.messages: dict[str, SentSubmission] = {}
+
+    def __call__(self) -> Store:
+        self._reached()
+        self.opened += 1
+        return self
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        self._reached()
+        self.lookups.append(set(ids))
+        return super().known(ids)
+
+    def note(self, ids: Collection[str], now: float) -> None:
+        self._reached()
+        self.notes.append(list(ids))
+        super().note(ids, now)
+
+    def sent(self, message_id: str) -> SentSubmission | None:
+        self._reached()
+        return self.messages.get(message_id)
+
+    def _reached(self) -> None:
+        self.going.wait(20)
+        if self.away:
+            raise LedgerUnavailable("it is away")
+        if self.broken:
+            raise TypeError("a mistake of ours")
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def crashed() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def make(store: Store, crashed: threading.Event) -> Iterator[Callable[..., NotificationMemory]]:
+    made: list[NotificationMemory] = []
+
+    def start(*, patience: float = 10.0, pause: float = 0.01, remembered: int = 100) -> NotificationMemory:
+        limits = MemoryLimits(patience=patience, first_patience=15.0, pause=pause, remembered=remembered)
+        memory = NotificationMemory(store, clock=SystemClock(), on_crash=crashed.set, limits=limits)
+        memory.start()
+        made.append(memory)
+        wait_until(lambda: memory.patience == patience, what="a first try of the ledger")
+        return memory
+
+    yield start
+    store.going.set()
+    for memory in made:
+        memory.stop()
+
+
+def run(*asked: Coroutine[object, object, object]) -> list[object]:
+    """Ask all at once, on a loop of their own."""
+
+    async def everything() -> list[object]:
+        return list(await asyncio.gather(*asked))
+
+    return asyncio.run(everything(), debug=True)
+
+
+async def ask(memory: NotificationMemory, kind: Literal["known", "owner"], id_: str) -> object:
+    """Return the answer to a question, None where the ledger can not be asked or does not answer in time."""
+    reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    relay = Relay(asyncio.get_running_loop())
+
+    def answered(given: object) -> None:
+        if not reply.done():
+            reply.set_result(given)
+
+    given = memory.ask(Question(kind, [id_], answered, relay))
+    if given is not LATER:
+        return given
+    try:
+        async with asyncio.timeout(memory.patience):
+            return await reply
+    except TimeoutError:
+        memory.lose_patience()
+        return None
+
+
+async def knows(memory: NotificationMemory, event_id: str) -> bool | None:
+    known = await ask(memory, "known", event_id)
+    return None if known is None else event_id in known  # type: ignore[operator]
+
+
+async def note(memory: NotificationMemory, event_id: str) -> None:
+    memory.note([event_id], (), Relay(asyncio.get_running_loop()))
+    # The thread is woken when this turn of the loop is over.
+    await asyncio.sleep(0)
+
+
+async def owner(memory: NotificationMemory, message_id: str) -> object:
+    return await ask(memory, "owner", message_id)
+
+
+def test_what_one_notes_another_knows(make: Callable[..., NotificationMemory], store: Store) -> None:
+    one, other = make(), make()
+    run(note(one, "e1"))
+    wait_until(lambda: store.notes)
+
+    assert run(knows(one, "e1"), knows(other, "e1"), knows(other, "e2")) == [True, True, False]
+
+
+def test_what_waits_for_a_transaction_goes_into_the_next_one(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
+    memory = make()
+    store.going.clear()
+
+    async def let_go() -> None:
+        store.going.set()
+
+    # The last to have its turn: all others wait by then.
+    run(*(knows(memory, f"e{number}") for number in range(BATCH)), let_go())
+
+    assert sum(map(len, store.lookups)) == BATCH
+    # One that it began with, one for the first, one for all others.
+    assert len(store.lookups) <= 3
+
+
+def test_what_was_noted_last_is_known_without_the_ledger(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
+    memory = make(remembered=2)
+    for name in ("e1", "e2", "e3"):
+        run(note(memory, name))
+    # Not by way of the store's own: this is no lookup of the memory's.
+    wait_until(lambda: MemorySeen.known(store, {"e1"}), what="the ledger to be told")
+    known = run(*(knows(memory, name) for name in ("e1", "e2", "e3")))
+
+    assert known == [True] * 3
+    # Beside the one that it begins with, where nothing was to be noted by then.
+    assert [some for some in store.lookups if some] == [{"e1"}]
+
+
+def test_while_the_ledger_is_away_nobody_waits_and_nothing_is_known_but_what_is_remembered(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
+    store.away = True
+    with capture_logs() as lines:
+        memory = make(pause=30.0)
+        first = run(knows(memory, "e0"))
+        run(note(memory, "e1"))
+        rest = run(knows(memory, "e1"), knows(memory, "e2"), knows(memory, "e3"))
+    memory.stop()
+
+    assert (first, rest) == ([None], [True, None, None])
+    assert [(line["event"], line["reason"]) for line in lines] == [("notifications.unchecked", "it is away")]
+
+
+def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
+    store.away = True
+    memory, other = make(), make()
+    for number in range(3):
+        run(note(memory, f"e{number}"))
+    store.away = False
+    wait_until(lambda: sorted(id_ for notes in store.notes for id_ in notes) == ["e0", "e1", "e2"])
+    wait_until(lambda: run(knows(other, "e1")) == [True], what="the other one to be back, too")
+
+    assert run(knows(memory, "e9")) == [False]
+    assert store.lookups[-1] == {"e9"}
+
+
+def test_a_ledger_that_stands_still_is_waited_for_once(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
+    memory = make(patience=0.05)
+    store.going.clear()
+
+    async def one_after_another() -> list[bool | None]:
+        return [await knows(memory, f"f{number}") for number in range(100)]
+
+    first = run(knows(memory, "e1"))
+    patient = SystemClock().monotonic()
+    rest = run(one_after_another())
+    run(note(memory, "e2"))
+    took = SystemClock().monotonic() - patient
+    store.going.set()
+    wait_until(lambda: ["e2"] in store.notes)
+    wait_until(lambda: run(knows(memory, "g1")) == [False] and {"g1"} in store.lookups)
+
+    assert (first, rest) == ([None], [[None] * 100])
+    # A hundred times the patience would be 5 s.
+    assert took < 4
+
+
+def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_request_can(
+    store: Store, crashed: threading.Event
+) -> None:
+    store.going.clear()
+    impatient, patient = (
+        NotificationMemory(
+            store, clock=SystemClock(), on_crash=crashed.set, limits=MemoryLimits(first_patience=seconds)
+        )
+        for seconds in (0.05, 20.0)
+    )
+    impatient.start()
+    patient.start()
+
+    async def let_go() -> None:
+        store.going.set()
+
+    gave_up = run(owner(impatient, "m1"))
+    store.messages = {"m1": SENT}
+    waited = run(owner(patient, "m1"), let_go())
+    impatient.stop()
+    patient.stop()
+
+    assert (gave_up, waited[0]) == ([None], Owner(SENT))
+
+
+def test_what_is_owed_is_told_before_the_end(make: Callable[..., NotificationMemory], store: Store) -> None:
+    memory = make(patience=0.01)
+    store.going.clear()
+    run(note(memory, "e1"), note(memory, "e2"))
+    threading.Timer(0.1, store.going.set).start()
+    memory.stop()
+
+    assert store.known(["e1", "e2"]) == {"e1", "e2"}
+
+
+def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., NotificationMemory], store: Store) -> None:
+    memory = make()
+    run(note(memory, "e1"))
+    store.away = True
+    run(note(memory, "e2"))
+    wait_until(lambda: memory._away)
+    store.away = False
+    wait_until(lambda: store.known(["e2"]))
+
+    assert store.opened == 2
+
+
+def test_whose_a_message_is_can_be_asked_while_the_ledger_is_there(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
+    memory = make()
+    store.messages = {"m1": SENT}
+    there = run(owner(memory, "m1"), owner(memory, "m2"), knows(memory, "e1"))
+    store.away = True
+    away = run(owner(memory, "m1"), owner(memory, "m1"))
+
+    assert there == [Owner(SENT), Owner(None), False]
+    assert away == [None] * 2
+
+
+def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
+    memory = make(patience=0.05)
+    store.going.clear()
+
+    assert run(owner(memory, "m1")) == [None]
+
+
+def test_a_mistake_of_ours_ends_the_process_and_holds_up_nobody_until_then(
+    make: Callable[..., NotificationMemory], store: Store, crashed: threading.Event
+) -> None:
+    memory = make(patience=0.05)
+    store.broken = True
+    with capture_logs() as lines:
+        first = run(knows(memory, "e1"))
+        ended = crashed.wait(10)
+    began = SystemClock().monotonic()
+    rest = run(*(knows(memory, f"f{number}") for number in range(100)))
+    run(note(memory, "e2"))
+    took = SystemClock().monotonic() - began
+
+    assert (ended, first, rest) == (True, [None], [None] * 100)
+    assert [(line["event"], line["log_level"]) for line in lines] == [("seen.crashed", "critical")]
+    assert took < 4

@@ -1,0 +1,285 @@
+"""Notifications under way: the same one comes at the same time, comes again, or comes too late to be answered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.adapters.clock import SystemClock
+from bridge.domain.events import INBOUND_RECEIVED, make_event
+from bridge.domain.outcomes import Style
+from bridge.ingest.execution import NotificationSettings
+from bridge.ingest.executor import NotificationExecutor
+from bridge.ingest.notification import NotificationFlow, NotificationRules
+from bridge.ingest.report import NotificationReport
+from bridge.ops.metrics import Metrics
+from bridge.ports.serving import NotificationResult
+from tests.fakes.memory import FakeMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.concurrency.relay import Relay
+    from bridge.domain.events import Event
+
+PUBLISHED = NotificationResult.PUBLISHED
+REPEATED = NotificationResult.REPEATED
+REFUSED = NotificationResult.REFUSED
+
+
+class Publishing:
+    """Stands for `Safekeeping`: makes events durable when a test lets it; counts how often it was asked."""
+
+    def __init__(self, *, durable: bool = True) -> None:
+        self.asked = 0
+        self.durable = durable
+        self.broken = False
+        self.held = asyncio.Event()
+
+    def make_durable(self, _: Event, durable: Callable[[bool], None], _relay: Relay) -> None:
+        if self.broken:
+            raise RuntimeError("broken")
+        self.asked += 1
+        # A confirm may well come twice.
+        for _confirm in range(2):
+            waiting = asyncio.ensure_future(self.held.wait())
+            waiting.add_done_callback(lambda _: durable(self.durable))
+
+
+def executing(
+    publishing: Publishing, memory: FakeMemory | None = None, *, within: float = 20.0, limit: int = 100
+) -> NotificationExecutor:
+    """Return an executor whose requests wait for so many seconds."""
+    clock = SystemClock()
+    return NotificationExecutor(
+        NotificationSettings(
+            rules=NotificationRules(style=Style(source="/s")), confirm_timeout=within, limit=limit
+        ),
+        memory or FakeMemory(),
+        publishing,
+        report=NotificationReport(Metrics(version="0"), clock),
+        clock=clock,
+    )
+
+
+async def bring(executor: NotificationExecutor, ids: str = "e1") -> NotificationResult:
+    """Bring an event, which may have several ids."""
+    answer: asyncio.Future[NotificationResult] = asyncio.get_running_loop().create_future()
+
+    def answered(result: NotificationResult | Exception) -> None:
+        assert not answer.done() or answer.cancelled()
+        if isinstance(result, Exception):
+            answer.set_exception(result)
+        elif not answer.cancelled():
+            answer.set_result(result)
+
+    event = make_event(id=ids.split()[0], type=INBOUND_RECEIVED, source="/s", time=0.0, data={})
+    flow = NotificationFlow(event, ids.split())
+    executor._begin(flow, flow.publish(), answered)
+    return await answer
+
+
+async def settled() -> None:
+    """Let everybody come as far as they can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def together(
+    executor: NotificationExecutor, publishing: Publishing, number: int
+) -> list[NotificationResult]:
+    """Bring the same notification `number` times, all before the first is published."""
+    coming = [asyncio.create_task(bring(executor)) for _ in range(number)]
+    await settled()
+    publishing.held.set()
+    return await asyncio.gather(*coming)
+
+
+def test_of_those_that_come_at_once_one_is_published_and_noted() -> None:
+    async def scenario() -> None:
+        memory, publishing = FakeMemory(), Publishing()
+        results = await together(executing(publishing, memory), publishing, 5)
+
+        assert results == [PUBLISHED, *[REPEATED] * 4]
+        assert (publishing.asked, memory.noted) == (1, ["e1"])
+
+    asyncio.run(scenario())
+
+
+def test_where_the_first_can_not_be_made_durable_none_is_taken_for_a_repeat() -> None:
+    async def scenario() -> None:
+        memory, publishing = FakeMemory(), Publishing(durable=False)
+        executor = executing(publishing, memory)
+        results = await together(executor, publishing, 3)
+        publishing.durable = True
+        later = await bring(executor)
+
+        assert results == [REFUSED] * 3
+        assert (later, publishing.asked, memory.noted) == (PUBLISHED, 2, ["e1"])
+
+    asyncio.run(scenario())
+
+
+def test_others_do_not_suffer_from_a_request_that_is_given_up() -> None:
+    async def scenario() -> None:
+        publishing = Publishing()
+        executor = executing(publishing)
+        first = asyncio.create_task(bring(executor))
+        await settled()
+        second = asyncio.create_task(bring(executor))
+        await settled()
+        first.cancel()
+        await settled()
+        publishing.held.set()
+
+        assert await second is REPEATED
+        assert (first.cancelled(), publishing.asked) == (True, 1)
+
+    asyncio.run(scenario())
+
+
+def test_it_is_noted_only_after_it_is_durable() -> None:
+    async def scenario() -> None:
+        memory, publishing = FakeMemory(), Publishing()
+        coming = asyncio.create_task(bring(executing(publishing, memory)))
+        await settled()
+        before = list(memory.noted)
+        publishing.held.set()
+        await coming
+
+        assert (publishing.asked, before, memory.noted) == (1, [], ["e1"])
+
+    asyncio.run(scenario())
+
+
+def test_a_mistake_in_publishing_is_answered_to_all_and_the_event_may_come_again() -> None:
+    async def scenario() -> None:
+        memory, publishing = FakeMemory(), Publishing()
+        memory.hangs = publishing.broken = True
+        executor = executing(publishing, memory)
+        publishing.held.set()
+        coming = [asyncio.create_task(bring(executor)) for _ in range(2)]
+        await settled()
+        memory.go()
+        for request in coming:
+            with pytest.raises(RuntimeError, match="broken"):
+                await request
+        publishing.broken = False
+
+        assert await bring(executor) is PUBLISHED
+
+    asyncio.run(scenario())
+
+
+def test_a_confirm_that_comes_after_the_answer_is_noted_and_the_repeat_is_not_published() -> None:
+    async def scenario() -> None:
+        memory, publishing = FakeMemory(), Publishing()
+        executor = executing(publishing, memory, within=0.05)
+        first = await bring(executor)
+        before = list(memory.noted)
+        publishing.held.set()
+        await settled()
+        noted = list(memory.noted)
+
+        assert (first, before, noted) == (REFUSED, [], ["e1"])
+        assert await bring(executor) is REPEATED
+        assert publishing.asked == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_repeat_that_comes_before_the_confirm_waits_with_the_first_and_is_published_by_it() -> None:
+    async def scenario() -> None:
+        publishing = Publishing()
+        executor = executing(publishing, within=0.3)
+        refused = [await bring(executor) for _ in range(3)]
+        last = asyncio.create_task(bring(executor))
+        await settled()
+        publishing.held.set()
+
+        assert refused == [REFUSED] * 3
+        assert (await last, publishing.asked) == (REPEATED, 1)
+
+    asyncio.run(scenario())
+
+
+def test_only_so_many_are_under_way_and_what_is_may_come_again() -> None:
+    async def scenario() -> None:
+        publishing = Publishing()
+        executor = executing(publishing, limit=2)
+        first = [asyncio.create_task(bring(executor, name)) for name in ("e1", "e2")]
+        await settled()
+        too_many = await bring(executor, "e3")
+        again = asyncio.create_task(bring(executor, "e1"))
+        await settled()
+        asked = publishing.asked
+        publishing.held.set()
+        results = await asyncio.gather(*first, again)
+
+        assert (too_many, asked) == (REFUSED, 2)
+        assert results == [
+            PUBLISHED,
+            PUBLISHED,
+            REPEATED,
+        ]
+        assert await bring(executor, "e3") is PUBLISHED
+
+    asyncio.run(scenario())
+
+
+def test_what_is_known_by_one_of_its_ids_is_a_repeat_and_is_known_by_all_from_then_on() -> None:
+    async def scenario() -> None:
+        memory, publishing = FakeMemory(), Publishing()
+        publishing.held.set()
+        executor = executing(publishing, memory)
+        results = [await bring(executor, ids) for ids in ("n1", "s1 n1", "s1", "s2 n2", "n2")]
+
+        assert results == [
+            PUBLISHED,
+            *[REPEATED] * 2,
+            PUBLISHED,
+            REPEATED,
+        ]
+        assert (publishing.asked, memory.noted) == (2, ["n1", "s1", "s2", "n2"])
+
+    asyncio.run(scenario())
+
+
+def test_what_comes_by_another_of_its_ids_meanwhile_shares_its_fate() -> None:
+    async def scenario() -> None:
+        publishing = Publishing()
+        executor = executing(publishing)
+        coming = [asyncio.create_task(bring(executor, ids)) for ids in ("n1", "s1 n1", "n1")]
+        await settled()
+        publishing.held.set()
+
+        assert await asyncio.gather(*coming) == [
+            PUBLISHED,
+            REPEATED,
+            REPEATED,
+        ]
+        assert publishing.asked == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_request_is_answered_in_time_though_the_ledger_hangs_and_the_event_is_published() -> None:
+    async def scenario() -> None:
+        memory, publishing = FakeMemory(patience=0.2), Publishing()
+        memory.hangs = True
+        publishing.held.set()
+        executor = executing(publishing, memory, within=0.05)
+        first = await bring(executor)
+        before = publishing.asked
+        while not memory.noted:
+            await asyncio.sleep(0.01)
+
+        assert (first, before, publishing.asked) == (REFUSED, 0, 1)
+        assert memory.away
+        memory.go()
+        await settled()
+        assert publishing.asked == 1
+
+    asyncio.run(scenario())
