@@ -14,7 +14,7 @@ from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.adapters.amqp.topology import Topology
 from bridge.domain.commands import CommandRules
-from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import outgoing_event
 from bridge.domain.outcomes import Style
 from bridge.settings import SettingProblem, SettingsError
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
 
 from bridge.domain.json_writer import make_encoder
+from bridge.domain.messages import Outgoing
 from bridge.domain.printing import repaired
 
 if TYPE_CHECKING:
@@ -118,6 +120,47 @@ def make_event(
     except UnicodeEncodeError:
         body, is_repaired = "".join(_encode(repaired(envelope), 0)).encode(), True
     return Event(id=id, type=type, subject=subject, body=body, also_noted=also_noted, is_repaired=is_repaired)
+
+
+def outgoing_event(event: Event, *, exchange: str, unrouted_queue: str) -> Outgoing:
+    """Return the message that tells `event` to `exchange`.
+
+    Whatever nobody bound a queue for goes to `unrouted_queue` and counts as told. Everything about the
+    message comes from the event, so an event told again is the same message, also by another process.
+
+    Raises:
+        ValueError: the body has no time, so `make_event` did not make it.
+
+    """
+    properties: dict[str, object] = {
+        "message_id": event.id,
+        "type": event.type,
+        "timestamp": _filed(event.body),
+    }
+    if event.subject is not None:
+        properties["correlation_id"] = event.subject
+    return Outgoing(
+        exchange=exchange,
+        routing_key=event.type,
+        body=event.body,
+        content_type=CONTENT_TYPE,
+        properties=properties,
+        fallback=unrouted_queue,
+    )
+
+
+def _filed(body: bytes) -> int:
+    """Return when the event was filed, in whole seconds since the epoch, as AMQP's `timestamp` has it."""
+    found = _TIME.search(body)
+    if found is None:
+        raise ValueError("an event without a time: its body was not made by make_event")
+    return int(datetime.fromisoformat(found[1].decode("ascii")).timestamp())
+
+
+#: The envelope's own `time`, which is written before `data`: quotes inside a JSON string are escaped, so
+#: what stands first is never the text of somebody's SMS. No nesting of the data can exhaust this, unlike a
+#: parser.
+_TIME = re.compile(rb'"time":"([^"\\]+)"')
 
 
 def read_data(body: bytes) -> dict[str, object]:

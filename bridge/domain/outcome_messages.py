@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bridge.domain import events
 from bridge.domain.commands import Malformed
 from bridge.domain.deliveries import Death, conflicting, dead_letter, delayed_copy, reply
-from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import outgoing_event
 from bridge.domain.outcomes import invalid_event
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.concurrency.deadlines import Deadlines
-from bridge.concurrency.relay import Relay
+from bridge.concurrency.event_loop import Deadlines, Relay
 from bridge.domain.command_parser import id_or_none
 from bridge.domain.errors import CommandInvalid, Invalid
 from bridge.domain.shown_commands import to_senders

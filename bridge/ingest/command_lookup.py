@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
-from bridge.concurrency.deadlines import Deadlines
-from bridge.concurrency.relay import Relay
+from bridge.concurrency.event_loop import Deadlines, Relay
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:

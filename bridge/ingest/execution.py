@@ -10,7 +10,7 @@ from bridge.ports.serving import NotificationResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bridge.concurrency.relay import Relay
+    from bridge.concurrency.event_loop import Relay
     from bridge.domain.events import Event
     from bridge.domain.evidence import Evidence
     from bridge.ingest.actions import EventSteps, NotificationSteps

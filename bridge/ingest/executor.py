@@ -13,8 +13,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
-from bridge.concurrency.deadlines import Deadlines
-from bridge.concurrency.relay import Relay
+from bridge.concurrency.event_loop import Deadlines, Relay
 from bridge.domain.errors import InvalidNotification
 from bridge.ingest.actions import (
     CheckSubscriptions,

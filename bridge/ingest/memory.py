@@ -23,7 +23,7 @@ from bridge.ports import LedgerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from bridge.concurrency.relay import Relay
+    from bridge.concurrency.event_loop import Relay
     from bridge.ports import Clock, Seen
 
 #: Ids that wait for the ledger; some 150 bytes each. Beyond it the oldest are not recorded any more.

@@ -12,7 +12,7 @@ from bridge.ports import PublisherFull
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.concurrency.relay import Relay
+    from bridge.concurrency.event_loop import Relay
     from bridge.domain.events import Event
     from bridge.domain.messages import Outgoing
     from bridge.ingest.spooler import Spooler
@@ -24,7 +24,7 @@ class Publishing:
     """How events are published."""
 
     publisher: Publisher
-    #: `outgoing_event` of `bridge.domain.event_messages`, its names bound.
+    #: `outgoing_event` of `bridge.domain.events`, its names bound.
     tell: Callable[[Event], Outgoing]
     clock: Clock
 

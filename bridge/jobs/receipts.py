@@ -61,7 +61,7 @@ def batch_of(per_second: float) -> int:
 class PollerRules:
     """The rules by which receipts are asked for and published."""
 
-    #: `bridge.domain.event_messages.outgoing_event` with its names.
+    #: `bridge.domain.events.outgoing_event` with its names.
     tell: Callable[[Event], Outgoing]
     receipts: ReceiptRules
     #: How many are taken from the ledger at once.

@@ -10,7 +10,7 @@ from bridge.ingest.memory import LATER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.concurrency.relay import Relay
+    from bridge.concurrency.event_loop import Relay
     from bridge.domain.receipts import SentSubmission
     from bridge.ingest.memory import Question
 

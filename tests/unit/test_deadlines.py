@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.concurrency.deadlines import Deadlines
+from bridge.concurrency.event_loop import Deadlines
 
 
 async def over_within(seconds: float, deadlines: Deadlines[str], ends: dict[str, float]) -> None:

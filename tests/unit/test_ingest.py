@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from bridge.domain.errors import InvalidNotification
-from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import outgoing_event
 from bridge.domain.receipts import receipt_event
 from bridge.ingest.execution import NotificationSettings
 from bridge.ingest.executor import NotificationExecutor

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemorySeen
-from bridge.concurrency.relay import Relay
+from bridge.concurrency.event_loop import Relay
 from bridge.domain.receipts import SentSubmission
 from bridge.ingest.actions import Owner
 from bridge.ingest.memory import BATCH, LATER, MemoryLimits, NotificationMemory, Question

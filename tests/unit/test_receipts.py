@@ -11,8 +11,7 @@ import pytest
 
 from bridge.adapters.cpaas.statuses import CpaasStatuses
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
-from bridge.domain.event_messages import outgoing_event
-from bridge.domain.events import event_id
+from bridge.domain.events import event_id, outgoing_event
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Call, Claim, File, Filing, Resolve
 from bridge.domain.match_keys import text_key

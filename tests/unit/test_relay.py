@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from bridge.concurrency.relay import Relay
+from bridge.concurrency.event_loop import Relay
 
 
 def test_what_many_threads_settle_all_comes() -> None:

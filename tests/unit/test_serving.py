@@ -19,7 +19,7 @@ from bridge.adapters.http.answers import Answer, problem
 from bridge.adapters.http.connection import Connection
 from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import outgoing_event
 from bridge.domain.notification_events import to_event
 from bridge.domain.notifications import parse_notification
 from bridge.domain.outcomes import Style

@@ -9,9 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.concurrency.relay import Relay
-from bridge.domain.event_messages import outgoing_event
-from bridge.domain.events import Event, make_event
+from bridge.concurrency.event_loop import Relay
+from bridge.domain.events import Event, make_event, outgoing_event
 from bridge.ingest.safekeeping import Publishing, Safekeeping, Unconfirmed
 from bridge.ingest.spool_status import Bounds, SpoolStatus
 from bridge.ingest.spooler import DRAINING, Spooler

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.event_messages import outgoing_event
-from bridge.domain.events import INBOUND_RECEIVED, SENT, Event, make_event
+from bridge.domain.events import INBOUND_RECEIVED, SENT, Event, make_event, outgoing_event
 
 if TYPE_CHECKING:
     from bridge.domain.messages import Outgoing

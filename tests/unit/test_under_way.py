@@ -21,7 +21,7 @@ from tests.fakes.memory import FakeMemory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.concurrency.relay import Relay
+    from bridge.concurrency.event_loop import Relay
     from bridge.domain.events import Event
 
 PUBLISHED = NotificationResult.PUBLISHED

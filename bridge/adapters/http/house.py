@@ -17,7 +17,7 @@ import structlog
 
 from bridge.adapters.http.answers import Answer, Dates, problem
 from bridge.adapters.http.peers import host_of
-from bridge.concurrency.deadlines import Deadlines
+from bridge.concurrency.event_loop import Deadlines
 
 if TYPE_CHECKING:
     from bridge.adapters.http.serving import Bind

@@ -11,7 +11,7 @@ from bridge.domain.answers import ProviderError
 from bridge.domain.commands import CommandRules, Malformed, SendSms
 from bridge.domain.contracts import letters
 from bridge.domain.deliveries import Death, dead_letter, read, reply
-from bridge.domain.event_messages import outgoing_event
+from bridge.domain.events import outgoing_event
 from bridge.domain.messages import Delivery
 from bridge.domain.notification_events import to_event
 from bridge.domain.notifications import parse_notification
