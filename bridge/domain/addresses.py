@@ -98,11 +98,11 @@ def parse_sender(text: str, *, default_region: str | None, checks_length: bool =
 
     """
     if text == DEFAULT_SENDER:
-        return _DEFAULT
+        return DEFAULT
     return parse_address(text, default_region=default_region, checks_length=checks_length)
 
 
-_DEFAULT = Address(wire=DEFAULT_SENDER, e164=None)
+DEFAULT = Address(wire=DEFAULT_SENDER, e164=None)
 
 
 @lru_cache(maxsize=_REMEMBERED)

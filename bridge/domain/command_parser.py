@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from bridge.domain.addresses import Address, parse_address, parse_sender
+from bridge.domain.addresses import DEFAULT, DEFAULT_SENDER, Address, parse_address, parse_sender
 from bridge.domain.commands import Malformed, SendSms
 from bridge.domain.contracts.commands import COMMAND, MAX_ID_LENGTH
 from bridge.domain.errors import InvalidAddress, UnreadableCommand
@@ -194,7 +194,9 @@ class _Reader:
     def _sender(self) -> Address | None:
         given = self._fields["sender_address"]
         if given is None:
-            given = self._rules.default_sender or "default"
+            given = self._rules.default_sender
+        if given is None or given == DEFAULT_SENDER:
+            return DEFAULT
         if not isinstance(given, str):
             self._reasons.append("sender_address is not a string")
             return None

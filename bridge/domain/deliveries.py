@@ -82,6 +82,9 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
     """
     # What can't be read is not taken for missing: then the command would have no id, and could be sent without one.
     message_id = _NO_TEXT if "message_id" in delivery.unreadable else delivery.properties.get("message_id")
+    generation, replay = _generation(delivery.headers.get(TOKEN)), _replay(delivery.headers)
+    traceparent = trace_context(delivery.headers.get("traceparent"))
+    published = published_at(delivery, now)
     parsed = parse_command(delivery.body, message_id, rules=rules, now=now)
     if not _STEERING.isdisjoint(delivery.unreadable):
         reasons = parsed.reasons if isinstance(parsed, Malformed) else ()
@@ -106,13 +109,13 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
         delivery=delivery,
         parsed=parsed,
         body_hash=hashlib.sha256(delivery.body).hexdigest(),
-        generation=_generation(delivery.headers.get(TOKEN)),
+        generation=generation,
         delayed=delayed,
-        replay=_replay(delivery.headers),
+        replay=replay,
         given_up=given_up,
-        traceparent=trace_context(delivery.headers.get("traceparent")),
+        traceparent=traceparent,
         reply_to=reply_to if isinstance(reply_to, str) and reply_to else None,
-        published_at=published_at(delivery, now),
+        published_at=published,
     )
 
 

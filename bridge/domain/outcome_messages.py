@@ -124,9 +124,10 @@ def to_the_delay(received: Received, generation: int, rules: SendRules, *, at: f
 
 def _tell(received: Received, event: Event, rules: SendRules, *, death: Death | None) -> list[Outgoing]:
     telling = [tell_event(event, rules)]
-    answer = reply(received, event, events.CONTENT_TYPE, own_queues=rules.routes.own_queues)
-    if answer is not None:
-        telling.append(answer)
+    if received.reply_to is not None:
+        answer = reply(received, event, events.CONTENT_TYPE, own_queues=rules.routes.own_queues)
+        if answer is not None:
+            telling.append(answer)
     if death is not None:
         telling.append(dead_letter(received, death, dead_queue=rules.routes.dead_queue))
     return telling

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 CALL_SHARE = 0.9
 #: Seconds between two rounds in which nothing has happened: at a stop or a pause, and else at most.
 POLL = 0.1
+#: Seconds between two looks at whether the source is to be paused: what is held up meanwhile is not claimed.
+UPDATE_EVERY = 0.05
 IDLE = 1.0
 ORPHANED = "the broker has commands back whose outcomes are not published yet"
 #: The result of a wait that is over.
@@ -69,6 +71,7 @@ class Executor:
         self._admission = machinery.admission
         self._publications = machinery.publications
         self._report = machinery.report
+        self._received = machinery.received
         self._settings = settings
         self._clock = clock
         #: Each claim has a name of its own: a call that ran past its lease must not pass for its successor.
@@ -76,6 +79,7 @@ class Executor:
         #: Deliveries that are not acknowledged.
         self.in_hand = InHand(settings.concurrency)
         self._stopping = False
+        self._update_at = 0.0
 
     def receive(self, inbox: deque[Delivery]) -> None:
         """Take the next delivery of a connection in hand."""
@@ -87,11 +91,12 @@ class Executor:
         if self._stopping:
             self.in_hand.refuse(delivery)
             return
-        now = self._clock.now()
-        flow = CommandDelivery(delivery, self._settings.rules, now=now, new_id=_new_id)
+        flow = CommandDelivery(delivery, self._settings.rules, now=self._clock.now(), new_id=_new_id)
         execution = Execution(flow)
         self.in_hand.add(execution)
-        self._report.parsed(flow.received)
+        self._received.inc()
+        if delivery.given_up or delivery.unreadable or flow.received.parsed.unknown_fields:
+            self._report.parsed(flow.received)
         if self._publications.tracing is not None:
             self._publications.trace(execution)
         self._resume(execution.main, None)
@@ -112,19 +117,14 @@ class Executor:
         for execution in self.in_hand.all:
             execution.flow.clock_set(step)
 
-    def begin_round(self) -> None:
-        """Pause or resume the source, and probe the provider, where either is due; see `bridge.worker.loop.Work`."""
-        if not self._stopping:
-            is_clogged = self.in_hand.orphaned and self.in_hand.is_clogged
-            self._flow_control.update(ORPHANED if is_clogged else None)
-
     def go_on(self) -> float | None:
-        """Admit what may go on now, and flush.
+        """Admit what may go on now, and flush; see `bridge.worker.loop.Work`.
 
         Returns the seconds until there may be something to do even if nothing happens; None once a stop has nothing
         to finish.
         """
         if not self._stopping:
+            self._update()
             self._admit()
         if self._publications.unflushed:
             self._publications.flush()
@@ -135,6 +135,13 @@ class Executor:
         if self._stopping or self._flow_control.paused:
             return POLL
         return self._admission.patience() if self._admission.asking or self._admission.waiting else IDLE
+
+    def _update(self) -> None:
+        """Pause or resume the source, and probe the provider, where either is due."""
+        now = self._clock.monotonic()
+        if now >= self._update_at or self._flow_control.paused or self.in_hand.orphaned:
+            self._update_at = now + UPDATE_EVERY
+            self._flow_control.update(ORPHANED if self.in_hand.is_clogged else None)
 
     def _admit(self) -> None:
         """Go on with waits that are over, and claim as many submissions as may be sent now.
@@ -227,8 +234,6 @@ class Executor:
             claims = isinstance(branch.waits_for, ClaimSubmission)
             self._resume(branch, self._not_claimed() if claims else WAITED)
 
-    # --- claim ---------------------------------------------------------------------------------------------------
-
     def _not_claimed(self) -> Claimed:
         return Claimed(None, "", self._clock.now())
 
@@ -248,8 +253,6 @@ class Executor:
 
     def _found(self, branch: Branch, content_hash: bytes | None) -> None:
         self._resume(branch, None if self._stopping or branch.execution.lost else content_hash)
-
-    # --- send or look up, record ---------------------------------------------------------------------------------
 
     def _on_answer(
         self, branch: Branch, action: SendSubmission, started: float, attempted: Attempted
@@ -282,8 +285,6 @@ class Executor:
         if filed is None or filed.finding is not None:
             self._report.recorded(branch.execution.flow.received, action.index, filed)
         self._resume(branch, Recorded(filed, self._clock.now()))
-
-    # --- the delivery as a whole ---------------------------------------------------------------------------------
 
     def _version_begun(self, branch: Branch, version: int | None) -> None:
         failpoints.reach("handed-over")

@@ -48,19 +48,15 @@ def do_nothing(_result: object) -> None:
 class Work(Protocol):
     """Everything that the loop does beside the calls that are posted to it."""
 
-    def begin_round(self) -> None:
-        """Look at how everything stands: called after what was posted, once a round."""
-        ...
-
     def go_on(self) -> float | None:
-        """Do what can be done now: called after `begin_round`, and after each commit.
+        """Do what can be done now: called after what was posted, and after each commit.
 
         Returns the seconds until there may be something to do even if nothing is posted; None to end the loop.
         """
         ...
 
     def on_ledger_unavailable(self) -> None:
-        """Act on a ledger that takes nothing: called before each pause for it; the others are not called meanwhile."""
+        """Act on a ledger that takes nothing: called before each pause for it; `go_on` is not called meanwhile."""
         ...
 
     def clock_set(self, step: float) -> None:
@@ -132,7 +128,6 @@ class WorkerLoop:
                 # While nothing is under way that was planned in the time there was.
                 self._compare_time(work)
                 self._take(patience)
-                work.begin_round()
                 patience = work.go_on()
                 while self.changes:
                     self._commit(work)

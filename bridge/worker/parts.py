@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from prometheus_client import Counter
+
     from bridge.domain.outcome_messages import SendRules
     from bridge.ports import Gateway, Ledger, Publisher
     from bridge.worker.admission import Admission
@@ -63,3 +65,5 @@ class Machinery:
     admission: Admission
     publications: Publications
     report: WorkerReport
+    #: Counts deliveries.
+    received: Counter

@@ -40,8 +40,7 @@ class WorkerReport:
         self._log = structlog.get_logger()
 
     def parsed(self, received: Received) -> None:
-        """Count a delivery, and report what is unusual about it."""
-        self._metrics.commands.inc()
+        """Report what is unusual about a delivery."""
         delivery, parsed = received.delivery, received.parsed
         if delivery.given_up is not None:
             self._given_up(received, delivery.given_up)

@@ -63,6 +63,7 @@ class Worker:
             admission=self._admission,
             publications=Publications(ports.publisher, report, settings.rules, clock, tracing),
             report=report,
+            received=metrics.commands,
         )
         self._executor = Executor(machinery, settings, clock)
         #: Deliveries that the loop has not seen yet. Each connection has its own queue, emptied when that is lost.

@@ -128,11 +128,11 @@ MUTANTS = (
     Mutant(
         name="M13 redirects are followed",
         file="bridge/adapters/cpaas/client.py",
-        old="            return self._caller.call(\n"
-        '                "POST", path, body=body, traceparent=traceparent, until=until, sends=True\n            )\n',
-        new='            exchange = self._caller.call("POST", path, body=body, until=until, sends=True)\n'
-        '            if exchange.status == 307:\n                __import__("requests").post('
-        'exchange.headers["Location"], data=body, timeout=1)\n            return exchange\n',
+        old="        except NoTime:\n            raise\n",
+        new="            if exchange.status == 307:\n"
+        '                __import__("requests").post('
+        'exchange.headers["Location"], data=request.body, timeout=1)\n'
+        "        except NoTime:\n            raise\n",
         caught_by="tests/faults/test_provider.py::test_a_redirect_is_not_followed_and_holds_everything",
     ),
     Mutant(

@@ -97,9 +97,6 @@ class Idle:
         self.stalls = 0
         self.ended = threading.Event()
 
-    def begin_round(self) -> None:
-        """Do nothing."""
-
     def go_on(self) -> float | None:
         return None if self.ended.is_set() else 0.01
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from bridge.adapters.cpaas.account import CpaasAccount
     from bridge.adapters.cpaas.retrying import RetryPolicy
-    from bridge.adapters.cpaas.wire import Exchange
     from bridge.domain.answers import Answer
     from bridge.domain.submissions import Submission
     from bridge.ports import Clock, Tracer
@@ -161,14 +160,11 @@ class CpaasClient:
             return Ambiguous(error=error.error)
         except Denied as denied:
             return denied.answer
-        return self._judge(exchange)
-
-    def _judge(self, exchange: Exchange) -> Answer:
         if 200 <= exchange.status < 300:
             return parse_send_response(exchange.status, exchange.body)
         retry_after = parse_retry_after(exchange.headers.get("retry-after"), now=self._clock.now())
-        error = parse_error(exchange.status, exchange.body)
-        return classify_send(exchange.status, retry_after=retry_after, error=error)
+        said = parse_error(exchange.status, exchange.body)
+        return classify_send(exchange.status, retry_after=retry_after, error=said)
 
     def _correlator(self, submission: Submission) -> str:
         """Return the constant that every official client sends, or one of the submission's own (wire reference 5)."""

@@ -63,7 +63,8 @@ class Transport:
         self._account = account
         self._clock = clock
         self._skew = skew
-        self._differ_by = 0.0
+        #: The error of a clock, where the provider's and ours differ by too much.
+        self.trouble: ProviderError | None = None
         self._local = threading.local()
         self._lines: weakref.WeakSet[_Line] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -86,27 +87,20 @@ class Transport:
         self._compare_clocks(exchange, asked_at)
         return exchange
 
-    @property
-    def trouble(self) -> ProviderError | None:
-        """The error of a clock, where the provider's and ours differ by too much."""
-        if self._differ_by <= self._skew + COARSE:
-            return None
-        return ProviderError(
-            name="clock",
-            message=f"our clock and the provider's differ by {self._differ_by:.0f} s, reconcile.skew allows "
-            f"{self._skew:g}: set ours right",
-        )
-
     def _compare_clocks(self, exchange: Exchange, asked_at: float) -> None:
         """Compare: the provider's time at its answer lies between our request and now."""
         dated = parse_http_date(exchange.headers.get("date", ""))
         if dated is None:
             # No proxy or provider need send one; then nothing is known.
             return
-        if dated < asked_at:
-            self._differ_by = asked_at - dated
-        else:
-            self._differ_by = max(0.0, dated - self._clock.now())
+        seconds = asked_at - dated if dated < asked_at else max(0.0, dated - self._clock.now())
+        self.trouble = None
+        if seconds > self._skew + COARSE:
+            self.trouble = ProviderError(
+                name="clock",
+                message=f"our clock and the provider's differ by {seconds:.0f} s, reconcile.skew allows "
+                f"{self._skew:g}: set ours right",
+            )
 
     def close(self) -> None:
         """Close the connections of all threads; later calls open new ones."""
