@@ -89,6 +89,14 @@ def problem(
     return Answer(status, headers, _JSON(said).encode(), closes=closes)
 
 
+#: RFC 9110 section 11.6.1 asks for a challenge; the operator's real scheme is not shown to strangers.
+UNAUTHORIZED = problem(401, {"www-authenticate": "Bearer"})
+#: RFC 9110 section 15.5.16: the answer names the coding that is taken.
+CODED = problem(
+    415, {"accept-encoding": "identity"}, detail="the body has a Content-Encoding: send it without one"
+)
+MEDIA_TYPE = problem(415)
+
 #: What a connection says by itself.
 LATE = problem(408, closes=True)
 BODY_TOO_LARGE = problem(413)

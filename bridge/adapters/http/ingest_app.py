@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.adapters.http.answers import Answer, broken, problem
+from bridge.adapters.http.answers import CODED, MEDIA_TYPE, UNAUTHORIZED, Answer, broken, problem
 from bridge.adapters.http.client import client_of, is_in
-from bridge.adapters.http.credentials import refusal_of
 from bridge.domain.errors import InvalidNotification
 from bridge.ports.serving import NotificationResult
 
@@ -142,7 +141,11 @@ class Webhook:
             return _FORBIDDEN
         if request.declared > self.max_body:
             return _TOO_LARGE
-        return refusal_of(request, door.authorization)
+        if not request.is_authorized(door.authorization):
+            return UNAUTHORIZED
+        if request.is_coded():
+            return CODED
+        return None if request.is_json() else MEDIA_TYPE
 
     def _is_allowed(self, request: Request) -> bool:
         """Whether it comes from an allowed network; where an unknown client comes from can not be told."""

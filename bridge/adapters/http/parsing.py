@@ -6,6 +6,8 @@ two headers frame differently, is refused with its connection (RFC 9112 sections
 
 from __future__ import annotations
 
+import hmac
+import re
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 MAX_HEAD = 16 * 1024
 #: Header fields; each costs a hundred times what its bytes do.
 MAX_FIELDS = 100
+_JSON = b"application/json"
+#: A quoted string (RFC 9110 section 5.6.4), or one that is not closed: looking for its end from each quote in it would
+#: take the square of its length.
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.?)*"?')
+#: JSON by another name (RFC 6839).
+_KIND_OF_JSON = re.compile(rb"application/[^/\s]+\+json")
 #: Others frame messages otherwise, or are not HTTP.
 _VERSIONS = frozenset({"1.0", "1.1"})
 
@@ -55,6 +63,32 @@ class Request:
         self.max_body: float = inf
         #: Whether all of its body is there.
         self.whole = False
+
+    def is_authorized(self, wanted: tuple[bytes, ...]) -> bool:
+        """Compare with every value that is good now, in constant time, also where no header came; none: anybody is."""
+        given = self.fields.get(b"authorization", b"")
+        good = [hmac.compare_digest(given, one) for one in wanted]
+        return any(good) or not wanted
+
+    def is_coded(self) -> bool:
+        """Whether the body is compressed, or in another coding that is not undone here (RFC 9110 section 8.4)."""
+        coding = self.fields.get(b"content-encoding", b"")
+        return bool(coding) and coding.lower() != b"identity"
+
+    def is_json(self) -> bool:
+        """Whether the body is JSON by its content type, any of JSON's names, or has no content type.
+
+        Several lines that say the same count as one, as proxies and clients write them; lines that differ are not JSON.
+        """
+        value = self.fields.get(b"content-type") or _JSON
+        if b"," in value:
+            # A list of lines (RFC 9110 section 5.3), or a comma in a parameter's quotes.
+            types = {one.strip().lower() for one in _QUOTED.sub(b"", value).split(b",")}
+            if len(types) > 1:
+                return False
+            value = types.pop()
+        media_type = value.partition(b";")[0].strip().lower()
+        return media_type == _JSON or _KIND_OF_JSON.fullmatch(media_type) is not None
 
 
 class Reader(Protocol):

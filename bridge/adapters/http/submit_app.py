@@ -20,10 +20,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.adapters.http.answers import broken, problem
-from bridge.adapters.http.credentials import CODED, MEDIA_TYPE, UNAUTHORIZED, is_authorized, is_coded, is_json
+from bridge.adapters.http.answers import CODED, MEDIA_TYPE, UNAUTHORIZED, broken, problem
 from bridge.adapters.http.idempotency import HEADER, read_key
-from bridge.adapters.http.parsing import declared_length
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
 from bridge.domain.command_parser import MAX_BODY
 from bridge.domain.contracts.submit import PATH
@@ -138,11 +136,11 @@ class Submit:
         operation = operation_of(request)
         if operation is Operation.NONE:
             return _ONLY_POST if request.path == PATH else _ONLY_GET
-        if declared_length(request.fields) > self.max_body:
+        if request.declared > self.max_body:
             return _TOO_LARGE
-        if not is_authorized(request, self._door.authorization):
+        if not request.is_authorized(self._door.authorization):
             return UNAUTHORIZED
-        if operation is Operation.SUBMIT and is_coded(request):
+        if operation is Operation.SUBMIT and request.is_coded():
             return CODED
         return MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
@@ -178,7 +176,7 @@ def _names_one(request: Request) -> bool:
 
 def _says_json(request: Request) -> bool:
     """Let in what says that it is JSON: a page in somebody's browser can post what says nothing, and no JSON."""
-    return b"content-type" in request.fields and is_json(request)
+    return b"content-type" in request.fields and request.is_json()
 
 
 def _handed(request: Request, key: str | None) -> Handed:
