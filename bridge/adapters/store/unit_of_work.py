@@ -89,20 +89,7 @@ def write(
     read_buckets: Mapping[str, Bucket],
 ) -> None:
     """Write what differs from what was read."""
-    commands: list[tuple[Any, ...]] = []
-    submissions: list[tuple[Any, ...]] = []
-    for record in unit.commands.values():
-        before = read_commands.get(record.id)
-        if record is before:
-            continue
-        commands.append(
-            (record.id, record.content_hash, record.generation, record.created_at, record.updated_at)
-        )
-        for index, submission in record.submissions.items():
-            if before is None or before.submissions.get(index) is not submission:
-                told = submission.told
-                event = (None, None) if told is None else (told.event_id, told.body)
-                submissions.append((record.id, index, *_fields_of(submission), *event))
+    commands, submissions = _changed_rows(unit, read_commands)
     buckets = [
         (name, bucket.next_free, bucket.next_turn, bucket.open_at)
         for name, bucket in unit.buckets.items()
@@ -133,6 +120,26 @@ def write(
     ):
         if rows:
             connection.exec_driver_sql(statement, rows)
+
+
+def _changed_rows(
+    unit: UnitOfWork, read_commands: Mapping[str, CommandRecord]
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Return the rows of the commands that were changed, and of their submissions that were."""
+    commands, submissions = [], []
+    for record in unit.commands.values():
+        before = read_commands.get(record.id)
+        if record is before:
+            continue
+        commands.append(
+            (record.id, record.content_hash, record.generation, record.created_at, record.updated_at)
+        )
+        for index, submission in record.submissions.items():
+            if before is None or before.submissions.get(index) is not submission:
+                told = submission.told
+                event = (None, None) if told is None else (told.event_id, told.body)
+                submissions.append((record.id, index, *_fields_of(submission), *event))
+    return commands, submissions
 
 
 def command_record(row: Sequence[Any]) -> CommandRecord:
