@@ -44,14 +44,14 @@ class Relay:
                 self.loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        # Before it is looked: whoever adds from now on calls again, at worst in vain.
+        # Before it is looked: a thread that adds from now on calls again, at worst in vain.
         self._called = False
         try:
             while self._told:
                 who, what = self._told.popleft()
                 who(what)
         finally:
-            # A mistake in one is for the loop to tell, and nobody else's.
+            # A mistake in one is the loop's to report, and must not stop the others.
             if self._told:
                 self.loop.call_soon(self._deliver)
 
@@ -97,7 +97,7 @@ class Deadlines(Generic[K]):
         now = loop.time()
         try:
             for key in [key for key, at in self._ends.items() if at <= now]:
-                # Who was called before may have taken it back.
+                # What was called before may have taken it back.
                 if self.clear(key):
                     self._over(key)
         finally:

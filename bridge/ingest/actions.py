@@ -91,7 +91,7 @@ class MakeDurable:
 
 @dataclass(slots=True)
 class Respond:
-    """Answer whoever waits. Comes back with nothing, at once."""
+    """Answer the request. Comes back with nothing, at once."""
 
     result: NotificationResult
 

@@ -119,7 +119,7 @@ class NotificationExecutor:
             self._carry_out(run, result)
         except StopIteration:
             for id_ in run.ids:
-                del self._under_way[id_]
+                self._under_way.pop(id_, None)
             if run.others:
                 self._share(run)
         except Exception as mistake:  # noqa: BLE001 - it is handed on
@@ -134,11 +134,11 @@ class NotificationExecutor:
                     result = self._find_repeat(run, action)
                 case MakeDurable():
                     result, run.pending = LATER, action
-                    told: Callable[[bool], None] = partial(self._come_back, run, action)
+                    settled: Callable[[bool], None] = partial(self._come_back, run, action)
                     if run.span is not None:
-                        told = self._traced(run.span, action, told)
+                        settled = self._traced(run.span, action, settled)
                     # Called back on any thread, at any time, also after this server is gone.
-                    self._keeper.make_durable(action.event, partial(run.relay.tell, told), run.relay)
+                    self._keeper.make_durable(action.event, partial(run.relay.tell, settled), run.relay)
                 case Respond():
                     run.result = action.result
                     self._answer(run, action.result)
@@ -213,10 +213,10 @@ class NotificationExecutor:
         return ()
 
     def _traced(
-        self, span: Span, action: MakeDurable, told: Callable[[bool], None]
+        self, span: Span, action: MakeDurable, settled: Callable[[bool], None]
     ) -> Callable[[bool], None]:
         traces = self._settings.traces
-        return told if traces is None else traces.published(span, action.event.type, told)
+        return settled if traces is None else traces.published(span, action.event.type, settled)
 
     def _wait(self, run: NotificationRun, action: WaitForRecord) -> object:
         loop = run.relay.loop
@@ -261,12 +261,12 @@ class NotificationExecutor:
         """Answer that a mistake of ours came between; the event may come again."""
         run.result, run.pending = mistake, None
         for id_ in run.ids:
-            del self._under_way[id_]
+            self._under_way.pop(id_, None)
         self._answer(run, mistake)
         self._share(run)
 
     def _answer(self, run: NotificationRun, result: NotificationResult | Exception) -> None:
-        """Answer once, then count it and write its line: whoever posts need not wait for that."""
+        """Answer once, and count it and write its line after that: the provider need not wait for these."""
         answered, run.answered = run.answered, None
         if answered is None:
             return

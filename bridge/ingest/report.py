@@ -52,7 +52,7 @@ class NotificationReport:
         _log.info("notification.refused", type=None, status=400, reasons=error.reasons, bytes=size)
 
     def refused(self, status: int, client: str | None = None) -> None:
-        """Report that the server refused a request; log the first in a minute for each status, and who it was."""
+        """Report that the server refused a request; log the first in a minute for each status, with its client."""
         self._metrics.notifications["none", status].inc()
         now = self._clock.monotonic()
         if now - self._logged.get(status, -_REFUSALS_EVERY) >= _REFUSALS_EVERY:

@@ -40,12 +40,12 @@ DRAINING = 64
 WAITING = 2_000
 #: Seconds between two tries of a spool that can't be opened or written to.
 RETRY = 1.0
-#: Seconds between two looks at one that nobody needs: that it is gone must show before it is needed.
+#: Seconds between two looks at one that is not needed: that it is gone must show before it is.
 PROBE = 5.0
 
 
 class _Released(NamedTuple):
-    """An event that was taken for published and is in nobody's hand."""
+    """An event that was taken for published, and that neither the publisher nor the spool has."""
 
     id: str
 
@@ -70,7 +70,7 @@ class Spooler:
         self.status = status
         self._patience = patience
         self._on_crash = on_crash
-        #: What is published and not confirmed. Of those who take one out, the first has it.
+        #: What is published and not confirmed. Of two threads that take one out, the first has it.
         self.watched: dict[Unconfirmed, bool] = {}
         #: Events to keep, ids that the broker has, ids that it was not given; None wakes the thread.
         self._inbox: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
@@ -256,7 +256,7 @@ class Spooler:
         return self._clock.monotonic() >= self._retry_at
 
     def _drain(self, spool: Spool) -> None:
-        """Publish the oldest that nobody has in hand, while the broker takes messages."""
+        """Publish the oldest that are not in hand, while the broker takes messages."""
         room = DRAINING - len(self._draining)
         # Half of them at a time: a query for each would be a waste.
         if room < DRAINING // 2 or not self._publisher.available or self._stopping.is_set():

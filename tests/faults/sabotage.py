@@ -114,8 +114,8 @@ MUTANTS = (
     Mutant(
         name="M11 204 before the confirm",
         file="bridge/ingest/executor.py",
-        old="partial(run.relay.tell, told), run.relay)\n",
-        new="partial(run.relay.tell, told), run.relay)\n                    told(True)\n",
+        old="partial(run.relay.tell, settled), run.relay)\n",
+        new="partial(run.relay.tell, settled), run.relay)\n                    settled(True)\n",
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(

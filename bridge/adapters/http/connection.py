@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def give_up(self) -> None:
-        """End, with a word to who still waits."""
+        """End, with an answer to a request that still waits."""
         if self._current is not None and not self._is_over:
             self._answer(self._current, self._service.not_now)
         self._close()
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
         self._answer(request, answer)
 
     def _answer(self, request: Request, answer: Answer) -> None:
-        """Write an answer, unless there was one or nobody is there, and go on."""
+        """Write an answer, unless there was one or the client is gone, and go on."""
         if request is not self._current or self._is_over:
             return
         self._current = self._begun = None

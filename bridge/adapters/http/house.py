@@ -44,7 +44,7 @@ class Guest(Hashable, Protocol):
         ...
 
     def give_up(self) -> None:
-        """End, with a word to who still waits."""
+        """End, with an answer to a request that still waits."""
         ...
 
     def abort(self) -> None:

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 #: Takes a body and calls back, once, now or later.
 Take: TypeAlias = "Callable[[bytes, NotificationAnswered], None]"
-#: Told the status of a request that was refused, and the address of its client where that is known.
+#: Called with the status of a request that was refused, and the address of its client where that is known.
 Refused: TypeAlias = "Callable[[int, str | None], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """Who and what is let in."""
+    """The requests that are let in."""
 
     path: str
     #: Each is the whole value of an `Authorization` header; several during rotation, none: anybody.
@@ -72,7 +72,7 @@ _TOO_LARGE = problem(413)
 
 
 def _unheard(status: int, client: str | None) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 class Webhook:
@@ -81,7 +81,7 @@ class Webhook:
     def __init__(self, door: Door, take: Take, *, refused: Refused = _unheard) -> None:
         """Hand the bodies that pass `door` to `take`.
 
-        `refused` is told of each request that `take` never saw.
+        `refused` is called for each request that `take` never saw.
         """
         self.max_body = door.max_body
         self.body_timeout = door.body_timeout
@@ -112,7 +112,7 @@ class Webhook:
             raise
 
     def refused(self, request: Request, status: int) -> None:
-        """Tell of a request that nobody took."""
+        """Report a request that was not taken."""
         client = self._client(request)
         self._tell_refused(status, None if client is None else str(client))
 

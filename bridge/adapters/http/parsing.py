@@ -92,7 +92,7 @@ class Request:
 
 
 class Reader(Protocol):
-    """Told of what is found, in its order."""
+    """Is called for each thing that is found, in its order."""
 
     def on_request(self, request: Request) -> None:
         """Take a request whose head is complete."""
@@ -152,10 +152,10 @@ class RequestParser:
     def _feed_without_upgrade(self, rest: bytes) -> None:
         """Parse the last head again, without its upgrade, and `rest`: the parser took it for the end of HTTP.
 
-        RFC 9110 section 7.8: who can't do the other protocol ignores the field. Java's HttpClient asks for HTTP/2.
+        RFC 9110 section 7.8: a server without the other protocol ignores the field. Java's HttpClient asks for HTTP/2.
         """
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        if method == b"CONNECT":  # what follows is not HTTP, and nobody is connected with here
+        if method == b"CONNECT":  # what follows is not HTTP, and there is nothing to connect with
             raise NotHttp
         lines = [b"%b %b HTTP/%b" % (method, self._target, version.encode())]
         lines += [b"%b: %b" % field for field in self._fields if field[0] != b"upgrade"]
@@ -203,7 +203,7 @@ class RequestParser:
         if version not in _VERSIONS or not (is_old or b"host" in fields):
             raise NotHttp
         if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-            raise NotHttp  # RFC 9112 section 6.1: a coding that nobody here undoes
+            raise NotHttp  # RFC 9112 section 6.1: a coding that is not undone here
         if is_old:
             fields.pop(b"expect", None)  # RFC 9110 section 10.1.1
         self._fields = []
@@ -235,7 +235,7 @@ class RequestParser:
             self._reader.on_whole(request)
 
     def let_go(self, request: Request) -> None:
-        """Read the rest of a request for nobody."""
+        """Read the rest of a request, and drop it."""
         if request is self._request:
             self._request = None
 
