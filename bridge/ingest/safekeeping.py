@@ -31,7 +31,7 @@ class Publishing:
 
 # Not frozen, and each is only itself: one is made for every event.
 @dataclass(slots=True, eq=False)
-class Unconfirmed:
+class AwaitedEvent:
     """An event that somebody waits for to be durable."""
 
     event: Event
@@ -59,7 +59,7 @@ class Safekeeping:
         final. What the publisher has taken is neither while the broker says nothing and the spool, if there is one,
         can't keep it: it is published until it is confirmed, and that may take long.
         """
-        message, unconfirmed = self._tell(event), Unconfirmed(event, durable, self._clock.monotonic())
+        message, unconfirmed = self._tell(event), AwaitedEvent(event, durable, self._clock.monotonic())
         spooler = self._spooler
         if self._publisher.available:
             if spooler is not None:
@@ -84,7 +84,7 @@ class Safekeeping:
         self._waking = None
         self._publisher.flush()
 
-    def _confirmed(self, unconfirmed: Unconfirmed) -> None:
+    def _confirmed(self, unconfirmed: AwaitedEvent) -> None:
         """Say that an event is durable. On the publisher's thread."""
         failpoints.reach("notification-confirmed")
         unconfirmed.durable(True)  # noqa: FBT003 - that is all there is to say

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from bridge.ingest.safekeeping import Unconfirmed
+from bridge.ingest.safekeeping import AwaitedEvent
 from bridge.ops import failpoints
 from bridge.ports import PublisherFull, SpoolUnavailable
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.ingest.spool_status import SpoolStatus
     from bridge.ports import Spool
 
-    _Message: TypeAlias = "Unconfirmed | _Released | str"
+    _Message: TypeAlias = "AwaitedEvent | _Released | str"
 
 #: Seconds between two looks at what is watched and at what is to be drained.
 TICK = 0.05
@@ -71,7 +71,7 @@ class Spooler:
         self._patience = patience
         self._on_crash = on_crash
         #: What is published and not confirmed. Of two threads that take one out, the first has it.
-        self.watched: dict[Unconfirmed, bool] = {}
+        self.watched: dict[AwaitedEvent, bool] = {}
         #: Events to keep, ids that the broker has, ids that it was not given; None wakes the thread.
         self._inbox: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -84,7 +84,7 @@ class Spooler:
         self._in_hand: set[str] = set()
         self._draining: set[str] = set()
         #: Events that the publisher has and the spool could not keep yet, by their ids: their result is not known.
-        self._open: dict[str, Unconfirmed] = {}
+        self._open: dict[str, AwaitedEvent] = {}
         #: Events that the broker has and the spool could not yet forget.
         self._forget: set[str] = set()
         #: The number of the last event that was drained or found in hand.
@@ -105,16 +105,16 @@ class Spooler:
         if self._inbox.qsize() >= WAITING:
             durable(False)  # noqa: FBT003 - that is all there is to say
         else:
-            self._inbox.put(Unconfirmed(event, durable))
+            self._inbox.put(AwaitedEvent(event, durable))
 
-    def unwatch(self, unconfirmed: Unconfirmed) -> None:
+    def unwatch(self, unconfirmed: AwaitedEvent) -> None:
         """Watch an event no longer: it was not published after all."""
         if not self.watched.pop(unconfirmed, False):
             self._inbox.put(_Released(unconfirmed.event.id))
 
     # --- the publisher's thread -----------------------------------------------------------------------------------
 
-    def confirmed(self, unconfirmed: Unconfirmed) -> None:
+    def confirmed(self, unconfirmed: AwaitedEvent) -> None:
         """Forget an event that is kept, or about to be: the broker has it."""
         self._inbox.put(unconfirmed.event.id)
 
@@ -144,7 +144,7 @@ class Spooler:
         return [one for one in taken if one is not None]
 
     def _round(self, taken: Sequence[_Message]) -> None:
-        keep = [one for one in taken if isinstance(one, Unconfirmed)]
+        keep = [one for one in taken if isinstance(one, AwaitedEvent)]
         confirmed = {one for one in taken if isinstance(one, str)}
         self._draining -= confirmed
         # What was published before it was kept is confirmed after that: its id is in a later round.
@@ -165,9 +165,9 @@ class Spooler:
             self._drain(spool)
         self._report()
 
-    def _overdue(self) -> list[Unconfirmed]:
+    def _overdue(self) -> list[AwaitedEvent]:
         """Take over what the broker should have confirmed by now, also what could not be kept before."""
-        again: list[Unconfirmed] = []
+        again: list[AwaitedEvent] = []
         if self.status.failing is None or self._is_time():
             again.extend(self._open.values())
             self._open.clear()
@@ -177,7 +177,7 @@ class Spooler:
         late = [one for one in self.watched.copy() if (one.since or 0.0) <= before]
         return again + [one for one in late if self.watched.pop(one, False)]
 
-    def _refuse(self, waiting: Unconfirmed) -> None:
+    def _refuse(self, waiting: AwaitedEvent) -> None:
         """Say that an event is not kept; nothing yet where the publisher has it: its confirm may come any time."""
         if waiting.since is None:
             waiting.durable(False)  # noqa: FBT003 - that is all there is to say
@@ -196,7 +196,7 @@ class Spooler:
                 self.status.failing = None
         return self._spool
 
-    def _write(self, spool: Spool, keep: list[Unconfirmed]) -> None:
+    def _write(self, spool: Spool, keep: list[AwaitedEvent]) -> None:
         room = self._with_room(spool, keep)
         if room:
             kept = self._change(spool, [waiting.event for waiting in room])
@@ -215,7 +215,7 @@ class Spooler:
         elif self._is_time():
             self._try(spool.probe)
 
-    def _with_room(self, spool: Spool, keep: list[Unconfirmed]) -> list[Unconfirmed]:
+    def _with_room(self, spool: Spool, keep: list[AwaitedEvent]) -> list[AwaitedEvent]:
         """Return what the bounds allow to be kept, and refuse the others."""
         if not keep:
             return []

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from bridge.adapters.clock import SystemClock
 from bridge.concurrency.event_loop import Relay
 from bridge.domain.events import Event, make_event, outgoing_event
-from bridge.ingest.safekeeping import Publishing, Safekeeping, Unconfirmed
+from bridge.ingest.safekeeping import AwaitedEvent, Publishing, Safekeeping
 from bridge.ingest.spool_status import Bounds, SpoolStatus
 from bridge.ingest.spooler import DRAINING, Spooler
 from bridge.ops.metrics import Metrics
@@ -240,7 +240,7 @@ def test_an_event_that_was_taken_over_and_then_not_published_is_drained(world: W
     """The publisher is found full just after the spool's thread took the event for published."""
     world.start()
     world.publisher.available = False
-    unconfirmed = Unconfirmed(event(1), world.durable.setdefault(1, []).append, since=0.0)
+    unconfirmed = AwaitedEvent(event(1), world.durable.setdefault(1, []).append, since=0.0)
     world.spooler.watched[unconfirmed] = True
     world.take(2)
     world.wait_durable(1, 2)

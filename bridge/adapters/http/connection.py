@@ -23,7 +23,7 @@ from bridge.adapters.http.answers import BODY_TOO_LARGE, HEAD_TOO_LARGE, LATE, N
 from bridge.adapters.http.held import HEAD_ENDS, Held
 from bridge.adapters.http.parsing import HeadTooLarge, NotHttp, Request, RequestParser
 from bridge.adapters.http.peers import peer_of
-from bridge.adapters.http.wire import Wire
+from bridge.adapters.http.wire import ClientWire
 
 if TYPE_CHECKING:
     from bridge.adapters.http.house import House
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         """Give the client its time for the first head, or none where there are far too many already."""
         self._transport = transport
         self._peer = peer_of(transport)
-        self._wire = Wire(transport, self._loop, timeout=self._house.write_timeout)
+        self._wire = ClientWire(transport, self._loop, timeout=self._house.write_timeout)
         self._house.expect_head(self)
         if not self._house.enter(self, self._peer):
             self._close()

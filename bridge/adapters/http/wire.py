@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 WAITING = 16 * 1024
 
 
-class Wire:
+class ClientWire:
     """Of one connection: its transport, bounded."""
 
     __slots__ = ("_deadline", "_is_reading", "_loop", "_timeout", "_transport", "is_blocked", "is_encrypted")
