@@ -35,6 +35,8 @@ LONGEST_PAUSE = 5.0
 LAST_TRIES = 3
 #: What a process on its way out may leave undone.
 _LIGHT = (Claim, ClockSet, Known)
+#: Seconds until the first round, unless something is posted.
+FIRST_ROUND = 1.0
 #: Seconds between two comparisons of our time with the ledger's.
 COMPARE_EVERY = 1.0
 #: Seconds that the ledger may take to tell its time; what came later is too old to compare with.
@@ -122,7 +124,8 @@ class WorkerLoop:
 
     def _run(self, work: Work) -> None:
         try:
-            patience: float | None = 0.0
+            # The other parts of the process are still starting.
+            patience: float | None = FIRST_ROUND
             while patience is not None:
                 self.rounds += 1
                 # While nothing is under way that was planned in the time there was.
