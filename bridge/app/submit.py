@@ -16,7 +16,7 @@ from bridge.app.admin import publishing
 from bridge.app.listener import listen
 from bridge.app.tracing import submit_tracing
 from bridge.domain.contracts.submit import PATH
-from bridge.ingest.command_intake import Submitting
+from bridge.ingest.command_intake import CommandIntake, IntakeRules
 from bridge.ingest.command_lookup import Lookups
 
 if TYPE_CHECKING:
@@ -91,16 +91,12 @@ def make_submit_door(
 ) -> HttpServer:
     """Return the server that services hand commands over to."""
     submit = settings.submit
-    flow = Submitting(
-        offering,
-        lookups,
-        rules=parts.command_rules(settings),
+    rules = IntakeRules(
+        commands=parts.command_rules(settings),
         exchange=settings.broker.commands_exchange,
-        clock=clock,
-        metrics=metrics,
         confirm_timeout=submit.confirm_timeout,
-        traces=submit_tracing(tracer),
     )
+    flow = CommandIntake(offering, lookups, rules, clock, metrics, submit_tracing(tracer))
     door = SubmitDoor(
         authorization=tuple(secret.get_secret_value().encode() for secret in submit.authorization),
         max_in_flight=submit.max_in_flight,

@@ -11,7 +11,7 @@ import uuid
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.batch import Answer, Batch, Sending
+from bridge.adapters.amqp.batch import Batch, BrokerAnswer, Sending
 from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.replies import command_properties
 from bridge.adapters.amqp.sender import Sender
@@ -228,22 +228,22 @@ class Engine:
 
     def _error(self, ready: Ready, sending: Sending, timeout: float) -> NotSent | None:
         """Return the meaning of the broker's answer, or of none; None for a confirm."""
-        if sending.answer is Answer.CONFIRMED:
+        if sending.answer is BrokerAnswer.CONFIRMED:
             return None
         error, reason = self._failure(sending.answer, timeout)
         if sending.may_be_there:
             return Unconfirmed(f"not confirmed: {reason}", ready.id)
         return error(reason, ready.id)
 
-    def _failure(self, answer: Answer | None, timeout: float) -> tuple[type[NotSent], str]:
+    def _failure(self, answer: BrokerAnswer | None, timeout: float) -> tuple[type[NotSent], str]:
         """Return the meaning of an answer, or of none, for a command that the broker does not have, and the reason."""
         exchange = self._exchange
-        if answer is Answer.LACKING:
+        if answer is BrokerAnswer.LACKING:
             return Unroutable, f"the broker has no exchange {exchange}: {_REMEDY}"
-        if answer is Answer.RETURNED:
+        if answer is BrokerAnswer.RETURNED:
             queue = f"the command queue, {self._prefix}.send by default, is missing"
             return Unroutable, f"the exchange {exchange} has no queue for the key {SEND}: {queue}: {_REMEDY}"
-        if answer is Answer.REFUSED:
+        if answer is BrokerAnswer.REFUSED:
             return Refused, f"the broker refused it: is the queue behind {exchange} full?"
         if self._closed:
             return BrokerUnavailable, "the client was closed"

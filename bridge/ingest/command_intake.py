@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -70,31 +70,38 @@ class _Submission:
         self.until = until
 
 
-class Submitting:
-    """What stands behind the door for commands. All of it runs on the door's event loop."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeRules:
+    """How commands that come by HTTP are read and published."""
+
+    commands: CommandRules
+    #: The exchange for commands.
+    exchange: str
+    #: Seconds that a command waits for the broker's confirm, at most.
+    confirm_timeout: float
+
+
+class CommandIntake:
+    """Publishes commands that come by HTTP, and answers for them. All of it runs on the server's event loop."""
 
     def __init__(
         self,
         offering: Offering,
         lookups: Lookups,
-        *,
-        rules: CommandRules,
-        exchange: str,
+        rules: IntakeRules,
         clock: Clock,
         metrics: Metrics,
-        confirm_timeout: float,
         traces: SubmitTracing | None = None,
     ) -> None:
-        """`exchange` is that of commands; `confirm_timeout` is in seconds: how long a command waits at most."""
         self._traces = traces
         self._offering = offering
         self._lookups = lookups
         self._make_ready = partial(
-            make_ready, rules=rules, exchange=exchange, new_id=lambda: str(uuid.uuid4())
+            make_ready, rules=rules.commands, exchange=rules.exchange, new_id=lambda: str(uuid.uuid4())
         )
         self._clock = clock
         self._metrics = metrics
-        self._confirm_timeout = confirm_timeout
+        self._confirm_timeout = rules.confirm_timeout
         self._relay: Relay | None = None
         self._deadlines: Deadlines[_Submission] = Deadlines(partial(self._tell, fate=Fate.UNCONFIRMED))
         self._logged: dict[int, float] = {}

@@ -15,7 +15,7 @@ from bridge.domain.errors import Invalid
 from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
 from bridge.domain.messages import Handed
 from bridge.domain.submitted_commands import make_ready
-from bridge.ingest.command_intake import Submitting
+from bridge.ingest.command_intake import CommandIntake, IntakeRules
 from bridge.ingest.command_lookup import AWAY, NoAnswer
 from bridge.ops.metrics import Metrics
 from bridge.ports import Offered
@@ -67,15 +67,13 @@ def make(
     *,
     rules: CommandRules = RULES,
     confirm_timeout: float = 5.0,
-) -> Submitting:
-    return Submitting(
+) -> CommandIntake:
+    return CommandIntake(
         offering,
         lookups or FakeLookups(),  # type: ignore[arg-type]  # it is asked, and nothing else
-        rules=rules,
-        exchange="sms.commands",
-        clock=SystemClock(),
-        metrics=metrics,
-        confirm_timeout=confirm_timeout,
+        IntakeRules(commands=rules, exchange="sms.commands", confirm_timeout=confirm_timeout),
+        SystemClock(),
+        metrics,
     )
 
 
@@ -92,7 +90,7 @@ def hash_of(body: bytes) -> bytes:
     ).content_hash
 
 
-def take(submitting: Submitting, handed: Handed) -> tuple[str, Fate | Exception, list[Any]]:
+def take(submitting: CommandIntake, handed: Handed) -> tuple[str, Fate | Exception, list[Any]]:
     """Hand it over; return its id, its fate, and what was logged."""
 
     async def taken() -> tuple[str, Fate | Exception]:
@@ -240,7 +238,7 @@ def test_what_strangers_try_is_counted_and_logged_once_a_minute(metrics: Metrics
     assert counted(metrics) == {("show", 401): 100, ("none", 404): 1}
 
 
-def shown(submitting: Submitting, command_id: str = "a") -> Any:
+def shown(submitting: CommandIntake, command_id: str = "a") -> Any:
     told: list[Any] = []
     submitting.show(command_id, told.append)
     return told[0]

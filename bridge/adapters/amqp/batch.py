@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bridge.domain.messages import Outgoing
 
 
-class Answer(enum.Enum):
+class BrokerAnswer(enum.Enum):
     """The broker's answer to a command."""
 
     CONFIRMED = enum.auto()
@@ -33,7 +33,7 @@ class Sending:
     message: Outgoing = field(repr=False)
     #: How many outcomes are awaited; 0 for none. They come by the message's `correlation_id`.
     awaits: int = 0
-    answer: Answer | None = None
+    answer: BrokerAnswer | None = None
     #: How often it was written to the broker; never: that certainly has not got it.
     writings: int = 0
     #: The outcomes so far by their event ids: who asks twice is told twice.
@@ -45,7 +45,7 @@ class Sending:
 
         A return or a nack speaks of the last writing alone, and of an earlier one the confirm may have been lost.
         """
-        is_of_the_last = self.answer in {Answer.RETURNED, Answer.REFUSED}
+        is_of_the_last = self.answer in {BrokerAnswer.RETURNED, BrokerAnswer.REFUSED}
         return self.writings > int(is_of_the_last)
 
     @property
@@ -76,7 +76,7 @@ class Batch:
         self._left = len(sendings)
         self._answered, self._told = answered, told
 
-    def answer(self, sending: Sending, answer: Answer) -> None:
+    def answer(self, sending: Sending, answer: BrokerAnswer) -> None:
         """Note the broker's first answer to one; what is published again for its outcomes' sake gets another."""
         if sending.answer is None:
             sending.answer = answer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from amqp.exceptions import NotFound
 
-from bridge.adapters.amqp.batch import Answer
+from bridge.adapters.amqp.batch import BrokerAnswer
 from bridge.adapters.amqp.confirm_channel import WINDOW, ConfirmChannel, Publish
 from bridge.adapters.amqp.link import LinkDown, LinkOptions
 from bridge.adapters.amqp.link_owner import LinkOwner
@@ -109,7 +109,7 @@ class Sender(LinkOwner):
         self._look_for_exchange(broker)
         self._channel.open(broker)
         # The replies to these went with the connection that asked for them, and who asks again is told again.
-        unheard = [one for one in list(self._awaited.values()) if one[0].answer is Answer.CONFIRMED]
+        unheard = [one for one in list(self._awaited.values()) if one[0].answer is BrokerAnswer.CONFIRMED]
         self._queue.append([one for one in unheard if not one[0].is_complete])
 
     def _look_for_exchange(self, broker: Broker) -> None:
@@ -119,7 +119,7 @@ class Sender(LinkOwner):
             channel.exchange_declare(self._exchange, "topic", passive=True)
         except NotFound as e:
             for sending, batch in self._queue.take_all():
-                batch.answer(sending, Answer.LACKING)
+                batch.answer(sending, BrokerAnswer.LACKING)
             raise LinkDown(f"there is no exchange {self._exchange}") from e
         channel.close()
 
@@ -150,7 +150,7 @@ class Sender(LinkOwner):
             message = replace(message, properties={**message.properties, **reply_to})
         sending.writings += 1
         address = message.exchange, message.routing_key
-        confirmed = partial(self._answer, sending, batch, Answer.CONFIRMED)
+        confirmed = partial(self._answer, sending, batch, BrokerAnswer.CONFIRMED)
         self._channel.put(broker, _Writing(message, confirmed, address, sending=sending, batch=batch), now)
 
     def _reply_queue(self, broker: Broker) -> str:
@@ -158,15 +158,15 @@ class Sender(LinkOwner):
             self._replies = open_replies(broker.channel(), self._on_reply)
         return self._replies
 
-    def _answer(self, sending: Sending, batch: Batch, answer: Answer) -> None:
+    def _answer(self, sending: Sending, batch: Batch, answer: BrokerAnswer) -> None:
         self._link.trouble = ""
         batch.answer(sending, answer)
 
     def _on_returned(self, publish: _Writing) -> None:
-        self._answer(publish.sending, publish.batch, Answer.RETURNED)
+        self._answer(publish.sending, publish.batch, BrokerAnswer.RETURNED)
 
     def _on_refused(self, publish: _Writing) -> None:
-        publish.batch.answer(publish.sending, Answer.REFUSED)
+        publish.batch.answer(publish.sending, BrokerAnswer.REFUSED)
 
     def _on_reply(self, message: amqp.Message) -> None:
         outcome = read_event(message.body)

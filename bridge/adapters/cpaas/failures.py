@@ -10,7 +10,7 @@ from http.client import RemoteDisconnected
 from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.dialing import NoConnection, TooLong
-from bridge.adapters.cpaas.wire import CutOff, Garbled, NotHttp, Switched, TooLarge
+from bridge.adapters.cpaas.wire import CutOff, Garbled, NotHttpAnswer, Switched, TooLarge
 from bridge.domain.answers import ProviderError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (BrokenPipeError, "network", "connection reset"),
     (CutOff, "network", "the answer is cut off"),
     (Garbled, "network", "the answer can't be decompressed"),
-    (NotHttp, "network", "the answer is not HTTP"),
+    (NotHttpAnswer, "network", "the answer is not HTTP"),
     (Switched, "network", "the answer switches to another protocol (101)"),
 )
 #: The message of `http.client` about a proxy that answers CONNECT with anything but 2xx.

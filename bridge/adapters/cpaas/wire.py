@@ -28,7 +28,7 @@ class TooLarge(http.client.HTTPException):
     """The answer is larger than it may be."""
 
 
-class NotHttp(http.client.HTTPException):
+class NotHttpAnswer(http.client.HTTPException):
     """What came is not HTTP."""
 
 
@@ -166,7 +166,7 @@ class _Answer:
             return Switched("the answer switches to another protocol")
         if isinstance(error.__context__, TooLarge):
             return error.__context__
-        return (CutOff if self._in_body else NotHttp)("the answer can't be parsed")
+        return (CutOff if self._in_body else NotHttpAnswer)("the answer can't be parsed")
 
     def _end(self) -> None:
         has_length = "content-length" in self.headers or "transfer-encoding" in self.headers

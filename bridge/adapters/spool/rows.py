@@ -28,6 +28,11 @@ SCHEMA = (
 )
 COLUMNS = "number, id, type, subject, added_at, body, checksum"
 SIZE = f"length(body) + {SPOOL_OVERHEAD}"
+#: Of events that are not damaged.
+SELECT = f"SELECT {COLUMNS} FROM events WHERE damaged = 0"  # noqa: S608 - no value in it
+INSERT = (
+    "INSERT OR REPLACE INTO events (id, type, subject, added_at, body, checksum) VALUES (?, ?, ?, ?, ?, ?)"
+)
 
 
 def values(event: Event, added_at: float) -> tuple[object, ...]:

@@ -12,12 +12,13 @@ import structlog
 
 from bridge.adapters.spool import database
 from bridge.adapters.spool.directory import Directory
-from bridge.adapters.spool.rows import COLUMNS, SIZE, size, spooled, values
+from bridge.adapters.spool.rows import INSERT, SELECT, SIZE, size, spooled, values
 from bridge.adapters.spool.salvage import finish, salvage
+from bridge.adapters.spool.takeover import take_over
 from bridge.ports import SpoolContents, Spooled, SpoolUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from bridge.domain.events import Event
@@ -26,10 +27,6 @@ T = TypeVar("T")
 
 NAME = "events.sqlite3"
 
-_SELECT = f"SELECT {COLUMNS} FROM events WHERE damaged = 0"  # noqa: S608 - no value in it
-_INSERT = (
-    "INSERT OR REPLACE INTO events (id, type, subject, added_at, body, checksum) VALUES (?, ?, ?, ?, ?, ?)"
-)
 _DELETE = f"DELETE FROM events WHERE id = ? AND damaged = 0 RETURNING {SIZE}"  # noqa: S608 - likewise
 _TOTALS = f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM events WHERE damaged = 0"  # noqa: S608 - likewise
 _OLDEST = "SELECT CAST(added_at AS REAL) FROM events WHERE damaged = 0 ORDER BY number LIMIT 1"
@@ -86,7 +83,7 @@ class SqliteSpool:
             with database.transaction(connection):
                 for event in keep:
                     if event.id not in kept:
-                        connection.execute(_INSERT, values(event, now))
+                        connection.execute(INSERT, values(event, now))
                         kept.add(event.id)
                         events, bytes_ = events + 1, bytes_ + size(event)
                 for id_ in forget:
@@ -107,7 +104,7 @@ class SqliteSpool:
         """Return the oldest that are whole; see `bridge.ports.Spool`."""
 
         def work(connection: sqlite3.Connection) -> list[Spooled]:
-            query = f"{_SELECT} AND number > ? ORDER BY number LIMIT ?"
+            query = f"{SELECT} AND number > ? ORDER BY number LIMIT ?"
             return self._whole(connection, connection.execute(query, (after, limit)).fetchall())
 
         return self._attempt(work)
@@ -179,7 +176,7 @@ class SqliteSpool:
 
     def _kept(self, connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
         """Return which of the ids are kept."""
-        rows = [connection.execute(f"{_SELECT} AND id = ?", (id_,)).fetchone() for id_ in ids]
+        rows = [connection.execute(f"{SELECT} AND id = ?", (id_,)).fetchone() for id_ in ids]
         found = self._whole(connection, [row for row in rows if row is not None])
         return {one.event.id for one in found}
 
@@ -245,7 +242,7 @@ class SqliteSpool:
         files, had = self._files, self._contents
         self._connection = None
         try:
-            taken = self._attempt(partial(_take, old))
+            taken = self._attempt(partial(take_over, old))
             # SQLite ends by removing the logs by their names, `old` too: there must be none then, so not ours either.
             self._disconnect()
             self._expect_no_logs()
@@ -294,20 +291,3 @@ class SqliteSpool:
     def _probe(connection: sqlite3.Connection) -> None:
         with database.transaction(connection):
             connection.execute("UPDATE probes SET times = times + 1")
-
-
-def _take(old: sqlite3.Connection, connection: sqlite3.Connection) -> int:
-    """Keep what another connection has, as far as it can be read; returns how many events."""
-    taken = 0
-    with database.transaction(connection):
-        for row in _readable(old):
-            if spooled(row) is not None:
-                connection.execute(_INSERT, row[1:])
-                taken += 1
-    return taken
-
-
-def _readable(old: sqlite3.Connection) -> Iterator[Sequence[Any]]:
-    """Yield its rows, the oldest first; where its disk is gone, no more than there are."""
-    with suppress(sqlite3.Error):
-        yield from old.execute(f"{_SELECT} ORDER BY number")
