@@ -14,6 +14,7 @@ from bridge.client.errors import (
     BrokerUnavailable,
     ClientError,
     Closed,
+    CommandRefused,
     ConfigurationError,
     InvalidCommand,
     LoginRefused,
@@ -21,12 +22,11 @@ from bridge.client.errors import (
     NotSent,
     OutcomeError,
     QueueRefused,
-    Refused,
     Unconfirmed,
     Unroutable,
 )
 from bridge.client.events import Deferred, Event, Message, Outcome, Problem, Receipt
-from bridge.client.handling import Discard, RetryLater
+from bridge.client.handling import ConsumerOptions, Discard, RetryLater
 from bridge.client.options import Options
 from bridge.client.results import Result, Sent
 from bridge.client.seen import SeenEvents, SeenInMemory
@@ -40,8 +40,10 @@ __all__ = [
     "ClientError",
     "Closed",
     "Command",
+    "CommandRefused",
     "ConfigurationError",
     "Consumer",
+    "ConsumerOptions",
     "Deferred",
     "Discard",
     "Event",
@@ -56,7 +58,6 @@ __all__ = [
     "Problem",
     "QueueRefused",
     "Receipt",
-    "Refused",
     "Result",
     "RetryLater",
     "SeenEvents",

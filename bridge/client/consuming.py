@@ -8,14 +8,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from bridge.client.handling import (
-    FIRST_PAUSE,
-    PREFETCH,
-    TRIES,
+    ConsumerOptions,
     Retries,
     UnfinishedError,
     check_blocking,
     check_finished,
     check_seen,
+    checked_consuming,
     event_queue,
     log_failure,
 )
@@ -53,32 +52,28 @@ class Consumer:
         options: Options | None = None,
         *,
         seen: SeenEvents | None = None,
-        tries: int = TRIES,
-        first_pause: float = FIRST_PAUSE,
-        prefetch: int = PREFETCH,
-        declare: bool = True,
+        consuming: ConsumerOptions | None = None,
     ) -> None:
         """`keys` are event types, `*` for any word and `#` for any number of them. Other bindings of the queue stay.
 
         `url` is as for `Client`.
-        `seen` remembers the handled events: the latest 100,000 in memory by default. Without `declare` the queue must
-        exist, with any properties and bindings. `first_pause` is in seconds.
+        `seen` remembers the handled events: the latest 100,000 in memory by default.
 
         Raises:
             ConfigurationError: the URL, or a file for TLS, can't be used.
             TypeError, ValueError: an argument has a wrong type or an impossible value.
 
         """
-        options = checked_options(options)
+        options, consuming = checked_options(options), checked_consuming(consuming)
         self._seen = SeenInMemory() if seen is None else seen
         check_seen(self._seen, blocking=True)
-        self._retries = Retries(tries=tries, first_pause=first_pause)
+        self._retries = Retries(consuming)
         #: Deliveries; None has the reader look for a `stop` or a refusal.
         self._inbox: SimpleQueue[Delivery | None] = SimpleQueue()
         #: Ends a pause. Not an Event: a signal's handler that sets one can wait for the thread that it interrupted.
         self._stops: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
-        own = event_queue(queue, keys, options, prefetch=prefetch, declare=declare)
+        own = event_queue(queue, keys, options, consuming)
         self._source = QueueSubscription(url, options, own, self._inbox.put)
 
     def __enter__(self) -> Self:

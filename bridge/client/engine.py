@@ -23,11 +23,11 @@ from bridge.client.errors import (
     BatchPartiallySent,
     BrokerUnavailable,
     Closed,
+    CommandRefused,
     InvalidCommand,
     LoginRefused,
     NoOutcomeYet,
     NotSent,
-    Refused,
     Unconfirmed,
     Unroutable,
 )
@@ -244,7 +244,7 @@ class Engine:
             queue = f"the command queue, {self._prefix}.send by default, is missing"
             return Unroutable, f"the exchange {exchange} has no queue for the key {SEND}: {queue}: {_REMEDY}"
         if answer is BrokerAnswer.REFUSED:
-            return Refused, f"the broker refused it: is the queue behind {exchange} full?"
+            return CommandRefused, f"the broker refused it: is the queue behind {exchange} full?"
         if self._closed:
             return BrokerUnavailable, "the client was closed"
         if self._sender.refusal:

@@ -6,7 +6,7 @@ ClientError
 ├── InvalidCommand         the command is not valid: nothing was published
 ├── NotSent                of one command; `id` says which
 │   ├── Unroutable         the exchange, or a queue behind it, is missing: the broker does not have the command
-│   ├── Refused            the broker refused it (a nack): the broker does not have the command
+│   ├── CommandRefused     the broker refused it (a nack): the broker does not have the command
 │   ├── LoginRefused       an AuthenticationError too: the broker does not have the command
 │   ├── BrokerUnavailable  nothing could be written in time: the broker does not have the command
 │   └── Unconfirmed        written, and no confirm came in time: the broker may have the command
@@ -72,7 +72,7 @@ class Unroutable(NotSent):
     """The broker has no exchange, or no queue, for commands. It does not have this one."""
 
 
-class Refused(NotSent):
+class CommandRefused(NotSent):
     """The broker refused the command. It does not have it."""
 
 

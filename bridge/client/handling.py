@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import inspect
 import traceback
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.events import EventQueue
@@ -45,22 +46,59 @@ class Discard(ClientError):
     """For a handler to raise: a retry cannot help. The event is dead-lettered at once."""
 
 
-def event_queue(
-    queue: object, keys: object, options: Options, *, prefetch: object, declare: object
-) -> EventQueue:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerOptions:
+    """How a consumer takes events and retries. Times are in seconds."""
+
+    #: How often a handler may fail with one event before that is dead-lettered.
+    tries: int = TRIES
+    #: Until the handler is called again; doubled with each failure, up to 30 s.
+    first_pause: float = FIRST_PAUSE
+    #: Events that the broker delivers before the earlier ones are acknowledged.
+    prefetch: int = PREFETCH
+    #: Whether the queue and its bindings are declared. Without it the queue must exist, with any properties.
+    declare: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            TypeError, ValueError: a field has a wrong type or an impossible value.
+
+        """
+        count("tries", self.tries)
+        seconds("first_pause", self.first_pause, zero=True)
+        count("prefetch", self.prefetch, most=_MAX_PREFETCH)
+        expect("declare", self.declare, bool, "True or False")
+
+
+def checked_consuming(consuming: object) -> ConsumerOptions:
+    """Return the options of a consumer, the defaults for None.
+
+    Raises:
+        TypeError: they are no ConsumerOptions.
+
+    """
+    if consuming is None:
+        return ConsumerOptions()
+    if not isinstance(consuming, ConsumerOptions):
+        raise wrong_type("consuming", consuming, "a ConsumerOptions")
+    return consuming
+
+
+def event_queue(queue: object, keys: object, options: Options, consuming: ConsumerOptions) -> EventQueue:
     """Return a consumer's queue and its bindings.
 
     Raises:
         TypeError, ValueError: an argument has a wrong type or an impossible value.
 
     """
-    expect("declare", declare, bool, "True or False")
     return EventQueue(
         exchange=options.events,
         name=broker_name("queue", queue, most=MAX_NAME - _SUFFIX),
         keys=_checked_keys(keys),
-        prefetch=count("prefetch", prefetch, most=_MAX_PREFETCH),
-        declares=bool(declare),
+        prefetch=consuming.prefetch,
+        declares=consuming.declare,
     )
 
 
@@ -74,15 +112,9 @@ def _checked_keys(keys: object) -> tuple[str, ...]:
 class Retries:
     """When a handler that fails with an event is called again."""
 
-    def __init__(self, *, tries: object, first_pause: object) -> None:
-        """Take how often a handler may fail with one event, and the first pause in seconds.
-
-        Raises:
-            TypeError, ValueError: one of them is not a number of that kind.
-
-        """
-        self._tries = count("tries", tries)
-        self._first_pause = seconds("first_pause", first_pause, zero=True)
+    def __init__(self, consuming: ConsumerOptions) -> None:
+        self._tries = consuming.tries
+        self._first_pause = consuming.first_pause
 
     def pause_after(self, number: int, error: BaseException) -> float | None:
         """Return the seconds until the next call, where call `number` (from 1 on) failed; None: no further call."""

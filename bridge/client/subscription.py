@@ -108,7 +108,7 @@ class QueueSubscription:
     def _fail(self, error: Exception) -> None:
         reason = str(error)
         if "PRECONDITION_FAILED" in reason:
-            reason += "; delete it once it is empty, or use it as it is: declare=False"
+            reason += "; delete it once it is empty, or use it as it is: ConsumerOptions(declare=False)"
         is_login = isinstance(error, BrokerRefused)
         self._failure = AuthenticationError(reason) if is_login else QueueRefused(reason)
         self._receive(None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.client import Options
 from bridge.client.aio import Client, Consumer
-from tests.broker.client_setup import QUEUE
+from tests.broker.client_setup import QUEUE, consuming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,7 +22,7 @@ def client(url: str, timeout: float = 10.0) -> Client:
 
 def consumer(url: str, **options: Any) -> Consumer:
     """Return a consumer in a hurry."""
-    return Consumer(url, QUEUE, options=Options(connect_timeout=1.0), **{"first_pause": 0.01, **options})
+    return Consumer(url, QUEUE, options=Options(connect_timeout=1.0), **consuming(**options))
 
 
 def run(main: Coroutine[Any, Any, Any], within: float = 60) -> Any:

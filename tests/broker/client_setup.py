@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from bridge.client import Client, Consumer, Options
+from bridge.client import Client, Consumer, ConsumerOptions, Options
 from bridge.domain.events import CONTENT_TYPE, SENT, event_id, make_event
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def client(url: str | Sequence[str], timeout: float = 10.0, **options: Any) -> C
 
 def consumer(url: str, queue: str = QUEUE, **options: Any) -> Consumer:
     """Return a consumer in a hurry."""
-    return Consumer(url, queue, options=Options(connect_timeout=1.0), **{"first_pause": 0.01, **options})
+    return Consumer(url, queue, options=Options(connect_timeout=1.0), **consuming(**options))
 
 
 def prepare(peer: Peer, arguments: dict[str, object] | None = None) -> None:
@@ -127,3 +127,8 @@ class Running:
             self.consumer.run(handler)
         except BaseException as e:  # noqa: BLE001 - the test's to judge
             self.error = e
+
+
+def consuming(*, seen: Any = None, keys: tuple[str, ...] = ("#",), **options: Any) -> dict[str, Any]:
+    """Return the arguments of a consumer in a hurry."""
+    return {"seen": seen, "keys": keys, "consuming": ConsumerOptions(**{"first_pause": 0.01, **options})}

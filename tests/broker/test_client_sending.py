@@ -19,11 +19,11 @@ from bridge.client import (
     Client,
     Closed,
     Command,
+    CommandRefused,
     InvalidCommand,
     LoginRefused,
     NoOutcomeYet,
     NotSent,
-    Refused,
     Unconfirmed,
     Unroutable,
 )
@@ -157,7 +157,7 @@ def test_a_full_queue_refuses_what_has_no_room_and_nothing_else(amqp: Peer) -> N
     prepare(amqp, {"x-max-length": 1, "x-overflow": "reject-publish"})
     with client(amqp.url) as sms:
         sms.send(to=TO, message="a", id="first")
-        with pytest.raises(Refused, match="full") as refused:
+        with pytest.raises(CommandRefused, match="full") as refused:
             sms.send(to=TO, message="a", id="second")
 
     assert refused.value.id == "second"
@@ -172,7 +172,7 @@ def test_of_a_batch_that_has_no_room_it_is_said_which_have(amqp: Peer) -> None:
     ):
         sms.send_many(many(20))
 
-    assert {type(one) for one in partly.value.failed} == {Refused}
+    assert {type(one) for one in partly.value.failed} == {CommandRefused}
     assert len(partly.value.sent) + len(partly.value.failed) == 20
     assert on_queue(amqp) == {one.id for one in partly.value.sent}
 

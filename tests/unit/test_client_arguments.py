@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import bridge.client
-from bridge.client import Client, Command, Consumer, InvalidCommand, Options, SeenInMemory, aio
+from bridge.client import (
+    Client,
+    Command,
+    Consumer,
+    ConsumerOptions,
+    InvalidCommand,
+    Options,
+    SeenInMemory,
+    aio,
+)
 from bridge.client.commands import make_ready
 from bridge.client.handling import check_finished
 from bridge.domain.command_parser import parse_command
@@ -181,10 +190,10 @@ class NoMemory:
         (lambda: Consumer(URL, "q", options="sms"), "options must be an Options, not str"),  # type: ignore[arg-type]
         (lambda: Consumer(URL, "q", seen=NoMemory()), "seen must be an object with the methods has"),  # type: ignore[arg-type]
         (lambda: Consumer(URL, "q", seen=SeenInMemory), "seen must be an object, not the class SeenInMemory"),  # type: ignore[arg-type]
-        (lambda: Consumer(URL, "q", tries=2.5), "tries must be a whole number, not float"),  # type: ignore[arg-type]
-        (lambda: Consumer(URL, "q", first_pause="1"), "first_pause must be a number of seconds, not str"),  # type: ignore[arg-type]
-        (lambda: Consumer(URL, "q", prefetch=None), "prefetch must be a whole number, not None"),  # type: ignore[arg-type]
-        (lambda: Consumer(URL, "q", declare="no"), "declare must be True or False, not str"),  # type: ignore[arg-type]
+        (lambda: ConsumerOptions(tries=2.5), "tries must be a whole number, not float"),  # type: ignore[arg-type]
+        (lambda: ConsumerOptions(first_pause="1"), "first_pause must be a number of seconds, not str"),  # type: ignore[arg-type]
+        (lambda: ConsumerOptions(prefetch=None), "prefetch must be a whole number, not None"),  # type: ignore[arg-type]
+        (lambda: ConsumerOptions(declare="no"), "declare must be True or False, not str"),  # type: ignore[arg-type]
         (lambda: consume(None), "handler must be a function that takes an Event, not None"),
         (lambda: Options(prefix=None), "prefix must be a str, not None"),  # type: ignore[arg-type]
         (lambda: Options(commands_exchange=1), "commands_exchange must be a str, not int"),  # type: ignore[arg-type]
@@ -213,13 +222,13 @@ def test_an_argument_of_a_wrong_type_is_named(call: Callable[[], object], error:
         (lambda: Consumer(URL, ""), "queue must have 1 to 250 bytes"),
         (lambda: Consumer(URL, "ü" * 126), "queue must have 1 to 250 bytes"),
         (lambda: Consumer(URL, "q", [""]), r"keys\[0\] must have 1 to 255 bytes"),
-        (lambda: Consumer(URL, "q", tries=0), "tries must be 1 or more"),
+        (lambda: ConsumerOptions(tries=0), "tries must be 1 or more"),
         (
-            lambda: Consumer(URL, "q", first_pause=-1),
+            lambda: ConsumerOptions(first_pause=-1),
             "first_pause must be a finite number of seconds, 0 or more",
         ),
-        (lambda: Consumer(URL, "q", prefetch=0), "prefetch must be from 1 to 65535"),
-        (lambda: Consumer(URL, "q", prefetch=65536), "prefetch must be from 1 to 65535"),
+        (lambda: ConsumerOptions(prefetch=0), "prefetch must be from 1 to 65535"),
+        (lambda: ConsumerOptions(prefetch=65536), "prefetch must be from 1 to 65535"),
         (lambda: Options(prefix=""), "prefix must have 1 to 255 bytes"),
         (lambda: Options(max_destinations=0), "max_destinations must be 1 or more"),
         (lambda: Options(default_region="Canada"), "default_region must be two capital letters"),

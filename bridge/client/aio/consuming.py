@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from bridge.client.aio.waiting import Inbox, LoopEvent, run_aside
 from bridge.client.handling import (
-    FIRST_PAUSE,
-    PREFETCH,
-    TRIES,
+    ConsumerOptions,
     Retries,
     UnfinishedError,
     check_awaitable,
     check_finished,
     check_seen,
+    checked_consuming,
     event_queue,
     log_failure,
 )
@@ -60,10 +59,7 @@ class Consumer:
         options: Options | None = None,
         *,
         seen: SeenEvents | None = None,
-        tries: int = TRIES,
-        first_pause: float = FIRST_PAUSE,
-        prefetch: int = PREFETCH,
-        declare: bool = True,
+        consuming: ConsumerOptions | None = None,
     ) -> None:
         """Take what `bridge.client.Consumer` takes. Needs no running loop.
 
@@ -72,17 +68,17 @@ class Consumer:
             TypeError, ValueError: an argument has a wrong type or an impossible value.
 
         """
-        options = checked_options(options)
+        options, consuming = checked_options(options), checked_consuming(consuming)
         self._seen: SeenEvents = SeenInMemory() if seen is None else seen
         check_seen(self._seen, blocking=False)
-        self._retries = Retries(tries=tries, first_pause=first_pause)
+        self._retries = Retries(consuming)
         self._inbox = Inbox()
         self._stopped = False
         #: Ends the pause between two retries.
         self._pausing: LoopEvent | None = None
         #: The event of an `async for` loop.
         self._current: tuple[Delivery, Event] | None = None
-        own = event_queue(queue, keys, options, prefetch=prefetch, declare=declare)
+        own = event_queue(queue, keys, options, consuming)
         self._source = QueueSubscription(url, options, own, self._inbox.put)
 
     async def __aenter__(self) -> Self:
