@@ -1,0 +1,50 @@
+"""The rules of structure: files of one idea, short constructors, one name for one type."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import bridge
+
+ROOT = Path(bridge.__file__).parent
+LINES = 300
+PARAMETERS = 6
+#: Types of the client that have the names of what they are to other services, or of their asyncio twins.
+SHARED = {"Client", "Consumer", "Event", "Outcome", "SeenEvents"}
+
+MODULES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
+CLASSES = [
+    (path, node)
+    for path, module in MODULES.items()
+    for node in ast.walk(module)
+    if isinstance(node, ast.ClassDef)
+]
+
+
+def test_no_file_is_longer_than_one_idea_needs() -> None:
+    lengths = {path: path.read_text().count("\n") for path in MODULES}
+
+    assert {str(path): lines for path, lines in lengths.items() if lines > LINES} == {}
+
+
+def test_no_constructor_takes_more_parameters_than_one_remembers() -> None:
+    counts = {}
+    for path, node in CLASSES:
+        for member in node.body:
+            if isinstance(member, ast.FunctionDef) and member.name == "__init__":
+                given = member.args
+                # Without `self`.
+                number = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs) - 1
+                counts[f"{path}: {node.name}"] = number
+
+    assert {name: number for name, number in counts.items() if number > PARAMETERS} == {}
+
+
+def test_a_type_name_means_one_type() -> None:
+    homes = defaultdict(set)
+    for path, node in CLASSES:
+        homes[node.name].add(path)
+
+    assert {name for name, paths in homes.items() if len(paths) > 1} == SHARED
