@@ -42,7 +42,8 @@ MUTANTS = (
         name="M1 ack before the call",
         file="bridge/worker/executor.py",
         old='                    failpoints.reach("claimed")\n',
-        new="                    self.in_hand._source.ack(branch.execution.flow.received.delivery)\n"
+        new="                    self.in_hand.unflushed = True\n"
+        "                    self.in_hand._source.ack(branch.execution.flow.received.delivery)\n"
         '                    failpoints.reach("claimed")\n',
         caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
     ),
