@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from benchmarks.fleet.agenda import Cores, Log, Turns
 from bridge.adapters.store.postgresql import MOST_LOCKS
+from bridge.app.sending import send_rules
 from bridge.domain.answers import Accepted
-from bridge.domain.commands import CommandRules
 from bridge.domain.ledger import Call, Filed, Later, Told
 from bridge.domain.ledger.limits import ACCOUNT, NO_SLOT, reserve
 from bridge.domain.ledger.unit_of_work import UnitOfWork
 from bridge.domain.messages import Delivery
-from bridge.domain.outcome_messages import Routes, SendRules
-from bridge.domain.outcomes import Outcome, Style
-from bridge.domain.rules import LedgerRules
+from bridge.domain.outcomes import Outcome
 from bridge.domain.submissions import Attempted
+from bridge.settings import Settings
 from bridge.worker.actions import (
     Acknowledge,
     Answered,
@@ -49,19 +48,7 @@ if TYPE_CHECKING:
 
 #: The command that all deliveries hold.
 BODY = b'{"id": "order-17", "destination_address": "+16131234567", "message": "hello"}'
-RULES = SendRules(
-    commands=CommandRules(),
-    ledger=LedgerRules(),
-    style=Style(source="/sms-bridge/sms"),
-    routes=Routes(
-        commands_exchange="sms.commands",
-        send_key="send",
-        events_exchange="sms.events",
-        unrouted_queue="sms.unrouted",
-        dead_queue="sms.dead",
-        own_queues=frozenset(),
-    ),
-)
+RULES = send_rules(Settings())
 ACCEPTED = Attempted(
     answer=Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201), attempts=1
 )
@@ -202,7 +189,7 @@ class Worker:
                 assert action is None, action
 
     def _turn(self) -> None:
-        """Commit what has come meanwhile, as the worker's loop does."""
+        """Commit what has come since the last commit, as the worker's loop does."""
         if self._deciding:
             return
         claims = [self._waiting.popleft() for _ in range(min(self._room, len(self._waiting)))]

@@ -1,6 +1,7 @@
 """The actions that a delivery asks for, and what it is sent back for each: see `bridge.worker.delivery`.
 
-An action is data. Times are in seconds since the epoch unless said otherwise.
+An action is data. None is frozen, as in `bridge.ingest.actions`: a command makes eleven, and a frozen one takes three
+times as long to make. Times are in seconds since the epoch unless said otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FindCommand:
     """Ask the ledger whether it knows a command.
 
@@ -31,14 +32,14 @@ class FindCommand:
     command_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fork:
     """Run these side by side, in any order. Comes back with `Joined` once all have ended."""
 
     branches: Sequence[Steps[None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Joined:
     """All branches have ended."""
 
@@ -47,14 +48,14 @@ class Joined:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClaimSubmission:
     """Claim a submission once the provider may be called. Comes back with `Claimed`."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claimed:
     """What the ledger says of a submission."""
 
@@ -65,7 +66,7 @@ class Claimed:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SendSubmission:
     """Call the provider. Comes back with `Answered`."""
 
@@ -74,7 +75,7 @@ class SendSubmission:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """How the provider's calls ended."""
 
@@ -84,7 +85,7 @@ class Answered:
     chance: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadHistory:
     """Look a submission up in the provider's message history. Comes back with `HistoryRead`."""
 
@@ -92,7 +93,7 @@ class ReadHistory:
     window: Window | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HistoryRead:
     """What the history shows; None where it could not be read."""
 
@@ -100,7 +101,7 @@ class HistoryRead:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordResult:
     """Record in the ledger what became of a claim. Comes back with `Recorded`."""
 
@@ -108,7 +109,7 @@ class RecordResult:
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recorded:
     """What the ledger recorded; None where another worker has taken the claim over, or the change was refused."""
 
@@ -116,7 +117,7 @@ class Recorded:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BeginVersion:
     """Begin the next version of the command, for the copy that is about to be published.
 
@@ -126,21 +127,21 @@ class BeginVersion:
     changes: Sequence[Change]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WaitHere:
     """Wait in the worker for a slot of the rate limit. Comes back with whether there was room to wait."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pause:
     """Wait so many seconds; not at all where the worker stops or the delivery is lost. Comes back with nothing."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PublishOutcome:
     """Publish an outcome's event, the reply, and the dead letter if it owes one. Comes back with nothing, at once."""
 
@@ -153,14 +154,14 @@ class PublishOutcome:
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PublishDeferral:
     """Publish that a submission is tried again later. Comes back with nothing, at once."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PublishInvalid:
     """Publish that the delivery is no valid command. Comes back with nothing, at once."""
 
@@ -168,7 +169,7 @@ class PublishInvalid:
     conflict: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PublishCopy:
     """Publish a copy of the command to the delay queues. Comes back with nothing, at once."""
 
@@ -176,22 +177,22 @@ class PublishCopy:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReturnDeadLetter:
     """Publish the delivery to the dead-letter queue that it was moved from. Comes back with nothing, at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AwaitConfirms:
     """Wait until the broker has confirmed all that was published for the delivery. Comes back with nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Acknowledge:
     """Take the delivery off the queue. The last action, or `Requeue`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Requeue:
     """Put the delivery back on the queue."""
 

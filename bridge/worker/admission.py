@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from bridge.worker.execution import Branch, Execution
     from bridge.worker.flow_control import FlowControl
 
-#: Seconds between two looks at flow control while submissions wait for it.
+#: Seconds between two rounds while something is held up: by flow control, a pause or a stop; and else at most.
 POLL = 0.1
+IDLE = 1.0
 
 
 class Admission:
@@ -84,7 +85,7 @@ class Admission:
         """Return the seconds until a wait is over, or until flow control is asked again."""
         if self.asking and not self._flow_control.has_room():
             return POLL
-        return min(1.0, max(0.0, self.waiting[0][0] - self._clock.now())) if self.waiting else 1.0
+        return min(IDLE, max(0.0, self.waiting[0][0] - self._clock.now())) if self.waiting else IDLE
 
     def remove(self, chosen: Callable[[Execution], bool]) -> list[Branch]:
         """Return all branches of the chosen deliveries, which then wait no more."""

@@ -33,6 +33,7 @@ from bridge.worker.actions import (
     SendSubmission,
     WaitHere,
 )
+from bridge.worker.admission import POLL
 from bridge.worker.delivery import CommandDelivery
 from bridge.worker.execution import Branch, Execution, InHand
 from bridge.worker.loop import do_nothing
@@ -51,11 +52,8 @@ if TYPE_CHECKING:
 #: The share of a lease within which calls may run; the rest is for recording their answers. More than settings let one
 #: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
 CALL_SHARE = 0.9
-#: Seconds between two rounds in which nothing has happened: at a stop or a pause, and else at most.
-POLL = 0.1
-#: Seconds between two looks at whether the source is to be paused: what is held up meanwhile is not claimed.
+#: Seconds between two checks of whether the source is to be paused; until then nothing is claimed that is held up.
 UPDATE_EVERY = 0.05
-IDLE = 1.0
 ORPHANED = "the broker has commands back whose outcomes are not published yet"
 #: The result of a wait that is over.
 WAITED: Final = True
@@ -86,7 +84,7 @@ class Executor:
         try:
             delivery = inbox.popleft()
         except IndexError:
-            # The connection was lost meanwhile.
+            # The connection was lost since.
             return
         if self._stopping:
             self.in_hand.refuse(delivery)
@@ -134,7 +132,7 @@ class Executor:
             return None
         if self._stopping or self._flow_control.paused:
             return POLL
-        return self._admission.patience() if self._admission.asking or self._admission.waiting else IDLE
+        return self._admission.patience()
 
     def _update(self) -> None:
         """Pause or resume the source, and probe the provider, where either is due."""

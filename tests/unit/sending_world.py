@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.adapters.store.memory import MemoryLedger
+from bridge.app.sending import send_rules
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
@@ -25,10 +26,11 @@ from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import ClockSet, Filed, Place, Tell, Told, restored
 from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.messages import Delivery
-from bridge.domain.outcome_messages import Routes, SendRules, to_the_delay
+from bridge.domain.outcome_messages import to_the_delay
 from bridge.domain.outcomes import Outcome, Style
 from bridge.domain.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
 from bridge.domain.submissions import Attempted
+from bridge.settings import Settings
 from bridge.simulator.alterations import alter
 from bridge.worker.actions import (
     Acknowledge,
@@ -73,14 +75,6 @@ LONGEST_LAG = 161.0
 NUMBER = "+16131234567"
 STYLE = Style(source="/sms-bridge/sms")
 ERROR = ProviderError(name="http")
-ROUTES = Routes(
-    commands_exchange="sms.commands",
-    send_key="send",
-    events_exchange="sms.events",
-    unrouted_queue="sms.unrouted",
-    dead_queue="sms.dead",
-    own_queues=frozenset(),
-)
 #: What a worker does in the same turn of its loop.
 AT_ONCE = (PublishOutcome, PublishDeferral, PublishInvalid, PublishCopy, ReturnDeadLetter)
 
@@ -213,7 +207,7 @@ class World:
             reconcile=ReconcileRules(settle=SETTLE, skew=SKEW, on_absent="park" if park else "resend"),
             limits=LimitRules(account_per_second=0.5, sender_per_second=0.25) if limits else LimitRules(),
         )
-        self.send_rules = SendRules(commands=CommandRules(), ledger=self.rules, style=STYLE, routes=ROUTES)
+        self.send_rules = replace(send_rules(Settings()), ledger=self.rules, style=STYLE)
         self.ledger = MemoryLedger()
         self.queue: list[Message] = []
         self.delayed: list[Message] = []

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.app.sending import send_rules
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, ProviderError, Refused, Unsent
-from bridge.domain.commands import CommandRules
 from bridge.domain.contracts import letters
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.ledger import Call, Conflict, Filed, Later, Look, Superseded, Tell, Told
 from bridge.domain.ledger.claim import SHORT_WAIT
 from bridge.domain.messages import Delivery
-from bridge.domain.outcome_messages import Routes, SendRules
-from bridge.domain.outcomes import Outcome, Style
-from bridge.domain.rules import LedgerRules
+from bridge.domain.outcomes import Outcome
 from bridge.domain.submissions import Attempted
+from bridge.settings import Settings
 from bridge.worker.actions import Answered, Claimed, Fork, HistoryRead, Joined, Recorded
 from bridge.worker.delivery import CommandDelivery
 
@@ -28,19 +27,7 @@ if TYPE_CHECKING:
     from bridge.domain.ledger import Verdict
 
 NOW = 1_800_000_000.0
-RULES = SendRules(
-    commands=CommandRules(),
-    ledger=LedgerRules(),
-    style=Style(source="/sms-bridge/sms"),
-    routes=Routes(
-        commands_exchange="sms.commands",
-        send_key="send",
-        events_exchange="sms.events",
-        unrouted_queue="sms.unrouted",
-        dead_queue="sms.dead",
-        own_queues=frozenset(),
-    ),
-)
+RULES = send_rules(Settings())
 ERROR = ProviderError(name="http")
 TOLD = Told(event_id="e", body=b"{}")
 ENDED = Filed(outcome=Outcome.SENT, told=TOLD)
