@@ -136,10 +136,11 @@ class Executor:
 
     def _update(self) -> None:
         """Pause or resume the source, and probe the provider, where either is due."""
-        now = self._clock.monotonic()
-        if now >= self._update_at or self._flow_control.paused or self.in_hand.orphaned:
+        now, flow = self._clock.monotonic(), self._flow_control
+        # At once where the gate has shut: until the source is paused, commands come that can't be sent.
+        if now >= self._update_at or not flow.gate.admitted or flow.paused or self.in_hand.orphaned:
             self._update_at = now + UPDATE_EVERY
-            self._flow_control.update(ORPHANED if self.in_hand.is_clogged else None)
+            flow.update(ORPHANED if self.in_hand.is_clogged else None)
 
     def _admit(self) -> None:
         """Go on with waits that are over, and claim as many submissions as may be sent now.

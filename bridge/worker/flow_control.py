@@ -44,7 +44,8 @@ class FlowControl:
         self._calls = calls
         self._publisher = publisher
         self._clock = clock
-        self._gate = Gate.open(limit)
+        #: How many calls there may be, and why.
+        self.gate = Gate.open(limit)
         self._in_flight = 0
         #: Whether the source is paused.
         self.paused = False
@@ -60,17 +61,12 @@ class FlowControl:
     @property
     def trouble(self) -> str | None:
         """Why the provider is not called as much as configured, where that is so."""
-        return self._gate.trouble
+        return self.gate.trouble
 
     @property
     def shut(self) -> bool:
         """Whether no call is admitted: nothing else should make one either."""
-        return self._gate.shut
-
-    @property
-    def gate(self) -> Gate:
-        """How many calls there may be, and why."""
-        return self._gate
+        return self.gate.shut
 
     @property
     def under_way(self) -> int:
@@ -80,13 +76,13 @@ class FlowControl:
     def has_room(self) -> bool:
         """Whether one more submission may be claimed."""
         # A gate that is shut admits no call.
-        return self._in_flight < self._gate.admitted and self._publisher.available
+        return self._in_flight < self.gate.admitted and self._publisher.available
 
     def enter(self, wanted: int) -> int:
         """Count as many submissions in as may be claimed, at most `wanted`; returns how many."""
         if not self._publisher.available:
             return 0
-        admitted = max(0, min(wanted, self._gate.admitted - self._in_flight))
+        admitted = max(0, min(wanted, self.gate.admitted - self._in_flight))
         self._in_flight += admitted
         return admitted
 
@@ -100,20 +96,20 @@ class FlowControl:
         now = self._clock.monotonic()
         match answer:
             case Blocked(error=error):
-                self._gate = self._gate.refused(now, refusal(error))
+                self.gate = self.gate.refused(now, refusal(error))
             case Ambiguous(error=error) if (
                 error.http_status == HTTPStatus.CONFLICT or error.name == "internal"
             ):
                 # About this one alone: the provider's word on a submission, or a mistake of ours.
                 return
             case Ambiguous(error=error):
-                self._gate = self._gate.failed(now, f"{DOWN}: {describe(error)}")
+                self.gate = self.gate.failed(now, f"{DOWN}: {describe(error)}")
             case Unsent(error=error):
                 if not answer.throttled:
-                    self._gate = self._gate.failed(now, f"{DOWN}: {describe(error)}")
+                    self.gate = self.gate.failed(now, f"{DOWN}: {describe(error)}")
             case Accepted() | Refused():
-                if self._gate.trouble is not None or self._gate.failures:
-                    self._gate = self._gate.succeeded()
+                if self.gate.trouble is not None or self.gate.failures:
+                    self.gate = self.gate.succeeded()
 
     def update(self, trouble: str | None) -> None:
         """Pause the source while nothing can be sent or the worker itself is in `trouble`, else resume it; probe.
@@ -122,9 +118,9 @@ class FlowControl:
         meanwhile: the confirm comes with the queue's next leader, and until then a consumer that was cancelled could
         not be one again.
         """
-        is_shut = not self._gate.admitted
+        is_shut = not self.gate.admitted
         if is_shut:
-            trouble = self._gate.trouble or DOWN
+            trouble = self.gate.trouble or DOWN
             self._probe()
         elif trouble is None and self._publisher.out_of_service:
             trouble = UNPUBLISHABLE
@@ -132,7 +128,7 @@ class FlowControl:
             return
         self.paused = trouble is not None
         if self.paused:
-            seconds = self._gate.pause if is_shut else None
+            seconds = self.gate.pause if is_shut else None
             self._log.warning("consuming.paused", reason=trouble, seconds=seconds)
             self._source.pause()
         else:
@@ -142,16 +138,16 @@ class FlowControl:
     def _probe(self) -> None:
         """Probe the provider where that is due, until it is well again."""
         now = self._clock.monotonic()
-        if self._gate.probe_due(now):
-            self._gate = self._gate.probing()
+        if self.gate.probe_due(now):
+            self.gate = self.gate.probing()
             self._calls.probe(
                 until=now + PROBE_TIME, probed=lambda well: self._post(lambda: self._probed(well=well))
             )
 
     def _probed(self, *, well: bool) -> None:
-        self._gate = self._gate.probed(self._clock.monotonic(), well=well)
+        self.gate = self.gate.probed(self._clock.monotonic(), well=well)
         if not well:
-            self._log.warning("provider.unwell", reason=self._gate.trouble, seconds=self._gate.pause)
+            self._log.warning("provider.unwell", reason=self.gate.trouble, seconds=self.gate.pause)
 
 
 def _post_nowhere(_happened: Callable[[], None]) -> None:
