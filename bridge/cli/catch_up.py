@@ -34,9 +34,11 @@ def catch_up(invocation: Invocation, *, since: float | None, dry_run: bool, as_j
     They are known by the ledger: use that of the ingest. Those of the last minute are left to the next time, as their
     webhooks may be under way, unless `--since` is given.
     """
+    from bridge.app.backfill import run_catch_up
+
     settings = invocation.settings()
     with progress("threads") as threads:
-        caught = invocation.wiring.run_catch_up(settings, since=since, dry_run=dry_run, progress=threads)
+        caught = invocation.use(run_catch_up)(settings, since=since, dry_run=dry_run, progress=threads)
     if as_json:
         write_json({**asdict(caught), "dry_run": dry_run})
     else:

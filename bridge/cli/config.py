@@ -44,13 +44,14 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
 
 
 def _problems(invocation: Invocation) -> list[SettingProblem]:
+    from bridge.app.surroundings import unusable_here
     from bridge.settings import SettingsError
 
     try:
         settings = invocation.settings()
     except SettingsError as error:
         return error.problems
-    return list(invocation.wiring.unusable_here(settings))
+    return list(invocation.use(unusable_here)(settings))
 
 
 @config.command()

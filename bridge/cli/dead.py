@@ -70,8 +70,10 @@ def list_(invocation: Invocation, /, *, full: bool, as_json: bool, **which: Any)
 
     Their order on the queue may change, and while they are read nobody else sees them.
     """
+    from bridge.app.dead import dead_letters
+
     settings = invocation.settings()
-    letters = invocation.wiring.dead_letters(settings, _wanted(settings, **which))
+    letters = invocation.use(dead_letters)(settings, _wanted(settings, **which))
     write_letters(letters, as_json=as_json, full=full)
 
 
@@ -83,10 +85,12 @@ def list_(invocation: Invocation, /, *, full: bool, as_json: bool, **which: Any)
 @pass_invocation
 def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) -> None:
     """Print one dead letter, by the id of its event or of its command."""
+    from bridge.app.dead import dead_letters
+
     settings = invocation.settings()
     found = [
         {**row_of(letter, full=full), "meaning": meaning_of(letter), **content_of(letter, full=full)}
-        for letter in invocation.wiring.dead_letters(settings, _wanted(settings, ids=(event_id,)))
+        for letter in invocation.use(dead_letters)(settings, _wanted(settings, ids=(event_id,)))
     ]
     if not found:
         raise Failed(f"no dead letter has the id {event_id}")
@@ -127,14 +131,16 @@ def replay(
     A failed, expired or rejected message is sent again; an unknown one is reconciled first. A message that was sent
     since is not sent again. A letter goes once the broker has its command.
     """
+    from bridge.app.dead import dead_letters, replay_dead
+
     settings = invocation.settings()
     wanted = _said(settings, event_ids, everything=everything, **which)
     if not dry_run and not yes and sys.stdin.isatty():
         wanted = _asked(invocation, settings, wanted, "Send back")
     letters = (
-        invocation.wiring.dead_letters(settings, wanted)
+        invocation.use(dead_letters)(settings, wanted)
         if dry_run
-        else invocation.wiring.replay_dead(settings, wanted, resend=resend)
+        else invocation.use(replay_dead)(settings, wanted, resend=resend)
     )
     return _done(letters, wanted, "would be sent back" if dry_run else "sent back", as_json=as_json)
 
@@ -160,6 +166,8 @@ def purge(
     **which: Any,
 ) -> int:
     """Throw dead letters away for good: those with the ids given, or all that the options leave."""
+    from bridge.app.dead import dead_letters, purge_dead
+
     settings = invocation.settings()
     wanted = _said(settings, event_ids, everything=everything, **which)
     if not dry_run and not yes:
@@ -167,9 +175,9 @@ def purge(
             raise click.UsageError("nobody is here to ask: give --yes")
         wanted = _asked(invocation, settings, wanted, "Throw away")
     letters = (
-        invocation.wiring.dead_letters(settings, wanted)
+        invocation.use(dead_letters)(settings, wanted)
         if dry_run
-        else invocation.wiring.purge_dead(settings, wanted)
+        else invocation.use(purge_dead)(settings, wanted)
     )
     return _done(letters, wanted, "would be thrown away" if dry_run else "thrown away", as_json=as_json)
 
@@ -210,7 +218,9 @@ def _asked(invocation: Invocation, settings: Settings, wanted: Wanted, what: str
     """Ask whether to go on with as many as there are now, and return those; ends the command otherwise."""
     from dataclasses import replace
 
-    count = sum(1 for _ in invocation.wiring.dead_letters(settings, wanted))
+    from bridge.app.dead import dead_letters
+
+    count = sum(1 for _ in invocation.use(dead_letters)(settings, wanted))
     if count:
         click.confirm(f"{what} {count} dead letter{'s' * (count > 1)}?", abort=True, err=True)
     return replace(wanted, limit=count)

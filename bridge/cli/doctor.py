@@ -34,12 +34,13 @@ def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int
     Configuration, broker, rights, ledger, disks, account, clock, subscriptions and webhook are looked at; nothing is
     sent, consumed or changed. Exit 1 if anything fails. Warnings do not change the exit code.
     """
+    from bridge.app.doctor import examine_all
     from bridge.settings.hosts import configured_hosts
 
     settings = invocation.settings()
     hosts = configured_hosts(settings)
     rows = []
-    for examined in invocation.wiring.examine_all(settings, PROCESSES if process is None else (process,)):
+    for examined in invocation.use(examine_all)(settings, PROCESSES if process is None else (process,)):
         rows.append(_row(examined, hosts))
         if not as_json:
             _tell(rows[-1])

@@ -47,9 +47,11 @@ def tail(
 
     A message on the exchange that is not an event is skipped, with a line on stderr. JSON has whole events.
     """
+    from bridge.app.oneshot import tail_events
+
     table = Table(**_COLUMNS)
     with _until_told_to_stop():
-        stream = invocation.wiring.tail_events(
+        stream = invocation.use(tail_events)(
             invocation.settings(), keys, functools.partial(write_line, err=True)
         )
         for event in itertools.islice(stream, count):

@@ -122,7 +122,9 @@ def delete(invocation: Invocation, *, remote: str, local: str, message_id: str |
 
 
 def _history(invocation: Invocation, settings: Settings) -> MessageHistory:
-    return invocation.wiring.message_history(settings)
+    from bridge.app.oneshot import message_history
+
+    return invocation.use(message_history)(settings)
 
 
 def _number(settings: Settings, text: str) -> str:

@@ -1,36 +1,39 @@
-"""What every command is given: the way to the settings and to the parts that do the work."""
+"""What every command is given: the way to the settings and to the use case that it carries out."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from bridge.cli.wiring import Wiring
     from bridge.settings import Settings
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class Invocation:
-    """One run of the command line. `wiring` and `environ` are given by tests; the rest of us have the real ones."""
+    """One run of the command line."""
 
-    def __init__(self, wiring: Wiring | None = None, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, use_cases: object = None, environ: Mapping[str, str] | None = None) -> None:
+        """Begin a run; tests give the `environ`, and an object whose methods stand in for the use cases."""
         self.config: str | None = None
-        self._wiring = wiring
+        self._use_cases = use_cases
         self._environ = os.environ if environ is None else environ
 
-    @property
-    def wiring(self) -> Wiring:
-        """What does the work, imported when it is asked for."""
-        if self._wiring is None:
-            from bridge import app
+    def use(self, use_case: F) -> F:
+        """Return what carries a use case of `bridge.app` out: that function itself, or the one that stands in for it.
 
-            wiring: Wiring = app
-            self._wiring = wiring
-        return self._wiring
+        Each raises SettingsError where the settings lack what it needs, and ConnectionError where a service that a
+        one-shot command needs is not reachable.
+        """
+        if self._use_cases is None:
+            return use_case
+        stand_in: F = getattr(self._use_cases, use_case.__name__)
+        return stand_in
 
     def settings(self, **options: object) -> Settings:
         """Return the settings; `options` (`ingest__port=8080`) go before everything else, those of None aside.

@@ -36,12 +36,14 @@ def show(invocation: Invocation, *, command_id: str | None, as_json: bool) -> in
     The ledger knows a command once a worker has begun with it. Exit 1 if it does not know ID; exit 75 if the
     command may still be on the queue.
     """
+    from bridge.app.ledger import show_command, show_ledger
+
     settings = invocation.settings()
     if command_id is None:
-        shown = invocation.wiring.show_ledger(settings)
+        shown = invocation.use(show_ledger)(settings)
         _write(shown, _summary, as_json=as_json)
         return Exit.DONE
-    found = invocation.wiring.show_command(settings, command_id)
+    found = invocation.use(show_command)(settings, command_id)
     _write(found, _command, as_json=as_json)
     return Exit.DONE if found is not None else _unknown(invocation, settings)
 
@@ -65,12 +67,14 @@ def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json:
     retry.max_age, may come again by itself and is never forgotten. Notifications of that age are forgotten too; an
     ingest does so by itself.
     """
+    from bridge.app.ledger import prune_ledger
+
     settings = invocation.settings()
     least = settings.shortest_retention / DAY
     if days is not None and days < least:
         raise click.BadParameter(f"must be at least {least:g}", param_hint="--before")
     with progress("commands") as commands:
-        number = invocation.wiring.prune_ledger(settings, days=days, dry_run=dry_run, progress=commands)
+        number = invocation.use(prune_ledger)(settings, days=days, dry_run=dry_run, progress=commands)
     if as_json:
         write_json({"commands": number, "dry_run": dry_run})
     else:
@@ -83,9 +87,11 @@ def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json:
 @pass_invocation
 def migrate(invocation: Invocation, *, as_json: bool) -> None:
     """Make the ledger, or bring it forward to this bridge. A process that opens it does so by itself."""
+    from bridge.app.ledger import migrate_ledger
+
     settings = invocation.settings()
     with progress("migrating"):
-        before, revision = invocation.wiring.migrate_ledger(settings)
+        before, revision = invocation.use(migrate_ledger)(settings)
     if as_json:
         write_json({"before": before, "revision": revision})
     elif before == revision:
@@ -105,7 +111,9 @@ def adopt(invocation: Invocation, *, as_json: bool) -> None:
     ledger.restored_lookup all commands that the ledger does not know, are looked up with the provider before they are
     sent.
     """
-    identity = invocation.wiring.adopt_ledger(invocation.settings())
+    from bridge.app.ledger import adopt_ledger
+
+    identity = invocation.use(adopt_ledger)(invocation.settings())
     if as_json:
         write_json({"identity": identity})
     else:
@@ -114,7 +122,9 @@ def adopt(invocation: Invocation, *, as_json: bool) -> None:
 
 def _unknown(invocation: Invocation, settings: Settings) -> Exit:
     """Print why the ledger may not know a command, and what to do; return the exit code."""
-    queue, waiting = settings.broker.command_queue, invocation.wiring.waiting_commands(settings)
+    from bridge.app.oneshot import waiting_commands
+
+    queue, waiting = settings.broker.command_queue, invocation.use(waiting_commands)(settings)
     if waiting == 0:
         where = f"No command waits on {queue}: it was not published there, was forgotten after ledger.retention, or "
         write_line(f"{_NOT_KNOWN} {where}has just reached a worker.", err=True)

@@ -33,7 +33,9 @@ def up(invocation: Invocation, host: str | None, port: int | None) -> int:
 
     With neither broker nor account configured it brings a broker and a simulated provider of its own.
     """
-    return invocation.wiring.run_up(invocation.settings(ingest__host=host, ingest__port=port))
+    from bridge.app.up import run_up
+
+    return invocation.use(run_up)(invocation.settings(ingest__host=host, ingest__port=port))
 
 
 @click.command()
@@ -42,7 +44,9 @@ def up(invocation: Invocation, host: str | None, port: int | None) -> int:
 @pass_invocation
 def worker(invocation: Invocation, host: str | None, port: int | None) -> int:
     """Take commands from the queue and send them."""
-    return invocation.wiring.run_worker(invocation.settings(admin__host=host, admin__port=port))
+    from bridge.app.workers import run_worker
+
+    return invocation.use(run_worker)(invocation.settings(admin__host=host, admin__port=port))
 
 
 @click.command()
@@ -51,4 +55,6 @@ def worker(invocation: Invocation, host: str | None, port: int | None) -> int:
 @pass_invocation
 def ingest(invocation: Invocation, host: str | None, port: int | None) -> int:
     """Take the provider's notifications and publish them as events."""
-    return invocation.wiring.run_ingest(invocation.settings(ingest__host=host, ingest__port=port))
+    from bridge.app.ingest import run_ingest
+
+    return invocation.use(run_ingest)(invocation.settings(ingest__host=host, ingest__port=port))

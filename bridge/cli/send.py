@@ -67,6 +67,8 @@ def send(
     as_json: bool,
 ) -> int:
     """Put one command on the queue."""
+    from bridge.app.oneshot import refusals, send
+
     fields = {
         "id": command_id or str(uuid.uuid4()),
         "destination_address": to[0] if len(to) == 1 else list(to),
@@ -78,9 +80,9 @@ def send(
     }
     command = {key: value for key, value in fields.items() if value is not None}
     settings = invocation.settings()
-    _refuse(invocation.wiring.refusals(settings, command))
+    _refuse(invocation.use(refusals)(settings, command))
     try:
-        outcomes = invocation.wiring.send(settings, command, wait)
+        outcomes = invocation.use(send)(settings, command, wait)
     except ConnectionError as error:
         raise Unavailable(f"{error}; {_AGAIN.format(option=_by_id('--id', command))}") from error
     _write(str(command["id"]), outcomes, as_json=as_json)

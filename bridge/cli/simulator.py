@@ -38,7 +38,9 @@ def simulator(
     external_webhooks: bool,
 ) -> int:
     """Serve the provider's API from memory, for trying things out and for tests."""
-    return invocation.wiring.run_simulator(
+    from bridge.app.simulator import run_simulator
+
+    return invocation.use(run_simulator)(
         invocation.settings(),
         host=host,
         port=port,

@@ -36,7 +36,9 @@ def subscriptions() -> None:
 @pass_invocation
 def list_(invocation: Invocation, *, as_json: bool) -> None:
     """Print every subscription: its id, its number and the channel that is told."""
-    _write(invocation.wiring.cpaas_client(invocation.settings()).subscriptions.list(), as_json=as_json)
+    from bridge.app.oneshot import cpaas_client
+
+    _write(invocation.use(cpaas_client)(invocation.settings()).subscriptions.list(), as_json=as_json)
 
 
 @subscriptions.command()
@@ -53,12 +55,14 @@ def sync(invocation: Invocation, *, dry_run: bool, prune: bool, as_json: bool) -
     Only what has our cpaas.correlator is used or removed. What is there twice is removed in any case. With --prune a
     channel with another ingest.authorization than the first one is replaced, too.
     """
+    from bridge.app.oneshot import cpaas_client
+    from bridge.app.subscriptions import declared_subscriptions
     from bridge.domain.subscription_plan import plan
     from bridge.jobs import subscriptions as subscribing
 
     settings = invocation.settings()
-    declared = invocation.wiring.declared_subscriptions(settings)
-    client = invocation.wiring.cpaas_client(settings)
+    declared = invocation.use(declared_subscriptions)(settings)
+    client = invocation.use(cpaas_client)(settings)
     if dry_run:
         steps = plan(declared, subscribing.look(client), prune=prune)
     else:
@@ -81,8 +85,10 @@ def create(invocation: Invocation, *, number: str | None, notify: str | None, as
 
     Told is the channel that posts to subscriptions.webhook_url, made where there is none.
     """
+    from bridge.app.oneshot import cpaas_client
+
     settings = invocation.settings()
-    client = invocation.wiring.cpaas_client(settings)
+    client = invocation.use(cpaas_client)(settings)
     made = client.subscriptions.create(
         notify=notify or _callback(invocation, client, settings), number=number
     )
@@ -95,18 +101,21 @@ def create(invocation: Invocation, *, number: str | None, notify: str | None, as
 @pass_invocation
 def delete(invocation: Invocation, *, ids: tuple[str, ...]) -> None:
     """Delete subscriptions; one that is not there is deleted already."""
-    client = invocation.wiring.cpaas_client(invocation.settings())
+    from bridge.app.oneshot import cpaas_client
+
+    client = invocation.use(cpaas_client)(invocation.settings())
     for subscription_id in ids:
         client.subscriptions.delete(subscription_id)
 
 
 def _callback(invocation: Invocation, client: Notifying, settings: Settings) -> str:
     """Return the callback of the channel to the configured webhook."""
+    from bridge.app.subscriptions import declared_subscriptions
     from bridge.jobs import subscriptions as subscribing
 
     if settings.subscriptions.webhook_url is None:
         raise click.UsageError("give --notify, or configure subscriptions.webhook_url")
-    declared = invocation.wiring.declared_subscriptions(settings)
+    declared = invocation.use(declared_subscriptions)(settings)
     return subscribing.channel_of(client, declared, client.channels.list()).callback
 
 

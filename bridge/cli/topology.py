@@ -20,7 +20,9 @@ def topology() -> None:
 @pass_invocation
 def declare(invocation: Invocation, *, as_json: bool) -> None:
     """Declare what is missing."""
-    names = invocation.wiring.declare_topology(invocation.settings())
+    from bridge.app.oneshot import declare_topology
+
+    names = invocation.use(declare_topology)(invocation.settings())
     if as_json:
         write_json({"declared": list(names)})
     for name in [] if as_json else names:
@@ -37,11 +39,14 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
     With broker.management_url, queues that lack members on a cluster are named as well. If the management API does
     not answer, a note says so, and the exit code is 69 if nothing else differs.
     """
+    from bridge.app.members import check_members
+    from bridge.app.oneshot import check_topology
+
     settings = invocation.settings()
-    differences = list(invocation.wiring.check_topology(settings))
+    differences = list(invocation.use(check_topology)(settings))
     is_checked = True
     try:
-        lacking, unchecked = invocation.wiring.check_members(settings)
+        lacking, unchecked = invocation.use(check_members)(settings)
     except ConnectionError as error:
         is_checked, lacking, unchecked = False, [], f"the members of the queues were not checked: {error}"
     differences += lacking

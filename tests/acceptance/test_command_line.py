@@ -49,7 +49,7 @@ HELLO = ("send", "--to", "+16131234567", "--message", "canary hello")
             {"kombu", "requests", "httptools", "sqlalchemy", "pydantic", "structlog", "phonenumbers"},
         ),
         (
-            "from bridge import app; app.send",
+            "import bridge.app.oneshot",
             {
                 "requests",
                 "httptools",
@@ -60,11 +60,11 @@ HELLO = ("send", "--to", "+16131234567", "--message", "canary hello")
             },
         ),
         (
-            "from bridge import app; app.run_ingest",
+            "import bridge.app.ingest",
             {"requests", "tenacity", "sqlalchemy", "phonenumbers", "bridge.simulator"},
         ),
         (
-            "from bridge import app; app.run_worker",
+            "import bridge.app.workers",
             {"bridge.simulator", "bridge.ops.console"},
         ),
     ],

@@ -49,7 +49,7 @@ def outcome(type_: str = "sms.outbound.sent", **data: object) -> dict[str, Any]:
     }
 
 
-class FakeWiring:
+class FakeUseCases:
     """Remembers what it was asked for and answers what the test says."""
 
     def __init__(self, answer: object = 0) -> None:
@@ -169,11 +169,11 @@ class FakeWiring:
 
 def run(
     *arguments: str,
-    wiring: FakeWiring | None = None,
+    use_cases: FakeUseCases | None = None,
     environ: Mapping[str, str] | None = None,
     stdin: bytes = b"",
 ) -> Result:
-    invocation = Invocation(wiring or FakeWiring(), environ or {})
+    invocation = Invocation(use_cases or FakeUseCases(), environ or {})
     return CliRunner().invoke(main, arguments, obj=invocation, input=stdin)
 
 
@@ -183,9 +183,9 @@ def cells(result: Result) -> list[list[str]]:
 
 
 def sent_by(*arguments: str, stdin: bytes = b"") -> dict[str, Any]:
-    wiring = FakeWiring([])
-    assert run("send", *arguments, wiring=wiring, stdin=stdin).exit_code == 0
-    [(_, (command, _))] = wiring.asked
+    use_cases = FakeUseCases([])
+    assert run("send", *arguments, use_cases=use_cases, stdin=stdin).exit_code == 0
+    [(_, (command, _))] = use_cases.asked
     assert isinstance(command, dict)
     return command
 
@@ -193,24 +193,24 @@ def sent_by(*arguments: str, stdin: bytes = b"") -> dict[str, Any]:
 @pytest.mark.parametrize("command", ["up", "worker", "ingest", "simulator"])
 @pytest.mark.parametrize("code", [0, 1, 69, 78])
 def test_what_runs_exits_with_what_it_comes_to(command: str, code: int) -> None:
-    wiring = FakeWiring(code)
-    result = run(command, wiring=wiring)
+    use_cases = FakeUseCases(code)
+    result = run(command, use_cases=use_cases)
 
     assert result.exit_code == code
-    assert [what for what, _ in wiring.asked] == [command]
+    assert [what for what, _ in use_cases.asked] == [command]
 
 
 @pytest.mark.parametrize(
     ("command", "section"), [("up", "ingest"), ("ingest", "ingest"), ("worker", "admin")]
 )
 def test_host_and_port_go_before_the_environment(command: str, section: str) -> None:
-    wiring = FakeWiring(0)
+    use_cases = FakeUseCases(0)
     environ = {f"BRIDGE_{section.upper()}__PORT": "1", f"BRIDGE_{section.upper()}__HOST": "127.0.0.9"}
-    result = run(command, "--host", "127.0.0.2", "--port", "1234", wiring=wiring, environ=environ)
+    result = run(command, "--host", "127.0.0.2", "--port", "1234", use_cases=use_cases, environ=environ)
 
     assert result.exit_code == 0
-    assert getattr(wiring.settings, section).host == "127.0.0.2"
-    assert getattr(wiring.settings, section).port == 1234
+    assert getattr(use_cases.settings, section).host == "127.0.0.2"
+    assert getattr(use_cases.settings, section).port == 1234
 
 
 def test_an_open_host_without_authorization_is_a_mistake_of_configuration() -> None:
@@ -221,10 +221,10 @@ def test_an_open_host_without_authorization_is_a_mistake_of_configuration() -> N
 
 
 def test_the_simulator_is_told_where_to_listen() -> None:
-    wiring = FakeWiring(0)
-    run("simulator", "--port", "0", "--number", "+16139998877", wiring=wiring)
+    use_cases = FakeUseCases(0)
+    run("simulator", "--port", "0", "--number", "+16139998877", use_cases=use_cases)
 
-    [(_, (options,))] = wiring.asked
+    [(_, (options,))] = use_cases.asked
     assert options == {
         "host": "127.0.0.1",
         "port": 0,
@@ -235,9 +235,9 @@ def test_the_simulator_is_told_where_to_listen() -> None:
 
 
 def test_a_bad_configuration_is_told_whole_one_mistake_a_line() -> None:
-    wiring = FakeWiring()
+    use_cases = FakeUseCases()
     environ = {"BRIDGE_WORKER__LEASE": "long", "BRIDGE_BROKR__URL": "x"}
-    result = run("worker", wiring=wiring, environ=environ)
+    result = run("worker", use_cases=use_cases, environ=environ)
 
     assert result.exit_code == 78
     assert result.stdout == ""
@@ -245,12 +245,12 @@ def test_a_bad_configuration_is_told_whole_one_mistake_a_line() -> None:
         "BRIDGE_BROKR__URL: unknown variable; did you mean BRIDGE_BROKER__URL? (from environment)",
         "worker.lease: must be a valid number, unable to parse string as a number (from BRIDGE_WORKER__LEASE)",
     ]
-    assert wiring.asked == []
+    assert use_cases.asked == []
 
 
 def test_what_the_settings_lack_for_a_command_is_a_mistake_of_configuration() -> None:
-    wiring = FakeWiring(SettingsError([SettingProblem("broker.url", "is needed")]))
-    result = run("worker", wiring=wiring)
+    use_cases = FakeUseCases(SettingsError([SettingProblem("broker.url", "is needed")]))
+    result = run("worker", use_cases=use_cases)
 
     assert (result.exit_code, result.stderr) == (78, "broker.url: is needed\n")
 
@@ -263,20 +263,20 @@ def test_what_the_settings_lack_for_a_command_is_a_mistake_of_configuration() ->
     [["send", "--to", "+16131234567", "--message", "hi"], ["topology", "check"], ["events", "tail"]],
 )
 def test_a_service_that_is_not_reachable_is_69(arguments: list[str], error: Exception) -> None:
-    result = run(*arguments, wiring=FakeWiring(error))
+    result = run(*arguments, use_cases=FakeUseCases(error))
 
     assert result.exit_code == 69
     assert result.stderr.startswith("Error: ")
 
 
 def test_what_the_bridge_itself_refuses_is_1_in_its_own_words() -> None:
-    result = run("ingest", wiring=FakeWiring(BridgeError("can't listen there")))
+    result = run("ingest", use_cases=FakeUseCases(BridgeError("can't listen there")))
 
     assert (result.exit_code, result.stderr) == (1, "Error: can't listen there\n")
 
 
 def test_an_answer_that_finds_no_room_is_1_without_a_traceback() -> None:
-    result = run("events", "tail", wiring=FakeWiring(OSError(errno.ENOSPC, "No space left on device")))
+    result = run("events", "tail", use_cases=FakeUseCases(OSError(errno.ENOSPC, "No space left on device")))
 
     assert (result.exit_code, result.stderr) == (
         1,
@@ -285,7 +285,7 @@ def test_an_answer_that_finds_no_room_is_1_without_a_traceback() -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_service_that_is_down() -> None:
-    result = run("events", "tail", wiring=FakeWiring(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    result = run("events", "tail", use_cases=FakeUseCases(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
     assert (result.exit_code, result.stderr) == (1, "")
 
@@ -354,8 +354,8 @@ def test_metadata_takes_pairs(pair: str) -> None:
     ],
 )
 def test_send_exits_with_the_outcome(arguments: list[str], outcomes: list[dict[str, Any]], code: int) -> None:
-    wiring = FakeWiring(outcomes)
-    result = run("send", "--to", "+16131234567", "--message", "hi", *arguments, wiring=wiring)
+    use_cases = FakeUseCases(outcomes)
+    result = run("send", "--to", "+16131234567", "--message", "hi", *arguments, use_cases=use_cases)
 
     assert result.exit_code == code
 
@@ -379,22 +379,22 @@ def test_what_a_worker_would_refuse_is_wrong_usage_and_not_published(options: li
     given = dict(zip(options[::2], options[1::2], strict=True))
     needed = {"--to": "+16131234567", "--message": "hi"}
     rest = [part for name, value in needed.items() if name not in given for part in (name, value)]
-    wiring = FakeWiring([])
-    result = run("send", *options, *rest, wiring=wiring)
+    use_cases = FakeUseCases([])
+    result = run("send", *options, *rest, use_cases=use_cases)
 
     assert result.exit_code == 2
     assert named in result.stderr
-    assert wiring.asked == []
+    assert use_cases.asked == []
 
 
 def test_a_number_is_judged_by_the_configured_region() -> None:
     arguments = ("send", "--to", "0151 23456789", "--message", "hi")
     german = {"BRIDGE_ADDRESSES__DEFAULT_REGION": "DE"}
 
-    assert run(*arguments, wiring=FakeWiring([])).exit_code == 2
+    assert run(*arguments, use_cases=FakeUseCases([])).exit_code == 2
     assert (
         run(
-            "send", "--to", "015123456789", "--message", "hi", environ=german, wiring=FakeWiring([])
+            "send", "--to", "015123456789", "--message", "hi", environ=german, use_cases=FakeUseCases([])
         ).exit_code
         == 0
     )
@@ -402,7 +402,15 @@ def test_a_number_is_judged_by_the_configured_region() -> None:
 
 def test_without_an_outcome_stderr_says_what_is_known_and_what_to_do() -> None:
     result = run(
-        "send", "--to", "+16131234567", "--message", "hi", "--id", "c1", "--wait=5", wiring=FakeWiring([])
+        "send",
+        "--to",
+        "+16131234567",
+        "--message",
+        "hi",
+        "--id",
+        "c1",
+        "--wait=5",
+        use_cases=FakeUseCases([]),
     )
 
     assert (result.exit_code, result.stdout) == (75, "c1\n")
@@ -412,7 +420,7 @@ def test_without_an_outcome_stderr_says_what_is_known_and_what_to_do() -> None:
 
 def test_a_command_that_may_be_on_the_queue_is_sent_again_by_its_id() -> None:
     arguments = ("send", "--to", "+16131234567", "--message", "hi")
-    result = run(*arguments, wiring=FakeWiring(ConnectionError("no confirm within 10 s")))
+    result = run(*arguments, use_cases=FakeUseCases(ConnectionError("no confirm within 10 s")))
 
     assert (result.exit_code, result.stdout) == (69, "")
     assert re.search("no confirm within 10 s; .* send .* again with --id [0-9a-f-]{36}: ", result.stderr)
@@ -422,7 +430,7 @@ def test_a_command_that_may_be_on_the_queue_is_sent_again_by_its_id() -> None:
 def test_an_id_made_of_a_number_is_neither_shown_nor_masked_into_another_id(came: object) -> None:
     result = run(
         *("send", "--to", "+16131234567", "--message", "hi", "--id", "order-16131234567", "--wait=5"),
-        wiring=FakeWiring(came),
+        use_cases=FakeUseCases(came),
     )
 
     assert "with the id that you gave" in result.stderr
@@ -431,7 +439,7 @@ def test_an_id_made_of_a_number_is_neither_shown_nor_masked_into_another_id(came
 
 def test_a_number_that_is_given_twice_is_named_by_its_option() -> None:
     arguments = ("send", "--to", "+16131234567", "--to", "+16131234567", "--message", "hi")
-    result = run(*arguments, wiring=FakeWiring([]))
+    result = run(*arguments, use_cases=FakeUseCases([]))
 
     assert result.exit_code == 2
     assert "--to[1] is the same number as --to[0]" in result.stderr
@@ -439,17 +447,17 @@ def test_a_number_that_is_given_twice_is_named_by_its_option() -> None:
 
 def test_send_says_how_long_it_waits() -> None:
     for arguments, seconds in ([], None), (["--wait", "2.5"], 2.5), (["--wait"], 30.0):
-        wiring = FakeWiring([])
-        run("send", "--to", "+16131234567", "--message", "hi", *arguments, wiring=wiring)
+        use_cases = FakeUseCases([])
+        run("send", "--to", "+16131234567", "--message", "hi", *arguments, use_cases=use_cases)
 
-        assert wiring.asked[0][1][1] == seconds
+        assert use_cases.asked[0][1][1] == seconds
 
 
 def test_send_prints_the_id_and_the_outcomes() -> None:
     refused = outcome("sms.outbound.rejected", message_id=None, error={"name": "x", "message": "no"})
     arguments = ["send", "--to", "+16131234567", "--message", "hi", "--id", "c1", "--wait"]
-    plain = run(*arguments, wiring=FakeWiring([outcome(), refused]))
-    as_json = run(*arguments, "--json", wiring=FakeWiring([outcome()]))
+    plain = run(*arguments, use_cases=FakeUseCases([outcome(), refused]))
+    as_json = run(*arguments, "--json", use_cases=FakeUseCases([outcome()]))
 
     assert plain.stdout.splitlines() == [
         "c1",
@@ -460,10 +468,10 @@ def test_send_prints_the_id_and_the_outcomes() -> None:
 
 
 def test_tail_prints_one_event_a_line_and_stops_at_the_count() -> None:
-    wiring = FakeWiring([outcome()] * 3)
-    plain = run("events", "tail", "--count", "2", wiring=wiring)
+    use_cases = FakeUseCases([outcome()] * 3)
+    plain = run("events", "tail", "--count", "2", use_cases=use_cases)
     as_json = run(
-        "events", "tail", "--key", "sms.inbound.*", "--key", "sms.message.*", "--json", wiring=wiring
+        "events", "tail", "--key", "sms.inbound.*", "--key", "sms.message.*", "--json", use_cases=use_cases
     )
 
     assert cells(plain) == [
@@ -471,7 +479,7 @@ def test_tail_prints_one_event_a_line_and_stops_at_the_count() -> None:
         *[["2026-01-01T00:00:00.000Z", "sms.outbound.sent", "c1", "***4567", "e1"]] * 2,
     ]
     assert [json.loads(line) for line in as_json.stdout.splitlines()] == [outcome()] * 3
-    assert wiring.asked == [("tail", (("#",),)), ("tail", (("sms.inbound.*", "sms.message.*"),))]
+    assert use_cases.asked == [("tail", (("#",),)), ("tail", (("sms.inbound.*", "sms.message.*"),))]
 
 
 @pytest.mark.parametrize(
@@ -490,9 +498,9 @@ def test_what_differs_is_printed_also_where_members_cannot_be_seen(
     stdout: str,
     stderr: str,
 ) -> None:
-    wiring = FakeWiring(differences)
-    wiring.members = members
-    result = run("topology", "check", wiring=wiring)
+    use_cases = FakeUseCases(differences)
+    use_cases.members = members
+    result = run("topology", "check", use_cases=use_cases)
 
     assert (result.exit_code, result.stdout) == (code, stdout)
     assert result.stderr.endswith(stderr)
@@ -500,22 +508,24 @@ def test_what_differs_is_printed_also_where_members_cannot_be_seen(
 
 def test_doctor_shows_the_hosts_of_configured_addresses_whole() -> None:
     seen = "broker ip-10-213-7-12:5672 can't be reached; +16131234567"
-    wiring = FakeWiring([Examined("broker", fail(seen, "start it"))])
-    result = run("doctor", environ={"BRIDGE_BROKER__URL": "amqp://u:p@ip-10-213-7-12/sms"}, wiring=wiring)
+    use_cases = FakeUseCases([Examined("broker", fail(seen, "start it"))])
+    result = run(
+        "doctor", environ={"BRIDGE_BROKER__URL": "amqp://u:p@ip-10-213-7-12/sms"}, use_cases=use_cases
+    )
 
     assert "broker ip-10-213-7-12:5672 can't be reached; ***4567" in result.stdout
 
 
 def test_topology_tells_what_it_declared() -> None:
-    result = run("topology", "declare", wiring=FakeWiring(["sms.commands", "sms.send"]))
+    result = run("topology", "declare", use_cases=FakeUseCases(["sms.commands", "sms.send"]))
 
     assert (result.exit_code, result.stdout) == (0, "sms.commands\nsms.send\n")
 
 
 @pytest.mark.parametrize(("differences", "code"), [([], 0), (["sms.send is missing"], 1)])
 def test_a_topology_that_differs_is_a_failure(differences: list[str], code: int) -> None:
-    plain = run("topology", "check", wiring=FakeWiring(differences))
-    as_json = run("topology", "check", "--json", wiring=FakeWiring(differences))
+    plain = run("topology", "check", use_cases=FakeUseCases(differences))
+    as_json = run("topology", "check", "--json", use_cases=FakeUseCases(differences))
 
     assert plain.exit_code == as_json.exit_code == code
     assert plain.stdout.splitlines() == differences
@@ -553,7 +563,9 @@ def test_config_check_says_what_is_wrong_to_programs_too() -> None:
 
 
 def test_config_check_says_what_this_machine_lacks() -> None:
-    result = run("config", "check", wiring=FakeWiring([SettingProblem("ingest.tls_key", "/k is not there")]))
+    result = run(
+        "config", "check", use_cases=FakeUseCases([SettingProblem("ingest.tls_key", "/k is not there")])
+    )
 
     assert (result.exit_code, result.stderr) == (78, "ingest.tls_key: /k is not there\n")
 
@@ -566,10 +578,13 @@ def test_the_configuration_file_is_taken_before_and_behind_the_command(tmp_path:
         (["worker", "--config", "second"], "second"),
         (["--config", "first", "worker", "--config", "second"], "second"),
     ]:
-        wiring = FakeWiring(0)
-        run(*[str(tmp_path / one) if one in {"first", "second"} else one for one in arguments], wiring=wiring)
+        use_cases = FakeUseCases(0)
+        run(
+            *[str(tmp_path / one) if one in {"first", "second"} else one for one in arguments],
+            use_cases=use_cases,
+        )
 
-        assert wiring.settings.broker.prefix == prefix
+        assert use_cases.settings.broker.prefix == prefix
 
 
 WEBHOOK = {
@@ -580,8 +595,8 @@ WEBHOOK = {
 
 def test_a_subscription_uses_one_channel_to_the_configured_webhook() -> None:
     provider = FakeAccount()
-    first = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
-    second = run("subscriptions", "create", "+16139998878", wiring=FakeWiring(provider), environ=WEBHOOK)
+    first = run("subscriptions", "create", use_cases=FakeUseCases(provider), environ=WEBHOOK)
+    second = run("subscriptions", "create", "+16139998878", use_cases=FakeUseCases(provider), environ=WEBHOOK)
 
     assert cells(first)[1:] == [["s1", "+16139998877", "wh-0"]]
     assert cells(second)[1:] == [["s2", "+16139998878", "wh-0"]]
@@ -591,26 +606,26 @@ def test_a_subscription_uses_one_channel_to_the_configured_webhook() -> None:
 def test_a_channel_with_another_authorization_is_not_used() -> None:
     provider = FakeAccount()
     provider.channels.create(webhook_url="https://bridge.example/hook", authorization="stolen")
-    result = run("subscriptions", "create", wiring=FakeWiring(provider), environ=WEBHOOK)
+    result = run("subscriptions", "create", use_cases=FakeUseCases(provider), environ=WEBHOOK)
 
     assert cells(result)[1:] == [["s2", "+16139998877", "wh-1"]]
 
 
 def test_a_subscription_can_use_a_channel_by_its_callback() -> None:
     provider = FakeAccount()
-    run("subscriptions", "create", "--notify", "wh-mine", wiring=FakeWiring(provider))
+    run("subscriptions", "create", "--notify", "wh-mine", use_cases=FakeUseCases(provider))
 
     assert [one.notify for one in provider.subscriptions.list()] == ["wh-mine"]
     assert provider.channels.kept == {}
 
 
 def test_a_subscription_without_any_webhook_is_wrong_usage() -> None:
-    assert run("subscriptions", "create", wiring=FakeWiring(FakeAccount())).exit_code == 2
+    assert run("subscriptions", "create", use_cases=FakeUseCases(FakeAccount())).exit_code == 2
 
 
 def synced(provider: FakeAccount, *options: str, **environ: str) -> list[str]:
     result = run(
-        "subscriptions", "sync", *options, wiring=FakeWiring(provider), environ={**WEBHOOK, **environ}
+        "subscriptions", "sync", *options, use_cases=FakeUseCases(provider), environ={**WEBHOOK, **environ}
     )
 
     assert result.exit_code == 0
@@ -653,7 +668,7 @@ def test_a_sync_tells_no_secret_in_any_form() -> None:
 def test_what_a_sync_could_not_do_is_a_failure_that_costs_nothing_else() -> None:
     provider = FakeAccount()
     environ = {**WEBHOOK, "BRIDGE_SUBSCRIPTIONS__NUMBERS": "+16135550000,+16139998878"}
-    result = run("subscriptions", "sync", wiring=FakeWiring(provider), environ=environ)
+    result = run("subscriptions", "sync", use_cases=FakeUseCases(provider), environ=environ)
 
     assert result.exit_code == 1
     assert [" ".join(line) for line in cells(result)[1:]] == [
@@ -679,7 +694,7 @@ def test_a_sync_of_nothing_that_can_be_told_is_a_mistake_of_configuration(
     environ: dict[str, str], mistake: str
 ) -> None:
     provider = FakeAccount()
-    result = run("subscriptions", "sync", wiring=FakeWiring(provider), environ=environ)
+    result = run("subscriptions", "sync", use_cases=FakeUseCases(provider), environ=environ)
 
     assert (result.exit_code, result.stdout) == (78, "")
     assert result.stderr.startswith(mistake)
@@ -689,7 +704,7 @@ def test_a_sync_of_nothing_that_can_be_told_is_a_mistake_of_configuration(
 def test_a_sync_with_a_provider_that_can_not_be_reached_can_come_again() -> None:
     provider = FakeAccount()
     provider.broken = Unreachable("no answer", ProviderError(name="http"))
-    result = run("subscriptions", "sync", wiring=FakeWiring(provider), environ=WEBHOOK)
+    result = run("subscriptions", "sync", use_cases=FakeUseCases(provider), environ=WEBHOOK)
 
     assert result.exit_code == 69
 
@@ -698,9 +713,9 @@ def test_subscriptions_are_listed_and_deleted() -> None:
     provider = FakeAccount()
     for number in ("+16139998877", "+16139998878"):
         provider.subscriptions.create(notify="wh-1", number=number)
-    plain = run("subscriptions", "list", wiring=FakeWiring(provider))
-    as_json = run("subscriptions", "list", "--json", wiring=FakeWiring(provider))
-    deleted = run("subscriptions", "delete", "s0", "s9", wiring=FakeWiring(provider))
+    plain = run("subscriptions", "list", use_cases=FakeUseCases(provider))
+    as_json = run("subscriptions", "list", "--json", use_cases=FakeUseCases(provider))
+    deleted = run("subscriptions", "delete", "s0", "s9", use_cases=FakeUseCases(provider))
 
     assert cells(plain) == [
         ["ID", "DESTINATION", "NOTIFY"],
@@ -718,8 +733,8 @@ def test_subscriptions_are_listed_and_deleted() -> None:
 
 @pytest.mark.parametrize(("error", "code"), [(Unreachable, 69), (CallRefused, 1), (Unauthorized, 1)])
 def test_what_the_provider_does_not_do_is_told_by_the_exit_code(error: type[CpaasError], code: int) -> None:
-    wiring = FakeWiring(error("not now", ProviderError(name="http", http_status=503)))
-    result = run("subscriptions", "list", wiring=wiring)
+    use_cases = FakeUseCases(error("not now", ProviderError(name="http", http_status=503)))
+    result = run("subscriptions", "list", use_cases=use_cases)
 
     assert result.exit_code == code
     assert result.stderr.endswith("not now (503)\n")

@@ -13,7 +13,7 @@ from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.domain.dead_letters import DeadLetter, Wanted
 from bridge.domain.messages import Delivery
-from tests.unit.test_cli import FakeWiring, cells
+from tests.unit.test_cli import FakeUseCases, cells
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -33,12 +33,12 @@ LETTER = DeadLetter(
 )
 
 
-def run(wiring: FakeWiring, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["dead", *arguments], obj=Invocation(wiring, {}))
+def run(use_cases: FakeUseCases, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["dead", *arguments], obj=Invocation(use_cases, {}))
 
 
 def test_a_line_for_each_letter_hides_numbers() -> None:
-    result = run(FakeWiring([LETTER]), "list")
+    result = run(FakeUseCases([LETTER]), "list")
 
     header, row = cells(result)
 
@@ -48,8 +48,8 @@ def test_a_line_for_each_letter_hides_numbers() -> None:
 
 
 def test_whole_numbers_are_listed_where_they_are_asked_for() -> None:
-    plain = run(FakeWiring([LETTER]), "list", "--full")
-    (row,) = json.loads(run(FakeWiring([LETTER]), "list", "--full", "--json").stdout)
+    plain = run(FakeUseCases([LETTER]), "list", "--full")
+    (row,) = json.loads(run(FakeUseCases([LETTER]), "list", "--full", "--json").stdout)
 
     assert cells(plain)[1][4:6] == ["+16139998877", "+16131234567"]
     assert (row["sender_address"], row["destination_address"]) == ("+16139998877", ["+16131234567"])
@@ -57,17 +57,17 @@ def test_whole_numbers_are_listed_where_they_are_asked_for() -> None:
 
 @pytest.mark.parametrize("letters", [[], [LETTER], [LETTER, LETTER]])
 def test_json_is_one_array_however_many_there_are(letters: list[DeadLetter]) -> None:
-    result = run(FakeWiring(letters), "list", "--json")
+    result = run(FakeUseCases(letters), "list", "--json")
 
     assert [letter["event_id"] for letter in json.loads(result.stdout)] == ["e-1"] * len(letters)
     assert "canary" not in result.output
 
 
 def test_what_is_asked_for_is_passed_on() -> None:
-    wiring = FakeWiring([LETTER])
+    use_cases = FakeUseCases([LETTER])
     options = ["--outcome", "failed", "--reason", "SVC", "--sender", "tel:+1-613-999-8877", "--limit", "3"]
     times = ["--since", "2026-01-01T00:00:00Z", "--before", "2026-01-02T00:00:00+00:00"]
-    run(wiring, "replay", "e-1", "--id", "one", "--resend", *options, *times)
+    run(use_cases, "replay", "e-1", "--id", "one", "--resend", *options, *times)
 
     wanted = Wanted(
         outcomes=("failed",),
@@ -78,15 +78,15 @@ def test_what_is_asked_for_is_passed_on() -> None:
         before=1_767_312_000.0,
         limit=3,
     )
-    assert wiring.asked == [("replay_dead", (wanted, True))]
+    assert use_cases.asked == [("replay_dead", (wanted, True))]
 
 
 def test_a_dry_run_only_looks() -> None:
-    wiring = FakeWiring([LETTER])
+    use_cases = FakeUseCases([LETTER])
 
-    assert run(wiring, "replay", "--all", "--dry-run").exit_code == 0
-    assert run(wiring, "purge", "--all", "--dry-run").exit_code == 0
-    assert {what for what, _ in wiring.asked} == {"dead_letters"}
+    assert run(use_cases, "replay", "--all", "--dry-run").exit_code == 0
+    assert run(use_cases, "purge", "--all", "--dry-run").exit_code == 0
+    assert {what for what, _ in use_cases.asked} == {"dead_letters"}
 
 
 @pytest.mark.parametrize(
@@ -107,35 +107,35 @@ def test_a_dry_run_only_looks() -> None:
     ],
 )
 def test_what_can_not_be_meant_is_refused_and_nothing_done(arguments: tuple[str, ...]) -> None:
-    wiring = FakeWiring([LETTER])
+    use_cases = FakeUseCases([LETTER])
 
-    assert run(wiring, *arguments).exit_code == 2
-    assert wiring.asked == []
+    assert run(use_cases, *arguments).exit_code == 2
+    assert use_cases.asked == []
 
 
 @pytest.mark.parametrize("which", [("--all",), ("e-1",), ("--outcome", "failed"), ("--limit", "1")])
 def test_where_nobody_is_to_be_asked_a_replay_does_what_it_was_told(which: tuple[str, ...]) -> None:
-    wiring = FakeWiring([LETTER])
+    use_cases = FakeUseCases([LETTER])
 
-    assert run(wiring, "replay", *which).exit_code == 0
-    assert [what for what, _ in wiring.asked] == ["replay_dead"]
+    assert run(use_cases, "replay", *which).exit_code == 0
+    assert [what for what, _ in use_cases.asked] == ["replay_dead"]
 
 
 def test_the_code_of_the_provider_is_shown_with_its_meaning() -> None:
-    result = run(FakeWiring([replace(LETTER, reason="SVC0002")]), "show", "e-1")
+    result = run(FakeUseCases([replace(LETTER, reason="SVC0002")]), "show", "e-1")
 
     assert "SVC0002: invalid input value for a message part" in result.stdout
 
 
 def test_whoever_wrote_a_command_does_not_steer_the_terminal_it_is_shown_on() -> None:
     letter = replace(LETTER, delivery=Delivery(body=b"\x1b[2J\xc2\x9b2J", tag=(0, 1)))
-    result = run(FakeWiring([letter]), "show", "e-1", "--full")
+    result = run(FakeUseCases([letter]), "show", "e-1", "--full")
 
     assert "[2J" in result.stdout
     assert result.stdout.replace("\n", "").isprintable()
 
 
 def test_an_id_that_no_letter_has_is_a_failure() -> None:
-    assert run(FakeWiring([LETTER]), "replay", "e-1", "e-2").exit_code == 1
-    assert run(FakeWiring([LETTER]), "purge", "e-1", "--yes").exit_code == 0
-    assert run(FakeWiring([]), "show", "e-1").exit_code == 1
+    assert run(FakeUseCases([LETTER]), "replay", "e-1", "e-2").exit_code == 1
+    assert run(FakeUseCases([LETTER]), "purge", "e-1", "--yes").exit_code == 0
+    assert run(FakeUseCases([]), "show", "e-1").exit_code == 1

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from tests.unit.test_cli import FakeWiring, run
+from tests.unit.test_cli import FakeUseCases, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +33,8 @@ COMMAND = {
 
 
 def test_the_ledger_is_shown_as_lines_or_as_json() -> None:
-    plain = run("ledger", "show", wiring=FakeWiring(SUMMARY))
-    as_json = run("ledger", "show", "--json", wiring=FakeWiring(SUMMARY))
+    plain = run("ledger", "show", use_cases=FakeUseCases(SUMMARY))
+    as_json = run("ledger", "show", "--json", use_cases=FakeUseCases(SUMMARY))
 
     assert plain.stdout.splitlines() == [
         "identity: abc",
@@ -50,11 +50,11 @@ def test_the_ledger_is_shown_as_lines_or_as_json() -> None:
 
 
 def test_a_command_is_shown_with_what_is_known_of_its_submissions() -> None:
-    wiring = FakeWiring(COMMAND)
-    plain = run("ledger", "show", "c1", wiring=wiring)
-    as_json = run("ledger", "show", "c1", "--json", wiring=wiring)
+    use_cases = FakeUseCases(COMMAND)
+    plain = run("ledger", "show", "c1", use_cases=use_cases)
+    as_json = run("ledger", "show", "c1", "--json", use_cases=use_cases)
 
-    assert wiring.asked[0] == ("show_command", ("c1",))
+    assert use_cases.asked[0] == ("show_command", ("c1",))
     assert plain.stdout.splitlines() == [
         "id=c1 generation=0",
         "  index=0 state=sent attempts=1 message_id=m-1",
@@ -74,9 +74,9 @@ def test_a_command_is_shown_with_what_is_known_of_its_submissions() -> None:
 def test_an_unknown_command_may_still_be_on_the_queue(
     options: list[str], waiting: int | None, code: int, said: str
 ) -> None:
-    wiring = FakeWiring(None)
-    wiring.waiting = waiting
-    result = run("ledger", "show", "c1", *options, wiring=wiring)
+    use_cases = FakeUseCases(None)
+    use_cases.waiting = waiting
+    result = run("ledger", "show", "c1", *options, use_cases=use_cases)
 
     assert result.exit_code == code
     assert result.stdout == ("null\n" if options else "")
@@ -92,12 +92,12 @@ def test_an_unknown_command_may_still_be_on_the_queue(
     ],
 )
 def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: object, told: str) -> None:
-    wiring = FakeWiring(7)
-    result = run("ledger", "prune", *arguments, wiring=wiring)
+    use_cases = FakeUseCases(7)
+    result = run("ledger", "prune", *arguments, use_cases=use_cases)
 
-    assert wiring.asked == [("prune_ledger", asked)]
+    assert use_cases.asked == [("prune_ledger", asked)]
     assert result.stdout == f"{told}\n"
-    assert json.loads(run("ledger", "prune", "--json", wiring=wiring).stdout) == {
+    assert json.loads(run("ledger", "prune", "--json", use_cases=use_cases).stdout) == {
         "commands": 7,
         "dry_run": False,
     }
@@ -105,16 +105,16 @@ def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: objec
 
 @pytest.mark.parametrize("days", ["0", "-1", "soon", "0.99"])
 def test_pruning_takes_no_other_days(days: str) -> None:
-    wiring = FakeWiring(0)
+    use_cases = FakeUseCases(0)
 
-    assert run("ledger", "prune", "--before", days, wiring=wiring).exit_code == 2
-    assert wiring.asked == []
+    assert run("ledger", "prune", "--before", days, use_cases=use_cases).exit_code == 2
+    assert use_cases.asked == []
 
 
 def test_pruning_leaves_what_may_be_tried_still() -> None:
     environ = {"BRIDGE_RETRY__MAX_AGE": str(3 * 86400)}
     refused, done = (
-        run("ledger", "prune", "--before", days, wiring=FakeWiring(7), environ=environ) for days in "23"
+        run("ledger", "prune", "--before", days, use_cases=FakeUseCases(7), environ=environ) for days in "23"
     )
 
     assert (refused.exit_code, done.exit_code) == (2, 0)
@@ -130,12 +130,12 @@ def test_pruning_leaves_what_may_be_tried_still() -> None:
     ],
 )
 def test_migrating_says_from_where_to_where(before: str | None, told: str) -> None:
-    assert run("ledger", "migrate", wiring=FakeWiring((before, "0002"))).stdout == f"{told}\n"
+    assert run("ledger", "migrate", use_cases=FakeUseCases((before, "0002"))).stdout == f"{told}\n"
 
 
 def test_adopting_says_which_ledger_the_queue_has_now() -> None:
-    assert "ledger abc now" in run("ledger", "adopt", wiring=FakeWiring("abc")).stdout
-    assert json.loads(run("ledger", "adopt", "--json", wiring=FakeWiring("abc")).stdout) == {
+    assert "ledger abc now" in run("ledger", "adopt", use_cases=FakeUseCases("abc")).stdout
+    assert json.loads(run("ledger", "adopt", "--json", use_cases=FakeUseCases("abc")).stdout) == {
         "identity": "abc"
     }
 
@@ -147,7 +147,7 @@ def test_adopting_says_which_ledger_the_queue_has_now() -> None:
 def test_a_ledger_that_cant_be_used_is_told_by_the_exit_code(
     command: str, error: Exception, code: int
 ) -> None:
-    result = run("ledger", command, wiring=FakeWiring(error))
+    result = run("ledger", command, use_cases=FakeUseCases(error))
 
     assert result.exit_code == code
     assert str(error) in result.stderr

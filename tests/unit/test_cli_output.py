@@ -22,7 +22,7 @@ from bridge.domain.printing import repaired, to_json, visible, wants_colour
 from bridge.ops.examination import Examined, fail
 from tests.fakes.notifying import FakeAccount
 from tests.texts import ANY_TEXT
-from tests.unit.test_cli import FakeWiring, outcome
+from tests.unit.test_cli import FakeUseCases, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,9 +38,9 @@ ENVIRON = {
 STEERING = "a\x1b[2J\x9b2J\u202eb\x7f\r\n\x00\u2066"
 
 
-def encoded(charset: str, wiring: FakeWiring, *arguments: str) -> tuple[int, str]:
+def encoded(charset: str, use_cases: FakeUseCases, *arguments: str) -> tuple[int, str]:
     """Run `bridge` with a stdout of that encoding; return its exit code and all that it printed there."""
-    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(wiring, ENVIRON))
+    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(use_cases, ENVIRON))
 
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout_bytes.decode(charset)
@@ -144,8 +144,8 @@ COMMANDS: dict[str, tuple[Sequence[str], Callable[[str], object]]] = {
 @given(text=ANY_TEXT, charset=st.sampled_from(["utf-8", "latin-1", "ascii"]))
 def test_every_command_prints_any_text(command: str, text: str, charset: str) -> None:
     arguments, answer = COMMANDS[command]
-    code, table = encoded(charset, FakeWiring(answer(text)), *arguments)
-    code_of_json, document = encoded(charset, FakeWiring(answer(text)), *arguments, "--json")
+    code, table = encoded(charset, FakeUseCases(answer(text)), *arguments)
+    code_of_json, document = encoded(charset, FakeUseCases(answer(text)), *arguments, "--json")
 
     assert code == code_of_json
     assert table.replace("\n", "").isprintable()
@@ -157,8 +157,8 @@ def test_every_command_prints_any_text(command: str, text: str, charset: str) ->
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_lets_a_text_steer_the_terminal(command: str) -> None:
     arguments, answer = COMMANDS[command]
-    _, table = encoded("utf-8", FakeWiring(answer(STEERING)), *arguments)
-    _, document = encoded("utf-8", FakeWiring(answer(STEERING)), *arguments, "--json")
+    _, table = encoded("utf-8", FakeUseCases(answer(STEERING)), *arguments)
+    _, document = encoded("utf-8", FakeUseCases(answer(STEERING)), *arguments, "--json")
 
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066]", table + document)
 
@@ -167,8 +167,8 @@ def test_no_command_lets_a_text_steer_the_terminal(command: str) -> None:
 def test_the_outcome_of_an_sms_with_a_euro_sign_is_printed_whatever_stdout_is(charset: str) -> None:
     told = [outcome(message="5 €", destination_address=NUMBER, message_id="€")]
     arguments = ("send", "--to", NUMBER, "--message", "5 €", "--id", "c€", "--wait")
-    code, document = encoded(charset, FakeWiring(told), *arguments, "--json")
-    code_of_plain, plain = encoded(charset, FakeWiring(told), *arguments)
+    code, document = encoded(charset, FakeUseCases(told), *arguments, "--json")
+    code_of_plain, plain = encoded(charset, FakeUseCases(told), *arguments)
 
     assert (code, code_of_plain) == (0, 0)
     assert json.loads(document) == {"id": "c€", "outcomes": told}
@@ -188,7 +188,7 @@ def test_the_outcome_of_an_sms_with_a_euro_sign_is_printed_whatever_stdout_is(ch
 @pytest.mark.parametrize("charset", ["utf-8", "ascii"])
 def test_an_error_that_quotes_a_stranger_steers_nothing_either(arguments: list[str], charset: str) -> None:
     error = ConnectionError(f"{STEERING}\ud83d")
-    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(FakeWiring(error), {}))
+    result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(FakeUseCases(error), {}))
 
     assert result.exit_code == 69
     assert result.stderr.replace("\n", "").isprintable()
@@ -203,7 +203,7 @@ def test_an_error_that_quotes_a_stranger_steers_nothing_either(arguments: list[s
     ],
 )
 def test_a_foreign_event_is_shown_and_ends_nothing(event: dict[str, Any]) -> None:
-    code, table = encoded("utf-8", FakeWiring([event, outcome()]), "events", "tail")
+    code, table = encoded("utf-8", FakeUseCases([event, outcome()]), "events", "tail")
 
     assert code == 0
     assert len(table.splitlines()) == 3
@@ -211,9 +211,9 @@ def test_a_foreign_event_is_shown_and_ends_nothing(event: dict[str, Any]) -> Non
 
 
 def test_what_is_no_event_is_named_on_stderr() -> None:
-    wiring = FakeWiring([outcome()])
-    wiring.skipped = ("skipped a message that is not an event: routing key x\x1b[2J, 3 bytes",)
-    result = CliRunner().invoke(main, ["events", "tail", "--json"], obj=Invocation(wiring, {}))
+    use_cases = FakeUseCases([outcome()])
+    use_cases.skipped = ("skipped a message that is not an event: routing key x\x1b[2J, 3 bytes",)
+    result = CliRunner().invoke(main, ["events", "tail", "--json"], obj=Invocation(use_cases, {}))
 
     assert json.loads(result.stdout) == outcome()
     assert result.stderr == "skipped a message that is not an event: routing key x\\u001b[2J, 3 bytes\n"
@@ -221,7 +221,7 @@ def test_what_is_no_event_is_named_on_stderr() -> None:
 
 def test_outcomes_in_the_spelling_of_the_node_sdk_are_printed() -> None:
     told = {**outcome(), "data": {"destinationAddress": NUMBER, "messageId": "SM1", "error": None}}
-    _, plain = encoded("utf-8", FakeWiring([told]), "send", "--to", NUMBER, "--message", "hi", "--wait")
+    _, plain = encoded("utf-8", FakeUseCases([told]), "send", "--to", NUMBER, "--message", "hi", "--wait")
 
     assert plain.splitlines()[1] == f"sms.outbound.sent {NUMBER} SM1"
 
@@ -273,7 +273,7 @@ def test_colours_are_as_the_environment_says(
 
 
 def test_doctor_prints_no_colours_where_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    examined = FakeWiring([Examined("broker", fail("it is away", "start it"))])
+    examined = FakeUseCases([Examined("broker", fail("it is away", "start it"))])
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     _, coloured = encoded("utf-8", examined, "doctor")
@@ -288,6 +288,6 @@ def test_doctor_prints_no_colours_where_no_color_is_set(monkeypatch: pytest.Monk
 
 def test_a_letter_of_which_nothing_is_known_is_a_row_of_dashes() -> None:
     bare = replace(letter("x"), command_id=None, index=None, sender=None, reason=None, destinations=())
-    _, table = encoded("utf-8", FakeWiring([bare]), "dead", "list")
+    _, table = encoded("utf-8", FakeUseCases([bare]), "dead", "list")
 
     assert table.splitlines()[1].split() == ["-", "failed", "-[*]", "2", "-", "-", "e-1", "-"]
