@@ -16,8 +16,8 @@ from benchmarks.contestants import BRIDGE, SENDERS
 from benchmarks.field import Field
 from benchmarks.scaling import Scaling
 from benchmarks.sending import Setting, percentile
-from tests.papers import markdown
-from tests.papers import write as write_paper
+from tests.harness.documents import markdown
+from tests.harness.documents import write as write_paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 
-from tests.webhook import inbound
+from tests.harness.webhook import inbound
 
 SECRET = "Bearer bench"  # noqa: S105 - nobody else's
 

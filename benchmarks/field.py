@@ -17,8 +17,8 @@ from urllib.request import urlopen
 import amqp
 
 from benchmarks import machine
-from tests.broker_harness import Broker
-from tests.waiting import wait_until
+from tests.harness.broker import Broker
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.stand import Stand
     from bridge.domain.ledger import CommandRecord
     from bridge.domain.ledger.unit_of_work import UnitOfWork
-    from tests.postgres_harness import Postgres
+    from tests.harness.postgres import Postgres
 
 #: Commands in one commit.
 BATCH = 2_000

@@ -23,8 +23,8 @@ from benchmarks.load import Load
 from benchmarks.scaling import PAPER, postgres_server
 from benchmarks.stand import stands
 from benchmarks.tables import CALL, DATABASE, DECIDING, ROWS, keep
-from tests.papers import markdown
-from tests.papers import write as write_paper
+from tests.harness.documents import markdown
+from tests.harness.documents import write as write_paper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

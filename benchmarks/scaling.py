@@ -16,8 +16,8 @@ from benchmarks.load import Load
 from benchmarks.stand import SAMPLE, bodies, stands
 from benchmarks.tables import BROKER, LEDGER, OTHERS, WORKER, Costs, compared, keep, medians, table
 from benchmarks.wire import Wire
-from tests.papers import markdown
-from tests.postgres_harness import Postgres
+from tests.harness.documents import markdown
+from tests.harness.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

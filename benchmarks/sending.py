@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import machine
 from benchmarks.contestants import publish_command
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,14 +17,14 @@ from benchmarks.contestants import BRIDGE_PROGRAM, bridge_env, publish_command, 
 from benchmarks.field import HERE, Running
 from benchmarks.load import Cost
 from benchmarks.wire import Wire
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.field import Field, Pitch
     from benchmarks.load import Load
-    from tests.postgres_harness import Postgres
+    from tests.harness.postgres import Postgres
 
 WARM_UP = 500
 #: A command that every stand has sent.

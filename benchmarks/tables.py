@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.load import Cost, figures, median
 from benchmarks.report import ratios
-from tests.papers import markdown
+from tests.harness.documents import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

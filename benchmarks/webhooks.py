@@ -14,7 +14,7 @@ from benchmarks import machine
 from benchmarks.callers import SECRET
 from benchmarks.contestants import BRIDGE_PROGRAM, PEERS, PROGRAMS, bridge_env, run_bridge
 from benchmarks.field import HERE, Running
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

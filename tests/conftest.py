@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import against_contract, namespaces
-from tests.broker_harness import Broker, BrokerMissing
-from tests.forks import Server
-from tests.peer import Peer
-from tests.pgbouncer_harness import Pgbouncer, PgbouncerMissing
-from tests.postgres_harness import Postgres, PostgresMissing
-from tests.processes import BridgeProcess
+from tests.harness import contract_check, network_namespaces
+from tests.harness.broker import Broker, BrokerMissing
+from tests.harness.broker_client import BrokerClient
+from tests.harness.forks import Server
+from tests.harness.pgbouncer import Pgbouncer, PgbouncerMissing
+from tests.harness.postgres import Postgres, PostgresMissing
+from tests.harness.processes import BridgeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -73,7 +73,7 @@ def _is_loopback(host: str | bytes) -> bool:
         address = ipaddress.ip_address(name)
     except ValueError:
         return name == "localhost"
-    return address.is_loopback or address.is_unspecified or address in namespaces.RANGE
+    return address.is_loopback or address.is_unspecified or address in network_namespaces.RANGE
 
 
 sys.addaudithook(_stay_on_this_machine)
@@ -92,11 +92,11 @@ def _clean_environment() -> None:
 @pytest.fixture(autouse=True)
 def _messages_keep_the_contract() -> Iterator[None]:
     """Fail a test that has seen a message of the bridge that is against the contract."""
-    against_contract.violations.clear()
+    contract_check.violations.clear()
     yield
-    found, against_contract.violations[:] = against_contract.violations[:], []
+    found, contract_check.violations[:] = contract_check.violations[:], []
     if found:
-        pytest.fail("\n".join(found[: against_contract.SHOWN]))
+        pytest.fail("\n".join(found[: contract_check.SHOWN]))
 
 
 def or_skip(make: Callable[[], T], missing: type[Exception]) -> T:
@@ -140,9 +140,9 @@ def vhost_url(rabbitmq: Broker, vhost: str) -> str:
 
 
 @pytest.fixture
-def amqp(vhost_url: str) -> Iterator[Peer]:
+def amqp(vhost_url: str) -> Iterator[BrokerClient]:
     """Connect to the test's virtual host, with the collector bound before anything happens."""
-    with Peer(vhost_url) as peer:
+    with BrokerClient(vhost_url) as peer:
         peer.collect()
         yield peer
 
@@ -221,7 +221,7 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Allow forks as children where `tests.forks` does not list a reason against them."""
+    """Allow forks as children where `tests.harness.forks` does not list a reason against them."""
     faults = any(item.config.getoption(option, default=False) for option in ("--faults", "--faults-cluster"))
     Server.allowed = not faults and item.get_closest_marker("executed") is None
 

@@ -15,8 +15,8 @@ from benchmarks.fleet.plan import Costs, Plan
 from benchmarks.scaling import NEVER_MET, PAPER
 from benchmarks.sending import percentile
 from bridge.domain.rules import LimitRules
-from tests.papers import markdown
-from tests.papers import write as write_paper
+from tests.harness.documents import markdown
+from tests.harness.documents import write as write_paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

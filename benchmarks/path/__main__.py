@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.path.runs import Traced
-from tests import papers
+from tests.harness import documents
 
 if TYPE_CHECKING:
     from benchmarks.path.counting import Path
@@ -37,7 +37,7 @@ def main(*, runs: int, files: bool, write: bool) -> None:
     text = "\n".join([*shown, *counts])
     click.echo(text)
     if write and not files:
-        papers.write(ARCHITECTURE, "path", f"```text\n{text}\n```\n")
+        documents.write(ARCHITECTURE, "path", f"```text\n{text}\n```\n")
 
 
 def most_usual(paths: list[Path]) -> Path:

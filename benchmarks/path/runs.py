@@ -17,11 +17,11 @@ from benchmarks.field import HERE
 from benchmarks.path.counting import Call, Path
 from benchmarks.path.traced import TRACE
 from benchmarks.path.window import COMMAND, WEBHOOK
-from tests.broker_harness import Broker
-from tests.peer import Peer
-from tests.processes import BridgeProcess
-from tests.waiting import free_port, wait_until
-from tests.webhook import inbound, listening_port
+from tests.harness.broker import Broker
+from tests.harness.broker_client import BrokerClient
+from tests.harness.processes import BridgeProcess
+from tests.harness.waiting import free_port, wait_until
+from tests.harness.webhook import inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ class Traced:
         self._stack.callback(broker.stop)
         broker.start()
         url = broker.url(broker.new_vhost())
-        self._amqp = self._stack.enter_context(Peer(url))
+        self._amqp = self._stack.enter_context(BrokerClient(url))
         self._amqp.collect()
         simulator = BridgeProcess(directory / "simulator", "simulator", "--port", "0")
         self._stack.callback(simulator.kill)

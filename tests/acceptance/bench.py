@@ -11,16 +11,16 @@ from amqp.exceptions import AMQPError
 from bridge.domain.events import TERMINAL
 from bridge.simulator import Simulator
 from tests.acceptance.conftest import Provider, assert_silent, environment
-from tests.peer import COLLECTOR, Peer
-from tests.processes import BridgeProcess
-from tests.waiting import wait_until
+from tests.harness.broker_client import COLLECTOR, BrokerClient
+from tests.harness.processes import BridgeProcess
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.broker_harness import Broker
-    from tests.peer import Message
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import Message
 
 DESTINATION = "+16135550123"
 
@@ -39,7 +39,7 @@ def body_of(command_id: str, **fields: object) -> bytes:
 class Seen:
     """Everything that came to one queue so far."""
 
-    def __init__(self, amqp: Peer, queue: str) -> None:
+    def __init__(self, amqp: BrokerClient, queue: str) -> None:
         self._amqp = amqp
         self._queue = queue
         self.messages: list[Message] = []
@@ -69,7 +69,7 @@ class Seen:
 class Bench:
     """A service's view of the bridge, and the provider's journal."""
 
-    def __init__(self, amqp: Peer, provider: Provider) -> None:
+    def __init__(self, amqp: BrokerClient, provider: Provider) -> None:
         self.amqp = amqp
         self.provider = provider
         self.events = Seen(amqp, COLLECTOR)
@@ -116,7 +116,7 @@ def is_idle(worker: BridgeProcess) -> bool:
 class Running(Bench):
     """A bench whose worker many tests share."""
 
-    def __init__(self, amqp: Peer, provider: Provider, worker: BridgeProcess) -> None:
+    def __init__(self, amqp: BrokerClient, provider: Provider, worker: BridgeProcess) -> None:
         super().__init__(amqp, provider)
         self.worker = worker
 
@@ -132,7 +132,7 @@ def running(rabbitmq: Broker, directory: Path, **settings: str) -> Iterator[Runn
     if not rabbitmq.running:
         rabbitmq.start()
     url = rabbitmq.url(rabbitmq.new_vhost())
-    with Simulator() as simulator, Peer(url) as amqp:
+    with Simulator() as simulator, BrokerClient(url) as amqp:
         amqp.collect()
         own = {f"BRIDGE_{name}": value for name, value in settings.items()}
         env = environment(url, simulator.url, directory) | own

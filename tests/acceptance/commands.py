@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.forks import Server
-from tests.processes import USUAL, BridgeProcess, clean_environment
+from tests.harness.forks import Server
+from tests.harness.processes import USUAL, BridgeProcess, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from bridge.simulator import Simulator
-from tests.processes import BridgeProcess
+from tests.harness.processes import BridgeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -12,14 +12,14 @@ import pytest
 from amqp import spec
 
 from tests.acceptance.bench import DESTINATION, body_of, running
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.acceptance.bench import Running
-    from tests.broker_harness import Broker
-    from tests.peer import Message
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import Message
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 

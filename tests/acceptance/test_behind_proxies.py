@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.proxies import PROXIES, statuses_around_the_limit
+from tests.harness.reverse_proxies import PROXIES, statuses_around_the_limit
 
 if TYPE_CHECKING:
     from pathlib import Path

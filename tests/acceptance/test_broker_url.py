@@ -16,16 +16,16 @@ from bridge.client import Client, ConfigurationError
 from bridge.ops.examination import Level
 from bridge.settings import load
 from tests.acceptance.commands import run
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from click.testing import Result
 
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.processes import BridgeProcess
+    from tests.harness.broker import Broker
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 

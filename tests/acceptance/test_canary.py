@@ -16,16 +16,16 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.acceptance.commands import run
-from tests.canaries import NUMBERS, SECRETS, TEXT, command_lines, leaks
-from tests.waiting import free_port, wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.sensitive_values import NUMBERS, SECRETS, TEXT, command_lines, leaks
+from tests.harness.waiting import free_port, wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.acceptance.conftest import StartUnsearched
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -160,7 +160,7 @@ def test_a_worker_tells_nothing(
     unsearched_process: StartUnsearched,
     planted: dict[str, str],
     simulator: tuple[BridgeProcess, str],
-    amqp: Peer,
+    amqp: BrokerClient,
     processes: str,
 ) -> None:
     amqp.collect()
@@ -198,7 +198,7 @@ def test_a_worker_tells_nothing(
 
 @pytest.mark.executed
 def test_an_ingest_tells_nothing(
-    unsearched_process: StartUnsearched, planted: dict[str, str], amqp: Peer
+    unsearched_process: StartUnsearched, planted: dict[str, str], amqp: BrokerClient
 ) -> None:
     amqp.collect()
     ingest = unsearched_process("ingest", env=planted)
@@ -266,7 +266,7 @@ def test_what_can_not_be_reached_or_is_refused_is_told_without_secrets(
 @pytest.mark.parametrize("way", ["well", "badly"])
 @pytest.mark.parametrize("form", ["json"], indirect=True)
 def test_a_command_tells_nothing_but_what_was_asked_for(
-    planted: dict[str, str], amqp: Peer, arguments: tuple[str, ...], way: str
+    planted: dict[str, str], amqp: BrokerClient, arguments: tuple[str, ...], way: str
 ) -> None:
     env = planted if way == "well" else {
         **planted,

@@ -9,8 +9,8 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from tests.acceptance.commands import run
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, inbound_id, listening_port
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -54,7 +54,7 @@ def posted(event: Mapping[str, Any]) -> dict[str, object]:
 
 @pytest.mark.parametrize("units", ["s", "ms", "mixed"])
 def test_the_command_publishes_what_is_missing_and_nothing_the_second_time(
-    env: dict[str, str], provider: Provider, amqp: Peer, bridge_process: StartBridge, units: str
+    env: dict[str, str], provider: Provider, amqp: BrokerClient, bridge_process: StartBridge, units: str
 ) -> None:
     provider.settings(units=units, page_limit=2)
     texts = [f"canary {number}" for number in range(7)]
@@ -78,7 +78,7 @@ def test_the_command_publishes_what_is_missing_and_nothing_the_second_time(
 
 
 def test_an_ingest_finds_at_start_and_later_what_came_meanwhile(
-    env: dict[str, str], provider: Provider, amqp: Peer, bridge_process: StartBridge
+    env: dict[str, str], provider: Provider, amqp: BrokerClient, bridge_process: StartBridge
 ) -> None:
     settings = {
         **env,
@@ -105,7 +105,7 @@ def test_an_ingest_finds_at_start_and_later_what_came_meanwhile(
 
 
 def test_what_came_just_now_is_left_to_its_webhook_unless_the_time_says_otherwise(
-    env: dict[str, str], provider: Provider, amqp: Peer
+    env: dict[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     comes_in(provider, "canary 0", age=0)
     comes_in(provider, "canary 1")

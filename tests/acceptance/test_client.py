@@ -10,8 +10,8 @@ import pytest
 from bridge.client import Client, Command, Consumer, NoOutcomeYet, NotSent, QueueRefused
 from tests.acceptance.test_rights import Users, users
 from tests.broker.client_setup import Running
-from tests.peer import Peer
-from tests.waiting import wait_until
+from tests.harness.broker_client import BrokerClient
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ def test_the_rights_of_the_runbook_are_enough_to_send_and_to_consume(
     with (
         Running(events, handled.append) as running,
         Client(users.url("orders")) as sms,
-        Peer(vhost_url) as peer,
+        BrokerClient(vhost_url) as peer,
     ):
         wait_until(lambda: peer.exists("billing.sms") and peer.consumers("billing.sms"), what="a consumer")
         result = sms.send_and_wait(to=TO, message="canary", id=ids[0], wait=20)

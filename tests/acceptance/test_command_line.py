@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.commands import Done, run
-from tests.processes import clean_environment
-from tests.waiting import wait_until
+from tests.harness.processes import clean_environment
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider, StartUnsearched
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.acceptance
 
@@ -189,7 +189,7 @@ def test_an_ingest_that_asks_nobody_for_a_secret_says_so_and_does_not_start_with
 
 
 @pytest.mark.broker
-def test_topology_is_checked_and_declared(vhost_url: str, amqp: Peer) -> None:
+def test_topology_is_checked_and_declared(vhost_url: str, amqp: BrokerClient) -> None:
     env = {"BRIDGE_BROKER__URL": vhost_url}
     homeless = run(*HELLO, env=env)
     before = run("topology", "check", env=env)
@@ -206,7 +206,7 @@ def test_topology_is_checked_and_declared(vhost_url: str, amqp: Peer) -> None:
 
 
 @pytest.mark.broker
-def test_a_queue_with_other_properties_is_named(vhost_url: str, amqp: Peer) -> None:
+def test_a_queue_with_other_properties_is_named(vhost_url: str, amqp: BrokerClient) -> None:
     amqp.declare_queue("sms.dead")
     env = {"BRIDGE_BROKER__URL": vhost_url}
     declared = run("topology", "declare", env=env)
@@ -221,7 +221,7 @@ def test_a_queue_with_other_properties_is_named(vhost_url: str, amqp: Peer) -> N
 
 @pytest.mark.broker
 def test_a_sent_command_ends_as_its_outcome_says(
-    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: Peer
+    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     bridge_process("worker", env=env)
     left = run(*HELLO, "--id", "left", env=env)
@@ -249,7 +249,7 @@ def test_a_sent_command_ends_as_its_outcome_says(
 
 @pytest.mark.broker
 def test_without_a_worker_a_command_waits_in_the_queue_and_who_asked_hears_of_75(
-    vhost_url: str, amqp: Peer
+    vhost_url: str, amqp: BrokerClient
 ) -> None:
     env = {"BRIDGE_BROKER__URL": vhost_url}
     assert run("topology", "declare", env=env).code == 0
@@ -263,7 +263,7 @@ def test_without_a_worker_a_command_waits_in_the_queue_and_who_asked_hears_of_75
 
 @pytest.mark.broker
 def test_events_are_shown_as_they_come_and_taken_from_nobody(
-    unsearched_process: StartUnsearched, vhost_url: str, amqp: Peer
+    unsearched_process: StartUnsearched, vhost_url: str, amqp: BrokerClient
 ) -> None:
     env = {"BRIDGE_BROKER__URL": vhost_url}
     event = {"id": "e1", "type": "sms.inbound.received", "time": "2026-01-01T00:00:00.000Z", "data": {}}

@@ -9,16 +9,16 @@ import pytest
 
 from bridge.domain.events import TERMINAL
 from tests.acceptance.bench import Bench, text_of
-from tests.chaos_proxy import DOWN, UP, ChaosProxy
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from tests.acceptance.conftest import Provider
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -27,7 +27,7 @@ CONCURRENCY = 4
 
 
 @pytest.fixture
-def bench(amqp: Peer, provider: Provider) -> Bench:
+def bench(amqp: BrokerClient, provider: Provider) -> Bench:
     """Return a service's view of what the test starts."""
     return Bench(amqp, provider)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.files import raise_limit
-from tests.raw_http import Client
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.raw_http import Client
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -32,7 +32,7 @@ WAYS: dict[str, tuple[dict[str, str], int | None]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_silent_connections_from_elsewhere_keep_no_webhook_out_and_the_log_short(
-    bridge_process: StartBridge, vhost_url: str, amqp: Peer, way: str
+    bridge_process: StartBridge, vhost_url: str, amqp: BrokerClient, way: str
 ) -> None:
     raise_limit(2 * SILENT)
     settings, files = WAYS[way]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.domain.events import event_id
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.acceptance.conftest import Provider
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Message, Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient, Message
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -63,7 +63,7 @@ def body(id: str, to: object = "+16131234567", **fields: object) -> bytes:  # no
     return json.dumps(document, indent=1).encode()
 
 
-def outcome(amqp: Peer, within: float = 20) -> dict[str, Any]:
+def outcome(amqp: BrokerClient, within: float = 20) -> dict[str, Any]:
     """Return the next outcome; deferred events are passed over."""
     while True:
         (event,) = amqp.events(1, within=within)
@@ -71,12 +71,12 @@ def outcome(amqp: Peer, within: float = 20) -> dict[str, Any]:
             return dict(event)
 
 
-def letters(amqp: Peer, number: int) -> None:
+def letters(amqp: BrokerClient, number: int) -> None:
     """Wait until so many dead letters lie there."""
     wait_until(lambda: amqp.depth(DEAD) == number, what=f"{number} dead letters")
 
 
-def idle(amqp: Peer) -> None:
+def idle(amqp: BrokerClient) -> None:
     """Wait until the worker has settled all it took."""
     wait_until(lambda: amqp.depth("sms.send") == 0, what="an empty command queue")
 
@@ -99,7 +99,7 @@ def test_what_was_not_sent_is_sent_by_a_replay_under_a_new_event_id(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     bridge_process("worker", env=settings)
@@ -123,7 +123,7 @@ def test_a_letter_goes_back_byte_for_byte_with_its_own_properties_and_headers(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     worker = bridge_process("worker", env=settings)
@@ -163,7 +163,7 @@ def test_an_unknown_one_is_reconciled_and_sent_anew_only_when_told_to(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     bridge_process("worker", env={**settings, "BRIDGE_RECONCILE__ON_ABSENT": "park"})
@@ -194,7 +194,7 @@ def test_two_copies_of_a_letter_send_once_and_what_was_sent_is_never_sent_again(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     bridge_process("worker", env=settings)
@@ -222,7 +222,7 @@ def test_of_a_command_to_many_only_the_one_whose_letter_it_is_is_sent_anew(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     bridge_process("worker", env=settings)
@@ -253,7 +253,7 @@ def test_an_invalid_command_is_taken_as_new_by_a_bridge_that_can_read_it(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     strict = bridge_process("worker", env={**settings, "BRIDGE_COMMANDS__MAX_DESTINATIONS": "1"})
@@ -274,7 +274,7 @@ def test_what_the_broker_gives_up_has_an_outcome_and_is_sent_back(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
     rabbitmq: Broker,
     vhost: str,
@@ -319,7 +319,7 @@ def test_a_dead_letter_that_is_moved_to_the_command_queue_returns(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     worker = bridge_process("worker", env=settings)
@@ -349,7 +349,7 @@ def test_looking_leaves_the_queue_as_it_was_and_shows_neither_text_nor_number(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     bridge_process("worker", env=settings)
@@ -381,7 +381,7 @@ def test_looking_leaves_the_queue_as_it_was_and_shows_neither_text_nor_number(
 
 
 def test_show_in_full_shows_what_the_command_was(
-    bridge_process: StartBridge, settings: Mapping[str, str], amqp: Peer, provider: Provider
+    bridge_process: StartBridge, settings: Mapping[str, str], amqp: BrokerClient, provider: Provider
 ) -> None:
     bridge_process("worker", env=settings)
     raw = b'{ "id": "broken", "message": "hello", \xff'
@@ -400,7 +400,7 @@ def test_show_in_full_shows_what_the_command_was(
 def test_purging_takes_what_is_meant_and_leaves_the_rest(
     bridge_process: StartBridge,
     settings: Mapping[str, str],
-    amqp: Peer,
+    amqp: BrokerClient,
     dead: Operator,
 ) -> None:
     bridge_process("worker", env=settings)
@@ -415,6 +415,6 @@ def test_purging_takes_what_is_meant_and_leaves_the_rest(
     assert left == ["m-0", "m-2"]
 
 
-def _put_back(amqp: Peer, letter: Message) -> None:
+def _put_back(amqp: BrokerClient, letter: Message) -> None:
     properties = {key: value for key, value in letter.properties.items() if key != "delivery_mode"}
     amqp.publish(letter.body, exchange="", routing_key=DEAD, headers=letter.headers, **properties)

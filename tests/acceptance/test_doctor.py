@@ -12,19 +12,19 @@ from bridge.adapters.store import open_ledger
 from bridge.domain.gate import DOWN_AFTER
 from tests.acceptance.commands import run
 from tests.acceptance.test_rights import Users
-from tests.canaries import SECRETS, leaks
-from tests.peer import COLLECTOR
-from tests.waiting import free_port, wait_until
-from tests.webhook import listening_port
+from tests.harness.broker_client import COLLECTOR
+from tests.harness.sensitive_values import SECRETS, leaks
+from tests.harness.waiting import free_port, wait_until
+from tests.harness.webhook import listening_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.acceptance.commands import Done
     from tests.acceptance.conftest import Provider
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -73,7 +73,7 @@ def doctor(env: dict[str, str], **changes: str) -> Done:
 
 
 def test_where_all_is_well_it_says_so_and_changes_nothing(
-    well: dict[str, str], provider: Provider, amqp: Peer
+    well: dict[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     amqp.collect()
     done = doctor(well)
@@ -143,7 +143,7 @@ def test_another_ledger_a_wrong_path_and_an_open_door_are_noticed(
 
 
 def test_dead_letters_a_queue_without_workers_and_what_is_missing_are_warned_of(
-    env: dict[str, str], amqp: Peer, bridge_process: StartBridge
+    env: dict[str, str], amqp: BrokerClient, bridge_process: StartBridge
 ) -> None:
     empty = doctor(env)
     assert run("topology", "declare", env=env).code == 0
@@ -191,7 +191,7 @@ def test_rights_that_are_missing_are_named(env: dict[str, str], rabbitmq: Broker
     ],
 )
 def test_the_rights_of_the_runbook_are_enough(
-    well: dict[str, str], rabbitmq: Broker, amqp: Peer, process: str, user: str, *, submits: bool
+    well: dict[str, str], rabbitmq: Broker, amqp: BrokerClient, process: str, user: str, *, submits: bool
 ) -> None:
     vhost = well["BRIDGE_BROKER__URL"].rpartition("/")[2]
     env = {**well, **Users(rabbitmq, vhost).env(user)}
@@ -204,7 +204,7 @@ def test_the_rights_of_the_runbook_are_enough(
     assert (amqp.get("sms.dead"), amqp.get("sms.send")) == (None, None)
 
 
-def test_what_waits_is_not_taken_to_see_whether_it_may_be(env: dict[str, str], amqp: Peer) -> None:
+def test_what_waits_is_not_taken_to_see_whether_it_may_be(env: dict[str, str], amqp: BrokerClient) -> None:
     assert run("topology", "declare", env=env).code == 0
     amqp.publish(b"waits")
     done = doctor(env)
@@ -237,7 +237,7 @@ def test_numbers_that_the_account_does_not_have_are_warned_of(well: dict[str, st
 
 
 def test_a_worker_that_has_paused_is_named_with_its_reason(
-    env: dict[str, str], amqp: Peer, bridge_process: StartBridge
+    env: dict[str, str], amqp: BrokerClient, bridge_process: StartBridge
 ) -> None:
     away = {**env, "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1", "BRIDGE_RETRY__IN_PROCESS": "0"}
     worker = bridge_process("worker", env=away)

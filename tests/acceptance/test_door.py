@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.certificates import make_certificate
-from tests.conformance import CLEAN, report
-from tests.raw_http import Client, once
-from tests.strangers import RUDE, SECRET, impatient_clients, request, slow_clients
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.api_conformance import CLEAN, report
+from tests.harness.certificates import make_certificate
+from tests.harness.misbehaving_clients import RUDE, SECRET, impatient_clients, request, slow_clients
+from tests.harness.raw_http import Client, once
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
     Ingest = tuple[BridgeProcess, Webhook]
     StartIngest = Callable[..., Ingest]
@@ -57,7 +57,9 @@ def notification(number: int) -> bytes:
 
 
 @pytest.mark.executed
-def test_two_hundred_slow_clients_do_not_slow_a_good_one(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_two_hundred_slow_clients_do_not_slow_a_good_one(
+    start_ingest: StartIngest, amqp: BrokerClient
+) -> None:
     process, webhook = start_ingest()
     statuses, seconds = [], []
     with slow_clients(webhook.port):
@@ -76,7 +78,7 @@ def test_two_hundred_slow_clients_do_not_slow_a_good_one(start_ingest: StartInge
 
 @pytest.mark.executed
 def test_clients_that_do_not_wait_for_their_answers_cost_neither_memory_nor_the_time_of_others(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     process, webhook = start_ingest()
     statuses, seconds = [webhook.post(inbound("m0")).status], []
@@ -114,7 +116,7 @@ def test_more_connections_than_configured_are_answered_503_and_later_ones_let_in
 
 
 def test_what_no_decent_client_sends_is_refused_and_costs_that_client_alone(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     process, webhook = start_ingest()
     statuses = {}
@@ -133,7 +135,9 @@ def test_what_no_decent_client_sends_is_refused_and_costs_that_client_alone(
     assert len(logged) == 1
 
 
-def test_pipelined_requests_are_each_answered_in_their_order(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_pipelined_requests_are_each_answered_in_their_order(
+    start_ingest: StartIngest, amqp: BrokerClient
+) -> None:
     _, webhook = start_ingest()
     several = [
         part
@@ -173,7 +177,7 @@ STRANGERS: list[str | None] = [
 
 
 def test_without_the_right_authorization_nothing_of_a_body_is_waited_for_and_all_learn_the_same(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     process, webhook = start_ingest()
     answers = set()
@@ -194,7 +198,7 @@ def test_without_the_right_authorization_nothing_of_a_body_is_waited_for_and_all
 
 
 def test_a_stranger_to_the_allowed_networks_is_refused_before_anything_and_the_log_says_who(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     process, webhook = start_ingest(
         BRIDGE_INGEST__ALLOW="203.0.113.0/24, 2001:db8::/32",
@@ -222,7 +226,7 @@ def test_a_stranger_to_the_allowed_networks_is_refused_before_anything_and_the_l
 
 
 def test_with_a_certificate_it_speaks_tls_by_itself(
-    start_ingest: StartIngest, tmp_path: Path, amqp: Peer
+    start_ingest: StartIngest, tmp_path: Path, amqp: BrokerClient
 ) -> None:
     certificate, key = make_certificate(tmp_path)
     _, webhook = start_ingest(
@@ -308,7 +312,7 @@ ODD: list[tuple[bytes, int, str | None]] = [
 
 
 def test_odd_notifications_are_events_as_they_came_or_refused_as_documented_and_break_nothing(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     _, webhook = start_ingest()
     answers = [webhook.post(body) for body, _, _ in ODD]

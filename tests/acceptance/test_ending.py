@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.bench import Bench, body_of, text_of
-from tests.chaos_proxy import ChaosProxy
 from tests.fakes.provider_server import ProviderServer
-from tests.waiting import free_port, wait_until
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.acceptance.conftest import Provider
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 
 @pytest.fixture
-def bench(amqp: Peer, provider: Provider) -> Bench:
+def bench(amqp: BrokerClient, provider: Provider) -> Bench:
     """Return a service's view of what the test starts."""
     return Bench(amqp, provider)
 
@@ -191,7 +191,7 @@ def test_a_token_that_was_revoked_costs_nothing(
 
 
 def test_the_trace_of_a_command_goes_on_into_the_call(
-    bridge_process: StartBridge, env: Mapping[str, str], amqp: Peer
+    bridge_process: StartBridge, env: Mapping[str, str], amqp: BrokerClient
 ) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     with ProviderServer() as provider:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from tests.processes import BridgeProcess
-from tests.waiting import free_port, wait_until
-from tests.webhook import Webhook, listening_port
+from tests.harness.processes import BridgeProcess
+from tests.harness.waiting import free_port, wait_until
+from tests.harness.webhook import Webhook, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -49,7 +49,7 @@ def subscribed(settings: Mapping[str, str], tmp_path: Path) -> dict[str, str]:
     return dict(settings)
 
 
-def outcomes(amqp: Peer, number: int, within: float = 20) -> dict[str, Any]:
+def outcomes(amqp: BrokerClient, number: int, within: float = 20) -> dict[str, Any]:
     """Return the outcomes by command id, once there are so many; other events are passed over."""
     found: dict[str, Any] = {}
     passed_over = {"sms.outbound.deferred", "sms.outbound.synced"}
@@ -66,7 +66,7 @@ def test_a_notification_settles_a_doubt_that_the_history_does_not(
     bridge_process: StartBridge,
     subscribed: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     for name in processes:
         bridge_process(name, env=subscribed)
@@ -92,7 +92,7 @@ def test_a_notification_of_another_number_or_time_settles_nothing_and_one_of_ano
     bridge_process: StartBridge,
     subscribed: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     another_text: bool,
 ) -> None:
     up = bridge_process("up", env={**subscribed, "BRIDGE_RECONCILE__SETTLE": "4"})
@@ -131,7 +131,7 @@ def test_a_notification_of_another_number_or_time_settles_nothing_and_one_of_ano
 
 
 def test_an_ingest_without_a_ledger_goes_on(
-    bridge_process: StartBridge, settings: Mapping[str, str], amqp: Peer, tmp_path: Path
+    bridge_process: StartBridge, settings: Mapping[str, str], amqp: BrokerClient, tmp_path: Path
 ) -> None:
     nowhere = {**settings, "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path}/nowhere/ledger.sqlite3"}
     ingest = bridge_process("ingest", env=nowhere)

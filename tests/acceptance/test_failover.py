@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.commands import run
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.postgres_harness import Postgres
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.postgres import Postgres
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -43,7 +43,7 @@ def url_of(database: str, *servers: Postgres) -> dict[str, str]:
     return {"BRIDGE_LEDGER__URL": f"postgresql://bridge@{hosts}/{database}"}
 
 
-def publish(amqp: Peer, ids: Iterable[str]) -> None:
+def publish(amqp: BrokerClient, ids: Iterable[str]) -> None:
     """Publish commands, each to a number of its own."""
     for id_ in ids:
         number = f"+1613555{int(id_[1:]):04}"
@@ -54,7 +54,7 @@ def named(first: int, number: int) -> list[str]:
     return [f"c{index}" for index in range(first, first + number)]
 
 
-def outcomes(amqp: Peer, number: int, within: float) -> dict[str, str]:
+def outcomes(amqp: BrokerClient, number: int, within: float) -> dict[str, str]:
     """Return the outcomes of `number` events by the ids of their commands."""
     return {event["subject"]: event["type"] for event in amqp.events(number, within=within)}
 
@@ -72,7 +72,7 @@ def test_an_old_primary_that_returns_is_refused_and_nothing_is_sent_twice(
     bridge_process: StartBridge,
     hurried: dict[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     old, new = own_pair
     database = old.new_database()
@@ -113,7 +113,7 @@ def test_what_a_standby_that_lagged_has_lost_is_not_sent_again(
     bridge_process: StartBridge,
     hurried: dict[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     primary, standby = own_pair
     database = primary.new_database()

@@ -20,13 +20,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.processes import clean_environment
-from tests.waiting import free_port, wait_until
+from tests.harness.processes import clean_environment
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -193,7 +193,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, amqp: Peer) -> Iterator[Reader]:
+def reader(tmp_path: Path, amqp: BrokerClient) -> Iterator[Reader]:
     """Return somebody with the guide in hand, and a broker."""
     reader = Reader(tmp_path, amqp.url)
     yield reader
@@ -230,7 +230,7 @@ def test_the_first_part_shows_what_the_guide_shows(reader: Reader) -> None:
         assert reader.interrupt() == [0]
 
 
-def test_the_rest_of_the_guide_can_be_followed_line_by_line(reader: Reader, amqp: Peer) -> None:
+def test_the_rest_of_the_guide_can_be_followed_line_by_line(reader: Reader, amqp: BrokerClient) -> None:
     reader.do(Command("cd sms-bridge"))
     told: list[Path] = []
     for block in BLOCKS[1:]:
@@ -252,7 +252,7 @@ def test_the_rest_of_the_guide_can_be_followed_line_by_line(reader: Reader, amqp
                 assert "hunter2" not in said
 
 
-def wait_for(reader: Reader, amqp: Peer, told: list[Path]) -> None:
+def wait_for(reader: Reader, amqp: BrokerClient, told: list[Path]) -> None:
     """Wait until what runs in a terminal can be used; a reader is not so quick."""
     ready = {
         1: lambda: reader.is_there("/_simulator/journal"),

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.waiting import free_port, wait_until
 from tests.unit.simulated import NUMBER, OTHER, Client
-from tests.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -104,7 +104,7 @@ def checks(process: BridgeProcess) -> float:
 
 
 def test_what_was_deleted_behind_its_back_is_there_again_and_works(
-    start_ingest: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: Peer
+    start_ingest: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: BrokerClient
 ) -> None:
     process = start_ingest()
     wait_until(lambda: account.numbers() == [NUMBER, OTHER], 20)
@@ -123,7 +123,7 @@ def test_what_was_deleted_behind_its_back_is_there_again_and_works(
 
 
 def test_a_cancellation_is_an_event_and_the_subscription_is_made_again_once_it_can_be(
-    start_ingest: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: Peer
+    start_ingest: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: BrokerClient
 ) -> None:
     process = start_ingest(BRIDGE_SUBSCRIPTIONS__CHECK_INTERVAL="3600")
     wait_until(lambda: account.numbers() == [NUMBER, OTHER], 20)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -29,7 +29,7 @@ def shown(env: Mapping[str, str], *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def send(amqp: Peer, command_id: str) -> None:
+def send(amqp: BrokerClient, command_id: str) -> None:
     body = {"id": command_id, "destination_address": "+16131234567", "message": f"canary {command_id}"}
     amqp.publish(json.dumps(body).encode())
 
@@ -47,7 +47,7 @@ def postgresql_env(env: Mapping[str, str], postgresql_url: str) -> dict[str, str
 
 
 def test_two_workers_share_a_ledger_in_postgresql(
-    bridge_process: StartBridge, postgresql_env: Mapping[str, str], provider: Provider, amqp: Peer
+    bridge_process: StartBridge, postgresql_env: Mapping[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     for _ in range(2):
         bridge_process("worker", env=postgresql_env)
@@ -67,7 +67,7 @@ def test_a_worker_with_another_ledger_exits_78_until_it_is_adopted(
     bridge_process: StartBridge,
     env: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
     tmp_path: Path,
 ) -> None:
     first = bridge_process("worker", env=env)
@@ -116,7 +116,7 @@ def test_a_ledger_of_a_newer_bridge_ends_the_worker_with_78(
 
 
 def test_what_is_shown_of_a_command_names_neither_number_nor_text(
-    bridge_process: StartBridge, env: Mapping[str, str], amqp: Peer
+    bridge_process: StartBridge, env: Mapping[str, str], amqp: BrokerClient
 ) -> None:
     bridge_process("worker", env=env)
     send(amqp, "c1")
@@ -134,7 +134,7 @@ def test_what_is_shown_of_a_command_names_neither_number_nor_text(
 
 
 def test_an_id_that_was_pruned_is_free_and_one_that_is_open_stays(
-    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: Peer
+    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     bridge_process("worker", env=env)
     send(amqp, "c1")

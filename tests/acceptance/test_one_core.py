@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.conftest import StartBridge
-    from tests.processes import BridgeProcess
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = pytest.mark.acceptance
 

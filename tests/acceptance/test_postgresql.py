@@ -15,15 +15,15 @@ import pytest
 from bridge.adapters.store import open_ledger
 from tests.acceptance.commands import run
 from tests.acceptance.test_ledger import send
-from tests.chaos_proxy import ChaosProxy
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.pgbouncer_harness import Pgbouncer
-    from tests.postgres_harness import Postgres
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.pgbouncer import Pgbouncer
+    from tests.harness.postgres import Postgres
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -37,7 +37,7 @@ sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(name))
 """
 
 
-def sent_once(provider: Provider, amqp: Peer, number: int, *, within: float) -> None:
+def sent_once(provider: Provider, amqp: BrokerClient, number: int, *, within: float) -> None:
     """Check that the commands c0 to c`number` were sent once each, and each has its event."""
     told = {event["subject"]: event["type"] for event in amqp.events(number, within=within)}
 
@@ -52,7 +52,7 @@ def test_sending_goes_on_by_itself_once_a_failover_is_over(
     postgresql_url: str,
     standby: Postgres,
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     database = postgresql_url.rpartition("/")[2]
     wait_until(lambda: standby.has(database), what="the standby has the database")
@@ -83,7 +83,7 @@ def test_workers_share_a_pgbouncer_that_pools_transactions(
     pgbouncer: Pgbouncer,
     postgresql_url: str,
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     pooled = {**env, "BRIDGE_LEDGER__URL": pgbouncer.url(postgresql_url.rpartition("/")[2])}
     workers = [bridge_process("worker", env=pooled) for _ in range(2)]

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as of_old
 
 from bridge.domain.events import TERMINAL
 from tests.acceptance.bench import Bench, text_of
-from tests.manager import empty, heard
-from tests.waiting import wait_until
+from tests.harness.service_manager import empty, heard
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 
 @pytest.fixture
-def bench(amqp: Peer, provider: Provider) -> Bench:
+def bench(amqp: BrokerClient, provider: Provider) -> Bench:
     """Return a service's view of what the test starts."""
     return Bench(amqp, provider)
 

@@ -11,15 +11,15 @@ import pytest
 
 from bridge.domain.events import event_id
 from tests.acceptance.bench import Bench
-from tests.waiting import wait_until
-from tests.webhook import Webhook, listening_port
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Message, Peer
+    from tests.harness.broker_client import BrokerClient, Message
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -27,7 +27,7 @@ DELIVERED, UNDELIVERED = "sms.outbound.delivered", "sms.outbound.undelivered"
 
 
 @pytest.fixture
-def bench(amqp: Peer, provider: Provider) -> Bench:
+def bench(amqp: BrokerClient, provider: Provider) -> Bench:
     return Bench(amqp, provider)
 
 

@@ -14,19 +14,19 @@ import pytest
 
 from bridge.domain.events import event_id
 from tests.acceptance.commands import run
-from tests.chaos_proxy import ChaosProxy
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, inbound_id, listening_port
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tests.acceptance.conftest import Provider
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
-    from tests.webhook import Reply
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
+    from tests.harness.webhook import Reply
 
     Ingest = tuple[BridgeProcess, Webhook]
     StartIngest = Callable[..., Ingest]
@@ -165,7 +165,7 @@ def start_ingest(bridge_process: StartBridge, vhost_url: str) -> StartIngest:
 
 
 def test_every_kind_of_notification_is_the_event_of_the_contract(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     _, webhook = start_ingest()
     answers = [webhook.post(body) for body, *_ in NOTIFICATIONS]
@@ -196,7 +196,9 @@ def test_every_kind_of_notification_is_the_event_of_the_contract(
         }
 
 
-def test_what_nobody_knows_is_an_event_that_shows_it_untouched(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_what_nobody_knows_is_an_event_that_shows_it_untouched(
+    start_ingest: StartIngest, amqp: BrokerClient
+) -> None:
     _, webhook = start_ingest()
     unknown: list[dict[str, Any]] = [
         {"chatMessageNotification": {"chatMessage": {"text": "canary"}, "id": "c1"}},
@@ -211,7 +213,7 @@ def test_what_nobody_knows_is_an_event_that_shows_it_untouched(start_ingest: Sta
 
 
 def test_a_notification_that_another_ingest_knows_nothing_of_is_the_same_event(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     # Each has a ledger of its own.
     (_, one), (_, other) = start_ingest(), start_ingest()
@@ -224,7 +226,7 @@ def test_a_notification_that_another_ingest_knows_nothing_of_is_the_same_event(
 
 
 def test_an_event_that_nobody_bound_a_queue_for_is_kept_aside_and_counts_as_told(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     amqp.unbind("test.events", "sms.events", "#")
     _, webhook = start_ingest()
@@ -235,7 +237,7 @@ def test_an_event_that_nobody_bound_a_queue_for_is_kept_aside_and_counts_as_told
     assert message.json["id"] == message.properties["message_id"] == inbound_id("m1")
 
 
-def test_nothing_gets_in_that_the_contract_keeps_out(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_nothing_gets_in_that_the_contract_keeps_out(start_ingest: StartIngest, amqp: BrokerClient) -> None:
     process, webhook = start_ingest()
     body = inbound("m1")
     wrong: list[tuple[int, Mapping[str, Any]]] = [
@@ -268,7 +270,7 @@ def test_nothing_gets_in_that_the_contract_keeps_out(start_ingest: StartIngest, 
 
 
 def test_204_is_only_said_when_the_broker_has_it(
-    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker, vhost: str
+    start_ingest: StartIngest, amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     with ChaosProxy(("127.0.0.1", rabbitmq.port)) as way:
         process, webhook = start_ingest(BRIDGE_BROKER__URL=rabbitmq.url(vhost, way.port))
@@ -305,7 +307,7 @@ def test_204_is_only_said_when_the_broker_has_it(
 
 
 def test_a_confirm_that_comes_after_the_503_is_noted_and_the_repeat_is_no_second_event(
-    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+    start_ingest: StartIngest, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     _, webhook = start_ingest()
     with rabbitmq.frozen():
@@ -342,7 +344,7 @@ def _publishing(body: str) -> Any:
 
 
 def test_a_request_in_flight_is_answered_before_sigterm_ends_the_process(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     process, webhook = start_ingest()
     body = json.dumps(inbound("m1")).encode()
@@ -369,7 +371,7 @@ def test_a_message_to_the_number_comes_all_the_way_from_the_provider(
     start_ingest: StartIngest,
     env: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     _, webhook = start_ingest()
     url = f"http://127.0.0.1:{webhook.port}{webhook.path}"
@@ -397,7 +399,7 @@ def test_what_the_provider_posts_with_another_authorization_never_gets_in(
     start_ingest: StartIngest,
     env: Mapping[str, str],
     provider: Provider,
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     process, webhook = start_ingest()
     url = f"http://127.0.0.1:{webhook.port}{webhook.path}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -27,7 +27,7 @@ def settings(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def test_whatever_hides_the_answer_each_command_is_sent_once_and_told_once(
-    bridge_process: StartBridge, settings: Mapping[str, str], provider: Provider, amqp: Peer
+    bridge_process: StartBridge, settings: Mapping[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     bridge_process("worker", env=settings)
     faults = [*ACCEPTED, *NOT_ACCEPTED]
@@ -45,7 +45,7 @@ def test_whatever_hides_the_answer_each_command_is_sent_once_and_told_once(
         assert outcome["data"]["reconciled"] == (name in ACCEPTED)
 
 
-def _outcomes(amqp: Peer, number: int) -> dict[str, Any]:
+def _outcomes(amqp: BrokerClient, number: int) -> dict[str, Any]:
     """Return the outcomes by command id, once there are so many; deferred events are passed over."""
     found: dict[str, Any] = {}
     while len(found) < number:

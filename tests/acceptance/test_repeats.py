@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.store import open_seen
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, inbound_id, listening_port
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.postgres_harness import Postgres
-    from tests.processes import BridgeProcess
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.postgres import Postgres
+    from tests.harness.processes import BridgeProcess
 
     StartIngest = Callable[..., tuple[BridgeProcess, Webhook]]
 
@@ -59,7 +59,7 @@ def metric(process: BridgeProcess, name: str) -> float:
 
 
 def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ingest(
-    start_ingest: StartIngest, ledger_url: str, amqp: Peer
+    start_ingest: StartIngest, ledger_url: str, amqp: BrokerClient
 ) -> None:
     first, webhook = start_ingest(ledger_url)
     statuses = at_once(webhook, "m1", 5)
@@ -84,7 +84,7 @@ def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ing
 
 
 def test_messages_that_share_an_id_are_an_event_each_whichever_ingest_they_come_to(
-    start_ingest: StartIngest, ledger_url: str, amqp: Peer
+    start_ingest: StartIngest, ledger_url: str, amqp: BrokerClient
 ) -> None:
     first, webhook = start_ingest(ledger_url)
     bodies = [inbound("m1"), inbound("m1", "another text"), inbound("m1", destinationAddress="+16137001235")]
@@ -103,7 +103,7 @@ def test_messages_that_share_an_id_are_an_event_each_whichever_ingest_they_come_
 
 
 def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
-    start_ingest: StartIngest, amqp: Peer, tmp_path: Path
+    start_ingest: StartIngest, amqp: BrokerClient, tmp_path: Path
 ) -> None:
     nowhere = f"sqlite:///{tmp_path}/nowhere/ledger.sqlite3"
     (one, first), (_, second) = start_ingest(nowhere), start_ingest(nowhere)
@@ -118,7 +118,7 @@ def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
 
 
 def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
-    start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: Peer
+    start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: BrokerClient
 ) -> None:
     one, first = start_ingest(postgresql_url)
     before = first.post(inbound("m1")).status
@@ -142,7 +142,7 @@ def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
 
 
 def test_a_ledger_that_stands_still_holds_up_no_answer(
-    start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: Peer
+    start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: BrokerClient
 ) -> None:
     one, webhook = start_ingest(postgresql_url)
     webhook.post(inbound("m0"))

@@ -11,16 +11,16 @@ import pytest
 from amqp.exceptions import AccessRefused
 
 from tests.acceptance.commands import run
-from tests.peer import Peer
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.broker_client import BrokerClient
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.acceptance.conftest import Provider, StartUnsearched
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
+    from tests.harness.broker import Broker
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -76,7 +76,7 @@ def command(name: str, **changes: object) -> dict[str, object]:
     return {"id": name, "destination_address": "+16131234567", "message": f"canary {name}", **changes}
 
 
-def collect(billing: Peer) -> None:
+def collect(billing: BrokerClient) -> None:
     """Declare and bind as a consumer of events does that owns its queue alone."""
     with billing.channel() as channel:
         channel.queue_declare("billing.events", durable=True, auto_delete=False)
@@ -92,9 +92,9 @@ def test_everything_works_with_the_rights_of_the_runbook(
         "ingest", env={**common, "BRIDGE_INGEST__PORT": "0", **users.env("bridge-ingest")}
     )
     with (
-        Peer(vhost_url) as guest,
-        Peer(users.url("orders")) as orders,
-        Peer(users.url("billing")) as billing,
+        BrokerClient(vhost_url) as guest,
+        BrokerClient(users.url("orders")) as orders,
+        BrokerClient(users.url("billing")) as billing,
     ):
         # Nobody has bound a queue yet.
         assert Webhook(port=listening_port(ingest)).post(inbound("first")).status == 204
@@ -131,7 +131,7 @@ def test_an_operator_sends_dead_letters_back_and_adopts_a_ledger(
 ) -> None:
     other = f"sqlite:///{tmp_path / 'other.sqlite3'}"
     operator = {**env, **users.env("bridge-operator"), "BRIDGE_LEDGER__URL": other}
-    with Peer(vhost_url) as guest:
+    with BrokerClient(vhost_url) as guest:
         headers = {"x-bridge-outcome": "failed", "x-bridge-event-id": "e1", "x-bridge-command-id": "a"}
         guest.publish(command("a"), exchange="", routing_key="sms.dead", headers=headers)
         replayed = run("dead", "replay", "--all", "--yes", env=operator)
@@ -180,7 +180,7 @@ def test_a_worker_that_may_not_publish_says_where(
         "worker", env={**env, "BRIDGE_RETRY__IN_PROCESS": "0", **users.env("bridge-worker", rights)}
     )
     provider.faults({"name": "status", "status": 429, "retry_after": 3})
-    with Peer(users.url("orders")) as orders:
+    with BrokerClient(users.url("orders")) as orders:
         # The first is told of, put off and delayed; the second ends on the dead-letter queue.
         orders.publish(command("a"), message_id="a")
         orders.publish(b"no command")
@@ -246,7 +246,7 @@ def test_who_declares_and_may_not_is_told_what(part: str, thing: str, rabbitmq: 
 @pytest.mark.parametrize("queue", ["sms.send", "sms.dead"])
 def test_a_service_may_neither_read_commands_nor_publish_events(queue: str, users: Users) -> None:
     for user in ("orders", "billing"):
-        with Peer(users.url(user)) as peer:
+        with BrokerClient(users.url(user)) as peer:
             with pytest.raises(AccessRefused):
                 peer.get(queue)
             with pytest.raises((AccessRefused, py_amqp.exceptions.RecoverableConnectionError)):

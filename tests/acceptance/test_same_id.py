@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.acceptance.bench import DESTINATION, Bench, body_of, running
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.acceptance.bench import Running
     from tests.acceptance.conftest import Provider
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -110,7 +110,7 @@ def test_the_same_id_with_other_content_is_a_conflict_and_no_outcome_of_the_firs
 
 
 def test_two_workers_on_one_ledger_send_each_id_once(
-    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: Peer
+    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     provider.settings(latency=0.1)
     # A prefetch of 2 keeps one worker from taking both copies of everything.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.acceptance.bench import Running
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 

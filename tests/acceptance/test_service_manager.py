@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.manager import empty, fed, heard
-from tests.waiting import free_port
+from tests.harness.service_manager import empty, fed, heard
+from tests.harness.waiting import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

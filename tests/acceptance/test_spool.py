@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.chaos_proxy import ChaosProxy
-from tests.flood import Flood, assert_one_event_each, collect, metric, spooled
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, inbound_id, listening_port
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.notification_load import NotificationLoad, assert_one_event_each, collect, metric, spooled
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, inbound_id, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
     Ingest = tuple[BridgeProcess, Webhook]
     StartIngest = Callable[..., Ingest]
@@ -59,10 +59,10 @@ def start_ingest(bridge_process: StartBridge, vhost_url: str, directory: Path) -
 
 
 def test_a_broker_that_is_killed_costs_no_notification_and_hardly_any_time(
-    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+    start_ingest: StartIngest, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     process, webhook = start_ingest()
-    with Flood(webhook) as flood:
+    with NotificationLoad(webhook) as flood:
         flood.wait(50)
         rabbitmq.settle()
         os.kill(rabbitmq.pid, signal.SIGKILL)
@@ -92,12 +92,12 @@ def _reason(body: str, name: str) -> Any:
 
 
 def test_a_broker_that_stands_still_holds_up_only_the_first_requests(
-    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+    start_ingest: StartIngest, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     process, webhook = start_ingest()
     with rabbitmq.frozen():
         began = time.monotonic()
-        with Flood(webhook) as flood:
+        with NotificationLoad(webhook) as flood:
             wait_until(lambda: time.monotonic() > began + 2, 5)
             flood.wait(100)
         first = max(took for *_, took in flood.answers)
@@ -113,7 +113,7 @@ def test_a_broker_that_stands_still_holds_up_only_the_first_requests(
 
 
 def test_while_the_broker_has_an_alarm_notifications_are_kept(
-    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker
+    start_ingest: StartIngest, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     process, webhook = start_ingest()
     with rabbitmq.memory_alarm():
@@ -127,7 +127,7 @@ def test_while_the_broker_has_an_alarm_notifications_are_kept(
 
 
 def test_without_broker_and_ledger_it_starts_and_is_ready_and_what_it_kept_outlives_it(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     ids = [f"m-{number}" for number in range(20)]
     nothing = {"BRIDGE_BROKER__URL": NO_BROKER, "BRIDGE_LEDGER__URL": "sqlite:////nowhere/ledger.sqlite3"}
@@ -153,7 +153,7 @@ def test_without_broker_and_ledger_it_starts_and_is_ready_and_what_it_kept_outli
     "place", ["notification-confirmed", "notification-spooled", "spool-confirmed"], ids=str
 )
 def test_a_crash_at_any_step_costs_no_notification(
-    place: str, start_ingest: StartIngest, amqp: Peer, vhost_url: str
+    place: str, start_ingest: StartIngest, amqp: BrokerClient, vhost_url: str
 ) -> None:
     """The client gets no answer, so the provider comes again; what was answered is an event anyway."""
     accepted = []
@@ -189,7 +189,9 @@ def test_a_crash_at_any_step_costs_no_notification(
         assert_one_event_each(messages, accepted)
 
 
-def test_a_spool_that_is_full_says_so_and_asks_to_come_again(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_a_spool_that_is_full_says_so_and_asks_to_come_again(
+    start_ingest: StartIngest, amqp: BrokerClient
+) -> None:
     process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER, BRIDGE_INGEST__SPOOL_MAX_BYTES="5000")
     answers = [webhook.post(inbound(f"m-{number}")) for number in range(12)]
     kept = [f"m-{number}" for number, answer in enumerate(answers) if answer.status == 204]
@@ -207,7 +209,7 @@ def test_a_spool_that_is_full_says_so_and_asks_to_come_again(start_ingest: Start
 
 
 def test_a_disk_that_is_full_is_answered_503_and_when_there_is_room_again_204(
-    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker, vhost: str
+    start_ingest: StartIngest, amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     with ChaosProxy(("127.0.0.1", rabbitmq.port)) as way:
         way.refuse()
@@ -232,7 +234,7 @@ def test_a_disk_that_is_full_is_answered_503_and_when_there_is_room_again_204(
 
 
 def test_a_spool_that_is_removed_while_it_is_used_costs_no_notification(
-    start_ingest: StartIngest, amqp: Peer, directory: Path
+    start_ingest: StartIngest, amqp: BrokerClient, directory: Path
 ) -> None:
     process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER)
     answers = [webhook.post(inbound("m-1")).status]
@@ -260,7 +262,7 @@ def test_a_spool_that_is_removed_while_it_is_used_costs_no_notification(
 
 
 def test_what_is_damaged_is_counted_and_costs_nothing_else(
-    start_ingest: StartIngest, amqp: Peer, directory: Path
+    start_ingest: StartIngest, amqp: BrokerClient, directory: Path
 ) -> None:
     ids = [f"m-{number}" for number in range(50)]
     process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER)
@@ -291,7 +293,7 @@ def test_a_second_ingest_on_one_spool_goes_without_and_says_why(start_ingest: St
 
 
 def test_a_late_confirm_takes_an_event_out_of_the_spool_again(
-    start_ingest: StartIngest, amqp: Peer, rabbitmq: Broker, vhost: str
+    start_ingest: StartIngest, amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     with ChaosProxy(("127.0.0.1", rabbitmq.port)) as way:
         process, webhook = start_ingest(BRIDGE_BROKER__URL=rabbitmq.url(vhost, way.port))

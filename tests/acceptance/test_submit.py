@@ -18,20 +18,20 @@ import pytest
 from bridge.adapters.store import open_ledger
 from bridge.domain.events import rfc3339
 from tests.acceptance.bench import DESTINATION, Bench, body_of, text_of
-from tests.conformance import CLEAN, SUBMIT, UNSAID, report
-from tests.lacking import lacking
-from tests.processes import clean_environment
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.api_conformance import CLEAN, SUBMIT, UNSAID, report
+from tests.harness.missing_program import missing_program
+from tests.harness.processes import clean_environment
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tests.acceptance.conftest import Provider
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
     Ingest = tuple[BridgeProcess, Webhook]
     StartIngest = Callable[..., Ingest]
@@ -46,7 +46,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
-def bench(amqp: Peer, provider: Provider) -> Bench:
+def bench(amqp: BrokerClient, provider: Provider) -> Bench:
     """Return the view of who reads the events."""
     return Bench(amqp, provider)
 
@@ -128,7 +128,7 @@ def test_a_command_is_sent_and_asked_for_until_it_is(
 
 
 def test_a_command_comes_to_the_queue_byte_for_byte_with_its_key_beside_it(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     _, door = start_ingest()
     body = b'{ "destinationAddress": ["+16135550123"], "message":"canary" }'
@@ -192,7 +192,7 @@ def test_other_content_that_comes_too_soon_to_be_noticed_is_told_by_the_worker(
 
 
 def test_while_the_broker_is_away_nothing_is_taken_and_nothing_comes_later(
-    start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer
+    start_ingest: StartIngest, rabbitmq: Broker, amqp: BrokerClient
 ) -> None:
     ingest, door = start_ingest()
     rabbitmq.kill()
@@ -236,7 +236,7 @@ def test_what_a_frozen_broker_does_not_confirm_in_time_is_answered_503_and_may_c
 
 @pytest.mark.executed
 def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webhooks_time(
-    start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer, tmp_path: Path
+    start_ingest: StartIngest, rabbitmq: Broker, amqp: BrokerClient, tmp_path: Path
 ) -> None:
     ingest, door = start_ingest(
         BRIDGE_SUBMIT__MAX_IN_FLIGHT="10",
@@ -260,7 +260,9 @@ def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webh
     assert amqp.depth("sms.send") <= 30  # what was written before it was known to be frozen
 
 
-def test_the_longest_command_is_taken_and_no_longer_one(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_the_longest_command_is_taken_and_no_longer_one(
+    start_ingest: StartIngest, amqp: BrokerClient
+) -> None:
     _, door = start_ingest()
     filling = "x" * (256 * 1024 - len(body_of("a", metadata={"k": ""})))
     bodies = [body_of("a", metadata={"k": filling + more}) for more in ("", "x")]
@@ -270,10 +272,10 @@ def test_the_longest_command_is_taken_and_no_longer_one(start_ingest: StartInges
 
 
 def test_the_example_comes_again_by_itself_until_the_broker_is_back(
-    start_ingest: StartIngest, rabbitmq: Broker, amqp: Peer
+    start_ingest: StartIngest, rabbitmq: Broker, amqp: BrokerClient
 ) -> None:
     if shutil.which("curl") is None:
-        lacking("curl")
+        missing_program("curl")
     ingest, door = start_ingest()
     rabbitmq.kill()
     wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")
@@ -290,7 +292,7 @@ def test_the_example_comes_again_by_itself_until_the_broker_is_back(
     assert message.json["message"] == "Your code is 123456"
 
 
-def test_without_a_queue_for_commands_nothing_is_taken(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_without_a_queue_for_commands_nothing_is_taken(start_ingest: StartIngest, amqp: BrokerClient) -> None:
     _, door = start_ingest()
     # The second one is the delay's.
     for key in ("send", "#.send"):
@@ -326,7 +328,7 @@ def test_what_was_answered_202_outlives_whoever_took_it_and_the_broker(
 
 
 def test_each_of_several_authorizations_is_let_in_and_nothing_else(
-    start_ingest: StartIngest, amqp: Peer
+    start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     ingest, door = start_ingest(BRIDGE_SUBMIT__AUTHORIZATION=f"{SECRET},{OLD_SECRET}")
     given = [SECRET, OLD_SECRET, None, "Bearer hunter2-wrong"]
@@ -380,7 +382,9 @@ def test_a_worker_of_the_same_file_needs_no_authorization(
     assert worker.stop() == 0
 
 
-def test_without_a_ledger_commands_are_taken_and_none_is_shown(start_ingest: StartIngest, amqp: Peer) -> None:
+def test_without_a_ledger_commands_are_taken_and_none_is_shown(
+    start_ingest: StartIngest, amqp: BrokerClient
+) -> None:
     _, door = start_ingest(BRIDGE_LEDGER__URL="sqlite:////nowhere/ledger.sqlite3")
     taken = door.post(body_of("a"))
     status, said = shown(door, "a")

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.bench import DESTINATION, body_of, running, text_of
-from tests.collector import Collector
-from tests.waiting import free_port, wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.trace_collector import Collector
+from tests.harness.waiting import free_port, wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.acceptance.bench import Running
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -107,7 +107,7 @@ def test_no_span_has_a_number_a_text_or_the_account_in_it(bridge: Running, colle
 
 
 def test_a_webhook_begins_a_trace_that_its_event_carries_on(
-    bridge_process: StartBridge, vhost_url: str, amqp: Peer, collector: Collector, tmp_path: Path
+    bridge_process: StartBridge, vhost_url: str, amqp: BrokerClient, collector: Collector, tmp_path: Path
 ) -> None:
     amqp.collect()
     process = bridge_process(
@@ -135,7 +135,7 @@ def test_a_webhook_begins_a_trace_that_its_event_carries_on(
 
 
 def test_a_command_over_http_is_followed_from_who_hands_it_over_to_the_queue(
-    bridge_process: StartBridge, vhost_url: str, amqp: Peer, collector: Collector, tmp_path: Path
+    bridge_process: StartBridge, vhost_url: str, amqp: BrokerClient, collector: Collector, tmp_path: Path
 ) -> None:
     trace = "5" * 32
     process = bridge_process(

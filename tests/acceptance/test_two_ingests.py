@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.flood import assert_one_event_each, collect, post_to_all
-from tests.webhook import Webhook, listening_port
+from tests.harness.notification_load import assert_one_event_each, collect, post_to_all
+from tests.harness.webhook import Webhook, listening_port
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -21,7 +21,7 @@ NUMBER = 200
 
 
 def test_a_notification_that_reaches_two_ingests_at_once_is_the_same_bytes_from_both(
-    bridge_process: StartBridge, amqp: Peer, env: dict[str, str], provider: Provider
+    bridge_process: StartBridge, amqp: BrokerClient, env: dict[str, str], provider: Provider
 ) -> None:
     ids = [f"m{number}" for number in range(NUMBER)]
     both = [bridge_process("ingest", env={**env, "BRIDGE_INGEST__PORT": "0"}) for _ in range(2)]

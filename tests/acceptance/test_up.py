@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 
-from tests.processes import BridgeProcess, clean_environment
-from tests.texts import ANY_TEXT
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.processes import BridgeProcess, clean_environment
+from tests.harness.text_strategies import ANY_TEXT
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider, StartUnsearched
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
     StartTrial = Callable[..., BridgeProcess]
 
@@ -226,7 +226,7 @@ def test_it_is_one_process_and_says_so(bridge_process: StartBridge) -> None:
 
 @pytest.mark.broker
 def test_with_broker_and_account_it_sends_and_receives_in_one_process(
-    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: Peer
+    bridge_process: StartBridge, env: Mapping[str, str], provider: Provider, amqp: BrokerClient
 ) -> None:
     up = bridge_process("up", env={**env, "BRIDGE_INGEST__PORT": "0"})
     command = b'{"id": "one", "destination_address": "+16131234567", "message": "canary hello"}'

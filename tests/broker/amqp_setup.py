@@ -15,11 +15,11 @@ from bridge.adapters.amqp.topology import Topology
 from bridge.adapters.clock import SystemClock
 from bridge.domain.broker_url import read_broker_urls, split_urls
 from bridge.domain.messages import Outgoing
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.domain.messages import Delivery
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 NAMES = Topology(
     prefix="sms",
@@ -64,7 +64,7 @@ def crashed() -> None:
     raise AssertionError("the link crashed")
 
 
-def make_command_queue(peer: Peer) -> None:
+def make_command_queue(peer: BrokerClient) -> None:
     """Declare the queues of commands, without the 28 levels of the delay that the bridge makes beside them."""
     for queue in (NAMES.command_queue, NAMES.given_up_queue):
         peer.declare_queue(queue, {"x-queue-type": "quorum"})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bridge.client import Event
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 TO = "+16131234567"
 QUEUE = "billing.sms"
@@ -32,7 +32,7 @@ def consumer(url: str, queue: str = QUEUE, **options: Any) -> Consumer:
     return Consumer(url, queue, options=Options(connect_timeout=1.0), **consuming(**options))
 
 
-def prepare(peer: Peer, arguments: dict[str, object] | None = None) -> None:
+def prepare(peer: BrokerClient, arguments: dict[str, object] | None = None) -> None:
     """Declare what the bridge declares for commands, without the delay."""
     with peer.channel() as channel:
         channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
@@ -58,7 +58,7 @@ def outcome(command_id: str, index: int | None = 0, type_: str = SENT) -> bytes:
     return made.body
 
 
-def publish(peer: Peer, command_id: str, type_: str = SENT) -> str:
+def publish(peer: BrokerClient, command_id: str, type_: str = SENT) -> str:
     """Publish an outcome as the bridge does; return its event's id."""
     identity = event_id(command_id, 0, 0)
     own: dict[str, Any] = {
@@ -75,7 +75,7 @@ def publish(peer: Peer, command_id: str, type_: str = SENT) -> str:
 class Worker(threading.Thread):
     """Answers so many commands as a worker would, if it answers at all."""
 
-    def __init__(self, peer: Peer, *answers: list[bytes]) -> None:
+    def __init__(self, peer: BrokerClient, *answers: list[bytes]) -> None:
         super().__init__()
         self._peer, self._answers = peer, answers
         self.start()

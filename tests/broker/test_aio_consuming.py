@@ -22,16 +22,16 @@ from bridge.client.aio import (
 )
 from tests.broker.aio_setup import consumer, handled, run, until
 from tests.broker.client_setup import DEAD, QUEUE, publish
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
 
 @pytest.fixture
-def bound(amqp: Peer) -> Peer:
+def bound(amqp: BrokerClient) -> BrokerClient:
     """Return the peer, with a consumer's queue declared and bound by a consumer."""
 
     async def bind() -> None:
@@ -61,7 +61,7 @@ class Handler:
         return [event.subject for event in self.events]
 
 
-def consume(bound: Peer, handler: Any, number: int, **options: Any) -> None:
+def consume(bound: BrokerClient, handler: Any, number: int, **options: Any) -> None:
     """Run a handler until it was called so often."""
 
     async def main() -> None:
@@ -71,7 +71,7 @@ def consume(bound: Peer, handler: Any, number: int, **options: Any) -> None:
     run(main())
 
 
-def test_events_come_typed_one_by_one_and_are_off_the_queue_after_their_handler(bound: Peer) -> None:
+def test_events_come_typed_one_by_one_and_are_off_the_queue_after_their_handler(bound: BrokerClient) -> None:
     handler = Handler()
     for command_id in ("c1", "c2", "c1"):
         publish(bound, command_id)
@@ -94,7 +94,7 @@ def test_events_come_typed_one_by_one_and_are_off_the_queue_after_their_handler(
 
 
 def test_a_handler_that_fails_is_retried_and_its_event_is_dead_lettered_as_in_the_other_client(
-    bound: Peer, caplog: pytest.LogCaptureFixture
+    bound: BrokerClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = Handler(
         twice=[ValueError("+16131234567"), asyncio.CancelledError()],
@@ -113,7 +113,7 @@ def test_a_handler_that_fails_is_retried_and_its_event_is_dead_lettered_as_in_th
     assert "+1613" not in caplog.text
 
 
-def test_a_run_that_is_cancelled_loses_no_event_and_the_next_run_has_it_first(bound: Peer) -> None:
+def test_a_run_that_is_cancelled_loses_no_event_and_the_next_run_has_it_first(bound: BrokerClient) -> None:
     handler = Handler()
     for command_id in ("c1", "c2"):
         publish(bound, command_id)
@@ -142,7 +142,7 @@ def test_a_run_that_is_cancelled_loses_no_event_and_the_next_run_has_it_first(bo
 
 
 def test_a_loop_acks_what_it_has_left_behind_and_the_next_loop_begins_with_what_it_broke_off_over(
-    bound: Peer,
+    bound: BrokerClient,
 ) -> None:
     for command_id in ("c1", "c2", "c3", "c4"):
         publish(bound, command_id)
@@ -163,7 +163,7 @@ def test_a_loop_acks_what_it_has_left_behind_and_the_next_loop_begins_with_what_
 
 
 @pytest.mark.parametrize("place", ["a handler", "another thread", "a signal's handler"])
-def test_stop_ends_a_run_from_anywhere_also_in_a_pause(place: str, bound: Peer) -> None:
+def test_stop_ends_a_run_from_anywhere_also_in_a_pause(place: str, bound: BrokerClient) -> None:
     handler = Handler(c1=[RetryLater() for _ in range(9)])
     publish(bound, "c1")
 
@@ -187,7 +187,7 @@ def test_stop_ends_a_run_from_anywhere_also_in_a_pause(place: str, bound: Peer) 
     assert handler.subjects == ["c1"]
 
 
-def test_a_memory_may_be_asynchronous(bound: Peer) -> None:
+def test_a_memory_may_be_asynchronous(bound: BrokerClient) -> None:
     remembered = {"seen before"}
 
     class Seen:
@@ -208,7 +208,9 @@ def test_a_memory_may_be_asynchronous(bound: Peer) -> None:
     assert handler.events[0].id in remembered
 
 
-def test_a_handler_that_is_a_generator_or_returns_one_is_refused_and_loses_nothing(bound: Peer) -> None:
+def test_a_handler_that_is_a_generator_or_returns_one_is_refused_and_loses_nothing(
+    bound: BrokerClient,
+) -> None:
     def generator(event: Event) -> Any:
         yield event
 
@@ -235,7 +237,7 @@ async def asynchronous_nothing(event: Event) -> None:
     raise AssertionError("no event")
 
 
-def test_a_queue_with_other_properties_is_refused(amqp: Peer) -> None:
+def test_a_queue_with_other_properties_is_refused(amqp: BrokerClient) -> None:
     amqp.declare_queue(QUEUE)
 
     async def main() -> None:

@@ -22,12 +22,12 @@ from bridge.client.aio import (
 )
 from tests.broker.aio_setup import client, run, until
 from tests.broker.client_setup import TO, Worker, outcome, prepare
-from tests.chaos_proxy import ChaosProxy
-from tests.waiting import free_port
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import free_port
 
 if TYPE_CHECKING:
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.broker
 CALLS = 200
 
 
-def ids_on_queue(peer: Peer, number: int) -> list[str]:
+def ids_on_queue(peer: BrokerClient, number: int) -> list[str]:
     """Take so many commands off the queue; return their ids."""
     return [message.json["id"] for message in peer.take("sms.send", number)]
 
@@ -44,7 +44,7 @@ def commands(number: int) -> list[Command]:
     return [Command(to=TO, message="a", id=f"c{n}") for n in range(number)]
 
 
-def test_a_command_is_on_its_queue_when_send_returns_and_a_batch_in_its_order(amqp: Peer) -> None:
+def test_a_command_is_on_its_queue_when_send_returns_and_a_batch_in_its_order(amqp: BrokerClient) -> None:
     prepare(amqp)
 
     async def main() -> list[str]:
@@ -58,7 +58,7 @@ def test_a_command_is_on_its_queue_when_send_returns_and_a_batch_in_its_order(am
     assert ids_on_queue(amqp, 251) == sent == ["first", *(f"c{n}" for n in range(250))]
 
 
-def test_many_calls_wait_for_their_outcomes_at_once_and_none_takes_a_thread(amqp: Peer) -> None:
+def test_many_calls_wait_for_their_outcomes_at_once_and_none_takes_a_thread(amqp: BrokerClient) -> None:
     prepare(amqp)
     threads: set[int] = set()
 
@@ -87,7 +87,7 @@ def test_many_calls_wait_for_their_outcomes_at_once_and_none_takes_a_thread(amqp
     assert len(threads) == 1
 
 
-def test_errors_are_those_of_the_other_client(amqp: Peer) -> None:
+def test_errors_are_those_of_the_other_client(amqp: BrokerClient) -> None:
     async def main() -> None:
         async with client(amqp.url) as sms:
             with pytest.raises(Unroutable, match=r"no exchange sms\.commands"):
@@ -108,7 +108,7 @@ def test_errors_are_those_of_the_other_client(amqp: Peer) -> None:
     run(main())
 
 
-def test_what_is_cancelled_is_not_published_later(amqp: Peer, rabbitmq: Broker) -> None:
+def test_what_is_cancelled_is_not_published_later(amqp: BrokerClient, rabbitmq: Broker) -> None:
     prepare(amqp)
     with ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy:
         url = amqp.url.replace(f":{rabbitmq.port}/", f":{proxy.port}/")
@@ -168,7 +168,7 @@ def test_to_close_ends_the_calls_that_wait() -> None:
     assert "closed" in str(error)
 
 
-def test_a_loop_that_ends_without_closing_harms_nothing_and_the_next_loop_goes_on(amqp: Peer) -> None:
+def test_a_loop_that_ends_without_closing_harms_nothing_and_the_next_loop_goes_on(amqp: BrokerClient) -> None:
     prepare(amqp)
     sms = client(amqp.url)
 
@@ -192,7 +192,7 @@ def test_a_loop_that_ends_without_closing_harms_nothing_and_the_next_loop_goes_o
     assert result.status == "sent"
 
 
-def test_a_batch_lets_other_tasks_run_while_it_is_judged(amqp: Peer) -> None:
+def test_a_batch_lets_other_tasks_run_while_it_is_judged(amqp: BrokerClient) -> None:
     prepare(amqp)
     turns = 0
 

@@ -22,15 +22,15 @@ from tests.broker.amqp_setup import (
     make_consumer,
     make_publisher,
 )
-from tests.chaos_proxy import DOWN, UP, ChaosProxy
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.adapters.amqp.consumer import AmqpConsumer
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -52,7 +52,7 @@ def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
 
 @pytest.fixture
 def start(
-    amqp: Peer, vhost: str, rabbitmq: Broker, proxy: ChaosProxy, inbox: Inbox
+    amqp: BrokerClient, vhost: str, rabbitmq: Broker, proxy: ChaosProxy, inbox: Inbox
 ) -> Iterator[Callable[..., AmqpConsumer]]:
     """Start consumers of the command queue behind the proxy, and stop them in the end."""
     started: list[AmqpConsumer] = []
@@ -70,13 +70,13 @@ def start(
         consumer.stop()
 
 
-def command(peer: Peer, body: bytes | str, **properties: object) -> None:
+def command(peer: BrokerClient, body: bytes | str, **properties: object) -> None:
     """Put a command on the queue."""
     peer.publish(body, exchange="", routing_key=QUEUE, **properties)  # type: ignore[arg-type]
 
 
 def test_a_command_arrives_as_it_was_published_and_is_gone_when_acked(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient
 ) -> None:
     consumer = start()
     command(
@@ -96,7 +96,7 @@ def test_a_command_arrives_as_it_was_published_and_is_gone_when_acked(
 
 
 def test_any_body_arrives_whatever_its_encoding_is_said_to_be(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient
 ) -> None:
     bodies = [b"", b"{}", b"\xff\xfe"]
     start(prefetch=100)
@@ -108,7 +108,7 @@ def test_any_body_arrives_whatever_its_encoding_is_said_to_be(
 
 
 def test_a_command_given_back_comes_again_and_says_so(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient
 ) -> None:
     consumer = start()
     command(amqp, "again")
@@ -155,7 +155,7 @@ UNREADABLE = {
 
 
 def test_a_property_that_nobody_can_read_is_left_out_and_named(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, proxy: ChaosProxy
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient, proxy: ChaosProxy
 ) -> None:
     consumer = start()
     for name, (properties, _) in UNREADABLE.items():
@@ -175,26 +175,26 @@ def test_a_property_that_nobody_can_read_is_left_out_and_named(
     assert proxy.counters.connections == 1
 
 
-def _close(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
+def _close(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: BrokerClient) -> None:
     rabbitmq.close_connections(vhost)
 
 
-def _reset(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
+def _reset(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: BrokerClient) -> None:
     assert proxy.reset()
 
 
-def _finish(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
+def _finish(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: BrokerClient) -> None:
     assert proxy.finish()
 
 
-def _delete_queue_for_a_while(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
+def _delete_queue_for_a_while(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: BrokerClient) -> None:
     amqp.delete(QUEUE)
     wait_until(lambda: proxy.counters.connections > 1, within=2, what="the broker's word")
     make_command_queue(amqp)
 
 
 def _cut(direction: str) -> Callable[..., None]:
-    def cut(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
+    def cut(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: BrokerClient) -> None:
         proxy.cut_after(5, direction)
         command(amqp, "cut")
         wait_until(lambda: proxy.counters.cuts == 1, what="the cut")
@@ -202,7 +202,7 @@ def _cut(direction: str) -> Callable[..., None]:
     return cut
 
 
-def _kill(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: Peer) -> None:
+def _kill(rabbitmq: Broker, vhost: str, proxy: ChaosProxy, amqp: BrokerClient) -> None:
     rabbitmq.restart()
 
 
@@ -222,7 +222,7 @@ def test_after_any_fault_there_is_one_consumer_and_commands_arrive(
     fault: str,
     start: Callable[..., AmqpConsumer],
     inbox: Inbox,
-    amqp: Peer,
+    amqp: BrokerClient,
     rabbitmq: Broker,
     vhost: str,
     proxy: ChaosProxy,
@@ -247,7 +247,7 @@ def test_after_any_fault_there_is_one_consumer_and_commands_arrive(
     assert consumer.consuming
 
 
-def probed(amqp: Peer, inbox: Inbox) -> set[str]:
+def probed(amqp: BrokerClient, inbox: Inbox) -> set[str]:
     """Send a probe, unless it was sent, and return all that arrived."""
     if not inbox.probed:
         try:
@@ -259,7 +259,7 @@ def probed(amqp: Peer, inbox: Inbox) -> set[str]:
 
 
 def test_a_consumer_that_the_broker_has_forgotten_without_a_word_comes_back(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, rabbitmq: Broker, vhost: str
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     consumer = start()
     consumer._channel.send_method(py_amqp.spec.Basic.Cancel, "sb", (next(iter(consumer._consumers)), True))
@@ -271,7 +271,7 @@ def test_a_consumer_that_the_broker_has_forgotten_without_a_word_comes_back(
 
 
 def test_an_ack_for_an_older_connection_is_not_sent_on_the_new_one(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, proxy: ChaosProxy
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient, proxy: ChaosProxy
 ) -> None:
     consumer = start()
     command(amqp, "one")
@@ -293,7 +293,7 @@ def test_an_ack_for_an_older_connection_is_not_sent_on_the_new_one(
 
 
 def test_heartbeats_go_on_while_nothing_comes_and_while_commands_are_held(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, proxy: ChaosProxy
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient, proxy: ChaosProxy
 ) -> None:
     consumer = start(heartbeat=2)
     for held in (False, True):
@@ -311,7 +311,7 @@ def test_heartbeats_go_on_while_nothing_comes_and_while_commands_are_held(
 
 
 def test_no_more_commands_are_held_than_the_prefetch_allows(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient
 ) -> None:
     for number in range(30):
         command(amqp, str(number))
@@ -327,7 +327,7 @@ def test_no_more_commands_are_held_than_the_prefetch_allows(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_in_whatever_order_commands_are_settled_those_alone_are_gone_that_were_acked(
-    seed: int, start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    seed: int, start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient
 ) -> None:
     chance = random.Random(seed)
     for number in range(60):
@@ -351,7 +351,7 @@ def test_in_whatever_order_commands_are_settled_those_alone_are_gone_that_were_a
 
 
 def test_a_consumer_that_pauses_again_and_again_holds_no_more_than_the_prefetch_allows(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient
 ) -> None:
     for number in range(30):
         command(amqp, str(number))
@@ -379,7 +379,7 @@ def test_a_consumer_that_pauses_again_and_again_holds_no_more_than_the_prefetch_
 
 
 def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient
 ) -> None:
     consumer = start()
     command(amqp, "one")
@@ -398,7 +398,7 @@ def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(
 
 
 def test_what_is_on_its_way_while_the_consumer_is_ended_is_received_counted_and_lost_by_nobody(
-    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: Peer, proxy: ChaosProxy
+    start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient, proxy: ChaosProxy
 ) -> None:
     consumer = start(prefetch=10)
     proxy.delay(0.5)
@@ -424,7 +424,7 @@ def test_what_is_on_its_way_while_the_consumer_is_ended_is_received_counted_and_
 
 
 def test_nothing_waits_for_a_queue_without_its_leader_to_end_a_consumer(
-    start: Callable[..., AmqpConsumer], amqp: Peer, rabbitmq: Broker, vhost: str
+    start: Callable[..., AmqpConsumer], amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     consumer = start()
     with rabbitmq.without_leader(vhost, QUEUE):
@@ -440,7 +440,7 @@ def test_nothing_waits_for_a_queue_without_its_leader_to_end_a_consumer(
 
 
 def test_a_consumer_knows_how_many_wait_also_while_it_takes_none(
-    start: Callable[..., AmqpConsumer], amqp: Peer
+    start: Callable[..., AmqpConsumer], amqp: BrokerClient
 ) -> None:
     consumer = start()
     wait_until(lambda: consumer.depth == Depth(0, 1), what="an empty queue and its consumer")
@@ -455,7 +455,7 @@ def test_a_consumer_knows_how_many_wait_also_while_it_takes_none(
 
 
 def test_a_backlog_of_5000_is_worked_off(
-    start: Callable[..., AmqpConsumer], amqp: Peer, inbox: Inbox
+    start: Callable[..., AmqpConsumer], amqp: BrokerClient, inbox: Inbox
 ) -> None:
     publisher, told = make_publisher(amqp.url), Told()
     consumer = start(prefetch=100)
@@ -479,7 +479,9 @@ def test_a_backlog_of_5000_is_worked_off(
     assert [int(delivery.body) for delivery in inbox.deliveries[:5_000]] == list(range(5_000))
 
 
-def test_a_mistake_of_ours_ends_the_link_and_says_so(amqp: Peer, rabbitmq: Broker, vhost: str) -> None:
+def test_a_mistake_of_ours_ends_the_link_and_says_so(
+    amqp: BrokerClient, rabbitmq: Broker, vhost: str
+) -> None:
     make_command_queue(amqp)
     crashed = threading.Event()
     inbox = Inbox()

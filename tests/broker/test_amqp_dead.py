@@ -13,7 +13,7 @@ from tests.broker.amqp_setup import NAMES, address, make_command_queue
 
 if TYPE_CHECKING:
     from bridge.domain.messages import Delivery, Outgoing
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -22,7 +22,7 @@ FULL = {"x-huge": "h" * 130_900}
 
 
 @pytest.fixture
-def letters(amqp: Peer) -> DeadLetters:
+def letters(amqp: BrokerClient) -> DeadLetters:
     """Return the dead letters of a broker that has both queues."""
     amqp.declare_queue(NAMES.dead_queue, {"x-queue-type": "quorum"})
     make_command_queue(amqp)
@@ -35,7 +35,9 @@ def back(delivery: Delivery) -> Outgoing:
     return copy_of(delivery, exchange="", routing_key=NAMES.command_queue, headers=headers)
 
 
-def test_a_letter_without_a_body_is_read_sent_back_and_thrown_away(letters: DeadLetters, amqp: Peer) -> None:
+def test_a_letter_without_a_body_is_read_sent_back_and_thrown_away(
+    letters: DeadLetters, amqp: BrokerClient
+) -> None:
     for _ in range(2):
         amqp.publish(b"", exchange="", routing_key=NAMES.dead_queue)
     read = [letter.body for letter in letters.read()]
@@ -49,7 +51,7 @@ def test_a_letter_without_a_body_is_read_sent_back_and_thrown_away(letters: Dead
 
 
 def test_a_letter_whose_headers_fill_a_frame_goes_back_with_the_bridges_own(
-    letters: DeadLetters, amqp: Peer
+    letters: DeadLetters, amqp: BrokerClient
 ) -> None:
     amqp.publish(b"full", exchange="", routing_key=NAMES.dead_queue, headers=FULL, message_id="m")
     amqp.publish(b"next", exchange="", routing_key=NAMES.dead_queue)

@@ -10,12 +10,12 @@ import pytest
 
 from bridge.adapters.amqp.link import PROVEN, TICK, Link
 from tests.broker.amqp_setup import link_options
-from tests.chaos_proxy import ChaosProxy
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker as Connection
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 pytestmark = pytest.mark.broker
 

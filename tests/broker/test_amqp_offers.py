@@ -12,14 +12,14 @@ from bridge.adapters.amqp.offers import AmqpOffers
 from bridge.domain.messages import Outgoing
 from bridge.ports import Offered
 from tests.broker.amqp_setup import NAMES, link_options
-from tests.chaos_proxy import DOWN, ChaosProxy
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import DOWN, ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
     StartOffering = Callable[..., AmqpOffers]
 
@@ -81,12 +81,12 @@ def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
         yield proxy
 
 
-def ids(peer: Peer) -> list[str]:
+def ids(peer: BrokerClient) -> list[str]:
     """Take all messages and return their ids."""
     return [message.properties["message_id"] for message in peer.take(QUEUE, peer.depth(QUEUE))]
 
 
-def test_many_at_once_are_each_taken_and_stored_once(start: StartOffering, amqp: Peer) -> None:
+def test_many_at_once_are_each_taken_and_stored_once(start: StartOffering, amqp: BrokerClient) -> None:
     amqp.declare_queue(QUEUE)
     offering, answers = start(amqp.url), Answers()
     for number in range(900):
@@ -98,7 +98,7 @@ def test_many_at_once_are_each_taken_and_stored_once(start: StartOffering, amqp:
 
 
 def test_what_no_queue_is_bound_for_is_told_so_among_others_that_are_taken(
-    start: StartOffering, amqp: Peer
+    start: StartOffering, amqp: BrokerClient
 ) -> None:
     amqp.declare_queue(QUEUE)
     offering, answers = start(amqp.url), Answers()
@@ -113,7 +113,7 @@ def test_what_no_queue_is_bound_for_is_told_so_among_others_that_are_taken(
     assert sorted(ids(amqp)) == sorted(id_ for id_, offered in told.items() if offered is Offered.TAKEN)
 
 
-def test_what_is_missing_is_declared_where_that_is_allowed(start: StartOffering, amqp: Peer) -> None:
+def test_what_is_missing_is_declared_where_that_is_allowed(start: StartOffering, amqp: BrokerClient) -> None:
     offering, answers = start(amqp.url, declares=True), Answers()
     amqp.delete(NAMES.command_queue)
     make: dict[str, Any] = {"exchange": NAMES.commands_exchange, "routing_key": "send"}
@@ -128,7 +128,7 @@ def test_what_is_missing_is_declared_where_that_is_allowed(start: StartOffering,
     assert [message.properties["message_id"] for message in amqp.take(NAMES.command_queue, 1)] == ["after"]
 
 
-def _queues(peer: Peer) -> list[str]:
+def _queues(peer: BrokerClient) -> list[str]:
     try:
         peer.depth(NAMES.command_queue)
     except Exception:  # noqa: BLE001 - it is not there
@@ -136,7 +136,7 @@ def _queues(peer: Peer) -> list[str]:
     return [NAMES.command_queue]
 
 
-def test_a_full_queue_does_not_take_it(start: StartOffering, amqp: Peer) -> None:
+def test_a_full_queue_does_not_take_it(start: StartOffering, amqp: BrokerClient) -> None:
     amqp.declare_queue(QUEUE, {"x-max-length": 1, "x-overflow": "reject-publish"})
     offering, answers = start(amqp.url), Answers()
     for number in range(3):
@@ -147,7 +147,7 @@ def test_a_full_queue_does_not_take_it(start: StartOffering, amqp: Peer) -> None
 
 
 def test_what_was_under_way_when_the_connection_is_lost_is_told_so_and_not_published_again(
-    start: StartOffering, amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
     offering, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
@@ -166,7 +166,7 @@ def test_what_was_under_way_when_the_connection_is_lost_is_told_so_and_not_publi
 
 
 def test_while_the_broker_has_an_alarm_nothing_waits_beyond_its_time_and_nothing_comes_later(
-    start: StartOffering, amqp: Peer, rabbitmq: Broker
+    start: StartOffering, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     amqp.declare_queue(QUEUE)
     offering, answers = start(amqp.url, limit=10), Answers()
@@ -187,7 +187,7 @@ def test_while_the_broker_has_an_alarm_nothing_waits_beyond_its_time_and_nothing
 
 
 def test_what_waited_behind_others_when_the_connection_is_lost_is_never_written(
-    start: StartOffering, amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
     offering, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
@@ -207,7 +207,7 @@ def test_what_waited_behind_others_when_the_connection_is_lost_is_never_written(
 
 
 def test_what_waited_behind_others_until_its_time_was_over_is_never_written(
-    start: StartOffering, amqp: Peer, rabbitmq: Broker
+    start: StartOffering, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     amqp.declare_queue(QUEUE)
     offering, answers = start(amqp.url), Answers()
@@ -223,7 +223,7 @@ def test_what_waited_behind_others_until_its_time_was_over_is_never_written(
     assert amqp.depth(QUEUE) == WINDOW
 
 
-def test_without_a_connection_nothing_is_held(amqp: Peer) -> None:
+def test_without_a_connection_nothing_is_held(amqp: BrokerClient) -> None:
     offering = AmqpOffers(link_options(amqp.url, "offers"), NAMES)
     answers = Answers()
     answers.offer(offering, "a")
@@ -233,7 +233,7 @@ def test_without_a_connection_nothing_is_held(amqp: Peer) -> None:
 
 
 def test_more_than_may_be_open_are_not_taken(
-    start: StartOffering, amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
     offering = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port), limit=3)

@@ -13,15 +13,15 @@ from structlog.testing import capture_logs
 from bridge.adapters.amqp.connection import BROKER_ERRORS
 from bridge.domain.messages import Outgoing
 from tests.broker.amqp_setup import NAMES, Told, event, make_publisher
-from tests.chaos_proxy import DOWN, UP, ChaosProxy
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.adapters.amqp.publisher import AmqpPublisher
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -50,18 +50,18 @@ def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
         yield proxy
 
 
-def stored(peer: Peer, number: int, queue: str = "test.events", within: float = 20) -> list[str]:
+def stored(peer: BrokerClient, number: int, queue: str = "test.events", within: float = 20) -> list[str]:
     """Take `number` messages and return their ids."""
     return [message.properties["message_id"] for message in peer.take(queue, number, within)]
 
 
-def all_stored(peer: Peer, queue: str = "test.events") -> list[str]:
+def all_stored(peer: BrokerClient, queue: str = "test.events") -> list[str]:
     """Take all messages and return their ids, copies included."""
     return stored(peer, peer.depth(queue), queue)
 
 
 def test_messages_of_four_threads_are_each_told_once_and_stored_in_the_order_of_their_thread(
-    start: Callable[..., AmqpPublisher], amqp: Peer
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     publisher, told = start(amqp.url), Told()
 
@@ -85,7 +85,7 @@ def test_messages_of_four_threads_are_each_told_once_and_stored_in_the_order_of_
 
 
 def test_an_idle_connection_stays_and_answers_at_once(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     publisher, told = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port), heartbeat=2), Told()
     before = proxy.counters.passed[DOWN]
@@ -99,7 +99,7 @@ def test_an_idle_connection_stays_and_answers_at_once(
 
 
 def test_a_lost_confirm_confirms_nothing_else_and_the_message_is_published_again(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue("full", {"x-max-length": 1, "x-overflow": "reject-publish"})
     amqp.publish(b"in the way", exchange="", routing_key="full")
@@ -124,7 +124,7 @@ def test_a_lost_confirm_confirms_nothing_else_and_the_message_is_published_again
 
 
 def test_a_confirm_is_that_of_its_own_message(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     amqp.declare_queue("slow", {"x-queue-type": "quorum"})
     amqp.bind("slow", "sms.events", "slow")
@@ -142,7 +142,7 @@ def test_a_confirm_is_that_of_its_own_message(
 
 
 def test_a_frozen_broker_is_noticed_and_its_late_confirms_are_matched(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     publisher, told = start(amqp.url, deadline=1.5), Told()
     with rabbitmq.frozen():
@@ -159,7 +159,7 @@ def test_a_frozen_broker_is_noticed_and_its_late_confirms_are_matched(
 
 
 def test_a_memory_alarm_holds_messages_and_keeps_the_connection(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     url = rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)
     publisher, told = start(url, deadline=1.0, heartbeat=2), Told()
@@ -186,7 +186,7 @@ def test_a_memory_alarm_holds_messages_and_keeps_the_connection(
 
 
 def test_what_nobody_bound_a_queue_for_goes_to_its_fallback_and_counts_as_told(
-    start: Callable[..., AmqpPublisher], amqp: Peer
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     amqp.unbind("test.events", "sms.events", "#")
     amqp.bind("test.events", "sms.events", "routed")
@@ -206,7 +206,7 @@ def test_what_nobody_bound_a_queue_for_goes_to_its_fallback_and_counts_as_told(
 
 
 def test_a_refused_message_is_tried_until_there_is_room_and_the_others_go_on(
-    start: Callable[..., AmqpPublisher], amqp: Peer
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     amqp.declare_queue("full", {"x-max-length": 1, "x-overflow": "reject-publish"})
     publisher, told = start(amqp.url), Told()
@@ -225,7 +225,7 @@ def test_a_refused_message_is_tried_until_there_is_room_and_the_others_go_on(
 
 
 def test_what_may_be_dropped_is_dropped_where_the_broker_ends_the_connection_for_it(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue("answers")
     publisher, told = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Told()
@@ -243,7 +243,7 @@ def test_what_may_be_dropped_is_dropped_where_the_broker_ends_the_connection_for
 
 
 def test_what_may_not_be_dropped_and_the_broker_ends_the_connection_for_holds_up_nobody_for_ever(
-    start: Callable[..., AmqpPublisher], amqp: Peer
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     publisher, told = start(amqp.url), Told()
     bad = [("bad", number) for number in range(3)]
@@ -269,7 +269,7 @@ def test_what_may_not_be_dropped_and_the_broker_ends_the_connection_for_holds_up
 
 
 def test_what_may_be_dropped_does_not_wait_for_room_for_ever(
-    start: Callable[..., AmqpPublisher], amqp: Peer
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     amqp.declare_queue("full", {"x-max-length": 1, "x-overflow": "reject-publish"})
     publisher, told = start(amqp.url), Told()
@@ -281,7 +281,7 @@ def test_what_may_be_dropped_does_not_wait_for_room_for_ever(
 
 
 def test_a_message_for_an_exchange_that_is_missing_waits_without_haste_until_it_is_there(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     url = rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)
     publisher, told = start(url), Told()
@@ -298,7 +298,7 @@ def test_a_message_for_an_exchange_that_is_missing_waits_without_haste_until_it_
 
 
 def test_a_binding_that_is_missing_holds_only_its_own_message(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     url = rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)
     publisher, told = start(url), Told()
@@ -316,7 +316,7 @@ def test_a_binding_that_is_missing_holds_only_its_own_message(
 
 
 def test_what_was_deleted_is_declared_again_for_the_message_that_needs_it(
-    start: Callable[..., AmqpPublisher], amqp: Peer
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     publisher, told = start(amqp.url, declares=True), Told()
     amqp.delete("sms.dead")
@@ -336,7 +336,7 @@ def test_what_was_deleted_is_declared_again_for_the_message_that_needs_it(
 
 
 def test_a_queue_of_the_delay_without_its_leader_holds_up_no_event(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     publisher, told = start(amqp.url, declares=True), Told()
     with rabbitmq.without_leader(vhost, "sms_celery_delayed_1"):
@@ -353,7 +353,7 @@ def test_a_queue_of_the_delay_without_its_leader_holds_up_no_event(
 
 
 def test_a_reply_to_a_queue_without_its_leader_holds_up_no_event_and_is_dropped(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, vhost: str, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue("answers", {"x-queue-type": "quorum"})
     publisher, told = start(rabbitmq.url(vhost, proxy.port), deadline=4.0), Told()
@@ -376,7 +376,7 @@ def test_a_reply_to_a_queue_without_its_leader_holds_up_no_event_and_is_dropped(
 
 
 def test_500_messages_survive_kill_9_of_the_broker(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     amqp.declare_queue("events", {"x-queue-type": "quorum"})
     publisher, told = start(amqp.url), Told()
@@ -408,7 +408,7 @@ def test_500_messages_survive_kill_9_of_the_broker(
 
 
 def test_no_message_is_suspected_where_the_broker_confirms_nothing(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, vhost: str, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, vhost: str, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue("slow", {"x-queue-type": "quorum"})
     amqp.bind("slow", "sms.events", "slow")
@@ -439,7 +439,7 @@ def test_a_connection_that_is_lost_counts_as_out_of_service_after_a_while_alone(
 
 
 def test_a_half_open_connection_is_noticed_within_two_and_a_half_heartbeats(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     url = rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)
     publisher, told = start(url, heartbeat=3), Told()
@@ -455,7 +455,7 @@ def test_a_half_open_connection_is_noticed_within_two_and_a_half_heartbeats(
 
 @pytest.mark.parametrize("cut", [5, 30, 150])
 def test_a_connection_cut_in_the_middle_of_a_frame_costs_nothing(
-    cut: int, start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    cut: int, start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     url = rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)
     publisher, told = start(url), Told()
@@ -503,7 +503,7 @@ STRANGE: dict[str, tuple[dict[str, object], dict[Any, object], dict[str, object]
 
 
 def test_properties_that_amqp_can_not_carry_are_left_out_and_the_rest_arrives(
-    start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker, proxy: ChaosProxy
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     publisher, told = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Told()
     for name, (properties, headers, _) in STRANGE.items():
@@ -523,7 +523,9 @@ def test_properties_that_amqp_can_not_carry_are_left_out_and_the_rest_arrives(
     assert proxy.counters.connections == 1
 
 
-def test_bodies_of_no_byte_and_of_a_megabyte_arrive(start: Callable[..., AmqpPublisher], amqp: Peer) -> None:
+def test_bodies_of_no_byte_and_of_a_megabyte_arrive(
+    start: Callable[..., AmqpPublisher], amqp: BrokerClient
+) -> None:
     amqp.declare_queue("sms.unrouted")
     publisher, told = start(amqp.url), Told()
     bodies = [b"", b"\xff" * 1_000_000]
@@ -545,7 +547,7 @@ def test_bodies_of_no_byte_and_of_a_megabyte_arrive(start: Callable[..., AmqpPub
 
 @pytest.mark.parametrize("sent", [0, 10])
 def test_stop_returns_in_time_and_tells_nothing_that_is_not_confirmed(
-    sent: int, start: Callable[..., AmqpPublisher], amqp: Peer, rabbitmq: Broker
+    sent: int, start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     publisher, told = start(amqp.url), Told()
     with rabbitmq.frozen():
@@ -561,7 +563,7 @@ def test_stop_returns_in_time_and_tells_nothing_that_is_not_confirmed(
 
 
 def test_stop_closes_in_order(
-    start: Callable[..., AmqpPublisher], vhost: str, amqp: Peer, rabbitmq: Broker
+    start: Callable[..., AmqpPublisher], vhost: str, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     publisher = start(amqp.url)
     publisher.stop()

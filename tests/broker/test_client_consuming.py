@@ -21,14 +21,14 @@ from bridge.client import (
 )
 from bridge.domain.events import SENT
 from tests.broker.client_setup import DEAD, QUEUE, Running, consumer, publish
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -56,7 +56,7 @@ class Handler:
 
 
 @pytest.fixture
-def bound(amqp: Peer, vhost_url: str) -> Peer:
+def bound(amqp: BrokerClient, vhost_url: str) -> BrokerClient:
     """Return the peer, with a consumer's queue declared and bound by a consumer."""
     with Running(consumer(vhost_url), Handler()):
         wait_until(lambda: amqp.exists(QUEUE) and amqp.consumers(QUEUE), what="a consumer")
@@ -69,7 +69,7 @@ def is_empty(rabbitmq: Broker, vhost: str) -> bool:
 
 
 def test_an_event_comes_typed_and_is_off_the_queue_after_its_handler(
-    bound: Peer, rabbitmq: Broker, vhost: str
+    bound: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     handler = Handler()
     with Running(consumer(bound.url), handler):
@@ -90,7 +90,7 @@ def test_an_event_comes_typed_and_is_off_the_queue_after_its_handler(
     assert event.error is None
 
 
-def test_what_nobody_has_handled_when_the_consumer_ends_comes_to_the_next(bound: Peer) -> None:
+def test_what_nobody_has_handled_when_the_consumer_ends_comes_to_the_next(bound: BrokerClient) -> None:
     first, second = Handler(c1=[KeyboardInterrupt()]), Handler()  # type: ignore[list-item]
     publish(bound, "c1")
     publish(bound, "c2")
@@ -104,7 +104,7 @@ def test_what_nobody_has_handled_when_the_consumer_ends_comes_to_the_next(bound:
     assert sorted(map(str, second.subjects)) == ["c1", "c2"]
 
 
-def test_an_event_that_comes_twice_is_handled_once(bound: Peer, rabbitmq: Broker, vhost: str) -> None:
+def test_an_event_that_comes_twice_is_handled_once(bound: BrokerClient, rabbitmq: Broker, vhost: str) -> None:
     handler = Handler()
     with Running(consumer(bound.url), handler):
         for command_id in ("c1", "c1", "c2", "c1"):
@@ -116,7 +116,7 @@ def test_an_event_that_comes_twice_is_handled_once(bound: Peer, rabbitmq: Broker
 
 
 def test_an_event_that_cannot_be_handled_goes_to_the_dead_and_holds_nothing_up(
-    bound: Peer, caplog: pytest.LogCaptureFixture
+    bound: BrokerClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = Handler(poison=[ValueError("+16131234567") for _ in range(100)])
     with Running(consumer(bound.url, tries=3), handler):
@@ -133,7 +133,7 @@ def test_an_event_that_cannot_be_handled_goes_to_the_dead_and_holds_nothing_up(
 
 
 @pytest.mark.parametrize("place", ["handler", "seen.has", "seen.add"])
-def test_what_returns_before_its_work_is_done_loses_no_event(place: str, bound: Peer) -> None:
+def test_what_returns_before_its_work_is_done_loses_no_event(place: str, bound: BrokerClient) -> None:
     async def work(*_: object) -> bool:
         raise AssertionError("never awaited")
 
@@ -160,7 +160,7 @@ def handler(place: str, work: Callable[[Event], object]) -> Callable[[Event], ob
     return lambda event: work(event) if place == "handler" else None
 
 
-def test_an_async_handler_is_refused_at_once_and_every_event_stays(bound: Peer) -> None:
+def test_an_async_handler_is_refused_at_once_and_every_event_stays(bound: BrokerClient) -> None:
     async def save(event: Event) -> None:
         raise AssertionError("never awaited")
 
@@ -173,7 +173,7 @@ def test_an_async_handler_is_refused_at_once_and_every_event_stays(bound: Peer) 
     assert bound.depth(QUEUE) == 1
 
 
-def test_a_handler_that_fails_for_a_while_gets_the_event_again(bound: Peer) -> None:
+def test_a_handler_that_fails_for_a_while_gets_the_event_again(bound: BrokerClient) -> None:
     handler = Handler(c1=[ValueError(), OSError()])
     with Running(consumer(bound.url), handler):
         publish(bound, "c1")
@@ -184,7 +184,9 @@ def test_a_handler_that_fails_for_a_while_gets_the_event_again(bound: Peer) -> N
     assert bound.depth(DEAD) == 0
 
 
-def test_what_is_not_the_events_fault_is_tried_on_and_what_no_trying_helps_is_not(bound: Peer) -> None:
+def test_what_is_not_the_events_fault_is_tried_on_and_what_no_trying_helps_is_not(
+    bound: BrokerClient,
+) -> None:
     handler = Handler(c1=[RetryLater() for _ in range(7)], c2=[Discard()])
     with Running(consumer(bound.url, tries=2), handler):
         publish(bound, "c1")
@@ -200,7 +202,7 @@ def test_what_is_not_the_events_fault_is_tried_on_and_what_no_trying_helps_is_no
 @pytest.mark.parametrize(
     "body", [b"\xff no JSON", b"[]", b"{}", b'{"id": 1, "type": "sms.outbound.sent", "data": {}}']
 )
-def test_what_is_no_event_goes_to_the_dead_and_never_to_the_handler(body: bytes, bound: Peer) -> None:
+def test_what_is_no_event_goes_to_the_dead_and_never_to_the_handler(body: bytes, bound: BrokerClient) -> None:
     handler = Handler()
     with Running(consumer(bound.url), handler):
         bound.publish(body, exchange="sms.events", routing_key=SENT)
@@ -213,7 +215,7 @@ def test_what_is_no_event_goes_to_the_dead_and_never_to_the_handler(body: bytes,
 
 
 def test_a_connection_that_is_lost_in_the_middle_costs_no_event_and_no_second_handling(
-    bound: Peer, rabbitmq: Broker, vhost: str, caplog: pytest.LogCaptureFixture
+    bound: BrokerClient, rabbitmq: Broker, vhost: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     reached, go_on = threading.Event(), threading.Event()
     handled: list[str | None] = []
@@ -238,7 +240,7 @@ def test_a_connection_that_is_lost_in_the_middle_costs_no_event_and_no_second_ha
     assert caplog.text.count("broker.lost") == 1
 
 
-def test_a_consumer_outlives_the_broker(bound: Peer, rabbitmq: Broker) -> None:
+def test_a_consumer_outlives_the_broker(bound: BrokerClient, rabbitmq: Broker) -> None:
     handler = Handler()
     with Running(consumer(bound.url), handler):
         publish(bound, "c1")
@@ -257,7 +259,7 @@ def test_a_consumer_waits_for_a_broker_and_can_be_stopped_meanwhile() -> None:
     assert running.error is None
 
 
-def test_stop_is_heard_in_the_midst_of_trying_again(bound: Peer) -> None:
+def test_stop_is_heard_in_the_midst_of_trying_again(bound: BrokerClient) -> None:
     handler = Handler(c1=[RetryLater() for _ in range(100)])
     with Running(consumer(bound.url, first_pause=600.0), handler):
         publish(bound, "c1")
@@ -267,7 +269,7 @@ def test_stop_is_heard_in_the_midst_of_trying_again(bound: Peer) -> None:
     assert handler.subjects == ["c1"]
 
 
-def test_a_handler_may_stop_its_consumer_and_its_event_counts_as_handled(bound: Peer) -> None:
+def test_a_handler_may_stop_its_consumer_and_its_event_counts_as_handled(bound: BrokerClient) -> None:
     events = consumer(bound.url)
     for command_id in ("c1", "c2"):
         publish(bound, command_id)
@@ -279,7 +281,7 @@ def test_a_handler_may_stop_its_consumer_and_its_event_counts_as_handled(bound: 
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_consumer_that_was_taken_through_a_fork_says_so_and_its_parent_goes_on(bound: Peer) -> None:
+def test_a_consumer_that_was_taken_through_a_fork_says_so_and_its_parent_goes_on(bound: BrokerClient) -> None:
     handler = Handler()
     with Running(consumer(bound.url), handler) as running:
         publish(bound, "c1")
@@ -299,7 +301,9 @@ def test_a_consumer_that_was_taken_through_a_fork_says_so_and_its_parent_goes_on
     assert code == 7
 
 
-def test_a_loop_acks_what_it_has_left_behind_and_gives_back_what_it_broke_off_over(bound: Peer) -> None:
+def test_a_loop_acks_what_it_has_left_behind_and_gives_back_what_it_broke_off_over(
+    bound: BrokerClient,
+) -> None:
     for command_id in ("c1", "c2", "c3"):
         publish(bound, command_id)
     with consumer(bound.url) as events:
@@ -312,7 +316,7 @@ def test_a_loop_acks_what_it_has_left_behind_and_gives_back_what_it_broke_off_ov
     assert left == {"c2", "c3"}
 
 
-def test_only_the_types_that_were_asked_for_come(amqp: Peer) -> None:
+def test_only_the_types_that_were_asked_for_come(amqp: BrokerClient) -> None:
     handler = Handler()
     with Running(consumer(amqp.url, keys=("sms.inbound.*",)), handler):
         wait_until(lambda: amqp.exists(QUEUE) and amqp.consumers(QUEUE), what="a consumer")
@@ -323,7 +327,7 @@ def test_only_the_types_that_were_asked_for_come(amqp: Peer) -> None:
 
 
 def test_a_queue_with_other_properties_is_refused_and_taken_as_it_is_where_nothing_is_declared(
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     amqp.declare_queue(QUEUE)
     amqp.bind(QUEUE, "sms.events", "#")
@@ -356,7 +360,7 @@ def test_a_login_that_is_refused_at_the_start_is_said_at_once(
         events.run(Handler())
 
 
-def test_a_login_that_is_refused_later_is_tried_again(amqp: Peer, rabbitmq: Broker) -> None:
+def test_a_login_that_is_refused_later_is_tried_again(amqp: BrokerClient, rabbitmq: Broker) -> None:
     vhost = amqp.url.rpartition("/")[2]
     user = f"rotated-{vhost}"
     rabbitmq.add_user(vhost, user, "pw")
@@ -394,7 +398,7 @@ class SeenInSqlite:
 
 
 def test_a_memory_of_ones_own_outlives_the_consumer(
-    bound: Peer, rabbitmq: Broker, vhost: str, tmp_path: Path
+    bound: BrokerClient, rabbitmq: Broker, vhost: str, tmp_path: Path
 ) -> None:
     handlers = [Handler(), Handler()]
     for handler in handlers:
@@ -408,7 +412,7 @@ def test_a_memory_of_ones_own_outlives_the_consumer(
 
 
 @pytest.mark.parametrize("fails", ["has", "add"])
-def test_a_memory_that_is_away_has_the_event_tried_again(fails: str, bound: Peer) -> None:
+def test_a_memory_that_is_away_has_the_event_tried_again(fails: str, bound: BrokerClient) -> None:
     handler = Handler()
 
     class Seen(SeenInMemory):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.broker.client_setup import prepare
-from tests.processes import clean_environment
-from tests.wheel import ROOT, build_wheel, install_alone
+from tests.harness.processes import clean_environment
+from tests.harness.wheel import ROOT, build_wheel, install_alone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -67,7 +67,7 @@ def test_an_installation_has_four_packages_and_a_few_megabytes(python: Path, tmp
     assert sum(sizes.values()) < MOST
 
 
-def test_the_four_lines_of_the_readme_send_from_it(python: Path, amqp: Peer, tmp_path: Path) -> None:
+def test_the_four_lines_of_the_readme_send_from_it(python: Path, amqp: BrokerClient, tmp_path: Path) -> None:
     prepare(amqp)
     lines = next(
         block

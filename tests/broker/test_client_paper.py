@@ -13,11 +13,11 @@ import pytest
 
 from bridge.domain.events import FAILED
 from tests.broker.client_setup import Worker, outcome, prepare, publish
-from tests.processes import clean_environment
-from tests.waiting import wait_until
+from tests.harness.processes import clean_environment
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -44,7 +44,9 @@ def program(block: str, url: str, directory: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("number", "told"), [(0, "login-4711"), (1, "8"), (2, "sent [('sent', 'm1', None)]"), (3, "100")]
 )
-def test_a_block_that_sends_prints_what_it_says(number: int, told: str, amqp: Peer, tmp_path: Path) -> None:
+def test_a_block_that_sends_prints_what_it_says(
+    number: int, told: str, amqp: BrokerClient, tmp_path: Path
+) -> None:
     prepare(amqp)
     worker = Worker(amqp, [outcome("hello-1")]) if "send_and_wait" in SENDING[number] else None
     done = subprocess.run(
@@ -62,7 +64,7 @@ def test_a_block_that_sends_prints_what_it_says(number: int, told: str, amqp: Pe
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_block_that_consumes_prints_what_comes(number: int, amqp: Peer, tmp_path: Path) -> None:
+def test_a_block_that_consumes_prints_what_comes(number: int, amqp: BrokerClient, tmp_path: Path) -> None:
     told = tmp_path / "told"
     command = program(CONSUMING[number], amqp.url, tmp_path)
     with (

@@ -28,16 +28,16 @@ from bridge.client import (
     Unroutable,
 )
 from bridge.domain.events import INVALID, SENT
-from tests.against_contract import is_command
 from tests.broker.client_setup import TO, Worker, client, outcome, prepare
-from tests.chaos_proxy import DOWN, UP, ChaosProxy
-from tests.waiting import free_port, wait_until
+from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
+from tests.harness.contract_check import is_command
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -49,7 +49,7 @@ TIMEOUT = 60.0
 
 
 @pytest.fixture
-def prepared(amqp: Peer) -> Peer:
+def prepared(amqp: BrokerClient) -> BrokerClient:
     """Return the peer, with the commands exchange and its queue."""
     prepare(amqp)
     return amqp
@@ -72,7 +72,7 @@ def many(number: int) -> list[Command]:
     return [Command(to=TO, message=f"text {n}", id=f"c{n}") for n in range(number)]
 
 
-def on_queue(peer: Peer) -> set[str]:
+def on_queue(peer: BrokerClient) -> set[str]:
     """Take all commands off the queue; return their ids."""
     ids = set()
     while (message := peer.get("sms.send")) is not None:
@@ -80,7 +80,7 @@ def on_queue(peer: Peer) -> set[str]:
     return ids
 
 
-def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:
+def test_a_command_is_on_its_queue_when_send_returns(prepared: BrokerClient) -> None:
     with client(prepared.url) as sms:
         sent = sms.send(
             to=[TO, "+16131234568"],
@@ -111,7 +111,7 @@ def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:
     }
 
 
-def test_who_names_no_id_is_told_the_one_that_was_made(prepared: Peer) -> None:
+def test_who_names_no_id_is_told_the_one_that_was_made(prepared: BrokerClient) -> None:
     with client(prepared.url) as sms:
         one, other = sms.send(to=TO, message="a"), sms.send(to=TO, message="a")
     sent = prepared.take("sms.send", 2)
@@ -128,7 +128,7 @@ def test_what_a_worker_would_not_take_is_not_published_and_needs_no_broker() -> 
         sms.send(to="nobody", message="")
 
 
-def test_of_a_batch_with_a_mistake_in_it_nothing_is_published(prepared: Peer) -> None:
+def test_of_a_batch_with_a_mistake_in_it_nothing_is_published(prepared: BrokerClient) -> None:
     with client(prepared.url) as sms:
         with pytest.raises(InvalidCommand) as invalid:
             sms.send_many([*many(2), Command(to=TO, message=""), Command(to="?", message="a")])
@@ -139,7 +139,7 @@ def test_of_a_batch_with_a_mistake_in_it_nothing_is_published(prepared: Peer) ->
     assert on_queue(prepared) == {"only"}
 
 
-def test_a_missing_exchange_or_queue_is_named_and_said_at_once(amqp: Peer) -> None:
+def test_a_missing_exchange_or_queue_is_named_and_said_at_once(amqp: BrokerClient) -> None:
     with client(amqp.url) as sms:
         with pytest.raises(Unroutable, match=r"no exchange sms\.commands.*topology declare"):
             sms.send(to=TO, message="a")
@@ -153,7 +153,7 @@ def test_a_missing_exchange_or_queue_is_named_and_said_at_once(amqp: Peer) -> No
     assert on_queue(amqp) == {"mine"}
 
 
-def test_a_full_queue_refuses_what_has_no_room_and_nothing_else(amqp: Peer) -> None:
+def test_a_full_queue_refuses_what_has_no_room_and_nothing_else(amqp: BrokerClient) -> None:
     prepare(amqp, {"x-max-length": 1, "x-overflow": "reject-publish"})
     with client(amqp.url) as sms:
         sms.send(to=TO, message="a", id="first")
@@ -164,7 +164,7 @@ def test_a_full_queue_refuses_what_has_no_room_and_nothing_else(amqp: Peer) -> N
     assert on_queue(amqp) == {"first"}
 
 
-def test_of_a_batch_that_has_no_room_it_is_said_which_have(amqp: Peer) -> None:
+def test_of_a_batch_that_has_no_room_it_is_said_which_have(amqp: BrokerClient) -> None:
     prepare(amqp, {"x-max-length": 5, "x-overflow": "reject-publish"})
     with (
         client(amqp.url) as sms,
@@ -219,7 +219,7 @@ def test_a_vhost_that_is_not_there_is_said_at_once(vhost_url: str) -> None:
     assert time.monotonic() - began < TIMEOUT / 2
 
 
-def test_a_user_that_is_made_meanwhile_is_let_in(prepared: Peer, rabbitmq: Broker) -> None:
+def test_a_user_that_is_made_meanwhile_is_let_in(prepared: BrokerClient, rabbitmq: Broker) -> None:
     name = prepared.url.rpartition("/")[2]
     with client(prepared.url.replace("guest:guest", f"late-{name}:pw"), timeout=TIMEOUT) as sms:
         with pytest.raises(AuthenticationError):
@@ -238,7 +238,7 @@ def is_let_in(sms: Client) -> bool:
     return True
 
 
-def test_of_several_addresses_the_first_that_lets_us_in_is_used(prepared: Peer) -> None:
+def test_of_several_addresses_the_first_that_lets_us_in_is_used(prepared: BrokerClient) -> None:
     absent = f"amqp://guest:guest@127.0.0.1:{free_port()}/{prepared.url.rpartition('/')[2]}"
     wrong = prepared.url.replace("guest:guest", "guest:hunter2")
     for number, urls in enumerate([[absent, wrong, prepared.url], f"{wrong},{absent},{prepared.url}"]):
@@ -255,7 +255,7 @@ def test_where_one_address_refuses_and_one_is_absent_the_broker_may_come_back(vh
         sms.send(to=TO, message="a")
 
 
-def test_an_alarm_of_the_broker_is_named(prepared: Peer, rabbitmq: Broker) -> None:
+def test_an_alarm_of_the_broker_is_named(prepared: BrokerClient, rabbitmq: Broker) -> None:
     with client(prepared.url, timeout=1.0) as sms:
         sms.send(to=TO, message="a", id="before")
         with rabbitmq.memory_alarm():
@@ -266,7 +266,7 @@ def test_an_alarm_of_the_broker_is_named(prepared: Peer, rabbitmq: Broker) -> No
                 sms.send(to=TO, message="a", id="again")
 
 
-def test_a_broker_that_stands_still_confirms_nothing(prepared: Peer, rabbitmq: Broker) -> None:
+def test_a_broker_that_stands_still_confirms_nothing(prepared: BrokerClient, rabbitmq: Broker) -> None:
     with client(prepared.url, timeout=1.0) as sms:
         sms.send(to=TO, message="a", id="before")
         with rabbitmq.frozen(), pytest.raises(Unconfirmed) as unconfirmed:
@@ -275,7 +275,7 @@ def test_a_broker_that_stands_still_confirms_nothing(prepared: Peer, rabbitmq: B
     assert unconfirmed.value.id == "during"
 
 
-def test_what_was_given_up_is_not_published_later(prepared: Peer, proxy: ChaosProxy) -> None:
+def test_what_was_given_up_is_not_published_later(prepared: BrokerClient, proxy: ChaosProxy) -> None:
     with client(through(proxy, prepared.url), timeout=1.0) as sms:
         sms.send(to=TO, message="a", id="before")
         proxy.refuse()
@@ -295,7 +295,9 @@ def _sends(sms: Any, command_id: str) -> bool:
     return True
 
 
-def test_a_lost_confirm_costs_a_copy_with_the_same_id_and_no_error(prepared: Peer, proxy: ChaosProxy) -> None:
+def test_a_lost_confirm_costs_a_copy_with_the_same_id_and_no_error(
+    prepared: BrokerClient, proxy: ChaosProxy
+) -> None:
     with client(through(proxy, prepared.url), timeout=4.0) as sms:
         sms.send(to=TO, message="a", id="before")
         proxy.black_hole(DOWN)
@@ -311,7 +313,7 @@ def test_a_lost_confirm_costs_a_copy_with_the_same_id_and_no_error(prepared: Pee
 
 
 def test_what_may_have_arrived_before_its_queue_was_lost_is_not_called_certain(
-    prepared: Peer, proxy: ChaosProxy
+    prepared: BrokerClient, proxy: ChaosProxy
 ) -> None:
     failures: list[NotSent] = []
 
@@ -338,7 +340,7 @@ def test_what_may_have_arrived_before_its_queue_was_lost_is_not_called_certain(
     assert on_queue(prepared) == {"before", "perhaps"}
 
 
-def test_a_batch_is_confirmed_together_and_keeps_its_order(prepared: Peer) -> None:
+def test_a_batch_is_confirmed_together_and_keeps_its_order(prepared: BrokerClient) -> None:
     with client(prepared.url) as sms:
         sent = sms.send_many(many(200))
         assert sms.send_many([]) == []
@@ -347,7 +349,9 @@ def test_a_batch_is_confirmed_together_and_keeps_its_order(prepared: Peer) -> No
     assert ids == [one.id for one in sent] == [f"c{n}" for n in range(200)]
 
 
-def test_a_batch_goes_on_where_the_broker_was_killed_and_came_back(prepared: Peer, rabbitmq: Broker) -> None:
+def test_a_batch_goes_on_where_the_broker_was_killed_and_came_back(
+    prepared: BrokerClient, rabbitmq: Broker
+) -> None:
     sent: list[str] = []
     with client(prepared.url, timeout=60.0) as sms:
         sms.send(to=TO, message="a", id="before")
@@ -365,7 +369,7 @@ def test_a_batch_goes_on_where_the_broker_was_killed_and_came_back(prepared: Pee
 
 
 def test_what_was_confirmed_before_the_broker_died_is_there_and_the_rest_is_said(
-    prepared: Peer, rabbitmq: Broker
+    prepared: BrokerClient, rabbitmq: Broker
 ) -> None:
     failures: list[BatchPartiallySent] = []
     number = 4 * MANY
@@ -405,7 +409,9 @@ def has_cut(proxy: ChaosProxy, times: int) -> bool:
     return proxy.counters.cuts >= times
 
 
-def test_in_a_network_that_cuts_everything_off_no_answer_is_wrong(prepared: Peer, proxy: ChaosProxy) -> None:
+def test_in_a_network_that_cuts_everything_off_no_answer_is_wrong(
+    prepared: BrokerClient, proxy: ChaosProxy
+) -> None:
     sent: list[str] = []
     failed: list[NotSent] = []
     over = threading.Event()
@@ -437,7 +443,7 @@ def test_in_a_network_that_cuts_everything_off_no_answer_is_wrong(prepared: Peer
     assert not {one.id for one in failed if not isinstance(one, Unconfirmed)} & there
 
 
-def test_many_threads_share_one_client(prepared: Peer, rabbitmq: Broker, vhost: str) -> None:
+def test_many_threads_share_one_client(prepared: BrokerClient, rabbitmq: Broker, vhost: str) -> None:
     with client(prepared.url) as sms:
         threads = [
             threading.Thread(target=sms.send, kwargs={"to": TO, "message": "a", "id": f"t{n}"})
@@ -454,7 +460,7 @@ def test_many_threads_share_one_client(prepared: Peer, rabbitmq: Broker, vhost: 
     assert on_queue(prepared) == {f"t{n}" for n in range(40)}
 
 
-def test_outcomes_are_waited_for_and_come_in_the_order_of_the_destinations(prepared: Peer) -> None:
+def test_outcomes_are_waited_for_and_come_in_the_order_of_the_destinations(prepared: BrokerClient) -> None:
     worker = Worker(
         prepared, [b"no event", outcome("c1", 1), outcome("c1", 0)], [outcome("c2", None, INVALID)]
     )
@@ -470,7 +476,7 @@ def test_outcomes_are_waited_for_and_come_in_the_order_of_the_destinations(prepa
     assert not invalid.is_sent
 
 
-def test_who_waited_in_vain_has_what_came(prepared: Peer) -> None:
+def test_who_waited_in_vain_has_what_came(prepared: BrokerClient) -> None:
     worker = Worker(prepared, [outcome("c1", 1)])
     with client(prepared.url) as sms, pytest.raises(NoOutcomeYet, match="1 of 2") as late:
         sms.send_and_wait(to=[TO, "+16131234568"], message="a", id="c1", wait=1.0)
@@ -480,7 +486,7 @@ def test_who_waited_in_vain_has_what_came(prepared: Peer) -> None:
     assert late.value.result.sent.id == "c1"
 
 
-def test_who_waits_while_the_connection_is_lost_asks_again(prepared: Peer, proxy: ChaosProxy) -> None:
+def test_who_waits_while_the_connection_is_lost_asks_again(prepared: BrokerClient, proxy: ChaosProxy) -> None:
     results: list[Any] = []
     with client(through(proxy, prepared.url)) as sms:
         waiting = threading.Thread(
@@ -498,7 +504,9 @@ def test_who_waits_while_the_connection_is_lost_asks_again(prepared: Peer, proxy
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_closed_client_says_so_and_so_does_one_that_was_taken_through_a_fork(prepared: Peer) -> None:
+def test_a_closed_client_says_so_and_so_does_one_that_was_taken_through_a_fork(
+    prepared: BrokerClient,
+) -> None:
     with client(prepared.url) as sms:
         sms.send(to=TO, message="a")
         child = os.fork()

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 
 from bridge.domain.events import make_event
 from tests.broker.client_setup import Worker, outcome, publish
-from tests.broker_harness import Broker
-from tests.lacking import lacking
-from tests.peer import Peer
-from tests.processes import clean_environment
-from tests.waiting import free_port, wait_until
+from tests.harness.broker import Broker
+from tests.harness.broker_client import BrokerClient
+from tests.harness.missing_program import missing_program
+from tests.harness.processes import clean_environment
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.peer import Message
+    from tests.harness.broker_client import Message
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -63,13 +63,13 @@ def with_its_default(name: str, port: int, directory: Path) -> str:
 
 
 @pytest.fixture
-def plain(rabbitmq: Broker, vhost: str) -> Iterator[Peer]:
+def plain(rabbitmq: Broker, vhost: str) -> Iterator[BrokerClient]:
     """Connect to the virtual host of the examples' default URL, with nothing in it."""
-    with Peer(rabbitmq.empty_default_vhost()) as peer:
+    with BrokerClient(rabbitmq.empty_default_vhost()) as peer:
         yield peer
 
 
-def make_queue(peer: Peer) -> None:
+def make_queue(peer: BrokerClient) -> None:
     """Declare what the bridge declares for commands."""
     with peer.channel() as channel:
         channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
@@ -103,14 +103,14 @@ def interpreter(language: str) -> tuple[str, ...]:
     }[language]
     found = shutil.which(name)
     if found is None or run(found, "-e", program).returncode:
-        lacking(f"{name} with {library}")
+        missing_program(f"{name} with {library}")
     return (found,)
 
 
 @pytest.mark.broker
 @pytest.mark.parametrize("language", ["py", "js", "rb"])
 def test_an_example_sends_with_its_default_url(
-    language: str, plain: Peer, rabbitmq: Broker, tmp_path: Path
+    language: str, plain: BrokerClient, rabbitmq: Broker, tmp_path: Path
 ) -> None:
     program = (*interpreter(language), with_its_default(f"send.{language}", rabbitmq.port, tmp_path))
     make_queue(plain)
@@ -127,7 +127,7 @@ def test_an_example_sends_with_its_default_url(
 
 @pytest.mark.broker
 def test_the_example_of_the_client_sends_and_shows_what_became_of_it(
-    plain: Peer, rabbitmq: Broker, tmp_path: Path
+    plain: BrokerClient, rabbitmq: Broker, tmp_path: Path
 ) -> None:
     program = (sys.executable, with_its_default("send_with_client.py", rabbitmq.port, tmp_path))
     unsent = run(*program)
@@ -151,7 +151,7 @@ CONSUMERS = {"py": "billing.sms", "js": "billing.sms.node", "rb": "billing.sms.r
 @pytest.mark.broker
 @pytest.mark.parametrize("language", CONSUMERS)
 def test_the_example_consumes_each_event_once_and_acks_it_afterwards(
-    language: str, plain: Peer, tmp_path: Path, rabbitmq: Broker
+    language: str, plain: BrokerClient, tmp_path: Path, rabbitmq: Broker
 ) -> None:
     queue = CONSUMERS[language]
     program = [*interpreter(language), with_its_default(f"consume.{language}", rabbitmq.port, tmp_path)]
@@ -180,7 +180,7 @@ def test_the_example_consumes_each_event_once_and_acks_it_afterwards(
 @pytest.mark.broker
 @pytest.mark.parametrize("language", CONSUMERS)
 def test_an_example_consumes_an_event_with_any_text(
-    language: str, plain: Peer, tmp_path: Path, rabbitmq: Broker
+    language: str, plain: BrokerClient, tmp_path: Path, rabbitmq: Broker
 ) -> None:
     queue = CONSUMERS[language]
     program = [*interpreter(language), with_its_default(f"consume.{language}", rabbitmq.port, tmp_path)]
@@ -226,7 +226,9 @@ def says(out: Path, text: str) -> bool:
 
 
 @pytest.mark.broker
-def test_the_python_example_remembers_what_it_handled_in_its_database(amqp: Peer, tmp_path: Path) -> None:
+def test_the_python_example_remembers_what_it_handled_in_its_database(
+    amqp: BrokerClient, tmp_path: Path
+) -> None:
     told = []
     for command_id in ("c1", "c2"):
         out = tmp_path / command_id
@@ -249,7 +251,7 @@ def test_the_python_example_remembers_what_it_handled_in_its_database(amqp: Peer
 def managed() -> Iterator[Broker]:
     """Run a broker with the management plugin, which rabbitmqadmin talks to."""
     if shutil.which("rabbitmqadmin") is None:
-        lacking("rabbitmqadmin")
+        missing_program("rabbitmqadmin")
     broker = Broker(plugins="rabbitmq_management")
     try:
         broker.start()
@@ -262,7 +264,7 @@ def managed() -> Iterator[Broker]:
 def test_the_shell_example_sends_and_fails_where_no_queue_is_bound(managed: Broker) -> None:
     command = (str(EXAMPLES / "send.sh"), "--port", str(managed.management_port))
     unsent = run(*command)
-    with Peer(managed.url("%2f")) as peer:
+    with BrokerClient(managed.url("%2f")) as peer:
         make_queue(peer)
         sent = run(*command)
         (message,) = peer.take("sms.send")
@@ -274,7 +276,7 @@ def test_the_shell_example_sends_and_fails_where_no_queue_is_bound(managed: Brok
 
 @pytest.mark.broker
 def test_the_web_service_sends_waits_and_says_what_went_wrong(
-    plain: Peer, rabbitmq: Broker, tmp_path: Path
+    plain: BrokerClient, rabbitmq: Broker, tmp_path: Path
 ) -> None:
     with_its_default("fastapi_app.py", rabbitmq.port, tmp_path)
     port = free_port()

@@ -15,13 +15,13 @@ from bridge.adapters.amqp.topology import declare
 from bridge.domain.lineage import Lineage, Remembered
 from tests.broker.amqp_setup import address
 from tests.broker.test_ledger_mark import FIRST, ONE, OTHER, Copy, topology
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.adapters.amqp.ledger_mark import LedgerMark
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 pytestmark = pytest.mark.broker
 

@@ -16,12 +16,12 @@ from bridge.adapters.amqp.topology import Topology
 from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable
 from tests.broker.amqp_setup import address
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 pytestmark = pytest.mark.broker
 

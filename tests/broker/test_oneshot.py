@@ -12,13 +12,13 @@ import pytest
 from bridge.adapters.amqp.one_shot import OneShot
 from bridge.adapters.clock import SystemClock
 from tests.broker.amqp_setup import NAMES, address, make_command_queue
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -31,7 +31,7 @@ def one(url: str, confirm_timeout: float = 10.0) -> OneShot:
 
 
 @pytest.fixture
-def prepared(amqp: Peer) -> Peer:
+def prepared(amqp: BrokerClient) -> BrokerClient:
     """Return the peer, with the commands exchange and its queue."""
     make_command_queue(amqp)
     with amqp.channel() as channel:
@@ -40,7 +40,7 @@ def prepared(amqp: Peer) -> Peer:
     return amqp
 
 
-def answer(peer: Peer, *events: dict[str, Any]) -> threading.Thread:
+def answer(peer: BrokerClient, *events: dict[str, Any]) -> threading.Thread:
     """Answer the next command as a worker would."""
 
     def work() -> None:
@@ -63,7 +63,7 @@ def outcome(index: int | None, kind: str = "sent") -> dict[str, Any]:
     return {"type": f"sms.outbound.{kind}", "data": {"index": index}}
 
 
-def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:
+def test_a_command_is_on_its_queue_when_send_returns(prepared: BrokerClient) -> None:
     assert one(prepared.url).send(COMMAND, outcomes=1, wait=None) == []
     (command,) = prepared.take("sms.send")
 
@@ -73,7 +73,7 @@ def test_a_command_is_on_its_queue_when_send_returns(prepared: Peer) -> None:
     assert "reply_to" not in command.properties
 
 
-def test_an_id_that_amqp_has_no_room_for_stands_in_the_body_alone(prepared: Peer) -> None:
+def test_an_id_that_amqp_has_no_room_for_stands_in_the_body_alone(prepared: BrokerClient) -> None:
     one(prepared.url).send({**COMMAND, "id": "é" * 128}, outcomes=1, wait=None)
     (command,) = prepared.take("sms.send")
 
@@ -81,7 +81,7 @@ def test_an_id_that_amqp_has_no_room_for_stands_in_the_body_alone(prepared: Peer
     assert "message_id" not in command.properties
 
 
-def test_outcomes_are_waited_for_and_one_that_speaks_for_all_ends_the_wait(prepared: Peer) -> None:
+def test_outcomes_are_waited_for_and_one_that_speaks_for_all_ends_the_wait(prepared: BrokerClient) -> None:
     worker = answer(prepared, outcome(0), outcome(1))
     both = one(prepared.url).send(COMMAND, outcomes=2, wait=10)
     worker.join()
@@ -93,7 +93,7 @@ def test_outcomes_are_waited_for_and_one_that_speaks_for_all_ends_the_wait(prepa
     assert refused == [outcome(None, "invalid")]
 
 
-def test_what_a_stranger_puts_on_the_queue_for_replies_is_no_outcome(prepared: Peer) -> None:
+def test_what_a_stranger_puts_on_the_queue_for_replies_is_no_outcome(prepared: BrokerClient) -> None:
     def stray() -> None:
         (command,) = prepared.take("sms.send")
         queue = command.properties["reply_to"]
@@ -111,14 +111,14 @@ def test_what_a_stranger_puts_on_the_queue_for_replies_is_no_outcome(prepared: P
     assert received == [outcome(0)]
 
 
-def test_what_did_not_come_in_time_is_not_waited_for(prepared: Peer) -> None:
+def test_what_did_not_come_in_time_is_not_waited_for(prepared: BrokerClient) -> None:
     began = time.monotonic()
 
     assert one(prepared.url).send(COMMAND, outcomes=1, wait=0.3) == []
     assert 0.3 <= time.monotonic() - began < 2
 
 
-def test_a_command_that_no_queue_takes_is_an_error_with_a_way_out(amqp: Peer) -> None:
+def test_a_command_that_no_queue_takes_is_an_error_with_a_way_out(amqp: BrokerClient) -> None:
     with pytest.raises(ConnectionError, match="topology"):
         one(amqp.url).send(COMMAND, outcomes=1, wait=None)
     with amqp.channel() as channel:
@@ -127,12 +127,12 @@ def test_a_command_that_no_queue_takes_is_an_error_with_a_way_out(amqp: Peer) ->
         one(amqp.url).send(COMMAND, outcomes=1, wait=None)
 
 
-def test_a_blocked_broker_is_an_error_after_a_while(prepared: Peer, rabbitmq: Broker) -> None:
+def test_a_blocked_broker_is_an_error_after_a_while(prepared: BrokerClient, rabbitmq: Broker) -> None:
     with rabbitmq.memory_alarm(), pytest.raises(ConnectionError, match="blocked"):
         one(prepared.url, confirm_timeout=0.5).send(COMMAND, outcomes=1, wait=None)
 
 
-def test_events_are_shown_as_they_come_and_what_is_none_is_named(amqp: Peer) -> None:
+def test_events_are_shown_as_they_come_and_what_is_none_is_named(amqp: BrokerClient) -> None:
     side = one(amqp.url)
     side.declare()
     seen: list[dict[str, Any]] = []
@@ -231,7 +231,7 @@ def test_a_frozen_broker_is_an_error_in_bounded_time(what: str, rabbitmq: Broker
         assert time.monotonic() - began < 3
 
 
-def test_whoever_declares_nothing_tails_what_others_have_declared(amqp: Peer) -> None:
+def test_whoever_declares_nothing_tails_what_others_have_declared(amqp: BrokerClient) -> None:
     side = OneShot(address(amqp.url, io_timeout=1.0), NAMES, SystemClock(), declares=False)
     amqp.collect()
     seen: list[dict[str, Any]] = []

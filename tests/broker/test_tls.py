@@ -16,13 +16,13 @@ from bridge.domain.messages import Outgoing
 from tests.broker.aio_setup import run
 from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer, make_publisher
 from tests.broker.client_setup import QUEUE, TO, prepare
-from tests.certificates import Authority
+from tests.harness.certificates import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -132,7 +132,7 @@ def test_the_limits_of_the_url_are_those_of_the_connection(rabbitmq: Broker, vho
     assert seen == (12, 7)
 
 
-def test_large_messages_pass_in_both_directions(rabbitmq: Broker, amqp: Peer) -> None:
+def test_large_messages_pass_in_both_directions(rabbitmq: Broker, amqp: BrokerClient) -> None:
     make_command_queue(amqp)
     vhost = amqp.url.rpartition("/")[2]
     url = rabbitmq.tls_url(vhost, parameters=f"?cacertfile={rabbitmq.authority.certificate}")
@@ -166,7 +166,7 @@ def test_a_broker_that_stands_still_is_left_at_once(rabbitmq: Broker, vhost: str
         assert left.wait(8)
 
 
-def test_the_client_checks_the_certificate_too(rabbitmq: Broker, amqp: Peer) -> None:
+def test_the_client_checks_the_certificate_too(rabbitmq: Broker, amqp: BrokerClient) -> None:
     prepare(amqp)
     vhost = amqp.url.rpartition("/")[2]
     options = Options(ca_file=rabbitmq.authority.certificate)
@@ -181,7 +181,7 @@ def test_the_client_checks_the_certificate_too(rabbitmq: Broker, amqp: Peer) -> 
     assert sent.id == "c1"
 
 
-def test_the_asyncio_client_checks_the_certificate_too(rabbitmq: Broker, amqp: Peer) -> None:
+def test_the_asyncio_client_checks_the_certificate_too(rabbitmq: Broker, amqp: BrokerClient) -> None:
     prepare(amqp)
     vhost = amqp.url.rpartition("/")[2]
     options = Options(ca_file=rabbitmq.authority.certificate)

@@ -14,12 +14,12 @@ from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.topology import MAX_DELAY, TopologyMismatch, declare, missing
 from bridge.domain.messages import Outgoing
 from tests.broker.amqp_setup import NAMES, Inbox, Told, address, make_consumer, make_publisher
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.adapters.amqp.topology import Topology
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = pytest.mark.broker
 
@@ -62,7 +62,7 @@ def test_before_anything_is_declared_everything_is_missing(vhost_url: str) -> No
     assert {f"queue sms_celery_delayed_{level}" for level in range(28)} <= set(names)
 
 
-def test_what_was_deleted_is_named_and_nothing_else(amqp: Peer) -> None:
+def test_what_was_deleted_is_named_and_nothing_else(amqp: BrokerClient) -> None:
     apply(amqp.url, NAMES)
     amqp.delete("sms.dead")
     amqp.delete("sms_celery_delayed_3")
@@ -88,7 +88,7 @@ def test_what_is_there_is_looked_at_and_not_declared_again(
     assert apply(declared.replace("guest:guest", f"looks-{vhost}:x"), NAMES) == []
 
 
-def test_bindings_are_made_again_where_the_marker_is_missing_or_that_is_asked_for(amqp: Peer) -> None:
+def test_bindings_are_made_again_where_the_marker_is_missing_or_that_is_asked_for(amqp: BrokerClient) -> None:
     apply(amqp.url, NAMES)
     found = []
     for anew in (False, True):
@@ -121,7 +121,7 @@ def test_a_queue_with_other_properties_is_named(declared: str) -> None:
         apply(declared, replace(NAMES, delivery_limit=5))
 
 
-def test_an_exchange_of_another_type_is_named(amqp: Peer) -> None:
+def test_an_exchange_of_another_type_is_named(amqp: BrokerClient) -> None:
     with amqp.channel() as channel:
         channel.exchange_declare("sms.commands", "fanout", durable=True, auto_delete=False)
 
@@ -129,7 +129,7 @@ def test_an_exchange_of_another_type_is_named(amqp: Peer) -> None:
         apply(amqp.url, NAMES)
 
 
-def test_a_level_of_the_delay_with_other_properties_is_named(amqp: Peer) -> None:
+def test_a_level_of_the_delay_with_other_properties_is_named(amqp: BrokerClient) -> None:
     amqp.declare_queue("sms_celery_delayed_5")
 
     with pytest.raises(TopologyMismatch, match="sms_celery_delayed_5"):
@@ -137,7 +137,7 @@ def test_a_level_of_the_delay_with_other_properties_is_named(amqp: Peer) -> None
 
 
 def test_a_command_returned_too_often_comes_once_more_as_given_up_and_is_a_dead_letter_at_last(
-    amqp: Peer,
+    amqp: BrokerClient,
 ) -> None:
     topology = replace(NAMES, delivery_limit=2)
     apply(amqp.url, topology)
@@ -210,7 +210,7 @@ def test_a_delay_is_at_least_a_second_and_at_most_what_the_levels_hold() -> None
     assert int(bits(MAX_DELAY + 1), 2) == MAX_DELAY
 
 
-def test_of_events_that_nobody_wants_the_oldest_go(amqp: Peer) -> None:
+def test_of_events_that_nobody_wants_the_oldest_go(amqp: BrokerClient) -> None:
     apply(amqp.url, replace(NAMES, unrouted_max_length=2))
     for number in range(4):
         amqp.publish(b"%d" % number, exchange="", routing_key="sms.unrouted")
@@ -227,7 +227,7 @@ def limit_commands(broker: Broker, vhost: str, **definition: object) -> None:
 
 
 def test_a_limit_of_the_length_refuses_commands_and_takes_them_off_only_where_it_says_so(
-    amqp: Peer, rabbitmq: Broker, vhost: str
+    amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     apply(amqp.url, NAMES)
     amqp.publish("first")
@@ -244,7 +244,7 @@ def test_a_limit_of_the_length_refuses_commands_and_takes_them_off_only_where_it
 
 
 def test_a_queue_that_a_policy_lets_expire_is_deleted_and_its_commands_are_lost(
-    amqp: Peer, rabbitmq: Broker, vhost: str
+    amqp: BrokerClient, rabbitmq: Broker, vhost: str
 ) -> None:
     apply(amqp.url, NAMES)
     amqp.publish("lost")

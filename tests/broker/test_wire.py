@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.field import QUORUM
 from benchmarks.wire import WINDOW, Wire
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 pytestmark = pytest.mark.broker
 

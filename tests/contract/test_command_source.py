@@ -13,15 +13,15 @@ from bridge.adapters.clock import SystemClock
 from bridge.domain.messages import Outgoing
 from bridge.ports import CommandSource
 from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer
-from tests.chaos_proxy import ChaosProxy
 from tests.fakes.source import FakeSource
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.broker_harness import Broker
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 
 class Source(CommandSource, Protocol):
@@ -82,7 +82,7 @@ def fake() -> Iterator[Case]:
     source.stop()
 
 
-def real(peer: Peer, url: str, proxy: ChaosProxy) -> Iterator[Case]:
+def real(peer: BrokerClient, url: str, proxy: ChaosProxy) -> Iterator[Case]:
     inbox = Inbox()
     make_command_queue(peer)
     consumer = make_consumer(url, inbox, prefetch=10)

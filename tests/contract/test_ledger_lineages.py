@@ -16,15 +16,15 @@ from bridge.domain.ledger import Call, ClockSet, Look, Restored
 from bridge.domain.ledger.lost_rows import CLOCKS
 from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from tests.chaos_proxy import ChaosProxy
 from tests.contract.test_ledger import RULES, claim, command
 from tests.contract.test_ledger_sessions import database_of
-from tests.waiting import wait_until
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.adapters.store.ledger import SqlLedger
-    from tests.pgbouncer_harness import Pgbouncer
-    from tests.postgres_harness import Postgres
+    from tests.harness.pgbouncer import Pgbouncer
+    from tests.harness.postgres import Postgres
 
 MAX_AGE = 400.0
 

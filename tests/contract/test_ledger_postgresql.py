@@ -18,13 +18,13 @@ from bridge.domain.ledger_url import PostgresDatabase, read_ledger_url
 from bridge.domain.outcomes import Outcome
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 from tests.contract.test_ledger import NOW, claim, command, file, filed, resolve
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bridge.adapters.store.ledger import SqlLedger
-    from tests.postgres_harness import Postgres
+    from tests.harness.postgres import Postgres
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
 from bridge.domain.ledger import Call
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from tests.certificates import make_certificate
-from tests.chaos_proxy import ChaosProxy
 from tests.contract.test_ledger import NOW, claim, command, file, filed
-from tests.waiting import free_port, wait_until
+from tests.harness.certificates import make_certificate
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from bridge.adapters.store.ledger import SqlLedger
     from bridge.adapters.store.seen import SqlSeen
-    from tests.pgbouncer_harness import Pgbouncer
-    from tests.postgres_harness import Postgres
+    from tests.harness.pgbouncer import Pgbouncer
+    from tests.harness.postgres import Postgres
 
 
 def database_of(url: str) -> str:

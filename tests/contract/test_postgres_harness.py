@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.postgres_harness import Postgres
+    from tests.harness.postgres import Postgres
 
 SUITE = """
 import sys
-from tests.postgres_harness import Postgres
+from tests.harness.postgres import Postgres
 server = Postgres()
 server.start()
 print(server.home, server.port, flush=True)

@@ -15,13 +15,13 @@ from bridge.domain.messages import Outgoing
 from bridge.ports import PublisherFull
 from tests.broker.amqp_setup import NAMES, Inbox, Told, event, make_consumer, make_publisher
 from tests.fakes.publisher import FakePublisher
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bridge.ports import Publisher
-    from tests.peer import Peer
+    from tests.harness.broker_client import BrokerClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def embedded() -> Iterator[Case]:
     broker.stop()
 
 
-def real(peer: Peer) -> Iterator[Case]:
+def real(peer: BrokerClient) -> Iterator[Case]:
     publisher = make_publisher(peer.url, declares=True)
     publisher.start()
     wait_until(lambda: publisher.connected, what="a connection")

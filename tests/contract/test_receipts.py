@@ -19,7 +19,7 @@ from bridge.domain.ledger import Claim, File, Filing, Place
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.receipts import SentSubmission
 from bridge.domain.rules import LedgerRules, ReceiptRules
-from tests.against_contract import event_of
+from tests.harness.contract_check import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

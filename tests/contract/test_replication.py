@@ -12,12 +12,12 @@ from bridge.adapters.store import open_ledger
 from bridge.adapters.store.replication import needed_standbys, wanted_standbys
 from bridge.app.doctor_records import look_at_ledger
 from bridge.settings import load
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.postgres_harness import Postgres
+    from tests.harness.postgres import Postgres
 
 STUCK = "every commit waits for a standby: synchronous_standby_names is set, and none of them replicates"
 LOST = "a failover may lose the last commits: no commit waits for one of the 1 standbys"

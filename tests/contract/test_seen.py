@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from bridge.domain.ledger import Change
-    from tests.postgres_harness import Postgres
+    from tests.harness.postgres import Postgres
 
 NOW = 1_800_000_000.0
 

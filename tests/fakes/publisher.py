@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from bridge.ports import PublisherFull
-from tests.against_contract import look_at
+from tests.harness.contract_check import look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,12 @@ import pytest
 
 from tests.faults.cluster.report import HEAD as CLUSTER_HEAD
 from tests.faults.report import HEAD, PAPER, Report
-from tests.faults.rig import Rig
-from tests.papers import write
-from tests.rabbitmq_programs import OTHER
+from tests.faults.scenario import Scenario
+from tests.harness.documents import write
+from tests.harness.rabbitmq_programs import OTHER
 
 if TYPE_CHECKING:
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 #: The reports, each under the name of its place in the paper.
 REPORTS = pytest.StashKey[dict[str, Report]]()
@@ -30,10 +30,10 @@ WHOLE = {RESULTS: ("tests/faults", "--faults"), CLUSTER: ("tests/faults/cluster"
 LONG = {"long": "--faults", "cluster": "--faults-cluster"}
 
 
-class MakeRig(Protocol):
-    """How a scenario gets its rig."""
+class MakeScenario(Protocol):
+    """How a test starts a scenario."""
 
-    def __call__(self, name: str, **arguments: object) -> Rig: ...
+    def __call__(self, name: str, **arguments: object) -> Scenario: ...
 
 
 class Preloaded(Protocol):
@@ -116,14 +116,14 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Preloaded:
 
 
 @pytest.fixture
-def make_rig(rabbitmq: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> MakeRig:
-    """Make the rig of a scenario."""
+def make_scenario(rabbitmq: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> MakeScenario:
+    """Start a scenario."""
     report = request.config.stash[REPORTS][RESULTS]
 
-    def make(name: str, **arguments: object) -> Rig:
+    def make(name: str, **arguments: object) -> Scenario:
         name = name if arguments.get("ledger") is None else f"{name}, on PostgreSQL"
         broker = arguments.pop("broker", rabbitmq)
-        return Rig(name, broker, tmp_path, report, **arguments)  # type: ignore[arg-type]  # passed on as they are
+        return Scenario(name, broker, tmp_path, report, **arguments)  # type: ignore[arg-type]  # passed on as they are
 
     return make
 

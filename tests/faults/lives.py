@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tests.faults.verdict import Run
-    from tests.peer import Message
+    from tests.harness.broker_client import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bridge.domain.errors import InvalidNotification
 from bridge.domain.notifications import parse_notification
-from tests.strangers import SECRET, request
+from tests.harness.misbehaving_clients import SECRET, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

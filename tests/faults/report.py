@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tests.papers import markdown
+from tests.harness.documents import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.report import PAPER
-from tests.papers import markdown, write
+from tests.harness.documents import markdown, write
 
 ROOT = Path(__file__).parents[2]
 #: What a run needs of the tree.

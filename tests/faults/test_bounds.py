@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos_proxy import DOWN, UP, ChaosProxy
-from tests.faults.rig import IN_FLIGHT
+from tests.faults.scenario import IN_FLIGHT
 from tests.faults.test_kills import ACCEPTED, NOT_ACCEPTED, REFUSED, Fault
+from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.broker_harness import Broker
-    from tests.faults.conftest import MakeRig
-    from tests.faults.rig import Rig
-    from tests.processes import BridgeProcess
+    from tests.faults.conftest import MakeScenario
+    from tests.faults.scenario import Scenario
+    from tests.harness.broker import Broker
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
@@ -48,61 +48,64 @@ def _size(worker: BridgeProcess) -> Size:
     )
 
 
-def _wave(rig: Rig, number: int = 100) -> None:
+def _wave(scenario: Scenario, number: int = 100) -> None:
     """Send so many without a fault and wait until all is quiet: what a worker holds then is what it needs."""
-    rig.wait_told(rig.send(number))
-    rig.wait(rig.is_quiet, 40, "quiet")
+    scenario.wait_told(scenario.send(number))
+    scenario.wait(scenario.is_quiet, 40, "quiet")
 
 
-def _has_accepted(rig: Rig, number: int) -> bool:
-    return rig.accepted >= number
+def _has_accepted(scenario: Scenario, number: int) -> bool:
+    return scenario.accepted >= number
 
 
-def _storm(rig: Rig, proxy: ChaosProxy, *, rounds: int, commands: int) -> None:
+def _storm(scenario: Scenario, proxy: ChaosProxy, *, rounds: int, commands: int) -> None:
     """Send with every fourth answer wrong, and a connection cut in the middle of each round."""
     faults: list[Fault] = [*ACCEPTED, *NOT_ACCEPTED, *REFUSED]
     for number in range(rounds):
-        chosen = [rig.chance.choice(faults) if rig.chance.random() < 0.25 else None for _ in range(commands)]
-        until = rig.accepted + commands // 4
-        rig.send_meanwhile([rig.command(fault)[1] for fault in chosen])
-        rig.fired["faulty answers"] += sum(fault is not None for fault in chosen)
-        rig.wait(partial(_has_accepted, rig, until), 60, "further sends")
-        rig.wait(lambda: rig.rows(IN_FLIGHT), what="work in flight")
+        chosen = [
+            scenario.chance.choice(faults) if scenario.chance.random() < 0.25 else None
+            for _ in range(commands)
+        ]
+        until = scenario.accepted + commands // 4
+        scenario.send_meanwhile([scenario.command(fault)[1] for fault in chosen])
+        scenario.fired["faulty answers"] += sum(fault is not None for fault in chosen)
+        scenario.wait(partial(_has_accepted, scenario, until), 60, "further sends")
+        scenario.wait(lambda: scenario.rows(IN_FLIGHT), what="work in flight")
         if number % 3 == 0:
-            rig.fired["connections cut"] += proxy.reset()
+            scenario.fired["connections cut"] += proxy.reset()
         else:
-            proxy.cut_after(rig.chance.randint(1, 2000), UP if number % 3 == 1 else DOWN)
-        rig.wait_told(within=120)
-    rig.fired["connections cut"] += proxy.counters.cuts
+            proxy.cut_after(scenario.chance.randint(1, 2000), UP if number % 3 == 1 else DOWN)
+        scenario.wait_told(within=120)
+    scenario.fired["connections cut"] += proxy.counters.cuts
 
 
 def test_after_a_storm_of_faults_a_worker_holds_no_more_than_before(
-    make_rig: MakeRig, rabbitmq: Broker
+    make_scenario: MakeScenario, rabbitmq: Broker
 ) -> None:
     with (
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy,
-        make_rig(
+        make_scenario(
             "I9, growth over 1500 commands with faults and cuts",
             seed=901,
             port=proxy.port,
             provider={"latency": LATENCY, "lag": 0.7},
             # As below: so many in half a minute would leave some of them unknown.
             RECONCILE__HISTORY_CAP="0",
-        ) as rig,
+        ) as scenario,
     ):
-        worker = rig.start()
-        rig.crashed = True
+        worker = scenario.start()
+        scenario.crashed = True
         for _ in range(3):
-            _wave(rig)
+            _wave(scenario)
         before = _size(worker)
-        _storm(rig, proxy, rounds=15, commands=100)
-        _wave(rig)
-        rig.wait(lambda: _size(worker).descriptors <= before.descriptors + 3, 30, "descriptors back")
+        _storm(scenario, proxy, rounds=15, commands=100)
+        _wave(scenario)
+        scenario.wait(lambda: _size(worker).descriptors <= before.descriptors + 3, 30, "descriptors back")
         after = _size(worker)
-        verdict = rig.kept(within=120)
+        verdict = scenario.kept(within=120)
 
-        assert verdict.outcomes["sent"] + verdict.outcomes["rejected"] == len(rig.commands)
-        assert rig.provider.stats()["faults_waiting"] == 0
+        assert verdict.outcomes["sent"] + verdict.outcomes["rejected"] == len(scenario.commands)
+        assert scenario.provider.stats()["faults_waiting"] == 0
         assert abs(after.descriptors - before.descriptors) <= 3, (before, after)
         assert abs(after.threads - before.threads) <= 3, (before, after)
         assert after.rss - before.rss <= 30, (before, after)
@@ -121,32 +124,34 @@ BAD: list[Fault] = [
 ]
 
 
-def _bad_number(rig: Rig) -> Iterator[bytes]:
+def _bad_number(scenario: Scenario) -> Iterator[bytes]:
     """Yield commands to one number whose calls hang, fail or are refused."""
     for fault in BAD:
-        yield rig.command(fault, destination_address=BAD_NUMBER)[1]
-    rig.fired["faulty answers"] += len(BAD)
+        yield scenario.command(fault, destination_address=BAD_NUMBER)[1]
+    scenario.fired["faulty answers"] += len(BAD)
 
 
-def _fast_sender(rig: Rig) -> Iterator[bytes]:
+def _fast_sender(scenario: Scenario) -> Iterator[bytes]:
     """Yield commands of one sender, far more than it may send."""
     for _ in range(60):
-        yield rig.command(sender_address=NUMBERS[0])[1]
-    rig.fired["commands beyond the limit"] += 60
+        yield scenario.command(sender_address=NUMBERS[0])[1]
+    scenario.fired["commands beyond the limit"] += 60
 
 
-def _round(rig: Rig, bad: list[bytes], senders: tuple[str, ...]) -> float:
+def _round(scenario: Scenario, bad: list[bytes], senders: tuple[str, ...]) -> float:
     """Return how many good commands a second the provider took with the bad among them."""
-    good = [rig.command(sender_address=senders[n % len(senders)]) for n in range(GOOD)]
+    good = [scenario.command(sender_address=senders[n % len(senders)]) for n in range(GOOD)]
     bodies = [body for _, body in good]
     step = GOOD // (len(bad) + 1)
     for number, body in enumerate(bad):
         bodies.insert((number + 1) * step + number, body)
-    rig.send_meanwhile(bodies)
-    rig.wait_told(within=90)
-    rig.wait(rig.is_quiet, 40, "quiet")
-    texts = {rig.commands[id_] for id_, _ in good}
-    times = [float(entry["accepted_at"]) for entry in rig.provider.journal() if entry["message"] in texts]
+    scenario.send_meanwhile(bodies)
+    scenario.wait_told(within=90)
+    scenario.wait(scenario.is_quiet, 40, "quiet")
+    texts = {scenario.commands[id_] for id_, _ in good}
+    times = [
+        float(entry["accepted_at"]) for entry in scenario.provider.journal() if entry["message"] in texts
+    ]
     return GOOD / (max(times) - min(times)) * 1000
 
 
@@ -163,20 +168,22 @@ NUMBERS = tuple(f"+1613999{number:04}" for number in range(8000, 8026))
     ],
 )
 def test_the_good_keep_their_pace_among_the_bad(
-    make_rig: MakeRig,
-    bad: Callable[[Rig], Iterator[bytes]],
+    make_scenario: MakeScenario,
+    bad: Callable[[Scenario], Iterator[bytes]],
     settings: dict[str, str],
     request: pytest.FixtureRequest,
 ) -> None:
     provider = {"latency": LATENCY, "lag": 0.7, "numbers": NUMBERS}
-    with make_rig(f"I14, {request.node.callspec.id}", seed=914, provider=provider, **settings) as rig:
-        rig.start()
-        _wave(rig)
+    with make_scenario(
+        f"I14, {request.node.callspec.id}", seed=914, provider=provider, **settings
+    ) as scenario:
+        scenario.start()
+        _wave(scenario)
         alone, among = [], []
         for _ in range(ROUNDS):
-            alone.append(_round(rig, [], NUMBERS[1:]))
-            among.append(_round(rig, list(bad(rig)), NUMBERS[1:]))
-        verdict = rig.kept()
+            alone.append(_round(scenario, [], NUMBERS[1:]))
+            among.append(_round(scenario, list(bad(scenario)), NUMBERS[1:]))
+        verdict = scenario.kept()
         share = statistics.median(among) / statistics.median(alone)
 
         assert set(verdict.outcomes) <= {"sent", "rejected"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import MakeRig
+    from tests.faults.conftest import MakeScenario
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -19,17 +19,17 @@ NONSENSE = (
 )  # fmt: skip
 
 
-def test_what_is_no_command_is_told_once_however_often_it_comes(make_rig: MakeRig) -> None:
-    with make_rig("C1, 12 kinds of nonsense, twice, among 40 commands", seed=601) as rig:
-        rig.start()
-        rig.others.update({None, "x", "y"})
+def test_what_is_no_command_is_told_once_however_often_it_comes(make_scenario: MakeScenario) -> None:
+    with make_scenario("C1, 12 kinds of nonsense, twice, among 40 commands", seed=601) as scenario:
+        scenario.start()
+        scenario.others.update({None, "x", "y"})
         for body in [*NONSENSE, *NONSENSE]:
-            rig.amqp.publish(body)
-            rig.send()
-            rig.fired["nonsense"] += 1
-        rig.send(40 - len(rig.commands) % 40)
-        verdict = rig.kept()
-        invalid = [message for message in rig.events if message.routing_key == "sms.outbound.invalid"]
+            scenario.amqp.publish(body)
+            scenario.send()
+            scenario.fired["nonsense"] += 1
+        scenario.send(40 - len(scenario.commands) % 40)
+        verdict = scenario.kept()
+        invalid = [message for message in scenario.events if message.routing_key == "sms.outbound.invalid"]
 
         assert set(verdict.outcomes) == {"sent"}
         assert len(invalid) == 2 * len(NONSENSE)
@@ -37,29 +37,29 @@ def test_what_is_no_command_is_told_once_however_often_it_comes(make_rig: MakeRi
 
 
 @pytest.mark.long
-def test_what_expired_in_the_queue_is_not_called(make_rig: MakeRig) -> None:
-    with make_rig("C3, expired in the backlog", seed=603) as rig:
-        rig.declare()
+def test_what_expired_in_the_queue_is_not_called(make_scenario: MakeScenario) -> None:
+    with make_scenario("C3, expired in the backlog", seed=603) as scenario:
+        scenario.declare()
         soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()  # noqa: TID251 - the command's own time
-        rig.send(20, expires_at=soon)
-        rig.send(20)
+        scenario.send(20, expires_at=soon)
+        scenario.send(20)
         with pytest.raises(AssertionError):
-            rig.wait(lambda: False, within=1.5)
-        rig.fired["expired commands"] = 20
-        rig.start()
-        verdict = rig.kept()
+            scenario.wait(lambda: False, within=1.5)
+        scenario.fired["expired commands"] = 20
+        scenario.start()
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 20, "expired": 20}
 
 
 @pytest.mark.long
-def test_a_backlog_is_worked_off_in_bounded_memory(make_rig: MakeRig) -> None:
-    with make_rig("C4, backlog of 3000", seed=604, provider={"latency": 0.0}) as rig:
-        rig.declare()
-        rig.send(3000)
-        rig.fired["backlog"] = rig.amqp.depth("sms.send")
-        rig.start()
-        verdict = rig.kept(within=180)
+def test_a_backlog_is_worked_off_in_bounded_memory(make_scenario: MakeScenario) -> None:
+    with make_scenario("C4, backlog of 3000", seed=604, provider={"latency": 0.0}) as scenario:
+        scenario.declare()
+        scenario.send(3000)
+        scenario.fired["backlog"] = scenario.amqp.depth("sms.send")
+        scenario.start()
+        verdict = scenario.kept(within=180)
 
         assert verdict.outcomes == {"sent": 3000}
-        assert rig.rss < 150
+        assert scenario.rss < 150

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import MakeRig
+    from tests.faults.conftest import MakeScenario
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -52,77 +52,77 @@ ALWAYS = {"K3, answered, not filed", "K5, told, not acked"}
     "name", [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in POINTS]
 )
 def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(
-    name: str, make_rig: MakeRig, ledger: str | None
+    name: str, make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     point = POINTS[name]
-    with make_rig(f"W1 {name}", ledger=ledger, RECONCILE__ON_ABSENT=point.on_absent) as rig:
-        rig.start(failpoint=point.failpoint)
-        (command_id,) = rig.send(fault=point.fault)
-        rig.died()
-        rig.start()
-        told = rig.wait_told()
-        verdict = rig.kept()
+    with make_scenario(f"W1 {name}", ledger=ledger, RECONCILE__ON_ABSENT=point.on_absent) as scenario:
+        scenario.start(failpoint=point.failpoint)
+        (command_id,) = scenario.send(fault=point.fault)
+        scenario.died()
+        scenario.start()
+        told = scenario.wait_told()
+        verdict = scenario.kept()
 
         assert told == {command_id: point.outcome}
-        assert rig.provider.stats()["sends"] == point.posts
-        assert len(rig.provider.journal()) == point.accepted
-        assert rig.events_of(command_id)[-1].json["data"]["reconciled"] == point.reconciled
+        assert scenario.provider.stats()["sends"] == point.posts
+        assert len(scenario.provider.journal()) == point.accepted
+        assert scenario.events_of(command_id)[-1].json["data"]["reconciled"] == point.reconciled
         # Only what was confirmed and not acked may be told again: the same event.
         assert verdict.duplicate_events <= point.again
 
 
 @pytest.mark.long
 def test_a_crash_while_the_provider_does_not_answer_is_reconciled(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
-    with make_rig("W1 K3, sent, no answer yet", ledger=ledger) as rig:
-        rig.start()
-        (command_id,) = rig.send(fault={"name": "accept-hang"})
-        rig.wait(lambda: rig.accepted == 1, what="an accepted send")
-        rig.fired["crashes"] = rig.kill()
-        rig.start()
-        verdict = rig.kept()
+    with make_scenario("W1 K3, sent, no answer yet", ledger=ledger) as scenario:
+        scenario.start()
+        (command_id,) = scenario.send(fault={"name": "accept-hang"})
+        scenario.wait(lambda: scenario.accepted == 1, what="an accepted send")
+        scenario.fired["crashes"] = scenario.kill()
+        scenario.start()
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 1}
-        assert rig.events_of(command_id)[-1].json["data"]["reconciled"]
-        assert rig.provider.stats()["sends"] == 1
+        assert scenario.events_of(command_id)[-1].json["data"]["reconciled"]
+        assert scenario.provider.stats()["sends"] == 1
 
 
 @pytest.mark.long
-def test_a_crash_after_the_ack_changes_nothing(make_rig: MakeRig, ledger: str | None) -> None:
-    with make_rig("W1 K6, acked", ledger=ledger) as rig:
-        rig.start()
-        (command_id,) = rig.send()
-        rig.wait_told()
-        rig.wait(lambda: rig.queued() == 0, what="the ack")
-        rig.kill()
-        rig.fired["crashes"] += 1
-        rig.start()
-        (_,) = rig.send()
-        verdict = rig.kept()
+def test_a_crash_after_the_ack_changes_nothing(make_scenario: MakeScenario, ledger: str | None) -> None:
+    with make_scenario("W1 K6, acked", ledger=ledger) as scenario:
+        scenario.start()
+        (command_id,) = scenario.send()
+        scenario.wait_told()
+        scenario.wait(lambda: scenario.queued() == 0, what="the ack")
+        scenario.kill()
+        scenario.fired["crashes"] += 1
+        scenario.start()
+        (_,) = scenario.send()
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 2}
         assert verdict.duplicate_events == 0
-        assert len(rig.events_of(command_id)) == 1
+        assert len(scenario.events_of(command_id)) == 1
 
 
 @pytest.mark.long
 def test_what_kills_its_worker_each_time_is_given_up_and_the_others_go_on(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
-    with make_rig("C2, poison", seed=2, ledger=ledger, WORKER__POISON_AFTER="3") as rig:
-        rig.start(failpoint="claimed")
-        (poison,) = rig.send()
-        rig.died()
+    with make_scenario("C2, poison", seed=2, ledger=ledger, WORKER__POISON_AFTER="3") as scenario:
+        scenario.start(failpoint="claimed")
+        (poison,) = scenario.send()
+        scenario.died()
         for _ in range(2):
-            rig.start(failpoint="looked", ready=False)
-            rig.died(within=60)
-        rig.start(ready=False)
-        rig.send(20)
-        told = rig.wait_told()
-        rig.kept()
+            scenario.start(failpoint="looked", ready=False)
+            scenario.died(within=60)
+        scenario.start(ready=False)
+        scenario.send(20)
+        told = scenario.wait_told()
+        scenario.kept()
 
         assert told.pop(poison) == "unknown"
         assert set(told.values()) == {"sent"}
-        error = rig.events_of(poison)[-1].json["data"]["error"]
+        error = scenario.events_of(poison)[-1].json["data"]["error"]
         assert error["name"] == "poison"

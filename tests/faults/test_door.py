@@ -18,19 +18,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conformance import CLEAN, CONTRACT, report
 from tests.faults.odd_bodies import ASKED, Asked, variants
-from tests.raw_http import Client, once
-from tests.strangers import RUDE, SECRET, impatient_clients, request, slow_clients
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, listening_port
+from tests.harness.api_conformance import CLEAN, CONTRACT, report
+from tests.harness.misbehaving_clients import RUDE, SECRET, impatient_clients, request, slow_clients
+from tests.harness.raw_http import Client, once
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import StartBridge
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
@@ -44,7 +44,7 @@ DOCUMENTED = {
 
 
 @pytest.fixture
-def ingest(bridge_process: StartBridge, vhost_url: str, amqp: Peer) -> tuple[BridgeProcess, Webhook]:
+def ingest(bridge_process: StartBridge, vhost_url: str, amqp: BrokerClient) -> tuple[BridgeProcess, Webhook]:
     """Start an ingest, with a queue that keeps its newest events alone."""
     amqp.delete("test.events")
     amqp.bind(amqp.declare_queue("test.newest", {"x-max-length": 100}), "sms.events", "#")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.broker_harness import Broker
-from tests.faults.rig import IN_FLIGHT
-from tests.waiting import wait_until
+from tests.faults.scenario import IN_FLIGHT
+from tests.harness.broker import Broker
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.faults.conftest import MakeRig
+    from tests.faults.conftest import MakeScenario
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
@@ -58,29 +58,29 @@ def _fill(path: Path) -> int:
 
 
 def test_a_broker_whose_disk_is_full_loses_nothing_that_it_confirmed(
-    make_rig: MakeRig, small_broker: Broker
+    make_scenario: MakeScenario, small_broker: Broker
 ) -> None:
-    with make_rig("B10, the broker's disk is full", seed=310, broker=small_broker) as rig:
-        rig.start()
+    with make_scenario("B10, the broker's disk is full", seed=310, broker=small_broker) as scenario:
+        scenario.start()
         small_broker.settle()
-        rig.send(60)
+        scenario.send(60)
         filler = small_broker.home / "mnesia" / "filler"
-        rig.send_meanwhile([rig.command()[1] for _ in range(200)])
-        rig.wait(lambda: rig.rows(IN_FLIGHT), what="calls in flight")
-        rig.fired["bytes of filler"] = _fill(filler)
-        rig.crashed = True
+        scenario.send_meanwhile([scenario.command()[1] for _ in range(200)])
+        scenario.wait(lambda: scenario.rows(IN_FLIGHT), what="calls in flight")
+        scenario.fired["bytes of filler"] = _fill(filler)
+        scenario.crashed = True
         # What it can't write it does not confirm: publishing stands still, whatever else it makes of it.
         wait_until(
             lambda: "enospc" in small_broker.log.read_text(),
             within=60,
             what="a full disk in the broker's log",
         )
-        rig.fired["disks full"] = 1
+        scenario.fired["disks full"] = 1
         filler.unlink()
         if small_broker.running:
             small_broker.kill(settle=False)
         small_broker.start()
-        rig.resumes()
-        verdict = rig.kept(within=120)
+        scenario.resumes()
+        verdict = scenario.kept(within=120)
 
         assert verdict.outcomes == {"sent": 260}

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from tests.faults.rig import CONCURRENCY, IN_FLIGHT, Rig
+from tests.faults.scenario import CONCURRENCY, IN_FLIGHT, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.faults.conftest import MakeRig
+    from tests.faults.conftest import MakeScenario
 
 Fault: TypeAlias = dict[str, object]
 
@@ -75,62 +75,62 @@ class Storm:
 
 
 def test_no_kill_of_worker_or_broker_costs_an_sms_or_an_outcome(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     storm = Storm(commands=100, worker_kills=4, broker_kills=1, seed=20)
-    with make_rig("W2+B1+P3+P4, small", seed=storm.seed, ledger=ledger) as rig:
-        _weather(rig, storm)
+    with make_scenario("W2+B1+P3+P4, small", seed=storm.seed, ledger=ledger) as scenario:
+        _weather(scenario, storm)
 
 
 @pytest.mark.long
 def test_none_of_2000_commands_is_sent_twice_or_lost_through_50_kills(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     storm = Storm(commands=2000, worker_kills=40, broker_kills=10, seed=2000)
-    with make_rig("W2+B1+P3+P4", seed=storm.seed, ledger=ledger) as rig:
-        _weather(rig, storm)
+    with make_scenario("W2+B1+P3+P4", seed=storm.seed, ledger=ledger) as scenario:
+        _weather(scenario, storm)
 
 
-def _weather(rig: Rig, storm: Storm) -> None:
-    rig.start()
-    faults = list(_faults(rig, storm))
+def _weather(scenario: Scenario, storm: Storm) -> None:
+    scenario.start()
+    faults = list(_faults(scenario, storm))
     rounds = ["worker"] * storm.worker_kills + ["broker"] * storm.broker_kills
-    rig.chance.shuffle(rounds)
-    rig.broker.settle()
+    scenario.chance.shuffle(rounds)
+    scenario.broker.settle()
     for victim in rounds:
-        rig.send_meanwhile([rig.command(faults.pop())[1] for _ in range(storm.share)])
-        _strike(rig, storm, victim)
-        rig.fired[f"kills of the {victim}"] += 1
-    rig.send_meanwhile([rig.command(fault)[1] for fault in faults])
-    rig.resumes()
-    rig.fired["faulty answers"] = int(storm.commands * FAULTY)
-    verdict = rig.kept(within=120)
+        scenario.send_meanwhile([scenario.command(faults.pop())[1] for _ in range(storm.share)])
+        _strike(scenario, storm, victim)
+        scenario.fired[f"kills of the {victim}"] += 1
+    scenario.send_meanwhile([scenario.command(fault)[1] for fault in faults])
+    scenario.resumes()
+    scenario.fired["faulty answers"] = int(storm.commands * FAULTY)
+    verdict = scenario.kept(within=120)
 
     # Whoever was killed between its claim and its call met no fault, and where the history can't tell is unknown.
-    assert rig.provider.stats()["faults_waiting"] <= verdict.outcomes["unknown"]
+    assert scenario.provider.stats()["faults_waiting"] <= verdict.outcomes["unknown"]
     assert verdict.outcomes["unknown"] <= storm.worker_kills * CONCURRENCY
 
 
-def _strike(rig: Rig, storm: Storm, victim: str) -> None:
+def _strike(scenario: Scenario, storm: Storm, victim: str) -> None:
     """Kill after a random number of further sends, with work in flight."""
-    until = rig.accepted + rig.chance.randint(2, max(3, storm.share // 2))
-    rig.wait(lambda: rig.accepted >= until, 60, "further sends")
+    until = scenario.accepted + scenario.chance.randint(2, max(3, storm.share // 2))
+    scenario.wait(lambda: scenario.accepted >= until, 60, "further sends")
     if victim == "broker":
-        rig.crashed = True
-        rig.broker.restart(settle=False)
+        scenario.crashed = True
+        scenario.broker.restart(settle=False)
         return
-    while not rig.kill():
+    while not scenario.kill():
         # Nobody was harmed: such a kill proves nothing, and another one follows.
-        rig.start()
-        rig.wait(lambda: rig.rows(IN_FLIGHT), 60, "work in flight")
-    rig.start(ready=False)
+        scenario.start()
+        scenario.wait(lambda: scenario.rows(IN_FLIGHT), 60, "work in flight")
+    scenario.start(ready=False)
 
 
-def _faults(rig: Rig, storm: Storm) -> Iterator[Fault | None]:
+def _faults(scenario: Scenario, storm: Storm) -> Iterator[Fault | None]:
     """Yield each command's fault: every kind in turn, at places that chance chooses."""
     kinds = [*ACCEPTED, *NOT_ACCEPTED, *REFUSED]
     number = int(storm.commands * FAULTY)
     planned: list[Fault | None] = [kinds[nth % len(kinds)] for nth in range(number)]
     planned += [None] * (storm.commands - number)
-    rig.chance.shuffle(planned)
+    scenario.chance.shuffle(planned)
     yield from planned

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from tests.faults.lives import Place, Sms, judge_lives
-from tests.faults.rig import IN_FLIGHT, PROVIDER
+from tests.faults.scenario import IN_FLIGHT, PROVIDER
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import MakeRig
-    from tests.faults.rig import Rig
+    from tests.faults.conftest import MakeScenario
+    from tests.faults.scenario import Scenario
     from tests.faults.verdict import Verdict
-    from tests.peer import Message
+    from tests.harness.broker_client import Message
 
 Fault: TypeAlias = dict[str, object]
 
@@ -75,93 +75,93 @@ HELD_FOR = 2.0
 NUMBERS = 3
 
 
-def test_a_command_comes_back_from_the_delay_however_often_it_was_there(make_rig: MakeRig) -> None:
+def test_a_command_comes_back_from_the_delay_however_often_it_was_there(make_scenario: MakeScenario) -> None:
     # RabbitMQ drops a copy that says it has been in a queue of the delay before, though it has confirmed it.
-    with make_rig("Delay, 1 s, then 3 s, then 3 s", seed=701) as rig:
-        rig.start()
-        (command_id,) = rig.send()
-        rig.wait_told()
-        (again,) = rig.send(fault=_busy(429, 1))
-        rig.provider.faults(*({**_busy(429, 3), "text": rig.commands[again]} for _ in range(2)))
-        rig.fired["429"] = 3
-        verdict = rig.kept(within=20)
+    with make_scenario("Delay, 1 s, then 3 s, then 3 s", seed=701) as scenario:
+        scenario.start()
+        (command_id,) = scenario.send()
+        scenario.wait_told()
+        (again,) = scenario.send(fault=_busy(429, 1))
+        scenario.provider.faults(*({**_busy(429, 3), "text": scenario.commands[again]} for _ in range(2)))
+        scenario.fired["429"] = 3
+        verdict = scenario.kept(within=20)
 
         assert verdict.outcomes == {"sent": 2}
-        assert [m.json["type"].rpartition(".")[2] for m in rig.events_of(command_id)] == ["sent"]
+        assert [m.json["type"].rpartition(".")[2] for m in scenario.events_of(command_id)] == ["sent"]
         deferred = ["deferred"] * 3
-        assert [m.json["type"].rpartition(".")[2] for m in rig.events_of(again)] == [*deferred, "sent"]
-        assert rig.provider.stats()["sends"] == 5
+        assert [m.json["type"].rpartition(".")[2] for m in scenario.events_of(again)] == [*deferred, "sent"]
+        assert scenario.provider.stats()["sends"] == 5
 
 
 @pytest.mark.long
 def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     name = "W1, 20 numbers, killed half-way, 3 times"
-    with make_rig(name, seed=702, ledger=ledger, WORKER__CONCURRENCY="4") as rig:
+    with make_scenario(name, seed=702, ledger=ledger, WORKER__CONCURRENCY="4") as scenario:
         wanted: dict[Place, Sms] = {}
-        rig.start(failpoint="filed:kill9:6")
-        rig.amqp.publish(_command(rig, wanted, numbers=20))
-        rig.died()
-        before = rig.lives()
+        scenario.start(failpoint="filed:kill9:6")
+        scenario.amqp.publish(_command(scenario, wanted, numbers=20))
+        scenario.died()
+        before = scenario.lives()
         filed = {place: row for place, row in before.items() if row.state == "sent"}
 
         assert 0 < len(filed) < 20
-        assert rig.rows(IN_FLIGHT) > 0
+        assert scenario.rows(IN_FLIGHT) > 0
         for failpoint in ("claimed:kill9:4", "answered:kill9:2"):
-            rig.start(failpoint=failpoint, ready=False)
-            rig.died()
-        rig.start()
-        verdict = _so_far(rig, wanted)
-        rig.note(verdict)
+            scenario.start(failpoint=failpoint, ready=False)
+            scenario.died()
+        scenario.start()
+        verdict = _so_far(scenario, wanted)
+        scenario.note(verdict)
 
         assert verdict.outcomes == {"sent": 20}
         # One call each: neither what was filed nor what was in doubt was called again.
-        assert rig.provider.stats()["sends"] == 20
-        assert {place: rig.lives()[place] for place in filed} == filed
+        assert scenario.provider.stats()["sends"] == 20
+        assert {place: scenario.lives()[place] for place in filed} == filed
 
 
 def test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     # What is refused has failed at once.
     settings = {**QUICKER, "RETRY__MAX_AGE": "0"}
-    with make_rig("Dead letters of earlier lives", seed=703, ledger=ledger, **settings) as rig:
+    with make_scenario("Dead letters of earlier lives", seed=703, ledger=ledger, **settings) as scenario:
         wanted: dict[Place, Sms] = {}
-        rig.start()
+        scenario.start()
         twice: list[tuple[Fault, ...]] = [
             (REFUSED, REFUSED),
             (_busy(503, 1), _busy(503, 1)),
             ({"name": "drop"},),
         ]
-        rig.publish(_command(rig, wanted, *faults) for faults in twice)
-        _so_far(rig, wanted)
-        first = rig.letters()
-        _replay(rig, first)
-        second = rig.letters()
-        before, calls = rig.lives(), rig.provider.stats()["sends"]
-        _replay(rig, [*first, *first], "--resend")
-        rig.fired["letters of earlier lives"] = 2 * len(first)
+        scenario.publish(_command(scenario, wanted, *faults) for faults in twice)
+        _so_far(scenario, wanted)
+        first = scenario.letters()
+        _replay(scenario, first)
+        second = scenario.letters()
+        before, calls = scenario.lives(), scenario.provider.stats()["sends"]
+        _replay(scenario, [*first, *first], "--resend")
+        scenario.fired["letters of earlier lives"] = 2 * len(first)
 
         assert [row.life for row in before.values()] == [1] * len(wanted)
         assert {row.state for row in before.values()} == {"rejected", "failed", "unknown"}
-        assert (rig.lives(), rig.provider.stats()["sends"]) == (before, calls)
-        _replay(rig, second, "--resend")
-        verdict = _so_far(rig, wanted)
-        rig.note(verdict)
+        assert (scenario.lives(), scenario.provider.stats()["sends"]) == (before, calls)
+        _replay(scenario, second, "--resend")
+        verdict = _so_far(scenario, wanted)
+        scenario.note(verdict)
 
         assert verdict.outcomes == {"sent": len(wanted)}
-        assert [row.life for row in rig.lives().values()] == [2] * len(wanted)
+        assert [row.life for row in scenario.lives().values()] == [2] * len(wanted)
 
 
-def _replay(rig: Rig, letters: list[Message], *options: str) -> None:
+def _replay(scenario: Scenario, letters: list[Message], *options: str) -> None:
     """Send these back and no others, and wait until nothing more follows."""
     for letter in letters:
-        rig.put_letter(letter)
-    code, _ = rig.operate("dead", "replay", "--all", "--yes", *options)
+        scenario.put_letter(letter)
+    code, _ = scenario.operate("dead", "replay", "--all", "--yes", *options)
 
     assert code == 0
-    rig.wait(rig.is_quiet, 60, "quiet")
+    scenario.wait(scenario.is_quiet, 60, "quiet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ class Mix:
 
 
 def test_no_submission_lives_twice_and_none_vanishes_through_delays_replays_and_kills(
-    make_rig: MakeRig,
+    make_scenario: MakeScenario,
 ) -> None:
     mix = Mix(
         commands=10,
@@ -192,110 +192,114 @@ def test_no_submission_lives_twice_and_none_vanishes_through_delays_replays_and_
         careful=0,
         ways=2,
     )
-    with make_rig(
+    with make_scenario(
         "Delays, replays and kills, small", seed=mix.seed, provider=SLOW, **QUICKER | {"RETRY__MAX_AGE": "2"}
-    ) as rig:
-        _live(rig, mix)
+    ) as scenario:
+        _live(scenario, mix)
 
 
 @pytest.mark.long
 def test_no_submission_lives_twice_and_none_vanishes_whatever_dies_where(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     seed = 711 if ledger is None else 712
     mix = Mix(commands=120, seed=seed, early=EVERYWHERE, late=EVERYWHERE, kinds=KINDS, careful=1)
-    with make_rig("Delays, replays and kills", seed=seed, ledger=ledger, provider=SLOW, **QUICKER) as rig:
-        _live(rig, mix)
+    with make_scenario(
+        "Delays, replays and kills", seed=seed, ledger=ledger, provider=SLOW, **QUICKER
+    ) as scenario:
+        _live(scenario, mix)
 
 
-def _live(rig: Rig, mix: Mix) -> None:
+def _live(scenario: Scenario, mix: Mix) -> None:
     """Have every command sent in the end, whatever happens to it, in as many lives as that takes."""
-    rig.provider.settings(lag=NEVER)
+    scenario.provider.settings(lag=NEVER)
     wanted: dict[Place, Sms] = {}
-    bodies = [_of_its_kind(rig, mix, wanted, number) for number in range(mix.commands)]
+    bodies = [_of_its_kind(scenario, mix, wanted, number) for number in range(mix.commands)]
     again = bodies[::2]
     published = [*bodies, *again]
-    rig.chance.shuffle(published)
-    rig.fired["duplicates"] = len(again)
+    scenario.chance.shuffle(published)
+    scenario.fired["duplicates"] = len(again)
     early, late = list(mix.early), list(mix.late)
-    rig.start(failpoint=_armed_at(early))
-    rig.publish(published)
-    _work(rig, early)
-    first = _so_far(rig, wanted)
+    scenario.start(failpoint=_armed_at(early))
+    scenario.publish(published)
+    _work(scenario, early)
+    first = _so_far(scenario, wanted)
 
     ended_badly = [name for name in ("rejected", "failed", "unknown") if first.outcomes[name]]
     assert len(ended_badly) >= mix.ways, first.outcomes
-    rig.provider.settings(lag=PROVIDER["lag"])
-    rig.end(rig.running)
-    rig.start(failpoint=_armed_at(late), ready=False)
-    _send_back_until_all_is_sent(rig, late, mix.careful)
-    verdict = _so_far(rig, wanted)
-    rig.note(verdict)
+    scenario.provider.settings(lag=PROVIDER["lag"])
+    scenario.end(scenario.running)
+    scenario.start(failpoint=_armed_at(late), ready=False)
+    _send_back_until_all_is_sent(scenario, late, mix.careful)
+    verdict = _so_far(scenario, wanted)
+    scenario.note(verdict)
 
     assert verdict.outcomes == {"sent": len(wanted)}
     assert early == []
     assert len(late) < len(mix.late)
-    assert all(rig.fired.values()), rig.fired
+    assert all(scenario.fired.values()), scenario.fired
 
 
-def _send_back_until_all_is_sent(rig: Rig, places: list[str], careful: int) -> None:
+def _send_back_until_all_is_sent(scenario: Scenario, places: list[str], careful: int) -> None:
     """Send dead letters back, some twice and some of earlier lives; after `careful` rounds with `--resend`."""
     stale: list[Message] = []
     for number in range(MOST_ROUNDS):
-        letters = rig.letters()
+        letters = scenario.letters()
         if not letters:
             return
-        copies = [*letters, *_some(rig, letters), *_some(rig, stale)]
-        rig.fired["letters too many"] += len(copies) - len(letters)
-        rig.chance.shuffle(copies)
+        copies = [*letters, *_some(scenario, letters), *_some(scenario, stale)]
+        scenario.fired["letters too many"] += len(copies) - len(letters)
+        scenario.chance.shuffle(copies)
         for letter in copies:
-            rig.put_letter(letter)
+            scenario.put_letter(letter)
         stale += letters
-        _send_back(rig, len(copies), resend=number >= careful)
-        _work(rig, places)
-    raise AssertionError(f"{len(rig.letters())} dead letters are left after {MOST_ROUNDS} rounds")
+        _send_back(scenario, len(copies), resend=number >= careful)
+        _work(scenario, places)
+    raise AssertionError(f"{len(scenario.letters())} dead letters are left after {MOST_ROUNDS} rounds")
 
 
-def _send_back(rig: Rig, letters: int, *, resend: bool) -> None:
+def _send_back(scenario: Scenario, letters: int, *, resend: bool) -> None:
     """Send all back; who does that is killed at one of them, between its confirm and its removal."""
     replay = ("dead", "replay", "--all", "--yes", *(["--resend"] if resend else []))
-    nth = rig.chance.randint(1, letters)
-    killed, _ = rig.operate(*replay, failpoint=f"replayed:kill9:{nth}")
+    nth = scenario.chance.randint(1, letters)
+    killed, _ = scenario.operate(*replay, failpoint=f"replayed:kill9:{nth}")
 
     assert killed == -signal.SIGKILL
-    rig.fired["operators killed"] += 1
+    scenario.fired["operators killed"] += 1
     # The broker puts back what the dead one held.
-    rig.wait(lambda: rig.amqp.depth("sms.dead") >= letters - nth + 1, what="the letters that are left")
-    code, _ = rig.operate(*replay)
+    scenario.wait(
+        lambda: scenario.amqp.depth("sms.dead") >= letters - nth + 1, what="the letters that are left"
+    )
+    code, _ = scenario.operate(*replay)
 
     assert code == 0
 
 
-def _work(rig: Rig, places: list[str]) -> None:
+def _work(scenario: Scenario, places: list[str]) -> None:
     """Work until all is quiet; the worker dies at the first of `places`, its successor at the next."""
-    while _dies(rig, places[0] if places else ""):
-        if places[0] != ANYWHERE or rig.rows(IN_FLIGHT):
+    while _dies(scenario, places[0] if places else ""):
+        if places[0] != ANYWHERE or scenario.rows(IN_FLIGHT):
             # One that was killed with nothing in its hands proves nothing, and another one follows.
             places.pop(0)
-        rig.start(failpoint=_armed_at(places), ready=False)
+        scenario.start(failpoint=_armed_at(places), ready=False)
 
 
-def _dies(rig: Rig, place: str) -> bool:
+def _dies(scenario: Scenario, place: str) -> bool:
     """Wait until the worker is dead, at `place`, or all is quiet; returns whether it is dead."""
-    worker, moments = rig.running, rig.chance.randint(1, 5)
+    worker, moments = scenario.running, scenario.chance.randint(1, 5)
 
     def is_over() -> bool:
         nonlocal moments
-        if place == ANYWHERE and rig.rows(IN_FLIGHT):
+        if place == ANYWHERE and scenario.rows(IN_FLIGHT):
             moments -= 1
             if not moments:
                 worker.send_signal(signal.SIGKILL)
-        return worker.returncode is not None or rig.is_quiet()
+        return worker.returncode is not None or scenario.is_quiet()
 
-    rig.wait(is_over, 120, "a worker that is dead, or quiet")
+    scenario.wait(is_over, 120, "a worker that is dead, or quiet")
     if worker.returncode is None:
         return False
-    rig.died()
+    scenario.died()
     return True
 
 
@@ -303,39 +307,41 @@ def _armed_at(places: list[str]) -> str:
     return places[0] if places and places[0] != ANYWHERE else ""
 
 
-def _so_far(rig: Rig, wanted: dict[Place, Sms]) -> Verdict:
+def _so_far(scenario: Scenario, wanted: dict[Place, Sms]) -> Verdict:
     """Wait until all is quiet and judge what has become of everything; the dead letters lie there again after it."""
-    rig.wait(rig.is_quiet, 90, "quiet")
-    left = rig.left()
-    verdict = judge_lives(left, wanted, rig.lives())
+    scenario.wait(scenario.is_quiet, 90, "quiet")
+    left = scenario.left()
+    verdict = judge_lives(left, wanted, scenario.lives())
     for letter in left.dead:
-        rig.put_letter(letter)
+        scenario.put_letter(letter)
 
     assert verdict.violations == ()
     return verdict
 
 
-def _of_its_kind(rig: Rig, mix: Mix, wanted: dict[Place, Sms], number: int) -> bytes:
+def _of_its_kind(scenario: Scenario, mix: Mix, wanted: dict[Place, Sms], number: int) -> bytes:
     """Make the `number`-th command, and have the provider treat it as its kind is treated."""
     fields: dict[str, object] = {}
     if number % 3 == 2:
         later = datetime.now(UTC) + timedelta(seconds=HELD_FOR)  # noqa: TID251 - the command's own time
         fields["send_at"] = later.isoformat()
     faults = mix.kinds[number % len(mix.kinds)]
-    return _command(rig, wanted, *faults, numbers=NUMBERS if number % 4 == 3 else 1, **fields)
+    return _command(scenario, wanted, *faults, numbers=NUMBERS if number % 4 == 3 else 1, **fields)
 
 
-def _command(rig: Rig, wanted: dict[Place, Sms], *faults: Fault, numbers: int = 1, **fields: object) -> bytes:
+def _command(
+    scenario: Scenario, wanted: dict[Place, Sms], *faults: Fault, numbers: int = 1, **fields: object
+) -> bytes:
     """Make a command to so many numbers; the provider has `faults` for its calls, in turn."""
     first = 2000 + len(wanted)
     destinations = [f"+1613555{number}" for number in range(first, first + numbers)]
-    command_id, body = rig.command(destination_address=destinations, **fields)
-    own_text = rig.commands[command_id]
-    rig.provider.faults(*({**fault, "text": own_text} for fault in faults))
+    command_id, body = scenario.command(destination_address=destinations, **fields)
+    own_text = scenario.commands[command_id]
+    scenario.provider.faults(*({**fault, "text": own_text} for fault in faults))
     for index, destination in enumerate(destinations):
         wanted[Place(command_id, index)] = Sms(text=own_text, destination=destination)
     return body
 
 
-def _some(rig: Rig, letters: list[Message]) -> list[Message]:
-    return rig.chance.sample(letters, (len(letters) + 1) // 2)
+def _some(scenario: Scenario, letters: list[Message]) -> list[Message]:
+    return scenario.chance.sample(letters, (len(letters) + 1) // 2)

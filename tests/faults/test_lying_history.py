@@ -12,8 +12,8 @@ from tests.unit.altered_texts import KNOWN, UNKNOWN
 from tests.unit.simulated import Client
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import MakeRig
-    from tests.faults.rig import Rig
+    from tests.faults.conftest import MakeScenario
+    from tests.faults.scenario import Scenario
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -27,35 +27,35 @@ def _number(place: int) -> str:
     return f"+1613556{place:04}"
 
 
-def _send_altered(rig: Rig) -> dict[str, str]:
+def _send_altered(scenario: Scenario) -> dict[str, str]:
     """Send a text of each kind, each to a number of its own, its answer lost; return the alterations by command."""
     sent = {}
     for place, (name, text) in enumerate((KNOWN | UNKNOWN).items()):
         fault = {"name": "accept-drop", "alter": name}
-        [id_] = rig.send(fault=fault, more=f" {text}", destination_address=_number(place))
+        [id_] = scenario.send(fault=fault, more=f" {text}", destination_address=_number(place))
         # So that the provider does not seem to be down.
-        rig.send(2)
+        scenario.send(2)
         sent[id_] = name
-    rig.fired["altered texts"] += len(sent)
+    scenario.fired["altered texts"] += len(sent)
     return sent
 
 
-def _send_at_once(rig: Rig, place: int, alteration: str | None) -> None:
+def _send_at_once(scenario: Scenario, place: int, alteration: str | None) -> None:
     """Send different texts to one number, none of which is answered well, and some are not taken."""
     more = f" {KNOWN[alteration]}" if alteration else ""
     for number in range(AT_ONCE):
         fault = {**DOUBTFUL, "name": "status"}
         if number >= DROPPED:
             fault = {**DOUBTFUL, "name": "accept-status", "alter": alteration}
-        rig.send(fault=fault, more=more, destination_address=_number(place))
-    rig.fired["lost answers"] += AT_ONCE
+        scenario.send(fault=fault, more=more, destination_address=_number(place))
+    scenario.fired["lost answers"] += AT_ONCE
 
 
-def _outcomes(rig: Rig, id_: str) -> list[tuple[str, bool]]:
+def _outcomes(scenario: Scenario, id_: str) -> list[tuple[str, bool]]:
     """Return the outcomes of a command, and whether each is known from the history alone."""
     return [
         (event.routing_key.rpartition(".")[2], bool(event.json["data"].get("reconciled")))
-        for event in rig.events_of(id_)
+        for event in scenario.events_of(id_)
         if event.routing_key in TERMINAL
     ]
 
@@ -68,41 +68,44 @@ def _outcomes(rig: Rig, id_: str) -> list[tuple[str, bool]]:
     ],
 )
 def test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice(
-    make_rig: MakeRig, ledger: str | None, alterations: list[str | None], request: pytest.FixtureRequest
+    make_scenario: MakeScenario,
+    ledger: str | None,
+    alterations: list[str | None],
+    request: pytest.FixtureRequest,
 ) -> None:
     size = request.node.callspec.id.rpartition("-")[2]
     name = f"History, altered texts, {size}"
     # An account that keeps so many messages and no more would be too full to prove anything.
-    with make_rig(name, seed=131, ledger=ledger, RECONCILE__HISTORY_CAP="0") as rig:
-        rig.start()
-        altered = _send_altered(rig)
+    with make_scenario(name, seed=131, ledger=ledger, RECONCILE__HISTORY_CAP="0") as scenario:
+        scenario.start()
+        altered = _send_altered(scenario)
         for place, alteration in enumerate(alterations):
-            _send_at_once(rig, 100 + place, alteration)
-        verdict = rig.kept(within=90)
+            _send_at_once(scenario, 100 + place, alteration)
+        verdict = scenario.kept(within=90)
 
-        assert Counter(rig.provider.texts()) == dict.fromkeys(rig.commands.values(), 1)
-        known = {id_: _outcomes(rig, id_) for id_, name in altered.items() if name in KNOWN}
+        assert Counter(scenario.provider.texts()) == dict.fromkeys(scenario.commands.values(), 1)
+        known = {id_: _outcomes(scenario, id_) for id_, name in altered.items() if name in KNOWN}
         assert known == {id_: [("sent", True)] for id_ in known}
-        assert verdict.outcomes == {"sent": len(rig.commands) - len(UNKNOWN), "unknown": len(UNKNOWN)}
+        assert verdict.outcomes == {"sent": len(scenario.commands) - len(UNKNOWN), "unknown": len(UNKNOWN)}
 
 
 def test_beside_a_message_of_somebody_else_nothing_is_sent_without_proof(
-    make_rig: MakeRig, ledger: str | None
+    make_scenario: MakeScenario, ledger: str | None
 ) -> None:
-    with make_rig("History, messages of others", seed=132, ledger=ledger) as rig:
-        rig.start()
+    with make_scenario("History, messages of others", seed=132, ledger=ledger) as scenario:
+        scenario.start()
         lost, dropped, of_its_own = _number(1), _number(2), _number(3)
-        with Client(rig.provider.url) as stranger:
+        with Client(scenario.provider.url) as stranger:
             for number in (lost, dropped):
                 text = f"You have won a cruise, {number}"
-                rig.strangers.add(text)
+                scenario.strangers.add(text)
                 assert stranger.send(text, to=number).ok
-        rig.fired["messages of others"] = 2
-        [sent] = rig.send(fault={**DOUBTFUL, "name": "accept-status"}, destination_address=lost)
-        [unknown] = rig.send(fault={**DOUBTFUL, "name": "status"}, destination_address=dropped)
-        [again] = rig.send(fault={**DOUBTFUL, "name": "status"}, destination_address=of_its_own)
-        rig.kept(within=60)
+        scenario.fired["messages of others"] = 2
+        [sent] = scenario.send(fault={**DOUBTFUL, "name": "accept-status"}, destination_address=lost)
+        [unknown] = scenario.send(fault={**DOUBTFUL, "name": "status"}, destination_address=dropped)
+        [again] = scenario.send(fault={**DOUBTFUL, "name": "status"}, destination_address=of_its_own)
+        scenario.kept(within=60)
 
-        assert _outcomes(rig, sent) == [("sent", True)]
-        assert _outcomes(rig, unknown) == [("unknown", False)]
-        assert _outcomes(rig, again) == [("sent", False)]
+        assert _outcomes(scenario, sent) == [("sent", True)]
+        assert _outcomes(scenario, unknown) == [("unknown", False)]
+        assert _outcomes(scenario, again) == [("sent", False)]

@@ -15,14 +15,14 @@ import pytest
 
 from bridge.domain.gate import DOWN
 from bridge.domain.ledger.limits import BURST, LAPSE
-from tests.chaos_proxy import ChaosProxy
-from tests.faults.rig import CONCURRENCY, IN_FLIGHT
+from tests.faults.scenario import CONCURRENCY, IN_FLIGHT
+from tests.harness.chaos_proxy import ChaosProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.faults.conftest import MakeRig
-    from tests.faults.rig import Rig
+    from tests.faults.conftest import MakeScenario
+    from tests.faults.scenario import Scenario
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
@@ -54,57 +54,59 @@ def _everything(fault: Fault, *more: str) -> dict[str, Fault]:
     return dict.fromkeys(("send", "history", "subscriptions", *more), fault)
 
 
-def _pass(rig: Rig, seconds: float) -> None:
+def _pass(scenario: Scenario, seconds: float) -> None:
     with pytest.raises(AssertionError):
-        rig.wait(lambda: False, within=seconds)
+        scenario.wait(lambda: False, within=seconds)
 
 
-def _begin(rig: Rig, begin: Callable[[], None], *, in_doubt: int = CONCURRENCY) -> Outage:
+def _begin(scenario: Scenario, begin: Callable[[], None], *, in_doubt: int = CONCURRENCY) -> Outage:
     """Have calls under way whose answers never come, half of them accepted, and the provider gone that moment."""
-    rig.send(20)
-    rig.wait_told()
-    rig.send(in_doubt // 2, fault={"name": "accept-hang"})
-    rig.send(in_doubt // 2, fault={"name": "hang"})
-    rig.wait(lambda: rig.provider.stats()["faults_waiting"] == 0, what="calls that hang")
-    rig.fired["calls in flight"] = rig.rows(IN_FLIGHT)
+    scenario.send(20)
+    scenario.wait_told()
+    scenario.send(in_doubt // 2, fault={"name": "accept-hang"})
+    scenario.send(in_doubt // 2, fault={"name": "hang"})
+    scenario.wait(lambda: scenario.provider.stats()["faults_waiting"] == 0, what="calls that hang")
+    scenario.fired["calls in flight"] = scenario.rows(IN_FLIGHT)
     begin()
-    return Outage(began=time.time(), told=frozenset(rig.told()))
+    return Outage(began=time.time(), told=frozenset(scenario.told()))
 
 
-def _endure(rig: Rig, outage: Outage, *, commands: int) -> None:
+def _endure(scenario: Scenario, outage: Outage, *, commands: int) -> None:
     """Let the outage last while commands go on coming: nothing is told, nothing is given up."""
     end = time.monotonic() + OUTAGE
     for number in range(commands):
-        rig.send()
-        _pass(rig, max(0.01, (end - time.monotonic()) / (commands - number)))
+        scenario.send()
+        _pass(scenario, max(0.01, (end - time.monotonic()) / (commands - number)))
 
-        assert frozenset(rig.told()) == outage.told
-        assert rig.amqp.depth("sms.dead") == 0
+        assert frozenset(scenario.told()) == outage.told
+        assert scenario.amqp.depth("sms.dead") == 0
 
 
-def _end(rig: Rig, outage: Outage, end: Callable[[], object]) -> None:
+def _end(scenario: Scenario, outage: Outage, end: Callable[[], object]) -> None:
     """End it, and see the first send in time."""
     outage.ended = time.time()
     end()
-    rig.resumes(within=4 * RECOVERY)
+    scenario.resumes(within=4 * RECOVERY)
 
-    assert rig.recovery is not None
-    assert rig.recovery <= RECOVERY
+    assert scenario.recovery is not None
+    assert scenario.recovery <= RECOVERY
 
 
-def _calls(rig: Rig, kind: str, since: float, until: float = float("inf")) -> list[Mapping[str, Any]]:
+def _calls(
+    scenario: Scenario, kind: str, since: float, until: float = float("inf")
+) -> list[Mapping[str, Any]]:
     """Return the calls of one kind that came in that time, in order."""
     return [
         call
-        for call in rig.provider.calls()
+        for call in scenario.provider.calls()
         if call["kind"] == kind and since * 1000 <= call["at"] <= until * 1000
     ]
 
 
-def _gaps(rig: Rig, outage: Outage) -> list[float]:
+def _gaps(scenario: Scenario, outage: Outage) -> list[float]:
     """Return the seconds between a send that was refused for a time and the next of the same command."""
     at: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for call in _calls(rig, "send", outage.began):
+    for call in _calls(scenario, "send", outage.began):
         at[call["message"]].append(call)
     return [
         (later["at"] - earlier["at"]) / 1000
@@ -114,9 +116,9 @@ def _gaps(rig: Rig, outage: Outage) -> list[float]:
     ]
 
 
-def _pauses(rig: Rig, command_id: str) -> list[float]:
+def _pauses(scenario: Scenario, command_id: str) -> list[float]:
     """Return the seconds that a command's attempts which never left were to wait for the next."""
-    deferred = [m.json for m in rig.events_of(command_id) if m.routing_key == "sms.outbound.deferred"]
+    deferred = [m.json for m in scenario.events_of(command_id) if m.routing_key == "sms.outbound.deferred"]
     return [
         (_seconds(event["data"]["retry_at"]) - _seconds(event["time"]))
         for event in deferred
@@ -128,28 +130,31 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def _assert_hardly_asked(rig: Rig, outage: Outage) -> None:
+def _assert_hardly_asked(scenario: Scenario, outage: Outage) -> None:
     """Check that a provider that is down was left alone: a few sends until that was noticed, then probes."""
-    sends = _calls(rig, "send", outage.began, outage.ended)
+    sends = _calls(scenario, "send", outage.began, outage.ended)
     others = [
         call
         for kind in ("history", "subscriptions", "token")
-        for call in _calls(rig, kind, outage.began, outage.ended)
+        for call in _calls(scenario, kind, outage.began, outage.ended)
     ]
-    rig.fired["refused calls"] = len(sends) + len(others)
+    scenario.fired["refused calls"] = len(sends) + len(others)
 
     assert len(sends) <= NOTICED
     # A look of each that is in doubt, made before the gate was shut, besides.
     assert len(others) <= PROBE * PROBES + NOTICED
 
 
-def _assert_no_stampede(rig: Rig, outage: Outage) -> None:
+def _assert_no_stampede(scenario: Scenario, outage: Outage) -> None:
     """Check that sends began one by one: after a probe one, and each that went well let in as many again."""
-    sends = _calls(rig, "send", outage.ended)
+    sends = _calls(scenario, "send", outage.ended)
     first = sends[0]["at"] / 1000
     kinds = ("history", "subscriptions")
     probed = [
-        call for kind in kinds for call in _calls(rig, kind, outage.began, first) if call["status"] == 200
+        call
+        for kind in kinds
+        for call in _calls(scenario, kind, outage.began, first)
+        if call["status"] == 200
     ]
 
     assert probed
@@ -166,97 +171,101 @@ def _assert_no_stampede(rig: Rig, outage: Outage) -> None:
     ids=["500", "silence, of the token endpoint too"],
 )
 def test_a_long_outage_loses_nothing_and_what_waits_flows_soon_after_it(
-    make_rig: MakeRig, ledger: str | None, fault: dict[str, Fault], request: pytest.FixtureRequest
+    make_scenario: MakeScenario, ledger: str | None, fault: dict[str, Fault], request: pytest.FixtureRequest
 ) -> None:
     kind = request.node.callspec.id.partition("-")[2]
     name = f"P2, outage of {OUTAGE:g} s, {kind}"
 
-    with make_rig(name, seed=121, ledger=ledger) as rig:
-        rig.start()
+    with make_scenario(name, seed=121, ledger=ledger) as scenario:
+        scenario.start()
 
         def begin() -> None:
-            rig.provider.settings(failing=fault)
+            scenario.provider.settings(failing=fault)
             if "token" in fault:
-                rig.provider.post("tokens/revoke", {})
+                scenario.provider.post("tokens/revoke", {})
 
-        outage = _begin(rig, begin)
-        _endure(rig, outage, commands=100)
-        _end(rig, outage, lambda: rig.provider.settings(failing={}))
-        _assert_hardly_asked(rig, outage)
-        verdict = rig.kept(within=150)
+        outage = _begin(scenario, begin)
+        _endure(scenario, outage, commands=100)
+        _end(scenario, outage, lambda: scenario.provider.settings(failing={}))
+        _assert_hardly_asked(scenario, outage)
+        verdict = scenario.kept(within=150)
 
         assert verdict.outcomes == {"sent": 128}
-        _assert_no_stampede(rig, outage)
+        _assert_no_stampede(scenario, outage)
 
 
-def test_what_is_refused_for_a_time_is_asked_for_no_sooner(make_rig: MakeRig) -> None:
+def test_what_is_refused_for_a_time_is_asked_for_no_sooner(make_scenario: MakeScenario) -> None:
     wait = 3
-    with make_rig(f"P2, outage of {OUTAGE:g} s, 503 with Retry-After", seed=122) as rig:
-        rig.start()
+    with make_scenario(f"P2, outage of {OUTAGE:g} s, 503 with Retry-After", seed=122) as scenario:
+        scenario.start()
         refusal: Fault = {"name": "status", "status": 503, "retry_after": wait}
         # Fewer in doubt than would shut the gate: that alone would keep the provider from being asked.
-        outage = _begin(rig, lambda: rig.provider.settings(failing=_everything(refusal)), in_doubt=4)
-        _endure(rig, outage, commands=100)
-        _end(rig, outage, lambda: rig.provider.settings(failing={}))
-        verdict = rig.kept(within=150)
-        refused = [call for call in _calls(rig, "send", outage.began, outage.ended) if call["status"] == 503]
-        rig.fired["refused calls"] = len(refused)
+        outage = _begin(
+            scenario, lambda: scenario.provider.settings(failing=_everything(refusal)), in_doubt=4
+        )
+        _endure(scenario, outage, commands=100)
+        _end(scenario, outage, lambda: scenario.provider.settings(failing={}))
+        verdict = scenario.kept(within=150)
+        refused = [
+            call for call in _calls(scenario, "send", outage.began, outage.ended) if call["status"] == 503
+        ]
+        scenario.fired["refused calls"] = len(refused)
 
         assert verdict.outcomes == {"sent": 124}
         # Whoever was refused comes no sooner.
-        assert min(_gaps(rig, outage)) >= wait
+        assert min(_gaps(scenario, outage)) >= wait
         # Nor does anybody else: as many as call at once, each time the quiet is over, however many wait.
         waves = OUTAGE / wait + 1
         assert waves / 2 <= len(refused) <= waves * CONCURRENCY
 
 
-def test_what_can_not_be_connected_for_long_is_tried_at_uneven_times(make_rig: MakeRig) -> None:
+def test_what_can_not_be_connected_for_long_is_tried_at_uneven_times(make_scenario: MakeScenario) -> None:
     with (
-        make_rig(f"P9, connections refused for {OUTAGE:g} s", seed=123) as rig,
+        make_scenario(f"P9, connections refused for {OUTAGE:g} s", seed=123) as scenario,
         contextlib.ExitStack() as line,
     ):
-        provider = ("127.0.0.1", urlsplit(rig.provider.url).port or 0)
+        provider = ("127.0.0.1", urlsplit(scenario.provider.url).port or 0)
         proxy = line.enter_context(ChaosProxy(provider))
-        rig.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
-        outage = _begin(rig, proxy.close, in_doubt=4)
-        late = rig.send(2 * CONCURRENCY)
-        _endure(rig, outage, commands=100)
-        _end(rig, outage, lambda: line.push(ChaosProxy(provider, proxy.port)))
-        verdict = rig.kept(within=150)
-        pauses = [pause for id_ in late for pause in _pauses(rig, id_)]
-        rig.fired["attempts that did not leave"] = len(pauses)
+        scenario.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
+        outage = _begin(scenario, proxy.close, in_doubt=4)
+        late = scenario.send(2 * CONCURRENCY)
+        _endure(scenario, outage, commands=100)
+        _end(scenario, outage, lambda: line.push(ChaosProxy(provider, proxy.port)))
+        verdict = scenario.kept(within=150)
+        pauses = [pause for id_ in late for pause in _pauses(scenario, id_)]
+        scenario.fired["attempts that did not leave"] = len(pauses)
 
         assert verdict.outcomes == {"sent": 124 + 2 * CONCURRENCY}
-        assert not _calls(rig, "send", outage.began, outage.ended)
-        _assert_no_stampede(rig, outage)
+        assert not _calls(scenario, "send", outage.began, outage.ended)
+        _assert_no_stampede(scenario, outage)
         # Full jitter: those that failed together do not come back together.
         assert len(pauses) >= CONCURRENCY / 2
         assert len(set(pauses)) == len(pauses)
 
 
-def test_after_an_outage_no_more_goes_out_than_the_limits_allow(make_rig: MakeRig) -> None:
+def test_after_an_outage_no_more_goes_out_than_the_limits_allow(make_scenario: MakeScenario) -> None:
     rate = 5
-    with make_rig(
+    with make_scenario(
         f"P2, outage of {OUTAGE:g} s under a limit", seed=124, LIMITS__ACCOUNT_PER_SECOND=str(rate)
-    ) as rig:
-        rig.start()
-        rig.send(120)
+    ) as scenario:
+        scenario.start()
+        scenario.send(120)
         # These are due while it lasts, and nobody can use them.
-        rig.wait(lambda: rig.rows("granted > 0") >= 90, what="slots that are granted")
-        rig.fired["slots granted"] = rig.rows("granted > 0")
+        scenario.wait(lambda: scenario.rows("granted > 0") >= 90, what="slots that are granted")
+        scenario.fired["slots granted"] = scenario.rows("granted > 0")
         silence = _everything({"name": "hang"})
-        rig.provider.settings(failing=silence)
-        rig.wait(lambda: rig.provider.stats().get("fault:hang"), what="a call that hangs")
-        rig.fired["calls in flight"] = rig.rows(IN_FLIGHT)
-        rig.wait(lambda: DOWN in rig.running.logs, what="a gate that is shut")
-        outage = Outage(began=time.time(), told=frozenset(rig.told()))
-        _endure(rig, outage, commands=50)
-        _end(rig, outage, lambda: rig.provider.settings(failing={}))
-        verdict = rig.kept(within=150)
-        times = [call["at"] / 1000 for call in _calls(rig, "send", outage.ended)]
+        scenario.provider.settings(failing=silence)
+        scenario.wait(lambda: scenario.provider.stats().get("fault:hang"), what="a call that hangs")
+        scenario.fired["calls in flight"] = scenario.rows(IN_FLIGHT)
+        scenario.wait(lambda: DOWN in scenario.running.logs, what="a gate that is shut")
+        outage = Outage(began=time.time(), told=frozenset(scenario.told()))
+        _endure(scenario, outage, commands=50)
+        _end(scenario, outage, lambda: scenario.provider.settings(failing={}))
+        verdict = scenario.kept(within=150)
+        times = [call["at"] / 1000 for call in _calls(scenario, "send", outage.ended)]
         most = max(sum(began <= at < began + 1 for at in times) for began in times)
 
         assert verdict.outcomes == {"sent": 170}
-        _assert_no_stampede(rig, outage)
+        _assert_no_stampede(scenario, outage)
         # A second's worth may go at once after a quiet time, and so may what is not too late for its own slot.
         assert most <= rate * (1 + BURST + LAPSE)

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.chaos_proxy import ChaosProxy
 from tests.faults.verdict import Verdict
+from tests.harness.chaos_proxy import ChaosProxy
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import MakeRig
+    from tests.faults.conftest import MakeScenario
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -22,26 +22,26 @@ long = pytest.mark.long
 
 
 @long
-def test_429_is_waited_for_whatever_its_header_says_and_fails_nothing(make_rig: MakeRig) -> None:
+def test_429_is_waited_for_whatever_its_header_says_and_fails_nothing(make_scenario: MakeScenario) -> None:
     headers = [None, 1, "Thu, 01 Jan 1970 00:00:00 GMT", 0, -5, "soon", "1e9x"]
-    with make_rig("P1, 429 with any Retry-After", seed=101) as rig:
-        rig.start()
+    with make_scenario("P1, 429 with any Retry-After", seed=101) as scenario:
+        scenario.start()
         for header in headers:
-            rig.send(fault={"name": "status", "status": 429, "retry_after": header})
-        rig.fired["429"] = len(headers)
-        verdict = rig.kept()
+            scenario.send(fault={"name": "status", "status": 429, "retry_after": header})
+        scenario.fired["429"] = len(headers)
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": len(headers)}
 
 
 @long
-def test_what_is_not_to_be_tried_for_30_years_expires_when_it_says_so(make_rig: MakeRig) -> None:
-    with make_rig("P1, 429 for 30 years", seed=101) as rig:
-        rig.start()
+def test_what_is_not_to_be_tried_for_30_years_expires_when_it_says_so(make_scenario: MakeScenario) -> None:
+    with make_scenario("P1, 429 for 30 years", seed=101) as scenario:
+        scenario.start()
         soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()  # noqa: TID251 - the command's own time
-        rig.send(fault={"name": "status", "status": 429, "retry_after": 10**9}, expires_at=soon)
-        rig.fired["429"] = 1
-        verdict = rig.kept()
+        scenario.send(fault={"name": "status", "status": 429, "retry_after": 10**9}, expires_at=soon)
+        scenario.fired["429"] = 1
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"expired": 1}
 
@@ -62,22 +62,22 @@ def test_what_is_not_to_be_tried_for_30_years_expires_when_it_says_so(make_rig: 
 )
 @long
 def test_an_outage_fails_nothing_and_is_not_stormed(
-    make_rig: MakeRig, fault: dict[str, object], request: pytest.FixtureRequest
+    make_scenario: MakeScenario, fault: dict[str, object], request: pytest.FixtureRequest
 ) -> None:
-    with make_rig(f"P2, outage of 8 s, {request.node.callspec.id}", seed=102) as rig:
-        rig.start()
-        rig.send(5)
-        rig.wait_told()
-        rig.provider.settings(failing={"send": fault})
-        rig.send(60)
-        before = rig.provider.stats()["sends"]
+    with make_scenario(f"P2, outage of 8 s, {request.node.callspec.id}", seed=102) as scenario:
+        scenario.start()
+        scenario.send(5)
+        scenario.wait_told()
+        scenario.provider.settings(failing={"send": fault})
+        scenario.send(60)
+        before = scenario.provider.stats()["sends"]
         with pytest.raises(AssertionError):
-            rig.wait(lambda: rig.accepted > 5, within=8)
-        during = rig.provider.stats()["sends"] - before
-        rig.provider.settings(failing={})
-        rig.fired["refused calls"] = during
-        rig.resumes(within=70)
-        verdict = rig.kept(within=120)
+            scenario.wait(lambda: scenario.accepted > 5, within=8)
+        during = scenario.provider.stats()["sends"] - before
+        scenario.provider.settings(failing={})
+        scenario.fired["refused calls"] = during
+        scenario.resumes(within=70)
+        verdict = scenario.kept(within=120)
 
         assert verdict.outcomes == {"sent": 65}
         # Without breaker or hold-back 8 callers would make some 1,500; as asked, each command waits a second.
@@ -85,115 +85,122 @@ def test_an_outage_fails_nothing_and_is_not_stormed(
 
 
 @long
-def test_messages_that_look_alike_are_each_claimed_once(make_rig: MakeRig, ledger: str | None) -> None:
-    with make_rig("P6, one text to one number, 12 times", seed=106, ledger=ledger) as rig:
-        rig.start()
+def test_messages_that_look_alike_are_each_claimed_once(
+    make_scenario: MakeScenario, ledger: str | None
+) -> None:
+    with make_scenario("P6, one text to one number, 12 times", seed=106, ledger=ledger) as scenario:
+        scenario.start()
         text = "canary <alike>"
         faults = ["accept-drop", "drop", "accept-500", "accept-hang", "reset", "accept-truncate"]
-        rig.provider.settings(failing={"history": {"name": "status", "status": 500}})
-        rig.provider.faults(*({"name": name, "text": "<alike>"} for name in faults))
-        ids = rig.send(12, message=text, destination_address="+16135550001")
-        rig.wait(lambda: rig.provider.stats()["faults_waiting"] == 0, 30, "all faults")
-        rig.provider.settings(failing={})
-        rig.fired["faulty answers"] = len(faults)
-        rig.fired["history down"] = 1
-        told = rig.wait_told(ids, within=90)
-        claimed = [rig.events_of(id_)[-1].json["data"]["message_id"] for id_ in ids]
-        accepted = [entry["message_id"] for entry in rig.provider.journal()]
+        scenario.provider.settings(failing={"history": {"name": "status", "status": 500}})
+        scenario.provider.faults(*({"name": name, "text": "<alike>"} for name in faults))
+        ids = scenario.send(12, message=text, destination_address="+16135550001")
+        scenario.wait(lambda: scenario.provider.stats()["faults_waiting"] == 0, 30, "all faults")
+        scenario.provider.settings(failing={})
+        scenario.fired["faulty answers"] = len(faults)
+        scenario.fired["history down"] = 1
+        told = scenario.wait_told(ids, within=90)
+        claimed = [scenario.events_of(id_)[-1].json["data"]["message_id"] for id_ in ids]
+        accepted = [entry["message_id"] for entry in scenario.provider.journal()]
 
         assert set(told.values()) == {"sent"}
         assert sorted(claimed) == sorted(accepted)
         # By their texts nobody could tell them apart: joined by the ids of the messages alone.
-        rig.note(Verdict(outcomes=Counter(told.values()), provider_duplicates=len(accepted) - len(ids)))
+        scenario.note(Verdict(outcomes=Counter(told.values()), provider_duplicates=len(accepted) - len(ids)))
 
 
 @long
-def test_what_can_not_be_connected_is_sent_once_when_it_can(make_rig: MakeRig) -> None:
-    with make_rig("P9, connections refused for 5 s", seed=109) as rig:
-        with ChaosProxy(("127.0.0.1", urlsplit(rig.provider.url).port or 0)) as proxy:
-            rig.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
-            rig.send(5)
-            rig.wait_told()
+def test_what_can_not_be_connected_is_sent_once_when_it_can(make_scenario: MakeScenario) -> None:
+    with make_scenario("P9, connections refused for 5 s", seed=109) as scenario:
+        with ChaosProxy(("127.0.0.1", urlsplit(scenario.provider.url).port or 0)) as proxy:
+            scenario.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
+            scenario.send(5)
+            scenario.wait_told()
             proxy.refuse()
-            rig.send(30)
+            scenario.send(30)
             with pytest.raises(AssertionError):
-                rig.wait(lambda: rig.accepted > 5, within=5)
+                scenario.wait(lambda: scenario.accepted > 5, within=5)
             proxy.pass_through()
-            rig.fired["resets"] = proxy.counters.resets
-            rig.resumes(within=70)
-            verdict = rig.kept(within=90)
+            scenario.fired["resets"] = proxy.counters.resets
+            scenario.resumes(within=70)
+            verdict = scenario.kept(within=90)
 
         assert verdict.outcomes == {"sent": 35}
 
 
 @long
-def test_a_redirect_is_not_followed_and_holds_everything(make_rig: MakeRig) -> None:
-    with make_rig("P10, redirect", seed=110) as rig, socket.create_server(("127.0.0.1", 0)) as elsewhere:
+def test_a_redirect_is_not_followed_and_holds_everything(make_scenario: MakeScenario) -> None:
+    with (
+        make_scenario("P10, redirect", seed=110) as scenario,
+        socket.create_server(("127.0.0.1", 0)) as elsewhere,
+    ):
         elsewhere.settimeout(0.1)
         place = {"Location": f"http://127.0.0.1:{elsewhere.getsockname()[1]}/"}
-        worker = rig.start()
-        rig.provider.settings(failing={"send": {"name": "status", "status": 307, "headers": place}})
-        rig.send(10)
-        rig.wait(lambda: worker.admin("/readyz")[0] == 503, what="a worker that is not ready")
-        rig.fired["redirects"] = rig.provider.stats()["sends"]
+        worker = scenario.start()
+        scenario.provider.settings(failing={"send": {"name": "status", "status": 307, "headers": place}})
+        scenario.send(10)
+        scenario.wait(lambda: worker.admin("/readyz")[0] == 503, what="a worker that is not ready")
+        scenario.fired["redirects"] = scenario.provider.stats()["sends"]
         with pytest.raises(TimeoutError):
             elsewhere.accept()
-        rig.provider.settings(failing={})
-        verdict = rig.kept()
+        scenario.provider.settings(failing={})
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 10}
-        assert [rig.events_of(id_)[-1].json["data"]["attempts"] for id_ in rig.commands] == [1] * 10
+        assert [scenario.events_of(id_)[-1].json["data"]["attempts"] for id_ in scenario.commands] == [1] * 10
 
 
 @long
-def test_connections_that_the_provider_closes_in_idleness_cost_nothing(make_rig: MakeRig) -> None:
+def test_connections_that_the_provider_closes_in_idleness_cost_nothing(make_scenario: MakeScenario) -> None:
     settings = {"CPAAS__IDLE_TIMEOUT": "0.3"}
-    with make_rig("P12, stale connections", seed=112, provider={"keep_alive": 0.5}, **settings) as rig:
-        rig.start()
+    with make_scenario(
+        "P12, stale connections", seed=112, provider={"keep_alive": 0.5}, **settings
+    ) as scenario:
+        scenario.start()
         for _ in range(8):
-            rig.send(8)
-            rig.wait_told()
+            scenario.send(8)
+            scenario.wait_told()
             with pytest.raises(AssertionError):
-                rig.wait(lambda: False, within=rig.chance.uniform(0.4, 0.7))
-            rig.fired["idle spells"] += 1
-        verdict = rig.kept()
+                scenario.wait(lambda: False, within=scenario.chance.uniform(0.4, 0.7))
+            scenario.fired["idle spells"] += 1
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 64}
-        assert rig.provider.stats()["sends"] == 64
+        assert scenario.provider.stats()["sends"] == 64
 
 
 @long
-def test_tokens_that_live_for_4_s_fail_nothing(make_rig: MakeRig) -> None:
-    with make_rig("T1, tokens of 4 s", seed=201, provider={"token_lifetime": 4.0}) as rig:
-        rig.start()
+def test_tokens_that_live_for_4_s_fail_nothing(make_scenario: MakeScenario) -> None:
+    with make_scenario("T1, tokens of 4 s", seed=201, provider={"token_lifetime": 4.0}) as scenario:
+        scenario.start()
         for _ in range(12):
-            rig.send(10)
+            scenario.send(10)
             with pytest.raises(AssertionError):
-                rig.wait(lambda: False, within=1.0)
-        tokens = rig.provider.stats()["token_requests"]
-        rig.fired["tokens"] = tokens
-        verdict = rig.kept()
+                scenario.wait(lambda: False, within=1.0)
+        tokens = scenario.provider.stats()["token_requests"]
+        scenario.fired["tokens"] = tokens
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 120}
         # Half-lives in the time it took, and a few for a machine that stutters.
         assert 3 <= tokens <= 12
 
 
-def test_a_storm_of_401_costs_one_token_a_wave_and_no_command(make_rig: MakeRig) -> None:
-    with make_rig("T2, all tokens revoked in flight", seed=202) as rig:
-        rig.start()
-        before = rig.provider.stats()["token_requests"]
+def test_a_storm_of_401_costs_one_token_a_wave_and_no_command(make_scenario: MakeScenario) -> None:
+    with make_scenario("T2, all tokens revoked in flight", seed=202) as scenario:
+        scenario.start()
+        before = scenario.provider.stats()["token_requests"]
         # However fast the worker is: while one thread waits for a token, all others come to want one.
-        rig.provider.settings(token_latency=0.3)
+        scenario.provider.settings(token_latency=0.3)
         for _ in range(5):
-            rig.send_meanwhile([rig.command()[1] for _ in range(40)])
-            rig.resumes()
-            rig.provider.post("tokens/revoke", {})
-            rig.fired["revocations"] += 1
-        verdict = rig.kept()
+            scenario.send_meanwhile([scenario.command()[1] for _ in range(40)])
+            scenario.resumes()
+            scenario.provider.post("tokens/revoke", {})
+            scenario.fired["revocations"] += 1
+        verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 200}
-        assert rig.provider.stats()["token_requests"] - before <= 2 * 5 + 1
+        assert scenario.provider.stats()["token_requests"] - before <= 2 * 5 + 1
 
 
 @long
@@ -209,18 +216,18 @@ def test_a_storm_of_401_costs_one_token_a_wave_and_no_command(make_rig: MakeRig)
     ids=["500", "hangs", "invalid_client", "HTML", "no id_token"],
 )
 def test_without_a_token_commands_wait_and_none_fails(
-    make_rig: MakeRig, fault: dict[str, object], request: pytest.FixtureRequest
+    make_scenario: MakeScenario, fault: dict[str, object], request: pytest.FixtureRequest
 ) -> None:
-    with make_rig(f"T3, token endpoint: {request.node.callspec.id}", seed=203) as rig:
-        worker = rig.start()
-        rig.provider.settings(failing={"token": fault})
-        rig.send(30)
-        rig.wait(lambda: worker.admin("/readyz")[0] == 503, 30, "a worker that is not ready")
-        rig.fired["token requests"] = rig.provider.stats()["token_requests"]
+    with make_scenario(f"T3, token endpoint: {request.node.callspec.id}", seed=203) as scenario:
+        worker = scenario.start()
+        scenario.provider.settings(failing={"token": fault})
+        scenario.send(30)
+        scenario.wait(lambda: worker.admin("/readyz")[0] == 503, 30, "a worker that is not ready")
+        scenario.fired["token requests"] = scenario.provider.stats()["token_requests"]
 
-        assert rig.accepted == 0
-        rig.provider.settings(failing={})
-        rig.resumes(within=70)
-        verdict = rig.kept(within=90)
+        assert scenario.accepted == 0
+        scenario.provider.settings(failing={})
+        scenario.resumes(within=70)
+        verdict = scenario.kept(within=90)
 
         assert verdict.outcomes == {"sent": 30}

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos_proxy import ChaosProxy
-from tests.flood import Flood, assert_one_event_each, collect, metric, spooled
-from tests.waiting import free_port, wait_until
-from tests.webhook import Webhook, inbound_id
+from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.notification_load import NotificationLoad, assert_one_event_each, collect, metric, spooled
+from tests.harness.waiting import free_port, wait_until
+from tests.harness.webhook import Webhook, inbound_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.broker_harness import Broker
     from tests.conftest import StartBridge
-    from tests.peer import Peer
+    from tests.harness.broker import Broker
+    from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification(
-    seed: int, bridge_process: StartBridge, amqp: Peer, rabbitmq: Broker, vhost: str, tmp_path: Path
+    seed: int, bridge_process: StartBridge, amqp: BrokerClient, rabbitmq: Broker, vhost: str, tmp_path: Path
 ) -> None:
     chance, port = random.Random(seed), free_port()
     filled = 0.0
@@ -36,7 +36,7 @@ def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification
             "BRIDGE_INGEST__SPOOL": str(tmp_path / "spool"),
         }
         process = bridge_process("ingest", env=env)
-        with Flood(Webhook(port=port)) as flood:
+        with NotificationLoad(Webhook(port=port)) as flood:
             for _ in range(10):
                 chance.choice([way.refuse, way.reset, lambda: way.black_hole("down"), way.pass_through])()
                 flood.wait(chance.randrange(20, 150))
@@ -63,7 +63,7 @@ DEADLINE = 3.0
 
 
 def test_of_5000_notifications_each_that_was_answered_2xx_is_an_event_once_whatever_the_broker_does(
-    bridge_process: StartBridge, amqp: Peer, rabbitmq: Broker, vhost_url: str, tmp_path: Path
+    bridge_process: StartBridge, amqp: BrokerClient, rabbitmq: Broker, vhost_url: str, tmp_path: Path
 ) -> None:
     port = free_port()
     env = {
@@ -84,7 +84,7 @@ def test_of_5000_notifications_each_that_was_answered_2xx_is_an_event_once_whate
         assert lives[-1].stop(signal.SIGKILL) == -signal.SIGKILL
         lives.append(bridge_process("ingest", env=env))
 
-    with Flood(Webhook(port=port), clients=8) as flood:
+    with NotificationLoad(Webhook(port=port), clients=8) as flood:
         flood.wait(1000)
         look()
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.domain.events import event_id
 from tests.faults.lives import LedgerRow, Place, Sms, judge_lives
 from tests.faults.verdict import Run, judge
-from tests.peer import Message
+from tests.harness.broker_client import Message
 
 
 def _event(subject: str, kind: str = "sent", event_id: str = "e1", message_id: str | None = "m1") -> Message:

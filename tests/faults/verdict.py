@@ -21,7 +21,7 @@ from bridge.domain import events
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tests.peer import Message
+    from tests.harness.broker_client import Message
 
 #: Outcomes of what the provider has taken.
 SUBMITTED = frozenset({events.SENT, events.UNDELIVERABLE})

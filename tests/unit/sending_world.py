@@ -56,7 +56,7 @@ from bridge.worker.actions import (
     WaitHere,
 )
 from bridge.worker.delivery import CommandDelivery
-from tests.against_contract import event_of
+from tests.harness.contract_check import event_of
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 
 if TYPE_CHECKING:

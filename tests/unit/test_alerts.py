@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lacking import lacking
-from tests.promql import selectors
-from tests.registered import families, samples
+from tests.harness.missing_program import missing_program
+from tests.harness.promql import selectors
+from tests.harness.registered_metrics import families, samples
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -47,7 +47,7 @@ def promtool(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     own = Path(sys.executable).with_name("promtool")
     found = str(own) if own.exists() else shutil.which("promtool")
     if found is None:
-        lacking("promtool")
+        missing_program("promtool")
     return subprocess.run(
         [found, *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
     )

@@ -18,10 +18,10 @@ from bridge.domain.outcomes import Style
 from bridge.jobs.backfill import CatchingUp, CatchUp
 from bridge.ports import ArchiveUnavailable
 from bridge.ports.serving import NotificationResult
-from tests.against_contract import event_of
 from tests.fakes.provider_server import answer
+from tests.harness.contract_check import event_of
+from tests.harness.webhook import inbound, inbound_id
 from tests.unit.cpaas_setup import HandClock, rig
-from tests.webhook import inbound, inbound_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

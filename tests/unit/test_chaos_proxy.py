@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos_proxy import DOWN, UP, ChaosProxy
-from tests.waiting import free_port, wait_until
+from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from bridge.domain.messages import Delivery
 from bridge.domain.printing import repaired, to_json, visible, wants_colour
 from bridge.ops.examination import Examined, fail
 from tests.fakes.notifying import FakeAccount
-from tests.texts import ANY_TEXT
+from tests.harness.text_strategies import ANY_TEXT
 from tests.unit.test_cli import FakeUseCases, outcome
 
 if TYPE_CHECKING:

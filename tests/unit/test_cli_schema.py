@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
-from tests.contract_papers import CAMEL_CASE, PAPERS
+from tests.harness.contract_documents import CAMEL_CASE, PAPERS
 
 if TYPE_CHECKING:
     from pathlib import Path

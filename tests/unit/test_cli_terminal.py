@@ -14,7 +14,7 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from bridge.simulator import Simulator
-from tests.processes import clean_environment
+from tests.harness.processes import clean_environment
 from tests.unit.simulated import NUMBER, REMOTE, Client
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from bridge.client.commands import make_ready
 from bridge.client.handling import check_finished
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
-from tests.waiting import free_port
+from tests.harness.waiting import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

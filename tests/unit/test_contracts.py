@@ -18,9 +18,9 @@ from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.documents import COMMAND, VERSION, schemas
 from bridge.domain.contracts.events import TYPES
 from bridge.domain.contracts.shapes import Spelling
-from tests import against_contract
-from tests.compatibility import breaks
-from tests.contract_papers import CAMEL_CASE, PAPERS, PROMISES, expected_papers, promised, promises
+from tests.harness import contract_check
+from tests.harness.contract_documents import CAMEL_CASE, PAPERS, PROMISES, expected_papers, promised, promises
+from tests.harness.schema_compatibility import breaks
 from tests.unit.test_commands import SAMPLES
 
 SCHEMAS = sorted(PAPERS.glob("**/schemas/*.json"))
@@ -29,7 +29,7 @@ OPENAPI = [PAPERS / "submit.openapi.json", PAPERS / CAMEL_CASE / "submit.openapi
 #: The official schema of AsyncAPI 3.0.0, as @asyncapi/specs 6.11.1 has it.
 OFFICIAL = Path(__file__).parents[1] / "vendored" / "asyncapi" / "3.0.0.json"
 NOW = 1_800_000_000.0
-HOW = "`python -m tests.contract_papers` writes them"
+HOW = "`python -m tests.harness.contract_documents` writes them"
 
 
 def read(path: Path) -> Any:
@@ -183,7 +183,7 @@ def test_a_command_that_the_bridge_takes_is_one_by_the_schema(good: set[str], od
     body = json.dumps(command).encode()
     taken = isinstance(parse_command(body, "m1", rules=CommandRules(), now=NOW), SendSms)
 
-    assert against_contract.is_command(command) or not taken
+    assert contract_check.is_command(command) or not taken
 
 
 @pytest.mark.parametrize(
@@ -210,5 +210,5 @@ def test_a_command_that_the_bridge_takes_is_one_by_the_schema(good: set[str], od
 def test_what_is_no_command_by_the_schema_is_none_for_the_bridge(command: Any) -> None:
     parsed = parse_command(json.dumps(command).encode(), "m1", rules=CommandRules(), now=NOW)
 
-    assert not against_contract.is_command(command)
+    assert not contract_check.is_command(command)
     assert not isinstance(parsed, SendSms)

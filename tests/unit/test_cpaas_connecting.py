@@ -14,10 +14,10 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.transport import RequestNotSent, Transport
 from bridge.domain.answers import Accepted, Unsent
 from bridge.ports.provider_errors import Unreachable
-from tests.certificates import make_certificate
 from tests.fakes.provider_server import ProviderServer, reply
+from tests.harness.certificates import make_certificate
+from tests.harness.waiting import free_port
 from tests.unit.cpaas_setup import account, elapsed, rig
-from tests.waiting import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.peers import Peers, host_of
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.ports.serving import NotificationResult
-from tests.raw_http import Client
+from tests.harness.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

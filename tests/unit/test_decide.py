@@ -16,7 +16,7 @@ from bridge.domain.judgement import THROTTLED, Judgement, judge
 from bridge.domain.outcomes import Outcome, Style
 from bridge.domain.reconciliation import FIRST_LOOK
 from bridge.domain.rules import RetryRules
-from tests.against_contract import event_of
+from tests.harness.contract_check import event_of
 
 NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")

@@ -19,7 +19,7 @@ from bridge.ops.supervisor import MARGIN
 from bridge.settings import Settings, load
 from bridge.settings.load import CONFIG_VARIABLE, variable
 from bridge.settings.model import KEYS
-from tests.lacking import lacking
+from tests.harness.missing_program import missing_program
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -76,7 +76,7 @@ def test_every_variable_that_is_set_exists(file: Path) -> None:
 @units
 def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
-        lacking("systemd-analyze")
+        missing_program("systemd-analyze")
     bridge = str(Path(sys.executable).with_name("bridge"))
     installed = tmp_path / unit.name
     installed.write_text(
@@ -97,7 +97,7 @@ def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> No
 @units
 def test_systemd_finds_little_that_the_unit_could_do_without(unit: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
-        lacking("systemd-analyze")
+        missing_program("systemd-analyze")
     # An instance, as a template has no rights to look at.
     installed = tmp_path / unit.name.replace("@.", "@1.")
     installed.write_bytes(unit.read_bytes())

@@ -16,7 +16,7 @@ import yaml
 from bridge.app import parts
 from bridge.domain.broker_url import read_broker_urls, split_urls
 from bridge.settings import Settings
-from tests.lacking import lacking
+from tests.harness.missing_program import missing_program
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 KEDA = KUBERNETES.with_name("kubernetes-keda")
@@ -76,7 +76,7 @@ def test_each_pod_is_reached_on_its_own_ports_alone() -> None:
 def kubectl_version() -> tuple[int, int]:
     """Return the version of kubectl."""
     if shutil.which("kubectl") is None:
-        lacking("kubectl")
+        missing_program("kubectl")
     said = subprocess.run(
         ["kubectl", "version", "--client", "--output=json"],
         capture_output=True,

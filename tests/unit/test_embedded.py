@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.clock import SystemClock
 from tests.broker.amqp_setup import NAMES, event
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.domain.messages import Delivery

@@ -21,7 +21,7 @@ from bridge.domain.notifications import parse_notification
 from bridge.ingest.evidence_writer import EvidenceWriter
 from bridge.ops.metrics import Metrics
 from bridge.ports import ChangeRefused, LedgerUnavailable
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.commands import run
-from tests.forks import BRIDGE, Server, ServerEnded
-from tests.processes import USUAL, BridgeProcess
-from tests.waiting import wait_until
+from tests.harness.forks import BRIDGE, Server, ServerEnded
+from tests.harness.processes import USUAL, BridgeProcess
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,8 +113,8 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 SUITE = """
 import pathlib, sys
-from tests.forks import Server
-from tests.processes import BridgeProcess
+from tests.harness.forks import Server
+from tests.harness.processes import BridgeProcess
 Server.allowed = True
 child = BridgeProcess(pathlib.Path(sys.argv[1]), "simulator", "--port", "0")
 print(child.pid, Server.running._process.pid, flush=True)

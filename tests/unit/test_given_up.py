@@ -22,11 +22,11 @@ from bridge.domain.ledger import Call, Claim, Filed, Later, Look, Resolve
 from bridge.domain.messages import Delivery, Outgoing
 from bridge.domain.outcomes import Outcome, Style
 from bridge.settings import Settings
-from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
+from tests.harness.contract_check import event_of
+from tests.harness.waiting import wait_until
 from tests.unit.test_receiving import Counting
 from tests.unit.worker_setup import IdleSource, body_of, worker_on
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import BridgeProcess, clean_environment
-from tests.waiting import free_port, wait_until
+from tests.harness.processes import BridgeProcess, clean_environment
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,10 @@ def test_a_free_port_can_be_listened_on() -> None:
 
 
 def test_a_port_of_one_test_process_is_never_given_to_another() -> None:
-    ask = "from tests import waiting; waiting.PORTS = (20_000, 20_012); print(waiting.free_port(), flush=True); input()"
+    ask = (
+        "from tests.harness import waiting; waiting.PORTS = (20_000, 20_012);"
+        "print(waiting.free_port(), flush=True); input()"
+    )
     children = [
         subprocess.Popen(
             [sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -19,8 +19,8 @@ from bridge.adapters.http.parsing import Request
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.domain.errors import InvalidNotification
 from bridge.ports.serving import NotificationResult
-from tests.raw_http import Client
-from tests.waiting import wait_until
+from tests.harness.raw_http import Client
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

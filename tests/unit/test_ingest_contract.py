@@ -19,7 +19,7 @@ from bridge.domain import notifications, strict_json
 from bridge.domain.errors import InvalidNotification
 from bridge.ports.serving import NotificationResult
 from bridge.settings import Settings
-from tests.raw_http import PATIENCE, Client
+from tests.harness.raw_http import PATIENCE, Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -40,7 +40,7 @@ from bridge.domain.ledger.claim import LOOK_AGAIN, OVERDUE
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules
-from tests.against_contract import event_of
+from tests.harness.contract_check import event_of
 
 if TYPE_CHECKING:
     from typing import Literal

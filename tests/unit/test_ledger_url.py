@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.adapters.store import check_url, open_ledger
 from bridge.domain.ledger_url import PARAMETERS, PostgresDatabase, SqliteFile, read_ledger_url
 from bridge.ports import LedgerUnusable
-from tests.certificates import make_certificate
+from tests.harness.certificates import make_certificate
 
 if TYPE_CHECKING:
     from pathlib import Path

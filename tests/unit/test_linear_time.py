@@ -22,7 +22,7 @@ from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.domain.outcomes import Style
 from bridge.ingest.notification import NotificationFlow, NotificationRules
 from bridge.ports.serving import NotificationResult
-from tests.raw_http import Client
+from tests.harness.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

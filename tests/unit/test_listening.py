@@ -20,7 +20,7 @@ from bridge.ports.serving import NotificationResult, Readiness
 from bridge.settings import Settings, SettingsError, load
 from bridge.settings.load import variable
 from bridge.settings.passing import pack, unpack
-from tests.raw_http import Client
+from tests.harness.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from bridge.app.members import check_members, look_at_members
 from bridge.domain.queue_members import QueueMembers
 from bridge.ops.examination import Level
 from bridge.settings import Settings, load
-from tests.waiting import free_port
+from tests.harness.waiting import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

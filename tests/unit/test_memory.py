@@ -16,7 +16,7 @@ from bridge.domain.receipts import SentSubmission
 from bridge.ingest.actions import Owner
 from bridge.ingest.memory import BATCH, LATER, MemoryLimits, NotificationMemory, Question
 from bridge.ports import LedgerUnavailable
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterator

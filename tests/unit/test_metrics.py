@@ -23,9 +23,9 @@ from bridge.ops.metrics import Metrics
 from bridge.ports import Depth
 from bridge.worker.gauges import STOPS, WorkerGauges, WorkerState
 from tests.fakes.publisher import FakePublisher
-from tests.registered import StillSource, families, state_of
+from tests.harness.registered_metrics import StillSource, families, state_of
+from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
-from tests.waiting import wait_until
 
 PAPER = Path(__file__).parents[2] / "docs" / "metrics.md"
 #: `| sms_bridge_x | kind | labels | meaning | what to do |`

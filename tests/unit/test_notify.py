@@ -12,8 +12,8 @@ from cpaassdk.resources.notification import Notification as SdkNotification
 from bridge.domain.errors import InvalidNotification
 from bridge.domain.notification_events import ReceiptNotification, receipt_of, to_event
 from bridge.domain.notifications import parse_notification
-from tests.against_contract import event_of
-from tests.webhook import inbound_id
+from tests.harness.contract_check import event_of
+from tests.harness.webhook import inbound_id
 
 if TYPE_CHECKING:
     from bridge.domain.events import Event

@@ -21,8 +21,8 @@ from bridge.domain.outcomes import (
     invalid_event,
     outcome_event,
 )
-from tests.against_contract import event_of
-from tests.texts import ANY_TEXT
+from tests.harness.contract_check import event_of
+from tests.harness.text_strategies import ANY_TEXT
 
 NOW = 1_800_000_000.25
 STYLE = Style(source="/sms-bridge/sms")

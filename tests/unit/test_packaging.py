@@ -14,8 +14,8 @@ from zipfile import ZipFile
 import pytest
 
 from bridge.cli.requirements import SERVER
-from tests.lacking import lacking
-from tests.wheel import ROOT, build_wheel
+from tests.harness.missing_program import missing_program
+from tests.harness.wheel import ROOT, build_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def test_the_wheel_carries_what_an_installation_needs(wheel: ZipFile) -> None:
 def git(*command: str, cwd: Path = ROOT) -> str:
     """Return what git prints; nothing where it fails, as in a tree without history."""
     if shutil.which("git") is None:
-        lacking("git")
+        missing_program("git")
     author = ("-c", "user.name=A", "-c", "user.email=a@example.com")
     done = subprocess.run(["git", *author, *command], cwd=cwd, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -24,8 +24,8 @@ from bridge.jobs.receipts import LEASE, LOOK, PollerRules, ReceiptPoller, batch_
 from bridge.ops.metrics import Metrics
 from bridge.ports import ArchiveUnavailable
 from bridge.simulator import Simulator
-from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
+from tests.harness.contract_check import event_of
 from tests.unit.cpaas_setup import HandClock, rig
 from tests.unit.sent_messages import NOW, OURS, STYLE, THEIRS, TRACEPARENT, command, sent
 

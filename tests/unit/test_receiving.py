@@ -16,10 +16,10 @@ from bridge.domain.ledger import Known
 from bridge.domain.messages import Delivery
 from bridge.ports import ChangeRefused
 from bridge.settings import Settings
-from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
+from tests.harness.contract_check import event_of
+from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -24,8 +24,8 @@ from bridge.ops.shutdown import Stopping
 from bridge.ports.serving import Readiness, Reason
 from bridge.settings import load
 from tests.fakes.publisher import FakePublisher
+from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, body_of, worker_on
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

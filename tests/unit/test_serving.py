@@ -32,7 +32,7 @@ from bridge.ops.metrics import Metrics
 from bridge.ports.serving import NotificationResult, Readiness, Reason
 from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
-from tests.raw_http import PATIENCE, Client, once
+from tests.harness.raw_http import PATIENCE, Client, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

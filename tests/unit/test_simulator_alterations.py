@@ -10,9 +10,9 @@ import requests
 
 from bridge.simulator import Simulator
 from bridge.simulator.alterations import ALTERATIONS, alter
+from tests.harness.waiting import wait_until
 from tests.unit.altered_texts import KNOWN
 from tests.unit.simulated import NUMBER, REMOTE, Client
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

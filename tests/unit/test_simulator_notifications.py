@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings
+from tests.harness.waiting import wait_until
 from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock, Webhook
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ import cpaassdk
 import pytest
 
 from bridge.simulator import Simulator
+from tests.harness.waiting import wait_until
 from tests.unit.simulated import NUMBER, REMOTE, Client, Webhook
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

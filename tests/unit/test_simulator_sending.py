@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from bridge.simulator import Simulator, SimulatorSettings
+from tests.harness.waiting import wait_until
 from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

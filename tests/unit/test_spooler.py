@@ -18,7 +18,7 @@ from bridge.ops.metrics import Metrics
 from bridge.ports import SPOOL_OVERHEAD, Spooled, SpoolUnavailable
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.spool import FakeSpool
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

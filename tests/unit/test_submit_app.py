@@ -16,8 +16,8 @@ from bridge.adapters.http.submit_app import Submit, SubmitDoor
 from bridge.domain.contracts.submit import PATH
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.ports.serving import Fate, Operation, Unknown
-from tests.raw_http import Client
-from tests.waiting import wait_until
+from tests.harness.raw_http import Client
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

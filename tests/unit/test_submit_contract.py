@@ -24,8 +24,8 @@ from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
 from bridge.domain.outcomes import Outcome
 from bridge.domain.shown_commands import to_senders
 from bridge.ports.serving import Fate, Unknown
-from tests.contract_papers import CAMEL_CASE, NAMES, PAPERS
-from tests.raw_http import Client
+from tests.harness.contract_documents import CAMEL_CASE, NAMES, PAPERS
+from tests.harness.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from bridge.ops.metrics import Metrics, SupervisorMetrics
 from bridge.ops.shutdown import Stopping
 from bridge.ops.supervisor import Supervision, Supervisor
 from bridge.ports.serving import Process, Readiness, Reason
-from tests.waiting import free_port, wait_until
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,9 @@ from bridge.app.listener import listen
 from bridge.ports.serving import NotificationResult
 from bridge.settings import SettingProblem, SettingsError
 from bridge.settings.sections import IngestSettings
-from tests.certificates import make_certificate
-from tests.client_hello import ALERT, FFDHE2048, FFDHE8192, HANDSHAKE, SECP256R1, X25519, client_hello
-from tests.raw_http import Client, once
+from tests.harness.certificates import make_certificate
+from tests.harness.client_hello import ALERT, FFDHE2048, FFDHE8192, HANDSHAKE, SECP256R1, X25519, client_hello
+from tests.harness.raw_http import Client, once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

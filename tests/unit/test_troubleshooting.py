@@ -10,7 +10,7 @@ import pytest
 
 from bridge.cli import main
 from bridge.settings.model import KEYS
-from tests.unit.test_papers import TYPES
+from tests.unit.test_documents import TYPES
 
 ROOT = Path(__file__).parents[2]
 PAGES = {

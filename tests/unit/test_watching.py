@@ -14,7 +14,7 @@ from bridge.jobs.subscriptions import sync
 from bridge.ops.metrics import Metrics
 from bridge.ports.provider_errors import Unauthorized, Unreachable
 from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

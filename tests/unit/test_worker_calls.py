@@ -17,10 +17,10 @@ from bridge.domain.answers import Ambiguous, Blocked, ProviderError, Refused, Un
 from bridge.domain.gate import DOWN_AFTER
 from bridge.domain.messages import Delivery
 from bridge.domain.submissions import Attempted, Submission
-from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
+from tests.harness.contract_check import event_of
+from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

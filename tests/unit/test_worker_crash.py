@@ -10,8 +10,8 @@ from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.messages import Delivery
 from bridge.ports import LedgerUnavailable
 from tests.fakes.publisher import FakePublisher
+from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 from bridge.worker.loop import LAST_TRIES, WorkerLoop, do_nothing
 from bridge.worker.parts import Lifecycle
 from bridge.worker.steady import SteadyClock
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,11 +14,11 @@ from bridge.domain.deliveries import TOKEN
 from bridge.domain.messages import Delivery
 from bridge.domain.submissions import Attempted, Submission
 from bridge.ports import LedgerUnavailable
-from tests.against_contract import event_of
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.source import FakeSource
+from tests.harness.contract_check import event_of
+from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import NoGateway, body_of, worker_on
-from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import amqp
 from amqp.exceptions import AMQPError
 
-from tests.peer import LIST, PATIENCE
+from tests.harness.broker_client import LIST, PATIENCE
 
 
 class SteadyPublisher:

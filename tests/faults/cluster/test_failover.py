@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.cluster.test_nodes import BEGIN, LOAD, RATE, pass_by
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.faults.cluster.conftest import MakeClusterRig
-    from tests.postgres_harness import Postgres
+    from tests.faults.cluster.conftest import MakeClusterScenario
+    from tests.harness.postgres import Postgres
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.cluster]
 
@@ -40,74 +40,76 @@ def wait_for_standby(primary: Postgres, names: str) -> None:
 
 
 def test_a_failover_to_a_synchronous_standby_costs_the_failover_alone(
-    own_pair: tuple[Postgres, Postgres], make_cluster_rig: MakeClusterRig
+    own_pair: tuple[Postgres, Postgres], make_cluster_scenario: MakeClusterScenario
 ) -> None:
     primary, standby = own_pair
     database = primary.new_database()
     wait_for_standby(primary, "*")
     name = f"PostgreSQL failover to a synchronous standby after {NOTICED:g} s"
-    with make_cluster_rig(name, ledger=url_of(database, primary, standby)) as rig:
-        rig.start_all()
-        rig.load(LOAD, RATE)
-        rig.wait_load(BEGIN)
+    with make_cluster_scenario(name, ledger=url_of(database, primary, standby)) as scenario:
+        scenario.start_all()
+        scenario.load(LOAD, RATE)
+        scenario.wait_load(BEGIN)
         primary.kill()
         pass_by(NOTICED)
         standby.promote()
-        rig.fired["failovers"] += 1
-        rig.wait_load()
-        rig.kept(within=120)
+        scenario.fired["failovers"] += 1
+        scenario.wait_load()
+        scenario.kept(within=120)
 
 
 def test_a_failover_to_a_standby_that_lags_repeats_no_sms_though_publishers_repeat_commands(
-    own_pair: tuple[Postgres, Postgres], make_cluster_rig: MakeClusterRig
+    own_pair: tuple[Postgres, Postgres], make_cluster_scenario: MakeClusterScenario
 ) -> None:
     primary, standby = own_pair
     database = primary.new_database()
     name = f"PostgreSQL failover to a standby {BEHIND:g} s behind, a worker killed, {REPEATED} ids repeated"
-    with make_cluster_rig(name, ledger=url_of(database, primary, standby)) as rig:
-        rig.start_all()
-        rig.load(LOAD, RATE)
-        rig.wait_load(BEGIN)
+    with make_cluster_scenario(name, ledger=url_of(database, primary, standby)) as scenario:
+        scenario.start_all()
+        scenario.load(LOAD, RATE)
+        scenario.wait_load(BEGIN)
         standby.fall_behind()
         pass_by(BEHIND)
-        rig.kill(rig.workers[1])
+        scenario.kill(scenario.workers[1])
         primary.kill()
-        forgotten = [entry["message"] for entry in rig.provider.journal()][-REPEATED:]
+        forgotten = [entry["message"] for entry in scenario.provider.journal()][-REPEATED:]
         pass_by(NOTICED)
         standby.promote()
-        rig.fired["failovers"] += 1
-        rig.restored = True
-        rig.resumes()
-        rig.repeat(forgotten)
-        rig.fired["commands repeated"] = len(forgotten)
-        rig.wait_load()
-        rig.kept(within=180)
+        scenario.fired["failovers"] += 1
+        scenario.restored = True
+        scenario.resumes()
+        scenario.repeat(forgotten)
+        scenario.fired["commands repeated"] = len(forgotten)
+        scenario.wait_load()
+        scenario.kept(within=180)
 
 
 def test_an_old_primary_that_comes_back_unfenced_is_refused(
-    own_pair: tuple[Postgres, Postgres], make_cluster_rig: MakeClusterRig
+    own_pair: tuple[Postgres, Postgres], make_cluster_scenario: MakeClusterScenario
 ) -> None:
     old, new = own_pair
     database = old.new_database()
     wait_for_standby(old, "*")
-    with make_cluster_rig("old primary back without fencing", ledger=url_of(database, new, old)) as rig:
-        rig.start_all()
-        rig.load(LOAD, RATE)
-        rig.wait_load(BEGIN)
+    with make_cluster_scenario(
+        "old primary back without fencing", ledger=url_of(database, new, old)
+    ) as scenario:
+        scenario.start_all()
+        scenario.load(LOAD, RATE)
+        scenario.wait_load(BEGIN)
         old.kill()
         pass_by(NOTICED)
         new.promote()
-        rig.resumes()
+        scenario.resumes()
         old.start()
         wait_for_standby(old, "")
-        rig.fired["old primaries back"] += 1
-        rig.kill(rig.workers[1])
-        unfenced = rig.start(ready=False, LEDGER__URL=url_of(database, old, new))
+        scenario.fired["old primaries back"] += 1
+        scenario.kill(scenario.workers[1])
+        unfenced = scenario.start(ready=False, LEDGER__URL=url_of(database, old, new))
         code = unfenced.wait(60)
-        rig.killed.add(unfenced)
+        scenario.killed.add(unfenced)
         unfenced.kill()
-        rig.start()
-        rig.wait_load()
-        rig.kept(within=180)
+        scenario.start()
+        scenario.wait_load()
+        scenario.kept(within=180)
 
         assert code == 78

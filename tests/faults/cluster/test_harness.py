@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import namespaces
-from tests.cluster_harness import Cluster
 from tests.conftest import or_skip
-from tests.peer import Peer
-from tests.rabbitmq_programs import BrokerMissing
-from tests.waiting import wait_until
+from tests.harness import network_namespaces
+from tests.harness.broker_client import BrokerClient
+from tests.harness.cluster import Cluster
+from tests.harness.rabbitmq_programs import BrokerMissing
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ QUORUM = {"x-queue-type": "quorum"}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    cluster = or_skip(lambda: Cluster(partitions=namespaces.allowed(), net_ticktime=8), BrokerMissing)
+    cluster = or_skip(lambda: Cluster(partitions=network_namespaces.allowed(), net_ticktime=8), BrokerMissing)
     try:
         cluster.start()
         yield cluster
@@ -38,7 +38,7 @@ def cluster() -> Iterator[Cluster]:
 
 def test_a_queue_has_a_member_on_each_node_and_its_leader_can_be_moved(cluster: Cluster) -> None:
     vhost = cluster.new_vhost()
-    with Peer(cluster.nodes[1].url(vhost)) as peer:
+    with BrokerClient(cluster.nodes[1].url(vhost)) as peer:
         peer.declare_queue("q", QUORUM)
 
         assert set(cluster.members(vhost, "q")) == set(cluster.nodes)
@@ -54,11 +54,11 @@ def test_a_queue_has_a_member_on_each_node_and_its_leader_can_be_moved(cluster: 
 
 
 def test_a_node_that_is_cut_off_stays_silent_and_pauses(cluster: Cluster) -> None:
-    if not namespaces.allowed():
+    if not network_namespaces.allowed():
         pytest.skip(NO_NAMESPACES)
     vhost = cluster.new_vhost()
     lost, *others = cluster.nodes
-    with Peer(others[0].url(vhost)) as peer, Peer(lost.url(vhost)) as other:
+    with BrokerClient(others[0].url(vhost)) as peer, BrokerClient(lost.url(vhost)) as other:
         peer.declare_queue("q", QUORUM)
         assert other.exists("q")
         cluster.cut_off(lost)
@@ -76,7 +76,7 @@ def test_a_node_that_is_cut_off_stays_silent_and_pauses(cluster: Cluster) -> Non
 
 SCRIPT = """
 import sys
-from tests.cluster_harness import Cluster
+from tests.harness.cluster import Cluster
 cluster = Cluster(partitions=True)
 cluster.start([])
 print(cluster._network.interface, flush=True)
@@ -85,7 +85,7 @@ sys.stdin.read()
 
 
 def test_no_interface_is_left_when_the_suite_itself_is_killed() -> None:
-    if not namespaces.allowed():
+    if not network_namespaces.allowed():
         pytest.skip(NO_NAMESPACES)
     suite = subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

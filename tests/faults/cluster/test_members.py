@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.commands import run
-from tests.cluster_harness import Cluster
 from tests.conftest import or_skip
-from tests.faults.cluster.rig import ClusterRig
+from tests.faults.cluster.scenario import ClusterScenario
 from tests.faults.conftest import CLUSTER, REPORTS
-from tests.rabbitmq_programs import BrokerMissing
+from tests.harness.cluster import Cluster
+from tests.harness.rabbitmq_programs import BrokerMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.acceptance.commands import Done
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 #: Seconds of load while the cluster grows, and commands a second.
 GROWTH = 90.0
@@ -88,23 +88,23 @@ def test_a_cluster_that_grows_from_one_node_to_three_under_load_loses_nothing(
     """The steps of docs/cluster.md, "From one node to three", in their order."""
     first, *others = alone.nodes
     name, report = "grown from one node to three by docs/cluster.md", request.config.stash[REPORTS][CLUSTER]
-    with ClusterRig(name, alone, tmp_path, report, ledger=postgresql_url) as rig:
-        rig.start_all()
-        rig.load(GROWTH, RATE)
-        rig.wait_load(0.1)
+    with ClusterScenario(name, alone, tmp_path, report, ledger=postgresql_url) as scenario:
+        scenario.start_all()
+        scenario.load(GROWTH, RATE)
+        scenario.wait_load(0.1)
         for node in others:
             alone.join(node)
-            rig.fired["nodes joined"] += 1
+            scenario.fired["nodes joined"] += 1
         for node in others:
             alone.grow(node)
-        members = {queue: alone.members(rig.vhost, queue) for queue in alone.queues(rig.vhost)}
+        members = {queue: alone.members(scenario.vhost, queue) for queue in alone.queues(scenario.vhost)}
         alone.rebalance()
-        rig.restart_all()
+        scenario.restart_all()
         alone.roll(first)
-        rig.fired["nodes restarted"] += 1
-        rig.wait_load()
-        code, shown = rig.operate("doctor")
-        rig.kept(within=120)
+        scenario.fired["nodes restarted"] += 1
+        scenario.wait_load()
+        code, shown = scenario.operate("doctor")
+        scenario.kept(within=120)
 
         assert len(members) > 30
         assert {queue for queue, nodes in members.items() if set(nodes) != set(alone.nodes)} == set()

@@ -9,24 +9,24 @@ import pytest
 from tests.faults.cluster.test_nodes import QUEUE
 
 if TYPE_CHECKING:
-    from tests.cluster_harness import Cluster
-    from tests.faults.cluster.conftest import MakeClusterRig
+    from tests.faults.cluster.conftest import MakeClusterScenario
+    from tests.harness.cluster import Cluster
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 
 def test_the_death_of_the_leaders_node_costs_no_command_and_no_webhook(
-    cluster: Cluster, make_cluster_rig: MakeClusterRig
+    cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
-    with make_cluster_rig("leader killed, 200 commands", RECONCILE__SETTLE="2.5") as rig:
-        rig.start_all()
-        rig.load(8, 25, scheduled=0)
-        rig.wait_load(0.25)
-        cluster.leader(rig.vhost, QUEUE).kill()
-        rig.fired["nodes killed"] += 1
-        rig.resumes()
+    with make_cluster_scenario("leader killed, 200 commands", RECONCILE__SETTLE="2.5") as scenario:
+        scenario.start_all()
+        scenario.load(8, 25, scheduled=0)
+        scenario.wait_load(0.25)
+        cluster.leader(scenario.vhost, QUEUE).kill()
+        scenario.fired["nodes killed"] += 1
+        scenario.resumes()
         # What one level of the delay was handing on waits for the dead node (docs/reliability.md).
         cluster.start()
-        verdict = rig.kept(within=60)
+        verdict = scenario.kept(within=60)
 
         assert verdict.outcomes == {"sent": 200}

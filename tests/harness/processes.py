@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from tests.forks import BRIDGE, Forked, Server
-from tests.waiting import free_port, wait_until
+from tests.harness.forks import BRIDGE, Forked, Server
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

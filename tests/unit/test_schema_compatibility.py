@@ -8,7 +8,7 @@ import pytest
 
 from bridge.domain.contracts.documents import COMMAND, schemas
 from bridge.domain.contracts.shapes import Spelling
-from tests.compatibility import Side, breaks
+from tests.harness.schema_compatibility import Side, breaks
 
 STRING = {"type": "string"}
 NULLABLE = {"type": ["string", "null"]}

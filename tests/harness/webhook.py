@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.domain.events import event_id
-from tests.waiting import wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.processes import BridgeProcess
+    from tests.harness.processes import BridgeProcess
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import subprocess
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tests.waiting import PORTS, free_port, wait_until
+from tests.harness.waiting import PORTS, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 
-def lacking(program: str) -> NoReturn:
+def missing_program(program: str) -> NoReturn:
     """Skip the test because `program` is not installed; fail it in continuous integration, where `CI` is set."""
     reason = f"no {program} here; scripts/install-test-tools installs it"
     if os.environ.get("CI"):

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from bridge.adapters.http.ingest_app import Door, Webhook
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.ports.serving import NotificationResult
-from tests.lacking import lacking
-from tests.waiting import free_port, wait_until
+from tests.harness.missing_program import missing_program
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +110,7 @@ def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:
     Returns the statuses. The requests of one round come at the same time, so that the proxy keeps many connections.
     """
     if missing(name):
-        lacking(name)
+        missing_program(name)
     bind = Bind(host="127.0.0.1", port=0, keep_alive=0.2, head_timeout=0.2)
     server = HttpServer(Webhook(Door(path="/hook"), _take), bind, name="proxied")
     try:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from amqp import Connection
 
-from tests.broker_configuration import ADVANCED, Site, write_configuration
-from tests.certificates import Authority
-from tests.rabbitmq_programs import epmd_program, erl_call_program, find_rabbitmq
-from tests.waiting import free_port, wait_until
+from tests.harness.broker_configuration import ADVANCED, Site, write_configuration
+from tests.harness.certificates import Authority
+from tests.harness.rabbitmq_programs import epmd_program, erl_call_program, find_rabbitmq
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The rig of a cluster: workers and ingests spread over three nodes, publishers that turn to the next node, webhooks.
+"""A fault scenario on a cluster: workers and ingests on three nodes, publishers that turn to the next node, webhooks.
 
 3 publishers -> 3 nodes -> 3 workers -> provider (125 ms, 6 % faults)        webhooks in turn -> 2 ingests
 """
@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from tests.acceptance.conftest import CANARIES
 from tests.faults.cluster.publisher import SteadyPublisher
 from tests.faults.cluster.report import ClusterRow, Sums
-from tests.faults.rig import PATIENCE, Rig
-from tests.flood import Flood, spooled
-from tests.peer import LIST
-from tests.processes import BridgeProcess
-from tests.waiting import free_port, wait_until
-from tests.webhook import Webhook, inbound_id
+from tests.faults.scenario import PATIENCE, Scenario
+from tests.harness.broker_client import LIST
+from tests.harness.notification_load import NotificationLoad, spooled
+from tests.harness.processes import BridgeProcess
+from tests.harness.waiting import free_port, wait_until
+from tests.harness.webhook import Webhook, inbound_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tests.cluster_harness import Cluster
     from tests.faults.report import Report
     from tests.faults.verdict import Run, Verdict
+    from tests.harness.cluster import Cluster
 
 #: As in production but the lease and the time of the history, for which tests can't wait.
 SETTINGS = {
@@ -64,7 +64,7 @@ WORKERS, INGESTS, PUBLISHERS = 3, 2, 3
 WEBHOOKS = 8.0
 
 
-class ClusterRig(Rig):
+class ClusterScenario(Scenario):
     """One scenario's world on a cluster. Times are in seconds."""
 
     #: Events are collected where a node's death does not reach them.
@@ -75,7 +75,7 @@ class ClusterRig(Rig):
     ) -> None:
         """Prepare; `settings` are the bridge's."""
         own: dict[str, Any] = {**SETTINGS, **settings, "ledger": ledger, "provider": PROVIDER}
-        # A cluster has all of a broker that a rig needs.
+        # A cluster has all of a broker that a scenario needs.
         super().__init__(name, cluster, directory, report, **own)  # type: ignore[arg-type]
         self.cluster = cluster
         self.crashed = True
@@ -88,12 +88,12 @@ class ClusterRig(Rig):
         #: When each command was first published, in seconds since the epoch, but those for later.
         self._published: dict[str, float] = {}
         self._bodies: dict[str, bytes] = {}
-        self._webhooks: Flood | None = None
+        self._webhooks: NotificationLoad | None = None
         self._began = self._ended = 0.0
         self._over = threading.Event()
 
     def __exit__(self, *details: object) -> None:
-        """End everything; the cluster is left as the faults made it, and `make_cluster_rig` restores it."""
+        """End everything; the cluster is left as the faults made it, and `make_cluster_scenario` restores it."""
         self._over.set()
         self._end_webhooks()
         super().__exit__(*details)
@@ -154,7 +154,7 @@ class ClusterRig(Rig):
             url = self.cluster.url(self.vhost, first=number % len(self.cluster.joined))
             self.meanwhile(partial(self._publish_in_time, SteadyPublisher(url), made[number::PUBLISHERS]))
         first, *others = (Webhook(port=port) for port in self.ingests)
-        self._webhooks = Flood(first, clients=1, others=others, pause=1 / WEBHOOKS)
+        self._webhooks = NotificationLoad(first, clients=1, others=others, pause=1 / WEBHOOKS)
         self._webhooks.__enter__()
 
     def repeat(self, texts: Sequence[str]) -> None:
@@ -197,16 +197,16 @@ class ClusterRig(Rig):
     # -- what came of it -----------------------------------------------------------------------------------------
 
     def finish(self, *, within: float = 120) -> Verdict:
-        """As a rig's, once the webhooks have ended."""
+        """As a scenario's, once the webhooks have ended."""
         self._end_webhooks()
         return super().finish(within=within)
 
     def is_quiet(self) -> bool:
-        """As a rig's, and no ingest has an event in its spool."""
+        """As a scenario's, and no ingest has an event in its spool."""
         return super().is_quiet() and all(spooled(ingest) == 0 for ingest in self.ingests.values())
 
     def left(self) -> Run:
-        """As a rig's, with what the ingests left."""
+        """As a scenario's, with what the ingests left."""
         run, ingests = super().left(), self.ingests.values()
         said = [line for ingest in ingests for line in (ingest.stdout + ingest.logs).splitlines()]
         return replace(
@@ -216,7 +216,7 @@ class ClusterRig(Rig):
         )
 
     def judged(self) -> Verdict:
-        """As a rig's, with what became of the webhooks."""
+        """As a scenario's, with what became of the webhooks."""
         verdict = super().judged()
         return replace(verdict, violations=(*verdict.violations, *self._wrong_webhooks()))
 

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from tests.canaries import NUMBERS, SECRETS, TEXT, leaks
+from tests.harness.sensitive_values import NUMBERS, SECRETS, TEXT, leaks
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def preload() -> None:
         importlib.import_module(name)
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         raise SystemExit(
-            "tests/forks.py: an import started a thread, which a fork would lack: start it later"
+            "tests/harness/forks.py: an import started a thread, which a fork would lack: start it later"
         )
     # A child's garbage collector would write to, and so copy, each page of what is here.
     gc.collect()

@@ -1,4 +1,4 @@
-"""The rig: a real broker, a provider in this process, workers that are killed and started again, and all they left.
+"""A fault scenario: a real broker, the simulator in this process, workers that are killed and restarted, a verdict.
 
 commands (confirmed) x provider's journal (a text of its own each) x events (bound before the start) x dead letters
 x ledger -> a verdict
@@ -30,14 +30,14 @@ from tests.acceptance.conftest import CANARIES, Provider, environment
 from tests.faults.lives import LedgerRow, Place
 from tests.faults.report import Report, Row
 from tests.faults.verdict import Run, Verdict, judge
-from tests.peer import COLLECTOR, Message, Peer, read_message
-from tests.processes import BridgeProcess
-from tests.waiting import wait_until
+from tests.harness.broker_client import COLLECTOR, BrokerClient, Message, read_message
+from tests.harness.processes import BridgeProcess
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tests.broker_harness import Broker
+    from tests.harness.broker import Broker
 
 #: Calls that a worker makes at once.
 CONCURRENCY = 8
@@ -83,8 +83,8 @@ class Publisher(Protocol):
         ...
 
 
-class Rig:
-    """One scenario's world. Times are in seconds."""
+class Scenario:
+    """One fault scenario. Times are in seconds."""
 
     #: The arguments of the queue that events are collected in.
     collector: ClassVar[Mapping[str, object]] = {}
@@ -136,7 +136,7 @@ class Rig:
         if not broker.running:
             broker.start()
         self.vhost = broker.new_vhost()
-        self.amqp = Peer(broker.url(self.vhost))
+        self.amqp = BrokerClient(broker.url(self.vhost))
         self.ledger = ledger or f"sqlite:///{directory}/ledger.sqlite3"
         own = {f"BRIDGE_{key}": value for key, value in (SETTINGS | settings).items()}
         own["BRIDGE_LEDGER__URL"] = self.ledger
@@ -308,7 +308,7 @@ class Rig:
         made = list(bodies)
 
         def publish() -> None:
-            with Peer(self.amqp.url) as peer:
+            with BrokerClient(self.amqp.url) as peer:
                 self._publish(made, peer)
 
         self.meanwhile(publish)

@@ -1,6 +1,6 @@
 """The contract as it is checked in: the papers in docs/contracts, and what each version has promised.
 
-    python -m tests.contract_papers
+    python -m tests.harness.contract_documents
 
 writes the papers anew, and the promises of a version that has none yet. Those of a version that is there are never
 written again: what changes what is promised takes a new version.
@@ -21,7 +21,7 @@ from bridge.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAPERS = ROOT / "docs" / "contracts"
 #: The variant of the papers for events whose keys are in camelCase.
 CAMEL_CASE = "camel-case"

@@ -10,8 +10,8 @@ import pytest
 
 from bridge.domain import events
 from bridge.domain.contracts.examples import Examples, make_examples
-from tests.against_contract import of_letter, of_message
-from tests.contract_papers import NAMES
+from tests.harness.contract_check import of_letter, of_message
+from tests.harness.contract_documents import NAMES
 
 EXAMPLES = make_examples(NAMES, camel_case=False)
 CAMEL = make_examples(NAMES, camel_case=True)

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 import amqp
 from amqp.exceptions import AMQPError, MessageNacked, NotFound
 
-from tests.against_contract import look_at
-from tests.waiting import wait_until
+from tests.harness.contract_check import look_at
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +51,7 @@ class Message:
         return json.loads(self.body)
 
 
-class Peer:
+class BrokerClient:
     """A client of one virtual host, for one thread. Connects when first used, and after any error to the next node.
 
     Everything it reads is read by polling and acked, so it works on through a restart of the broker; what it
@@ -285,4 +285,4 @@ def read_message(message: amqp.Message) -> Message:
     return read
 
 
-__all__ = ["COLLECTOR", "Message", "MessageNacked", "Peer", "Unrouted", "read_message"]
+__all__ = ["COLLECTOR", "BrokerClient", "Message", "MessageNacked", "Unrouted", "read_message"]

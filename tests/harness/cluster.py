@@ -11,12 +11,12 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from tests import namespaces
-from tests.broker_configuration import Site
-from tests.broker_harness import SUITE, Broker, adding, binary
-from tests.peer import LIST
-from tests.rabbitmq_programs import BrokerMissing
-from tests.waiting import free_port, wait_until
+from tests.harness import network_namespaces
+from tests.harness.broker import SUITE, Broker, adding, binary
+from tests.harness.broker_client import LIST
+from tests.harness.broker_configuration import Site
+from tests.harness.rabbitmq_programs import BrokerMissing
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,9 +56,9 @@ class Cluster:
             BrokerMissing: RabbitMQ is not installed, or `partitions` needs namespaces that are not allowed here.
 
         """
-        if partitions and not namespaces.allowed():
+        if partitions and not network_namespaces.allowed():
             raise BrokerMissing("network namespaces need root, ip(8) and unshare(1)")
-        self._network = namespaces.Network(SIZE) if partitions else None
+        self._network = network_namespaces.Network(SIZE) if partitions else None
         self._lost: set[Broker] = set()
         self._vhosts: list[str] = []
         cookie, epmd_port = secrets.token_hex(), free_port()

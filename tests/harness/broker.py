@@ -7,10 +7,10 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tests.broker_configuration import ADVANCED, Site
-from tests.broker_node import Node
-from tests.rabbitmq_programs import BrokerMissing
-from tests.waiting import wait_until
+from tests.harness.broker_configuration import ADVANCED, Site
+from tests.harness.broker_node import Node
+from tests.harness.rabbitmq_programs import BrokerMissing
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from tests.raw_http import Client
-from tests.waiting import wait_until
+from tests.harness.raw_http import Client
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.processes import clean_environment
+from tests.harness.processes import clean_environment
 
 if TYPE_CHECKING:
-    from tests.webhook import Webhook
+    from tests.harness.webhook import Webhook
 
-CONTRACTS = Path(__file__).parents[1] / "docs" / "contracts"
+CONTRACTS = Path(__file__).parents[2] / "docs" / "contracts"
 CONTRACT = CONTRACTS / "ingest.openapi.json"
 SUBMIT = CONTRACTS / "submit.openapi.json"
 #: What a schema can't say of commands, so that what is good by it may be refused: that no number may come twice, that

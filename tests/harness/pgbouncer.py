@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.postgres_harness import lesser_user
-from tests.waiting import free_port, wait_until
+from tests.harness.postgres import lesser_user
+from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from tests.postgres_harness import Postgres
+    from tests.harness.postgres import Postgres
 
 CONFIG = """\
 [databases]

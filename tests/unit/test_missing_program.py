@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lacking import lacking
+from tests.harness.missing_program import missing_program
 
 
 def test_a_missing_program_is_a_failure_in_continuous_integration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no ruby here"):
-        lacking("ruby")
+        missing_program("ruby")
     monkeypatch.setenv("CI", "1")
     with pytest.raises(pytest.fail.Exception, match="no ruby here"):
-        lacking("ruby")
+        missing_program("ruby")

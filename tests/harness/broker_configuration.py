@@ -7,10 +7,10 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.waiting import free_port
+from tests.harness.waiting import free_port
 
 if TYPE_CHECKING:
-    from tests.broker_node import Node
+    from tests.harness.broker_node import Node
 
 #: Two schedulers that don't spin, distribution on the node's own address.
 ERLANG = "+S 2:2 +sbwt none -kernel inet_dist_use_interface {{{address}}}"

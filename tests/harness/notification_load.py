@@ -10,18 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.waiting import wait_until
-from tests.webhook import Webhook, inbound, inbound_id
+from tests.harness.waiting import wait_until
+from tests.harness.webhook import Webhook, inbound, inbound_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.peer import Peer
-    from tests.processes import BridgeProcess
+    from tests.harness.broker_client import BrokerClient
+    from tests.harness.processes import BridgeProcess
 
 
 @dataclass(slots=True)
-class Flood:
+class NotificationLoad:
     """Notifications posted by a few clients, one after the other each, until it ends."""
 
     webhook: Webhook
@@ -35,7 +35,7 @@ class Flood:
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
-    def __enter__(self) -> Flood:
+    def __enter__(self) -> NotificationLoad:
         self._threads = [
             threading.Thread(target=self._post, args=(client,)) for client in range(self.clients)
         ]
@@ -108,7 +108,7 @@ def spooled(process: BridgeProcess) -> float:
     return metric(process, "spool_events")
 
 
-def collect(amqp: Peer, message_ids: Iterable[str], within: float = 30) -> list[Any]:
+def collect(amqp: BrokerClient, message_ids: Iterable[str], within: float = 30) -> list[Any]:
     """Take events until all of these messages are among them; returns all that came."""
     missing, messages = set(message_ids), []
 
