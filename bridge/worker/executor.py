@@ -33,7 +33,7 @@ from bridge.worker.actions import (
     SendSubmission,
     WaitHere,
 )
-from bridge.worker.admission import POLL
+from bridge.worker.admission import IDLE, POLL
 from bridge.worker.delivery import CommandDelivery
 from bridge.worker.execution import Branch, Execution, InHand
 from bridge.worker.loop import do_nothing
@@ -132,7 +132,7 @@ class Executor:
             return None
         if self._stopping or self._flow_control.paused:
             return POLL
-        return self._admission.patience()
+        return self._admission.patience() if self._admission.waiting or self._admission.asking else IDLE
 
     def _update(self) -> None:
         """Pause or resume the source, and probe the provider, where either is due."""
@@ -140,7 +140,8 @@ class Executor:
         # At once where the gate has shut: until the source is paused, commands come that can't be sent.
         if now >= self._update_at or not flow.gate.admitted or flow.paused or self.in_hand.orphaned:
             self._update_at = now + UPDATE_EVERY
-            flow.update(ORPHANED if self.in_hand.is_clogged else None)
+            is_clogged = self.in_hand.orphaned and self.in_hand.is_clogged
+            flow.update(ORPHANED if is_clogged else None)
 
     def _admit(self) -> None:
         """Go on with waits that are over, and claim as many submissions as may be sent now.
