@@ -6,12 +6,11 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.adapters.amqp.publisher import AmqpPublisher
-from bridge.adapters.amqp.short_connection import connected
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store import open_seen
 from bridge.app import parts, sending
+from bridge.app.event_publisher import event_publisher
 from bridge.app.ledger import require_ledger
 from bridge.app.log import configure_log
 from bridge.app.required import require
@@ -25,11 +24,8 @@ if TYPE_CHECKING:
 
     from bridge.domain.events import Event
     from bridge.jobs.backfill import Caught
-    from bridge.ports import Clock, Progress, Publisher
+    from bridge.ports import Clock, Progress
     from bridge.settings import Settings
-
-#: Seconds that the broker may take to be there and to confirm an event.
-PATIENCE = 20.0
 
 
 def catch_up(
@@ -77,31 +73,15 @@ def run_catch_up(
             return catch_up(settings, _nothing, clock, stopping).run(
                 since=since, dry_run=True, progress=progress
             )
-        publisher = AmqpPublisher(
-            parts.link(parts.broker_address(settings), "catch-up publishes", clock, stopping.set),
-            parts.topology(settings),
-            declares=settings.broker.declare,
-            deadline=settings.broker.publish_deadline,
-        )
-        # A publisher waits for a broker. Whoever waits for a command is told at once.
-        with connected(parts.broker_address(settings)):
-            publisher.start()
-        try:
-            publish = partial(_publish, settings, publisher)
-            return catch_up(settings, publish, clock, stopping).run(since=since, progress=progress)
-        finally:
-            publisher.stop()
+        with event_publisher(settings, "catch-up publishes", clock, stopping.set) as publish:
+
+            def publish_one(event: Event) -> NotificationResult:
+                publish([event])
+                return NotificationResult.PUBLISHED
+
+            return catch_up(settings, publish_one, clock, stopping).run(since=since, progress=progress)
     except ArchiveUnavailable as e:
         raise ConnectionError(str(e)) from e
-
-
-def _publish(settings: Settings, publisher: Publisher, event: Event) -> NotificationResult:
-    """Publish an event and wait until the broker has it."""
-    confirmed = threading.Event()
-    publisher.publish(parts.teller(settings)(event), confirmed.set)
-    if not confirmed.wait(PATIENCE):
-        raise ConnectionError("the broker did not confirm an event")
-    return NotificationResult.PUBLISHED
 
 
 def _nothing(_event: Event) -> NotificationResult:

@@ -18,6 +18,7 @@ from bridge.cli.run import ingest, up, worker
 from bridge.cli.schema import schema
 from bridge.cli.send import send
 from bridge.cli.simulator import simulator
+from bridge.cli.spool import spool
 from bridge.cli.subscriptions import subscriptions
 from bridge.cli.topology import topology
 
@@ -54,6 +55,7 @@ for command in (
     history,
     catch_up,
     ledger,
+    spool,
     topology,
     config,
     schema,

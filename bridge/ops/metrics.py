@@ -194,7 +194,7 @@ class Metrics:
         self.spooled = self._counter("spool_kept", "Events that were kept in the spool.")
         self.drained = self._counter("spool_drained", "Events of the spool that the broker has.")
         self.damaged = self._counter(
-            "spool_damaged", "Events, or ends of the spool's files, that were damaged and are set aside."
+            "spool_damaged", "Events and files of the spool that are damaged and set aside."
         )
 
         self.subscriptions_declared = self._gauge(

@@ -282,6 +282,47 @@ def test_what_is_damaged_is_counted_and_costs_nothing_else(
     assert "spool.damaged" in other.logs
 
 
+def test_damaged_spool_is_recovered_by_a_person_while_the_ingest_goes_on_with_a_new_one(
+    start_ingest: StartIngest,
+    bridge_process: StartBridge,
+    amqp: BrokerClient,
+    directory: Path,
+    vhost_url: str,
+) -> None:
+    ids = [f"m-{number}" for number in range(50)]
+    process, webhook = start_ingest(BRIDGE_BROKER__URL=NO_BROKER)
+    assert {webhook.post(inbound(message_id, f"canary {message_id}.")).status for message_id in ids} == {204}
+    process.stop()
+    file = directory / "events.sqlite3"
+    raw = bytearray(file.read_bytes())
+    page = raw.index(b"canary m-30.") // 4096 * 4096
+    raw[page : page + 4096] = bytes(4096)
+    file.write_bytes(raw)
+    other, webhook = start_ingest()
+    wait_until(lambda: "spool.set_aside" in other.logs, what="a word of the damaged file")
+    after = webhook.post(inbound("m-after")).status
+    (aside,) = directory.glob("damaged-*.sqlite3")
+
+    def recover(url: str = vhost_url) -> tuple[int, str, str]:
+        command = bridge_process("spool", "recover", str(aside), env={"BRIDGE_BROKER__URL": url}, ready=False)
+        return command.wait(), command.stdout, command.logs
+
+    unreachable, first, second = recover(NO_BROKER)[0], recover(), recover()
+    published, unreadable = (int(word) for word in first[1].split() if word.isdigit())
+    messages = collect(amqp, ["m-after", "m-0", "m-49"])
+    found = {message.json["data"]["message_id"] for message in messages} - {"m-after"}
+
+    assert (after, unreachable, first[0], second[0]) == (204, 69, 1, 0)
+    assert str(aside) in other.logs
+    assert (published, unreadable) == (len(found), 50 - len(found))
+    assert 30 < published < 50
+    assert "m-30" not in found
+    assert_one_event_each(messages, [*found, "m-after"])
+    assert ("nothing is left" in second[2], second[1]) == (True, "0 events published, 0 could not be read\n")
+    assert spooled(other) == 0
+    assert [path.name for path in directory.glob("damaged-*")] == [f"{aside.name}.recovered"]
+
+
 def test_a_second_ingest_on_one_spool_goes_without_and_says_why(start_ingest: StartIngest) -> None:
     start_ingest()
     other, webhook = start_ingest()

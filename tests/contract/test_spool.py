@@ -9,14 +9,14 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.spool import open_spool
+from bridge.adapters.spool import open_spool, read_damaged
 from bridge.domain.events import Event
 from bridge.ports import SPOOL_OVERHEAD, SpoolUnavailable
 from tests.fakes.spool import FakeSpool
@@ -206,52 +206,78 @@ def test_a_damaged_event_that_comes_again_before_it_was_read_is_kept_anew(direct
         assert (spool.contents.events, spool.contents.damaged) == (3, 1)
 
 
-def test_a_damaged_page_costs_the_events_on_it(directory: Path) -> None:
-    path = filled(directory, 100)
-    page = path.read_bytes().index(event(50).body) // 4096
-    damage(path, page * 4096, bytes(4096))
-    with capture_logs() as lines, closing(open_spool(directory)) as spool:
-        found = ids(spool)
-        spool.change(events(1000), [], now=NOW)
-
-        assert 80 <= len(found) < 100
-        assert "id-50" not in found
-        assert spool.contents.events == len(found) + 1
-        assert spool.contents.damaged == 100 - len(found)
-        (line,) = [line for line in lines if line["event"] == "spool.set_aside"]
-        assert (line["saved"], line["lost"]) == (len(found), 100 - len(found))
-    assert (directory / "damaged-1").exists()
+def zero_page_of_event_50(path: Path) -> None:
+    damage(path, path.read_bytes().index(event(50).body) // 4096 * 4096, bytes(4096))
 
 
-def test_a_file_cut_short_costs_the_events_behind_the_cut(directory: Path) -> None:
-    path = filled(directory, 100)
-    whole = path.stat().st_size
+def cut_short(path: Path) -> None:
     with path.open("r+b") as file:
-        file.truncate(whole * 2 // 3)
-    with closing(open_spool(directory)) as spool:
-        found = ids(spool)
-
-        assert 30 <= len(found) < 100
-        assert spool.contents.damaged == 100 - len(found)
+        file.truncate(path.stat().st_size * 2 // 3)
 
 
-def test_a_file_whose_beginning_is_lost_is_read_all_the_same(directory: Path) -> None:
-    path = filled(directory, 100)
+def lose_first_page(path: Path) -> None:
     damage(path, 0, b"\xff" * 4096)
-    with capture_logs() as lines, closing(open_spool(directory)) as spool:
-        assert ids(spool) == [f"id-{n}" for n in range(100)]
-        assert "spool.set_aside" in [line["event"] for line in lines]
 
 
-def test_a_file_that_is_something_else_is_set_aside_and_a_new_one_begun(directory: Path) -> None:
-    path = filled(directory, 1)
+def become_something_else(path: Path) -> None:
     path.write_bytes(b"not a database\n" * 1000)
-    with capture_logs() as lines, closing(open_spool(directory)) as spool:
-        spool.change(events(5), [], now=NOW)
 
-        assert (ids(spool), spool.contents.damaged) == (["id-5"], 1)
-    assert (directory / "damaged-1").read_bytes().startswith(b"not a database")
-    assert [(line["event"], line["log_level"]) for line in lines] == [("spool.set_aside", "error")]
+
+def set_aside(directory: Path) -> Path:
+    """Return the file that was set aside."""
+    (path,) = directory.glob("damaged-*.sqlite3")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spoil", "least", "most"),
+    [
+        (zero_page_of_event_50, 80, 99),
+        (cut_short, 30, 99),
+        (lose_first_page, 100, 100),
+        (become_something_else, 0, 0),
+    ],
+)
+def test_damaged_file_is_set_aside_with_all_that_can_be_read_and_the_spool_goes_on(
+    directory: Path, spoil: Callable[[Path], None], least: int, most: int
+) -> None:
+    path = filled(directory, 100)
+    spoil(path)
+    spoilt = path.read_bytes()
+    with capture_logs() as lines, closing(open_spool(directory)) as spool:
+        spool.change(events(1000), [], now=NOW)
+        kept = ids(spool)
+        damaged = spool.contents.damaged
+    aside = set_aside(directory)
+    found = list(read_damaged(aside))
+    read = [one for one in found if one is not None]
+    (line,) = [line for line in lines if line["event"] == "spool.set_aside"]
+
+    assert (kept, damaged) == (["id-1000"], 1)
+    assert (line["log_level"], line["moved_to"]) == ("error", str(aside))
+    assert f"bridge spool recover {aside}" in line["hint"]
+    assert least <= len(read) <= most
+    assert read == [event(number) for number in range(100) if event(number) in read]
+    assert len(found) == (100 if least else 1)
+    assert aside.read_bytes() == spoilt
+
+
+def test_second_damaged_file_does_not_take_the_name_of_the_first(directory: Path) -> None:
+    for content in (b"one", b"two"):
+        filled(directory, 1).write_bytes(content * 1000)
+        open_spool(directory).close()
+
+    assert {path.read_bytes()[:3] for path in directory.glob("damaged-*.sqlite3")} == {b"one", b"two"}
+
+
+def test_log_that_a_damaged_file_was_left_with_is_set_aside_with_it_and_read(directory: Path) -> None:
+    with killed(directory, 20):
+        (directory / "events.sqlite3").write_bytes(b"\xff" * 4096)
+    with closing(open_spool(directory)) as spool:
+        kept = ids(spool)
+    read = [one for found in directory.glob("damaged-*.sqlite3") for one in read_damaged(found)]
+
+    assert {f"id-{n}" for n in range(20)} == {*kept, *(one.id for one in read if one is not None)}
 
 
 @contextmanager
@@ -283,13 +309,6 @@ def test_a_log_that_is_damaged_in_the_middle_is_counted_too(directory: Path) -> 
     with closing(open_spool(directory)) as spool:
         assert 0 < len(ids(spool)) < 20
         assert spool.contents.damaged == 1
-
-
-def test_a_salvage_that_a_crash_cut_short_goes_on(directory: Path) -> None:
-    path = filled(directory, 3)
-    path.rename(directory / "new")
-    with closing(open_spool(directory)) as spool:
-        assert ids(spool) == ["id-0", "id-1", "id-2"]
 
 
 def test_who_looks_into_it_and_holds_it_up_costs_one_refusal(directory: Path) -> None:
@@ -473,7 +492,7 @@ def test_a_disk_that_takes_no_more_costs_nothing_of_what_is_kept(directory: Path
         assert spool.contents.damaged == 0
 
 
-def test_on_a_full_disk_there_is_room_to_forget_and_then_to_keep_again() -> None:
+def test_full_disk_costs_nothing_that_is_kept_and_with_room_again_the_spool_empties_and_fills() -> None:
     """In a process that has a disk of 6 MB of its own to fill."""
     program = (
         "mount -t tmpfs -o size=6m none /mnt && exec "
@@ -493,13 +512,14 @@ def test_on_a_full_disk_there_is_room_to_forget_and_then_to_keep_again() -> None
 
 
 def on_a_small_disk() -> None:
-    """Fill the disk at /mnt, empty the spool and use it again."""
+    """Fill the disk at /mnt, make room, empty the spool and use it again."""
+    others = Path("/mnt/others")
+    others.write_bytes(bytes(500_000))
     with closing(open_spool(Path("/mnt/spool"))) as spool:
         kept = fill(spool)
         assert len(kept) > 200, len(kept)
-        with suppress(OSError):
-            Path("/mnt/others").write_bytes(bytes(10_000_000))
         assert ids(spool) == kept
+        others.unlink()
         for start in range(0, len(kept), 50):
             spool.change([], kept[start : start + 50], now=NOW)
         assert spool.contents.events == 0

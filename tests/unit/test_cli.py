@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from bridge.adapters.cpaas.history import MessageHistory
+    from bridge.app.spool import Recovered
     from bridge.domain.dead_letters import DeadLetter, Wanted
     from bridge.domain.subscription_plan import Declared
     from bridge.jobs.backfill import Caught
@@ -139,6 +140,13 @@ class FakeUseCases:
 
     def adopt_ledger(self, settings: Settings) -> str:
         return str(self._answer("adopt_ledger", settings))
+
+    def recover_spool(
+        self, settings: Settings, file: Path, *, moved_to: Path, progress: Progress
+    ) -> Recovered:
+        progress(1, None)
+        recovered: Recovered = self._answer("recover_spool", settings, file, moved_to)
+        return recovered
 
     def dead_letters(self, settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
         return iter(self._answer("dead_letters", settings, wanted))

@@ -6,6 +6,8 @@ learn that. What it does not know is added here: a checksum for each event, and 
 
 from __future__ import annotations
 
+from bridge.adapters.spool.damaged import read_damaged
+from bridge.adapters.spool.database import rename
 from bridge.adapters.spool.sqlite import open_spool
 
-__all__ = ["open_spool"]
+__all__ = ["open_spool", "read_damaged", "rename"]

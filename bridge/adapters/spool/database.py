@@ -85,14 +85,49 @@ def code_of(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """Return the file of a database that has one of the `SUFFIXES`."""
+    return path.with_name(path.name + suffix)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Give a database and its logs another name in the same directory, whose files are then on the disk.
+
+    Each file has its new name before any loses its old one: a crash in between leaves two copies, not a half.
+
+    Raises:
+        OSError: it can't be done.
+
+    """
+    suffixes = [suffix for suffix in SUFFIXES if beside(path, suffix).exists()]
+    for suffix in suffixes:
+        beside(to, suffix).hardlink_to(beside(path, suffix))
+    sync(to.parent)
+    for suffix in suffixes:
+        beside(path, suffix).unlink()
+    sync(to.parent)
+
+
+def sync(directory: Path) -> None:
+    """Have the names in a directory on the disk.
+
+    Raises:
+        OSError: they can't be.
+
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def files_at(path: Path) -> tuple[tuple[int, int] | None, ...]:
     """Return which files are at the path of a database and of its logs, the database first.
 
     An open one goes on with the files that it has; whoever opens it next finds what is there.
     """
-    return tuple(
-        map(_identity, (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")))
-    )
+    return tuple(_identity(beside(path, suffix)) for suffix in ("", "-wal", "-shm"))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -133,7 +168,7 @@ def written_frames(path: Path) -> int:
     SQLite silently leaves off at the first frame that is not whole; what it then has not, this has
     (https://sqlite.org/fileformat2.html#walformat). To be asked before the database is opened.
     """
-    log = path.with_name(path.name + "-wal")
+    log = beside(path, "-wal")
     if not log.exists():
         return 0
     written, length = 0, _FRAME_HEADER + PAGE_BYTES

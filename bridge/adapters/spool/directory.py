@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING
 
+from bridge.adapters.spool.database import rename, sync
 from bridge.ports import SpoolUnavailable
 
 if TYPE_CHECKING:
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
 
 #: Held by the process whose spool it is; it goes with the process, however that ends.
 LOCK = "lock"
-#: Room that is given up when the disk is full: to forget what the broker has takes room, too.
-RESERVE = "reserve"
-RESERVE_BYTES = 2 * 1024 * 1024
+#: How the names of databases begin that were set aside.
+DAMAGED = "damaged-"
 
 
 class Directory:
@@ -47,36 +47,22 @@ class Directory:
         """Let another process have it."""
         os.close(self._lock)
 
-    def sync(self) -> None:
-        """Have the names in it on the disk.
+    def set_aside(self, database: Path) -> Path:
+        """Move a database out of the way, to a name with the time; return where it is.
 
         Raises:
-            OSError: they can't be.
+            OSError: it can't be moved.
 
         """
-        _sync(self.path)
+        aside = self._free_path(f"{DAMAGED}{time.strftime('%Y-%m-%dT%H-%M-%SZ', time.gmtime())}")
+        rename(database, aside)
+        return aside
 
-    def reserve(self) -> None:
-        """Take the reserve, where there is room for it."""
-        path = self.path / RESERVE
-        if path.exists():
-            return
-        try:
-            path.touch(mode=0o600)
-            path.write_bytes(bytes(RESERVE_BYTES))
-        except OSError:
-            self.give_up_reserve()
-
-    def give_up_reserve(self) -> None:
-        """Make room."""
-        with suppress(OSError):
-            (self.path / RESERVE).unlink()
-
-    def free_name(self, name: str) -> Path:
-        """Return a path that begins like `name` and is not taken."""
-        number = 1
-        while (path := self.path / f"{name}-{number}").exists():
+    def _free_path(self, name: str) -> Path:
+        path, number = self.path / f"{name}.sqlite3", 1
+        while path.exists():
             number += 1
+            path = self.path / f"{name}-{number}.sqlite3"
         return path
 
 
@@ -92,7 +78,7 @@ def _locked(path: Path) -> int:
     try:
         if not path.is_dir():
             path.mkdir(mode=0o700, parents=True)
-            _sync(path.parent)
+            sync(path.parent)
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
         raise SpoolUnavailable(f"{path}: {e.strerror}") from e
@@ -102,11 +88,3 @@ def _locked(path: Path) -> int:
         os.close(lock)
         raise SpoolUnavailable(f"{path}: another process has it; each ingest needs a spool of its own") from e
     return lock
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -13,8 +12,8 @@ import structlog
 from bridge.adapters.spool import database
 from bridge.adapters.spool.directory import Directory
 from bridge.adapters.spool.rows import INSERT, SELECT, SIZE, size, spooled, values
-from bridge.adapters.spool.salvage import finish, salvage
 from bridge.adapters.spool.takeover import take_over
+from bridge.domain.masking import Shown
 from bridge.ports import SpoolContents, Spooled, SpoolUnavailable
 
 if TYPE_CHECKING:
@@ -67,7 +66,6 @@ class SqliteSpool:
         #: Whether it was once: what is cut short after that, we cut short ourselves, and said so.
         self._opened = False
         self._attempt(self._probe)
-        directory.reserve()
 
     @property
     def contents(self) -> SpoolContents:
@@ -94,7 +92,7 @@ class SqliteSpool:
 
         self._follow()
         had = self._contents.events
-        self._contents = self._attempt(work, urgent=not keep)
+        self._contents = self._attempt(work)
         # What was committed to files that were just removed is no more durable than they are.
         self._follow()
         if had and not self._contents.events:
@@ -122,30 +120,25 @@ class SqliteSpool:
             self._disconnect()
         self._directory.release()
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], T], *, urgent: bool = False) -> T:
-        """Do `work`, and once more where something can be done about what kept it from being done.
-
-        `urgent` is what the reserve is for.
-        """
+    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work`, and once more where something can be done about what kept it from being done."""
         try:
             try:
                 return work(self._connected())
             except sqlite3.Error as e:
-                self._mend(e, urgent=urgent)
+                self._make_way(e)
                 return work(self._connected())
         except (sqlite3.Error, OSError) as e:
             if self._is_in_place():
                 self._disconnect()
             raise SpoolUnavailable(f"{self._directory.path}: {e}") from e
 
-    def _mend(self, error: sqlite3.Error, *, urgent: bool) -> None:
+    def _make_way(self, error: sqlite3.Error) -> None:
         """Do what can be done about an error, or raise it again."""
         code = database.code_of(error)
         if code in database.DAMAGE and self._is_in_place():
             self._start_over(error)
         elif code in database.NO_ROOM and self._connection is not None:
-            if urgent:
-                self._directory.give_up_reserve()
             # What the log has is brought where it belongs, and the log begins anew: that may be room enough.
             with suppress(sqlite3.Error):
                 database.checkpoint(self._connection)
@@ -153,16 +146,16 @@ class SqliteSpool:
             raise error
 
     def _start_over(self, error: sqlite3.Error) -> None:
+        """Go on with a new database; a person recovers what the damaged one has."""
         self._disconnect()
-        salvaged = salvage(self._directory, self._path)
-        self._count_damaged(salvaged.lost)
+        aside = self._directory.set_aside(self._path)
+        self._count_damaged(1)
         self._log.error(
             "spool.set_aside",
             reason=str(error),
-            moved_to=str(salvaged.aside),
-            saved=salvaged.saved,
-            lost=salvaged.lost,
-            hint="the disk or the file was damaged; `sqlite3 FILE .recover` may read more of it",
+            # The time in its name is no phone number.
+            moved_to=Shown(aside),
+            hint=Shown(f"its events are not published before you run: bridge spool recover {aside}"),
         )
 
     def _set_aside(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -191,12 +184,11 @@ class SqliteSpool:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._directory.hold()
-            finish(self._path)
             written = database.written_frames(self._path)
             self._connection, self._files = database.connect(self._path), ()
             good = database.checkpoint(self._connection, "PASSIVE")
             database.create_tables(self._connection)
-            self._directory.sync()
+            database.sync(self._directory.path)
             if not self._opened and good < written:
                 self._tell_torn(written - good)
             self._opened = True
@@ -239,31 +231,28 @@ class SqliteSpool:
 
     def _move(self, old: sqlite3.Connection) -> None:
         """Put what `old` has into the database at the path, made where it is missing."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            taken = take_over(old, connection)
+            self._contents = self._measured(connection)
+            return taken
+
         files, had = self._files, self._contents
         self._connection = None
         try:
-            taken = self._attempt(partial(take_over, old))
-            # SQLite ends by removing the logs by their names, `old` too: there must be none then, so not ours either.
-            self._disconnect()
-            self._expect_no_logs()
+            taken = self._attempt(work)
         except SpoolUnavailable:
             self._connection, self._files, self._contents = old, files, had
             raise
         old.close()
         self._contents = replace(self._contents, moved=self._contents.moved + 1)
         self._count_damaged(had.events - taken)
-        self._attempt(self._probe)
-        self._directory.reserve()
         self._log.error(
             "spool.moved",
             saved=taken,
             lost=had.events - taken,
             hint="its files were removed or mounted over; what they kept is where the path leads now",
         )
-
-    def _expect_no_logs(self) -> None:
-        if any(database.files_at(self._path)[1:]):
-            raise SpoolUnavailable(f"{self._directory.path}: somebody looks into it")
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -285,7 +274,6 @@ class SqliteSpool:
             if self._connection is not None:
                 self._connection.execute("PRAGMA incremental_vacuum").fetchall()
                 database.checkpoint(self._connection)
-        self._directory.reserve()
 
     @staticmethod
     def _probe(connection: sqlite3.Connection) -> None:

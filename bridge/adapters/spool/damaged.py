@@ -1,0 +1,101 @@
+"""A damaged database of a spool, read as far as SQLite can read it; its own files stay as they are."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bridge.adapters.spool.database import PAGE_BYTES, SUFFIXES, beside, connect, create_tables
+from bridge.adapters.spool.rows import COLUMNS, spooled
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from bridge.domain.events import Event
+
+#: Numbers below the last that are tried where the index of ids can't be read.
+MOST_TRIED = 1_000_000
+
+_SELECT = f"SELECT {COLUMNS} FROM events WHERE number = ?"  # noqa: S608 - no value in it
+_BY_INDEX = "SELECT number FROM events INDEXED BY sqlite_autoindex_events_1 ORDER BY id"
+
+
+def read_damaged(path: Path) -> Generator[Event | None, None, None]:
+    """Yield each event of the database at `path`, the oldest first, and None for each that can't be read.
+
+    Reads a copy in the directory for temporary files: to open a database changes it.
+
+    Raises:
+        OSError: the files can't be read, or there is no room for the copy.
+
+    """
+    with TemporaryDirectory(prefix="sms-bridge-spool-") as directory:
+        copy = Path(directory) / "copy"
+        for suffix in SUFFIXES:
+            if beside(path, suffix).exists():
+                shutil.copyfile(beside(path, suffix), beside(copy, suffix))
+        try:
+            yield from _events(copy)
+        except sqlite3.DatabaseError:
+            yield None
+
+
+def _events(path: Path) -> Iterator[Event | None]:
+    connection, numbers, are_certain = _opened(path)
+    with closing(connection):
+        for number in numbers:
+            try:
+                row = connection.execute(_SELECT, (number,)).fetchone()
+            except sqlite3.DatabaseError:
+                yield None
+                continue
+            if row is not None or are_certain:
+                found = None if row is None else spooled(row)
+                yield None if found is None else found.event
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, Iterable[int], bool]:
+    """Open a database; return the numbers that its events may have, too, and whether each of these has an event."""
+    try:
+        return _read(path)
+    except sqlite3.DatabaseError:
+        _replace_first_page(path)
+        return _read(path)
+
+
+def _read(path: Path) -> tuple[sqlite3.Connection, Iterable[int], bool]:
+    connection = connect(path)
+    try:
+        try:
+            return connection, sorted(number for (number,) in connection.execute(_BY_INDEX)), True
+        except sqlite3.DatabaseError:
+            last = _last(connection)
+            return connection, range(max(1, last - MOST_TRIED + 1), last + 1), False
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _last(connection: sqlite3.Connection) -> int:
+    try:
+        last: int | None = connection.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0]
+    except sqlite3.DatabaseError:
+        last = connection.execute("SELECT max(number) FROM events").fetchone()[0]
+    return last or 0
+
+
+def _replace_first_page(path: Path) -> None:
+    """Take the first page of an empty database: it says where the tables are, and is alike in all of ours."""
+    empty = path.with_name("empty")
+    with closing(connect(empty)) as connection:
+        create_tables(connection)
+    page = bytearray(empty.read_bytes()[:PAGE_BYTES])
+    # The pages in the file, and none of them free (https://sqlite.org/fileformat2.html#the_database_header).
+    page[28:32] = (path.stat().st_size // PAGE_BYTES).to_bytes(4, "big")
+    page[32:40] = bytes(8)
+    with path.open("r+b") as file:
+        file.write(page)
