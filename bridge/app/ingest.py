@@ -80,7 +80,7 @@ class IngestProcess:
         metrics.connections.append(lambda: self._publisher.connected)
         metrics.alarms.append(lambda: self._publisher.blocked)
         url = settings.ledger.url.get_secret_value()
-        self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics, clock=clock)
+        self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics)
         self._memory = make_memory(settings, stopping, clock)
         # Here and not in the worker: an ingest may have a ledger of its own.
         self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")

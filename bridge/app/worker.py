@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 PUBLISH_LIMIT = 1_000_000
 #: Seconds between two tries to open the ledger.
 LEDGER_PAUSE = 2.0
+#: Seconds that asking for receipts may take to end: what is not told by then another worker asks for.
+RECEIPTS_PATIENCE = 2.0
 
 
 class WorkerProcess:
@@ -150,7 +152,7 @@ class WorkerProcess:
         finished = self._worker.stop(self._settings.worker.grace_period)
         self._source.stop()
         if self._receipts is not None:
-            self._receipts.stop()
+            self._receipts.stop(RECEIPTS_PATIENCE)
         self._publisher.stop()
         if self._pruner is not None:
             self._pruner.stop()

@@ -7,13 +7,11 @@ could not be asked a moment ago, others are told at once.
 from __future__ import annotations
 
 import queue
-import threading
-from contextlib import suppress
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import structlog
-
+from bridge.concurrency.background_worker import StoreWorker
 from bridge.concurrency.event_loop import Deadlines, Relay
 from bridge.ports import LedgerUnavailable
 
@@ -29,8 +27,6 @@ T = TypeVar("T")
 WAITING = 64
 #: Seconds until the ledger is asked again after it could not be.
 PAUSE = 2.0
-#: Seconds between two log lines about a ledger that can't be asked.
-LOG_EVERY = 60.0
 
 
 class Records(Protocol):
@@ -70,8 +66,8 @@ class _Question:
         self.is_over = False
 
 
-class Lookups:
-    """Asked from one event loop."""
+class Lookups(StoreWorker[Records]):
+    """Asked from one event loop; once it is stopped, nobody is answered any more."""
 
     def __init__(
         self,
@@ -82,31 +78,15 @@ class Lookups:
         pause: float = PAUSE,
     ) -> None:
         """`open_records` may raise LedgerUnavailable; beyond `waiting` questions others are not answered."""
-        self._open_records = open_records
+        super().__init__("lookups", open_records)
         self._clock = clock
-        self._pause = pause
-        self._questions: queue.Queue[tuple[_Question, Relay] | None] = queue.Queue(waiting)
+        self._away_for = pause
+        self._questions: queue.Queue[tuple[_Question, Relay]] = queue.Queue(waiting)
         self._deadlines: Deadlines[_Question] = Deadlines(self._give_up)
         self._relay: Relay | None = None
-        self._records: Records | None = None
         #: Until when it is not asked, and since when it thinks about one question: `Clock.monotonic` seconds.
         self._away_until = -1.0
         self._busy_since: float | None = None
-        self._logged_at = -LOG_EVERY
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lookups", daemon=True)
-        self._log = structlog.get_logger()
-
-    def start(self) -> None:
-        """Begin; the ledger may come when it likes."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Answer nobody any more, and end within `timeout` seconds."""
-        self._stopping.set()
-        with suppress(queue.Full):  # then it wakes up anyway
-            self._questions.put_nowait(None)
-        self._thread.join(timeout)
 
     def ask(
         self,
@@ -131,6 +111,7 @@ class Lookups:
         except queue.Full:
             told(AWAY)
             return
+        self.wake()
         self._deadlines.set(question, relay.loop.time() + patience)
 
     def _give_up(self, question: _Question) -> None:
@@ -144,41 +125,29 @@ class Lookups:
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            asked = self._questions.get()
-            if asked is None or asked[0].is_over:
-                continue
-            question, relay = asked
+    def run_once(self) -> float:
+        """Answer the next question."""
+        try:
+            question, relay = self._questions.get_nowait()
+        except queue.Empty:
+            return inf
+        if not question.is_over:
             self._busy_since = self._clock.monotonic()
             answer = self._find(question)
             self._busy_since = None
             relay.tell(self._answer, (question, answer))
-        self._close()
+        return 0.0
 
     def _find(self, question: _Question) -> object:
         if self._clock.monotonic() < self._away_until:
             return AWAY
         try:
-            if self._records is None:
-                self._records = self._open_records()
-            return question.ask(self._records)
+            return question.ask(self.store)
         except LedgerUnavailable as e:
-            self._away(str(e))
+            # Begin anew a little later: the ledger may be another one then, or have other tables.
+            self._away_until = self._clock.monotonic() + self._away_for
+            self.close()
+            self.warn("ledger.unavailable", reason=str(e), hint="commands are taken and not shown")
             return AWAY
         except Exception as mistake:  # noqa: BLE001 - it is handed on
             return mistake
-
-    def _away(self, reason: str) -> None:
-        """Begin anew a little later: the ledger may be another one then, or have other tables."""
-        now = self._clock.monotonic()
-        self._away_until = now + self._pause
-        self._close()
-        if now - self._logged_at >= LOG_EVERY:
-            self._logged_at = now
-            self._log.warning("ledger.unavailable", reason=reason, hint="commands are taken and not shown")
-
-    def _close(self) -> None:
-        records, self._records = self._records, None
-        if records is not None:
-            records.close()

@@ -10,13 +10,12 @@ rows. It is not the thread that records evidence: that one waits for those who s
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import structlog
-
+from bridge.concurrency.background_worker import StoreWorker
 from bridge.ingest.actions import Owner
 from bridge.ports import LedgerUnavailable
 
@@ -34,8 +33,6 @@ BATCH = 500
 #: So many at once show that there is much to do: then more are gathered for the next transaction, for so many seconds.
 MANY = 8
 GATHERING = 0.002
-#: Seconds between two log lines that say the ledger is away.
-LOG_EVERY = 60.0
 #: Stands for an answer that comes later.
 LATER: Final = object()
 
@@ -71,8 +68,11 @@ class Question:
     relay: Relay
 
 
-class NotificationMemory:
-    """`ask`, `lose_patience` and `note` are an event loop's; the rest runs on a thread of its own."""
+class NotificationMemory(StoreWorker["Seen"]):
+    """`ask`, `lose_patience` and `note` are an event loop's; the rest runs on a thread of its own.
+
+    What waits at a stop is answered and recorded if the ledger takes it at once.
+    """
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class NotificationMemory:
         limits: MemoryLimits | None = None,
     ) -> None:
         """`open_seen` may raise LedgerUnavailable."""
-        self._open_seen = open_seen
+        super().__init__("memory", open_seen, on_crash=self._crash)
         self._clock = clock
-        self._on_crash = on_crash
+        self._end_process = on_crash
         self._limits = limits or MemoryLimits()
         #: The last ids noted, the oldest first.
         self._recent: OrderedDict[str, None] = OrderedDict()
@@ -97,24 +97,8 @@ class NotificationMemory:
         self._notes: deque[Sequence[str]] = deque(maxlen=WAITING)
         #: Where the thread is going to be woken once this turn of the loop is over.
         self._waking: Relay | None = None
-        self._bell = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="seen", daemon=True)
-        self._seen: Seen | None = None
         self._owed: dict[str, None] = {}
         self._is_busy = False
-        self._logged_at = -LOG_EVERY
-        self._log = structlog.get_logger()
-
-    def start(self) -> None:
-        """Begin; the ledger may come when it likes."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Record what waits, if the ledger takes it at once, and end within `timeout` seconds."""
-        self._stopping.set()
-        self._bell.set()
-        self._thread.join(timeout)
 
     # --- the event loop ------------------------------------------------------------------------------------------
 
@@ -132,7 +116,7 @@ class NotificationMemory:
         if self._away or len(self._asked) >= WAITING:
             return None
         self._asked.append(question)
-        self._wake(question.relay)
+        self._wake_later(question.relay)
         return LATER
 
     def lose_patience(self) -> None:
@@ -147,9 +131,9 @@ class NotificationMemory:
             if len(recent) > self._limits.remembered:
                 recent.popitem(last=False)
         self._notes.append((*ids, *also) if also else ids)
-        self._wake(relay)
+        self._wake_later(relay)
 
-    def _wake(self, relay: Relay) -> None:
+    def _wake_later(self, relay: Relay) -> None:
         """Wake the thread once this turn of the loop is over: once for all of it, since that is a system call."""
         if self._waking is not relay:
             self._waking = relay
@@ -157,54 +141,52 @@ class NotificationMemory:
 
     def _wake_now(self) -> None:
         self._waking = None
-        self._bell.set()
+        self.wake()
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            self._carry_out([])
-            self.patience = self._limits.patience
-            while not (self._stopping.is_set() and (self._away or not (self._asked or self._notes))):
-                self._carry_out(self._take())
-        except Exception:  # noqa: BLE001 - the outermost loop
-            # No request waits for it until the process ends.
-            self._away = True
-            self._log.critical("seen.crashed", exc_info=True)
-            self._on_crash()
-        if self._seen is not None:
-            self._seen.close()
+    def has_more(self) -> bool:
+        """Tell whether something waits that the ledger may take."""
+        return not self._away and bool(self._asked or self._notes)
 
-    def _take(self) -> list[Question]:
-        """Wait for something, then take what has come with it; where the ledger is away, wait for that to end."""
+    def run_once(self) -> float:
+        """Carry out what has come; a ledger that was never asked, or is away, is asked all the same."""
         if self._away:
-            self._stopping.wait(self._limits.pause)
-        else:
-            while not (self._asked or self._notes or self._stopping.is_set()):
-                self._bell.wait()
-                # Before it is looked: what is asked from now on rings again.
-                self._bell.clear()
-            if self._is_busy:
-                self._stopping.wait(GATHERING)
+            self.pause(self._limits.pause)
+        elif self._is_busy:
+            self.pause(GATHERING)
         questions = [self._asked.popleft() for _ in range(min(len(self._asked), BATCH))]
         self._is_busy = len(questions) + len(self._notes) >= MANY
-        return questions
+        if questions or self._notes or self._away or not self.is_open:
+            self._carry_out(questions)
+        self.patience = self._limits.patience
+        return 0.0 if self._away or self._asked or self._notes else inf
 
     def _carry_out(self, questions: Sequence[Question]) -> None:
-        """Answer first: requests wait. With nothing to do the ledger is asked all the same, it may be back."""
+        """Answer first: requests wait."""
         has_notes = self._owe()
         try:
-            if self._seen is None:
-                self._seen = self._open_seen()
             if questions or not has_notes:
-                self._answer(self._seen, questions)
-            self._record(self._seen)
+                self._answer(self.store, questions)
+            self._record(self.store)
         except LedgerUnavailable as e:
-            self._lose(str(e))
+            # What is there later may be another ledger, or an older one.
+            self._away = True
+            self.close()
+            self.warn(
+                "notifications.unchecked",
+                reason=str(e),
+                hint="without the ledger a notification that comes again may be published again, with the same id",
+            )
             for question in questions:
                 question.relay.tell(question.answered, None)
         else:
             self._away = False
+
+    def _crash(self) -> None:
+        """End the process; no request waits for the ledger until then."""
+        self._away = True
+        self._end_process()
 
     def _answer(self, seen: Seen, questions: Sequence[Question]) -> None:
         known = seen.known(
@@ -232,18 +214,3 @@ class NotificationMemory:
             seen.note(some, self._clock.now())
             for event_id in some:
                 del self._owed[event_id]
-
-    def _lose(self, reason: str) -> None:
-        """Have the ledger opened anew: what is there then may be another one, or an older one."""
-        self._away = True
-        if self._seen is not None:
-            self._seen.close()
-            self._seen = None
-        now = self._clock.monotonic()
-        if now - self._logged_at >= LOG_EVERY:
-            self._logged_at = now
-            self._log.warning(
-                "notifications.unchecked",
-                reason=reason,
-                hint="without the ledger a notification that comes again may be published again, with the same id",
-            )

@@ -8,13 +8,11 @@ a late confirm takes it out again.
 from __future__ import annotations
 
 import queue
-import threading
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
+from bridge.concurrency.background_worker import BackgroundWorker
 from bridge.ingest.safekeeping import AwaitedEvent
 from bridge.ops import failpoints
 from bridge.ports import PublisherFull, SpoolUnavailable
@@ -50,8 +48,11 @@ class _Released(NamedTuple):
     id: str
 
 
-class Spooler:
-    """Keeps events, and drains them. Calls from any thread; all that touches the spool is on its own."""
+class Spooler(BackgroundWorker):
+    """Keeps events, and drains them. Calls from any thread; all that touches the spool is on its own.
+
+    What waits at a stop is written; the publisher has stopped before.
+    """
 
     def __init__(
         self,
@@ -63,19 +64,17 @@ class Spooler:
         on_crash: Callable[[], None],
     ) -> None:
         """`open_spool` may raise SpoolUnavailable, and is tried again then; `patience` is in seconds."""
+        super().__init__("spool", on_crash=on_crash)
         self._open_spool = open_spool
         self._publisher = publishing.publisher
         self._tell = publishing.tell
         self._clock = publishing.clock
         self.status = status
         self._patience = patience
-        self._on_crash = on_crash
         #: What is published and not confirmed. Of two threads that take one out, the first has it.
         self.watched: dict[AwaitedEvent, bool] = {}
-        #: Events to keep, ids that the broker has, ids that it was not given; None wakes the thread.
-        self._inbox: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        #: Events to keep, ids that the broker has, ids that it was not given.
+        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
 
         # All below is the thread's own.
         self._spool: Spool | None = None
@@ -90,60 +89,53 @@ class Spooler:
         #: The number of the last event that was drained or found in hand.
         self._drained_to = 0
 
-    def start(self) -> None:
-        """Begin; the disk may come when it likes."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Write what waits and let go of the spool, within `timeout` seconds; the publisher has stopped before."""
-        self._stopping.set()
-        self._inbox.put(None)
-        self._thread.join(timeout)
-
     def keep(self, event: Event, durable: Callable[[bool], None]) -> None:
         """Keep an event, and call `durable` with whether it is on the disk: on the spool's thread, or at once."""
         if self._inbox.qsize() >= WAITING:
             durable(False)  # noqa: FBT003 - that is all there is to say
         else:
-            self._inbox.put(AwaitedEvent(event, durable))
+            self._post(AwaitedEvent(event, durable))
 
     def unwatch(self, unconfirmed: AwaitedEvent) -> None:
         """Watch an event no longer: it was not published after all."""
         if not self.watched.pop(unconfirmed, False):
-            self._inbox.put(_Released(unconfirmed.event.id))
+            self._post(_Released(unconfirmed.event.id))
+
+    def _post(self, message: _Message) -> None:
+        self._inbox.put(message)
+        self.wake()
 
     # --- the publisher's thread -----------------------------------------------------------------------------------
 
     def confirmed(self, unconfirmed: AwaitedEvent) -> None:
         """Forget an event that is kept, or about to be: the broker has it."""
-        self._inbox.put(unconfirmed.event.id)
+        self._post(unconfirmed.event.id)
 
     def _drained(self, id_: str) -> None:
         failpoints.reach("spool-confirmed")
-        self._inbox.put(id_)
+        self._post(id_)
 
     # --- the spool's thread ---------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping.is_set() or not self._inbox.empty():
-                self._round(self._taken())
-        except Exception:  # noqa: BLE001 - the outermost loop
-            structlog.get_logger().critical("spool.crashed", exc_info=True)
-            self._on_crash()
+    def has_more(self) -> bool:
+        """Tell whether something waits."""
+        return not self._inbox.empty()
+
+    def run_once(self) -> float:
+        """Take all there is, and look after what is watched and what is to be drained."""
+        taken: list[_Message] = []
+        with suppress(queue.Empty):
+            while True:
+                taken.append(self._inbox.get_nowait())
+        self._take(taken)
+        return TICK
+
+    def close(self) -> None:
+        """Let go of the spool."""
         if self._spool is not None:
             self._spool.close()
 
-    def _taken(self) -> list[_Message]:
-        """Wait for something to do, a tick at most, and take all there is."""
-        taken = []
-        with suppress(queue.Empty):
-            taken.append(self._inbox.get(timeout=TICK))
-            while True:
-                taken.append(self._inbox.get_nowait())
-        return [one for one in taken if one is not None]
-
-    def _round(self, taken: Sequence[_Message]) -> None:
+    def _take(self, taken: Sequence[_Message]) -> None:
         keep = [one for one in taken if isinstance(one, AwaitedEvent)]
         confirmed = {one for one in taken if isinstance(one, str)}
         self._draining -= confirmed

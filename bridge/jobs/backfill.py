@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from math import inf
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from bridge.concurrency.background_worker import BackgroundWorker
 from bridge.domain.backfill import GRACE, advanced, begins, events_for, inbound, may_have_news, missing
 from bridge.ingest.actions import FindRepeat, MakeDurable, Remember, Respond
 from bridge.ingest.notification import NotificationFlow
@@ -183,8 +183,8 @@ class CatchUp:
         return result
 
 
-class CatchingUp:
-    """Runs rounds on a thread of its own: at start, and periodically. What fails is logged and tried again."""
+class CatchingUp(BackgroundWorker):
+    """Runs rounds, at start and periodically; what a round under way at a stop has not published, a later one finds."""
 
     def __init__(
         self,
@@ -196,45 +196,25 @@ class CatchingUp:
         grace: float = GRACE,
     ) -> None:
         """`interval`, `retry` and `grace` are in seconds; an interval of 0 leaves it at the round at start."""
+        self._soon = min(retry, interval or retry)
+        super().__init__("catching-up", after=0.0 if at_start else interval, retry=self._soon)
         self._catch_up = catch_up
-        self._at_start = at_start
         self._interval = interval
-        self._retry = retry
         self._grace = grace
         #: Whether what was too young at start has had its time.
         self._waited = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="catching-up", daemon=True)
 
-    def start(self) -> None:
-        """Begin; ledger, broker and provider may come when they like."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End within `timeout` seconds; what a round under way has not published, a later one finds."""
-        self._stopping.set()
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        wait: float | None = 0.0 if self._at_start else self._interval
-        while wait is not None and not self._stopping.wait(wait):
-            wait = self._round()
-
-    def _round(self) -> float | None:
-        """Catch up, and return the seconds until the next time; None for never."""
-        soon = min(self._retry, self._interval or self._retry)
+    def run_once(self) -> float | None:
+        """Catch up."""
         try:
             caught = self._catch_up.run()
         except (LedgerUnavailable, ArchiveUnavailable) as e:
             _log.warning("catch_up.failed", reason=str(e))
-            return soon
-        except Exception:  # noqa: BLE001 - whatever it is, the thread must go on
-            _log.exception("catch_up.crashed")
-            return soon
+            return self._soon
         log = _log.info if caught.whole else _log.warning
         log("catch_up.ended", **asdict(caught))
         # A thread that can't be read whole may never be: that is for the next interval.
-        return soon if caught.refused or caught.unread else self._interval or self._last(caught)
+        return self._soon if caught.refused or caught.unread else self._interval or self._last(caught)
 
     def _last(self, caught: Caught) -> float | None:
         """Return the seconds until the last time: what is young then came while the door was open."""

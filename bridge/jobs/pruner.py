@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import threading
 from typing import TYPE_CHECKING
 
-import structlog
-
+from bridge.concurrency.background_worker import BackgroundWorker
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -23,8 +21,8 @@ PAUSE = 0.5
 GAIN = 86400.0
 
 
-class Pruner:
-    """Prunes on a thread of its own, a little at a time."""
+class Pruner(BackgroundWorker):
+    """Prunes a little at a time; the first round is somewhere within the first hour, so that many do not meet."""
 
     def __init__(
         self,
@@ -40,6 +38,7 @@ class Pruner:
 
         `what` says in the log what it was.
         """
+        super().__init__("pruner", after=every * random.random(), retry=every)  # noqa: S311 - spread, not secrecy
         self._prune = prune
         self._retention = retention
         self._what = what
@@ -47,35 +46,19 @@ class Pruner:
         self._ahead = clock.now() - clock.monotonic()
         self._every = every
         self._pause = pause
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pruner", daemon=True)
-        self._log = structlog.get_logger()
 
-    def start(self) -> None:
-        """Begin; the first round is somewhere within the first hour, so that many workers do not meet."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End after the transaction at hand, within `timeout` seconds."""
-        self._stopping.set()
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        wait = self._every * random.random()  # noqa: S311 - spread, not secrecy
-        while not self._stopping.wait(wait):
-            self._round()
-            wait = self._every
-
-    def _round(self) -> None:
+    def run_once(self) -> float:
+        """Forget what is too old."""
         now = min(self._clock.now(), self._ahead + self._clock.monotonic() + GAIN)
         before = now - self._retention
         forgotten = 0
         try:
             while some := self._prune(before):
                 forgotten += some
-                if self._stopping.wait(self._pause):
+                if self.pause(self._pause):
                     break
         except LedgerUnavailable as e:
             self._log.warning("ledger.unpruned", reason=str(e))
         if forgotten:
             self._log.info("ledger.pruned", **{self._what: forgotten})
+        return self._every

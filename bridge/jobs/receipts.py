@@ -7,7 +7,6 @@ not ended by then is taken again. So a crash before the end costs a second event
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge.concurrency.background_worker import StoreWorker
 from bridge.domain.ledger import Place
 from bridge.domain.masking import show_id
 from bridge.domain.outcomes import read_outcome
@@ -69,8 +69,8 @@ class PollerRules:
     style: Style
 
 
-class ReceiptPoller:
-    """Runs on a thread of its own, with a connection to the ledger of its own."""
+class ReceiptPoller(StoreWorker["Receipts"]):
+    """Has a connection to the ledger of its own. What is not told at a stop another worker asks for."""
 
     def __init__(
         self,
@@ -80,45 +80,23 @@ class ReceiptPoller:
         rules: PollerRules,
         context: JobContext,
     ) -> None:
-        self._open_receipts = open_receipts
+        super().__init__("receipts", open_receipts, retry=CRASH_PAUSE, stopping=context.stopping)
         self._asking = asking
         self._publisher = publisher
         self._rules = rules
         self._clock = context.clock
         self._metrics = context.metrics
-        self._stopping = context.stopping
         #: What the broker has confirmed: whose receipt, told by which event.
         self._confirmed: SimpleQueue[tuple[Place, str]] = SimpleQueue()
-        self._receipts: Receipts | None = None
-        self._thread = threading.Thread(target=self._run, name="receipts", daemon=True)
 
-    def start(self) -> None:
-        """Begin; ledger, broker and provider may come when they like."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 2.0) -> None:
-        """End within `timeout` seconds; what is not told by then another worker asks for."""
-        self._stopping.set()
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        wait = 0.0
-        while not self._stopping.wait(wait):
-            try:
-                wait = self.turn()
-            except LedgerUnavailable as e:
-                _log.warning("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
-                self._let_go()
-                wait = LEDGER_PAUSE
-            except Exception:  # noqa: BLE001 - it must not end what sends; what it had is taken again
-                _log.exception("receipts.crashed", retry_in=CRASH_PAUSE)
-                wait = CRASH_PAUSE
-        self._let_go()
-
-    def _let_go(self) -> None:
-        if self._receipts is not None:
-            self._receipts.close()
-            self._receipts = None
+    def run_once(self) -> float:
+        """Ask for some of what is due; what was taken before a mistake of ours is taken again."""
+        try:
+            return self.turn()
+        except LedgerUnavailable as e:
+            _log.warning("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
+            self.close()
+            return LEDGER_PAUSE
 
     def turn(self) -> float:
         """Ask for some of what is due, if it is time to; return the seconds until there may be more.
@@ -129,7 +107,7 @@ class ReceiptPoller:
         """
         if self._asking.wait > LOOK:
             return self._asking.wait
-        receipts = self._receipts = self._receipts or self._open_receipts()
+        receipts = self.store
         self._end_confirmed(receipts)
         now = self._clock.now()
         due_at = receipts.due_at()

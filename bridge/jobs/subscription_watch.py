@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import threading
 from typing import TYPE_CHECKING
 
-import structlog
-
+from bridge.concurrency.background_worker import BackgroundWorker
 from bridge.domain.masking import mask_number
 from bridge.jobs.subscriptions import sync
 from bridge.ports.provider_errors import CpaasError
@@ -25,11 +23,15 @@ SOON = 5.0
 PAUSE = 1.0
 
 
-class SubscriptionWatch:
-    """Checks at start, every so often, and when a subscription was cancelled."""
+class SubscriptionWatch(BackgroundWorker):
+    """Checks at start, every so often, and when a subscription was cancelled.
+
+    The first check comes within a second, not at once, so that many ingests do not meet.
+    """
 
     def __init__(self, account: Notifying, declared: Declared, *, interval: float, metrics: Metrics) -> None:
         """Within `interval` seconds what vanished is there again, while the provider can be reached."""
+        super().__init__("subscriptions", after=min(PAUSE, interval) * _chance())
         self._account = account
         self._declared = declared
         self._interval = interval
@@ -38,23 +40,9 @@ class SubscriptionWatch:
         #: What the last check made.
         self._made: frozenset[tuple[str, str | None]] = frozenset()
         self._state = (False, "not looked at yet")
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="subscriptions", daemon=True)
-        self._log = structlog.get_logger()
         metrics.subscriptions_declared.set(len(declared.targets))
         # Until somebody has looked, nobody knows of any.
         metrics.subscriptions_missing.set(len(declared.targets))
-
-    def start(self) -> None:
-        """Begin; the first check comes within a second, not at once, so that many ingests do not meet."""
-        self._thread.start()
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End after the call at hand, within `timeout` seconds."""
-        self._stopping.set()
-        self._wake.set()
-        self._thread.join(timeout)
 
     def reason(self) -> tuple[str, bool, str]:
         """Return whether all is as declared, and if not, what is missing; for readiness to report."""
@@ -63,15 +51,16 @@ class SubscriptionWatch:
     def cancelled(self, event_id: str) -> None:
         """Have everything checked at once: a notification says that a subscription was cancelled. From any thread."""
         self._log.warning("subscription.cancelled", event_id=event_id)
-        self._wake.set()
+        self.wake()
 
-    def _run(self) -> None:
-        self._stopping.wait(min(PAUSE, self._interval) * _chance())
-        while not self._stopping.is_set():
-            self._wake.clear()
-            wait = self._check()
-            self._stopping.wait(min(PAUSE, wait))
-            self._wake.wait(wait - min(PAUSE, wait))
+    def run_once(self) -> float:
+        """Check; what comes right after a check waits a moment, however many cancellations come."""
+        wait = self._check()
+        self.pause(min(PAUSE, wait))
+        return max(0.0, wait - PAUSE)
+
+    def close(self) -> None:
+        """Let go of the account."""
         self._account.close()
 
     def _check(self) -> float:

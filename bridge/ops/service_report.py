@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge.concurrency.background_worker import BackgroundWorker
 from bridge.ops import service_manager as notify_systemd
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ LONGEST = 500
 _log = structlog.get_logger()
 
 
-class Reporting:
-    """A thread that looks every so often. It only exists where a service manager listens."""
+class Reporting(BackgroundWorker):
+    """Looks every so often where a service manager listens."""
 
     def __init__(
         self,
@@ -36,34 +36,23 @@ class Reporting:
 
         Both are called on the thread of this; a supervisor's take a second.
         """
+        self._watchdog = notify_systemd.watchdog_seconds(environ)
+        # Four chances to be in time.
+        self._every = LOOK if self._watchdog is None else min(LOOK, self._watchdog / 4)
+        super().__init__("reporting", retry=self._every)
         self._ready = ready
         self._standing = standing
         self._environ = environ
-        self._watchdog = notify_systemd.watchdog_seconds(environ)
         self._status: str | None = None
         self._stood = False
-        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Begin to report, if anybody listens. It ends with the process."""
         if self._environ.get("NOTIFY_SOCKET"):
-            threading.Thread(target=self._run, name="reporting", daemon=True).start()
+            super().start()
 
-    def stop(self) -> None:
-        """Report no more."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        # Four chances to be in time.
-        pause = LOOK if self._watchdog is None else min(LOOK, self._watchdog / 4)
-        while not self._stopping.is_set():
-            try:
-                self._report()
-            except Exception:  # noqa: BLE001 - whoever can't say how it is should not pass for well
-                _log.exception("reporting.failed")
-            self._stopping.wait(pause)
-
-    def _report(self) -> None:
+    def run_once(self) -> float:
+        """Report what has changed, and feed the watchdog."""
         standing = self._standing()
         if self._watchdog is not None and standing is None:
             notify_systemd.alive(self._environ)
@@ -74,6 +63,7 @@ class Reporting:
         if status is not None and status != self._status:
             self._status = status
             notify_systemd.status(status, self._environ)
+        return self._every
 
 
 def status_of(readiness: Readiness | None) -> str | None:

@@ -332,7 +332,7 @@ def test_a_mistake_of_ours_is_logged_and_the_next_round_comes(world: World) -> N
         catching_up.start()
         catching_up._thread.join(20)
 
-    assert [line["event"] for line in lines] == ["catch_up.crashed", "catch_up.ended"]
+    assert [line["event"] for line in lines] == ["thread.crashed", "catch_up.ended"]
     assert world.ids() == ["m1"]
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.clock import SystemClock
 from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.domain.evidence import Evidence
@@ -227,7 +226,7 @@ def ledgers() -> Ledgers:
 
 @pytest.fixture
 def writer(ledgers: Ledgers, metrics: Metrics) -> Iterator[EvidenceWriter]:
-    made = EvidenceWriter(ledgers, metrics=metrics, clock=SystemClock(), waiting=3, pause=0.01)
+    made = EvidenceWriter(ledgers, metrics=metrics, waiting=3, pause=0.01)
     made.start()
     yield made
     ledgers.held.set()
@@ -300,6 +299,6 @@ def test_a_mistake_of_ours_costs_evidence_and_nothing_else(
     writer.offer(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 
-    assert [line["event"] for line in lines] == ["evidence.crashed", "evidence.dropped"]
+    assert [line["event"] for line in lines] == ["evidence.dropped", "thread.crashed"]
     assert dropped == 1
     assert ledgers.kept == ["kept"]

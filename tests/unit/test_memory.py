@@ -315,5 +315,5 @@ def test_a_mistake_of_ours_ends_the_process_and_holds_up_nobody_until_then(
     took = SystemClock().monotonic() - began
 
     assert (ended, first, rest) == (True, [None], [None] * 100)
-    assert [(line["event"], line["log_level"]) for line in lines] == [("seen.crashed", "critical")]
+    assert [(line["event"], line["log_level"]) for line in lines] == [("thread.crashed", "critical")]
     assert took < 4
