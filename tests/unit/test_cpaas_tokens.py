@@ -26,6 +26,7 @@ def test_project_credentials_are_sent_as_the_sdks_send_them() -> None:
             "scope": ["openid"],
         }
         assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+        assert request.headers["x-cpaas-agent"].startswith("sms-bridge/")
         assert "authorization" not in request.headers
 
 

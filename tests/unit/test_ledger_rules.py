@@ -191,6 +191,12 @@ class Book:
         return self.apply(Carry(command_id="order-17", index=index))
 
 
+def outcome_of(answer: Verdict | Filed | None) -> Outcome | None:
+    """Return the outcome that a claim, a record or a lookup has shown."""
+    assert isinstance(answer, Filed | Tell)
+    return answer.outcome
+
+
 def message(message_id: str = "m-7", *, at: float = 0.0, status: str = "DeliveredToNetwork") -> Evidence:
     """Return what the provider says of a message that submission 0 may have sent."""
     return Evidence(
@@ -457,10 +463,8 @@ def test_what_is_found_is_sent_and_says_how_it_is_known(book: Book) -> None:
 
 def test_what_is_found_as_impossible_is_undeliverable(book: Book) -> None:
     doubtful(book)
-    filed = book.resolve(message(status="DeliveryImpossible"), at=2)
 
-    assert filed is not None
-    assert filed.outcome is Outcome.UNDELIVERABLE
+    assert outcome_of(book.resolve(message(status="DeliveryImpossible"), at=2)) is Outcome.UNDELIVERABLE
 
 
 def test_what_is_not_found_yet_is_looked_for_again_and_costs_no_attempt(book: Book) -> None:
@@ -485,10 +489,8 @@ def test_what_was_not_sent_is_called_again_at_once(book: Book) -> None:
 
 def test_what_was_not_sent_and_expired_meanwhile_is_expired(book: Book) -> None:
     doubtful(book)
-    filed = book.resolve(at=61, of=command(expires_at=NOW + 60))
 
-    assert filed is not None
-    assert filed.outcome is Outcome.EXPIRED
+    assert outcome_of(book.resolve(at=61, of=command(expires_at=NOW + 60))) is Outcome.EXPIRED
 
 
 @pytest.mark.parametrize(
@@ -499,19 +501,15 @@ def test_only_an_attempt_made_after_the_budget_ends_in_failed_however_long_the_l
 ) -> None:
     book.rules = replace(book.rules, retry=RetryRules(max_age=max_age))
     doubtful(book)
-    filed = book.resolve(at=61)
 
-    assert filed is not None
-    assert filed.outcome is outcome
+    assert outcome_of(book.resolve(at=61)) is outcome
 
 
 def test_what_was_not_sent_is_parked_where_configured(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
     doubtful(book)
-    filed = book.resolve(at=61)
 
-    assert filed is not None
-    assert filed.outcome is Outcome.UNKNOWN
+    assert outcome_of(book.resolve(at=61)) is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize(("on_unknown", "outcome"), [("park", Outcome.UNKNOWN), ("resend", None)])
@@ -522,19 +520,15 @@ def test_what_nobody_can_tell_is_parked_or_sent_anew_as_configured(
         book.rules, reconcile=ReconcileRules(on_unknown=on_unknown), retry=RetryRules(max_age=70.0)
     )
     doubtful(book)
-    filed = book.resolve(at=71, reading=False)
 
-    assert filed is not None
-    assert filed.outcome is outcome
+    assert outcome_of(book.resolve(at=71, reading=False)) is outcome
 
 
 def test_one_failed_look_is_no_reason_to_give_up_however_old_the_command_is(book: Book) -> None:
     book.rules = replace(book.rules, retry=RetryRules(max_age=1.0))
     doubtful(book)
-    filed = book.resolve(at=2, reading=False)
 
-    assert filed is not None
-    assert filed.outcome is None
+    assert outcome_of(book.resolve(at=2, reading=False)) is None
 
 
 @pytest.mark.parametrize("reading", [True, False])
@@ -542,10 +536,8 @@ def test_what_was_submitted_for_certain_is_sent_also_if_its_id_is_not_to_be_lear
     book: Book, reading: bool
 ) -> None:
     doubtful(book, submitted=True)
-    filed = book.resolve(at=86_401, reading=reading)
 
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert outcome_of(book.resolve(at=86_401, reading=reading)) is Outcome.SENT
     assert book.submission().message_id is None
 
 
@@ -576,10 +568,8 @@ def test_a_text_longer_than_any_sms_can_not_be_looked_for_and_costs_no_time(book
     # To normalize this would take a quarter of a minute.
     long = command(message="a" + "\u0301\u0316" * 20_000)
     book.claim(of=long)
-    verdict = book.claim(at=LEASE, owner="two", of=long)
 
-    assert isinstance(verdict, Tell)
-    assert verdict.outcome is Outcome.UNKNOWN
+    assert outcome_of(book.claim(at=LEASE, owner="two", of=long)) is Outcome.UNKNOWN
 
 
 def lost(book: Book, of: SendSms, *, at: float, replay: Replay) -> Verdict:
@@ -622,19 +612,18 @@ def test_what_an_earlier_attempt_may_have_sent_does_not_expire(book: Book) -> No
     of = command(expires_at=NOW + 90_000)
     doubtful(book)
     book.resolve(at=86_401, reading=False, of=of)
-    verdict = book.claim(at=90_001, generation=1, of=of)
 
-    assert isinstance(verdict, Tell)
-    assert verdict.outcome is Outcome.UNKNOWN
+    assert outcome_of(book.claim(at=90_001, generation=1, of=of)) is Outcome.UNKNOWN
 
 
 def test_what_nobody_can_tell_is_not_sent_anew_beyond_its_time(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
     doubtful(book)
-    filed = book.resolve(at=86_401, reading=False, of=command(expires_at=NOW + 100))
 
-    assert filed is not None
-    assert filed.outcome is Outcome.UNKNOWN
+    assert (
+        outcome_of(book.resolve(at=86_401, reading=False, of=command(expires_at=NOW + 100)))
+        is Outcome.UNKNOWN
+    )
 
 
 def test_what_nobody_can_tell_is_sent_anew_until_its_time_is_over_and_then_no_more(book: Book) -> None:
@@ -675,18 +664,17 @@ def test_a_message_is_found_whatever_sender_configuration_names_by_now(book: Boo
     )
     assert isinstance(parsed, SendSms)
     doubtful(book)
-    filed = book.resolve(replace(message(), sender_address="+16130000002"), at=5, of=parsed)
 
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert (
+        outcome_of(book.resolve(replace(message(), sender_address="+16130000002"), at=5, of=parsed))
+        is Outcome.SENT
+    )
 
 
 def test_a_number_that_is_read_otherwise_than_at_its_attempt_can_not_be_looked_for(book: Book) -> None:
     doubtful(book)
-    filed = book.resolve(at=61, of=command(to="+441632960001"))
 
-    assert filed is not None
-    assert filed.outcome is Outcome.UNKNOWN
+    assert outcome_of(book.resolve(at=61, of=command(to="+441632960001"))) is Outcome.UNKNOWN
 
 
 def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) -> None:
@@ -697,9 +685,7 @@ def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) ->
     # The other call began 5 s ago, so the history is read again in 5 s.
     assert book.resolve(message(), at=5) == Filed(retry_at=NOW + 10, finding="again")
     book.claim(at=86_400 + LEASE, generation=1)
-    filed = book.resolve(message(), at=86_400 + LEASE)
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert outcome_of(book.resolve(message(), at=86_400 + LEASE)) is Outcome.SENT
 
 
 # --- crashes ---------------------------------------------------------------------------------------------------------
@@ -748,9 +734,7 @@ def test_a_late_answer_of_an_owner_that_lost_its_claim_is_known_as_the_submissio
 
     assert book.file(at=LEASE + 1, evidence=message()) is None
     assert book.submission().message_id == "m-7"
-    filed = book.resolve(at=LEASE + 2, owner="two", reading=False)
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert outcome_of(book.resolve(at=LEASE + 2, owner="two", reading=False)) is Outcome.SENT
 
 
 @pytest.mark.parametrize("reading", [True, False])
@@ -789,9 +773,7 @@ def test_what_a_late_answer_shows_as_sent_is_not_called_for_again(book: Book) ->
     book.file(at=LEASE + 61, evidence=message())
 
     assert book.claim(at=LEASE + 62) == Look(generation=0)
-    filed = book.resolve(at=LEASE + 63)
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert outcome_of(book.resolve(at=LEASE + 63)) is Outcome.SENT
     assert book.submission().message_id == "m-7"
 
 
@@ -825,9 +807,7 @@ def test_what_a_late_answer_shows_as_sent_is_not_sent_when_its_dead_letter_comes
 def test_an_answer_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
     assert book.file(evidence=message()) is None
     assert book.claim(redelivered=True) == Look(generation=0)
-    filed = book.resolve(at=1)
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert outcome_of(book.resolve(at=1)) is Outcome.SENT
 
 
 def test_a_look_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
@@ -922,9 +902,7 @@ def test_what_nobody_could_tell_is_looked_for_again_and_sent_anew_only_if_asked_
     replay = Replay(event_id=parked(book), resend=resend)
 
     assert book.claim(at=200, replay=replay, generation=1) == Look(generation=2)
-    filed = book.resolve(at=200)
-    assert filed is not None
-    assert filed.outcome is outcome
+    assert outcome_of(book.resolve(at=200)) is outcome
 
 
 def test_what_was_sent_anew_on_request_is_not_sent_a_third_time_by_itself(book: Book) -> None:
@@ -934,19 +912,15 @@ def test_what_was_sent_anew_on_request_is_not_sent_a_third_time_by_itself(book: 
     assert isinstance(book.claim(at=200, replay=replay, generation=2), Call)
     book.file(at=201, outcome=None, retry_in=2.0, doubtful=True)
     book.claim(at=203, generation=2)
-    filed = book.resolve(at=300)
 
-    assert filed is not None
-    assert filed.outcome is Outcome.UNKNOWN
+    assert outcome_of(book.resolve(at=300)) is Outcome.UNKNOWN
 
 
 def test_what_shows_late_is_found_when_it_is_sent_back(book: Book) -> None:
     replay = Replay(event_id=parked(book), resend=True)
     book.claim(at=1000, replay=replay, generation=1)
-    filed = book.resolve(message(at=1.0), at=1000)
 
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert outcome_of(book.resolve(message(at=1.0), at=1000)) is Outcome.SENT
 
 
 def test_a_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> None:
@@ -977,9 +951,7 @@ def test_a_message_that_is_found_is_believed_however_the_clock_was_set(book: Boo
     book.claim(at=5, owner="two")
     book.set_clock(6)
 
-    filed = book.resolve(message(at=1), at=7, owner="two")
-    assert filed is not None
-    assert filed.outcome is Outcome.SENT
+    assert outcome_of(book.resolve(message(at=1), at=7, owner="two")) is Outcome.SENT
 
 
 def test_a_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book: Book) -> None:

@@ -68,6 +68,12 @@ def _exception(name: str = "serviceException", /, **detail: object) -> bytes:
             "Invalid user credentials",
         ),
         (b'{"serviceException": {"messageId": "SVC0001", "text": "x"}}', "serviceException", "SVC0001", "x"),
+        (
+            b'{"link": [{"href": "x"}], "requestError": {"serviceException": {"messageId": "SVC0001"}}}',
+            "serviceException",
+            "SVC0001",
+            None,
+        ),
         (_exception(messageId=None, text=None), "serviceException", None, None),
         (_exception(messageId=2, text=3.5), "serviceException", "2", "3.5"),
         (_exception(messageId="a\nb", text="c\nd"), "serviceException", None, "c d"),
