@@ -15,7 +15,7 @@ from bridge.app import parts
 from bridge.app.admin import publishing
 from bridge.app.listener import listen
 from bridge.app.tracing import submit_tracing
-from bridge.domain.contracts.submit import PATH
+from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.ingest.command_intake import CommandIntake, IntakeRules
 from bridge.ingest.command_lookup import Lookups
 
@@ -122,4 +122,4 @@ def open_submit_door(settings: Settings, server: HttpServer) -> None:
     """
     submit = settings.submit
     port = listen(server, submit, "submit")
-    structlog.get_logger().info("submit.listening", host=submit.host, port=port, path=PATH)
+    structlog.get_logger().info("submit.listening", host=submit.host, port=port, path=SUBMIT_PATH)

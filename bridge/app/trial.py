@@ -21,8 +21,7 @@ from bridge.app.receipts import receipt_poller
 from bridge.app.submit import make_submit_door, open_submit_door
 from bridge.app.webhook import Observers, make_door, make_ingest
 from bridge.app.worker_parts import make_worker, measure, worker_readiness
-from bridge.domain.contracts.commands import SEND
-from bridge.domain.contracts.submit import PATH
+from bridge.domain.contracts.commands import SEND, SUBMIT_PATH
 from bridge.domain.messages import Outgoing
 from bridge.ingest.command_lookup import Lookups
 from bridge.ingest.memory import NotificationMemory
@@ -165,7 +164,7 @@ class Trial:
     def _submit_line(self) -> str:
         if self._submit_door is None:
             return ""
-        return f"  submit    http://{_reached(self._settings.submit.host)}:{self._submit_door.port}{PATH}\n"
+        return f"  submit    http://{_reached(self._settings.submit.host)}:{self._submit_door.port}{SUBMIT_PATH}\n"
 
     def _send_sample(self) -> None:
         command = {

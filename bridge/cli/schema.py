@@ -13,7 +13,6 @@ from bridge.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
     from bridge.domain.contracts.names import Names
-    from bridge.settings import Settings
 
 
 @click.command()
@@ -36,6 +35,8 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
     if directory is not None and name is not None:
         raise click.UsageError("--directory writes all of them: name none")
     settings = invocation.settings()
+    from bridge.app.contract import names_of
+
     names, camel_case = names_of(settings), settings.events.camel_case
     if directory is not None:
         _write(directory, names, camel_case=camel_case, as_json=as_json)
@@ -44,25 +45,8 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
     write_json(document, indent=None if as_json else 2)
 
 
-def names_of(settings: Settings) -> Names:
-    """Return the names that are configured."""
-    from bridge.domain.contracts.names import Names
-
-    broker = settings.broker
-    return Names(
-        commands_exchange=broker.commands_exchange,
-        command_queue=broker.command_queue,
-        events_exchange=broker.events_exchange,
-        unrouted_queue=broker.unrouted_queue,
-        dead_queue=broker.dead_queue,
-        source=f"/sms-bridge/{broker.prefix}",
-    )
-
-
 def _document(name: str | None, names: Names, *, camel_case: bool) -> dict[str, Any]:
-    from bridge.domain.contracts.asyncapi import asyncapi_document
-    from bridge.domain.contracts.files import SUBMIT, schema_documents
-    from bridge.domain.contracts.openapi import openapi_document
+    from bridge.app.contract import SUBMIT, asyncapi_document, openapi_document, schema_documents
 
     if name is None:
         return asyncapi_document(names, camel_case=camel_case)
@@ -76,9 +60,9 @@ def _document(name: str | None, names: Names, *, camel_case: bool) -> dict[str, 
 
 
 def _write(directory: Path, names: Names, *, camel_case: bool, as_json: bool) -> None:
-    from bridge.domain.contracts.files import papers
+    from bridge.app.contract import contract_files
 
-    files = papers(names, camel_case=camel_case)
+    files = contract_files(names, camel_case=camel_case)
     try:
         for path, text in files.items():
             (directory / path).parent.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bridge.domain.contracts.submit import SAID, STATE, SUBMISSION
 from bridge.domain.events import rfc3339
 
 if TYPE_CHECKING:
     from bridge.domain.ledger import CommandRecord, SubmissionRecord
+
+
+#: What services learn of a command, and of each of its submissions; `submit.openapi.json` says what it means.
+COMMAND_KEYS = ("id", "created_at", "updated_at")
+SUBMISSION_KEYS = ("index", "state", "attempts", "first_attempt_at", "retry_at", "message_id", "replay")
+#: What of an outcome's `data` its command says itself. It is not shown: others may know its id.
+SAID = frozenset({"message", "metadata"})
 
 
 def to_operators(record: CommandRecord) -> dict[str, Any]:
@@ -27,9 +33,9 @@ def to_senders(record: CommandRecord) -> dict[str, Any]:
     """Return how far a command is, and the outcome of each submission that has one."""
     shown = to_operators(record)
     return {
-        **{key: shown[key] for key in STATE.names},
+        **{key: shown[key] for key in COMMAND_KEYS},
         "submissions": [
-            {**{key: one[key] for key in SUBMISSION.names}, "outcome": _outcome(submission)}
+            {**{key: one[key] for key in SUBMISSION_KEYS}, "outcome": _outcome(submission)}
             for one, submission in zip(shown["submissions"], record.submissions.values(), strict=True)
         ],
     }

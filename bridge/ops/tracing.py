@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.domain.contracts.submit import PATH
+from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.shown_ids import shown_id
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class SubmitTracing:
 
     def handed(self, traceparent: str | None) -> Span:
         """Begin the span of a command that was let in, until it is answered."""
-        return _serving(self._tracer, PATH, parent=traceparent)
+        return _serving(self._tracer, SUBMIT_PATH, parent=traceparent)
 
 
 def answered(span: Span, status: int) -> None:

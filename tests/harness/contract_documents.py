@@ -12,9 +12,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.cli.schema import names_of
+from bridge.app.contract import contract_files, names_of
 from bridge.domain.contracts.documents import VERSION, schemas
-from bridge.domain.contracts.files import papers
 from bridge.domain.contracts.shapes import Spelling
 from bridge.settings import Settings
 
@@ -35,8 +34,10 @@ _SAID = frozenset({"description", "title", "examples", "format"})
 
 def expected_papers() -> Mapping[Path, str]:
     """Return the text of each file as it has to be, for a bridge with the default names."""
-    snake = {PAPERS / path: text for path, text in papers(NAMES, camel_case=False).items()}
-    camel = {PAPERS / CAMEL_CASE / path: text for path, text in papers(NAMES, camel_case=True).items()}
+    snake = {PAPERS / path: text for path, text in contract_files(NAMES, camel_case=False).items()}
+    camel = {
+        PAPERS / CAMEL_CASE / path: text for path, text in contract_files(NAMES, camel_case=True).items()
+    }
     return {**snake, **camel}
 
 

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.app import parts
+from bridge.app.contract import asyncapi_document, names_of
 from bridge.domain import events
 from bridge.domain.command_parser import FIELDS, parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.documents import COMMAND, VERSION, schemas
 from bridge.domain.contracts.events import TYPES
 from bridge.domain.contracts.shapes import Spelling
+from bridge.settings import Settings
 from tests.harness import contract_check
 from tests.harness.contract_documents import CAMEL_CASE, PAPERS, PROMISES, expected_papers, promised, promises
 from tests.harness.schema_compatibility import breaks
@@ -123,6 +126,32 @@ def test_every_message_has_an_example_that_its_schemas_take(path: Path) -> None:
             for part, schema in (("payload", message["payload"]), ("headers", message.get("headers", {}))):
                 whole = {**schema, "components": components}
                 jsonschema.Draft7Validator(whole).validate(example.get(part, {}))
+
+
+def test_channels_are_those_of_the_topology_whatever_its_names_are() -> None:
+    broker = {"prefix": "x", "command_queue": "a.queue", "events_exchange": "e"}
+    settings = Settings.model_validate({"broker": broker})
+    names, topology = names_of(settings), parts.topology(settings)
+    channels = asyncapi_document(names, camel_case=False)["channels"]
+    bindings = [channel["bindings"]["amqp"] for channel in channels.values()]
+
+    exchanges = {binding["exchange"]["name"] for binding in bindings if "exchange" in binding}
+    queues = {binding["queue"]["name"] for binding in bindings if "queue" in binding}
+    assert exchanges - {""} == {exchange.name for exchange in topology.exchanges()}
+    assert queues == topology.own_queues - {topology.given_up_queue}
+    assert channels["commands"]["address"] == topology.commands().routing_key
+    assert topology.command_queue in channels["commands"]["description"]
+
+
+def test_every_type_of_event_is_in_the_channels_and_operations_of_events() -> None:
+    document = read(ASYNCAPI[0])
+    events_channel, operation = document["channels"]["events"], document["operations"]["tellEvent"]
+    listed = [reference["$ref"].rpartition("/")[2] for reference in operation["messages"]]
+
+    assert document["info"]["version"] == VERSION
+    assert events_channel["parameters"]["type"]["enum"] == listed == list(TYPES)
+    assert list(events_channel["messages"]) == list(TYPES)
+    assert list(document["channels"]["unroutedEvents"]["messages"]) == list(TYPES)
 
 
 # -- what it has promised --------------------------------------------------------------------------

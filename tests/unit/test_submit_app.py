@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitDoor
-from bridge.domain.contracts.submit import PATH
+from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.ports.serving import Fate, Operation, Unknown
 from tests.harness.raw_http import Client
@@ -74,7 +74,7 @@ def serving(behind: Behind, **door: Any) -> Iterator[Client]:
     server.stop(1)
 
 
-def wire(method: str = "POST", target: str = PATH, body: bytes = b"{}", **headers: str) -> bytes:
+def wire(method: str = "POST", target: str = SUBMIT_PATH, body: bytes = b"{}", **headers: str) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: localhost:8080"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     if "Authorization" not in headers:
@@ -98,7 +98,7 @@ def test_a_queued_command_is_answered_with_its_id_and_where_to_ask_for_it() -> N
     status, said, headers = ask(behind, wire(body=b'{"id":"x"}', traceparent="00-1"))
 
     assert (status, said) == (202, {"id": "é/1"})
-    assert headers["location"] == f"{PATH}/%C3%A9%2F1"
+    assert headers["location"] == f"{SUBMIT_PATH}/%C3%A9%2F1"
     assert [(one.body, one.key, one.traceparent) for one in behind.taken] == [(b'{"id":"x"}', None, "00-1")]
     assert behind.refused == []
 
@@ -129,7 +129,7 @@ def test_a_client_that_follows_where_to_ask_asks_for_the_same_command(id_: str) 
     with serving(behind) as client:
         client.send(wire()).status()
         # As clients do: resolved against the URL that was posted to (RFC 3986 section 5.2).
-        target = urlsplit(urljoin(f"http://localhost:8080{PATH}", client.headers["location"]))
+        target = urlsplit(urljoin(f"http://localhost:8080{SUBMIT_PATH}", client.headers["location"]))
         client.send(wire("GET", target.path)).status()
 
     assert (target.query, target.fragment, behind.asked) == ("", "", [id_])
@@ -251,16 +251,16 @@ def test_a_mistake_of_ours_is_answered_500_and_tells_nothing() -> None:
     [
         (wire(target="/"), Operation.NONE, 404),
         (wire(target="/v1/messagesx"), Operation.NONE, 404),
-        (wire("GET", f"{PATH}/"), Operation.NONE, 404),
+        (wire("GET", f"{SUBMIT_PATH}/"), Operation.NONE, 404),
         (wire("GET"), Operation.NONE, 405),
         (wire("PUT"), Operation.NONE, 405),
-        (wire(target=f"{PATH}/a"), Operation.NONE, 405),
-        (wire("DELETE", f"{PATH}/a"), Operation.NONE, 405),
+        (wire(target=f"{SUBMIT_PATH}/a"), Operation.NONE, 405),
+        (wire("DELETE", f"{SUBMIT_PATH}/a"), Operation.NONE, 405),
         (wire(Content_Length="262145"), Operation.SUBMIT, 413),
         (wire(Content_Type="text/plain"), Operation.SUBMIT, 415),
         (wire(Content_Type="application/x-www-form-urlencoded"), Operation.SUBMIT, 415),
         (wire(Content_Encoding="gzip"), Operation.SUBMIT, 415),
-        (wire("GET", f"{PATH}/a", Content_Length="262145"), Operation.SHOW, 413),
+        (wire("GET", f"{SUBMIT_PATH}/a", Content_Length="262145"), Operation.SHOW, 413),
     ],
 )
 def test_what_the_head_refuses_is_not_taken(data: bytes, operation: Operation, status: int) -> None:
@@ -286,7 +286,9 @@ def test_what_any_page_in_a_browser_can_post_is_not_taken() -> None:
     assert behind.taken == []
 
 
-@pytest.mark.parametrize(("method", "target"), [("POST", PATH), ("GET", f"{PATH}/a"), ("HEAD", f"{PATH}/a")])
+@pytest.mark.parametrize(
+    ("method", "target"), [("POST", SUBMIT_PATH), ("GET", f"{SUBMIT_PATH}/a"), ("HEAD", f"{SUBMIT_PATH}/a")]
+)
 def test_nobody_is_let_in_without_an_authorization_that_is_good_now(method: str, target: str) -> None:
     behind = Behind()
     statuses = []
@@ -327,7 +329,7 @@ def test_more_than_may_wait_are_asked_to_come_again() -> None:
     server = HttpServer(submit, Bind(host="127.0.0.1", port=0), name="submit")
     port = server.start()
     with Client(port) as first, Client(port) as second:
-        first.send(wire() + wire("GET", f"{PATH}/a"))
+        first.send(wire() + wire("GET", f"{SUBMIT_PATH}/a"))
         wait_until(lambda: behind.waiting, what="the first command")
         busy = second.send(wire()).status()
 
@@ -347,7 +349,7 @@ def test_more_than_may_wait_are_asked_to_come_again() -> None:
 
 def test_what_is_known_of_a_command_is_shown_and_not_kept_by_caches() -> None:
     behind = Behind(found=b'{"id":"a/b?"}')
-    status, said, headers = ask(behind, wire("GET", f"{PATH}/a%2Fb%3F?x=1", b""))
+    status, said, headers = ask(behind, wire("GET", f"{SUBMIT_PATH}/a%2Fb%3F?x=1", b""))
 
     assert (status, said, headers["cache-control"]) == (200, {"id": "a/b?"}, "no-store")
     assert behind.asked == ["a/b?"]
@@ -364,7 +366,7 @@ def test_what_is_known_of_a_command_is_shown_and_not_kept_by_caches() -> None:
 def test_what_cannot_be_shown_is_answered_with_why(
     found: Unknown | Exception, status: int, word: str | None
 ) -> None:
-    answered, said, headers = ask(Behind(found=found), wire("GET", f"{PATH}/a", b""))
+    answered, said, headers = ask(Behind(found=found), wire("GET", f"{SUBMIT_PATH}/a", b""))
 
     assert (answered, said["status"]) == (status, status)
     assert word is None or word in said["detail"]

@@ -17,8 +17,8 @@ from bridge.adapters.http.answers import Answer
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.serving import Bind, HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitDoor
+from bridge.domain.contracts.commands import SUBMIT_PATH, command_schema
 from bridge.domain.contracts.examples import make_examples
-from bridge.domain.contracts.submit import KEY, PATH
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
 from bridge.domain.outcomes import Outcome
@@ -37,8 +37,8 @@ FILES = [PAPERS / "submit.openapi.json", PAPERS / CAMEL_CASE / "submit.openapi.j
 CONTRACTS: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in FILES]
 CONTRACT = CONTRACTS[0]
 OPERATIONS = {
-    "submit": CONTRACT["paths"][PATH]["post"],
-    "show": CONTRACT["paths"][f"{PATH}/{{id}}"]["get"],
+    "submit": CONTRACT["paths"][SUBMIT_PATH]["post"],
+    "show": CONTRACT["paths"][f"{SUBMIT_PATH}/{{id}}"]["get"],
 }
 SCHEMAS: dict[str, Any] = CONTRACT["components"]["schemas"]
 SECRET = b"Bearer tangerine-4711"
@@ -62,7 +62,7 @@ class Way:
         """Return a whole request, or what comes in its place."""
         line = b"POST %b HTTP/1.1" if operation == "submit" else b"GET %b/a HTTP/1.1"
         body = self.body if operation == "submit" else b""
-        lines = [line % PATH.encode(), b"Host: bridge", b"Authorization: " + self.authorization]
+        lines = [line % SUBMIT_PATH.encode(), b"Host: bridge", b"Authorization: " + self.authorization]
         own = {b"Content-Length": b"%d" % len(body), b"Content-Type": b"application/json"}
         given = {header.partition(b":")[0] for header in self.headers}
         lines += [b"%b: %b" % field for field in own.items() if field[0] not in given]
@@ -129,7 +129,7 @@ def test_the_document_is_openapi_by_a_validator_that_is_not_ours(path: Any) -> N
 
 def test_that_validator_finds_what_is_wrong() -> None:
     document = json.loads(FILES[0].read_text(encoding="utf-8"))
-    del document["paths"][PATH]["post"]["responses"]["202"]["description"]
+    del document["paths"][SUBMIT_PATH]["post"]["responses"]["202"]["description"]
 
     assert list(OpenAPIV31SpecValidator(document).iter_errors())
 
@@ -217,11 +217,24 @@ def _closed(schema: Any) -> Any:
     return {**closed, "additionalProperties": False} if isinstance(schema.get("properties"), dict) else closed
 
 
+def test_the_documented_command_is_the_one_of_the_broker() -> None:
+    assert SCHEMAS["Command"] == command_schema()
+
+
+def _key_pattern() -> str:
+    (pattern,) = (
+        parameter["schema"]["pattern"]
+        for parameter in OPERATIONS["submit"]["parameters"]
+        if parameter["name"] == "Idempotency-Key"
+    )
+    return str(pattern)
+
+
 @pytest.mark.parametrize(
     "key", ["a", '"a"', '"a b,c;\\""', '"\\n"', "a b", "a,b", "", '""', "x" * 128, "x" * 129, '"a', "é"]
 )
 def test_a_key_is_one_by_the_contract_where_the_door_takes_it(key: str) -> None:
-    assert (re.search(str(KEY["pattern"]), key) is not None) == (read_key(key.encode("latin-1")) is not None)
+    assert (re.search(_key_pattern(), key) is not None) == (read_key(key.encode("latin-1")) is not None)
 
 
 def test_the_secret_is_documented_as_the_header_that_is_compared() -> None:

@@ -7,7 +7,7 @@ import re
 from urllib.parse import quote
 
 from bridge.adapters.http.answers import Answer, problem
-from bridge.domain.contracts.submit import PATH
+from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.errors import CommandInvalid, Invalid
 from bridge.ports.serving import Fate, Unknown, status_of
 
@@ -59,7 +59,7 @@ def fate_answer(id_: str, fate: Fate) -> Answer:
     """Answer who handed a command over."""
     if fate is not Fate.QUEUED:
         return _FATES[fate]
-    headers = {"location": f"{PATH}/{quote(id_, safe='')}", "content-type": "application/json"}
+    headers = {"location": f"{SUBMIT_PATH}/{quote(id_, safe='')}", "content-type": "application/json"}
     return Answer(202, headers, json.dumps({"id": id_}).encode())
 
 

@@ -24,7 +24,7 @@ from bridge.adapters.http.answers import CODED, MEDIA_TYPE, UNAUTHORIZED, broken
 from bridge.adapters.http.idempotency import HEADER, read_key
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
 from bridge.domain.command_parser import MAX_BODY
-from bridge.domain.contracts.submit import PATH
+from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.errors import Invalid
 from bridge.domain.messages import Handed
 from bridge.ports.serving import Operation
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bridge.ports.serving import CommandAnswered, CommandShown, Fate, Unknown
 
 #: Behind it stands the id of one that is asked for.
-_ONE = f"{PATH}/"
+_ONE = f"{SUBMIT_PATH}/"
 #: Seconds from a head to the last byte of its body.
 BODY_TIMEOUT = 10.0
 
@@ -131,11 +131,11 @@ class Submit:
         answer(refusal)
 
     def _refusal(self, request: Request) -> Answer | None:
-        if request.path != PATH and not _names_one(request):
+        if request.path != SUBMIT_PATH and not _names_one(request):
             return _NOT_FOUND
         operation = operation_of(request)
         if operation is Operation.NONE:
-            return _ONLY_POST if request.path == PATH else _ONLY_GET
+            return _ONLY_POST if request.path == SUBMIT_PATH else _ONLY_GET
         if request.declared > self.max_body:
             return _TOO_LARGE
         if not request.is_authorized(self._door.authorization):
@@ -164,7 +164,7 @@ class Submit:
 
 def operation_of(request: Request) -> Operation:
     """Return what a request is for, by its path and method."""
-    if request.path == PATH:
+    if request.path == SUBMIT_PATH:
         return Operation.SUBMIT if request.method == "POST" else Operation.NONE
     is_show = _names_one(request) and request.method in {"GET", "HEAD"}
     return Operation.SHOW if is_show else Operation.NONE

@@ -20,6 +20,8 @@ from bridge.domain.events import camel
 
 #: The routing key that the command queue is bound with.
 SEND = "send"
+#: Where commands are posted to over HTTP; behind it and a slash stands the id of one that is asked for.
+SUBMIT_PATH = "/v1/messages"
 #: Characters.
 MAX_ID_LENGTH = 128
 #: The headers of a dead letter that was sent back: the event that told its outcome, and whether to send it anew even

@@ -1,0 +1,194 @@
+"""The contract's documents, with the configured names: what `bridge schema` prints and writes.
+
+What the files `asyncapi.json` and `submit.openapi.json` say is written by hand, and tests hold it against the bridge.
+Names stand in them as `{{command_queue}}`. The schemas and examples of AMQP messages come from the code that makes the
+messages.
+
+The bindings of AMQP have no place for basic properties: those stand in the extension `x-amqp-properties`, as a schema.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from bridge.domain import contracts, events
+from bridge.domain.contracts import commands, examples
+from bridge.domain.contracts.documents import COMMAND, DEAD_LETTER_HEADERS, REPLY, schemas, standalone
+from bridge.domain.contracts.events import REPLY_PROPERTIES, TYPES, event_properties
+from bridge.domain.contracts.examples import letter_headers, make_examples
+from bridge.domain.contracts.names import Names
+from bridge.domain.contracts.shapes import Schema, Shape, Spelling
+from bridge.domain.events import camel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.domain.contracts.examples import Examples
+    from bridge.domain.messages import Outgoing
+    from bridge.settings import Settings
+
+#: The name of the OpenAPI document of commands over HTTP.
+SUBMIT = "submit.openapi"
+#: The name of the message that a dead letter is.
+DEAD_LETTER = "dead-letter"
+
+_PLAIN = Spelling()
+
+
+def names_of(settings: Settings) -> Names:
+    """Return the names that are configured."""
+    broker = settings.broker
+    return Names(
+        commands_exchange=broker.commands_exchange,
+        command_queue=broker.command_queue,
+        events_exchange=broker.events_exchange,
+        unrouted_queue=broker.unrouted_queue,
+        dead_queue=broker.dead_queue,
+        source=f"/sms-bridge/{broker.prefix}",
+    )
+
+
+def contract_files(names: Names, *, camel_case: bool) -> Mapping[str, str]:
+    """Return the text of every file by its path: both documents, and a schema each under `schemas/`."""
+    documents = schema_documents(names, camel_case=camel_case)
+    return {
+        "asyncapi.json": _written(asyncapi_document(names, camel_case=camel_case)),
+        f"{SUBMIT}.json": _written(openapi_document(camel_case=camel_case)),
+        **{f"schemas/{name}.json": _written(document) for name, document in documents.items()},
+    }
+
+
+def schema_documents(names: Names, *, camel_case: bool) -> Mapping[str, Schema]:
+    """Return every JSON Schema by its name, each a document of its own with an example."""
+    made = make_examples(names, camel_case=camel_case)
+    shown: dict[str, object] = {type_: json.loads(message.body) for type_, message in made.events.items()}
+    shown[COMMAND] = examples.COMMAND
+    shown[REPLY] = json.loads(made.reply.body)
+    shown[DEAD_LETTER_HEADERS] = letter_headers(made.dead_letter)
+    spelling = Spelling(camel_case=camel_case)
+    return {
+        name: standalone(name, schema, spelling, [shown[name]]) for name, schema in schemas(spelling).items()
+    }
+
+
+def openapi_document(*, camel_case: bool) -> dict[str, Any]:
+    """Return the document of commands over HTTP, with the keys of an event's data spelt as configured."""
+    document: dict[str, Any] = json.loads(_text(f"{SUBMIT}.json"))
+    if camel_case:
+        submissions = document["components"]["schemas"]["State"]["properties"]["submissions"]
+        outcome = submissions["items"]["properties"]["outcome"]["properties"]
+        outcome["data"] = _in_camel_case(outcome["data"])
+    return document
+
+
+def asyncapi_document(names: Names, *, camel_case: bool) -> dict[str, Any]:
+    """Return the document of the messages on the broker (AsyncAPI 3.0.0)."""
+    text = _text("asyncapi.json")
+    for name, value in asdict(names).items():
+        text = text.replace(f"{{{{{name}}}}}", value)
+    document: dict[str, Any] = json.loads(text)
+    document["components"] = {
+        "messages": _messages(make_examples(names, camel_case=camel_case)),
+        "schemas": _schemas(Spelling(camel_case=camel_case)),
+    }
+    return document
+
+
+def _messages(made: Examples) -> Schema:
+    told = {
+        type_: _message(
+            type_,
+            TYPES[type_][0],
+            properties=event_properties(type_),
+            examples=[_example(made.events[type_])],
+            bindings={"amqp": {"messageType": type_, "bindingVersion": "0.3.0"}},
+        )
+        for type_ in TYPES
+    }
+    command = _message(
+        COMMAND,
+        commands.COMMAND.meaning,
+        properties=commands.PROPERTIES,
+        headers=_PLAIN.schema(commands.HEADERS),
+        examples=[{"payload": examples.COMMAND, "headers": examples.COMMAND_HEADERS}],
+        contentType="application/json",
+    )
+    letter = {"payload": examples.COMMAND, "headers": letter_headers(made.dead_letter)}
+    return {
+        COMMAND: command,
+        **told,
+        REPLY: _message(
+            REPLY,
+            "An outcome, as the reply that a command asked for.",
+            properties=REPLY_PROPERTIES,
+            examples=[_example(made.reply)],
+        ),
+        DEAD_LETTER: {
+            **_message(
+                DEAD_LETTER,
+                "A command, byte for byte and with its own properties and headers, and why it is dead.",
+                properties=commands.PROPERTIES,
+                headers={"$ref": f"#/components/schemas/{DEAD_LETTER_HEADERS}"},
+                examples=[letter],
+                contentType="application/json",
+            ),
+            # What is no command at all is a dead letter, too.
+            "payload": {
+                "description": "The command as it was: JSON where it is one, any bytes where it is invalid."
+            },
+        },
+    }
+
+
+def _message(
+    name: str, meaning: str, *, properties: Shape, examples: list[dict[str, object]], **others: object
+) -> Schema:
+    return {
+        "name": name,
+        "title": name,
+        "summary": meaning,
+        "contentType": events.CONTENT_TYPE,
+        "payload": {"$ref": f"#/components/schemas/{name}"},
+        **others,
+        "examples": examples,
+        "x-amqp-properties": _PLAIN.schema(properties),
+    }
+
+
+def _schemas(spelling: Spelling) -> Mapping[str, Schema]:
+    """Return the schemas as components: what the reply has in `$defs` is one of them already."""
+    written = dict(schemas(spelling))
+    reply = written[REPLY]
+    outcomes = reply.pop("$defs")
+    if not isinstance(outcomes, dict):
+        raise TypeError("$defs is an object")
+    reply["anyOf"] = [{"$ref": f"#/components/schemas/{type_}"} for type_ in outcomes]
+    return written
+
+
+def _example(message: Outgoing) -> dict[str, object]:
+    return {"payload": json.loads(message.body)}
+
+
+def _in_camel_case(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object, and of those in it, with the keys that it names in camelCase."""
+    return {
+        **schema,
+        "required": [camel(name) for name in schema["required"]],
+        "properties": {
+            camel(name): _in_camel_case(value) if "properties" in value else value
+            for name, value in schema["properties"].items()
+        },
+    }
+
+
+def _text(name: str) -> str:
+    return resources.files(contracts).joinpath(name).read_text(encoding="utf-8")
+
+
+def _written(document: Mapping[str, object]) -> str:
+    """Return a document as its file has it."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
