@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.adapters.http.admin_app import Admin
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
 from bridge.app.files import ADMIN_CONNECTIONS
 from bridge.app.listener import listen
 from bridge.ops import service_manager as notify_systemd
@@ -20,7 +21,7 @@ from bridge.ports.serving import Readiness, Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.http.service import Service
+    from bridge.adapters.http.server.application import Application
     from bridge.ports import Clock
     from bridge.settings import Settings
 
@@ -58,12 +59,12 @@ def make_progress(clock: Clock) -> ThreadProgress:
     return ThreadProgress(clock, patience=PATIENCE if watchdog is None else min(PATIENCE, watchdog / 2))
 
 
-def listen_admin(settings: Settings, app: Service, *, port: int | None = None) -> HttpServer:
+def listen_admin(settings: Settings, app: Application, *, port: int | None = None) -> HttpServer:
     """Serve `app` on `port`, by default a worker's admin port."""
     chosen = settings.admin.worker_port if port is None else port
     where = settings.admin.model_copy(update={"port": chosen})
-    bind = Bind(host=where.host, port=chosen, max_connections=ADMIN_CONNECTIONS)
-    server = HttpServer(app, bind, name="admin")
+    options = ServerOptions(host=where.host, port=chosen, max_connections=ADMIN_CONNECTIONS)
+    server = HttpServer(app, options, name="admin")
     listening = listen(server, where, "admin")
     structlog.get_logger().info("admin.listening", host=where.host, port=listening)
     return server

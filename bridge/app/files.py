@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.adapters.files import raise_limit
-from bridge.adapters.http.house import ANSWERED_BEYOND
+from bridge.adapters.http.server.registry import ANSWERED_BEYOND
 
 if TYPE_CHECKING:
     from bridge.settings import Settings

@@ -27,7 +27,14 @@ from bridge.app.submit import SubmitPart
 from bridge.app.subscriptions import make_watch
 from bridge.app.surroundings import require_records
 from bridge.app.tracing import make_tracer, webhook_tracing
-from bridge.app.webhook import Observers, make_door, make_ingest, make_memory, make_spooler, spooling
+from bridge.app.webhook import (
+    Observers,
+    make_ingest,
+    make_memory,
+    make_spooler,
+    make_webhook_server,
+    spooling,
+)
 from bridge.ingest.evidence_writer import EvidenceWriter
 from bridge.ingest.report import NotificationReport
 from bridge.ingest.safekeeping import Publishing, Safekeeping
@@ -53,7 +60,7 @@ RECOVERY = 60.0
 
 
 class IngestProcess:
-    """An ingest with its connection and its door, and the door for commands where that has a port."""
+    """An ingest with its connection and its webhook, and the command API where that has a port."""
 
     def __init__(
         self,
@@ -100,7 +107,7 @@ class IngestProcess:
                 traces=webhook_tracing(settings, tracer),
             ),
         )
-        self._door = make_door(settings, self._executor, report)
+        self._webhook = make_webhook_server(settings, self._executor, report)
         self._submit = (
             None if settings.submit.port is None else SubmitPart(settings, stopping, metrics, clock, tracer)
         )
@@ -116,9 +123,9 @@ class IngestProcess:
 
         """
         ingest = self._settings.ingest
-        port = listen(self._door, ingest, "ingest")
+        port = listen(self._webhook, ingest, "ingest")
         self._listening = True
-        self._progress.watch("the webhook's event loop", lambda: self._door.rounds)
+        self._progress.watch("the webhook's event loop", lambda: self._webhook.rounds)
         if self._submit is not None:
             self._submit.start(self._progress)
         if self._spooler is not None:
@@ -147,7 +154,7 @@ class IngestProcess:
         """
         if self._watch is not None:
             self._watch.stop()
-        self._door.stop(GRACE)
+        self._webhook.stop(GRACE)
         if self._submit is not None:
             self._submit.stop(GRACE)
         if self._catching_up is not None:
@@ -161,11 +168,11 @@ class IngestProcess:
         structlog.get_logger().info("ingest.stopped")
 
     def _make_catching_up(self) -> CatchingUp:
-        """Return what reads the history; what it finds takes the way of what comes in by the door."""
+        """Return what reads the history; what it finds is handled as a webhook is."""
 
         def publish(event: Event) -> NotificationResult:
             try:
-                return self._door.call(partial(self._executor.recover, event), RECOVERY)
+                return self._webhook.call(partial(self._executor.recover, event), RECOVERY)
             except TimeoutError:
                 return NotificationResult.REFUSED
 
@@ -179,7 +186,7 @@ class IngestProcess:
     @property
     def thread_id(self) -> int | None:
         """The native id of the thread that works most."""
-        return self._door.thread_id
+        return self._webhook.thread_id
 
     def standing(self) -> str | None:
         """Say what of this process stands still, if anything."""

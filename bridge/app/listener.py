@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bridge.adapters.http.tls import CertificateUnusable
+from bridge.adapters.http.server.tls import CertificateUnusable
 from bridge.domain.errors import BridgeError
 from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
-    from bridge.adapters.http.serving import HttpServer
+    from bridge.adapters.http.server.server import HttpServer
     from bridge.settings.sections import AdminSettings, IngestSettings, SubmitSettings
 
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def require(settings: Settings, *, broker: bool = False, account: bool = False, submit: bool = False) -> None:
-    """Check that what a command needs is configured; `submit`: also what the door for commands needs, if there is one.
+    """Check that what a command needs is configured; `submit`: also what the command API needs, if there is one.
 
-    Not `bridge.settings.checks`: workers share the file and have no business with that door's secret.
+    Not `bridge.settings.checks`: workers share the file and have no business with that endpoint's secret.
 
     Raises:
         SettingsError: with all that is missing.

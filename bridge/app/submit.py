@@ -1,4 +1,4 @@
-"""The door for commands over HTTP: a part of an ingest's process, where it has a port."""
+"""The command API over HTTP: a part of an ingest's process, where it has a port."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.adapters.amqp.offers import AmqpOffers
-from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_app import Submit, SubmitDoor
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
+from bridge.adapters.http.submit_app import Submit, SubmitEndpointSettings
 from bridge.adapters.store import read_ledger
 from bridge.app import parts
 from bridge.app.admin import publishing
@@ -53,7 +54,7 @@ class SubmitPart:
         metrics.alarms.append(lambda: self._offering.blocked)
         url = settings.ledger.url.get_secret_value()
         self._lookups = Lookups(partial(read_ledger, url), clock=clock)
-        self.server = make_submit_door(settings, self._offering, self._lookups, metrics, clock, tracer)
+        self.server = make_submit_server(settings, self._offering, self._lookups, metrics, clock, tracer)
 
     def start(self, progress: ThreadProgress) -> None:
         """Listen; broker and ledger may come when they like.
@@ -63,7 +64,7 @@ class SubmitPart:
             SettingsError: the certificate can't be used.
 
         """
-        open_submit_door(self._settings, self.server)
+        open_submit_server(self._settings, self.server)
         self._offering.start()
         progress.watch("the event loop of the HTTP endpoint for commands", lambda: self.server.rounds)
         progress.watch("the link that submits", lambda: self._offering.rounds)
@@ -81,7 +82,7 @@ class SubmitPart:
         return "submitting", ok, detail
 
 
-def make_submit_door(
+def make_submit_server(
     settings: Settings,
     offering: Offering,
     lookups: Lookups,
@@ -97,11 +98,11 @@ def make_submit_door(
         confirm_timeout=submit.confirm_timeout,
     )
     flow = CommandIntake(offering, lookups, rules, clock, metrics, submit_tracing(tracer))
-    door = SubmitDoor(
+    endpoint = SubmitEndpointSettings(
         authorization=tuple(secret.get_secret_value().encode() for secret in submit.authorization),
         max_in_flight=submit.max_in_flight,
     )
-    bind = Bind(
+    options = ServerOptions(
         host=submit.host,
         port=submit.port or 0,
         tls_certificate=submit.tls_certificate,
@@ -109,10 +110,10 @@ def make_submit_door(
         max_connections=submit.max_connections,
         keep_alive=submit.keep_alive,
     )
-    return HttpServer(Submit(door, flow.take, flow.show, refused=flow.refused), bind, name="submit")
+    return HttpServer(Submit(endpoint, flow.take, flow.show, refused=flow.refused), options, name="submit")
 
 
-def open_submit_door(settings: Settings, server: HttpServer) -> None:
+def open_submit_server(settings: Settings, server: HttpServer) -> None:
     """Have the server listen, and say where.
 
     Raises:

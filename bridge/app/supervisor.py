@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.children import Child
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.scraping import HOST
+from bridge.adapters.http.scraper import HOST
 from bridge.adapters.http.supervisor_app import SupervisorAdmin, readiness_of_all, standing_of
 from bridge.app.admin import listen_admin
 from bridge.app.log import configure_log

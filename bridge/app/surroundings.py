@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from bridge.adapters.http.tls import CertificateUnusable, server_context
+from bridge.adapters.http.server.tls import CertificateUnusable, server_context
 from bridge.adapters.permissions import others_can_write
 from bridge.adapters.store import check_url
 from bridge.app.parts import unusable_broker_file
@@ -41,7 +41,7 @@ def unusable_here(
     if broker_file is not None:
         yield broker_file
     if "ingest" in processes:
-        yield from _doors(settings)
+        yield from _listeners(settings)
 
 
 def require_records(settings: Settings, processes: Collection[str]) -> None:
@@ -70,7 +70,7 @@ def _unusable_records(settings: Settings, processes: Collection[str]) -> Iterato
         )
 
 
-def _doors(settings: Settings) -> Iterator[SettingProblem]:
+def _listeners(settings: Settings) -> Iterator[SettingProblem]:
     try:
         require(settings, submit=True)
     except SettingsError as error:

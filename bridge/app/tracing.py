@@ -74,5 +74,5 @@ def webhook_tracing(settings: Settings, tracer: Tracer | None) -> WebhookTracing
 
 
 def submit_tracing(tracer: Tracer | None) -> SubmitTracing | None:
-    """Return the spans of an ingest's door for commands."""
+    """Return the spans of an ingest's command API."""
     return None if tracer is None else SubmitTracing(tracer)

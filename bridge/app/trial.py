@@ -18,8 +18,8 @@ from bridge.app import parts, sending
 from bridge.app.admin import report_started, serve_admin
 from bridge.app.listener import CannotListen, listen
 from bridge.app.receipts import receipt_poller
-from bridge.app.submit import make_submit_door, open_submit_door
-from bridge.app.webhook import Observers, make_door, make_ingest
+from bridge.app.submit import make_submit_server, open_submit_server
+from bridge.app.webhook import Observers, make_ingest, make_webhook_server
 from bridge.app.worker_parts import make_worker, measure, worker_readiness
 from bridge.domain.contracts.commands import SEND, SUBMIT_PATH
 from bridge.domain.messages import Outgoing
@@ -35,7 +35,7 @@ from bridge.worker.steady import SteadyClock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.http.serving import HttpServer
+    from bridge.adapters.http.server.server import HttpServer
     from bridge.jobs.receipts import ReceiptPoller
     from bridge.ops.metrics import Metrics
     from bridge.ops.shutdown import Stopping
@@ -68,12 +68,12 @@ class Trial:
         self._receipts: ReceiptPoller | None = None
         self._sample = f"sample-{uuid.uuid4()}"
         self._worker: Worker | None = None
-        self._door: HttpServer | None = None
+        self._webhook: HttpServer | None = None
         self._lookups = Lookups(lambda: self._ledger, clock=clock)
-        self._submit_door = (
+        self._submit_server = (
             None
             if settings.submit.port is None
-            else make_submit_door(settings, self._broker, self._lookups, metrics, clock)
+            else make_submit_server(settings, self._broker, self._lookups, metrics, clock)
         )
         self._admin: HttpServer | None = None
 
@@ -83,10 +83,10 @@ class Trial:
         _start_on(self._simulator, SIMULATOR_PORT)
         self._memory.start()
         # The ports first: where one can't be had, nothing else has begun.
-        self._door = _on_usual_port(settings, "ingest", self._open_door)
+        self._webhook = _on_usual_port(settings, "ingest", self._open_webhook)
         self._admin = _on_usual_port(settings, "admin", self._open_admin)
-        if self._submit_door is not None:
-            open_submit_door(settings, self._submit_door)
+        if self._submit_server is not None:
+            open_submit_server(settings, self._submit_server)
             self._lookups.start()
         account = CpaasAccount(
             base_url=self._simulator.url, client_id="trial", client_secret=uuid.uuid4().hex
@@ -120,7 +120,7 @@ class Trial:
         if self._receipts is not None:
             self._receipts.start()
         ingest = settings.ingest
-        webhook = f"http://{_reached(ingest.host)}:{self._door.port}{ingest.path}"
+        webhook = f"http://{_reached(ingest.host)}:{self._webhook.port}{ingest.path}"
         authorization = ingest.authorization[0].get_secret_value() if ingest.authorization else None
         channel = client.channels.create(webhook_url=webhook, authorization=authorization)
         client.subscriptions.create(notify=channel.callback)
@@ -130,10 +130,10 @@ class Trial:
 
     def stop(self) -> None:
         """Stop all parts, those first that bring work."""
-        if self._door is not None:
-            self._door.stop(1.0)
-        if self._submit_door is not None:
-            self._submit_door.stop(1.0)
+        if self._webhook is not None:
+            self._webhook.stop(1.0)
+        if self._submit_server is not None:
+            self._submit_server.stop(1.0)
         self._memory.stop()
         if self._worker is not None:
             self._broker.pause()
@@ -141,7 +141,7 @@ class Trial:
         if self._receipts is not None:
             self._receipts.stop()
         self._broker.stop()
-        if self._submit_door is not None:
+        if self._submit_server is not None:
             self._lookups.stop()
         self._simulator.stop()
         if self._admin is not None:
@@ -162,9 +162,9 @@ class Trial:
         )
 
     def _submit_line(self) -> str:
-        if self._submit_door is None:
+        if self._submit_server is None:
             return ""
-        return f"  submit    http://{_reached(self._settings.submit.host)}:{self._submit_door.port}{SUBMIT_PATH}\n"
+        return f"  submit    http://{_reached(self._settings.submit.host)}:{self._submit_server.port}{SUBMIT_PATH}\n"
 
     def _send_sample(self) -> None:
         command = {
@@ -200,15 +200,15 @@ class Trial:
         except OSError as e:
             structlog.get_logger().warning("sample.unanswered", reason=str(e))
 
-    def _open_door(self, settings: Settings) -> HttpServer:
+    def _open_webhook(self, settings: Settings) -> HttpServer:
         publishing = Publishing(publisher=self._broker, tell=parts.teller(settings), clock=self._clock)
         report = NotificationReport(self._metrics, self._clock)
         executor = make_ingest(
             settings, self._memory, Safekeeping(publishing), report, self._clock, Observers()
         )
-        door = make_door(settings, executor, report)
-        listen(door, settings.ingest, "ingest")
-        return door
+        server = make_webhook_server(settings, executor, report)
+        listen(server, settings.ingest, "ingest")
+        return server
 
     def _open_admin(self, settings: Settings) -> HttpServer:
         return serve_admin(settings, self._readiness, self._metrics)

@@ -1,4 +1,4 @@
-"""From settings to the parts of a webhook: its door, what takes notifications, what remembers and what keeps them."""
+"""From settings to the parts of a webhook: its server, the executor of notifications, their memory and their spool."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.peers import Peers
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.peers import Peers
+from bridge.adapters.http.server.server import HttpServer
 from bridge.adapters.spool import open_spool
 from bridge.adapters.store import open_seen
 from bridge.app import parts
@@ -70,10 +71,12 @@ def make_ingest(
     return NotificationExecutor(notifications, memory, safekeeping, report=report, clock=clock)
 
 
-def make_door(settings: Settings, executor: NotificationExecutor, report: NotificationReport) -> HttpServer:
+def make_webhook_server(
+    settings: Settings, executor: NotificationExecutor, report: NotificationReport
+) -> HttpServer:
     """Return the server that the provider posts to."""
     ingest = settings.ingest
-    door = Door(
+    endpoint = EndpointSettings(
         # Requests come with percent-encoding undone.
         path=unquote(ingest.path),
         authorization=tuple(secret.get_secret_value().encode() for secret in ingest.authorization),
@@ -82,7 +85,7 @@ def make_door(settings: Settings, executor: NotificationExecutor, report: Notifi
         max_body=ingest.max_body,
         max_in_flight=ingest.max_in_flight,
     )
-    bind = Bind(
+    options = ServerOptions(
         host=ingest.host,
         port=ingest.port,
         tls_certificate=ingest.tls_certificate,
@@ -90,13 +93,13 @@ def make_door(settings: Settings, executor: NotificationExecutor, report: Notifi
         max_connections=webhook_connections(settings),
         keep_alive=ingest.keep_alive,
         peers=Peers(
-            allow=door.allow,
-            proxies=door.trusted_proxies,
+            allow=endpoint.allow,
+            proxies=endpoint.trusted_proxies,
             each=ingest.max_connections_each,
             turned_away=partial(report.refused, 403),
         ),
     )
-    return HttpServer(Webhook(door, executor.take, refused=report.refused), bind, name="ingest")
+    return HttpServer(Webhook(endpoint, executor.take, refused=report.refused), options, name="ingest")
 
 
 def make_memory(settings: Settings, stopping: Stopping, clock: Clock) -> NotificationMemory:

@@ -140,7 +140,7 @@ class CommandIntake:
             self._lookups.ask(partial(_state, command_id=command_id), tell, patience=SHOW_PATIENCE)
 
     def refused(self, operation: Operation, status: int, client: str | None = None) -> None:
-        """Count a request that was refused at the door; log the first in a minute for each status, and who it was."""
+        """Count a request that was refused; log the first in a minute for each status, and who it was."""
         self._metrics.submits[operation.value, status].inc()
         now = self._clock.monotonic()
         if now - self._logged.get(status, -_REFUSALS_EVERY) >= _REFUSALS_EVERY:

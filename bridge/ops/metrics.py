@@ -38,7 +38,7 @@ NOTIFICATIONS = (
 EVIDENCE = ("kept", "dropped")
 CHECKS = ("done", "failed")
 RECEIPTS = ("delivered", "undelivered", "given_up")
-#: What is asked of the door for commands, and what is answered; `none`: no operation that there is.
+#: The operations of the command API and their statuses; `none`: there is no such operation.
 SUBMITS = (
     *product(["submit"], (202, 400, 401, 408, 409, 413, 415, 422, 503)),
     *product(["show"], (200, 400, 401, 404, 408, 413, 503)),
@@ -180,7 +180,7 @@ class Metrics:
 
     # --- commands over HTTP
     submits = _by_code("submit_requests", "operation", SUBMITS,
-        "Requests to the door for commands, by what was asked and status code.")
+        "Requests to the command API, by operation and status code.")
     submit_seconds = _histogram("submit_to_confirm_seconds", _CONFIRM,
         "From a command's last byte over HTTP to the broker's confirm.")
 

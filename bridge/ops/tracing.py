@@ -68,7 +68,7 @@ class WebhookTracing:
 
 
 class SubmitTracing:
-    """The spans of the door for commands. Who hands one over is one of our own: what it says of a trace is believed."""
+    """The spans of the command API. Its clients are services of our own: their trace context is believed."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer

@@ -27,7 +27,7 @@ _PACE = 0.2
 _DRAIN = 0.2  #: Seconds that a stopping server leaves its connections to flush.
 
 
-class ClientConnection(asyncio.Protocol):
+class SimulatorConnection(asyncio.Protocol):
     """One client's connection: its requests are answered one after the other, in order."""
 
     def __init__(self, answer: Callable[[SimulatorRequest], Reply], server: SimulatorServer) -> None:
@@ -155,7 +155,7 @@ class SimulatorServer:
     def __init__(self, answer: Callable[[SimulatorRequest], Reply], keep_alive: Callable[[], float]) -> None:
         self._answer = answer
         self.keep_alive = keep_alive
-        self.connections: set[ClientConnection] = set()
+        self.connections: set[SimulatorConnection] = set()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -168,7 +168,7 @@ class SimulatorServer:
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            lambda: ClientConnection(self._answer, self), host, port, backlog=1024
+            lambda: SimulatorConnection(self._answer, self), host, port, backlog=1024
         )
         self._sweep()
         return int(self._listener.sockets[0].getsockname()[1])

@@ -12,8 +12,9 @@ from contextlib import closing, contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING
 
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
 from bridge.ports.serving import NotificationResult
 from tests.harness.missing_program import missing_program
 from tests.harness.waiting import free_port, wait_until
@@ -111,8 +112,8 @@ def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:
     """
     if missing(name):
         missing_program(name)
-    bind = Bind(host="127.0.0.1", port=0, keep_alive=0.2, head_timeout=0.2)
-    server = HttpServer(Webhook(Door(path="/hook"), _take), bind, name="proxied")
+    bind = ServerOptions(host="127.0.0.1", port=0, keep_alive=0.2, head_timeout=0.2)
+    server = HttpServer(Webhook(EndpointSettings(path="/hook"), _take), bind, name="proxied")
     try:
         with proxy(name, home, server.start()) as port:
             return _statuses(port, bind.keep_alive + bind.head_timeout, rounds)

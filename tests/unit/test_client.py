@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.http.client import client_of, is_in
+from bridge.adapters.http.server.addresses import client_of, is_in
 
 #: Two proxies in a row, and one that is reached by IPv6.
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]

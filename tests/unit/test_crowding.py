@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.http.house import ANSWERED_BEYOND
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.peers import Peers, host_of
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.peers import Peers, host_of
+from bridge.adapters.http.server.registry import ANSWERED_BEYOND
+from bridge.adapters.http.server.server import HttpServer
 from bridge.ports.serving import NotificationResult
 from tests.harness.raw_http import Client
 
@@ -31,8 +32,8 @@ def take(_: bytes, answered: NotificationAnswered) -> None:
 @contextmanager
 def serving(**bind: Any) -> Iterator[int]:
     """Serve a webhook; no connection is closed for its slowness."""
-    webhook = Webhook(Door(path="/hook", body_timeout=60), take)
-    server = HttpServer(webhook, Bind(host=HERE, port=0, head_timeout=60, **bind), name="crowded")
+    webhook = Webhook(EndpointSettings(path="/hook", body_timeout=60), take)
+    server = HttpServer(webhook, ServerOptions(host=HERE, port=0, head_timeout=60, **bind), name="crowded")
     yield server.start()
     server.stop(1)
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.parsing import Request
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.parser import Request
+from bridge.adapters.http.server.server import HttpServer
 from bridge.domain.errors import InvalidNotification
 from bridge.ports.serving import NotificationResult
 from tests.harness.raw_http import Client
@@ -60,8 +61,8 @@ class Taker:
 
 @contextmanager
 def serving(taker: Taker, **door: Any) -> Iterator[HttpServer]:
-    webhook = Webhook(Door(path=PATH, **door), taker, refused=taker.refuse)
-    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="ingest")
+    webhook = Webhook(EndpointSettings(path=PATH, **door), taker, refused=taker.refuse)
+    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0), name="ingest")
     server.start()
     try:
         yield server
@@ -236,11 +237,13 @@ def test_with_allowed_networks_only_clients_of_theirs_come_in(
 ) -> None:
     taker = Taker()
     fields = {} if forwarded is None else {b"x-forwarded-for": forwarded}
-    request = Request("POST", PATH, fields, keeps_alive=True)
+    request = Request("POST", PATH.encode(), fields, keeps_alive=True)
     request.peer = peer  # which a test can't choose over a connection
 
-    webhook = Webhook(Door(path=PATH, allow=PROVIDER, trusted_proxies=PROXIES), taker, refused=taker.refuse)
-    answer = webhook.look(request)
+    webhook = Webhook(
+        EndpointSettings(path=PATH, allow=PROVIDER, trusted_proxies=PROXIES), taker, refused=taker.refuse
+    )
+    answer = webhook.check_head(request)
 
     assert (answer and answer.status, taker.clients) == (status, [] if status is None else [client])
 
@@ -283,11 +286,11 @@ def test_without_a_configured_authorization_anybody_may_come_in() -> None:
 
 def test_an_empty_authorization_is_refused_at_once_for_it_would_let_in_whoever_sends_none() -> None:
     with pytest.raises(ValueError, match="empty authorization"):
-        Door(path=PATH, authorization=(SECRET, b""))
+        EndpointSettings(path=PATH, authorization=(SECRET, b""))
 
 
 def test_a_door_does_not_show_its_secrets() -> None:
-    assert "tangerine" not in repr(Door(path=PATH, authorization=(SECRET,)))
+    assert "tangerine" not in repr(EndpointSettings(path=PATH, authorization=(SECRET,)))
 
 
 @pytest.mark.parametrize(
@@ -431,11 +434,11 @@ def test_more_notifications_than_fit_are_refused_at_once_and_there_is_room_again
 def test_a_request_cut_off_by_a_stop_is_told_to_come_again(whole: bool) -> None:
     taker = Taker()
     taker.held = True
-    webhook = Webhook(Door(path=PATH), taker)
-    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="ingest")
+    webhook = Webhook(EndpointSettings(path=PATH), taker)
+    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0), name="ingest")
     with Client(server.start()) as client:
         client.send(wire() if whole else wire(b"{", headers={"Content-Length": "2"}, whole=False))
-        wait_until(lambda: any(getattr(each, "_current", None) for each in server._house.connections))
+        wait_until(lambda: any(getattr(each, "_current", None) for each in server._registry.connections))
         server.stop(0.1)
         answer = Got(client)
 
@@ -453,8 +456,8 @@ def standing() -> Iterator[int]:
             raise InvalidNotification("body: not JSON") from error
         answered(NotificationResult.PUBLISHED)
 
-    webhook = Webhook(Door(path=PATH, authorization=(SECRET,)), take)
-    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="standing")
+    webhook = Webhook(EndpointSettings(path=PATH, authorization=(SECRET,)), take)
+    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0), name="standing")
     yield server.start()
     server.stop(1)
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.http import connection, house, ingest_app, parsing
-from bridge.adapters.http.answers import Answer
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http import ingest_app
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server import connection, parser, registry
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.response import Response
+from bridge.adapters.http.server.server import HttpServer
 from bridge.domain import notifications, strict_json
 from bridge.domain.errors import InvalidNotification
 from bridge.ports.serving import NotificationResult
@@ -63,7 +65,7 @@ WAYS: list[tuple[str, Way]] = [
     ("408", Way(sent=request(b"Content-Length: 9"), door={"body_timeout": 0.05})),
     ("413", Way(sent=request(b"Content-Length: 65537"))),
     ("415", Way(sent=request(b"Content-Type: text/plain"))),
-    ("431", Way(sent=request(b"X: " + b"x" * parsing.MAX_HEAD))),
+    ("431", Way(sent=request(b"X: " + b"x" * parser.MAX_HEAD))),
     ("503", Way(taken=NotificationResult.REFUSED)),
     ("503", Way(door={"max_in_flight": 0})),
     ("503", Way(bind={"max_connections": 0})),
@@ -75,8 +77,8 @@ def served(way: Way) -> Iterator[Client]:
     def take(_: bytes, answered: NotificationAnswered) -> None:
         answered(way.taken)
 
-    webhook = Webhook(Door(path=PATH, authorization=(SECRET,), **way.door), take)
-    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0, **way.bind), name="contract")
+    webhook = Webhook(EndpointSettings(path=PATH, authorization=(SECRET,), **way.door), take)
+    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0, **way.bind), name="contract")
     with Client(server.start(), patience=PATIENCE) as client:
         yield client.send(way.sent)
     server.stop(1)
@@ -102,9 +104,9 @@ def test_a_documented_status_is_answered_as_documented(status: str, way: Way) ->
 
 
 def test_every_documented_status_is_answered_in_a_test_and_every_answer_is_documented() -> None:
-    rooms = (connection, house, ingest_app)
+    rooms = (connection, registry, ingest_app)
     answers = {
-        str(value.status) for room in rooms for value in vars(room).values() if isinstance(value, Answer)
+        str(value.status) for room in rooms for value in vars(room).values() if isinstance(value, Response)
     }
 
     assert set(RESPONSES) == {status for status, _ in WAYS}
@@ -116,10 +118,10 @@ def test_the_documented_bounds_are_those_in_force() -> None:
     said = POST["requestBody"]["description"]
 
     assert f"At most {SETTINGS.max_body // 1024} KiB" in said
-    assert f"within {Door(path=PATH).body_timeout:g} s" in said
+    assert f"within {EndpointSettings(path=PATH).body_timeout:g} s" in said
     assert f"no number over {strict_json.MAX_NUMBER_LENGTH} characters" in said
     assert f"at most {notifications.MAX_DEPTH} arrays and objects" in said
-    assert f"over {parsing.MAX_HEAD // 1024} KiB" in RESPONSES["431"]["description"]
+    assert f"over {parser.MAX_HEAD // 1024} KiB" in RESPONSES["431"]["description"]
 
 
 def test_every_notification_that_is_read_is_documented() -> None:

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bridge
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
 from bridge.domain.outcomes import Style
 from bridge.ingest.notification import NotificationFlow, NotificationRules
 from bridge.ports.serving import NotificationResult
@@ -43,8 +44,8 @@ def port() -> Iterator[int]:
     def take(_: bytes, answered: NotificationAnswered) -> None:
         answered(NotificationResult.PUBLISHED)
 
-    webhook = Webhook(Door(path="/hook", max_body=SIZE), take)
-    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="bodies")
+    webhook = Webhook(EndpointSettings(path="/hook", max_body=SIZE), take)
+    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0), name="bodies")
     yield server.start()
     server.stop(1)
 

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.admin_app import Admin
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
 from bridge.app.admin import listen_admin, make_metrics
-from bridge.app.submit import make_submit_door
-from bridge.app.webhook import make_door
+from bridge.app.submit import make_submit_server
+from bridge.app.webhook import make_webhook_server
 from bridge.ports.serving import NotificationResult, Readiness
 from bridge.settings import Settings, SettingsError, load
 from bridge.settings.load import variable
@@ -56,7 +57,7 @@ def settings_of(**ingest: object) -> Settings:
 def ask(settings: Settings, target: str, *addresses: str) -> list[int]:
     """Return what is answered to a webhook at `target` by way of each of `addresses`."""
     flow: Any = Flow()
-    return [status for status, _ in answers_of(make_door(settings, flow, flow), target, *addresses)]
+    return [status for status, _ in answers_of(make_webhook_server(settings, flow, flow), target, *addresses)]
 
 
 def answers_of(server: HttpServer, target: str, *addresses: str) -> list[tuple[int, dict[str, str]]]:
@@ -96,8 +97,8 @@ def server_of(section: str, settings: Settings) -> HttpServer:
     """Return the server of an endpoint, not started; what would answer requests is not there."""
     unused: Any = Flow()
     if section == "ingest":
-        return make_door(settings, unused, unused)
-    return make_submit_door(settings, unused, unused, make_metrics(), SystemClock())
+        return make_webhook_server(settings, unused, unused)
+    return make_submit_server(settings, unused, unused, make_metrics(), SystemClock())
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::"])
@@ -255,6 +256,6 @@ def test_a_network_that_no_client_can_be_in_is_refused(key: str, value: str) -> 
 
 def test_an_address_that_is_taken_is_said_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = HttpServer(Any, Bind(host="127.0.0.1", port=taken.getsockname()[1]), name="late")  # type: ignore[arg-type]
+        server = HttpServer(Any, ServerOptions(host="127.0.0.1", port=taken.getsockname()[1]), name="late")  # type: ignore[arg-type]
         with pytest.raises(OSError, match="in use"):
             server.start()

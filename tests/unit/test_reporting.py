@@ -262,7 +262,7 @@ def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> Non
         standing_still.set()
         let_go.wait(20)
 
-    blocked = threading.Thread(target=lambda: process._door.call(stand_still, 20))
+    blocked = threading.Thread(target=lambda: process._webhook.call(stand_still, 20))
     blocked.start()
     standing_still.wait(10)
     soon = process.standing()

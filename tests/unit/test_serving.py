@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http import parsing
 from bridge.adapters.http.admin_app import Admin
-from bridge.adapters.http.answers import Answer, problem
-from bridge.adapters.http.connection import Connection
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server import parser as parsing
+from bridge.adapters.http.server.application import Application
+from bridge.adapters.http.server.connection import HttpConnection
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.response import Response
+from bridge.adapters.http.server.server import HttpServer
 from bridge.domain.events import outgoing_event
 from bridge.domain.notification_events import to_event
 from bridge.domain.notifications import parse_notification
@@ -37,7 +39,7 @@ from tests.harness.raw_http import PATIENCE, Client, once
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.adapters.http.parsing import Request
+    from bridge.adapters.http.server.parser import Request
     from bridge.domain.events import Event
     from bridge.domain.messages import Outgoing
     from bridge.ports.serving import NotificationAnswered
@@ -86,9 +88,9 @@ def serving(
         report=report,
         clock=clock,
     )
-    door = Door(path=PATH, authorization=(SECRET,), body_timeout=body_timeout)
+    door = EndpointSettings(path=PATH, authorization=(SECRET,), body_timeout=body_timeout)
     webhook = Webhook(door, executor.take, refused=report.refused)
-    server = HttpServer(webhook, Bind(host="127.0.0.1", port=0), name="ingest")
+    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0), name="ingest")
     port = server.start()
     try:
         yield port
@@ -520,7 +522,7 @@ def hasty() -> Iterator[int]:
     app = Admin(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
     server = HttpServer(
         app,
-        Bind(host="127.0.0.1", port=0, keep_alive=1, head_timeout=0.5, max_connections=20),
+        ServerOptions(host="127.0.0.1", port=0, keep_alive=1, head_timeout=0.5, max_connections=20),
         name="hasty",
     )
     yield server.start()
@@ -540,8 +542,8 @@ def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits
         # Longer than a head may take.
         asyncio.get_running_loop().call_later(0.6, answered, NotificationResult.PUBLISHED)
 
-    webhook = Webhook(Door(path=PATH, authorization=(SECRET,)), take)
-    bind = Bind(host="127.0.0.1", port=0, keep_alive=0, head_timeout=0.5)
+    webhook = Webhook(EndpointSettings(path=PATH, authorization=(SECRET,)), take)
+    bind = ServerOptions(host="127.0.0.1", port=0, keep_alive=0, head_timeout=0.5)
     server = HttpServer(webhook, bind, name="patient")
     with Client(server.start()) as client:
         client.send(request() + request())
@@ -570,28 +572,20 @@ def drip(client: Client) -> bool:
     return False
 
 
-class Answering:
+class Answering(Application):
     """Has the same answer for everybody."""
 
-    max_body, body_timeout, not_now = 0, 0.0, problem(503)
-
     def __init__(self, size: int) -> None:
-        self._answer = Answer(200, body=b" " * size)
+        self._answer = Response(200, body=b" " * size)
 
-    def look(self, _: Request) -> Answer:
+    def check_head(self, _: Request) -> Response:
         return self._answer
-
-    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
-        raise NotImplementedError
-
-    def refused(self, request: Request, status: int) -> None:
-        raise NotImplementedError
 
 
 @contextmanager
 def answering(size: int, **bind: Any) -> Iterator[int]:
-    """Answer whatever comes with `size` bytes, of which a few thousand fit on their way to who does not read."""
-    server = HttpServer(Answering(size), Bind(host="127.0.0.1", port=0, **bind), name="answering")
+    """Response whatever comes with `size` bytes, of which a few thousand fit on their way to who does not read."""
+    server = HttpServer(Answering(size), ServerOptions(host="127.0.0.1", port=0, **bind), name="answering")
     port = server.start()
     assert server._socket is not None
     server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
@@ -650,7 +644,7 @@ def test_a_stop_writes_no_traceback_for_who_does_not_read(caplog: pytest.LogCapt
 
 
 def connections() -> int:
-    return sum(isinstance(each, Connection) for each in gc.get_objects())
+    return sum(isinstance(each, HttpConnection) for each in gc.get_objects())
 
 
 def test_a_connection_that_is_over_is_let_go_of_without_the_collector(port: int) -> None:
@@ -727,7 +721,7 @@ def test_a_stop_cuts_what_outlives_its_grace(publisher: FakePublisher, metrics: 
 def test_a_port_in_use_is_an_error_of_the_one_who_starts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         app = Admin(lambda: Readiness(ready=True), Metrics(version="0").registry)
-        server = HttpServer(app, Bind(host="127.0.0.1", port=taken.getsockname()[1]), name="admin")
+        server = HttpServer(app, ServerOptions(host="127.0.0.1", port=taken.getsockname()[1]), name="admin")
 
         with pytest.raises(OSError, match="in use"):
             server.start()
@@ -757,7 +751,7 @@ def get(port: int, path: str, accept: str = "*/*") -> tuple[int, str, bytes]:
 def admin(metrics: Metrics) -> Iterator[tuple[int, list[Readiness]]]:
     states = [Readiness(ready=True, reasons=(Reason("broker", True, "connected"),))]
     app = Admin(lambda: states[-1], metrics.registry)
-    server = HttpServer(app, Bind(host="127.0.0.1", port=0), name="admin")
+    server = HttpServer(app, ServerOptions(host="127.0.0.1", port=0), name="admin")
     yield server.start(), states
     server.stop(1)
 

@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.http.idempotency import read_key
-from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_app import Submit, SubmitDoor
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
+from bridge.adapters.http.submit_app import Submit, SubmitEndpointSettings
 from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.ports.serving import Fate, Operation, Unknown
@@ -66,9 +67,12 @@ class Behind:
 @contextmanager
 def serving(behind: Behind, **door: Any) -> Iterator[Client]:
     submit = Submit(
-        SubmitDoor(**{"authorization": (SECRET,)} | door), behind.take, behind.show, refused=behind.refuse
+        SubmitEndpointSettings(**{"authorization": (SECRET,)} | door),
+        behind.take,
+        behind.show,
+        refused=behind.refuse,
     )
-    server = HttpServer(submit, Bind(host="127.0.0.1", port=0), name="submit")
+    server = HttpServer(submit, ServerOptions(host="127.0.0.1", port=0), name="submit")
     with Client(server.start()) as client:
         yield client
     server.stop(1)
@@ -306,7 +310,7 @@ def test_no_or_an_empty_authorization_is_refused_since_it_would_let_in_everybody
     authorization: tuple[bytes, ...],
 ) -> None:
     with pytest.raises(ValueError, match="whoever sends none"):
-        SubmitDoor(authorization=authorization)
+        SubmitEndpointSettings(authorization=authorization)
 
 
 def test_a_body_that_is_late_or_too_large_is_not_taken() -> None:
@@ -324,9 +328,12 @@ def test_more_than_may_wait_are_asked_to_come_again() -> None:
     behind = Behind()
     behind.held = True
     submit = Submit(
-        SubmitDoor(authorization=(SECRET,), max_in_flight=1), behind.take, behind.show, refused=behind.refuse
+        SubmitEndpointSettings(authorization=(SECRET,), max_in_flight=1),
+        behind.take,
+        behind.show,
+        refused=behind.refuse,
     )
-    server = HttpServer(submit, Bind(host="127.0.0.1", port=0), name="submit")
+    server = HttpServer(submit, ServerOptions(host="127.0.0.1", port=0), name="submit")
     port = server.start()
     with Client(port) as first, Client(port) as second:
         first.send(wire() + wire("GET", f"{SUBMIT_PATH}/a"))

@@ -12,11 +12,13 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from bridge.adapters.http import connection, house, parsing, submit_answers, submit_app
-from bridge.adapters.http.answers import Answer
+from bridge.adapters.http import submit_answers, submit_app
 from bridge.adapters.http.idempotency import read_key
-from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.submit_app import Submit, SubmitDoor
+from bridge.adapters.http.server import connection, parser, registry
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.response import Response
+from bridge.adapters.http.server.server import HttpServer
+from bridge.adapters.http.submit_app import Submit, SubmitEndpointSettings
 from bridge.domain.contracts.commands import SUBMIT_PATH, command_schema
 from bridge.domain.contracts.examples import make_examples
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
@@ -74,7 +76,7 @@ COMMON = [
     ("401", Way(authorization=b"Bearer wrong")),
     ("408", Way(headers=(b"Content-Length: 99",), door={"body_timeout": 0.05})),
     ("413", Way(headers=(b"Content-Length: 262145",))),
-    ("431", Way(headers=(b"X: " + b"x" * parsing.MAX_HEAD,))),
+    ("431", Way(headers=(b"X: " + b"x" * parser.MAX_HEAD,))),
     ("503", Way(bind={"max_connections": 0})),
 ]
 WAYS: list[tuple[str, str, Way]] = [
@@ -106,9 +108,9 @@ def served(operation: str, way: Way) -> Iterator[Client]:
     def show(_: str, shown: CommandShown) -> None:
         shown(way.found)
 
-    door = SubmitDoor(authorization=(SECRET,), **way.door)
+    door = SubmitEndpointSettings(authorization=(SECRET,), **way.door)
     submit = Submit(door, take, show, refused=lambda _operation, _status, _client: None)
-    server = HttpServer(submit, Bind(host="127.0.0.1", port=0, **way.bind), name="contract")
+    server = HttpServer(submit, ServerOptions(host="127.0.0.1", port=0, **way.bind), name="contract")
     with Client(server.start()) as client:
         yield client.send(way.sent(operation))
     server.stop(1)
@@ -158,9 +160,9 @@ def test_every_documented_status_is_answered_in_a_test_and_every_answer_is_docum
     }
     answers = {
         str(value.status)
-        for room in (connection, house, submit_answers, submit_app)
+        for room in (connection, registry, submit_answers, submit_app)
         for value in vars(room).values()
-        if isinstance(value, Answer)
+        if isinstance(value, Response)
     }
 
     assert documented == {(operation, status) for operation, status, _ in WAYS}
@@ -171,10 +173,10 @@ def test_every_documented_status_is_answered_in_a_test_and_every_answer_is_docum
 def test_the_documented_bounds_are_those_in_force() -> None:
     said = OPERATIONS["submit"]["requestBody"]["description"]
 
-    assert f"At most {SubmitDoor(authorization=(SECRET,)).max_body // 1024} KiB" in said
-    assert f"within {SubmitDoor(authorization=(SECRET,)).body_timeout:g} s" in said
+    assert f"At most {SubmitEndpointSettings(authorization=(SECRET,)).max_body // 1024} KiB" in said
+    assert f"within {SubmitEndpointSettings(authorization=(SECRET,)).body_timeout:g} s" in said
     for operation in OPERATIONS.values():
-        assert f"over {parsing.MAX_HEAD // 1024} KiB" in operation["responses"]["431"]["description"]
+        assert f"over {parser.MAX_HEAD // 1024} KiB" in operation["responses"]["431"]["description"]
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=["snake_case", "camelCase"])

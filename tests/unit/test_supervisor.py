@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.admin_app import Admin
-from bridge.adapters.http.scraping import Merged
-from bridge.adapters.http.serving import Bind, HttpServer
+from bridge.adapters.http.scraper import Merged
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
 from bridge.adapters.http.supervisor_app import SupervisorAdmin
 from bridge.domain.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
 from bridge.ops.metrics import Metrics, SupervisorMetrics
@@ -247,7 +248,7 @@ def listening() -> Iterator[int]:
     """Serve the admin port of a process that is not ready; returns the port."""
     reasons = (Reason("consuming", ok=True, detail="yes"), Reason("publishing", ok=False, detail="no"))
     service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
-    server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
+    server = HttpServer(service, ServerOptions(host="127.0.0.1", port=0), name="admin")
     yield server.start()
     server.stop(0)
 
@@ -264,7 +265,7 @@ class Answered(NamedTuple):
 def asked(path: str, *processes: Process, draining: bool = False, method: str = "GET") -> Answered:
     """Ask a supervisor's admin port."""
     service = SupervisorAdmin(lambda: processes, lambda: draining, SupervisorMetrics().registry)
-    server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
+    server = HttpServer(service, ServerOptions(host="127.0.0.1", port=0), name="admin")
     connection = http.client.HTTPConnection("127.0.0.1", server.start(), timeout=10)
     try:
         connection.request(method, path)
@@ -299,7 +300,7 @@ def test_it_is_alive_while_its_processes_are_whatever_they_lack(listening: int) 
 def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> None:
     reasons = (Reason("working", ok=False, detail="the loop has stood still"),)
     service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
-    server = HttpServer(service, Bind(host="127.0.0.1", port=0), name="admin")
+    server = HttpServer(service, ServerOptions(host="127.0.0.1", port=0), name="admin")
     port = server.start()
     still = asked("/livez", Process(1, port, "running"))
     server.stop(0)

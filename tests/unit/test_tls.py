@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.http import tls
-from bridge.adapters.http.ingest_app import Door, Webhook
-from bridge.adapters.http.peers import Peers
-from bridge.adapters.http.serving import Bind, HttpServer
-from bridge.adapters.http.tls import CertificateUnusable, server_context
+from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
+from bridge.adapters.http.server import tls
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.peers import Peers
+from bridge.adapters.http.server.server import HttpServer
+from bridge.adapters.http.server.tls import CertificateUnusable, server_context
 from bridge.app.listener import listen
 from bridge.ports.serving import NotificationResult
 from bridge.settings import SettingProblem, SettingsError
@@ -41,8 +42,8 @@ def take(_: bytes, answered: NotificationAnswered) -> None:
 
 
 def server(certificate: Path, key: Path | None) -> HttpServer:
-    bind = Bind(host="127.0.0.1", port=0, tls_certificate=certificate, tls_key=key)
-    return HttpServer(Webhook(Door(path="/hook"), take), bind, name="tls")
+    bind = ServerOptions(host="127.0.0.1", port=0, tls_certificate=certificate, tls_key=key)
+    return HttpServer(Webhook(EndpointSettings(path="/hook"), take), bind, name="tls")
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +127,8 @@ def test_who_begins_no_handshake_is_closed_on_and_holds_up_nobody(
 def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_kinds(
     files: tuple[Path, Path],
 ) -> None:
-    bind = Bind(host="::", port=0, tls_certificate=files[0], tls_key=files[1], peers=Peers(each=1))
-    serves = HttpServer(Webhook(Door(path="/hook"), take), bind, name="tls")
+    bind = ServerOptions(host="::", port=0, tls_certificate=files[0], tls_key=files[1], peers=Peers(each=1))
+    serves = HttpServer(Webhook(EndpointSettings(path="/hook"), take), bind, name="tls")
     port = serves.start()
     begun = POST.removesuffix(b"\r\n\r\n{}") + b"\r\nExpect: 100-continue\r\n\r\n"
 
@@ -139,8 +140,10 @@ def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_k
 
 
 def test_silent_connections_count_from_their_first_moment(files: tuple[Path, Path]) -> None:
-    bind = Bind(host="127.0.0.1", port=0, tls_certificate=files[0], tls_key=files[1], max_connections=20)
-    serves = HttpServer(Webhook(Door(path="/hook"), take), bind, name="tls")
+    bind = ServerOptions(
+        host="127.0.0.1", port=0, tls_certificate=files[0], tls_key=files[1], max_connections=20
+    )
+    serves = HttpServer(Webhook(EndpointSettings(path="/hook"), take), bind, name="tls")
     port = serves.start()
 
     def answered() -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.exposition import choose_encoder
 
-from bridge.adapters.http.answers import Answer, problem
+from bridge.adapters.http.server.application import Application
+from bridge.adapters.http.server.response import Response, problem
 from bridge.ports.serving import Readiness, Reason
 
 if TYPE_CHECKING:
@@ -15,19 +16,15 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from bridge.adapters.http.parsing import Request
+    from bridge.adapters.http.server.parser import Request
 
 PAGES = frozenset({"/livez", "/readyz", "/metrics"})
 _NOT_FOUND = problem(404)
 _METHOD_NOT_ALLOWED = problem(405, {"allow": "GET, HEAD"})
 
 
-class Admin:
-    """Fills `bridge.adapters.http.service.Service`. What is asked is answered by its head; no body is read."""
-
-    max_body = 0
-    body_timeout = 0.0
-    not_now = problem(503, closes=True)
+class Admin(Application):
+    """Every request is answered by its head; no body is read."""
 
     def __init__(
         self,
@@ -40,8 +37,8 @@ class Admin:
         self._registry = registry
         self._standing = standing
 
-    def look(self, request: Request) -> Answer:
-        """Answer."""
+    def check_head(self, request: Request) -> Response:
+        """Response."""
         refusal = refusal_of(request)
         if refusal is not None:
             return refusal
@@ -53,34 +50,28 @@ class Admin:
             case _:
                 return metrics_answer(request, self._registry)
 
-    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
-        """Do nothing: all was answered before."""
 
-    def refused(self, request: Request, status: int) -> None:
-        """Tell nobody."""
-
-
-def refusal_of(request: Request) -> Answer | None:
+def refusal_of(request: Request) -> Response | None:
     """Return the answer to what no admin port has; None for its pages."""
     if request.path not in PAGES:
         return _NOT_FOUND
     return None if request.method in {"GET", "HEAD"} else _METHOD_NOT_ALLOWED
 
 
-def liveness_answer(standing: str | None) -> Answer:
-    """Answer 200 while the process works, and 503 with what of it stands still: only a restart helps then."""
+def liveness_answer(standing: str | None) -> Response:
+    """Response 200 while the process works, and 503 with what of it stands still: only a restart helps then."""
     text = standing or "ok"
-    return Answer(
+    return Response(
         200 if standing is None else 503,
         {"cache-control": "no-store", "content-type": "text/plain; charset=utf-8"},
         f"{text}\n".encode(),
     )
 
 
-def readiness_answer(readiness: Readiness) -> Answer:
+def readiness_answer(readiness: Readiness) -> Response:
     """Answer with `readiness`, as `read_readiness` reads it."""
     reasons = {reason.name: {"ok": reason.ok, "detail": reason.detail} for reason in readiness.reasons}
-    return Answer(
+    return Response(
         200 if readiness.ready else 503,
         {"cache-control": "no-store", "content-type": "application/json"},
         json.dumps({"ready": readiness.ready, "reasons": reasons}).encode(),
@@ -97,10 +88,10 @@ def read_readiness(body: str) -> Readiness | None:
         return None
 
 
-def metrics_answer(request: Request, registry: CollectorRegistry) -> Answer:
+def metrics_answer(request: Request, registry: CollectorRegistry) -> Response:
     """Answer with what `registry` collects, in the format that is asked for."""
     try:
         encode, content_type = choose_encoder(request.fields.get(b"accept", b"").decode("latin-1"))
     except TypeError:  # a version that is no number
         encode, content_type = choose_encoder("")
-    return Answer(200, {"content-type": content_type}, encode(registry))
+    return Response(200, {"content-type": content_type}, encode(registry))

@@ -1,4 +1,4 @@
-"""The door of the ingest: what may come in, and what is answered (SPEC section 6).
+"""The webhook: which requests are let in, and their responses (SPEC section 6).
 
 Checks stand in the order of what they cost, and nothing of a body is read for a request that its headers
 refuse:
@@ -20,16 +20,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.adapters.http.answers import CODED, MEDIA_TYPE, UNAUTHORIZED, Answer, broken, problem
-from bridge.adapters.http.client import client_of, is_in
+from bridge.adapters.http.server.addresses import client_of, is_in
+from bridge.adapters.http.server.application import Application
+from bridge.adapters.http.server.response import CODED, MEDIA_TYPE, UNAUTHORIZED, Response, failure, problem
 from bridge.domain.errors import InvalidNotification
 from bridge.ports.serving import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.http.client import Address, Network
-    from bridge.adapters.http.parsing import Request
+    from bridge.adapters.http.server.addresses import Address, Network
+    from bridge.adapters.http.server.parser import Request
     from bridge.ports.serving import NotificationAnswered
 
 
@@ -40,7 +41,7 @@ Refused: TypeAlias = "Callable[[int, str | None], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class EndpointSettings:
     """The requests that are let in."""
 
     path: str
@@ -64,7 +65,7 @@ class Door:
             raise ValueError("an empty authorization would let in whoever sends none")
 
 
-_NO_CONTENT = Answer(204)
+_NO_CONTENT = Response(204)
 _FORBIDDEN = problem(403)
 _NOT_FOUND = problem(404)
 _METHOD_NOT_ALLOWED = problem(405, {"allow": "POST"})
@@ -75,34 +76,34 @@ def _unheard(status: int, client: str | None) -> None:
     """Do nothing."""
 
 
-class Webhook:
-    """Fills `bridge.adapters.http.service.Service`."""
+class Webhook(Application):
+    """The endpoint that the provider posts notifications to."""
 
-    def __init__(self, door: Door, take: Take, *, refused: Refused = _unheard) -> None:
-        """Hand the bodies that pass `door` to `take`.
+    def __init__(self, settings: EndpointSettings, take: Take, *, refused: Refused = _unheard) -> None:
+        """Hand the bodies of the requests that `settings` let in to `take`.
 
         `refused` is called for each request that `take` never saw.
         """
-        self.max_body = door.max_body
-        self.body_timeout = door.body_timeout
-        self.not_now = problem(503, {"retry-after": str(door.retry_after)})
-        self._door = door
+        self.max_body = settings.max_body
+        self.body_timeout = settings.body_timeout
+        self.unavailable: Response = problem(503, {"retry-after": str(settings.retry_after)})
+        self._settings = settings
         self._take = take
         self._tell_refused = refused
         self._in_flight = 0
 
-    def look(self, request: Request) -> Answer | None:
+    def check_head(self, request: Request) -> Response | None:
         """Answer what the headers refuse."""
         answer = self._refusal(request)
         if answer is not None:
-            self.refused(request, answer.status)
+            self.on_refused(request, answer.status)
         return answer
 
-    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+    def handle(self, request: Request, answer: Callable[[Response], None]) -> None:
         """Have a notification taken, and answer once it was."""
-        if self._in_flight >= self._door.max_in_flight:
-            self.refused(request, self.not_now.status)
-            answer(self.not_now)
+        if self._in_flight >= self._settings.max_in_flight:
+            self.on_refused(request, self.unavailable.status)
+            answer(self.unavailable)
             return
         self._in_flight += 1
         try:
@@ -111,37 +112,37 @@ class Webhook:
             self._in_flight -= 1
             raise
 
-    def refused(self, request: Request, status: int) -> None:
+    def on_refused(self, request: Request, status: int) -> None:
         """Report a request that was not taken."""
         client = self._client(request)
         self._tell_refused(status, None if client is None else str(client))
 
     def _taken(
-        self, request: Request, answer: Callable[[Answer], None], result: NotificationResult | Exception
+        self, request: Request, answer: Callable[[Response], None], result: NotificationResult | Exception
     ) -> None:
         self._in_flight -= 1
         match result:
             case NotificationResult.PUBLISHED | NotificationResult.REPEATED:
                 answer(_NO_CONTENT)
             case NotificationResult.REFUSED:
-                answer(self.not_now)
+                answer(self.unavailable)
             case InvalidNotification():
                 answer(problem(400, detail=str(result)))
             case Exception():
-                answer(broken(result, request))
+                answer(failure(result, request))
 
-    def _refusal(self, request: Request) -> Answer | None:
+    def _refusal(self, request: Request) -> Response | None:
         """Check the head, in the order of what a check costs."""
-        door = self._door
+        settings = self._settings
         if request.method != "POST":
             return _METHOD_NOT_ALLOWED
-        if request.path != door.path:
+        if request.path != settings.path:
             return _NOT_FOUND
-        if door.allow and not self._is_allowed(request):
+        if settings.allow and not self._is_allowed(request):
             return _FORBIDDEN
         if request.declared > self.max_body:
             return _TOO_LARGE
-        if not request.is_authorized(door.authorization):
+        if not request.is_authorized(settings.authorization):
             return UNAUTHORIZED
         if request.is_coded():
             return CODED
@@ -150,9 +151,9 @@ class Webhook:
     def _is_allowed(self, request: Request) -> bool:
         """Whether it comes from an allowed network; where an unknown client comes from can not be told."""
         client = self._client(request)
-        return client is not None and is_in(client, self._door.allow)
+        return client is not None and is_in(client, self._settings.allow)
 
     def _client(self, request: Request) -> Address | None:
         forwarded = request.fields.get(b"x-forwarded-for")
         hops = () if forwarded is None else (forwarded.decode("latin-1"),)
-        return client_of(request.peer, hops, self._door.trusted_proxies)
+        return client_of(request.peer, hops, self._settings.trusted_proxies)

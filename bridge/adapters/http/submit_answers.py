@@ -1,4 +1,4 @@
-"""What is answered at the door for commands, by what became of one (docs/messages.md)."""
+"""The responses of the command API, by the result of a command (docs/messages.md)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from urllib.parse import quote
 
-from bridge.adapters.http.answers import Answer, problem
+from bridge.adapters.http.server.response import Response, problem
 from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.errors import CommandInvalid, Invalid
 from bridge.ports.serving import Fate, Unknown, status_of
@@ -55,15 +55,15 @@ _UNKNOWNS = {
 _FIELD = re.compile(r"([a-z_]+)(?:\[(\d+)\])?")
 
 
-def fate_answer(id_: str, fate: Fate) -> Answer:
-    """Answer who handed a command over."""
+def fate_answer(id_: str, fate: Fate) -> Response:
+    """Answer the submission of a command."""
     if fate is not Fate.QUEUED:
         return _FATES[fate]
     headers = {"location": f"{SUBMIT_PATH}/{quote(id_, safe='')}", "content-type": "application/json"}
-    return Answer(202, headers, json.dumps({"id": id_}).encode())
+    return Response(202, headers, json.dumps({"id": id_}).encode())
 
 
-def invalid_answer(error: Invalid) -> Answer:
+def invalid_answer(error: Invalid) -> Response:
     """Answer with every reason; those of a command's fields say which by a JSON Pointer (RFC 9457 section 3)."""
     if not isinstance(error, CommandInvalid):
         return problem(400, detail=str(error))
@@ -71,9 +71,9 @@ def invalid_answer(error: Invalid) -> Answer:
     return problem(422, detail="The command is not valid.", errors=errors)
 
 
-def shown_answer(found: bytes | Unknown) -> Answer:
-    """Answer who asks for a command."""
-    return _UNKNOWNS[found] if isinstance(found, Unknown) else Answer(200, _SHOWN, found)
+def shown_answer(found: bytes | Unknown) -> Response:
+    """Answer a request for a command."""
+    return _UNKNOWNS[found] if isinstance(found, Unknown) else Response(200, _SHOWN, found)
 
 
 def _pointer(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""The door for commands: what services may hand over and ask for, and what they are answered (docs/messages.md).
+"""The command API: what services may submit and ask for, and their responses (docs/messages.md).
 
     path            404
     method          405
@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.adapters.http.answers import CODED, MEDIA_TYPE, UNAUTHORIZED, broken, problem
 from bridge.adapters.http.idempotency import HEADER, read_key
+from bridge.adapters.http.server.application import Application
+from bridge.adapters.http.server.response import CODED, MEDIA_TYPE, UNAUTHORIZED, failure, problem
 from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
 from bridge.domain.command_parser import MAX_BODY
 from bridge.domain.contracts.commands import SUBMIT_PATH
@@ -32,8 +33,8 @@ from bridge.ports.serving import Operation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.http.answers import Answer
-    from bridge.adapters.http.parsing import Request
+    from bridge.adapters.http.server.parser import Request
+    from bridge.adapters.http.server.response import Response
     from bridge.ports.serving import CommandAnswered, CommandShown, Fate, Unknown
 
 #: Behind it stands the id of one that is asked for.
@@ -46,13 +47,13 @@ BODY_TIMEOUT = 10.0
 Take: TypeAlias = "Callable[[Handed, CommandAnswered], None]"
 #: Looks a command up by its id and calls back, once, now or later.
 Show: TypeAlias = "Callable[[str, CommandShown], None]"
-#: Told what a request that was refused at the door was for, its status, and the address of its client.
+#: Called with the operation that a refused request was for, its status, and the address of its client.
 Refused: TypeAlias = "Callable[[Operation, int, str | None], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitDoor:
-    """Who and what is let in."""
+class SubmitEndpointSettings:
+    """The requests that are let in."""
 
     #: Each is the whole value of an `Authorization` header; several during rotation.
     authorization: tuple[bytes, ...] = field(repr=False)
@@ -77,36 +78,36 @@ _NO_KEY = problem(
 )
 
 
-class Submit:
-    """Fills `bridge.adapters.http.service.Service`."""
+class Submit(Application):
+    """The endpoints that services submit commands to and look them up at."""
 
-    not_now = BUSY
+    unavailable = BUSY
 
-    def __init__(self, door: SubmitDoor, take: Take, show: Show, *, refused: Refused) -> None:
-        """Hand what passes `door` to `take` and `show`; `refused` is told of each request that neither saw."""
-        self.max_body = door.max_body
-        self.body_timeout = door.body_timeout
-        self._door = door
+    def __init__(self, settings: SubmitEndpointSettings, take: Take, show: Show, *, refused: Refused) -> None:
+        """Hand what `settings` let in to `take` and `show`; `refused` is called for each request that neither saw."""
+        self.max_body = settings.max_body
+        self.body_timeout = settings.body_timeout
+        self._settings = settings
         self._take = take
         self._show = show
         self._tell_refused = refused
         self._in_flight = 0
 
-    def look(self, request: Request) -> Answer | None:
+    def check_head(self, request: Request) -> Response | None:
         """Answer what the headers refuse."""
         answer = self._refusal(request)
         if answer is not None:
-            self.refused(request, answer.status)
+            self.on_refused(request, answer.status)
         return answer
 
-    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+    def handle(self, request: Request, answer: Callable[[Response], None]) -> None:
         """Have a command taken or looked up, and answer once it was."""
         if operation_of(request) is Operation.SHOW:
             self._show(request.path.removeprefix(_ONE), partial(self._shown, request, answer))
             return
         given = request.fields.get(HEADER)
         key = None if given is None else read_key(given)
-        if self._in_flight >= self._door.max_in_flight:
+        if self._in_flight >= self._settings.max_in_flight:
             self._refuse(request, answer, BUSY)
             return
         if given is not None and key is None:
@@ -122,15 +123,15 @@ class Submit:
             self._in_flight -= 1
             raise
 
-    def refused(self, request: Request, status: int) -> None:
-        """Tell of a request that nobody took."""
+    def on_refused(self, request: Request, status: int) -> None:
+        """Report a request that was not taken."""
         self._tell_refused(operation_of(request), status, request.peer)
 
-    def _refuse(self, request: Request, answer: Callable[[Answer], None], refusal: Answer) -> None:
-        self.refused(request, refusal.status)
+    def _refuse(self, request: Request, answer: Callable[[Response], None], refusal: Response) -> None:
+        self.on_refused(request, refusal.status)
         answer(refusal)
 
-    def _refusal(self, request: Request) -> Answer | None:
+    def _refusal(self, request: Request) -> Response | None:
         if request.path != SUBMIT_PATH and not _names_one(request):
             return _NOT_FOUND
         operation = operation_of(request)
@@ -138,26 +139,26 @@ class Submit:
             return _ONLY_POST if request.path == SUBMIT_PATH else _ONLY_GET
         if request.declared > self.max_body:
             return _TOO_LARGE
-        if not request.is_authorized(self._door.authorization):
+        if not request.is_authorized(self._settings.authorization):
             return UNAUTHORIZED
         if operation is Operation.SUBMIT and request.is_coded():
             return CODED
         return MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
     def _taken(
-        self, request: Request, answer: Callable[[Answer], None], id_: str, fate: Fate | Exception
+        self, request: Request, answer: Callable[[Response], None], id_: str, fate: Fate | Exception
     ) -> None:
         self._in_flight -= 1
         if isinstance(fate, Exception):
-            answer(broken(fate, request))
+            answer(failure(fate, request))
         else:
             answer(fate_answer(id_, fate))
 
     def _shown(
-        self, request: Request, answer: Callable[[Answer], None], found: bytes | Unknown | Exception
+        self, request: Request, answer: Callable[[Response], None], found: bytes | Unknown | Exception
     ) -> None:
         if isinstance(found, Exception):
-            answer(broken(found, request))
+            answer(failure(found, request))
         else:
             answer(shown_answer(found))
 

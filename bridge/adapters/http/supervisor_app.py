@@ -14,8 +14,9 @@ from bridge.adapters.http.admin_app import (
     readiness_answer,
     refusal_of,
 )
-from bridge.adapters.http.answers import broken, problem
-from bridge.adapters.http.scraping import Merged, scrape
+from bridge.adapters.http.scraper import Merged, scrape
+from bridge.adapters.http.server.application import Application
+from bridge.adapters.http.server.response import failure
 from bridge.ports.serving import Readiness, Reason
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.registry import Collector
 
-    from bridge.adapters.http.answers import Answer
-    from bridge.adapters.http.parsing import Request
+    from bridge.adapters.http.server.parser import Request
+    from bridge.adapters.http.server.response import Response
     from bridge.ports.serving import Process
 
 
@@ -34,13 +35,11 @@ SILENT = "does not answer"
 WORKING = "working"
 
 
-class SupervisorAdmin:
-    """Fills `bridge.adapters.http.service.Service`."""
+class SupervisorAdmin(Application):
+    """The pages of all processes."""
 
-    max_body = 0
     #: Seconds; a page is asked for without a body.
     body_timeout = 1.0
-    not_now = problem(503, closes=True)
 
     def __init__(
         self, processes: Callable[[], Sequence[Process]], draining: Callable[[], bool], own: Collector
@@ -52,36 +51,33 @@ class SupervisorAdmin:
         #: Those whose processes are being asked: an event loop keeps none by itself.
         self._asking: set[asyncio.Task[None]] = set()
 
-    def look(self, request: Request) -> Answer | None:
+    def check_head(self, request: Request) -> Response | None:
         """Answer what needs no process."""
         return refusal_of(request)
 
-    def handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+    def handle(self, request: Request, answer: Callable[[Response], None]) -> None:
         """Ask the processes, and answer then."""
         task = asyncio.get_running_loop().create_task(self._handle(request, answer))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    def refused(self, request: Request, status: int) -> None:
-        """Tell nobody."""
-
-    async def _handle(self, request: Request, answer: Callable[[Answer], None]) -> None:
+    async def _handle(self, request: Request, answer: Callable[[Response], None]) -> None:
         pages = {"/livez": self._liveness, "/readyz": self._readiness}
         page = pages.get(request.path, self._metrics)
         try:
             answered = await page(request)
-        except Exception as mistake:  # noqa: BLE001 - of whatever kind, it is told nobody
-            answered = broken(mistake, request)
+        except Exception as mistake:  # noqa: BLE001 - the client is not told of any
+            answered = failure(mistake, request)
         answer(answered)
 
-    async def _liveness(self, _: Request) -> Answer:
+    async def _liveness(self, _: Request) -> Response:
         found = await readiness_of_all(self._processes(), draining=self._draining())
         return liveness_answer(standing_of(found))
 
-    async def _readiness(self, _: Request) -> Answer:
+    async def _readiness(self, _: Request) -> Response:
         return readiness_answer(await readiness_of_all(self._processes(), draining=self._draining()))
 
-    async def _metrics(self, request: Request) -> Answer:
+    async def _metrics(self, request: Request) -> Response:
         ports = {process.number: process.port for process in self._processes() if process.port is not None}
         texts = await asyncio.gather(*(scrape(port, "/metrics") for port in ports.values()))
         registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""A certificate and its key, looked at before anybody is served with them, and the handshakes."""
+"""Certificates, checked before clients are served with them, and handshakes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import ssl
 from asyncio import sslproto
 from typing import TYPE_CHECKING, Any, Literal
 
-from bridge.adapters.http.peers import peer_of
+from bridge.adapters.http.server.peers import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bridge.adapters.http.connection import Connection
-    from bridge.adapters.http.house import House
+    from bridge.adapters.http.server.connection import HttpConnection
+    from bridge.adapters.http.server.registry import ConnectionRegistry
 
 #: Seconds for a handshake, and for the other side's good-bye. asyncio's own deadline for the first is a minute.
 TIMEOUT = 5.0
@@ -24,7 +24,7 @@ _BUFFER = 32 * 1024
 
 
 class CertificateUnusable(Exception):
-    """Nobody can be served with these files; the message names the one at fault and why."""
+    """Clients can't be served with these files; the message names the one at fault and why."""
 
     def __init__(self, part: Literal["certificate", "key"], message: str) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     """Return what to serve with. Without `key`, it stands in the certificate's file; both are PEM.
 
     Raises:
-        CertificateUnusable: they can't, or do not. A key with a passphrase can't be read: nobody is there to ask.
+        CertificateUnusable: they can't, or do not. A key with a passphrase can't be read: there is no operator to ask.
 
     """
     _open("certificate", certificate)
@@ -69,13 +69,15 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     return context
 
 
-class Doorstep(asyncio.Protocol):
-    """A connection until its handshake is over, counted like any other: asyncio tells nobody of it before that."""
+class TlsHandshake(asyncio.Protocol):
+    """A connection until its handshake is over, counted like any other: asyncio reports none before that."""
 
-    def __init__(self, context: ssl.SSLContext, house: House, serve: Callable[[], Connection]) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, registry: ConnectionRegistry, serve: Callable[[], HttpConnection]
+    ) -> None:
         """`serve` makes what the connection is handed to."""
         self._context = context
-        self._house = house
+        self._registry = registry
         self._serve = serve
         self._transport: Any = None
         self._handshake: asyncio.Task[None] | None = None
@@ -85,27 +87,27 @@ class Doorstep(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake, unless there are far too many connections already."""
         self._transport = transport
-        if self._house.enter(self, peer_of(transport)):
+        if self._registry.add(self, peer_of(transport)):
             self._handshake = asyncio.get_running_loop().create_task(self._shake_hands())
         else:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Keep it; one turn of the loop later there is somebody to read it."""
+        """Keep it; one turn of the loop later there is a connection to read it."""
         self._early.append(data)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Forget it."""
-        self._house.leave(self)
+        self._registry.remove(self)
 
     def finish(self) -> None:
         """End: nothing was asked yet."""
         self.abort()
 
-    give_up = overdue = finish
+    give_up = on_deadline = finish
 
     def abort(self) -> None:
-        """End without a word."""
+        """End at once."""
         self._transport.abort()
 
     async def _shake_hands(self) -> None:
@@ -118,7 +120,7 @@ class Doorstep(asyncio.Protocol):
             # Refused, cut or too late: asyncio has closed it.
             return
         finally:
-            self._house.leave(self)
+            self._registry.remove(self)
         if transport is None or transport.is_closing():
             return
         connection = self._serve()

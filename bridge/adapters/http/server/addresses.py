@@ -1,4 +1,4 @@
-"""Who a request comes from: its peer, or whom our own proxies say that they passed it on for."""
+"""The client of a request: its peer, or the address that our own proxies say that they passed it on for."""
 
 from __future__ import annotations
 

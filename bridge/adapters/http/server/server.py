@@ -7,67 +7,44 @@ import socket
 import threading
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bridge.adapters.http.accepting import Accepting
-from bridge.adapters.http.connection import Connection
-from bridge.adapters.http.house import House
-from bridge.adapters.http.peers import Peers
-from bridge.adapters.http.tls import Doorstep, server_context
+from bridge.adapters.http.server.acceptor import Acceptor
+from bridge.adapters.http.server.connection import HttpConnection
+from bridge.adapters.http.server.registry import ConnectionRegistry
+from bridge.adapters.http.server.tls import TlsHandshake, server_context
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
-    from bridge.adapters.http.service import Service
+    from bridge.adapters.http.server.application import Application
+    from bridge.adapters.http.server.options import ServerOptions
 
 T = TypeVar("T")
 
 #: Seconds beyond its grace in which a server must have ended.
 _MARGIN = 2.0
-#: Seconds that last answers have to be written and connections to be closed in.
-_FAREWELL = 0.2
+#: Seconds that last responses have to be written and connections to be closed in.
+_LAST_WRITES = 0.2
 #: Seconds between two rounds of an event loop that has nothing else to do.
 _ROUND = 0.5
 #: Connections that wait to be accepted.
 _BACKLOG = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bind:
-    """Where and how to listen."""
-
-    host: str
-    #: 0 takes any free one.
-    port: int
-    #: PEM files; without a certificate, plain HTTP. A key may stand in the certificate's file.
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    #: Open at the same time. Beyond it one that has asked for nothing makes room.
-    max_connections: int = 1000
-    #: The addresses that may connect.
-    peers: Peers = field(default_factory=Peers)
-    #: Seconds that a connection stays open between requests at least; announced in each answer.
-    keep_alive: float = 75.0
-    #: Seconds a client may take to send a request's line and headers.
-    head_timeout: float = 5.0
-    #: Seconds it may take to read what was written to it, once that is more than fits on the way.
-    write_timeout: float = 5.0
-
-
 class HttpServer:
-    """One service on one port. Starts once and stops once; neither signals nor the log's set-up are touched."""
+    """One application on one port. Starts once and stops once; neither signals nor the log's set-up are touched."""
 
-    def __init__(self, service: Service, bind: Bind, *, name: str) -> None:
-        self._service = service
-        self._bind = bind
-        self._house = House(bind, name)
+    def __init__(self, application: Application, options: ServerOptions, *, name: str) -> None:
+        self._application = application
+        self._options = options
+        self._registry = ConnectionRegistry(options, name)
         self._thread = threading.Thread(target=self._run, name=f"http-{name}", daemon=True)
         self._tls: ssl.SSLContext | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running = threading.Event()
         self._stopping = asyncio.Event()
         self._grace = 0.0
         #: How often the event loop went round; see `bridge.ops.progress`.
@@ -81,9 +58,9 @@ class HttpServer:
             OSError: the address can't be had.
 
         """
-        if self._bind.tls_certificate is not None:
-            self._tls = server_context(self._bind.tls_certificate, self._bind.tls_key)
-        self._socket = _listen(self._bind.host, self._bind.port)
+        if self._options.tls_certificate is not None:
+            self._tls = server_context(self._options.tls_certificate, self._options.tls_key)
+        self._socket = _listen(self._options.host, self._options.port)
         self._thread.start()
         return self.port
 
@@ -93,12 +70,14 @@ class HttpServer:
         return int(self._socket.getsockname()[1]) if self._socket else 0
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
-        """Have the app's event loop do `work`, and return what it gave. From any other thread.
+        """Have the server's event loop do `work`, and return its result. From any other thread.
 
         Raises:
             TimeoutError: it was not done within `timeout` seconds, or the server does not run.
 
         """
+        if self._thread.ident is not None:
+            self._running.wait(timeout)
         loop = self._loop
         if loop is None or loop.is_closed():
             raise TimeoutError("the server does not run")
@@ -110,6 +89,11 @@ class HttpServer:
             raise TimeoutError("the server has stopped") from e
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._thread.is_alive()
+
+    @property
     def thread_id(self) -> int | None:
         """The native id of the event loop's thread, once it runs."""
         return self._thread.native_id
@@ -117,8 +101,8 @@ class HttpServer:
     def stop(self, grace: float) -> None:
         """Take no more connections, let what is being answered end within `grace` seconds, then end it."""
         self._grace = grace
-        while self._thread.is_alive() and self._loop is None:  # it has only just begun
-            self._thread.join(0.01)
+        if self._thread.ident is not None:  # it may have only just begun
+            self._running.wait(_MARGIN)
         if self._loop is None:
             return
         with suppress(RuntimeError):  # it has ended by itself
@@ -131,19 +115,20 @@ class HttpServer:
 
     async def _serve(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
+        self._running.set()
         assert self._socket is not None  # noqa: S101 - set by `start`
-        accepting = Accepting(self._socket, self._house, self._admit)
-        accepting.start()
+        acceptor = Acceptor(self._socket, self._registry, self._admit)
+        acceptor.start()
         self._go_round(loop)
         await self._stopping.wait()
-        accepting.stop()
-        connections = self._house.connections
+        acceptor.stop()
+        connections = self._registry.connections
         for connection in list(connections):
             connection.finish()
         await self._emptied(self._grace)
         for connection in list(connections):
             connection.give_up()
-        await self._emptied(_FAREWELL)
+        await self._emptied(_LAST_WRITES)
         for connection in list(connections):
             connection.abort()
 
@@ -151,17 +136,21 @@ class HttpServer:
         self.rounds += 1
         loop.call_later(_ROUND, self._go_round, loop)
 
-    def _admit(self) -> Connection | Doorstep:
-        return self._serve_one() if self._tls is None else Doorstep(self._tls, self._house, self._serve_one)
+    def _admit(self) -> HttpConnection | TlsHandshake:
+        return (
+            self._serve_one()
+            if self._tls is None
+            else TlsHandshake(self._tls, self._registry, self._serve_one)
+        )
 
-    def _serve_one(self) -> Connection:
-        return Connection(self._service, self._house)
+    def _serve_one(self) -> HttpConnection:
+        return HttpConnection(self._application, self._registry)
 
     async def _emptied(self, within: float) -> None:
         """Wait until all have gone, at most `within` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await self._house.empty.wait()
+                await self._registry.empty.wait()
 
 
 def _listen(host: str, port: int) -> socket.socket:

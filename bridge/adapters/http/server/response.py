@@ -1,9 +1,10 @@
-"""What is answered, ready to be written."""
+"""Responses, ready to be written."""
 
 from __future__ import annotations
 
 import json
 import traceback
+from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -13,18 +14,21 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bridge.adapters.http.parsing import Request
+    from bridge.adapters.http.server.parser import Request
 
 _log = structlog.get_logger()
 
 _JSON = json.JSONEncoder().encode
 _CLOSE = b"connection: close\r\n"
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+#: They never have a body, nor its length (RFC 9110 section 8.6).
+_WITHOUT_LENGTH = frozenset({204, 304})
 
 
-class Answer:
+class Response:
     """A status, its headers and its body; most are made once and written often."""
 
-    __slots__ = ("_body", "_head", "closes", "status")
+    __slots__ = ("_body", "_head", "closes", "keep_alive", "status")
 
     def __init__(
         self,
@@ -33,28 +37,46 @@ class Answer:
         body: bytes = b"",
         *,
         closes: bool = False,
+        keep_alive: float | None = None,
     ) -> None:
-        """With `closes` it is the last on its connection."""
+        """With `closes` it is the last on its connection.
+
+        `keep_alive` are the seconds that its connection may be idle afterwards, in place of the server's.
+        """
         self.status = status
         self.closes = closes
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+        self.keep_alive = keep_alive
+        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        if status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6: it has no length
+        if status not in _WITHOUT_LENGTH:
             lines.append(f"content-length: {len(body)}")
-        self._head = "\r\n".join([*lines, ""]).encode("latin-1")
+        self._head = "\r\n".join([*lines, ""]).encode("latin-1", "replace")
         self._body = body
 
-    def wire(self, date: bytes, *, goes_on: bytes, bodiless: bool) -> bytes:
-        """Return its bytes; `date` is that header's line. A request by HEAD has an answer that is `bodiless`.
+    def encode(self, date: bytes, *, persistence: bytes, bodiless: bool) -> bytes:
+        """Return its bytes; `date` is that header's line. The response to a HEAD request is `bodiless`.
 
-        `goes_on` are the fields that say how long its connection stays; empty: it is the last one there.
+        `persistence` are the fields that say how long its connection stays; empty: it is the last one there.
         """
-        end = goes_on or _CLOSE
+        end = persistence or _CLOSE
         return b"%b%b%b\r\n%b" % (self._head, date, end, b"" if bodiless else self._body)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawResponse:
+    """Bytes as they are, and the end of the connection: what no good server sends, for tests of clients."""
+
+    data: bytes = b""
+    #: Sent behind it byte by byte, `pace` seconds apart.
+    drip: bytes = b""
+    #: With nothing to drip, the seconds until the connection is closed.
+    pace: float = 0.0
+    #: Whether it ends with a TCP reset.
+    resets: bool = False
+
+
 class Dates:
-    """The `Date` header, which RFC 9110 section 6.6.1 wants in every answer, put together once a second."""
+    """The `Date` header, which RFC 9110 section 6.6.1 wants in every response, put together once a second."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -75,7 +97,7 @@ def problem(
     detail: str | None = None,
     errors: Sequence[Mapping[str, str]] = (),
     closes: bool = False,
-) -> Answer:
+) -> Response:
     """Return a small JSON object that says what is wrong in words of our own (RFC 9457), echoing nothing.
 
     `errors` are its parts, where there are several.
@@ -86,30 +108,30 @@ def problem(
     if errors:
         said["errors"] = errors
     headers = {**(headers or {}), "content-type": "application/problem+json"}
-    return Answer(status, headers, _JSON(said).encode(), closes=closes)
+    return Response(status, headers, _JSON(said).encode(), closes=closes)
 
 
 #: RFC 9110 section 11.6.1 asks for a challenge; the operator's real scheme is not shown to strangers.
 UNAUTHORIZED = problem(401, {"www-authenticate": "Bearer"})
-#: RFC 9110 section 15.5.16: the answer names the coding that is taken.
+#: RFC 9110 section 15.5.16: the response names the coding that is taken.
 CODED = problem(
     415, {"accept-encoding": "identity"}, detail="the body has a Content-Encoding: send it without one"
 )
 MEDIA_TYPE = problem(415)
 
-#: What a connection says by itself.
+#: The responses of the server itself.
 LATE = problem(408, closes=True)
 BODY_TOO_LARGE = problem(413)
-HEAD_TOO_LARGE = Answer(431, closes=True)
-NOT_HTTP = Answer(
+HEAD_TOO_LARGE = Response(431, closes=True)
+NOT_HTTP = Response(
     400, {"content-type": "text/plain; charset=utf-8"}, b"Invalid HTTP request received.", closes=True
 )
 
-_BROKEN = problem(500)
+_FAILED = problem(500)
 
 
-def broken(error: Exception, request: Request) -> Answer:
-    """Answer 500 and log what broke and where: never its words, they may hold a number or a text."""
+def failure(error: Exception, request: Request) -> Response:
+    """Response 500 and log what broke and where: never its words, they may hold a number or a text."""
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     _log.error(
         "request.failed",
@@ -117,4 +139,4 @@ def broken(error: Exception, request: Request) -> Answer:
         where="".join(f"{each.filename}:{each.lineno}" for each in frame),
         method=request.method,
     )
-    return _BROKEN
+    return _FAILED

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from bridge.adapters.http.house import House
+    from bridge.adapters.http.server.registry import ConnectionRegistry
 
 #: Connections that are taken before anything else has its turn.
 _AT_ONCE = 64
@@ -31,13 +31,15 @@ _GONE = frozenset(
 _SOON, _LATER = 0.005, 0.1
 
 
-class Accepting:
+class Acceptor:
     """Used on one event loop."""
 
-    def __init__(self, listener: socket.socket, house: House, serve: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, listener: socket.socket, registry: ConnectionRegistry, serve: Callable[[], asyncio.Protocol]
+    ) -> None:
         """`serve` makes the protocol of a connection."""
         self._listener = listener
-        self._house = house
+        self._registry = registry
         self._serve = serve
         self._loop = asyncio.get_running_loop()
         self._pausing: asyncio.TimerHandle | None = None
@@ -69,7 +71,7 @@ class Accepting:
                     raise
                 self._wait_for_room()
                 return
-            if self._house.turns_away(str(address[0])):
+            if self._registry.rejects(str(address[0])):
                 connection.close()
                 continue
             connection.settimeout(0)
@@ -85,11 +87,11 @@ class Accepting:
 
     def _wait_for_room(self) -> None:
         """Leave connections with the system until something was closed; those that wait make room."""
-        self._house.warn(
+        self._registry.warn(
             "http.out_of_files",
             hint="raise the limit of open files (LimitNOFILE, ulimit -n), or lower max_connections",
         )
-        made = [self._house.make_room() for _ in range(_AT_ONCE)]
+        made = [self._registry.evict() for _ in range(_AT_ONCE)]
         self._loop.remove_reader(self._listener)
         self._pausing = self._loop.call_later(_SOON if any(made) else _LATER, self._resume)
 

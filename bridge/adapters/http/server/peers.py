@@ -7,13 +7,13 @@ from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
-from bridge.adapters.http.client import address_of, is_in
+from bridge.adapters.http.server.addresses import address_of, is_in
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from bridge.adapters.http.client import Network
+    from bridge.adapters.http.server.addresses import Network
 
 
 def _unheard(peer: str) -> None:

@@ -43,17 +43,27 @@ class HeadTooLarge(NotHttp):
 class Request:
     """A request, whose body may still be coming."""
 
-    __slots__ = ("body", "declared", "fields", "keeps_alive", "max_body", "method", "path", "peer", "whole")
+    __slots__ = (
+        "body", "declared", "fields", "is_complete", "keeps_alive", "max_body", "method", "path", "peer", "target",
+    )  # fmt: skip
 
     def __init__(
-        self, method: str, path: str, fields: dict[bytes, bytes], *, declared: int = 0, keeps_alive: bool
+        self,
+        method: str,
+        target: bytes,
+        fields: dict[bytes, bytes],
+        *,
+        declared: int = 0,
+        keeps_alive: bool,
     ) -> None:
         self.method = method
+        #: As it was sent.
+        self.target = target
         #: Without its query, percent-encoding undone.
-        self.path = path
+        self.path = _path(target)
         #: Names in small letters; what several lines say under one name is one list (RFC 9110 section 5.3).
         self.fields = fields
-        #: Whether another request may follow its answer.
+        #: Whether another request may follow its response.
         self.keeps_alive = keeps_alive
         #: The address of the connection's other end.
         self.peer: str | None = None
@@ -62,7 +72,7 @@ class Request:
         self.declared = declared
         self.max_body: float = inf
         #: Whether all of its body is there.
-        self.whole = False
+        self.is_complete = False
 
     def is_authorized(self, wanted: tuple[bytes, ...]) -> bool:
         """Compare with every value that is good now, in constant time, also where no header came; none: anybody is."""
@@ -91,7 +101,7 @@ class Request:
         return media_type == _JSON or _KIND_OF_JSON.fullmatch(media_type) is not None
 
 
-class Reader(Protocol):
+class RequestListener(Protocol):
     """Is called for each thing that is found, in its order."""
 
     def on_request(self, request: Request) -> None:
@@ -102,7 +112,7 @@ class Reader(Protocol):
         """Take note that its body is larger than what is read of it."""
         ...
 
-    def on_whole(self, request: Request) -> None:
+    def on_complete(self, request: Request) -> None:
         """Take note that there is no more of it."""
         ...
 
@@ -110,8 +120,8 @@ class Reader(Protocol):
 class RequestParser:
     """Reads the requests of one connection."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader: Any = reader
+    def __init__(self, listener: RequestListener) -> None:
+        self._listener: Any = listener
         self._parser: Any = _new_parser(self)
         self._in_head = True
         #: How many heads have begun, and how many bytes the last one has had.
@@ -146,8 +156,8 @@ class RequestParser:
             self._count(len(data))
 
     def close(self) -> None:
-        """Let go of parser and reader, which hold on to this: nothing is fed any more."""
-        self._parser = self._reader = self._request = None
+        """Let go of parser and listener, which hold on to this: nothing is fed any more."""
+        self._parser = self._listener = self._request = None
 
     def _feed_without_upgrade(self, rest: bytes) -> None:
         """Parse the last head again, without its upgrade, and `rest`: the parser took it for the end of HTTP.
@@ -210,12 +220,12 @@ class RequestParser:
         self.body_left = declared_length(fields)
         self._request = Request(
             parser.get_method().decode("ascii"),
-            _path(self._target),
+            self._target,
             fields,
             declared=self.body_left,
             keeps_alive=not is_old and parser.should_keep_alive(),
         )
-        self._reader.on_request(self._request)
+        self._listener.on_request(self._request)
 
     def on_body(self, data: bytes) -> None:
         """Add a piece to the body, unless nothing wants it."""
@@ -224,17 +234,17 @@ class RequestParser:
         if request is not None:
             request.body += data
             if len(request.body) > request.max_body:
-                self._reader.on_too_large(request)
+                self._listener.on_too_large(request)
 
     def on_message_complete(self) -> None:
         """Tell that this was all."""
         self.is_between = True
         request, self._request = self._request, None
         if request is not None:
-            request.whole = True
-            self._reader.on_whole(request)
+            request.is_complete = True
+            self._listener.on_complete(request)
 
-    def let_go(self, request: Request) -> None:
+    def discard(self, request: Request) -> None:
         """Read the rest of a request, and drop it."""
         if request is self._request:
             self._request = None
@@ -242,7 +252,7 @@ class RequestParser:
 
 def _new_parser(parser: RequestParser) -> httptools.HttpRequestParser:
     made = httptools.HttpRequestParser(parser)
-    # After a request that is the last by its own word it skips what comes, and the request has its answer all the same.
+    # After a request that is the last by its own word it skips what comes, and the request is answered all the same.
     made.set_dangerous_leniencies(lenient_data_after_close=True)
     return made
 
