@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.adapters.cpaas.statuses import CpaasStatuses
+from bridge.adapters.cpaas.archive import CpaasStatuses
 from bridge.app import parts, sending
 from bridge.jobs.context import JobContext
 from bridge.jobs.receipt_calls import Asking

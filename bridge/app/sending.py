@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.client import CpaasClient
-from bridge.adapters.cpaas.retrying import RetryPolicy
+from bridge.adapters.cpaas.retry import RetryPolicy
 from bridge.app import parts
 from bridge.domain.contracts.commands import SEND
 from bridge.domain.outcome_messages import Routes, SendRules

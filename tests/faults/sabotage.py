@@ -121,7 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M12 each thread fetches a token of its own",
-        file="bridge/adapters/cpaas/auth.py",
+        file="bridge/adapters/cpaas/calls.py",
         old="if self._token is not None and not self._is_current(dead):",
         new="if False:",
         caught_by="tests/faults/test_provider.py::test_a_storm_of_401_costs_one_token_a_wave_and_no_command",
@@ -160,7 +160,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M17 a call may start after its lease",
-        file="bridge/adapters/cpaas/caller.py",
+        file="bridge/adapters/cpaas/calls.py",
         old="if until is not None and self._clock.monotonic() + self._longest > until:",
         new="if False:",
         caught_by="tests/faults/test_processes.py::test_a_worker_that_wakes_after_its_lease_starts_no_call[sqlite]",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.client import CpaasClient
-from bridge.adapters.cpaas.retrying import RetryPolicy
+from bridge.adapters.cpaas.retry import RetryPolicy
 from bridge.domain.submissions import Submission
 from tests.fakes.provider_server import ProviderServer
 

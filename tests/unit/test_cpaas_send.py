@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
-from bridge.adapters.cpaas.retrying import RetryPolicy
+from bridge.adapters.cpaas.retry import RetryPolicy
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
 from tests.fakes.provider_server import MESSAGE_ID, SENDER, USER, accepted, answer, fault
 from tests.unit.cpaas_setup import NUMBER, SECRET, TEXT, HandClock, account, elapsed, rig, submission

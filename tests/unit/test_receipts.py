@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.cpaas.statuses import CpaasStatuses
+from bridge.adapters.cpaas.archive import CpaasStatuses
 from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.domain.events import event_id, outgoing_event
 from bridge.domain.evidence import Evidence, Reading

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from bridge.adapters.cpaas.auth import Denied
 from bridge.adapters.cpaas.codec import json_object
+from bridge.adapters.cpaas.tokens import Denied
 from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent
 from bridge.domain import answers
 from bridge.domain.answers import ProviderError
@@ -16,7 +16,7 @@ from bridge.ports.provider_errors import CallRefused, NotFound, Unauthorized, Un
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.cpaas.caller import Caller
+    from bridge.adapters.cpaas.calls import Caller
     from bridge.adapters.cpaas.health import Health
     from bridge.adapters.cpaas.values import Json
     from bridge.adapters.cpaas.wire import Exchange

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import uuid
+from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.adapters.cpaas import codec
 from bridge.adapters.cpaas.asker import Asker
-from bridge.adapters.cpaas.auth import Denied, Tokens
-from bridge.adapters.cpaas.caller import Caller, NoTime
+from bridge.adapters.cpaas.calls import Caller, NoTime, Tokens
+from bridge.adapters.cpaas.codec import segment, sms
 from bridge.adapters.cpaas.health import Health
 from bridge.adapters.cpaas.history import MessageHistory
-from bridge.adapters.cpaas.notifying import ChannelCalls, SubscriptionCalls
-from bridge.adapters.cpaas.retrying import Repeater
-from bridge.adapters.cpaas.traced import Traced
-from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent, Transport
+from bridge.adapters.cpaas.retry import Repeater
+from bridge.adapters.cpaas.subscriptions import ChannelCalls, SubscriptionCalls
+from bridge.adapters.cpaas.tokens import Denied, TokenEndpoint
+from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent, Traced, Transport
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Unsent
 from bridge.domain.events import event_id
 from bridge.domain.provider_errors import (
@@ -30,12 +32,16 @@ from bridge.ports.provider_errors import CpaasError, Unauthorized
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from bridge.adapters.cpaas.account import CpaasAccount
-    from bridge.adapters.cpaas.retrying import RetryPolicy
+    from bridge.adapters.cpaas.retry import RetryPolicy
     from bridge.domain.answers import Answer
     from bridge.domain.submissions import Submission
     from bridge.ports import Clock, Tracer
+
+#: W3C Trace Context section 3.2.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class CpaasClient:
@@ -60,7 +66,8 @@ class CpaasClient:
         self._account = account
         self._clock = clock
         self._transport = Transport(account, clock, skew)
-        self._tokens = Tokens(account, self._transport, clock, agent)
+        endpoint = TokenEndpoint(account, self._transport, clock, agent)
+        self._tokens = Tokens(endpoint, clock, patience=account.total_timeout)
         transport = self._transport if tracer is None else Traced(self._transport, tracer, account.base_url)
         self._caller = Caller(transport, self._tokens, clock, agent=agent, longest=account.total_timeout)
         self._repeater = Repeater(retry, clock, stopping)
@@ -83,18 +90,16 @@ class CpaasClient:
 
         """
         try:
-            self._asker.ask("GET", lambda user_id: codec.sms(user_id, "remoteAddresses", max=1), until=until)
+            self._asker.ask("GET", lambda user_id: sms(user_id, "remoteAddresses", max=1), until=until)
         except Unauthorized:
             raise
         except CpaasError:
             # The history alone may be down, and sending well.
-            self._asker.ask(
-                "GET", lambda user_id: codec.sms(user_id, "inbound", "subscriptions"), until=until
-            )
+            self._asker.ask("GET", lambda user_id: sms(user_id, "inbound", "subscriptions"), until=until)
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
         """Submit and say what became of it; see `bridge.ports.Gateway`."""
-        request = codec.send_request(submission, self._correlator(submission))
+        request = _request(submission, self._correlator(submission))
         started = self._clock.monotonic()
         if submission.expires_at is not None:
             # It may expire while it waits for a caller, a token or another try. What starts in time may end late.
@@ -136,7 +141,7 @@ class CpaasClient:
         """Close all connections."""
         self._transport.close()
 
-    def _attempt(self, request: codec.SendRequest, until: float) -> Answer:
+    def _attempt(self, request: _SendRequest, until: float) -> Answer:
         """Return what became of one call.
 
         Raises:
@@ -174,3 +179,38 @@ class CpaasClient:
             # Nobody will know it again; a constant would make it a duplicate of the last one.
             return str(uuid.uuid4())
         return event_id("clientCorrelator", submission.command_id, submission.index)
+
+
+class _SendRequest(NamedTuple):
+    """The request that sends an SMS; its path is made of the user id."""
+
+    path: Callable[[str], str]
+    body: bytes
+    #: The W3C trace context; anything else must not become a header.
+    traceparent: str | None
+
+
+def _request(submission: Submission, correlator: str) -> _SendRequest:
+    """Return the request that sends a submission: to one address, in an array (wire reference 4.1)."""
+    address, message = map(json.dumps, (submission.destination_address, submission.message))
+    body = (
+        f'{{"outboundSMSMessageRequest":{{"address":[{address}],"clientCorrelator":{json.dumps(correlator)},'
+        f'"outboundSMSTextMessage":{{"message":{message}}}}}}}'
+    )
+    trace = submission.traceparent
+    return _SendRequest(
+        partial(_path, submission.sender_address),
+        body.encode(),
+        trace if trace is not None and _TRACEPARENT.fullmatch(trace) else None,
+    )
+
+
+def _path(sender: str, user_id: str) -> str:
+    """Return the path that an SMS from `sender` is posted to.
+
+    Raises:
+        ValueError: see `segment`.
+
+    """
+    # As `sms` does, which takes longer.
+    return f"/cpaas/smsmessaging/v1/{segment(user_id)}/outbound/{segment(sender)}/requests"

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
 from urllib.parse import quote, urlencode
 
 from bridge.domain.strict_json import NotStrictJSON, loads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bridge.domain.submissions import Submission
 
 TOKEN_PATH = "/cpaas/auth/v1/token"  # noqa: S105 - a path
 
 #: Arrays and objects inside each other that an answer may have; the provider's have six.
 _MAX_DEPTH = 32
-
-#: W3C Trace Context section 3.2.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def sms(user_id: str, *parts: str, **query: str | int | None) -> str:
@@ -32,11 +22,6 @@ def sms(user_id: str, *parts: str, **query: str | int | None) -> str:
 
     """
     return _path("/cpaas/smsmessaging/v1", user_id, parts, query)
-
-
-def requests_path(sender: str, user_id: str) -> str:
-    """Return the path that an SMS from `sender` is posted to; raises as `sms` does."""
-    return sms(user_id, "outbound", sender, "requests")
 
 
 def channels(user_id: str, *parts: str, **query: str | int | None) -> str:
@@ -61,37 +46,6 @@ def segment(value: str) -> str:
     if value in {"", ".", ".."}:
         raise ValueError("a part of a path must not be empty or dots")
     return quote(value, safe="+")
-
-
-def traceparent(value: str | None) -> str | None:
-    """Return `value` if it is a W3C trace context; anything else must not become a header."""
-    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
-
-
-class SendRequest(NamedTuple):
-    """The request that sends an SMS; its path is made of the user id."""
-
-    path: Callable[[str], str]
-    body: bytes
-    traceparent: str | None
-
-
-def send_request(submission: Submission, correlator: str) -> SendRequest:
-    """Return the request that sends a submission."""
-    return SendRequest(
-        partial(requests_path, submission.sender_address),
-        send_body(submission, correlator),
-        traceparent(submission.traceparent),
-    )
-
-
-def send_body(submission: Submission, correlator: str) -> bytes:
-    """Return the body of a send: one address, in an array (wire reference 4.1)."""
-    address, message = map(json.dumps, (submission.destination_address, submission.message))
-    return (
-        f'{{"outboundSMSMessageRequest":{{"address":[{address}],"clientCorrelator":{json.dumps(correlator)},'
-        f'"outboundSMSTextMessage":{{"message":{message}}}}}}}'
-    ).encode()
 
 
 def subscription_body(notify: str, number: str | None, correlator: str) -> bytes:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from http.client import RemoteDisconnected
 from typing import TYPE_CHECKING
 
-from bridge.adapters.cpaas.dialing import NoConnection, TooLong
+from bridge.adapters.cpaas.connection import AtProxy, NoConnection, TooLong
 from bridge.adapters.cpaas.wire import CutOff, Garbled, NotHttpAnswer, Switched, TooLarge
 from bridge.domain.answers import ProviderError
 
@@ -36,10 +36,6 @@ _WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
 )
 #: The message of `http.client` about a proxy that answers CONNECT with anything but 2xx.
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
-
-
-class AtProxy(Exception):
-    """The proxy can't be used; the cause says why."""
 
 
 def describe(error: BaseException, proxy: str | None = None) -> ProviderError:

@@ -13,30 +13,28 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from requests import PreparedRequest, RequestException
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
-from urllib3.util import parse_url
-
-from bridge.adapters.cpaas.dialing import dial
-from bridge.adapters.cpaas.failures import AtProxy, describe, refused_by_proxy
-from bridge.adapters.cpaas.proxying import read_proxy
+from bridge.adapters.cpaas.connection import CONNECT_ERRORS, Connector
+from bridge.adapters.cpaas.failures import describe, refused_by_proxy
 from bridge.adapters.cpaas.wire import Exchange, Wire
 from bridge.domain.answers import ProviderError
 from bridge.domain.provider_errors import parse_http_date
 from bridge.domain.reconciliation import COARSE
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping
 
     from bridge.adapters.cpaas.account import CpaasAccount
-    from bridge.ports import Clock
+    from bridge.ports import Clock, Tracer
+
+_WRONG_FOR_PROXY = HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+
+#: What is called for a command (wire reference 4.1). The URL itself names the account and a number.
+SENDING = "/cpaas/smsmessaging/v1/{userId}/outbound/{senderAddress}/requests"
 
 
 class _NoAnswer(Exception):
@@ -116,23 +114,14 @@ class Transport:
         return line
 
 
-class _Line(HTTPAdapter):
-    """One thread's way to the provider.
-
-    requests and urllib3 make the connection, with all they know of names, proxies, TLS and certificates; what then
-    passes over it is `bridge.adapters.cpaas.wire`'s. Nothing is taken from the environment.
-    """
+class _Line:
+    """One thread's way to the provider: a connection, and a new one where that takes no request any more."""
 
     def __init__(self, account: CpaasAccount, clock: Callable[[], float]) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1)
         self._account = account
         self._clock = clock
-        self._url = account.base_url.rstrip("/")
-        self._proxy = read_proxy(account.proxy) if account.proxy else None
-        self._is_secure = self._url.lower().startswith("https:")
+        self._connector = Connector(account, clock)
         self._wire: Wire | None = None
-        #: What stands before the path in the request line, and the headers that all requests have.
-        self._prefix, self._head = "", ""
         self._used_at = clock()
 
     def exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Exchange:
@@ -140,7 +129,7 @@ class _Line(HTTPAdapter):
         now = self._clock()
         deadline = now + self._account.total_timeout
         wire = self._open_wire(now, deadline)
-        lines = [f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}"]
+        lines = [f"{method} {self._connector.prefix}{path} HTTP/1.1\r\n{self._connector.head}"]
         lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
         if body is not None or method != "GET":
             lines.append(f"Content-Length: {len(body or b'')}\r\n")
@@ -154,20 +143,11 @@ class _Line(HTTPAdapter):
             self._used_at = self._clock()
             if not wire.reusable:
                 self.hang_up()
-        self._judge_proxy(exchange)
+        place = self._connector.proxy_place
+        if self._connector.is_forwarded and exchange.status == _WRONG_FOR_PROXY and place is not None:
+            # The proxy's own answer, before it passes anything on (RFC 9110 section 15.5.8).
+            raise RequestNotSent(refused_by_proxy(exchange.status, place))
         return exchange
-
-    def _judge_proxy(self, exchange: Exchange) -> None:
-        """Raise NotSent for a 407: the proxy's own answer, before it passes anything on (RFC 9110 section 15.5.8)."""
-        if self._proxy is None or self._is_secure:
-            # In a tunnel all answers are the provider's.
-            return
-        if exchange.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-            raise RequestNotSent(refused_by_proxy(exchange.status, self._proxy.place))
-
-    def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: ARG002 - that of requests
-        """Return what the proxy is shown; requests would write the password in Latin-1."""
-        return {} if self._proxy is None else dict(self._proxy.headers)
 
     def hang_up(self) -> None:
         """Close the connection, if any; the next call opens a new one."""
@@ -183,12 +163,12 @@ class _Line(HTTPAdapter):
         # A connection that the other side is about to close would turn this call into an ambiguous one.
         self.hang_up()
         try:
-            connection = self._connect(deadline)
-        except (AtProxy, RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            raise RequestNotSent(describe(error, self._proxy.place if self._proxy else None)) from None
+            stream = self._connector.connect(deadline)
+        except CONNECT_ERRORS as error:
+            raise RequestNotSent(describe(error, self._connector.proxy_place)) from None
         account = self._account
         self._wire = wire = Wire(
-            connection.sock,
+            stream,
             self._clock,
             read_timeout=account.read_timeout,
             max_header_bytes=account.max_header_bytes,
@@ -199,58 +179,45 @@ class _Line(HTTPAdapter):
             raise RequestNotSent(ProviderError(name="timeout", message="connecting took too long"))
         return wire
 
-    def _connect(self, deadline: float) -> Any:
-        """Return a connection of urllib3's that is connected, through the proxy where there is one."""
-        account, proxy = self._account, self._proxy
-        request: Any = PreparedRequest()
-        request.url = f"{self._url}/"
-        verify: bool | str = account.ca_file or True
-        proxies = None if proxy is None else {"http": proxy.url, "https": proxy.url}
-        pool: Any = self.get_connection_with_tls_context(request, verify, proxies)
-        # The server that the connection leads to: requests verifies no proxy that passes plain HTTP on.
-        peer = request.url if proxy is None or self._is_secure else proxy.url
-        self.cert_verify(pool, peer, verify, None)  # type: ignore[no-untyped-call]
-        connection = pool._new_conn()  # noqa: SLF001 - urllib3 lends no connection otherwise
-        connection.timeout = min(account.connect_timeout, account.total_timeout)
-        connection._new_conn = partial(self._dial, connection, deadline)  # noqa: SLF001 - its bound is for one address
-        connection._tunnel = partial(_at_proxy, connection._tunnel)  # noqa: SLF001 - to know whose error it is
-        try:
-            if proxy is not None and self._is_secure:
-                pool._prepare_proxy(connection)  # noqa: SLF001 - likewise: the tunnel
-            else:
-                connection.connect()
-        except Exception as error:
-            is_the_proxys = proxy is not None and not connection.has_connected_to_proxy
-            connection.close()
-            if is_the_proxys:
-                raise AtProxy from error
-            raise
-        self._set_head(pool)
-        return connection
 
-    def _dial(self, connection: Any, deadline: float) -> socket.socket:
-        return dial(
-            connection._dns_host,  # noqa: SLF001 - the name that urllib3 would resolve
-            connection.port,
-            patience=connection.timeout,
-            deadline=deadline,
-            clock=self._clock,
-            options=connection.socket_options or (),
+class Traced:
+    """Takes the place of the transport; what belongs to no trace goes through as it is."""
+
+    def __init__(self, transport: Transport, tracer: Tracer, base_url: str) -> None:
+        self._transport = transport
+        self._tracer = tracer
+        url = urlsplit(base_url)
+        self._attributes: dict[str, str | int] = {
+            "server.address": url.hostname or "",
+            "server.port": url.port or (443 if url.scheme == "https" else 80),
+            "url.template": SENDING,
+        }
+
+    @property
+    def trouble(self) -> ProviderError | None:
+        """See `Transport.trouble`."""
+        return self._transport.trouble
+
+    def exchange(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+    ) -> Exchange:
+        """Send one request; see `Transport.exchange`."""
+        parent = headers.get("traceparent")
+        if parent is None:
+            return self._transport.exchange(method, path, headers, body)
+        span = self._tracer.begin(
+            "client",
+            f"{method} {SENDING}",
+            parent=parent,
+            attributes={"http.request.method": method, **self._attributes},
         )
-
-    def _set_head(self, pool: Any) -> None:
-        """Write down what all requests on a connection have in common (RFC 9112 sections 3.2 and 9.3)."""
-        url = parse_url(self._url)
-        forwarded = self._proxy is not None and not self._is_secure
-        self._prefix = url.url if forwarded else url.path or ""
-        common = {"Host": url.netloc, "Accept-Encoding": "identity"}
-        if forwarded:
-            common |= pool.proxy_headers
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in common.items())
-
-
-def _at_proxy(make_tunnel: Callable[[], None]) -> None:
-    try:
-        make_tunnel()
-    except Exception as error:
-        raise AtProxy from error
+        try:
+            exchange = self._transport.exchange(
+                method, path, {**headers, "traceparent": span.traceparent}, body
+            )
+        except Exception as error:
+            span.end({}, error=type(error).__name__)
+            raise
+        failed = str(exchange.status) if exchange.status >= 400 else None
+        span.end({"http.response.status_code": exchange.status}, error=failed)
+        return exchange

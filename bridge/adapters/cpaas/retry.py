@@ -18,7 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from bridge.adapters.cpaas.caller import NoTime
+from bridge.adapters.cpaas.calls import NoTime
 from bridge.domain.answers import Unsent
 from bridge.domain.submissions import Attempted
 

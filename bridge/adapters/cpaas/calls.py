@@ -1,27 +1,136 @@
-"""Calls with the account's token, and what a 401 leads to."""
+"""Calls with the account's access token: kept for all threads, renewed at half its life, replaced after a 401.
+
+Times are monotonic: a step of the wall clock neither renews a token nor keeps a dead one (wire reference 2.3).
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.adapters.cpaas.auth import Denied
+from bridge.adapters.cpaas.tokens import Denied
 from bridge.adapters.cpaas.transport import RequestNotSent
 from bridge.domain.answers import Blocked, ProviderError, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.adapters.cpaas.auth import Token, Tokens
-    from bridge.adapters.cpaas.traced import Traced
-    from bridge.adapters.cpaas.transport import Transport
+    from bridge.adapters.cpaas.tokens import Token, TokenEndpoint
+    from bridge.adapters.cpaas.transport import Traced, Transport
     from bridge.adapters.cpaas.wire import Exchange
     from bridge.ports import Clock
 
 log = structlog.get_logger()
 
 _UNAUTHORIZED = 401
+#: Seconds until a renewal that failed is tried again while the old token still lives.
+_RENEWAL_PAUSE = 5.0
+
+
+class Tokens:
+    """The one current token of an account."""
+
+    def __init__(self, endpoint: TokenEndpoint, clock: Clock, *, patience: float) -> None:
+        """`patience`: the longest wait for another thread's token request, in seconds."""
+        self._endpoint = endpoint
+        self._clock = clock
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        #: The access token that an API call has last been answered well with.
+        self.proven: str | None = None
+        #: Token requests that have ended, and how the last one failed, where it did.
+        self._requests = 0
+        self._failure: Unsent | Blocked | None = None
+        self._next_renewal = 0.0
+
+    def current(self) -> Token:
+        """Return a live token, fetching one where there is none.
+
+        A stale token is renewed by whoever comes first, while the others go on with it.
+
+        Raises:
+            Denied: there is none to be had.
+
+        """
+        token, now = self._token, self._clock.monotonic()
+        if token is None or now >= token.expires_at:
+            return self._replace(token)
+        if now >= token.stale_at and now >= self._next_renewal and self._lock.acquire(blocking=False):
+            try:
+                return self._renew_early(token)
+            finally:
+                self._lock.release()
+        return token
+
+    @property
+    def held(self) -> Token | None:
+        """The token there is, live or not; asks nobody."""
+        return self._token
+
+    def replace(self, refused: Token) -> Token:
+        """Return another token than `refused`: however many threads bring the same dead one, one fetches.
+
+        Raises:
+            Denied: there is none to be had.
+
+        """
+        return self._replace(refused)
+
+    def drop(self, refused: Token) -> None:
+        """Forget `refused`, if it is still the current one."""
+        with self._lock:
+            if self._is_current(refused):
+                self._token = None
+
+    def is_proven(self, token: Token) -> bool:
+        """Whether the API ever took `token`."""
+        return self.proven == token.access
+
+    def _replace(self, dead: Token | None) -> Token:
+        ended_before = self._requests
+        if not self._lock.acquire(timeout=self._patience):
+            raise Denied(Unsent(error=ProviderError(name="timeout", message="no token in time")))
+        try:
+            if self._token is not None and not self._is_current(dead):
+                return self._token
+            if self._requests != ended_before and self._failure is not None:
+                # It failed for another thread while this one waited: asking again at once helps nobody.
+                raise Denied(self._failure)
+            self._token = None
+            return self._fetch()
+        finally:
+            self._lock.release()
+
+    def _renew_early(self, token: Token) -> Token:
+        if not self._is_current(token):
+            return self._token or token
+        try:
+            return self._fetch()
+        except Denied as denied:
+            self._next_renewal = self._clock.monotonic() + _RENEWAL_PAUSE
+            log.warning("token.renewal_failed", reason=str(denied), status=denied.answer.error.http_status)
+            return token
+
+    def _is_current(self, token: Token | None) -> bool:
+        """Whether `token` is the current one, by value."""
+        mine = self._token
+        return mine is None if token is None else mine is not None and mine.access == token.access
+
+    def _fetch(self) -> Token:
+        """Ask for a token; the lock is held."""
+        try:
+            self._token = self._endpoint.fetch()
+            self._failure = None
+        except Denied as denied:
+            self._failure = denied.answer
+            raise
+        finally:
+            self._requests += 1
+        log.debug("token.issued", life=round(self._token.expires_at - self._token.issued_at))
+        return self._token
 
 
 class NoTime(RequestNotSent):
