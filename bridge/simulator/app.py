@@ -1,4 +1,4 @@
-"""One request in, one reply out: routes it, checks its token, and lets the faults have their way with it."""
+"""One request in, one reply out: routes it, checks its token, and applies the faults to it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bridge.adapters.http.server.application import Application
+from bridge.adapters.http.server.response import RawResponse, Response
 from bridge.simulator.calls import RecordedCall, text_of
 from bridge.simulator.control import Control
 from bridge.simulator.errors import ApiError, forbidden, invalid_token
-from bridge.simulator.http import Reply
+from bridge.simulator.http import Reply, response_of, simulator_request
 from bridge.simulator.reading import HistoryEndpoints
 from bridge.simulator.router import Route, Router
 from bridge.simulator.sending import SendEndpoints
 from bridge.simulator.subscribing import Subscribing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.adapters.http.server.parser import Request
     from bridge.simulator.faults import Fault, Target
     from bridge.simulator.http import SimulatorRequest
     from bridge.simulator.state import Account
@@ -35,17 +40,53 @@ _COUNTED: dict[Target, str] = {
 }
 
 
-class App:
+class App(Application):
     """Answers requests out of an account."""
+
+    #: A send has some hundred bytes.
+    max_body = 1_048_576
+    body_timeout = 60.0
+    #: A provider that dies says nothing.
+    unavailable = RawResponse()
+    serves_half_closed = False
 
     def __init__(self, account: Account) -> None:
         self._account = account
         self._in_flight: dict[Target, int] = {}
+        #: For each request that is not answered yet: what is called once it is, or once its client is gone.
+        self._done: dict[Request, Callable[[], None]] = {}
         rooms = (SendEndpoints(account), HistoryEndpoints(account), Subscribing(account), Control(account))
         self._router = Router(route for room in rooms for route in room.routes())
 
-    def __call__(self, request: SimulatorRequest) -> Reply:
-        """Return the reply to `request`; never raises."""
+    def check_head(self, _: Request) -> None:
+        """Have every body read."""
+
+    def handle(self, request: Request, respond: Callable[[Response | RawResponse], None]) -> None:
+        """Answer after the reply's delay, in its manner."""
+        reply = self._reply(simulator_request(request))
+        if reply.done is not None:
+            self._done[request] = reply.done
+        if reply.delay:
+            asyncio.get_running_loop().call_later(reply.delay, self._respond, request, reply, respond)
+        else:
+            self._respond(request, reply, respond)
+
+    def on_abandoned(self, request: Request) -> None:
+        """Count the call no longer."""
+        done = self._done.pop(request, None)
+        if done is not None:
+            done()
+
+    def _respond(
+        self, request: Request, reply: Reply, respond: Callable[[Response | RawResponse], None]
+    ) -> None:
+        response = response_of(reply, self._account.settings.keep_alive)
+        if isinstance(response, Response):
+            self.on_abandoned(request)
+        if response is not None:
+            respond(response)
+
+    def _reply(self, request: SimulatorRequest) -> Reply:
         self._account.stats["requests"] += 1
         try:
             route, captured = self._router.find(request.method, request.parts)

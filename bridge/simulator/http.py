@@ -1,20 +1,24 @@
-"""A request and a reply as values, and a reply's bytes. No socket here."""
+"""A request and a reply of the simulator as values."""
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote
+
+from bridge.adapters.http.server.response import Dates, RawResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
-#: Statuses that never carry a body or its length (RFC 9110 section 8.6).
-_BODILESS = frozenset({204, 304})
+    from bridge.adapters.http.server.parser import Request
+
+_GARBAGE = b"\x00\xff\x13\x37 this is no HTTP \xfe\r\n\r\n"
+#: Seconds between two bytes of a drip that names none.
+_PACE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,6 @@ class SimulatorRequest:
     #: By lower-case name.
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    keep_alive: bool = True
 
 
 class Manner(Enum):
@@ -65,15 +68,44 @@ def json_reply(status: int, value: object) -> Reply:
     return Reply(status=status, body=json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def head(reply: Reply, *, keep_alive: bool) -> bytes:
-    """Return the status line and headers, up to and with the empty line."""
-    lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}"]
-    if reply.status not in _BODILESS:
-        lines.append(f"Content-Length: {len(reply.body)}")
-        if reply.body:
-            lines.append(f"Content-Type: {reply.content_type}")
-    # The machine's own time, as any server's (RFC 9110 section 6.6.1): clients see by it how far theirs is off.
-    lines.append(f"Date: {formatdate(usegmt=True)}")
-    lines += [f"{name}: {value}" for name, value in reply.headers]
-    lines.append("Connection: keep-alive" if keep_alive else "Connection: close")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+def simulator_request(request: Request) -> SimulatorRequest:
+    """Return the request as the endpoints read it."""
+    path, _, query = request.target.decode("ascii", "replace").partition("?")
+    return SimulatorRequest(
+        method=request.method,
+        parts=tuple(map(unquote, path.strip("/").split("/"))),
+        query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.fields.items()},
+        body=bytes(request.body),
+    )
+
+
+def response_of(reply: Reply, keep_alive: float) -> Response | RawResponse | None:
+    """Return what leaves: a response, behind which its connection may idle for so long, raw bytes, or nothing."""
+    match reply.manner:
+        case Manner.DROP:
+            return RawResponse()
+        case Manner.RESET:
+            return RawResponse(resets=True)
+        case Manner.HANG:
+            return None if reply.pace is None else RawResponse(pace=reply.pace)
+        case Manner.GARBAGE:
+            return RawResponse(data=_GARBAGE)
+        case Manner.TRUNCATE:
+            return RawResponse(data=_head(reply) + reply.body[: len(reply.body) // 2])
+        case Manner.DRIP:
+            pace = _PACE if reply.pace is None else reply.pace
+            return RawResponse(data=_head(reply), drip=reply.body, pace=pace)
+        case Manner.WHOLE:
+            return _whole(reply, keep_alive)
+
+
+def _whole(reply: Reply, keep_alive: float) -> Response:
+    headers = dict(reply.headers)
+    if reply.body:
+        headers["Content-Type"] = reply.content_type
+    return Response(reply.status, headers, reply.body, closes=not keep_alive, keep_alive=keep_alive)
+
+
+def _head(reply: Reply) -> bytes:
+    return _whole(reply, 0).encode(Dates().line(time.time()), persistence=b"", bodiless=True)

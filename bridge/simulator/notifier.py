@@ -54,15 +54,9 @@ class Notifier:
         self._tasks: list[asyncio.Task[None]] = []
         self.past: deque[Posting] = deque(maxlen=REMEMBERED)
 
-    def start(self) -> None:
-        """Begin to post."""
+    async def start(self) -> None:
+        """Begin to post, until the event loop ends; what is not answered then is lost, as when the provider dies."""
         self._tasks = [asyncio.create_task(self._work()) for _ in range(WORKERS)]
-
-    async def stop(self) -> None:
-        """End at once; what was not answered is lost, as when the provider dies."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def post(self, posting: Posting) -> None:
         """Post it soon; returns at once."""

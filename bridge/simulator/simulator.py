@@ -1,17 +1,15 @@
-"""The simulator as whoever runs it sees it: start and stop, or serve until told to stop."""
+"""The simulator as its users see it: start and stop, or serve until it is time to stop."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol, Self
 
 import structlog
 
 from bridge.adapters.clock import SystemClock
+from bridge.adapters.http.server.options import ServerOptions
+from bridge.adapters.http.server.server import HttpServer
 from bridge.simulator.app import App
-from bridge.simulator.server import SimulatorServer
 from bridge.simulator.settings import SimulatorSettings
 from bridge.simulator.state import Account
 
@@ -22,8 +20,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-#: How long `stop` waits for the thread, in seconds.
+#: How long `start` waits for the server's thread, in seconds.
 _PATIENCE = 5.0
+#: Seconds until a client that sends no request, or reads no response, is cut off.
+_TIMEOUT = 60.0
+#: More than any test opens.
+_CONNECTIONS = 10_000
 
 
 class StopSignal(Protocol):
@@ -40,9 +42,8 @@ class Simulator:
     def __init__(self, settings: SimulatorSettings | None = None, *, clock: Clock | None = None) -> None:
         self._settings = settings or SimulatorSettings()
         self._clock = clock or SystemClock()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
+        self._account: Account | None = None
+        self._server: HttpServer | None = None
         #: ``http://host:port``, once it is started.
         self.url = ""
 
@@ -53,21 +54,35 @@ class Simulator:
             OSError: the address can't be listened on, or the journal not opened.
 
         """
-        bound: Future[int] = Future()
-        self._thread = threading.Thread(
-            target=self._main, args=(host, port, bound), name="simulator", daemon=True
+        account = Account(self._settings, self._clock)
+        options = ServerOptions(
+            host=host,
+            port=port,
+            max_connections=_CONNECTIONS,
+            head_timeout=_TIMEOUT,
+            write_timeout=_TIMEOUT,
         )
-        self._thread.start()
-        taken = bound.result()
+        server = HttpServer(App(account), options, name="simulator")
+        try:
+            taken = server.start()
+        except OSError:
+            account.journal.close()
+            raise
+        self._account, self._server = account, server
+        server.call(account.notifier.start, _PATIENCE)
+        log.info("simulator.started", host=host, port=taken)
         self.url = f"http://[{host}]:{taken}" if ":" in host else f"http://{host}:{taken}"
         return taken
 
     def stop(self) -> None:
         """End every connection and return when the thread is gone; harmless where nothing runs."""
-        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop.set)
-        if self._thread is not None:
-            self._thread.join(_PATIENCE)
+        server, account = self._server, self._account
+        self._server = None
+        if server is None or account is None:
+            return
+        server.stop(0)
+        account.journal.close()
+        log.info("simulator.stopped", accepted=account.stats["accepted"])
 
     def serve(self, host: str, port: int, stopping: StopSignal) -> None:
         """Listen until `stopping` says so; blocks.
@@ -78,7 +93,7 @@ class Simulator:
         """
         self.start(host, port)
         try:
-            while not stopping.wait(1.0) and self._thread is not None and self._thread.is_alive():
+            while not stopping.wait(1.0) and self._server is not None and self._server.is_alive:
                 pass
         finally:
             self.stop()
@@ -93,27 +108,3 @@ class Simulator:
     ) -> None:
         """Stop."""
         self.stop()
-
-    def _main(self, host: str, port: int, bound: Future[int]) -> None:
-        try:
-            asyncio.run(self._run(host, port, bound))
-        except Exception as error:
-            if bound.done():
-                raise
-            bound.set_exception(error)
-
-    async def _run(self, host: str, port: int, bound: Future[int]) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        account = Account(self._settings, self._clock)
-        server = SimulatorServer(App(account), lambda: account.settings.keep_alive)
-        try:
-            taken = await server.start(host, port)
-            account.notifier.start()
-            log.info("simulator.started", host=host, port=taken)
-            bound.set_result(taken)
-            await self._stop.wait()
-        finally:
-            await server.stop()
-            await account.notifier.stop()
-            account.journal.close()
-        log.info("simulator.stopped", accepted=account.stats["accepted"])

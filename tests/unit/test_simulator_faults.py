@@ -277,7 +277,8 @@ def test_requests_in_one_packet_are_answered_in_order(client: Client) -> None:
     port = int(client.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(
-            b"GET /none HTTP/1.1\r\nHost: x\r\n\r\nGET /_simulator/stats HTTP/1.1\r\nConnection: close\r\n\r\n"
+            b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n"
+            b"GET /_simulator/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
         answers = b"".join(iter(lambda: connection.recv(65_536), b""))
 
@@ -321,3 +322,15 @@ def _last_words(client: Client, text: str) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(("\r\n".join(head) + "\r\n\r\n" + body).encode())
         return connection.recv(65_536)
+
+
+def test_a_call_that_hangs_is_in_flight_until_its_client_is_gone(client: Client) -> None:
+    client.control("faults", [{"name": "accept-hang"}])
+    with pytest.raises(NO_ANSWER):
+        client.send("hangs", timeout=0.3)
+
+    def sent_alone() -> bool:
+        client.send("next")
+        return bool(client.control("calls")[-1]["in_flight"] == 1)
+
+    wait_until(sent_alone)

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from bridge.adapters.http.server.parser import Request
     from bridge.adapters.http.server.registry import ConnectionRegistry
 
+#: Before Python 3.12 a member takes long to be looked up in its class.
+_IDLE, _ACCEPTED, _CLOSING = State.IDLE, State.ACCEPTED, State.CLOSING
+_HEAD, _EXPECT, _BODY, _RESPONSE = Event.HEAD, Event.EXPECT, Event.BODY, Event.RESPONSE
+_RAW_RESPONSE, _STOP, _CLOSE, _LOST = Event.RAW_RESPONSE, Event.STOP, Event.CLOSE, Event.LOST
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _KEEP_ALIVE = b"connection: keep-alive\r\n"
 
@@ -51,7 +56,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = RequestParser(self)
         self._pipeline = Pipeline(self, self._loop)
-        self._state = State.IDLE
+        self._state = _IDLE
         #: The request that is not answered yet, or was answered with raw bytes.
         self._current: Request | None = None
         self._transport: Any = None
@@ -71,7 +76,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Forget the client. A request that has not come to its end counts as no HTTP."""
-        self._state = TRANSITIONS[self._state, Event.LOST]
+        self._state = TRANSITIONS[self._state, _LOST]
         self._registry.remove(self)
         self._parser.close()
         self._pipeline.close()
@@ -95,20 +100,16 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Answer what has come, though nothing more will: it may be an event, or on the queue. TLS can't."""
         self._pipeline.has_ended = True
-        if (
-            self._state is State.CLOSING
-            or self._client.is_encrypted
-            or not self._application.serves_half_closed
-        ):
+        if self._state is _CLOSING or self._client.is_encrypted or not self._application.serves_half_closed:
             return False
         return self._pipeline.waits or self._state in RESPONDS
 
     def data_received(self, data: bytes) -> None:
         """Parse at once what can't be more than one request; that is all that decent clients send."""
         pipeline = self._pipeline
-        if self._state is State.CLOSING or pipeline.error is not None:
+        if self._state is _CLOSING or pipeline.error is not None:
             return
-        has_turn = not pipeline.waits and self.can_parse
+        has_turn = not (pipeline.waits or self._client.is_blocked) and self._state in PARSES
         if has_turn and (len(data) <= self._parser.body_left or data.count(HEAD_ENDS) <= 1):
             self.parse(data)
         else:
@@ -121,9 +122,9 @@ class HttpConnection(asyncio.Protocol):
     def on_request(self, request: Request) -> None:
         """Take up a request, or have it wait for its turn."""
         request.peer = self._peer
-        if self._state is State.IDLE:
+        if self._state is _IDLE:
             self.take_up(request)
-        elif self._state is not State.CLOSING:
+        elif self._state is not _CLOSING:
             self._pipeline.add_request(request)
 
     def on_too_large(self, request: Request) -> None:
@@ -145,7 +146,7 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is unanswered."""
-        return self._state is State.IDLE
+        return self._state is _IDLE
 
     @property
     def body_left(self) -> int:
@@ -155,7 +156,7 @@ class HttpConnection(asyncio.Protocol):
     def take_up(self, request: Request) -> None:
         """Check a request's head, and then as much of its body as there is."""
         self._current = request
-        self._state = TRANSITIONS[self._state, Event.HEAD]
+        self._state = TRANSITIONS[self._state, _HEAD]
         try:
             response = self._registry.on_head(self) or self._application.check_head(request)
         except Exception as error:  # noqa: BLE001 - the client is not told of any
@@ -178,19 +179,19 @@ class HttpConnection(asyncio.Protocol):
         except NotHttp:
             self._registry.warn("http.invalid")
             self._end_in_turn(NOT_HTTP)
-        if self._state is State.ACCEPTED:
+        if self._state is _ACCEPTED:
             self._expect_body()
 
     def on_advanced(self) -> None:
         """Read on, unless something waits."""
         pipeline = self._pipeline
-        if self._state is State.ACCEPTED:  # it was parsed ahead
+        if self._state is _ACCEPTED:  # it was parsed ahead
             self._expect_body()
-        if self._state is State.IDLE and pipeline.error is not None:
+        if self._state is _IDLE and pipeline.error is not None:
             self._end(pipeline.error)
-        elif self._state is State.IDLE and pipeline.has_ended and not pipeline.waits:
+        elif self._state is _IDLE and pipeline.has_ended and not pipeline.waits:
             self._close()
-        elif self._state is not State.CLOSING:
+        elif self._state is not _CLOSING:
             self._client.read(wanted=not pipeline.waits)
 
     # --- called by the registry ---------------------------------------------------------------------------------------
@@ -202,7 +203,7 @@ class HttpConnection(asyncio.Protocol):
         """
         if self._state in RECEIVES and self._current is not None:
             self._refuse(self._current, LATE)
-        elif self._state is State.IDLE and self._parser.is_between:
+        elif self._state is _IDLE and self._parser.is_between:
             self._registry.expect_head(self)
             self._close(is_unread=True)
         elif self._state not in RESPONDS:  # else its time is the application's own affair
@@ -210,8 +211,8 @@ class HttpConnection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Answer what is asked, and no more."""
-        self._state = TRANSITIONS[self._state, Event.STOP]
-        if self._state is State.CLOSING:
+        self._state = TRANSITIONS[self._state, _STOP]
+        if self._state is _CLOSING:
             self._close()
 
     def give_up(self) -> None:
@@ -229,13 +230,13 @@ class HttpConnection(asyncio.Protocol):
     def _expect_body(self) -> None:
         request = self._current
         assert request is not None  # noqa: S101 - the state says so
-        self._state = TRANSITIONS[self._state, Event.EXPECT]
+        self._state = TRANSITIONS[self._state, _EXPECT]
         self._registry.deadlines.set(self, self._loop.time() + self._application.body_timeout)
         if request.fields.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(_CONTINUE)
 
     def _hand_over(self, request: Request) -> None:
-        self._state = TRANSITIONS[self._state, Event.BODY]
+        self._state = TRANSITIONS[self._state, _BODY]
         try:
             self._application.handle(request, partial(self._respond, request))
         except Exception as error:  # noqa: BLE001 - likewise
@@ -247,18 +248,18 @@ class HttpConnection(asyncio.Protocol):
 
     def _respond(self, request: Request, response: Response | RawResponse) -> None:
         """Write a response, unless there was one or the client is gone, and go on."""
-        following = TRANSITIONS.get((self._state, Event.RESPONSE))
+        following = TRANSITIONS.get((self._state, _RESPONSE))
         if request is not self._current or following is None:
             return
         if isinstance(response, RawResponse):
-            self._state = TRANSITIONS[self._state, Event.RAW_RESPONSE]
+            self._state = TRANSITIONS[self._state, _RAW_RESPONSE]
             self._client.send(response, self._close)
             return
         self._current, self._state = None, following
         if not request.is_complete:
             self._parser.discard(request)
         pipeline = self._pipeline
-        is_last = following is State.CLOSING or (pipeline.has_ended and not pipeline.waits)
+        is_last = following is _CLOSING or (pipeline.has_ended and not pipeline.waits)
         closes = response.closes or is_last or not request.keeps_alive
         self._write(response, closes=closes, bodiless=request.method == "HEAD")
         self._registry.on_response(self, response, self._loop.time(), closes=closes)
@@ -287,13 +288,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _end(self, response: Response) -> None:
         """Say why the connection ends."""
-        if self._state is not State.CLOSING:
+        if self._state is not _CLOSING:
             self._write(response, closes=True, bodiless=False)
             self._registry.expect_head(self)
             self._close(is_unread=True)
 
     def _close(self, *, is_unread: bool = False) -> None:
         """Close once all is written; the deadline for the next head goes on: the client has no more time."""
-        self._state = TRANSITIONS[self._state, Event.CLOSE]
+        self._state = TRANSITIONS[self._state, _CLOSE]
         self._pipeline.drop()
         self._client.close(is_unread=is_unread and not self._pipeline.has_ended)
