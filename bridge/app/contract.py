@@ -19,7 +19,6 @@ from bridge.domain.contracts import commands, examples
 from bridge.domain.contracts.documents import COMMAND, DEAD_LETTER_HEADERS, REPLY, schemas, standalone
 from bridge.domain.contracts.events import REPLY_PROPERTIES, TYPES, event_properties
 from bridge.domain.contracts.examples import letter_headers, make_examples
-from bridge.domain.contracts.names import Names
 from bridge.domain.contracts.shapes import Schema, Shape, Spelling
 from bridge.domain.events import camel
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.contracts.examples import Examples
     from bridge.domain.messages import Outgoing
-    from bridge.settings import Settings
+    from bridge.domain.names import Names
 
 #: The name of the OpenAPI document of commands over HTTP.
 SUBMIT = "submit.openapi"
@@ -36,19 +35,6 @@ SUBMIT = "submit.openapi"
 DEAD_LETTER = "dead-letter"
 
 _PLAIN = Spelling()
-
-
-def names_of(settings: Settings) -> Names:
-    """Return the names that are configured."""
-    broker = settings.broker
-    return Names(
-        commands_exchange=broker.commands_exchange,
-        command_queue=broker.command_queue,
-        events_exchange=broker.events_exchange,
-        unrouted_queue=broker.unrouted_queue,
-        dead_queue=broker.dead_queue,
-        source=f"/sms-bridge/{broker.prefix}",
-    )
 
 
 def contract_files(names: Names, *, camel_case: bool) -> Mapping[str, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import random
 import socket
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.adapters.amqp.handshake import BrokerAddress
 from bridge.adapters.amqp.link import LinkOptions
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bridge.domain.messages import Outgoing
     from bridge.ports import Clock
     from bridge.settings import Settings
+    from bridge.settings.sections import Section
+
+R = TypeVar("R", bound=Any)
 
 
 def name_of_process(role: str) -> str:
@@ -85,17 +88,17 @@ def link(address: BrokerAddress, role: str, clock: Clock, on_crash: Callable[[],
     return LinkOptions(address, name_of_process(role), clock, on_crash)
 
 
+def taken_from(section: Section, rules: type[R]) -> R:
+    """Return rules whose fields are all in one section, under the same names."""
+    taken: R = rules(**{field.name: getattr(section, field.name) for field in fields(rules)})
+    return taken
+
+
 def topology(settings: Settings) -> Topology:
     """Return what is on the broker."""
     broker = settings.broker
     return Topology(
-        prefix=broker.prefix,
-        commands_exchange=broker.commands_exchange,
-        command_queue=broker.command_queue,
-        events_exchange=broker.events_exchange,
-        unrouted_queue=broker.unrouted_queue,
-        dead_queue=broker.dead_queue,
-        given_up_queue=broker.given_up_queue,
+        **asdict(broker.names),
         unrouted_max_length=broker.unrouted_max_length,
         delivery_limit=broker.delivery_limit,
     )
@@ -114,7 +117,7 @@ def command_rules(settings: Settings) -> CommandRules:
 
 def style(settings: Settings) -> Style:
     """Return how events are written."""
-    return Style(source=f"/sms-bridge/{settings.broker.prefix}", camel_case=settings.events.camel_case)
+    return Style(source=settings.broker.names.source, camel_case=settings.events.camel_case)
 
 
 def teller(settings: Settings) -> Callable[[Event], Outgoing]:

@@ -8,8 +8,7 @@ from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.adapters.cpaas.retry import RetryPolicy
 from bridge.app import parts
-from bridge.domain.contracts.commands import SEND
-from bridge.domain.outcome_messages import Routes, SendRules
+from bridge.domain.outcome_messages import SendRules
 from bridge.domain.rules import LedgerRules, LimitRules, ReceiptRules, ReconcileRules, RetryRules
 
 if TYPE_CHECKING:
@@ -21,40 +20,23 @@ if TYPE_CHECKING:
 
 def send_rules(settings: Settings) -> SendRules:
     """Return what configuration makes of sending."""
-    broker = settings.broker
     return SendRules(
         commands=parts.command_rules(settings),
         style=parts.style(settings),
-        routes=Routes(
-            commands_exchange=broker.commands_exchange,
-            send_key=SEND,
-            events_exchange=broker.events_exchange,
-            unrouted_queue=broker.unrouted_queue,
-            dead_queue=broker.dead_queue,
-            own_queues=parts.topology(settings).own_queues,
-        ),
+        names=settings.broker.names,
         ledger=ledger_rules(settings),
     )
 
 
 def ledger_rules(settings: Settings) -> LedgerRules:
     """Return what decisions about a submission rest on."""
-    retry, reconcile, limits = settings.retry, settings.reconcile, settings.limits
     return LedgerRules(
         lease=settings.worker.lease,
         poison_after=settings.worker.poison_after,
         restored_lookup=settings.ledger.restored_lookup,
-        retry=RetryRules(max_age=retry.max_age, base=retry.base, max_delay=retry.max_delay),
-        reconcile=ReconcileRules(
-            settle=reconcile.settle,
-            skew=reconcile.skew,
-            on_absent=reconcile.on_absent,
-            on_unknown=reconcile.on_unknown,
-            history_cap=reconcile.history_cap,
-        ),
-        limits=LimitRules(
-            account_per_second=limits.account_per_second, sender_per_second=limits.sender_per_second
-        ),
+        retry=parts.taken_from(settings.retry, RetryRules),
+        reconcile=parts.taken_from(settings.reconcile, ReconcileRules),
+        limits=parts.taken_from(settings.limits, LimitRules),
         receipts=receipt_rules(settings) if settings.receipts.poll else None,
     )
 
@@ -66,7 +48,7 @@ def loss_matters_for(settings: Settings) -> float:
 
 def receipt_rules(settings: Settings) -> ReceiptRules:
     """Return when receipts are asked for."""
-    return ReceiptRules(first=settings.receipts.first, max_age=settings.receipts.max_age)
+    return parts.taken_from(settings.receipts, ReceiptRules)
 
 
 def account(settings: Settings) -> CpaasAccount:

@@ -12,7 +12,7 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.output import write_json, write_line
 
 if TYPE_CHECKING:
-    from bridge.domain.contracts.names import Names
+    from bridge.domain.names import Names
 
 
 @click.command()
@@ -35,9 +35,7 @@ def schema(invocation: Invocation, *, name: str | None, directory: Path | None, 
     if directory is not None and name is not None:
         raise click.UsageError("--directory writes all of them: name none")
     settings = invocation.settings()
-    from bridge.app.contract import names_of
-
-    names, camel_case = names_of(settings), settings.events.camel_case
+    names, camel_case = settings.broker.names, settings.events.camel_case
     if directory is not None:
         _write(directory, names, camel_case=camel_case, as_json=as_json)
         return

@@ -13,6 +13,7 @@ from bridge.client.arguments import broker_name, count, expect, seconds, wrong_t
 from bridge.client.errors import ConfigurationError
 from bridge.domain.broker_parameters import BadBrokerUrl, TlsFiles
 from bridge.domain.broker_url import read_broker_urls, split_urls
+from bridge.domain.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,12 +73,12 @@ class Options:
     @property
     def commands(self) -> str:
         """The exchange for commands."""
-        return self.commands_exchange or f"{self.prefix}.commands"
+        return self.commands_exchange or Names(prefix=self.prefix).commands_exchange
 
     @property
     def events(self) -> str:
         """The exchange of events."""
-        return self.events_exchange or f"{self.prefix}.events"
+        return self.events_exchange or Names(prefix=self.prefix).events_exchange
 
     def address(self, url: str | Sequence[str]) -> BrokerAddress:
         """Return where the broker is.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bridge.domain import events
 from bridge.domain.commands import Malformed
+from bridge.domain.contracts.commands import SEND
 from bridge.domain.deliveries import Death, conflicting, dead_letter, delayed_copy, reply
 from bridge.domain.events import outgoing_event
 from bridge.domain.outcomes import invalid_event
@@ -22,21 +23,9 @@ if TYPE_CHECKING:
     from bridge.domain.events import Event
     from bridge.domain.ledger import Told
     from bridge.domain.messages import Outgoing
+    from bridge.domain.names import Names
     from bridge.domain.outcomes import Outcome, Style
     from bridge.domain.rules import LedgerRules
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routes:
-    """Where messages go, by name."""
-
-    commands_exchange: str
-    #: The routing key of the command queue.
-    send_key: str
-    events_exchange: str
-    unrouted_queue: str
-    dead_queue: str
-    own_queues: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +35,13 @@ class SendRules:
     commands: CommandRules
     ledger: LedgerRules
     style: Style
-    routes: Routes
+    names: Names
 
 
 def tell_event(event: Event, rules: SendRules) -> Outgoing:
     """Return the event as a message."""
-    routes = rules.routes
-    return outgoing_event(event, exchange=routes.events_exchange, unrouted_queue=routes.unrouted_queue)
+    names = rules.names
+    return outgoing_event(event, exchange=names.events_exchange, unrouted_queue=names.unrouted_queue)
 
 
 def tell_outcome(
@@ -116,8 +105,8 @@ def to_the_delay(received: Received, generation: int, rules: SendRules, *, at: f
     return delayed_copy(
         received,
         generation,
-        exchange=rules.routes.commands_exchange,
-        routing_key=rules.routes.send_key,
+        exchange=rules.names.commands_exchange,
+        routing_key=SEND,
         delay=max(1, math.ceil(at - now)),
     )
 
@@ -125,9 +114,9 @@ def to_the_delay(received: Received, generation: int, rules: SendRules, *, at: f
 def _tell(received: Received, event: Event, rules: SendRules, *, death: Death | None) -> list[Outgoing]:
     telling = [tell_event(event, rules)]
     if received.reply_to is not None:
-        answer = reply(received, event, events.CONTENT_TYPE, own_queues=rules.routes.own_queues)
+        answer = reply(received, event, events.CONTENT_TYPE, own_queues=rules.names.own_queues)
         if answer is not None:
             telling.append(answer)
     if death is not None:
-        telling.append(dead_letter(received, death, dead_queue=rules.routes.dead_queue))
+        telling.append(dead_letter(received, death, dead_queue=rules.names.dead_queue))
     return telling

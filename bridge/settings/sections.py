@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from bridge.domain.broker_parameters import TlsFiles
 from bridge.domain.broker_url import BrokerNode, read_broker_urls
+from bridge.domain.commands import CommandRules
+from bridge.domain.names import WORDS, Names
+from bridge.domain.rules import LedgerRules, ReceiptRules
 from bridge.settings import values as v
+
+#: Where the domain has a default, it is taken from there.
+_COMMANDS, _LEDGER, _RECEIPTS = CommandRules(), LedgerRules(), ReceiptRules()
 
 #: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.
 CALL_OVERHEAD = 2.0
@@ -26,15 +25,6 @@ CALL_OVERHEAD = 2.0
 #: Where processes answer for health and metrics, unless `admin.port` says otherwise.
 WORKER_ADMIN_PORT = 9464
 INGEST_ADMIN_PORT = 9465
-
-_DERIVED_NAMES = {
-    "commands_exchange": "commands",
-    "command_queue": "send",
-    "events_exchange": "events",
-    "unrouted_queue": "unrouted",
-    "dead_queue": "dead",
-    "given_up_queue": "given_up",
-}
 
 
 class Section(BaseModel):
@@ -67,10 +57,15 @@ class BrokerSettings(Section):
     unrouted_max_length: v.Count = 100_000
     delivery_limit: v.Count = 1000
 
-    @field_validator(*_DERIVED_NAMES)
+    @field_validator(*WORDS)
     @classmethod
     def _from_prefix(cls, name: str, info: ValidationInfo) -> str:
-        return name or f"{info.data.get('prefix', 'sms')}.{_DERIVED_NAMES[info.field_name or '']}"
+        return name or str(getattr(Names(prefix=info.data.get("prefix", "sms")), info.field_name or ""))
+
+    @property
+    def names(self) -> Names:
+        """The names on the broker."""
+        return Names(prefix=self.prefix, **{name: getattr(self, name) for name in WORDS})
 
     @property
     def tls_files(self) -> TlsFiles:
@@ -94,9 +89,9 @@ class BrokerSettings(Section):
 class CommandSettings(Section):
     """What a command may ask."""
 
-    allow_missing_id: bool = False
-    max_destinations: v.Count = 100
-    unknown_fields: Annotated[Literal["warn", "reject"], v.LOWER] = "warn"
+    allow_missing_id: bool = _COMMANDS.allow_missing_id
+    max_destinations: v.Count = _COMMANDS.max_destinations
+    unknown_fields: Annotated[Literal["warn", "reject"], v.LOWER] = _COMMANDS.unknown_fields
 
 
 class AddressSettings(Section):
@@ -145,7 +140,7 @@ class LedgerSettings(Section):
 
     url: v.LedgerUrl = v.SecretUrl("sqlite:///sms-bridge.sqlite3")
     retention: v.Seconds = 7_776_000.0
-    restored_lookup: v.SecondsOrZero = 3_600.0
+    restored_lookup: v.SecondsOrZero = _LEDGER.restored_lookup
 
 
 class WorkerSettings(Section):
@@ -156,8 +151,8 @@ class WorkerSettings(Section):
     one_core: bool = True
     prefetch: Annotated[int, Field(ge=0, le=65535)] = 0
     grace_period: v.SecondsOrZero = 30.0
-    lease: v.Seconds = 120.0
-    poison_after: v.Count = 5
+    lease: v.Seconds = _LEDGER.lease
+    poison_after: v.Count = _LEDGER.poison_after
 
     @field_validator("prefetch")
     @classmethod
@@ -168,27 +163,27 @@ class WorkerSettings(Section):
 class RetrySettings(Section):
     """How long and how often a submission is tried."""
 
-    max_age: v.SecondsOrZero = 86_400.0
+    max_age: v.SecondsOrZero = _LEDGER.retry.max_age
     in_process: v.SecondsOrZero = 5.0
-    base: v.Seconds = 0.5
-    max_delay: v.Seconds = 900.0
+    base: v.Seconds = _LEDGER.retry.base
+    max_delay: v.Seconds = _LEDGER.retry.max_delay
 
 
 class ReconcileSettings(Section):
     """What is done about an attempt whose effect is not known."""
 
-    settle: v.SecondsOrZero = 60.0
-    skew: v.SecondsOrZero = 120.0
-    on_absent: Literal["resend", "park"] = "resend"
-    on_unknown: Literal["park", "resend"] = "park"
-    history_cap: v.CountOrZero = 1000
+    settle: v.SecondsOrZero = _LEDGER.reconcile.settle
+    skew: v.SecondsOrZero = _LEDGER.reconcile.skew
+    on_absent: Literal["resend", "park"] = _LEDGER.reconcile.on_absent
+    on_unknown: Literal["park", "resend"] = _LEDGER.reconcile.on_unknown
+    history_cap: v.CountOrZero = _LEDGER.reconcile.history_cap
 
 
 class LimitSettings(Section):
     """How fast messages go out."""
 
-    account_per_second: v.PerSecond = 0.0
-    sender_per_second: v.PerSecond = 0.0
+    account_per_second: v.PerSecond = _LEDGER.limits.account_per_second
+    sender_per_second: v.PerSecond = _LEDGER.limits.sender_per_second
 
 
 class SubscriptionSettings(Section):
@@ -255,8 +250,8 @@ class ReceiptSettings(Section):
     """Whether and how workers ask what became of what was sent."""
 
     poll: bool = False
-    first: v.Seconds = 30.0
-    max_age: v.Seconds = 86_400.0
+    first: v.Seconds = _RECEIPTS.first
+    max_age: v.Seconds = _RECEIPTS.max_age
     per_second: v.PerSecond = 5.0
 
 

@@ -75,6 +75,6 @@ class Publications:
                 messages = tell_invalid(received, rules, now=now, conflict=conflict)
                 self._report.invalid(received, messages)
             case _:
-                messages = [put_back(received.delivery, dead_queue=rules.routes.dead_queue)]
+                messages = [put_back(received.delivery, dead_queue=rules.names.dead_queue)]
                 self._report.returned(received)
         return messages

@@ -11,25 +11,18 @@ from bridge.adapters.amqp.consumer import AmqpConsumer
 from bridge.adapters.amqp.handshake import BrokerAddress
 from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.publisher import AmqpPublisher
-from bridge.adapters.amqp.topology import Topology
 from bridge.adapters.clock import SystemClock
+from bridge.app import parts
 from bridge.domain.broker_url import read_broker_urls, split_urls
 from bridge.domain.messages import Outgoing
+from bridge.settings import Settings
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from bridge.domain.messages import Delivery
     from tests.harness.broker_client import BrokerClient
 
-NAMES = Topology(
-    prefix="sms",
-    commands_exchange="sms.commands",
-    command_queue="sms.send",
-    events_exchange="sms.events",
-    unrouted_queue="sms.unrouted",
-    dead_queue="sms.dead",
-    given_up_queue="sms.given_up",
-)
+NAMES = parts.topology(Settings())
 
 
 def address(url: str, *, heartbeat: float = 10.0, io_timeout: float = 10.0) -> BrokerAddress:

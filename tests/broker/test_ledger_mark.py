@@ -12,15 +12,17 @@ from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.ledger_mark import LedgerMark
 from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
 from bridge.adapters.amqp.link import LinkDown
-from bridge.adapters.amqp.topology import Topology
+from bridge.app import parts
 from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable
+from bridge.settings import Settings
 from tests.broker.amqp_setup import address
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bridge.adapters.amqp.topology import Topology
     from tests.harness.broker import Broker
 
 pytestmark = pytest.mark.broker
@@ -32,15 +34,7 @@ FIRST = Lineage.of_postgresql(7713980091317042706, 1)
 
 
 def topology(prefix: str = "sms") -> Topology:
-    return Topology(
-        prefix=prefix,
-        commands_exchange=f"{prefix}.commands",
-        command_queue=f"{prefix}.send",
-        events_exchange=f"{prefix}.events",
-        unrouted_queue=f"{prefix}.unrouted",
-        dead_queue=f"{prefix}.dead",
-        given_up_queue=f"{prefix}.given_up",
-    )
+    return parts.topology(Settings.model_validate({"broker": {"prefix": prefix}}))
 
 
 @pytest.fixture

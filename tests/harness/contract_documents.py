@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.app.contract import contract_files, names_of
+from bridge.app.contract import contract_files
 from bridge.domain.contracts.documents import VERSION, schemas
 from bridge.domain.contracts.shapes import Spelling
 from bridge.settings import Settings
@@ -25,7 +25,7 @@ PAPERS = ROOT / "docs" / "contracts"
 #: The variant of the papers for events whose keys are in camelCase.
 CAMEL_CASE = "camel-case"
 #: Those of a bridge that was given none.
-NAMES = names_of(Settings())
+NAMES = Settings().broker.names
 PROMISES = ROOT / "tests" / "promises"
 
 #: Keywords of a schema that promise nothing.

@@ -34,22 +34,15 @@ from bridge.client.events import NotAnEvent, event_from
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.examples import make_examples
-from bridge.domain.contracts.names import Names
 from bridge.domain.events import TERMINAL
+from bridge.domain.names import Names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = 1_790_000_000.0
 TO = "+16131234567"
-NAMES = Names(
-    commands_exchange="c",
-    command_queue="q",
-    events_exchange="e",
-    unrouted_queue="u",
-    dead_queue="d",
-    source="/sms-bridge/sms",
-)
+NAMES = Names()
 #: What who only wants to send an SMS has no use for: the rest of the bridge, and what the rest of it needs.
 UNWANTED = {
     "alembic", "click", "httptools", "jwt", "phonenumbers", "prometheus_client", "psycopg", "pydantic", "requests",

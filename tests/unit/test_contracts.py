@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.app import parts
-from bridge.app.contract import asyncapi_document, names_of
+from bridge.app.contract import asyncapi_document
 from bridge.domain import events
 from bridge.domain.command_parser import FIELDS, parse_command
 from bridge.domain.commands import CommandRules, SendSms
@@ -131,7 +131,7 @@ def test_every_message_has_an_example_that_its_schemas_take(path: Path) -> None:
 def test_channels_are_those_of_the_topology_whatever_its_names_are() -> None:
     broker = {"prefix": "x", "command_queue": "a.queue", "events_exchange": "e"}
     settings = Settings.model_validate({"broker": broker})
-    names, topology = names_of(settings), parts.topology(settings)
+    names, topology = settings.broker.names, parts.topology(settings)
     channels = asyncapi_document(names, camel_case=False)["channels"]
     bindings = [channel["bindings"]["amqp"] for channel in channels.values()]
 

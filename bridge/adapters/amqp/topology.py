@@ -20,6 +20,7 @@ from kombu.transport.native_delayed_delivery import (
 
 from bridge.domain.contracts.commands import SEND
 from bridge.domain.errors import BridgeError
+from bridge.domain.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -42,27 +43,14 @@ class TopologyMismatch(BridgeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class Topology(Names):
     """Names and bounds of everything on the broker."""
 
-    prefix: str
-    commands_exchange: str
-    command_queue: str
-    events_exchange: str
-    unrouted_queue: str
-    dead_queue: str
-    #: Where the broker leaves commands that it gives up itself: workers publish their outcomes.
-    given_up_queue: str
     #: Messages; beyond that the oldest go.
-    unrouted_max_length: int = 100_000
+    unrouted_max_length: int
     #: Returns to the queue after which the broker itself gives a message up: a far backstop, since every worker that
     #: ends and every connection that closes counts.
-    delivery_limit: int = 1000
-
-    @property
-    def own_queues(self) -> frozenset[str]:
-        """The queues that are no place for a reply."""
-        return frozenset({self.command_queue, self.unrouted_queue, self.dead_queue, self.given_up_queue})
+    delivery_limit: int
 
     @property
     def levels(self) -> tuple[str, ...]:

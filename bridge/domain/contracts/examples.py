@@ -28,8 +28,8 @@ from bridge.domain.receipts import TYPES, SentSubmission, receipt_event
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bridge.domain.contracts.names import Names
     from bridge.domain.messages import Outgoing
+    from bridge.domain.names import Names
 
 #: 2027-01-15T08:00:00Z.
 _NOW = 1_800_000_000.0
