@@ -38,7 +38,7 @@ NOTIFICATIONS = 6000
 #: Notifications a second that all can take.
 OFFERED = 200.0
 IDLE = 300
-#: What docs/scaling.md shows.
+#: What docs/internals/scaling.md shows.
 SCALING = ("queue", "flight", "size", "workers", "ledger", "broker")
 
 
@@ -169,9 +169,7 @@ PARTS = {
     multiple=True,
     help=f"Leave out the others; `scaling` is {', '.join(SCALING)}.",
 )
-@click.option(
-    "--write/--no-write", default=False, help="Write the tables to docs/performance.md and docs/scaling.md."
-)
+@click.option("--write/--no-write", default=False, help="Write the tables to docs/internals.")
 def main(*, runs: int, only: tuple[str, ...], write: bool) -> None:
     """Measure the bridge beside its peers, and how it grows, and show it as tables."""
     console = Console()

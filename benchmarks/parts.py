@@ -50,7 +50,7 @@ REST = "admin port, metrics, main thread"
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("program", type=click.Path(exists=True, dir_okay=False))
 @click.option("--runs", default=3, show_default=True, help="Runs of each, of which the sums count.")
-@click.option("--write/--no-write", default=False, help="Write the table to docs/scaling.md.")
+@click.option("--write/--no-write", default=False, help="Write the table to docs/internals/scaling.md.")
 def main(*, program: str, runs: int, write: bool) -> None:
     """Show what each part of a worker costs, with 64 calls at once, on both ledgers."""
     loads = [Load(name="SQLite"), Load(name="PostgreSQL", postgresql=True)]

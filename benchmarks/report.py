@@ -1,4 +1,4 @@
-"""What was measured, as a table and as a picture, for `docs/performance.md`."""
+"""What was measured, as a table and as a picture, for `docs/internals/performance.md`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PAPER = Path(__file__).parents[1] / "docs" / "performance.md"
+PAPER = Path(__file__).parents[1] / "docs" / "internals" / "performance.md"
 PICTURE = PAPER.with_name("performance.svg")
 
 #: Pixels.

@@ -31,7 +31,7 @@ FLEETS = (
     (10, 4, 16), (100, 4, 16), (100, 16, 16), (1000, 4, 16), (1000, 16, 16),
     (10, 1, 64), (100, 1, 64), (100, 4, 64), (100, 16, 64),
 )  # fmt: skip
-#: What docs/scaling.md takes as its example: the busiest minutes, without limits and with some that are just not met.
+#: The example of docs/internals/scaling.md: the busiest minutes, without limits and with limits that are just not met.
 EXAMPLE = Plan(workers=3, in_flight=64, offered=600.0)
 EXAMPLE_LIMITS = LimitRules(account_per_second=700.0)
 #: The cores of the machine that the bench ran on, for the comparison with it.
@@ -190,7 +190,7 @@ def _waits(waits: list[float]) -> list[str]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--write/--no-write", default=False, help="Write the tables to docs/scaling.md.")
+@click.option("--write/--no-write", default=False, help="Write the tables to docs/internals/scaling.md.")
 def main(*, write: bool) -> None:
     """Simulate fleets of workers with the costs in benchmarks/measured.json; takes half a minute."""
     for name, shown in tables(read()):

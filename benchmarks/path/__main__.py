@@ -16,7 +16,7 @@ from tests.harness import documents
 if TYPE_CHECKING:
     from benchmarks.path.counting import Path
 
-ARCHITECTURE = pathlib.Path(__file__).parents[2] / "docs" / "architecture.md"
+ARCHITECTURE = pathlib.Path(__file__).parents[2] / "docs" / "internals" / "architecture.md"
 #: In the names of threads: the program, the process, the number in a pool.
 NAMELESS = re.compile(r"^sms-bridge | \S+:\d+$|-\d+$")
 
@@ -24,7 +24,9 @@ NAMELESS = re.compile(r"^sms-bridge | \S+:\d+$|-\d+$")
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--runs", default=40, show_default=True, help="Commands and webhooks that are traced.")
 @click.option("--files/--steps", default=False, help="Print the files with their stays instead of the steps.")
-@click.option("--write/--no-write", default=False, help="Write the steps to docs/architecture.md as well.")
+@click.option(
+    "--write/--no-write", default=False, help="Write the steps to docs/internals/architecture.md as well."
+)
 def main(*, runs: int, files: bool, write: bool) -> None:
     """Trace commands and webhooks and print the usual path of each, with its counts at the end."""
     with Traced() as traced:

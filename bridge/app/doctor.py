@@ -39,7 +39,7 @@ DOWN = (
     "start the nodes that hold the members: `rabbitmqctl list_queues --vhost VHOST name members online` names them; "
     "see docs/cluster.md"
 )
-#: RabbitMQ's first series whose quorum queues are all that is needed (docs/reliability.md).
+#: RabbitMQ's first series whose quorum queues are all that is needed (docs/internals/reliability.md).
 OLDEST = (3, 10)
 
 

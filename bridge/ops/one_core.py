@@ -3,7 +3,7 @@
 Of a Python process one thread runs at a time, the one that holds the interpreter's lock. Where there are several cores,
 each thread that gives the lock up for a moment, for a system call, finds it taken by another one on another core, waits
 and is woken across cores: that was a third of what a message cost. On one core it mostly has the lock back at once, all
-the more where a thread that is woken does not interrupt the one that wakes it (docs/performance.md).
+the more where a thread that is woken does not interrupt the one that wakes it (docs/internals/performance.md).
 
 A process that has little to do pays for it and gains nothing: what it waits for on its core, behind another process, it
 could have begun on a free one. So it is confined while it is busy. Linux alone lets us choose: sched(7), proc(5).

@@ -1,4 +1,4 @@
-"""A stand-in for the provider over HTTP, with faults on demand. Its wire facts are those of docs/wire-reference.md."""
+"""A stand-in for the provider over HTTP, with faults on demand, as docs/internals/wire-reference.md describes it."""
 
 from __future__ import annotations
 

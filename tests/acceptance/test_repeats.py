@@ -64,7 +64,7 @@ def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ing
     first, webhook = start_ingest(ledger_url)
     statuses = at_once(webhook, "m1", 5)
     statuses += [webhook.post(inbound("m1")).status]
-    # Counted and noted a moment after its answer (docs/decisions.md); then without a goodbye.
+    # Counted and noted a moment after its answer (docs/internals/decisions.md); then without a goodbye.
     wait_until(lambda: metric(first, "notifications_repeated_total") == 5)
     with closing(open_seen(ledger_url)) as seen:
         wait_until(lambda: seen.known([inbound_id("m1")]), what="a note in the ledger")

@@ -33,7 +33,7 @@ ssl_cert_login_from = common_name
 #: Lets a client certificate be a login.
 PLUGINS = "rabbitmq_auth_mechanism_ssl"
 #: What a queue of the delay could not hand on while the broker was killed it tries again after so many milliseconds; by
-#: itself after three minutes, which is longer than tests wait (docs/reliability.md).
+#: itself after three minutes, which is longer than tests wait (docs/internals/reliability.md).
 ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}]."
 
 

@@ -12,7 +12,7 @@ from bridge.domain.command_parser import FIELDS
 from bridge.domain.dead_letters import DEATH_HEADERS
 
 ROOT = Path(__file__).parents[2]
-PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MESSAGES = (ROOT / "docs" / "messages.md").read_text(encoding="utf-8")
 TYPES = {value for value in vars(events).values() if isinstance(value, str) and value.startswith("sms.")}
 
@@ -30,6 +30,11 @@ def test_every_link_to_a_file_leads_to_one(paper: Path) -> None:
 
 
 def test_the_readme_leads_to_every_page() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    reached, left = set(), [ROOT / "README.md"]
+    while left:
+        paper = left.pop()
+        reached.add(paper)
+        links = re.findall(r"\]\((?!https?:)([^)#]+\.md)", paper.read_text(encoding="utf-8"))
+        left += {(paper.parent / link).resolve() for link in links} - reached - set(left)
 
-    assert [page.name for page in PAPERS if page.name != "README.md" and page.name not in readme] == []
+    assert [page.name for page in PAPERS if page not in reached] == []

@@ -14,7 +14,7 @@ from bridge.domain.error_words import CODES, describe, explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAPER = Path(__file__).parents[2] / "docs" / "wire-reference.md"
+PAPER = Path(__file__).parents[2] / "docs" / "internals" / "wire-reference.md"
 
 
 @pytest.mark.parametrize(

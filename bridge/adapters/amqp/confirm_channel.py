@@ -1,7 +1,8 @@
 """A channel with publisher confirms: each publish keeps its tag until the broker answers for that tag.
 
-kombu waits for *a* confirm and takes it for the last publish's, so confirms are matched here (docs/decisions.md). All
-publishers have such channels: each decides what to write and when, and what follows from an answer.
+kombu waits for *a* confirm and takes it for the last publish's, so confirms are matched here
+(docs/internals/decisions.md). All publishers have such channels: each decides what to write and when, and what
+follows from an answer.
 """
 
 from __future__ import annotations

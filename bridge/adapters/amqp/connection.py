@@ -1,7 +1,7 @@
 """One connection to the broker, opened once and thrown away after its first error.
 
-kombu would reconnect by itself, but without consumers and with confirms of the wrong publish (docs/decisions.md). So
-a connection has one owner and one life.
+kombu would reconnect by itself, but without consumers and with confirms of the wrong publish
+(docs/internals/decisions.md). So a connection has one owner and one life.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Opens one connection to one address of the broker: TCP, TLS, login, virtual host.
 
 kombu and py-amqp are given each argument by itself. Their own readers of URLs take `;` for a separator and unknown
-parameters for arguments, and their errors show what they read (docs/decisions.md).
+parameters for arguments, and their errors show what they read (docs/internals/decisions.md).
 """
 
 from __future__ import annotations
