@@ -1,8 +1,8 @@
 """The contract's documents, with the configured names: what `bridge schema` prints and writes.
 
-What the files `asyncapi.json` and `submit.openapi.json` say is written by hand, and tests hold it against the bridge.
-Names stand in them as `{{command_queue}}`. The schemas and examples of AMQP messages come from the code that makes the
-messages.
+The files `asyncapi.json`, `submit.openapi.json` and `examples.json` are written by hand, and tests hold them against
+the bridge. Names stand in them as `{{command_queue}}`. The schemas of AMQP messages are made of the shapes that the
+code which makes the messages knows.
 
 The bindings of AMQP have no place for basic properties: those stand in the extension `x-amqp-properties`, as a schema.
 """
@@ -15,18 +15,15 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from bridge.domain import contracts, events
-from bridge.domain.contracts import commands, examples
+from bridge.domain.contracts import commands
 from bridge.domain.contracts.documents import COMMAND, DEAD_LETTER_HEADERS, REPLY, schemas, standalone
 from bridge.domain.contracts.events import REPLY_PROPERTIES, TYPES, event_properties
-from bridge.domain.contracts.examples import letter_headers, make_examples
 from bridge.domain.contracts.shapes import Schema, Shape, Spelling
-from bridge.domain.events import camel
+from bridge.domain.events import camel, camel_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.domain.contracts.examples import Examples
-    from bridge.domain.messages import Outgoing
     from bridge.domain.names import Names
 
 #: The name of the OpenAPI document of commands over HTTP.
@@ -49,15 +46,19 @@ def contract_files(names: Names, *, camel_case: bool) -> Mapping[str, str]:
 
 def schema_documents(names: Names, *, camel_case: bool) -> Mapping[str, Schema]:
     """Return every JSON Schema by its name, each a document of its own with an example."""
-    made = make_examples(names, camel_case=camel_case)
-    shown: dict[str, object] = {type_: json.loads(message.body) for type_, message in made.events.items()}
-    shown[COMMAND] = examples.COMMAND
-    shown[REPLY] = json.loads(made.reply.body)
-    shown[DEAD_LETTER_HEADERS] = letter_headers(made.dead_letter)
-    spelling = Spelling(camel_case=camel_case)
+    shown, spelling = examples(names, camel_case=camel_case), Spelling(camel_case=camel_case)
     return {
         name: standalone(name, schema, spelling, [shown[name]]) for name, schema in schemas(spelling).items()
     }
+
+
+def examples(names: Names, *, camel_case: bool) -> dict[str, dict[str, Any]]:
+    """Return an example of each message's body, and of the headers of commands and dead letters."""
+    shown: dict[str, dict[str, Any]] = json.loads(_text("examples.json", names))
+    if camel_case:
+        for type_ in TYPES:
+            shown[type_]["data"] = camel_keys(shown[type_]["data"])
+    return {**shown, REPLY: shown[events.SENT]}
 
 
 def openapi_document(*, camel_case: bool) -> dict[str, Any]:
@@ -72,24 +73,21 @@ def openapi_document(*, camel_case: bool) -> dict[str, Any]:
 
 def asyncapi_document(names: Names, *, camel_case: bool) -> dict[str, Any]:
     """Return the document of the messages on the broker (AsyncAPI 3.0.0)."""
-    text = _text("asyncapi.json")
-    for name, value in asdict(names).items():
-        text = text.replace(f"{{{{{name}}}}}", value)
-    document: dict[str, Any] = json.loads(text)
+    document: dict[str, Any] = json.loads(_text("asyncapi.json", names))
     document["components"] = {
-        "messages": _messages(make_examples(names, camel_case=camel_case)),
+        "messages": _messages(examples(names, camel_case=camel_case)),
         "schemas": _schemas(Spelling(camel_case=camel_case)),
     }
     return document
 
 
-def _messages(made: Examples) -> Schema:
+def _messages(shown: Mapping[str, object]) -> Schema:
     told = {
         type_: _message(
             type_,
             TYPES[type_][0],
             properties=event_properties(type_),
-            examples=[_example(made.events[type_])],
+            examples=[{"payload": shown[type_]}],
             bindings={"amqp": {"messageType": type_, "bindingVersion": "0.3.0"}},
         )
         for type_ in TYPES
@@ -99,10 +97,10 @@ def _messages(made: Examples) -> Schema:
         commands.COMMAND.meaning,
         properties=commands.PROPERTIES,
         headers=_PLAIN.schema(commands.HEADERS),
-        examples=[{"payload": examples.COMMAND, "headers": examples.COMMAND_HEADERS}],
+        examples=[{"payload": shown[COMMAND], "headers": shown["command-headers"]}],
         contentType="application/json",
     )
-    letter = {"payload": examples.COMMAND, "headers": letter_headers(made.dead_letter)}
+    letter = {"payload": shown[COMMAND], "headers": shown[DEAD_LETTER_HEADERS]}
     return {
         COMMAND: command,
         **told,
@@ -110,7 +108,7 @@ def _messages(made: Examples) -> Schema:
             REPLY,
             "An outcome, as the reply that a command asked for.",
             properties=REPLY_PROPERTIES,
-            examples=[_example(made.reply)],
+            examples=[{"payload": shown[REPLY]}],
         ),
         DEAD_LETTER: {
             **_message(
@@ -155,10 +153,6 @@ def _schemas(spelling: Spelling) -> Mapping[str, Schema]:
     return written
 
 
-def _example(message: Outgoing) -> dict[str, object]:
-    return {"payload": json.loads(message.body)}
-
-
 def _in_camel_case(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of an object, and of those in it, with the keys that it names in camelCase."""
     return {
@@ -171,8 +165,11 @@ def _in_camel_case(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _text(name: str) -> str:
-    return resources.files(contracts).joinpath(name).read_text(encoding="utf-8")
+def _text(file: str, names: Names | None = None) -> str:
+    text = resources.files(contracts).joinpath(file).read_text(encoding="utf-8")
+    for name, value in ({} if names is None else asdict(names)).items():
+        text = text.replace(f"{{{{{name}}}}}", value)
+    return text
 
 
 def _written(document: Mapping[str, object]) -> str:

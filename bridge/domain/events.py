@@ -113,7 +113,7 @@ def make_event(
         envelope["subject"] = subject
     if traceparent is not None:
         envelope["traceparent"] = traceparent
-    envelope["data"] = _camel_keys(data) if camel_case else data
+    envelope["data"] = camel_keys(data) if camel_case else data
     text, is_repaired = "".join(_encode(envelope, 0)), False
     try:
         body = text.encode()
@@ -193,9 +193,10 @@ _encode = make_encoder(separators=(",", ":"))
 _FOREIGN = frozenset({"metadata", "raw"})
 
 
-def _camel_keys(data: Mapping[str, object]) -> dict[str, object]:
+def camel_keys(data: Mapping[str, object]) -> dict[str, object]:
+    """Return an event's data with its keys as the provider's Node.js SDK spells them."""
     return {
-        camel(key): _camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
+        camel(key): camel_keys(value) if isinstance(value, dict) and key not in _FOREIGN else value
         for key, value in data.items()
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.app.contract import examples
 from bridge.client import (
     Client,
     ClientError,
@@ -33,7 +34,7 @@ from bridge.client.commands import make_ready
 from bridge.client.events import NotAnEvent, event_from
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
-from bridge.domain.contracts.examples import make_examples
+from bridge.domain.contracts.events import TYPES
 from bridge.domain.events import TERMINAL
 from bridge.domain.names import Names
 
@@ -162,8 +163,8 @@ def test_no_repr_shows_a_text_or_a_number() -> None:
 
 def made(*, camel_case: bool) -> dict[str, Event]:
     """Return an event of each type, as the bridge makes it and the client reads it."""
-    published = make_examples(NAMES, camel_case=camel_case).events
-    return {type_: event_from(json.loads(message.body)) for type_, message in published.items()}
+    published = examples(NAMES, camel_case=camel_case)
+    return {type_: event_from(published[type_]) for type_ in TYPES}
 
 
 @pytest.mark.parametrize("camel_case", [False, True])

@@ -39,9 +39,9 @@ def test_the_wheel_carries_what_an_installation_needs(wheel: ZipFile) -> None:
 
     assert shared == files | {"bridge.toml", "constraints.txt"}
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
-    assert {f"bridge/domain/contracts/{name}.json" for name in ("asyncapi", "submit.openapi")} <= {
-        *wheel.namelist()
-    }
+    assert {
+        f"bridge/domain/contracts/{name}.json" for name in ("asyncapi", "examples", "submit.openapi")
+    } <= {*wheel.namelist()}
 
 
 def git(*command: str, cwd: Path = ROOT) -> str:

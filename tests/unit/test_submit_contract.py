@@ -19,8 +19,8 @@ from bridge.adapters.http.server.options import ServerOptions
 from bridge.adapters.http.server.response import Response
 from bridge.adapters.http.server.server import HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitEndpointSettings
+from bridge.app.contract import examples
 from bridge.domain.contracts.commands import SUBMIT_PATH, command_schema
-from bridge.domain.contracts.examples import make_examples
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
 from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
 from bridge.domain.outcomes import Outcome
@@ -183,14 +183,14 @@ def test_the_documented_bounds_are_those_in_force() -> None:
 def test_what_is_shown_of_a_command_is_as_documented(contract: dict[str, Any]) -> None:
     schema = contract["components"]["schemas"]["State"]
     camel_case = contract is not CONTRACT
-    events = make_examples(NAMES, camel_case=camel_case).events
+    events = examples(NAMES, camel_case=camel_case)
     ended = {
         index: SubmissionRecord(
             index=index,
             state=outcome.value,
             attempts=1,
             first_attempt_at=1.8e9,
-            told=Told(event_id="", body=events[outcome.event_type].body),
+            told=Told(event_id="", body=json.dumps(events[outcome.event_type]).encode()),
         )
         for index, outcome in enumerate(Outcome)
     }
