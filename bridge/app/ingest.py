@@ -8,25 +8,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.adapters.amqp.publisher import AmqpPublisher
-from bridge.adapters.clock import SystemClock
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.app import parts
-from bridge.app.admin import (
-    make_metrics,
-    make_progress,
-    publishing,
-    readiness,
-    report_started,
-    serve_admin,
-)
+from bridge.app.admin import make_progress, publishing, readiness, report_started, serve_admin
+from bridge.app.broker import BrokerConnections
 from bridge.app.listener import listen
 from bridge.app.log import configure_log
+from bridge.app.process import begin_process
 from bridge.app.required import require
 from bridge.app.submit import SubmitPart
 from bridge.app.subscriptions import make_watch
 from bridge.app.surroundings import require_records
-from bridge.app.tracing import make_tracer, webhook_tracing
+from bridge.app.tracing import webhook_tracing
 from bridge.app.webhook import (
     Observers,
     make_ingest,
@@ -41,13 +34,12 @@ from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.jobs.backfill import CatchingUp
 from bridge.jobs.pruner import Pruner
 from bridge.ops.one_core import OneCore
-from bridge.ops.shutdown import Stopping
 from bridge.ports.serving import NotificationResult
 
 if TYPE_CHECKING:
+    from bridge.app.process import ProcessContext
+    from bridge.concurrency.background_worker import BackgroundWorker
     from bridge.domain.events import Event
-    from bridge.ops.metrics import Metrics
-    from bridge.ports import Clock, Tracer
     from bridge.ports.serving import Readiness
     from bridge.settings import Settings
 
@@ -62,57 +54,42 @@ RECOVERY = 60.0
 class IngestProcess:
     """An ingest with its connection and its webhook, and the command API where that has a port."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        stopping: Stopping,
-        metrics: Metrics,
-        clock: Clock,
-        tracer: Tracer | None = None,
-    ) -> None:
-        self._settings = settings
-        self._stopping = stopping
-        self._metrics = metrics
-        self._clock = clock
-        self._publisher = AmqpPublisher(
-            parts.link(parts.address_of_process(settings), "ingest publishes", clock, stopping.crash),
-            parts.topology(settings),
-            declares=settings.broker.declare,
-            deadline=settings.broker.publish_deadline,
-            limit=PUBLISH_LIMIT,
-            unrouted=metrics.unrouted.inc,
-        )
+    def __init__(self, context: ProcessContext, broker: BrokerConnections) -> None:
+        self._context = context
+        settings, metrics, clock = context.settings, context.metrics, context.clock
+        self._publisher = broker.publisher("ingest publishes", limit=PUBLISH_LIMIT)
         self._progress = make_progress(clock)
         metrics.watch_webhook(lambda: self._listening)
         metrics.connections.append(lambda: self._publisher.connected)
         metrics.alarms.append(lambda: self._publisher.blocked)
-        url = settings.ledger.url.get_secret_value()
-        self._evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics)
-        self._memory = make_memory(settings, stopping, clock)
-        # Here and not in the worker: an ingest may have a ledger of its own.
-        self._pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
         self._watch = make_watch(settings, metrics, clock)
         publishing = Publishing(publisher=self._publisher, tell=parts.teller(settings), clock=clock)
-        self._spooler = make_spooler(settings, publishing, stopping, metrics)
+        self._spooler = make_spooler(settings, publishing, context.stopping, metrics)
         report = NotificationReport(metrics, clock)
+        url = context.ledger_url
+        evidence = EvidenceWriter(partial(open_ledger, url), metrics=metrics)
+        memory = make_memory(settings, context.stopping, clock)
         self._executor = make_ingest(
             settings,
-            self._memory,
+            memory,
             Safekeeping(publishing, self._spooler),
             report,
             clock,
             Observers(
-                evidence=self._evidence.offer,
-                watch=self._watch,
-                traces=webhook_tracing(settings, tracer),
+                evidence=evidence.offer, watch=self._watch, traces=webhook_tracing(settings, context.tracer)
             ),
         )
-        self._webhook = make_webhook_server(settings, self._executor, report)
-        self._submit = (
-            None if settings.submit.port is None else SubmitPart(settings, stopping, metrics, clock, tracer)
-        )
+        # Here and not in the worker: an ingest may have a ledger of its own.
+        pruner = Pruner(partial(_prune, url), settings.ledger.retention, clock, what="notifications")
+        #: The jobs that record, and those that call the provider.
+        self._recording: tuple[BackgroundWorker, ...] = (evidence, memory, pruner)
+        self._calling = [
+            *([] if self._watch is None else [self._watch]),
+            *([self._catching_up()] if settings.catch_up.configured else []),
+        ]
+        self.webhook = make_webhook_server(settings, self._executor, report)
+        self.submit = None if settings.submit.port is None else SubmitPart(context, broker)
         self._listening = False
-        self._catching_up = self._make_catching_up() if settings.catch_up.configured else None
 
     def start(self) -> None:
         """Listen; the broker may come when it likes.
@@ -122,71 +99,52 @@ class IngestProcess:
             SettingsError: the certificate can't be used.
 
         """
-        ingest = self._settings.ingest
-        port = listen(self._webhook, ingest, "ingest")
+        ingest = self._context.settings.ingest
+        port = listen(self.webhook, ingest, "ingest")
         self._listening = True
-        self._progress.watch("the webhook's event loop", lambda: self._webhook.rounds)
-        if self._submit is not None:
-            self._submit.start(self._progress)
+        self._progress.watch("the webhook's event loop", lambda: self.webhook.rounds)
+        if self.submit is not None:
+            self.submit.start(self._progress)
         if self._spooler is not None:
             self._spooler.start()
         self._publisher.start()
         self._progress.watch("the link that publishes", lambda: self._publisher.rounds)
-        self._evidence.start()
-        self._memory.start()
-        self._pruner.start()
-        if self._catching_up is not None:
-            self._catching_up.start()
-        if self._watch is not None:
-            self._watch.start()
-        log = structlog.get_logger()
-        log.info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
-        if not ingest.authorization:
-            log.warning(
-                "ingest.unguarded",
-                hint="who reaches the port is taken for the provider: set ingest.authorization",
-            )
+        for job in (*self._recording, *self._calling):
+            job.start()
+        structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
 
     def stop(self) -> None:
         """Take no more requests, answer those that are in, and let go of the broker and the spool.
 
         The spool after the broker: it has to forget what that confirms to the end.
         """
-        if self._watch is not None:
-            self._watch.stop()
-        self._webhook.stop(GRACE)
-        if self._submit is not None:
-            self._submit.stop(GRACE)
-        if self._catching_up is not None:
-            self._catching_up.stop()
+        self.webhook.stop(GRACE)
+        if self.submit is not None:
+            self.submit.stop(GRACE)
+        for job in self._calling:
+            job.stop()
         self._publisher.stop()
         if self._spooler is not None:
             self._spooler.stop()
-        self._evidence.stop()
-        self._memory.stop()
-        self._pruner.stop()
+        for job in self._recording:
+            job.stop()
         structlog.get_logger().info("ingest.stopped")
 
-    def _make_catching_up(self) -> CatchingUp:
+    def _catching_up(self) -> CatchingUp:
         """Return what reads the history; what it finds is handled as a webhook is."""
 
         def publish(event: Event) -> NotificationResult:
             try:
-                return self._webhook.call(partial(self._executor.recover, event), RECOVERY)
+                return self.webhook.call(partial(self._executor.recover, event), RECOVERY)
             except TimeoutError:
                 return NotificationResult.REFUSED
 
         # Not at the top: an ingest that does not catch up needs no client of the provider.
         from bridge.app.backfill import catch_up
 
-        settings = self._settings.catch_up
-        round_ = catch_up(self._settings, publish, self._clock, self._stopping.event)
+        context, settings = self._context, self._context.settings.catch_up
+        round_ = catch_up(context.settings, publish, context.clock, context.stopping.event)
         return CatchingUp(round_, at_start=settings.at_start, interval=settings.interval)
-
-    @property
-    def thread_id(self) -> int | None:
-        """The native id of the thread that works most."""
-        return self._webhook.thread_id
 
     def standing(self) -> str | None:
         """Say what of this process stands still, if anything."""
@@ -195,14 +153,14 @@ class IngestProcess:
     def readiness(self) -> Readiness:
         """Return whether this ingest can make a notification durable."""
         publisher = self._publisher
-        draining = self._stopping.event.is_set()
+        draining = self._context.stopping.event.is_set()
         ways = [publishing(publisher), *([] if self._spooler is None else [spooling(self._spooler)])]
         durable = any(ok for _, ok, _ in ways)
         return readiness(
             *ways,
             ("durable", durable, "notifications are taken" if durable else "nothing takes notifications"),
             ("draining", not draining, "stopping" if draining else "no"),
-            *([] if self._submit is None else [self._submit.reason()]),
+            *([] if self.submit is None else [self.submit.reason()]),
             *([] if self._watch is None else [self._watch.reason()]),
             judged=frozenset({"durable", "draining"}),
         )
@@ -225,25 +183,29 @@ def run_ingest(settings: Settings) -> int:
     require(settings, broker=True, account=needs_account, submit=True)
     require_records(settings, ("ingest",))
     configure_log(settings)
-    stopping = Stopping()
-    stopping.install()
-    metrics = make_metrics()
-    clock = SystemClock()
-    tracer = make_tracer(settings, clock)
-    process = IngestProcess(settings, stopping, metrics, clock, tracer)
+    context = begin_process(settings)
+    process = IngestProcess(context, BrokerConnections(context))
     admin = serve_admin(
-        settings, process.readiness, metrics, process.standing, port=settings.admin.ingest_port
+        settings, process.readiness, context.metrics, process.standing, port=settings.admin.ingest_port
     )
     process.start()
+    warn_if_unguarded(settings)
     report_started(process.readiness, process.standing)
-    one_core = OneCore(lambda: process.thread_id) if settings.ingest.one_core else None
-    if one_core is not None:
+    one_core = OneCore(lambda: process.webhook.thread_id)
+    if settings.ingest.one_core:
         one_core.start()
-    code = stopping.wait()
+    code = context.stopping.wait()
     process.stop()
-    if tracer is not None:
-        tracer.stop()
-    if one_core is not None:
-        one_core.stop()
+    context.close()
+    one_core.stop()
     admin.stop(1.0)
     return code
+
+
+def warn_if_unguarded(settings: Settings) -> None:
+    """Log that the webhook needs no authorization, if so."""
+    if not settings.ingest.authorization:
+        structlog.get_logger().warning(
+            "ingest.unguarded",
+            hint="who reaches the port is taken for the provider: set ingest.authorization",
+        )

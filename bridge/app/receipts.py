@@ -15,31 +15,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.cpaas.client import CpaasClient
-    from bridge.ops.metrics import Metrics
-    from bridge.ports import Clock, Publisher, Receipts
-    from bridge.settings import Settings
+    from bridge.app.process import ProcessContext
+    from bridge.ports import Receipts
+    from bridge.worker.parts import WorkerPorts
     from bridge.worker.worker import Worker
 
 
 def receipt_poller(
-    settings: Settings,
-    open_receipts: Callable[[], Receipts],
+    context: ProcessContext,
+    ports: WorkerPorts,
     client: CpaasClient,
-    publisher: Publisher,
     worker: Worker,
-    clock: Clock,
-    metrics: Metrics,
     stopping: threading.Event,
-) -> ReceiptPoller | None:
-    """Return what asks for receipts beside `worker`; None where that is not configured."""
-    if not settings.receipts.poll:
-        return None
+    open_receipts: Callable[[], Receipts],
+) -> ReceiptPoller:
+    """Return what asks for receipts beside `worker` while that may call the provider; `stopping` ends its waits."""
+    settings, metrics = context.settings, context.metrics
     per_second = settings.receipts.per_second
     asking = Asking(
         CpaasStatuses(client.history),
         may_ask=lambda: not worker.shut,
         per_second=per_second,
-        clock=clock,
+        clock=ports.clock,
         metrics=metrics,
         stopping=stopping,
     )
@@ -49,5 +46,5 @@ def receipt_poller(
         batch=batch_of(per_second),
         style=parts.style(settings),
     )
-    context = JobContext(clock=clock, metrics=metrics, stopping=stopping)
-    return ReceiptPoller(open_receipts, asking, publisher, rules, context)
+    job = JobContext(clock=ports.clock, metrics=metrics, stopping=stopping)
+    return ReceiptPoller(open_receipts, asking, ports.publisher, rules, job)

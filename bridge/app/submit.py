@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.adapters.amqp.offers import AmqpOffers
 from bridge.adapters.http.server.options import ServerOptions
 from bridge.adapters.http.server.server import HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitEndpointSettings
@@ -21,9 +20,10 @@ from bridge.ingest.command_intake import CommandIntake, IntakeRules
 from bridge.ingest.command_lookup import Lookups
 
 if TYPE_CHECKING:
+    from bridge.app.broker import BrokerConnections
+    from bridge.app.process import ProcessContext
     from bridge.ops.metrics import Metrics
     from bridge.ops.progress import ThreadProgress
-    from bridge.ops.shutdown import Stopping
     from bridge.ports import Clock, Offering, Tracer
     from bridge.settings import Settings
 
@@ -34,27 +34,16 @@ SPARE = 100
 class SubmitPart:
     """Takes commands over HTTP: a server, what asks the ledger, and a connection to the broker of its own."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        stopping: Stopping,
-        metrics: Metrics,
-        clock: Clock,
-        tracer: Tracer | None = None,
-    ) -> None:
-        self._settings = settings
-        self._offering = AmqpOffers(
-            parts.link(parts.address_of_process(settings), "ingest submits", clock, stopping.crash),
-            parts.topology(settings),
-            declares=settings.broker.declare,
-            deadline=settings.broker.publish_deadline,
-            limit=settings.submit.max_in_flight + SPARE,
-        )
+    def __init__(self, context: ProcessContext, broker: BrokerConnections) -> None:
+        self._settings, metrics = context.settings, context.metrics
+        limit = self._settings.submit.max_in_flight + SPARE
+        self._offering = broker.offering("ingest submits", limit=limit)
         metrics.connections.append(lambda: self._offering.connected)
         metrics.alarms.append(lambda: self._offering.blocked)
-        url = settings.ledger.url.get_secret_value()
-        self._lookups = Lookups(partial(read_ledger, url), clock=clock)
-        self.server = make_submit_server(settings, self._offering, self._lookups, metrics, clock, tracer)
+        self._lookups = Lookups(partial(read_ledger, context.ledger_url), clock=context.clock)
+        self.server = make_submit_server(
+            self._settings, self._offering, self._lookups, metrics, context.clock, context.tracer
+        )
 
     def start(self, progress: ThreadProgress) -> None:
         """Listen; broker and ledger may come when they like.
@@ -64,7 +53,9 @@ class SubmitPart:
             SettingsError: the certificate can't be used.
 
         """
-        open_submit_server(self._settings, self.server)
+        submit = self._settings.submit
+        port = listen(self.server, submit, "submit")
+        structlog.get_logger().info("submit.listening", host=submit.host, port=port, path=SUBMIT_PATH)
         self._offering.start()
         progress.watch("the event loop of the HTTP endpoint for commands", lambda: self.server.rounds)
         progress.watch("the link that submits", lambda: self._offering.rounds)
@@ -111,16 +102,3 @@ def make_submit_server(
         keep_alive=submit.keep_alive,
     )
     return HttpServer(Submit(endpoint, flow.take, flow.show, refused=flow.refused), options, name="submit")
-
-
-def open_submit_server(settings: Settings, server: HttpServer) -> None:
-    """Have the server listen, and say where.
-
-    Raises:
-        CannotListen: the port can't be had.
-        SettingsError: the certificate can't be used.
-
-    """
-    submit = settings.submit
-    port = listen(server, submit, "submit")
-    structlog.get_logger().info("submit.listening", host=submit.host, port=port, path=SUBMIT_PATH)

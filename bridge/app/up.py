@@ -1,22 +1,24 @@
-"""Everything in one process: the real thing where it is configured, else a bridge to try out."""
+"""Everything in one process: the real thing where it is configured, else a demo."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.adapters.clock import SystemClock
-from bridge.app.admin import make_metrics, report_started, serve_admin
-from bridge.app.ingest import IngestProcess
+from bridge.app.admin import report_started, serve_admin
+from bridge.app.broker import BrokerConnections
+from bridge.app.ingest import IngestProcess, warn_if_unguarded
 from bridge.app.log import configure_log
+from bridge.app.process import begin_process
 from bridge.app.required import require
 from bridge.app.surroundings import require_records
-from bridge.app.tracing import make_tracer
 from bridge.app.worker import WorkerProcess
-from bridge.ops.shutdown import Stopping
 from bridge.ports.serving import Readiness
 from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.app.process import ProcessContext
     from bridge.settings import Settings
 
 
@@ -33,13 +35,17 @@ def run_up(settings: Settings) -> int:
         reason = "must be 1 for `bridge up`, which is one process: run `bridge worker` and `bridge ingest`"
         raise SettingsError([SettingProblem("worker.processes", reason)])
     require_records(settings, ("worker", "ingest"))
-    stopping = Stopping()
-    stopping.install()
     if settings.broker.url is None and not settings.cpaas.configured:
         require(settings, submit=True)
-        return _try_out(settings, stopping)
+        # Not at the top: the real thing needs neither simulator nor screen.
+        from bridge.app.demo import run_demo
+
+        return run_demo(settings)
     _require_both(settings)
-    return _real(settings, stopping)
+    configure_log(settings)
+    context = begin_process(settings)
+    warn_if_unguarded(settings)
+    return run_both(context, BrokerConnections(context))
 
 
 def _require_both(settings: Settings) -> None:
@@ -51,12 +57,16 @@ def _require_both(settings: Settings) -> None:
     require(settings, broker=True, account=True, submit=True)
 
 
-def _real(settings: Settings, stopping: Stopping) -> int:
-    configure_log(settings)
-    metrics, clock = make_metrics(), SystemClock()
-    tracer = make_tracer(settings, clock)
-    worker = WorkerProcess(settings, stopping, metrics, clock, tracer)
-    ingest = IngestProcess(settings, stopping, metrics, clock, tracer)
+def run_both(
+    context: ProcessContext,
+    broker: BrokerConnections,
+    started: Callable[[IngestProcess, int], None] = lambda _ingest, _port: None,
+) -> int:
+    """Run a worker and an ingest until stopped; returns the exit code.
+
+    `started` is called with the ingest and the admin port once all runs.
+    """
+    worker, ingest = WorkerProcess(context, broker), IngestProcess(context, broker)
 
     def ready() -> Readiness:
         one, other = worker.readiness(), ingest.readiness()
@@ -65,29 +75,14 @@ def _real(settings: Settings, stopping: Stopping) -> int:
     def standing() -> str | None:
         return worker.standing() or ingest.standing()
 
-    admin = serve_admin(settings, ready, metrics, standing)
+    admin = serve_admin(context.settings, ready, context.metrics, standing)
     ingest.start()
     report_started(ready, standing)
     worker.start()
-    code = stopping.wait()
+    started(ingest, admin.port)
+    code = context.stopping.wait()
     ingest.stop()
     worker.stop()
-    if tracer is not None:
-        tracer.stop()
+    context.close()
     admin.stop(1.0)
-    return code
-
-
-def _try_out(settings: Settings, stopping: Stopping) -> int:
-    if settings.log.format is None:
-        # The events are the show: the log speaks up only when something is wrong.
-        settings = settings.model_copy(update={"log": settings.log.model_copy(update={"level": "warning"})})
-    configure_log(settings)
-    # Not at the top: who runs the real thing needs neither simulator nor screen.
-    from bridge.app.trial import Trial
-
-    trial = Trial(settings, stopping, make_metrics(), SystemClock())
-    trial.start()
-    code = stopping.wait()
-    trial.stop()
     return code

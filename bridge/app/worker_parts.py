@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from bridge.adapters.http.supervisor_app import WORKING
 from bridge.app import parts, sending
 from bridge.app.admin import publishing, readiness
+from bridge.app.tracing import command_tracing
 from bridge.worker.gauges import WorkerGauges
-from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
+from bridge.worker.parts import Lifecycle, WorkerOptions
 from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -18,30 +19,19 @@ if TYPE_CHECKING:
 
     from bridge.adapters.cpaas.client import CpaasClient
     from bridge.app.admin import Outlet
+    from bridge.app.process import ProcessContext
     from bridge.ops.metrics import Metrics
-    from bridge.ops.shutdown import Stopping
-    from bridge.ops.tracing import CommandTracing
-    from bridge.ports import Clock, Gateway, Ledger, Publisher
+    from bridge.ports import Clock
     from bridge.ports.serving import Readiness
-    from bridge.settings import Settings
     from bridge.worker.gauges import Source
-    from bridge.worker.steady import SteadyClock
+    from bridge.worker.parts import WorkerPorts
 
 
-def make_worker(
-    settings: Settings,
-    publisher: Publisher,
-    ledger: Ledger,
-    gateway: Gateway,
-    clock: SteadyClock,
-    calls_stop: threading.Event,
-    metrics: Metrics,
-    stopping: Stopping,
-    tracing: CommandTracing | None = None,
-) -> Worker:
+def make_worker(context: ProcessContext, ports: WorkerPorts, calls_stop: threading.Event) -> Worker:
     """Return the worker of this process; `calls_stop` ends waits of the gateway."""
+    settings, stopping = context.settings, context.stopping
     return Worker(
-        WorkerPorts(publisher=publisher, ledger=ledger, gateway=gateway, clock=clock),
+        ports,
         WorkerOptions(
             rules=sending.send_rules(settings),
             concurrency=settings.worker.concurrency,
@@ -54,8 +44,8 @@ def make_worker(
             on_crash=stopping.crash,
             on_unusable=lambda: stopping.crash(os.EX_CONFIG),
         ),
-        metrics,
-        tracing,
+        context.metrics,
+        command_tracing(settings, context.tracer),
     )
 
 

@@ -50,7 +50,7 @@ def embedded() -> Iterator[Case]:
     inbox, told = Inbox(), Told()
     broker = EmbeddedBroker(NAMES, SystemClock())
     broker.consume(inbox.receive)
-    broker.start()
+    broker.open()
 
     def send(body: bytes) -> None:
         message = Outgoing(
@@ -67,7 +67,7 @@ def embedded() -> Iterator[Case]:
         raise AssertionError("there is no connection to lose")
 
     yield Case(broker, inbox, send, lose)
-    broker.stop()
+    broker.close()
 
 
 def fake() -> Iterator[Case]:

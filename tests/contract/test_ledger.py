@@ -15,7 +15,6 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from bridge.adapters.store.ledger import SqlLedger
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.pruning import BATCH
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.domain.command_parser import parse_command
@@ -42,6 +41,7 @@ from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
+from tests.fakes.ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -48,9 +48,9 @@ def embedded() -> Iterator[Case]:
     inbox = Inbox()
     broker = EmbeddedBroker(NAMES, SystemClock(), watch=events.append)
     broker.consume(inbox.receive)
-    broker.start()
+    broker.open()
     yield Case(broker, lambda: events, lambda: [delivery.body for delivery in inbox.deliveries])
-    broker.stop()
+    broker.close()
 
 
 def real(peer: BrokerClient) -> Iterator[Case]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.store import open_ledger, open_receipts, open_seen
-from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.events import event_id
@@ -19,6 +18,7 @@ from bridge.domain.ledger import Claim, File, Filing, Place
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.receipts import SentSubmission
 from bridge.domain.rules import LedgerRules, ReceiptRules
+from tests.fakes.ledger import MemoryLedger, MemoryReceipts, MemorySeen
 from tests.harness.contract_check import event_of
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from bridge.adapters.store import open_ledger, open_seen
-from bridge.adapters.store.memory import MemorySeen
 from bridge.adapters.store.postgresql import LEDGER_NUMBER
 from bridge.adapters.store.pruning import NOTIFICATIONS
 from bridge.domain.evidence import Evidence
 from bridge.domain.ledger import ObservedMessage
 from bridge.domain.match_keys import text_key
 from bridge.ports import LedgerUnavailable, Seen, Watermarks
+from tests.fakes.ledger import MemorySeen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

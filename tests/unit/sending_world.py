@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.app.sending import send_rules
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
 from bridge.domain.command_parser import parse_command
@@ -56,6 +55,7 @@ from bridge.worker.actions import (
     WaitHere,
 )
 from bridge.worker.delivery import CommandDelivery
+from tests.fakes.ledger import MemoryLedger
 from tests.harness.contract_check import event_of
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 

@@ -10,7 +10,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.cpaas.archive import CpaasArchive
-from bridge.adapters.store.memory import MemorySeen
 from bridge.domain.backfill import ACCOUNT, GRACE, CatchUpRules
 from bridge.domain.notification_events import to_event
 from bridge.domain.notifications import parse_notification
@@ -18,6 +17,7 @@ from bridge.domain.outcomes import Style
 from bridge.jobs.backfill import CatchingUp, CatchUp
 from bridge.ports import ArchiveUnavailable
 from bridge.ports.serving import NotificationResult
+from tests.fakes.ledger import MemorySeen
 from tests.fakes.provider_server import answer
 from tests.harness.contract_check import event_of
 from tests.harness.webhook import inbound, inbound_id

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.dead_letters import BROKER, DeadLetter, Wanted, read_letter, sent_back
@@ -20,6 +19,7 @@ from bridge.domain.match_keys import text_key
 from bridge.domain.messages import Delivery
 from bridge.domain.outcomes import Outcome, Style
 from bridge.domain.rules import LedgerRules, ReconcileRules
+from tests.fakes.ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,12 +31,12 @@ def test_an_event_that_can_not_be_shown_stops_no_other() -> None:
     crashed = threading.Event()
     broker = EmbeddedBroker(NAMES, SystemClock(), watch=show, on_crash=crashed.set)
     with capture_logs() as logs:
-        broker.start()
+        broker.open()
         for number in range(2):
             broker.publish(event("x", number), nothing)
         wait_until(lambda: len(shown) == 2, what="both events")
         is_available = broker.available
-        broker.stop()
+        broker.close()
 
     assert is_available
     assert not crashed.is_set()
@@ -51,7 +51,7 @@ def test_a_crash_of_its_thread_ends_the_process_and_it_is_available_no_more() ->
     broker = EmbeddedBroker(NAMES, SystemClock(), on_crash=crashed.set)
     broker.consume(receive)
     with capture_logs() as logs:
-        broker.start()
+        broker.open()
         broker.publish(event("send", 1, exchange=NAMES.commands_exchange), nothing)
         has_crashed = crashed.wait(10)
     wait_until(lambda: not broker.available, what="the thread's end")

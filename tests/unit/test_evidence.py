@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.domain.evidence import Evidence
 from bridge.domain.ledger import ObservedMessage
@@ -20,6 +19,7 @@ from bridge.domain.notifications import parse_notification
 from bridge.ingest.evidence_writer import EvidenceWriter
 from bridge.ops.metrics import Metrics
 from bridge.ports import ChangeRefused, LedgerUnavailable
+from tests.fakes.ledger import MemoryLedger
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.amqp.deliveries import reason_of_death
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.dead_letters import read_letter, sent_back
@@ -22,6 +21,7 @@ from bridge.domain.ledger import Call, Claim, Filed, Later, Look, Resolve
 from bridge.domain.messages import Delivery, Outgoing
 from bridge.domain.outcomes import Outcome, Style
 from bridge.settings import Settings
+from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.harness.contract_check import event_of
 from tests.harness.waiting import wait_until

@@ -10,12 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.store.memory import MemorySeen
 from bridge.concurrency.event_loop import Relay
 from bridge.domain.receipts import SentSubmission
 from bridge.ingest.actions import Owner
 from bridge.ingest.memory import BATCH, LATER, MemoryLimits, NotificationMemory, Question
 from bridge.ports import LedgerUnavailable
+from tests.fakes.ledger import MemorySeen
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, ProviderError, Unsent
 from bridge.domain.gate import DOWN_AFTER, Gate
 from bridge.domain.messages import Delivery
@@ -22,6 +21,7 @@ from bridge.domain.submissions import Attempted, Submission
 from bridge.ops.metrics import Metrics
 from bridge.ports import Depth
 from bridge.worker.gauges import STOPS, WorkerGauges, WorkerState
+from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.harness.registered_metrics import StillSource, families, state_of
 from tests.harness.waiting import wait_until

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.cpaas.archive import CpaasStatuses
-from bridge.adapters.store.memory import MemoryLedger, MemoryReceipts, MemorySeen
 from bridge.domain.events import event_id, outgoing_event
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import Call, Claim, File, Filing, Resolve
@@ -24,6 +23,7 @@ from bridge.jobs.receipts import LEASE, LOOK, PollerRules, ReceiptPoller, batch_
 from bridge.ops.metrics import Metrics
 from bridge.ports import ArchiveUnavailable
 from bridge.simulator import Simulator
+from tests.fakes.ledger import MemoryLedger, MemoryReceipts, MemorySeen
 from tests.fakes.publisher import FakePublisher
 from tests.harness.contract_check import event_of
 from tests.unit.cpaas_setup import HandClock, rig

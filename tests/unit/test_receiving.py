@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.app.admin import make_metrics
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.ledger import Known
 from bridge.domain.messages import Delivery
 from bridge.ports import ChangeRefused
 from bridge.settings import Settings
+from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.harness.contract_check import event_of
 from tests.harness.waiting import wait_until

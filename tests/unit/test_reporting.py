@@ -13,9 +13,10 @@ import pytest
 
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.supervisor_app import standing_of
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.app.admin import make_metrics, serve_admin
+from bridge.app.broker import BrokerConnections
 from bridge.app.ingest import IngestProcess
+from bridge.app.process import ProcessContext
 from bridge.domain.messages import Delivery
 from bridge.ops.progress import PATIENCE, ThreadProgress
 from bridge.ops.service_manager import watchdog_seconds
@@ -23,6 +24,7 @@ from bridge.ops.service_report import LONGEST, Reporting, status_of
 from bridge.ops.shutdown import Stopping
 from bridge.ports.serving import Readiness, Reason
 from bridge.settings import load
+from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, body_of, worker_on
@@ -252,7 +254,8 @@ def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> Non
     }
     settings = load({}, environ, lambda name: "")
     clock, metrics = ShiftedClock(), make_metrics()
-    process = IngestProcess(settings, Stopping(), metrics, clock)
+    context = ProcessContext(settings=settings, stopping=Stopping(), metrics=metrics, clock=clock)
+    process = IngestProcess(context, BrokerConnections(context))
     admin = serve_admin(settings, process.readiness, metrics, process.standing)
     before = process.standing()
     process.start()
@@ -262,7 +265,7 @@ def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> Non
         standing_still.set()
         let_go.wait(20)
 
-    blocked = threading.Thread(target=lambda: process._webhook.call(stand_still, 20))
+    blocked = threading.Thread(target=lambda: process.webhook.call(stand_still, 20))
     blocked.start()
     standing_still.wait(10)
     soon = process.standing()

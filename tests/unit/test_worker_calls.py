@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.app.admin import make_metrics
 from bridge.domain.answers import Ambiguous, Blocked, ProviderError, Refused, Unsent
 from bridge.domain.gate import DOWN_AFTER
 from bridge.domain.messages import Delivery
 from bridge.domain.submissions import Attempted, Submission
+from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.harness.contract_check import event_of
 from tests.harness.waiting import wait_until

@@ -6,9 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.messages import Delivery
 from bridge.ports import LedgerUnavailable
+from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, NoGateway, accepted, body_of, worker_on

@@ -8,12 +8,12 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bridge.adapters.store.memory import MemoryLedger
 from bridge.domain.answers import Accepted, ProviderError, Unsent
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.messages import Delivery
 from bridge.domain.submissions import Attempted, Submission
 from bridge.ports import LedgerUnavailable
+from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.fakes.source import FakeSource
 from tests.harness.contract_check import event_of

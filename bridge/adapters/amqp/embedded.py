@@ -1,6 +1,6 @@
-"""A broker inside the process, for trying the bridge out: kombu's in-memory transport. Nothing survives the process.
+"""A broker inside the process, for the demo: kombu's in-memory transport. Nothing survives the process.
 
-It fills the ports `Publisher` and `CommandSource` both, on one thread that owns the one connection.
+It fills the ports `Publisher`, `Offering` and `CommandSource` all, on one thread that owns the one connection.
 """
 
 from __future__ import annotations
@@ -59,16 +59,24 @@ class EmbeddedBroker:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
         self._producer: Any = None
+        #: How often its thread went round.
+        self.rounds = 0
 
-    def start(self) -> None:
+    def open(self) -> None:
         """Open for business."""
         self._thread.start()
         self._ready.wait()
 
-    def stop(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = 5.0) -> None:
         """Close, and forget everything, within `timeout` seconds."""
         self._stopping.set()
         self._thread.join(timeout)
+
+    def start(self) -> None:
+        """Do nothing: it is open for all who use it."""
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Do nothing: others may still use it."""
 
     def consume(self, receive: Callable[[Delivery], None]) -> None:
         """Deliver commands to `receive`, from now on."""
@@ -151,6 +159,7 @@ class EmbeddedBroker:
             with Consumer(channel, [watched], on_message=self._on_event, no_ack=True):
                 self._ready.set()
                 while not self._stopping.is_set():
+                    self.rounds += 1
                     self._follow(consumer)
                     self._step(connection)
                 self._consuming = False

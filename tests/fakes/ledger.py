@@ -211,8 +211,8 @@ class MemoryReceipts:
 
 
 def _sent(place: Place, submission: SubmissionRecord) -> SentSubmission:
-    assert submission.message_id is not None  # noqa: S101 - as it was sent with one
-    assert submission.told is not None  # noqa: S101 - likewise
+    assert submission.message_id is not None
+    assert submission.told is not None
     return SentSubmission(
         command_id=place.command_id,
         index=place.index,
