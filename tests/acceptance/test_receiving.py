@@ -240,20 +240,14 @@ def test_an_event_that_nobody_bound_a_queue_for_is_kept_aside_and_counts_as_told
 def test_nothing_gets_in_that_the_contract_keeps_out(start_ingest: StartIngest, amqp: BrokerClient) -> None:
     process, webhook = start_ingest()
     body = inbound("m1")
+    # One of each; tests/unit/test_webhook_responses.py has them all.
     wrong: list[tuple[int, Mapping[str, Any]]] = [
-        (401, {"authorization": None}),
         (401, {"authorization": "Bearer canary-guess"}),
-        (401, {"authorization": SECRET + "x"}),
         (405, {"method": "GET"}),
-        (405, {"method": "PUT"}),
         (404, {"path": "/elsewhere"}),
         (415, {"content_type": "text/plain"}),
         (413, {"body": b"{" + b" " * 65_536 + b"}"}),
         (400, {"body": b"canary, no JSON"}),
-        (400, {"body": b"[]"}),
-        (400, {"body": b'{"a": 1}'}),
-        (400, {"body": b""}),
-        (400, {"body": b"\xff\xfe"}),
     ]
     statuses = [webhook.post(**{"body": body, **request}).status for _, request in wrong]
     right = [

@@ -300,6 +300,21 @@ def test_a_receipt_of_ours_is_a_repeat_also_when_it_can_not_be_told_whose_it_is(
     assert [message.properties["message_id"] for message in publisher.taken] == [OURS.id]
 
 
+def test_no_result_comes_before_the_confirm(ingest: NotificationExecutor, publisher: FakePublisher) -> None:
+    async def scenario() -> None:
+        publisher.confirming.clear()
+        taking = asyncio.create_task(bring(ingest))
+        while not publisher.taken:
+            await asyncio.sleep(0.01)
+        done, _ = await asyncio.wait([taking], timeout=0.2)
+        publisher.confirming.set()
+
+        assert done == set()
+        assert await taking is NotificationResult.PUBLISHED
+
+    asyncio.run(scenario(), debug=True)
+
+
 def test_a_server_that_ends_waits_for_no_confirm(
     ingest: NotificationExecutor, publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
@@ -314,14 +329,17 @@ def test_a_server_that_ends_waits_for_no_confirm(
     assert len(ids) == 1
 
 
-def test_nothing_is_published_while_the_broker_is_not_available(
-    ingest: NotificationExecutor, publisher: FakePublisher
+@pytest.mark.parametrize("is_full", [False, True])
+def test_nothing_is_published_while_the_broker_takes_nothing(
+    ingest: NotificationExecutor, publisher: FakePublisher, is_full: bool
 ) -> None:
-    publisher.available = False
-
+    publisher.available, publisher._room = is_full, 0
+    refused, _ = take(ingest)
+    before = list(publisher.taken)
+    publisher.available, publisher._room = True, 10
     taken, _ = take(ingest)
 
-    assert (taken, publisher.taken) == (NotificationResult.REFUSED, [])
+    assert (refused, before, taken) == (NotificationResult.REFUSED, [], NotificationResult.PUBLISHED)
 
 
 def test_what_is_no_notification_is_refused_with_its_reasons(

@@ -1,4 +1,4 @@
-"""The ingest's door under long pressure: strangers of all kinds, odd bodies by the thousand, the whole contract."""
+"""The webhook under long pressure: strangers of all kinds, odd bodies by the thousand, the whole contract."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 
-#: How long it is fuzzed; `FUZZ_SECONDS=600` is what a change of the door deserves.
+#: How long it is fuzzed; `FUZZ_SECONDS=600` is what a change of the server deserves.
 FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "30"))
 STORM_SECONDS = 40.0
 DOCUMENTED = {
