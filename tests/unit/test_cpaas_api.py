@@ -380,19 +380,6 @@ def test_channels_are_listed_read_and_deleted() -> None:
         assert it.server.requests[-1].path == f"{N}/wh-72b43d88"
 
 
-@pytest.mark.parametrize("status", [404, 405])
-def test_a_channels_life_is_set_where_either_paper_says(status: int) -> None:
-    with rig() as it:
-        it.server.acts.extend([answer(status, fault("serviceException", "SVC0002")), answer(200, {"ok": 1})])
-        it.client.channels.refresh("wh-1", seconds=3600)
-
-        assert [(request.method, request.path) for request in it.server.requests] == [
-            ("PUT", f"{N}/wh-1/channelLifetime"),
-            ("PUT", f"{N}/wh-1"),
-        ]
-        assert it.server.requests[1].json == {"notificationChannelLifetime": {"channelLifetime": 3600}}
-
-
 FAILURES: list[tuple[Act, type[CpaasError], int | None]] = [
     (answer(400, fault("serviceException", "SVC0002", f"Invalid {NUMBER}")), CallRefused, 400),
     (answer(403, fault("policyException", "POL0001")), CallRefused, 403),

@@ -75,11 +75,6 @@ def channel_body(webhook_url: str, authorization: str | None, correlator: str) -
     )
 
 
-def lifetime_body(seconds: int) -> bytes:
-    """Return the body that sets a channel's lifetime."""
-    return encode({"notificationChannelLifetime": {"channelLifetime": seconds}})
-
-
 def encode(value: object) -> bytes:
     """Encode as compact JSON in ASCII, so that a lone surrogate has a spelling too."""
     return _COMPACT.encode(value).encode()

@@ -13,10 +13,10 @@ from bridge.domain.reconciliation import NEAR_CAP, hangs_on_account
 from bridge.ports.provider_errors import CallRefused, CpaasError, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from bridge.adapters.cpaas.client import CpaasClient
-    from bridge.adapters.cpaas.values import ProviderMessage, ProviderThread, Threads
+    from bridge.adapters.cpaas.values import ProviderMessage, ProviderThread, ThreadMessages, Threads
     from bridge.domain.evidence import Window
     from bridge.domain.submissions import Attempted, Submission
     from bridge.ports import Clock
@@ -81,28 +81,13 @@ class CpaasGateway:
         """
         history = self._client.history
         remote, sender = submission.destination_address, submission.sender_address
-        locals_, all_known = [sender], True
-        denied: list[tuple[str | None, bool]] = []
+        listed, locals_ = None, [sender]
         if sender == "default":
             listed = history.threads(remote, page=self._page, until=until)
             # A thread that moves while the list is read comes twice.
             locals_ = list(dict.fromkeys(thread.local_address for thread in listed.threads))
-            all_known = listed.complete
-            if not listed.exists:
-                denied.append((None, listed.vouched))
         threads = {local: history.messages(remote, local, until=until) for local in locals_}
-        denied += [(local, thread.vouched) for local, thread in threads.items() if not thread.exists]
-        messages = [message for thread in threads.values() for message in thread.messages]
-        # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
-        found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
-        reading = Reading(
-            messages=tuple(message for message in found if message is not None),
-            complete=all_known and all(thread.complete for thread in threads.values()) and None not in found,
-            oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
-            read_at=read_at,
-        )
-        locals_denied = frozenset(local and _plain(local) for local, _ in denied)
-        return reading, _Unknown(_plain(remote), locals_denied, vouched=all(vouched for _, vouched in denied))
+        return _reading(threads, remote, listed, read_at), _unknown(threads, remote, listed)
 
 
 class _Unknown:
@@ -133,6 +118,30 @@ class _Unknown:
     def _is_named(self, thread: ProviderThread) -> bool:
         is_its = not self._locals.isdisjoint({_plain(thread.local_address), None})
         return thread.length != 0 and _plain(thread.remote_address) == self._remote and is_its
+
+
+def _reading(
+    threads: Mapping[str, ThreadMessages], remote: str, listed: Threads | None, read_at: float
+) -> Reading:
+    """Return what threads with `remote` show; `listed` is the list of them, where it was read."""
+    messages = [message for thread in threads.values() for message in thread.messages]
+    # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
+    found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
+    is_whole = all(thread.complete for thread in threads.values()) and None not in found
+    return Reading(
+        messages=tuple(message for message in found if message is not None),
+        complete=is_whole and (listed is None or listed.complete),
+        oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
+        read_at=read_at,
+    )
+
+
+def _unknown(threads: Mapping[str, ThreadMessages], remote: str, listed: Threads | None) -> _Unknown:
+    """Return which of the threads, or whether their list, was answered with 404."""
+    if listed is not None and not listed.exists:
+        return _Unknown(_plain(remote), frozenset({None}), vouched=listed.vouched)
+    denied = {local: thread.vouched for local, thread in threads.items() if not thread.exists}
+    return _Unknown(_plain(remote), frozenset(map(_plain, denied)), vouched=all(denied.values()))
 
 
 def _plain(address: str) -> str:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 from bridge.adapters.cpaas.codec import (
     channel_body,
     channels,
-    lifetime_body,
     sms,
     subscription_body,
 )
 from bridge.adapters.cpaas.values import read_channels, read_subscriptions
 from bridge.domain.answers import ProviderError
-from bridge.ports.provider_errors import CallRefused, Unreadable
+from bridge.ports.provider_errors import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,19 +72,6 @@ class ChannelCalls:
     def delete(self, channel_id: str) -> None:
         """Delete a channel; one that is not there is deleted already."""
         self._asker.delete(_channel_path(channel_id))
-
-    def refresh(self, channel_id: str, *, seconds: int) -> None:
-        """Let a channel live for `seconds` from now.
-
-        The provider's papers disagree about the path, so where the first one is unknown the other is tried.
-        """
-        body = lifetime_body(seconds)
-        try:
-            self._asker.ask("PUT", _channel_path(channel_id, "channelLifetime"), body=body)
-        except CallRefused as refusal:
-            if refusal.status not in {404, 405}:
-                raise
-            self._asker.ask("PUT", _channel_path(channel_id), body=body)
 
 
 def _one(found: tuple[_Found, ...]) -> _Found:
