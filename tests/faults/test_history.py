@@ -170,8 +170,11 @@ def test_what_shows_after_the_settle_window_is_sent_twice_at_most_as_the_paper_s
 def test_the_paper_says_what_a_late_history_may_cost() -> None:
     paper = " ".join(PAPER.with_name("reliability.md").read_text().split())
 
-    assert "shows in its history only after `reconcile.settle` counts as absent" in paper
-    assert '`reconcile.on_absent = "resend"`, the default, it is then sent again' in paper
+    assert (
+        "shows in its history only after `reconcile.settle` counts as absent, and the bridge sends it again"
+        in paper
+    )
+    assert '`reconcile.on_absent = "park"` gives `unknown` instead' in paper
 
 
 def _too_late(scenario: Scenario, late: str) -> list[str]:

@@ -38,3 +38,12 @@ def test_the_readme_leads_to_every_page() -> None:
         left += {(paper.parent / link).resolve() for link in links} - reached - set(left)
 
     assert [page.name for page in PAPERS if page not in reached] == []
+
+
+def test_the_glossary_has_forty_terms_at_most_and_each_once() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+) \|", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    terms = [row for row in rows if row != "term"]
+
+    assert 0 < len(terms) == len(set(terms)) <= 40
