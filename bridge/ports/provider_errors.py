@@ -29,11 +29,6 @@ class CpaasError(Exception):
         #: In the words of events; its message may contain numbers and must not be logged.
         self.error = error
 
-    @property
-    def status(self) -> int | None:
-        """The HTTP status, where there was an answer."""
-        return self.error.http_status
-
 
 class Unreachable(CpaasError):
     """No whole answer came, or the provider is busy or broken."""

@@ -404,5 +404,5 @@ def test_each_failure_has_its_class_and_tells_no_number(
             it.client.history.status(NUMBER, SENDER, "SM1")
 
         assert type(caught.value) is kind
-        assert caught.value.status == status
+        assert caught.value.error.http_status == status
         assert NUMBER not in str(caught.value)
