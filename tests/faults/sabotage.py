@@ -39,16 +39,16 @@ KILLS = "tests/faults/test_kills.py::test_no_kill_of_worker_or_broker_costs_an_s
 POINT = "tests/faults/test_crash_points.py::test_a_crash_between_two_steps_costs_no_sms_and_no_outcome"
 MUTANTS = (
     Mutant(
-        name="M1 ack before the call",
+        name="M1 acknowledge before the call",
         file="bridge/worker/executor.py",
         old='                    failpoints.reach("claimed")\n',
         new="                    self.in_hand.unflushed = True\n"
         "                    self.in_hand._source.ack(branch.execution.flow.received.delivery)\n"
         '                    failpoints.reach("claimed")\n',
-        caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
+        caught_by=f"{POINT}[sqlite-K3, answered, not recorded]",
     ),
     Mutant(
-        name="M2 ack before the event's confirm",
+        name="M2 acknowledge before the event's confirm",
         file="bridge/worker/delivery.py",
         old="        yield AwaitConfirms()\n",
         new="",
@@ -60,24 +60,24 @@ MUTANTS = (
         file="bridge/domain/ledger/claim.py",
         old="submission = self._record.submissions.get(self._claim.index)",
         new="submission = None",
-        caught_by=f"{POINT}[sqlite-K5, told, not acked]",
+        caught_by=f"{POINT}[sqlite-K5, published, not acknowledged]",
     ),
     Mutant(
         name="M4 claims are not written before the call",
         file="bridge/adapters/store/ledger.py",
         old="unit_of_work.write(",
         new='all(type(c).__name__ == "Claim" for c in changes) or unit_of_work.write(',
-        caught_by=f"{POINT}[sqlite-K3, answered, not filed]",
+        caught_by=f"{POINT}[sqlite-K3, answered, not recorded]",
     ),
     Mutant(
-        name="M5 a timeout is simply tried again",
+        name="M5 a timeout is retried without a history lookup",
         file="bridge/adapters/cpaas/client.py",
         old="return Ambiguous(error=error.error)",
         new="return Unsent(error=error.error)",
         caught_by=f"{KILLS}[sqlite]",
     ),
     Mutant(
-        name="M6 a 500 is simply tried again",
+        name="M6 a 500 is retried without a history lookup",
         file="bridge/domain/provider_errors.py",
         old="HTTPStatus.CONFLICT}:\n        return Ambiguous(error=error)",
         new="HTTPStatus.CONFLICT}:\n        return Unsent(error=error)",
@@ -99,7 +99,7 @@ MUTANTS = (
         "test_a_frozen_broker_is_noticed_and_its_late_confirms_are_matched",
     ),
     Mutant(
-        name="M9 confirms are matched to whatever is oldest",
+        name="M9 confirms are matched to the oldest publish",
         file="bridge/adapters/amqp/confirm_channel.py",
         old=" if multiple else [tag]",
         new=" if multiple else list(unconfirmed)[:1]",
@@ -144,19 +144,19 @@ MUTANTS = (
         caught_by="tests/faults/test_broker.py::test_a_half_open_connection_is_noticed_and_costs_nothing[both ways]",
     ),
     Mutant(
-        name="M15 what can't be read is acked and forgotten",
+        name="M15 unreadable commands are acknowledged and dropped",
         file="bridge/worker/delivery.py",
         old="            yield PublishInvalid(conflict=False)\n",
         new="            pass\n",
         caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
     ),
     Mutant(
-        name="M16 a number in a log line",
+        name="M16 a phone number in a log line",
         file="bridge/worker/report.py",
         old="destination=mask_number(destination)",
         # Under any other key that is not a host's, the log would mask it all the same.
         new="host=destination",
-        caught_by=f"{POINT}[sqlite-K5, told, not acked]",
+        caught_by=f"{POINT}[sqlite-K5, published, not acknowledged]",
     ),
     Mutant(
         name="M17 a call may start after its lease",
@@ -166,7 +166,7 @@ MUTANTS = (
         caught_by="tests/faults/test_processes.py::test_a_worker_that_wakes_after_its_lease_starts_no_call[sqlite]",
     ),
     Mutant(
-        name="M17 whoever has an answer files it",
+        name="M17 a worker records a response without a valid claim",
         file="bridge/domain/ledger/endings.py",
         old="            or submission.owner != self.owner\n",
         new="",
@@ -174,14 +174,14 @@ MUTANTS = (
         "test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it[sqlite]",
     ),
     Mutant(
-        name="M19 a delayed copy says where it has been",
+        name="M19 a delayed copy keeps RabbitMQ's x-death header",
         file="bridge/domain/deliveries.py",
         old='r"x-death|x-first-death-.*',
         new='r"x-first-death-.*',
         caught_by="tests/faults/test_lives.py::test_a_command_comes_back_from_the_delay_however_often_it_was_there",
     ),
     Mutant(
-        name="M20 each copy of a dead letter opens a life",
+        name="M20 each copy of a dead letter starts a replay",
         file="bridge/domain/ledger/claim.py",
         old="if replay is not None and told is not None and told.event_id == replay.event_id:",
         new="if replay is not None and told is not None:",
@@ -189,7 +189,7 @@ MUTANTS = (
         "test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended[sqlite]",
     ),
     Mutant(
-        name="M21 an altered text is taken for absent",
+        name="M21 an altered text counts as absent",
         file="bridge/domain/reconciliation.py",
         old="strange = [message for message in free if match_key_of(message) != doubt.key]",
         new="strange: list[Evidence] = []",
@@ -197,7 +197,7 @@ MUTANTS = (
         "test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice[sqlite-small]",
     ),
     Mutant(
-        name="M22 an old primary is taken for the ledger",
+        name="M22 an old primary is accepted as the ledger",
         file="bridge/adapters/store/sessions.py",
         old="Lineage.of_postgresql(int(system), int(timeline, 16))",
         new="Lineage.of_postgresql(int(system), 1)",

@@ -143,7 +143,7 @@ def test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash(
         scenario.send(12)
         # How many are sent before the first event comes to nothing is a matter of luck: none is sent after it.
         scenario.wait(lambda: scenario.rows("state = 'sent'") >= 1, what="outcomes in the ledger")
-        scenario.fired["events that nobody takes"] = scenario.rows("state = 'sent'")
+        scenario.fired["events without a queue"] = scenario.rows("state = 'sent'")
         _pass(scenario, 1)
         # What is on its way between queue and worker is counted at neither for a moment.
         scenario.wait(lambda: scenario.queued() == 12, what="all commands held or queued")

@@ -38,14 +38,14 @@ POINTS = {
     "K2, claimed, no byte sent, park": Point(
         failpoint="claimed", outcome="unknown", posts=0, accepted=0, on_absent="park"
     ),
-    "K3, answered, not filed": Point(failpoint="answered", reconciled=True),
-    "K4, filed, not told": Point(failpoint="filed"),
-    "K5, told, not acked": Point(failpoint="told", again=1),
-    "KD, handed over, no copy": Point(failpoint="handed-over", posts=2, fault=BUSY),
-    "KD, copy confirmed, not acked": Point(failpoint="told", posts=2, fault=BUSY, again=1),
+    "K3, answered, not recorded": Point(failpoint="answered", reconciled=True),
+    "K4, recorded, not published": Point(failpoint="filed"),
+    "K5, published, not acknowledged": Point(failpoint="told", again=1),
+    "KD, rescheduled, no copy": Point(failpoint="handed-over", posts=2, fault=BUSY),
+    "KD, copy confirmed, not acknowledged": Point(failpoint="told", posts=2, fault=BUSY, again=1),
 }
 #: Those that are part of every run of the tests.
-ALWAYS = {"K3, answered, not filed", "K5, told, not acked"}
+ALWAYS = {"K3, answered, not recorded", "K5, published, not acknowledged"}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_crash_while_the_provider_does_not_answer_is_reconciled(
 
 @pytest.mark.long
 def test_a_crash_after_the_ack_changes_nothing(make_scenario: MakeScenario, ledger: str | None) -> None:
-    with make_scenario("W1 K6, acked", ledger=ledger) as scenario:
+    with make_scenario("W1 K6, acknowledged", ledger=ledger) as scenario:
         scenario.start()
         (command_id,) = scenario.send()
         scenario.wait_told()
