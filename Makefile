@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # The first Python that is new enough; `make PYTHON=/path/to/python run` takes another.
 PYTHON ?= $(shell scripts/find-python)
-# How many tests run side by side. They wait more than they compute, and each process starts a broker of its own.
+# How many tests run side by side. They wait more than they compute, and each process starts its own broker.
 JOBS   ?= 3
 # The tests that `make test` runs; all of them without it.
 TESTS  ?=
@@ -51,18 +51,19 @@ path: $(VENV)/.dev ## show and count the files that one command and one webhook 
 	@scripts/install-test-tools $(BIN)
 	@$(BIN)/python -m benchmarks.path
 
-fmt: $(VENV)/.dev ## format, and mend what lint can
+fmt: $(VENV)/.dev ## format, and fix the lint errors that can be fixed automatically
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 lint: $(VENV)/.dev ## look for mistakes
 	@$(BIN)/ruff check .
 
-check: $(VENV)/.dev ## format, lint, types, layers, and what is deployed, changing nothing
+check: $(VENV)/.dev ## check format, lint, types, layers, words and the files in deploy/; changes nothing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check-words
 	@$(BIN)/pytest --quiet tests/unit/test_deploy.py tests/unit/test_deploy_containers.py tests/unit/test_deploy_kubernetes.py
 
 clean: ## remove the environment and every cache
