@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bridge.domain.ledger import Change
 
 #: Seconds of the watchdog here.
-WATCHDOG = 0.4
+WATCHDOG = 0.2
 WELL = Readiness(ready=True, reasons=(Reason("sending", ok=True, detail="nothing known against it"),))
 
 
@@ -86,9 +86,10 @@ class FrozenLedger(MemoryLedger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.let_go = threading.Event()
+        self.is_asked, self.let_go = threading.Event(), threading.Event()
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
+        self.is_asked.set()
         self.let_go.wait(20)
         return super().apply(changes)
 
@@ -97,11 +98,17 @@ def test_a_loop_that_is_stuck_counts_no_more_and_an_idle_one_does() -> None:
     ledger, publisher, source = FrozenLedger(), FakePublisher(), IdleSource()
     worker = worker_on(ledger, threading.Event(), publisher)
     worker.start(source)
-    wait_until(lambda: worker.rounds > 2, what="an idle loop that goes round")
-    progress = ThreadProgress(SystemClock(), patience=1.5)
+    wait_until(lambda: worker.rounds > 1, what="an idle loop that goes round")
+    clock = HandClock()
+    progress = ThreadProgress(clock)
     progress.watch("the loop", lambda: worker.rounds)
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
-    wait_until(progress.standing, what="a loop that is stuck")
+    ledger.is_asked.wait(10)
+    at_first = progress.standing()
+    clock.at = PATIENCE + 1
+
+    assert at_first is None
+    assert progress.standing() == f"the loop has stood still for more than {PATIENCE:.0f} s"
     worker.lose()
     ledger.let_go.set()
     wait_until(lambda: progress.standing() is None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import bridge
@@ -14,24 +15,26 @@ PARAMETERS = 6
 #: Types of the client that have the names of what they are to other services, or of their asyncio twins.
 SHARED = {"Client", "Consumer", "Event", "Outcome", "SeenEvents"}
 
-MODULES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
-CLASSES = [
-    (path, node)
-    for path, module in MODULES.items()
-    for node in ast.walk(module)
-    if isinstance(node, ast.ClassDef)
-]
+
+@cache
+def classes() -> list[tuple[Path, ast.ClassDef]]:
+    return [
+        (path, node)
+        for path in sorted(ROOT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
 
 
 def test_no_file_is_longer_than_one_idea_needs() -> None:
-    lengths = {path: path.read_text().count("\n") for path in MODULES}
+    lengths = {path: path.read_text().count("\n") for path in ROOT.rglob("*.py")}
 
     assert {str(path): lines for path, lines in lengths.items() if lines > LINES} == {}
 
 
 def test_no_constructor_takes_more_parameters_than_one_remembers() -> None:
     counts = {}
-    for path, node in CLASSES:
+    for path, node in classes():
         for member in node.body:
             if isinstance(member, ast.FunctionDef) and member.name == "__init__":
                 given = member.args
@@ -44,7 +47,7 @@ def test_no_constructor_takes_more_parameters_than_one_remembers() -> None:
 
 def test_a_type_name_means_one_type() -> None:
     homes = defaultdict(set)
-    for path, node in CLASSES:
+    for path, node in classes():
         homes[node.name].add(path)
 
     assert {name for name, paths in homes.items() if len(paths) > 1} == SHARED
