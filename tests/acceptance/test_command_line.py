@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.commands import Done, run
+from tests.acceptance.commands import run
 from tests.harness.processes import clean_environment
 from tests.harness.waiting import wait_until
 
@@ -156,16 +156,6 @@ def test_a_worker_whose_ledger_can_not_be_opened_keeps_trying_and_says_why(
     assert (status, json.loads(body)["reasons"]["ledger"]["ok"]) == (503, False)
     assert "No such file or directory" in json.loads(body)["reasons"]["ledger"]["detail"]
     assert worker.stop(signal.SIGTERM) == 0
-
-
-def test_configuration_is_checked_and_shown_without_its_secrets() -> None:
-    good, shown = run("config", "check", env=NOWHERE), run("config", "show", "--json", env=NOWHERE)
-    bad = run("config", "check", env={**NOWHERE, "BRIDGE_BROKER__PREFX": "x", "BRIDGE_WORKER__LEASE": "soon"})
-
-    assert (good.code, shown.code, bad.code) == (0, 0, 78)
-    assert "hunter2" not in shown.stdout
-    assert shown.json["cpaas"]["base_url"] == "http://127.0.0.1:1"
-    assert len(bad.stderr.splitlines()) == 2
 
 
 def test_an_ingest_that_asks_nobody_for_a_secret_says_so_and_does_not_start_with_an_empty_one(
@@ -318,37 +308,3 @@ def test_subscriptions_are_listed_made_and_deleted(provider: Provider, tmp_path:
     assert (left.code, left.stdout) == (0, "")
     assert (refused.code, refused.stderr.startswith("Error: ")) == (1, True)
     assert "hunter2" not in foreign.stderr + refused.stderr
-
-
-def test_a_sync_makes_what_is_declared_and_a_second_one_only_looks(
-    provider: Provider, tmp_path: Path
-) -> None:
-    env = {
-        **NOWHERE,
-        "BRIDGE_CPAAS__BASE_URL": provider.url,
-        "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": "http://127.0.0.1:1/inbound-sms/webhook",
-        "BRIDGE_SUBSCRIPTIONS__NUMBERS": "+16139998877,+16139998878",
-        "BRIDGE_INGEST__AUTHORIZATION": "Bearer hunter2-tangerine",
-    }
-
-    def made_by(*options: str) -> tuple[Done, int]:
-        """Return how it ended, and how many things it made."""
-        before = provider.stats().get("status:201", 0)
-        done = run("subscriptions", "sync", "--json", *options, env=env)
-        return done, provider.stats().get("status:201", 0) - before
-
-    planned, first, second = made_by("--dry-run"), made_by(), made_by()
-    gone = made_by("--prune")
-    refused = run("subscriptions", "sync", env={**env, "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1"})
-
-    assert [(done.code, made) for done, made in (planned, first, second, gone)] == [
-        (0, 0),
-        (0, 3),
-        (0, 0),
-        (0, 0),
-    ]
-    assert [step["action"] for step in first[0].json] == ["make"] * 3
-    assert [step["action"] for step in second[0].json] == ["keep"] * 3
-    assert second[0].json == gone[0].json
-    assert refused.code == 69
-    assert not any("hunter2" in done.stdout + done.stderr for done, _ in (planned, first, second, gone))

@@ -63,16 +63,6 @@ def outcome(index: int | None, kind: str = "sent") -> dict[str, Any]:
     return {"type": f"sms.outbound.{kind}", "data": {"index": index}}
 
 
-def test_a_command_is_on_its_queue_when_send_returns(prepared: BrokerClient) -> None:
-    assert one(prepared.url).send(COMMAND, outcomes=1, wait=None) == []
-    (command,) = prepared.take("sms.send")
-
-    assert command.json == COMMAND
-    assert command.properties["message_id"] == "c1"
-    assert command.properties["delivery_mode"] == 2
-    assert "reply_to" not in command.properties
-
-
 def test_an_id_that_amqp_has_no_room_for_stands_in_the_body_alone(prepared: BrokerClient) -> None:
     one(prepared.url).send({**COMMAND, "id": "é" * 128}, outcomes=1, wait=None)
     (command,) = prepared.take("sms.send")
@@ -163,16 +153,6 @@ def test_events_are_shown_as_they_come_and_what_is_none_is_named(amqp: BrokerCli
     # The queue may be bound in the middle of a round.
     assert "skipped a message that is not an event: routing key sms.outbound.sent, 2 bytes" in skipped
     assert len(skipped) >= 5
-
-
-def test_declare_makes_what_the_check_misses(vhost_url: str) -> None:
-    side = one(vhost_url)
-    before = side.differences()
-    declared = side.declare()
-
-    assert "queue sms.send is missing" in before
-    assert declared[:2] == ["exchange sms.commands", "exchange sms.events"]
-    assert side.differences() == []
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_it_takes_a_time_to_begin_at() -> None:
     use_cases = FakeUseCases(CAUGHT)
     run("catch-up", "--since", "2026-01-31T09:30:00Z", "--dry-run", use_cases=use_cases)
 
-    assert use_cases.asked == [("catch_up", (1769851800.0, True))]
+    assert use_cases.asked == [("run_catch_up", (1769851800.0, True))]
     assert run("catch-up", "--since", "yesterday", use_cases=use_cases).exit_code == 2
 
 

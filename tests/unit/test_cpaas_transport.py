@@ -424,11 +424,6 @@ def test_a_configured_proxy_takes_the_calls() -> None:
         assert seen == ["http://provider.invalid/cpaas/auth/v1/token"]
 
 
-def test_a_proxy_that_is_not_there_is_not_sent() -> None:
-    with rig(proxy=f"http://127.0.0.1:{free_port()}") as it:
-        assert isinstance(it.send(), Unsent)
-
-
 def test_a_malformed_header_is_not_told_to_anybody(caplog: pytest.LogCaptureFixture) -> None:
     body = WHOLE.partition(b"\r\n\r\n")[2]
     with rig() as it:

@@ -12,26 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.processes import BridgeProcess, clean_environment
-from tests.harness.waiting import free_port, wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_waiting_returns_what_the_condition_gave() -> None:
-    answers = iter([0, "", "there"])
-
-    assert wait_until(lambda: next(answers)) == "there"
-
-
 def test_waiting_ends_with_what_was_waited_for() -> None:
     with pytest.raises(AssertionError, match=r"not within 0\.05 s: rain; last: 0"):
         wait_until(lambda: 0, within=0.05, what="rain")
-
-
-def test_a_free_port_can_be_listened_on() -> None:
-    with socket.create_server(("127.0.0.1", free_port())):
-        pass
 
 
 def test_a_port_of_one_test_process_is_never_given_to_another() -> None:
