@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scenario import IN_FLIGHT
+from tests.faults.stack import IN_FLIGHT
 from tests.faults.test_kills import ACCEPTED, NOT_ACCEPTED, REFUSED, Fault
 from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scenario import IN_FLIGHT
+from tests.faults.stack import IN_FLIGHT
 from tests.harness.broker_client import COLLECTOR
 from tests.harness.chaos_proxy import DOWN, UP, ChaosProxy
 from tests.harness.waiting import wait_until

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scenario import CONCURRENCY, IN_FLIGHT, is_frozen
+from tests.faults.stack import CONCURRENCY, IN_FLIGHT, is_frozen
 
 if TYPE_CHECKING:
     from pathlib import Path

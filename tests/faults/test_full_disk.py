@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scenario import IN_FLIGHT
+from tests.faults.stack import IN_FLIGHT
 from tests.harness.broker import Broker
 from tests.harness.waiting import wait_until
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from tests.faults.scenario import CONCURRENCY, IN_FLIGHT, Scenario
+from tests.faults.stack import CONCURRENCY, IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.faults.conftest import MakeScenario
+    from tests.faults.scenario import Scenario
 
 Fault: TypeAlias = dict[str, object]
 

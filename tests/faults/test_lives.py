@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from tests.faults.lives import Place, Sms, judge_lives
-from tests.faults.scenario import IN_FLIGHT, PROVIDER
+from tests.faults.stack import IN_FLIGHT, PROVIDER
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeScenario

@@ -15,7 +15,7 @@ import pytest
 
 from bridge.domain.gate import DOWN
 from bridge.domain.ledger.limits import BURST, LAPSE
-from tests.faults.scenario import CONCURRENCY, IN_FLIGHT
+from tests.faults.stack import CONCURRENCY, IN_FLIGHT
 from tests.harness.chaos_proxy import ChaosProxy
 
 if TYPE_CHECKING:

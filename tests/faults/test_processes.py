@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.test_processes import lines_of, pids, runs
-from tests.faults.scenario import CONCURRENCY, IN_FLIGHT, is_frozen
+from tests.faults.stack import CONCURRENCY, IN_FLIGHT, is_frozen
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeScenario
+    from tests.faults.scenario import Scenario
     from tests.harness.processes import BridgeProcess
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
@@ -72,15 +73,21 @@ def test_a_second_sigterm_ends_a_worker_whose_provider_hangs(make_scenario: Make
         assert verdict.outcomes == {"sent": 3}
 
 
+def frozen_worker(scenario: Scenario, failpoint: str) -> BridgeProcess:
+    """Start a worker, send a command, and wait until the failpoint has stopped the worker."""
+    worker = scenario.start(failpoint=failpoint)
+    scenario.send()
+    scenario.wait(lambda: is_frozen(worker), what="a frozen worker")
+    scenario.fired["freezes"] += 1
+    scenario.crashed = True
+    return worker
+
+
 def test_a_worker_that_wakes_after_its_lease_starts_no_call(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("W4, frozen between claim and call", seed=4, ledger=ledger) as scenario:
-        frozen = scenario.start(failpoint="claimed:freeze")
-        scenario.send()
-        scenario.wait(lambda: is_frozen(frozen), what="a frozen worker")
-        scenario.fired["freezes"] += 1
-        scenario.crashed = True
+        frozen = frozen_worker(scenario, "claimed:freeze")
         scenario.start()
         scenario.wait_told()
         frozen.send_signal(signal.SIGCONT)
@@ -98,11 +105,7 @@ def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("W4, frozen, then woken during the other's call", seed=4, ledger=ledger) as scenario:
-        frozen = scenario.start(failpoint="claimed:freeze")
-        scenario.send()
-        scenario.wait(lambda: is_frozen(frozen), what="a frozen worker")
-        scenario.fired["freezes"] += 1
-        scenario.crashed = True
+        frozen = frozen_worker(scenario, "claimed:freeze")
         scenario.provider.settings(latency=0.6)
         scenario.start()
         scenario.wait(lambda: scenario.provider.stats()["sends"], 30, "the other's call")
@@ -118,11 +121,8 @@ def test_a_worker_that_wakes_with_an_answer_files_nothing(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("W4, frozen between answer and filing", seed=4, ledger=ledger) as scenario:
-        frozen = scenario.start(failpoint="answered:freeze")
-        (command_id,) = scenario.send()
-        scenario.wait(lambda: is_frozen(frozen), what="a frozen worker")
-        scenario.fired["freezes"] += 1
-        scenario.crashed = True
+        frozen = frozen_worker(scenario, "answered:freeze")
+        (command_id,) = scenario.commands
         scenario.start()
         scenario.wait_told()
         frozen.send_signal(signal.SIGCONT)

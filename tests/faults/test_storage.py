@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.scenario import CONCURRENCY, IN_FLIGHT
+from tests.faults.stack import CONCURRENCY, IN_FLIGHT
 
 if TYPE_CHECKING:
     from tests.faults.conftest import MakeScenario, Preloaded

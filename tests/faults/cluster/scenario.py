@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from tests.acceptance.conftest import CANARIES
 from tests.faults.cluster.publisher import SteadyPublisher
 from tests.faults.cluster.report import ClusterRow, Sums
-from tests.faults.scenario import PATIENCE, Scenario
+from tests.faults.scenario import Scenario
+from tests.faults.stack import PATIENCE
 from tests.harness.broker_client import LIST
 from tests.harness.notification_load import NotificationLoad, spooled
 from tests.harness.processes import BridgeProcess
@@ -142,7 +143,7 @@ class ClusterScenario(Scenario):
 
     # -- load ----------------------------------------------------------------------------------------------------
 
-    def load(self, seconds: float, rate: float, *, scheduled: int = SCHEDULED) -> None:
+    def load(self, seconds: float, rate: float, *, scheduled: int = SCHEDULED) -> Self:
         """Publish `rate` commands a second and post webhooks for so many seconds, on threads of their own.
 
         `scheduled` of a hundred commands are for later.
@@ -156,6 +157,7 @@ class ClusterScenario(Scenario):
         first, *others = (Webhook(port=port) for port in self.ingests)
         self._webhooks = NotificationLoad(first, clients=1, others=others, pause=1 / WEBHOOKS)
         self._webhooks.__enter__()
+        return self
 
     def repeat(self, texts: Sequence[str]) -> None:
         """Publish the commands with these texts once more, as a publisher does that had no confirm."""

@@ -47,9 +47,7 @@ def test_a_failover_to_a_synchronous_standby_costs_the_failover_alone(
     wait_for_standby(primary, "*")
     name = f"PostgreSQL failover to a synchronous standby after {NOTICED:g} s"
     with make_cluster_scenario(name, ledger=url_of(database, primary, standby)) as scenario:
-        scenario.start_all()
-        scenario.load(LOAD, RATE)
-        scenario.wait_load(BEGIN)
+        scenario.start_all().load(LOAD, RATE).wait_load(BEGIN)
         primary.kill()
         pass_by(NOTICED)
         standby.promote()
@@ -65,9 +63,7 @@ def test_a_failover_to_a_standby_that_lags_repeats_no_sms_though_publishers_repe
     database = primary.new_database()
     name = f"PostgreSQL failover to a standby {BEHIND:g} s behind, a worker killed, {REPEATED} ids repeated"
     with make_cluster_scenario(name, ledger=url_of(database, primary, standby)) as scenario:
-        scenario.start_all()
-        scenario.load(LOAD, RATE)
-        scenario.wait_load(BEGIN)
+        scenario.start_all().load(LOAD, RATE).wait_load(BEGIN)
         standby.fall_behind()
         pass_by(BEHIND)
         scenario.kill(scenario.workers[1])
@@ -93,9 +89,7 @@ def test_an_old_primary_that_comes_back_unfenced_is_refused(
     with make_cluster_scenario(
         "old primary back without fencing", ledger=url_of(database, new, old)
     ) as scenario:
-        scenario.start_all()
-        scenario.load(LOAD, RATE)
-        scenario.wait_load(BEGIN)
+        scenario.start_all().load(LOAD, RATE).wait_load(BEGIN)
         old.kill()
         pass_by(NOTICED)
         new.promote()

@@ -60,9 +60,7 @@ def test_a_killed_node_costs_nothing(
     which: str, cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     with make_cluster_scenario(f"{which} killed, back after {DOWN:g} s") as scenario:
-        scenario.start_all()
-        scenario.load(LOAD, RATE)
-        scenario.wait_load(BEGIN)
+        scenario.start_all().load(LOAD, RATE).wait_load(BEGIN)
         leader, followers = cluster.leader(scenario.vhost, QUEUE), cluster.followers(scenario.vhost, QUEUE)
         node = leader if which == "leader" else followers[0]
         node.kill()
@@ -77,9 +75,7 @@ def test_two_killed_nodes_stop_sending_until_they_are_back(
     cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     with make_cluster_scenario(f"two of three nodes killed, back after {DOWN:g} s") as scenario:
-        scenario.start_all()
-        scenario.load(LOAD, RATE)
-        scenario.wait_load(BEGIN)
+        scenario.start_all().load(LOAD, RATE).wait_load(BEGIN)
         leader = cluster.leader(scenario.vhost, QUEUE)
         follower = cluster.followers(scenario.vhost, QUEUE)[0]
         leader.kill()
@@ -147,9 +143,7 @@ def test_a_frozen_worker_costs_what_it_holds_its_time_alone(
     cluster: Cluster, make_cluster_scenario: MakeClusterScenario
 ) -> None:
     with make_cluster_scenario(f"worker frozen for {FROZEN:g} s, lease 20 s") as scenario:
-        scenario.start_all()
-        scenario.load(LOAD, RATE)
-        scenario.wait_load(BEGIN)
+        scenario.start_all().load(LOAD, RATE).wait_load(BEGIN)
         scenario.workers[0].send_signal(signal.SIGSTOP)
         scenario.fired["workers frozen"] += 1
         pass_by(FROZEN)
