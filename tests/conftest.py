@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+S = TypeVar("S", Broker, Postgres, Pgbouncer)
 
 
 class StartBridge(Protocol):
@@ -109,18 +111,24 @@ def or_skip(make: Callable[[], T], missing: type[Exception]) -> T:
         pytest.skip(str(why))
 
 
+@contextmanager
+def running(server: S) -> Iterator[S]:
+    """Run a server of the tests."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 # -- the broker ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[Broker]:
     """Run a RabbitMQ of the suite's own, from the first test that asks for it to the end."""
-    broker = or_skip(Broker, BrokerMissing)
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.stop()
+    with running(or_skip(Broker, BrokerMissing)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -153,12 +161,8 @@ def amqp(vhost_url: str) -> Iterator[BrokerClient]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgres]:
     """Run a PostgreSQL of the suite's own, from the first test that asks for it to the end."""
-    server = or_skip(Postgres, PostgresMissing)
-    try:
-        server.start()
+    with running(or_skip(Postgres, PostgresMissing)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
@@ -174,37 +178,22 @@ def postgresql_url(postgresql: Postgres) -> str:
 @pytest.fixture(scope="session")
 def standby(postgresql: Postgres) -> Iterator[Postgres]:
     """Run a hot standby of the suite's PostgreSQL, from the first test that asks for it to the end."""
-    server = Postgres(postgresql)
-    try:
-        server.start()
+    with running(Postgres(postgresql)) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
 def own_pair() -> Iterator[tuple[Postgres, Postgres]]:
     """Run a primary and its standby, for a test that promotes the standby."""
-    primary = or_skip(Postgres, PostgresMissing)
-    standby = Postgres(primary)
-    try:
-        primary.start()
-        standby.start()
+    with running(or_skip(Postgres, PostgresMissing)) as primary, running(Postgres(primary)) as standby:
         yield primary, standby
-    finally:
-        standby.stop()
-        primary.stop()
 
 
 @pytest.fixture
 def pgbouncer(postgresql: Postgres) -> Iterator[Pgbouncer]:
     """Run a pgbouncer before the suite's PostgreSQL that pools transactions, with two sessions for all clients."""
-    pooler = or_skip(lambda: Pgbouncer(postgresql), PgbouncerMissing)
-    try:
-        pooler.start()
+    with running(or_skip(lambda: Pgbouncer(postgresql), PgbouncerMissing)) as pooler:
         yield pooler
-    finally:
-        pooler.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from bridge.app.doctor_broker import look_at_addresses
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
-from bridge.client import Client, ConfigurationError
 from bridge.ops.examination import Level
 from bridge.settings import load
 from tests.acceptance.commands import run
@@ -81,19 +80,6 @@ def test_what_the_check_accepts_starts_and_what_it_refuses_exits_78_without_a_pa
 
 def says(process: BridgeProcess, word: str) -> bool:
     return word in process.logs
-
-
-@pytest.mark.parametrize("url", WORK)
-def test_the_client_takes_the_same_urls(url: str) -> None:
-    Client(url).close()
-
-
-@pytest.mark.parametrize("url", FAIL)
-def test_the_client_refuses_the_same_urls(url: str) -> None:
-    with pytest.raises(ConfigurationError) as refused:
-        Client(url)
-
-    assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.bench import Bench, body_of, text_of
 from tests.fakes.provider_server import ProviderServer
 from tests.harness.chaos_proxy import ChaosProxy
-from tests.harness.waiting import free_port, wait_until
+from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -225,17 +225,3 @@ def test_a_worker_waits_for_its_broker_and_says_so_line_by_line(
         assert bench.outcome("at last")[0] == "sent"
     assert all({"reason", "attempt", "connection"} <= line.keys() for line in lines)
     assert "guest:guest" not in worker.logs
-
-
-@pytest.mark.parametrize("trouble", ["nobody listens", "the password is wrong"])
-def test_a_worker_without_a_broker_ends_when_told_and_never_tells_the_password(
-    bridge_process: StartBridge, env: Mapping[str, str], rabbitmq: Broker, trouble: str
-) -> None:
-    port = free_port() if trouble == "nobody listens" else rabbitmq.port
-    url = f"amqp://guest:canary-password@127.0.0.1:{port}/{env['BRIDGE_BROKER__URL'].rpartition('/')[2]}"
-    worker = bridge_process("worker", env={**env, "BRIDGE_BROKER__URL": url}, ready=False)
-    wait_until(lambda: len(events_of(worker, "broker.unreachable")) >= 4, within=20)
-    started = time.monotonic()
-
-    assert worker.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - started < 7

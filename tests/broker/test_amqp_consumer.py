@@ -44,13 +44,6 @@ def inbox() -> Inbox:
 
 
 @pytest.fixture
-def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
-    """Stand between the consumer and the broker."""
-    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def start(
     amqp: BrokerClient, vhost: str, rabbitmq: Broker, proxy: ChaosProxy, inbox: Inbox
 ) -> Iterator[Callable[..., AmqpConsumer]]:

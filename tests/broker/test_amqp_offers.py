@@ -74,13 +74,6 @@ def start() -> Iterator[StartOffering]:
         offering.stop()
 
 
-@pytest.fixture
-def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
-    """Stand between the offering and the broker."""
-    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy:
-        yield proxy
-
-
 def ids(peer: BrokerClient) -> list[str]:
     """Take all messages and return their ids."""
     return [message.properties["message_id"] for message in peer.take(QUEUE, peer.depth(QUEUE))]

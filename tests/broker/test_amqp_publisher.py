@@ -43,13 +43,6 @@ def start() -> Iterator[Callable[..., AmqpPublisher]]:
         publisher.stop()
 
 
-@pytest.fixture
-def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
-    """Stand between the publisher and the broker."""
-    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy:
-        yield proxy
-
-
 def stored(peer: BrokerClient, number: int, queue: str = "test.events", within: float = 20) -> list[str]:
     """Take `number` messages and return their ids."""
     return [message.properties["message_id"] for message in peer.take(queue, number, within)]

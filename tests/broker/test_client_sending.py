@@ -34,8 +34,6 @@ from tests.harness.contract_check import is_command
 from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.harness.broker import Broker
     from tests.harness.broker_client import BrokerClient
 
@@ -53,13 +51,6 @@ def prepared(amqp: BrokerClient) -> BrokerClient:
     """Return the peer, with the commands exchange and its queue."""
     prepare(amqp)
     return amqp
-
-
-@pytest.fixture
-def proxy(rabbitmq: Broker) -> Iterator[ChaosProxy]:
-    """Stand between the client and the broker."""
-    with ChaosProxy(("127.0.0.1", rabbitmq.port)) as proxy:
-        yield proxy
 
 
 def through(proxy: ChaosProxy, url: str) -> str:

@@ -29,25 +29,6 @@ ONCE = RetryPolicy(in_process=0)
 
 
 @dataclass(slots=True)
-class HandClock:
-    """Both clocks, moved by hand."""
-
-    wall: float = 1_600_000_000.0
-    mono: float = 1000.0
-
-    def now(self) -> float:
-        return self.wall
-
-    def monotonic(self) -> float:
-        return self.mono
-
-    def pass_by(self, seconds: float) -> None:
-        """Let time pass, on both clocks."""
-        self.wall += seconds
-        self.mono += seconds
-
-
-@dataclass(slots=True)
 class Rig:
     """A client and the provider it talks to."""
 

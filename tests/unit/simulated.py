@@ -19,22 +19,6 @@ OTHER = "+16139998878"
 REMOTE = "+16131112222"
 
 
-class HandClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self._now = now
-
-    def now(self) -> float:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def forward(self, seconds: float) -> None:
-        self._now += seconds
-
-
 class Client:
     """Calls the API as a canonical client does. Nothing is retried."""
 

@@ -283,15 +283,6 @@ def test_the_client_names_a_url_by_its_place_once() -> None:
         Options().address(" , ")
 
 
-def test_each_url_of_a_list_is_judged() -> None:
-    with pytest.raises(SettingsError) as refused:
-        loaded({"url": ["amqp://a", f"amqp://u:{SECRET}@b:port", "amqp://c"]})
-
-    (problem,) = refused.value.problems
-    assert problem.path == "broker.url"
-    assert problem.reason.startswith("URL 2 of 3 has a port")
-
-
 @pytest.mark.parametrize("url", ["", []])
 def test_no_url_is_none(url: object) -> None:
     assert loaded({"url": url}).broker.url is None

@@ -17,11 +17,12 @@ from bridge.domain.outcomes import Style
 from bridge.jobs.backfill import CatchingUp, CatchUp
 from bridge.ports import ArchiveUnavailable
 from bridge.ports.serving import NotificationResult
+from tests.fakes.clock import HandClock
 from tests.fakes.ledger import MemorySeen
 from tests.fakes.provider_server import answer
 from tests.harness.contract_check import event_of
 from tests.harness.webhook import inbound, inbound_id
-from tests.unit.cpaas_setup import HandClock, rig
+from tests.unit.cpaas_setup import rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

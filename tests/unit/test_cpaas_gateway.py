@@ -20,9 +20,10 @@ from bridge.domain.reconciliation import Absent, CannotTell, judge_history, wind
 from bridge.domain.rules import ReconcileRules
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
+from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import answer
 from tests.unit.cpaas_setup import ONCE, account, rig, submission
-from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
+from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +136,7 @@ def test_a_message_whose_id_no_ledger_could_keep_is_none_that_can_be_told(messag
 
 def test_inbound_messages_are_no_evidence_but_tell_how_far_back_the_history_goes(it: Provider) -> None:
     it.client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "hi"})
-    it.clock.forward(60)
+    it.clock.pass_by(60)
     it.client.send("hi")
     reading = it.look()
 
@@ -158,7 +159,7 @@ def test_a_message_shows_once_the_provider_shows_it() -> None:
         it.client.send("hi")
 
         assert it.look().messages == ()
-        it.clock.forward(31)
+        it.clock.pass_by(31)
         assert len(it.look().messages) == 1
 
 
@@ -294,7 +295,7 @@ def test_an_account_without_any_message_has_none(it: Provider) -> None:
 def finding(it: Provider, cap: int, sender: str = NUMBER) -> Finding:
     """Look for an attempt that began and ended at `NOW`, and say what is known, a minute later."""
     rules = ReconcileRules(history_cap=cap)
-    it.clock.forward(61)
+    it.clock.pass_by(61)
     doubt = Doubt(
         key=match_key(REMOTE, "hi"),
         text="hi",
@@ -367,7 +368,7 @@ def test_a_full_account_that_has_something_older_is_known_to_lack_nothing_of_lat
     with provider(history_cap=3) as it:
         for number in range(3):
             it.client.send("other", to=f"+1613111000{number}")
-        it.clock.forward(600)
+        it.clock.pass_by(600)
         since = it.clock.now()
         rules = ReconcileRules(history_cap=3)
         reading = it.look(window=window_of(since, since - rules.settle, rules))

@@ -12,8 +12,9 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.account import CpaasAccount
 from bridge.adapters.cpaas.retry import RetryPolicy
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import MESSAGE_ID, SENDER, USER, accepted, answer, fault
-from tests.unit.cpaas_setup import NUMBER, SECRET, TEXT, HandClock, account, elapsed, rig, submission
+from tests.unit.cpaas_setup import NUMBER, SECRET, TEXT, account, elapsed, rig, submission
 
 if TYPE_CHECKING:
     from tests.fakes import provider_server as provider

@@ -10,8 +10,9 @@ import pytest
 from bridge.adapters.clock import SystemClock
 from bridge.domain.answers import Accepted, Answer, Blocked, Unsent
 from tests.fakes import provider_server as provider
+from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import Act, answer, fault
-from tests.unit.cpaas_setup import SECRET, HandClock, all_at_once, rig, submission
+from tests.unit.cpaas_setup import SECRET, all_at_once, rig, submission
 
 
 def test_project_credentials_are_sent_as_the_sdks_send_them() -> None:

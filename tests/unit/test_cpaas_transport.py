@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from bridge.adapters.cpaas.transport import MaybeSent, RequestNotSent, Transport
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Unsent
 from tests.fakes import provider_server as provider
+from tests.fakes.clock import HandClock
 from tests.fakes.provider_server import ProviderServer, accepted, answer, drip, flood, raw, reply
 from tests.harness.certificates import make_certificate
 from tests.harness.waiting import free_port, wait_until
-from tests.unit.cpaas_setup import NUMBER, TEXT, HandClock, account, elapsed, rig
+from tests.unit.cpaas_setup import NUMBER, TEXT, account, elapsed, rig
 
 if TYPE_CHECKING:
     from pathlib import Path

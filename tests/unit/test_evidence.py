@@ -261,26 +261,14 @@ def test_what_is_too_much_for_the_ledger_is_dropped_and_counted_and_nobody_waits
     wait_until(lambda: counted(metrics, "kept")() + counted(metrics, "dropped")() == 20)
 
 
-def test_a_ledger_that_is_away_costs_evidence_and_nothing_else(
-    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
+@pytest.mark.parametrize("trouble", ["away", "picky"])
+def test_evidence_that_a_ledger_does_not_take_is_dropped_and_the_next_is_kept(
+    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics, trouble: str
 ) -> None:
-    ledgers.away = True
+    setattr(ledgers, trouble, True)
     writer.offer(sight("lost"))
     wait_until(lambda: counted(metrics, "dropped")() == 1)
-    ledgers.away = False
-    writer.offer(sight("kept"))
-    wait_until(lambda: counted(metrics, "kept")() == 1)
-
-    assert ledgers.kept == ["kept"]
-
-
-def test_evidence_that_the_ledger_refuses_is_dropped_and_the_next_is_kept(
-    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
-) -> None:
-    ledgers.picky = True
-    writer.offer(sight("odd"))
-    wait_until(lambda: counted(metrics, "dropped")() == 1)
-    ledgers.picky = False
+    setattr(ledgers, trouble, False)
     writer.offer(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 

@@ -7,8 +7,8 @@ import threading
 from bridge.adapters.clock import SystemClock
 from bridge.jobs.pruner import GAIN, Pruner
 from bridge.ports import LedgerUnavailable
+from tests.fakes.clock import HandClock
 from tests.harness.waiting import wait_until
-from tests.unit.cpaas_setup import HandClock
 
 
 class Ledger:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.amqp.pulse import FEWEST_LOOKS, INTERVAL, PATIENCE, NodeSilent, Pulse
-from tests.unit.simulated import HandClock
+from tests.fakes.clock import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class Asking:
     def go_on(self, seconds: float) -> None:
         """Check twice a second for so long."""
         for _ in range(int(2 * seconds)):
-            self.clock.forward(0.5)
+            self.clock.pass_by(0.5)
             self.pulse.check()
 
 
@@ -74,7 +74,7 @@ def test_a_node_with_an_alarm_reads_nothing_and_is_asked_once_that_is_over() -> 
 def test_after_a_sleep_of_the_machine_the_answer_is_looked_for_first() -> None:
     it = Asking()
     it.go_on(INTERVAL)
-    it.clock.forward(3600)
+    it.clock.pass_by(3600)
     for _ in range(FEWEST_LOOKS - 1):
         it.pulse.check()
 

@@ -23,10 +23,11 @@ from bridge.jobs.receipts import LEASE, LOOK, PollerRules, ReceiptPoller, batch_
 from bridge.ops.metrics import Metrics
 from bridge.ports import ArchiveUnavailable
 from bridge.simulator import Simulator
+from tests.fakes.clock import HandClock
 from tests.fakes.ledger import MemoryLedger, MemoryReceipts, MemorySeen
 from tests.fakes.publisher import FakePublisher
 from tests.harness.contract_check import event_of
-from tests.unit.cpaas_setup import HandClock, rig
+from tests.unit.cpaas_setup import rig
 from tests.unit.sent_messages import NOW, OURS, STYLE, THEIRS, TRACEPARENT, command, sent
 
 if TYPE_CHECKING:

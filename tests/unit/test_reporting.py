@@ -24,6 +24,7 @@ from bridge.ops.service_report import LONGEST, Reporting, status_of
 from bridge.ops.shutdown import Stopping
 from bridge.ports.serving import Readiness, Reason
 from bridge.settings import load
+from tests.fakes.clock import HandClock
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.publisher import FakePublisher
 from tests.harness.waiting import wait_until
@@ -40,15 +41,6 @@ WATCHDOG = 0.2
 WELL = Readiness(ready=True, reasons=(Reason("sending", ok=True, detail="nothing known against it"),))
 
 
-class HandClock(SystemClock):
-    """A clock that the test sets."""
-
-    at = 0.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-
 class ShiftedClock(SystemClock):
     """A clock that the test puts forward."""
 
@@ -62,12 +54,12 @@ class ShiftedClock(SystemClock):
 
 
 def test_what_counts_on_goes_on_and_what_does_not_stands_still_after_a_while() -> None:
-    clock, counts = HandClock(), {"loop": 0, "link": 0}
+    clock, counts = HandClock(mono=0.0), {"loop": 0, "link": 0}
     progress = ThreadProgress(clock, patience=30)
     for name in counts:
         progress.watch(name, lambda name=name: counts[name])  # type: ignore[misc]
     told = []
-    for clock.at in (0.0, 30.0, 31.0, 62.0):
+    for clock.mono in (0.0, 30.0, 31.0, 62.0):
         counts["link"] += 1
         told.append(progress.standing())
     counts["loop"] += 1
@@ -105,7 +97,7 @@ def test_a_loop_that_is_stuck_counts_no_more_and_an_idle_one_does() -> None:
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
     ledger.is_asked.wait(10)
     at_first = progress.standing()
-    clock.at = PATIENCE + 1
+    clock.mono += PATIENCE + 1
 
     assert at_first is None
     assert progress.standing() == f"the loop has stood still for more than {PATIENCE:.0f} s"

@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from bridge.simulator import Simulator
-from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
+from tests.fakes.clock import HandClock
+from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ THREAD = f"/{REMOTE}/localAddresses/{NUMBER}"
 
 @pytest.fixture
 def clock() -> HandClock:
-    return HandClock()
+    return HandClock(1_700_000_000.0)
 
 
 @pytest.fixture
@@ -34,12 +35,12 @@ def texts(answer: requests.Response) -> list[str]:
 def send_at_intervals(client: Client, clock: HandClock, *messages: str) -> None:
     for message in messages:
         client.send(message)
-        clock.forward(10)
+        clock.pass_by(10)
 
 
 def test_messages_in_and_out_are_in_the_thread_the_newest_first(client: Client, clock: HandClock) -> None:
     client.send("out")
-    clock.forward(1.5)
+    clock.pass_by(1.5)
     client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "in"})
     newest, oldest = client.read(THREAD + "/messages").json()["smsMessageList"]["smsMessage"]
 
@@ -57,7 +58,7 @@ def test_messages_in_and_out_are_in_the_thread_the_newest_first(client: Client, 
 
 def test_threads_tell_what_is_in_them(client: Client, clock: HandClock) -> None:
     client.send("one")
-    clock.forward(10)
+    clock.pass_by(10)
     client.control("inbound", {"from": REMOTE, "message": "two"})
     client.send("elsewhere", to="+16135550000", sender=OTHER)
     threads = client.read().json()["smsThreadList"]["smsThread"]
@@ -143,9 +144,9 @@ def test_a_message_is_seen_only_after_the_lag(client: Client, clock: HandClock) 
     client.control("settings", {"lag": 30})
     client.send("hi")
     message = f"{THREAD}/messages/{client.journal()[0]['message_id']}"
-    clock.forward(29)
+    clock.pass_by(29)
     early = [client.read(path).status_code for path in (THREAD + "/messages", message, message + "/status")]
-    clock.forward(1)
+    clock.pass_by(1)
 
     assert early == [404, 404, 404]
     assert client.read().json()["smsThreadList"]["smsThread"] != []
@@ -178,7 +179,7 @@ def test_status_moves_on_when_time_does_or_when_told(client: Client, clock: Hand
     message_id = client.journal()[0]["message_id"]
     path = f"{THREAD}/messages/{message_id}/status"
     at_first = client.read(path).json()
-    clock.forward(60)
+    clock.pass_by(60)
     later = client.read(path).json()
     client.control("status", {"message_id": message_id, "status": "DeliveryImpossible"})
 

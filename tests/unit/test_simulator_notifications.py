@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.simulator import Simulator, SimulatorSettings
+from tests.fakes.clock import HandClock
 from tests.harness.waiting import wait_until
-from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock, Webhook
+from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ SUBSCRIPTIONS = "smsmessaging/v1/{}/inbound/subscriptions"
 
 @pytest.fixture
 def clock() -> HandClock:
-    return HandClock()
+    return HandClock(1_700_000_000.0)
 
 
 @pytest.fixture
@@ -78,9 +79,9 @@ def test_a_lifetime_can_be_set_at_both_paths_and_ends_the_channel(
     path = f"{CHANNELS}/{open_channel(client).json()['notificationChannel']['callbackURL']}"
     lifetime = {"notificationChannelLifetime": {"channelLifetime": 3600}}
     answer = client.call("PUT", path + suffix, json=lifetime)
-    clock.forward(3599)
+    clock.pass_by(3599)
     alive = client.call("GET", path).status_code
-    clock.forward(1)
+    clock.pass_by(1)
 
     assert (answer.status_code, answer.json()) == (200, lifetime)
     assert (alive, client.call("GET", path).status_code) == (200, 404)

@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from bridge.simulator import Simulator, SimulatorSettings
+from tests.fakes.clock import HandClock
 from tests.harness.waiting import wait_until
-from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client, HandClock
+from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> HandClock:
-    return HandClock()
+    return HandClock(1_700_000_000.0)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_without_the_openid_scope_there_is_no_id_token(client: Client) -> None:
 def test_a_token_counts_until_it_expires(client: Client, clock: HandClock) -> None:
     assert client.send().status_code == 201
 
-    clock.forward(28_800)
+    clock.pass_by(28_800)
     expired = client.send()
 
     assert (expired.status_code, code_of(expired)) == (401, "SVC2003")

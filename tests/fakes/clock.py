@@ -1,0 +1,24 @@
+"""A clock that stands still until the test moves it: fills `bridge.ports.Clock`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class HandClock:
+    """The wall clock and the monotonic clock, in seconds."""
+
+    wall: float = 1_600_000_000.0
+    mono: float = 1000.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass, on both clocks."""
+        self.wall += seconds
+        self.mono += seconds
