@@ -161,7 +161,7 @@ class App(Application):
     def _note(self, target: Target, request: SimulatorRequest, reply: Reply, fault: Fault | None) -> None:
         """Note the call for whoever asks for all of them."""
         account = self._account
-        account.calls.add(
+        account.calls.append(
             RecordedCall(
                 kind=target,
                 at=int(account.clock.now() * 1000),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,31 +29,6 @@ class RecordedCall:
     fault: str | None
     #: The status that was answered, or that a fault kept from being so.
     status: int
-
-
-class Calls:
-    """The latest calls."""
-
-    def __init__(self) -> None:
-        self._kept: deque[RecordedCall] = deque(maxlen=KEPT)
-
-    def add(self, call: RecordedCall) -> None:
-        """Keep `call`."""
-        self._kept.append(call)
-
-    def listed(self) -> list[dict[str, object]]:
-        """Return them as they are shown, the oldest first."""
-        return [
-            {
-                "kind": call.kind,
-                "at": call.at,
-                "in_flight": call.in_flight,
-                "message": call.message,
-                "fault": call.fault,
-                "status": call.status,
-            }
-            for call in self._kept
-        ]
 
 
 def text_of(target: Target, request: SimulatorRequest) -> str | None:

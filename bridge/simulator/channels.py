@@ -31,49 +31,21 @@ class SimulatedSubscription:
 
 
 class SimulatedSubscriptions:
-    """The channels and subscriptions of the account."""
+    """The channels and subscriptions of the account, by their ids; a subscription outlives its channel."""
 
     def __init__(self) -> None:
         self._channels: dict[str, SimulatedChannel] = {}
-        self._subscriptions: dict[str, SimulatedSubscription] = {}
+        self.subscriptions: dict[str, SimulatedSubscription] = {}
 
-    def open(self, channel: SimulatedChannel) -> None:
-        """Keep a new channel."""
-        self._channels[channel.id] = channel
-
-    def channels(self, now: float) -> list[SimulatedChannel]:
+    def channels(self, now: float) -> dict[str, SimulatedChannel]:
         """Return the channels whose life is not over at `now` (s); the others are forgotten."""
-        expired = [c.id for c in self._channels.values() if c.expires_at is not None and c.expires_at <= now]
-        for channel_id in expired:
-            del self._channels[channel_id]
-        return list(self._channels.values())
-
-    def channel(self, channel_id: str, now: float) -> SimulatedChannel | None:
-        """Return one channel, where it lives."""
-        return next((channel for channel in self.channels(now) if channel.id == channel_id), None)
-
-    def close(self, channel_id: str) -> bool:
-        """Forget a channel, not the subscriptions that name it; say whether there was one."""
-        return self._channels.pop(channel_id, None) is not None
-
-    def subscribe(self, subscription: SimulatedSubscription) -> None:
-        """Keep a new subscription; a second one like it is a second one."""
-        self._subscriptions[subscription.id] = subscription
-
-    def all(self) -> list[SimulatedSubscription]:
-        """Return the subscriptions in the order they were made."""
-        return list(self._subscriptions.values())
-
-    def get(self, subscription_id: str) -> SimulatedSubscription | None:
-        """Return one subscription."""
-        return self._subscriptions.get(subscription_id)
-
-    def unsubscribe(self, subscription_id: str) -> SimulatedSubscription | None:
-        """Forget a subscription and return it, where there was one."""
-        return self._subscriptions.pop(subscription_id, None)
+        for channel in list(self._channels.values()):
+            if channel.expires_at is not None and channel.expires_at <= now:
+                del self._channels[channel.id]
+        return self._channels
 
     def listeners(self, number: str, now: float) -> list[tuple[SimulatedSubscription, SimulatedChannel]]:
-        """Return who wants to hear of `number`, and where."""
-        channels = {channel.id: channel for channel in self.channels(now)}
-        wanted = [s for s in self._subscriptions.values() if s.number == number and s.channel_id in channels]
+        """Return the subscriptions to `number`, and their channels."""
+        channels = self.channels(now)
+        wanted = [s for s in self.subscriptions.values() if s.number == number and s.channel_id in channels]
         return [(subscription, channels[subscription.channel_id]) for subscription in wanted]

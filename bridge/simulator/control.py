@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from bridge.simulator import notifications
 from bridge.simulator.addresses import number_of
+from bridge.simulator.calls import RecordedCall
 from bridge.simulator.errors import control_error
 from bridge.simulator.faults import TARGETS, parse_faults
 from bridge.simulator.http import Reply, json_reply
@@ -116,7 +117,10 @@ class Control:
 
     def calls(self, *_: object) -> Reply:
         """List the latest calls, when they came and how they were answered."""
-        return json_reply(200, self._account.calls.listed())
+        listed = [
+            {name: getattr(call, name) for name in RecordedCall.__slots__} for call in self._account.calls
+        ]
+        return json_reply(200, listed)
 
     def settings(self, *_: object) -> Reply:
         """Show the settings as they are now."""
@@ -173,7 +177,7 @@ class Control:
         """Post any object to every channel."""
         note = _parse(lambda: _OBJECT.validate_json(request.body))
         channels = self._account.subscriptions.channels(self._account.clock.now())
-        for channel in channels:
+        for channel in channels.values():
             self._account.notify(channel, dict(note))
         return json_reply(200, {"notified": len(channels)})
 

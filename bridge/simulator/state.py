@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from bridge.domain.hosts import is_loopback
 from bridge.simulator import notifications
 from bridge.simulator.addresses import find_number
 from bridge.simulator.alterations import alter
-from bridge.simulator.calls import Calls
+from bridge.simulator.calls import KEPT, RecordedCall
 from bridge.simulator.channels import SimulatedSubscriptions
 from bridge.simulator.errors import forbidden
 from bridge.simulator.faults import FaultPlan
@@ -57,7 +57,7 @@ class Account:
         self.faults = FaultPlan()
         self.correlators: set[str] = set()
         self.stats: Counter[str] = Counter()
-        self.calls = Calls()
+        self.calls: deque[RecordedCall] = deque(maxlen=KEPT)
 
     def reset(self) -> None:
         """Begin anew, journal included; only the tokens stay, so clients go on."""
@@ -127,8 +127,8 @@ class Account:
         """Take `number` from the account, and its subscriptions with it; return how many were told of that."""
         self.numbers = [owned for owned in self.numbers if owned != number]
         listeners = self.subscriptions.listeners(number, self.clock.now())
-        for subscription in [s for s in self.subscriptions.all() if s.number == number]:
-            self.subscriptions.unsubscribe(subscription.id)
+        kept = {id_: one for id_, one in self.subscriptions.subscriptions.items() if one.number != number}
+        self.subscriptions.subscriptions = kept
         for subscription, channel in listeners:
             url = self.subscription_url(subscription)
             self.notify(channel, notifications.of_cancellation(url, self.clock.now(), self.settings.units))

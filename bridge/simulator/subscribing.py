@@ -48,7 +48,7 @@ class Subscribing:
         names = ("callbackReference", "clientCorrelator", "destinationAddress")
         body = bodies.wrapped(request, "subscription", *names)
         channel_id = bodies.string(body, "callbackReference", "notifyURL")
-        if self._account.subscriptions.channel(channel_id, self._account.clock.now()) is None:
+        if channel_id not in self._channels:
             raise invalid_input("notifyURL")
         number = "default"
         if body.get("destinationAddress") is not None:
@@ -58,25 +58,25 @@ class Subscribing:
             number=self._account.local_number(number),
             correlator=bodies.correlator(body),
         )
-        self._account.subscriptions.subscribe(subscription)
+        self._subscriptions[subscription.id] = subscription
         return json_reply(201, {"subscription": self._shown(subscription)})
 
     def subscriptions(self, *_: object) -> Reply:
         """List the subscriptions; an empty array where there are none, since the SDKs fail without the key."""
-        shown = [self._shown(subscription) for subscription in self._account.subscriptions.all()]
+        shown = [self._shown(subscription) for subscription in self._subscriptions.values()]
         listed = {"resourceURL": f"{self._account.sms_url}/inbound/subscriptions", "subscription": shown}
         return json_reply(200, {"subscriptionList": listed})
 
     def subscription(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Show one subscription."""
-        subscription = self._account.subscriptions.get(captured[1])
+        subscription = self._subscriptions.get(captured[1])
         if subscription is None:
             raise not_found("subscriptionId")
         return json_reply(200, {"subscription": self._shown(subscription)})
 
     def unsubscribe(self, _: SimulatorRequest, *captured: str) -> Reply:
         """End one subscription."""
-        if self._account.subscriptions.unsubscribe(captured[1]) is None:
+        if self._subscriptions.pop(captured[1], None) is None:
             raise not_found("subscriptionId")
         return Reply(status=204)
 
@@ -99,7 +99,7 @@ class Subscribing:
             type=channel_type,
             correlator=bodies.correlator(body),
         )
-        self._account.subscriptions.open(channel)
+        self._channels[channel.id] = channel
         return json_reply(201, {"notificationChannel": self._shown_channel(channel)})
 
     def channels(self, request: SimulatorRequest, *_: str) -> Reply:
@@ -107,7 +107,7 @@ class Subscribing:
         query = request.query
         shown = [
             self._shown_channel(channel)
-            for channel in self._account.subscriptions.channels(self._account.clock.now())
+            for channel in self._channels.values()
             if query.get("clientCorrelator", str(channel.correlator)) == str(channel.correlator)
             and query.get("channelType", channel.type).lower() == channel.type.lower()
         ]
@@ -130,12 +130,20 @@ class Subscribing:
 
     def close_channel(self, _: SimulatorRequest, *captured: str) -> Reply:
         """Close a channel. Its subscriptions stay, and lead nowhere."""
-        if not self._account.subscriptions.close(captured[1]):
+        if self._channels.pop(captured[1], None) is None:
             raise not_found("channelId")
         return Reply(status=204)
 
+    @property
+    def _channels(self) -> dict[str, SimulatedChannel]:
+        return self._account.subscriptions.channels(self._account.clock.now())
+
+    @property
+    def _subscriptions(self) -> dict[str, SimulatedSubscription]:
+        return self._account.subscriptions.subscriptions
+
     def _channel(self, captured: tuple[str, ...]) -> SimulatedChannel:
-        channel = self._account.subscriptions.channel(captured[1], self._account.clock.now())
+        channel = self._channels.get(captured[1])
         if channel is None:
             raise not_found("channelId")
         return channel

@@ -55,51 +55,30 @@ class Event(IntEnum):
     LOST = auto()
 
 
-_TABLE: dict[State, dict[Event, State]] = {
-    State.IDLE: {
-        Event.HEAD: State.ACCEPTED,
-        Event.STOP: State.CLOSING,
-    },
-    State.ACCEPTED: {
-        Event.EXPECT: State.RECEIVING,
-        Event.BODY: State.RESPONDING,
-        Event.RESPONSE: State.IDLE,
-        Event.RAW_RESPONSE: State.SENDING_RAW,
-    },
-    State.RECEIVING: {
-        Event.BODY: State.RESPONDING,
-        Event.RESPONSE: State.IDLE,
-        Event.RAW_RESPONSE: State.SENDING_RAW,
-        Event.STOP: State.LAST_RECEIVING,
-    },
-    State.RESPONDING: {
-        Event.RESPONSE: State.IDLE,
-        Event.RAW_RESPONSE: State.SENDING_RAW,
-        Event.STOP: State.LAST_RESPONDING,
-    },
-    State.LAST_RECEIVING: {
-        Event.BODY: State.LAST_RESPONDING,
-        Event.RESPONSE: State.CLOSING,
-        Event.RAW_RESPONSE: State.SENDING_RAW,
-    },
-    State.LAST_RESPONDING: {
-        Event.RESPONSE: State.CLOSING,
-        Event.RAW_RESPONSE: State.SENDING_RAW,
-    },
-    State.SENDING_RAW: {
-        Event.STOP: State.SENDING_RAW,
-    },
-    State.CLOSING: {
-        Event.STOP: State.CLOSING,
-    },
-}
-#: Whatever a connection is doing, it may be closed, and its client may go.
-_ALWAYS = {Event.CLOSE: State.CLOSING, Event.LOST: State.CLOSED}
-
 TRANSITIONS: dict[tuple[State, Event], State] = {
-    (state, event): following
-    for state, ways in _TABLE.items()
-    for event, following in {**ways, **_ALWAYS}.items()
+    (State.IDLE, Event.HEAD): State.ACCEPTED,
+    (State.IDLE, Event.STOP): State.CLOSING,
+    (State.ACCEPTED, Event.EXPECT): State.RECEIVING,
+    (State.ACCEPTED, Event.BODY): State.RESPONDING,
+    (State.ACCEPTED, Event.RESPONSE): State.IDLE,
+    (State.ACCEPTED, Event.RAW_RESPONSE): State.SENDING_RAW,
+    (State.RECEIVING, Event.BODY): State.RESPONDING,
+    (State.RECEIVING, Event.RESPONSE): State.IDLE,
+    (State.RECEIVING, Event.RAW_RESPONSE): State.SENDING_RAW,
+    (State.RECEIVING, Event.STOP): State.LAST_RECEIVING,
+    (State.RESPONDING, Event.RESPONSE): State.IDLE,
+    (State.RESPONDING, Event.RAW_RESPONSE): State.SENDING_RAW,
+    (State.RESPONDING, Event.STOP): State.LAST_RESPONDING,
+    (State.LAST_RECEIVING, Event.BODY): State.LAST_RESPONDING,
+    (State.LAST_RECEIVING, Event.RESPONSE): State.CLOSING,
+    (State.LAST_RECEIVING, Event.RAW_RESPONSE): State.SENDING_RAW,
+    (State.LAST_RESPONDING, Event.RESPONSE): State.CLOSING,
+    (State.LAST_RESPONDING, Event.RAW_RESPONSE): State.SENDING_RAW,
+    (State.SENDING_RAW, Event.STOP): State.SENDING_RAW,
+    (State.CLOSING, Event.STOP): State.CLOSING,
+    # In any state a connection may be closed, and its client may go.
+    **{(state, Event.CLOSE): State.CLOSING for state in State if state is not State.CLOSED},
+    **{(state, Event.LOST): State.CLOSED for state in State if state is not State.CLOSED},
 }
 
 #: Input is parsed in these; in others it waits for its turn, or is dropped.
