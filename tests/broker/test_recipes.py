@@ -149,13 +149,13 @@ def test_the_job_of_rails_publishes_and_comes_again_where_it_could_not(
         missing_program("ruby with bunny")
     (tmp_path / "driver.rb").write_text(ACTIVE_JOB)
     program = ("ruby", "-I", str(EXAMPLES / "rails"), str(tmp_path / "driver.rb"))
-    here = {"cwd": EXAMPLES / "rails"}
+    here = EXAMPLES / "rails"
     with amqp.channel() as channel:
         channel.exchange_declare("sms.commands", "topic", durable=True, auto_delete=False)
-    unrouted = run(*program, "order-1", **here, AMQP_URL=amqp.url)
+    unrouted = run(*program, "order-1", cwd=here, AMQP_URL=amqp.url)
     prepare(amqp)
-    sent = run(*program, "order-1", "order-2", **here, AMQP_URL=amqp.url)
-    away = run(*program, "order-3", **here, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f")
+    sent = run(*program, "order-1", "order-2", cwd=here, AMQP_URL=amqp.url)
+    away = run(*program, "order-3", cwd=here, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f")
 
     assert unrouted.stdout == "again: SmsBridge::NotSent\n", unrouted.stderr
     assert sent.stdout == "done\ndone\n", sent.stderr
