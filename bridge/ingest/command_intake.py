@@ -1,12 +1,6 @@
-"""Takes commands over HTTP: 202 only once the broker has confirmed it (docs/messages.md).
+"""Takes commands over HTTP (docs/messages.md): reads each, carries its order out (`bridge.ingest.submission`), answers.
 
-The order is the guarantee: **read, compare, offer, answer.** Nothing is kept here: what the broker has not confirmed in
-time was not taken, and whoever handed it over comes again with the same id.
-
-    read ──▶ compare ──▶ offer ──▶ confirmed: QUEUED
-      │         │          └─ returned UNROUTABLE, not confirmed UNCONFIRMED, no broker AWAY
-      │         └─ the ledger has another command of this id: CONFLICTING
-      └─ not valid: Invalid
+It answers once, by the end of the request's time at the latest. What comes later changes nothing any more.
 """
 
 from __future__ import annotations
@@ -26,8 +20,9 @@ from bridge.domain.shown_commands import to_senders
 from bridge.domain.shown_ids import shown_beside
 from bridge.domain.submitted_commands import make_ready
 from bridge.ingest.command_lookup import AWAY, NoAnswer
+from bridge.ingest.memory import LATER
+from bridge.ingest.submission import CheckBroker, FindContent, OfferCommand, submit
 from bridge.ops import tracing
-from bridge.ports import Offered
 from bridge.ports.serving import Fate, Operation, Unknown, status_of
 
 if TYPE_CHECKING:
@@ -35,6 +30,7 @@ if TYPE_CHECKING:
     from bridge.domain.messages import Handed
     from bridge.domain.submitted_commands import Readied
     from bridge.ingest.command_lookup import Lookups, Records
+    from bridge.ingest.submission import SubmissionStep
     from bridge.ops.metrics import Metrics
     from bridge.ops.tracing import SubmitTracing
     from bridge.ports import Clock, Offering, Span
@@ -47,22 +43,18 @@ COMPARE_PATIENCE = 0.5
 SHOW_PATIENCE = 2.0
 #: Seconds between two log lines about requests refused with the same status: strangers don't fill our disk.
 _REFUSALS_EVERY = 60.0
-_FATES = {
-    Offered.TAKEN: Fate.QUEUED,
-    Offered.UNROUTABLE: Fate.UNROUTABLE,
-    Offered.NOT_TAKEN: Fate.UNCONFIRMED,
-}
 
 
 class _Submission:
     """A command whose sender waits."""
 
-    __slots__ = ("answered", "client", "readied", "started", "until")
+    __slots__ = ("answered", "client", "readied", "started", "steps", "until")
 
     def __init__(
         self, readied: Readied, answered: CommandAnswered, *, client: str | None, started: float, until: float
     ) -> None:
         self.readied = readied
+        self.steps = submit(readied)
         self.answered = answered
         self.client = client
         #: `Clock.monotonic` seconds.
@@ -125,7 +117,7 @@ class CommandIntake:
         self._relay = relay = Relay.here(self._relay)
         self._deadlines.set(submission, relay.loop.time() + self._confirm_timeout)
         try:
-            self._begin(submission)
+            self._resume(submission, None)
         except Exception:
             # Whoever is told of a mistake of ours is told nothing else.
             self._deadlines.clear(submission)
@@ -170,36 +162,34 @@ class CommandIntake:
             tracing.answered(span, _status_of_invalid(error))
             raise
 
-    def _begin(self, submission: _Submission) -> None:
-        if not self._offering.available:
-            self._tell_open(submission, Fate.AWAY)
-        elif submission.readied.has_own_id:
-            patience = min(COMPARE_PATIENCE, self._confirm_timeout / 2)
-            ask = partial(_content_hash, command_id=submission.readied.id)
-            self._lookups.ask(ask, partial(self._compare, submission), patience=patience)
-        else:
-            self._offer(submission)
+    def _resume(self, submission: _Submission, result: object) -> None:
+        """Go on with a command, up to an action whose result comes later."""
+        try:
+            while result is not LATER:
+                result = self._carry_out(submission, submission.steps.send(result))
+        except StopIteration as end:
+            self._tell_open(submission, end.value)
 
-    def _compare(self, submission: _Submission, known: bytes | NoAnswer | Exception | None) -> None:
-        """Refuse what the ledger knows another command by; where it can't tell, a worker will."""
+    def _carry_out(self, submission: _Submission, step: SubmissionStep) -> object:
+        match step:
+            case CheckBroker():
+                return self._offering.available
+            case FindContent():
+                ask = partial(_content_hash, command_id=step.command_id)
+                patience = min(COMPARE_PATIENCE, self._confirm_timeout / 2)
+                self._lookups.ask(ask, partial(self._found, submission), patience=patience)
+            case OfferCommand():
+                self._relay = relay = Relay.here(self._relay)
+                # Called back on any thread, at any time, also after this server is gone.
+                told = partial(relay.tell, partial(self._resume, submission))
+                self._offering.offer(step.message, told, until=submission.until)
+        return LATER
+
+    def _found(self, submission: _Submission, known: bytes | NoAnswer | Exception | None) -> None:
         if isinstance(known, Exception):
             self._tell_open(submission, known)
-        elif isinstance(known, bytes) and known != submission.readied.content_hash:
-            self._tell_open(submission, Fate.CONFLICTING)
         else:
-            self._offer(submission)
-
-    def _offer(self, submission: _Submission) -> None:
-        self._relay = relay = Relay.here(self._relay)
-        self._offering.offer(
-            submission.readied.message,
-            # Called back on any thread, at any time, also after this server is gone.
-            partial(relay.tell, partial(self._offered, submission)),
-            until=submission.until,
-        )
-
-    def _offered(self, submission: _Submission, offered: Offered) -> None:
-        self._tell_open(submission, _FATES[offered])
+            self._resume(submission, known if isinstance(known, bytes) else None)
 
     def _tell_open(self, submission: _Submission, fate: Fate | Exception) -> None:
         """Tell, unless it was told when its time was over."""

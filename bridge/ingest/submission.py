@@ -1,0 +1,66 @@
+"""The order of a command that comes by HTTP, from top to bottom: look for the broker, compare, offer.
+
+This is the only place where that order stands. `submit` is a generator without I/O: it yields what is to be done, is
+sent what came of it, and returns the result. `bridge.ingest.command_intake` has read the command before, carries the
+actions out, and answers.
+
+The order is the guarantee. 202 is answered only once the broker has confirmed the command. Nothing is kept here: what
+was not confirmed in time was not taken, and its sender comes again with the same id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bridge.ports import Offered
+from bridge.ports.serving import Fate
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from bridge.domain.messages import Outgoing
+    from bridge.domain.submitted_commands import Readied
+
+
+@dataclass(slots=True)
+class CheckBroker:
+    """Tell whether the broker takes commands."""
+
+
+@dataclass(slots=True)
+class FindContent:
+    """Return the content hash of the command that the ledger has by this id; None for none, or where it can't tell."""
+
+    command_id: str
+
+
+@dataclass(slots=True)
+class OfferCommand:
+    """Offer the command to the broker, once, and return `Offered`."""
+
+    message: Outgoing
+
+
+SubmissionStep: TypeAlias = CheckBroker | FindContent | OfferCommand
+
+
+def submit(command: Readied) -> Generator[SubmissionStep, Any, Fate]:
+    """Have the broker take a command."""
+    is_there: bool = yield CheckBroker()
+    if not is_there:
+        return Fate.AWAY
+    # An id that was made up for it is no other command's.
+    if command.has_own_id:
+        known: bytes | None = yield FindContent(command.id)
+        # Where the ledger can't tell, a worker will.
+        if known is not None and known != command.content_hash:
+            return Fate.CONFLICTING
+    offered: Offered = yield OfferCommand(command.message)
+    match offered:
+        case Offered.TAKEN:
+            return Fate.QUEUED
+        case Offered.UNROUTABLE:
+            return Fate.UNROUTABLE
+        case Offered.NOT_TAKEN:
+            return Fate.UNCONFIRMED
