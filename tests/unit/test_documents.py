@@ -47,3 +47,14 @@ def test_the_glossary_has_forty_terms_at_most_and_each_once() -> None:
     terms = [row for row in rows if row != "term"]
 
     assert 0 < len(terms) == len(set(terms)) <= 40
+
+
+def test_there_are_twenty_five_decisions_at_most_each_with_context_decision_and_consequences() -> None:
+    text = (ROOT / "docs" / "internals" / "decisions.md").read_text(encoding="utf-8")
+    decisions = re.split(r"^### ", text, flags=re.MULTILINE)[1:]
+    parts = ("**Context.**", "**Decision.**", "**Consequences.**")
+
+    assert 0 < len(decisions) <= 25
+    assert [
+        decision.partition("\n")[0] for decision in decisions if not all(part in decision for part in parts)
+    ] == []
