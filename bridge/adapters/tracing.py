@@ -1,6 +1,7 @@
-"""Spans to an OpenTelemetry collector, by OTLP over HTTP. Imported only where one is configured (docs/tracing.md).
+"""Exports spans to an OpenTelemetry collector, by OTLP over HTTP (docs/internals/tracing.md).
 
-A thread of the SDK's sends them; where that falls behind, or the collector is away, spans are dropped and nobody waits.
+Imported only if a collector is configured. The SDK exports in a thread; spans are dropped if it falls behind
+or the collector is unavailable, and no caller waits.
 """
 
 from __future__ import annotations

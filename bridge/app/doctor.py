@@ -63,7 +63,7 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
             Check(
                 name="topology",
                 look=partial(_topology, settings),
-                advice="see `bridge topology check`, with the rights of docs/operations.md",
+                advice="see `bridge topology check`, with the rights of docs/security.md",
             ),
             Check(
                 name="ledger",
@@ -135,7 +135,7 @@ def _queues(settings: Settings, topology: Topology, found: Inspection) -> Iterat
 
 
 def _rights(settings: Settings, topology: Topology, processes: Collection[str]) -> Rights:
-    """Return what the processes do with the broker (docs/operations.md)."""
+    """Return what the processes do with the broker (docs/security.md)."""
     writes, reads = [topology.events_exchange, ""], []
     if "worker" in processes:
         delay, _ = topology.delayed(topology.command_queue, 1)

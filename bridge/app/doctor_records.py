@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Bytes that ledger and spool should have.
 ROOM = 1_000_000_000
 #: What to do where the broker's user lacks a right.
-RIGHTS = "give it the rights of docs/operations.md"
+RIGHTS = "give it the rights of docs/security.md"
 
 
 def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
@@ -34,7 +34,7 @@ def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[F
     with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
         missing = reader.missing_rights()
         if missing:
-            yield fail(f"this user may not: {', '.join(missing)}", "see PostgreSQL in docs/operations.md")
+            yield fail(f"this user may not: {', '.join(missing)}", "see PostgreSQL in docs/configure.md")
             return
         server, summary = reader.server(), reader.summary()
     if server is not None:

@@ -44,9 +44,7 @@ def tracer_class() -> type[OtlpTracer]:
         # Not at the top: it is an extra, and takes a while to load.
         from bridge.adapters.tracing import OtlpTracer
     except ImportError as e:
-        reason = (
-            f"needs OpenTelemetry ({e.name}): install the bridge with its extra otel (docs/operations.md)"
-        )
+        reason = f"needs OpenTelemetry ({e.name}): install the bridge with its extra otel (docs/configure.md)"
         raise SettingsError([SettingProblem("tracing.endpoint", reason)]) from e
     return OtlpTracer
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
-PAPER = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+PAPER = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 LINE = re.compile(r"^rabbitmqctl set_permissions -p sms (\S+) '(\S+)' '(\S+)' '(\S+)'$", re.MULTILINE)
 NOTHING = "^$"
 

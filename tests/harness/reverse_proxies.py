@@ -1,4 +1,4 @@
-"""Real reverse proxies before an HTTP server of ours, configured as docs/operations.md has it."""
+"""Real reverse proxies before an HTTP server of ours, configured as docs/configure.md has it."""
 
 from __future__ import annotations
 

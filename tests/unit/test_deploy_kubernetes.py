@@ -25,7 +25,7 @@ MONITORING = KUBERNETES.with_name("kubernetes-monitoring")
 CLUSTER = KUBERNETES.with_name("kubernetes-cluster")
 INGRESS = KUBERNETES.with_name("kubernetes-ingress") / "ingress.yaml"
 ALERTS = KUBERNETES.with_name("prometheus") / "sms-bridge.rules.yaml"
-#: The first kubectl whose kustomize patches as these manifests do (docs/operations.md).
+#: The first kubectl whose kustomize patches as these manifests do (docs/install.md).
 KUBECTL = (1, 21)
 #: Those whose kinds Kubernetes itself knows.
 NATIVE = sorted(

@@ -28,16 +28,16 @@ from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
 
 PAPER = Path(__file__).parents[2] / "docs" / "metrics.md"
-#: `| sms_bridge_x | kind | labels | meaning | what to do |`
-ROW = re.compile(r"^\| `(sms_bridge_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+#: `| sms_bridge_x{labels} kind | meaning | action |`
+ROW = re.compile(r"^\| `(sms_bridge_\w+)(?:\{([\w,]+)\})?` (\w+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
 def rows() -> dict[str, tuple[str, set[str], str, str]]:
     found = ROW.findall(PAPER.read_text(encoding="utf-8"))
     assert len(found) == len({name for name, *_ in found})
     return {
-        name: (kind, set(re.findall(r"`(\w+)`", labels)), meaning.strip(), advice.strip())
-        for name, kind, labels, meaning, advice in found
+        name: (kind, set(filter(None, labels.split(","))), meaning.strip(), advice.strip())
+        for name, labels, kind, meaning, advice in found
     }
 
 

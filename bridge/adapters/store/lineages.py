@@ -68,7 +68,7 @@ class Lineages:
         if own is not None and own.is_before(confirmed):
             raise LedgerUnusable(
                 f"the database is an old primary: its timeline is {own.timeline}, and the ledger has been on timeline "
-                f"{confirmed.timeline}; stop that server or make it a standby (docs/operations.md, Failover)"
+                f"{confirmed.timeline}; stop that server or make it a standby (docs/operations.md, PostgreSQL failover)"
             )
         self.on_moved()
         if self._compared.wait(PATIENCE) and own == self._confirmed:

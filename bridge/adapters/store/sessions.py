@@ -84,7 +84,7 @@ def postgresql_engine(
     except ImportError as e:
         raise LedgerUnusable(
             "a PostgreSQL ledger needs the driver psycopg: install the bridge with its extra postgresql "
-            "(docs/operations.md)"
+            "(docs/install.md)"
         ) from e
     check_parameters(parameters)
     connects = connection_class(statement_timeout + GRACE)

@@ -163,7 +163,7 @@ class LedgerFile:
             if found != expected:
                 raise LedgerUnusable(
                     f"{path}: the ledger's file was removed or replaced while it was in use; put that one back before "
-                    "the next start, or see docs/operations.md, the ledger"
+                    "the next start, or see docs/operations.md, Replace a lost ledger"
                 )
 
 
