@@ -12,10 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING
 
-from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
-from bridge.adapters.http.server.options import ServerOptions
-from bridge.adapters.http.server.server import HttpServer
-from bridge.ports.serving import NotificationResult
+from tests.harness.http_server import make_hook, serving
 from tests.harness.missing_program import missing_program
 from tests.harness.waiting import free_port, wait_until
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.ports.serving import NotificationAnswered
 
 #: The proxy keeps connections for longer than any server in a test: seconds.
 LONGER = 60
@@ -101,10 +97,6 @@ def _program(name: str) -> str | None:
     )
 
 
-def _take(_: bytes, answered: NotificationAnswered) -> None:
-    answered(NotificationResult.PUBLISHED)
-
-
 def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:
     """Post twenty times `rounds` requests through a proxy, about when the server ends idle connections.
 
@@ -112,13 +104,12 @@ def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:
     """
     if missing(name):
         missing_program(name)
-    bind = ServerOptions(host="127.0.0.1", port=0, keep_alive=0.2, head_timeout=0.2)
-    server = HttpServer(Webhook(EndpointSettings(path="/hook"), _take), bind, name="proxied")
-    try:
-        with proxy(name, home, server.start()) as port:
-            return _statuses(port, bind.keep_alive + bind.head_timeout, rounds)
-    finally:
-        server.stop(1)
+    keep_alive = head_timeout = 0.2
+    with (
+        serving(make_hook(), keep_alive=keep_alive, head_timeout=head_timeout) as server,
+        proxy(name, home, server.port) as port,
+    ):
+        return _statuses(port, keep_alive + head_timeout, rounds)
 
 
 def _statuses(port: int, seconds: float, rounds: int, *, at_once: int = 20) -> list[int]:

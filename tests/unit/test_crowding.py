@@ -8,34 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
-from bridge.adapters.http.server.options import ServerOptions
 from bridge.adapters.http.server.peers import Peers, host_of
 from bridge.adapters.http.server.registry import ANSWERED_BEYOND
-from bridge.adapters.http.server.server import HttpServer
-from bridge.ports.serving import NotificationResult
+from tests.harness.http_server import make_hook, serving
 from tests.harness.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.ports.serving import NotificationAnswered
 
 POST = b"POST /hook HTTP/1.1\r\nHost: bridge\r\nContent-Length: 2\r\n\r\n"
 HERE, THERE = "127.0.0.1", "127.9.9.9"
 
 
-def take(_: bytes, answered: NotificationAnswered) -> None:
-    answered(NotificationResult.PUBLISHED)
-
-
 @contextmanager
-def serving(**bind: Any) -> Iterator[int]:
+def crowded(**options: Any) -> Iterator[int]:
     """Serve a webhook; no connection is closed for its slowness."""
-    webhook = Webhook(EndpointSettings(path="/hook", body_timeout=60), take)
-    server = HttpServer(webhook, ServerOptions(host=HERE, port=0, head_timeout=60, **bind), name="crowded")
-    yield server.start()
-    server.stop(1)
+    with serving(make_hook(body_timeout=60), head_timeout=60, **options) as server:
+        yield server.port
 
 
 class Crowd(ExitStack):
@@ -64,7 +54,7 @@ class Crowd(ExitStack):
 
 @pytest.mark.parametrize("begun", [b"", b"POST /hook HTTP/1.1\r\nX-Slow: "])
 def test_the_oldest_without_a_complete_head_makes_room(begun: bytes) -> None:
-    with serving(max_connections=5) as port, Crowd(port) as crowd:
+    with crowded(max_connections=5) as port, Crowd(port) as crowd:
         idle = crowd.ask()
         silent = [crowd.come(begun) for _ in range(4)]
         newest = crowd.ask()
@@ -74,7 +64,7 @@ def test_the_oldest_without_a_complete_head_makes_room(begun: bytes) -> None:
 
 
 def test_the_one_that_is_idle_for_longest_makes_room_where_all_have_sent_a_head() -> None:
-    with serving(max_connections=3) as port, Crowd(port) as crowd:
+    with crowded(max_connections=3) as port, Crowd(port) as crowd:
         first, second, third = (crowd.ask() for _ in range(3))
         assert first.send(POST + b"{}").status() == 204
         fourth = crowd.ask()
@@ -84,7 +74,7 @@ def test_the_one_that_is_idle_for_longest_makes_room_where_all_have_sent_a_head(
 
 
 def test_one_that_has_begun_another_head_behind_two_answers_makes_room() -> None:
-    with serving(max_connections=5) as port, Crowd(port) as crowd:
+    with crowded(max_connections=5) as port, Crowd(port) as crowd:
         for _ in range(5):
             begun = crowd.come((POST + b"{}") * 2 + b"POST")
             assert [begun.status(), begun.status()] == [204, 204]
@@ -94,7 +84,7 @@ def test_one_that_has_begun_another_head_behind_two_answers_makes_room() -> None
 
 
 def test_requests_under_way_are_not_interrupted_and_more_are_answered_503() -> None:
-    with serving(max_connections=5) as port, Crowd(port) as crowd:
+    with crowded(max_connections=5) as port, Crowd(port) as crowd:
         busy = [crowd.begin() for _ in range(5)]
         refused = crowd.come(POST + b"{}")
         status, come_again, closed = refused.status(), refused.headers["retry-after"], refused.closed()
@@ -106,7 +96,7 @@ def test_requests_under_way_are_not_interrupted_and_more_are_answered_503() -> N
 
 
 def test_connections_far_beyond_those_that_are_answered_are_closed() -> None:
-    with serving(max_connections=5) as port, Crowd(port) as crowd:
+    with crowded(max_connections=5) as port, Crowd(port) as crowd:
         for _ in range(5):
             crowd.begin()
         refused = [crowd.come(POST).status() for _ in range(ANSWERED_BEYOND)]
@@ -117,7 +107,7 @@ def test_connections_far_beyond_those_that_are_answered_are_closed() -> None:
 
 def test_one_that_is_closed_behind_its_answer_makes_room_too() -> None:
     refused = b"GET /hook HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
-    with serving(max_connections=5) as port, Crowd(port) as crowd:
+    with crowded(max_connections=5) as port, Crowd(port) as crowd:
         statuses = [crowd.come(refused).status() for _ in range(20)]
 
         assert statuses == [405] * 20
@@ -130,7 +120,7 @@ def test_an_address_that_can_not_be_allowed_is_closed_at_once_and_counted() -> N
         proxies=(ip_network("127.7.0.0/16"),),
         turned_away=turned_away.append,
     )
-    with serving(peers=peers) as port, Crowd(port) as crowd:
+    with crowded(peers=peers) as port, Crowd(port) as crowd:
         assert crowd.come(source=THERE).closed()
         crowd.ask()
         crowd.ask(source="127.7.7.7")
@@ -140,7 +130,7 @@ def test_an_address_that_can_not_be_allowed_is_closed_at_once_and_counted() -> N
 
 def test_one_address_has_so_many_and_no_more_and_a_proxy_any_number() -> None:
     peers = Peers(proxies=(ip_network("127.7.0.0/16"),), each=3)
-    with serving(peers=peers) as port, Crowd(port) as crowd:
+    with crowded(peers=peers) as port, Crowd(port) as crowd:
         other = crowd.come(source=HERE)
         silent = [crowd.come(source=THERE) for _ in range(3)]
         newest = [crowd.begin(source=THERE) for _ in range(3)]
@@ -167,7 +157,7 @@ def test_the_addresses_of_one_ipv6_network_count_as_one_client(peer: str, other:
 
 def test_strangers_by_the_thousand_leave_room_for_everybody_else() -> None:
     peers = Peers(each=100)
-    with serving(max_connections=50, peers=peers) as port, Crowd(port) as crowd:
+    with crowded(max_connections=50, peers=peers) as port, Crowd(port) as crowd:
         for number in range(300):
             crowd.come(source=f"127.1.{number % 7}.9")
             if number % 10 == 0:

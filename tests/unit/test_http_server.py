@@ -23,6 +23,7 @@ from bridge.adapters.http.server.response import UNAUTHORIZED, RawResponse, Resp
 from bridge.adapters.http.server.server import HttpServer
 from bridge.ops.metrics import Metrics
 from bridge.ports.serving import Readiness, Reason
+from tests.harness.http_server import serving
 from tests.harness.raw_http import PATIENCE, Client, once
 
 if TYPE_CHECKING:
@@ -74,21 +75,12 @@ class Posts(Application):
             answer()
 
 
-@contextmanager
-def serving(application: Application, **options: Any) -> Iterator[int]:
-    server = HttpServer(application, ServerOptions(host="127.0.0.1", port=0, **options), name="test")
-    try:
-        yield server.start()
-    finally:
-        server.stop(1)
-
-
 @pytest.fixture(scope="module")
 def standing() -> Iterator[tuple[int, Posts]]:
     """One server for all that needs no other, and what it took."""
     posts = Posts()
-    with serving(posts) as port:
-        yield port, posts
+    with serving(posts) as server:
+        yield server.port, posts
 
 
 @pytest.fixture
@@ -261,7 +253,7 @@ def test_who_closes_behind_a_refused_body_is_let_go(port: int) -> None:
 
 def test_a_client_that_says_that_it_sends_no_more_has_its_answers() -> None:
     posts = Posts(holds=True)
-    with serving(posts) as port, Client(port) as client:
+    with serving(posts) as server, Client(server.port) as client:
         client.send(request() + request(BODY, method=b"GET") + request())
         client.socket.shutdown(socket.SHUT_WR)
         wait_for(lambda: bool(posts.taken))
@@ -403,8 +395,8 @@ def test_pipelined_requests_are_answered_in_order(port: int) -> None:
 def hasty() -> Iterator[int]:
     """Serve with 0.5 s for a head, after at most a second of idling."""
     app = Admin(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
-    with serving(app, keep_alive=1, head_timeout=0.5, max_connections=20) as port:
-        yield port
+    with serving(app, keep_alive=1, head_timeout=0.5, max_connections=20) as server:
+        yield server.port
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"\r\n\r\n"])
@@ -416,7 +408,7 @@ def test_a_head_that_does_not_come_in_time_ends_the_connection(hasty: int, begun
 
 
 def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits_for_it() -> None:
-    with serving(Posts(delay=0.6), keep_alive=0, head_timeout=0.5) as port, Client(port) as client:
+    with serving(Posts(delay=0.6), keep_alive=0, head_timeout=0.5) as server, Client(server.port) as client:
         client.send(request() + request())
         statuses = client.status(), client.status()
 
@@ -455,12 +447,10 @@ class Answering(Application):
 @contextmanager
 def answering(size: int, **bind: Any) -> Iterator[int]:
     """Response whatever comes with `size` bytes, of which a few thousand fit on their way to who does not read."""
-    server = HttpServer(Answering(size), ServerOptions(host="127.0.0.1", port=0, **bind), name="answering")
-    port = server.start()
-    assert server._socket is not None
-    server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    yield port
-    server.stop(1)
+    with serving(Answering(size), **bind) as server:
+        assert server._socket is not None
+        server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        yield server.port
 
 
 ASKED = b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n"
@@ -569,7 +559,7 @@ def test_answers_do_not_name_the_server(port: int) -> None:
 
 def test_a_stop_lets_what_is_being_answered_end() -> None:
     posts = Posts(holds=True)
-    with serving(posts) as port, Client(port) as client, ThreadPoolExecutor(1) as pool:
+    with serving(posts) as server, Client(server.port) as client, ThreadPoolExecutor(1) as pool:
         client.send(request())
         wait_for(lambda: len(posts.taken) == 1)
         status = pool.submit(client.status)
@@ -610,8 +600,8 @@ def get(port: int, path: str, accept: str = "*/*") -> tuple[int, str, bytes]:
 @pytest.fixture
 def admin() -> Iterator[tuple[int, list[Readiness]]]:
     states = [Readiness(ready=True, reasons=(Reason("broker", True, "connected"),))]
-    with serving(Admin(lambda: states[-1], Metrics(version="0.0.0").registry)) as port:
-        yield port, states
+    with serving(Admin(lambda: states[-1], Metrics(version="0.0.0").registry)) as server:
+        yield server.port, states
 
 
 def test_readiness_says_why(admin: tuple[int, list[Readiness]]) -> None:

@@ -17,18 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bridge
-from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
-from bridge.adapters.http.server.options import ServerOptions
-from bridge.adapters.http.server.server import HttpServer
 from bridge.domain.outcomes import Style
 from bridge.ingest.notification import NotificationFlow, NotificationRules
-from bridge.ports.serving import NotificationResult
+from tests.harness.http_server import make_hook, serving
 from tests.harness.raw_http import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.ports.serving import NotificationAnswered
 
 #: Bytes: as many as a webhook reads.
 SIZE = 64 * 1024
@@ -41,13 +37,8 @@ HEAD = b"POST /hook HTTP/1.1\r\nHost: bridge\r\n"
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    def take(_: bytes, answered: NotificationAnswered) -> None:
-        answered(NotificationResult.PUBLISHED)
-
-    webhook = Webhook(EndpointSettings(path="/hook", max_body=SIZE), take)
-    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0), name="bodies")
-    yield server.start()
-    server.stop(1)
+    with serving(make_hook(max_body=SIZE)) as server:
+        yield server.port
 
 
 def seconds(port: int, wire: bytes) -> float:

@@ -20,9 +20,7 @@ from structlog.testing import capture_logs
 from bridge.adapters.http import submit_answers, submit_app
 from bridge.adapters.http.idempotency import read_key
 from bridge.adapters.http.server import connection, parser, registry
-from bridge.adapters.http.server.options import ServerOptions
 from bridge.adapters.http.server.response import Response
-from bridge.adapters.http.server.server import HttpServer
 from bridge.adapters.http.submit_app import Submit, SubmitEndpointSettings
 from bridge.app.contract import examples
 from bridge.domain.contracts.commands import SUBMIT_PATH, command_schema
@@ -32,6 +30,7 @@ from bridge.domain.outcomes import Outcome
 from bridge.domain.shown_commands import to_senders
 from bridge.ops.metrics import SUBMITS
 from bridge.ports.serving import Fate, Operation, Unknown
+from tests.harness import http_server
 from tests.harness.contract_documents import CAMEL_CASE, NAMES, PAPERS
 from tests.harness.raw_http import Client
 from tests.harness.waiting import wait_until
@@ -94,10 +93,8 @@ class Behind:
 def serving(behind: Behind, server: dict[str, Any] | None = None, **endpoint: Any) -> Iterator[Client]:
     settings = SubmitEndpointSettings(**{"authorization": (SECRET, OLD_SECRET)} | endpoint)
     submit = Submit(settings, behind.take, behind.show, refused=behind.refuse)
-    serves = HttpServer(submit, ServerOptions(host="127.0.0.1", port=0, **(server or {})), name="submit")
-    with Client(serves.start()) as client:
+    with http_server.serving(submit, **(server or {})) as serves, Client(serves.port) as client:
         yield client
-    serves.stop(1)
 
 
 def wire(method: str = "POST", target: str = SUBMIT_PATH, body: bytes = b"{}", **headers: Any) -> bytes:
@@ -491,9 +488,8 @@ def test_more_than_may_wait_are_asked_to_come_again() -> None:
         behind.show,
         refused=behind.refuse,
     )
-    server = HttpServer(submit, ServerOptions(host="127.0.0.1", port=0), name="submit")
-    port = server.start()
-    with Client(port) as first, Client(port) as second:
+    serves = http_server.serving(submit)
+    with serves as server, Client(server.port) as first, Client(server.port) as second:
         first.send(wire() + wire("GET", f"{SUBMIT_PATH}/a"))
         wait_until(lambda: behind.waiting, what="the first command")
         busy = second.send(wire()).status()
@@ -505,7 +501,6 @@ def test_more_than_may_wait_are_asked_to_come_again() -> None:
         statuses = [first.status(), first.status()]
         behind.held = False
         after = second.send(wire()).status()
-    server.stop(1)
 
     assert (busy, second.headers.get("retry-after")) == (503, None)
     assert (statuses, after) == ([202, 200], 202)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -19,14 +18,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.admin_app import Admin
 from bridge.adapters.http.scraper import Merged
-from bridge.adapters.http.server.options import ServerOptions
-from bridge.adapters.http.server.server import HttpServer
 from bridge.adapters.http.supervisor_app import SupervisorAdmin
 from bridge.domain.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
 from bridge.ops.metrics import Metrics, SupervisorMetrics
 from bridge.ops.shutdown import Stopping
 from bridge.ops.supervisor import Supervision, Supervisor
 from bridge.ports.serving import Process, Readiness, Reason
+from tests.harness.http_server import serving
+from tests.harness.raw_http import Client
 from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -248,9 +247,8 @@ def listening() -> Iterator[int]:
     """Serve the admin port of a process that is not ready; returns the port."""
     reasons = (Reason("consuming", ok=True, detail="yes"), Reason("publishing", ok=False, detail="no"))
     service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
-    server = HttpServer(service, ServerOptions(host="127.0.0.1", port=0), name="admin")
-    yield server.start()
-    server.stop(0)
+    with serving(service) as server:
+        yield server.port
 
 
 class Answered(NamedTuple):
@@ -265,15 +263,9 @@ class Answered(NamedTuple):
 def asked(path: str, *processes: Process, draining: bool = False, method: str = "GET") -> Answered:
     """Ask a supervisor's admin port."""
     service = SupervisorAdmin(lambda: processes, lambda: draining, SupervisorMetrics().registry)
-    server = HttpServer(service, ServerOptions(host="127.0.0.1", port=0), name="admin")
-    connection = http.client.HTTPConnection("127.0.0.1", server.start(), timeout=10)
-    try:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        return Answered(answer.status, answer.read().decode())
-    finally:
-        connection.close()
-        server.stop(0)
+    with serving(service) as server, Client(server.port, patience=10) as client:
+        client.send(f"{method} {path} HTTP/1.1\r\nHost: bridge\r\n\r\n".encode())
+        return Answered(client.status(head=method == "HEAD"), client.body.decode())
 
 
 def test_reasons_are_named_after_their_processes(listening: int) -> None:
@@ -300,11 +292,10 @@ def test_it_is_alive_while_its_processes_are_whatever_they_lack(listening: int) 
 def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> None:
     reasons = (Reason("working", ok=False, detail="the loop has stood still"),)
     service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
-    server = HttpServer(service, ServerOptions(host="127.0.0.1", port=0), name="admin")
-    port = server.start()
-    still = asked("/livez", Process(1, port, "running"))
-    server.stop(0)
-    silent = asked("/livez", Process(1, port, "running"))
+    with serving(service) as server:
+        process = Process(1, server.port, "running")
+        still = asked("/livez", process)
+    silent = asked("/livez", process)
 
     assert still == (503, "process 1: working: the loop has stood still\n")
     assert silent == (503, "process 1: does not answer\n")

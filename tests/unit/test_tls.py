@@ -5,29 +5,27 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import ExitStack, closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
 from bridge.adapters.http.server import tls
-from bridge.adapters.http.server.options import ServerOptions
 from bridge.adapters.http.server.peers import Peers
 from bridge.adapters.http.server.server import HttpServer
 from bridge.adapters.http.server.tls import CertificateUnusable, server_context
 from bridge.app.listener import listen
-from bridge.ports.serving import NotificationResult
 from bridge.settings import SettingProblem, SettingsError
 from bridge.settings.sections import IngestSettings
 from tests.harness.certificates import make_certificate
 from tests.harness.client_hello import ALERT, FFDHE2048, FFDHE8192, HANDSHAKE, SECP256R1, X25519, client_hello
+from tests.harness.http_server import make_hook, make_server
 from tests.harness.raw_http import Client, once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.ports.serving import NotificationAnswered
+    from bridge.adapters.http.server.server import HttpServer
 
 POST = b"POST /hook HTTP/1.1\r\nHost: bridge\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -37,13 +35,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-def take(_: bytes, answered: NotificationAnswered) -> None:
-    answered(NotificationResult.PUBLISHED)
-
-
-def server(certificate: Path, key: Path | None) -> HttpServer:
-    bind = ServerOptions(host="127.0.0.1", port=0, tls_certificate=certificate, tls_key=key)
-    return HttpServer(Webhook(EndpointSettings(path="/hook"), take), bind, name="tls")
+def server(certificate: Path, key: Path | None, **options: Any) -> HttpServer:
+    return make_server(make_hook(), tls_certificate=certificate, tls_key=key, **options)
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +120,7 @@ def test_who_begins_no_handshake_is_closed_on_and_holds_up_nobody(
 def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_kinds(
     files: tuple[Path, Path],
 ) -> None:
-    bind = ServerOptions(host="::", port=0, tls_certificate=files[0], tls_key=files[1], peers=Peers(each=1))
-    serves = HttpServer(Webhook(EndpointSettings(path="/hook"), take), bind, name="tls")
+    serves = server(*files, host="::", peers=Peers(each=1))
     port = serves.start()
     begun = POST.removesuffix(b"\r\n\r\n{}") + b"\r\nExpect: 100-continue\r\n\r\n"
 
@@ -140,10 +132,7 @@ def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_k
 
 
 def test_silent_connections_count_from_their_first_moment(files: tuple[Path, Path]) -> None:
-    bind = ServerOptions(
-        host="127.0.0.1", port=0, tls_certificate=files[0], tls_key=files[1], max_connections=20
-    )
-    serves = HttpServer(Webhook(EndpointSettings(path="/hook"), take), bind, name="tls")
+    serves = server(*files, max_connections=20)
     port = serves.start()
 
     def answered() -> int:

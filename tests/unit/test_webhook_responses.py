@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_network
@@ -23,10 +22,8 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.http import ingest_app
 from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
 from bridge.adapters.http.server import connection, parser, registry
-from bridge.adapters.http.server.options import ServerOptions
 from bridge.adapters.http.server.parser import Request
 from bridge.adapters.http.server.response import Response
-from bridge.adapters.http.server.server import HttpServer
 from bridge.domain import notifications, strict_json
 from bridge.domain.events import outgoing_event
 from bridge.domain.outcomes import Style
@@ -41,12 +38,14 @@ from bridge.settings import Settings
 from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
 from tests.harness.contract_documents import PAPERS
+from tests.harness.http_server import make_server, serving
 from tests.harness.raw_http import Client
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bridge.adapters.http.server.server import HttpServer
     from bridge.ports.serving import NotificationAnswered
 
 CONTRACT = json.loads((PAPERS / "ingest.openapi.json").read_text(encoding="utf-8"))
@@ -187,17 +186,6 @@ ROWS = [
 ]  # fmt: skip
 
 
-@contextmanager
-def serving(webhook: Webhook, **options: Any) -> Iterator[Client]:
-    """Serve `webhook`, and connect to it."""
-    server = HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0, **options), name="ingest")
-    try:
-        with Client(server.start()) as client:
-            yield client
-    finally:
-        server.stop(1)
-
-
 @pytest.mark.parametrize("asked", ROWS, ids=[f"{one.status}-{number}" for number, one in enumerate(ROWS)])
 def test_a_request_has_its_status_as_documented_and_is_counted_with_it(asked: Row) -> None:
     publisher, metrics, clock = FakePublisher(), Metrics(version="0.0.0"), SystemClock()
@@ -215,7 +203,7 @@ def test_a_request_has_its_status_as_documented_and_is_counted_with_it(asked: Ro
     )
     endpoint = EndpointSettings(**{"path": PATH, "authorization": (SECRET, OLD_SECRET)} | asked.endpoint)
     webhook = Webhook(endpoint, executor.take, refused=report.refused)
-    with capture_logs() as lines, serving(webhook, **asked.server) as client:
+    with capture_logs() as lines, serving(webhook, **asked.server) as server, Client(server.port) as client:
         status = client.send(asked.sent).status(head=asked.sent.startswith(b"HEAD"))
     publisher.close()
     counted = {
@@ -326,7 +314,7 @@ class Taker:
             self,
             refused=lambda *refusal: self.refused.append(refusal),
         )
-        return HttpServer(webhook, ServerOptions(host="127.0.0.1", port=0), name="ingest")
+        return make_server(webhook)
 
     def answer(self, server: HttpServer, result: NotificationResult | Exception) -> None:
         async def answer() -> None:
