@@ -51,6 +51,8 @@ class BackgroundWorker(ABC):
         self._on_crash = on_crash
         self._stopping = stopping or threading.Event()
         self._woken = threading.Event()
+        #: Has the next round come at once. From any thread; returns at once.
+        self.wake = self._woken.set
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._log = structlog.get_logger()
         self._warned_at = -inf
@@ -77,11 +79,6 @@ class BackgroundWorker(ABC):
         if self._thread.is_alive():
             self._thread.join(timeout)
 
-    def wake(self) -> None:
-        """Have the next round come at once. From any thread; returns at once."""
-        if not self._woken.is_set():
-            self._woken.set()
-
     def pause(self, seconds: float) -> bool:
         """Wait on the worker's thread; return whether it is to stop."""
         return self._stopping.wait(seconds)
@@ -102,18 +99,18 @@ class BackgroundWorker(ABC):
             self._woken.clear()
             if self._stopping.is_set() and not self.has_more():
                 break
-            wait = self._guarded_round()
+            try:
+                wait = self.run_once()
+            except Exception:  # noqa: BLE001 - the outermost loop
+                wait = self._after_crash()
         self.close()
 
-    def _guarded_round(self) -> float | None:
-        try:
-            return self.run_once()
-        except Exception:  # noqa: BLE001 - the outermost loop
-            if self._on_crash is not None:
-                self._log.critical("thread.crashed", thread=self._thread.name, exc_info=True)
-                self._on_crash()
-                return None
-            self._log.exception("thread.crashed", thread=self._thread.name, retry_in=self._retry)
+    def _after_crash(self) -> float | None:
+        if self._on_crash is not None:
+            self._log.critical("thread.crashed", thread=self._thread.name, exc_info=True)
+            self._on_crash()
+            return None
+        self._log.exception("thread.crashed", thread=self._thread.name, retry_in=self._retry)
         return None if self.pause(self._retry) else 0.0
 
 
@@ -151,11 +148,6 @@ class StoreWorker(BackgroundWorker, Generic[C]):
         if self._store is None:
             self._store = self._open_store()
         return self._store
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection."""
-        return self._store is not None
 
     def close(self) -> None:
         """Close the connection, if there is one."""

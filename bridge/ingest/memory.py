@@ -157,7 +157,7 @@ class NotificationMemory(StoreWorker["Seen"]):
             self.pause(GATHERING)
         questions = [self._asked.popleft() for _ in range(min(len(self._asked), BATCH))]
         self._is_busy = len(questions) + len(self._notes) >= MANY
-        if questions or self._notes or self._away or not self.is_open:
+        if questions or self._notes or self._away or self._store is None:
             self._carry_out(questions)
         self.patience = self._limits.patience
         return 0.0 if self._away or self._asked or self._notes else inf
@@ -166,9 +166,10 @@ class NotificationMemory(StoreWorker["Seen"]):
         """Answer first: requests wait."""
         has_notes = self._owe()
         try:
+            seen = self._store or self.store
             if questions or not has_notes:
-                self._answer(self.store, questions)
-            self._record(self.store)
+                self._answer(seen, questions)
+            self._record(seen)
         except LedgerUnavailable as e:
             # What is there later may be another ledger, or an older one.
             self._away = True
