@@ -40,9 +40,9 @@ LIMITED = ((1, 1), (10, 1), (100, 1), (1000, 1), (1000, 16))
 #: Where each cost is from.
 SOURCES = {
     "call": "`parts`, of the worker's cost in `flight` with 64 in flight",
-    "desk": "`flight`: what does not grow with the commits, without the other two",
-    "change": "`parts`: the ledger's, likewise, without what grows with the commits",
-    "commit": "`flight`: what grows with the commits",
+    "loop": "`flight`: the part that does not grow with the commits, without the other two",
+    "change": "`parts`: the ledger's, without the part that grows with the commits",
+    "commit": "`flight`: the part that grows with the commits",
     "server_change": "`flight`: PostgreSQL's cost that does not grow with the commits",
     "server_commit": "`flight`: PostgreSQL's cost that does",
     "sync": "`broker`",

@@ -38,7 +38,7 @@ def costs_of(measured: dict[str, Any], ledger: str, *, network: float) -> Costs:
     broker = measured["broker"]
     return Costs(
         call=call,
-        desk=command - call - changes,
+        loop=command - call - changes,
         change=changes / CHANGES,
         commit=commit,
         server_change=served / CHANGES,

@@ -13,7 +13,7 @@ class Costs:
 
     #: A worker's, for each command: its call, and all else but the ledger.
     call: float
-    desk: float
+    loop: float
     #: A worker's within a transaction, for each change and each commit.
     change: float
     commit: float

@@ -198,7 +198,7 @@ class Worker:
             return
         self._room -= len(claims)
         self._deciding = True
-        seconds = self._fleet.costs.desk / 2 * (len(claims) + len(answered))
+        seconds = self._fleet.costs.loop / 2 * (len(claims) + len(answered))
         committed = partial(self._committed, claims, answered)
         self.work(seconds, partial(self._shard.ledger.commit, self, len(claims), len(answered), committed))
 

@@ -14,7 +14,7 @@ from benchmarks.fleet.plan import Costs, Plan, Result
 from bridge.domain.rules import LimitRules
 
 #: Next to nothing costs anything.
-FREE = Costs(call=1e-6, desk=1e-6, change=1e-7, commit=1e-6, sync=1e-6, broker=1e-7, queue=1e-7)
+FREE = Costs(call=1e-6, loop=1e-6, change=1e-7, commit=1e-6, sync=1e-6, broker=1e-7, queue=1e-7)
 PLAN = Plan(workers=1, in_flight=16, latency=0.1, spread=0.0, commands=3_000)
 
 
@@ -106,7 +106,7 @@ def test_a_broker_binds_whatever_the_shards() -> None:
 
 
 def test_what_others_have_of_the_processors_is_lacking() -> None:
-    costs = replace(FREE, desk=10e-3)
+    costs = replace(FREE, loop=10e-3)
     plan = replace(PLAN, workers=4, latency=0.0, shared_cores=2)
 
     assert simulate(plan, costs).per_second == pytest.approx(200, rel=0.05)
