@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.archive import CpaasStatuses
 from bridge.app import parts, sending
-from bridge.jobs.context import JobContext
 from bridge.jobs.receipt_calls import Asking
 from bridge.jobs.receipts import PollerRules, ReceiptPoller, batch_of
 
@@ -30,14 +29,14 @@ def receipt_poller(
     open_receipts: Callable[[], Receipts],
 ) -> ReceiptPoller:
     """Return what asks for receipts beside `worker` while that may call the provider; `stopping` ends its waits."""
-    settings, metrics = context.settings, context.metrics
+    settings = context.settings
     per_second = settings.receipts.per_second
     asking = Asking(
         CpaasStatuses(client.history),
         may_ask=lambda: not worker.shut,
         per_second=per_second,
         clock=ports.clock,
-        metrics=metrics,
+        metrics=context.metrics,
         stopping=stopping,
     )
     rules = PollerRules(
@@ -46,5 +45,4 @@ def receipt_poller(
         batch=batch_of(per_second),
         style=parts.style(settings),
     )
-    job = JobContext(clock=ports.clock, metrics=metrics, stopping=stopping)
-    return ReceiptPoller(open_receipts, asking, ports.publisher, rules, job)
+    return ReceiptPoller(open_receipts, asking, ports.publisher, rules)

@@ -44,9 +44,9 @@ class Asking:
         self._statuses = statuses
         self._may_ask = may_ask
         self._interval = 1 / per_second if per_second else 0.0
-        self._clock = clock
-        self._metrics = metrics
-        self._stopping = stopping
+        self.clock = clock
+        self.metrics = metrics
+        self.stopping = stopping
         #: When the next call may be made, in monotonic seconds.
         self._next_call = clock.monotonic()
         self._pause = 0.0
@@ -54,7 +54,7 @@ class Asking:
     @property
     def wait(self) -> float:
         """The seconds until the next call may be made."""
-        return max(0.0, self._next_call - self._clock.monotonic())
+        return max(0.0, self._next_call - self.clock.monotonic())
 
     @property
     def allowed(self) -> bool:
@@ -98,17 +98,17 @@ class Asking:
             _NotNow: it may not be, or there is no time left.
 
         """
-        stopped = self._stopping.wait(self.wait)
-        started = self._clock.monotonic()
+        stopped = self.stopping.wait(self.wait)
+        started = self.clock.monotonic()
         if stopped or started >= until or not self._may_ask():
             raise _NotNow
         self._next_call = started + self._interval
-        self._metrics.receipt_calls.inc()
+        self.metrics.receipt_calls.inc()
         try:
             answer = ask()
         except ArchiveUnavailable as e:
             self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-            self._next_call = self._clock.monotonic() + self._pause
+            self._next_call = self.clock.monotonic() + self._pause
             _log.warning("receipts.unasked", reason=str(e), seconds=self._pause)
             raise
         self._pause = 0.0

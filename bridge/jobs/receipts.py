@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bridge.domain.outcomes import Style
     from bridge.domain.receipts import Awaited, SentSubmission
     from bridge.domain.rules import ReceiptRules
-    from bridge.jobs.context import JobContext
     from bridge.jobs.receipt_calls import Asking
     from bridge.ports import Publisher, Receipts
 
@@ -78,14 +77,13 @@ class ReceiptPoller(StoreWorker["Receipts"]):
         asking: Asking,
         publisher: Publisher,
         rules: PollerRules,
-        context: JobContext,
     ) -> None:
-        super().__init__("receipts", open_receipts, retry=CRASH_PAUSE, stopping=context.stopping)
+        super().__init__("receipts", open_receipts, retry=CRASH_PAUSE, stopping=asking.stopping)
         self._asking = asking
         self._publisher = publisher
         self._rules = rules
-        self._clock = context.clock
-        self._metrics = context.metrics
+        self._clock = asking.clock
+        self._metrics = asking.metrics
         #: What the broker has confirmed: whose receipt, told by which event.
         self._confirmed: SimpleQueue[tuple[Place, str]] = SimpleQueue()
 

@@ -84,59 +84,34 @@ class WorkerGauges(Collector):
         depth = self._source.depth
         token_age, token_left = self._token_times() or (None, None)
         stops = state.stops()
+        # fmt: off
         return (
             _gauge("commands_in_flight", "Commands that this process holds.", state.commands),
-            _gauge(
-                "commands_oldest_age_seconds",
+            _gauge("commands_oldest_age_seconds",
                 "The age of the oldest of them by its AMQP timestamp; 0 where none has one. What waits on the queue "
-                "is not seen, and may be older.",
-                age,
-            ),
-            _gauge(
-                "commands_rate_limited",
+                "is not seen, and may be older.", age),
+            _gauge("commands_rate_limited",
                 "Submissions that wait in this process for their rate limit; what waits longer is in the delay.",
-                state.limited,
-            ),
-            _gauge(
-                "submissions_under_way",
+                state.limited),
+            _gauge("submissions_under_way",
                 "Submissions being claimed, called for, looked for or filed; at most worker.concurrency.",
-                state.under_way,
-            ),
-            _states(
-                "gate",
-                "1 for how far the gate is open.",
-                "state",
-                dict.fromkeys(GATES, 0) | {state.gate.state: 1},
-            ),
+                state.under_way),
+            _states("gate", "1 for how far the gate is open.", "state",
+                dict.fromkeys(GATES, 0) | {state.gate.state: 1}),
             _gauge("gate_admitted", "Calls that the gate admits at once.", state.gate.admitted),
-            _states(
-                "sending_stopped",
-                "1 for each reason for which this process takes no commands.",
-                "why",
-                {why: int(why in stops) for why in STOPS},
-            ),
-            _gauge(
-                "consuming", "1 while the broker has this process as a consumer.", int(self._source.consuming)
-            ),
-            _gauge(
-                "command_queue_ready",
+            _states("sending_stopped", "1 for each reason for which this process takes no commands.", "why",
+                {why: int(why in stops) for why in STOPS}),
+            _gauge("consuming", "1 while the broker has this process as a consumer.", int(self._source.consuming)),
+            _gauge("command_queue_ready",
                 "Commands on the queue that nobody was given, as the broker said within the last seconds; all "
-                "workers see the same ones.",
-                depth and depth.ready,
-            ),
-            _gauge(
-                "command_queue_consumers",
-                "Consumers of the command queue, likewise.",
-                depth and depth.consumers,
-            ),
+                "workers see the same ones.", depth and depth.ready),
+            _gauge("command_queue_consumers", "Consumers of the command queue, likewise.", depth and depth.consumers),
             _gauge("token_age_seconds", "The age of the access token.", token_age),
-            _gauge(
-                "token_left_seconds",
+            _gauge("token_left_seconds",
                 "For how long the access token is good yet; it is renewed at half its life, and is asked for only "
-                "when something is called.",
-                token_left,
-            ),
+                "when something is called.", token_left),
         )
+        # fmt: on
 
 
 def _gauge(name: str, help_text: str, value: float | None) -> Metric:

@@ -17,7 +17,6 @@ from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, SubmissionResult
 from bridge.domain.receipts import Awaited, Pair, by_thread, next_ask, pair_of, receipt_event
 from bridge.domain.rules import LedgerRules, ReceiptRules
-from bridge.jobs.context import JobContext
 from bridge.jobs.receipt_calls import Asking
 from bridge.jobs.receipts import LEASE, LOOK, PollerRules, ReceiptPoller, batch_of
 from bridge.ops.metrics import Metrics
@@ -254,7 +253,6 @@ class World:
                 batch=100,
                 style=STYLE,
             ),
-            JobContext(clock=self.clock, metrics=self.metrics, stopping=self.stopping),
         )
 
     def send(self, *ids: str, **fields: object) -> None:
