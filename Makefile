@@ -1,7 +1,7 @@
 # `make` prints the targets. Two are the README's promise: `make run` and `make test`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-bare faults faults-cluster sabotage bench path fmt lint check clean
+.PHONY: help setup run test test-bare faults faults-cluster sabotage bench path fmt lint check docs clean
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -18,12 +18,12 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup: $(VENV)/.dev ## install what running, testing and checking need
+setup: $(VENV)/.dev $(VENV)/.docs ## install what running, testing and checking need
 
 run: $(VENV)/.run ## install what running needs and start the bridge; Ctrl-C ends it
 	@exec $(BIN)/bridge up
 
-test: $(VENV)/.dev ## install what testing needs, RabbitMQ, PostgreSQL and pgbouncer included, and run every test
+test: $(VENV)/.dev $(VENV)/.docs ## install what testing needs, RabbitMQ, PostgreSQL and pgbouncer included, and run every test
 	@scripts/install-test-tools $(BIN)
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(TESTS)
 
@@ -66,6 +66,10 @@ check: $(VENV)/.dev ## check format, lint, types, layers, words and the files in
 	@$(BIN)/python scripts/check-words
 	@$(BIN)/pytest --quiet tests/unit/test_deploy.py tests/unit/test_deploy_containers.py tests/unit/test_deploy_kubernetes.py
 
+docs: $(VENV)/.docs ## build the documentation site into build/docs; a broken link is an error
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/docs-cache . build/docs
+	@echo "Open build/docs/index.html"
+
 clean: ## remove the environment and every cache
 	@rm -rf $(VENV) $(VENV)-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -80,6 +84,11 @@ $(VENV)/.run: pyproject.toml
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Installing what testing and checking need into $(VENV)"
 	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "Installing what building the documentation needs into $(VENV)"
+	@$(PIP) install --editable '.[docs]'
 	@touch $@
 
 # The peers' environment; nothing of the bridge needs it.
