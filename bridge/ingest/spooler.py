@@ -127,8 +127,15 @@ class Spooler(BackgroundWorker):
         with suppress(queue.Empty):
             while True:
                 taken.append(self._inbox.get_nowait())
-        self._take(taken)
+        if taken or not self._is_idle():
+            self._take(taken)
         return TICK
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is watched or kept, nothing is wrong, and it is not yet time for a probe."""
+        status = self.status
+        is_needed = self.watched or self._open or self._forget or status.contents.events or status.trouble
+        return not is_needed and not self._is_time()
 
     def close(self) -> None:
         """Let go of the spool."""
