@@ -120,7 +120,7 @@ MUTANTS = (
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(
-        name="M12 each thread fetches a token of its own",
+        name="M12 each thread fetches a separate token",
         file="bridge/adapters/cpaas/calls.py",
         old="if self._token is not None and not self._is_current(dead):",
         new="if False:",

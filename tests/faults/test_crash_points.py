@@ -35,7 +35,7 @@ class Point:
 POINTS = {
     "K0, before the claim": Point(failpoint="claiming"),
     "K2, claimed, no byte sent": Point(failpoint="claimed"),
-    "K2, claimed, no byte sent, park": Point(
+    "K2, claimed, no byte sent, no resend": Point(
         failpoint="claimed", outcome="unknown", posts=0, accepted=0, on_absent="park"
     ),
     "K3, answered, not recorded": Point(failpoint="answered", reconciled=True),

@@ -75,12 +75,12 @@ def _note(scenario: Scenario, outcomes: Counter[str], *, expected: int) -> None:
     scenario.note(Verdict(outcomes=outcomes, provider_duplicates=len(scenario.provider.journal()) - expected))
 
 
-@pytest.mark.parametrize("place", [ALIKE, ELSEWHERE], ids=["its own", "another"])
+@pytest.mark.parametrize("place", [ALIKE, ELSEWHERE], ids=["the same", "another"])
 @pytest.mark.parametrize("kept", [0, 2])
 def test_what_a_trial_account_may_have_dropped_is_unknown_and_never_sent_again(
     make_scenario: MakeScenario, kept: int, place: str, request: pytest.FixtureRequest
 ) -> None:
-    name = f"P6, a trial account full of {request.node.callspec.id.partition('-')[2]} number's, {kept} kept"
+    name = f"P6, a trial account full of {request.node.callspec.id.partition('-')[2]} number's messages, {kept} kept"
     provider = {"history_cap": TRIAL_CAP, "lag": 0.7, "latency": 0.04}
     with make_scenario(name, seed=126, provider=provider, RECONCILE__SKEW="1") as scenario:
         scenario.start()
@@ -126,7 +126,9 @@ def test_one_text_many_times_is_told_apart_by_number_however_late_the_history(
 def test_what_shows_after_the_settle_window_is_parked_and_known_again_when_sent_back(
     make_scenario: MakeScenario, ledger: str | None, late: str
 ) -> None:
-    with make_scenario(f"P5, {late}, park", seed=105, ledger=ledger, RECONCILE__ON_ABSENT="park") as scenario:
+    with make_scenario(
+        f"P5, {late}, no resend", seed=105, ledger=ledger, RECONCILE__ON_ABSENT="park"
+    ) as scenario:
         ids = _too_late(scenario, late)
         first = scenario.wait_told()
 

@@ -120,7 +120,7 @@ def test_a_worker_that_wakes_while_another_calls_takes_nothing_from_it(
 def test_a_worker_that_wakes_with_an_answer_files_nothing(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
-    with make_scenario("W4, frozen between answer and filing", seed=4, ledger=ledger) as scenario:
+    with make_scenario("W4, frozen between response and record", seed=4, ledger=ledger) as scenario:
         frozen = frozen_worker(scenario, "answered:freeze")
         (command_id,) = scenario.commands
         scenario.start()
