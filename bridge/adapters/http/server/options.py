@@ -27,7 +27,7 @@ class ServerOptions:
     peers: Peers = field(default_factory=Peers)
     #: Seconds that a connection stays open between requests at least; announced in each response.
     keep_alive: float = 75.0
-    #: Seconds a client may take to send a request's line and headers.
+    #: Seconds a client may take to send a request's line and headers, and for a TLS handshake before it.
     head_timeout: float = 5.0
     #: Seconds it may take to read what was written to it, once that is more than fits on the way.
     write_timeout: float = 5.0

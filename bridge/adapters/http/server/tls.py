@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from bridge.adapters.http.server.connection import HttpConnection
     from bridge.adapters.http.server.registry import ConnectionRegistry
 
-#: Seconds for a handshake, and for the other side's good-bye. asyncio's own deadline for the first is a minute.
-TIMEOUT = 5.0
 #: Bytes that asyncio has ready for each connection from its first moment, and reads at once. Its own 256 KiB are more
 #: than all else that a thousand silent connections cost; a record has 16 (RFC 8446 section 5.1).
 _BUFFER = 32 * 1024
@@ -112,9 +110,10 @@ class TlsHandshake(asyncio.Protocol):
 
     async def _shake_hands(self) -> None:
         try:
+            # asyncio's own deadline for a handshake is a minute.
             transport: Any = await asyncio.get_running_loop().start_tls(
                 self._transport, self, self._context, server_side=True,
-                ssl_handshake_timeout=TIMEOUT, ssl_shutdown_timeout=TIMEOUT,
+                ssl_handshake_timeout=self._registry.head_timeout, ssl_shutdown_timeout=self._registry.head_timeout,
             )  # fmt: skip
         except (OSError, RuntimeError):
             # Refused, cut or too late: asyncio has closed it.
