@@ -12,6 +12,7 @@ import pytest
 
 from bridge.simulator import Simulator
 from tests.harness.processes import BridgeProcess
+from tests.harness.webhook import Webhook, listening_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tests.conftest import StartBridge
 
     StartUnsearched = Callable[..., BridgeProcess]
+    Ingest = tuple[BridgeProcess, Webhook]
+    StartIngest = Callable[..., Ingest]
 
 #: What no log may hold: every text, secret and password of these tests, whole numbers, tokens.
 CANARIES = re.compile(
@@ -142,3 +145,24 @@ def unsearched_process(tmp_path: Path) -> Iterator[StartUnsearched]:
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture
+def ingest_settings() -> dict[str, str]:
+    """Return what an ingest is given beside the broker and a free port; a file of tests may have its own."""
+    return {}
+
+
+@pytest.fixture
+def start_ingest(
+    bridge_process: StartBridge, vhost_url: str, ingest_settings: Mapping[str, str]
+) -> StartIngest:
+    """Start an ingest on the test's virtual host, and return it with its webhook."""
+    authorization, _, _ = ingest_settings.get("BRIDGE_INGEST__AUTHORIZATION", "").partition(",")
+
+    def start(*, ready: bool = True, **env: str) -> Ingest:
+        settings = {"BRIDGE_BROKER__URL": vhost_url, "BRIDGE_INGEST__PORT": "0", **ingest_settings, **env}
+        process = bridge_process("ingest", env=settings, ready=ready)
+        return process, Webhook(port=listening_port(process), authorization=authorization or None)
+
+    return start

@@ -70,7 +70,7 @@ def account(provider: Provider) -> Iterator[Account]:
 
 
 @pytest.fixture
-def start_ingest(bridge_process: StartBridge, env: dict[str, str]) -> Callable[..., BridgeProcess]:
+def start_keeping(bridge_process: StartBridge, env: dict[str, str]) -> Callable[..., BridgeProcess]:
     """Start an ingest that keeps both numbers of the account."""
 
     def start(**changes: str) -> BridgeProcess:
@@ -104,9 +104,9 @@ def checks(process: BridgeProcess) -> float:
 
 
 def test_what_was_deleted_behind_its_back_is_there_again_and_works(
-    start_ingest: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: BrokerClient
+    start_keeping: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: BrokerClient
 ) -> None:
-    process = start_ingest()
+    process = start_keeping()
     wait_until(lambda: account.numbers() == [NUMBER, OTHER], 20)
     account.delete_subscriptions()
     wait_until(lambda: account.numbers() == [NUMBER, OTHER], 20)
@@ -123,9 +123,9 @@ def test_what_was_deleted_behind_its_back_is_there_again_and_works(
 
 
 def test_a_cancellation_is_an_event_and_the_subscription_is_made_again_once_it_can_be(
-    start_ingest: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: BrokerClient
+    start_keeping: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: BrokerClient
 ) -> None:
-    process = start_ingest(BRIDGE_SUBSCRIPTIONS__CHECK_INTERVAL="3600")
+    process = start_keeping(BRIDGE_SUBSCRIPTIONS__CHECK_INTERVAL="3600")
     wait_until(lambda: account.numbers() == [NUMBER, OTHER], 20)
     provider.post("unassign", {"number": OTHER})
     (event,) = amqp.events(1)
@@ -144,11 +144,11 @@ def test_a_cancellation_is_an_event_and_the_subscription_is_made_again_once_it_c
 
 
 def test_two_ingests_that_start_together_end_with_one_channel(
-    start_ingest: Callable[..., BridgeProcess], account: Account
+    start_keeping: Callable[..., BridgeProcess], account: Account
 ) -> None:
     port = str(free_port())
     url = {"BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": f"http://127.0.0.1:{port}/inbound-sms/webhook"}
-    both = [start_ingest(**url), start_ingest(**url)]
+    both = [start_keeping(**url), start_keeping(**url)]
     wait_until(lambda: all(reported(process)[1]["ok"] for process in both), 30)
     account.delete_channels()
     wait_until(lambda: (len(account.channels()), account.numbers()) == (1, [NUMBER, OTHER]), 30)

@@ -15,18 +15,15 @@ from tests.harness.certificates import make_certificate
 from tests.harness.misbehaving_clients import RUDE, SECRET, impatient_clients, request, slow_clients
 from tests.harness.raw_http import Client, once
 from tests.harness.waiting import wait_until
-from tests.harness.webhook import Webhook, inbound, listening_port
+from tests.harness.webhook import inbound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
+    from tests.acceptance.conftest import StartIngest
     from tests.conftest import StartBridge
     from tests.harness.broker_client import BrokerClient
-    from tests.harness.processes import BridgeProcess
 
-    Ingest = tuple[BridgeProcess, Webhook]
-    StartIngest = Callable[..., Ingest]
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -34,19 +31,9 @@ UNRECOGNIZED, INBOUND = "sms.notification.unrecognized", "sms.inbound.received"
 
 
 @pytest.fixture
-def start_ingest(bridge_process: StartBridge, vhost_url: str) -> StartIngest:
-    """Start an ingest on the test's virtual host, and return it with its webhook."""
-
-    def start(**env: str) -> Ingest:
-        settings = {
-            "BRIDGE_BROKER__URL": vhost_url,
-            "BRIDGE_INGEST__PORT": "0",
-            "BRIDGE_INGEST__AUTHORIZATION": SECRET,
-        }
-        process = bridge_process("ingest", env=settings | env)
-        return process, Webhook(port=listening_port(process), authorization=SECRET)
-
-    return start
+def ingest_settings() -> dict[str, str]:
+    """Return the settings of an ingest."""
+    return {"BRIDGE_INGEST__AUTHORIZATION": SECRET}
 
 
 def notification(number: int) -> bytes:

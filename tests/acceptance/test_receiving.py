@@ -16,20 +16,16 @@ from bridge.domain.events import event_id
 from tests.acceptance.commands import run
 from tests.harness.chaos_proxy import ChaosProxy
 from tests.harness.waiting import wait_until
-from tests.harness.webhook import Webhook, inbound, inbound_id, listening_port
+from tests.harness.webhook import inbound, inbound_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.acceptance.conftest import Provider
-    from tests.conftest import StartBridge
+    from tests.acceptance.conftest import Provider, StartIngest
     from tests.harness.broker import Broker
     from tests.harness.broker_client import BrokerClient
-    from tests.harness.processes import BridgeProcess
     from tests.harness.webhook import Reply
 
-    Ingest = tuple[BridgeProcess, Webhook]
-    StartIngest = Callable[..., Ingest]
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -148,20 +144,12 @@ NOTIFICATIONS: list[tuple[dict[str, Any], str, tuple[str, ...], dict[str, Any]]]
 
 
 @pytest.fixture
-def start_ingest(bridge_process: StartBridge, vhost_url: str) -> StartIngest:
-    """Start an ingest on the test's virtual host, and return it with its webhook."""
-
-    def start(*, ready: bool = True, **env: str) -> Ingest:
-        settings = {
-            "BRIDGE_BROKER__URL": vhost_url,
-            "BRIDGE_INGEST__PORT": "0",
-            "BRIDGE_INGEST__AUTHORIZATION": f"{SECRET},{OLD_SECRET}",
-            "BRIDGE_INGEST__CONFIRM_TIMEOUT": str(PATIENCE),
-        }
-        process = bridge_process("ingest", env={**settings, **env}, ready=ready)
-        return process, Webhook(port=listening_port(process), authorization=SECRET)
-
-    return start
+def ingest_settings() -> dict[str, str]:
+    """Return the settings of an ingest that accepts two authorizations."""
+    return {
+        "BRIDGE_INGEST__AUTHORIZATION": f"{SECRET},{OLD_SECRET}",
+        "BRIDGE_INGEST__CONFIRM_TIMEOUT": str(PATIENCE),
+    }
 
 
 def test_every_kind_of_notification_is_the_event_of_the_contract(

@@ -13,37 +13,19 @@ import pytest
 
 from bridge.adapters.store import open_seen
 from tests.harness.waiting import wait_until
-from tests.harness.webhook import Webhook, inbound, inbound_id, listening_port
+from tests.harness.webhook import Webhook, inbound, inbound_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import StartBridge
+    from tests.acceptance.conftest import StartIngest
     from tests.harness.broker import Broker
     from tests.harness.broker_client import BrokerClient
     from tests.harness.postgres import Postgres
     from tests.harness.processes import BridgeProcess
 
-    StartIngest = Callable[..., tuple[BridgeProcess, Webhook]]
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
-
-
-@pytest.fixture
-def start_ingest(bridge_process: StartBridge, vhost_url: str) -> StartIngest:
-    """Start an ingest with a ledger, and return it with its webhook."""
-
-    def start(ledger_url: str, **env: str) -> tuple[BridgeProcess, Webhook]:
-        settings = {
-            "BRIDGE_BROKER__URL": vhost_url,
-            "BRIDGE_LEDGER__URL": ledger_url,
-            "BRIDGE_INGEST__PORT": "0",
-        }
-        process = bridge_process("ingest", env={**settings, **env})
-        return process, Webhook(port=listening_port(process))
-
-    return start
 
 
 def at_once(webhook: Webhook, message_id: str, times: int) -> list[int]:
@@ -61,7 +43,7 @@ def metric(process: BridgeProcess, name: str) -> float:
 def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ingest(
     start_ingest: StartIngest, ledger_url: str, amqp: BrokerClient
 ) -> None:
-    first, webhook = start_ingest(ledger_url)
+    first, webhook = start_ingest(BRIDGE_LEDGER__URL=ledger_url)
     statuses = at_once(webhook, "m1", 5)
     statuses += [webhook.post(inbound("m1")).status]
     # Counted and noted a moment after its answer (docs/internals/decisions.md); then without a goodbye.
@@ -69,9 +51,9 @@ def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ing
     with closing(open_seen(ledger_url)) as seen:
         wait_until(lambda: seen.known([inbound_id("m1")]), what="a note in the ledger")
     first.stop(signal.SIGKILL)
-    _, again = start_ingest(ledger_url)
+    _, again = start_ingest(BRIDGE_LEDGER__URL=ledger_url)
     statuses += at_once(again, "m1", 5)
-    _, other = start_ingest(ledger_url)
+    _, other = start_ingest(BRIDGE_LEDGER__URL=ledger_url)
     statuses += at_once(other, "m1", 5)
     statuses += [other.post(inbound("m2")).status]
     events = amqp.events(2)
@@ -86,14 +68,17 @@ def test_a_notification_is_one_event_however_often_it_comes_and_to_whichever_ing
 def test_messages_that_share_an_id_are_an_event_each_whichever_ingest_they_come_to(
     start_ingest: StartIngest, ledger_url: str, amqp: BrokerClient
 ) -> None:
-    first, webhook = start_ingest(ledger_url)
+    first, webhook = start_ingest(BRIDGE_LEDGER__URL=ledger_url)
     bodies = [inbound("m1"), inbound("m1", "another text"), inbound("m1", destinationAddress="+16137001235")]
     ids = [inbound_id("m1"), inbound_id("m1", "another text"), inbound_id("m1", to="+16137001235")]
     statuses = [webhook.post(body).status for body in bodies * 2]
     with closing(open_seen(ledger_url)) as seen:
         wait_until(lambda: seen.known(ids) == set(ids), what="notes in the ledger")
     first.stop(signal.SIGKILL)
-    (_, again), (_, other) = start_ingest(ledger_url), start_ingest(ledger_url)
+    (_, again), (_, other) = (
+        start_ingest(BRIDGE_LEDGER__URL=ledger_url),
+        start_ingest(BRIDGE_LEDGER__URL=ledger_url),
+    )
     statuses += [each.post(body).status for each in (again, other) for body in bodies]
     events = amqp.events(3)
 
@@ -106,7 +91,10 @@ def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
     start_ingest: StartIngest, amqp: BrokerClient, tmp_path: Path
 ) -> None:
     nowhere = f"sqlite:///{tmp_path}/nowhere/ledger.sqlite3"
-    (one, first), (_, second) = start_ingest(nowhere), start_ingest(nowhere)
+    (one, first), (_, second) = (
+        start_ingest(BRIDGE_LEDGER__URL=nowhere),
+        start_ingest(BRIDGE_LEDGER__URL=nowhere),
+    )
     statuses = [*at_once(first, "m1", 3), *at_once(first, "m1", 3), *at_once(second, "m1", 3)]
     ids = [event["id"] for event in amqp.events(2)]
 
@@ -120,7 +108,7 @@ def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
 def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
     start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: BrokerClient
 ) -> None:
-    one, first = start_ingest(postgresql_url)
+    one, first = start_ingest(BRIDGE_LEDGER__URL=postgresql_url)
     before = first.post(inbound("m1")).status
     postgresql.kill()
     meanwhile = [first.post(inbound(name)).status for name in ("m2", "m2", "m3")]
@@ -131,7 +119,7 @@ def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
         lambda: postgresql.execute("SELECT count(*) FROM notifications", database=database) == [(6,)],
         what="what the ledger missed",
     )
-    _, second = start_ingest(postgresql_url)
+    _, second = start_ingest(BRIDGE_LEDGER__URL=postgresql_url)
     after = [second.post(inbound(name)).status for name in ("m1", "m2", "m3")]
     ids = [event["id"] for event in amqp.events(3)]
 
@@ -144,7 +132,7 @@ def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(
 def test_a_ledger_that_stands_still_holds_up_no_answer(
     start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, amqp: BrokerClient
 ) -> None:
-    one, webhook = start_ingest(postgresql_url)
+    one, webhook = start_ingest(BRIDGE_LEDGER__URL=postgresql_url)
     webhook.post(inbound("m0"))
     postgresql.freeze()
     statuses = [webhook.post(inbound(f"m{number}")).status for number in range(1, 21)]
@@ -161,7 +149,7 @@ def test_a_ledger_and_a_broker_that_stand_still_hold_up_an_answer_for_one_time_t
     start_ingest: StartIngest, postgresql: Postgres, postgresql_url: str, rabbitmq: Broker
 ) -> None:
     postgresql.freeze()
-    _, webhook = start_ingest(postgresql_url, BRIDGE_INGEST__CONFIRM_TIMEOUT="2")
+    _, webhook = start_ingest(BRIDGE_LEDGER__URL=postgresql_url, BRIDGE_INGEST__CONFIRM_TIMEOUT="2")
     receipt = {"address": "+1", "deliveryStatus": "DeliveredToTerminal", "messageId": "m1"}
     with rabbitmq.frozen():
         began = time.monotonic()

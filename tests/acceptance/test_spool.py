@@ -15,19 +15,16 @@ import pytest
 from tests.harness.chaos_proxy import ChaosProxy
 from tests.harness.notification_load import NotificationLoad, assert_one_event_each, collect, metric, spooled
 from tests.harness.waiting import wait_until
-from tests.harness.webhook import Webhook, inbound, inbound_id, listening_port
+from tests.harness.webhook import inbound, inbound_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
+    from tests.acceptance.conftest import StartIngest
     from tests.conftest import StartBridge
     from tests.harness.broker import Broker
     from tests.harness.broker_client import BrokerClient
-    from tests.harness.processes import BridgeProcess
 
-    Ingest = tuple[BridgeProcess, Webhook]
-    StartIngest = Callable[..., Ingest]
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -42,20 +39,9 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_ingest(bridge_process: StartBridge, vhost_url: str, directory: Path) -> StartIngest:
-    """Start an ingest with a spool on the test's virtual host, and return it with its webhook."""
-
-    def start(*, ready: bool = True, **env: str) -> Ingest:
-        settings = {
-            "BRIDGE_BROKER__URL": vhost_url,
-            "BRIDGE_INGEST__PORT": "0",
-            "BRIDGE_INGEST__AUTHORIZATION": SECRET,
-            "BRIDGE_INGEST__SPOOL": str(directory),
-        }
-        process = bridge_process("ingest", env={**settings, **env}, ready=ready)
-        return process, Webhook(port=listening_port(process), authorization=SECRET)
-
-    return start
+def ingest_settings(directory: Path) -> dict[str, str]:
+    """Return the settings of an ingest with a spool."""
+    return {"BRIDGE_INGEST__AUTHORIZATION": SECRET, "BRIDGE_INGEST__SPOOL": str(directory)}
 
 
 def test_a_broker_that_is_killed_costs_no_notification_and_hardly_any_time(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.harness.processes import BridgeProcess
 
     Ingest = tuple[BridgeProcess, Webhook]
-    StartIngest = Callable[..., Ingest]
+    StartCommandApi = Callable[..., Ingest]
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
@@ -52,7 +52,7 @@ def bench(amqp: BrokerClient, provider: Provider) -> Bench:
 
 
 @pytest.fixture
-def start_ingest(bridge_process: StartBridge, env: Mapping[str, str]) -> StartIngest:
+def start_command_api(bridge_process: StartBridge, env: Mapping[str, str]) -> StartCommandApi:
     """Start an ingest that takes commands, and return it with that door."""
 
     def start(**changes: str) -> Ingest:
@@ -99,9 +99,9 @@ def state_of(door: Webhook, command_id: str) -> str | None:
 
 
 def test_a_command_is_sent_and_asked_for_until_it_is(
-    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
+    start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
-    ingest, door = start_ingest()
+    ingest, door = start_command_api()
     answer = door.post(body_of("ours/1", metadata={"order": "17"}), traceparent=TRACEPARENT)
     before, early = shown(door, "ours/1")
     bridge_process("worker", env=env)
@@ -128,9 +128,9 @@ def test_a_command_is_sent_and_asked_for_until_it_is(
 
 
 def test_a_command_comes_to_the_queue_byte_for_byte_with_its_key_beside_it(
-    start_ingest: StartIngest, amqp: BrokerClient
+    start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    _, door = start_ingest()
+    _, door = start_command_api()
     body = b'{ "destinationAddress": ["+16135550123"], "message":"canary" }'
     answer = door.post(body, idempotency_key='"key 1"', traceparent="nonsense")
     (message,) = amqp.take("sms.send", 1)
@@ -144,9 +144,9 @@ def test_a_command_comes_to_the_queue_byte_for_byte_with_its_key_beside_it(
 
 
 def test_one_key_is_one_sms_however_often_it_comes(
-    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
+    start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
-    _, door = start_ingest()
+    _, door = start_command_api()
     command = {"destinationAddress": DESTINATION, "senderAddress": "+16139998877", "message": text_of("k")}
     first = door.post(command, idempotency_key="k")
     bridge_process("worker", env=env)
@@ -162,9 +162,9 @@ def test_one_key_is_one_sms_however_often_it_comes(
 
 
 def test_what_waits_for_its_time_is_shown_as_waiting(
-    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str]
+    start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str]
 ) -> None:
-    _, door = start_ingest()
+    _, door = start_command_api()
     later = rfc3339(time.time() + 3600)
     answer = door.post(body_of("later", send_at=later, destination_address=[DESTINATION, "+16135550124"]))
     bridge_process("worker", env=env)
@@ -179,9 +179,9 @@ def test_what_waits_for_its_time_is_shown_as_waiting(
 
 
 def test_other_content_that_comes_too_soon_to_be_noticed_is_told_by_the_worker(
-    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
+    start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
-    _, door = start_ingest()
+    _, door = start_command_api()
     statuses = [door.post(body_of("k", message=text)).status for text in (text_of("k"), "canary other")]
     bridge_process("worker", env=env)
     types = {event.routing_key for event in bench.outcomes("k", 2)}
@@ -192,9 +192,9 @@ def test_other_content_that_comes_too_soon_to_be_noticed_is_told_by_the_worker(
 
 
 def test_while_the_broker_is_away_nothing_is_taken_and_nothing_comes_later(
-    start_ingest: StartIngest, rabbitmq: Broker, amqp: BrokerClient
+    start_command_api: StartCommandApi, rabbitmq: Broker, amqp: BrokerClient
 ) -> None:
-    ingest, door = start_ingest()
+    ingest, door = start_command_api()
     rabbitmq.kill()
     wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")
     away = [door.post(body_of(f"lost {number}")) for number in range(3)]
@@ -213,10 +213,10 @@ def test_while_the_broker_is_away_nothing_is_taken_and_nothing_comes_later(
 
 
 def test_what_a_frozen_broker_does_not_confirm_in_time_is_answered_503_and_may_come_again(
-    start_ingest: StartIngest, rabbitmq: Broker, bridge_process: StartBridge, env: Mapping[str, str],
+    start_command_api: StartCommandApi, rabbitmq: Broker, bridge_process: StartBridge, env: Mapping[str, str],
     bench: Bench,
 ) -> None:  # fmt: skip
-    _, door = start_ingest(BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.7")
+    _, door = start_command_api(BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.7")
     with rabbitmq.frozen():
         late = door.post(body_of("slow"))
     answers = []
@@ -236,9 +236,9 @@ def test_what_a_frozen_broker_does_not_confirm_in_time_is_answered_503_and_may_c
 
 @pytest.mark.executed
 def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webhooks_time(
-    start_ingest: StartIngest, rabbitmq: Broker, amqp: BrokerClient, tmp_path: Path
+    start_command_api: StartCommandApi, rabbitmq: Broker, amqp: BrokerClient, tmp_path: Path
 ) -> None:
-    ingest, door = start_ingest(
+    ingest, door = start_command_api(
         BRIDGE_SUBMIT__MAX_IN_FLIGHT="10",
         BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.5",
         BRIDGE_INGEST__SPOOL=str(tmp_path / "spool"),
@@ -261,9 +261,9 @@ def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webh
 
 
 def test_the_longest_command_is_taken_and_no_longer_one(
-    start_ingest: StartIngest, amqp: BrokerClient
+    start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    _, door = start_ingest()
+    _, door = start_command_api()
     filling = "x" * (256 * 1024 - len(body_of("a", metadata={"k": ""})))
     bodies = [body_of("a", metadata={"k": filling + more}) for more in ("", "x")]
 
@@ -272,11 +272,11 @@ def test_the_longest_command_is_taken_and_no_longer_one(
 
 
 def test_the_example_comes_again_by_itself_until_the_broker_is_back(
-    start_ingest: StartIngest, rabbitmq: Broker, amqp: BrokerClient
+    start_command_api: StartCommandApi, rabbitmq: Broker, amqp: BrokerClient
 ) -> None:
     if shutil.which("curl") is None:
         missing_program("curl")
-    ingest, door = start_ingest()
+    ingest, door = start_command_api()
     rabbitmq.kill()
     wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")
     settings = {"SUBMIT_URL": f"http://127.0.0.1:{door.port}", "SUBMIT_AUTHORIZATION": SECRET}
@@ -292,8 +292,10 @@ def test_the_example_comes_again_by_itself_until_the_broker_is_back(
     assert message.json["message"] == "Your code is 123456"
 
 
-def test_without_a_queue_for_commands_nothing_is_taken(start_ingest: StartIngest, amqp: BrokerClient) -> None:
-    _, door = start_ingest()
+def test_without_a_queue_for_commands_nothing_is_taken(
+    start_command_api: StartCommandApi, amqp: BrokerClient
+) -> None:
+    _, door = start_command_api()
     # The second one is the delay's.
     for key in ("send", "#.send"):
         amqp.unbind("sms.send", "sms.commands", key)
@@ -311,10 +313,10 @@ def test_without_a_queue_for_commands_nothing_is_taken(start_ingest: StartIngest
 
 
 def test_what_was_answered_202_outlives_whoever_took_it_and_the_broker(
-    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench,
+    start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench,
     rabbitmq: Broker,
 ) -> None:  # fmt: skip
-    ingest, door = start_ingest()
+    ingest, door = start_command_api()
     ids = [f"kept {number}" for number in range(20)]
     statuses = [door.post(body_of(command_id)).status for command_id in ids]
     ingest.stop(signal.SIGKILL)
@@ -328,9 +330,9 @@ def test_what_was_answered_202_outlives_whoever_took_it_and_the_broker(
 
 
 def test_each_of_several_authorizations_is_let_in_and_nothing_else(
-    start_ingest: StartIngest, amqp: BrokerClient
+    start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    ingest, door = start_ingest(BRIDGE_SUBMIT__AUTHORIZATION=f"{SECRET},{OLD_SECRET}")
+    ingest, door = start_command_api(BRIDGE_SUBMIT__AUTHORIZATION=f"{SECRET},{OLD_SECRET}")
     given = [SECRET, OLD_SECRET, None, "Bearer hunter2-wrong"]
     replies = [door.post(body_of("a"), authorization=value) for value in given]
 
@@ -350,8 +352,8 @@ def test_each_of_several_authorizations_is_let_in_and_nothing_else(
     assert 'sms_bridge_submit_requests_total{code="401",operation="show"} 2.0' in scraped
 
 
-def test_the_two_doors_open_to_each_ones_own_key_alone(start_ingest: StartIngest) -> None:
-    ingest, door = start_ingest(BRIDGE_INGEST__AUTHORIZATION=OLD_SECRET)
+def test_the_two_doors_open_to_each_ones_own_key_alone(start_command_api: StartCommandApi) -> None:
+    ingest, door = start_command_api(BRIDGE_INGEST__AUTHORIZATION=OLD_SECRET)
     webhook = Webhook(port=listening_port(ingest), authorization=OLD_SECRET)
     statuses = [
         webhook.post(inbound("m1")).status,
@@ -383,9 +385,9 @@ def test_a_worker_of_the_same_file_needs_no_authorization(
 
 
 def test_without_a_ledger_commands_are_taken_and_none_is_shown(
-    start_ingest: StartIngest, amqp: BrokerClient
+    start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    _, door = start_ingest(BRIDGE_LEDGER__URL="sqlite:////nowhere/ledger.sqlite3")
+    _, door = start_command_api(BRIDGE_LEDGER__URL="sqlite:////nowhere/ledger.sqlite3")
     taken = door.post(body_of("a"))
     status, said = shown(door, "a")
 
@@ -410,9 +412,9 @@ def test_one_process_takes_commands_and_sends_them(
 
 
 def test_whatever_schemathesis_asks_is_answered_as_the_contract_says(
-    start_ingest: StartIngest, bridge_process: StartBridge, env: Mapping[str, str], tmp_path: Path
+    start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], tmp_path: Path
 ) -> None:
-    ingest, door = start_ingest()
+    ingest, door = start_command_api()
     bridge_process("worker", env=env)
     code, said = report(door, tmp_path, "--max-examples", "30", *UNSAID, contract=SUBMIT)
     answered = re.findall(

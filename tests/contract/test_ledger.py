@@ -17,8 +17,6 @@ from bridge.adapters.store import open_ledger
 from bridge.adapters.store.ledger import SqlLedger
 from bridge.adapters.store.pruning import BATCH
 from bridge.adapters.store.sqlite import open_sqlite
-from bridge.domain.command_parser import parse_command
-from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import (
     Call,
@@ -42,14 +40,15 @@ from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 from bridge.ports import ChangeRefused, Ledger, LedgerUnavailable, LedgerUnusable
 from tests.fakes.ledger import MemoryLedger
+from tests.harness.commands import NOW, read_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from bridge.domain.commands import SendSms
     from bridge.domain.ledger import Change
 
-NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")
 RULES = LedgerRules(lease=30.0)
 
@@ -93,10 +92,7 @@ def open_again(request: pytest.FixtureRequest) -> OpenLedger:
 
 
 def command(id: str = "order-17", message: str = "hi") -> SendSms:  # noqa: A002 - the field's name
-    body = b'{"destination_address": ["+16131234567", "+16131234568"], "message": "hi"}'
-    parsed = parse_command(body, id, rules=CommandRules(), now=NOW)
-    assert isinstance(parsed, SendSms)
-    return replace(parsed, content_hash=message.encode())
+    return read_command({"id": id}, content_hash=message.encode())
 
 
 def claim(

@@ -17,7 +17,8 @@ from bridge.domain.ledger import Call, Later, ObservedMessage, Tell
 from bridge.domain.ledger_url import PostgresDatabase, read_ledger_url
 from bridge.domain.outcomes import Outcome
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import NOW, claim, command, file, filed, resolve
+from tests.contract.test_ledger import claim, command, file, filed, resolve
+from tests.harness.commands import NOW
 from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:

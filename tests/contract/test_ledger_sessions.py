@@ -11,9 +11,10 @@ import pytest
 from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
 from bridge.domain.ledger import Call
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import NOW, claim, command, file, filed
+from tests.contract.test_ledger import claim, command, file, filed
 from tests.harness.certificates import make_certificate
 from tests.harness.chaos_proxy import ChaosProxy
+from tests.harness.commands import NOW
 from tests.harness.waiting import free_port, wait_until
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from bridge.domain.ledger.records import changed
 from bridge.domain.ledger.unit_of_work import Needs
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome
-from tests.contract.test_ledger import LEDGERS, NOW, RULES, STYLE, OpenLedger, claim, command, file, filed
+from tests.contract.test_ledger import LEDGERS, RULES, STYLE, OpenLedger, claim, command, file, filed
+from tests.harness.commands import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bridge.domain.command_parser import parse_command
-from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
 from bridge.domain.receipts import SentSubmission
+from tests.harness.commands import NOW, read_command
 
-NOW = 1_800_000_000.0
+if TYPE_CHECKING:
+    from bridge.domain.commands import SendSms
+
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STYLE = Style(source="/sms-bridge/sms")
 OURS, THEIRS = "+16139998877", "+16131234567"
 
 
 def command(command_id: str = "c1", **fields: object) -> SendSms:
-    document = {
-        "id": command_id,
-        "destination_address": THEIRS,
-        "message": "hi",
-        "metadata": {"order_no": "17"},
-    }
-    parsed = parse_command(json.dumps(document | fields).encode(), None, rules=CommandRules(), now=NOW)
-    assert isinstance(parsed, SendSms)
-    return parsed
+    own = {"id": command_id, "destination_address": THEIRS, "metadata": {"order_no": "17"}}
+    return read_command(own | fields)
 
 
 def sent(command_id: str = "c1", *, style: Style = STYLE, replay: int = 0, **result: Any) -> SentSubmission:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
-from bridge.domain.command_parser import parse_command
-from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.judgement import THROTTLED, Judgement, judge
 from bridge.domain.outcomes import Outcome, Style
 from bridge.domain.reconciliation import FIRST_LOOK
 from bridge.domain.rules import RetryRules
+from tests.harness.commands import NOW, read_command
 from tests.harness.contract_check import event_of
 
-NOW = 1_800_000_000.0
+if TYPE_CHECKING:
+    from bridge.domain.commands import SendSms
+
 STYLE = Style(source="/sms-bridge/sms")
 ERROR = ProviderError(name="serviceException", exception_id="SVC0002", message="bad", http_status=400)
 ACCEPTED = Accepted(
@@ -27,10 +28,7 @@ ACCEPTED = Accepted(
 
 
 def command(expires_at: float | None = None, *, to: str = "+16131234567") -> SendSms:
-    body = {"id": "order-17", "destination_address": to, "message": "hi"}
-    parsed = parse_command(json.dumps(body).encode(), None, rules=CommandRules(), now=NOW)
-    assert isinstance(parsed, SendSms)
-    return replace(parsed, expires_at=expires_at)
+    return read_command({"destination_address": to}, expires_at=expires_at)
 
 
 def judgement(answer: Answer, *, expires_at: float | None = None, age: float = 0.0) -> Judgement:

@@ -22,7 +22,8 @@ from bridge.ops.metrics import Metrics
 from bridge.ports.serving import NotificationResult
 from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
-from tests.unit.sent_messages import NOW, STYLE, sent
+from tests.harness.commands import NOW
+from tests.unit.sent_messages import STYLE, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,8 @@ from bridge.domain.ledger.lost_rows import CLOCKS
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome
 from bridge.domain.rules import ReconcileRules
-from tests.unit.test_ledger_rules import NOW, STYLE, Book, command, waiting
+from tests.harness.commands import NOW
+from tests.unit.test_ledger_rules import STYLE, Book, command, waiting
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms

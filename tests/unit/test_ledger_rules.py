@@ -40,27 +40,18 @@ from bridge.domain.ledger.claim import LOOK_AGAIN, OVERDUE
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules
+from tests.harness.commands import NOW, read_command
 from tests.harness.contract_check import event_of
 
 if TYPE_CHECKING:
     from typing import Literal
 
-NOW = 1_800_000_000.0
 LEASE = 30.0
 STYLE = Style(source="/sms-bridge/sms")
 
 
-def command(
-    *,
-    to: str = "+16131234567",
-    message: str = "hi",
-    send_at: float | None = None,
-    expires_at: float | None = None,
-) -> SendSms:
-    body = {"id": "order-17", "destination_address": [to, "+16131234568"], "message": message}
-    parsed = parse_command(json.dumps(body).encode(), None, rules=CommandRules(), now=NOW)
-    assert isinstance(parsed, SendSms)
-    return replace(parsed, send_at=send_at, expires_at=expires_at)
+def command(*, to: str = "+16131234567", message: str = "hi", **changes: float) -> SendSms:
+    return read_command({"destination_address": [to, "+16131234568"], "message": message}, **changes)
 
 
 class Book:

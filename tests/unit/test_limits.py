@@ -6,25 +6,25 @@ What comes late, for an outage or a long queue, goes at the rate as well, and ke
 from __future__ import annotations
 
 import heapq
-import json
 import math
 from collections import Counter, deque
-from dataclasses import replace
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.command_parser import parse_command
-from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Tell, UnitOfWork, limits
 from bridge.domain.ledger.claim import SHORT_WAIT
 from bridge.domain.ledger.limits import ACCOUNT, LAPSE, NO_SLOT, Slot, hold_back
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
+from tests.harness.commands import NOW, read_command
 
-NOW = 1_800_000_000.0
+if TYPE_CHECKING:
+    from bridge.domain.commands import SendSms
+
 STYLE = Style(source="/sms-bridge/sms")
 A, B = "+16139998877", "+16139998878"
 
@@ -209,15 +209,8 @@ def test_who_came_late_goes_before_those_whose_slots_were_behind_its_own() -> No
 
 
 def command(number: int, *, expires_at: float | None = None) -> SendSms:
-    body = {
-        "id": f"order-{number}",
-        "destination_address": "+16131234567",
-        "sender_address": A,
-        "message": "hi",
-    }
-    parsed = parse_command(json.dumps(body).encode(), None, rules=CommandRules(), now=NOW)
-    assert isinstance(parsed, SendSms)
-    return replace(parsed, expires_at=expires_at)
+    fields = {"id": f"order-{number}", "destination_address": "+16131234567", "sender_address": A}
+    return read_command(fields, expires_at=expires_at)
 
 
 def claim(unit: UnitOfWork, number: int, *, at: float = 0.0, expires_at: float | None = None) -> object:

@@ -11,8 +11,9 @@ from bridge.domain.receipts import receipt_event
 from bridge.ingest.actions import MakeDurable, Owner, Remember, Respond
 from bridge.ingest.notification import NotificationFlow, NotificationRules
 from bridge.ports.serving import NotificationResult
+from tests.harness.commands import NOW
 from tests.harness.webhook import inbound, inbound_id
-from tests.unit.sent_messages import NOW, STYLE, THEIRS, sent
+from tests.unit.sent_messages import STYLE, THEIRS, sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

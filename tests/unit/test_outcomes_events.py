@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.domain.answers import ProviderError
-from bridge.domain.command_parser import parse_command
-from bridge.domain.commands import CommandRules, Malformed, SendSms
+from bridge.domain.commands import Malformed, SendSms
 from bridge.domain.events import DEAD, NAMESPACE, TERMINAL, Event, event_id, make_event, rfc3339
 from bridge.domain.outcomes import (
     Outcome,
@@ -21,6 +20,7 @@ from bridge.domain.outcomes import (
     invalid_event,
     outcome_event,
 )
+from tests.harness.commands import read_command
 from tests.harness.contract_check import event_of
 from tests.harness.text_strategies import ANY_TEXT
 
@@ -58,10 +58,7 @@ CAMEL_KEYS = [
 
 
 def command(**fields: object) -> SendSms:
-    document = {"id": "order-17", "destination_address": ["+16131234567", "+16131234568"], "message": "hi"}
-    parsed = parse_command(json.dumps({**document, **fields}).encode(), None, rules=CommandRules(), now=NOW)
-    assert isinstance(parsed, SendSms)
-    return parsed
+    return read_command(fields)
 
 
 def told(event: Event) -> dict[str, object]:

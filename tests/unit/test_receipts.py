@@ -25,9 +25,10 @@ from bridge.simulator import Simulator
 from tests.fakes.clock import HandClock
 from tests.fakes.ledger import MemoryLedger, MemoryReceipts, MemorySeen
 from tests.fakes.publisher import FakePublisher
+from tests.harness.commands import NOW
 from tests.harness.contract_check import event_of
 from tests.unit.cpaas_setup import rig
-from tests.unit.sent_messages import NOW, OURS, STYLE, THEIRS, TRACEPARENT, command, sent
+from tests.unit.sent_messages import OURS, STYLE, THEIRS, TRACEPARENT, command, sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
