@@ -59,7 +59,7 @@ def in_this_process(*arguments: str, env: Mapping[str, str]) -> Result:
     return CliRunner().invoke(main, arguments, obj=Invocation(environ=env))
 
 
-def test_what_the_check_accepts_starts_and_what_it_refuses_exits_78_without_a_part_of_the_url(
+def test_worker_starts_with_each_url_that_the_check_accepts_and_exits_78_with_others(
     env: dict[str, str], bridge_process: StartBridge
 ) -> None:
     workers = {url: bridge_process("worker", env=with_url(env, url), ready=False) for url in WORK + FAIL}

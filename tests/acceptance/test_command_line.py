@@ -87,7 +87,7 @@ def test_a_command_loads_only_what_it_needs(loading: str, unneeded: set[str]) ->
 # -- nothing is there ------------------------------------------------------------------------------
 
 
-def test_one_shot_commands_end_at_once_with_69_where_there_is_no_broker_and_no_provider() -> None:
+def test_commands_exit_69_at_once_without_a_broker_and_a_provider() -> None:
     commands = [
         HELLO,
         ("events", "tail"),

@@ -103,7 +103,7 @@ def checks(process: BridgeProcess) -> float:
     return metric(process, r'subscription_checks_total\{result="done"\}') or 0
 
 
-def test_what_was_deleted_behind_its_back_is_there_again_and_works(
+def test_deleted_subscription_is_created_again_and_works(
     start_keeping: Callable[..., BridgeProcess], account: Account, provider: Provider, amqp: BrokerClient
 ) -> None:
     process = start_keeping()

@@ -184,7 +184,7 @@ def test_every_kind_of_notification_is_the_event_of_the_contract(
         }
 
 
-def test_what_nobody_knows_is_an_event_that_shows_it_untouched(
+def test_unknown_notification_is_an_event_with_its_body(
     start_ingest: StartIngest, amqp: BrokerClient
 ) -> None:
     _, webhook = start_ingest()
@@ -377,7 +377,7 @@ def test_a_message_to_the_number_comes_all_the_way_from_the_provider(
     )
 
 
-def test_what_the_provider_posts_with_another_authorization_never_gets_in(
+def test_notification_with_another_authorization_is_refused(
     start_ingest: StartIngest,
     env: Mapping[str, str],
     provider: Provider,

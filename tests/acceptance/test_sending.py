@@ -129,7 +129,7 @@ def test_the_event_says_in_how_many_segments_a_text_goes(bridge: Running, text: 
 # -- the other outcomes ----------------------------------------------------------------------------
 
 
-def test_what_can_never_be_delivered_is_undeliverable_and_leaves_no_dead_letter(bridge: Running) -> None:
+def test_undeliverable_destination_is_undeliverable_and_leaves_no_dead_letter(bridge: Running) -> None:
     body = bridge.send("impossible", destination_address="+18885550100")
     word, data = bridge.outcome("impossible")
     bridge.settled()
@@ -145,7 +145,7 @@ def test_what_can_never_be_delivered_is_undeliverable_and_leaves_no_dead_letter(
         ("refused", {"destination_address": "+19995550100"}, 400),
     ],
 )
-def test_what_the_provider_refuses_for_good_is_rejected(
+def test_permanent_refusal_of_the_provider_is_rejected(
     bridge: Running, command_id: str, fields: dict[str, str], status: int
 ) -> None:
     body = body_of(command_id, **fields)
@@ -175,7 +175,7 @@ def test_what_the_provider_refuses_for_good_is_rejected(
     assert bridge.sms(command_id) == 0
 
 
-def test_what_is_too_late_when_its_turn_comes_is_expired_and_leaves_no_dead_letter(bridge: Running) -> None:
+def test_command_past_its_expiry_is_expired_and_leaves_no_dead_letter(bridge: Running) -> None:
     body = bridge.send("late", expires_at=at(-1))
     word, data = bridge.outcome("late")
     bridge.settled()
@@ -185,7 +185,7 @@ def test_what_is_too_late_when_its_turn_comes_is_expired_and_leaves_no_dead_lett
     assert body not in [message.body for message in bridge.dead.look()]
 
 
-def test_what_expires_while_it_is_retried_is_expired_when_it_does(bridge: Running) -> None:
+def test_command_that_expires_during_retries_is_expired(bridge: Running) -> None:
     bridge.provider.faults(
         {"name": "status", "status": 503, "retry_after": 30, "text": text_of("otp"), "times": 5}
     )
@@ -220,7 +220,7 @@ def test_an_ambiguous_attempt_is_reconciled_and_sent_once(bridge: Running) -> No
     assert {"deferred"} == {bridge.steps(command_id)[0] for command_id in ids}
 
 
-def test_who_would_rather_lose_an_sms_than_send_two_has_it_parked(lenient: Running) -> None:
+def test_command_in_doubt_is_unknown_where_on_absent_is_park(lenient: Running) -> None:
     lenient.provider.faults({"name": "drop", "text": text_of("parked")})
     body = lenient.send("parked")
     word, data = lenient.outcome("parked", within=30)
@@ -243,7 +243,7 @@ def test_who_would_rather_lose_an_sms_than_send_two_has_it_parked(lenient: Runni
         ("proxy", {"name": "status", "status": 407, "body": "<html>who are you?</html>"}),
     ],
 )
-def test_what_was_not_submitted_is_deferred_and_sent_when_the_provider_can(
+def test_unsent_command_is_deferred_and_sent_when_the_provider_is_back(
     bridge: Running, command_id: str, fault: dict[str, object]
 ) -> None:
     bridge.provider.faults(fault | {"text": text_of(command_id)})
@@ -305,7 +305,7 @@ INVALID: dict[str, dict[str, Any]] = {
 }
 
 
-def test_what_is_not_valid_is_told_once_and_kept_as_it_came(bridge: Running) -> None:
+def test_invalid_command_has_one_event_and_one_dead_letter(bridge: Running) -> None:
     before = bridge.provider.stats()["sends"]
     bodies = {command_id: bridge.send(command_id, **fields) for command_id, fields in INVALID.items()}
     outcomes = {command_id: bridge.outcome(command_id) for command_id in INVALID}
@@ -388,7 +388,7 @@ def test_a_made_up_id_stays_the_same_through_the_delay(lenient: Running) -> None
     assert lenient.provider.texts().count(text) == 1
 
 
-def test_what_runs_out_of_its_retry_budget_is_failed_with_a_dead_letter(lenient: Running) -> None:
+def test_command_beyond_max_age_is_failed_with_a_dead_letter(lenient: Running) -> None:
     fault = {"name": "status", "status": 503, "retry_after": 1, "times": 50, "text": text_of("given up")}
     lenient.provider.faults(fault)
     body = lenient.send("given up")
@@ -404,7 +404,7 @@ def test_what_runs_out_of_its_retry_budget_is_failed_with_a_dead_letter(lenient:
     assert {"deferred"} == set(lenient.steps("given up")[:-1])
 
 
-def test_what_no_ledger_row_vouches_for_is_not_sent(lenient: Running) -> None:
+def test_copy_without_a_ledger_row_is_not_sent(lenient: Running) -> None:
     body = body_of("forged")
     lenient.amqp.publish(body, headers={"x-bridge-token": "3"})
     word, _ = lenient.outcome("forged", within=30)

@@ -247,7 +247,7 @@ def test_a_spool_that_is_removed_while_it_is_used_costs_no_notification(
     assert_one_event_each(messages, kept)
 
 
-def test_what_is_damaged_is_counted_and_costs_nothing_else(
+def test_damaged_event_is_counted_and_costs_no_other(
     start_ingest: StartIngest, amqp: BrokerClient, directory: Path
 ) -> None:
     ids = [f"m-{number}" for number in range(50)]

@@ -143,7 +143,7 @@ def test_a_command_comes_to_the_queue_byte_for_byte_with_its_key_beside_it(
     assert "traceparent" not in message.headers
 
 
-def test_one_key_is_one_sms_however_often_it_comes(
+def test_repeated_idempotency_key_is_one_sms(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
     _, door = start_command_api()
@@ -161,7 +161,7 @@ def test_one_key_is_one_sms_however_often_it_comes(
     assert bench.sms("k") == 1
 
 
-def test_what_waits_for_its_time_is_shown_as_waiting(
+def test_scheduled_command_is_shown_as_waiting(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str]
 ) -> None:
     _, door = start_command_api()
@@ -212,7 +212,7 @@ def test_while_the_broker_is_away_nothing_is_taken_and_nothing_comes_later(
     assert amqp.depth("sms.send") == 0
 
 
-def test_what_a_frozen_broker_does_not_confirm_in_time_is_answered_503_and_may_come_again(
+def test_command_without_a_confirm_in_time_is_answered_503_and_can_be_repeated(
     start_command_api: StartCommandApi, rabbitmq: Broker, bridge_process: StartBridge, env: Mapping[str, str],
     bench: Bench,
 ) -> None:  # fmt: skip
@@ -312,7 +312,7 @@ def test_without_a_queue_for_commands_nothing_is_taken(
     assert [message.json["id"] for message in amqp.take("sms.send", 1)] == ["somewhere"]
 
 
-def test_what_was_answered_202_outlives_whoever_took_it_and_the_broker(
+def test_command_answered_202_survives_the_ingest_and_the_broker(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench,
     rabbitmq: Broker,
 ) -> None:  # fmt: skip
@@ -396,7 +396,7 @@ def test_without_a_ledger_commands_are_taken_and_none_is_shown(
     assert "ledger can't be asked" in said["detail"]
 
 
-def test_one_process_takes_commands_and_sends_them(
+def test_one_process_accepts_commands_and_sends_them(
     bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
     own = {"BRIDGE_INGEST__PORT": "0", "BRIDGE_SUBMIT__PORT": "0", "BRIDGE_SUBMIT__AUTHORIZATION": SECRET}

@@ -390,7 +390,7 @@ def test_a_paused_consumer_gets_nothing_and_settles_what_it_holds(
     assert inbox.wait(2)[1].body == b"two"
 
 
-def test_what_is_on_its_way_while_the_consumer_is_ended_is_received_counted_and_lost_by_nobody(
+def test_deliveries_in_flight_at_the_end_of_the_consumer_are_not_lost(
     start: Callable[..., AmqpConsumer], inbox: Inbox, amqp: BrokerClient, proxy: ChaosProxy
 ) -> None:
     consumer = start(prefetch=10)

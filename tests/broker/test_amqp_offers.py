@@ -90,9 +90,7 @@ def test_many_at_once_are_each_taken_and_stored_once(start: StartOffering, amqp:
     assert ids(amqp) == [f"c{number}" for number in range(900)]
 
 
-def test_what_no_queue_is_bound_for_is_told_so_among_others_that_are_taken(
-    start: StartOffering, amqp: BrokerClient
-) -> None:
+def test_unroutable_offers_are_reported_among_accepted_ones(start: StartOffering, amqp: BrokerClient) -> None:
     amqp.declare_queue(QUEUE)
     offering, answers = start(amqp.url), Answers()
     for number in range(50):
@@ -106,7 +104,9 @@ def test_what_no_queue_is_bound_for_is_told_so_among_others_that_are_taken(
     assert sorted(ids(amqp)) == sorted(id_ for id_, offered in told.items() if offered is Offered.TAKEN)
 
 
-def test_what_is_missing_is_declared_where_that_is_allowed(start: StartOffering, amqp: BrokerClient) -> None:
+def test_missing_queue_is_declared_where_declaring_is_allowed(
+    start: StartOffering, amqp: BrokerClient
+) -> None:
     offering, answers = start(amqp.url, declares=True), Answers()
     amqp.delete(NAMES.command_queue)
     make: dict[str, Any] = {"exchange": NAMES.commands_exchange, "routing_key": "send"}
@@ -139,7 +139,7 @@ def test_a_full_queue_does_not_take_it(start: StartOffering, amqp: BrokerClient)
     assert amqp.depth(QUEUE) == 1
 
 
-def test_what_was_under_way_when_the_connection_is_lost_is_told_so_and_not_published_again(
+def test_offer_in_flight_at_a_lost_connection_is_not_taken_and_not_published_again(
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
@@ -179,7 +179,7 @@ def test_while_the_broker_has_an_alarm_nothing_waits_beyond_its_time_and_nothing
     assert ids(amqp) == [id_ for id_ in ("first", "after") if answers.of[id_] is Offered.TAKEN]
 
 
-def test_what_waited_behind_others_when_the_connection_is_lost_is_never_written(
+def test_waiting_offer_at_a_lost_connection_is_never_written(
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
@@ -199,7 +199,7 @@ def test_what_waited_behind_others_when_the_connection_is_lost_is_never_written(
     assert amqp.depth(QUEUE) == WINDOW + 1
 
 
-def test_what_waited_behind_others_until_its_time_was_over_is_never_written(
+def test_waiting_offer_past_its_deadline_is_never_written(
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     amqp.declare_queue(QUEUE)

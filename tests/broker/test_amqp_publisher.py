@@ -178,7 +178,7 @@ def test_a_memory_alarm_holds_messages_and_keeps_the_connection(
     assert amqp.depth("test.events") == 300
 
 
-def test_what_nobody_bound_a_queue_for_goes_to_its_fallback_and_counts_as_told(
+def test_unroutable_message_goes_to_its_fallback_and_is_confirmed(
     start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     amqp.unbind("test.events", "sms.events", "#")
@@ -217,7 +217,7 @@ def test_a_refused_message_is_tried_until_there_is_room_and_the_others_go_on(
     assert set(told.times.values()) == {1}
 
 
-def test_what_may_be_dropped_is_dropped_where_the_broker_ends_the_connection_for_it(
+def test_droppable_message_that_ends_the_connection_is_dropped(
     start: Callable[..., AmqpPublisher], amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue("answers")
@@ -235,7 +235,7 @@ def test_what_may_be_dropped_is_dropped_where_the_broker_ends_the_connection_for
     assert set(all_stored(amqp)) == {f"k-{number}" for number in range(20)}
 
 
-def test_what_may_not_be_dropped_and_the_broker_ends_the_connection_for_holds_up_nobody_for_ever(
+def test_message_that_ends_the_connection_is_kept_and_does_not_block_others(
     start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     publisher, told = start(amqp.url), Told()
@@ -261,7 +261,7 @@ def test_what_may_not_be_dropped_and_the_broker_ends_the_connection_for_holds_up
     assert set(told.times.values()) == {1}
 
 
-def test_what_may_be_dropped_does_not_wait_for_room_for_ever(
+def test_droppable_message_is_dropped_where_its_queue_is_full(
     start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     amqp.declare_queue("full", {"x-max-length": 1, "x-overflow": "reject-publish"})
@@ -308,7 +308,7 @@ def test_a_binding_that_is_missing_holds_only_its_own_message(
     assert proxy.counters.connections == 1
 
 
-def test_what_was_deleted_is_declared_again_for_the_message_that_needs_it(
+def test_deleted_queue_and_exchange_are_declared_again_for_their_message(
     start: Callable[..., AmqpPublisher], amqp: BrokerClient
 ) -> None:
     publisher, told = start(amqp.url, declares=True), Told()

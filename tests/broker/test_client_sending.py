@@ -102,7 +102,7 @@ def test_a_command_is_on_its_queue_when_send_returns(prepared: BrokerClient) -> 
     }
 
 
-def test_who_names_no_id_is_told_the_one_that_was_made(prepared: BrokerClient) -> None:
+def test_command_without_an_id_gets_one_and_returns_it(prepared: BrokerClient) -> None:
     with client(prepared.url) as sms:
         one, other = sms.send(to=TO, message="a"), sms.send(to=TO, message="a")
     sent = prepared.take("sms.send", 2)
@@ -111,7 +111,7 @@ def test_who_names_no_id_is_told_the_one_that_was_made(prepared: BrokerClient) -
     assert one.id != other.id
 
 
-def test_what_a_worker_would_not_take_is_not_published_and_needs_no_broker() -> None:
+def test_invalid_command_is_not_published_and_needs_no_broker() -> None:
     with (
         client(f"amqp://127.0.0.1:{free_port()}/") as sms,
         pytest.raises(InvalidCommand, match=r"to is not one.*; message is empty"),
@@ -266,7 +266,7 @@ def test_a_broker_that_stands_still_confirms_nothing(prepared: BrokerClient, rab
     assert unconfirmed.value.id == "during"
 
 
-def test_what_was_given_up_is_not_published_later(prepared: BrokerClient, proxy: ChaosProxy) -> None:
+def test_timed_out_command_is_not_published_later(prepared: BrokerClient, proxy: ChaosProxy) -> None:
     with client(through(proxy, prepared.url), timeout=1.0) as sms:
         sms.send(to=TO, message="a", id="before")
         proxy.refuse()
@@ -303,7 +303,7 @@ def test_a_lost_confirm_costs_a_copy_with_the_same_id_and_no_error(
     assert ids == ["before", "twice", "twice"]
 
 
-def test_what_may_have_arrived_before_its_queue_was_lost_is_not_called_certain(
+def test_command_published_before_its_queue_was_lost_is_unconfirmed(
     prepared: BrokerClient, proxy: ChaosProxy
 ) -> None:
     failures: list[NotSent] = []
@@ -359,7 +359,7 @@ def test_a_batch_goes_on_where_the_broker_was_killed_and_came_back(
     assert on_queue(prepared) == {*sent, "before"}
 
 
-def test_what_was_confirmed_before_the_broker_died_is_there_and_the_rest_is_said(
+def test_confirmed_commands_survive_the_broker_and_the_rest_is_reported(
     prepared: BrokerClient, rabbitmq: Broker
 ) -> None:
     failures: list[BatchPartiallySent] = []
@@ -467,7 +467,7 @@ def test_outcomes_are_waited_for_and_come_in_the_order_of_the_destinations(prepa
     assert not invalid.is_sent
 
 
-def test_who_waited_in_vain_has_what_came(prepared: BrokerClient) -> None:
+def test_wait_without_all_outcomes_has_those_that_came(prepared: BrokerClient) -> None:
     worker = Worker(prepared, [outcome("c1", 1)])
     with client(prepared.url) as sms, pytest.raises(NoOutcomeYet, match="1 of 2") as late:
         sms.send_and_wait(to=[TO, "+16131234568"], message="a", id="c1", wait=1.0)
@@ -477,7 +477,9 @@ def test_who_waited_in_vain_has_what_came(prepared: BrokerClient) -> None:
     assert late.value.result.sent.id == "c1"
 
 
-def test_who_waits_while_the_connection_is_lost_asks_again(prepared: BrokerClient, proxy: ChaosProxy) -> None:
+def test_lost_connection_during_a_wait_publishes_the_command_again(
+    prepared: BrokerClient, proxy: ChaosProxy
+) -> None:
     results: list[Any] = []
     with client(through(proxy, prepared.url)) as sms:
         waiting = threading.Thread(

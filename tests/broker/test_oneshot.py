@@ -83,7 +83,7 @@ def test_outcomes_are_waited_for_and_one_that_speaks_for_all_ends_the_wait(prepa
     assert refused == [outcome(None, "invalid")]
 
 
-def test_what_a_stranger_puts_on_the_queue_for_replies_is_no_outcome(prepared: BrokerClient) -> None:
+def test_message_with_another_correlation_id_is_no_outcome(prepared: BrokerClient) -> None:
     def stray() -> None:
         (command,) = prepared.take("sms.send")
         queue = command.properties["reply_to"]
@@ -101,7 +101,7 @@ def test_what_a_stranger_puts_on_the_queue_for_replies_is_no_outcome(prepared: B
     assert received == [outcome(0)]
 
 
-def test_what_did_not_come_in_time_is_not_waited_for(prepared: BrokerClient) -> None:
+def test_wait_for_outcomes_ends_in_time(prepared: BrokerClient) -> None:
     began = time.monotonic()
 
     assert one(prepared.url).send(COMMAND, outcomes=1, wait=0.3) == []
@@ -211,7 +211,7 @@ def test_a_frozen_broker_is_an_error_in_bounded_time(what: str, rabbitmq: Broker
         assert time.monotonic() - began < 3
 
 
-def test_whoever_declares_nothing_tails_what_others_have_declared(amqp: BrokerClient) -> None:
+def test_tail_without_declaring_uses_the_declared_topology(amqp: BrokerClient) -> None:
     side = OneShot(address(amqp.url, io_timeout=1.0), NAMES, SystemClock(), declares=False)
     amqp.collect()
     seen: list[dict[str, Any]] = []

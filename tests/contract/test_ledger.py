@@ -144,7 +144,7 @@ class Breaking:
         raise ZeroDivisionError
 
 
-def test_what_was_filed_is_told_again_byte_for_byte(ledger: Ledger) -> None:
+def test_recorded_outcome_is_published_again_byte_for_byte(ledger: Ledger) -> None:
     assert ledger.apply([claim()]) == [Call(attempts=0, first_attempt_at=NOW, generation=0)]
     outcome = filed(ledger.apply([file()])[0])
 
@@ -335,7 +335,7 @@ def test_limits_are_shared_by_all_who_race_for_a_slot(open_again: OpenLedger) ->
     assert slots == [NOW + 0.5 * number for number in range(1, 23)]
 
 
-def test_those_that_come_late_share_their_line_and_keep_their_turns(open_again: OpenLedger) -> None:
+def test_late_submissions_share_one_queue_and_keep_their_turns(open_again: OpenLedger) -> None:
     limited = replace(RULES, limits=LimitRules(account_per_second=1.0))
     commands = [command(str(number)) for number in range(6)]
     late = NOW + 60
@@ -380,7 +380,7 @@ def test_a_ledger_keeps_its_name_and_its_adoption(open_again: OpenLedger) -> Non
     other.close()
 
 
-def test_what_ended_long_ago_is_forgotten_a_batch_at_a_time(open_again: OpenLedger) -> None:
+def test_old_commands_are_pruned_in_batches(open_again: OpenLedger) -> None:
     ledger = open_again()
     assert isinstance(ledger, SqlLedger)
     ended = [command(f"order-{number}") for number in range(BATCH + 50)]
@@ -540,7 +540,7 @@ def test_a_log_that_went_with_the_last_connection_is_no_trouble(tmp_path: Path) 
     ledger.close()
 
 
-def test_what_the_driver_can_not_write_is_its_command_s_own_fault(open_again: OpenLedger) -> None:
+def test_change_that_the_driver_cannot_write_is_refused_alone(open_again: OpenLedger) -> None:
     ledger = open_again()
 
     with pytest.raises(ChangeRefused):

@@ -265,7 +265,7 @@ def test_several_urls_are_a_list_or_separated_by_commas(url: object) -> None:
         (["amqp://a/sms", "amqp://b/SMS"], "URL 2 of 2 has another vhost than URL 1"),
     ],
 )  # fmt: skip
-def test_what_is_no_list_of_urls_is_refused_with_what_to_do(url: object, reason: str) -> None:
+def test_invalid_list_of_urls_is_refused_with_a_hint(url: object, reason: str) -> None:
     with pytest.raises(SettingsError) as refused:
         loaded({"url": url})
 
@@ -296,7 +296,7 @@ def test_no_url_is_none(url: object) -> None:
         ({"url": "amqps://a", "connect_timeout": 11}, "broker.connect_timeout"),
     ],
 )
-def test_what_does_not_go_together_is_refused(toml: Mapping[str, object], path: str) -> None:
+def test_contradictory_broker_settings_are_refused(toml: Mapping[str, object], path: str) -> None:
     with pytest.raises(SettingsError) as refused:
         loaded(toml)
 

@@ -125,7 +125,7 @@ def sent_by(*arguments: str, stdin: bytes = b"") -> dict[str, Any]:
 
 @pytest.mark.parametrize("command", ["up", "worker", "ingest", "simulator"])
 @pytest.mark.parametrize("code", [0, 1, 69, 78])
-def test_what_runs_exits_with_what_it_comes_to(command: str, code: int) -> None:
+def test_process_command_exits_with_the_code_of_its_process(command: str, code: int) -> None:
     use_cases = FakeUseCases(code)
     result = run(command, use_cases=use_cases)
 
@@ -174,7 +174,7 @@ def test_a_bad_configuration_is_told_whole_one_mistake_a_line() -> None:
     assert use_cases.asked == []
 
 
-def test_what_the_settings_lack_for_a_command_is_a_mistake_of_configuration() -> None:
+def test_missing_setting_is_a_configuration_error() -> None:
     use_cases = FakeUseCases(SettingsError([SettingProblem("broker.url", "is needed")]))
     result = run("worker", use_cases=use_cases)
 
@@ -195,7 +195,7 @@ def test_a_service_that_is_not_reachable_is_69(arguments: list[str], error: Exce
     assert result.stderr.startswith("Error: ")
 
 
-def test_what_the_bridge_itself_refuses_is_1_in_its_own_words() -> None:
+def test_bridge_error_exits_1_with_its_message() -> None:
     result = run("ingest", use_cases=FakeUseCases(BridgeError("can't listen there")))
 
     assert (result.exit_code, result.stderr) == (1, "Error: can't listen there\n")
@@ -301,7 +301,7 @@ def test_send_exits_with_the_outcome(arguments: list[str], outcomes: list[dict[s
         (["--metadata", "a=\udc80"], "--metadata is not"),
     ],
 )
-def test_what_a_worker_would_refuse_is_wrong_usage_and_not_published(options: list[str], named: str) -> None:
+def test_invalid_command_is_a_usage_error_and_not_published(options: list[str], named: str) -> None:
     given = dict(zip(options[::2], options[1::2], strict=True))
     needed = {"--to": "+16131234567", "--message": "hi"}
     rest = [part for name, value in needed.items() if name not in given for part in (name, value)]
@@ -412,7 +412,7 @@ def test_tail_prints_one_event_a_line_and_stops_at_the_count() -> None:
         ([], ConnectionError("401"), 69, "", "queues were not checked: 401\n"),
     ],
 )  # fmt: skip
-def test_what_differs_is_printed_also_where_members_cannot_be_seen(
+def test_topology_differences_are_printed_also_where_members_cannot_be_seen(
     differences: list[str],
     members: tuple[list[str], str | None] | Exception,
     code: int,
@@ -586,7 +586,7 @@ def test_a_sync_tells_no_secret_in_any_form() -> None:
     }
 
 
-def test_what_a_sync_could_not_do_is_a_failure_that_costs_nothing_else() -> None:
+def test_failed_step_of_a_sync_exits_1_and_the_other_steps_are_done() -> None:
     provider = FakeAccount()
     environ = {**WEBHOOK, "BRIDGE_SUBSCRIPTIONS__NUMBERS": "+16135550000,+16139998878"}
     result = run("subscriptions", "sync", use_cases=FakeUseCases(provider), environ=environ)
@@ -653,7 +653,7 @@ def test_subscriptions_are_listed_and_deleted() -> None:
 
 
 @pytest.mark.parametrize(("error", "code"), [(Unreachable, 69), (CallRefused, 1), (Unauthorized, 1)])
-def test_what_the_provider_does_not_do_is_told_by_the_exit_code(error: type[CpaasError], code: int) -> None:
+def test_provider_error_has_its_exit_code(error: type[CpaasError], code: int) -> None:
     use_cases = FakeUseCases(error("not now", ProviderError(name="http", http_status=503)))
     result = run("subscriptions", "list", use_cases=use_cases)
 

@@ -14,7 +14,7 @@ from tests.unit.test_cli import FakeUseCases, run
 CAUGHT = Caught(threads=3, incomplete=0, unread=0, recovered=2, refused=0, undated=0)
 
 
-def test_it_says_what_it_recovered_in_words_or_as_json() -> None:
+def test_recovered_messages_are_reported_as_text_or_json() -> None:
     plain = run("catch-up", use_cases=FakeUseCases(CAUGHT))
     dry = run("catch-up", "--dry-run", use_cases=FakeUseCases(CAUGHT))
     as_json = run("catch-up", "--json", use_cases=FakeUseCases(CAUGHT))
@@ -34,14 +34,14 @@ def test_it_says_what_it_recovered_in_words_or_as_json() -> None:
 
 
 @pytest.mark.parametrize("left", ["incomplete", "unread", "refused"])
-def test_what_is_left_to_do_is_said_and_exits_75(left: str) -> None:
+def test_incomplete_backfill_is_reported_and_exits_75(left: str) -> None:
     result = run("catch-up", use_cases=FakeUseCases(replace(CAUGHT, **{left: 1})))
 
     assert result.exit_code == 75
     assert f"{left}: 1" in result.stderr
 
 
-def test_what_came_just_now_is_said_and_is_no_failure() -> None:
+def test_messages_of_the_last_minute_are_reported_and_exit_0() -> None:
     result = run("catch-up", use_cases=FakeUseCases(replace(CAUGHT, young=2)))
 
     assert result.exit_code == 0
@@ -49,7 +49,7 @@ def test_what_came_just_now_is_said_and_is_no_failure() -> None:
     assert "--since" in result.stderr
 
 
-def test_it_takes_a_time_to_begin_at() -> None:
+def test_since_option_sets_the_start_time() -> None:
     use_cases = FakeUseCases(CAUGHT)
     run("catch-up", "--since", "2026-01-31T09:30:00Z", "--dry-run", use_cases=use_cases)
 

@@ -63,7 +63,7 @@ def test_json_is_one_array_however_many_there_are(letters: list[DeadLetter]) -> 
     assert "canary" not in result.output
 
 
-def test_what_is_asked_for_is_passed_on() -> None:
+def test_selection_options_are_passed_on() -> None:
     use_cases = FakeUseCases([LETTER])
     options = ["--outcome", "failed", "--reason", "SVC", "--sender", "tel:+1-613-999-8877", "--limit", "3"]
     times = ["--since", "2026-01-01T00:00:00Z", "--before", "2026-01-02T00:00:00+00:00"]
@@ -106,7 +106,7 @@ def test_a_dry_run_only_looks() -> None:
         ("show",),
     ],
 )
-def test_what_can_not_be_meant_is_refused_and_nothing_done(arguments: tuple[str, ...]) -> None:
+def test_ambiguous_selection_is_refused_and_nothing_is_done(arguments: tuple[str, ...]) -> None:
     use_cases = FakeUseCases([LETTER])
 
     assert run(use_cases, *arguments).exit_code == 2
@@ -127,7 +127,7 @@ def test_the_code_of_the_provider_is_shown_with_its_meaning() -> None:
     assert "SVC0002: invalid input value for a message part" in result.stdout
 
 
-def test_whoever_wrote_a_command_does_not_steer_the_terminal_it_is_shown_on() -> None:
+def test_shown_command_cannot_control_the_terminal() -> None:
     letter = replace(LETTER, delivery=Delivery(body=b"\x1b[2J\xc2\x9b2J", tag=(0, 1)))
     result = run(FakeUseCases([letter]), "show", "e-1", "--full")
 

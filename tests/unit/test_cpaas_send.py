@@ -46,7 +46,7 @@ def test_a_send_is_what_the_sdks_send() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", "x", f"{TRACE}\r\nX-Evil: 1", TRACE.upper()])
-def test_what_is_no_trace_context_does_not_become_a_header(value: str | None) -> None:
+def test_invalid_trace_context_does_not_become_a_header(value: str | None) -> None:
     with rig() as it:
         got = it.send(traceparent=value)
 
@@ -138,7 +138,7 @@ def test_each_status_has_one_answer_and_one_call(
         assert len(it.server.sends) == 1
 
 
-def test_what_was_not_taken_is_repeated_until_it_is() -> None:
+def test_refused_send_is_repeated_until_it_is_accepted() -> None:
     with rig(retry=REPEATS) as it:
         it.server.acts.extend([answer(429, b""), answer(503, b"", {"Retry-After": "0"})])
         got = it.client.send(submission(), until=1e12)
@@ -223,7 +223,7 @@ def taking(clock: HandClock, seconds: float, act: provider.Act) -> provider.Act:
     return take
 
 
-def test_what_has_expired_is_not_submitted_and_what_expires_in_a_moment_is() -> None:
+def test_expired_submission_is_not_sent_and_one_that_expires_in_a_moment_is() -> None:
     clock = HandClock()
     with rig(clock=clock, total_timeout=5.0) as it:
         late = it.client.send(submission(expires_at=clock.now() - 0.001), until=1e12)
@@ -233,7 +233,7 @@ def test_what_has_expired_is_not_submitted_and_what_expires_in_a_moment_is() -> 
         assert (late.attempts, in_time.attempts, len(it.server.sends)) == (0, 1, 1)
 
 
-def test_what_expires_while_its_token_comes_is_not_submitted() -> None:
+def test_submission_that_expires_during_the_token_request_is_not_sent() -> None:
     clock = HandClock()
     with rig(clock=clock, retry=REPEATS) as it:
         it.server.token_acts.append(taking(clock, 4, answer(200, it.server.new_token())))
@@ -243,7 +243,7 @@ def test_what_expires_while_its_token_comes_is_not_submitted() -> None:
         assert (got.attempts, it.server.sends) == (0, [])
 
 
-def test_what_expires_before_it_could_be_repeated_is_not_repeated() -> None:
+def test_submission_that_expires_before_its_repeat_is_not_repeated() -> None:
     clock = HandClock()
     with rig(clock=clock, retry=REPEATS) as it:
         it.server.acts.append(taking(clock, 4, answer(429, b"")))

@@ -92,7 +92,7 @@ AFTER_THE_REQUEST_LEFT: list[tuple[str, Act, str]] = [
     [row[1:] for row in AFTER_THE_REQUEST_LEFT],
     ids=[row[0] for row in AFTER_THE_REQUEST_LEFT],
 )
-def test_what_fails_after_the_request_may_have_left_is_ambiguous(act: Act, words: str) -> None:
+def test_failure_after_the_request_was_written_is_ambiguous(act: Act, words: str) -> None:
     with rig(read_timeout=0.4, total_timeout=0.8) as it:
         it.server.acts.append(act)
         got = it.send()

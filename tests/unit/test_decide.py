@@ -131,7 +131,7 @@ def test_a_throttled_account_is_quiet_for_as_long_as_the_provider_asks(
     assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until == NOW + quiet
 
 
-def test_what_was_not_sent_for_other_reasons_holds_nobody_else() -> None:
+def test_unsent_answer_without_throttling_holds_no_other_submission() -> None:
     answer = Unsent(error=ERROR, retry_after=30.0)
 
     assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until is None

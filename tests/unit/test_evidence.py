@@ -72,7 +72,7 @@ def test_an_outbound_notification_proves_a_message_however_it_is_written(fields:
     assert proved(outbound(**fields)) == EVIDENCE
 
 
-def test_what_it_proves_matches_the_submission_of_that_text_to_that_number() -> None:
+def test_evidence_matches_the_submission_of_its_text_and_number() -> None:
     evidence = proved(outbound(message="caf\u0065\u0301"))
 
     assert evidence is not None
@@ -108,7 +108,7 @@ def test_a_national_number_is_told_by_the_default_region() -> None:
         {"destinationAddress": 16131234567},
     ],
 )
-def test_what_can_not_be_told_proves_nothing_and_is_an_event_all_the_same(fields: dict[str, object]) -> None:
+def test_unreadable_notification_is_no_evidence_and_still_an_event(fields: dict[str, object]) -> None:
     notification = parse_notification(outbound(**fields))
 
     assert notification.event_type == "sms.outbound.synced"
@@ -237,7 +237,7 @@ def counted(metrics: Metrics, result: str) -> Callable[[], float]:
     return lambda: metrics.registry.get_sample_value("sms_bridge_evidence_total", {"result": result}) or 0.0
 
 
-def test_what_waits_is_written_before_the_end(
+def test_waiting_evidence_is_written_before_the_stop(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
 ) -> None:
     for number in range(3):
@@ -248,7 +248,7 @@ def test_what_waits_is_written_before_the_end(
     assert counted(metrics, "kept")() == 3
 
 
-def test_what_is_too_much_for_the_ledger_is_dropped_and_counted_and_nobody_waits(
+def test_evidence_beyond_the_queue_is_dropped_and_counted_without_a_wait(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
 ) -> None:
     ledgers.held.clear()

@@ -266,7 +266,7 @@ def test_an_owner_that_lost_its_claim_can_not_file(book: Book) -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SENT, None])
-def test_nobody_files_what_he_did_not_claim(book: Book, outcome: Outcome | None) -> None:
+def test_result_without_a_claim_is_not_recorded(book: Book, outcome: Outcome | None) -> None:
     assert book.file(outcome=outcome) is None
     book.claim()
     assert book.file(outcome=outcome, owner="two") is None
@@ -439,7 +439,7 @@ def test_nothing_known_is_nothing_to_hand_over_or_carry(book: Book) -> None:
 # --- doubt -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_found_is_sent_and_says_how_it_is_known(book: Book) -> None:
+def test_found_message_is_sent_and_marked_as_reconciled(book: Book) -> None:
     doubtful(book)
     filed = book.resolve(message(), at=2)
 
@@ -452,13 +452,13 @@ def test_what_is_found_is_sent_and_says_how_it_is_known(book: Book) -> None:
     assert book.submission().message_id == "m-7"
 
 
-def test_what_is_found_as_impossible_is_undeliverable(book: Book) -> None:
+def test_found_message_with_delivery_impossible_is_undeliverable(book: Book) -> None:
     doubtful(book)
 
     assert outcome_of(book.resolve(message(status="DeliveryImpossible"), at=2)) is Outcome.UNDELIVERABLE
 
 
-def test_what_is_not_found_yet_is_looked_for_again_and_costs_no_attempt(book: Book) -> None:
+def test_message_not_found_yet_is_looked_up_again_and_costs_no_attempt(book: Book) -> None:
     doubtful(book)
     filed = book.resolve(at=2)
 
@@ -469,7 +469,7 @@ def test_what_is_not_found_yet_is_looked_for_again_and_costs_no_attempt(book: Bo
     assert (book.submission().state, book.submission().attempts) == (DOUBTFUL, 1)
 
 
-def test_what_was_not_sent_is_called_again_at_once(book: Book) -> None:
+def test_unsent_submission_is_sent_again_at_once(book: Book) -> None:
     doubtful(book)
 
     assert book.resolve(at=61) == Filed(retry_at=NOW + 61, finding="absent")
@@ -478,7 +478,7 @@ def test_what_was_not_sent_is_called_again_at_once(book: Book) -> None:
     )
 
 
-def test_what_was_not_sent_and_expired_meanwhile_is_expired(book: Book) -> None:
+def test_unsent_submission_past_its_expiry_is_expired(book: Book) -> None:
     doubtful(book)
 
     assert outcome_of(book.resolve(at=61, of=command(expires_at=NOW + 60))) is Outcome.EXPIRED
@@ -496,7 +496,7 @@ def test_only_an_attempt_made_after_the_budget_ends_in_failed_however_long_the_l
     assert outcome_of(book.resolve(at=61)) is outcome
 
 
-def test_what_was_not_sent_is_parked_where_configured(book: Book) -> None:
+def test_unsent_submission_is_unknown_where_on_absent_is_park(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
     doubtful(book)
 
@@ -504,7 +504,7 @@ def test_what_was_not_sent_is_parked_where_configured(book: Book) -> None:
 
 
 @pytest.mark.parametrize(("on_unknown", "outcome"), [("park", Outcome.UNKNOWN), ("resend", None)])
-def test_what_nobody_can_tell_is_parked_or_sent_anew_as_configured(
+def test_submission_without_a_history_is_unknown_or_sent_again_as_configured(
     book: Book, on_unknown: Literal["park", "resend"], outcome: Outcome | None
 ) -> None:
     book.rules = replace(
@@ -515,7 +515,7 @@ def test_what_nobody_can_tell_is_parked_or_sent_anew_as_configured(
     assert outcome_of(book.resolve(at=71, reading=False)) is outcome
 
 
-def test_one_failed_look_is_no_reason_to_give_up_however_old_the_command_is(book: Book) -> None:
+def test_failed_lookup_of_an_old_command_is_tried_again(book: Book) -> None:
     book.rules = replace(book.rules, retry=RetryRules(max_age=1.0))
     doubtful(book)
 
@@ -523,9 +523,7 @@ def test_one_failed_look_is_no_reason_to_give_up_however_old_the_command_is(book
 
 
 @pytest.mark.parametrize("reading", [True, False])
-def test_what_was_submitted_for_certain_is_sent_also_if_its_id_is_not_to_be_learnt(
-    book: Book, reading: bool
-) -> None:
+def test_accepted_submission_is_sent_also_without_a_message_id(book: Book, reading: bool) -> None:
     doubtful(book, submitted=True)
 
     assert outcome_of(book.resolve(at=86_401, reading=reading)) is Outcome.SENT
@@ -598,7 +596,7 @@ def test_an_attempt_after_one_that_nobody_could_tell_does_not_make_it_unsent(
     assert outcome.value in data["error"]["message"]
 
 
-def test_what_an_earlier_attempt_may_have_sent_does_not_expire(book: Book) -> None:
+def test_submission_in_doubt_from_an_earlier_attempt_does_not_expire(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
     of = command(expires_at=NOW + 90_000)
     doubtful(book)
@@ -607,7 +605,7 @@ def test_what_an_earlier_attempt_may_have_sent_does_not_expire(book: Book) -> No
     assert outcome_of(book.claim(at=90_001, generation=1, of=of)) is Outcome.UNKNOWN
 
 
-def test_what_nobody_can_tell_is_not_sent_anew_beyond_its_time(book: Book) -> None:
+def test_submission_without_a_history_is_not_sent_again_after_its_expiry(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
     doubtful(book)
 
@@ -617,7 +615,7 @@ def test_what_nobody_can_tell_is_not_sent_anew_beyond_its_time(book: Book) -> No
     )
 
 
-def test_what_nobody_can_tell_is_sent_anew_until_its_time_is_over_and_then_no_more(book: Book) -> None:
+def test_submission_without_a_history_is_sent_again_until_max_age(book: Book) -> None:
     book.rules = replace(
         book.rules, reconcile=ReconcileRules(on_unknown="resend"), retry=RetryRules(max_age=600.0)
     )
@@ -729,7 +727,7 @@ def test_a_late_answer_of_an_owner_that_lost_its_claim_is_known_as_the_submissio
 
 
 @pytest.mark.parametrize("reading", [True, False])
-def test_what_a_late_answer_named_is_sent_also_where_history_and_memory_have_lost_it(
+def test_message_named_by_a_late_response_is_sent_also_where_the_history_lacks_it(
     book: Book, reading: bool
 ) -> None:
     book.rules = replace(
@@ -757,7 +755,7 @@ def test_a_late_answer_takes_no_message_that_another_submission_owns(book: Book)
     assert book.submission().message_id is None
 
 
-def test_what_a_late_answer_shows_as_sent_is_not_called_for_again(book: Book) -> None:
+def test_message_named_by_a_late_response_is_not_sent_again(book: Book) -> None:
     book.claim()
     book.claim(at=LEASE, owner="two")
     book.resolve(at=LEASE + 60, owner="two")
@@ -768,7 +766,7 @@ def test_what_a_late_answer_shows_as_sent_is_not_called_for_again(book: Book) ->
     assert book.submission().message_id == "m-7"
 
 
-def test_what_a_late_answer_shows_as_sent_is_not_sent_when_its_dead_letter_comes_back(book: Book) -> None:
+def test_message_named_by_a_late_response_is_looked_up_when_its_dead_letter_is_replayed(book: Book) -> None:
     book.claim()
     book.claim(at=LEASE, owner="two")
     book.resolve(at=LEASE + 60, owner="two")
@@ -854,7 +852,7 @@ def parked(book: Book) -> str:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REJECTED])
-def test_what_was_not_sent_is_called_again_when_it_is_sent_back(book: Book, outcome: Outcome) -> None:
+def test_replayed_unsent_submission_is_sent_again(book: Book, outcome: Outcome) -> None:
     replay = Replay(event_id=ended(book, outcome))
 
     assert book.claim(at=100, owner="two", replay=replay) == Call(
@@ -887,7 +885,7 @@ def test_a_dead_letter_of_another_outcome_reopens_nothing(book: Book) -> None:
 
 
 @pytest.mark.parametrize(("resend", "outcome"), [(False, Outcome.UNKNOWN), (True, None)])
-def test_what_nobody_could_tell_is_looked_for_again_and_sent_anew_only_if_asked_also_where_it_is_parked(
+def test_replayed_unknown_submission_is_looked_up_and_sent_again_only_with_resend(
     book: Book, resend: bool, outcome: Outcome | None
 ) -> None:
     replay = Replay(event_id=parked(book), resend=resend)
@@ -896,7 +894,7 @@ def test_what_nobody_could_tell_is_looked_for_again_and_sent_anew_only_if_asked_
     assert outcome_of(book.resolve(at=200)) is outcome
 
 
-def test_what_was_sent_anew_on_request_is_not_sent_a_third_time_by_itself(book: Book) -> None:
+def test_resent_submission_in_doubt_is_not_sent_a_third_time(book: Book) -> None:
     replay = Replay(event_id=parked(book), resend=True)
     book.claim(at=200, replay=replay, generation=1)
     book.resolve(at=200)
@@ -907,7 +905,7 @@ def test_what_was_sent_anew_on_request_is_not_sent_a_third_time_by_itself(book: 
     assert outcome_of(book.resolve(at=300)) is Outcome.UNKNOWN
 
 
-def test_what_shows_late_is_found_when_it_is_sent_back(book: Book) -> None:
+def test_message_that_shows_late_is_found_by_a_replay(book: Book) -> None:
     replay = Replay(event_id=parked(book), resend=True)
     book.claim(at=1000, replay=replay, generation=1)
 
@@ -930,7 +928,7 @@ def test_a_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> No
     assert book.submission().state == WAITING, "then its absence is believed"
 
 
-def test_what_was_never_claimed_is_called_for_however_the_clock_was_set(book: Book) -> None:
+def test_new_submission_is_sent_whatever_the_clock_was_set_to(book: Book) -> None:
     book.set_clock(-86_400.0)
 
     assert isinstance(book.claim(at=-86_400.0), Call)

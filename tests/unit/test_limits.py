@@ -97,7 +97,7 @@ def test_a_sender_that_waits_for_its_own_limit_takes_no_slot_of_the_account_from
     assert reserve(unit, B, rules, now=NOW).at == NOW
 
 
-def test_what_the_provider_asked_for_holds_everybody_of_the_account_back() -> None:
+def test_retry_after_holds_back_the_whole_account() -> None:
     unit = UnitOfWork()
     hold_back(unit, NOW + 30)
     hold_back(unit, NOW + 10)
@@ -180,7 +180,7 @@ def test_however_long_they_wait_for_the_account_no_sender_goes_faster_than_its_o
 
 
 @pytest.mark.parametrize("away", [5.0, 600.0])
-def test_those_of_a_sender_that_come_late_together_delay_no_other_sender(away: float) -> None:
+def test_late_submissions_of_one_sender_delay_no_other_sender(away: float) -> None:
     unit, rules = UnitOfWork(), LimitRules(account_per_second=2.0, sender_per_second=0.5)
     held = [reserve(unit, A, rules, now=NOW) for _ in range(20)]
     now = NOW + 40.0 + away
@@ -190,7 +190,7 @@ def test_those_of_a_sender_that_come_late_together_delay_no_other_sender(away: f
     assert reserve(unit, B, rules, now=now).at == now
 
 
-def test_who_came_late_goes_before_those_whose_slots_were_behind_its_own() -> None:
+def test_late_submission_goes_before_those_with_later_slots() -> None:
     unit, rules = UnitOfWork(), LimitRules(account_per_second=1.0)
     first, late, *others = [reserve(unit, A, rules, now=NOW) for _ in range(6)]
     assert first.at == NOW
@@ -252,7 +252,7 @@ def test_a_submission_waits_for_its_slot_keeps_it_and_counts_no_attempt() -> Non
     assert claim(unit, 3, at=3.9) == Later(at=NOW + 4, own=True, limited=True, generation=0)
 
 
-def test_what_expires_before_its_turn_takes_none_and_is_expired_when_it_does() -> None:
+def test_submission_that_expires_before_its_slot_takes_none() -> None:
     unit = UnitOfWork()
     claim(unit, 1)
     claim(unit, 2)
@@ -307,7 +307,7 @@ def test_after_a_429_those_that_waited_are_paced_again() -> None:
     assert times == pytest.approx([30, 32, 34])
 
 
-def test_what_an_outage_kept_from_using_its_slots_goes_one_by_one() -> None:
+def test_submissions_that_missed_their_slots_in_an_outage_go_one_by_one() -> None:
     unit = UnitOfWork()
     waiting = range(2, 12)
     for number in (1, *waiting):

@@ -208,7 +208,7 @@ def test_the_status_decides_first_and_the_code_second(
     assert found.error is error
 
 
-def test_what_was_not_taken_slows_the_account_down_for_as_long_as_was_asked() -> None:
+def test_throttled_answer_keeps_its_retry_after() -> None:
     found = classify_send(429, retry_after=7.5, error=_PAGE)
 
     assert found == Unsent(error=_PAGE, retry_after=7.5, throttled=True)

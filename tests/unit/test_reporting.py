@@ -53,7 +53,7 @@ class ShiftedClock(SystemClock):
 # -- progress --------------------------------------------------------------------------------------
 
 
-def test_what_counts_on_goes_on_and_what_does_not_stands_still_after_a_while() -> None:
+def test_counter_without_progress_is_stalled_after_its_patience() -> None:
     clock, counts = HandClock(mono=0.0), {"loop": 0, "link": 0}
     progress = ThreadProgress(clock, patience=30)
     for name in counts:
@@ -154,7 +154,7 @@ def test_a_status_is_told_when_it_changes(manager: socket.socket, report: Callab
     assert beats == [b"WATCHDOG=1"] * 5
 
 
-def test_what_stands_still_is_told_and_feeds_no_watchdog(
+def test_stalled_process_reports_it_and_feeds_no_watchdog(
     manager: socket.socket, report: Callable[..., None]
 ) -> None:
     still: list[str | None] = [None]
@@ -175,7 +175,7 @@ def test_what_stands_still_is_told_and_feeds_no_watchdog(
     assert told(manager, b"STATUS=ready".__eq__)
 
 
-def test_who_fails_to_say_how_it_is_feeds_no_watchdog(
+def test_process_whose_health_check_raises_feeds_no_watchdog(
     manager: socket.socket, report: Callable[..., None]
 ) -> None:
     def standing() -> str | None:

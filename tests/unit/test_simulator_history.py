@@ -77,7 +77,7 @@ def test_threads_tell_what_is_in_them(client: Client, clock: HandClock) -> None:
 
 
 @pytest.mark.parametrize("path", ["/+16135559999", THREAD, THREAD + "/messages", THREAD + "/messages/SM0"])
-def test_what_is_not_there_is_a_404_with_the_providers_error(client: Client, path: str) -> None:
+def test_missing_resource_is_a_404_with_the_providers_error(client: Client, path: str) -> None:
     answer = client.read(path)
 
     assert answer.status_code == 404
@@ -94,7 +94,7 @@ def test_a_plus_in_a_path_may_be_encoded(client: Client) -> None:
     assert texts(client.read(f"/%2B{REMOTE[1:]}/localAddresses/%2B{NUMBER[1:]}/messages")) == ["hi"]
 
 
-def test_what_comes_between_two_pages_does_not_shift_them(client: Client) -> None:
+def test_message_between_two_pages_does_not_shift_them(client: Client) -> None:
     for index in range(4):
         client.send(str(index))
     first = client.read(THREAD + "/messages", max=2)
@@ -210,7 +210,7 @@ def test_reset_begins_anew_and_keeps_the_tokens(client: Client) -> None:
     assert client.send().status_code == 201
 
 
-def test_what_only_the_owner_may_decide_is_not_changed_by_a_request(client: Client) -> None:
+def test_settings_of_the_owner_are_not_changed_by_a_request(client: Client) -> None:
     changes = [{"external_webhooks": True}, {"journal": "/etc/passwd"}, {"latency": -1}, {"colour": "red"}]
     answers = [
         requests.post(f"{client.url}/_simulator/settings", json=change, timeout=5) for change in changes

@@ -95,7 +95,7 @@ def test_a_group_that_costs_much_more_than_an_elliptic_curve_is_not_served(
     assert once(port, POST, tls=trusting(files[0])) == 204
 
 
-def test_one_file_may_hold_the_certificate_and_its_key(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_certificate_and_key_may_be_in_one_file(files: tuple[Path, Path], tmp_path: Path) -> None:
     both = tmp_path / "both.pem"
     both.write_bytes(files[0].read_bytes() + files[1].read_bytes())
     serves = server(both, None)
@@ -164,9 +164,7 @@ def test_a_stop_waits_for_no_handshake(files: tuple[Path, Path]) -> None:
             assert silent.recv(1) == b""
 
 
-def test_what_comes_along_with_the_end_of_the_handshake_is_answered(
-    files: tuple[Path, Path], port: int
-) -> None:
+def test_request_with_the_last_handshake_packet_is_answered(files: tuple[Path, Path], port: int) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = trusting(files[0]).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
     with socket.create_connection(("127.0.0.1", port)) as plain:
@@ -222,9 +220,7 @@ def test_files_that_do_not_go_together_are_refused_without_a_question_on_the_ter
     assert "plum" not in str(refused.value)
 
 
-def test_what_can_not_be_served_with_is_a_mistake_of_the_configuration(
-    files: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_unusable_certificate_is_a_configuration_error(files: tuple[Path, Path], tmp_path: Path) -> None:
     gone = tmp_path / "gone.pem"
 
     with pytest.raises(SettingsError) as refused:

@@ -75,7 +75,7 @@ class BusyGateway(NoGateway):
         return Attempted(answer=Unsent(error=ProviderError(name="timeout")), attempts=0)
 
 
-def test_what_expires_while_it_waits_for_its_call_is_expired() -> None:
+def test_submission_that_expires_while_it_waits_for_its_call_is_expired() -> None:
     crashed = threading.Event()
     publisher, source = FakePublisher(), IdleSource()
     worker = worker_on(MemoryLedger(), crashed, publisher, BusyGateway())
@@ -109,7 +109,7 @@ class RefusingGateway(NoGateway):
         return accepted(submission.command_id)
 
 
-def test_what_the_account_is_refused_for_lets_others_go_first_and_is_named() -> None:
+def test_submission_that_the_account_is_refused_for_lets_others_go_first() -> None:
     crashed = threading.Event()
     publisher, source, gateway = FakePublisher(), IdleSource(), RefusingGateway("a", times=1)
     worker = worker_on(MemoryLedger(), crashed, publisher, gateway)
