@@ -159,7 +159,7 @@ class App(Application):
             return Reply(status=500)
 
     def _note(self, target: Target, request: SimulatorRequest, reply: Reply, fault: Fault | None) -> None:
-        """Note the call for whoever asks for all of them."""
+        """Note the call for the list of all calls."""
         account = self._account
         account.calls.append(
             RecordedCall(

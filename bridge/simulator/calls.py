@@ -1,4 +1,4 @@
-"""Every call of the provider's API, in order: for whoever measures how a client calls it."""
+"""Every call of the provider's API, in order: for measurements of how a client calls it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class _Strict(BaseModel):
 
 
 class Inbound(_Strict):
-    """An SMS that somebody sends to the account; to its default number where none is named."""
+    """An inbound SMS to the account; to its default number where none is named."""
 
     sender: str = Field(alias="from")
     to: str = "default"
@@ -159,7 +159,7 @@ class Control:
         return json_reply(200, {"numbers": self._account.numbers})
 
     def unassign(self, request: SimulatorRequest, *_: str) -> Reply:
-        """Take a number from the account; its subscriptions are cancelled, and their webhooks told."""
+        """Take a number from the account; its subscriptions are cancelled, and their webhooks notified."""
         number = _parse(lambda: Number.model_validate_json(request.body)).number
         return json_reply(200, {"notified": self._account.unassign(number), "numbers": self._account.numbers})
 

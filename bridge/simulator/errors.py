@@ -34,7 +34,7 @@ def not_found(part: str) -> ApiError:
 
 
 def forbidden() -> ApiError:
-    """Return the 403 for what belongs to somebody else (POL0001)."""
+    """Return the 403 for the resources of another account (POL0001)."""
     return policy_error(403, "POL0001", "A policy error occurred. Error code is %1", "Forbidden")
 
 

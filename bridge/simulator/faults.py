@@ -57,7 +57,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    #: Only a send whose text contains this has it, in whatever order it comes.
+    #: Only a send whose text contains this has it, in any order.
     text: str | None = Field(default=None, min_length=1)
     #: How many calls have it.
     times: int = Field(default=1, ge=1)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from bridge.simulator.alterations import known
 from bridge.simulator.faults import Fault, Target
 
-#: What only whoever starts the simulator may decide, never a request.
+#: Settings that are fixed at the start, and that no request may change.
 FIXED = frozenset({"journal", "external_webhooks", "user_id", "numbers"})
 
 
@@ -41,7 +41,7 @@ class SimulatorSettings(BaseModel):
 
     #: From the acceptance of a message to its first sight in the history.
     lag: float = Field(default=0.0, ge=0)
-    #: The most a page of the history holds, whatever `max` asks.
+    #: The most a page of the history holds, even if `max` asks for more.
     page_limit: int = Field(default=1000, ge=1)
     #: How many messages the account keeps, the oldest going first; None for all, 1000 on trial accounts.
     history_cap: int | None = Field(default=None, ge=1)

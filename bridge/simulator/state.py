@@ -80,7 +80,7 @@ class Account:
         return number
 
     def accept(self, remote: str, local: str, text: str) -> SimulatedMessage:
-        """Take a send: written down, then in the history, then told to who subscribed."""
+        """Take a send: written down, then in the history, then posted to its subscribers."""
         entry: Entry = {
             "message_id": new_message_id(),
             "destination_address": remote,
@@ -95,7 +95,7 @@ class Account:
         return message
 
     def receive(self, remote: str, local: str, text: str, age: float = 0.0) -> SimulatedMessage:
-        """Take an inbound SMS that was sent `age` seconds ago: in the history, then told to who subscribed."""
+        """Take an inbound SMS that was sent `age` seconds ago: in the history, then posted to its subscribers."""
         message = SimulatedMessage(
             id=new_message_id(),
             direction="Inbound",
@@ -124,7 +124,7 @@ class Account:
             self.tell(message.local, note)
 
     def unassign(self, number: str) -> int:
-        """Take `number` from the account, and its subscriptions with it; return how many were told of that."""
+        """Take `number` from the account, and its subscriptions with it; return how many were notified."""
         self.numbers = [owned for owned in self.numbers if owned != number]
         listeners = self.subscriptions.listeners(number, self.clock.now())
         kept = {id_: one for id_, one in self.subscriptions.subscriptions.items() if one.number != number}

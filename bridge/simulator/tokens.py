@@ -13,7 +13,7 @@ from bridge.simulator.errors import oauth_error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Nobody verifies the signature (wire reference 2.2); 32 bytes keep PyJWT from warning.
+#: No client verifies the signature (wire reference 2.2); 32 bytes keep PyJWT from warning.
 _KEY = "the-simulator-signs-with-this-key"
 #: The one secret or password that is refused.
 WRONG = "wrong"

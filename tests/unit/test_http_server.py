@@ -446,7 +446,7 @@ class Answering(Application):
 
 @contextmanager
 def answering(size: int, **bind: Any) -> Iterator[int]:
-    """Response whatever comes with `size` bytes, of which a few thousand fit on their way to who does not read."""
+    """Answer every request with `size` bytes, of which a few thousand reach a client that does not read."""
     with serving(Answering(size), **bind) as server:
         assert server._socket is not None
         server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
@@ -631,7 +631,7 @@ def test_a_page_s_head_may_be_asked_for_alone(admin: tuple[int, list[Readiness]]
 
 def test_liveness_asks_nobody(admin: tuple[int, list[Readiness]]) -> None:
     port, states = admin
-    states.clear()  # whoever asked would break
+    states.clear()  # a caller would break
 
     assert get(port, "/livez")[0] == 200
     assert get(port, "/readyz")[0] == 500

@@ -45,7 +45,7 @@ class EndpointSettings:
     """The requests that are let in."""
 
     path: str
-    #: Each is the whole value of an `Authorization` header; several during rotation, none: anybody.
+    #: Each is the whole value of an `Authorization` header; several during rotation. None lets in every request.
     authorization: tuple[bytes, ...] = field(default=(), repr=False)
     #: Where clients may come from; none: anywhere.
     allow: tuple[Network, ...] = ()
@@ -62,7 +62,7 @@ class EndpointSettings:
 
     def __post_init__(self) -> None:
         if not all(self.authorization):
-            raise ValueError("an empty authorization would let in whoever sends none")
+            raise ValueError("an empty authorization would let in requests without one")
 
 
 _NO_CONTENT = Response(204)
@@ -72,14 +72,14 @@ _METHOD_NOT_ALLOWED = problem(405, {"allow": "POST"})
 _TOO_LARGE = problem(413)
 
 
-def _unheard(status: int, client: str | None) -> None:
+def _ignore(status: int, client: str | None) -> None:
     """Do nothing."""
 
 
 class Webhook(Application):
     """The endpoint that the provider posts notifications to."""
 
-    def __init__(self, settings: EndpointSettings, take: Take, *, refused: Refused = _unheard) -> None:
+    def __init__(self, settings: EndpointSettings, take: Take, *, refused: Refused = _ignore) -> None:
         """Hand the bodies of the requests that `settings` let in to `take`.
 
         `refused` is called for each request that `take` never saw.
@@ -89,7 +89,7 @@ class Webhook(Application):
         self.unavailable: Response = problem(503, {"retry-after": str(settings.retry_after)})
         self._settings = settings
         self._take = take
-        self._tell_refused = refused
+        self._report_refused = refused
         self._in_flight = 0
 
     def check_head(self, request: Request) -> Response | None:
@@ -115,7 +115,7 @@ class Webhook(Application):
     def on_refused(self, request: Request, status: int) -> None:
         """Report a request that was not taken."""
         client = self._client(request)
-        self._tell_refused(status, None if client is None else str(client))
+        self._report_refused(status, None if client is None else str(client))
 
     def _taken(
         self, request: Request, answer: Callable[[Response], None], result: NotificationResult | Exception
@@ -149,7 +149,7 @@ class Webhook(Application):
         return None if request.is_json() else MEDIA_TYPE
 
     def _is_allowed(self, request: Request) -> bool:
-        """Whether it comes from an allowed network; where an unknown client comes from can not be told."""
+        """Whether it comes from an allowed network; an unknown client does not."""
         client = self._client(request)
         return client is not None and is_in(client, self._settings.allow)
 

@@ -13,14 +13,14 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Where they listen: nobody beyond this machine is to reach them.
+#: Where they listen: only this machine may reach them.
 HOST = "127.0.0.1"
-#: Seconds that one may take to answer. Whoever asks us waits a few.
+#: Seconds that one may take to answer. Clients of ours wait a few.
 PATIENCE = 1.0
 
 
 async def scrape(port: int, path: str) -> str | None:
-    """Return the body that `GET path` brings, whatever its status; None where it is not there soon."""
+    """Return the body that `GET path` brings, with any status; None where it is not there soon."""
     try:
         async with asyncio.timeout(PATIENCE):
             answer = await _get(port, path)

@@ -10,8 +10,8 @@
     key             400
     taking it       202 the broker has it, 400 not readable, 422 not valid, 409 another command, 503 not now
 
-What is not 202 is not on the queue, but for a 503 that came too soon: then nobody can tell, and the same command may be
-handed over again with the same id.
+A command that is not answered 202 is not on the queue. The exception is a 503 without a confirm in time: it may be on
+the queue or not. The same command may be submitted again with the same id.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class SubmitEndpointSettings:
 
     def __post_init__(self) -> None:
         if not self.authorization or not all(self.authorization):
-            raise ValueError("without an authorization whoever sends none would be let in")
+            raise ValueError("without an authorization, requests without one would be let in")
 
 
 _NOT_FOUND = problem(404)
@@ -90,7 +90,7 @@ class Submit(Application):
         self._settings = settings
         self._take = take
         self._show = show
-        self._tell_refused = refused
+        self._report_refused = refused
         self._in_flight = 0
 
     def check_head(self, request: Request) -> Response | None:
@@ -125,7 +125,7 @@ class Submit(Application):
 
     def on_refused(self, request: Request, status: int) -> None:
         """Report a request that was not taken."""
-        self._tell_refused(operation_of(request), status, request.peer)
+        self._report_refused(operation_of(request), status, request.peer)
 
     def _refuse(self, request: Request, answer: Callable[[Response], None], refusal: Response) -> None:
         self.on_refused(request, refusal.status)
@@ -176,7 +176,7 @@ def _names_one(request: Request) -> bool:
 
 
 def _says_json(request: Request) -> bool:
-    """Let in what says that it is JSON: a page in somebody's browser can post what says nothing, and no JSON."""
+    """Require a JSON content type: a page in a browser can post without one, but no JSON."""
     return b"content-type" in request.fields and request.is_json()
 
 

@@ -18,12 +18,12 @@ _WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
 
 
 def client_of(peer: str | None, forwarded: Iterable[str], trusted: Sequence[Network]) -> Address | None:
-    """Return the client, or None where nobody can be believed about it.
+    """Return the client, or None where no address can be trusted.
 
     Each proxy adds whom it heard from to the right end of `forwarded`, the values of `X-Forwarded-For` in their
     order; `peer` is whom we hear from. So the way is walked back from the peer for as long as it leads through
     `trusted`: what stands left of the first other address is that client's own word. Where a trusted proxy
-    wrote what is no address, nobody is the client.
+    wrote no address, the client is unknown.
     """
     client = address_of(peer or "")
     hops = [hop for value in forwarded for hop in value.split(",") if hop.strip()]

@@ -239,7 +239,7 @@ class HttpConnection(asyncio.Protocol):
         self._state = TRANSITIONS[self._state, _BODY]
         try:
             self._application.handle(request, partial(self._respond, request))
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - as above
             self._respond(request, failure(error, request))
 
     def _refuse(self, request: Request, response: Response) -> None:

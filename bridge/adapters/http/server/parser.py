@@ -75,7 +75,7 @@ class Request:
         self.is_complete = False
 
     def is_authorized(self, wanted: tuple[bytes, ...]) -> bool:
-        """Compare with every value that is good now, in constant time, also where no header came; none: anybody is."""
+        """Compare with each good value in constant time, also without a header. No values let in every client."""
         given = self.fields.get(b"authorization", b"")
         good = [hmac.compare_digest(given, one) for one in wanted]
         return any(good) or not wanted
@@ -178,7 +178,7 @@ class RequestParser:
         if self._head_size > MAX_HEAD:
             raise HeadTooLarge
 
-    # --- called back by the parser, which takes whatever is raised for the end of HTTP ------------------------------
+    # --- called back by the parser, which takes any exception for the end of HTTP ------------------------------
 
     def on_message_begin(self) -> None:
         """Count from nothing."""
@@ -276,6 +276,6 @@ def _by_name(fields: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 @lru_cache(maxsize=16)  # the provider has one target; any other is at most MAX_HEAD bytes
 def _path(target: bytes) -> str:
-    """Return the path of a target, also of one with scheme and host. Raises whatever it likes where there is none."""
+    """Return the path of a target, also of one with scheme and host. Raises any exception where there is none."""
     path = httptools.parse_url(target).path.decode("ascii")
     return unquote(path) if "%" in path else path

@@ -21,7 +21,7 @@ HEAD_ENDS = b"\n\r\n"
 #: Requests of one connection that are taken up one after the other before others have their turn, and those that are
 #: parsed ahead at most.
 _AT_ONCE = 8
-#: Seconds that one with more than that then rests: what nobody has to answer, such as a refused body that looks like
+#: Seconds that one with more than that then rests: bytes without a response, such as a refused body that looks like
 #: thousands of heads, must not take the time of others.
 _REST = 0.005
 

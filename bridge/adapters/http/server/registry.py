@@ -122,7 +122,7 @@ class ConnectionRegistry:
     def on_response(
         self, connection: ClientConnection, response: Response, now: float, *, closes: bool
     ) -> None:
-        """Give a connection its time for the next head, or to be closed; meanwhile it may make room."""
+        """Give a connection its time for the next head, or to be closed; until then it may make room."""
         # Those beyond are few, and have to be read.
         if response is not FULL and connection in self.connections:
             self._idle[connection] = None
