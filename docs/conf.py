@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 # The parts of the site, and the pages of each in their order. Names may have wildcards.
 NAVIGATION = {
-    "Use it": ["docs/guide", "docs/client", "docs/messages", "docs/recipes", "docs/recipes/*", "docs/simulator"],
+    "Use it": [
+        "docs/guide", "docs/client", "docs/messages", "docs/recipes/fastapi", "docs/recipes/django",
+        "docs/recipes/rails", "docs/recipes/nestjs", "docs/recipes/*", "docs/simulator",
+    ],
     "Run it": [
-        "docs/install*", "docs/config*", "docs/operations", "docs/troubleshooting", "docs/metrics", "docs/tracing",
-        "docs/upgrade*", "docs/cluster", "docs/security", "CHANGELOG",
+        "docs/install", "docs/configure", "docs/operations", "docs/troubleshooting", "docs/metrics", "docs/upgrade",
+        "docs/cluster", "docs/security", "CHANGELOG",
     ],
     "Understand it": [
         "docs/internals/architecture", "docs/internals/reliability", "docs/internals/decisions",
@@ -64,6 +67,11 @@ def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
     for caption, names in NAVIGATION.items():
         pages = "\n".join(pages_of(names, app.env.found_docs))
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n"
+
+
+def read_front_page(app: Sphinx, *_: object) -> list[str]:
+    """Read the front page again in each build: its table of contents follows from the other pages."""
+    return [root_doc] if root_doc in app.env.found_docs else []
 
 
 def link_directories(app: Sphinx, doctree: nodes.document) -> None:
@@ -128,6 +136,7 @@ def copy_front_page(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extensions of this file."""
+    app.connect("env-get-outdated", read_front_page)
     app.connect("source-read", add_navigation)
     app.connect("doctree-read", link_directories)
     app.connect("env-updated", check_navigation)
