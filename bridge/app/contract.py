@@ -45,7 +45,7 @@ def contract_files(names: Names, *, camel_case: bool) -> Mapping[str, str]:
 
 
 def schema_documents(names: Names, *, camel_case: bool) -> Mapping[str, Schema]:
-    """Return every JSON Schema by its name, each a document of its own with an example."""
+    """Return every JSON Schema by its name, each a separate document with an example."""
     shown, spelling = examples(names, camel_case=camel_case), Spelling(camel_case=camel_case)
     return {
         name: standalone(name, schema, spelling, [shown[name]]) for name, schema in schemas(spelling).items()
@@ -82,7 +82,7 @@ def asyncapi_document(names: Names, *, camel_case: bool) -> dict[str, Any]:
 
 
 def _messages(shown: Mapping[str, object]) -> Schema:
-    told = {
+    published = {
         type_: _message(
             type_,
             TYPES[type_][0],
@@ -103,7 +103,7 @@ def _messages(shown: Mapping[str, object]) -> Schema:
     letter = {"payload": shown[COMMAND], "headers": shown[DEAD_LETTER_HEADERS]}
     return {
         COMMAND: command,
-        **told,
+        **published,
         REPLY: _message(
             REPLY,
             "An outcome, as the reply that a command asked for.",
@@ -119,7 +119,7 @@ def _messages(shown: Mapping[str, object]) -> Schema:
                 examples=[letter],
                 contentType="application/json",
             ),
-            # What is no command at all is a dead letter, too.
+            # A message that is not a command is a dead letter, too.
             "payload": {
                 "description": "The command as it was: JSON where it is one, any bytes where it is invalid."
             },

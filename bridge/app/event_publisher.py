@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
 
 #: Seconds that the broker may take to be there and to confirm an event.
-PATIENCE = 20.0
+CONFIRM_TIMEOUT = 20.0
 
 
 @contextmanager
@@ -45,10 +45,10 @@ def event_publisher(
         for event in events:
             publisher.publish(message_of(event), confirmed.release)
         for _ in events:
-            if not confirmed.acquire(timeout=PATIENCE):
+            if not confirmed.acquire(timeout=CONFIRM_TIMEOUT):
                 raise ConnectionError("the broker did not confirm an event")
 
-    # A publisher waits for a broker. A person who waits for a command learns at once that there is none.
+    # A publisher waits for a broker. A person who waits for a command learns at once that the broker is not reachable.
     with connected(address):
         publisher.start()
     try:

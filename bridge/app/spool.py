@@ -1,4 +1,4 @@
-"""What `bridge spool` does."""
+"""The use case of `bridge spool recover`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 100
 
 
 class Recovered(NamedTuple):
-    """What became of a file's events."""
+    """The result for a file's events."""
 
     #: Those that were read; each is published.
     published: int

@@ -1,4 +1,4 @@
-"""`bridge spool`: what an ingest has set aside on its disk."""
+"""`bridge spool`: the damaged files that an ingest has quarantined on its disk."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.output import write_json, write_line
 from bridge.cli.progress import progress
 
-#: What the name of a file ends with that was recovered.
+#: The end of the name of a recovered file.
 RECOVERED = ".recovered"
 
 
 @click.group()
 def spool() -> None:
-    """Look after the files that an ingest has set aside."""
+    """Recover the events of a damaged spool."""
 
 
 @spool.command()
@@ -26,7 +26,7 @@ def spool() -> None:
 @config_option
 @pass_invocation
 def recover(invocation: Invocation, *, file: Path, as_json: bool) -> int:
-    """Publish each event that can be read from FILE, which an ingest set aside because it is damaged.
+    """Publish each event that can be read from FILE, a damaged file that an ingest has quarantined.
 
     Exit 1 if some events could not be read. The ingest may run. FILE is then renamed to FILE.recovered: delete that
     once you do not need it any more. If the command is interrupted, run it again. It may publish an event that was

@@ -1,4 +1,4 @@
-"""What a bridge's exchanges and queues are called (SPEC section 3)."""
+"""The names of a bridge's exchanges and queues (SPEC section 3)."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class Names:
 
     @property
     def source(self) -> str:
-        """What the bridge says it is in its events: CloudEvents `source`."""
+        """The bridge's name in its events: CloudEvents `source`."""
         return f"/sms-bridge/{self.prefix}"

@@ -172,7 +172,7 @@ class Metrics:
         "1 while the spool can keep events; no number where there is no spool.")
     spooled = _counter("spool_kept", "Events that were kept in the spool.")
     drained = _counter("spool_drained", "Events of the spool that the broker has.")
-    damaged = _counter("spool_damaged", "Events and files of the spool that are damaged and set aside.")
+    damaged = _counter("spool_damaged", "Damaged events and files of the spool, in quarantine.")
     subscriptions_declared = _gauge("subscriptions_declared", "Subscriptions that this ingest keeps.")
     subscriptions_missing = _gauge("subscriptions_missing", "Those of them that were not there after the last check.")
     subscriptions_made = _counter("subscriptions_made", "Subscriptions made since they were missing.")

@@ -29,7 +29,7 @@ class SpoolContents:
     bytes: int
     #: When the oldest was kept, in seconds since the epoch; None where there is none.
     oldest_at: float | None
-    #: How many events, or ends of files, were found damaged and set aside since it was opened.
+    #: Events and files that were found damaged and quarantined since it was opened.
     damaged: int = 0
     #: How often all of it had to go to another file, where events may be numbered anew.
     moved: int = 0
@@ -42,8 +42,8 @@ SPOOL_OVERHEAD = 256
 class Spool(Protocol):
     """Keeps events on the disk until the broker has them; used by one thread at a time.
 
-    What is found damaged is set aside and counted; it never stands in the way of the rest. Where its files are removed
-    or replaced, what it holds is written again, by the next change or probe.
+    Damaged events and files are quarantined and counted, and the rest continues. Where its files are removed or
+    replaced, the next change or probe writes its events again.
     """
 
     @property

@@ -285,7 +285,7 @@ def test_damaged_spool_is_recovered_by_a_person_while_the_ingest_goes_on_with_a_
     raw[page : page + 4096] = bytes(4096)
     file.write_bytes(raw)
     other, webhook = start_ingest()
-    wait_until(lambda: "spool.set_aside" in other.logs, what="a word of the damaged file")
+    wait_until(lambda: "spool.quarantined" in other.logs, what="a word of the damaged file")
     after = webhook.post(inbound("m-after")).status
     (aside,) = directory.glob("damaged-*.sqlite3")
 

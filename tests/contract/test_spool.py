@@ -180,7 +180,7 @@ def test_a_directory_that_can_not_be_had_is_named(tmp_path: Path) -> None:
         open_spool(tmp_path / "file" / "spool")
 
 
-def test_a_damaged_event_is_set_aside_and_the_others_go_on(directory: Path) -> None:
+def test_damaged_event_is_quarantined_and_the_others_go_on(directory: Path) -> None:
     path = filled(directory, 30)
     offset = path.read_bytes().index(event(17).body)
     damage(path, offset + 3, b"\xff")
@@ -223,8 +223,8 @@ def become_something_else(path: Path) -> None:
     path.write_bytes(b"not a database\n" * 1000)
 
 
-def set_aside(directory: Path) -> Path:
-    """Return the file that was set aside."""
+def quarantined(directory: Path) -> Path:
+    """Return the quarantined file."""
     (path,) = directory.glob("damaged-*.sqlite3")
     return path
 
@@ -238,7 +238,7 @@ def set_aside(directory: Path) -> Path:
         (become_something_else, 0, 0),
     ],
 )
-def test_damaged_file_is_set_aside_with_all_that_can_be_read_and_the_spool_goes_on(
+def test_damaged_file_is_quarantined_with_all_that_can_be_read_and_the_spool_goes_on(
     directory: Path, spoil: Callable[[Path], None], least: int, most: int
 ) -> None:
     path = filled(directory, 100)
@@ -248,10 +248,10 @@ def test_damaged_file_is_set_aside_with_all_that_can_be_read_and_the_spool_goes_
         spool.change(events(1000), [], now=NOW)
         kept = ids(spool)
         damaged = spool.contents.damaged
-    aside = set_aside(directory)
+    aside = quarantined(directory)
     found = list(read_damaged(aside))
     read = [one for one in found if one is not None]
-    (line,) = [line for line in lines if line["event"] == "spool.set_aside"]
+    (line,) = [line for line in lines if line["event"] == "spool.quarantined"]
 
     assert (kept, damaged) == (["id-1000"], 1)
     assert (line["log_level"], line["moved_to"]) == ("error", str(aside))
@@ -270,7 +270,7 @@ def test_second_damaged_file_does_not_take_the_name_of_the_first(directory: Path
     assert {path.read_bytes()[:3] for path in directory.glob("damaged-*.sqlite3")} == {b"one", b"two"}
 
 
-def test_log_that_a_damaged_file_was_left_with_is_set_aside_with_it_and_read(directory: Path) -> None:
+def test_log_of_a_damaged_file_is_quarantined_with_it_and_read(directory: Path) -> None:
     with killed(directory, 20):
         (directory / "events.sqlite3").write_bytes(b"\xff" * 4096)
     with closing(open_spool(directory)) as spool:
@@ -300,7 +300,7 @@ def test_a_torn_end_of_the_log_is_skipped_and_counted(directory: Path) -> None:
     with capture_logs() as lines, closing(open_spool(directory)) as spool:
         assert ids(spool) == [f"id-{n}" for n in range(19)]
         assert spool.contents.damaged == 1
-        assert [line["event"] for line in lines] == ["spool.torn"]
+        assert [line["event"] for line in lines] == ["spool.truncated"]
 
 
 def test_a_log_that_is_damaged_in_the_middle_is_counted_too(directory: Path) -> None:

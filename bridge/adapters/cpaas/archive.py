@@ -51,8 +51,8 @@ class CpaasArchive:
 class CpaasStatuses:
     """Fills the port `Statuses`.
 
-    A refusal or an answer that can't be read is about that message, and tells nothing; neither does an id or a number
-    that makes no path (ValueError), `..` for one, whoever gave it to us.
+    A refusal or an answer that can't be read is about that message, and says nothing of its status; neither does an
+    id or a number that makes no path (ValueError), such as `..`.
     """
 
     def __init__(self, history: MessageHistory) -> None:

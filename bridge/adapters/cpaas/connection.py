@@ -43,7 +43,7 @@ class AtProxy(Exception):
     """The proxy can't be used; the cause says why."""
 
 
-#: What `Connector.connect` raises.
+#: The errors of `Connector.connect`.
 CONNECT_ERRORS = (AtProxy, RequestException, HTTPError, HTTPException, OSError, ValueError)
 
 
@@ -61,7 +61,7 @@ class Connector(HTTPAdapter):
         self.proxy_place = None if self._proxy is None else self._proxy.place
         #: Whether the proxy passes each request on, and may answer itself. In a tunnel each answer is the provider's.
         self.is_forwarded = self._proxy is not None and not self._is_secure
-        #: What stands before the path in the request line, and the headers that all requests have.
+        #: The text before the path in the request line, and the headers of every request.
         self.prefix, self.head = "", ""
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: ARG002 - that of requests
@@ -72,7 +72,7 @@ class Connector(HTTPAdapter):
         """Return a new connection, through the proxy where there is one, by `deadline` (seconds of the clock).
 
         Raises:
-            CONNECT_ERRORS: there is none.
+            CONNECT_ERRORS: it can't be made.
 
         """
         account, proxy = self._account, self._proxy

@@ -1,7 +1,7 @@
 """The spool: a directory with one SQLite database, for what the broker can't take right now.
 
 SQLite knows how to append, sync, and come back from a crash in the middle of it; a format of our own would have to
-learn that. What it does not know is added here: a checksum for each event, and what to do when the file is damaged.
+learn that. This package adds a checksum for each event, and quarantine and recovery of a damaged file.
 """
 
 from __future__ import annotations

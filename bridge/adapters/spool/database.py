@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Seconds that somebody who looks into the database may hold us up.
+#: Seconds that another process that reads the database may block a change.
 BUSY_TIMEOUT = 0.25
 #: Pages in the write-ahead log before they go to the database: 1 MiB.
 CHECKPOINT_PAGES = 256
@@ -22,9 +22,9 @@ PAGE_BYTES = 4096
 #: The files of one database, the main one last.
 SUFFIXES = ("-wal", "-shm", "-journal", "")
 
-#: What SQLite says of a file that is not what it wrote, and of a disk that takes no more.
+#: SQLite's codes for a damaged file, and for a disk that takes no more.
 DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+DISK_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 
@@ -34,11 +34,11 @@ def connect(path: Path) -> sqlite3.Connection:
 
     Raises:
         OSError: the file can't be made.
-        sqlite3.Error: it can't be opened, or is no database.
+        sqlite3.Error: it can't be opened, or is not a database.
 
     """
     path.touch(mode=0o600)
-    # We begin transactions ourselves. What is no UTF-8 any more is the checksum's to find.
+    # Transactions begin explicitly. The checksum finds text that is not UTF-8 any more.
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
     connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     try:
@@ -50,7 +50,7 @@ def connect(path: Path) -> sqlite3.Connection:
             # One fsync for each commit. Without it, what was answered could be lost with the power.
             "synchronous = FULL",
             f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-            # What the broker has leaves no text behind.
+            # Deleted events leave no text in the file.
             "secure_delete = ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -125,7 +125,7 @@ def sync(directory: Path) -> None:
 def files_at(path: Path) -> tuple[tuple[int, int] | None, ...]:
     """Return which files are at the path of a database and of its logs, the database first.
 
-    An open one goes on with the files that it has; whoever opens it next finds what is there.
+    An open connection continues with its own files; the next process that opens the database finds these.
     """
     return tuple(_identity(beside(path, suffix)) for suffix in ("", "-wal", "-shm"))
 
@@ -153,11 +153,11 @@ def empty_log(connection: sqlite3.Connection) -> None:
     """
     busy, _, _ = _checkpoint(connection, "TRUNCATE")
     if busy:
-        raise sqlite3.OperationalError("somebody looks into it")
+        raise sqlite3.OperationalError("another process reads it")
 
 
 def _checkpoint(connection: sqlite3.Connection, how: str) -> tuple[int, int, int]:
-    """Return whether somebody was in the way, how many good frames the log has, and how many of them are done."""
+    """Return whether another process blocked it, the number of good frames in the log, and of those copied."""
     done: tuple[int, int, int] = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
     return done
 
@@ -165,8 +165,8 @@ def _checkpoint(connection: sqlite3.Connection, how: str) -> tuple[int, int, int
 def written_frames(path: Path) -> int:
     """Return how many frames were written to the log of the database `path` since it last began anew.
 
-    SQLite silently leaves off at the first frame that is not whole; what it then has not, this has
-    (https://sqlite.org/fileformat2.html#walformat). To be asked before the database is opened.
+    SQLite silently stops at the first damaged frame; this number includes the frames behind it
+    (https://sqlite.org/fileformat2.html#walformat). Call it before the database is opened.
     """
     log = beside(path, "-wal")
     if not log.exists():

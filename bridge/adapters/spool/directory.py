@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Held by the process whose spool it is; it goes with the process, however that ends.
 LOCK = "lock"
-#: How the names of databases begin that were set aside.
+#: The beginning of the names of quarantined databases.
 DAMAGED = "damaged-"
 
 
@@ -47,7 +47,7 @@ class Directory:
         """Let another process have it."""
         os.close(self._lock)
 
-    def set_aside(self, database: Path) -> Path:
+    def quarantine(self, database: Path) -> Path:
         """Move a database out of the way, to a name with the time; return where it is.
 
         Raises:
@@ -67,7 +67,7 @@ class Directory:
 
 
 def _same_file(descriptor: int, path: Path) -> bool:
-    """Tell whether `path` leads to what is open."""
+    """Return whether `path` leads to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
@@ -86,5 +86,5 @@ def _locked(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         os.close(lock)
-        raise SpoolUnavailable(f"{path}: another process has it; each ingest needs a spool of its own") from e
+        raise SpoolUnavailable(f"{path}: another process has it; each ingest needs its own spool") from e
     return lock

@@ -1,4 +1,4 @@
-"""What an event is in the database: its columns, and a checksum over them."""
+"""The columns of an event in the database, and a checksum over them."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ class SqliteSpool:
         self._path = directory.path / NAME
         self._log = structlog.get_logger().bind(spool=str(directory.path))
         self._connection: sqlite3.Connection | None = None
-        #: What the connection has open; empty while that is not all there.
+        #: The files that the connection has open; empty until all of them exist.
         self._files: tuple[object, ...] = ()
         self._contents = SpoolContents(0, 0, None)
-        #: Whether it was once: what is cut short after that, we cut short ourselves, and said so.
+        #: Whether the database was opened before: its log is checked once, at the first time.
         self._opened = False
         self._attempt(self._probe)
 
@@ -93,7 +93,7 @@ class SqliteSpool:
         self._follow()
         had = self._contents.events
         self._contents = self._attempt(work)
-        # What was committed to files that were just removed is no more durable than they are.
+        # A commit to files that were just removed is not durable.
         self._follow()
         if had and not self._contents.events:
             self._tidy()
@@ -121,25 +121,25 @@ class SqliteSpool:
         self._directory.release()
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work`, and once more where something can be done about what kept it from being done."""
+        """Do `work`; after an error that can be handled, do it once more."""
         try:
             try:
                 return work(self._connected())
             except sqlite3.Error as e:
-                self._make_way(e)
+                self._handle(e)
                 return work(self._connected())
         except (sqlite3.Error, OSError) as e:
             if self._is_in_place():
                 self._disconnect()
             raise SpoolUnavailable(f"{self._directory.path}: {e}") from e
 
-    def _make_way(self, error: sqlite3.Error) -> None:
-        """Do what can be done about an error, or raise it again."""
+    def _handle(self, error: sqlite3.Error) -> None:
+        """Handle an error, or raise it again."""
         code = database.code_of(error)
         if code in database.DAMAGE and self._is_in_place():
             self._start_over(error)
-        elif code in database.NO_ROOM and self._connection is not None:
-            # What the log has is brought where it belongs, and the log begins anew: that may be room enough.
+        elif code in database.DISK_FULL and self._connection is not None:
+            # Copying the log into the database makes the log empty, which may free enough space.
             with suppress(sqlite3.Error):
                 database.checkpoint(self._connection)
         else:
@@ -148,18 +148,18 @@ class SqliteSpool:
     def _start_over(self, error: sqlite3.Error) -> None:
         """Go on with a new database; a person recovers what the damaged one has."""
         self._disconnect()
-        aside = self._directory.set_aside(self._path)
+        moved_to = self._directory.quarantine(self._path)
         self._count_damaged(1)
         self._log.error(
-            "spool.set_aside",
+            "spool.quarantined",
             reason=str(error),
-            # The time in its name is no phone number.
-            moved_to=Shown(aside),
-            hint=Shown(f"its events are not published before you run: bridge spool recover {aside}"),
+            # The time in its name is not a phone number.
+            moved_to=Shown(moved_to),
+            hint=Shown(f"its events are not published before you run: bridge spool recover {moved_to}"),
         )
 
-    def _set_aside(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
-        """Leave damaged events where they are, and never look at them again."""
+    def _quarantine(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+        """Mark damaged events, so that they are never read again."""
         with database.transaction(connection):
             for number in numbers:
                 connection.execute("UPDATE events SET damaged = 1 WHERE number = ?", (number,))
@@ -174,11 +174,11 @@ class SqliteSpool:
         return {one.event.id for one in found}
 
     def _whole(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Spooled]:
-        """Return the events that are what was written; set the others aside."""
+        """Return the events whose checksum is right; mark the others as damaged."""
         found = [(row[0], spooled(row)) for row in rows]
         damaged = [number for number, event in found if event is None]
         if damaged:
-            self._set_aside(connection, damaged)
+            self._quarantine(connection, damaged)
         return [event for _, event in found if event is not None]
 
     def _connected(self) -> sqlite3.Connection:
@@ -190,47 +190,47 @@ class SqliteSpool:
             database.create_tables(self._connection)
             database.sync(self._directory.path)
             if not self._opened and good < written:
-                self._tell_torn(written - good)
+                self._report_truncated(written - good)
             self._opened = True
             self._contents = self._measured(self._connection)
         self._files = self._files or database.files_at(self._path)
         return self._connection
 
-    def _tell_torn(self, frames: int) -> None:
+    def _report_truncated(self, frames: int) -> None:
         self._count_damaged(1)
         self._log.error(
-            "spool.torn",
+            "spool.truncated",
             frames=frames,
             file=str(self._path),
-            hint="the log's end can't be read: what a crash cut short was never answered 2xx",
+            hint="the end of SQLite's log can't be read; a commit that a crash interrupted was never answered 2xx",
         )
 
     def _is_in_place(self) -> bool:
-        """Tell whether a restart would find what is open."""
+        """Return whether a restart would find the open files."""
         return self._connection is None or self._files in {(), database.files_at(self._path)}
 
     def _follow(self) -> None:
-        """Go on where the path leads now, and take along what is kept.
+        """Continue with the files at the path, and move the kept events there.
 
-        Files may be removed, or a volume mounted over them: SQLite then goes on with what it has open, which nobody
-        finds after a restart.
+        Files may be removed, or a volume mounted over them. SQLite then continues with the open files, which a restart
+        does not find.
 
         Raises:
-            SpoolUnavailable: one can't go on there; what is open stays so, until it can be taken along.
+            SpoolUnavailable: the files at the path can't be used; the open ones stay open until they can.
 
         """
         self._directory.hold()
         if self._connection is None or self._is_in_place():
             return
         if database.files_at(self._path)[0] == self._files[0]:
-            # Only a log is gone: what is in the database is found.
+            # Only a log is gone; the database is still at the path.
             self._attempt(database.empty_log)
             self._disconnect()
         else:
             self._move(self._connection)
 
     def _move(self, old: sqlite3.Connection) -> None:
-        """Put what `old` has into the database at the path, made where it is missing."""
+        """Copy the events of `old` into the database at the path, made where it is missing."""
 
         def work(connection: sqlite3.Connection) -> int:
             taken = take_over(old, connection)
@@ -251,7 +251,7 @@ class SqliteSpool:
             "spool.moved",
             saved=taken,
             lost=had.events - taken,
-            hint="its files were removed or mounted over; what they kept is where the path leads now",
+            hint="its files were removed or mounted over; its events are in the files at the path now",
         )
 
     def _disconnect(self) -> None:
