@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.client.aio import (
-    AuthenticationError,
     Closed,
     Discard,
     Event,
@@ -256,12 +255,3 @@ def test_a_consumer_waits_for_a_broker_and_can_be_cancelled_meanwhile() -> None:
                     await events.run(asynchronous_nothing)
 
     run(main(), within=30)
-
-
-def test_a_login_that_is_refused_at_the_start_is_said_at_once(vhost_url: str) -> None:
-    async def main() -> None:
-        async with consumer(vhost_url.replace("guest:guest", "guest:hunter2")) as events:
-            with pytest.raises(AuthenticationError, match="refuses us"):
-                await events.run(Handler())
-
-    run(main(), within=20)

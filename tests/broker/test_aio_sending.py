@@ -15,7 +15,6 @@ from bridge.client.aio import (
     Closed,
     Command,
     InvalidCommand,
-    LoginRefused,
     NoOutcomeYet,
     Options,
     Unroutable,
@@ -143,15 +142,6 @@ def test_calls_that_fail_while_the_broker_is_unavailable_leave_nothing_behind() 
             return len(sms._engine._sender._queue)
 
     assert run(main()) == 0
-
-
-def test_a_refused_login_is_raised_at_once(vhost_url: str) -> None:
-    async def main() -> None:
-        async with client(vhost_url.replace("guest:guest", "guest:hunter2"), timeout=600.0) as sms:
-            with pytest.raises(LoginRefused, match="ACCESS_REFUSED"):
-                await sms.send(to=TO, message="a")
-
-    run(main())
 
 
 def test_to_close_ends_the_calls_that_wait() -> None:

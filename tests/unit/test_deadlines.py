@@ -70,7 +70,7 @@ def test_another_event_loop_begins_anew() -> None:
     found: list[str] = []
     deadlines = Deadlines(found.append)
 
-    asyncio.run(over_within(0, deadlines, {"of the first": 0.01}))
-    asyncio.run(over_within(0.1, deadlines, {"of the second": 0.02}))
+    asyncio.run(over_within(0, deadlines, {"of the first": 0.2}))
+    asyncio.run(over_within(0.3, deadlines, {"of the second": 0.02}))
 
     assert found == ["of the second"]
