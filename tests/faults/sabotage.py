@@ -178,14 +178,14 @@ MUTANTS = (
         file="bridge/domain/deliveries.py",
         old='r"x-death|x-first-death-.*',
         new='r"x-first-death-.*',
-        caught_by="tests/faults/test_lives.py::test_a_command_comes_back_from_the_delay_however_often_it_was_there",
+        caught_by="tests/faults/test_replays.py::test_a_command_comes_back_from_the_delay_however_often_it_was_there",
     ),
     Mutant(
         name="M20 each copy of a dead letter starts a replay",
         file="bridge/domain/ledger/claim.py",
         old="if replay is not None and told is not None and told.event_id == replay.event_id:",
         new="if replay is not None and told is not None:",
-        caught_by="tests/faults/test_lives.py::"
+        caught_by="tests/faults/test_replays.py::"
         "test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended[sqlite]",
     ),
     Mutant(

@@ -18,7 +18,7 @@ from bridge.ops.failpoints import VARIABLE
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
 from tests.acceptance.conftest import Provider, environment
-from tests.faults.lives import LedgerRow, Place
+from tests.faults.replays import LedgerRow, Place
 from tests.harness.broker_client import COLLECTOR, BrokerClient, Message
 from tests.harness.processes import BridgeProcess
 

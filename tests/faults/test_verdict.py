@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.domain.events import event_id
-from tests.faults.lives import LedgerRow, Place, Sms, judge_lives
+from tests.faults.replays import LedgerRow, Place, Sms, judge_lives
 from tests.faults.verdict import Run, judge
 from tests.harness.broker_client import Message
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.odd_bodies import ASKED, Asked, variants
+from tests.faults.malformed_bodies import ASKED, Asked, variants
 from tests.harness.api_conformance import CLEAN, CONTRACT, report
 from tests.harness.misbehaving_clients import RUDE, SECRET, impatient_clients, request, slow_clients
 from tests.harness.raw_http import Client, once

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from tests.faults.lives import Place, Sms, judge_lives
+from tests.faults.replays import Place, Sms, judge_lives
 from tests.faults.stack import IN_FLIGHT, PROVIDER
 
 if TYPE_CHECKING:
