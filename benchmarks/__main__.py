@@ -82,8 +82,8 @@ class Bench:
                     ]
                 )
         head = (
-            "setting", "who", "SMS/s", "of the ideal", "CPU s per 1,000", "MB",
-            "SMS/s: the bridge's times", "SMS per CPU second: the bridge's times",
+            "setting", "program", "SMS/s", "of the ideal", "CPU s per 1,000", "MB",
+            "SMS/s: bridge / this", "SMS per CPU second: bridge / this",
         )  # fmt: skip
         return markdown(head, rows)
 
@@ -114,7 +114,7 @@ class Bench:
             for name, got in costs.items()
         ]
         head = (
-            "who", "requests/s", "CPU s per 1,000", "MB", "requests per CPU second: the bridge's times",
+            "program", "requests/s", "CPU s per 1,000", "MB", "requests per CPU second: bridge / this",
             f"p50 ms at {OFFERED:.0f}/s", f"p99 ms at {OFFERED:.0f}/s",
         )  # fmt: skip
         return markdown(head, rows)
@@ -133,7 +133,7 @@ class Bench:
                 ),
             ]
         ]
-        return markdown(("what", "p50 ms", "p99 ms"), rows)
+        return markdown(("measurement", "p50 ms", "p99 ms"), rows)
 
     def _rounds(self, what: str, contestants: dict[str, Callable[[], T]]) -> dict[str, list[T]]:
         task = self._progress.add_task(what, total=self._runs * len(contestants))

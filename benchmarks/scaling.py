@@ -137,7 +137,7 @@ class Scaling:
             ["the same gives, and is acknowledged", f"{BARE / given_in:,.0f}", f"{gives / BARE * 1000:.3f}"],
             ["4 KiB written and synced, one after the other", f"{1 / sync:,.0f}", ""],
         ]
-        return markdown(("what", "a second", "RabbitMQ: CPU s per 1,000"), rows)
+        return markdown(("measurement", "a second", "RabbitMQ: CPU s per 1,000"), rows)
 
     def _turns(self, what: str, all_: Sequence[Stand]) -> Costs:
         task = self._progress.add_task(what, total=self._runs * len(all_))

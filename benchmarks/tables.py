@@ -32,13 +32,13 @@ WORKER: Columns = (
     ("CPU s per 1,000", "worker", ".2f"),
     ("MB", "memory", ".0f"),
 )
-OTHERS: Columns = (("processors busy for others", "others", ".1f"),)
+OTHERS: Columns = (("processors used by others", "others", ".1f"),)
 BROKER: Columns = (("RabbitMQ: CPU s per 1,000", "broker", ".2f"),)
 LEDGER: Columns = (
     ("PostgreSQL: CPU s per 1,000", "database", ".2f"),
     ("commits/s", "commits_per_second", ".0f"),
-    ("changes a commit", "changes_per_commit", ".1f"),
-    ("ms a commit", "commit", ".1f"),
+    ("changes per commit", "changes_per_commit", ".1f"),
+    ("ms per commit", "commit", ".1f"),
 )
 
 
@@ -51,7 +51,7 @@ def table(what: str, costs: Costs, columns: Columns) -> str:
 
 def compared(what: str, costs: Costs, columns: Columns, beside: str) -> str:
     """Return the table with the medians of the ratios to the row `beside`, turn by turn, for all behind it."""
-    head = (what, *_names(columns), "SMS/s: times", "SMS per CPU second: times", "MB: times")
+    head = (what, *_names(columns), "SMS/s: ratio", "SMS per CPU second: ratio", "MB: ratio")
     rows, first = [], None
     for name, got in costs.items():
         row = [name, *_medians(got, columns)]

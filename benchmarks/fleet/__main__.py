@@ -90,7 +90,7 @@ def checked(measured: dict[str, Any]) -> str:
         )
     head = (
         "ledger, workers", "SMS/s, measured", "simulated", "error",
-        "changes a commit, measured", "simulated",
+        "changes per commit, measured", "simulated",
     )  # fmt: skip
     return markdown(head, rows)
 
@@ -115,7 +115,7 @@ def fleets(measured: dict[str, Any]) -> str:
         )  # fmt: skip
     head = (
         "workers", "shards", "in flight", "SMS/s", "of the ideal", "ledger busy", "queue busy", "RabbitMQ busy",
-        "a worker busy", "changes a commit", f"p50 ms at {EASY:.0%}", f"p99 ms at {EASY:.0%}",
+        "worker busy", "changes per commit", f"p50 ms at {EASY:.0%}", f"p99 ms at {EASY:.0%}",
     )  # fmt: skip
     return markdown(head, rows)
 
@@ -135,8 +135,8 @@ def limits(measured: dict[str, Any]) -> str:
             ]
         )  # fmt: skip
     head = (
-        "workers", "shards", "SMS/s without limits", "SMS/s with", "the limit's lock held",
-        "commits/s of each ledger", "changes a commit",
+        "workers", "shards", "SMS/s without limits", "SMS/s with limits", "the limit's lock held",
+        "commits/s of each ledger", "changes per commit",
     )  # fmt: skip
     return markdown(head, rows)
 
