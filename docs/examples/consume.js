@@ -1,16 +1,16 @@
-// Read the events of SMS Bridge, each once. Needs amqplib. Ends when the connection does: have it started again.
+// Read the events of SMS Bridge, each once. Needs amqplib. Exits when the connection is lost: run it under a supervisor.
 const amqp = require('amqplib')
 
 const EXCHANGE = 'sms.events'
-const QUEUE = 'billing.sms.node' // yours: two services have two, the processes of one service share theirs
+const QUEUE = 'billing.sms.node' // one queue for each service; its processes share it
 const DEAD = QUEUE + '.dead'
 const KEYS = ['sms.outbound.*', 'sms.inbound.received']
 
-const seen = new Set() // keep the ids in your database, in one transaction with what you make of the event
+const seen = new Set() // better: store the ids in your database, in the transaction of your own changes
 const MOST = 100000
 
 async function handle (event) {
-  console.log(event.type, JSON.stringify(event.subject)) // as JSON: no text steers the terminal
+  console.log(event.type, JSON.stringify(event.subject)) // as JSON: safe on any terminal
 }
 
 async function main () {
@@ -40,7 +40,7 @@ async function main () {
       channel.ack(message)
     } catch (error) {
       console.error(error.name)
-      // Once more after a second, and then to the dead: poison must not spin.
+      // Retried once after a second, then dead-lettered.
       setTimeout(() => channel.nack(message, false, !message.fields.redelivered), 1000)
     }
   })

@@ -12,14 +12,14 @@ database.execute("CREATE TABLE IF NOT EXISTS events (id TEXT PRIMARY KEY, type T
 
 
 def handle(event: Event) -> None:
-    with database:  # the id and what is made of the event, in one transaction: so a second time makes nothing
+    with database:  # store the id and your own changes in one transaction
         row = (event.id, event.type, event.subject)
         new = database.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", row).rowcount
     if new:
-        print(event.type, json.dumps(event.subject), flush=True)  # as JSON: any text fits any terminal
+        print(event.type, json.dumps(event.subject), flush=True)  # as JSON: safe on any terminal
 
 
 url = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/%2f")
 with Consumer(url, "billing.sms", ["sms.outbound.*", "sms.inbound.received"]) as events:
     signal.signal(signal.SIGTERM, lambda *_: events.stop())
-    events.run(handle)  # acks after `handle` has returned; tries again, then <queue>.dead, where it raises
+    events.run(handle)  # acknowledges after `handle`; retries an exception, then dead-letters the event

@@ -1,18 +1,18 @@
-# Read the events of SMS Bridge, each once. Needs bunny, which connects again by itself.
+# Read the events of SMS Bridge, each once. Needs bunny, which reconnects by itself.
 require 'bunny'
 require 'json'
 require 'set'
 
 EXCHANGE = 'sms.events'
-QUEUE = 'billing.sms.ruby' # yours: two services have two, the processes of one service share theirs
+QUEUE = 'billing.sms.ruby' # one queue for each service; its processes share it
 DEAD = "#{QUEUE}.dead"
 KEYS = ['sms.outbound.*', 'sms.inbound.received'].freeze
 
-seen = Set.new # keep the ids in your database, in one transaction with what you make of the event
+seen = Set.new # better: store the ids in your database, in the transaction of your own changes
 MOST = 100_000
 
 def handle(event)
-  puts "#{event['type']} #{event['subject'].inspect}" # quoted: no text steers the terminal
+  puts "#{event['type']} #{event['subject'].inspect}" # quoted: safe on any terminal
   $stdout.flush
 end
 
@@ -37,7 +37,7 @@ queue.subscribe(manual_ack: true) do |delivery, _properties, body|
   channel.ack(delivery.delivery_tag)
 rescue StandardError => e
   warn e.class
-  # Once more after a second, and then to the dead: poison must not spin.
+  # Retried once after a second, then dead-lettered.
   sleep 1
   channel.reject(delivery.delivery_tag, !delivery.redelivered?)
 end

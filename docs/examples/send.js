@@ -12,7 +12,7 @@ async function main () {
   const connection = await amqp.connect(process.env.AMQP_URL || 'amqp://guest:guest@127.0.0.1:5672/%2f')
   const channel = await connection.createConfirmChannel()
   channel.on('return', () => {
-    console.error('no queue is bound: was the bridge ever started?')
+    console.error('no queue is bound: start the bridge')
     process.exitCode = 1
   })
   channel.publish('sms.commands', 'send', Buffer.from(JSON.stringify(command)), {

@@ -19,6 +19,6 @@ exchange.publish(JSON.generate(command), routing_key: 'send', persistent: true, 
                                          content_type: 'application/json')
 confirmed = channel.wait_for_confirms
 connection.close
-abort 'no queue is bound: was the bridge ever started?' if unrouted
+abort 'no queue is bound: start the bridge' if unrouted
 abort 'the broker refused it' unless confirmed
 puts command[:id]

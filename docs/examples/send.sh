@@ -1,6 +1,6 @@
 #!/bin/sh
 # Ask SMS Bridge to send one SMS. Needs rabbitmqadmin and the broker's management plugin.
-# It exits 0 even where no queue is bound, so its answer is read.
+# rabbitmqadmin exits 0 even if no queue is bound, so the script checks its output.
 id=$(python3 -c 'import uuid; print(uuid.uuid4())')
 rabbitmqadmin "$@" publish exchange=sms.commands routing_key=send \
     properties='{"delivery_mode": 2, "content_type": "application/json"}' \

@@ -10,14 +10,14 @@ with Client(os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/%2f"))
         result = sms.send_and_wait(
             to="+16131234567",
             message="Your code is 123456",
-            id="login-4711",  # two commands with one id are one SMS: what the SMS is about makes a good one
+            id="login-4711",  # two commands with one id are one SMS: derive it from what the SMS is about
             wait=float(os.environ.get("WAIT", "30")),
         )
         result.raise_for_status()
     except NotSent as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except NoOutcomeYet as error:
-        sys.exit(f"{error.result.sent.id} is on its way")
+        sys.exit(f"{error.result.sent.id} has no outcome yet")
     except OutcomeError as error:
         sys.exit(str(error))
 for outcome in result.outcomes:

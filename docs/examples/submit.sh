@@ -1,5 +1,5 @@
 #!/bin/sh
-# Hands one command over by HTTP and prints its id. While it can't be taken, curl comes again with the same id.
+# Sends one command over HTTP and prints its id. While the bridge is unavailable, curl repeats it with the same id.
 set -eu
 id=$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
 curl --silent --show-error --fail --retry 10 --retry-connrefused --max-time 20 \

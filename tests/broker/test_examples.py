@@ -133,7 +133,7 @@ def test_the_example_of_the_client_sends_and_shows_what_became_of_it(
     assert (unsent.returncode, unsent.stderr.split(":")[0]) == (1, "Unroutable")
     assert (sent.returncode, sent.stdout) == (0, "login-4711 sent m1\n"), sent.stderr
     assert (refused.returncode, refused.stderr) == (1, "command login-4711: rejected (invalid)\n")
-    assert (late.returncode, late.stderr) == (1, "login-4711 is on its way\n")
+    assert (late.returncode, late.stderr) == (1, "login-4711 has no outcome yet\n")
 
 
 #: The queue of each example, and what it is started with beside the broker's URL.

@@ -16,7 +16,7 @@ export class SmsService implements OnModuleDestroy {
       setTimeout(() => reject(new Error('no confirm within 10 s')), 10_000).unref()
       channel.publish('sms.commands', 'send', body, options, error => error ? reject(error) : resolve())
     })
-    if (this.returned.delete(id)) throw new Error('no queue is bound: was the bridge ever started?')
+    if (this.returned.delete(id)) throw new Error('no queue is bound: start the bridge')
   }
 
   async onModuleDestroy (): Promise<void> {

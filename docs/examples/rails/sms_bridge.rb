@@ -18,7 +18,7 @@ class SmsBridge
       @unrouted = false
       @exchange.publish(body, routing_key: 'send', persistent: true, mandatory: true, content_type: 'application/json')
       raise NotSent, 'the broker refused the command' unless @channel.wait_for_confirms
-      raise NotSent, 'no queue is bound: was the bridge ever started?' if @unrouted
+      raise NotSent, 'no queue is bound: start the bridge' if @unrouted
     rescue StandardError
       @pid = nil # connect again next time
       raise
