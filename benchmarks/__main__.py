@@ -1,4 +1,4 @@
-"""Measure: `python -m benchmarks --help`. `make bench` measures everything and writes it down."""
+"""The command line of the benchmarks: `python -m benchmarks --help`. `make bench` runs all and writes the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Backlogs are as long as takes several seconds.
+#: Commands of a backlog, enough for several seconds.
 SETTINGS = (
     Setting(latency=0.0, in_flight=16, commands=3000),
     Setting(latency=0.0, in_flight=64, commands=3000),
@@ -38,12 +38,12 @@ NOTIFICATIONS = 6000
 #: Notifications a second that all can take.
 OFFERED = 200.0
 IDLE = 300
-#: What docs/internals/scaling.md shows.
+#: Tables of docs/internals/scaling.md.
 SCALING = ("queue", "flight", "size", "workers", "ledger", "broker")
 
 
 class Bench:
-    """All runs, one after the other, each round with everybody in turn."""
+    """Runs all measurements, each round with every contestant in turn."""
 
     def __init__(self, field: Field, runs: int, progress: Progress) -> None:
         self._field = field
@@ -120,7 +120,7 @@ class Bench:
         return markdown(head, rows)
 
     def idle(self) -> str:
-        """Measure how long a command takes to its call while nothing else is to do; returns the table."""
+        """Measure the time from a command to its call on an idle bridge; returns the table."""
         taken = self._rounds("idle", {BRIDGE.name: lambda: sending.idle_latency(self._field, BRIDGE, IDLE)})[
             BRIDGE.name
         ]

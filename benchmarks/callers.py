@@ -1,7 +1,7 @@
-"""The provider's side of a webhook: posts notifications over kept connections, and says how long each took.
+"""The provider's side of a webhook: posts notifications over persistent connections and prints the time of each.
 
-A program of its own: `python -m benchmarks.callers PORT CONNECTIONS NUMBER RATE FIRST`. With a rate (requests a second)
-each is due at its time and counts from then, however late it is sent; with 0 a connection posts once it was answered.
+A separate program: `python -m benchmarks.callers PORT CONNECTIONS NUMBER RATE FIRST`. With a rate (requests a second)
+each is due at its time and measured from then, even if it is sent late; with 0 a connection posts after each response.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Caller(asyncio.Protocol):
         self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count what a server that hangs up has not answered."""
+        """Count the requests that a server left unanswered when it closed the connection."""
         self._turn.answered(b"---", 0.0)
 
     def _next(self) -> None:
@@ -69,7 +69,7 @@ class Caller(asyncio.Protocol):
 
 
 class Turn:
-    """Whose turn it is, and what came of it."""
+    """The schedule of the requests, and their results."""
 
     def __init__(self, number: int, rate: float, first: int) -> None:
         self.rate = rate

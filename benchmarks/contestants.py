@@ -1,4 +1,4 @@
-"""Who is measured: how each is started, and how it is given work."""
+"""The contestants: how each is started and gets its work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BRIDGE_PROGRAM = str(Path(sys.executable).with_name("bridge"))
 
 @dataclass(frozen=True, kw_only=True)
 class Sender:
-    """Takes commands from a queue, submits each, tells what became of it."""
+    """Takes commands from a queue, submits each and publishes the result."""
 
     name: str
     queue: str
@@ -124,14 +124,14 @@ class Celery(Peer):
 
 
 class Dramatiq(Peer):
-    """Dramatiq, which has processes and threads of its own."""
+    """Dramatiq, which has its own processes and threads."""
 
     def _command(self, in_flight: int, processes: int) -> list[str]:
         return [f"{PROGRAMS}/dramatiq", "dramatiq_app", "-p", str(processes), "-t", str(in_flight)]
 
 
 class Kombu(Peer):
-    """A plain kombu consumer: one thread, whatever it is asked for."""
+    """A plain kombu consumer: always one thread."""
 
     def _command(self, in_flight: int, processes: int) -> list[str]:
         del in_flight
@@ -140,7 +140,7 @@ class Kombu(Peer):
 
 
 def peer_env(pitch: Pitch, who: Sender) -> Mapping[str, str]:
-    """Return what the peers go by."""
+    """Return the settings of the peers."""
     return {
         "BENCH_BROKER": pitch.broker,
         "BENCH_PROVIDER": pitch.provider,

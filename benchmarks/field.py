@@ -1,4 +1,4 @@
-"""The field that all play on: one RabbitMQ, one stand-in for the provider, queues that everybody uses alike."""
+"""The shared environment: one RabbitMQ, one stand-in for the provider, the same queues for all contestants."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 HERE = Path(__file__).parent
-#: Where events are counted: bound to the exchange of whoever is measured.
+#: Where events are counted: bound to the exchange of the contestant.
 EVENTS = "bench.events"
 QUORUM = {"x-queue-type": "quorum"}
 
 
 class Field:
-    """A broker of the run's own, and a new virtual host for each measurement."""
+    """One broker for the run, and a new virtual host for each measurement."""
 
     def __init__(self) -> None:
         self.broker = Broker()
@@ -69,7 +69,7 @@ class Field:
 
 
 class Pitch:
-    """What one measurement has to itself."""
+    """The virtual host and the stand-in of one measurement."""
 
     #: The virtual host's name, and the stand-in's process.
     host = ""
@@ -127,24 +127,24 @@ class Running:
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Have it do nothing while its work is prepared."""
+        """Pause it while its work is prepared."""
         self.stand_still()
         yield
         self.go_on()
 
     def stand_still(self) -> None:
-        """Have it do nothing."""
+        """Pause it."""
         for pid in machine.tree(self.pid):
             os.kill(pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it work again, and count from now on."""
+        """Resume it, and count from now on."""
         self.begin()
         for pid in machine.tree(self.pid):
             os.kill(pid, signal.SIGCONT)
 
     def cost(self) -> tuple[float, float]:
-        """Return the seconds that passed, and those of processor, since it stood still last."""
+        """Return the seconds that passed, and the processor seconds, since it was paused last."""
         return time.monotonic() - self._began, machine.processor_seconds(self.pid) - self._cost
 
     def begin(self) -> None:
@@ -152,12 +152,12 @@ class Running:
         self._cost, self._began = machine.processor_seconds(self.pid), time.monotonic()
 
     def stop(self) -> None:
-        """End it, whatever it does."""
+        """End it at once."""
         os.killpg(self.pid, signal.SIGKILL)
         self._child.wait()
         self._log.close()
 
 
 def _plain() -> dict[str, Any]:
-    """Return our environment without what configures a bridge."""
+    """Return our environment without the variables that configure a bridge."""
     return {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}

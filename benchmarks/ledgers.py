@@ -1,4 +1,4 @@
-"""Ledgers that remember much: filled with copies of a command that was sent, by the ledger's own statements."""
+"""Full ledgers: filled with copies of a command that was sent, by the ledger's own statements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A change of the ledger: as many commands more that ended as `name` did."""
+    """A ledger change that adds copies of the command `name`."""
 
     name: str
     number: int
@@ -61,7 +61,7 @@ def _copied(record: CommandRecord) -> CommandRecord:
 
 
 def remember(url: str, name: str, number: int, done: Callable[[int], None]) -> None:
-    """Have the ledger remember so many commands more like `name`; `done` hears how many at a time."""
+    """Add so many copies of the command `name`; `done` gets the number after each step."""
     with closing(open_ledger(url)) as ledger:
         for begin in range(0, number, BATCH):
             batch = min(BATCH, number - begin)

@@ -1,4 +1,4 @@
-"""What a stand's workers have to do, and what a turn of theirs costs."""
+"""The load of a stand's workers, and the costs of a turn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one turn came to. Processor time is in seconds for each 1,000 commands."""
+    """The costs of one turn. Processor time is in seconds for each 1,000 commands."""
 
     per_second: float
     worker: float
@@ -46,7 +46,7 @@ class Cost:
     changes_per_commit: float
     #: Seconds.
     commit: float
-    #: Processors that were busy with what is none of all this.
+    #: Processors that other programs used.
     others: float
 
 

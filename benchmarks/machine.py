@@ -1,4 +1,4 @@
-"""What processes cost: seconds of processor and bytes of memory, children included (proc(5))."""
+"""The costs of processes: processor seconds and bytes of memory, children included (proc(5))."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def busy_seconds() -> float:
-    """Return the seconds that all processors together were not idle, whoever used them."""
+    """Return the seconds in which all processors together were not idle."""
     fields = [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     # The fourth and fifth are idle, the fifth for a disk.
     return (sum(fields) - fields[3] - fields[4]) / _TICKS

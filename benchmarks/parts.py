@@ -1,7 +1,7 @@
-"""Which part of a worker costs what: `python -m benchmarks.parts PROGRAM`, where PROGRAM is py-spy.
+"""The costs of a worker by part: `python -m benchmarks.parts PROGRAM`, where PROGRAM is py-spy.
 
-How much processor time each thread takes is the kernel's to say (proc(5)). What a thread does with it is sampled, also
-where it runs without the interpreter's lock, as within SQLite.
+The kernel reports the processor time of each thread (proc(5)). py-spy samples the work of a thread, also where it runs
+without the interpreter's lock, as within SQLite.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from benchmarks.stand import Stand
 
-#: Seconds that are looked at, samples in each, and commands that no worker gets through meanwhile.
+#: Seconds that are sampled, samples in each, and commands that outlast them.
 SECONDS, RATE, COMMANDS = 8, 100, 40_000
 #: By what is somewhere in a stack, thread first: the first that is found says which part it is.
 PARTS = (
@@ -118,7 +118,7 @@ def _working(stand: Stand) -> Iterator[None]:
 
 
 def _samples(raw: str) -> dict[int, Counter[str]]:
-    """Return how often each thread was seen at each part, from lines such as `thread (17): desk;run (a.py:1);... 3`."""
+    """Return how often each thread was seen at each part, from lines such as `thread (17): loop;run (a.py:1);... 3`."""
     seen: dict[int, Counter[str]] = defaultdict(Counter)
     for line in raw.splitlines():
         stack, _, number = line.rpartition(" ")

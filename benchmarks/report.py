@@ -1,4 +1,4 @@
-"""What was measured, as a table and as a picture, for `docs/internals/performance.md`."""
+"""The measurements as a table and a picture, for `docs/internals/performance.md`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH, ROW, BAR, LEFT = 720, 26, 18, 260
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median of the ratios, run by run: what the machine does meanwhile, it does to both."""
+    """Return the median of the ratios, run by run: other load on the machine affects both."""
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""How what a command costs grows: with queue, text, what is in flight, workers, and what the ledger holds."""
+"""The growth of a command's cost with queue, text, calls in flight, workers, and size of the ledger."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ MILLION = 1_000_000
 #: Characters: what a command of the other benchmarks has, one full SMS, ten parts of a long one.
 TEXTS = (32, 160, 1530)
 IN_FLIGHT = (16, 64, 256, 1024)
-#: Messages through a queue that nobody but we use.
+#: Messages through a queue that has no other user.
 BARE = 200_000
 SYNCS = 300
-#: A rate limit that no command waits for; its place in the ledger is asked for all the same.
+#: A rate limit that no command waits for; the ledger updates it all the same.
 NEVER_MET = 1e6
 QUEUES = (
     Load(name="1,000 waiting", waiting=1_000),
@@ -101,7 +101,7 @@ class Scaling:
         return table("ledger, workers", costs, (*WORKER, *BROKER, *LEDGER, *OTHERS))
 
     def ledger(self) -> str:
-        """Measure ledgers that remember nothing, and a million commands."""
+        """Measure an empty ledger and one with a million commands."""
         loads = [
             Load(name=f"{_ledger(postgresql)}, {remembered}", postgresql=postgresql)
             for postgresql in (False, True)
@@ -118,7 +118,7 @@ class Scaling:
         return table("ledger, commands in it", shown, (*WORKER, *LEDGER))
 
     def broker(self) -> str:
-        """Measure what one queue takes and gives while nothing is done with it, and what a sync of the disk takes."""
+        """Measure the rate of one queue alone, and the time of a sync of the disk."""
         with Field() as field, field.pitch(0.0) as pitch:
             pitch.channel.queue_declare("bare", durable=True, auto_delete=False, arguments=QUORUM)
             messages = list(bodies(BARE, TEXTS[0]))
@@ -128,7 +128,7 @@ class Scaling:
                     taken.append(_timed(field.broker.pid, lambda: wire.publish("", "bare", messages)))
                 with Wire(field.broker.port, pitch.host) as wire:
                     given.append(_timed(field.broker.pid, lambda: wire.drain("bare", BARE)))
-        # What it can do is what it did when nobody else was in its way.
+        # The best run is the one that other load disturbed least.
         (taken_in, takes), (given_in, gives) = min(taken), min(given)
         sync = _sync_seconds()
         keep("broker", {"takes": BARE / taken_in, "gives": BARE / given_in, "sync": sync})
@@ -166,7 +166,7 @@ def _ledger(postgresql: bool) -> str:  # noqa: FBT001 - which of two
 
 
 def _timed(pid: int, work: Callable[[], None]) -> tuple[float, float]:
-    """Return the seconds that `work` takes, and those of processor of a process meanwhile."""
+    """Return the seconds that `work` takes, and the processor seconds of a process in that time."""
     used, began = machine.processor_seconds(pid), time.monotonic()
     work()
     return time.monotonic() - began, machine.processor_seconds(pid) - used
@@ -186,7 +186,7 @@ def _sync_seconds() -> float:
 
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
-    """Run a PostgreSQL of the bench's own."""
+    """Run a separate PostgreSQL."""
     server = Postgres()
     try:
         server.start()

@@ -1,4 +1,4 @@
-"""How fast commands become SMS and events, and what that costs."""
+"""The rate at which commands become SMS and events, and its cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """What it is called in the table."""
+        """Its name in the table."""
         more = "" if self.processes == 1 else f", {self.processes} processes"
         return f"{self.latency * 1000:.0f} ms, {self.in_flight} in flight{more}"
 
@@ -46,7 +46,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one run came to."""
+    """The result of one run."""
 
     per_second: float
     #: Seconds of processor for each 1,000 messages.

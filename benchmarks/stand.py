@@ -1,7 +1,7 @@
-"""Workers that are measured in turns: those of one stand work, those of all others stand still meanwhile.
+"""Workers that are measured in turns: those of one stand run, and those of all others are paused.
 
 A stand keeps its queue, its ledger and its processes from one turn to the next. So a queue of a million commands or a
-ledger of a million rows is made once, and what the machine does meanwhile it does to all stands alike.
+ledger of a million rows is made once, and other load on the machine affects all stands alike.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WARM_UP = 500
 #: A command that every stand has sent.
 SAMPLE = "sample"
-#: Time passes for who stands still, too: none of its calls, claims and connections may end for that. In seconds.
+#: Time passes for paused workers too: none of their calls, claims and connections may time out. In seconds.
 PATIENCE = {
     "BRIDGE_BROKER__HEARTBEAT": "3600",
     "BRIDGE_CPAAS__READ_TIMEOUT": "1800",
@@ -40,7 +40,7 @@ QUIET = 0.03
 
 
 class Stand:
-    """A queue, a ledger, and workers that stand still unless it is their turn."""
+    """A queue, a ledger, and workers that are paused unless it is their turn."""
 
     def __init__(self, field: Field, pitch: Pitch, load: Load, postgres: Postgres | None) -> None:
         self.load = load
@@ -85,7 +85,7 @@ class Stand:
         self.stand_still()
 
     def fill(self, commands: int, done: Callable[[int], None] | None = None) -> None:
-        """Put commands on the queue; returns once the broker is done with them. `done` hears how many more are out."""
+        """Put commands on the queue and wait for the broker; `done` gets the number after each step."""
         with Wire(self._broker.port, self.pitch.host) as wire:
             wire.publish("sms.commands", "send", bodies(commands, self.load.text), done)
 
@@ -132,7 +132,7 @@ class Stand:
             worker.go_on()
 
     def stand_still(self) -> None:
-        """Have them do nothing: best while there is nothing to do, since a transaction would keep its locks."""
+        """Pause them: best while they are idle, since a transaction would keep its locks."""
         for worker in self._workers:
             worker.stand_still()
 
@@ -180,7 +180,7 @@ class Stand:
 
 @contextmanager
 def stands(field: Field, loads: Sequence[Load], postgres: Postgres | None = None) -> Iterator[list[Stand]]:
-    """Give each load a stand of its own on one broker: no more of them than it makes virtual hosts at once."""
+    """Give each load a separate stand on one broker, as many as the broker creates virtual hosts for at once."""
     with ExitStack() as stack:
         made = []
         for load in loads:
@@ -191,7 +191,7 @@ def stands(field: Field, loads: Sequence[Load], postgres: Postgres | None = None
 
 
 def bodies(number: int, text: int) -> Iterator[bytes]:
-    """Yield commands, each with an id of its own and a text of so many characters that begins with it."""
+    """Yield commands, each with a unique id and a text of so many characters that begins with it."""
     filler = "x" * max(0, text - 32)
     for _ in range(number):
         name = uuid.uuid4().hex

@@ -1,7 +1,7 @@
-"""A stand-in for the provider that costs next to nothing: what is measured is who calls it.
+"""A stand-in for the provider that costs next to nothing, so that only its callers are measured.
 
-It takes any send, after a latency of its own, and answers as the provider does; it looks into no token. Run as a
-program of its own: `python -m benchmarks.standin SECONDS` prints its port.
+It accepts any send after a fixed latency and answers as the provider does; it checks no token. It runs as a separate
+program: `python -m benchmarks.standin SECONDS` prints its port.
 """
 
 from __future__ import annotations

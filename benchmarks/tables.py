@@ -1,4 +1,4 @@
-"""The figures of turns as tables, and as what the simulation of many workers goes by."""
+"""The figures of turns as tables, and as the input of the simulation of many workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: The medians that were measured last.
 MEASURED = Path(__file__).with_name("measured.json")
 
-#: Parts of a worker that the simulation knows, too.
+#: Parts of a worker that the simulation uses too.
 CALL = "the call: requests, TLS aside, and its thread"
 DATABASE = "ledger: the database and its driver"
 DECIDING = "ledger: deciding"

@@ -1,4 +1,4 @@
-"""How fast notifications become confirmed events, what that costs, and how long whoever posts has to wait."""
+"""The rate at which notifications become confirmed events, its cost, and the wait of the caller."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ TAKERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one run came to."""
+    """The result of one run."""
 
     per_second: float
     #: Seconds of processor for each 1,000 notifications.
@@ -97,7 +97,7 @@ def measure(field: Field, who: Taker, notifications: int) -> Cost:
 
 
 def latency(field: Field, who: Taker, notifications: int, rate: float) -> list[float]:
-    """Return the seconds to each answer where `rate` notifications a second are posted whatever becomes of them."""
+    """Return the seconds to each answer at a constant `rate` of notifications a second."""
     with _warm(field, who) as (_, _, port):
         seconds: list[float] = _post(port, notifications, rate)["seconds"]
         return seconds

@@ -1,7 +1,7 @@
 """AMQP as bytes: puts commands on a queue, and takes them off, as fast as RabbitMQ itself can.
 
-A client library builds objects for each message, which costs more than all that the broker does about one. Here many
-publishes go into one write to the socket, of what answers only the delivery tags are read, and memory is bounded: no
+A client library builds objects for each message, which costs more than the broker's work for one. Here many
+publishes go into one write to the socket, only the delivery tags of the answers are read, and memory is bounded: no
 more than `WINDOW` messages wait for their confirm.
 """
 
@@ -50,7 +50,7 @@ class Wire:
     def publish(
         self, exchange: str, key: str, bodies: Iterable[bytes], done: Callable[[int], None] | None = None
     ) -> None:
-        """Publish messages and wait until all are confirmed; tells `done` how many more were sent."""
+        """Publish messages and wait until all are confirmed; `done` gets the number sent after each step."""
         method = self._frame(
             METHOD, struct.pack(">HHH", BASIC, PUBLISH, 0) + _short(exchange) + _short(key) + b"\0"
         )

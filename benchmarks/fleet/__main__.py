@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: A transaction's statements, and seconds that each is on a network, there and back: assumed, not measured.
 STATEMENTS, TRIP = 8, 0.000_25
-#: The share of what it can do at most at which a fleet's waits are shown.
+#: The share of its maximum rate at which a fleet's waits are shown.
 EASY = 0.7
 #: Workers, shards, and calls at once in each.
 FLEETS = (
@@ -54,7 +54,7 @@ SOURCES = {
 
 
 def costs_table(measured: dict[str, Any]) -> str:
-    """Return what the simulation goes by."""
+    """Return the costs that the simulation uses."""
     sqlite, postgresql = (asdict(_costs(measured, name)) for name in ("SQLite", "PostgreSQL"))
     rows = [
         [name, f"{sqlite[name] * 1e6:.0f}", f"{postgresql[name] * 1e6:.0f}", source]
@@ -64,7 +64,7 @@ def costs_table(measured: dict[str, Any]) -> str:
 
 
 def checked(measured: dict[str, Any]) -> str:
-    """Return what the bench measured beside what the simulation makes of the same."""
+    """Return the measured rates beside the simulated ones."""
     rows = []
     for name, row in measured["workers"].items():
         ledger, *limited, workers = name.split(", ")
@@ -96,7 +96,7 @@ def checked(measured: dict[str, Any]) -> str:
 
 
 def fleets(measured: dict[str, Any]) -> str:
-    """Return what many workers come to on PostgreSQL."""
+    """Return the rates of many workers on PostgreSQL."""
     costs = _costs(measured, "PostgreSQL")
     rows = []
     for workers, shards, in_flight in FLEETS:
@@ -121,7 +121,7 @@ def fleets(measured: dict[str, Any]) -> str:
 
 
 def limits(measured: dict[str, Any]) -> str:
-    """Return what a rate limit of the account costs that is never met, since all commits ask for its place."""
+    """Return the cost of an account limit that is never met: all commits update it."""
     costs = _costs(measured, "PostgreSQL")
     rows = []
     for workers, shards in LIMITED:
@@ -142,7 +142,7 @@ def limits(measured: dict[str, Any]) -> str:
 
 
 def example(measured: dict[str, Any]) -> str:
-    """Return what the paper's example comes to."""
+    """Return the figures of the page's example."""
     rows = []
     for name, rules in (("none", LimitRules()), ("700 a second for the account", EXAMPLE_LIMITS)):
         plan = replace(EXAMPLE, limits=rules)

@@ -1,4 +1,4 @@
-"""What happens when, and what takes time: processors, a disk, and what only one has at a time. Times in seconds."""
+"""An agenda of events and the resources that take time: processors, a disk, threads and locks. Times in seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Agenda:
-    """What is to happen, in its order."""
+    """The events, in the order of their times."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -22,7 +22,7 @@ class Agenda:
         self._heap: list[tuple[float, int, Then]] = []
 
     def after(self, seconds: float, what: Then) -> None:
-        """Have it happen so much later."""
+        """Schedule it so much later."""
         heapq.heappush(self._heap, (self.now + seconds, next(self._numbers), what))
 
     def run(self, over: Callable[[], bool]) -> None:
@@ -55,7 +55,7 @@ class Cores:
 
 
 class Turns:
-    """What one has at a time: a thread, or a lock."""
+    """A resource with one holder at a time: a thread, or a lock."""
 
     def __init__(self, agenda: Agenda) -> None:
         self._agenda = agenda
@@ -64,14 +64,14 @@ class Turns:
         self.busy = 0.0
 
     def take(self, work: Callable[[Then], None]) -> None:
-        """Begin `work` when it is its turn; it calls what it is given when it is done."""
+        """Begin `work` once the resource is free; `work` calls its argument when it is done."""
         self._waiting.append(work)
         if self._taken_at is None:
             self._next()
 
     @property
     def share(self) -> float:
-        """The share of the time so far that somebody had it."""
+        """The share of the time so far in which it was held."""
         return self.busy / self._agenda.now
 
     def _next(self) -> None:
@@ -96,11 +96,11 @@ class Log:
         self._end = 0.0
 
     def sync(self, then: Then) -> None:
-        """Go on once what was written so far is on the disk."""
+        """Continue once the log is on the disk."""
         now = self._agenda.now
         if self._end <= now:
             self._end = now + self._seconds
         elif self._end - self._seconds <= now:
-            # One is under way that began without us.
+            # A sync is running that does not include this write.
             self._end += self._seconds
         self._agenda.after(self._end - now, then)

@@ -1,4 +1,4 @@
-"""What the simulation goes by: the bench's medians, taken apart into commands and commits."""
+"""The costs of the simulation: the medians of the benchmarks, divided into commands and commits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AT = 64
 
 
 def read() -> dict[str, Any]:
-    """Return what was measured."""
+    """Return the measurements."""
     measured: dict[str, Any] = json.loads(MEASURED.read_text())
     return measured
 

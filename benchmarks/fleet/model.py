@@ -1,13 +1,13 @@
-"""Workers, ledgers, queues and a provider as they work together. Times are in seconds.
+"""The model of workers, ledgers, queues and a provider. Times are in seconds.
 
-    a queue delivers where the prefetch has room
-    -> the worker's loop takes commands and answers that have come, and commits them in one batch: claims and records
-    -> each claim is called for; each outcome is told, and the command acknowledged once the broker has confirmed that
+    a queue delivers while the prefetch has capacity
+    -> the worker's loop takes commands and responses, and commits them in one batch: claims and records
+    -> each claim leads to a call; each outcome is published, and the command acknowledged after the confirm
 
-A worker has one processor, for one of its threads at a time. A ledger's server has some, a log that it syncs for all
-who wait for it at once, and locks: batches that take slots of a rate limit, or have more names than are locked one by
-one, go one after the other. SQLite is a lock and the worker's own processor. The broker has processors, and each queue
-is one process of it. Nothing fails, and nothing is delayed but by its rate limit.
+A worker has one processor, for one of its threads at a time. A ledger's server has several, a log that one sync writes
+for all waiting commits, and locks: batches that update a rate limit, or have more names than are locked one by one, run
+one after another. SQLite is a lock and the worker's own processor. The broker has processors, and each queue is one
+process of it. Nothing fails, and only a rate limit delays a command.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from benchmarks.fleet.worker import Command, Ledger, Worker, both
 if TYPE_CHECKING:
     from benchmarks.fleet.agenda import Then
 
-#: The share of the commands until which nothing is counted: at first all workers do the same at once.
+#: The share of the commands that is not counted: at first all workers are in step.
 WARM_UP = 0.25
-#: Seconds that others have a shared processor at a time.
+#: Seconds for which another program uses a shared processor at a time.
 SLICE = 0.004
 
 
@@ -46,7 +46,7 @@ class Fleet:
         self.waits: list[float] = []
 
     def run(self) -> Result:
-        """Let it work until all commands are told."""
+        """Run until all outcomes are published."""
         for shard in self.shards:
             shard.begin()
         self._let_others_work()
@@ -69,7 +69,7 @@ class Fleet:
         )
 
     def _let_others_work(self) -> None:
-        """Keep the shared processors as busy as others do."""
+        """Load the shared processors as other programs do."""
         if self.shared is None or not self.plan.others:
             return
         self.shared.run(SLICE, lambda: None)

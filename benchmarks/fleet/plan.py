@@ -1,4 +1,4 @@
-"""What is simulated, with which costs, and what came of it. Times are in seconds."""
+"""The plan of a simulation, its costs and its result. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bridge.domain.rules import LimitRules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Of processor time, where nothing else is said."""
+    """Costs, in processor seconds unless another unit is given."""
 
     #: A worker's, for each command: its call, and all else but the ledger.
     call: float
@@ -23,16 +23,16 @@ class Costs:
     #: Seconds until the log is on the disk, and that a transaction's statements are on the network.
     sync: float
     network: float = 0.0
-    #: The broker's for each command and its event, and how long a queue has each in hand.
+    #: The broker's for each command and its event, and a queue's for each.
     broker: float
     queue: float
-    #: The provider's, which costs us something where it is a stand-in.
+    #: The stand-in's for the provider; 0 without it.
     provider: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is simulated."""
+    """The fleet that is simulated."""
 
     workers: int
     shards: int = 1
@@ -56,13 +56,13 @@ class Plan:
 
     @property
     def limited(self) -> bool:
-        """Whether claims take slots of rate limits."""
+        """Whether claims reserve send times of rate limits."""
         return bool(self.limits.account_per_second or self.limits.sender_per_second)
 
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What came of it: shares are of the time, of the busiest of each kind."""
+    """The result. Shares are of the time, of the busiest of each kind."""
 
     per_second: float
     commits_per_second: float

@@ -1,6 +1,6 @@
 """A worker and the ledger that it commits to, as `benchmarks.fleet.model` says. Times are in seconds.
 
-Each command goes the way of the shipped order (`bridge.worker.delivery`); here its actions cost time, and nothing else.
+Each command follows the shipped order (`bridge.worker.delivery`); here its actions only cost time.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Ledger:
     def commit(self, worker: Worker, claims: int, outcomes: int, then: Then) -> None:
         """Commit a batch, then go on."""
         transact = partial(self._transact, worker, claims + outcomes)
-        # What an outcome locks is its command, and the pair of number and text.
+        # An outcome locks its command, and the pair of number and text.
         if self._fleet.plan.sqlite or self._fleet.plan.limited or claims + 2 * outcomes > MOST_LOCKS:
             self.lock.take(lambda done: transact(partial(both, done, then)))
         else:
@@ -156,7 +156,7 @@ class Worker:
         shard.workers.append(self)
 
     def work(self, seconds: float, then: Then) -> None:
-        """Have one of its threads work, then go on."""
+        """Occupy one of its threads, then continue."""
 
         def begin(done: Then) -> None:
             ended = partial(both, done, then)
@@ -173,7 +173,7 @@ class Worker:
         self._turn()
 
     def _go_on(self, command: Command, result: object) -> None:
-        """Do what a command asks for next."""
+        """Carry out the next action of a command."""
         match action := command.go_on(result):
             case ClaimSubmission():
                 self._waiting.append(command)
@@ -189,7 +189,7 @@ class Worker:
                 assert action is None, action
 
     def _turn(self) -> None:
-        """Commit what has come since the last commit, as the worker's loop does."""
+        """Commit the results since the last commit, as the worker's loop does."""
         if self._deciding:
             return
         claims = [self._waiting.popleft() for _ in range(min(self._room, len(self._waiting)))]

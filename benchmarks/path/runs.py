@@ -1,4 +1,4 @@
-"""Sends real commands and webhooks, one at a time, through a traced `bridge up` on a broker of its own.
+"""Sends real commands and webhooks, one at a time, through a traced `bridge up` on a separate broker.
 
 The ledger is the default one, on SQLite. The webhook is authorized and has a spool, as in an installation.
 """

@@ -30,7 +30,7 @@ connection = Connection(BROKER, transport_options={"confirm_publish": True})
 
 @app.task(name="send_sms")
 def send_sms(command: dict) -> None:
-    """Send the message and tell."""
+    """Send the message and publish the event."""
     answer = send(command)
     with producers[connection].acquire(block=True) as producer:
         producer.publish(

@@ -34,7 +34,7 @@ def channel() -> pika.adapters.blocking_connection.BlockingChannel:
 
 @dramatiq.actor(queue_name=QUEUE)
 def send_sms(command: dict) -> None:
-    """Send the message and tell."""
+    """Send the message and publish the event."""
     answer = send(command)
     channel().basic_publish(
         EVENTS,

@@ -14,7 +14,7 @@ events = Exchange(EVENTS, type="topic", durable=True)
 
 
 class Consumer(ConsumerMixin):
-    """Takes a command, sends, tells, acknowledges."""
+    """Takes a command, sends, publishes, acknowledges."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection

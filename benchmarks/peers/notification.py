@@ -1,4 +1,4 @@
-"""What both peers make of a notification: who sent it is checked, and an inbound SMS becomes an event."""
+"""The work of both peers for a notification: the sender is checked, and an inbound SMS becomes an event."""
 
 from __future__ import annotations
 

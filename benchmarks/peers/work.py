@@ -53,7 +53,7 @@ def send(command: dict) -> dict:
 
 
 def event_of(command: dict, answer: dict) -> bytes:
-    """Return the body of the event that tells what became of a command."""
+    """Return the body of the event with the result of a command."""
     return json.dumps(
         {
             "id": str(uuid.uuid4()),
@@ -71,7 +71,7 @@ def event_of(command: dict, answer: dict) -> bytes:
 
 
 def command_of(number: int) -> dict:
-    """Return a command of its own."""
+    """Return a new command."""
     return {
         "id": uuid.uuid4().hex,
         "sender_address": "+16135550100",
