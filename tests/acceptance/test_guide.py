@@ -1,7 +1,7 @@
-"""The guide is followed line by line, as far as a test may: its commands run and say what it says they do.
+"""Follows the guide line by line: its commands run, and print the output that it shows.
 
-What is not run is named here: what takes packages from the network, becomes root, or starts services of the machine.
-Where the guide has the machine's own ports and directories, the test has others.
+UNTRIED lists the commands that do not run here: they install packages, need root, or start services of the machine.
+The test replaces the guide's ports and directories by others.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ UNTRIED = {
     "sudo env CREDENTIALS_DIRECTORY=/etc/sms-bridge/credentials BRIDGE_CONFIG=/etc/sms-bridge/bridge.toml "
     "/opt/sms-bridge/current/bin/bridge doctor": "asks the real account, and a public name",
 }
-#: What a reader types into the commands that read it.
+#: Input of the commands that read from the terminal.
 TYPED = {
     "credentials/broker.url": "amqp://sms:hunter2@localhost/sms\n",
     "credentials/cpaas.client_secret": "hunter2\n",
@@ -56,7 +56,7 @@ TYPED = {
 
 @dataclass
 class Command:
-    """A command of the guide and what it is to say, `…` for anything."""
+    """A command of the guide and its expected output, `…` for any text."""
 
     text: str
     says: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Command:
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """What its output is to match."""
+        """The pattern of its output."""
         said = "\n".join(self.says)
         return re.compile(".*".join(map(re.escape, said.split("…"))), re.DOTALL)
 
@@ -98,7 +98,7 @@ BLOCKS = re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL)
 
 
 class Reader:
-    """Follows the guide in a directory of its own."""
+    """Follows the guide in a separate directory."""
 
     def __init__(self, directory: Path, broker_url: str) -> None:
         self.directory = directory
@@ -194,7 +194,7 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path, amqp: BrokerClient) -> Iterator[Reader]:
-    """Return somebody with the guide in hand, and a broker."""
+    """Return a reader of the guide, with a broker."""
     reader = Reader(tmp_path, amqp.url)
     yield reader
     for process in reader.running:
@@ -202,7 +202,7 @@ def reader(tmp_path: Path, amqp: BrokerClient) -> Iterator[Reader]:
         process.wait()
 
 
-def test_what_is_not_tried_is_all_in_the_guide() -> None:
+def test_each_untried_command_is_in_the_guide() -> None:
     texts = [command.text for block in BLOCKS for command in commands_of(block)]
 
     assert [start for start in UNTRIED if not any(text.startswith(start) for text in texts)] == []
@@ -222,9 +222,9 @@ def test_the_first_part_shows_what_the_guide_shows(reader: Reader) -> None:
             env=reader.env,
             stdout=stream,
             cwd=reader.directory,
-        ) as trial,
+        ) as demo,
     ):
-        reader.running.append(trial)
+        reader.running.append(demo)
         wait_until(lambda: run.pattern.search(out.read_text()), 30, what="what the guide shows")
 
         assert reader.interrupt() == [0]
@@ -232,17 +232,17 @@ def test_the_first_part_shows_what_the_guide_shows(reader: Reader) -> None:
 
 def test_the_rest_of_the_guide_can_be_followed_line_by_line(reader: Reader, amqp: BrokerClient) -> None:
     reader.do(Command("cd sms-bridge"))
-    told: list[Path] = []
+    outputs: list[Path] = []
     for block in BLOCKS[1:]:
         commands = commands_of(block)
         if block.startswith("# "):
-            told.append(reader.leave_running(commands, str(len(told))))
-            wait_for(reader, amqp, told)
+            outputs.append(reader.leave_running(commands, str(len(outputs))))
+            wait_for(reader, amqp, outputs)
             continue
         for command in commands:
             if command.text.startswith("cd ../sms-bridge"):
-                see_what_the_consumer_printed(told[2])
-                # A consumer that nobody taught to end otherwise ends with the interrupt.
+                see_what_the_consumer_printed(outputs[2])
+                # A consumer without a signal handler ends with the interrupt.
                 assert reader.interrupt() == [0, 0, -signal.SIGINT]
             if command.is_tried:
                 typed = next((typed for name, typed in TYPED.items() if name in command.text), "")
@@ -252,18 +252,18 @@ def test_the_rest_of_the_guide_can_be_followed_line_by_line(reader: Reader, amqp
                 assert "hunter2" not in said
 
 
-def wait_for(reader: Reader, amqp: BrokerClient, told: list[Path]) -> None:
+def wait_for(reader: Reader, amqp: BrokerClient, outputs: list[Path]) -> None:
     """Wait until what runs in a terminal can be used; a reader is not so quick."""
     ready = {
         1: lambda: reader.is_there("/_simulator/journal"),
         2: lambda: (
-            "subscription.made" in told[1].read_text()
+            "subscription.made" in outputs[1].read_text()
             and amqp.exists("sms.send")
             and amqp.consumers("sms.send")
         ),
         3: lambda: amqp.exists("my.events") and amqp.consumers("my.events"),
     }
-    wait_until(ready[len(told)], 40, what=f"terminal {len(told) + 1}")
+    wait_until(ready[len(outputs)], 40, what=f"terminal {len(outputs) + 1}")
 
 
 def see_what_the_consumer_printed(out: Path) -> None:

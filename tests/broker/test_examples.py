@@ -39,11 +39,11 @@ RUNTIMES = Path(sys.prefix) / "example-runtimes"
 def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run an example as a reader would."""
     return subprocess.run(
-        command, env=surroundings(env), capture_output=True, text=True, timeout=30, check=False
+        command, env=environment(env), capture_output=True, text=True, timeout=30, check=False
     )
 
 
-def surroundings(extra: Mapping[str, str]) -> dict[str, str]:
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return a reader's environment: the libraries are installed, and `AMQP_URL` is not set."""
     env = clean_environment({"NODE_PATH": str(RUNTIMES / "node_modules")})
     env.pop("AMQP_URL", None)
@@ -77,7 +77,7 @@ def make_queue(peer: BrokerClient) -> None:
 
 
 def assert_is_the_command(message: Message, printed: str) -> None:
-    """Look at the command as it lies on the queue."""
+    """Check the command that is in the queue."""
     assert str(uuid.UUID(printed.strip())) == message.json["id"]
     assert message.json["message"] == "Your code is 123456"
     assert "+16131234567" in message.json.values()
@@ -147,9 +147,9 @@ def test_the_example_consumes_each_event_once_and_acks_it_afterwards(
 ) -> None:
     queue = CONSUMERS[language]
     program = [*interpreter(language), with_its_default(f"consume.{language}", rabbitmq.port, tmp_path)]
-    env = surroundings({"DATABASE": str(tmp_path / "sms.sqlite3")})
-    told = tmp_path / "stdout"
-    with told.open("wb") as out, subprocess.Popen(program, env=env, stdout=out) as child:
+    env = environment({"DATABASE": str(tmp_path / "sms.sqlite3")})
+    printed = tmp_path / "stdout"
+    with printed.open("wb") as out, subprocess.Popen(program, env=env, stdout=out) as child:
         try:
             wait_until(lambda: plain.exists(queue) and plain.consumers(queue), 20, what="a consumer")
             for command_id in ("c1", "c1", "c2", "c1"):
@@ -157,14 +157,14 @@ def test_the_example_consumes_each_event_once_and_acks_it_afterwards(
             plain.publish(b"no event", exchange="sms.events", routing_key="sms.inbound.received")
             (letter,) = plain.take(f"{queue}.dead")
             publish(plain, "c3")
-            wait_until(lambda: "c3" in told.read_text(), what="what came last")
+            wait_until(lambda: "c3" in printed.read_text(), what="what came last")
             wait_until(lambda: nothing_left(rabbitmq, "/", queue), what="an empty queue")
             child.terminate()
             code = child.wait(10)
         finally:
             child.kill()
 
-    assert told.read_text().splitlines() == [f'sms.outbound.sent "{name}"' for name in ("c1", "c2", "c3")]
+    assert printed.read_text().splitlines() == [f'sms.outbound.sent "{name}"' for name in ("c1", "c2", "c3")]
     assert letter.body == b"no event"
     assert code == 0
 
@@ -176,7 +176,7 @@ def test_an_example_consumes_an_event_with_any_text(
 ) -> None:
     queue = CONSUMERS[language]
     program = [*interpreter(language), with_its_default(f"consume.{language}", rabbitmq.port, tmp_path)]
-    env = surroundings({"DATABASE": str(tmp_path / "sms.sqlite3"), "PYTHONIOENCODING": "ascii"})
+    env = environment({"DATABASE": str(tmp_path / "sms.sqlite3"), "PYTHONIOENCODING": "ascii"})
     printed, errors = tmp_path / "stdout", tmp_path / "stderr"
     published = count()
 
@@ -221,7 +221,7 @@ def says(out: Path, text: str) -> bool:
 def test_the_python_example_remembers_what_it_handled_in_its_database(
     amqp: BrokerClient, tmp_path: Path
 ) -> None:
-    told = []
+    printed = []
     for command_id in ("c1", "c2"):
         out = tmp_path / command_id
         env = clean_environment({"AMQP_URL": amqp.url, "DATABASE": str(tmp_path / "sms.sqlite3")})
@@ -234,9 +234,9 @@ def test_the_python_example_remembers_what_it_handled_in_its_database(
                 wait_until(partial(says, out, command_id), what="an event")
             finally:
                 child.kill()
-        told.append(out.read_text().splitlines())
+        printed.append(out.read_text().splitlines())
 
-    assert told == [['sms.outbound.sent "c1"'], ['sms.outbound.sent "c2"']]
+    assert printed == [['sms.outbound.sent "c1"'], ['sms.outbound.sent "c2"']]
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_the_web_service_sends_waits_and_says_what_went_wrong(
     log = tmp_path / "stderr"
     with (
         log.open("wb") as err,
-        subprocess.Popen(command, cwd=tmp_path, env=surroundings({"WAIT": "5"}), stderr=err) as child,
+        subprocess.Popen(command, cwd=tmp_path, env=environment({"WAIT": "5"}), stderr=err) as child,
     ):
         try:
             wait_until(lambda: post(port, {}) is not None, 30, what="the service")

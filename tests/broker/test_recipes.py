@@ -47,7 +47,9 @@ def bodies(amqp: BrokerClient, count: int = 1) -> list[Mapping[str, object]]:
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda page: page.stem)
 def test_a_recipe_shows_excerpts_of_the_examples_that_it_links(recipe: Path) -> None:
     page = recipe.read_text()
-    linked = [(recipe.parent / link).resolve() for link in re.findall(r"\]\((\.\./examples/[^)#]+)", page)]
+    linked = [
+        (recipe.parent / target).resolve() for target in re.findall(r"\]\((\.\./examples/[^)#]+)", page)
+    ]
     blocks = re.findall(r"```(?:python|ruby|ts)\n(.*?)```", page, re.DOTALL)
 
     assert linked
@@ -155,11 +157,13 @@ def test_the_job_of_rails_publishes_and_comes_again_where_it_could_not(
     unrouted = run(*program, "order-1", cwd=here, AMQP_URL=amqp.url)
     prepare(amqp)
     sent = run(*program, "order-1", "order-2", cwd=here, AMQP_URL=amqp.url)
-    away = run(*program, "order-3", cwd=here, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f")
+    unavailable = run(
+        *program, "order-3", cwd=here, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f"
+    )
 
     assert unrouted.stdout == "again: SmsBridge::NotSent\n", unrouted.stderr
     assert sent.stdout == "done\ndone\n", sent.stderr
-    assert away.stdout.endswith("again: Bunny::TCPConnectionFailedForAllHosts\n"), away.stderr
+    assert unavailable.stdout.endswith("again: Bunny::TCPConnectionFailedForAllHosts\n"), unavailable.stderr
     assert bodies(amqp, 2) == [
         {"id": name, "destination_address": "+16131234567", "message": "Hello"}
         for name in ("order-1", "order-2")
@@ -214,11 +218,11 @@ def test_the_module_of_nestjs_publishes_and_says_where_it_could_not(
     unrouted = nest(amqp.url, "order-1")
     prepare(amqp)
     sent = nest(amqp.url, "order-1", "order-2")
-    away = nest(f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f", "order-3")
+    unavailable = nest(f"amqp://guest:guest@127.0.0.1:{free_port()}/%2f", "order-3")
 
     assert unrouted.stdout.startswith(f"again: {NO_QUEUE}"), unrouted.stderr
     assert sent.stdout == "done\ndone\n", sent.stderr
-    assert away.stdout == "again: ECONNREFUSED\n", away.stderr
+    assert unavailable.stdout == "again: ECONNREFUSED\n", unavailable.stderr
     assert bodies(amqp, 2) == [
         {"id": name, "destination_address": "+16131234567", "message": "Hello"}
         for name in ("order-1", "order-2")

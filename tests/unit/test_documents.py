@@ -1,4 +1,4 @@
-"""The papers keep up with the code: what others rely on is named, and every link leads somewhere."""
+"""The documents name all that others rely on, and every link leads to a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.domain.command_parser import FIELDS
 from bridge.domain.dead_letters import DEATH_HEADERS
 
 ROOT = Path(__file__).parents[2]
-PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MESSAGES = (ROOT / "docs" / "messages.md").read_text(encoding="utf-8")
 TYPES = {value for value in vars(events).values() if isinstance(value, str) and value.startswith("sms.")}
 
@@ -22,22 +22,22 @@ def test_every_field_event_and_header_has_its_place_among_the_messages(name: str
     assert f"`{name}`" in MESSAGES
 
 
-@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
-def test_every_link_to_a_file_leads_to_one(paper: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", paper.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
 
-    assert [link for link in links if not (paper.parent / link).exists()] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_readme_leads_to_every_page() -> None:
     reached, left = set(), [ROOT / "README.md"]
     while left:
-        paper = left.pop()
-        reached.add(paper)
-        links = re.findall(r"\]\((?!https?:)([^)#]+\.md)", paper.read_text(encoding="utf-8"))
-        left += {(paper.parent / link).resolve() for link in links} - reached - set(left)
+        page = left.pop()
+        reached.add(page)
+        links = re.findall(r"\]\((?!https?:)([^)#]+\.md)", page.read_text(encoding="utf-8"))
+        left += {(page.parent / link).resolve() for link in links} - reached - set(left)
 
-    assert [page.name for page in PAPERS if page not in reached] == []
+    assert [page.name for page in PAGES if page not in reached] == []
 
 
 def test_the_glossary_has_forty_terms_at_most_and_each_once() -> None:

@@ -42,10 +42,10 @@ def program(block: str, url: str, directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(0, "login-4711"), (1, "8"), (2, "sent [('sent', 'm1', None)]"), (3, "100")]
+    ("number", "printed"), [(0, "login-4711"), (1, "8"), (2, "sent [('sent', 'm1', None)]"), (3, "100")]
 )
 def test_a_block_that_sends_prints_what_it_says(
-    number: int, told: str, amqp: BrokerClient, tmp_path: Path
+    number: int, printed: str, amqp: BrokerClient, tmp_path: Path
 ) -> None:
     prepare(amqp)
     worker = Worker(amqp, [outcome("hello-1")]) if "send_and_wait" in SENDING[number] else None
@@ -60,15 +60,15 @@ def test_a_block_that_sends_prints_what_it_says(
     if worker is not None:
         worker.join()
 
-    assert (done.stderr, done.stdout.strip()) == ("", told)
+    assert (done.stderr, done.stdout.strip()) == ("", printed)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_block_that_consumes_prints_what_comes(number: int, amqp: BrokerClient, tmp_path: Path) -> None:
-    told = tmp_path / "told"
+    printed = tmp_path / "printed"
     command = program(CONSUMING[number], amqp.url, tmp_path)
     with (
-        told.open("wb") as out,
+        printed.open("wb") as out,
         subprocess.Popen(
             command, env=clean_environment(), cwd=tmp_path, stdout=out, stderr=subprocess.DEVNULL
         ) as child,
@@ -76,10 +76,10 @@ def test_a_block_that_consumes_prints_what_comes(number: int, amqp: BrokerClient
         try:
             wait_until(lambda: amqp.exists("billing.sms") and amqp.consumers("billing.sms"), 20)
             publish(amqp, "c1", FAILED)
-            wait_until(lambda: "failed" in told.read_text(), what="the event")
+            wait_until(lambda: "failed" in printed.read_text(), what="the event")
             child.send_signal(signal.SIGINT)
             child.wait(10)
         finally:
             child.kill()
 
-    assert len(told.read_text().splitlines()) == 1
+    assert len(printed.read_text().splitlines()) == 1
