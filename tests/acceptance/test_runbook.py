@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.acceptance.commands import run
+from tests.acceptance.test_rights import Users
 from tests.harness.waiting import free_port, wait_until
 from tests.harness.webhook import Webhook, inbound, listening_port
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import Provider
     from tests.conftest import StartBridge
+    from tests.harness.broker import Broker
     from tests.harness.broker_client import BrokerClient
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
@@ -45,8 +48,17 @@ def pattern(output: str) -> re.Pattern[str]:
 
 def make_dead_letters(amqp: BrokerClient, provider: Provider) -> None:
     """Leave a failed and an unknown command on the dead-letter queue."""
-    provider.settings(failing={"send": {"name": "status", "status": 429}})
-    amqp.publish({"id": "late", "destination_address": "+16131234567", "message": "canary late"})
+    amqp.publish(
+        {"id": "late", "destination_address": "+16131234567", "message": "canary late"},
+        exchange="",
+        routing_key="sms.dead",
+        headers={
+            "x-bridge-outcome": "failed",
+            "x-bridge-event-id": "e1",
+            "x-bridge-command-id": "late",
+            "x-bridge-dead-at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+    )
     wait_until(lambda: amqp.depth("sms.dead") == 1, 30, what="the failed command")
     provider.settings(failing={"history": {"name": "status", "status": 503}})
     provider.faults({"name": "drop"})
@@ -65,37 +77,49 @@ def damage(spool: Path) -> str:
     return str(damaged)
 
 
-def test_the_commands_of_the_runbook_print_what_it_shows(
-    env: Mapping[str, str],
-    bridge_process: StartBridge,
-    provider: Provider,
-    amqp: BrokerClient,
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def damaged(env: Mapping[str, str], bridge_process: StartBridge, tmp_path: Path) -> str:
+    """Return a damaged spool file with one event, which an ingest without a broker has buffered."""
     spool = tmp_path / "spool"
-    ingest = bridge_process(
-        "ingest",
-        env={
-            **env,
-            "BRIDGE_BROKER__URL": "amqp://guest:hunter2@127.0.0.1:1/",
-            "BRIDGE_INGEST__PORT": "0",
-            "BRIDGE_INGEST__AUTHORIZATION": SECRET,
-            "BRIDGE_INGEST__SPOOL": str(spool),
-        },
-        ready=False,
-    )
+    settings = {
+        **env,
+        "BRIDGE_BROKER__URL": "amqp://guest:hunter2@127.0.0.1:1/",
+        "BRIDGE_INGEST__PORT": "0",
+        "BRIDGE_INGEST__AUTHORIZATION": SECRET,
+        "BRIDGE_INGEST__SPOOL": str(spool),
+    }
+    ingest = bridge_process("ingest", env=settings, ready=False)
     wait_until(lambda: "spool.accepting" in ingest.logs, 30, what="an open spool")
+
     assert Webhook(port=listening_port(ingest), authorization=SECRET).post(inbound("kept")).status == 204
+
     ingest.stop()
+    return damage(spool)
+
+
+def test_spool_recover_works_with_the_rights_of_an_ingest(
+    damaged: str, env: Mapping[str, str], rabbitmq: Broker, vhost: str
+) -> None:
+    users = Users(rabbitmq, vhost)
+    declared = run("topology", "declare", env={**env, **users.env("bridge-topology")})
+    recovered = run("spool", "recover", damaged, env={**env, **users.env("bridge-ingest")})
+
+    assert declared.code == 0, declared.stderr
+    assert (recovered.code, recovered.stdout) == (0, "1 events published, 0 could not be read\n")
+
+
+def test_the_commands_of_the_runbook_print_what_it_shows(
+    damaged: str, env: Mapping[str, str], bridge_process: StartBridge, provider: Provider, amqp: BrokerClient
+) -> None:
     port = str(free_port())
     settings: dict[str, str] = {**env, "BRIDGE_RETRY__MAX_AGE": "4", "BRIDGE_ADMIN__PORT": port}
     bridge_process("worker", env=settings)
     make_dead_letters(amqp, provider)
-    names: dict[str, Any] = {
+    names = {
         "EVENT_ID": json.loads(run("dead", "list", "--outcome", "unknown", "--json", env=settings).stdout)[0][
             "event_id"
         ],
-        "/var/lib/sms-bridge/spool/damaged-2026-01-31T09-30-00Z.sqlite3": damage(spool),
+        "/var/lib/sms-bridge/spool/damaged-2026-01-31T09-30-00Z.sqlite3": damaged,
     }
     ran = []
     for command, output in steps():
