@@ -63,7 +63,7 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
             Check(
                 name="topology",
                 look=partial(_topology, settings),
-                advice="see `bridge topology check`, with the rights of docs/security.md",
+                advice="see `bridge topology check`, with the permissions of docs/security.md",
             ),
             Check(
                 name="ledger",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Bytes that ledger and spool should have.
 ROOM = 1_000_000_000
 #: What to do where the broker's user lacks a right.
-RIGHTS = "give it the rights of docs/security.md"
+RIGHTS = "give it the permissions of docs/security.md"
 
 
 def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
