@@ -1,4 +1,4 @@
-"""What the fault suite shares. Its long part runs with `--faults` alone: `make faults`."""
+"""Fixtures of the fault suite. Its long part runs only with `--faults`: `make faults`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.harness.rabbitmq_programs import OTHER
 if TYPE_CHECKING:
     from tests.harness.broker import Broker
 
-#: The reports, each under the name of its place in the paper.
+#: The reports, each under the name of its place in the document.
 REPORTS = pytest.StashKey[dict[str, Report]]()
 RESULTS, CLUSTER = "results", "cluster"
 #: Where a whole run of the tests of a report stands, and the option that runs it.
@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long scenarios out where nobody asked for them."""
+    """Leave the long scenarios out unless `--faults` is given."""
     for marker, option in LONG.items():
         if not config.getoption(option, default=False):
             long = [item for item in items if item.get_closest_marker(marker) is not None]

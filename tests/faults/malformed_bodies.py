@@ -1,4 +1,4 @@
-"""Requests to the webhook with bodies that nobody would think of, and the answer that the contract has for each."""
+"""Requests to the webhook with random malformed bodies, and the answer that the contract has for each."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def edited(body: bytes, chance: Random) -> bytes:
         value = chance.choice((*_STRANGE, *(each for each in places if each is not document)))
         if isinstance(place, dict):
             key = chance.choice((*KNOWN, *place))
-            # What is put in is a copy, or it could be put into itself.
+            # A copy is inserted, since the value could otherwise contain itself.
             place[key] = json.loads(json.dumps(value))
             if chance.random() < 0.3:
                 del place[key]
@@ -118,7 +118,7 @@ class Asked(NamedTuple):
 
     @property
     def wire(self) -> bytes:
-        """What is sent."""
+        """The body that is sent."""
         headers = [] if self.media_type is None else [f"Content-Type: {self.media_type}"]
         key = SECRET if self.authorized else "Bearer hunter2-guess"
         if self.chunk is None:

@@ -1,10 +1,10 @@
 """Did each submission live one life at a time? A run with replays, joined and judged.
 
-A submission begins with life 0, and each replay of its dead letter that may reopen it begins the next. What must hold:
+A submission begins with replay number 0, and each replay of its dead letter that reopens it adds one. The invariants:
 
 L1   each life has exactly one outcome: one event id, made of command, index and life; only the last may be final
 L2   the provider took none twice, however many lives it had: each outcome before the last was true, or looked up again
-L3   `rejected`, `failed` and `expired` were true when they were told; `sent` names a message of the journal
+L3   `rejected`, `failed` and `expired` were true when they were published; `sent` names a message of the journal
 L4   nothing vanishes: what ended badly has a dead letter of its last life; what comes again is byte for byte the same
 L5   the ledger has the same last life, and nothing open
 """
@@ -37,7 +37,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sms:
-    """What a submission is to send; no two are alike."""
+    """The text of a submission; no two are alike."""
 
     text: str
     destination: str
@@ -45,12 +45,12 @@ class Sms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """What the ledger says of a submission."""
+    """The ledger's row of a submission."""
 
     state: str
     #: The life it is in.
     life: int
-    #: Of the event that tells its outcome.
+    #: The id of its outcome event.
     event_id: str | None
 
 

@@ -18,7 +18,7 @@ from tests.faults.report import PAPER
 from tests.harness.documents import markdown, write
 
 ROOT = Path(__file__).parents[2]
-#: What a run needs of the tree.
+#: The parts of the tree that a run needs.
 PARTS = ("bridge", "tests", "docs", "config", "deploy", "scripts", "pyproject.toml", "README.md", "Makefile")
 #: Seconds after which a run counts as failed: a bridge that hangs is caught, too.
 LIMIT = 240.0
@@ -252,7 +252,7 @@ def _run(test: str, tree: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return "caught (it hangs)"
-    # 1 is "tests failed"; whatever else pytest says, no test was run.
+    # 1 is "tests failed"; with any other code no test was run.
     return {0: "SURVIVED", 1: "caught"}.get(
         done.returncode, f"not run ({done.returncode}): {done.stdout[-300:]}"
     )

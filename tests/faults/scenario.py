@@ -1,6 +1,6 @@
 """A fault scenario: a real broker, the simulator in this process, workers that are killed and restarted, a verdict.
 
-commands (confirmed) x provider's journal (a text of its own each) x events (bound before the start) x dead letters
+commands (confirmed) x provider's journal (a unique text each) x events (bound before the start) x dead letters
 x ledger -> a verdict
 """
 
@@ -41,7 +41,7 @@ class Publisher(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection in any state."""
         ...
 
 
@@ -66,7 +66,7 @@ class Scenario(Stack):
     def command(
         self, fault: Mapping[str, object] | None = None, more: str = "", /, **fields: object
     ) -> tuple[str, bytes]:
-        """Make a command with a text of its own, and `more`; the provider will have `fault` for it.
+        """Make a command with a unique text, and `more`; the provider will have `fault` for it.
 
         Returns id and body.
         """
@@ -96,7 +96,7 @@ class Scenario(Stack):
         self._publish(list(bodies), self.amqp)
 
     def send_meanwhile(self, bodies: Iterable[bytes]) -> None:
-        """Publish on a thread of its own; what fails is published again until it is confirmed."""
+        """Publish on a separate thread; a failed publish is repeated until it is confirmed."""
         made = list(bodies)
 
         def publish() -> None:
@@ -106,7 +106,7 @@ class Scenario(Stack):
         self.meanwhile(publish)
 
     def meanwhile(self, work: Callable[[], None]) -> None:
-        """Do something on a thread of its own; `finish` waits for it and fails where it failed."""
+        """Run `work` on a separate thread; `finish` waits for it and fails if it failed."""
 
         def run() -> None:
             try:
@@ -132,7 +132,7 @@ class Scenario(Stack):
             else:
                 raise AssertionError("a command could not be published")
 
-    # -- what came of them ---------------------------------------------------------------------------------------
+    # -- the results -------------------------------------------------------------------------------------------
 
     def told(self) -> dict[str, str]:
         """Return the last word of the outcome's type for each command that has one."""
@@ -173,7 +173,7 @@ class Scenario(Stack):
                 self.events.append(read_message(message))
 
     def finish(self, *, within: float = 60) -> Verdict:
-        """Wait until all is told and quiet; note the row of the report, and return what is to be said of it."""
+        """Wait until all is published and quiet; add the row to the report, and return the verdict."""
         for thread in self._threads:
             thread.join(within)
         assert not self._failed, self._failed

@@ -34,7 +34,7 @@ CONCURRENCY = 8
 #: Which rows of the ledger a worker works on.
 IN_FLIGHT = "owner IS NOT NULL AND state IN ('attempting', 'doubtful')"
 OPEN = "state IN ('waiting', 'attempting', 'doubtful')"
-#: What deadlines are multiplied with: a bridge that was broken on purpose is not waited for as long.
+#: Factor of all deadlines: the wait for a bridge that was broken on purpose is shorter.
 PATIENCE = float(os.environ.get("FAULTS_PATIENCE", "1"))
 #: How many commands a worker holds, by its metrics: in one line, or in one for each of its processes.
 HELD = re.compile(r"^sms_bridge_commands_in_flight(?:\{.*\})? (\S+)$", re.MULTILINE)
@@ -62,7 +62,7 @@ READ_BY_OTHERS = frozenset({COLLECTOR, "sms.dead", "sms.unrouted"})
 
 
 class Stack:
-    """What a scenario runs on, and the workers that it starts, kills and stops. Times are in seconds."""
+    """The services of a scenario, and the workers that it starts, kills and stops. Times are in seconds."""
 
     #: The arguments of the queue that events are collected in.
     collector: ClassVar[Mapping[str, object]] = {}
@@ -87,12 +87,12 @@ class Stack:
         self.broker = broker
         self.directory = directory
         self.fired: Counter[str] = Counter()
-        #: Whether something happened after which events may be told again.
+        #: Whether something happened after which events may be published again.
         self.crashed = False
         #: Whether the ledger lost its last commits.
         self.restored = False
         self.commands: dict[str, str] = {}
-        #: Ids of what is told without being a command of ours.
+        #: Ids of events that belong to no command of the scenario.
         self.others: set[str | None] = set()
         #: Texts that others send for the same account.
         self.strangers: set[str] = set()

@@ -1,4 +1,4 @@
-"""What faults may cost: memory, descriptors and threads come back (I9), and the good keep their pace (I14)."""
+"""The bounds of a fault's cost: memory, descriptors and threads (I9), and the rate of good commands (I14)."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ NUMBERS = tuple(f"+1613999{number:04}" for number in range(8000, 8026))
 @pytest.mark.parametrize(
     ("bad", "settings"),
     [
-        # Nobody is silent here for long enough to show how far back the account goes, and it keeps everything.
+        # No thread is silent here for long enough to show how far back the account goes, and it keeps everything.
         pytest.param(_bad_number, {"RECONCILE__HISTORY_CAP": "0"}, id="a number whose calls hang and fail"),
         pytest.param(_fast_sender, {"LIMITS__SENDER_PER_SECOND": "6"}, id="a sender beyond its limit"),
     ],

@@ -102,7 +102,7 @@ def test_while_the_broker_blocks_publishers_nothing_new_is_called(
             held = scenario.accepted
             _pass(scenario, 5)
 
-            # What was prefetched at most.
+            # The prefetch at most.
             assert scenario.accepted - held <= 1
         scenario.send(10)
         verdict = scenario.kept()
@@ -145,7 +145,7 @@ def test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash(
         scenario.wait(lambda: scenario.rows("state = 'sent'") >= 1, what="outcomes in the ledger")
         scenario.fired["events without a queue"] = scenario.rows("state = 'sent'")
         _pass(scenario, 1)
-        # What is on its way between queue and worker is counted at neither for a moment.
+        # A message between queue and worker is counted at neither for a moment.
         scenario.wait(lambda: scenario.queued() == 12, what="all commands held or queued")
         scenario.kill()
         scenario.fired["crashes"] += 1
@@ -208,7 +208,7 @@ def test_cuts_at_any_byte_of_the_connection_cost_nothing(
             for direction in (UP, DOWN):
                 is_cut = _next_cut(proxy)
                 proxy.cut_after(scenario.chance.randint(1, 4000), direction)
-                # Each adds bytes in both directions, whatever the connections are at.
+                # Each adds bytes in both directions, in any state of the connections.
                 _send_until(is_cut, scenario)
         proxy.reset()
         proxy.finish()

@@ -69,7 +69,7 @@ def test_a_clock_set_ahead_during_a_call_has_nobody_take_the_call_for_lost(
         wall_clock.set(AHEAD)
         scenario.fired["clocks set"] = 2
         scenario.wait(lambda: _has_noticed(scenario), what="workers that notice")
-        # Whoever gets these meets the claims of calls that are under way.
+        # The worker that gets these meets the claims of calls in flight.
         scenario.crashed = True
         scenario.publish(bodies)
         verdict = scenario.kept()
@@ -153,7 +153,7 @@ def test_a_clock_that_is_set_in_one_of_two_workers_stops_that_one_alone(
         wall_clock.set(ahead)
         scenario.wait(lambda: "clock.set" in wrong.logs, what="a worker that notices")
         scenario.fired["clocks set"] = 1
-        # What the other found out may be told twice.
+        # The other worker's result may be published twice.
         scenario.crashed = True
         scenario.send(40)
         scenario.wait(lambda: wrong.admin("/readyz")[0] == 503, 30, "a worker that sends nothing")

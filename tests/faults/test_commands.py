@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
-#: No command, each in a way of its own.
+#: Bodies that are not a command, each in a different way.
 NONSENSE = (
     b"", b"{", b"[]", b"null", b"\xff\xfe", b"\xef\xbb\xbf{}", b"[" * 10_000, b'{"id": "x", "id": "y"}', b'{"id": NaN}',
     b'{"id": "x", "message": "\\ud800"}', b"1" + b"0" * 100_000, b"{}\x00",

@@ -28,7 +28,7 @@ class Point:
     reconciled: bool = False
     fault: dict[str, object] | None = None
     on_absent: str = "resend"
-    #: How often the outcome may be told again.
+    #: How often the outcome may be published again.
     again: int = 0
 
 
@@ -67,7 +67,7 @@ def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(
         assert scenario.provider.stats()["sends"] == point.posts
         assert len(scenario.provider.journal()) == point.accepted
         assert scenario.events_of(command_id)[-1].json["data"]["reconciled"] == point.reconciled
-        # Only what was confirmed and not acked may be told again: the same event.
+        # Only a confirmed event whose command was not acknowledged may be published again: the same event.
         assert verdict.duplicate_events <= point.again
 
 

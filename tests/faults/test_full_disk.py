@@ -25,7 +25,7 @@ DISK = 96 * 2**20
 
 @pytest.fixture
 def small_broker() -> Iterator[Broker]:
-    """Run a broker on a small disk of its own."""
+    """Run a broker on a small separate disk."""
     broker = Broker()
     disk = broker.home / "mnesia"
     disk.mkdir()
@@ -69,7 +69,7 @@ def test_a_broker_whose_disk_is_full_loses_nothing_that_it_confirmed(
         scenario.wait(lambda: scenario.rows(IN_FLIGHT), what="calls in flight")
         scenario.fired["bytes of filler"] = _fill(filler)
         scenario.crashed = True
-        # What it can't write it does not confirm: publishing stands still, whatever else it makes of it.
+        # It confirms no message that it cannot write, so publishing stalls.
         wait_until(
             lambda: "enospc" in small_broker.log.read_text(),
             within=60,

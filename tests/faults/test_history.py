@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.long]
 #: All that are alike go to this number.
 ALIKE = "+16135550001"
 ELSEWHERE = "+16135550002"
-#: What the provider took and what it did not take, none of which the bridge is told.
+#: Calls that the provider accepts and calls that it does not, all without a response.
 TAKEN = ("accept-drop", "accept-500", "accept-truncate")
 LEFT = ("drop", "reset", "hang")
 #: How what the provider takes may show too late.
@@ -71,7 +71,7 @@ def _settle(scenario: Scenario, within: float = 90) -> tuple[Counter[str], list[
 
 
 def _note(scenario: Scenario, outcomes: Counter[str], *, expected: int) -> None:
-    """Note the row: by their texts nobody can tell these apart, so their messages are counted."""
+    """Add the row: the texts are identical, so the messages are counted."""
     scenario.note(Verdict(outcomes=outcomes, provider_duplicates=len(scenario.provider.journal()) - expected))
 
 
@@ -93,7 +93,7 @@ def test_what_a_trial_account_may_have_dropped_is_unknown_and_never_sent_again(
         accepted = [entry["message_id"] for entry in scenario.provider.journal()]
         _note(scenario, outcomes, expected=6 + len(TAKEN))
 
-        # What it still shows is claimed, by whomever; of the rest nobody can tell.
+        # Each message that it still shows is claimed; the other submissions are unknown.
         assert outcomes == {"sent": 6 + kept, "unknown": len(LEFT) + len(TAKEN) - kept}
         assert len(accepted) == 6 + len(TAKEN)
         assert len(set(claimed)) == len(claimed) == 6 + kept

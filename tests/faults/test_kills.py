@@ -107,7 +107,7 @@ def _weather(scenario: Scenario, storm: Storm) -> None:
     scenario.fired["faulty answers"] = int(storm.commands * FAULTY)
     verdict = scenario.kept(within=120)
 
-    # Whoever was killed between its claim and its call met no fault, and where the history can't tell is unknown.
+    # A worker killed between its claim and its call met no fault; if the history proves nothing, it is unknown.
     assert scenario.provider.stats()["faults_waiting"] <= verdict.outcomes["unknown"]
     assert verdict.outcomes["unknown"] <= storm.worker_kills * CONCURRENCY
 
@@ -121,7 +121,7 @@ def _strike(scenario: Scenario, storm: Storm, victim: str) -> None:
         scenario.broker.restart(settle=False)
         return
     while not scenario.kill():
-        # Nobody was harmed: such a kill proves nothing, and another one follows.
+        # No work was in flight: such a kill proves nothing, and another one follows.
         scenario.start()
         scenario.wait(lambda: scenario.rows(IN_FLIGHT), 60, "work in flight")
     scenario.start(ready=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
-#: What is answered with this is in doubt and no sign that the provider is down, so the others are sent at once.
+#: Leaves a submission in doubt without a sign that the provider is down, so the others are sent at once.
 DOUBTFUL = {"status": 409}
 #: Texts to one number at once, and how many of them the provider does not take at their first attempt.
 AT_ONCE, DROPPED = 20, 5
@@ -28,7 +28,7 @@ def _number(place: int) -> str:
 
 
 def _send_altered(scenario: Scenario) -> dict[str, str]:
-    """Send a text of each kind, each to a number of its own, its answer lost; return the alterations by command."""
+    """Send a text of each kind, each to a different number, its answer lost; return the alterations by command."""
     sent = {}
     for place, (name, text) in enumerate((KNOWN | UNKNOWN).items()):
         fault = {"name": "accept-drop", "alter": name}

@@ -42,7 +42,7 @@ Fault = dict[str, object]
 
 @dataclass(kw_only=True)
 class Outage:
-    """What was seen of one. Times are seconds since the epoch, as the provider has them."""
+    """The observations of one. Times are seconds since the epoch, by the provider's clock."""
 
     began: float
     ended: float = float("inf")
@@ -72,7 +72,7 @@ def _begin(scenario: Scenario, begin: Callable[[], None], *, in_doubt: int = CON
 
 
 def _endure(scenario: Scenario, outage: Outage, *, commands: int) -> None:
-    """Let the outage last while commands go on coming: nothing is told, nothing is given up."""
+    """Let the outage last while commands go on coming: nothing is published, nothing is given up."""
     end = time.monotonic() + OUTAGE
     for number in range(commands):
         scenario.send()
@@ -141,7 +141,7 @@ def _assert_hardly_asked(scenario: Scenario, outage: Outage) -> None:
     scenario.fired["refused calls"] = len(sends) + len(others)
 
     assert len(sends) <= NOTICED
-    # A look of each that is in doubt, made before the gate was shut, besides.
+    # And one history lookup for each in doubt, made before the circuit breaker opened.
     assert len(others) <= PROBE * PROBES + NOTICED
 
 
@@ -199,7 +199,7 @@ def test_what_is_refused_for_a_time_is_asked_for_no_sooner(make_scenario: MakeSc
     with make_scenario(f"P2, outage of {OUTAGE:g} s, 503 with Retry-After", seed=122) as scenario:
         scenario.start()
         refusal: Fault = {"name": "status", "status": 503, "retry_after": wait}
-        # Fewer in doubt than would shut the gate: that alone would keep the provider from being asked.
+        # Fewer in doubt than would open the circuit breaker, which alone would stop the calls.
         outage = _begin(
             scenario, lambda: scenario.provider.settings(failing=_everything(refusal)), in_doubt=4
         )
@@ -212,7 +212,7 @@ def test_what_is_refused_for_a_time_is_asked_for_no_sooner(make_scenario: MakeSc
         scenario.fired["refused calls"] = len(refused)
 
         assert verdict.outcomes == {"sent": 124}
-        # Whoever was refused comes no sooner.
+        # No refused submission comes sooner.
         assert min(_gaps(scenario, outage)) >= wait
         # Nor does anybody else: as many as call at once, each time the quiet is over, however many wait.
         waves = OUTAGE / wait + 1
@@ -250,7 +250,7 @@ def test_after_an_outage_no_more_goes_out_than_the_limits_allow(make_scenario: M
     ) as scenario:
         scenario.start()
         scenario.send(120)
-        # These are due while it lasts, and nobody can use them.
+        # These are due while it lasts, and no submission can use them.
         scenario.wait(lambda: scenario.rows("granted > 0") >= 90, what="slots that are granted")
         scenario.fired["slots granted"] = scenario.rows("granted > 0")
         silence = _everything({"name": "hang"})

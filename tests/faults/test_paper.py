@@ -1,4 +1,4 @@
-"""The paper names what exists."""
+"""The fault tables name only existing tests."""
 
 from __future__ import annotations
 

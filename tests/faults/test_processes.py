@@ -143,7 +143,7 @@ def test_every_command_to_several_workers_at_once_is_called_once(
         for body in [scenario.command()[1] for _ in range(60)]:
             # One after the other, so that each goes to the next worker.
             scenario.publish([body] * workers)
-        # Copies are told again by design.
+        # Copies are published again by design.
         scenario.crashed = True
         scenario.wait_told()
         scenario.wait(scenario.is_quiet, 40, "quiet")

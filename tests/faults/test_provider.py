@@ -105,7 +105,7 @@ def test_messages_that_look_alike_are_each_claimed_once(
 
         assert set(told.values()) == {"sent"}
         assert sorted(claimed) == sorted(accepted)
-        # By their texts nobody could tell them apart: joined by the ids of the messages alone.
+        # The texts are identical: joined by the ids of the messages alone.
         scenario.note(Verdict(outcomes=Counter(told.values()), provider_duplicates=len(accepted) - len(ids)))
 
 

@@ -29,13 +29,13 @@ REFUSED: Fault = {
 }
 #: A place to die that chance chooses, with work in flight.
 ANYWHERE = "anywhere"
-#: Between any two steps of a command, of a look and of a hand-over, and in between.
+#: Between any two steps of a command, of a history lookup and of a rescheduling, and within them.
 EVERYWHERE = (
     "claiming", "claimed:kill9:3", ANYWHERE, "answered:kill9:2", "filed:kill9:4", ANYWHERE, "handed-over",
     "looked:kill9:2", "told:kill9:3", ANYWHERE,
 )  # fmt: skip
-#: Seconds, scaled down further than elsewhere. What can't be found in the history is unknown, not sent again, and what
-#: was refused for so long has failed.
+#: Seconds, scaled down further than elsewhere. A message that the history lacks is unknown, not sent again, and
+#: one that was refused for so long has failed.
 QUICKER = {
     "CPAAS__READ_TIMEOUT": "0.6", "CPAAS__TOTAL_TIMEOUT": "1", "WORKER__LEASE": "2", "RECONCILE__SETTLE": "1.5",
     "RECONCILE__ON_ABSENT": "park", "RETRY__MAX_AGE": "4",
@@ -52,12 +52,12 @@ def _busy(status: int, seconds: int) -> Fault:
     return {"name": "status", "status": status, "retry_after": seconds}
 
 
-#: What the provider does to each of a command's calls in turn, and what else the command asks for.
+#: The provider's faults for each of a command's calls in turn, and further fields of the command.
 KINDS: tuple[tuple[Fault, ...], ...] = (
     # Through the delay several times, by one level of it and by two.
     (_busy(429, 1), _busy(503, 1), _busy(429, 2)),
     (_busy(503, 2), {"name": "status", "status": 503}, _busy(429, 1)),
-    # Taken, and not taken, and nobody knows which: unknown, for the history does not show it yet.
+    # Accepted or not, without a response: unknown, since the history does not show it yet.
     ({"name": "accept-drop"},),
     ({"name": "drop"},),
     (_busy(429, 1), {"name": "accept-500"}),
@@ -116,7 +116,7 @@ def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
         scenario.note(verdict)
 
         assert verdict.outcomes == {"sent": 20}
-        # One call each: neither what was filed nor what was in doubt was called again.
+        # One call each: no recorded submission and none in doubt was called again.
         assert scenario.provider.stats()["sends"] == 20
         assert {place: scenario.lives()[place] for place in filed} == filed
 
@@ -124,7 +124,7 @@ def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
 def test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
-    # What is refused has failed at once.
+    # A refused command has failed at once.
     settings = {**QUICKER, "RETRY__MAX_AGE": "0"}
     with make_scenario("Dead letters of earlier lives", seed=703, ledger=ledger, **settings) as scenario:
         wanted: dict[Place, Sms] = {}
@@ -211,7 +211,7 @@ def test_no_submission_lives_twice_and_none_vanishes_whatever_dies_where(
 
 
 def _live(scenario: Scenario, mix: Mix) -> None:
-    """Have every command sent in the end, whatever happens to it, in as many lives as that takes."""
+    """Have every command sent in the end, with as many replays as that takes."""
     scenario.provider.settings(lag=NEVER)
     wanted: dict[Place, Sms] = {}
     bodies = [_of_its_kind(scenario, mix, wanted, number) for number in range(mix.commands)]

@@ -1,4 +1,4 @@
-"""What a webhook answered 2xx is worth while ingest and broker die, freeze and come back: H1, H2, H3."""
+"""The promise of a 2xx while ingest and broker die, freeze and come back: H1, H2, H3."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification
     assert metric(process, "spool_damaged_total") == 0
 
 
-#: The `ingest.confirm_timeout` of this scenario: no request is held up for longer, whatever the broker does.
+#: The `ingest.confirm_timeout` of this scenario: no request waits longer, in any state of the broker.
 DEADLINE = 3.0
 
 

@@ -57,7 +57,7 @@ def test_while_the_disk_is_full_nothing_is_called(make_scenario: MakeScenario) -
             scenario.wait(lambda: scenario.accepted > held, within=3)
         scenario.fired["commits refused"] += 1
 
-        # Each accepted send had its claim in the ledger, though the answers could not be filed.
+        # Each accepted send had its claim in the ledger, though the answers could not be recorded.
         assert held - before <= scenario.rows("state IN ('attempting', 'doubtful', 'sent')")
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         scenario.crashed = True
@@ -98,11 +98,11 @@ def test_while_the_ledger_takes_no_write_nothing_is_called(
             scenario.wait(lambda: scenario.accepted > held, within=3)
         scenario.fired["writes failed"] = len(hits.read_bytes())
 
-        # Each call had its claim on the disk, though its answer could not be filed.
+        # Each call had its claim on the disk, though its answer could not be recorded.
         assert held <= scenario.rows("state IN ('attempting', 'doubtful', 'sent')")
         assert worker.returncode is None
         flag.unlink()
-        # What was answered just then may outlive its claim: another look finds it.
+        # A message answered just then may outlive its claim: the next history lookup finds it.
         scenario.crashed = True
         scenario.resumes()
         verdict = scenario.kept()

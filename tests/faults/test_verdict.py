@@ -86,7 +86,7 @@ TAKEN = {"message": SMS.text, "destination_address": SMS.destination, "message_i
 
 
 def _life(life: int, kind: str, message_id: str | None = "m1") -> Message:
-    """Return the outcome of a life, told after so many seconds."""
+    """Return the outcome of a replay number, published after so many seconds."""
     time = f"1970-01-01T00:00:{life + 1:02}Z"
     body = {"subject": "a", "time": time, "data": {"index": 0, "message_id": message_id}}
     whole = _event("a", kind, event_id("outcome", "a", 0, life))

@@ -161,7 +161,7 @@ class Fuzzing:
         if status in {0, 413} or self._client.headers.get("connection") == "close":
             self.close()
         if status == 0 and asked.answer in {401, 413, 415}:
-            # It was closed in the middle of a body that nobody wants.
+            # It was closed in the middle of a body that is not read.
             status = asked.answer
         assert status in {asked.answer, 503}, asked
         self.answers[status] += 1

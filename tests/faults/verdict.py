@@ -1,4 +1,4 @@
-"""Did the bridge keep its word? A run's commands, the provider's journal, the events and the rest, joined and judged.
+"""The verdict on a run. A run's commands, the provider's journal, the events and the rest, joined and judged.
 
 I1   every accepted command has exactly one outcome: one terminal event id
 I2   the provider took none of them twice
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Outcomes of what the provider has taken.
 SUBMITTED = frozenset({events.SENT, events.UNDELIVERABLE})
-#: What leaves the command on the dead-letter queue, of that which can come of a valid command.
+#: Outcomes of a valid command that leave it on the dead-letter queue.
 DEAD = events.DEAD - {events.INVALID}
 #: How many offenders a violation names.
 NAMED = 5
@@ -33,24 +33,24 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What is left of a run once all is quiet."""
+    """The remains of a run once all is quiet."""
 
     #: The text of each command that the broker accepted; no two are alike.
     commands: Mapping[str, str]
     journal: Sequence[Mapping[str, Any]]
     events: Sequence[Message]
     dead: Sequence[Message]
-    #: Whether something was killed or cut, so that events may have been told again.
+    #: Whether something was killed or cut, so that events may be repeated.
     crashed: bool
     #: Whether the ledger lost its last commits: an outcome among them is found out, and published, once more.
     restored: bool = False
     #: Messages on queues that should be empty, and rows of the ledger without an outcome.
     queued: int = 0
     open_rows: int = 0
-    #: Exit codes nobody asked for, and lines of logs with what must not be in them.
+    #: Unexpected exit codes, and log lines with secrets, texts or numbers.
     exits: Sequence[int] = ()
     leaks: Sequence[str] = ()
-    #: What became of commands that are not to be sent at all (invalid ones) is not looked at.
+    #: The outcomes of commands that must not be sent (invalid ones) are not checked.
     others: frozenset[str | None] = frozenset()
     #: Texts that others have sent for the same account.
     strangers: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""What the cluster's scenarios share: three nodes for all of them, and a scenario for each."""
+"""Fixtures of the cluster's scenarios: three nodes for all of them, and a scenario for each."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.harness.broker_client import LIST, PATIENCE
 class SteadyPublisher:
     """Publishes one command at a time, each confirmed, and turns to the next node after an error.
 
-    A publisher that opens a channel for each message stands still with a node that is frozen: the first publish of a
+    A publisher that opens a channel for each message stalls with a node that is frozen: the first publish of a
     channel to a queue waits for the queue's old leader until the broker gives that node up, also after an election.
     """
 

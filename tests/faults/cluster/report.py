@@ -18,7 +18,7 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """What the scenario counted besides the verdict. Times are in seconds."""
+    """The figures of a scenario besides the verdict. Times are in seconds."""
 
     #: Webhooks that were answered 2xx, and how many of these are no event.
     accepted: int

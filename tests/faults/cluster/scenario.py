@@ -196,7 +196,7 @@ class ClusterScenario(Scenario):
         if self._webhooks is not None:
             self._webhooks.__exit__()
 
-    # -- what came of it -----------------------------------------------------------------------------------------
+    # -- the results -------------------------------------------------------------------------------------------
 
     def finish(self, *, within: float = 120) -> Verdict:
         """As a scenario's, once the webhooks have ended."""

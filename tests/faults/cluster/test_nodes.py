@@ -32,7 +32,7 @@ FROZEN = 30.0
 CUT_OFF = {"the other nodes": 92.0, "everything": 30.0}
 #: The queue of commands.
 QUEUE = "sms.send"
-#: Seconds that sending may stand still for a node that is frozen or cut off: an election, and a new connection.
+#: Seconds that sending may pause for a node that is frozen or cut off: an election, and a new connection.
 AT_MOST_FROZEN = 12.0
 AT_MOST_CUT_OFF = 15.0
 

@@ -25,7 +25,7 @@ def test_the_death_of_the_leaders_node_costs_no_command_and_no_webhook(
         cluster.leader(scenario.vhost, QUEUE).kill()
         scenario.fired["nodes killed"] += 1
         scenario.resumes()
-        # What one level of the delay was handing on waits for the dead node (docs/internals/reliability.md).
+        # A copy between two delay queues waits for the dead node (docs/internals/reliability.md).
         cluster.start()
         verdict = scenario.kept(within=60)
 
