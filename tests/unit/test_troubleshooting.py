@@ -104,3 +104,16 @@ def test_each_part_of_a_page_that_is_linked_is_there(page: str) -> None:
         headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
 
         assert part in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_page_and_section_that_the_code_names_is_there() -> None:
+    named = {
+        *re.findall(r"\b(docs/[\w/-]+\.md)(?:, ([A-Z][\w -]+))?", CODE),
+        *((page, section) for section, page in re.findall(r"see ([A-Z][\w ]+) in (docs/[\w/-]+\.md)", CODE)),
+    }
+
+    assert len(named) > 10
+    for page, section in named:
+        headings = re.findall(r"^#+ (.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+
+        assert not section or section in headings, (page, section)
