@@ -17,7 +17,7 @@ from benchmarks.field import Field
 from benchmarks.scaling import Scaling
 from benchmarks.sending import Setting, percentile
 from tests.harness.documents import markdown
-from tests.harness.documents import write as write_paper
+from tests.harness.documents import write as write_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class Bench:
         for setting in SETTINGS:
             # One thread has no more in flight than one.
             who = SENDERS if not setting.latency and setting.in_flight == 16 else SENDERS[:-1]
-            costs = self._rounds(
+            costs = self._iterations(
                 f"sending, {setting.name}",
                 {one.name: partial(sending.measure, self._field, one, setting) for one in who},
             )
@@ -89,11 +89,11 @@ class Bench:
 
     def webhooks(self) -> str:
         """Measure webhooks; returns the table."""
-        costs = self._rounds(
+        costs = self._iterations(
             "webhooks",
             {who.name: partial(webhooks.measure, self._field, who, NOTIFICATIONS) for who in webhooks.TAKERS},
         )
-        waits = self._rounds(
+        waits = self._iterations(
             f"webhooks, {OFFERED:.0f} a second",
             {
                 who.name: partial(webhooks.latency, self._field, who, NOTIFICATIONS // 3, OFFERED)
@@ -121,9 +121,9 @@ class Bench:
 
     def idle(self) -> str:
         """Measure the time from a command to its call on an idle bridge; returns the table."""
-        taken = self._rounds("idle", {BRIDGE.name: lambda: sending.idle_latency(self._field, BRIDGE, IDLE)})[
-            BRIDGE.name
-        ]
+        taken = self._iterations(
+            "idle", {BRIDGE.name: lambda: sending.idle_latency(self._field, BRIDGE, IDLE)}
+        )[BRIDGE.name]
         rows = [
             [
                 "command published to call at the provider",
@@ -135,7 +135,7 @@ class Bench:
         ]
         return markdown(("measurement", "p50 ms", "p99 ms"), rows)
 
-    def _rounds(self, what: str, contestants: dict[str, Callable[[], T]]) -> dict[str, list[T]]:
+    def _iterations(self, what: str, contestants: dict[str, Callable[[], T]]) -> dict[str, list[T]]:
         task = self._progress.add_task(what, total=self._runs * len(contestants))
         got: dict[str, list[T]] = defaultdict(list)
         for _ in range(self._runs):
@@ -147,11 +147,11 @@ class Bench:
 
 def _compare(name: str, runs: int, progress: Progress) -> tuple[Path, str]:
     with Field() as field:
-        return report.PAPER, getattr(Bench(field, runs, progress), name)()
+        return report.DOCUMENT, getattr(Bench(field, runs, progress), name)()
 
 
 def _scale(name: str, runs: int, progress: Progress) -> tuple[Path, str]:
-    return scaling.PAPER, getattr(Scaling(runs, progress), name)()
+    return scaling.DOCUMENT, getattr(Scaling(runs, progress), name)()
 
 
 #: By the name of its table, how each is measured.
@@ -176,10 +176,10 @@ def main(*, runs: int, only: tuple[str, ...], write: bool) -> None:
     names = [name for one in only or PARTS for name in (SCALING if one == "scaling" else (one,))]
     with Progress(console=Console(stderr=True)) as progress:
         for name in names:
-            paper, measured = PARTS[name](name, runs, progress)
+            document, measured = PARTS[name](name, runs, progress)
             console.print(measured, markup=False, soft_wrap=True)
             if write:
-                write_paper(paper, name, measured)
+                write_document(document, name, measured)
 
 
 if __name__ == "__main__":

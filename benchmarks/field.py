@@ -126,7 +126,7 @@ class Running:
         return self._child.pid
 
     @contextmanager
-    def standing_still(self) -> Iterator[None]:
+    def stalled(self) -> Iterator[None]:
         """Pause it while its work is prepared."""
         self.stand_still()
         yield

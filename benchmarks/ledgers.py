@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.store import open_ledger
 from bridge.domain.ledger.records import changed
-from bridge.domain.ledger.unit_of_work import Needs
+from bridge.domain.ledger.unit_of_work import ReadSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,9 +34,9 @@ class Copy:
     number: int
 
     @property
-    def needs(self) -> Needs:
+    def read_set(self) -> ReadSet:
         """The command with its submission."""
-        return Needs(command_id=self.name, index=0)
+        return ReadSet(command_id=self.name, index=0)
 
     def apply(self, unit: UnitOfWork) -> None:
         """Put the copies beside it."""
@@ -50,13 +50,15 @@ def _copied(record: CommandRecord) -> CommandRecord:
     """Return the record under new ids everywhere: in an index they lie as far apart as true ones."""
     name = uuid.uuid4().hex
     submission = record.submissions[0]
-    assert submission.told is not None
-    told = replace(
-        submission.told,
+    assert submission.stored_event is not None
+    stored_event = replace(
+        submission.stored_event,
         event_id=str(uuid.uuid4()),
-        body=submission.told.body.replace(record.id.encode(), name.encode()),
+        body=submission.stored_event.body.replace(record.id.encode(), name.encode()),
     )
-    own = changed(submission, match_key=secrets.token_bytes(32), message_id=f"SM{name}", told=told)
+    own = changed(
+        submission, match_key=secrets.token_bytes(32), message_id=f"SM{name}", stored_event=stored_event
+    )
     return changed(record, id=name, submissions={0: own})
 
 

@@ -20,11 +20,11 @@ from rich.progress import Progress
 from benchmarks import machine
 from benchmarks.field import Field
 from benchmarks.load import Load
-from benchmarks.scaling import PAPER, postgres_server
+from benchmarks.scaling import DOCUMENT, postgres_server
 from benchmarks.stand import stands
 from benchmarks.tables import CALL, DATABASE, DECIDING, ROWS, keep
 from tests.harness.documents import markdown
-from tests.harness.documents import write as write_paper
+from tests.harness.documents import write as write_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,7 +69,7 @@ def main(*, program: str, runs: int, write: bool) -> None:
     shown = _table(got)
     Console().print(shown, markup=False, soft_wrap=True)
     if write:
-        write_paper(PAPER, "parts", shown)
+        write_document(DOCUMENT, "parts", shown)
 
 
 def _table(got: Mapping[str, Mapping[str, float]]) -> str:
@@ -90,13 +90,13 @@ def _look(stand: Stand, program: str) -> dict[str, float]:
     [pid] = stand.pids
     stand.fill(COMMANDS - stand.pitch.depth("sms.send"))
     with tempfile.NamedTemporaryFile() as file, _working(stand):
-        told, used = stand.pitch.depth(), machine.threads(pid)
+        stored_event, used = stand.pitch.depth(), machine.threads(pid)
         subprocess.run(
             [program, "record", "--threads", "--nonblocking", "--format", "raw", "--rate", str(RATE),
              "--duration", str(SECONDS), "--output", file.name, "--pid", str(pid)],
             check=True, capture_output=True,
         )  # fmt: skip
-        sent = stand.pitch.depth() - told
+        sent = stand.pitch.depth() - stored_event
         took = {thread: now - used.get(thread, 0.0) for thread, now in machine.threads(pid).items()}
         samples = _samples(Path(file.name).read_text())
     parts: dict[str, float] = defaultdict(float)

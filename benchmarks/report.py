@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PAPER = Path(__file__).parents[1] / "docs" / "internals" / "performance.md"
-PICTURE = PAPER.with_name("performance.svg")
+DOCUMENT = Path(__file__).parents[1] / "docs" / "internals" / "performance.md"
+PICTURE = DOCUMENT.with_name("performance.svg")
 
 #: Pixels.
 WIDTH, ROW, BAR, LEFT = 720, 26, 18, 260

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from benchmarks.stand import Stand
 
-PAPER = report.PAPER.with_name("scaling.md")
+DOCUMENT = report.DOCUMENT.with_name("scaling.md")
 #: Commands that a turn takes.
 COMMANDS = 4_000
 MILLION = 1_000_000

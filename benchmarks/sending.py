@@ -59,7 +59,7 @@ def measure(field: Field, who: Sender, setting: Setting) -> Cost:
     """Let `who` work off a backlog."""
     with _warm(field, who, setting) as (pitch, running):
         before = pitch.depth()
-        with running.standing_still():
+        with running.stalled():
             who.publish(pitch, setting.commands)
             wait_until(
                 lambda: pitch.depth(who.queue) + 4 * setting.in_flight >= setting.commands, 120, every=0.1
@@ -79,11 +79,11 @@ def idle_latency(field: Field, who: Sender, commands: int) -> list[float]:
     taken = []
     with _warm(field, who, setting) as (pitch, _):
         for number in range(commands):
-            told = pitch.depth()
+            stored_event = pitch.depth()
             name = uuid.uuid4().hex
             published = time.time()
             publish_command(pitch.channel, name)
-            wait_until(lambda: pitch.depth() > told, 30, every=0.001, what=f"command {number}")  # noqa: B023
+            wait_until(lambda: pitch.depth() > stored_event, 30, every=0.001, what=f"command {number}")  # noqa: B023
             taken += [at - published for at, text in pitch.arrivals() if text == name]
     return taken
 

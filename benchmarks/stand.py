@@ -30,7 +30,7 @@ WARM_UP = 500
 #: A command that every stand has sent.
 SAMPLE = "sample"
 #: Time passes for paused workers too: none of their calls, claims and connections may time out. In seconds.
-PATIENCE = {
+TIMEOUT = {
     "BRIDGE_BROKER__HEARTBEAT": "3600",
     "BRIDGE_CPAAS__READ_TIMEOUT": "1800",
     "BRIDGE_WORKER__LEASE": "7200",
@@ -60,7 +60,7 @@ class Stand:
         self.pitch.collect("sms.events")
         env = {
             **bridge_env(self.pitch),
-            **PATIENCE,
+            **TIMEOUT,
             "BRIDGE_LEDGER__URL": self.ledger,
             "BRIDGE_CPAAS__BASE_URL": self.pitch.provider,
             "BRIDGE_CPAAS__CLIENT_ID": "bench",
@@ -93,11 +93,11 @@ class Stand:
         """Have so many commands taken from the head of the queue, once there are enough; `done` as for `fill`."""
         self.fill(commands + self.load.waiting - self.pitch.depth("sms.send"), done)
         self._wait_quiet()
-        told = self.pitch.depth()
+        stored_event = self.pitch.depth()
         broker, database, provider = self._servers()
         began, busy, own = time.monotonic(), machine.busy_seconds(), time.process_time()
         self.go_on()
-        self.pitch.wait_events(told + commands)
+        self.pitch.wait_events(stored_event + commands)
         seconds = time.monotonic() - began
         used = sum(worker.cost()[1] for worker in self._workers)
         servers = zip(self._servers(), (broker, database, provider), strict=True)

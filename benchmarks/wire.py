@@ -98,18 +98,18 @@ class Wire:
 
     def _methods(self) -> Iterator[bytes]:
         """Yield the payloads of the method frames that are whole."""
-        begin, unread = 0, self._unread
-        while begin + 8 <= len(unread):
-            kind, _, size = struct.unpack_from(">BHI", unread, begin)
-            if begin + size + 8 > len(unread):
+        begin, buffered = 0, self._unread
+        while begin + 8 <= len(buffered):
+            kind, _, size = struct.unpack_from(">BHI", buffered, begin)
+            if begin + size + 8 > len(buffered):
                 break
             if kind == METHOD:
-                payload = unread[begin + 7 : begin + 7 + size]
+                payload = buffered[begin + 7 : begin + 7 + size]
                 if payload[2:4] == _two(NACK):
                     raise RuntimeError("the broker refused a message")
                 yield payload
             begin += size + 8
-        self._unread = unread[begin:]
+        self._unread = buffered[begin:]
 
 
 def _tag(method: bytes, wanted: int) -> int:

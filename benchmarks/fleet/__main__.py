@@ -12,11 +12,11 @@ from rich.console import Console
 from benchmarks.fleet.costs import costs_of, read
 from benchmarks.fleet.model import Fleet
 from benchmarks.fleet.plan import Costs, Plan
-from benchmarks.scaling import NEVER_MET, PAPER
+from benchmarks.scaling import DOCUMENT, NEVER_MET
 from benchmarks.sending import percentile
 from bridge.domain.rules import LimitRules
 from tests.harness.documents import markdown
-from tests.harness.documents import write as write_paper
+from tests.harness.documents import write as write_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -196,7 +196,7 @@ def main(*, write: bool) -> None:
     for name, shown in tables(read()):
         Console().print(shown, markup=False, soft_wrap=True)
         if write:
-            write_paper(PAPER, name, shown)
+            write_document(DOCUMENT, name, shown)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class Fleet:
         self.broker = shared or Cores(self.agenda, plan.broker_cores)
         self.shards = [Shard(self) for _ in range(plan.shards)]
         self.workers = [Worker(self, self.shards[number % plan.shards]) for number in range(plan.workers)]
-        self.told = 0
+        self.stored_event = 0
         self.waits: list[float] = []
 
     def run(self) -> Result:
@@ -50,14 +50,14 @@ class Fleet:
         for shard in self.shards:
             shard.begin()
         self._let_others_work()
-        self.agenda.run(lambda: self.told >= self.plan.commands * WARM_UP)
-        began, already = self.agenda.now, self.told
+        self.agenda.run(lambda: self.stored_event >= self.plan.commands * WARM_UP)
+        began, already = self.agenda.now, self.stored_event
         self.waits.clear()
-        self.agenda.run(lambda: self.told >= self.plan.commands)
+        self.agenda.run(lambda: self.stored_event >= self.plan.commands)
         ledgers = [shard.ledger for shard in self.shards]
         commits = sum(ledger.commits for ledger in ledgers)
         return Result(
-            per_second=(self.told - already) / (self.agenda.now - began),
+            per_second=(self.stored_event - already) / (self.agenda.now - began),
             commits_per_second=commits / self.agenda.now,
             changes_per_commit=sum(ledger.changes for ledger in ledgers) / commits,
             worker=max(worker.thread.share for worker in self.workers),

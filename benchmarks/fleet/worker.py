@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks.fleet.agenda import Cores, Log, Turns
 from bridge.adapters.store.postgresql import MOST_LOCKS
-from bridge.app.sending import send_rules
+from bridge.app.command_client import send_rules
 from bridge.domain.answers import Accepted
-from bridge.domain.ledger import Call, Filed, Later, Told
-from bridge.domain.ledger.limits import ACCOUNT, NO_SLOT, reserve
+from bridge.domain.ledger import Call, NotBefore, RecordedResult, StoredEvent
+from bridge.domain.ledger.limits import ACCOUNT, NO_RESERVATION, reserve
 from bridge.domain.ledger.unit_of_work import UnitOfWork
 from bridge.domain.messages import Delivery
 from bridge.domain.outcomes import Outcome
@@ -55,7 +55,7 @@ ACCEPTED = Attempted(
 #: All commands are alike: one is parsed.
 PARSED = CommandDelivery(Delivery(BODY, tag=(0, 0)), RULES, now=0.0, new_id=str)
 WAITED = True
-SENT = Filed(outcome=Outcome.SENT, told=Told(event_id="e", body=b"{}"))
+SENT = RecordedResult(outcome=Outcome.SENT, stored_event=StoredEvent(event_id="e", body=b"{}"))
 
 
 class Command:
@@ -65,7 +65,7 @@ class Command:
 
     def __init__(self, came: float) -> None:
         self.came = came
-        self.slot = NO_SLOT
+        self.slot = NO_RESERVATION
         self.deliver()
 
     def deliver(self) -> None:
@@ -149,7 +149,7 @@ class Worker:
         self.thread = Turns(fleet.agenda)
         self.prefetch = 2 * fleet.plan.in_flight
         self.asks = 0 if not fleet.plan.offered else self.prefetch
-        self._room = fleet.plan.in_flight
+        self._capacity = fleet.plan.in_flight
         self._waiting: deque[Command] = deque()
         self._answered: list[Command] = []
         self._deciding = False
@@ -192,11 +192,11 @@ class Worker:
         """Commit the results since the last commit, as the worker's loop does."""
         if self._deciding:
             return
-        claims = [self._waiting.popleft() for _ in range(min(self._room, len(self._waiting)))]
+        claims = [self._waiting.popleft() for _ in range(min(self._capacity, len(self._waiting)))]
         answered, self._answered = self._answered, []
         if not claims and not answered:
             return
-        self._room -= len(claims)
+        self._capacity -= len(claims)
         self._deciding = True
         seconds = self._fleet.costs.loop / 2 * (len(claims) + len(answered))
         committed = partial(self._committed, claims, answered)
@@ -218,9 +218,9 @@ class Worker:
             limits = {"sender": plan.limits.sender_per_second, ACCOUNT: plan.limits.account_per_second}
             command.slot = reserve(ledger.unit, limits, now=now, held=command.slot)
             if command.slot.at > now:
-                self._room += 1
-                return Later(at=command.slot.at, own=True, limited=True)
-        return Call(attempts=0, first_attempt_at=now, generation=0)
+                self._capacity += 1
+                return NotBefore(at=command.slot.at, own=True, limited=True)
+        return Call(attempts=0, first_attempt_at=now, version=0)
 
     def _waited(self, command: Command) -> None:
         self._go_on(command, WAITED)
@@ -235,7 +235,7 @@ class Worker:
             self._fleet.shared.run(self._fleet.costs.provider, answer)
 
     def _answer(self, command: Command) -> None:
-        self._room += 1
+        self._capacity += 1
         self._go_on(command, Answered(ACCEPTED, self._fleet.agenda.now, 0.5))
         self._turn()
 
@@ -246,7 +246,7 @@ class Worker:
             command.deliver()
             self._fleet.agenda.after(seconds, partial(self.receive, command))
             return
-        self._fleet.told += 1
+        self._fleet.stored_event += 1
         self._shard.ready_for(self)
 
 

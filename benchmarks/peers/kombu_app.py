@@ -18,8 +18,8 @@ class Consumer(ConsumerMixin):
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.telling = Connection(BROKER, transport_options={"confirm_publish": True})
-        self.producer = Producer(self.telling.channel(), exchange=events)
+        self.messages = Connection(BROKER, transport_options={"confirm_publish": True})
+        self.producer = Producer(self.messages.channel(), exchange=events)
 
     def get_consumers(self, consumer, channel):
         """Consume the one queue."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.http.admin_app import read_readiness
 
 if TYPE_CHECKING:
-    from bridge.ports.serving import Readiness
+    from bridge.ports.http_results import Readiness
 
 #: Seconds that it may take to answer; a supervisor asks its processes for one.
 TIMEOUT = 5.0
@@ -20,9 +20,9 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens her
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """How a process answered; `standing` says what of it stands still, None for nothing."""
+    """How a process answered; `stall` says what of it stands still, None for nothing."""
 
-    standing: str | None
+    stall: str | None
     #: None where the answer is not one of the bridge's.
     readiness: Readiness | None
 
@@ -43,7 +43,7 @@ def ask(host: str, port: int) -> Said | None:
         return None
     except http.client.HTTPException as e:
         raise ConnectionError(f"what listens on {host}:{port} does not speak HTTP") from e
-    return Said(standing=None if status == 200 else words.strip(), readiness=read_readiness(body))
+    return Said(stall=None if status == 200 else words.strip(), readiness=read_readiness(body))
 
 
 def _get(host: str, port: int, path: str) -> tuple[int, str]:

@@ -87,7 +87,7 @@ class Child:
         self._process.kill()
 
 
-class Lifeline:
+class ControlPipe:
     """The child's end, on its standard input."""
 
     def __init__(self, descriptor: int = 0) -> None:
@@ -99,7 +99,7 @@ class Lifeline:
         """Return what the parent says at the beginning; None where it is gone already."""
         return _line_of(self._said)
 
-    def tell(self, port: int) -> None:
+    def report(self, port: int) -> None:
         """Say on which port this process listens."""
         # Whether the parent is still there is `wait_end`'s to find out.
         with contextlib.suppress(OSError):

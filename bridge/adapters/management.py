@@ -54,7 +54,7 @@ def read_members(
 
 def _get(url: str, path: str, ca_file: str | None) -> Any:
     parts = urlsplit(url)
-    place = f"broker.management_url, {parts.hostname}"
+    location = f"broker.management_url, {parts.hostname}"
     user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
     try:
@@ -66,17 +66,19 @@ def _get(url: str, path: str, ca_file: str | None) -> Any:
         finally:
             connection.close()
     except (OSError, http.client.HTTPException) as e:
-        raise ConnectionError(f"{place}: {type(e).__name__}: {getattr(e, 'strerror', None) or e}") from e
+        raise ConnectionError(f"{location}: {type(e).__name__}: {getattr(e, 'strerror', None) or e}") from e
     if answer.status in {401, 403}:
         raise ConnectionError(
-            f"{place}: {answer.status}: give its user a right password and the tag monitoring"
+            f"{location}: {answer.status}: give its user a right password and the tag monitoring"
         )
     if answer.status != 200:
-        raise ConnectionError(f"{place}: {answer.status} {answer.reason} for /api/{path.partition('?')[0]}")
+        raise ConnectionError(
+            f"{location}: {answer.status} {answer.reason} for /api/{path.partition('?')[0]}"
+        )
     try:
         return json.loads(body)
     except ValueError as e:
-        raise ConnectionError(f"{place}: the answer is not JSON") from e
+        raise ConnectionError(f"{location}: the answer is not JSON") from e
 
 
 def _connection(scheme: str, host: str, port: int | None, ca_file: str | None) -> http.client.HTTPConnection:

@@ -14,9 +14,9 @@ from bridge.app.files import ADMIN_CONNECTIONS
 from bridge.app.listener import listen
 from bridge.ops import service_manager as notify_systemd
 from bridge.ops.metrics import Metrics
-from bridge.ops.progress import PATIENCE, ThreadProgress
+from bridge.ops.progress import TIMEOUT, ThreadProgress
 from bridge.ops.service_report import Reporting
-from bridge.ports.serving import Readiness, Reason
+from bridge.ports.http_results import Readiness, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,28 +35,28 @@ def serve_admin(
     settings: Settings,
     ready: Callable[[], Readiness],
     metrics: Metrics,
-    standing: Callable[[], str | None] = lambda: None,
+    stall: Callable[[], str | None] = lambda: None,
     *,
     port: int | None = None,
 ) -> HttpServer:
-    """Listen on `port`, by default a worker's; `standing` says what of the process stands still, and does not block."""
+    """Listen on `port`, by default a worker's; `stall` says what of the process stands still, and does not block."""
     metrics.ready.set_function(lambda: ready().ready)
-    return listen_admin(settings, Admin(ready, metrics.registry, standing), port=port)
+    return listen_admin(settings, Admin(ready, metrics.registry, stall), port=port)
 
 
-def report_started(ready: Callable[[], Readiness], standing: Callable[[], str | None] = lambda: None) -> None:
+def report_started(ready: Callable[[], Readiness], stall: Callable[[], str | None] = lambda: None) -> None:
     """Notify systemd that the service runs: call it once all its ports listen. The broker need not be there.
 
-    From then on systemd learns how the service is, and its watchdog is fed until `standing` says what stands still.
+    From then on systemd learns how the service is, and its watchdog is fed until `stall` says what stands still.
     """
     notify_systemd.ready()
-    Reporting(ready, standing).start()
+    Reporting(ready, stall).start()
 
 
 def make_progress(clock: Clock) -> ThreadProgress:
     """Return what watches over the threads of this process: half of the watchdog's time, so that it can bite."""
     watchdog = notify_systemd.watchdog_seconds()
-    return ThreadProgress(clock, patience=PATIENCE if watchdog is None else min(PATIENCE, watchdog / 2))
+    return ThreadProgress(clock, timeout=TIMEOUT if watchdog is None else min(TIMEOUT, watchdog / 2))
 
 
 def listen_admin(settings: Settings, app: Application, *, port: int | None = None) -> HttpServer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.archive import CpaasArchive
 from bridge.adapters.store import open_seen
-from bridge.app import parts, sending
+from bridge.app import command_client, parts
 from bridge.app.event_publisher import event_publisher
 from bridge.app.ledger import require_ledger
 from bridge.app.log import configure_log
@@ -17,7 +17,7 @@ from bridge.app.required import require
 from bridge.domain.backfill import CatchUpRules
 from bridge.jobs.backfill import CatchUp
 from bridge.ports import ArchiveUnavailable, unwatched
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def catch_up(
         overlap=settings.catch_up.overlap,
         retention=settings.ledger.retention,
     )
-    client = sending.client(sending.account(settings), settings, clock, stopping)
+    client = command_client.client(command_client.account(settings), settings, clock, stopping)
     return CatchUp(
         CpaasArchive(client.history),
         partial(open_seen, settings.ledger.url.get_secret_value()),

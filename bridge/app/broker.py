@@ -11,27 +11,27 @@ import structlog
 from bridge.app import parts
 
 if TYPE_CHECKING:
+    from bridge.adapters.amqp.connection_thread import ConnectionOptions
     from bridge.adapters.amqp.handshake import BrokerAddress
-    from bridge.adapters.amqp.link import LinkOptions
     from bridge.adapters.store.ledger import SqlLedger
     from bridge.app.admin import Outlet
     from bridge.app.process import ProcessContext
-    from bridge.ports import Offering, Publisher
+    from bridge.ports import OneShotPublisher, Publisher
     from bridge.worker.flow_control import PausableSource
     from bridge.worker.gauges import Source
     from bridge.worker.worker import Worker
 
     class Connected(Protocol):
-        """A part with a connection and a thread for it, which counts its `rounds`."""
+        """A part with a connection and a thread for it, which counts its `iterations`."""
 
         @property
-        def rounds(self) -> int: ...
+        def iterations(self) -> int: ...
         def start(self) -> None: ...
         def stop(self, timeout: float = 5.0) -> None: ...
 
     class ConnectedPublisher(Connected, Outlet, Publisher, Protocol): ...
 
-    class ConnectedOffering(Connected, Outlet, Offering, Protocol): ...
+    class ConnectedOffering(Connected, Outlet, OneShotPublisher, Protocol): ...
 
     class ConnectedSource(Connected, Source, PausableSource, Protocol): ...
 
@@ -49,7 +49,7 @@ class BrokerConnections:
 
         broker = self.context.settings.broker
         return AmqpPublisher(
-            self._link(name),
+            self._connection(name),
             self.topology,
             declares=broker.declare,
             deadline=broker.publish_deadline,
@@ -57,13 +57,13 @@ class BrokerConnections:
             unrouted=self.context.metrics.unrouted.inc,
         )
 
-    def offering(self, name: str, *, limit: int) -> ConnectedOffering:
+    def one_shot(self, name: str, *, limit: int) -> ConnectedOffering:
         """Return what publishes commands for those who wait for the answer, at most `limit` at once."""
-        from bridge.adapters.amqp.offers import AmqpOffers
+        from bridge.adapters.amqp.one_shot_publisher import AmqpOneShotPublisher
 
         broker = self.context.settings.broker
-        return AmqpOffers(
-            self._link(name),
+        return AmqpOneShotPublisher(
+            self._connection(name),
             self.topology,
             declares=broker.declare,
             deadline=broker.publish_deadline,
@@ -73,21 +73,21 @@ class BrokerConnections:
     def source(self, name: str, worker: Worker, ledger: SqlLedger) -> ConnectedSource:
         """Return what brings a worker commands; another ledger than the command queue's ends the process."""
         from bridge.adapters.amqp.consumer import AmqpConsumer
-        from bridge.adapters.amqp.ledger_mark import LedgerMark
-        from bridge.app.sending import loss_matters_for
+        from bridge.adapters.amqp.ledger_identity import LedgerIdentity
+        from bridge.app.command_client import loss_matters_for
 
         def mistaken(reason: str) -> None:
-            structlog.get_logger().error("ledger.mistaken", reason=reason)
+            structlog.get_logger().error("ledger.mismatched", reason=reason)
             self.context.stopping.crash(os.EX_CONFIG)
 
         settings = self.context.settings
         source = AmqpConsumer(
-            self._link(name),
+            self._connection(name),
             worker,
             self.topology,
             prefetch=settings.worker.prefetch,
             declares=settings.broker.declare,
-            mark=LedgerMark(ledger.lineages, max_age=loss_matters_for(settings), mistaken=mistaken),
+            identity=LedgerIdentity(ledger.lineages, max_age=loss_matters_for(settings), mistaken=mistaken),
         )
         ledger.lineages.on_moved = source.compare_again
         return source
@@ -96,5 +96,5 @@ class BrokerConnections:
     def _address(self) -> BrokerAddress:
         return parts.address_of_process(self.context.settings)
 
-    def _link(self, name: str) -> LinkOptions:
-        return parts.link(self._address, name, self.context.clock, self.context.stopping.crash)
+    def _connection(self, name: str) -> ConnectionOptions:
+        return parts.connection(self._address, name, self.context.clock, self.context.stopping.crash)

@@ -7,35 +7,35 @@ import threading
 
 import structlog
 
-from bridge.adapters.children import Lifeline
+from bridge.adapters.children import ControlPipe
 from bridge.app.log import configure_log
 from bridge.app.worker import run_process
 from bridge.ops.shutdown import Stopping, end_at_once
 from bridge.ops.supervisor import MARGIN
-from bridge.settings.passing import unpack
+from bridge.settings.transfer import unpack
 
 
 def main(number: int) -> int:
     """Run a worker until the supervisor stops it or is gone; returns the exit code."""
-    lifeline = Lifeline()
-    line = lifeline.line()
+    control_pipe = ControlPipe()
+    line = control_pipe.line()
     if line is None:
         return 0
     settings = unpack(line)
     configure_log(settings, process=number)
     stopping = Stopping()
     stopping.install()
-    patience = settings.worker.grace_period + MARGIN
-    threading.Thread(target=_end_with, args=(lifeline, stopping, patience), daemon=True).start()
-    return run_process(settings, stopping, lifeline.tell)
+    timeout = settings.worker.grace_period + MARGIN
+    threading.Thread(target=_end_with, args=(control_pipe, stopping, timeout), daemon=True).start()
+    return run_process(settings, stopping, control_pipe.report)
 
 
-def _end_with(lifeline: Lifeline, stopping: Stopping, patience: float) -> None:
-    """End this process when its supervisor says so or is gone: in order, or after `patience` seconds as it is."""
-    if not lifeline.wait_end():
+def _end_with(control_pipe: ControlPipe, stopping: Stopping, timeout: float) -> None:
+    """End this process when its supervisor says so or is gone: in order, or after `timeout` seconds as it is."""
+    if not control_pipe.wait_end():
         structlog.get_logger().warning("supervisor.lost")
     stopping.event.set()
-    threading.Event().wait(patience)
+    threading.Event().wait(timeout)
     end_at_once()
 
 

@@ -47,7 +47,7 @@ def replay_dead(settings: Settings, wanted: Wanted, *, resend: bool) -> Iterator
 def purge_dead(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
     """Throw those that are wanted away; yield each once it is gone."""
     read = _reader(settings)
-    with closing(_queue(settings).throw_away(lambda delivery: wanted.matches(read(delivery)))) as deliveries:
+    with closing(_queue(settings).delete(lambda delivery: wanted.matches(read(delivery)))) as deliveries:
         yield from map(read, islice(deliveries, wanted.limit))
 
 

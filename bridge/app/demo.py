@@ -18,7 +18,7 @@ import structlog
 from pydantic import SecretStr
 
 from bridge.adapters.amqp.embedded import EmbeddedBroker
-from bridge.app import sending
+from bridge.app import command_client
 from bridge.app.broker import BrokerConnections
 from bridge.app.log import configure_log
 from bridge.app.process import begin_process
@@ -82,7 +82,7 @@ class _Demo(BrokerConnections):
         """Return the broker."""
         return self.embedded
 
-    def offering(self, _name: str, *, limit: int) -> EmbeddedBroker:  # noqa: ARG002 - it takes all
+    def one_shot(self, _name: str, *, limit: int) -> EmbeddedBroker:  # noqa: ARG002 - it takes all
         """Return the broker."""
         return self.embedded
 
@@ -96,7 +96,9 @@ class _Demo(BrokerConnections):
         settings, clock = self.context.settings, self.context.clock
         webhook = f"http://{_reached(settings.ingest.host)}:{ingest.webhook.port}{settings.ingest.path}"
         secrets = settings.ingest.authorization
-        client = sending.client(sending.account(settings), settings, clock, self.context.stopping.event)
+        client = command_client.client(
+            command_client.account(settings), settings, clock, self.context.stopping.event
+        )
         channel = client.channels.create(
             webhook_url=webhook, authorization=secrets[0].get_secret_value() if secrets else None
         )

@@ -11,17 +11,17 @@ from bridge.adapters.amqp.inspection import Rights, inspect
 from bridge.adapters.amqp.one_shot import OneShot
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.files import reachable_limit
-from bridge.adapters.reaching import PortClosed, Reached, reach
+from bridge.adapters.reachability import PortClosed, Reached, reach
 from bridge.app import parts
 from bridge.app import running_processes as running
-from bridge.app.doctor_broker import look_at_addresses
-from bridge.app.doctor_records import RIGHTS, look_at_ledger, look_at_room
+from bridge.app.doctor_broker import check_addresses
+from bridge.app.doctor_records import RIGHTS, check_disk_space, check_ledger
+from bridge.app.environment import unusable_here
 from bridge.app.files import files_needed
 from bridge.app.log import configure_log
-from bridge.app.members import look_at_members
-from bridge.app.surroundings import unusable_here
-from bridge.domain.masking import mask_number
-from bridge.ops.examination import Check, Finding, examine, fail, ok, skipped, warn
+from bridge.app.members import examine_members
+from bridge.domain.masks import mask_number
+from bridge.ops.examination import Check, CheckResult, examine, fail, ok, skipped, warn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -51,44 +51,46 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
         [
             Check(
                 name="files",
-                look=partial(_files, settings, processes),
+                check=partial(_files, settings, processes),
                 advice="see the settings that name files",
             ),
             Check(
                 name="broker",
-                look=partial(_broker, settings, processes),
+                check=partial(_broker, settings, processes),
                 advice="see broker.url, and the broker's log",
             ),
-            Check(name="process", look=partial(running.look, settings, processes), advice="see admin.port"),
+            Check(name="process", check=partial(running.check, settings, processes), advice="see admin.port"),
             Check(
                 name="topology",
-                look=partial(_topology, settings),
+                check=partial(_topology, settings),
                 advice="see `bridge topology check`, with the permissions of docs/security.md",
             ),
             Check(
                 name="ledger",
-                look=partial(look_at_ledger, settings, processes),
+                check=partial(check_ledger, settings, processes),
                 advice="see ledger.url; `bridge ledger migrate` makes one",
             ),
             Check(
-                name="room", look=partial(look_at_room, settings), advice="see ledger.url and ingest.spool"
+                name="room",
+                check=partial(check_disk_space, settings),
+                advice="see ledger.url and ingest.spool",
             ),
-            Check(name="account", look=partial(_account, settings), advice="see [cpaas]"),
+            Check(name="account", check=partial(_account, settings), advice="see [cpaas]"),
             Check(
                 name="subscriptions",
-                look=partial(_subscriptions, settings),
+                check=partial(_subscriptions, settings),
                 advice="see `bridge subscriptions sync --dry-run`",
             ),
             Check(
                 name="webhook",
-                look=partial(_webhook, settings),
+                check=partial(_webhook, settings),
                 advice="see subscriptions.webhook_url, and the proxy before the ingest",
             ),
         ]
     )
 
 
-def _files(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+def _files(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
     unusable = list(unusable_here(settings, processes))
     for problem in unusable:
         yield fail(problem.reason, f"see {problem.path}")
@@ -102,12 +104,12 @@ def _files(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
         )
 
 
-def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+def _broker(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
     if settings.broker.url is None:
         yield skipped("broker.url is not set")
         return
     topology = parts.topology(settings)
-    address = yield from look_at_addresses(settings)
+    address = yield from check_addresses(settings)
     found = inspect(address, topology, _rights(settings, topology, processes))
     yield _of_version(found.product, found.version)
     if found.blocked:
@@ -121,7 +123,7 @@ def _broker(settings: Settings, processes: Collection[str]) -> Iterator[Finding]
     yield from _queues(settings, topology, found)
 
 
-def _queues(settings: Settings, topology: Topology, found: Inspection) -> Iterator[Finding]:
+def _queues(settings: Settings, topology: Topology, found: Inspection) -> Iterator[CheckResult]:
     if found.down:
         yield fail(f"{', '.join(found.down)}: no majority of the queue's members is online", DOWN)
     depths = {queue: depth for queue, depth in found.depths.items() if queue not in found.down}
@@ -146,7 +148,7 @@ def _rights(settings: Settings, topology: Topology, processes: Collection[str]) 
     return Rights(writes=writes, reads=reads)
 
 
-def _of_version(product: str, version: str) -> Finding:
+def _of_version(product: str, version: str) -> CheckResult:
     digits = [part for part in version.split(".") if part.isdigit()]
     if product == "RabbitMQ" and tuple(map(int, digits[:2])) >= OLDEST:
         return ok(f"{product} {version}")
@@ -154,7 +156,7 @@ def _of_version(product: str, version: str) -> Finding:
     return warn(f"{product} {version}", f"RabbitMQ {wanted} and later is what the bridge is tested with")
 
 
-def _topology(settings: Settings) -> Iterator[Finding]:
+def _topology(settings: Settings) -> Iterator[CheckResult]:
     if settings.broker.url is None:
         yield skipped("broker.url is not set")
         return
@@ -174,10 +176,10 @@ def _topology(settings: Settings) -> Iterator[Finding]:
         )
     if not differences:
         yield ok("all is there, as it should be")
-    yield from look_at_members(settings)
+    yield from examine_members(settings)
 
 
-def _account(settings: Settings) -> Iterator[Finding]:
+def _account(settings: Settings) -> Iterator[CheckResult]:
     if not settings.cpaas.configured:
         yield skipped("no account is configured")
         return
@@ -193,7 +195,7 @@ def _account(settings: Settings) -> Iterator[Finding]:
         yield from _numbers(settings, client.numbers)
 
 
-def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[Finding]:
+def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[CheckResult]:
     """Say which of the numbers in the configuration the account does not have."""
     used = {
         f"subscriptions.numbers, {mask_number(number)}": number for number in settings.subscriptions.numbers
@@ -216,17 +218,17 @@ def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[Fi
         yield ok(f"the account has the numbers in its configuration, {len(used)}")
 
 
-def _subscriptions(settings: Settings) -> Iterator[Finding]:
+def _subscriptions(settings: Settings) -> Iterator[CheckResult]:
     from bridge.app.subscriptions import declared_subscriptions
     from bridge.domain.subscription_plan import plan
-    from bridge.jobs.subscriptions import look
+    from bridge.jobs.subscriptions import read_state
 
     if not settings.cpaas.configured or settings.subscriptions.webhook_url is None:
         yield skipped("subscriptions.webhook_url is not set")
         return
     declared = declared_subscriptions(settings)
     with closing(_client(settings)) as client:
-        steps = plan(declared, look(client), prune=False)
+        steps = plan(declared, read_state(client), prune=False)
     undone = [step for step in steps if step.action not in {"keep", "leave"}]
     for step in undone:
         yield warn(f"a {step.what} is to be dealt with: {step.action}", "run `bridge subscriptions sync`")
@@ -234,7 +236,7 @@ def _subscriptions(settings: Settings) -> Iterator[Finding]:
         yield ok(f"{len(steps)} channels and subscriptions are as they should be")
 
 
-def _webhook(settings: Settings) -> Iterator[Finding]:
+def _webhook(settings: Settings) -> Iterator[CheckResult]:
     url = settings.subscriptions.webhook_url
     if url is None:
         yield skipped("subscriptions.webhook_url is not set")
@@ -274,7 +276,7 @@ def _reach(url: str, *, is_guarded: bool) -> Reached:
 
 def _client(settings: Settings) -> CpaasClient:
     # Not at the top: who has no account needs no client of the provider.
-    from bridge.app import sending
+    from bridge.app import command_client
 
     stopping = threading.Event()
-    return sending.client(sending.account(settings), settings, SystemClock(), stopping)
+    return command_client.client(command_client.account(settings), settings, SystemClock(), stopping)

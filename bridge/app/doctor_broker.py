@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
     from bridge.adapters.amqp.handshake import BrokerAddress
     from bridge.domain.broker_url import BrokerNode
-    from bridge.ops.examination import Finding
+    from bridge.ops.examination import CheckResult
     from bridge.settings import Settings
 
 
-def look_at_addresses(settings: Settings) -> Generator[Finding, None, BrokerAddress]:
+def check_addresses(settings: Settings) -> Generator[CheckResult, None, BrokerAddress]:
     """Say which addresses can be used, where there are several, and whose certificates are not checked.
 
     Returns the broker's address to look further at: the first that can be used, or all where none can.
     """
     address = parts.broker_address(settings)
-    for place in unverified(address.nodes):
+    for location in unverified(address.nodes):
         yield warn(
-            f"the certificate of {place} is not checked: verify=verify_none",
+            f"the certificate of {location} is not checked: verify=verify_none",
             "set broker.ca_file, and remove verify from broker.url",
         )
     if len(address.nodes) == 1:
@@ -36,7 +36,7 @@ def look_at_addresses(settings: Settings) -> Generator[Finding, None, BrokerAddr
     for node, reason in try_nodes(address):
         if reason is None:
             usable.append(node)
-            yield ok(f"{node.place} can be used")
+            yield ok(f"{node.location} can be used")
         else:
             yield fail(reason, "correct this address in broker.url, or start the broker there")
     return replace(address, nodes=tuple(usable[:1])) if usable else address

@@ -12,24 +12,24 @@ from bridge.adapters.permissions import others_can_write
 from bridge.adapters.store import read_ledger
 from bridge.app import parts
 from bridge.domain.ledger_url import SqliteFile, read_ledger_url
-from bridge.ops.examination import Finding, fail, ok, skipped, warn
+from bridge.ops.examination import CheckResult, fail, ok, skipped, warn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from bridge.adapters.store.reading import Summary
+    from bridge.adapters.store.reader import Summary
     from bridge.adapters.store.replication import Replication
     from bridge.adapters.store.sessions import DatabaseServer
     from bridge.domain.lineage import Lineage
     from bridge.settings import Settings
 
 #: Bytes that ledger and spool should have.
-ROOM = 1_000_000_000
+CAPACITY = 1_000_000_000
 #: What to do where the broker's user lacks a right.
 RIGHTS = "give it the permissions of docs/security.md"
 
 
-def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+def check_ledger(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
     """Say what the ledger holds, where it is, and whether it is the command queue's own."""
     with closing(read_ledger(settings.ledger.url.get_secret_value())) as reader:
         missing = reader.missing_rights()
@@ -44,7 +44,7 @@ def look_at_ledger(settings: Settings, processes: Collection[str]) -> Iterator[F
         yield _whose(settings, processes, summary)
 
 
-def _database(server: DatabaseServer, lineage: Lineage | None) -> Iterator[Finding]:
+def _database(server: DatabaseServer, lineage: Lineage | None) -> Iterator[CheckResult]:
     """Say what the connection to the ledger's database leads to."""
     how = "through a connection pooler: nothing is prepared" if server.is_pooled else "directly"
     yield ok(f"PostgreSQL {server.version}, connected {how}")
@@ -59,7 +59,7 @@ def _database(server: DatabaseServer, lineage: Lineage | None) -> Iterator[Findi
         )
 
 
-def _standbys(found: Replication) -> Iterator[Finding]:
+def _standbys(found: Replication) -> Iterator[CheckResult]:
     """Say whether a commit waits for a standby, and for one that is not there."""
     if found.connected and not found.needed:
         yield warn(
@@ -76,7 +76,7 @@ def _standbys(found: Replication) -> Iterator[Finding]:
         )
 
 
-def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> Finding:
+def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> CheckResult:
     """Say whether the ledger is the command queue's own, and the current copy of it."""
     address, topology = parts.broker_address(settings), parts.topology(settings)
     try:
@@ -105,21 +105,21 @@ def _whose(settings: Settings, processes: Collection[str], summary: Summary) -> 
             return skipped("an ingest's user can't see whether it is the command queue's own")
 
 
-def look_at_room(settings: Settings) -> Iterator[Finding]:
+def check_disk_space(settings: Settings) -> Iterator[CheckResult]:
     """Say how much room ledger and spool have on this machine's disks, and who else may write there."""
     named = read_ledger_url(settings.ledger.url.get_secret_value())
     places = {"the ledger": Path(named.path).parent} if isinstance(named, SqliteFile) else {}
     if settings.ingest.spool is not None:
         places["the spool"] = settings.ingest.spool
-    for what, place in places.items():
-        there = next((path for path in (place, *place.parents) if path.is_dir()), Path("/"))
+    for what, location in places.items():
+        there = next((path for path in (location, *location.parents) if path.is_dir()), Path("/"))
         free = shutil.disk_usage(there).free
         seen = f"{what} has {free / 1e9:.1f} GB left"
-        yield ok(seen) if free >= ROOM else warn(seen, "make room: without it nothing is sent, or kept")
-        if others_can_write(place):
+        yield ok(seen) if free >= CAPACITY else warn(seen, "make room: without it nothing is sent, or kept")
+        if others_can_write(location):
             yield warn(
                 f"every user of this machine can write to the directory of {what}, and replace its files",
-                f"chmod o-w {place}",
+                f"chmod o-w {location}",
             )
     if not places:
         yield skipped("neither ledger nor spool are on a disk of this machine")

@@ -33,12 +33,12 @@ def event_publisher(
     """
     address = parts.broker_address(settings)
     publisher = AmqpPublisher(
-        parts.link(address, role, clock, on_crash),
+        parts.connection(address, role, clock, on_crash),
         parts.topology(settings),
         declares=settings.broker.declare,
         deadline=settings.broker.publish_deadline,
     )
-    message_of = parts.teller(settings)
+    message_of = parts.message_maker(settings)
 
     def publish(events: Sequence[Event]) -> None:
         confirmed = threading.Semaphore(0)

@@ -34,15 +34,15 @@ def webhook_connections(settings: Settings) -> int:
     limit = raise_limit(needed)
     if limit >= needed:
         return settings.ingest.max_connections
-    room = max(_LEAST, limit - _beside_webhooks(settings))
+    capacity = max(_LEAST, limit - _beside_webhooks(settings))
     structlog.get_logger().warning(
         "files.too_few",
         limit=limit,
         needed=needed,
-        connections=room,
+        connections=capacity,
         hint="raise the limit of open files (LimitNOFILE, ulimit -n), or lower ingest.max_connections",
     )
-    return room
+    return capacity
 
 
 def _beside_webhooks(settings: Settings) -> int:

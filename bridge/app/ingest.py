@@ -12,14 +12,14 @@ from bridge.adapters.store import open_ledger, open_seen
 from bridge.app import parts
 from bridge.app.admin import make_progress, publishing, readiness, report_started, serve_admin
 from bridge.app.broker import BrokerConnections
+from bridge.app.environment import require_records
 from bridge.app.listener import listen
 from bridge.app.log import configure_log
 from bridge.app.process import begin_process
 from bridge.app.required import require
 from bridge.app.submit import SubmitPart
 from bridge.app.subscriptions import make_watch
-from bridge.app.surroundings import require_records
-from bridge.app.tracing import webhook_tracing
+from bridge.app.trace_export import webhook_tracing
 from bridge.app.webhook import (
     Observers,
     make_ingest,
@@ -28,19 +28,19 @@ from bridge.app.webhook import (
     make_webhook_server,
     spooling,
 )
+from bridge.ingest.durable_publisher import DurablePublisher, Publishing
 from bridge.ingest.evidence_writer import EvidenceWriter
 from bridge.ingest.report import NotificationReport
-from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.jobs.backfill import CatchingUp
 from bridge.jobs.pruner import Pruner
 from bridge.ops.one_core import OneCore
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from bridge.app.process import ProcessContext
     from bridge.concurrency.background_worker import BackgroundWorker
     from bridge.domain.events import Event
-    from bridge.ports.serving import Readiness
+    from bridge.ports.http_results import Readiness
     from bridge.settings import Settings
 
 #: Notifications that wait for the broker's confirm; more are refused, to come again.
@@ -63,7 +63,9 @@ class IngestProcess:
         metrics.connections.append(lambda: self._publisher.connected)
         metrics.alarms.append(lambda: self._publisher.blocked)
         self._watch = make_watch(settings, metrics, clock)
-        publishing = Publishing(publisher=self._publisher, tell=parts.teller(settings), clock=clock)
+        publishing = Publishing(
+            publisher=self._publisher, to_message=parts.message_maker(settings), clock=clock
+        )
         self._spooler = make_spooler(settings, publishing, context.stopping, metrics)
         report = NotificationReport(metrics, clock)
         url = context.ledger_url
@@ -72,11 +74,13 @@ class IngestProcess:
         self._executor = make_ingest(
             settings,
             memory,
-            Safekeeping(publishing, self._spooler),
+            DurablePublisher(publishing, self._spooler),
             report,
             clock,
             Observers(
-                evidence=evidence.offer, watch=self._watch, traces=webhook_tracing(settings, context.tracer)
+                evidence=evidence.publish_once,
+                watch=self._watch,
+                traces=webhook_tracing(settings, context.tracer),
             ),
         )
         # Here and not in the worker: an ingest may have a ledger of its own.
@@ -102,13 +106,13 @@ class IngestProcess:
         ingest = self._context.settings.ingest
         port = listen(self.webhook, ingest, "ingest")
         self._listening = True
-        self._progress.watch("the webhook's event loop", lambda: self.webhook.rounds)
+        self._progress.watch("the webhook's event loop", lambda: self.webhook.iterations)
         if self.submit is not None:
             self.submit.start(self._progress)
         if self._spooler is not None:
             self._spooler.start()
         self._publisher.start()
-        self._progress.watch("the link that publishes", lambda: self._publisher.rounds)
+        self._progress.watch("the link that publishes", lambda: self._publisher.iterations)
         for job in (*self._recording, *self._calling):
             job.start()
         structlog.get_logger().info("ingest.listening", host=ingest.host, port=port, path=ingest.path)
@@ -146,9 +150,9 @@ class IngestProcess:
         round_ = catch_up(context.settings, publish, context.clock, context.stopping.event)
         return CatchingUp(round_, at_start=settings.at_start, interval=settings.interval)
 
-    def standing(self) -> str | None:
+    def stall(self) -> str | None:
         """Say what of this process stands still, if anything."""
-        return self._progress.standing()
+        return self._progress.stall()
 
     def readiness(self) -> Readiness:
         """Return whether this ingest can make a notification durable."""
@@ -186,11 +190,11 @@ def run_ingest(settings: Settings) -> int:
     context = begin_process(settings)
     process = IngestProcess(context, BrokerConnections(context))
     admin = serve_admin(
-        settings, process.readiness, context.metrics, process.standing, port=settings.admin.ingest_port
+        settings, process.readiness, context.metrics, process.stall, port=settings.admin.ingest_port
     )
     process.start()
     warn_if_unguarded(settings)
-    report_started(process.readiness, process.standing)
+    report_started(process.readiness, process.stall)
     one_core = OneCore(lambda: process.webhook.thread_id)
     if settings.ingest.one_core:
         one_core.start()
@@ -206,6 +210,6 @@ def warn_if_unguarded(settings: Settings) -> None:
     """Log that the webhook needs no authorization, if so."""
     if not settings.ingest.authorization:
         structlog.get_logger().warning(
-            "ingest.unguarded",
+            "ingest.unauthenticated",
             hint="who reaches the port is taken for the provider: set ingest.authorization",
         )

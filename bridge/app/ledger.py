@@ -125,7 +125,7 @@ def adopt_ledger(settings: Settings) -> str:
     """
     from bridge.adapters.amqp.adoption import adopt
     from bridge.adapters.store.facts import new_identity
-    from bridge.app import sending
+    from bridge.app import command_client
 
     require(settings, broker=True)
     # Adopted at a path that is not the workers', a new one would be the queue's and empty.
@@ -136,7 +136,7 @@ def adopt_ledger(settings: Settings) -> str:
             ledger.lineages.adopt(
                 ledger.time() or SystemClock().now(),
                 is_backup=is_backup,
-                max_age=sending.loss_matters_for(settings),
+                max_age=command_client.loss_matters_for(settings),
             )
 
         address, topology = parts.broker_address(settings), parts.topology(settings)

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bridge.domain.queue_members import Shortage
-    from bridge.ops.examination import Finding
+    from bridge.ops.examination import CheckResult
     from bridge.settings import Settings
 
 
 #: A queue is shown without members for some seconds after it was declared.
-_LOOK = "try again in 10 s, or run `rabbitmqctl list_queues --vhost VHOST name type members online` on a node"
+_CHECK = (
+    "try again in 10 s, or run `rabbitmqctl list_queues --vhost VHOST name type members online` on a node"
+)
 
 
 class Members(NamedTuple):
@@ -47,7 +49,7 @@ def look_up_members(settings: Settings) -> Members | None:
         ca_file=settings.broker.tls_files.ca_file,
     )
     lacking = unseen(expected, queues)
-    return Members(list(shortages(nodes, queues)), (lacking, _LOOK) if lacking else None)
+    return Members(list(shortages(nodes, queues)), (lacking, _CHECK) if lacking else None)
 
 
 def check_members(settings: Settings) -> tuple[Sequence[str], str | None]:
@@ -64,7 +66,7 @@ def check_members(settings: Settings) -> tuple[Sequence[str], str | None]:
     return lines, ": ".join(found.unseen) if found.unseen else None
 
 
-def look_at_members(settings: Settings) -> Iterator[Finding]:
+def examine_members(settings: Settings) -> Iterator[CheckResult]:
     """Say which queues lack members, or how to see it."""
     found = look_up_members(settings)
     if found is None:

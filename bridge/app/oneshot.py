@@ -75,13 +75,13 @@ def check_topology(settings: Settings) -> Sequence[str]:
 def cpaas_client(settings: Settings) -> CpaasClient:
     """Return a client of the configured account."""
     # Not at the top: whoever publishes a command needs no client of the provider, nor the log that it writes.
-    from bridge.app import sending
+    from bridge.app import command_client
     from bridge.app.log import configure_log
 
     require(settings, account=True)
     # On stderr: on stdout stands what a program reads.
     configure_log(settings)
-    return sending.client(sending.account(settings), settings, SystemClock(), threading.Event())
+    return command_client.client(command_client.account(settings), settings, SystemClock(), threading.Event())
 
 
 def message_history(settings: Settings) -> MessageHistory:

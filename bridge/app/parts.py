@@ -1,4 +1,4 @@
-"""From settings to the values that each room is given, those of `sending` aside."""
+"""From settings to the values that each room is given, those of `command_client` aside."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bridge.adapters.amqp.connection_thread import ConnectionOptions
 from bridge.adapters.amqp.handshake import BrokerAddress
-from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.tls import TlsFileUnusable, check_files
 from bridge.adapters.amqp.topology import Topology
 from bridge.domain.commands import CommandRules
@@ -83,9 +83,11 @@ def unusable_broker_file(settings: Settings) -> SettingProblem | None:
     return None
 
 
-def link(address: BrokerAddress, role: str, clock: Clock, on_crash: Callable[[], None]) -> LinkOptions:
+def connection(
+    address: BrokerAddress, role: str, clock: Clock, on_crash: Callable[[], None]
+) -> ConnectionOptions:
     """Return how a part of this process connects to the broker; `on_crash` is called where its thread fails."""
-    return LinkOptions(address, name_of_process(role), clock, on_crash)
+    return ConnectionOptions(address, name_of_process(role), clock, on_crash)
 
 
 def taken_from(section: Section, rules: type[R]) -> R:
@@ -120,7 +122,7 @@ def style(settings: Settings) -> Style:
     return Style(source=settings.broker.names.source, camel_case=settings.events.camel_case)
 
 
-def teller(settings: Settings) -> Callable[[Event], Outgoing]:
+def message_maker(settings: Settings) -> Callable[[Event], Outgoing]:
     """Return what makes messages of events."""
     broker = settings.broker
     return partial(outgoing_event, exchange=broker.events_exchange, unrouted_queue=broker.unrouted_queue)

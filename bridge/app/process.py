@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from bridge.adapters.clock import SystemClock
 from bridge.app.admin import make_metrics
-from bridge.app.tracing import make_tracer
+from bridge.app.trace_export import make_tracer
 from bridge.ops.shutdown import Stopping
 
 if TYPE_CHECKING:
-    from bridge.adapters.tracing import OtlpTracer
+    from bridge.adapters.opentelemetry import OtlpTracer
     from bridge.ops.metrics import Metrics
     from bridge.ports import Clock
     from bridge.settings import Settings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.adapters.cpaas.archive import CpaasStatuses
-from bridge.app import parts, sending
-from bridge.jobs.receipt_calls import Asking
+from bridge.app import command_client, parts
+from bridge.jobs.receipt_calls import StatusPolling
 from bridge.jobs.receipts import PollerRules, ReceiptPoller, batch_of
 
 if TYPE_CHECKING:
@@ -31,18 +31,18 @@ def receipt_poller(
     """Return what asks for receipts beside `worker` while that may call the provider; `stopping` ends its waits."""
     settings = context.settings
     per_second = settings.receipts.per_second
-    asking = Asking(
+    polling = StatusPolling(
         CpaasStatuses(client.history),
-        may_ask=lambda: not worker.shut,
+        may_ask=lambda: not worker.breaker_is_open,
         per_second=per_second,
         clock=ports.clock,
         metrics=context.metrics,
         stopping=stopping,
     )
     rules = PollerRules(
-        tell=parts.teller(settings),
-        receipts=sending.receipt_rules(settings),
+        to_message=parts.message_maker(settings),
+        receipts=command_client.receipt_rules(settings),
         batch=batch_of(per_second),
         style=parts.style(settings),
     )
-    return ReceiptPoller(open_receipts, asking, ports.publisher, rules)
+    return ReceiptPoller(open_receipts, polling, ports.publisher, rules)

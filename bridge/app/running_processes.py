@@ -10,8 +10,8 @@ from bridge.ops.examination import fail, ok, skipped, warn
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from bridge.ops.examination import Finding
-    from bridge.ports.serving import Readiness
+    from bridge.ops.examination import CheckResult
+    from bridge.ports.http_results import Readiness
     from bridge.settings import Settings
 
 #: The reason of a worker's readiness that says why it has paused.
@@ -19,7 +19,7 @@ SENDING = "sending"
 CONSUMING = "consuming"
 
 
-def look(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
+def check(settings: Settings, processes: Collection[str]) -> Iterator[CheckResult]:
     """Yield how those of `processes` ("worker", "ingest") are that have the admin ports of these settings."""
     admin = settings.admin
     if admin.port == 0:
@@ -30,7 +30,7 @@ def look(settings: Settings, processes: Collection[str]) -> Iterator[Finding]:
         yield from _look_at(admin.host, port)
 
 
-def _look_at(host: str, port: int) -> Iterator[Finding]:
+def _look_at(host: str, port: int) -> Iterator[CheckResult]:
     where = f"{host}:{port}"
     try:
         said = ask(host, port)
@@ -45,12 +45,12 @@ def _look_at(host: str, port: int) -> Iterator[Finding]:
             f"what listens on {where} is no process of the bridge", "set admin.port to the process's own"
         )
         return
-    yield from _told(said.standing, said.readiness, where)
+    yield from _reported(said.stall, said.readiness, where)
 
 
-def _told(standing: str | None, readiness: Readiness, where: str) -> Iterator[Finding]:
-    if standing is not None:
-        yield fail(f"the process on {where} is frozen: {standing}", "restart it; its state is kept")
+def _reported(stall: str | None, readiness: Readiness, where: str) -> Iterator[CheckResult]:
+    if stall is not None:
+        yield fail(f"the process on {where} is frozen: {stall}", "restart it; its state is kept")
     for reason in readiness.reasons:
         if not reason.ok:
             yield warn(f"{reason.name}: {reason.detail}", "see Readiness in docs/operations.md")
@@ -58,7 +58,7 @@ def _told(standing: str | None, readiness: Readiness, where: str) -> Iterator[Fi
         yield ok(f"the process on {where} is ready")
 
 
-def no_consumer(settings: Settings, waiting: int) -> Finding:
+def no_consumer(settings: Settings, waiting: int) -> CheckResult:
     """Say why no worker consumes, as far as the process with the admin port of these settings tells."""
     seen = f"no worker consumes; {waiting} commands wait"
     try:
@@ -68,7 +68,7 @@ def no_consumer(settings: Settings, waiting: int) -> Finding:
     reasons = (
         {} if said is None or said.readiness is None else {one.name: one for one in said.readiness.reasons}
     )
-    # A supervisor names each after its process: `process 2: sending`.
+    # A supervisor names each after its process: `process 2: command_client`.
     paused = [one.detail for name, one in reasons.items() if name.endswith(SENDING) and not one.ok]
     if paused:
         return warn(

@@ -14,7 +14,7 @@ from bridge.adapters.store import read_ledger
 from bridge.app import parts
 from bridge.app.admin import publishing
 from bridge.app.listener import listen
-from bridge.app.tracing import submit_tracing
+from bridge.app.trace_export import submit_tracing
 from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.ingest.command_intake import CommandIntake, IntakeRules
 from bridge.ingest.command_lookup import Lookups
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bridge.app.process import ProcessContext
     from bridge.ops.metrics import Metrics
     from bridge.ops.progress import ThreadProgress
-    from bridge.ports import Clock, Offering, Tracer
+    from bridge.ports import Clock, OneShotPublisher, Tracer
     from bridge.settings import Settings
 
 #: Offers whose fate is open, beside those that are waited for: the broker may be slower than their senders.
@@ -37,12 +37,12 @@ class SubmitPart:
     def __init__(self, context: ProcessContext, broker: BrokerConnections) -> None:
         self._settings, metrics = context.settings, context.metrics
         limit = self._settings.submit.max_in_flight + SPARE
-        self._offering = broker.offering("ingest submits", limit=limit)
-        metrics.connections.append(lambda: self._offering.connected)
-        metrics.alarms.append(lambda: self._offering.blocked)
+        self._one_shot = broker.one_shot("ingest submits", limit=limit)
+        metrics.connections.append(lambda: self._one_shot.connected)
+        metrics.alarms.append(lambda: self._one_shot.blocked)
         self._lookups = Lookups(partial(read_ledger, context.ledger_url), clock=context.clock)
         self.server = make_submit_server(
-            self._settings, self._offering, self._lookups, metrics, context.clock, context.tracer
+            self._settings, self._one_shot, self._lookups, metrics, context.clock, context.tracer
         )
 
     def start(self, progress: ThreadProgress) -> None:
@@ -56,26 +56,26 @@ class SubmitPart:
         submit = self._settings.submit
         port = listen(self.server, submit, "submit")
         structlog.get_logger().info("submit.listening", host=submit.host, port=port, path=SUBMIT_PATH)
-        self._offering.start()
-        progress.watch("the event loop of the HTTP endpoint for commands", lambda: self.server.rounds)
-        progress.watch("the link that submits", lambda: self._offering.rounds)
+        self._one_shot.start()
+        progress.watch("the event loop of the HTTP endpoint for commands", lambda: self.server.iterations)
+        progress.watch("the link that submits", lambda: self._one_shot.iterations)
         self._lookups.start()
 
     def stop(self, grace: float) -> None:
         """Take no more requests, answer those that are in within `grace` seconds, and let go of broker and ledger."""
         self.server.stop(grace)
-        self._offering.stop()
+        self._one_shot.stop()
         self._lookups.stop()
 
     def reason(self) -> tuple[str, bool, str]:
         """Return whether commands are taken, and if not, why not."""
-        _, ok, detail = publishing(self._offering)
+        _, ok, detail = publishing(self._one_shot)
         return "submitting", ok, detail
 
 
 def make_submit_server(
     settings: Settings,
-    offering: Offering,
+    one_shot: OneShotPublisher,
     lookups: Lookups,
     metrics: Metrics,
     clock: Clock,
@@ -88,7 +88,7 @@ def make_submit_server(
         exchange=settings.broker.commands_exchange,
         confirm_timeout=submit.confirm_timeout,
     )
-    flow = CommandIntake(offering, lookups, rules, clock, metrics, submit_tracing(tracer))
+    flow = CommandIntake(one_shot, lookups, rules, clock, metrics, submit_tracing(tracer))
     endpoint = SubmitEndpointSettings(
         authorization=tuple(secret.get_secret_value().encode() for secret in submit.authorization),
         max_in_flight=submit.max_in_flight,

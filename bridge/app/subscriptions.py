@@ -61,10 +61,10 @@ def make_watch(settings: Settings, metrics: Metrics, clock: Clock) -> Subscripti
     if not settings.subscriptions.keep:
         return None
     # Not at the top: an ingest that keeps none needs no client of the provider.
-    from bridge.app import sending
+    from bridge.app import command_client
 
     require(settings, account=True)
-    client = sending.client(sending.account(settings), settings, clock, threading.Event())
+    client = command_client.client(command_client.account(settings), settings, clock, threading.Event())
     declared, interval = declared_subscriptions(settings), settings.subscriptions.check_interval
     return SubscriptionWatch(client, declared, interval=interval, metrics=metrics)
 

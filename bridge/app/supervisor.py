@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.adapters.children import Child
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.scraper import HOST
-from bridge.adapters.http.supervisor_app import SupervisorAdmin, readiness_of_all, standing_of
+from bridge.adapters.http.supervisor_app import SupervisorAdmin, readiness_of_all, stall_of
 from bridge.app.admin import listen_admin
 from bridge.app.log import configure_log
 from bridge.ops import service_manager as notify_systemd
@@ -17,10 +17,10 @@ from bridge.ops.metrics import SupervisorMetrics
 from bridge.ops.service_report import Reporting
 from bridge.ops.shutdown import Stopping
 from bridge.ops.supervisor import MARGIN, Supervision, Supervisor
-from bridge.settings.passing import pack
+from bridge.settings.transfer import pack
 
 if TYPE_CHECKING:
-    from bridge.ports.serving import Readiness
+    from bridge.ports.http_results import Readiness
     from bridge.settings import Settings
 
 #: What a worker process runs: `bridge.app.child`, by name, since to import it is to load all that a worker needs.
@@ -40,20 +40,20 @@ def run_supervisor(settings: Settings) -> int:
         metrics=metrics,
     )
     supervisor = Supervisor(supervision, settings.worker.processes, notify_systemd.ready)
-    told = _Told(supervisor, stopping)
+    reported = _Reported(supervisor, stopping)
     stopping.install(again=supervisor.end_at_once)
     app = SupervisorAdmin(supervisor.processes, stopping.event.is_set, metrics.registry)
     # The port first: where it can't be had, nothing else has begun.
     admin = listen_admin(settings, app)
     supervisor.start()
-    Reporting(told.readiness, told.standing).start()
+    Reporting(reported.readiness, reported.stall).start()
     code = stopping.wait()
     ended = supervisor.stop(settings.worker.grace_period + MARGIN)
     admin.stop(1.0)
     return code or ended
 
 
-class _Told:
+class _Reported:
     """What the processes say of themselves, asked once for what is the matter and for who stands still."""
 
     def __init__(self, supervisor: Supervisor, stopping: Stopping) -> None:
@@ -61,12 +61,12 @@ class _Told:
         self._stopping = stopping
         self._readiness: Readiness | None = None
 
-    def standing(self) -> str | None:
+    def stall(self) -> str | None:
         """Ask them, and say which stands still, if any."""
         self._readiness = asyncio.run(
             readiness_of_all(self._supervisor.processes(), draining=self._stopping.event.is_set())
         )
-        return standing_of(self._readiness)
+        return stall_of(self._readiness)
 
     def readiness(self) -> Readiness | None:
         """Return what they said then."""

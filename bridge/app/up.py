@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from bridge.app.admin import report_started, serve_admin
 from bridge.app.broker import BrokerConnections
+from bridge.app.environment import require_records
 from bridge.app.ingest import IngestProcess, warn_if_unguarded
 from bridge.app.log import configure_log
 from bridge.app.process import begin_process
 from bridge.app.required import require
-from bridge.app.surroundings import require_records
 from bridge.app.worker import WorkerProcess
-from bridge.ports.serving import Readiness
+from bridge.ports.http_results import Readiness
 from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def run_both(
         one, other = worker.readiness(), ingest.readiness()
         return Readiness(ready=one.ready and other.ready, reasons=(*one.reasons, *other.reasons))
 
-    def standing() -> str | None:
-        return worker.standing() or ingest.standing()
+    def stall() -> str | None:
+        return worker.stall() or ingest.stall()
 
-    admin = serve_admin(context.settings, ready, context.metrics, standing)
+    admin = serve_admin(context.settings, ready, context.metrics, stall)
     ingest.start()
-    report_started(ready, standing)
+    report_started(ready, stall)
     worker.start()
     started(ingest, admin.port)
     code = context.stopping.wait()

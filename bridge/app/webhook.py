@@ -21,18 +21,18 @@ from bridge.ingest.executor import NotificationExecutor
 from bridge.ingest.memory import MemoryLimits, NotificationMemory
 from bridge.ingest.notification import NotificationRules
 from bridge.ingest.spool_status import Bounds, SpoolStatus
-from bridge.ingest.spooler import PATIENCE, Spooler
+from bridge.ingest.spooler import TIMEOUT, Spooler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.domain.evidence import Evidence
+    from bridge.ingest.durable_publisher import DurablePublisher, Publishing
     from bridge.ingest.report import NotificationReport
-    from bridge.ingest.safekeeping import Publishing, Safekeeping
     from bridge.jobs.subscription_watch import SubscriptionWatch
     from bridge.ops.metrics import Metrics
     from bridge.ops.shutdown import Stopping
-    from bridge.ops.tracing import WebhookTracing
+    from bridge.ops.spans import WebhookTracing
     from bridge.ports import Clock
     from bridge.settings import Settings
 
@@ -54,7 +54,7 @@ class Observers:
 def make_ingest(
     settings: Settings,
     memory: NotificationMemory,
-    safekeeping: Safekeeping,
+    durable_publisher: DurablePublisher,
     report: NotificationReport,
     clock: Clock,
     observers: Observers,
@@ -68,7 +68,7 @@ def make_ingest(
         on_cancelled=None if observers.watch is None else observers.watch.cancelled,
         traces=observers.traces,
     )
-    return NotificationExecutor(notifications, memory, safekeeping, report=report, clock=clock)
+    return NotificationExecutor(notifications, memory, durable_publisher, report=report, clock=clock)
 
 
 def make_webhook_server(
@@ -96,7 +96,7 @@ def make_webhook_server(
             allow=endpoint.allow,
             proxies=endpoint.trusted_proxies,
             each=ingest.max_connections_each,
-            turned_away=partial(report.refused, 403),
+            refused=partial(report.refused, 403),
         ),
     )
     return HttpServer(Webhook(endpoint, executor.take, refused=report.refused), options, name="ingest")
@@ -112,8 +112,8 @@ def make_memory(settings: Settings, stopping: Stopping, clock: Clock) -> Notific
         on_crash=stopping.crash,
         limits=replace(
             usual,
-            patience=min(usual.patience, longest),
-            first_patience=min(usual.first_patience, longest),
+            timeout=min(usual.timeout, longest),
+            first_timeout=min(usual.first_timeout, longest),
         ),
     )
 
@@ -131,13 +131,13 @@ def make_spooler(
         publishing,
         SpoolStatus(bounds, clock=publishing.clock, metrics=metrics),
         # The request must still be there when the spool has it.
-        patience=min(PATIENCE, ingest.confirm_timeout / 2),
+        timeout=min(TIMEOUT, ingest.confirm_timeout / 2),
         on_crash=stopping.crash,
     )
 
 
 def spooling(spooler: Spooler) -> tuple[str, bool, str]:
     """Return whether the spool keeps events, how many it has, and if it takes no more, why not."""
-    contents, trouble = spooler.status.contents, spooler.status.trouble
+    contents, problem = spooler.status.contents, spooler.status.problem
     waiting = f"{contents.events} events wait in the spool, {contents.bytes} bytes"
-    return "spool", trouble is None, waiting if trouble is None else f"{trouble.detail}; {waiting}"
+    return "spool", problem is None, waiting if problem is None else f"{problem.detail}; {waiting}"

@@ -12,7 +12,7 @@ import structlog
 
 from bridge.adapters.cpaas.gateway import CpaasGateway
 from bridge.adapters.store import open_ledger, open_receipts
-from bridge.app import sending
+from bridge.app import command_client
 from bridge.app.admin import make_progress, readiness, report_started, serve_admin
 from bridge.app.broker import BrokerConnections
 from bridge.app.log import configure_log
@@ -22,8 +22,8 @@ from bridge.app.worker_parts import make_worker, measure, worker_readiness
 from bridge.jobs.pruner import Pruner
 from bridge.ops.one_core import OneCore
 from bridge.ports import LedgerUnavailable, LedgerUnusable
+from bridge.worker.ledger_clock import LedgerClock
 from bridge.worker.parts import WorkerPorts
-from bridge.worker.steady import SteadyClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bridge.app.process import ProcessContext
     from bridge.concurrency.background_worker import BackgroundWorker
     from bridge.ops.shutdown import Stopping
-    from bridge.ports.serving import Readiness
+    from bridge.ports.http_results import Readiness
     from bridge.settings import Settings
     from bridge.worker.worker import Worker
 
@@ -65,7 +65,7 @@ class WorkerProcess:
         self._context = context
         self._broker = broker
         self._parts: _Parts | None = None
-        self._ledger_trouble = "not open yet"
+        self._ledger_problem = "not open yet"
         self._progress = make_progress(context.clock)
 
     def start(self) -> None:
@@ -77,18 +77,20 @@ class WorkerProcess:
         parts.publisher.start()
         parts.worker.start(parts.source)
         parts.source.start()
-        self._progress.watch("the worker's loop", lambda: parts.worker.rounds)
-        self._progress.watch("the link that consumes", lambda: parts.source.rounds)
-        self._progress.watch("the link that publishes", lambda: parts.publisher.rounds)
+        self._progress.watch("the worker's loop", lambda: parts.worker.iterations)
+        self._progress.watch("the link that consumes", lambda: parts.source.iterations)
+        self._progress.watch("the link that publishes", lambda: parts.publisher.iterations)
         for job in parts.jobs:
             job.start()
 
     def _build(self, ledger: SqlLedger) -> _Parts:
         context, settings = self._context, self._context.settings
         calls_stop = threading.Event()
-        clock = SteadyClock(context.clock, self._patiently(ledger.time))
+        clock = LedgerClock(context.clock, self._patiently(ledger.time))
         publisher = self._broker.publisher("worker publishes", limit=PUBLISH_LIMIT)
-        client = sending.client(sending.account(settings), settings, clock, calls_stop, context.tracer)
+        client = command_client.client(
+            command_client.account(settings), settings, clock, calls_stop, context.tracer
+        )
         gateway = CpaasGateway(client, clock, settings.reconcile.history_cap)
         ports = WorkerPorts(publisher=publisher, ledger=ledger, gateway=gateway, clock=clock)
         worker = make_worker(context, ports, calls_stop)
@@ -117,21 +119,21 @@ class WorkerProcess:
         parts.ledger.close()
         structlog.get_logger().info("worker.stopped", finished=finished)
 
-    def standing(self) -> str | None:
+    def stall(self) -> str | None:
         """Say what of this process stands still, if anything."""
-        return self._progress.standing()
+        return self._progress.stall()
 
     def readiness(self) -> Readiness:
         """Return whether this worker may consume, and why not."""
         parts = self._parts
         if parts is None:
-            return readiness(("ledger", False, self._ledger_trouble), judged=frozenset({"ledger"}))
+            return readiness(("ledger", False, self._ledger_problem), judged=frozenset({"ledger"}))
         return worker_readiness(
             parts.worker,
             parts.source,
             parts.publisher,
             draining=self._context.stopping.event.is_set(),
-            standing=self.standing(),
+            stall=self.stall(),
         )
 
     def _patiently(self, ask: Callable[[], T]) -> T | None:
@@ -145,7 +147,7 @@ class WorkerProcess:
                 stopping.crash(os.EX_CONFIG)
                 return None
             except LedgerUnavailable as e:
-                self._ledger_trouble = f"can't be opened: {e}"
+                self._ledger_problem = f"can't be opened: {e}"
                 structlog.get_logger().error("ledger.unavailable", reason=str(e), retry_in=LEDGER_PAUSE)
             if stopping.event.wait(LEDGER_PAUSE):
                 return None
@@ -168,10 +170,10 @@ def run_process(
     """
     context = begin_process(settings, stopping)
     process = WorkerProcess(context, BrokerConnections(context))
-    admin = serve_admin(settings, process.readiness, context.metrics, process.standing)
+    admin = serve_admin(settings, process.readiness, context.metrics, process.stall)
     listening(admin.port)
     # Before its ledger is there: it waits for that without end, and systemd would not.
-    report_started(process.readiness, process.standing)
+    report_started(process.readiness, process.stall)
     process.start()
     code = context.stopping.wait()
     process.stop()

@@ -7,9 +7,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 from bridge.adapters.http.supervisor_app import WORKING
-from bridge.app import parts, sending
+from bridge.app import command_client, parts
 from bridge.app.admin import publishing, readiness
-from bridge.app.tracing import command_tracing
+from bridge.app.trace_export import command_tracing
 from bridge.worker.gauges import WorkerGauges
 from bridge.worker.parts import Lifecycle, WorkerOptions
 from bridge.worker.worker import Worker
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bridge.app.process import ProcessContext
     from bridge.ops.metrics import Metrics
     from bridge.ports import Clock
-    from bridge.ports.serving import Readiness
+    from bridge.ports.http_results import Readiness
     from bridge.worker.gauges import Source
     from bridge.worker.parts import WorkerPorts
 
@@ -33,7 +33,7 @@ def make_worker(context: ProcessContext, ports: WorkerPorts, calls_stop: threadi
     return Worker(
         ports,
         WorkerOptions(
-            rules=sending.send_rules(settings),
+            rules=command_client.send_rules(settings),
             concurrency=settings.worker.concurrency,
             # Half of what is prefetched beside what can be sent at once.
             spare=max(0, settings.worker.prefetch - settings.worker.concurrency) // 2,
@@ -59,10 +59,10 @@ def measure(
 
 
 def worker_readiness(
-    worker: Worker, source: Source, publisher: Outlet, *, draining: bool, standing: str | None = None
+    worker: Worker, source: Source, publisher: Outlet, *, draining: bool, stall: str | None = None
 ) -> Readiness:
-    """Return whether a worker may consume, and why not; `standing` is what of it stands still."""
-    trouble = worker.trouble
+    """Return whether a worker may consume, and why not; `stall` is what of it stands still."""
+    problem = worker.problem
     return readiness(
         (
             "consuming",
@@ -70,8 +70,8 @@ def worker_readiness(
             "a consumer of the command queue" if source.consuming else "not consuming",
         ),
         publishing(publisher),
-        ("sending", trouble is None, trouble or "nothing known against it"),
-        (WORKING, standing is None, standing or "all its threads go on"),
+        ("sending", problem is None, problem or "nothing known against it"),
+        (WORKING, stall is None, stall or "all its threads go on"),
         ("draining", not draining, "stopping" if draining else "no"),
         judged=frozenset({"consuming", "publishing", "sending", WORKING, "draining"}),
     )

@@ -44,7 +44,7 @@ def catch_up(invocation: Invocation, *, since: float | None, dry_run: bool, as_j
     else:
         would = "would be recovered" if dry_run else "recovered"
         write_line(f"{caught.recovered} messages {would}; {caught.threads} threads read")
-        left = {name: getattr(caught, name) for name in ("incomplete", "unread", "refused", "undated")}
+        left = {name: getattr(caught, name) for name in ("incomplete", "unreadable", "refused", "undated")}
         for what, number in left.items():
             if number:
                 write_line(f"{what}: {number}", err=True)

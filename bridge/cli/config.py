@@ -44,7 +44,7 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
 
 
 def _problems(invocation: Invocation) -> list[SettingProblem]:
-    from bridge.app.surroundings import unusable_here
+    from bridge.app.environment import unusable_here
     from bridge.settings import SettingsError
 
     try:

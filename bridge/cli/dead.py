@@ -14,7 +14,7 @@ from bridge.cli.invocation import Invocation, config_option, json_option, pass_i
 from bridge.cli.moments import moment
 from bridge.cli.output import write_json, write_line
 from bridge.cli.progress import progress
-from bridge.domain.printing import to_json
+from bridge.domain.printable import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -230,17 +230,17 @@ def _done(letters: Iterable[DeadLetter], wanted: Wanted, what: str, *, as_json: 
     found: set[str | None] = set()
     count = 0
 
-    def counted(told: Progress) -> Iterator[DeadLetter]:
+    def counted(shown: Progress) -> Iterator[DeadLetter]:
         nonlocal count
         for letter in letters:
             count += 1
-            told(count, wanted.limit)
+            shown(count, wanted.limit)
             if wanted.ids:
                 found.update((letter.event_id, letter.command_id))
             yield letter
 
-    with progress("dead letters", prints=True) as told:
-        write_letters(counted(told), as_json=as_json)
+    with progress("dead letters", prints=True) as shown:
+        write_letters(counted(shown), as_json=as_json)
     write_line(f"{count} {what}", err=True)
     missing = [id_ for id_ in wanted.ids if id_ not in found]
     for id_ in missing:

@@ -40,7 +40,7 @@ def write_letters(letters: Iterable[DeadLetter], *, as_json: bool, full: bool = 
 
 def row_of(letter: DeadLetter, *, full: bool = False) -> dict[str, object]:
     from bridge.domain.events import rfc3339
-    from bridge.domain.masking import mask_number, mask_numbers
+    from bridge.domain.masks import mask_number, mask_numbers
 
     sender = letter.sender
     return {

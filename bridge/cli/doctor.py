@@ -43,7 +43,7 @@ def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int
     for examined in invocation.use(examine_all)(settings, PROCESSES if process is None else (process,)):
         rows.append(_row(examined, hosts))
         if not as_json:
-            _tell(rows[-1])
+            _print_row(rows[-1])
     if as_json:
         write_json(rows)
     else:
@@ -63,19 +63,19 @@ def _summary(levels: list[str]) -> str:
 
 
 def _row(examined: Examined, hosts: frozenset[str]) -> dict[str, str | None]:
-    from bridge.domain.masking import mask_numbers
+    from bridge.domain.masks import mask_numbers
 
-    finding = examined.finding
+    check_result = examined.check_result
     return {
         "check": examined.check,
-        "level": finding.level.value,
+        "level": check_result.level.value,
         # An error's text may be of a library or of the provider.
-        "seen": mask_numbers(finding.seen, hosts=hosts),
-        "advice": finding.advice,
+        "seen": mask_numbers(check_result.seen, hosts=hosts),
+        "advice": check_result.advice,
     }
 
 
-def _tell(row: dict[str, str | None]) -> None:
+def _print_row(row: dict[str, str | None]) -> None:
     level = str(row["level"])
     write_styled(f"{level:<8}", f"{row['check']:<14} {row['seen']}", colour=_COLOURS[level])
     if row["advice"] is not None:

@@ -63,7 +63,7 @@ def tail(
 
 def _destination(event: Mapping[str, Any], *, full: bool) -> object:
     from bridge.domain.events import value_of
-    from bridge.domain.masking import mask_number
+    from bridge.domain.masks import mask_number
 
     number = value_of(event["data"], "destination_address")
     return mask_number(number) if isinstance(number, str) and not full else number

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.output import survive_any_text
-from bridge.domain.printing import visible
+from bridge.domain.printable import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bridge.domain.printing import to_json, visible, wants_colour
+from bridge.domain.printable import to_json, visible, wants_colour
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ def write_program(source: str) -> None:
 
 
 def write_styled(head: str, rest: str, *, colour: str) -> None:
-    """Print a line whose `head` is coloured as `bridge.domain.printing.wants_colour` decides."""
+    """Print a line whose `head` is coloured as `bridge.domain.printable.wants_colour` decides."""
     is_coloured = wants_colour(os.environ, is_terminal=sys.stdout.isatty())
     _echo(click.style(visible(head), fg=colour) + visible(rest), color=is_coloured)
 

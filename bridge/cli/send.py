@@ -11,7 +11,7 @@ import click
 from bridge.cli.exits import Exit, Unavailable
 from bridge.cli.invocation import Invocation, config_option, json_option, pass_invocation
 from bridge.cli.output import write_json, write_line
-from bridge.domain.masking import mask_numbers
+from bridge.domain.masks import mask_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

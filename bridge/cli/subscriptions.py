@@ -58,16 +58,16 @@ def sync(invocation: Invocation, *, dry_run: bool, prune: bool, as_json: bool) -
     from bridge.app.oneshot import cpaas_client
     from bridge.app.subscriptions import declared_subscriptions
     from bridge.domain.subscription_plan import plan
-    from bridge.jobs import subscriptions as subscribing
+    from bridge.jobs import subscriptions
 
     settings = invocation.settings()
     declared = invocation.use(declared_subscriptions)(settings)
     client = invocation.use(cpaas_client)(settings)
     if dry_run:
-        steps = plan(declared, subscribing.look(client), prune=prune)
+        steps = plan(declared, subscriptions.read_state(client), prune=prune)
     else:
         with progress("steps") as taken:
-            steps = subscribing.sync(client, declared, prune=prune, progress=taken)
+            steps = subscriptions.sync(client, declared, prune=prune, progress=taken)
     _write_steps(steps, as_json=as_json)
     failed = sum(step.action == "fail" for step in steps)
     if failed:
@@ -111,12 +111,12 @@ def delete(invocation: Invocation, *, ids: tuple[str, ...]) -> None:
 def _callback(invocation: Invocation, client: Notifying, settings: Settings) -> str:
     """Return the callback of the channel to the configured webhook."""
     from bridge.app.subscriptions import declared_subscriptions
-    from bridge.jobs import subscriptions as subscribing
+    from bridge.jobs import subscriptions
 
     if settings.subscriptions.webhook_url is None:
         raise click.UsageError("give --notify, or configure subscriptions.webhook_url")
     declared = invocation.use(declared_subscriptions)(settings)
-    return subscribing.channel_of(client, declared, client.channels.list()).callback
+    return subscriptions.channel_of(client, declared, client.channels.list()).callback
 
 
 def _write(found: Sequence[Subscription], *, as_json: bool) -> None:

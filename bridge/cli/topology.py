@@ -46,16 +46,20 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
     differences = list(invocation.use(check_topology)(settings))
     is_checked = True
     try:
-        lacking, unchecked = invocation.use(check_members)(settings)
+        lacking, not_deduplicated = invocation.use(check_members)(settings)
     except ConnectionError as error:
-        is_checked, lacking, unchecked = False, [], f"the members of the queues were not checked: {error}"
+        is_checked, lacking, not_deduplicated = (
+            False,
+            [],
+            f"the members of the queues were not checked: {error}",
+        )
     differences += lacking
     if as_json:
         write_json({"differences": list(differences)})
     for difference in [] if as_json else differences:
         write_line(difference)
-    if unchecked is not None:
-        write_line(f"Note: {unchecked}", err=True)
+    if not_deduplicated is not None:
+        write_line(f"Note: {not_deduplicated}", err=True)
     if differences:
         return Exit.FAILED
     return Exit.DONE if is_checked else Exit.UNAVAILABLE

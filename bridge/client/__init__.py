@@ -6,8 +6,9 @@
 Needs a broker and nothing else of the bridge: no configuration, no ledger, no account.
 """
 
+from bridge.client.client import Client
 from bridge.client.commands import Command
-from bridge.client.consuming import Consumer
+from bridge.client.consumer import Consumer
 from bridge.client.errors import (
     AuthenticationError,
     BatchPartiallySent,
@@ -26,11 +27,10 @@ from bridge.client.errors import (
     Unroutable,
 )
 from bridge.client.events import Deferred, Event, Message, Outcome, Problem, Receipt
-from bridge.client.handling import ConsumerOptions, Discard, RetryLater
+from bridge.client.handler import ConsumerOptions, Discard, RetryLater
 from bridge.client.options import Options
 from bridge.client.results import Result, Sent
 from bridge.client.seen import SeenEvents, SeenInMemory
-from bridge.client.sending import Client
 
 __all__ = [
     "AuthenticationError",

@@ -116,9 +116,9 @@ def _wrong_destinations(to: object) -> Iterator[str]:
     if not isinstance(to, Sequence) or isinstance(to, bytes | bytearray | memoryview):
         yield not_a("to", to, "a str or a list of str")
         return
-    for place, one in enumerate(to):
+    for position, one in enumerate(to):
         if not isinstance(one, str):
-            yield not_a(f"to[{place}]", one, "a str")
+            yield not_a(f"to[{position}]", one, "a str")
 
 
 def _wrong_time(name: str, given: object) -> Iterator[str]:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bridge.adapters.amqp.batch import Batch, BrokerAnswer, Sending
-from bridge.adapters.amqp.link import LinkOptions
+from bridge.adapters.amqp.connection_thread import ConnectionOptions
 from bridge.adapters.amqp.replies import command_properties
 from bridge.adapters.amqp.sender import Sender
 from bridge.adapters.clock import SystemClock
@@ -51,7 +51,7 @@ TIMEOUT = 10.0
 #: Seconds that the outcomes of a command may take.
 WAIT = 30.0
 #: Seconds that a connection may always take to confirm before it is not trusted any more.
-_PATIENCE = 2.0
+_TIMEOUT = 2.0
 _REMEDY = "start a worker, or run `bridge topology declare`"
 
 
@@ -78,10 +78,10 @@ class Engine:
         self._clock = SystemClock()
         log = ClientLog(is_raised=True, connection=options.name)
         self._sender = Sender(
-            LinkOptions(options.address(url), options.name, self._clock, log=log),
+            ConnectionOptions(options.address(url), options.name, self._clock, log=log),
             exchange=self._exchange,
             # A connection that went silent is given up while there is time to try another one.
-            deadline=max(_PATIENCE, self.timeout / 2),
+            deadline=max(_TIMEOUT, self.timeout / 2),
         )
         self._starting = threading.Lock()
         self._process: int | None = None
@@ -124,30 +124,30 @@ class Engine:
         """
         ready: list[Ready] = []
         reasons: list[str] = []
-        for place, command in enumerate(commands, first):
+        for position, command in enumerate(commands, first):
             if not isinstance(command, Command):
-                reasons.append(not_a(f"commands[{place}]", command, "a Command"))
+                reasons.append(not_a(f"commands[{position}]", command, "a Command"))
                 continue
             try:
                 ready.append(self.prepare(command))
             except InvalidCommand as e:
-                reasons += [f"commands[{place}]: {reason}" for reason in e.reasons]
+                reasons += [f"commands[{position}]: {reason}" for reason in e.reasons]
         if reasons:
             raise InvalidCommand(reasons)
         return ready
 
     def publish(
-        self, ready: Sequence[Ready], *, answered: Signal, told: Signal, awaits: bool = False
+        self, ready: Sequence[Ready], *, answered: Signal, ended: Signal, awaits: bool = False
     ) -> Batch:
         """Publish commands; the signals are set as `Batch` describes. Returns at once.
 
-        The caller calls `give_up` once it has stopped waiting. `told` is for a single command that `awaits` outcomes.
+        The caller calls `give_up` once it has stopped waiting. `ended` is for a single command that `awaits` outcomes.
 
         Raises:
             Closed: this client was closed.
 
         """
-        batch = Batch([self._sending(one, awaits=awaits) for one in ready], answered=answered, told=told)
+        batch = Batch([self._sending(one, awaits=awaits) for one in ready], answered=answered, ended=ended)
         with self._starting:
             self._start()
         self._sender.publish(batch)
@@ -249,12 +249,12 @@ class Engine:
             return BrokerUnavailable, "the client was closed"
         if self._sender.refusal:
             return LoginRefused, self._sender.refusal
-        return BrokerUnavailable, self._sender.trouble or f"no answer within {timeout:g} s"
+        return BrokerUnavailable, self._sender.problem or f"no answer within {timeout:g} s"
 
 
 def _outcomes(sending: Sending) -> Iterator[Outcome]:
     """Yield the outcomes in the order of the destinations; pass over replies that are not outcomes."""
-    for reply in sorted(sending.told.values(), key=lambda reply: reply["data"].get("index") or 0):
+    for reply in sorted(sending.outcomes.values(), key=lambda reply: reply["data"].get("index") or 0):
         try:
             event = event_from(reply)
         except NotAnEvent:

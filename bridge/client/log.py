@@ -18,21 +18,21 @@ class ClientLog:
 
     def info(self, event: str, /, **fields: object) -> None:
         """Tell that something went as it should."""
-        self._tell(logging.INFO, event, fields)
+        self._write(logging.INFO, event, fields)
 
     def warning(self, event: str, /, **fields: object) -> None:
         """Tell of what is tried again."""
-        self._tell(self._warning, event, fields)
+        self._write(self._warning, event, fields)
 
     def error(self, event: str, /, **fields: object) -> None:
         """Tell of what somebody has to mend."""
-        self._tell(logging.ERROR, event, fields)
+        self._write(logging.ERROR, event, fields)
 
     def critical(self, event: str, /, **fields: object) -> None:
         """Tell of a mistake of ours."""
         exc_info = bool(fields.pop("exc_info", False))
-        self._tell(logging.CRITICAL, event, fields, exc_info=exc_info)
+        self._write(logging.CRITICAL, event, fields, exc_info=exc_info)
 
-    def _tell(self, level: int, event: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
-        told = " ".join(f"{name}={value}" for name, value in {**self._bound, **fields}.items())
-        _LOGGER.log(level, "%s %s", event, told, exc_info=exc_info)
+    def _write(self, level: int, event: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
+        ended = " ".join(f"{name}={value}" for name, value in {**self._bound, **fields}.items())
+        _LOGGER.log(level, "%s %s", event, ended, exc_info=exc_info)

@@ -110,8 +110,8 @@ def _urls(url: str | Sequence[str]) -> Sequence[str]:
     if isinstance(url, str):
         return split_urls(url)
     expect("url", url, (list, tuple), f"{_URL}, or a list of them")
-    for place, one in enumerate(url):
-        expect(f"url[{place}]", one, str, _URL)
+    for position, one in enumerate(url):
+        expect(f"url[{position}]", one, str, _URL)
     return url
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from bridge.adapters.amqp.connection_thread import ConnectionOptions
 from bridge.adapters.amqp.events import AmqpEvents
 from bridge.adapters.amqp.handshake import BrokerRefused
-from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.replies import read_event
 from bridge.adapters.clock import SystemClock
 from bridge.client.errors import FORKED, AuthenticationError, Closed, QueueRefused
@@ -44,7 +44,7 @@ class QueueSubscription:
         self._closed = False
         self._process: int | None = None
         self._source = AmqpEvents(
-            LinkOptions(options.address(url), options.name, SystemClock(), log=self.log),
+            ConnectionOptions(options.address(url), options.name, SystemClock(), log=self.log),
             queue,
             receive=receive,
             fail=self._fail,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Seconds that `stop` waits for the thread.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 #: Seconds between two warnings of a worker by `warn`.
 LOG_EVERY = 60.0
 
@@ -72,7 +72,7 @@ class BackgroundWorker(ABC):
         """Begin."""
         self._thread.start()
 
-    def stop(self, timeout: float = PATIENCE) -> None:
+    def stop(self, timeout: float = TIMEOUT) -> None:
         """End after the round at hand, within `timeout` seconds."""
         self._stopping.set()
         self._woken.set()

@@ -21,12 +21,12 @@ K = TypeVar("K", bound="Hashable")
 T = TypeVar("T")
 
 
-class Relay:
+class LoopCaller:
     """Calls back on one event loop, from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._told: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._calls: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._called = False
 
     @classmethod
@@ -35,9 +35,9 @@ class Relay:
         # The loop is not asked for each time: before Python 3.12 that is a system call.
         return last if last is not None and last.loop.is_running() else cls(asyncio.get_running_loop())
 
-    def tell(self, who: Callable[[T], None], what: T) -> None:
-        """Have `who` called with `what` on the loop, in the order of the calls. From any thread; returns at once."""
-        self._told.append((who, what))
+    def call(self, callback: Callable[[T], None], argument: T) -> None:
+        """Call `callback` with `argument` on the loop, in the order of the calls. From any thread; returns at once."""
+        self._calls.append((callback, argument))
         if not self._called:
             self._called = True
             with suppress(RuntimeError):  # the loop is closed
@@ -47,12 +47,12 @@ class Relay:
         # Before it is looked: a thread that adds from now on calls again, at worst in vain.
         self._called = False
         try:
-            while self._told:
-                who, what = self._told.popleft()
-                who(what)
+            while self._calls:
+                callback, argument = self._calls.popleft()
+                callback(argument)
         finally:
             # A mistake in one is the loop's to report, and must not stop the others.
-            if self._told:
+            if self._calls:
                 self.loop.call_soon(self._deliver)
 
 

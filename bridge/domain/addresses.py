@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from bridge.domain.errors import InvalidAddress
-from bridge.domain.masking import mask_number
+from bridge.domain.masks import mask_number
 
 #: The sender that lets the provider choose (wire reference 4.1).
 DEFAULT_SENDER = "default"

@@ -44,15 +44,15 @@ class CatchUpRules:
     grace: float = GRACE
 
 
-def begins(number: str, marks: Mapping[str, float], *, now: float, rules: CatchUpRules) -> float:
+def begins(number: str, watermarks: Mapping[str, float], *, now: float, rules: CatchUpRules) -> float:
     """Return from when on the messages of a number of ours are to be read, in seconds since the epoch."""
-    mark = marks.get(number, marks.get(ACCOUNT))
-    if mark is None:
+    watermark = watermarks.get(number, watermarks.get(ACCOUNT))
+    if watermark is None:
         return now - rules.lookback
-    if mark > now:
+    if watermark > now:
         # Set by a clock that was ahead, so nobody knows how far the history was read.
         return now - max(rules.lookback, rules.overlap)
-    return mark - rules.overlap
+    return watermark - rules.overlap
 
 
 def may_have_news(thread: KeptThread, since: float) -> bool:
@@ -128,7 +128,12 @@ def events_for(
 
 
 def advanced(
-    marks: Mapping[str, float], whole: Mapping[str, bool], *, listed: bool, now: float, rules: CatchUpRules
+    watermarks: Mapping[str, float],
+    whole: Mapping[str, bool],
+    *,
+    listed: bool,
+    now: float,
+    rules: CatchUpRules,
 ) -> dict[str, float]:
     """Return the watermarks after a round that began at `now`.
 
@@ -136,7 +141,7 @@ def advanced(
     number that was not keeps the mark it had, also where that was the account's, which goes on without it. What was too
     young is not behind any mark.
     """
-    account = marks.get(ACCOUNT, now - rules.lookback)
+    account = watermarks.get(ACCOUNT, now - rules.lookback)
     until = now - rules.grace
-    after = {number: until if read else marks.get(number, account) for number, read in whole.items()}
+    after = {number: until if read else watermarks.get(number, account) for number, read in whole.items()}
     return {**after, ACCOUNT: until} if listed else {}

@@ -65,7 +65,7 @@ class BrokerNode:
     channel_max: int | None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Host and port, as in a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
@@ -127,8 +127,8 @@ def read_broker_url(url: str, files: TlsFiles | None = None) -> BrokerNode:
         )
     is_encrypted = scheme.lower() == "amqps"
     parameters = read_parameters(query, is_encrypted=is_encrypted)
-    credentials, _, place = authority.rpartition("@")
-    host, port = _place(place)
+    credentials, _, location = authority.rpartition("@")
+    host, port = _location(location)
     user, password = _credentials(credentials)
     return BrokerNode(
         host=host,
@@ -146,7 +146,7 @@ def read_broker_url(url: str, files: TlsFiles | None = None) -> BrokerNode:
 
 def unverified(nodes: Iterable[BrokerNode]) -> list[str]:
     """Return the addresses whose certificates are not checked, as host and port."""
-    return [node.place for node in nodes if node.tls is not None and not node.tls.verify]
+    return [node.location for node in nodes if node.tls is not None and not node.tls.verify]
 
 
 def _check_characters(url: str) -> None:
@@ -178,15 +178,15 @@ def _check_alone(url: str) -> None:
         raise BadBrokerUrl("ends with a comma: between two addresses stands one comma")
 
 
-def _place(place: str) -> tuple[str, int | None]:
+def _location(location: str) -> tuple[str, int | None]:
     """Return host and port."""
-    if ";" in place or "," in place:
+    if ";" in location or "," in location:
         raise BadBrokerUrl(f"has a ; or a , in its host: separate several addresses with commas; {_WHOLE}")
-    bracketed = re.fullmatch(r"\[([^]]*)\](?::(.*))?", place)
+    bracketed = re.fullmatch(r"\[([^]]*)\](?::(.*))?", location)
     if bracketed is not None:
         host, port = _ipv6(bracketed[1]), bracketed[2]
     else:
-        host, _, port = place.partition(":")
+        host, _, port = location.partition(":")
         if not is_host_name(host):
             raise BadBrokerUrl(
                 "must name a host: letters, digits, dots and hyphens, or an IPv6 address in []"

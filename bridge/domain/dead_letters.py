@@ -21,7 +21,7 @@ from bridge.domain.commands import Malformed
 from bridge.domain.contracts import letters
 from bridge.domain.contracts.commands import REPLAY, RESEND
 from bridge.domain.deliveries import GIVEN_UP, TOKEN, copy_of, own_headers
-from bridge.domain.masking import printable, shorten
+from bridge.domain.masks import printable, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ BROKER = "broker"
 #: What a death adds to a command's headers (SPEC section 3.3).
 DEATH_HEADERS = frozenset(letters.HEADERS.names)
 #: The outcomes of which the ledger keeps the submission.
-_FILED = frozenset(type_.rpartition(".")[2] for type_ in events.DEAD_LETTERS - {events.INVALID})
+_RECORDED = frozenset(type_.rpartition(".")[2] for type_ in events.DEAD_LETTERS - {events.INVALID})
 #: Characters of a header that are worth showing.
 _SHOWN = 500
 
@@ -156,7 +156,7 @@ def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bo
     headers = {
         name: value for name, value in own_headers(letter.delivery).items() if name not in DEATH_HEADERS
     }
-    if letter.outcome in _FILED and letter.event_id is not None:
+    if letter.outcome in _RECORDED and letter.event_id is not None:
         # Which dead letter it is replaces which one it may have been before.
         headers.pop(TOKEN, None)
         headers.pop(GIVEN_UP, None)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Seconds that a command may have waited, and that a publisher's clock may be ahead of ours, to be believed.
 OLDEST = 366 * 86_400.0
 AHEAD = 300.0
-#: The header in which a delayed copy carries its generation.
+#: The header in which a delayed copy carries its version.
 TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
 #: What decides about a command beside its body: without it, it could be a second copy, or a replay.
 _STEERING = frozenset({"headers", *(f"headers.{name}" for name in (TOKEN, REPLAY, RESEND))})
@@ -61,9 +61,9 @@ class Received:
     parsed: Parsed
     #: SHA-256 of the body, in hex.
     body_hash: str
-    #: The generation of a copy from the delay; 0 for what never was there.
-    generation: int = 0
-    #: Whether it comes from the delay, with or without a generation.
+    #: The version of a copy from the delay; 0 for what never was there.
+    version: int = 0
+    #: Whether it comes from the delay, with or without a version.
     delayed: bool = False
     #: The dead letter it was, where it was sent back.
     replay: Replay | None = None
@@ -82,7 +82,7 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
     """
     # What can't be read is not taken for missing: then the command would have no id, and could be sent without one.
     message_id = _NO_TEXT if "message_id" in delivery.unreadable else delivery.properties.get("message_id")
-    generation, replay = _generation(delivery.headers.get(TOKEN)), _replay(delivery.headers)
+    version, replay = _version(delivery.headers.get(TOKEN)), _replay(delivery.headers)
     traceparent = trace_context(delivery.headers.get("traceparent"))
     published = published_at(delivery, now)
     parsed = parse_command(delivery.body, message_id, rules=rules, now=now)
@@ -109,7 +109,7 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
         delivery=delivery,
         parsed=parsed,
         body_hash=hashlib.sha256(delivery.body).hexdigest(),
-        generation=generation,
+        version=version,
         delayed=delayed,
         replay=replay,
         given_up=given_up,
@@ -196,11 +196,11 @@ def dead_letter(received: Received, death: Death, *, dead_queue: str) -> Outgoin
 
 
 def delayed_copy(
-    received: Received, generation: int, *, exchange: str, routing_key: str, delay: int
+    received: Received, version: int, *, exchange: str, routing_key: str, delay: int
 ) -> Outgoing:
-    """Return the command as it goes to the delay under `generation`, for `delay` seconds."""
+    """Return the command as it goes to the delay under `version`, for `delay` seconds."""
     headers = own_headers(received.delivery)
-    headers[TOKEN] = str(generation)
+    headers[TOKEN] = str(version)
     headers.pop(GIVEN_UP, None)
     if received.given_up is not None:
         headers[GIVEN_UP] = received.given_up
@@ -240,7 +240,7 @@ def trace_context(header: object) -> str | None:
     return text if isinstance(text, str) and _TRACEPARENT.fullmatch(text) else None
 
 
-def _generation(token: object) -> int:
+def _version(token: object) -> int:
     # Nine digits fit into any database's integer, whoever wrote the header.
     text = token.decode("ascii", "replace") if isinstance(token, bytes) else str(token)
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bridge.domain.json_writer import make_encoder
 from bridge.domain.messages import Outgoing
-from bridge.domain.printing import repaired
+from bridge.domain.printable import repaired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,9 +79,9 @@ def event_id(*parts: object) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def outcome_id(command_id: str | None, index: int, life: int) -> str:
+def outcome_id(command_id: str | None, index: int, replay_number: int) -> str:
     """Return the id of the event that tells the outcome of a life of a submission (SPEC section 3.2)."""
-    return event_id("outcome", command_id, index, life)
+    return event_id("outcome", command_id, index, replay_number)
 
 
 def make_event(
@@ -135,7 +135,7 @@ def outgoing_event(event: Event, *, exchange: str, unrouted_queue: str) -> Outgo
     properties: dict[str, object] = {
         "message_id": event.id,
         "type": event.type,
-        "timestamp": _filed(event.body),
+        "timestamp": _recorded(event.body),
     }
     if event.subject is not None:
         properties["correlation_id"] = event.subject
@@ -149,7 +149,7 @@ def outgoing_event(event: Event, *, exchange: str, unrouted_queue: str) -> Outgo
     )
 
 
-def _filed(body: bytes) -> int:
+def _recorded(body: bytes) -> int:
     """Return when the event was filed, in whole seconds since the epoch, as AMQP's `timestamp` has it."""
     found = _TIME.search(body)
     if found is None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
-from bridge.domain.ledger.endings import Filing
+from bridge.domain.ledger.endings import NextStep
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult, deferred_event
-from bridge.domain.reconciliation import FIRST_LOOK, IMPOSSIBLE
+from bridge.domain.reconciliation import FIRST_LOOKUP, IMPOSSIBLE
 
 if TYPE_CHECKING:
     from bridge.domain.answers import Answer, ProviderError
@@ -50,18 +50,18 @@ class Judgement:
     traceparent: str | None = None
 
 
-def judge(call: Judgement, *, retry: RetryRules, style: Style) -> Filing:
+def judge(call: Judgement, *, retry: RetryRules, style: Style) -> NextStep:
     """Decide what follows an answer."""
     answer = call.answer
     match answer:
         case Accepted():
             return _accepted(call, answer)
         case Refused():
-            return Filing(outcome=Outcome.REJECTED, result=_failed(call, answer.error))
+            return NextStep(outcome=Outcome.REJECTED, result=_failed(call, answer.error))
         case Ambiguous():
-            return _look(call, _failed(call, answer.error), style)
+            return _look_up(call, _failed(call, answer.error), style)
         case Blocked():
-            return Filing(
+            return NextStep(
                 outcome=None, result=SubmissionResult(attempts=call.attempts_before), retry_at=call.now
             )
         case Unsent():
@@ -69,7 +69,7 @@ def judge(call: Judgement, *, retry: RetryRules, style: Style) -> Filing:
     assert_never(answer)
 
 
-def _accepted(call: Judgement, answer: Accepted) -> Filing:
+def _accepted(call: Judgement, answer: Accepted) -> NextStep:
     impossible = answer.delivery_status == IMPOSSIBLE
     result = SubmissionResult(
         attempts=call.attempts,
@@ -78,33 +78,33 @@ def _accepted(call: Judgement, answer: Accepted) -> Filing:
         delivery_status=answer.delivery_status,
     )
     if answer.message_id is None and not impossible and call.command.is_reconcilable(call.index):
-        return Filing(
-            outcome=None, result=result, retry_at=call.now + FIRST_LOOK, doubtful=True, submitted=True
+        return NextStep(
+            outcome=None, result=result, retry_at=call.now + FIRST_LOOKUP, in_doubt=True, submitted=True
         )
-    return Filing(outcome=Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result=result)
+    return NextStep(outcome=Outcome.UNDELIVERABLE if impossible else Outcome.SENT, result=result)
 
 
-def _look(call: Judgement, result: SubmissionResult, style: Style) -> Filing:
-    retry_at = call.now + FIRST_LOOK
-    return Filing(
+def _look_up(call: Judgement, result: SubmissionResult, style: Style) -> NextStep:
+    retry_at = call.now + FIRST_LOOKUP
+    return NextStep(
         outcome=None,
         result=result,
         retry_at=retry_at,
-        doubtful=True,
+        in_doubt=True,
         deferred=_deferred(call, result, retry_at, style),
     )
 
 
-def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) -> Filing:
+def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) -> NextStep:
     result = _failed(call, answer.error)
     if call.now - call.first_attempt_at >= retry.max_age:
-        return Filing(outcome=Outcome.FAILED, result=result)
+        return NextStep(outcome=Outcome.FAILED, result=result)
     retry_at = call.now + _delay(call, answer.retry_after, retry)
     expires_at = call.command.expires_at
     if expires_at is not None:
         # Whoever waits for it learns that it has expired when it does, not at some later retry.
         retry_at = min(retry_at, max(expires_at, call.now))
-    return Filing(
+    return NextStep(
         outcome=None,
         result=result,
         retry_at=retry_at,

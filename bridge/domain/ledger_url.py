@@ -97,8 +97,8 @@ def _file(rest: str) -> str:
 def _postgresql(rest: str) -> dict[str, str]:
     if not rest.isprintable() or " " in rest:
         raise ValueError("has a space or an unprintable character; percent-encode it (a space is %20)")
-    place, _, query = rest.partition("?")
-    authority, _, database = place.partition("/")
+    location, _, query = rest.partition("?")
+    authority, _, database = location.partition("/")
     login, _, hosts = authority.rpartition("@")
     if "#" in rest or "@" in login + database + query:
         raise ValueError(_ENCODE)

@@ -27,7 +27,7 @@ READABLE_SHARE = 1 / 3
 _REPLACEMENTS = "?\u00bf\ufffd\u25a1"
 _REPLACED = re.compile(f"[{_REPLACEMENTS}]+")
 #: Marks that a cut adds, or leaves of a character, and the rest of a cut entity.
-_CUT_MARKS = ".?\u2026\ufffd"
+_CUT_SIGNS = ".?\u2026\ufffd"
 _CUT_ENTITY = re.compile(r"&#?[0-9A-Za-z]{0,8}\Z")
 _READABLE = re.compile("[0-9A-Za-z]")
 
@@ -57,7 +57,7 @@ class Original:
     def _may_be(self, shown: str) -> bool:
         if shown.strip() in self._replaced_one_by_one and len(_READABLE.findall(shown)) >= FEWEST_READABLE:
             return True
-        stem = _marked(normal_form(_CUT_ENTITY.sub("", shown.rstrip(_CUT_MARKS))))
+        stem = _marked(normal_form(_CUT_ENTITY.sub("", shown.rstrip(_CUT_SIGNS))))
         form = _marked(normal_form(shown))
         return any(
             (_is_readable(own, whole) and _is_left(form, own, whole))

@@ -100,7 +100,7 @@ class Outdated:
     """The ledger is an earlier copy: an old primary. It must not be used."""
 
 
-Standing: TypeAlias = Recognized | Unmarked | Succeeded | Outdated
+Comparison: TypeAlias = Recognized | Unmarked | Succeeded | Outdated
 
 
 def judge(
@@ -111,7 +111,7 @@ def judge(
     is_known: bool,
     is_later_marked: bool = False,
     is_before_marked: bool = False,
-) -> Standing:
+) -> Comparison:
     """Return what the ledger is.
 
     `own` is the lineage of the server that it is in now; None where that can't be read. `is_marked` says whether the

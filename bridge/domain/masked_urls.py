@@ -41,8 +41,8 @@ def mask_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _HIDDEN if "@" in url else _without_values(url)
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}://{_user(scheme, credentials)}{at}{_without_values(place)}"
+    credentials, at, location = rest.rpartition("@")
+    return f"{scheme}://{_user(scheme, credentials)}{at}{_without_values(location)}"
 
 
 def mask_urls(text: str) -> str:
@@ -54,14 +54,14 @@ def _user(scheme: str, credentials: str) -> str:
     if not credentials:
         return ""
     name, has_password, _ = credentials.partition(":")
-    if any(mark in name for mark in "/?#") or (not has_password and scheme.lower().startswith("http")):
+    if any(marker in name for marker in "/?#") or (not has_password and scheme.lower().startswith("http")):
         return _HIDDEN
     return f"{name}:{_HIDDEN}" if has_password else name
 
 
-def _without_values(place: str) -> str:
-    place, has_fragment, _ = place.partition("#")
-    path, has_options, options = place.partition("?")
+def _without_values(location: str) -> str:
+    location, has_fragment, _ = location.partition("#")
+    path, has_options, options = location.partition("?")
     shown = _OPTION.sub(_shown_option, options)
     return f"{path}{has_options}{shown}{has_fragment}{_HIDDEN if has_fragment else ''}"
 

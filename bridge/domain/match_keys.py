@@ -163,10 +163,10 @@ def _spelling(character: str) -> str:
 
 def _is_format(character: str) -> bool:
     """Whether it is a control or format character, a combining accent or a variation selector."""
-    is_mark = (
+    is_combining = (
         "\u0300" <= character <= "\u036f" or "\ufe00" <= character <= "\ufe0f" or character >= "\U000e0000"
     )
-    return (is_mark and character < "\U000f0000") or unicodedata.category(character) in {
+    return (is_combining and character < "\U000f0000") or unicodedata.category(character) in {
         "Cc",
         "Cf",
         "Zl",

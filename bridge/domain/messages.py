@@ -29,7 +29,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handed:
+class SubmittedCommand:
     """A command that a service submitted over HTTP, before it is parsed."""
 
     body: bytes = field(repr=False)

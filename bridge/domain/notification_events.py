@@ -10,7 +10,7 @@ from bridge.domain.errors import InvalidAddress
 from bridge.domain.events import OUTBOUND_SYNCED, event_id, make_event, read_data, value_of
 from bridge.domain.evidence import Evidence
 from bridge.domain.match_keys import LONGEST_TEXT, text_key
-from bridge.domain.printing import REPLACEMENT
+from bridge.domain.printable import REPLACEMENT
 from bridge.domain.receipts import RECEIPT_TYPES
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.domain.commands import CommandRules
     from bridge.domain.deliveries import Received
     from bridge.domain.events import Event
-    from bridge.domain.ledger import Told
+    from bridge.domain.ledger import StoredEvent
     from bridge.domain.messages import Outgoing
     from bridge.domain.names import Names
     from bridge.domain.outcomes import Outcome, Style
@@ -38,23 +38,30 @@ class SendRules:
     names: Names
 
 
-def tell_event(event: Event, rules: SendRules) -> Outgoing:
+def event_message(event: Event, rules: SendRules) -> Outgoing:
     """Return the event as a message."""
     names = rules.names
     return outgoing_event(event, exchange=names.events_exchange, unrouted_queue=names.unrouted_queue)
 
 
-def tell_outcome(
-    received: Received, index: int, outcome: Outcome, told: Told, rules: SendRules, *, dead: bool, now: float
+def outcome_messages_of(
+    received: Received,
+    index: int,
+    outcome: Outcome,
+    stored_event: StoredEvent,
+    rules: SendRules,
+    *,
+    dead: bool,
+    now: float,
 ) -> list[Outgoing]:
     """Return what tells an outcome: the event, the reply if one was asked for, and the dead letter if `dead` allows."""
     event = events.Event(
-        id=told.event_id, type=outcome.event_type, subject=received.parsed.id, body=told.body
+        id=stored_event.event_id, type=outcome.event_type, subject=received.parsed.id, body=stored_event.body
     )
     # What the broker gave up stays to be sent back: nobody may have meant its time to run out.
     is_dead = event.type in events.DEAD or (event.type == events.EXPIRED and received.given_up is not None)
     death = _death(event, index, now) if dead and is_dead else None
-    return _tell(received, event, rules, death=death)
+    return _messages(received, event, rules, death=death)
 
 
 def _death(event: Event, index: int, now: float) -> Death:
@@ -72,7 +79,7 @@ def _death(event: Event, index: int, now: float) -> Death:
     )
 
 
-def tell_invalid(
+def invalid_messages(
     received: Received, rules: SendRules, *, now: float, conflict: bool = False
 ) -> list[Outgoing]:
     """Return what tells that a delivery is no valid command, or has the id of another one."""
@@ -97,26 +104,26 @@ def tell_invalid(
         event_id=event.id,
         at=now,
     )
-    return _tell(received, event, rules, death=death)
+    return _messages(received, event, rules, death=death)
 
 
-def to_the_delay(received: Received, generation: int, rules: SendRules, *, at: float, now: float) -> Outgoing:
+def scheduled_copy(received: Received, version: int, rules: SendRules, *, at: float, now: float) -> Outgoing:
     """Return the copy of the command that comes back at `at` (seconds since the epoch), never before."""
     return delayed_copy(
         received,
-        generation,
+        version,
         exchange=rules.names.commands_exchange,
         routing_key=SEND,
         delay=max(1, math.ceil(at - now)),
     )
 
 
-def _tell(received: Received, event: Event, rules: SendRules, *, death: Death | None) -> list[Outgoing]:
-    telling = [tell_event(event, rules)]
+def _messages(received: Received, event: Event, rules: SendRules, *, death: Death | None) -> list[Outgoing]:
+    messages = [event_message(event, rules)]
     if received.reply_to is not None:
         answer = reply(received, event, events.CONTENT_TYPE, own_queues=rules.names.own_queues)
         if answer is not None:
-            telling.append(answer)
+            messages.append(answer)
     if death is not None:
-        telling.append(dead_letter(received, death, dead_queue=rules.names.dead_queue))
-    return telling
+        messages.append(dead_letter(received, death, dead_queue=rules.names.dead_queue))
+    return messages

@@ -27,7 +27,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, ProviderError, Refused, Unsent
-from bridge.domain.masking import printable, shorten
+from bridge.domain.masks import printable, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

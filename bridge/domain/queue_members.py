@@ -47,11 +47,11 @@ def shortages(nodes: Collection[str], queues: Iterable[QueueMembers]) -> Iterato
     for queue in queues:
         if len(queue.members) < min(ENOUGH, len(nodes)):
             few[queue.members].append(queue.queue)
-        if away := queue.members - queue.online:
+        if missing := queue.members - queue.online:
             is_down = 2 * len(queue.online) <= len(queue.members)
-            offline[away, is_down].append(queue.queue)
-    for (away, is_down), names in offline.items():
-        yield _offline(names, sorted(away), is_down=is_down)
+            offline[missing, is_down].append(queue.queue)
+    for (missing, is_down), names in offline.items():
+        yield _offline(names, sorted(missing), is_down=is_down)
     for members, names in few.items():
         lacking = sorted(set(nodes) - members)[: ENOUGH - len(members)]
         yield _few(names, len(members), len(nodes), lacking)
@@ -63,9 +63,9 @@ def unseen(expected: Collection[str], queues: Iterable[QueueMembers]) -> str | N
     return f"{_some(list(lacking))}: the management API shows no members" if lacking else None
 
 
-def _offline(names: Sequence[str], away: Sequence[str], *, is_down: bool) -> Shortage:
-    where = ", ".join(away)
-    members = f"member on {where} is" if len(away) == 1 else f"members on {where} are"
+def _offline(names: Sequence[str], missing: Sequence[str], *, is_down: bool) -> Shortage:
+    where = ", ".join(missing)
+    members = f"member on {where} is" if len(missing) == 1 else f"members on {where} are"
     seen = f"{_some(names)}: the {members} not online"
     if is_down:
         seen += ", so there is no majority: nothing can be published there or consumed from there"

@@ -52,14 +52,14 @@ class SentSubmission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Awaited:
+class PendingReceipt:
     """A receipt that is awaited, and due to be asked for."""
 
     sent: SentSubmission
     #: Seconds since the epoch.
     sent_at: float
     #: Whether an event has told it meanwhile: a notification was quicker.
-    told: bool = False
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +94,10 @@ def pair_of(sent: SentSubmission) -> Pair | None:
     return Pair(remote_address=remote, local_address=local)
 
 
-def by_thread(awaited: Iterable[Awaited]) -> Mapping[Pair | None, Sequence[Awaited]]:
+def by_thread(pending: Iterable[PendingReceipt]) -> Mapping[Pair | None, Sequence[PendingReceipt]]:
     """Return what is awaited by the thread it is in, in the order it came; None for no thread."""
-    threads: dict[Pair | None, list[Awaited]] = {}
-    for one in awaited:
+    threads: dict[Pair | None, list[PendingReceipt]] = {}
+    for one in pending:
         threads.setdefault(pair_of(one.sent), []).append(one)
     return threads
 

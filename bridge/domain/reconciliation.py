@@ -41,11 +41,11 @@ COARSE = 2.0
 #: Seconds beside `reconcile.skew` that a message's time may be off: as above, and it has no fractions either.
 SLACK = COARSE + 1.0
 #: Seconds until the first look after the attempt, and the least between two looks.
-FIRST_LOOK = 2.0
+FIRST_LOOKUP = 2.0
 #: Seconds between two looks at most, until the provider had its time to show what it has.
-OFTEN_LOOK = 10.0
+FREQUENT_LOOKUP = 10.0
 #: Seconds between two looks at most, while the history is not to be had, or a call does not end.
-LONGEST_LOOK = 300.0
+LONGEST_LOOKUP = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +56,12 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class NotInHistory:
     """It was not sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookAgain:
+class RetryLookup:
     """Nothing can be said before `at`."""
 
     at: float
@@ -70,13 +70,13 @@ class LookAgain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CannotTell:
+class Undetermined:
     """Nobody knows, and no further look will help."""
 
     reason: str
 
 
-Finding: TypeAlias = Found | Absent | LookAgain | CannotTell
+LookupResult: TypeAlias = Found | NotInHistory | RetryLookup | Undetermined
 
 
 def window_of(since: float, until: float, rules: ReconcileRules) -> Window:
@@ -101,7 +101,7 @@ def judge_history(
     is_taken: Callable[[str], bool],
     others: Sequence[Other],
     rules: ReconcileRules,
-) -> Finding:
+) -> LookupResult:
     """Say what is known. `reading` is None where the history was not to be had; `seen` came by notification.
 
     `is_taken` says whether a message id belongs to another submission. `others` are all other submissions to the
@@ -121,13 +121,13 @@ def judge_history(
         and _is_of_pair(message, doubt)
         and not is_taken(message.message_id)
     ]
-    finding = _among_alike(doubt, reading, free, alike, rules)
-    if finding is not None:
-        return finding
+    lookup_result = _among_alike(doubt, reading, free, alike, rules)
+    if lookup_result is not None:
+        return lookup_result
     if reading is None:
         return _without_history(doubt)
-    finding = _among_unclaimed(doubt, reading, free, others, rules)
-    return _without_trace(doubt, reading, window, rules) if finding is None else finding
+    lookup_result = _among_unclaimed(doubt, reading, free, others, rules)
+    return _without_trace(doubt, reading, window, rules) if lookup_result is None else lookup_result
 
 
 def _known(doubt: Doubt, reading: Reading | None, seen: Sequence[Evidence]) -> dict[str, Evidence]:
@@ -148,28 +148,28 @@ def _among_alike(
     free: Sequence[Evidence],
     alike: Sequence[Other],
     rules: ReconcileRules,
-) -> Finding | None:
+) -> LookupResult | None:
     """Say what messages of our text tell, which other submissions may have as well; None: none of them is ours."""
     ours, alike = _without_later([m for m in free if match_key_of(m) == doubt.key], doubt, alike, rules)
-    rivals = [other for other in alike if other.is_in_doubt or other.submitted]
-    if ours and len(ours) <= len(rivals):
+    candidates = [other for other in alike if other.is_in_doubt or other.submitted]
+    if ours and len(ours) <= len(candidates):
         # Too few for all: a message that is late to show must not look absent because another one was taken for it.
-        settled_at = max(doubt.until, *(rival.until for rival in rivals)) + rules.settle
+        settled_at = max(doubt.until, *(candidate.until for candidate in candidates)) + rules.settle
         read_at = doubt.now if reading is None else reading.read_at
         if read_at < settled_at:
-            return LookAgain(at=_next_look(doubt, settled_at))
+            return RetryLookup(at=_next_lookup(doubt, settled_at))
         # None in our spelling: each may have the one of another submission, which then takes it.
-        decided_at = settled_at if any(map(doubt.spells, ours)) else _looked_by(rivals, settled_at, rules)
+        decided_at = settled_at if any(map(doubt.spells, ours)) else _looked_by(candidates, settled_at, rules)
         if read_at < decided_at:
-            return LookAgain(at=_next_look(doubt, decided_at), recognises_none=True)
+            return RetryLookup(at=_next_lookup(doubt, decided_at), recognises_none=True)
     if not doubt.submitted:
-        ours = _left_by(rivals, ours, rules.skew + SLACK)
+        ours = _left_by(candidates, ours, rules.skew + SLACK)
     return Found(message=_best(ours, doubt)) if ours else None
 
 
 def _among_unclaimed(
     doubt: Doubt, reading: Reading, free: Sequence[Evidence], others: Sequence[Other], rules: ReconcileRules
-) -> Finding | None:
+) -> LookupResult | None:
     """Say what messages tell that no submission owns and whose texts are not ours; None: none of them can be ours."""
     window, slack = window_of(doubt.since, doubt.until, rules), rules.skew + SLACK
     # Also those of long after the attempt: where the clock was set, its window may lie anywhere before now.
@@ -185,14 +185,14 @@ def _among_unclaimed(
         return _while_calling(doubt, left.able)
     settled_at = max([window.settled_at, *(o.until + rules.settle for o in left.able if not o.is_calling)])
     if len(left.likely) <= len(left.claimants) and reading.read_at < settled_at:
-        return LookAgain(at=_next_look(doubt, settled_at))
+        return RetryLookup(at=_next_lookup(doubt, settled_at))
     sure = sum(other.submitted for other in left.claimants)
     if left.likely and (doubt.submitted or len(left.likely) > sure):
         return Found(message=_best(left.likely, doubt))
     decided_at = _looked_by(left.able, settled_at, rules)
     if reading.read_at < decided_at:
-        return LookAgain(at=_next_look(doubt, decided_at), recognises_none=reading.read_at >= settled_at)
-    return CannotTell(reason="the provider's history has a message of this time that is of no submission")
+        return RetryLookup(at=_next_lookup(doubt, decided_at), recognises_none=reading.read_at >= settled_at)
+    return Undetermined(reason="the provider's history has a message of this time that is of no submission")
 
 
 def _looked_by(others: Sequence[Other], settled_at: float, rules: ReconcileRules) -> float:
@@ -201,7 +201,7 @@ def _looked_by(others: Sequence[Other], settled_at: float, rules: ReconcileRules
     One may have no look any more.
     """
     to_come = any(other.is_in_doubt and other.looked_at < settled_at for other in others)
-    return settled_at + LONGEST_LOOK + rules.settle if to_come else settled_at
+    return settled_at + LONGEST_LOOKUP + rules.settle if to_come else settled_at
 
 
 def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:
@@ -209,20 +209,20 @@ def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:
     return min(messages, key=lambda m: (not doubt.spells(m), m.sent_at, m.message_id))
 
 
-def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: ReconcileRules) -> Finding:
+def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: ReconcileRules) -> LookupResult:
     """Say what a history tells in which it is not."""
     if reading.read_at < window.settled_at:
-        return LookAgain(at=_next_look(doubt, window.settled_at))
+        return RetryLookup(at=_next_lookup(doubt, window.settled_at))
     if not doubt.is_suspected and _is_cut_off(reading, window.start, rules.history_cap):
-        return CannotTell(reason="the provider's history is cut off")
+        return Undetermined(reason="the provider's history is cut off")
     latest, original = max(doubt.now, reading.read_at) + rules.skew + SLACK, Original(doubt.text)
     if any(
         message.sent_at > latest
         and (match_key_of(message) == doubt.key or (message.text and original.may_show_as(message.text)))
         for message in reading.messages
     ):
-        return CannotTell(reason="the provider's history has a message like it at an impossible time")
-    return Absent()
+        return Undetermined(reason="the provider's history has a message like it at an impossible time")
+    return NotInHistory()
 
 
 def _without_later(
@@ -245,13 +245,14 @@ def _without_later(
     return ours, others
 
 
-def _left_by(rivals: Sequence[Other], messages: Sequence[Evidence], slack: float) -> list[Evidence]:
+def _left_by(candidates: Sequence[Other], messages: Sequence[Evidence], slack: float) -> list[Evidence]:
     """Return the messages that are left when each rival that was submitted has one, the nearest to its attempt."""
     left = list(messages)
-    for rival in sorted(rivals, key=lambda rival: rival.until):
-        near = [message for message in left if rival.since - slack <= message.sent_at <= rival.until + slack]
-        if rival.submitted and near:
-            left.remove(min(near, key=lambda message: abs(message.sent_at - rival.until)))
+    for candidate in sorted(candidates, key=lambda candidate: candidate.until):
+        since, until = candidate.since - slack, candidate.until + slack
+        near = [message for message in left if since <= message.sent_at <= until]
+        if candidate.submitted and near:
+            left.remove(min(near, key=lambda message: abs(message.sent_at - candidate.until)))
     return left
 
 
@@ -261,28 +262,28 @@ def _is_of_pair(message: Evidence, doubt: Doubt) -> bool:
     )
 
 
-def _without_history(doubt: Doubt) -> Finding:
+def _without_history(doubt: Doubt) -> LookupResult:
     if doubt.now >= doubt.give_up_at:
-        return CannotTell(reason="the provider's history was not to be had")
-    at = doubt.now + _pause(doubt.now - doubt.until, LONGEST_LOOK)
-    return LookAgain(at=min(at, max(doubt.give_up_at, doubt.now + FIRST_LOOK)))
+        return Undetermined(reason="the provider's history was not to be had")
+    at = doubt.now + _pause(doubt.now - doubt.until, LONGEST_LOOKUP)
+    return RetryLookup(at=min(at, max(doubt.give_up_at, doubt.now + FIRST_LOOKUP)))
 
 
-def _while_calling(doubt: Doubt, others: Sequence[Other]) -> LookAgain:
+def _while_calling(doubt: Doubt, others: Sequence[Other]) -> RetryLookup:
     """Wait for calls to end; one whose command is gone stays under way until `retry.max_age` is over."""
     began_at = min(other.since for other in others if other.is_calling)
-    return LookAgain(at=doubt.now + _pause(doubt.now - began_at, LONGEST_LOOK))
+    return RetryLookup(at=doubt.now + _pause(doubt.now - began_at, LONGEST_LOOKUP))
 
 
-def _next_look(doubt: Doubt, settled_at: float) -> float:
+def _next_lookup(doubt: Doubt, settled_at: float) -> float:
     """Look less and less often, and once more when the window is over. A notification may tell at any time."""
-    at = doubt.now + _pause(doubt.now - doubt.until, OFTEN_LOOK)
+    at = doubt.now + _pause(doubt.now - doubt.until, FREQUENT_LOOKUP)
     return max(min(at, settled_at), doubt.now)
 
 
 def _pause(waited: float, longest: float) -> float:
     """Return the seconds until another look by those that it has waited so far: looks come less and less often."""
-    return max(FIRST_LOOK, min(waited, longest))
+    return max(FIRST_LOOKUP, min(waited, longest))
 
 
 def _is_cut_off(reading: Reading, start: float, cap: int) -> bool:

@@ -8,8 +8,8 @@ from typing import TypeAlias
 #: The exit code of a process that finds its configuration, or its ledger, not to be its own: as of sysexits.h.
 EX_CONFIG = 78
 #: Seconds until a process is started again after its first death, and at most.
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+FIRST_BACKOFF = 0.5
+MAX_BACKOFF = 30.0
 #: Seconds after which a process counts as well: its next death is a first one again.
 WELL = 60.0
 
@@ -48,4 +48,4 @@ def after_exit(code: int, *, lived: float, deaths: int) -> Consequence:
     deaths = 1 if lived >= WELL else deaths + 1
     # Bounded before the power is taken: the deaths of months are many.
     doublings = min(deaths - 1, 10)
-    return Replace(pause=min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE), deaths=deaths)
+    return Replace(pause=min(FIRST_BACKOFF * 2**doublings, MAX_BACKOFF), deaths=deaths)

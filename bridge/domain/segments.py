@@ -32,7 +32,7 @@ _BEYOND_UCS_2 = re.compile("[\U00010000-\U0010ffff]")
 
 #: Units (septets, UTF-16 code units) in a message of its own, and in a part of a longer one, where the header that
 #: joins the parts takes six octets: 140 octets are 160 septets or 70 code units, 134 are 153 or 67.
-_ROOM: dict[Encoding, tuple[int, int]] = {"GSM-7": (160, 153), "UCS-2": (70, 67)}
+_CAPACITY: dict[Encoding, tuple[int, int]] = {"GSM-7": (160, 153), "UCS-2": (70, 67)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def count_segments(text: str) -> Segments:
     double = _ESCAPED if encoding == "GSM-7" else _BEYOND_UCS_2
     doubles = len(double.findall(text))
     units = len(text) + doubles
-    whole, part = _ROOM[encoding]
+    whole, part = _CAPACITY[encoding]
     if units <= whole:
         count = 1
     elif not doubles:
@@ -62,11 +62,11 @@ def count_segments(text: str) -> Segments:
     return Segments(encoding=encoding, units=units, count=count)
 
 
-def _cut(widths: Iterable[int], room: int) -> int:
-    """Fill parts of `room` units one after the other; what does not fit whole begins the next."""
+def _cut(widths: Iterable[int], capacity: int) -> int:
+    """Fill parts of `capacity` units one after the other; what does not fit whole begins the next."""
     parts, used = 1, 0
     for width in widths:
-        if used + width > room:
+        if used + width > capacity:
             parts, used = parts + 1, 0
         used += width
     return parts

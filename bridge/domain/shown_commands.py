@@ -24,7 +24,7 @@ def to_operators(record: CommandRecord) -> dict[str, Any]:
         "id": record.id,
         "created_at": _time(record.created_at),
         "updated_at": _time(record.updated_at),
-        "generation": record.generation,
+        "version": record.version,
         "submissions": [_submission(submission) for submission in record.submissions.values()],
     }
 
@@ -53,15 +53,15 @@ def _submission(submission: SubmissionRecord) -> dict[str, Any]:
         "crashes": submission.crashes,
         "replay": submission.replay,
         "message_id": submission.message_id,
-        "event_id": None if submission.told is None else submission.told.event_id,
+        "event_id": None if submission.stored_event is None else submission.stored_event.event_id,
     }
 
 
 def _outcome(submission: SubmissionRecord) -> dict[str, Any] | None:
     """Return the event of the outcome that is in force, without what its command says itself."""
-    if submission.outcome is None or submission.told is None:
+    if submission.outcome is None or submission.stored_event is None:
         return None
-    event = json.loads(submission.told.body)
+    event = json.loads(submission.stored_event.body)
     data = {key: value for key, value in event["data"].items() if key not in SAID}
     return {"id": event["id"], "type": event["type"], "time": event["time"], "data": data}
 

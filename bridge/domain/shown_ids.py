@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.domain.commands import Malformed
-from bridge.domain.masking import Shown, mask_numbers, numbers_in, show_id
+from bridge.domain.masks import Shown, mask_numbers, numbers_in, show_id
 
 if TYPE_CHECKING:
     from bridge.domain.commands import Parsed, SendSms

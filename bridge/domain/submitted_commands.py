@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.domain.commands import CommandRules
-    from bridge.domain.messages import Handed
+    from bridge.domain.messages import SubmittedCommand
 
 _NO_ID = "id is missing: give one in the body, or as the Idempotency-Key"
 _TWO_IDS = "id and the Idempotency-Key are both given and differ"
@@ -31,7 +31,7 @@ _FOLDED_ID = "id is one or two dots, which clients take out of the path to ask f
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Readied:
+class ValidatedCommand:
     """A valid command, ready to be published."""
 
     id: str
@@ -45,8 +45,13 @@ class Readied:
 
 
 def make_ready(
-    handed: Handed, *, rules: CommandRules, exchange: str, now: float, new_id: Callable[[], str]
-) -> Readied:
+    submitted_command: SubmittedCommand,
+    *,
+    rules: CommandRules,
+    exchange: str,
+    now: float,
+    new_id: Callable[[], str],
+) -> ValidatedCommand:
     """Judge what was handed over by the workers' own rules; `new_id` is for where these ask for no id.
 
     Raises:
@@ -54,8 +59,8 @@ def make_ready(
         InvalidCommand: it is not a valid command; with every reason.
 
     """
-    document = read_object(handed.body)
-    given, key = document.get("id"), handed.key
+    document = read_object(submitted_command.body)
+    given, key = document.get("id"), submitted_command.key
     if given is not None and key is not None and given != key:
         raise UnreadableCommand(_TWO_IDS)
     has_own_id = given is not None or key is not None
@@ -72,8 +77,8 @@ def make_ready(
         addresses = command.addresses if isinstance(command, Malformed) else None
         raise CommandInvalid(*reasons, addresses=addresses)
     id_ = str(command.id)
-    traceparent = trace_context(handed.traceparent)
-    return Readied(
+    traceparent = trace_context(submitted_command.traceparent)
+    return ValidatedCommand(
         id=id_,
         shown_id=shown_id(command) or id_,
         has_own_id=has_own_id,
@@ -82,7 +87,7 @@ def make_ready(
         message=Outgoing(
             exchange=exchange,
             routing_key=SEND,
-            body=handed.body,
+            body=submitted_command.body,
             properties={"message_id": id_, "timestamp": int(now)},
             headers={} if traceparent is None else {"traceparent": traceparent},
         ),

@@ -110,8 +110,8 @@ def right_channel(declared: Declared, channels: Sequence[Channel]) -> Channel | 
 
 def is_as_asked(declared: Declared, made: Subscription, *, notify: str | None, number: str | None) -> bool:
     """Whether a subscription that was just made would be known again; otherwise each look would make another."""
-    told = number is None or number_of(made) == number
-    return told and (made.correlator, made.notify) == (declared.correlator, notify)
+    is_named = number is None or number_of(made) == number
+    return is_named and (made.correlator, made.notify) == (declared.correlator, notify)
 
 
 def listed_otherwise(

@@ -6,7 +6,7 @@ import difflib
 import itertools
 from typing import TYPE_CHECKING
 
-from bridge.domain.masking import mask_numbers
+from bridge.domain.masks import mask_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

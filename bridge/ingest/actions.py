@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bridge.domain.events import Event
     from bridge.domain.evidence import Evidence
     from bridge.domain.receipts import SentSubmission
-    from bridge.ports.serving import NotificationResult
+    from bridge.ports.http_results import NotificationResult
 
 
 @dataclass(slots=True)

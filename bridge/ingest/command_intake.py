@@ -13,34 +13,34 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.concurrency.event_loop import Deadlines, Relay
+from bridge.concurrency.event_loop import Deadlines, LoopCaller
 from bridge.domain.command_parser import id_or_none
 from bridge.domain.errors import CommandInvalid, Invalid
 from bridge.domain.shown_commands import to_senders
 from bridge.domain.shown_ids import shown_beside
 from bridge.domain.submitted_commands import make_ready
-from bridge.ingest.command_lookup import AWAY, NoAnswer
+from bridge.ingest.command_lookup import UNAVAILABLE, NoAnswer
 from bridge.ingest.memory import LATER
-from bridge.ingest.submission import CheckBroker, FindContent, OfferCommand, submit
-from bridge.ops import tracing
-from bridge.ports.serving import Fate, Operation, Unknown, status_of
+from bridge.ingest.submission import CheckBroker, FindContent, PublishCommand, submit
+from bridge.ops import spans
+from bridge.ports.http_results import Operation, SubmitResult, Unknown, status_of
 
 if TYPE_CHECKING:
     from bridge.domain.commands import CommandRules
-    from bridge.domain.messages import Handed
-    from bridge.domain.submitted_commands import Readied
+    from bridge.domain.messages import SubmittedCommand
+    from bridge.domain.submitted_commands import ValidatedCommand
     from bridge.ingest.command_lookup import Lookups, Records
     from bridge.ingest.submission import SubmissionStep
     from bridge.ops.metrics import Metrics
-    from bridge.ops.tracing import SubmitTracing
-    from bridge.ports import Clock, Offering, Span
-    from bridge.ports.serving import CommandAnswered, CommandShown
+    from bridge.ops.spans import SubmitTracing
+    from bridge.ports import Clock, OneShotPublisher, Span
+    from bridge.ports.http_results import CommandAnswered, CommandShown
 
 _log = structlog.get_logger()
 
 #: Seconds that the ledger has to say what it knows: of a command that is handed over, of one that is asked about.
-COMPARE_PATIENCE = 0.5
-SHOW_PATIENCE = 2.0
+COMPARE_TIMEOUT = 0.5
+SHOW_TIMEOUT = 2.0
 #: Seconds between two log lines about requests refused with the same status: strangers don't fill our disk.
 _REFUSALS_EVERY = 60.0
 
@@ -48,13 +48,19 @@ _REFUSALS_EVERY = 60.0
 class _Submission:
     """A command whose sender waits."""
 
-    __slots__ = ("answered", "client", "readied", "started", "steps", "until")
+    __slots__ = ("answered", "client", "started", "steps", "until", "validated")
 
     def __init__(
-        self, readied: Readied, answered: CommandAnswered, *, client: str | None, started: float, until: float
+        self,
+        validated: ValidatedCommand,
+        answered: CommandAnswered,
+        *,
+        client: str | None,
+        started: float,
+        until: float,
     ) -> None:
-        self.readied = readied
-        self.steps = submit(readied)
+        self.validated = validated
+        self.steps = submit(validated)
         self.answered = answered
         self.client = client
         #: `Clock.monotonic` seconds.
@@ -78,7 +84,7 @@ class CommandIntake:
 
     def __init__(
         self,
-        offering: Offering,
+        one_shot: OneShotPublisher,
         lookups: Lookups,
         rules: IntakeRules,
         clock: Clock,
@@ -86,7 +92,7 @@ class CommandIntake:
         traces: SubmitTracing | None = None,
     ) -> None:
         self._traces = traces
-        self._offering = offering
+        self._one_shot = one_shot
         self._lookups = lookups
         self._make_ready = partial(
             make_ready, rules=rules.commands, exchange=rules.exchange, new_id=lambda: str(uuid.uuid4())
@@ -94,11 +100,13 @@ class CommandIntake:
         self._clock = clock
         self._metrics = metrics
         self._confirm_timeout = rules.confirm_timeout
-        self._relay: Relay | None = None
-        self._deadlines: Deadlines[_Submission] = Deadlines(partial(self._tell, fate=Fate.UNCONFIRMED))
+        self._caller: LoopCaller | None = None
+        self._deadlines: Deadlines[_Submission] = Deadlines(
+            partial(self._answer, result=SubmitResult.UNCONFIRMED)
+        )
         self._logged: dict[int, float] = {}
 
-    def take(self, handed: Handed, answered: CommandAnswered) -> None:
+    def take(self, submitted_command: SubmittedCommand, answered: CommandAnswered) -> None:
         """Have a command on the queue, and call `answered` once it is or nobody should wait any longer.
 
         Raises:
@@ -107,15 +115,17 @@ class CommandIntake:
         """
         started = self._clock.monotonic()
         if self._traces is None:
-            readied = self._read(handed)
+            validated = self._read(submitted_command)
         else:
-            span = self._traces.handed(handed.traceparent)
+            span = self._traces.submitted_command(submitted_command.traceparent)
             answered = partial(_answer_and_end, answered, span)
-            readied = self._read_in(span, handed)
+            validated = self._read_in(span, submitted_command)
         until = started + self._confirm_timeout
-        submission = _Submission(readied, answered, client=handed.client, started=started, until=until)
-        self._relay = relay = Relay.here(self._relay)
-        self._deadlines.set(submission, relay.loop.time() + self._confirm_timeout)
+        submission = _Submission(
+            validated, answered, client=submitted_command.client, started=started, until=until
+        )
+        self._caller = caller = LoopCaller.here(self._caller)
+        self._deadlines.set(submission, caller.loop.time() + self._confirm_timeout)
         try:
             self._resume(submission, None)
         except Exception:
@@ -125,11 +135,11 @@ class CommandIntake:
 
     def show(self, command_id: str, shown: CommandShown) -> None:
         """Call `shown` with what the ledger knows of a command, or why there is nothing to show."""
-        tell = partial(self._show, shown, command_id, self._clock.monotonic())
+        show = partial(self._show, shown, command_id, self._clock.monotonic())
         if id_or_none(command_id) is None:
-            tell(None)
+            show(None)
         else:
-            self._lookups.ask(partial(_state, command_id=command_id), tell, patience=SHOW_PATIENCE)
+            self._lookups.ask(partial(_state, command_id=command_id), show, timeout=SHOW_TIMEOUT)
 
     def refused(self, operation: Operation, status: int, client: str | None = None) -> None:
         """Count a request that was refused; log the first in a minute for each status, and who it was."""
@@ -139,27 +149,27 @@ class CommandIntake:
             self._logged[status] = now
             _log.warning("command.refused", command_id=None, status=status, client=client)
 
-    def _read(self, handed: Handed) -> Readied:
+    def _read(self, submitted_command: SubmittedCommand) -> ValidatedCommand:
         try:
-            return self._make_ready(handed, now=self._clock.now())
+            return self._make_ready(submitted_command, now=self._clock.now())
         except Invalid as error:
             status = _status_of_invalid(error)
             self._metrics.submits[Operation.SUBMIT.value, status].inc()
             _log.info(
                 "command.refused",
-                command_id=_shown_key(handed.key, error),
+                command_id=_shown_key(submitted_command.key, error),
                 status=status,
                 reasons=error.reasons,
-                bytes=len(handed.body),
-                client=handed.client,
+                bytes=len(submitted_command.body),
+                client=submitted_command.client,
             )
             raise
 
-    def _read_in(self, span: Span, handed: Handed) -> Readied:
+    def _read_in(self, span: Span, submitted_command: SubmittedCommand) -> ValidatedCommand:
         try:
-            return self._read(replace(handed, traceparent=span.traceparent))
+            return self._read(replace(submitted_command, traceparent=span.traceparent))
         except Invalid as error:
-            tracing.answered(span, _status_of_invalid(error))
+            spans.answered(span, _status_of_invalid(error))
             raise
 
     def _resume(self, submission: _Submission, result: object) -> None:
@@ -168,53 +178,53 @@ class CommandIntake:
             while result is not LATER:
                 result = self._carry_out(submission, submission.steps.send(result))
         except StopIteration as end:
-            self._tell_open(submission, end.value)
+            self._answer_open(submission, end.value)
 
     def _carry_out(self, submission: _Submission, step: SubmissionStep) -> object:
         match step:
             case CheckBroker():
-                return self._offering.available
+                return self._one_shot.available
             case FindContent():
                 ask = partial(_content_hash, command_id=step.command_id)
-                patience = min(COMPARE_PATIENCE, self._confirm_timeout / 2)
-                self._lookups.ask(ask, partial(self._found, submission), patience=patience)
-            case OfferCommand():
-                self._relay = relay = Relay.here(self._relay)
+                timeout = min(COMPARE_TIMEOUT, self._confirm_timeout / 2)
+                self._lookups.ask(ask, partial(self._found, submission), timeout=timeout)
+            case PublishCommand():
+                self._caller = caller = LoopCaller.here(self._caller)
                 # Called back on any thread, at any time, also after this server is gone.
-                told = partial(relay.tell, partial(self._resume, submission))
-                self._offering.offer(step.message, told, until=submission.until)
+                told = partial(caller.call, partial(self._resume, submission))
+                self._one_shot.publish_once(step.message, told, until=submission.until)
         return LATER
 
     def _found(self, submission: _Submission, known: bytes | NoAnswer | Exception | None) -> None:
         if isinstance(known, Exception):
-            self._tell_open(submission, known)
+            self._answer_open(submission, known)
         else:
             self._resume(submission, known if isinstance(known, bytes) else None)
 
-    def _tell_open(self, submission: _Submission, fate: Fate | Exception) -> None:
+    def _answer_open(self, submission: _Submission, result: SubmitResult | Exception) -> None:
         """Tell, unless it was told when its time was over."""
         if self._deadlines.clear(submission):
-            self._tell(submission, fate)
+            self._answer(submission, result)
 
-    def _tell(self, submission: _Submission, fate: Fate | Exception) -> None:
-        readied = submission.readied
-        if not isinstance(fate, Exception):
-            status = status_of(fate)
+    def _answer(self, submission: _Submission, result: SubmitResult | Exception) -> None:
+        validated = submission.validated
+        if not isinstance(result, Exception):
+            status = status_of(result)
             elapsed = self._clock.monotonic() - submission.started
             self._metrics.submits[Operation.SUBMIT.value, status].inc()
-            if fate is Fate.QUEUED:
+            if result is SubmitResult.QUEUED:
                 self._metrics.submit_seconds.observe(elapsed)
-            log = _log.info if fate is Fate.QUEUED else _log.warning
+            log = _log.info if result is SubmitResult.QUEUED else _log.warning
             log(
-                "command.queued" if fate is Fate.QUEUED else "command.refused",
-                command_id=readied.shown_id,
+                "command.queued" if result is SubmitResult.QUEUED else "command.refused",
+                command_id=validated.shown_id,
                 status=status,
-                reason=fate.name.lower(),
-                destinations=readied.destinations,
+                reason=result.name.lower(),
+                destinations=validated.destinations,
                 client=submission.client,
                 ms=round(elapsed * 1000, 1),
             )
-        submission.answered(readied.id, fate)
+        submission.answered(validated.id, result)
 
     def _show(
         self, shown: CommandShown, command_id: str, started: float, found: bytes | NoAnswer | Exception | None
@@ -222,7 +232,7 @@ class CommandIntake:
         if isinstance(found, Exception):
             shown(found)
             return
-        unknown = Unknown.AWAY if found is AWAY else Unknown.UNKNOWN
+        unknown = Unknown.UNAVAILABLE if found is UNAVAILABLE else Unknown.UNKNOWN
         answer = found if isinstance(found, bytes) else unknown
         status = status_of(None if isinstance(answer, bytes) else answer)
         self._metrics.submits[Operation.SHOW.value, status].inc()
@@ -241,9 +251,11 @@ def _status_of_invalid(error: Invalid) -> int:
     return 422 if isinstance(error, CommandInvalid) else 400
 
 
-def _answer_and_end(answered: CommandAnswered, span: Span, id_: str, fate: Fate | Exception) -> None:
-    answered(id_, fate)
-    tracing.answered(span, 500 if isinstance(fate, Exception) else status_of(fate))
+def _answer_and_end(
+    answered: CommandAnswered, span: Span, id_: str, result: SubmitResult | Exception
+) -> None:
+    answered(id_, result)
+    spans.answered(span, 500 if isinstance(result, Exception) else status_of(result))
 
 
 def _content_hash(records: Records, command_id: str) -> bytes | None:

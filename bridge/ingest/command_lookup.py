@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bridge.concurrency.background_worker import StoreWorker
-from bridge.concurrency.event_loop import Deadlines, Relay
+from bridge.concurrency.event_loop import Deadlines, LoopCaller
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PAUSE = 2.0
 
 
 class Records(Protocol):
-    """The ledger, to look at: `bridge.adapters.store.reading.LedgerReader`. Every call may raise LedgerUnavailable."""
+    """The ledger, to look at: `bridge.adapters.store.reader.LedgerReader`. Every call may raise LedgerUnavailable."""
 
     def command(self, command_id: str) -> CommandRecord | None:
         """Return a command with all its submissions."""
@@ -48,20 +48,20 @@ class Records(Protocol):
 class NoAnswer(Enum):
     """The ledger has not answered, for now."""
 
-    AWAY = "away"
+    UNAVAILABLE = "away"
 
 
-AWAY = NoAnswer.AWAY
+UNAVAILABLE = NoAnswer.UNAVAILABLE
 
 
 class _Question:
     """What somebody wants to know."""
 
-    __slots__ = ("ask", "is_over", "told")
+    __slots__ = ("answered", "ask", "is_over")
 
-    def __init__(self, ask: Callable[[Records], Any], told: Callable[[Any], None]) -> None:
+    def __init__(self, ask: Callable[[Records], Any], answered: Callable[[Any], None]) -> None:
         self.ask = ask
-        self.told = told
+        self.answered = answered
         #: Whether nobody waits for it any more.
         self.is_over = False
 
@@ -80,74 +80,74 @@ class Lookups(StoreWorker[Records]):
         """`open_records` may raise LedgerUnavailable; beyond `waiting` questions others are not answered."""
         super().__init__("lookups", open_records)
         self._clock = clock
-        self._away_for = pause
-        self._questions: queue.Queue[tuple[_Question, Relay]] = queue.Queue(waiting)
+        self._unavailable_for = pause
+        self._questions: queue.Queue[tuple[_Question, LoopCaller]] = queue.Queue(waiting)
         self._deadlines: Deadlines[_Question] = Deadlines(self._give_up)
-        self._relay: Relay | None = None
+        self._caller: LoopCaller | None = None
         #: Until when it is not asked, and since when it thinks about one question: `Clock.monotonic` seconds.
-        self._away_until = -1.0
+        self._unavailable_until = -1.0
         self._busy_since: float | None = None
 
     def ask(
         self,
         ask: Callable[[Records], T],
-        told: Callable[[T | NoAnswer | Exception], None],
+        answered: Callable[[T | NoAnswer | Exception], None],
         *,
-        patience: float,
+        timeout: float,
     ) -> None:
-        """Have `told` called with what `ask` returns of the ledger, within `patience` seconds, or with AWAY.
+        """Have `answered` called with what `ask` returns of the ledger, within `timeout` seconds, or with AWAY.
 
         A mistake of ours is handed on.
         """
         now = self._clock.monotonic()
         busy_since = self._busy_since
-        question = _Question(ask, told)
-        if now < self._away_until or (busy_since is not None and now - busy_since > patience):
-            told(AWAY)
+        question = _Question(ask, answered)
+        if now < self._unavailable_until or (busy_since is not None and now - busy_since > timeout):
+            answered(UNAVAILABLE)
             return
-        self._relay = relay = Relay.here(self._relay)
+        self._caller = caller = LoopCaller.here(self._caller)
         try:
-            self._questions.put_nowait((question, relay))
+            self._questions.put_nowait((question, caller))
         except queue.Full:
-            told(AWAY)
+            answered(UNAVAILABLE)
             return
         self.wake()
-        self._deadlines.set(question, relay.loop.time() + patience)
+        self._deadlines.set(question, caller.loop.time() + timeout)
 
     def _give_up(self, question: _Question) -> None:
         question.is_over = True
-        question.told(AWAY)
+        question.answered(UNAVAILABLE)
 
     def _answer(self, answered: tuple[_Question, object]) -> None:
         question, answer = answered
         if self._deadlines.clear(question):
-            question.told(answer)
+            question.answered(answer)
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
     def run_once(self) -> float:
         """Answer the next question."""
         try:
-            question, relay = self._questions.get_nowait()
+            question, caller = self._questions.get_nowait()
         except queue.Empty:
             return inf
         if not question.is_over:
             self._busy_since = self._clock.monotonic()
             answer = self._find(question)
             self._busy_since = None
-            relay.tell(self._answer, (question, answer))
+            caller.call(self._answer, (question, answer))
         return 0.0
 
     def _find(self, question: _Question) -> object:
-        if self._clock.monotonic() < self._away_until:
-            return AWAY
+        if self._clock.monotonic() < self._unavailable_until:
+            return UNAVAILABLE
         try:
             return question.ask(self.store)
         except LedgerUnavailable as e:
             # Begin anew a little later: the ledger may be another one then, or have other tables.
-            self._away_until = self._clock.monotonic() + self._away_for
+            self._unavailable_until = self._clock.monotonic() + self._unavailable_for
             self.close()
             self.warn("ledger.unavailable", reason=str(e), hint="commands are taken and not shown")
-            return AWAY
+            return UNAVAILABLE
         except Exception as mistake:  # noqa: BLE001 - it is handed on
             return mistake

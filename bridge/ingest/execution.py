@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bridge.concurrency.event_loop import Relay
+    from bridge.concurrency.event_loop import LoopCaller
     from bridge.domain.events import Event
     from bridge.domain.evidence import Evidence
     from bridge.ingest.actions import EventSteps, NotificationSteps
     from bridge.ingest.memory import Question
     from bridge.ingest.notification import NotificationFlow, NotificationRules
-    from bridge.ops.tracing import WebhookTracing
+    from bridge.ops.spans import WebhookTracing
     from bridge.ports import Span
 
 #: Ids under way at once; beyond them others are refused.
@@ -27,26 +27,26 @@ class EventMemory(Protocol):
     """Remembers events: `bridge.ingest.memory.NotificationMemory`."""
 
     #: Seconds after which to lose patience with it.
-    patience: float
+    timeout: float
 
     def ask(self, question: Question) -> object:
         """Return the answer where it is clear at once, or else LATER: `question.answered` is called with it then."""
         ...
 
-    def lose_patience(self) -> None:
+    def time_out(self) -> None:
         """Take note that an answer did not come in time."""
         ...
 
-    def note(self, ids: Sequence[str], also: Sequence[str], relay: Relay) -> None:
+    def note(self, ids: Sequence[str], also: Sequence[str], caller: LoopCaller) -> None:
         """Remember the ids of a durable event; `also` in the ledger alone."""
         ...
 
 
 class EventKeeper(Protocol):
-    """Makes events durable: `bridge.ingest.safekeeping.Safekeeping`."""
+    """Makes events durable: `bridge.ingest.durable_publisher.DurablePublisher`."""
 
-    def make_durable(self, event: Event, durable: Callable[[bool], None], relay: Relay) -> None:
-        """Call `durable` once it is certain whether the event is; from the event loop of `relay`."""
+    def make_durable(self, event: Event, durable: Callable[[bool], None], caller: LoopCaller) -> None:
+        """Call `durable` once it is certain whether the event is; from the event loop of `caller`."""
         ...
 
 
@@ -75,7 +75,7 @@ class NotificationRun:
     steps: NotificationSteps | EventSteps
     #: None once it was called: nothing here may keep a connection that is over.
     answered: Callable[[Any], None] | None
-    relay: Relay
+    caller: LoopCaller
     #: When it came, in `Clock.monotonic` seconds, and until when its request waits, in the event loop's.
     started: float
     until: float

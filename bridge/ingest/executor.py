@@ -13,7 +13,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
-from bridge.concurrency.event_loop import Deadlines, Relay
+from bridge.concurrency.event_loop import Deadlines, LoopCaller
 from bridge.domain.errors import InvalidNotification
 from bridge.ingest.actions import (
     CheckSubscriptions,
@@ -29,8 +29,8 @@ from bridge.ingest.actions import (
 from bridge.ingest.execution import NotificationRun
 from bridge.ingest.memory import LATER, Question
 from bridge.ingest.notification import NotificationFlow
-from bridge.ops import tracing
-from bridge.ports.serving import NotificationResult
+from bridge.ops import spans
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bridge.ingest.memory import Reply
     from bridge.ingest.report import NotificationReport
     from bridge.ports import Clock, Span
-    from bridge.ports.serving import NotificationAnswered
+    from bridge.ports.http_results import NotificationAnswered
 
 
 class NotificationExecutor:
@@ -60,9 +60,9 @@ class NotificationExecutor:
         self._keeper = keeper
         self._report = report
         self._clock = clock
-        self._relay: Relay | None = None
+        self._caller: LoopCaller | None = None
         #: The first that has each id.
-        self._under_way: dict[str, NotificationRun] = {}
+        self._in_flight: dict[str, NotificationRun] = {}
         self._deadlines: Deadlines[NotificationRun] = Deadlines(self._overdue)
 
     # --- from outside --------------------------------------------------------------------------------------------
@@ -106,12 +106,12 @@ class NotificationExecutor:
         size: int | None = None,
         span: Span | None = None,
     ) -> None:
-        relay = self._relay
+        caller = self._caller
         # The loop is not asked for each time: before Python 3.12 that is a system call.
-        if relay is None or not relay.loop.is_running():
-            relay = self._relay = Relay(asyncio.get_running_loop())
-        started, until = self._clock.monotonic(), relay.loop.time() + self._settings.confirm_timeout
-        self._resume(NotificationRun(flow, steps, answered, relay, started, until, size, span), None)
+        if caller is None or not caller.loop.is_running():
+            caller = self._caller = LoopCaller(asyncio.get_running_loop())
+        started, until = self._clock.monotonic(), caller.loop.time() + self._settings.confirm_timeout
+        self._resume(NotificationRun(flow, steps, answered, caller, started, until, size, span), None)
 
     def _resume(self, run: NotificationRun, result: object) -> None:
         """Go on with a notification, up to an action whose result comes later."""
@@ -119,7 +119,7 @@ class NotificationExecutor:
             self._carry_out(run, result)
         except StopIteration:
             for id_ in run.ids:
-                self._under_way.pop(id_, None)
+                self._in_flight.pop(id_, None)
             if run.others:
                 self._share(run)
         except Exception as mistake:  # noqa: BLE001 - it is handed on
@@ -138,12 +138,12 @@ class NotificationExecutor:
                     if run.span is not None:
                         settled = self._traced(run.span, action, settled)
                     # Called back on any thread, at any time, also after this server is gone.
-                    self._keeper.make_durable(action.event, partial(run.relay.tell, settled), run.relay)
+                    self._keeper.make_durable(action.event, partial(run.caller.call, settled), run.caller)
                 case Respond():
                     run.result = action.result
                     self._answer(run, action.result)
                 case Remember():
-                    self._memory.note(action.ids, action.also, run.relay)
+                    self._memory.note(action.ids, action.also, run.caller)
                 case _:
                     result = self._prepare(run, action)
 
@@ -176,40 +176,40 @@ class NotificationExecutor:
     def _find_repeat(self, run: NotificationRun, action: FindRepeat) -> object:
         """Wait with the same event, where that is under way; else ask the ledger."""
         for id_ in action.ids:
-            if (first := self._under_way.get(id_)) is not None:
+            if (first := self._in_flight.get(id_)) is not None:
                 first.others[run] = None
                 run.first, run.pending = first, action
                 self._deadlines.set(run, run.until)
                 return LATER
-        if len(self._under_way) >= self._settings.limit:
+        if len(self._in_flight) >= self._settings.limit:
             return NotificationResult.REFUSED
         run.ids = action.ids
         for id_ in action.ids:
-            self._under_way[id_] = run
+            self._in_flight[id_] = run
         reply = self._ask(run, action, "known", action.ids)
-        return self._unchecked() if reply is None else reply
+        return self._not_deduplicated() if reply is None else reply
 
     def _ask(
         self, run: NotificationRun, action: object, kind: Literal["known", "owner"], ids: Sequence[str]
     ) -> object:
-        loop = run.relay.loop
-        run.asked_until = at = loop.time() + self._memory.patience
+        loop = run.caller.loop
+        run.asked_until = at = loop.time() + self._memory.timeout
         # One deadline: the ledger's, and after that the request's.
         self._deadlines.set(run, at if run.answered is None else min(at, run.until))
         run.pending = action
-        reply = self._memory.ask(Question(kind, ids, partial(self._ledger_answers, run, action), run.relay))
+        reply = self._memory.ask(Question(kind, ids, partial(self._ledger_answers, run, action), run.caller))
         if reply is not LATER:
             run.pending = None
         return reply
 
     def _ledger_answers(self, run: NotificationRun, action: object, reply: Reply) -> None:
         if run.pending is action:
-            is_unchecked = reply is None and isinstance(action, FindRepeat)
-            self._come_back(run, action, self._unchecked() if is_unchecked else reply)
+            is_not_deduplicated = reply is None and isinstance(action, FindRepeat)
+            self._come_back(run, action, self._not_deduplicated() if is_not_deduplicated else reply)
 
-    def _unchecked(self) -> tuple[()]:
+    def _not_deduplicated(self) -> tuple[()]:
         """Go on without the ledger's word that the event is new."""
-        self._report.unchecked()
+        self._report.not_deduplicated()
         return ()
 
     def _traced(
@@ -219,7 +219,7 @@ class NotificationExecutor:
         return settled if traces is None else traces.published(span, action.event.type, settled)
 
     def _wait(self, run: NotificationRun, action: WaitForRecord) -> object:
-        loop = run.relay.loop
+        loop = run.caller.loop
         left = max(0.0, run.until - loop.time())
         run.pending = action
         self._deadlines.set(run, run.until)
@@ -230,7 +230,7 @@ class NotificationExecutor:
 
     def _overdue(self, run: NotificationRun) -> None:
         """Answer for the request whose time is over, and go on without the ledger where that does not answer."""
-        now, action = run.relay.loop.time(), run.pending
+        now, action = run.caller.loop.time(), run.pending
         if run.first is not None:
             del run.first.others[run]
             self._come_back(run, action, NotificationResult.REFUSED)
@@ -241,7 +241,7 @@ class NotificationExecutor:
             self._deadlines.set(run, run.until)
         if isinstance(action, FindOwner | FindRepeat):
             if now >= run.asked_until:
-                self._memory.lose_patience()
+                self._memory.time_out()
                 self._ledger_answers(run, action, None)
             else:
                 self._deadlines.set(run, run.asked_until)
@@ -261,7 +261,7 @@ class NotificationExecutor:
         """Answer that a mistake of ours came between; the event may come again."""
         run.result, run.pending = mistake, None
         for id_ in run.ids:
-            self._under_way.pop(id_, None)
+            self._in_flight.pop(id_, None)
         self._answer(run, mistake)
         self._share(run)
 
@@ -274,7 +274,7 @@ class NotificationExecutor:
         answered(result)
         self._deadlines.clear(run)
         if run.span is not None:
-            tracing.answered(run.span, _status(result))
+            spans.answered(run.span, _status(result))
         if isinstance(result, NotificationResult) and run.size is not None:
             assert run.flow.event is not None  # noqa: S101 - without one it is rejected
             self._report.answered(run.flow.event, result, elapsed)

@@ -22,7 +22,7 @@ from bridge.ports import LedgerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from bridge.concurrency.event_loop import Relay
+    from bridge.concurrency.event_loop import LoopCaller
     from bridge.ports import Clock, Seen
 
 #: Ids that wait for the ledger; some 150 bytes each. Beyond it the oldest are not recorded any more.
@@ -47,10 +47,10 @@ class MemoryLimits:
     #: Ids remembered beside the ledger; some 150 bytes each.
     remembered: int = 10_000
     #: How long a request waits for the ledger.
-    patience: float = 0.5
+    timeout: float = 0.5
     #: The same until it was opened for the first time, or could not be: its libraries are to be loaded and its tables
     #: made, and after a restart repeats may be the first to come.
-    first_patience: float = 5.0
+    first_timeout: float = 5.0
     #: Until the ledger is tried again after it failed.
     pause: float = 2.0
 
@@ -63,13 +63,13 @@ class Question:
     kind: Literal["known", "owner"]
     #: The event's ids, or the message's.
     ids: Sequence[str]
-    #: Called with the answer on the event loop of `relay`.
+    #: Called with the answer on the event loop of `caller`.
     answered: Callable[[Reply], None]
-    relay: Relay
+    caller: LoopCaller
 
 
 class NotificationMemory(StoreWorker["Seen"]):
-    """`ask`, `lose_patience` and `note` are an event loop's; the rest runs on a thread of its own.
+    """`ask`, `time_out` and `note` are an event loop's; the rest runs on a thread of its own.
 
     What waits at a stop is answered and recorded if the ledger takes it at once.
     """
@@ -90,13 +90,13 @@ class NotificationMemory(StoreWorker["Seen"]):
         #: The last ids noted, the oldest first.
         self._recent: OrderedDict[str, None] = OrderedDict()
         #: Whether it is no use to ask the ledger now.
-        self._away = False
+        self._unavailable = False
         #: Seconds after which to lose patience with the ledger.
-        self.patience = self._limits.first_patience
+        self.timeout = self._limits.first_timeout
         self._asked: deque[Question] = deque()
         self._notes: deque[Sequence[str]] = deque(maxlen=WAITING)
         #: Where the thread is going to be woken once this turn of the loop is over.
-        self._waking: Relay | None = None
+        self._waking: LoopCaller | None = None
         self._owed: dict[str, None] = {}
         self._is_busy = False
 
@@ -113,17 +113,17 @@ class NotificationMemory(StoreWorker["Seen"]):
             for id_ in known:
                 recent.move_to_end(id_)
             return known
-        if self._away or len(self._asked) >= WAITING:
+        if self._unavailable or len(self._asked) >= WAITING:
             return None
         self._asked.append(question)
-        self._wake_later(question.relay)
+        self._wake_later(question.caller)
         return LATER
 
-    def lose_patience(self) -> None:
+    def time_out(self) -> None:
         """Take note that an answer did not come in time: the next ones need not wait for that again."""
-        self._away = True
+        self._unavailable = True
 
-    def note(self, ids: Sequence[str], also: Sequence[str], relay: Relay) -> None:
+    def note(self, ids: Sequence[str], also: Sequence[str], caller: LoopCaller) -> None:
         """Remember the ids of a durable event, here at once and in the ledger soon; `also` in the ledger alone."""
         recent = self._recent
         for id_ in ids:
@@ -131,13 +131,13 @@ class NotificationMemory(StoreWorker["Seen"]):
             if len(recent) > self._limits.remembered:
                 recent.popitem(last=False)
         self._notes.append((*ids, *also) if also else ids)
-        self._wake_later(relay)
+        self._wake_later(caller)
 
-    def _wake_later(self, relay: Relay) -> None:
+    def _wake_later(self, caller: LoopCaller) -> None:
         """Wake the thread once this turn of the loop is over: once for all of it, since that is a system call."""
-        if self._waking is not relay:
-            self._waking = relay
-            relay.loop.call_soon(self._wake_now)
+        if self._waking is not caller:
+            self._waking = caller
+            caller.loop.call_soon(self._wake_now)
 
     def _wake_now(self) -> None:
         self._waking = None
@@ -147,20 +147,20 @@ class NotificationMemory(StoreWorker["Seen"]):
 
     def has_more(self) -> bool:
         """Tell whether something waits that the ledger may take."""
-        return not self._away and bool(self._asked or self._notes)
+        return not self._unavailable and bool(self._asked or self._notes)
 
     def run_once(self) -> float:
         """Carry out what has come; a ledger that was never asked, or is away, is asked all the same."""
-        if self._away:
+        if self._unavailable:
             self.pause(self._limits.pause)
         elif self._is_busy:
             self.pause(GATHERING)
         questions = [self._asked.popleft() for _ in range(min(len(self._asked), BATCH))]
         self._is_busy = len(questions) + len(self._notes) >= MANY
-        if questions or self._notes or self._away or self._store is None:
+        if questions or self._notes or self._unavailable or self._store is None:
             self._carry_out(questions)
-        self.patience = self._limits.patience
-        return 0.0 if self._away or self._asked or self._notes else inf
+        self.timeout = self._limits.timeout
+        return 0.0 if self._unavailable or self._asked or self._notes else inf
 
     def _carry_out(self, questions: Sequence[Question]) -> None:
         """Answer first: requests wait."""
@@ -172,21 +172,21 @@ class NotificationMemory(StoreWorker["Seen"]):
             self._record(seen)
         except LedgerUnavailable as e:
             # What is there later may be another ledger, or an older one.
-            self._away = True
+            self._unavailable = True
             self.close()
             self.warn(
-                "notifications.unchecked",
+                "notifications.not_deduplicated",
                 reason=str(e),
                 hint="without the ledger a notification that comes again may be published again, with the same id",
             )
             for question in questions:
-                question.relay.tell(question.answered, None)
+                question.caller.call(question.answered, None)
         else:
-            self._away = False
+            self._unavailable = False
 
     def _crash(self) -> None:
         """End the process; no request waits for the ledger until then."""
-        self._away = True
+        self._unavailable = True
         self._end_process()
 
     def _answer(self, seen: Seen, questions: Sequence[Question]) -> None:
@@ -199,7 +199,7 @@ class NotificationMemory(StoreWorker["Seen"]):
                 if question.kind == "known"
                 else Owner(seen.sent(question.ids[0]))
             )
-            question.relay.tell(question.answered, reply)
+            question.caller.call(question.answered, reply)
 
     def _owe(self) -> bool:
         """Take over what is to be recorded; returns whether there was something."""

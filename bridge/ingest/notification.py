@@ -32,7 +32,7 @@ from bridge.ingest.actions import (
     Respond,
     WaitForRecord,
 )
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

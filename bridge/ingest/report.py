@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from bridge.domain.errors import InvalidNotification
@@ -65,6 +65,6 @@ class NotificationReport:
         self._metrics.repaired.inc(event.is_repaired)
         _log.info("notification.recovered", type=event.type, event_id=event.id)
 
-    def unchecked(self) -> None:
+    def not_deduplicated(self) -> None:
         """Report that an event is published without the ledger's word that it is new."""
-        self._metrics.unchecked.inc()
+        self._metrics.not_deduplicated.inc()

@@ -27,7 +27,7 @@ class Bounds:
     max_age: float
 
 
-class Trouble(NamedTuple):
+class SpoolProblem(NamedTuple):
     """Why the spool takes nothing now."""
 
     #: A word for the log: `opening`, `closed`, `failing`, `full` or `old`.
@@ -36,11 +36,11 @@ class Trouble(NamedTuple):
 
 
 class SpoolStatus:
-    """Kept by the spool's thread; `contents` and `trouble` may be read from anywhere."""
+    """Kept by the spool's thread; `contents` and `problem` may be read from anywhere."""
 
     def __init__(self, bounds: Bounds, *, clock: Clock, metrics: Metrics) -> None:
         self.contents = SpoolContents(0, 0, None)
-        self.trouble: Trouble | None = Trouble("opening", "it is being opened")
+        self.problem: SpoolProblem | None = SpoolProblem("opening", "it is being opened")
         #: Why the spool can not be opened or written to.
         self.failing: str | None = None
         self._bounds = bounds
@@ -49,20 +49,20 @@ class SpoolStatus:
         #: The size at which an event found no room.
         self._full_at: int | None = None
 
-    def room_for(self, events: list[Event], contents: SpoolContents) -> list[bool]:
+    def capacity_for(self, events: list[Event], contents: SpoolContents) -> list[bool]:
         """Return for each event whether the bounds allow it to be kept beside those before it."""
         self._full_at = None
         bytes_ = contents.bytes
         too_old = self._age(contents) > self._bounds.max_age
-        has_room: list[bool] = []
+        has_capacity: list[bool] = []
         for event in events:
             size = len(event.body) + SPOOL_OVERHEAD
             fits = bytes_ + size <= self._bounds.max_bytes
             if not (fits or too_old):
                 self._full_at = bytes_
-            has_room.append(fits and not too_old)
-            bytes_ += size if has_room[-1] else 0
-        return has_room
+            has_capacity.append(fits and not too_old)
+            bytes_ += size if has_capacity[-1] else 0
+        return has_capacity
 
     def kept(self, number: int) -> None:
         """Count events that were kept."""
@@ -88,26 +88,26 @@ class SpoolStatus:
         self._metrics.spool_age.set(self._age(self.contents))
         self._show(self._judged(self.contents, is_open=contents is not None))
 
-    def _judged(self, contents: SpoolContents, *, is_open: bool) -> Trouble | None:
+    def _judged(self, contents: SpoolContents, *, is_open: bool) -> SpoolProblem | None:
         if self._full_at is not None and (contents.bytes < self._full_at or not contents.events):
             self._full_at = None
         if self.failing is not None:
-            return Trouble("failing" if is_open else "closed", self.failing)
+            return SpoolProblem("failing" if is_open else "closed", self.failing)
         if self._age(contents) > self._bounds.max_age:
-            return Trouble("old", f"its oldest event is older than {self._bounds.max_age:g} s")
+            return SpoolProblem("old", f"its oldest event is older than {self._bounds.max_age:g} s")
         if self._full_at is not None:
-            return Trouble("full", f"{contents.bytes} of {self._bounds.max_bytes} bytes are taken")
+            return SpoolProblem("full", f"{contents.bytes} of {self._bounds.max_bytes} bytes are taken")
         return None
 
-    def _show(self, trouble: Trouble | None) -> None:
-        before, self.trouble = self.trouble, trouble
-        self._metrics.spool_accepting.set(trouble is None)
-        if trouble is None:
+    def _show(self, problem: SpoolProblem | None) -> None:
+        before, self.problem = self.problem, problem
+        self._metrics.spool_accepting.set(problem is None)
+        if problem is None:
             if before is not None:
                 _log.info("spool.accepting", events=self.contents.events)
-        elif before is None or before.kind != trouble.kind:
+        elif before is None or before.kind != problem.kind:
             _log.error(
-                "spool.refusing", kind=trouble.kind, reason=trouble.detail, hint="without the broker: 503"
+                "spool.refusing", kind=problem.kind, reason=problem.detail, hint="without the broker: 503"
             )
 
     def _age(self, contents: SpoolContents) -> float:

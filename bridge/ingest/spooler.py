@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.concurrency.background_worker import BackgroundWorker
-from bridge.ingest.safekeeping import AwaitedEvent
+from bridge.ingest.durable_publisher import PendingEvent
 from bridge.ops import failpoints
 from bridge.ports import PublisherFull, SpoolUnavailable
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from bridge.domain.events import Event
-    from bridge.ingest.safekeeping import Publishing
+    from bridge.ingest.durable_publisher import Publishing
     from bridge.ingest.spool_status import SpoolStatus
     from bridge.ports import Spool
 
-    _Message: TypeAlias = "AwaitedEvent | _Released | str"
+    _Message: TypeAlias = "PendingEvent | _Released | str"
 
 #: Seconds between two looks at what is watched and at what is to be drained.
 TICK = 0.05
 #: Seconds that the broker may take to confirm an event before the spool has it.
-PATIENCE = 0.8
+TIMEOUT = 0.8
 #: Events from the spool under way at once: what comes in now has most of the publisher's window.
 DRAINING = 64
 #: Events that may wait for the disk; while it hangs, requests give up and more come.
@@ -60,19 +60,19 @@ class Spooler(BackgroundWorker):
         publishing: Publishing,
         status: SpoolStatus,
         *,
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
         on_crash: Callable[[], None],
     ) -> None:
-        """`open_spool` may raise SpoolUnavailable, and is tried again then; `patience` is in seconds."""
+        """`open_spool` may raise SpoolUnavailable, and is tried again then; `timeout` is in seconds."""
         super().__init__("spool", on_crash=on_crash)
         self._open_spool = open_spool
         self._publisher = publishing.publisher
-        self._tell = publishing.tell
+        self._to_message = publishing.to_message
         self._clock = publishing.clock
         self.status = status
-        self._patience = patience
+        self._timeout = timeout
         #: What is published and not confirmed. Of two threads that take one out, the first has it.
-        self.watched: dict[AwaitedEvent, bool] = {}
+        self.watched: dict[PendingEvent, bool] = {}
         #: Events to keep, ids that the broker has, ids that it was not given.
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
 
@@ -80,10 +80,10 @@ class Spooler(BackgroundWorker):
         self._spool: Spool | None = None
         self._retry_at = 0.0
         #: Events that are kept and that the publisher has, too: it will confirm them, and they are not drained.
-        self._in_hand: set[str] = set()
+        self._in_flight: set[str] = set()
         self._draining: set[str] = set()
         #: Events that the publisher has and the spool could not keep yet, by their ids: their result is not known.
-        self._open: dict[str, AwaitedEvent] = {}
+        self._open: dict[str, PendingEvent] = {}
         #: Events that the broker has and the spool could not yet forget.
         self._forget: set[str] = set()
         #: The number of the last event that was drained or found in hand.
@@ -94,9 +94,9 @@ class Spooler(BackgroundWorker):
         if self._inbox.qsize() >= WAITING:
             durable(False)  # noqa: FBT003 - that is all there is to say
         else:
-            self._post(AwaitedEvent(event, durable))
+            self._post(PendingEvent(event, durable))
 
-    def unwatch(self, unconfirmed: AwaitedEvent) -> None:
+    def unwatch(self, unconfirmed: PendingEvent) -> None:
         """Watch an event no longer: it was not published after all."""
         if not self.watched.pop(unconfirmed, False):
             self._post(_Released(unconfirmed.event.id))
@@ -107,7 +107,7 @@ class Spooler(BackgroundWorker):
 
     # --- the publisher's thread -----------------------------------------------------------------------------------
 
-    def confirmed(self, unconfirmed: AwaitedEvent) -> None:
+    def confirmed(self, unconfirmed: PendingEvent) -> None:
         """Forget an event that is kept, or about to be: the broker has it."""
         self._post(unconfirmed.event.id)
 
@@ -134,7 +134,7 @@ class Spooler(BackgroundWorker):
     def _is_idle(self) -> bool:
         """Whether nothing is watched or kept, nothing is wrong, and it is not yet time for a probe."""
         status = self.status
-        is_needed = self.watched or self._open or self._forget or status.contents.events or status.trouble
+        is_needed = self.watched or self._open or self._forget or status.contents.events or status.problem
         return not is_needed and not self._is_time()
 
     def close(self) -> None:
@@ -143,14 +143,14 @@ class Spooler(BackgroundWorker):
             self._spool.close()
 
     def _take(self, taken: Sequence[_Message]) -> None:
-        keep = [one for one in taken if isinstance(one, AwaitedEvent)]
+        keep = [one for one in taken if isinstance(one, PendingEvent)]
         confirmed = {one for one in taken if isinstance(one, str)}
         self._draining -= confirmed
         # What was published before it was kept is confirmed after that: its id is in a later round.
-        self._forget |= confirmed & self._in_hand
+        self._forget |= confirmed & self._in_flight
         released = {one.id for one in taken if isinstance(one, _Released)}
-        if released & self._in_hand:
-            self._in_hand -= released
+        if released & self._in_flight:
+            self._in_flight -= released
             self._drained_to = 0
         for id_ in confirmed | released:
             self._open.pop(id_, None)
@@ -164,19 +164,19 @@ class Spooler(BackgroundWorker):
             self._drain(spool)
         self._report()
 
-    def _overdue(self) -> list[AwaitedEvent]:
+    def _overdue(self) -> list[PendingEvent]:
         """Take over what the broker should have confirmed by now, also what could not be kept before."""
-        again: list[AwaitedEvent] = []
+        again: list[PendingEvent] = []
         if self.status.failing is None or self._is_time():
             again.extend(self._open.values())
             self._open.clear()
         if not self.watched:
             return again
-        before = self._clock.monotonic() - self._patience if self._publisher.available else float("inf")
+        before = self._clock.monotonic() - self._timeout if self._publisher.available else float("inf")
         late = [one for one in self.watched.copy() if (one.since or 0.0) <= before]
         return again + [one for one in late if self.watched.pop(one, False)]
 
-    def _refuse(self, waiting: AwaitedEvent) -> None:
+    def _refuse(self, waiting: PendingEvent) -> None:
         """Say that an event is not kept; nothing yet where the publisher has it: its confirm may come any time."""
         if waiting.since is None:
             waiting.durable(False)  # noqa: FBT003 - that is all there is to say
@@ -195,16 +195,16 @@ class Spooler(BackgroundWorker):
                 self.status.failing = None
         return self._spool
 
-    def _write(self, spool: Spool, keep: list[AwaitedEvent]) -> None:
-        room = self._with_room(spool, keep)
-        if room:
-            kept = self._change(spool, [waiting.event for waiting in room])
+    def _write(self, spool: Spool, keep: list[PendingEvent]) -> None:
+        capacity = self._with_capacity(spool, keep)
+        if capacity:
+            kept = self._change(spool, [waiting.event for waiting in capacity])
             if kept:
-                self.status.kept(len(room))
+                self.status.kept(len(capacity))
                 # The publisher tells us of those that it has.
-                self._in_hand |= {waiting.event.id for waiting in room if waiting.since is not None}
+                self._in_flight |= {waiting.event.id for waiting in capacity if waiting.since is not None}
                 failpoints.reach("notification-spooled")
-            for waiting in room:
+            for waiting in capacity:
                 if kept:
                     waiting.durable(True)  # noqa: FBT003 - that is all there is to say
                 else:
@@ -214,15 +214,15 @@ class Spooler(BackgroundWorker):
         elif self._is_time():
             self._try(spool.probe)
 
-    def _with_room(self, spool: Spool, keep: list[AwaitedEvent]) -> list[AwaitedEvent]:
+    def _with_capacity(self, spool: Spool, keep: list[PendingEvent]) -> list[PendingEvent]:
         """Return what the bounds allow to be kept, and refuse the others."""
         if not keep:
             return []
-        has_room = self.status.room_for([waiting.event for waiting in keep], spool.contents)
-        for waiting, fits in zip(keep, has_room, strict=True):
+        has_capacity = self.status.capacity_for([waiting.event for waiting in keep], spool.contents)
+        for waiting, fits in zip(keep, has_capacity, strict=True):
             if not fits:
                 self._refuse(waiting)
-        return [waiting for waiting, fits in zip(keep, has_room, strict=True) if fits]
+        return [waiting for waiting, fits in zip(keep, has_capacity, strict=True) if fits]
 
     def _change(self, spool: Spool, events: Sequence[Event]) -> bool:
         """Keep events and forget what the broker has; where that fails, at least forget."""
@@ -232,7 +232,7 @@ class Spooler(BackgroundWorker):
         if not done and events and self._forget:
             forgotten = self._try(partial(spool.change, [], self._forget, now=now))
         if forgotten:
-            self._in_hand -= self._forget
+            self._in_flight -= self._forget
             self.status.changed(before, spool.contents, drained=len(self._forget))
             self._forget = set()
         return done
@@ -256,26 +256,26 @@ class Spooler(BackgroundWorker):
 
     def _drain(self, spool: Spool) -> None:
         """Publish the oldest that are not in hand, while the broker takes messages."""
-        room = DRAINING - len(self._draining)
+        capacity = DRAINING - len(self._draining)
         # Half of them at a time: a query for each would be a waste.
-        if room < DRAINING // 2 or not self._publisher.available or self._stopping.is_set():
+        if capacity < DRAINING // 2 or not self._publisher.available or self._stopping.is_set():
             return
-        if spool.contents.events <= len(self._in_hand):
+        if spool.contents.events <= len(self._in_flight):
             return
         try:
-            found = spool.oldest(room, after=self._drained_to)
+            found = spool.oldest(capacity, after=self._drained_to)
         except SpoolUnavailable as e:
             self._fail(e)
             return
         # What can be read may still take nothing: that is for a change or a probe to say.
         for spooled in found:
             id_ = spooled.event.id
-            if id_ not in self._in_hand:
+            if id_ not in self._in_flight:
                 try:
-                    self._publisher.publish(self._tell(spooled.event), partial(self._drained, id_))
+                    self._publisher.publish(self._to_message(spooled.event), partial(self._drained, id_))
                 except PublisherFull:
                     return
-                self._in_hand.add(id_)
+                self._in_flight.add(id_)
                 self._draining.add(id_)
             self._drained_to = spooled.number
 

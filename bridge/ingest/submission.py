@@ -13,14 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bridge.ports import Offered
-from bridge.ports.serving import Fate
+from bridge.ports import OneShotResult
+from bridge.ports.http_results import SubmitResult
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from bridge.domain.messages import Outgoing
-    from bridge.domain.submitted_commands import Readied
+    from bridge.domain.submitted_commands import ValidatedCommand
 
 
 @dataclass(slots=True)
@@ -36,31 +36,31 @@ class FindContent:
 
 
 @dataclass(slots=True)
-class OfferCommand:
-    """Offer the command to the broker, once, and return `Offered`."""
+class PublishCommand:
+    """Offer the command to the broker, once, and return `OneShotResult`."""
 
     message: Outgoing
 
 
-SubmissionStep: TypeAlias = CheckBroker | FindContent | OfferCommand
+SubmissionStep: TypeAlias = CheckBroker | FindContent | PublishCommand
 
 
-def submit(command: Readied) -> Generator[SubmissionStep, Any, Fate]:
+def submit(command: ValidatedCommand) -> Generator[SubmissionStep, Any, SubmitResult]:
     """Have the broker take a command."""
     is_there: bool = yield CheckBroker()
     if not is_there:
-        return Fate.AWAY
+        return SubmitResult.UNAVAILABLE
     # An id that was made up for it is no other command's.
     if command.has_own_id:
         known: bytes | None = yield FindContent(command.id)
         # Where the ledger can't tell, a worker will.
         if known is not None and known != command.content_hash:
-            return Fate.CONFLICTING
-    offered: Offered = yield OfferCommand(command.message)
+            return SubmitResult.CONFLICTING
+    offered: OneShotResult = yield PublishCommand(command.message)
     match offered:
-        case Offered.TAKEN:
-            return Fate.QUEUED
-        case Offered.UNROUTABLE:
-            return Fate.UNROUTABLE
-        case Offered.NOT_TAKEN:
-            return Fate.UNCONFIRMED
+        case OneShotResult.TAKEN:
+            return SubmitResult.QUEUED
+        case OneShotResult.UNROUTABLE:
+            return SubmitResult.UNROUTABLE
+        case OneShotResult.NOT_TAKEN:
+            return SubmitResult.UNCONFIRMED

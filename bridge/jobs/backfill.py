@@ -14,7 +14,7 @@ from bridge.domain.backfill import GRACE, advanced, begins, events_for, inbound,
 from bridge.ingest.actions import FindRepeat, MakeDurable, Remember, Respond
 from bridge.ingest.notification import NotificationFlow
 from bridge.ports import ArchiveUnavailable, LedgerUnavailable, Seen, Watermarks, unwatched
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class Caught:
     threads: int = 0
     incomplete: int = 0
     #: Threads that could not be read at all: the next round does.
-    unread: int = 0
+    unreadable: int = 0
     #: Inbound messages that no webhook brought: published, or with a dry run to be.
     recovered: int = 0
     #: Those that could not be made durable: the next round finds them.
@@ -56,7 +56,7 @@ class Caught:
     @property
     def whole(self) -> bool:
         """Whether nothing is left to the next round but what came just now."""
-        return not (self.incomplete or self.unread or self.refused)
+        return not (self.incomplete or self.unreadable or self.refused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +104,14 @@ class CatchUp:
         rules, now, caught = self._rules, self._clock.now(), Caught()
         until = now - rules.grace if since is None else inf
         with closing(self._open_memory()) as memory:
-            marks = memory.watermarks()
+            watermarks = memory.watermarks()
             threads, listed = self._archive.threads()
             caught.incomplete += not listed
             whole: dict[str, bool] = {}
-            for place, thread in enumerate(threads):
-                progress(place, len(threads))
+            for position, thread in enumerate(threads):
+                progress(position, len(threads))
                 number = thread.local_address
-                begin = begins(number, marks, now=now, rules=rules) if since is None else since
+                begin = begins(number, watermarks, now=now, rules=rules) if since is None else since
                 # What is older may have been forgotten, and would be taken for new.
                 span = _Span(begin=max(begin, now - rules.retention), until=until, now=now)
                 done = not may_have_news(thread, span.begin) or self._read(
@@ -119,7 +119,7 @@ class CatchUp:
                 )
                 whole[number] = whole.get(number, True) and done
             if since is None and not dry_run:
-                memory.advance(advanced(marks, whole, listed=listed, now=now, rules=rules))
+                memory.advance(advanced(watermarks, whole, listed=listed, now=now, rules=rules))
         return caught
 
     def _read(
@@ -129,8 +129,8 @@ class CatchUp:
         try:
             messages, whole = self._archive.messages(thread, span.begin)
         except ArchiveUnavailable as e:
-            _log.warning("thread.unread", reason=str(e))
-            caught.unread += 1
+            _log.warning("thread.read_failed", reason=str(e))
+            caught.unreadable += 1
             return False
         found = inbound(messages, span.begin, span.until, now=span.now)
         lacking = missing(found, memory.known([*found.likeness, *found.likeness.values()]))
@@ -214,7 +214,7 @@ class CatchingUp(BackgroundWorker):
         log = _log.info if caught.whole else _log.warning
         log("catch_up.ended", **asdict(caught))
         # A thread that can't be read whole may never be: that is for the next interval.
-        return self._soon if caught.refused or caught.unread else self._interval or self._last(caught)
+        return self._soon if caught.refused or caught.unreadable else self._interval or self._last(caught)
 
     def _last(self, caught: Caught) -> float | None:
         """Return the seconds until the last time: what is young then came while the door was open."""

@@ -58,7 +58,7 @@ class Pruner(BackgroundWorker):
                 if self.pause(self._pause):
                     break
         except LedgerUnavailable as e:
-            self._log.warning("ledger.unpruned", reason=str(e))
+            self._log.warning("ledger.prune_failed", reason=str(e))
         if forgotten:
             self._log.info("ledger.pruned", **{self._what: forgotten})
         return self._every

@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from bridge.domain.receipts import Awaited
+    from bridge.domain.receipts import PendingReceipt
     from bridge.ops.metrics import Metrics
     from bridge.ports import Clock, Statuses
 
 T = TypeVar("T")
 
 #: Seconds without a call after the provider could not be asked: the first time, and the most it doubles to.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
+FIRST_BACKOFF = 1.0
+MAX_BACKOFF = 60.0
 
 _log = structlog.get_logger()
 
 
-class Asking:
+class StatusPolling:
     """Used by one thread."""
 
     def __init__(
@@ -61,13 +61,15 @@ class Asking:
         """Whether calls may be made at all."""
         return self._may_ask()
 
-    def answers(self, awaited: Iterable[Awaited], *, until: float) -> Iterator[tuple[Awaited, str | None]]:
+    def answers(
+        self, pending: Iterable[PendingReceipt], *, until: float
+    ) -> Iterator[tuple[PendingReceipt, str | None]]:
         """Yield the status of one after the other, as far as they can be asked for before `until` (monotonic seconds).
 
         None is no news. Where the provider can't be asked, that is the last: what it was about has had its turn, lest
         it be in the way of all others for ever.
         """
-        for pair, group in by_thread(awaited).items():
+        for pair, group in by_thread(pending).items():
             listed: Mapping[str, str | None] | None = None if len(group) >= THREAD_FROM else {}
             for one in group:
                 message_id = one.sent.message_id
@@ -107,9 +109,9 @@ class Asking:
         try:
             answer = ask()
         except ArchiveUnavailable as e:
-            self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
+            self._pause = min(MAX_BACKOFF, self._pause * 2 or FIRST_BACKOFF)
             self._next_call = self.clock.monotonic() + self._pause
-            _log.warning("receipts.unasked", reason=str(e), seconds=self._pause)
+            _log.warning("receipts.poll_failed", reason=str(e), seconds=self._pause)
             raise
         self._pause = 0.0
         return answer

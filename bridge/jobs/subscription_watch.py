@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from bridge.concurrency.background_worker import BackgroundWorker
-from bridge.domain.masking import mask_number
+from bridge.domain.masks import mask_number
 from bridge.jobs.subscriptions import sync
 from bridge.ports.provider_errors import CpaasError
 
@@ -68,10 +68,10 @@ class SubscriptionWatch(BackgroundWorker):
         try:
             steps = sync(self._account, self._declared)
         except CpaasError as error:
-            self._log.warning("subscription.unchecked", reason=str(error))
+            self._log.warning("subscription.check_failed", reason=str(error))
             return self._failed(f"the last check failed: {error}")
         except Exception:  # noqa: BLE001 - whatever it is, the thread must go on
-            self._log.exception("subscription.unchecked")
+            self._log.exception("subscription.check_failed")
             return self._failed("the last check failed unexpectedly")
         for step in steps:
             self._tell(step)

@@ -31,7 +31,7 @@ class NotAsAsked(BridgeError):
     """The provider made something that would not be known as ours again; it was taken back."""
 
 
-def look(account: Notifying) -> Present:
+def read_state(account: Notifying) -> Present:
     """Return what the provider has.
 
     Raises:
@@ -54,12 +54,12 @@ def sync(
         CpaasError: the provider can't be used; what was done until then stays.
 
     """
-    steps = plan(declared, present := look(account), prune=prune)
+    steps = plan(declared, present := read_state(account), prune=prune)
     if all(step.action != "make" for step in steps):
         return tuple(_remove(account, step) for step in steps)
     wanted = declared.strictly() if prune else declared
     callback, made = _make(account, wanted, present, steps, progress)
-    listed = look(account)
+    listed = read_state(account)
     otherwise = listed_otherwise(wanted, listed, made, callback=callback)
     # From the end: subscriptions go before the channel that they use.
     failed = {step: _take_back(account, step) for step in reversed(made) if step in otherwise}
@@ -90,8 +90,8 @@ def _make(
 ) -> tuple[str | None, list[Step]]:
     """Make what is missing; return the callback of the channel that is used, and what is kept, made or failed."""
     callback, done = None, []
-    for place, step in enumerate(steps):
-        progress(place, len(steps))
+    for position, step in enumerate(steps):
+        progress(position, len(steps))
         if step.what == "channel" and step.action in {"keep", "make"}:
             try:
                 channel = channel_of(account, declared, present.channels)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.domain.events import value_of
-from bridge.domain.printing import to_json, visible
+from bridge.domain.printable import to_json, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

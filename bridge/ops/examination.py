@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 #: Seconds that a check may take.
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class Level(Enum):
@@ -26,7 +26,7 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class CheckResult:
     """What a check saw, and what to do about it."""
 
     level: Level
@@ -38,27 +38,27 @@ class Examined(NamedTuple):
     """A finding, and which check it is of."""
 
     check: str
-    finding: Finding
+    check_result: CheckResult
 
 
-def ok(seen: str) -> Finding:
+def ok(seen: str) -> CheckResult:
     """Find all well."""
-    return Finding(level=Level.OK, seen=seen)
+    return CheckResult(level=Level.OK, seen=seen)
 
 
-def warn(seen: str, advice: str) -> Finding:
+def warn(seen: str, advice: str) -> CheckResult:
     """Find what may go wrong."""
-    return Finding(level=Level.WARN, seen=seen, advice=advice)
+    return CheckResult(level=Level.WARN, seen=seen, advice=advice)
 
 
-def fail(seen: str, advice: str) -> Finding:
+def fail(seen: str, advice: str) -> CheckResult:
     """Find what is wrong."""
-    return Finding(level=Level.FAIL, seen=seen, advice=advice)
+    return CheckResult(level=Level.FAIL, seen=seen, advice=advice)
 
 
-def skipped(why: str) -> Finding:
+def skipped(why: str) -> CheckResult:
     """Find nothing to look at."""
-    return Finding(level=Level.SKIPPED, seen=why)
+    return CheckResult(level=Level.SKIPPED, seen=why)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,38 +66,38 @@ class Check:
     """Looks at one thing and changes nothing; what it raises is a finding, too."""
 
     name: str
-    look: Callable[[], Iterable[Finding]]
+    check: Callable[[], Iterable[CheckResult]]
     #: What to do where it raises.
     advice: str
 
 
-def examine(checks: Sequence[Check], *, patience: float = PATIENCE) -> Iterator[Examined]:
-    """Carry all out side by side, and yield what they find in their order; each has `patience` seconds."""
-    looks = [_Look(check) for check in checks]
-    for look in looks:
-        look.thread.start()
-    for look in looks:
-        look.thread.join(patience)
-        for finding in look.findings():
-            yield Examined(look.check.name, finding)
+def examine(checks: Sequence[Check], *, timeout: float = TIMEOUT) -> Iterator[Examined]:
+    """Carry all out side by side, and yield what they find in their order; each has `timeout` seconds."""
+    lookups = [_Look(check) for check in checks]
+    for check in lookups:
+        check.thread.start()
+    for check in lookups:
+        check.thread.join(timeout)
+        for check_result in check.check_results():
+            yield Examined(check.check.name, check_result)
 
 
 class _Look:
     def __init__(self, check: Check) -> None:
         self.check = check
-        self._found: list[Finding] = []
+        self._found: list[CheckResult] = []
         self._is_over = False
         # Nobody waits for one that never ends.
         self.thread = threading.Thread(target=self._run, name=f"check {check.name}", daemon=True)
 
-    def findings(self) -> tuple[Finding, ...]:
+    def check_results(self) -> tuple[CheckResult, ...]:
         # Looked at first: what is found meanwhile is told beside it.
         over = self._is_over
         return *self._found, *([] if over else [fail("no answer in time", self.check.advice)])
 
     def _run(self) -> None:
         try:
-            self._found.extend(self.check.look())
+            self._found.extend(self.check.check())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the check found
             self._found.append(fail(str(error) or type(error).__name__, self.check.advice))
         self._is_over = True

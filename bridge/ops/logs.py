@@ -1,7 +1,7 @@
 """The log: one line for each event, on stderr, with nothing in it that should not be read along.
 
 Secrets and message texts are known by their keys. A string is written as it is where the one who logs it has taken the
-numbers out (`bridge.domain.masking.Shown`: ids of commands); in any other, tracebacks included, all that can be a
+numbers out (`bridge.domain.masks.Shown`: ids of commands); in any other, tracebacks included, all that can be a
 number is masked. Messages of libraries on the standard logging go the same way, from WARNING up.
 """
 
@@ -22,8 +22,8 @@ import structlog
 
 from bridge.domain.json_writer import make_encoder
 from bridge.domain.masked_urls import mask_urls
-from bridge.domain.masking import DEFAULT_LIMIT, Shown, mask_numbers, printable
-from bridge.domain.printing import wants_colour
+from bridge.domain.masks import DEFAULT_LIMIT, Shown, mask_numbers, printable
+from bridge.domain.printable import wants_colour
 from bridge.ops.journal import is_journal, with_priority
 
 if TYPE_CHECKING:

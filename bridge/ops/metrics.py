@@ -21,9 +21,9 @@ GIVEN_UP = ("expired", "maxlen", "delivery_limit", "rejected", "other")
 #: The five answers of `bridge.domain.answers`, in small letters.
 ANSWERS = ("accepted", "refused", "unsent", "ambiguous", "blocked")
 #: How an attempt is followed by another: by the gateway itself, or by way of the delay.
-RETRIES = ("at_once", "delayed")
+RETRIES = ("immediate", "delayed")
 #: What a look at the history came to (`bridge.domain.ledger.resolve`).
-FINDINGS = ("found", "absent", "cannot_tell", "again")
+LOOKUP_RESULTS = ("found", "not_found", "undetermined", "again")
 #: `none`: refused before anything of it was read, or not readable.
 NOTIFICATIONS = (
     events.INBOUND_RECEIVED,
@@ -127,7 +127,7 @@ class Metrics:
     attempts = _counters("attempts", "answer", ANSWERS, "HTTP calls that send, by what was learnt.")
     retries = _counters("retries", "how", RETRIES,
         "Attempts that were repeated within seconds, and those that went to the delay, also to be looked for.")
-    looks = _counters("looks", "finding", FINDINGS,
+    lookups = _counters("history_lookups", "result", LOOKUP_RESULTS,
         "Looks at the provider's history for a submission in doubt, by finding.")
     claims_lost = _counter("claims_lost", "Answers that came after another worker had taken their submission over.")
     call_seconds = _histogram("api_call_seconds", _CALL,
@@ -155,7 +155,7 @@ class Metrics:
         "Requests to the webhook, by event type and status code.")
     repeated = _counter("notifications_repeated",
         "Notifications that were events already: answered 204, not published.")
-    unchecked = _counter("notifications_unchecked",
+    not_deduplicated = _counter("notifications_not_deduplicated",
         "Notifications published without the ledger's word that they are new.")
     recovered = _counter("notifications_recovered",
         "Messages found in the provider's history that no webhook brought.")

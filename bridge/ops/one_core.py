@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CONFINED = 10.0
 #: Seconds between two measurements: while the scheduler chooses, and while the process is confined, since to come and
 #: go costs a system call or two for each thread.
-LOOK = 0.1
+POLL = 0.1
 LONG_LOOK = 1.0
 #: The share of a core from which a process is busy.
 BUSY = 0.3
@@ -68,9 +68,9 @@ class OneCore(BackgroundWorker):
                 self._release()
         except OSError as e:
             # Forbidden, or the core was taken from us since: it costs time and nothing else.
-            self._log.info("process.not_confined", reason=e.strerror, hint="worker.one_core = false")
+            self._log.info("process.not_pinned", reason=e.strerror, hint="worker.one_core = false")
             return None
-        return LOOK if self._until is None else LONG_LOOK
+        return POLL if self._until is None else LONG_LOOK
 
     def close(self) -> None:
         """Let the process run where it likes again."""

@@ -12,35 +12,35 @@ if TYPE_CHECKING:
 
 #: Seconds without a round after which a thread stands still. The longest that each may wait for others: 10 s for a
 #: connection and 5 s until the next, 12 s for a database.
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class ThreadProgress:
     """Looks at counters. From any thread; asks nobody, waits for nothing."""
 
-    def __init__(self, clock: Clock, *, patience: float = PATIENCE) -> None:
-        """`patience` is in seconds; what is looked at less often than that is taken to go on."""
+    def __init__(self, clock: Clock, *, timeout: float = TIMEOUT) -> None:
+        """`timeout` is in seconds; what is looked at less often than that is taken to go on."""
         self._clock = clock
-        self._patience = patience
+        self._timeout = timeout
         self._lock = threading.Lock()
-        self._rounds: dict[str, Callable[[], int]] = {}
+        self._iterations: dict[str, Callable[[], int]] = {}
         #: What each had counted when it last had more than before, and when that was (monotonic seconds).
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def watch(self, name: str, rounds: Callable[[], int]) -> None:
+    def watch(self, name: str, iterations: Callable[[], int]) -> None:
         """Look at a counter from now on; `name` is for people."""
         with self._lock:
-            self._seen[name] = rounds(), self._clock.monotonic()
-            self._rounds[name] = rounds
+            self._seen[name] = iterations(), self._clock.monotonic()
+            self._iterations[name] = iterations
 
-    def standing(self) -> str | None:
+    def stall(self) -> str | None:
         """Say which of them stands still, and for how long; None where all go on."""
         now = self._clock.monotonic()
         with self._lock:
-            for name, rounds in self._rounds.items():
+            for name, iterations in self._iterations.items():
                 count, since = self._seen[name]
-                if rounds() != count:
-                    self._seen[name] = rounds(), now
-                elif now - since > self._patience:
-                    return f"{name} has stood still for more than {self._patience:g} s"
+                if iterations() != count:
+                    self._seen[name] = iterations(), now
+                elif now - since > self._timeout:
+                    return f"{name} has stood still for more than {self._timeout:g} s"
         return None

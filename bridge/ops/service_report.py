@@ -13,10 +13,10 @@ from bridge.ops import service_manager as notify_systemd
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.ports.serving import Readiness
+    from bridge.ports.http_results import Readiness
 
 #: Seconds between two looks at what is the matter.
-LOOK = 2.0
+POLL = 2.0
 #: Characters of a status; `systemctl status` shows it on one line.
 LONGEST = 500
 
@@ -29,19 +29,19 @@ class Reporting(BackgroundWorker):
     def __init__(
         self,
         ready: Callable[[], Readiness | None],
-        standing: Callable[[], str | None],
+        stall: Callable[[], str | None],
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """`ready` gives None where nobody can tell; `standing` says what stands still: no watchdog is fed then.
+        """`ready` gives None where nobody can tell; `stall` says what stands still: no watchdog is fed then.
 
         Both are called on the thread of this; a supervisor's take a second.
         """
         self._watchdog = notify_systemd.watchdog_seconds(environ)
         # Four chances to be in time.
-        self._every = LOOK if self._watchdog is None else min(LOOK, self._watchdog / 4)
+        self._every = POLL if self._watchdog is None else min(POLL, self._watchdog / 4)
         super().__init__("reporting", retry=self._every)
         self._ready = ready
-        self._standing = standing
+        self._stall = stall
         self._environ = environ
         self._status: str | None = None
         self._stood = False
@@ -53,13 +53,13 @@ class Reporting(BackgroundWorker):
 
     def run_once(self) -> float:
         """Report what has changed, and feed the watchdog."""
-        standing = self._standing()
-        if self._watchdog is not None and standing is None:
+        stall = self._stall()
+        if self._watchdog is not None and stall is None:
             notify_systemd.alive(self._environ)
-        if standing is not None and not self._stood:
-            _log.error("process.stands_still", reason=standing)
-        self._stood = standing is not None
-        status = standing or status_of(self._ready())
+        if stall is not None and not self._stood:
+            _log.error("process.stalled", reason=stall)
+        self._stood = stall is not None
+        status = stall or status_of(self._ready())
         if status is not None and status != self._status:
             self._status = status
             notify_systemd.status(status, self._environ)

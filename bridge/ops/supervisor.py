@@ -15,7 +15,7 @@ import structlog
 
 from bridge.domain.restarts import EX_CONFIG, End, Replace, after_exit
 from bridge.ops.shutdown import end_at_once
-from bridge.ports.serving import Process
+from bridge.ports.http_results import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,39 +80,39 @@ class Supervisor:
         self._running = running
         self._heard = False
         self._lock = threading.Lock()
-        self._seats = [_Seat(seat, supervision, self._listens) for seat in range(1, number + 1)]
+        self._seats = [_Slot(slot, supervision, self._listens) for slot in range(1, number + 1)]
 
     def start(self) -> None:
         """Begin with all of them at once."""
-        for seat in self._seats:
-            seat.thread.start()
+        for slot in self._seats:
+            slot.thread.start()
 
     def processes(self) -> Sequence[Process]:
         """Return what is known of each."""
-        return [seat.process for seat in self._seats]
+        return [slot.process for slot in self._seats]
 
-    def stop(self, patience: float) -> int:
-        """End all, within `patience` seconds in order and else at once; return the exit code.
+    def stop(self, timeout: float) -> int:
+        """End all, within `timeout` seconds in order and else at once; return the exit code.
 
         `Supervision.stopping` is set then.
         """
-        until = self._clock.monotonic() + patience
-        for seat in self._seats:
-            seat.end()
-        for seat in self._seats:
-            seat.thread.join(max(0.0, until - self._clock.monotonic()))
-        for seat in self._seats:
-            if seat.thread.is_alive():
-                _log.error("process.killed", process=seat.process.number, after=patience)
-                seat.kill()
-        for seat in self._seats:
-            seat.thread.join(_KILLED)
-        return 0 if all(seat.code in _IN_ORDER and not seat.thread.is_alive() for seat in self._seats) else 1
+        until = self._clock.monotonic() + timeout
+        for slot in self._seats:
+            slot.end()
+        for slot in self._seats:
+            slot.thread.join(max(0.0, until - self._clock.monotonic()))
+        for slot in self._seats:
+            if slot.thread.is_alive():
+                _log.error("process.killed", process=slot.process.number, after=timeout)
+                slot.kill()
+        for slot in self._seats:
+            slot.thread.join(_KILLED)
+        return 0 if all(slot.code in _IN_ORDER and not slot.thread.is_alive() for slot in self._seats) else 1
 
     def end_at_once(self) -> None:
         """End all, and this process, as they are."""
-        for seat in self._seats:
-            seat.kill()
+        for slot in self._seats:
+            slot.kill()
         end_at_once()
 
     def _listens(self) -> None:
@@ -123,7 +123,7 @@ class Supervisor:
             self._running()
 
 
-class _Seat:
+class _Slot:
     """One process after the other, all with one number."""
 
     def __init__(self, number: int, supervision: Supervision, listens: Callable[[], None]) -> None:

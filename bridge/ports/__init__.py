@@ -10,8 +10,8 @@ from bridge.ports.archive import (
 from bridge.ports.broker import (
     CommandSource,
     Depth,
-    Offered,
-    Offering,
+    OneShotPublisher,
+    OneShotResult,
     Publisher,
     PublisherFull,
 )
@@ -23,6 +23,15 @@ from bridge.ports.ledger import (
     Receipts,
     Seen,
     Watermarks,
+)
+from bridge.ports.observers import (
+    Clock,
+    Kind,
+    Progress,
+    Span,
+    Tracer,
+    Value,
+    unwatched,
 )
 from bridge.ports.provider import (
     Channels,
@@ -36,15 +45,6 @@ from bridge.ports.spool import (
     SpoolContents,
     Spooled,
     SpoolUnavailable,
-)
-from bridge.ports.watching import (
-    Clock,
-    Kind,
-    Progress,
-    Span,
-    Tracer,
-    Value,
-    unwatched,
 )
 
 __all__ = [
@@ -62,8 +62,8 @@ __all__ = [
     "LedgerUnavailable",
     "LedgerUnusable",
     "Notifying",
-    "Offered",
-    "Offering",
+    "OneShotPublisher",
+    "OneShotResult",
     "Progress",
     "Publisher",
     "PublisherFull",

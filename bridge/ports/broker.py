@@ -18,13 +18,13 @@ class PublisherFull(Exception):
 class Publisher(Protocol):
     """Publishes and says when the broker has it."""
 
-    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
-        """Take `message` and call `told` once it is confirmed, taken by its fallback, or dropped as it allows.
+    def publish(self, message: Outgoing, confirmed: Callable[[], None], *, soon: bool = True) -> None:
+        """Take `message` and call `confirmed` once it is confirmed, taken by its fallback, or dropped as it allows.
 
         Where it need not be `soon`, the next `flush` will do: to wake the publisher is a system call.
 
-        Returns at once; `told` runs on the publisher's own thread and must not block. A lost connection, a nack or a
-        frozen broker only delays `told`: the message is published again, byte for byte, until it is confirmed.
+        Returns at once; `confirmed` runs on the publisher's own thread and must not block. A lost connection, a nack or
+        a frozen broker only delays `confirmed`: the message is published again, byte for byte, until it is confirmed.
 
         Raises:
             PublisherFull: too much is unconfirmed; nothing was taken.
@@ -47,7 +47,7 @@ class Publisher(Protocol):
         ...
 
 
-class Offered(Enum):
+class OneShotResult(Enum):
     """What became of a message that was offered."""
 
     #: The broker has confirmed it, and a queue has it.
@@ -58,14 +58,16 @@ class Offered(Enum):
     NOT_TAKEN = auto()
 
 
-class Offering(Protocol):
+class OneShotPublisher(Protocol):
     """Publishes once, for who waits for the answer: what is not confirmed in time is not published later."""
 
-    def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:
-        """Publish `message`, and call `told` once its fate is certain or can't be learnt.
+    def publish_once(
+        self, message: Outgoing, answered: Callable[[OneShotResult], None], *, until: float
+    ) -> None:
+        """Publish `message`, and call `confirmed` once its fate is certain or can't be learnt.
 
-        What was not written by `until` (`Clock.monotonic` seconds) never will be; `told` may come later than that.
-        Returns at once; `told` runs on any thread, once, and must not block.
+        What was not written by `until` (`Clock.monotonic` seconds) never will be; `confirmed` may come later than that.
+        Returns at once; `confirmed` runs on any thread, once, and must not block.
         """
         ...
 
@@ -96,7 +98,7 @@ class CommandSource(Protocol):
         """Take the command off the queue: its effect is durable elsewhere."""
         ...
 
-    def give_back(self, delivery: Delivery) -> None:
+    def requeue(self, delivery: Delivery) -> None:
         """Put the command back on the queue, for another worker or a later time."""
         ...
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from bridge.domain.ledger import Change, Place
-    from bridge.domain.receipts import Awaited, SentSubmission
+    from bridge.domain.ledger import Change, SubmissionId
+    from bridge.domain.receipts import PendingReceipt, SentSubmission
 
 
 class Ledger(Protocol):
@@ -88,15 +88,15 @@ class Receipts(Protocol):
         """Return when the next is due to be asked for; None where none is awaited."""
         ...
 
-    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+    def take(self, now: float, until: float, limit: int) -> Sequence[PendingReceipt]:
         """Take what is due, the longest first, and at most `limit`: nobody else does before `until`."""
         ...
 
-    def postpone(self, asks: Mapping[Place, float]) -> None:
+    def postpone(self, asks: Mapping[SubmissionId, float]) -> None:
         """Have receipts due again when it says."""
         ...
 
-    def end(self, places: Collection[Place], told: Collection[str], now: float) -> None:
+    def end(self, submission_ids: Collection[SubmissionId], told: Collection[str], now: float) -> None:
         """Await these no longer, and note the ids of the events that told them, as `Seen` does."""
         ...
 
@@ -117,7 +117,7 @@ class Watermarks(Protocol):
         """
         ...
 
-    def advance(self, marks: Mapping[str, float]) -> None:
+    def advance(self, watermarks: Mapping[str, float]) -> None:
         """Note them; none goes back.
 
         Raises:

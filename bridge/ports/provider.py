@@ -24,7 +24,7 @@ class Gateway(Protocol):
         """
         ...
 
-    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+    def look_up(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Read the provider's history for the submission's pair of addresses.
 
         With a `window` of its attempts, also how much the whole account has, where that matters to what is absent. That

@@ -14,7 +14,7 @@ from bridge.domain.broker_url import read_broker_urls, split_urls
 from bridge.domain.hosts import is_host
 from bridge.domain.ledger_url import read_ledger_url
 from bridge.domain.masked_urls import mask_url
-from bridge.settings import listening
+from bridge.settings import listeners
 
 _HTTP = frozenset({"http", "https"})
 
@@ -164,7 +164,7 @@ LedgerUrl = Annotated[SecretUrl, AfterValidator(_ledger_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 
 #: A network in CIDR notation; an address is a network of its own.
-Network = Annotated[str, AfterValidator(listening.network)]
+Network = Annotated[str, AfterValidator(listeners.network)]
 #: A number in any form of SPEC section 5; the domain says what it means.
 Number = Annotated[
     str, StringConstraints(pattern=r"^((tel:|sip:)?\+?[0-9]{4,15}|sip:\+?[0-9]{4,15}@[^@\s]+)$")
@@ -188,7 +188,7 @@ PerSecond = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 #: A host or an address to listen on.
-Host = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(listening.host)]
+Host = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(listeners.host)]
 #: The path of a URL, percent-encoded.
-UrlPath = Annotated[str, AfterValidator(listening.path)]
+UrlPath = Annotated[str, AfterValidator(listeners.path)]
 LOWER = BeforeValidator(_lower)

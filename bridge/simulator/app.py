@@ -15,11 +15,11 @@ from bridge.adapters.http.server.response import RawResponse, Response
 from bridge.simulator.calls import RecordedCall, text_of
 from bridge.simulator.control import Control
 from bridge.simulator.errors import ApiError, forbidden, invalid_token
+from bridge.simulator.history_api import HistoryEndpoints
 from bridge.simulator.http import Reply, response_of, simulator_request
-from bridge.simulator.reading import HistoryEndpoints
 from bridge.simulator.router import Route, Router
-from bridge.simulator.sending import SendEndpoints
-from bridge.simulator.subscribing import Subscribing
+from bridge.simulator.send_api import SendEndpoints
+from bridge.simulator.subscriptions_api import Subscribing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class App(Application):
         #: For each request that is not answered yet: what is called once it is, or once its client is gone.
         self._done: dict[Request, Callable[[], None]] = {}
         rooms = (SendEndpoints(account), HistoryEndpoints(account), Subscribing(account), Control(account))
-        self._router = Router(route for room in rooms for route in room.routes())
+        self._router = Router(route for capacity in rooms for route in capacity.routes())
 
     def check_head(self, _: Request) -> None:
         """Have every body read."""

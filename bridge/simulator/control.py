@@ -170,7 +170,11 @@ class Control:
         if message is None:
             raise control_error("no message has this id")
         message.status = wanted.status
-        notified = self._account.tell(message.local, notifications.of_status(message)) if wanted.notify else 0
+        notified = (
+            self._account.notify_subscribers(message.local, notifications.of_status(message))
+            if wanted.notify
+            else 0
+        )
         return json_reply(200, {"notified": notified})
 
     def notify(self, request: SimulatorRequest, *_: str) -> Reply:

@@ -152,7 +152,7 @@ class FaultPlan:
             else:
                 self._ordered[target].extend([entry] * (entry.times if entry else 1))
 
-    def take(self, target: Target, body: bytes, standing: Mapping[Target, Fault]) -> Fault | None:
+    def take(self, target: Target, body: bytes, stall: Mapping[Target, Fault]) -> Fault | None:
         """Return the fault of this call and forget it: one for its text, else the next, else the standing one."""
         text = body.decode("utf-8", "replace") if self._keyed else ""
         for faults in self._keyed:
@@ -162,7 +162,7 @@ class FaultPlan:
                 return fault
         if self._ordered[target]:
             return self._ordered[target].popleft()
-        return standing.get(target)
+        return stall.get(target)
 
     def waiting(self) -> int:
         """Return how many calls still have an entry, `null` ones included."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 #: How long `start` waits for the server's thread, in seconds.
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 #: Seconds until a client that sends no request, or reads no response, is cut off.
 _TIMEOUT = 60.0
 #: More than any test opens.
@@ -69,7 +69,7 @@ class Simulator:
             account.journal.close()
             raise
         self._account, self._server = account, server
-        server.call(account.notifier.start, _PATIENCE)
+        server.call(account.notifier.start, _TIMEOUT)
         log.info("simulator.started", host=host, port=taken)
         self.url = f"http://[{host}]:{taken}" if ":" in host else f"http://{host}:{taken}"
         return taken

@@ -91,7 +91,7 @@ class Account:
         self.journal.add(entry)
         message = self._remember(entry)
         self.stats["accepted"] += 1
-        self._tell_of(message)
+        self._notify_of(message)
         return message
 
     def receive(self, remote: str, local: str, text: str, age: float = 0.0) -> SimulatedMessage:
@@ -107,7 +107,7 @@ class Account:
             seen=False,
         )
         self.history.add(message, self.settings.history_cap)
-        self._tell_of(message)
+        self._notify_of(message)
         return message
 
     def status_of(self, message: SimulatedMessage) -> str:
@@ -121,7 +121,7 @@ class Account:
         self.history.delete(messages)
         for message in messages:
             note = notifications.of_deletion(self.message_url(message), self.clock.now(), self.settings.units)
-            self.tell(message.local, note)
+            self.notify_subscribers(message.local, note)
 
     def unassign(self, number: str) -> int:
         """Take `number` from the account, and its subscriptions with it; return how many were notified."""
@@ -134,7 +134,7 @@ class Account:
             self.notify(channel, notifications.of_cancellation(url, self.clock.now(), self.settings.units))
         return len(listeners)
 
-    def tell(self, number: str, note: dict[str, object]) -> int:
+    def notify_subscribers(self, number: str, note: dict[str, object]) -> int:
         """Post `note` to everyone who subscribed to `number`; return to how many."""
         listeners = self.subscriptions.listeners(number, self.clock.now())
         for _, channel in listeners:
@@ -191,8 +191,10 @@ class Account:
         self.history.add(message, self.settings.history_cap)
         return message
 
-    def _tell_of(self, message: SimulatedMessage) -> None:
-        self.tell(message.local, notifications.of_message(message, self.clock.now(), self.settings.units))
+    def _notify_of(self, message: SimulatedMessage) -> None:
+        self.notify_subscribers(
+            message.local, notifications.of_message(message, self.clock.now(), self.settings.units)
+        )
 
 
 def new_message_id() -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.events import Event
     from bridge.domain.evidence import Reading, Window
-    from bridge.domain.ledger import Change, Filed, Told, Verdict
+    from bridge.domain.ledger import Change, RecordedResult, StoredEvent, Verdict
     from bridge.domain.outcomes import Outcome
     from bridge.domain.submissions import Attempted, Submission
 
@@ -113,7 +113,7 @@ class RecordResult:
 class Recorded:
     """What the ledger recorded; None where another worker has taken the claim over, or the change was refused."""
 
-    filed: Filed | None
+    result: RecordedResult | None
     now: float
 
 
@@ -147,7 +147,7 @@ class PublishOutcome:
 
     index: int
     outcome: Outcome
-    told: Told
+    stored_event: StoredEvent
     #: Whether it owes a dead letter, where its outcome has one.
     dead: bool
     #: Whether it was recorded just now.

@@ -34,7 +34,7 @@ class Admission:
         self._flow_control = flow_control
         self._clock = clock
         #: Submissions that wait to be claimed, the next one first.
-        self.asking: deque[Branch] = deque()
+        self.unclaimed: deque[Branch] = deque()
         #: Branches that wait for a time, as a heap: the first one is over first.
         self.waiting: list[tuple[float, int, Branch]] = []
         self._numbers = itertools.count()
@@ -49,9 +49,9 @@ class Admission:
         branch.waits_for, branch.index = action, action.index
         if branch.has_waited:
             branch.has_waited = False
-            self.asking.appendleft(branch)
+            self.unclaimed.appendleft(branch)
         else:
-            self.asking.append(branch)
+            self.unclaimed.append(branch)
 
     def wait_for_limit(self, branch: Branch, action: WaitHere) -> bool:
         """Have a submission wait for its slot of a rate limit; returns whether there is room.
@@ -76,22 +76,22 @@ class Admission:
             found.append(heapq.heappop(self.waiting)[2])
         return found
 
-    def admitted(self) -> list[Branch]:
+    def admit(self) -> list[Branch]:
         """Return the submissions that are to be claimed now, each of which counts as under way."""
-        count = min(len(self.asking), self._flow_control.enter(len(self.asking)))
-        return [self.asking.popleft() for _ in range(count)]
+        count = min(len(self.unclaimed), self._flow_control.enter(len(self.unclaimed)))
+        return [self.unclaimed.popleft() for _ in range(count)]
 
-    def patience(self) -> float:
+    def wait_seconds(self) -> float:
         """Return the seconds until a wait is over, or until flow control is asked again."""
-        if self.asking and not self._flow_control.has_room():
+        if self.unclaimed and not self._flow_control.has_capacity():
             return POLL
         return min(IDLE, max(0.0, self.waiting[0][0] - self._clock.now())) if self.waiting else IDLE
 
     def remove(self, chosen: Callable[[Execution], bool]) -> list[Branch]:
         """Return all branches of the chosen deliveries, which then wait no more."""
-        found = [branch for branch in self.asking if chosen(branch.execution)]
+        found = [branch for branch in self.unclaimed if chosen(branch.execution)]
         found += [branch for _, _, branch in self.waiting if chosen(branch.execution)]
-        self.asking = deque(branch for branch in self.asking if not chosen(branch.execution))
+        self.unclaimed = deque(branch for branch in self.unclaimed if not chosen(branch.execution))
         self.waiting = [wait for wait in self.waiting if not chosen(wait[2].execution)]
         heapq.heapify(self.waiting)
         return found

@@ -14,7 +14,7 @@ from bridge.domain.answers import Accepted
 from bridge.domain.commands import SendSms
 from bridge.domain.evidence import Evidence
 from bridge.domain.judgement import Judgement, judge
-from bridge.domain.ledger import Carry, Claim, File, Filing, HandOver, Resolve
+from bridge.domain.ledger import Claim, IncludeInCopy, NewVersion, NextStep, RecordAnswer, Resolve
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import SubmissionResult
 from bridge.domain.submissions import Submission
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.answers import Answer
     from bridge.domain.deliveries import Received
-    from bridge.domain.ledger import Call, Change, Look
+    from bridge.domain.ledger import Call, Change, Lookup
     from bridge.domain.outcome_messages import SendRules
     from bridge.worker.actions import Answered, HistoryRead
 
@@ -74,8 +74,8 @@ def claim(received: Received, index: int, rules: SendRules, *, version: int, own
         now=now,
         style=rules.style,
         rules=rules.ledger,
-        generation=version,
-        carried=received.generation,
+        version=version,
+        copy_version=received.version,
         delayed=received.delayed,
         redelivered=received.delivery.redelivered,
         published_at=received.published_at,
@@ -86,14 +86,14 @@ def claim(received: Received, index: int, rules: SendRules, *, version: int, own
 
 def record_answer(
     received: Received, index: int, rules: SendRules, *, owner: str, call: Call, answered: Answered
-) -> File:
+) -> RecordAnswer:
     """Return the record of what the provider answered to a call."""
-    return File(
+    return RecordAnswer(
         command=command(received),
         command_id=command_id_of(received),
         index=index,
         owner=owner,
-        filing=_decide(received, index, rules, call, answered),
+        next_step=_decide(received, index, rules, call, answered),
         now=answered.now,
         style=rules.style,
         evidence=_evidence(received, index, answered.attempted.answer, answered.now),
@@ -103,7 +103,7 @@ def record_answer(
 
 
 def record_lookup(
-    received: Received, index: int, rules: SendRules, *, owner: str, look: Look, found: HistoryRead
+    received: Received, index: int, rules: SendRules, *, owner: str, look_up: Lookup, found: HistoryRead
 ) -> Resolve:
     """Return the record of what the provider's history shows of a submission."""
     return Resolve(
@@ -112,7 +112,7 @@ def record_lookup(
         index=index,
         owner=owner,
         reading=found.reading,
-        since=look.since,
+        since=look_up.since,
         now=found.now,
         style=rules.style,
         rules=rules.ledger,
@@ -124,16 +124,16 @@ def begin_version(received: Received, version: int, waiting: Iterable[int], *, n
     """Return what begins the version after `version`, for a copy that comes back for the `waiting` submissions."""
     command_id = command_id_of(received)
     return [
-        HandOver(command_id=command_id, generation=version, now=now),
-        *(Carry(command_id=command_id, index=index) for index in waiting),
+        NewVersion(command_id=command_id, version=version, now=now),
+        *(IncludeInCopy(command_id=command_id, index=index) for index in waiting),
     ]
 
 
-def _decide(received: Received, index: int, rules: SendRules, call: Call, answered: Answered) -> Filing:
+def _decide(received: Received, index: int, rules: SendRules, call: Call, answered: Answered) -> NextStep:
     attempted = answered.attempted
     if not attempted.attempts:
         # No call was made: its lease is nearly over, or it has expired. Its next claim finds out.
-        return Filing(outcome=None, result=SubmissionResult(attempts=call.attempts), retry_at=answered.now)
+        return NextStep(outcome=None, result=SubmissionResult(attempts=call.attempts), retry_at=answered.now)
     judgement = Judgement(
         command=command(received),
         index=index,

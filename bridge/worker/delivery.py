@@ -18,7 +18,7 @@ from bridge.domain.commands import SendSms
 from bridge.domain.contracts import letters
 from bridge.domain.dead_letters import is_moved_letter
 from bridge.domain.deliveries import read
-from bridge.domain.ledger import Call, Conflict, Later, Look, Superseded, Tell
+from bridge.domain.ledger import Call, Conflict, HasOutcome, Lookup, NotBefore, Superseded
 from bridge.domain.ledger.claim import SHORT_WAIT
 from bridge.worker import changes
 from bridge.worker.actions import (
@@ -61,7 +61,7 @@ REFUSED_PAUSE = 1.0
 class CommandDelivery:
     """One delivery of the command queue, and how far it has come. Times are in seconds since the epoch."""
 
-    __slots__ = ("_conflicts", "_now", "_owes_copy", "_rules", "given_back", "received", "version", "waits")
+    __slots__ = ("_conflicts", "_now", "_owes_copy", "_rules", "received", "requeued", "version", "waits")
 
     def __init__(
         self, delivery: Delivery, rules: SendRules, *, now: float, new_id: Callable[[], str]
@@ -71,14 +71,14 @@ class CommandDelivery:
         self._rules = rules
         self._now = now
         #: The version of the command that it speaks for; a new one once it has replaced a copy that never came.
-        self.version = self.received.generation
+        self.version = self.received.version
         #: When to look again at which submission.
         self.waits: dict[int, float] = {}
         #: Whether one of them waits for this delivery, rather than for what another one holds.
         self._owes_copy = False
         self._conflicts = False
         #: Whether it goes back to the queue rather than off it.
-        self.given_back = False
+        self.requeued = False
 
     # --- the order -----------------------------------------------------------------------------------------------
 
@@ -92,10 +92,10 @@ class CommandDelivery:
         elif submissions := (yield from self._count_submissions()):
             joined: Joined = yield Fork([self._submission(index) for index in range(submissions)])
             yield from self._leave_copy(joined)
-        elif not self.given_back:
+        elif not self.requeued:
             yield PublishInvalid(conflict=False)
         yield AwaitConfirms()
-        yield Requeue() if self.given_back else Acknowledge()
+        yield Requeue() if self.requeued else Acknowledge()
 
     def _submission(self, index: int) -> Steps[None]:
         """Bring one submission to its outcome, to a time to look at it again, or back to the queue."""
@@ -105,15 +105,15 @@ class CommandDelivery:
                 case Call() as call:
                     recorded: Recorded = yield from self._send(index, claimed.owner, call)
                     again = yield from self._publish_recorded(index, recorded)
-                case Look() as look:
-                    recorded = yield from self._look_up(index, claimed.owner, look)
+                case Lookup() as look_up:
+                    recorded = yield from self._look_up(index, claimed.owner, look_up)
                     again = yield from self._publish_recorded(index, recorded)
-                case Later() as later:
+                case NotBefore() as later:
                     again = yield from self._wait(index, later, claimed.now)
-                case Tell() | Conflict() | Superseded() as known:
+                case HasOutcome() | Conflict() | Superseded() as known:
                     again = yield from self._publish_known(index, known)
                 case None:
-                    again = yield from self._give_back()
+                    again = yield from self._requeue()
                 case _:
                     assert_never(claimed.verdict)
             if not again:
@@ -134,7 +134,7 @@ class CommandDelivery:
             return 0
         content_hash: bytes | None = yield FindCommand(changes.command_id_of(anew))
         if content_hash is None:
-            return (yield from self._give_back())
+            return (yield from self._requeue())
         if content_hash != anew.parsed.content_hash:
             return 0
         self.received = replace(anew, traceparent=received.traceparent)
@@ -146,18 +146,18 @@ class CommandDelivery:
         """Return the claim of a submission; `owner` names this claim and no other."""
         return changes.claim(self.received, index, self._rules, version=self.version, owner=owner, now=now)
 
-    def _wait(self, index: int, later: Later, now: float) -> Steps[bool]:
+    def _wait(self, index: int, later: NotBefore, now: float) -> Steps[bool]:
         """Wait, here or by a copy; return whether to claim again now."""
-        if later.generation is not None:
-            self.version = later.generation
+        if later.version is not None:
+            self.version = later.version
         # The delay queues would take longer.
         if later.limited and later.at - now <= SHORT_WAIT and (yield WaitHere(later.at)):
             return True
         self._await(index, later.at, own=later.own)
         return False
 
-    def _give_back(self) -> Steps[bool]:
-        self.given_back = True
+    def _requeue(self) -> Steps[bool]:
+        self.requeued = True
         yield Pause(REFUSED_PAUSE)
         return False
 
@@ -169,7 +169,7 @@ class CommandDelivery:
 
     def _send(self, index: int, owner: str, call: Call) -> Steps[Recorded]:
         """Call the provider and record its answer."""
-        self.version = call.generation
+        self.version = call.version
         answered: Answered = yield SendSubmission(changes.submission_of(self.received, index), call.attempts)
         change = changes.record_answer(
             self.received, index, self._rules, owner=owner, call=call, answered=answered
@@ -177,12 +177,14 @@ class CommandDelivery:
         recorded: Recorded = yield RecordResult(index, change)
         return recorded
 
-    def _look_up(self, index: int, owner: str, look: Look) -> Steps[Recorded]:
+    def _look_up(self, index: int, owner: str, look_up: Lookup) -> Steps[Recorded]:
         """Look up a submission that may have been sent, and record what the provider's history shows."""
-        self.version = look.generation
+        self.version = look_up.version
         sought = changes.sought_submission(self.received, index)
-        found: HistoryRead = yield ReadHistory(sought, look.window)
-        change = changes.record_lookup(self.received, index, self._rules, owner=owner, look=look, found=found)
+        found: HistoryRead = yield ReadHistory(sought, look_up.window)
+        change = changes.record_lookup(
+            self.received, index, self._rules, owner=owner, look_up=look_up, found=found
+        )
         recorded: Recorded = yield RecordResult(index, change)
         return recorded
 
@@ -190,30 +192,30 @@ class CommandDelivery:
 
     def _publish_recorded(self, index: int, recorded: Recorded) -> Steps[bool]:
         """Publish what was recorded; return whether to claim again now."""
-        filed = recorded.filed
-        if filed is None:
+        result = recorded.result
+        if result is None:
             # Another worker has taken it over.
-            self.given_back = True
+            self.requeued = True
             return False
-        if filed.outcome is not None and filed.told is not None:
-            yield PublishOutcome(index, filed.outcome, filed.told, dead=True, fresh=True)
+        if result.outcome is not None and result.stored_event is not None:
+            yield PublishOutcome(index, result.outcome, result.stored_event, dead=True, fresh=True)
             return False
-        retry_at = filed.retry_at or 0.0
-        if filed.deferred is None and retry_at <= recorded.now:
+        retry_at = result.retry_at or 0.0
+        if result.deferred is None and retry_at <= recorded.now:
             return True
         self._await(index, retry_at, own=True)
-        if filed.deferred is not None:
-            yield PublishDeferral(filed.deferred)
+        if result.deferred is not None:
+            yield PublishDeferral(result.deferred)
         return False
 
-    def _publish_known(self, index: int, known: Tell | Conflict | Superseded) -> Steps[bool]:
+    def _publish_known(self, index: int, known: HasOutcome | Conflict | Superseded) -> Steps[bool]:
         """Publish the outcome that a submission has already, or that its id belongs to another command."""
         match known:
-            case Tell():
+            case HasOutcome():
                 # A duplicate of a command that ended long ago leaves no second dead letter; others may owe one.
                 is_owner = known.fresh or known.own
                 owes = is_owner or self.received.delivery.redelivered or self.received.delayed
-                yield PublishOutcome(index, known.outcome, known.told, dead=owes, fresh=known.fresh)
+                yield PublishOutcome(index, known.outcome, known.stored_event, dead=owes, fresh=known.fresh)
             case Conflict():
                 if not self._conflicts:
                     self._conflicts = True
@@ -228,17 +230,17 @@ class CommandDelivery:
         """Publish a copy of the command that comes back for what waits."""
         if not self.waits:
             return
-        carried = self.received.generation
+        copy_version = self.received.version
         version: int | None = None
         # What was called for is not left to a redelivery alone: a queue that is deleted has none.
-        if self._owes_copy and (joined.lost or not self.given_back):
+        if self._owes_copy and (joined.lost or not self.requeued):
             version = yield BeginVersion(
                 changes.begin_version(self.received, self.version, self.waits, now=joined.now)
             )
-        elif self.given_back or joined.lost:
+        elif self.requeued or joined.lost:
             return
         # Where another delivery speaks for the command by now, this one waits like any second one.
-        yield PublishCopy(carried if version is None else version, min(self.waits.values()))
+        yield PublishCopy(copy_version if version is None else version, min(self.waits.values()))
 
     def clock_set(self, step: float) -> None:
         """Wait as long as before: the time was set by `step` seconds."""

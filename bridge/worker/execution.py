@@ -56,14 +56,14 @@ class Execution:
         self.flow.received = replace(self.flow.received, traceparent=span.traceparent)
 
 
-class InHand:
-    """The deliveries that are not acknowledged. On the loop's thread, but for `all` and the size of `orphaned`."""
+class InFlight:
+    """The deliveries that are not acknowledged. On the loop's thread, except `all`."""
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._executions: set[Execution] = set()
         #: Those that came by connections that were lost.
-        self.orphaned: set[Execution] = set()
+        self.lost: set[Execution] = set()
         self._source: CommandSource | None = None
         #: Whether one was acknowledged or put back since the last flush.
         self.unflushed = False
@@ -75,7 +75,7 @@ class InHand:
     @property
     def is_clogged(self) -> bool:
         """Whether more of them came by lost connections than can be sent at once: confirms are missing."""
-        return len(self.orphaned) > self._concurrency
+        return len(self.lost) > self._concurrency
 
     @property
     def all(self) -> tuple[Execution, ...]:
@@ -90,14 +90,14 @@ class InHand:
         """Take note that the broker has them all back."""
         for execution in self._executions:
             execution.lost = True
-        self.orphaned |= self._executions
+        self.lost |= self._executions
 
     def settle(self, execution: Execution, *, requeue: bool) -> None:
         """Acknowledge a delivery, or put it back; where its connection was lost, the source does neither."""
         self._executions.discard(execution)
-        self.orphaned.discard(execution)
+        self.lost.discard(execution)
         if execution.span is not None:
-            execution.span.end({"sms_bridge.given_back": requeue or execution.lost})
+            execution.span.end({"sms_bridge.requeued": requeue or execution.lost})
         delivery = execution.flow.received.delivery
         if requeue:
             self.refuse(delivery)
@@ -108,7 +108,7 @@ class InHand:
     def refuse(self, delivery: Delivery) -> None:
         """Put a delivery back on the queue."""
         self.unflushed = True
-        self._started.give_back(delivery)
+        self._started.requeue(delivery)
 
     def flush(self) -> None:
         """Have the broker learn now what was settled."""

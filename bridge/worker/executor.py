@@ -12,7 +12,7 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from bridge.domain.ledger import Call, Known, Look, Superseded
+from bridge.domain.ledger import Call, Lookup, ReadCommand, Superseded
 from bridge.ops import failpoints
 from bridge.worker.actions import (
     Acknowledge,
@@ -35,26 +35,26 @@ from bridge.worker.actions import (
 )
 from bridge.worker.admission import IDLE, POLL
 from bridge.worker.delivery import CommandDelivery
-from bridge.worker.execution import Branch, Execution, InHand
+from bridge.worker.execution import Branch, Execution, InFlight
 from bridge.worker.loop import do_nothing
 
 if TYPE_CHECKING:
     from collections import deque
 
     from bridge.domain.evidence import Reading
-    from bridge.domain.ledger import Filed, Verdict
+    from bridge.domain.ledger import RecordedResult, Verdict
     from bridge.domain.messages import Delivery
     from bridge.domain.submissions import Attempted
     from bridge.worker.actions import Action
+    from bridge.worker.ledger_clock import LedgerClock
     from bridge.worker.parts import Machinery, WorkerOptions
-    from bridge.worker.steady import SteadyClock
 
 #: The share of a lease within which calls may run; the rest is for recording their answers. More than settings let one
 #: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
 CALL_SHARE = 0.9
 #: Seconds between two checks of whether the source is to be paused; until then nothing is claimed that is held up.
 UPDATE_EVERY = 0.05
-ORPHANED = "the broker has commands back whose outcomes are not published yet"
+UNCONFIRMED = "the broker has commands back whose outcomes are not published yet"
 #: The result of a wait that is over.
 WAITED: Final = True
 
@@ -62,7 +62,7 @@ WAITED: Final = True
 class Executor:
     """Owns the deliveries in hand. On the loop's thread."""
 
-    def __init__(self, machinery: Machinery, settings: WorkerOptions, clock: SteadyClock) -> None:
+    def __init__(self, machinery: Machinery, settings: WorkerOptions, clock: LedgerClock) -> None:
         self._loop = machinery.loop
         self._calls = machinery.calls
         self._flow_control = machinery.flow_control
@@ -75,7 +75,7 @@ class Executor:
         #: Each claim has a name of its own: a call that ran past its lease must not pass for its successor.
         self._claims = itertools.count(1)
         #: Deliveries that are not acknowledged.
-        self.in_hand = InHand(settings.concurrency)
+        self.in_flight = InFlight(settings.concurrency)
         self._stopping = False
         self._update_at = 0.0
 
@@ -87,11 +87,13 @@ class Executor:
             # The connection was lost since.
             return
         if self._stopping:
-            self.in_hand.refuse(delivery)
+            self.in_flight.refuse(delivery)
             return
-        flow = CommandDelivery(delivery, self._settings.rules, now=self._clock.now(), new_id=_new_id)
+        flow = CommandDelivery(
+            delivery, self._settings.rules, now=self._clock.now(), new_id=lambda: str(uuid.uuid4())
+        )
         execution = Execution(flow)
-        self.in_hand.add(execution)
+        self.in_flight.add(execution)
         self._received.inc()
         if delivery.given_up or delivery.unreadable or flow.received.parsed.unknown_fields:
             self._report.parsed(flow.received)
@@ -106,13 +108,13 @@ class Executor:
 
     def lose(self) -> None:
         """Take note that the broker has all deliveries back: only claims are gone on with."""
-        self.in_hand.lose()
+        self.in_flight.lose()
         self._release()
 
     def clock_set(self, step: float) -> None:
         """Wait as long as before: the time was set by `step` seconds."""
         self._admission.clock_set(step)
-        for execution in self.in_hand.all:
+        for execution in self.in_flight.all:
             execution.flow.clock_set(step)
 
     def go_on(self) -> float | None:
@@ -126,22 +128,24 @@ class Executor:
             self._admit()
         if self._publications.unflushed:
             self._publications.flush()
-        if self.in_hand.unflushed:
-            self.in_hand.flush()
-        if self._stopping and not self.in_hand.all:
+        if self.in_flight.unflushed:
+            self.in_flight.flush()
+        if self._stopping and not self.in_flight.all:
             return None
         if self._stopping or self._flow_control.paused:
             return POLL
-        return self._admission.patience() if self._admission.waiting or self._admission.asking else IDLE
+        return (
+            self._admission.wait_seconds() if self._admission.waiting or self._admission.unclaimed else IDLE
+        )
 
     def _update(self) -> None:
         """Pause or resume the source, and probe the provider, where either is due."""
         now, flow = self._clock.monotonic(), self._flow_control
         # At once where the gate has shut: until the source is paused, commands come that can't be sent.
-        if now >= self._update_at or not flow.gate.admitted or flow.paused or self.in_hand.orphaned:
+        if now >= self._update_at or not flow.breaker.allowed or flow.paused or self.in_flight.lost:
             self._update_at = now + UPDATE_EVERY
-            is_clogged = self.in_hand.orphaned and self.in_hand.is_clogged
-            flow.update(ORPHANED if is_clogged else None)
+            is_clogged = self.in_flight.lost and self.in_flight.is_clogged
+            flow.update(UNCONFIRMED if is_clogged else None)
 
     def _admit(self) -> None:
         """Go on with waits that are over, and claim as many submissions as may be sent now.
@@ -151,13 +155,13 @@ class Executor:
         if self._admission.waiting:
             for branch in self._admission.due():
                 self._resume(branch, WAITED)
-        if self._admission.asking:
-            for branch in self._admission.admitted():
+        if self._admission.unclaimed:
+            for branch in self._admission.admit():
                 self._claim(branch)
 
     def on_ledger_unavailable(self) -> None:
         """Pause the source: without the ledger no command can be claimed. The next round resumes it."""
-        self._flow_control.update(self._loop.trouble)
+        self._flow_control.update(self._loop.problem)
 
     def _resume(self, branch: Branch, result: object) -> None:  # noqa: C901 - a few lines for each action
         """Send a branch the result of its action, and carry out those that follow until one takes longer."""
@@ -181,7 +185,7 @@ class Executor:
                     self._calls.send(action.submission, until=branch.until, answered=answered)
                 case ReadHistory(submission, window):
                     found = partial(self._on_reading, branch)
-                    self._calls.look(submission, window=window, until=branch.until, found=found)
+                    self._calls.look_up(submission, window=window, until=branch.until, found=found)
                 case RecordResult():
                     self._loop.changes.append((action.change, partial(self._recorded, branch, action)))
                 case BeginVersion():
@@ -189,7 +193,7 @@ class Executor:
                     self._loop.changes.append((first, partial(self._version_begun, branch)))
                     self._loop.changes.extend((change, do_nothing) for change in others)
                 case FindCommand(command_id):
-                    known = Known(command_id=command_id)
+                    known = ReadCommand(command_id=command_id)
                     self._loop.changes.append((known, partial(self._found, branch)))
                 case Fork(branches):
                     execution.forked = len(branches)
@@ -210,7 +214,7 @@ class Executor:
                         continue
                 case Acknowledge() | Requeue():
                     failpoints.reach("told")
-                    self.in_hand.settle(execution, requeue=isinstance(action, Requeue))
+                    self.in_flight.settle(execution, requeue=isinstance(action, Requeue))
                     continue
                 case _:
                     confirmed = partial(self._loop.post, partial(self._confirmed, execution))
@@ -245,7 +249,7 @@ class Executor:
         self._loop.changes.append((claim, partial(self._claimed, branch)))
 
     def _claimed(self, branch: Branch, verdict: Verdict | None) -> None:
-        if not isinstance(verdict, Call | Look):
+        if not isinstance(verdict, Call | Lookup):
             self._flow_control.leave()
             if isinstance(verdict, Superseded):
                 self._report.superseded(branch.execution.flow.received, branch.index)
@@ -280,11 +284,11 @@ class Executor:
         self._flow_control.leave()
         self._resume(branch, HistoryRead(reading, self._clock.now()))
 
-    def _recorded(self, branch: Branch, action: RecordResult, filed: Filed | None) -> None:
+    def _recorded(self, branch: Branch, action: RecordResult, recorded: RecordedResult | None) -> None:
         failpoints.reach("filed")
-        if filed is None or filed.finding is not None:
-            self._report.recorded(branch.execution.flow.received, action.index, filed)
-        self._resume(branch, Recorded(filed, self._clock.now()))
+        if recorded is None or recorded.lookup_result is not None:
+            self._report.recorded(branch.execution.flow.received, action.index, recorded)
+        self._resume(branch, Recorded(recorded, self._clock.now()))
 
     def _version_begun(self, branch: Branch, version: int | None) -> None:
         failpoints.reach("handed-over")
@@ -294,7 +298,3 @@ class Executor:
         execution.unconfirmed -= 1
         if execution.awaits_confirms and not execution.unconfirmed:
             self._resume(execution.main, None)
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, Refused, Unsent
+from bridge.domain.circuit_breaker import DOWN, CircuitBreaker
 from bridge.domain.error_words import describe
-from bridge.domain.gate import DOWN, Gate
 from bridge.ports import CommandSource
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class FlowControl:
         self._publisher = publisher
         self._clock = clock
         #: How many calls there may be, and why.
-        self.gate = Gate.open(limit)
+        self.breaker = CircuitBreaker.closed(limit)
         self._in_flight = 0
         #: Whether the source is paused.
         self.paused = False
@@ -59,32 +59,32 @@ class FlowControl:
         self._post = post
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why the provider is not called as much as configured, where that is so."""
-        return self.gate.trouble
+        return self.breaker.problem
 
     @property
-    def shut(self) -> bool:
+    def breaker_is_open(self) -> bool:
         """Whether no call is admitted: nothing else should make one either."""
-        return self.gate.shut
+        return self.breaker.is_open
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Submissions that are being claimed, sent, looked up or recorded."""
         return self._in_flight
 
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether one more submission may be claimed."""
         # A gate that is shut admits no call.
-        return self._in_flight < self.gate.admitted and self._publisher.available
+        return self._in_flight < self.breaker.allowed and self._publisher.available
 
     def enter(self, wanted: int) -> int:
         """Count as many submissions in as may be claimed, at most `wanted`; returns how many."""
         if not self._publisher.available:
             return 0
-        admitted = max(0, min(wanted, self.gate.admitted - self._in_flight))
-        self._in_flight += admitted
-        return admitted
+        allowed = max(0, min(wanted, self.breaker.allowed - self._in_flight))
+        self._in_flight += allowed
+        return allowed
 
     def leave(self) -> None:
         """Count one out."""
@@ -96,40 +96,40 @@ class FlowControl:
         now = self._clock.monotonic()
         match answer:
             case Blocked(error=error):
-                self.gate = self.gate.refused(now, refusal(error))
+                self.breaker = self.breaker.refused(now, refusal(error))
             case Ambiguous(error=error) if (
                 error.http_status == HTTPStatus.CONFLICT or error.name == "internal"
             ):
                 # About this one alone: the provider's word on a submission, or a mistake of ours.
                 return
             case Ambiguous(error=error):
-                self.gate = self.gate.failed(now, f"{DOWN}: {describe(error)}")
+                self.breaker = self.breaker.failed(now, f"{DOWN}: {describe(error)}")
             case Unsent(error=error):
                 if not answer.throttled:
-                    self.gate = self.gate.failed(now, f"{DOWN}: {describe(error)}")
+                    self.breaker = self.breaker.failed(now, f"{DOWN}: {describe(error)}")
             case Accepted() | Refused():
-                if self.gate.trouble is not None or self.gate.failures:
-                    self.gate = self.gate.succeeded()
+                if self.breaker.problem is not None or self.breaker.failures:
+                    self.breaker = self.breaker.succeeded()
 
-    def update(self, trouble: str | None) -> None:
-        """Pause the source while nothing can be sent or the worker itself is in `trouble`, else resume it; probe.
+    def update(self, problem: str | None) -> None:
+        """Pause the source while nothing can be sent or the worker itself is in `problem`, else resume it; probe.
 
         A confirm that is late, or a connection that was just lost, is no reason to pause, though nothing is claimed
         meanwhile: the confirm comes with the queue's next leader, and until then a consumer that was cancelled could
         not be one again.
         """
-        is_shut = not self.gate.admitted
-        if is_shut:
-            trouble = self.gate.trouble or DOWN
+        is_open = not self.breaker.allowed
+        if is_open:
+            problem = self.breaker.problem or DOWN
             self._probe()
-        elif trouble is None and self._publisher.out_of_service:
-            trouble = UNPUBLISHABLE
-        if (trouble is not None) == self.paused or self._source is None:
+        elif problem is None and self._publisher.out_of_service:
+            problem = UNPUBLISHABLE
+        if (problem is not None) == self.paused or self._source is None:
             return
-        self.paused = trouble is not None
+        self.paused = problem is not None
         if self.paused:
-            seconds = self.gate.pause if is_shut else None
-            self._log.warning("consuming.paused", reason=trouble, seconds=seconds)
+            seconds = self.breaker.pause if is_open else None
+            self._log.warning("consuming.paused", reason=problem, seconds=seconds)
             self._source.pause()
         else:
             self._log.info("consuming.resumed")
@@ -138,16 +138,16 @@ class FlowControl:
     def _probe(self) -> None:
         """Probe the provider where that is due, until it is well again."""
         now = self._clock.monotonic()
-        if self.gate.probe_due(now):
-            self.gate = self.gate.probing()
+        if self.breaker.probe_due(now):
+            self.breaker = self.breaker.probing()
             self._calls.probe(
                 until=now + PROBE_TIME, probed=lambda well: self._post(lambda: self._probed(well=well))
             )
 
     def _probed(self, *, well: bool) -> None:
-        self.gate = self.gate.probed(self._clock.monotonic(), well=well)
+        self.breaker = self.breaker.probed(self._clock.monotonic(), well=well)
         if not well:
-            self._log.warning("provider.unwell", reason=self.gate.trouble, seconds=self.gate.pause)
+            self._log.warning("provider.unhealthy", reason=self.breaker.problem, seconds=self.breaker.pause)
 
 
 def _post_nowhere(_happened: Callable[[], None]) -> None:

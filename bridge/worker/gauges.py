@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from bridge.domain.gate import Gate
+    from bridge.domain.circuit_breaker import CircuitBreaker
     from bridge.ports import Clock, Depth
 
-GATES = ("open", "half_open", "shut")
+BREAKER_STATES = ("closed", "half_open", "open")
 #: Why nothing is sent: the account is refused, the provider is down, the broker or the ledger takes nothing, or what
 #: lost connections left is not told yet.
-STOPS = ("account", "provider", "broker", "ledger", "orphaned")
+STOPS = ("account", "provider", "broker", "ledger", "unconfirmed")
 
 
 class WorkerState(NamedTuple):
@@ -31,21 +31,21 @@ class WorkerState(NamedTuple):
     #: Submissions that wait in the worker for their rate limit.
     limited: int
     #: Submissions that are being claimed, called for, looked for or filed.
-    under_way: int
-    gate: Gate
+    in_flight: int
+    breaker: CircuitBreaker
     #: Whether the broker and the ledger take what they are given.
     broker: bool
     ledger: bool
-    orphaned: bool
+    lost: bool
 
     def stops(self) -> frozenset[str]:
         """Return all of `STOPS` that hold."""
         holds = {
-            "account": self.gate.shut and self.gate.cause == "account",
-            "provider": self.gate.shut and self.gate.cause == "provider",
+            "account": self.breaker.is_open and self.breaker.cause == "account",
+            "provider": self.breaker.is_open and self.breaker.cause == "provider",
             "broker": not self.broker,
             "ledger": not self.ledger,
-            "orphaned": self.orphaned,
+            "unconfirmed": self.lost,
         }
         return frozenset(why for why, held in holds.items() if held)
 
@@ -93,12 +93,12 @@ class WorkerGauges(Collector):
             _gauge("commands_rate_limited",
                 "Submissions that wait in this process for their rate limit; what waits longer is in the delay.",
                 state.limited),
-            _gauge("submissions_under_way",
+            _gauge("submissions_in_flight",
                 "Submissions being claimed, called for, looked for or filed; at most worker.concurrency.",
-                state.under_way),
-            _states("gate", "1 for how far the gate is open.", "state",
-                dict.fromkeys(GATES, 0) | {state.gate.state: 1}),
-            _gauge("gate_admitted", "Calls that the gate admits at once.", state.gate.admitted),
+                state.in_flight),
+            _states("circuit_breaker", "1 for how far the gate is open.", "state",
+                dict.fromkeys(BREAKER_STATES, 0) | {state.breaker.state: 1}),
+            _gauge("circuit_breaker_limit", "Calls that the gate admits at once.", state.breaker.allowed),
             _states("sending_stopped", "1 for each reason for which this process takes no commands.", "why",
                 {why: int(why in stops) for why in STOPS}),
             _gauge("consuming", "1 while the broker has this process as a consumer.", int(self._source.consuming)),

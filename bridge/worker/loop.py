@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from bridge.domain.ledger import Claim, ClockSet, File, Known, Resolve
+from bridge.domain.ledger import Claim, ClockSet, ReadCommand, RecordAnswer, Resolve
 from bridge.domain.shown_ids import shown_id
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from bridge.domain.rules import LedgerRules
     from bridge.ops.metrics import Metrics
     from bridge.ports import Ledger
+    from bridge.worker.ledger_clock import LedgerClock
     from bridge.worker.parts import Lifecycle
-    from bridge.worker.steady import SteadyClock
 
 #: Seconds until the ledger is tried again: the first time, and the most it doubles to.
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
+FIRST_BACKOFF = 0.2
+MAX_BACKOFF = 5.0
 #: Tries that a process on its way out still makes.
 LAST_TRIES = 3
 #: What a process on its way out may leave undone.
-_LIGHT = (Claim, ClockSet, Known)
+_LIGHT = (Claim, ClockSet, ReadCommand)
 #: Seconds until the first round, unless something is posted.
 FIRST_ROUND = 1.0
 #: Seconds between two comparisons of our time with the ledger's.
@@ -73,7 +73,7 @@ class WorkerLoop:
         self,
         ledger: Ledger,
         *,
-        clock: SteadyClock,
+        clock: LedgerClock,
         rules: LedgerRules,
         metrics: Metrics,
         lifecycle: Lifecycle,
@@ -102,9 +102,9 @@ class WorkerLoop:
         self._crashed = False
         self._log = structlog.get_logger()
         #: How often it went round, tries of the ledger included: a loop that is stuck counts no more.
-        self.rounds = 0
+        self.iterations = 0
         #: Why the ledger takes nothing at the moment, where that is so.
-        self.trouble: str | None = None
+        self.problem: str | None = None
 
     @property
     def thread_id(self) -> int | None:
@@ -125,16 +125,16 @@ class WorkerLoop:
     def _run(self, work: Work) -> None:
         try:
             # The other parts of the process are still starting.
-            patience: float | None = FIRST_ROUND
-            while patience is not None:
-                self.rounds += 1
+            timeout: float | None = FIRST_ROUND
+            while timeout is not None:
+                self.iterations += 1
                 # While nothing is under way that was planned in the time there was.
                 self._compare_time(work)
-                self._take(patience)
-                patience = work.go_on()
+                self._take(timeout)
+                timeout = work.go_on()
                 while self.changes:
                     self._commit(work)
-                    patience = work.go_on()
+                    timeout = work.go_on()
         except LedgerUnusable as e:
             self._log.error("ledger.unusable", reason=str(e))
             self._crashed = True
@@ -153,10 +153,10 @@ class WorkerLoop:
         finally:
             self._closed.set()
 
-    def _take(self, patience: float) -> None:
+    def _take(self, timeout: float) -> None:
         """Wait for something to happen, then take in all that has."""
         try:
-            self._inbox.get(timeout=patience)()
+            self._inbox.get(timeout=timeout)()
             while True:
                 self._inbox.get_nowait()()
         except Empty:
@@ -168,7 +168,7 @@ class WorkerLoop:
             return
         asked_at = self._compared_at = self._clock.monotonic()
         try:
-            told = self._ledger.time()
+            ledger_time = self._ledger.time()
         except LedgerUnusable:
             raise
         except LedgerUnavailable:
@@ -176,7 +176,7 @@ class WorkerLoop:
             return
         if self._clock.monotonic() - asked_at > PROMPT:
             return
-        step = self._clock.compare(told)
+        step = self._clock.compare(ledger_time)
         if step is not None:
             self._log.error(
                 "clock.set",
@@ -200,39 +200,39 @@ class WorkerLoop:
             LedgerUnusable: the database is no longer the command queue's ledger.
 
         """
-        pause, last_tries = FIRST_PAUSE, LAST_TRIES
+        pause, last_tries = FIRST_BACKOFF, LAST_TRIES
         # A command without its claim is any worker's; an answer that is not recorded has to be looked up by another.
         is_owed = not all(isinstance(change, _LIGHT) for change in changes)
         over = self._given_up if is_owed else self._lifecycle.stopping
         while last_tries:
-            self.rounds += 1
+            self.iterations += 1
             started = self._clock.monotonic()
             try:
                 results = self._ledger.apply(changes)
             except ChangeRefused as e:
-                self.trouble = None
+                self.problem = None
                 return self._apply_apart(changes, e, work)
             except LedgerUnusable:
                 raise
             except LedgerUnavailable as e:
-                self.trouble = f"the ledger can't commit: {e}"
+                self.problem = f"the ledger can't commit: {e}"
                 self._log.error("ledger.unavailable", reason=str(e), changes=len(changes), retry_in=pause)
                 work.on_ledger_unavailable()
                 last_tries -= over.wait(pause)
-                pause = min(LONGEST_PAUSE, pause * 2)
+                pause = min(MAX_BACKOFF, pause * 2)
             else:
-                self.trouble = None
+                self.problem = None
                 self._metrics.commit_seconds.observe(self._clock.monotonic() - started)
                 self._metrics.commit_changes.observe(len(changes))
                 return results
         if is_owed:
-            raise LedgerUnavailable(self.trouble)
+            raise LedgerUnavailable(self.problem)
         # Those commands go back to the queue; others may have answers on their way that the ledger still takes.
         return [None] * len(changes)
 
     def _apply_apart(self, changes: list[Change], refusal: ChangeRefused, work: Work) -> list[object]:
         """Commit what one command has in `changes` without the others', so that who is at fault is alone in it."""
-        by_command = [list(own) for _, own in groupby(changes, lambda change: change.needs.command_id)]
+        by_command = [list(own) for _, own in groupby(changes, lambda change: change.read_set.command_id)]
         if len(by_command) > 1:
             return [result for own in by_command for result in self._apply(own, work)]
         self._log.error(
@@ -244,6 +244,6 @@ class WorkerLoop:
 
 def _shown_id(changes: list[Change]) -> str | None:
     """Return the id of the one command of `changes`, as a log may have it."""
-    commands = [change.command for change in changes if isinstance(change, Claim | File | Resolve)]
+    commands = [change.command for change in changes if isinstance(change, Claim | RecordAnswer | Resolve)]
     # Without its command all digits in it are hidden when it is written.
-    return shown_id(commands[0]) if commands else changes[0].needs.command_id
+    return shown_id(commands[0]) if commands else changes[0].read_set.command_id

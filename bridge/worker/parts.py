@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from bridge.ports import Gateway, Ledger, Publisher
     from bridge.worker.admission import Admission
     from bridge.worker.flow_control import FlowControl
+    from bridge.worker.ledger_clock import LedgerClock
     from bridge.worker.loop import WorkerLoop
     from bridge.worker.provider_calls import ProviderCalls
     from bridge.worker.publications import Publications
     from bridge.worker.report import WorkerReport
-    from bridge.worker.steady import SteadyClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class WorkerPorts:
     publisher: Publisher
     ledger: Ledger
     gateway: Gateway
-    clock: SteadyClock
+    clock: LedgerClock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

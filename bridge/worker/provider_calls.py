@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.domain.answers import Ambiguous, ProviderError
-from bridge.domain.masking import show_id
+from bridge.domain.masks import show_id
 from bridge.domain.submissions import Attempted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.domain.evidence import Reading, Window
-    from bridge.domain.masking import Shown
+    from bridge.domain.masks import Shown
     from bridge.domain.submissions import Submission
     from bridge.ports import Gateway
 
@@ -57,7 +57,7 @@ class ProviderCalls:
         """
         self._calls.put(lambda: answered(self._send(submission, until)))
 
-    def look(
+    def look_up(
         self,
         submission: Submission,
         *,
@@ -65,7 +65,7 @@ class ProviderCalls:
         until: float,
         found: Callable[[Reading | None], None],
     ) -> None:
-        """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look`."""
+        """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look_up`."""
         self._calls.put(lambda: found(self._look(submission, window, until)))
 
     def probe(self, *, until: float, probed: Callable[[bool], None]) -> None:
@@ -87,7 +87,7 @@ class ProviderCalls:
 
     def _look(self, submission: Submission, window: Window | None, until: float) -> Reading | None:
         try:
-            return self._gateway.look(submission, window=window, until=until)
+            return self._gateway.look_up(submission, window=window, until=until)
         except Exception:  # noqa: BLE001 - as above: nothing was learnt
             _log.exception("gateway.crashed", command_id=_shown_id(submission), index=submission.index)
             return None

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.domain.dead_letters import put_back
-from bridge.domain.outcome_messages import tell_event, tell_invalid, tell_outcome, to_the_delay
+from bridge.domain.outcome_messages import (
+    event_message,
+    invalid_messages,
+    outcome_messages_of,
+    scheduled_copy,
+)
 from bridge.worker.actions import PublishCopy, PublishDeferral, PublishInvalid, PublishOutcome
 
 if TYPE_CHECKING:
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
 
     from bridge.domain.messages import Outgoing
     from bridge.domain.outcome_messages import SendRules
-    from bridge.ops.tracing import CommandTracing
+    from bridge.ops.spans import CommandTracing
     from bridge.ports import Clock, Publisher
     from bridge.worker.actions import Publication
     from bridge.worker.execution import Execution
@@ -46,7 +51,7 @@ class Publications:
         for message in messages:
             called = confirmed
             if self.tracing is not None and execution.span is not None:
-                called = self.tracing.told(execution.span, message, confirmed)
+                called = self.tracing.confirmed(execution.span, message, confirmed)
             self._publisher.publish(message, called, soon=False)
         self.unflushed = True
 
@@ -63,16 +68,18 @@ class Publications:
     def _messages(self, execution: Execution, action: Publication) -> list[Outgoing]:
         received, rules, now = execution.flow.received, self._rules, self._clock.now()
         match action:
-            case PublishOutcome(index, outcome, told, dead):
-                messages = tell_outcome(received, index, outcome, told, rules, dead=dead, now=now)
+            case PublishOutcome(index, outcome, stored_event, dead):
+                messages = outcome_messages_of(
+                    received, index, outcome, stored_event, rules, dead=dead, now=now
+                )
                 self._report.outcome(received, action, messages)
             case PublishDeferral(event):
-                messages = [tell_event(event, rules)]
+                messages = [event_message(event, rules)]
                 self._report.deferred()
             case PublishCopy(version, at):
-                messages = [to_the_delay(received, version, rules, at=at, now=now)]
+                messages = [scheduled_copy(received, version, rules, at=at, now=now)]
             case PublishInvalid(conflict):
-                messages = tell_invalid(received, rules, now=now, conflict=conflict)
+                messages = invalid_messages(received, rules, now=now, conflict=conflict)
                 self._report.invalid(received, messages)
             case _:
                 messages = [put_back(received.delivery, dead_queue=rules.names.dead_queue)]

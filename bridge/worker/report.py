@@ -11,7 +11,7 @@ from bridge.domain.commands import Malformed, SendSms
 from bridge.domain.contracts.letters import EVENT_ID, OUTCOME
 from bridge.domain.error_words import fields_of
 from bridge.domain.events import DEAD, INVALID
-from bridge.domain.masking import mask_number
+from bridge.domain.masks import mask_number
 from bridge.domain.outcomes import Outcome, read_error
 from bridge.domain.shown_ids import shown_id
 from bridge.ops.metrics import GIVEN_UP
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.domain.deliveries import Received
-    from bridge.domain.ledger import Filed
+    from bridge.domain.ledger import RecordedResult
     from bridge.domain.messages import Outgoing
     from bridge.domain.submissions import Attempted
     from bridge.ops.metrics import Metrics
@@ -89,7 +89,7 @@ class WorkerReport:
         if repeated:
             # Only what was certainly not submitted is repeated by the gateway itself.
             self._metrics.attempts["unsent"].inc(repeated)
-            self._metrics.retries["at_once"].inc(repeated)
+            self._metrics.retries["immediate"].inc(repeated)
         failures: list[Refused | Unsent | Ambiguous] = [Unsent(error=error) for error in attempted.repeated]
         if isinstance(answer, Refused | Unsent | Ambiguous):
             failures.append(answer)
@@ -106,19 +106,19 @@ class WorkerReport:
         if isinstance(answer, Blocked):
             self._log.warning("call.blocked", command_id=id_, index=index, reason=refusal(answer.error))
 
-    def recorded(self, received: Received, index: int, filed: Filed | None) -> None:
+    def recorded(self, received: Received, index: int, recorded: RecordedResult | None) -> None:
         """Report a claim that another worker has taken over, and what a history lookup has found."""
-        if filed is None:
+        if recorded is None:
             # What the provider answered is kept as evidence.
             self._log.error("claim.lost", command_id=shown_id(received.parsed), index=index)
             self._metrics.claims_lost.inc()
-        elif filed.finding is not None:
-            self._metrics.looks[filed.finding].inc()
+        elif recorded.lookup_result is not None:
+            self._metrics.lookups[recorded.lookup_result].inc()
 
     def outcome(self, received: Received, published: PublishOutcome, messages: Iterable[Outgoing]) -> None:
         """Report an outcome, and count its dead letter."""
         self._dead_letters(messages)
-        outcome, told, parsed = published.outcome, published.told, received.parsed
+        outcome, stored_event, parsed = published.outcome, published.stored_event, received.parsed
         assert isinstance(parsed, SendSms)  # noqa: S101 - what has an outcome was a command
         destination = parsed.destinations[published.index].wire
         if published.fresh:
@@ -126,13 +126,13 @@ class WorkerReport:
         # A dead letter waits for an operator.
         is_dead = published.fresh and outcome.event_type in DEAD
         log = self._log.warning if is_dead else self._log.info
-        error = None if outcome is Outcome.SENT else read_error(told.body)
+        error = None if outcome is Outcome.SENT else read_error(stored_event.body)
         log(
             "submission.ended" if published.fresh else "submission.republished",
             command_id=shown_id(received.parsed),
             index=published.index,
             outcome=outcome.value,
-            event_id=told.event_id,
+            event_id=stored_event.event_id,
             destination=mask_number(destination),
             **({} if error is None else fields_of(error)),
         )

@@ -23,7 +23,7 @@ from bridge.worker.report import WorkerReport
 if TYPE_CHECKING:
     from bridge.domain.messages import Delivery
     from bridge.ops.metrics import Metrics
-    from bridge.ops.tracing import CommandTracing
+    from bridge.ops.spans import CommandTracing
     from bridge.worker.flow_control import PausableSource
     from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
 
@@ -73,7 +73,7 @@ class Worker:
 
     def start(self, source: PausableSource) -> None:
         """Begin to work on what `source` delivers to `receive`."""
-        self._executor.in_hand.start(source)
+        self._executor.in_flight.start(source)
         self._flow_control.start(source, self._loop.post)
         self._calls.start()
         self._loop.open(self._executor)
@@ -99,14 +99,14 @@ class Worker:
         self._loop.post(self._executor.lose)
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why nothing is sent at the moment, where that is so."""
-        return self._flow_control.trouble or self._loop.trouble
+        return self._flow_control.problem or self._loop.problem
 
     @property
-    def rounds(self) -> int:
+    def iterations(self) -> int:
         """How often the loop went round; see `bridge.ops.progress`."""
-        return self._loop.rounds
+        return self._loop.iterations
 
     @property
     def thread_id(self) -> int | None:
@@ -114,23 +114,23 @@ class Worker:
         return self._loop.thread_id
 
     @property
-    def shut(self) -> bool:
+    def breaker_is_open(self) -> bool:
         """Whether no call is admitted: nothing else should make one either."""
-        return self._flow_control.shut
+        return self._flow_control.breaker_is_open
 
     def state(self) -> WorkerState:
         """Return how it stands. From any thread: each of the copies here is one step of the interpreter."""
-        in_hand, delivered = self._executor.in_hand.all, tuple(self._inbox)
+        in_flight, delivered = self._executor.in_flight.all, tuple(self._inbox)
         now = self._clock.now()
-        deliveries = [*(execution.flow.received.delivery for execution in in_hand), *delivered]
+        deliveries = [*(execution.flow.received.delivery for execution in in_flight), *delivered]
         times = (published_at(delivery, now) for delivery in deliveries)
         return WorkerState(
             commands=len(deliveries),
             oldest_at=min((at for at in times if at is not None), default=None),
             limited=self._admission.limited,
-            under_way=self._flow_control.under_way,
-            gate=self._flow_control.gate,
+            in_flight=self._flow_control.in_flight,
+            breaker=self._flow_control.breaker,
             broker=self._ports.publisher.available,
-            ledger=self._loop.trouble is None,
-            orphaned=self._executor.in_hand.is_clogged,
+            ledger=self._loop.problem is None,
+            lost=self._executor.in_flight.is_clogged,
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Seconds that any command may take.
-PATIENCE = 40
+TIMEOUT = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ def run(*arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") 
     command, cleaned = [*BridgeProcess.program, *arguments], clean_environment(env)
     server = Server.of(command, cleaned, USUAL)
     if server is not None:
-        return Done(*server.run(command, cleaned, stdin, PATIENCE))
+        return Done(*server.run(command, cleaned, stdin, TIMEOUT))
     done = subprocess.run(
         command,
         env=cleaned,
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

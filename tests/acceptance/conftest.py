@@ -96,9 +96,9 @@ def environment(vhost_url: str, provider_url: str, directory: Path) -> dict[str,
 def assert_silent(process: BridgeProcess) -> None:
     """Check that the process told its logs nothing that must not be read along."""
     for stream in (process.stdout, process.logs):
-        told = [line for line in stream.splitlines() if CANARIES.search(line)]
+        published = [line for line in stream.splitlines() if CANARIES.search(line)]
 
-        assert not told
+        assert not published
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from bridge.app.doctor_broker import look_at_addresses
+from bridge.app.doctor_broker import check_addresses
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.ops.examination import Level
@@ -128,10 +128,10 @@ def test_commands_refuse_a_certificate_for_another_name_and_doctor_says_why(
 
 def test_doctor_warns_of_a_certificate_that_is_not_checked() -> None:
     settings = load({"broker": {"url": WORK[2]}}, {}, lambda name: name)
-    (finding,) = look_at_addresses(settings)
+    (lookup_result,) = check_addresses(settings)
 
-    assert finding.level is Level.WARN
-    assert "127.0.0.1:1 is not checked" in finding.seen
+    assert lookup_result.level is Level.WARN
+    assert "127.0.0.1:1 is not checked" in lookup_result.seen
 
 
 def test_the_first_address_that_can_be_used_is_used_and_doctor_tries_each(

@@ -277,9 +277,9 @@ def test_a_command_tells_nothing_but_what_was_asked_for(
     }  # fmt: skip
     done = run(*arguments, env=env)
     # What was typed is on the operator's own screen already.
-    told = "\n".join(line for line in done.stderr.splitlines() if "Try 'bridge" not in line)
+    published = "\n".join(line for line in done.stderr.splitlines() if "Try 'bridge" not in line)
 
-    assert leaks(told) == []
+    assert leaks(published) == []
     assert leaks(done.stdout) == []
 
 

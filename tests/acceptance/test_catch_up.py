@@ -93,8 +93,8 @@ def test_an_ingest_finds_at_start_and_later_what_came_meanwhile(
     comes_in(provider, "canary 2")
     later = amqp.events(1, within=20)
     late = Webhook(port=listening_port(ingest)).post(posted(later[0]))
-    rounds = ingest.logs.count("catch_up.ended")
-    wait_until(lambda: ingest.logs.count("catch_up.ended") >= rounds + 2, what="two more rounds")
+    iterations = ingest.logs.count("catch_up.ended")
+    wait_until(lambda: ingest.logs.count("catch_up.ended") >= iterations + 2, what="two more rounds")
 
     assert sorted(map(checked, at_start)) == ["canary 0", "canary 1"]
     assert [checked(event) for event in later] == ["canary 2"]
@@ -147,11 +147,11 @@ def test_without_a_provider_or_a_broker_the_command_exits_69(
     open_ledger(env["BRIDGE_LEDGER__URL"]).close()
     nobody = {**env, "BRIDGE_CPAAS__BASE_URL": "http://127.0.0.1:1"}
     no_broker = {**env, "BRIDGE_BROKER__URL": "amqp://guest:hunter2@127.0.0.1:1/"}
-    stranger = {**env, "BRIDGE_BROKER__URL": vhost_url.replace("guest:guest", "guest:hunter2")}
+    unknown_client = {**env, "BRIDGE_BROKER__URL": vhost_url.replace("guest:guest", "guest:hunter2")}
 
     assert run("catch-up", env=nobody).code == 69
     assert run("catch-up", env=no_broker).code == 69
-    refused = run("catch-up", env=stranger)
+    refused = run("catch-up", env=unknown_client)
     assert refused.code == 69
     assert "ACCESS_REFUSED" in refused.stderr
     # Nothing was noted of what could not be published.

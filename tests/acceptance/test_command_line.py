@@ -166,13 +166,13 @@ def test_an_ingest_that_asks_nobody_for_a_secret_says_so_and_does_not_start_with
     env = {**NOWHERE, "BRIDGE_INGEST__PORT": "0"}
     refused = run("ingest", env={**env, "BRIDGE_INGEST__AUTHORIZATION_FILE": str(empty)})
     open_ = bridge_process("ingest", env=env, ready=False)
-    wait_until(lambda: '"ingest.unguarded"' in open_.logs, 20)
+    wait_until(lambda: '"ingest.unauthenticated"' in open_.logs, 20)
     guarded = bridge_process("ingest", env={**env, "BRIDGE_INGEST__AUTHORIZATION": "x"}, ready=False)
     wait_until(lambda: '"broker.unreachable"' in guarded.logs, 20)
 
     assert refused.code == 78
     assert "ingest.authorization: the file is empty" in refused.stderr
-    assert "ingest.unguarded" not in guarded.logs
+    assert "ingest.unauthenticated" not in guarded.logs
 
 
 # -- the broker ------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def words_of(bench: Bench, ids: Iterable[str], within: float = 30) -> dict[str, 
     """Wait for the outcome of each command; however often it was told, it is one."""
     ids = set(ids)
 
-    def told() -> dict[str, str]:
+    def published() -> dict[str, str]:
         outcomes = [m for m in bench.events.look() if m.routing_key in TERMINAL]
         # One event id for each command, with the same bytes each time.
         assert len({m.json["subject"] for m in outcomes}) == len({m.json["id"] for m in outcomes})
@@ -67,10 +67,10 @@ def words_of(bench: Bench, ids: Iterable[str], within: float = 30) -> dict[str, 
         return {m.json["subject"]: m.routing_key.rpartition(".")[2] for m in outcomes}
 
     try:
-        wait_until(lambda: ids <= told().keys(), within)
+        wait_until(lambda: ids <= published().keys(), within)
     except AssertionError as late:
-        raise AssertionError(f"{late}; without an outcome: {ids - told().keys()}") from None
-    return {command_id: word for command_id, word in told().items() if command_id in ids}
+        raise AssertionError(f"{late}; without an outcome: {ids - published().keys()}") from None
+    return {command_id: word for command_id, word in published().items() if command_id in ids}
 
 
 def assert_each_sent_once(bench: Bench, ids: Iterable[str]) -> None:
@@ -113,11 +113,11 @@ def test_a_broker_that_goes_away_costs_nothing(
         "killed": rabbitmq.restart,
         "stopped": lambda: rabbitmq.restart(gracefully=True),
     }
-    for name, trouble in troubles.items():
+    for name, problem in troubles.items():
         sent = len(bench.provider.journal())
         ids += load(bench, name)
         wait_until(lambda sent=sent: len(bench.provider.journal()) >= sent + 6)  # type: ignore[misc]
-        trouble()
+        problem()
         worker.wait_ready()
         words_of(bench, ids)
 
@@ -156,12 +156,12 @@ def test_a_bad_line_to_the_broker_costs_nothing(
             "cut below": lambda: proxy.cut_after(500, DOWN),
             "half open": proxy.black_hole,
         }
-        for name, trouble in troubles.items():
+        for name, problem in troubles.items():
             sent = len(bench.provider.journal())
             ids += load(bench, name, 16)
             wait_until(lambda sent=sent: len(bench.provider.journal()) >= sent + 4)  # type: ignore[misc]
             before = proxy.counters.connections
-            trouble()
+            problem()
             # The silent one too is given up and made again.
             wait_until(lambda before=before: proxy.counters.connections > before)  # type: ignore[misc]
             if name == "half open":

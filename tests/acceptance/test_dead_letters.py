@@ -185,12 +185,12 @@ def test_copies_of_a_letter_are_sent_once_even_with_resend(bridge: Bridge) -> No
         _put_back(bridge.amqp, letter)
     bridge.letters(3)
     first = bridge.dead("replay", "--limit", "2")
-    told = [bridge.outcome(), bridge.outcome()]
+    published = [bridge.outcome(), bridge.outcome()]
     third = bridge.dead("replay", "--all", "--resend")
-    told.append(bridge.outcome())
+    published.append(bridge.outcome())
 
     assert (len(first), len(third)) == (2, 1)
-    assert {(event["type"], event["id"]) for event in told} == {
+    assert {(event["type"], event["id"]) for event in published} == {
         ("sms.outbound.sent", event_id("outcome", "one", 0, 1))
     }
     assert bridge.provider.texts() == ["canary <one>"]
@@ -208,13 +208,13 @@ def test_a_replay_sends_only_the_destination_of_its_letter(bridge: Bridge) -> No
     bridge.letters(2)
     bridge.dead("replay", ended[rejected[0]]["id"])
     wait_until(lambda: len(bridge.provider.journal()) == 2, what="the second send")
-    told = [bridge.outcome() for _ in numbers]
+    published = [bridge.outcome() for _ in numbers]
     (left,) = bridge.dead("list")
 
     assert len(rejected) == 2
     assert left["index"] == rejected[1]
     # The others are told again as they were, which consumers know by their ids.
-    assert {event["id"] for event in told} == {
+    assert {event["id"] for event in published} == {
         ended[rejected[1]]["id"],
         event_id("outcome", "many", rejected[0], 1),
         *(event["id"] for index, event in ended.items() if index not in rejected),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.store import open_ledger
-from bridge.domain.gate import DOWN_AFTER
+from bridge.domain.circuit_breaker import DOWN_AFTER
 from tests.acceptance.commands import run
 from tests.acceptance.test_rights import Users
 from tests.harness.broker_client import COLLECTOR
@@ -59,7 +59,7 @@ def levels(done: Done) -> dict[str, set[str]]:
     return found
 
 
-def told(done: Done, check: str) -> str:
+def published(done: Done, check: str) -> str:
     """Return all that is said of a check."""
     return " ".join(
         f"{row['level']} {row['seen']} {row['advice']}" for row in done.json if row["check"] == check
@@ -119,7 +119,7 @@ def test_what_is_wrong_fails_alone_and_says_what_to_do(
 
     assert done.code == 1
     assert "fail" in levels(done)[check]
-    assert seen in told(done, check)
+    assert seen in published(done, check)
     assert all(row["advice"] for row in done.json if row["level"] in {"warn", "fail"})
     failing = {name for name, found in levels(done).items() if "fail" in found}
     assert failing <= {check} | LEAN_ON.get(check, set())
@@ -134,12 +134,12 @@ def test_another_ledger_a_wrong_path_and_an_open_door_are_noticed(
     wrong_path = well["BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL"].replace("webhook", "elsewhere")
     done = doctor(well, LEDGER__URL=url, SUBSCRIPTIONS__WEBHOOK_URL=wrong_path)
 
-    assert "the command queue has another ledger" in told(done, "ledger")
-    assert "it answers 404" in told(done, "webhook")
+    assert "the command queue has another ledger" in published(done, "ledger")
+    assert "it answers 404" in published(done, "webhook")
     # The channel that is there posts elsewhere.
     assert "warn" in levels(done)["subscriptions"]
     # Looking at it has not made it the queue's own.
-    assert "the command queue has another ledger" in told(doctor(well, LEDGER__URL=url), "ledger")
+    assert "the command queue has another ledger" in published(doctor(well, LEDGER__URL=url), "ledger")
 
 
 def test_dead_letters_a_queue_without_workers_and_what_is_missing_are_warned_of(
@@ -156,12 +156,12 @@ def test_dead_letters_a_queue_without_workers_and_what_is_missing_are_warned_of(
     worker.stop()
     after = doctor(env)
 
-    assert "is missing" in told(empty, "topology")
+    assert "is missing" in published(empty, "topology")
     assert empty.code == 1
-    assert "there is no ledger yet" in told(empty, "ledger")
+    assert "there is no ledger yet" in published(empty, "ledger")
     assert after.code == 0
-    assert "no worker consumes; 0 commands wait" in told(after, "broker")
-    assert "1 dead letters wait" in told(after, "broker")
+    assert "no worker consumes; 0 commands wait" in published(after, "broker")
+    assert "1 dead letters wait" in published(after, "broker")
 
 
 def test_rights_that_are_missing_are_named(env: dict[str, str], rabbitmq: Broker) -> None:
@@ -210,7 +210,7 @@ def test_what_waits_is_not_taken_to_see_whether_it_may_be(env: dict[str, str], a
     done = doctor(env)
     waiting = amqp.get("sms.send")
 
-    assert "may not" not in told(done, "broker")
+    assert "may not" not in published(done, "broker")
     assert waiting is not None
     assert not waiting.redelivered
 
@@ -221,7 +221,7 @@ def test_a_broker_with_an_alarm_takes_no_messages(env: dict[str, str], rabbitmq:
         done = doctor(env)
 
     assert done.code == 1
-    assert "it takes no messages: an alarm" in told(done, "broker")
+    assert "it takes no messages: an alarm" in published(done, "broker")
 
 
 def test_numbers_that_the_account_does_not_have_are_warned_of(well: dict[str, str]) -> None:
@@ -230,10 +230,10 @@ def test_numbers_that_the_account_does_not_have_are_warned_of(well: dict[str, st
         well, CPAAS__DEFAULT_SENDER="+16130000001", SUBSCRIPTIONS__NUMBERS="+16139998877,+16130000002"
     )
 
-    assert "the account has the numbers in its configuration, 2" in told(ours, "account")
-    assert "warn cpaas.default_sender: not a number of the account" in told(foreign, "account")
-    assert "warn subscriptions.numbers, ***0002: not a number of the account" in told(foreign, "account")
-    assert "***8877" not in told(foreign, "account")
+    assert "the account has the numbers in its configuration, 2" in published(ours, "account")
+    assert "warn cpaas.default_sender: not a number of the account" in published(foreign, "account")
+    assert "warn subscriptions.numbers, ***0002: not a number of the account" in published(foreign, "account")
+    assert "***8877" not in published(foreign, "account")
 
 
 def test_a_worker_that_has_paused_is_named_with_its_reason(
@@ -246,10 +246,10 @@ def test_a_worker_that_has_paused_is_named_with_its_reason(
     wait_until(lambda: amqp.consumers("sms.send") == 0, 60, what="a pause")
     done = doctor(env, ADMIN__PORT=str(worker.admin_port))
 
-    assert "the worker on this machine has paused: the provider does not answer" in told(done, "broker")
-    assert "connection refused" in told(done, "broker")
-    assert "start `bridge worker`" not in told(done, "broker")
-    assert "warn sending: the provider does not answer" in told(done, "process")
+    assert "the worker on this machine has paused: the provider does not answer" in published(done, "broker")
+    assert "connection refused" in published(done, "broker")
+    assert "start `bridge worker`" not in published(done, "broker")
+    assert "warn sending: the provider does not answer" in published(done, "process")
 
 
 def test_a_frozen_process_is_noticed(env: dict[str, str], bridge_process: StartBridge) -> None:
@@ -259,7 +259,7 @@ def test_a_frozen_process_is_noticed(env: dict[str, str], bridge_process: StartB
     worker.send_signal(signal.SIGCONT)
 
     assert done.code == 1
-    assert f"fail the process on 127.0.0.1:{worker.admin_port} does not answer: it is frozen" in told(
+    assert f"fail the process on 127.0.0.1:{worker.admin_port} does not answer: it is frozen" in published(
         done, "process"
     )
 
@@ -279,7 +279,7 @@ def test_an_ingest_that_lets_only_some_networks_in_is_well(
     done = doctor(guarded)
 
     assert levels(done)["webhook"] == {"ok"}
-    assert "not among ingest.allow" in told(done, "webhook")
+    assert "not among ingest.allow" in published(done, "webhook")
 
 
 def test_a_provider_that_is_busy_is_named_with_its_answer(env: dict[str, str], provider: Provider) -> None:
@@ -287,4 +287,4 @@ def test_a_provider_that_is_busy_is_named_with_its_answer(env: dict[str, str], p
     provider.post("settings", {"failing": {"history": busy, "subscriptions": busy}})
     done = doctor(env)
 
-    assert "the provider can't be used now: HTTP 503 Service Unavailable" in told(done, "account")
+    assert "the provider can't be used now: HTTP 503 Service Unavailable" in published(done, "account")

@@ -56,12 +56,12 @@ def test_sigterm_under_load_finishes_what_is_in_flight_and_gives_the_rest_back(
     took = time.monotonic() - started
 
     sent = bench.provider.texts()
-    told = [m.json["subject"] for m in bench.events.look()]
+    published = [m.json["subject"] for m in bench.events.look()]
     assert code == 0
     assert took < 10
     assert {m.routing_key for m in bench.events.look()} == {"sms.outbound.sent"}
-    assert sorted(map(text_of, told)) == sorted(sent)
-    assert len(ids) - len(told) == bench.amqp.depth("sms.send") > 0
+    assert sorted(map(text_of, published)) == sorted(sent)
+    assert len(ids) - len(published) == bench.amqp.depth("sms.send") > 0
 
     bench.provider.settings(latency=0)
     successor = bridge_process("worker", env=settings)
@@ -146,12 +146,12 @@ def test_a_suspended_account_pauses_consuming_until_it_is_good_again(
     wait_until(lambda: refuses_with_a_reason(worker, "POL1009"))
     wait_until(lambda: bench.amqp.depth("sms.send") >= len(ids) - 4, what="commands on the queue")
     wait_until(lambda: len(events_of(worker, "consuming.paused")) >= 2)
-    told = bench.events.look()
+    published = bench.events.look()
     bench.provider.settings(failing={})
     outcomes = [bench.outcome(command_id) for command_id in ids]
     worker.wait_ready()
 
-    assert not told
+    assert not published
     assert [(word, data["attempts"]) for word, data in outcomes] == [("sent", 1)] * len(ids)
     assert sorted(bench.provider.texts()) == sorted(map(text_of, ids))
     assert not bench.dead.look()
@@ -165,14 +165,14 @@ def test_wrong_credentials_pause_consuming_and_touch_no_command(
     for command_id in ids:
         bench.send(command_id)
     wait_until(lambda: refuses_with_a_reason(worker, "unauthorized_client"))
-    wait_until(lambda: len(events_of(worker, "provider.unwell")) >= 1)
+    wait_until(lambda: len(events_of(worker, "provider.unhealthy")) >= 1)
     code = worker.stop(signal.SIGTERM)
     waiting = bench.amqp.depth("sms.send")
-    told = bench.events.look()
+    published = bench.events.look()
     bridge_process("worker", env=env)
     outcomes = [bench.outcome(command_id) for command_id in ids]
 
-    assert (code, waiting, told) == (0, len(ids), [])
+    assert (code, waiting, published) == (0, len(ids), [])
     assert [(word, data["attempts"]) for word, data in outcomes] == [("sent", 1)] * len(ids)
     assert bench.provider.stats()["sends"] == len(ids)
 

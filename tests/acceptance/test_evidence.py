@@ -76,11 +76,11 @@ def test_a_notification_settles_a_doubt_that_the_history_does_not(
     for id_, sender in numbers.items():
         command = {"id": id_, "destination_address": "+16131234567", "message": f"canary {id_}"}
         amqp.publish(command if sender is None else {**command, "sender_address": sender})
-    told = outcomes(amqp, 2)
+    published = outcomes(amqp, 2)
 
     accepted = {entry["message"]: entry for entry in provider.journal()}
     assert len(accepted) == 2
-    for id_, event in told.items():
+    for id_, event in published.items():
         entry = accepted[f"canary {id_}"]
         assert (event["type"], event["data"]["reconciled"]) == ("sms.outbound.sent", True)
         assert event["data"]["message_id"] == entry["message_id"]
@@ -109,25 +109,25 @@ def test_a_notification_of_another_number_or_time_settles_nothing_and_one_of_ano
     wait_until(lambda: provider.stats()["sends"] == 1, what="the attempt")
     at = _now()
     webhook = Webhook(port=listening_port(up))
-    strangers: list[dict[str, object]] = [
+    unknown_clients: list[dict[str, object]] = [
         {"destinationAddress": "+16131234568"},
         {"senderAddress": "+16139998878"},
         {"dateTime": at - 7200},
     ]
     if another_text:
-        strangers.append({"message": "another canary"})
-    for number, fields in enumerate(strangers):
+        unknown_clients.append({"message": "another canary"})
+    for number, fields in enumerate(unknown_clients):
         assert webhook.post(_outbound(f"stranger-{number}", at, **fields)).status == 204
-    told = outcomes(amqp, 1)["one"]
+    published = outcomes(amqp, 1)["one"]
 
     if another_text:
         # A message of the same two numbers that belongs to no submission may be ours: nothing is sent again.
-        assert told["type"] == "sms.outbound.unknown"
+        assert published["type"] == "sms.outbound.unknown"
         assert provider.journal() == []
     else:
         # Nothing was found, so it was sent once more, and that is the one.
-        assert (told["type"], told["data"]["reconciled"]) == ("sms.outbound.sent", False)
-        assert [entry["message_id"] for entry in provider.journal()] == [told["data"]["message_id"]]
+        assert (published["type"], published["data"]["reconciled"]) == ("sms.outbound.sent", False)
+        assert [entry["message_id"] for entry in provider.journal()] == [published["data"]["message_id"]]
 
 
 def test_an_ingest_without_a_ledger_goes_on(

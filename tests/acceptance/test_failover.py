@@ -121,7 +121,7 @@ def test_what_a_standby_that_lagged_has_lost_is_not_sent_again(
     workers = [bridge_process("worker", env=env) for _ in range(2)]
     known, lost, in_flight, fresh = named(0, 3), named(3, 15), named(18, IN_FLIGHT), named(30, 3)
     publish(amqp, known)
-    told = outcomes(amqp, len(known), within=20)
+    published = outcomes(amqp, len(known), within=20)
     warned = run("doctor", env=env)
     wait_until(
         lambda: (
@@ -132,7 +132,7 @@ def test_what_a_standby_that_lagged_has_lost_is_not_sent_again(
     )
     standby.fall_behind()
     publish(amqp, lost)
-    told |= outcomes(amqp, len(lost), within=20)
+    published |= outcomes(amqp, len(lost), within=20)
     provider.settings(latency=LONG)
     publish(amqp, in_flight)
     wait_until(lambda: len(provider.texts()) == 18 + IN_FLIGHT, 20, what="all in flight")
@@ -143,14 +143,14 @@ def test_what_a_standby_that_lagged_has_lost_is_not_sent_again(
     rows = standby.execute("SELECT id FROM commands", database=database)
     # Nobody intervenes; a publisher that is not sure repeats what was sent.
     publish(amqp, [*lost, *fresh])
-    told |= outcomes(amqp, len(in_flight) + len(lost) + len(fresh), within=40)
+    published |= outcomes(amqp, len(in_flight) + len(lost) + len(fresh), within=40)
     ids = [*known, *lost, *in_flight, *fresh]
 
     known_then = {id_ for (id_,) in rows}
     assert known_then.issuperset(known)
     assert known_then.isdisjoint(lost), "the standby must lack what is repeated"
     assert sorted(provider.texts()) == texts(ids)
-    assert told == sent(ids)
+    assert published == sent(ids)
     assert "a failover may lose the last commits" in warned.stdout
     assert "synchronous_standby_names = 'ANY 1 (...)'" in warned.stdout
     assert "ledger.restored" in workers[1].logs

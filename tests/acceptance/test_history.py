@@ -57,10 +57,10 @@ def test_messages_come_in_their_order_and_without_their_texts_unless_asked(env: 
 
 def test_a_message_has_a_status(env: dict[str, str]) -> None:
     (message,) = run("history", "messages", OTHERS, OURS, "--json", env=env).json
-    told = run("history", "status", OTHERS, OURS, message["message_id"], "--json", env=env)
+    published = run("history", "status", OTHERS, OURS, message["message_id"], "--json", env=env)
     unknown = run("history", "status", OTHERS, OURS, "nobody-has-it", env=env)
 
-    assert told.json == [{"message_id": message["message_id"], "status": message["status"]}]
+    assert published.json == [{"message_id": message["message_id"], "status": message["status"]}]
     assert (unknown.code, unknown.stdout) == (1, "")
     assert unknown.stderr.startswith("Error: ")
 

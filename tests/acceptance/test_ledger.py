@@ -54,10 +54,10 @@ def test_two_workers_share_a_ledger_in_postgresql(
     ids = [f"c{number}" for number in range(30)]
     for id_ in [*ids, *ids]:
         send(amqp, id_)
-    told = {event["subject"]: event["type"] for event in amqp.events(60, within=60)}
+    published = {event["subject"]: event["type"] for event in amqp.events(60, within=60)}
     ledger = shown(postgresql_env, "show")
 
-    assert told == dict.fromkeys(ids, "sms.outbound.sent")
+    assert published == dict.fromkeys(ids, "sms.outbound.sent")
     assert sorted(provider.texts()) == sorted(f"canary {id_}" for id_ in ids)
     assert ledger["submissions"] == {"sent": 30}
     assert ledger["oldest_open_at"] is None

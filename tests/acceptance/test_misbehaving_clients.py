@@ -113,11 +113,11 @@ def test_what_no_decent_client_sends_is_refused_and_costs_that_client_alone(
         except ConnectionError:  # it was cut while it still sent
             statuses[name] = status
         assert webhook.post(inbound(name)).status == 204
-    told = [event["data"]["message_id"] for event in amqp.events(len(RUDE))]
+    published = [event["data"]["message_id"] for event in amqp.events(len(RUDE))]
     logged = [line for line in process.logs.splitlines() if '"http.invalid"' in line]
 
     assert statuses == {name: status for name, _, status in RUDE}
-    assert told == list(statuses)
+    assert published == list(statuses)
     # One a minute of each kind, or strangers could fill the disk.
     assert len(logged) == 1
 

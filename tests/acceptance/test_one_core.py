@@ -33,14 +33,14 @@ def kept_busy(process: BridgeProcess) -> Iterator[None]:
         while not over.is_set():
             process.admin("/metrics")
 
-    asking = [threading.Thread(target=ask) for _ in range(ASKING)]
-    for one in asking:
+    polling = [threading.Thread(target=ask) for _ in range(ASKING)]
+    for one in polling:
         one.start()
     try:
         yield
     finally:
         over.set()
-        for one in asking:
+        for one in polling:
             one.join()
 
 

@@ -39,9 +39,9 @@ sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(name))
 
 def sent_once(provider: Provider, amqp: BrokerClient, number: int, *, within: float) -> None:
     """Check that the commands c0 to c`number` were sent once each, and each has its event."""
-    told = {event["subject"]: event["type"] for event in amqp.events(number, within=within)}
+    published = {event["subject"]: event["type"] for event in amqp.events(number, within=within)}
 
-    assert told == {f"c{one}": "sms.outbound.sent" for one in range(number)}
+    assert published == {f"c{one}": "sms.outbound.sent" for one in range(number)}
     assert sorted(provider.texts()) == sorted(f"canary c{one}" for one in range(number))
 
 
@@ -67,13 +67,13 @@ def test_sending_goes_on_by_itself_once_a_failover_is_over(
         for number in range(10, 20):
             send(amqp, f"c{number}")
         wait_until(lambda: worker.logs.count("read-only") > 3, 30, what="a standby that is not taken")
-        told_meanwhile = len(provider.texts())
+        published_since = len(provider.texts())
         proxy.lead_to(("127.0.0.1", postgresql.port))
         # Tries are two seconds apart at most; the rest is for a slow machine.
         worker.wait_ready(10)
         sent_once(provider, amqp, 20, within=30)
 
-    assert told_meanwhile == 10
+    assert published_since == 10
     assert worker.returncode is None
 
 
@@ -139,8 +139,8 @@ def test_a_ledger_and_a_spool_that_everybody_can_write_to_are_refused(
 
 def test_a_backup_as_documented_is_its_owner_s_alone(tmp_path: Path) -> None:
     open_ledger(f"sqlite:///{tmp_path}/sms-bridge.sqlite3").close()
-    paper = Path(__file__).parents[2].joinpath("docs", "operations.md").read_text(encoding="utf-8")
-    [documented] = re.findall(r"^ *(umask .*\.backup .*)$", paper, re.MULTILINE)
+    document = Path(__file__).parents[2].joinpath("docs", "operations.md").read_text(encoding="utf-8")
+    [documented] = re.findall(r"^ *(umask .*\.backup .*)$", document, re.MULTILINE)
     # As the tool itself copies, which not every machine has.
     tool = tmp_path / "sqlite3"
     tool.write_text(TOOL, encoding="utf-8")

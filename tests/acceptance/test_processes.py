@@ -70,7 +70,7 @@ def runs(pid: int) -> bool:
     return False
 
 
-def unwell(worker: BridgeProcess) -> dict[str, dict[str, Any]]:
+def unhealthy(worker: BridgeProcess) -> dict[str, dict[str, Any]]:
     """Return the reasons for which the worker is not ready."""
     status, body = worker.admin("/readyz")
     reasons = json.loads(body)["reasons"] if status == 503 else {}
@@ -103,17 +103,19 @@ def assert_each_sent_once(bench: Bench, ids: Iterable[str]) -> None:
     """Check that each command was one SMS and has one outcome, however often that was told."""
     ids = list(ids)
 
-    def told() -> dict[str, set[tuple[str, bytes]]]:
+    def published() -> dict[str, set[tuple[str, bytes]]]:
         outcomes: dict[str, set[tuple[str, bytes]]] = {command_id: set() for command_id in ids}
         for message in bench.events.look():
             if message.routing_key in TERMINAL:
                 outcomes[message.json["subject"]].add((message.routing_key, message.body))
         return outcomes
 
-    wait_until(lambda: all(told().values()), 40, what="an outcome of each")
+    wait_until(lambda: all(published().values()), 40, what="an outcome of each")
     texts = bench.provider.texts()
 
-    assert {tuple(word for word, _ in outcomes) for outcomes in told().values()} == {("sms.outbound.sent",)}
+    assert {tuple(word for word, _ in outcomes) for outcomes in published().values()} == {
+        ("sms.outbound.sent",)
+    }
     assert {command_id: texts.count(text_of(command_id)) for command_id in ids} == dict.fromkeys(ids, 1)
     assert bench.dead.look() == []
 
@@ -126,12 +128,12 @@ def test_processes_share_the_work_and_call_for_each_command_once(
     ids = load(bench)
     assert_each_sent_once(bench, ids)
     shares = received(worker)
-    told = [message.json["subject"] for message in bench.events.look()]
+    published = [message.json["subject"] for message in bench.events.look()]
 
     assert shares.keys() == {"1", "2"}
     assert all(shares.values())
     assert sum(shares.values()) == len(ids)
-    assert sorted(told) == sorted(ids)
+    assert sorted(published) == sorted(ids)
     assert {line["process"] for line in lines_of(worker, "broker.connected")} == {1, 2}
 
 
@@ -144,7 +146,7 @@ def test_a_killed_process_is_replaced_and_its_work_done_once(
     ids = load(bench)
     wait_until(lambda: len(bench.provider.journal()) >= 8)
     os.kill(before[2], signal.SIGKILL)
-    meanwhile = wait_until(lambda: unwell(worker), what="a worker that says so")
+    meanwhile = wait_until(lambda: unhealthy(worker), what="a worker that says so")
     worker.wait_ready()
     assert_each_sent_once(bench, ids)
     (exited,) = lines_of(worker, "process.exited")
@@ -169,11 +171,11 @@ def test_processes_end_with_their_supervisor_and_finish_what_they_hold(
     worker.stop(signal.SIGKILL)
     wait_until(lambda: not any(map(runs, pids(worker).values())), what="processes that have ended")
     stopped = lines_of(worker, "worker.stopped")
-    told = {message.json["subject"] for message in bench.events.look()}
+    published = {message.json["subject"] for message in bench.events.look()}
 
     assert [line["finished"] for line in stopped] == [True, True]
-    assert {text_of(command_id) for command_id in told} == set(bench.provider.texts())
-    assert 0 < bench.amqp.depth("sms.send") == len(ids) - len(told)
+    assert {text_of(command_id) for command_id in published} == set(bench.provider.texts())
+    assert 0 < bench.amqp.depth("sms.send") == len(ids) - len(published)
 
     bridge_process("worker", env=two)
     assert_each_sent_once(bench, ids)
@@ -194,12 +196,12 @@ def test_told_to_end_under_load_it_leaves_nothing_in_doubt(
         worker.send_signal(signal.SIGTERM)
     wait_until(lambda: worker.admin("/readyz")[0] in {0, 503}, what="a worker that drains")
     code = worker.wait()
-    told = [message.json["subject"] for message in bench.events.look()]
+    published = [message.json["subject"] for message in bench.events.look()]
 
     assert code == 0
     assert [line["finished"] for line in lines_of(worker, "worker.stopped")] == [True, True]
-    assert sorted(map(text_of, told)) == sorted(bench.provider.texts())
-    assert 0 < bench.amqp.depth("sms.send") == len(ids) - len(told)
+    assert sorted(map(text_of, published)) == sorted(bench.provider.texts())
+    assert 0 < bench.amqp.depth("sms.send") == len(ids) - len(published)
     assert not any(map(runs, pids(worker).values()))
 
 
@@ -237,7 +239,7 @@ def test_a_process_that_stands_still_holds_up_no_answer(
 ) -> None:
     worker = bridge_process("worker", env=two)
     os.kill(pids(worker)[1], signal.SIGSTOP)
-    reasons = wait_until(lambda: unwell(worker), what="a reason")
+    reasons = wait_until(lambda: unhealthy(worker), what="a reason")
 
     assert reasons == {"process 1": {"ok": False, "detail": "does not answer"}}
     assert worker.admin("/livez") == (503, "process 1: does not answer\n")
@@ -258,7 +260,7 @@ def test_what_no_restart_cures_ends_all(
 
     assert code == os.EX_CONFIG
     assert {line["code"] for line in lines_of(worker, "process.exited")} == {os.EX_CONFIG}
-    assert lines_of(worker, "ledger.mistaken")
+    assert lines_of(worker, "ledger.mismatched")
     assert not any(map(runs, pids(worker).values()))
 
 
@@ -297,14 +299,14 @@ def test_the_service_is_ready_once_the_first_process_is_there(
             "BRIDGE_BROKER__URL": "amqp://guest:guest@127.0.0.1:1/",
         }
         worker = bridge_process("worker", env=env, ready=False)
-        told = heard(manager, b"READY=1")
+        published = heard(manager, b"READY=1")
         there = lines_of(worker, "admin.listening")
         worker.send_signal(signal.SIGTERM)
-        told += heard(manager, b"STOPPING=1")
+        published += heard(manager, b"STOPPING=1")
         worker.wait()
-        told += empty(manager)
+        published += empty(manager)
 
-    assert [line for line in told if not line.startswith(b"STATUS=")] == [b"READY=1", b"STOPPING=1"]
+    assert [line for line in published if not line.startswith(b"STATUS=")] == [b"READY=1", b"STOPPING=1"]
     assert {line.get("process") for line in there} in ({None, 1}, {None, 2}, {None, 1, 2})
     assert {line["host"] for line in there} == {"127.0.0.1"}
 

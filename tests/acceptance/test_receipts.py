@@ -47,7 +47,7 @@ def receipts(bench: Bench, number: int = 1) -> list[Message]:
     return bench.events.wait(lambda message: message.routing_key in (DELIVERED, UNDELIVERED), number, 20)
 
 
-def looks(provider: Provider) -> int:
+def lookups(provider: Provider) -> int:
     """Return how often the provider's history or a status was asked for."""
     return sum(call["kind"] == "history" for call in provider.calls())
 
@@ -57,7 +57,7 @@ def ledger_of(env: Mapping[str, str]) -> sqlite3.Connection:
     return sqlite3.connect(env["BRIDGE_LEDGER__URL"].removeprefix("sqlite:///"))
 
 
-def awaited(env: Mapping[str, str]) -> int:
+def pending(env: Mapping[str, str]) -> int:
     """Return how many receipts are awaited."""
     with closing(ledger_of(env)) as ledger:
         (number,) = ledger.execute("SELECT count(*) FROM receipts").fetchone()
@@ -70,7 +70,7 @@ def make_due(env: Mapping[str, str]) -> None:
         ledger.execute("UPDATE receipts SET ask_at = 0")
 
 
-def told(message: Message) -> tuple[str, str, dict[str, Any]]:
+def published(message: Message) -> tuple[str, str, dict[str, Any]]:
     return message.json["id"], message.json["type"], message.json["data"]
 
 
@@ -89,7 +89,7 @@ def test_what_the_provider_learns_is_told_once_for_each_message(
     everything = receipts(bench, 3)
     metrics = worker.admin("/metrics")[1]
 
-    assert sorted(map(told, first), key=lambda event: event[1]) == [
+    assert sorted(map(published, first), key=lambda event: event[1]) == [
         (event_id(DELIVERED, "c1", 0, 0), DELIVERED, {**sent[0], "delivery_status": "DeliveredToTerminal"}),
         (
             event_id(UNDELIVERED, "c1", 1, 0),
@@ -116,7 +116,7 @@ def test_nobody_asks_unless_told_to(
     _, sent = bench.outcome("c1")
     becomes(provider, sent, "DeliveredToTerminal")
     worker.stop(signal.SIGTERM)
-    asked, rows = looks(provider), awaited(env)
+    asked, rows = lookups(provider), pending(env)
     # It was not awaited either: nothing of it is left for one that does ask.
     bridge_process("worker", env=polling)
     bench.send("c2")
@@ -137,13 +137,13 @@ def test_a_crash_loses_no_receipt(
     provider.settings(delivered_after=0)
     bench.send("c1")
     wait_until(lambda: crashing.returncode is not None, 20, what="the crash")
-    told_before = [m for m in bench.events.look() if m.routing_key == DELIVERED]
+    published_before = [m for m in bench.events.look() if m.routing_key == DELIVERED]
     make_due(polling)
     bridge_process("worker", env=polling)
-    after = receipts(bench, len(told_before) + 1)
+    after = receipts(bench, len(published_before) + 1)
 
     assert crashing.returncode == -signal.SIGKILL
-    assert len(told_before) == (1 if place == "receipt-told" else 0)
+    assert len(published_before) == (1 if place == "receipt-told" else 0)
     assert {event.json["id"] for event in after} == {event_id(DELIVERED, "c1", 0, 0)}
     assert bench.sms("c1") == 1
 
@@ -164,16 +164,16 @@ def test_a_webhook_tells_it_at_once_and_as_asking_would_have(
     ]
     mine, others = receipts(bench, 2)
     make_due(polling)
-    wait_until(lambda: awaited(polling) == 0, 20, what="an end of waiting")
+    wait_until(lambda: pending(polling) == 0, 20, what="an end of waiting")
 
     assert answers == [204] * 3
-    assert told(mine) == (
+    assert published(mine) == (
         event_id(DELIVERED, "c1", 0, 0),
         DELIVERED,
         {**sent, "delivery_status": "DeliveredToTerminal"},
     )
     assert (others.json["data"]["message_id"], others.json.get("subject")) == ("somebody-elses", None)
-    assert looks(provider) == 0
+    assert lookups(provider) == 0
     assert len(receipts(bench, 2)) == 2
     assert worker.stop(signal.SIGTERM) == 0
 
@@ -187,7 +187,7 @@ def test_what_was_asked_for_is_a_repeat_when_the_webhook_comes(
     _, sent = bench.outcome("c1")
     becomes(provider, sent, "DeliveryImpossible")
     receipts(bench)
-    wait_until(lambda: awaited(polling) == 0, 20, what="an end of waiting")
+    wait_until(lambda: pending(polling) == 0, 20, what="an end of waiting")
     note = {"address": "+1", "deliveryStatus": "DeliveryImpossible", "messageId": sent["message_id"]}
     late = Webhook(port=listening_port(ingest)).post({"deliveryInfoNotification": {"deliveryInfo": note}})
 

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 SECRET = "Bearer hunter2-tangerine"
 OLD_SECRET = "Bearer hunter2-plum"
 #: Seconds until an ingest stops waiting for a confirm.
-PATIENCE = 1.0
+TIMEOUT = 1.0
 NOTE_ID = "441fc36e-aab7-45dd-905c-4aaec7a7464d"
 
 #: What is posted (wire reference 7), and the event it is: type, what its id is made of, data.
@@ -148,7 +148,7 @@ def ingest_settings() -> dict[str, str]:
     """Return the settings of an ingest that accepts two authorizations."""
     return {
         "BRIDGE_INGEST__AUTHORIZATION": f"{SECRET},{OLD_SECRET}",
-        "BRIDGE_INGEST__CONFIRM_TIMEOUT": str(PATIENCE),
+        "BRIDGE_INGEST__CONFIRM_TIMEOUT": str(TIMEOUT),
     }
 
 
@@ -162,7 +162,7 @@ def test_every_kind_of_notification_is_the_event_of_the_contract(
     assert [(answer.status, answer.body) for answer in answers] == [(204, b"")] * len(NOTIFICATIONS)
     for message, (_, kind, key, data) in zip(messages, NOTIFICATIONS, strict=True):
         event = message.json
-        filed = event.pop("time")
+        recorded = event.pop("time")
         assert event == {
             "specversion": "1.0",
             "id": event_id(kind, *key),
@@ -171,7 +171,7 @@ def test_every_kind_of_notification_is_the_event_of_the_contract(
             "datacontenttype": "application/json",
             "data": data,
         }
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", filed)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", recorded)
         assert (message.exchange, message.routing_key, message.headers) == ("sms.events", kind, {})
         properties = dict(message.properties)
         # kombu and py-amqp give the timestamp as they like; what counts is that it is there.
@@ -272,19 +272,19 @@ def test_204_is_only_said_when_the_broker_has_it(
         way.pass_through()
         wait_until(lambda: webhook.post(inbound("back")).status == 204, 15, every=0.1)
         stopped = process.stop(signal.SIGTERM)
-    told: set[str] = set()
+    published: set[str] = set()
     while message := amqp.get("test.events"):
-        told.add(message.json["data"]["message_id"])
+        published.add(message.json["data"]["message_id"])
 
     assert (frozen.status, blocked.status, gone.status) == (503, 503, 503)
     assert all(answer.headers["Retry-After"] == "5" for answer in (frozen, blocked, gone))
-    assert PATIENCE <= frozen_took < PATIENCE + 2
+    assert TIMEOUT <= frozen_took < TIMEOUT + 2
     assert blocked_took < 1
     assert gone_took < 1
     assert ready_while_blocked[0] == 503
     assert "alarm" in _publishing(ready_while_blocked[1])["detail"]
     assert alive == 200
-    assert {"thawed", "calm", "back"} <= told
+    assert {"thawed", "calm", "back"} <= published
     assert stopped == 0
 
 

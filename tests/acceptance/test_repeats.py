@@ -102,7 +102,7 @@ def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
     assert ids == [inbound_id("m1")] * 2
     assert amqp.depth("test.events") == 0
     assert metric(one, "notifications_unchecked_total") == 1
-    assert one.logs.count('"event": "notifications.unchecked"') == 1
+    assert one.logs.count('"event": "notifications.not_deduplicated"') == 1
 
 
 def test_a_ledger_that_goes_and_comes_back_is_told_what_it_missed(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
-PAPER = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 LINE = re.compile(r"^rabbitmqctl set_permissions -p sms (\S+) '(\S+)' '(\S+)' '(\S+)'$", re.MULTILINE)
 NOTHING = "^$"
 
@@ -37,7 +37,7 @@ class Rights(NamedTuple):
     read: str
 
 
-RIGHTS = {user: Rights(*rights) for user, *rights in LINE.findall(PAPER)}
+RIGHTS = {user: Rights(*rights) for user, *rights in LINE.findall(DOCUMENT)}
 
 
 class Users:
@@ -219,8 +219,11 @@ def test_who_takes_commands_over_http_needs_the_right_to_publish_them(
     ingest = bridge_process("ingest", env={**env, **own, **users.env(user)})
     wait_until(lambda: ingest.logs.count('"broker.connected"') == 2, 10, what="both connections")
     port = listening_port(ingest, "submit.listening")
-    door = Webhook(port=port, path="/v1/messages", authorization=secret)
-    answers = [door.post(command("a")).status, Webhook(port=listening_port(ingest)).post(inbound("m")).status]
+    endpoint = Webhook(port=port, path="/v1/messages", authorization=secret)
+    answers = [
+        endpoint.post(command("a")).status,
+        Webhook(port=listening_port(ingest)).post(inbound("m")).status,
+    ]
 
     assert answers == [status, 204]
     assert ("access to exchange 'sms.commands'" in ingest.logs) == (status == 503)

@@ -54,12 +54,12 @@ def test_a_service_reports_ready_without_a_broker_and_stopping_on_sigterm(
             "BRIDGE_INGEST__PORT": "0",
         }
         service = bridge_process(role, env=env, ready=False)
-        told = heard(manager, b"READY=1")
-        told += heard(manager, b"no connection to the broker")
+        published = heard(manager, b"READY=1")
+        published += heard(manager, b"no connection to the broker")
         service.send_signal(signal.SIGTERM)
-        told += heard(manager, b"STOPPING=1")
+        published += heard(manager, b"STOPPING=1")
 
-    assert [line for line in told if not line.startswith(b"STATUS=")] == [b"READY=1", b"STOPPING=1"]
+    assert [line for line in published if not line.startswith(b"STATUS=")] == [b"READY=1", b"STOPPING=1"]
     assert service.wait() == 0
 
 
@@ -128,10 +128,10 @@ def test_a_supervisor_feeds_no_watchdog_while_one_of_its_processes_stands_still(
     started = (json.loads(line) for line in service.logs.splitlines())
     child = next(line["pid"] for line in started if line["event"] == "process.started")
     os.kill(child, signal.SIGSTOP)
-    told = b"".join(heard(manager, b"STATUS="))
+    published = b"".join(heard(manager, b"STATUS="))
     empty(manager)
 
-    assert b"does not answer" in told
+    assert b"does not answer" in published
     status, words = service.admin("/livez")[:2]
     assert (status, "does not answer" in words) == (503, True)
     assert not fed(manager, within=2 * WATCHDOG)

@@ -65,12 +65,12 @@ def start_command_api(bridge_process: StartBridge, env: Mapping[str, str]) -> St
         open_ledger(env["BRIDGE_LEDGER__URL"]).close()
         process = bridge_process("ingest", env={**env, **settings, **changes})
         wait_until(lambda: is_ready(process), 10, what="a broker that takes commands")
-        return process, door_of(process)
+        return process, endpoint_of(process)
 
     return start
 
 
-def door_of(process: BridgeProcess) -> Webhook:
+def endpoint_of(process: BridgeProcess) -> Webhook:
     """Return the door for commands of a process."""
     return Webhook(port=listening_port(process, "submit.listening"), path=PATH, authorization=SECRET)
 
@@ -86,28 +86,28 @@ def submitting(process: BridgeProcess) -> bool:
     return bool(json.loads(process.admin("/readyz")[1])["reasons"]["submitting"]["ok"])
 
 
-def shown(door: Webhook, command_id: str) -> tuple[int, dict[str, Any]]:
+def shown(endpoint: Webhook, command_id: str) -> tuple[int, dict[str, Any]]:
     """Ask for a command."""
-    reply = door.post(b"", method="GET", path=f"{PATH}/{quote(command_id, safe='')}", Content_Type=None)
+    reply = endpoint.post(b"", method="GET", path=f"{PATH}/{quote(command_id, safe='')}", Content_Type=None)
     return reply.status, json.loads(reply.body)
 
 
-def state_of(door: Webhook, command_id: str) -> str | None:
+def state_of(endpoint: Webhook, command_id: str) -> str | None:
     """Return the state of a command's first submission, once it is known."""
-    status, said = shown(door, command_id)
+    status, said = shown(endpoint, command_id)
     return said["submissions"][0]["state"] if status == 200 else None
 
 
 def test_a_command_is_sent_and_asked_for_until_it_is(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
-    ingest, door = start_command_api()
-    answer = door.post(body_of("ours/1", metadata={"order": "17"}), traceparent=TRACEPARENT)
-    before, early = shown(door, "ours/1")
+    ingest, endpoint = start_command_api()
+    answer = endpoint.post(body_of("ours/1", metadata={"order": "17"}), traceparent=TRACEPARENT)
+    before, early = shown(endpoint, "ours/1")
     bridge_process("worker", env=env)
     (event,) = bench.outcomes("ours/1")
-    wait_until(lambda: state_of(door, "ours/1") == "sent", 10, what="the ledger to say so")
-    status, said = shown(door, "ours/1")
+    wait_until(lambda: state_of(endpoint, "ours/1") == "sent", 10, what="the ledger to say so")
+    status, said = shown(endpoint, "ours/1")
     (submission,) = said["submissions"]
 
     assert (answer.status, json.loads(answer.body)) == (202, {"id": "ours/1"})
@@ -130,9 +130,9 @@ def test_a_command_is_sent_and_asked_for_until_it_is(
 def test_a_command_comes_to_the_queue_byte_for_byte_with_its_key_beside_it(
     start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    _, door = start_command_api()
+    _, endpoint = start_command_api()
     body = b'{ "destinationAddress": ["+16135550123"], "message":"canary" }'
-    answer = door.post(body, idempotency_key='"key 1"', traceparent="nonsense")
+    answer = endpoint.post(body, idempotency_key='"key 1"', traceparent="nonsense")
     (message,) = amqp.take("sms.send", 1)
 
     assert (answer.status, json.loads(answer.body)) == (202, {"id": "key 1"})
@@ -146,15 +146,15 @@ def test_a_command_comes_to_the_queue_byte_for_byte_with_its_key_beside_it(
 def test_repeated_idempotency_key_is_one_sms(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
-    _, door = start_command_api()
+    _, endpoint = start_command_api()
     command = {"destinationAddress": DESTINATION, "senderAddress": "+16139998877", "message": text_of("k")}
-    first = door.post(command, idempotency_key="k")
+    first = endpoint.post(command, idempotency_key="k")
     bridge_process("worker", env=env)
     bench.outcomes("k")
-    wait_until(lambda: state_of(door, "k") == "sent", 10, what="the ledger to say so")
-    again = door.post(command, idempotency_key='"k"')
+    wait_until(lambda: state_of(endpoint, "k") == "sent", 10, what="the ledger to say so")
+    again = endpoint.post(command, idempotency_key='"k"')
     (one, other) = bench.outcomes("k", 2)
-    conflict = door.post({**command, "message": "canary another"}, idempotency_key="k")
+    conflict = endpoint.post({**command, "message": "canary another"}, idempotency_key="k")
 
     assert (first.status, again.status, conflict.status) == (202, 202, 409)
     assert one.body == other.body
@@ -164,12 +164,12 @@ def test_repeated_idempotency_key_is_one_sms(
 def test_scheduled_command_is_shown_as_waiting(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str]
 ) -> None:
-    _, door = start_command_api()
+    _, endpoint = start_command_api()
     later = rfc3339(time.time() + 3600)
-    answer = door.post(body_of("later", send_at=later, destination_address=[DESTINATION, "+16135550124"]))
+    answer = endpoint.post(body_of("later", send_at=later, destination_address=[DESTINATION, "+16135550124"]))
     bridge_process("worker", env=env)
-    wait_until(lambda: shown(door, "later")[0] == 200, 10, what="a worker that takes it up")
-    _, said = shown(door, "later")
+    wait_until(lambda: shown(endpoint, "later")[0] == 200, 10, what="a worker that takes it up")
+    _, said = shown(endpoint, "later")
 
     assert answer.status == 202
     assert [(one["index"], one["state"], one["retry_at"]) for one in said["submissions"]] == [
@@ -181,8 +181,8 @@ def test_scheduled_command_is_shown_as_waiting(
 def test_other_content_that_comes_too_soon_to_be_noticed_is_told_by_the_worker(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench
 ) -> None:
-    _, door = start_command_api()
-    statuses = [door.post(body_of("k", message=text)).status for text in (text_of("k"), "canary other")]
+    _, endpoint = start_command_api()
+    statuses = [endpoint.post(body_of("k", message=text)).status for text in (text_of("k"), "canary other")]
     bridge_process("worker", env=env)
     types = {event.routing_key for event in bench.outcomes("k", 2)}
 
@@ -194,14 +194,14 @@ def test_other_content_that_comes_too_soon_to_be_noticed_is_told_by_the_worker(
 def test_while_the_broker_is_away_nothing_is_taken_and_nothing_comes_later(
     start_command_api: StartCommandApi, rabbitmq: Broker, amqp: BrokerClient
 ) -> None:
-    ingest, door = start_command_api()
+    ingest, endpoint = start_command_api()
     rabbitmq.kill()
     wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")
-    away = [door.post(body_of(f"lost {number}")) for number in range(3)]
+    away = [endpoint.post(body_of(f"lost {number}")) for number in range(3)]
     ready = ingest.admin("/readyz")[0]
     rabbitmq.start()
     wait_until(lambda: submitting(ingest), 20, what="the broker")
-    again = door.post(body_of("lost 0"))
+    again = endpoint.post(body_of("lost 0"))
     ids = [message.properties["message_id"] for message in amqp.take("sms.send", 1)]
 
     assert [reply.status for reply in away] == [503] * 3
@@ -216,13 +216,13 @@ def test_command_without_a_confirm_in_time_is_answered_503_and_can_be_repeated(
     start_command_api: StartCommandApi, rabbitmq: Broker, bridge_process: StartBridge, env: Mapping[str, str],
     bench: Bench,
 ) -> None:  # fmt: skip
-    _, door = start_command_api(BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.7")
+    _, endpoint = start_command_api(BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.7")
     with rabbitmq.frozen():
-        late = door.post(body_of("slow"))
+        late = endpoint.post(body_of("slow"))
     answers = []
 
     def is_taken() -> bool:
-        answers.append(door.post(body_of("slow")).status)
+        answers.append(endpoint.post(body_of("slow")).status)
         return answers[-1] == 202
 
     wait_until(is_taken, 20, what="a broker that confirms")
@@ -238,7 +238,7 @@ def test_command_without_a_confirm_in_time_is_answered_503_and_can_be_repeated(
 def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webhooks_time(
     start_command_api: StartCommandApi, rabbitmq: Broker, amqp: BrokerClient, tmp_path: Path
 ) -> None:
-    ingest, door = start_command_api(
+    ingest, endpoint = start_command_api(
         BRIDGE_SUBMIT__MAX_IN_FLIGHT="10",
         BRIDGE_SUBMIT__CONFIRM_TIMEOUT="0.5",
         BRIDGE_INGEST__SPOOL=str(tmp_path / "spool"),
@@ -247,7 +247,7 @@ def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webh
     large = body_of("large", metadata={"filling": "x" * 200_000})
     before = ingest.memory
     with rabbitmq.frozen(), ThreadPoolExecutor(20) as senders:
-        statuses = set(senders.map(lambda _: door.post(large).status, range(600)))
+        statuses = set(senders.map(lambda _: endpoint.post(large).status, range(600)))
         began = time.monotonic()
         noticed = webhook.post(inbound("m1")).status
         seconds = time.monotonic() - began
@@ -263,11 +263,11 @@ def test_a_flood_while_the_broker_says_nothing_takes_neither_memory_nor_the_webh
 def test_the_longest_command_is_taken_and_no_longer_one(
     start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    _, door = start_command_api()
+    _, endpoint = start_command_api()
     filling = "x" * (256 * 1024 - len(body_of("a", metadata={"k": ""})))
     bodies = [body_of("a", metadata={"k": filling + more}) for more in ("", "x")]
 
-    assert [door.post(body).status for body in bodies] == [202, 413]
+    assert [endpoint.post(body).status for body in bodies] == [202, 413]
     assert [message.body for message in amqp.take("sms.send", 1)] == bodies[:1]
 
 
@@ -276,10 +276,10 @@ def test_the_example_comes_again_by_itself_until_the_broker_is_back(
 ) -> None:
     if shutil.which("curl") is None:
         missing_program("curl")
-    ingest, door = start_command_api()
+    ingest, endpoint = start_command_api()
     rabbitmq.kill()
     wait_until(lambda: not submitting(ingest), 10, what="the loss of the broker")
-    settings = {"SUBMIT_URL": f"http://127.0.0.1:{door.port}", "SUBMIT_AUTHORIZATION": SECRET}
+    settings = {"SUBMIT_URL": f"http://127.0.0.1:{endpoint.port}", "SUBMIT_AUTHORIZATION": SECRET}
     with subprocess.Popen(
         ["sh", str(EXAMPLE)], env=clean_environment(settings), stdout=subprocess.PIPE, text=True
     ) as example:
@@ -295,14 +295,14 @@ def test_the_example_comes_again_by_itself_until_the_broker_is_back(
 def test_without_a_queue_for_commands_nothing_is_taken(
     start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    _, door = start_command_api()
+    _, endpoint = start_command_api()
     # The second one is the delay's.
     for key in ("send", "#.send"):
         amqp.unbind("sms.send", "sms.commands", key)
-    unrouted = door.post(body_of("nowhere"))
+    unrouted = endpoint.post(body_of("nowhere"))
 
     def is_taken() -> bool:
-        return door.post(body_of("somewhere")).status == 202
+        return endpoint.post(body_of("somewhere")).status == 202
 
     # What is missing the ingest declares, where it may.
     wait_until(is_taken, 20, what="the binding")
@@ -316,9 +316,9 @@ def test_command_answered_202_survives_the_ingest_and_the_broker(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], bench: Bench,
     rabbitmq: Broker,
 ) -> None:  # fmt: skip
-    ingest, door = start_command_api()
+    ingest, endpoint = start_command_api()
     ids = [f"kept {number}" for number in range(20)]
-    statuses = [door.post(body_of(command_id)).status for command_id in ids]
+    statuses = [endpoint.post(body_of(command_id)).status for command_id in ids]
     ingest.stop(signal.SIGKILL)
     rabbitmq.restart()
     bridge_process("worker", env=env)
@@ -332,12 +332,12 @@ def test_command_answered_202_survives_the_ingest_and_the_broker(
 def test_each_of_several_authorizations_is_let_in_and_nothing_else(
     start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    ingest, door = start_command_api(BRIDGE_SUBMIT__AUTHORIZATION=f"{SECRET},{OLD_SECRET}")
+    ingest, endpoint = start_command_api(BRIDGE_SUBMIT__AUTHORIZATION=f"{SECRET},{OLD_SECRET}")
     given = [SECRET, OLD_SECRET, None, "Bearer hunter2-wrong"]
-    replies = [door.post(body_of("a"), authorization=value) for value in given]
+    replies = [endpoint.post(body_of("a"), authorization=value) for value in given]
 
     def ask(authorization: str | None) -> int:
-        return door.post(b"", method="GET", path=f"{PATH}/a", authorization=authorization).status
+        return endpoint.post(b"", method="GET", path=f"{PATH}/a", authorization=authorization).status
 
     # The ledger may not be open yet.
     wait_until(lambda: ask(OLD_SECRET) == 404, 20)
@@ -353,14 +353,14 @@ def test_each_of_several_authorizations_is_let_in_and_nothing_else(
 
 
 def test_the_two_doors_open_to_each_ones_own_key_alone(start_command_api: StartCommandApi) -> None:
-    ingest, door = start_command_api(BRIDGE_INGEST__AUTHORIZATION=OLD_SECRET)
+    ingest, endpoint = start_command_api(BRIDGE_INGEST__AUTHORIZATION=OLD_SECRET)
     webhook = Webhook(port=listening_port(ingest), authorization=OLD_SECRET)
     statuses = [
         webhook.post(inbound("m1")).status,
         webhook.post(inbound("m2"), authorization=SECRET).status,
-        door.post(body_of("a"), authorization=OLD_SECRET).status,
+        endpoint.post(body_of("a"), authorization=OLD_SECRET).status,
         webhook.post(body_of("a"), path=PATH).status,
-        door.post(inbound("m3"), path="/inbound-sms/webhook").status,
+        endpoint.post(inbound("m3"), path="/inbound-sms/webhook").status,
     ]
 
     assert statuses == [204, 401, 401, 404, 404]
@@ -387,9 +387,9 @@ def test_a_worker_of_the_same_file_needs_no_authorization(
 def test_without_a_ledger_commands_are_taken_and_none_is_shown(
     start_command_api: StartCommandApi, amqp: BrokerClient
 ) -> None:
-    _, door = start_command_api(BRIDGE_LEDGER__URL="sqlite:////nowhere/ledger.sqlite3")
-    taken = door.post(body_of("a"))
-    status, said = shown(door, "a")
+    _, endpoint = start_command_api(BRIDGE_LEDGER__URL="sqlite:////nowhere/ledger.sqlite3")
+    taken = endpoint.post(body_of("a"))
+    status, said = shown(endpoint, "a")
 
     assert (taken.status, amqp.depth("sms.send")) == (202, 1)
     assert (status, said["title"]) == (503, "Service Unavailable")
@@ -401,11 +401,11 @@ def test_one_process_accepts_commands_and_sends_them(
 ) -> None:
     own = {"BRIDGE_INGEST__PORT": "0", "BRIDGE_SUBMIT__PORT": "0", "BRIDGE_SUBMIT__AUTHORIZATION": SECRET}
     up = bridge_process("up", env={**env, **own})
-    door = door_of(up)
+    endpoint = endpoint_of(up)
     wait_until(lambda: submitting(up), 10, what="the broker")
-    answer = door.post(body_of("here"))
+    answer = endpoint.post(body_of("here"))
     bench.outcomes("here")
-    wait_until(lambda: state_of(door, "here") == "sent", 10, what="the ledger to say so")
+    wait_until(lambda: state_of(endpoint, "here") == "sent", 10, what="the ledger to say so")
 
     assert answer.status == 202
     assert bench.sms("here") == 1
@@ -414,9 +414,9 @@ def test_one_process_accepts_commands_and_sends_them(
 def test_whatever_schemathesis_asks_is_answered_as_the_contract_says(
     start_command_api: StartCommandApi, bridge_process: StartBridge, env: Mapping[str, str], tmp_path: Path
 ) -> None:
-    ingest, door = start_command_api()
+    ingest, endpoint = start_command_api()
     bridge_process("worker", env=env)
-    code, said = report(door, tmp_path, "--max-examples", "30", *UNSAID, contract=SUBMIT)
+    code, said = report(endpoint, tmp_path, "--max-examples", "30", *UNSAID, contract=SUBMIT)
     answered = re.findall(
         r'submit_requests_total{code="(\d+)",operation="(\w+)"} [^0]', ingest.admin("/metrics")[1]
     )

@@ -98,12 +98,12 @@ def test_no_span_has_a_number_a_text_or_the_account_in_it(bridge: Running, colle
     bridge.amqp.publish(body_of(command_id), headers={"traceparent": f"00-{trace}-{SENDER}-01"})
     bridge.outcomes(command_id)
     collector.wait(lambda span: span.trace_id == trace, 3)
-    told = b"".join(collector.raw)
+    published = b"".join(collector.raw)
 
-    assert DESTINATION.strip("+").encode() not in told
-    assert b"16139998877" not in told
-    assert text_of(command_id).encode() not in told
-    assert b"hunter2" not in told
+    assert DESTINATION.strip("+").encode() not in published
+    assert b"16139998877" not in published
+    assert text_of(command_id).encode() not in published
+    assert b"hunter2" not in published
 
 
 def test_a_webhook_begins_a_trace_that_its_event_carries_on(
@@ -150,10 +150,10 @@ def test_a_command_over_http_is_followed_from_who_hands_it_over_to_the_queue(
         },
     )
     port = listening_port(process, "submit.listening")
-    door = Webhook(port=port, path="/v1/messages", authorization=SECRET)
+    endpoint = Webhook(port=port, path="/v1/messages", authorization=SECRET)
     traceparent = f"00-{trace}-{SENDER}-01"
-    wait_until(lambda: door.post(body_of("handed"), traceparent=traceparent).status == 202)
-    refused = door.post({"id": "refused"}, traceparent=traceparent)
+    wait_until(lambda: endpoint.post(body_of("handed"), traceparent=traceparent).status == 202)
+    refused = endpoint.post({"id": "refused"}, traceparent=traceparent)
     command = amqp.get("sms.send")
     (server,) = collector.wait(
         lambda span: span.trace_id == trace and span.attributes["http.response.status_code"] == 202

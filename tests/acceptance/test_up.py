@@ -99,12 +99,14 @@ def test_trying_out_takes_commands_over_http_where_that_is_asked_for(trial_proce
     trial = trial_process(BRIDGE_SUBMIT__PORT="0", BRIDGE_SUBMIT__AUTHORIZATION=secret)
     shows(trial, "sms.outbound.sent", "sms.inbound.received")
     url = urlsplit(shown_url(trial, "submit"))
-    door = Webhook(port=url.port or 0, path=url.path, authorization=secret)
-    answer = door.post({"destination_address": "+16135550123", "message": "by hand"}, idempotency_key="mine")
+    endpoint = Webhook(port=url.port or 0, path=url.path, authorization=secret)
+    answer = endpoint.post(
+        {"destination_address": "+16135550123", "message": "by hand"}, idempotency_key="mine"
+    )
     shows(trial, "'by hand'")
 
     def state() -> str:
-        reply = door.post(b"", method="GET", path=f"{url.path}/mine")
+        reply = endpoint.post(b"", method="GET", path=f"{url.path}/mine")
         return str(json.loads(reply.body)["submissions"][0]["state"]) if reply.status == 200 else ""
 
     wait_until(lambda: state() == "sent", what="the ledger to say so")

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bridge.adapters.amqp.connection_thread import ConnectionOptions
 from bridge.adapters.amqp.consumer import AmqpConsumer
 from bridge.adapters.amqp.handshake import BrokerAddress
-from bridge.adapters.amqp.link import LinkOptions
 from bridge.adapters.amqp.publisher import AmqpPublisher
 from bridge.adapters.clock import SystemClock
 from bridge.app import parts
@@ -31,25 +31,25 @@ def address(url: str, *, heartbeat: float = 10.0, io_timeout: float = 10.0) -> B
     return BrokerAddress(nodes=nodes, connect_timeout=1.0, heartbeat=heartbeat, io_timeout=io_timeout)
 
 
-def link_options(url: str, name: str, *, heartbeat: float = 10.0) -> LinkOptions:
+def connection_options(url: str, name: str, *, heartbeat: float = 10.0) -> ConnectionOptions:
     """Return how something of that name connects to the broker; a crash fails the test."""
-    return LinkOptions(address(url, heartbeat=heartbeat), name, SystemClock(), crashed)
+    return ConnectionOptions(address(url, heartbeat=heartbeat), name, SystemClock(), crashed)
 
 
 def make_publisher(url: str, *, heartbeat: float = 10.0, **options: Any) -> AmqpPublisher:
     """Return a publisher that declares nothing unless asked to, not started."""
     topology = options.pop("topology", NAMES)
     return AmqpPublisher(
-        link_options(url, "publishes", heartbeat=heartbeat), topology, **{"declares": False, **options}
+        connection_options(url, "publishes", heartbeat=heartbeat), topology, **{"declares": False, **options}
     )
 
 
 def make_consumer(url: str, inbox: Inbox, *, heartbeat: float = 10.0, **options: Any) -> AmqpConsumer:
     """Return a consumer that declares nothing unless asked to, not started."""
     topology = options.pop("topology", NAMES)
-    link = link_options(url, "consumes", heartbeat=heartbeat)
-    link = replace(link, on_crash=options.pop("on_crash", crashed))
-    return AmqpConsumer(link, inbox, topology, **{"declares": False, "prefetch": 10, **options})
+    connection = connection_options(url, "consumes", heartbeat=heartbeat)
+    connection = replace(connection, on_crash=options.pop("on_crash", crashed))
+    return AmqpConsumer(connection, inbox, topology, **{"declares": False, "prefetch": 10, **options})
 
 
 def crashed() -> None:
@@ -69,7 +69,7 @@ def event(key: str, number: int, **options: Any) -> Outgoing:
     return Outgoing(routing_key=key, body=b"%d" % number, **options)
 
 
-class Told:
+class StoredEvent:
     """Who was told, how often, on which thread."""
 
     def __init__(self) -> None:
@@ -81,12 +81,12 @@ class Told:
     def of(self, name: object) -> Any:
         """Return the callback for the message `name`."""
 
-        def told() -> None:
+        def confirmed() -> None:
             self.threads.add(threading.get_ident())
             self.order.append(name)
             self.times[name] += 1
 
-        return told
+        return confirmed
 
     def wait(self, *names: object, within: float = 10) -> None:
         """Wait until all of `names` were told."""

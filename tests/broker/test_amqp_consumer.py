@@ -16,7 +16,7 @@ from bridge.ports import Depth
 from tests.broker.amqp_setup import (
     NAMES,
     Inbox,
-    Told,
+    StoredEvent,
     event,
     make_command_queue,
     make_consumer,
@@ -105,7 +105,7 @@ def test_a_command_given_back_comes_again_and_says_so(
 ) -> None:
     consumer = start()
     command(amqp, "again")
-    consumer.give_back(inbox.wait(1)[0])
+    consumer.requeue(inbox.wait(1)[0])
     consumer.flush()
     second = inbox.wait(2)[1]
     consumer.ack(second)
@@ -402,8 +402,8 @@ def test_deliveries_in_flight_at_the_end_of_the_consumer_are_not_lost(
     proxy.pass_through()
     wait_until(lambda: not consumer.consuming, what="no consumer")
     consumer.resume()
-    before = consumer.rounds
-    wait_until(lambda: consumer.rounds > before + 2, what="the link has seen it")
+    before = consumer.iterations
+    wait_until(lambda: consumer.iterations > before + 2, what="the link has seen it")
     first = list(inbox.deliveries)
     for delivery in first:
         consumer.ack(delivery)
@@ -422,8 +422,8 @@ def test_nothing_waits_for_a_queue_without_its_leader_to_end_a_consumer(
     consumer = start()
     with rabbitmq.without_leader(vhost, QUEUE):
         consumer.pause()
-        before = consumer.rounds
-        wait_until(lambda: consumer.rounds > before + 3, within=5, what="the link goes on")
+        before = consumer.iterations
+        wait_until(lambda: consumer.iterations > before + 3, within=5, what="the link goes on")
 
         assert consumer.consuming, "the broker has not said that it is none"
     wait_until(lambda: not consumer.consuming, what="no consumer")
@@ -450,13 +450,13 @@ def test_a_consumer_knows_how_many_wait_also_while_it_takes_none(
 def test_a_backlog_of_5000_is_worked_off(
     start: Callable[..., AmqpConsumer], amqp: BrokerClient, inbox: Inbox
 ) -> None:
-    publisher, told = make_publisher(amqp.url), Told()
+    publisher, confirmed = make_publisher(amqp.url), StoredEvent()
     consumer = start(prefetch=100)
     consumer.pause()
     publisher.start()
     for number in range(5_000):
-        publisher.publish(event(QUEUE, number, exchange=""), told.of(number))
-    told.wait(*range(5_000), within=20)
+        publisher.publish(event(QUEUE, number, exchange=""), confirmed.of(number))
+    confirmed.wait(*range(5_000), within=20)
     publisher.stop()
     consumer.resume()
     done = 0

@@ -47,7 +47,7 @@ def test_a_letter_without_a_body_is_read_sent_back_and_thrown_away(
     assert first.body == b""
     assert [message.body for message in amqp.take(NAMES.command_queue, 2)] == [b"", b""]
     amqp.publish(b"", exchange="", routing_key=NAMES.dead_queue)
-    assert [letter.body for letter in letters.throw_away(lambda _: True)] == [b""]
+    assert [letter.body for letter in letters.delete(lambda _: True)] == [b""]
 
 
 def test_a_letter_whose_headers_fill_a_frame_goes_back_with_the_bridges_own(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.amqp.link import PROVEN, TICK, Link
-from tests.broker.amqp_setup import link_options
+from bridge.adapters.amqp.connection_thread import PROVEN, TICK, ConnectionThread
+from tests.broker.amqp_setup import connection_options
 from tests.harness.chaos_proxy import ChaosProxy
 from tests.harness.waiting import wait_until
 
@@ -42,9 +42,9 @@ class Counting:
 
 def test_no_wake_up_is_lost_among_many_threads_and_the_link_rests_afterwards(vhost_url: str) -> None:
     handler = Counting()
-    link = Link(link_options(vhost_url, "counts"), handler)
-    link.start()
-    wait_until(lambda: link.connected, what="a connection")
+    connection = ConnectionThread(connection_options(vhost_url, "counts"), handler)
+    connection.start()
+    wait_until(lambda: connection.connected, what="a connection")
     latest: list[float] = []
     end = time.monotonic() + 2.0
 
@@ -53,7 +53,7 @@ def test_no_wake_up_is_lost_among_many_threads_and_the_link_rests_afterwards(vho
         while time.monotonic() < end:
             answered, began = threading.Event(), time.monotonic()
             handler.left.append(answered)
-            link.wake()
+            connection.wake()
             answered.wait(5)
             worst = max(worst, time.monotonic() - began)
         latest.append(worst)
@@ -67,7 +67,7 @@ def test_no_wake_up_is_lost_among_many_threads_and_the_link_rests_afterwards(vho
     before = handler.calls
     threading.Event().wait(2 * TICK)
     rested = handler.calls - before
-    link.stop(5)
+    connection.stop(5)
 
     assert max(latest) < TICK
     assert rested <= 5
@@ -81,16 +81,18 @@ def test_a_node_that_falls_silent_is_given_up_for_the_next_address_long_before_i
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as second,
     ):
         urls = ",".join(rabbitmq.url(vhost, proxy.port) for proxy in (first, second))
-        link = Link(link_options(urls, "listens", heartbeat=60), Counting())
-        link.start()
-        wait_until(lambda: link.connected, what="a connection")
+        connection = ConnectionThread(connection_options(urls, "listens", heartbeat=60), Counting())
+        connection.start()
+        wait_until(lambda: connection.connected, what="a connection")
         first.black_hole()
         wait_until(
-            lambda: second.counters.connections == 1 and link.connected, within=30, what="the other node"
+            lambda: second.counters.connections == 1 and connection.connected,
+            within=30,
+            what="the other node",
         )
-        link.stop(5)
+        connection.stop(5)
 
-        assert "has not answered" in link.trouble
+        assert "has not answered" in connection.problem
         assert first.counters.connections == 1
 
 
@@ -102,17 +104,17 @@ def test_after_a_connection_that_was_closed_the_first_address_is_tried_again(
         ChaosProxy(("127.0.0.1", rabbitmq.port)) as second,
     ):
         urls = ",".join(rabbitmq.url(vhost, proxy.port) for proxy in (first, second))
-        link = Link(link_options(urls, "listens"), Counting())
-        link.start()
-        wait_until(lambda: link.connected, what="a connection")
+        connection = ConnectionThread(connection_options(urls, "listens"), Counting())
+        connection.start()
+        wait_until(lambda: connection.connected, what="a connection")
         first.refuse()
-        wait_until(lambda: second.counters.connections == 1 and link.connected, what="the other node")
+        wait_until(lambda: second.counters.connections == 1 and connection.connected, what="the other node")
         # Longer than a connection must have lived to be good for something.
         began = time.monotonic()
         wait_until(lambda: time.monotonic() - began > PROVEN, within=PROVEN + 5)
         first.pass_through()
         second.reset()
-        wait_until(lambda: first.counters.connections >= 2 and link.connected, what="the first node")
-        link.stop(5)
+        wait_until(lambda: first.counters.connections >= 2 and connection.connected, what="the first node")
+        connection.stop(5)
 
         assert second.counters.connections == 1

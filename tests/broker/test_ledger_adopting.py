@@ -9,18 +9,18 @@ import pytest
 
 from bridge.adapters.amqp.adoption import QueueInUse, adopt
 from bridge.adapters.amqp.connection import Broker as Connection
+from bridge.adapters.amqp.connection_thread import ConnectionDown
 from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
-from bridge.adapters.amqp.link import LinkDown
 from bridge.adapters.amqp.topology import declare
 from bridge.domain.lineage import Lineage, Remembered
 from tests.broker.amqp_setup import address
-from tests.broker.test_ledger_mark import FIRST, ONE, OTHER, Copy, topology
+from tests.broker.test_ledger_identity import FIRST, ONE, OTHER, Copy, topology
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bridge.adapters.amqp.ledger_mark import LedgerMark
+    from bridge.adapters.amqp.ledger_identity import LedgerIdentity
     from tests.harness.broker import Broker
 
 pytestmark = pytest.mark.broker
@@ -40,11 +40,11 @@ def ignore(_is_backup: bool) -> None:
     """Record nothing."""
 
 
-def marked(told: list[str], own: Lineage = FIRST, identity: str = ONE) -> Copy:
-    return Copy(told, identity=identity, own=own, remembered=Remembered(own, is_marked=True))
+def marked(confirmed: list[str], own: Lineage = FIRST, identity: str = ONE) -> Copy:
+    return Copy(confirmed, identity=identity, own=own, remembered=Remembered(own, is_marked=True))
 
 
-def finds_out(connection: Connection, watching: LedgerMark) -> Callable[[], bool]:
+def finds_out(connection: Connection, watching: LedgerIdentity) -> Callable[[], bool]:
     """Return whether a worker that is connected has found out that its ledger is not valid."""
 
     def found_out() -> bool:
@@ -52,7 +52,7 @@ def finds_out(connection: Connection, watching: LedgerMark) -> Callable[[], bool
         connection.drain()
         try:
             watching.compare_again(connection, topology(), declares=True)
-        except LinkDown:
+        except ConnectionDown:
             return True
         return False
 
@@ -71,7 +71,7 @@ def test_adopting_changes_the_note_after_it_was_recorded(connection: Connection,
     adopt(address(vhost_url), topology(), adopted, NEW, record)
 
     assert recorded == ["another"]
-    assert adopted.told == ["renamed"]
+    assert adopted.confirmed == ["renamed"]
     Notes(connection, topology(), NEW).identify()
     with pytest.raises(LedgerMismatch):
         Notes(connection, topology(), ONE).identify()
@@ -88,7 +88,7 @@ def test_nothing_is_adopted_while_workers_consume(connection: Connection, vhost_
         adopt(address(vhost_url), topology(), adopted, NEW, recorded.append)
 
     assert recorded == []
-    assert adopted.told == []
+    assert adopted.confirmed == []
     Notes(connection, topology(), ONE).identify()
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_adopted_while_the_queue_has_no_leader_that_could_count_consu
     ):
         adopt(address(vhost_url), topology(), adopted, NEW, recorded.append)
 
-    assert (recorded, adopted.told) == ([], [])
+    assert (recorded, adopted.confirmed) == ([], [])
     with pytest.raises(QueueInUse):
         adopt(address(vhost_url), topology(), adopted, NEW, recorded.append)
 
@@ -134,32 +134,32 @@ def test_a_broker_that_is_not_there_records_nothing() -> None:
     with pytest.raises(ConnectionError):
         adopt(address("amqp://127.0.0.1:1/x"), topology(), adopted, NEW, recorded.append)
 
-    assert (recorded, adopted.told) == ([], [])
+    assert (recorded, adopted.confirmed) == ([], [])
 
 
 @pytest.mark.parametrize("own", [None, FIRST], ids=["a file", "a database"])
 def test_a_worker_that_runs_notices_that_another_ledger_was_adopted(
     connection: Connection, vhost_url: str, own: Lineage | None
 ) -> None:
-    told: list[str] = []
-    watching = (Copy(told) if own is None else marked(told)).compare(connection)
+    confirmed: list[str] = []
+    watching = (Copy(confirmed) if own is None else marked(confirmed)).compare(connection)
     watching.ask(connection)
     # Without a consumer: the command line's look at the queue does not see that it runs.
     adopt(address(vhost_url), topology(), marked([], ELSEWHERE, OTHER), NEW, ignore)
-    before = list(told)
+    before = list(confirmed)
     watching.ask(connection)
     wait_until(finds_out(connection, watching), within=10, what="the replaced ledger is refused")
 
     assert "mistaken" not in before
-    assert told[-1] == "mistaken"
+    assert confirmed[-1] == "mistaken"
     assert connection.connection.connected, "the connection is none the worse"
 
 
 def test_after_adopting_the_new_primary_the_old_one_is_refused(
     connection: Connection, vhost_url: str
 ) -> None:
-    told: list[str] = []
-    old = marked(told)
+    confirmed: list[str] = []
+    old = marked(confirmed)
     old.compare(connection)
     new = old.promoted()
     found: list[bool] = []
@@ -170,15 +170,15 @@ def test_after_adopting_the_new_primary_the_old_one_is_refused(
     new.compare(connection)
 
     assert found == [True]
-    assert told[2:] == ["renamed", "recognized", "mistaken", "recognized"]
+    assert confirmed[2:] == ["renamed", "recognized", "mistaken", "recognized"]
 
 
 @pytest.mark.parametrize("later", [Lineage(FIRST.system, 2), ELSEWHERE], ids=["failover", "restore"])
 def test_an_operator_goes_back_to_an_old_copy_on_purpose(
     connection: Connection, vhost_url: str, later: Lineage
 ) -> None:
-    told: list[str] = []
-    old = marked(told)
+    confirmed: list[str] = []
+    old = marked(confirmed)
     old.compare(connection)
     new = old.copied(later)
     watching = new.compare(connection)
@@ -221,10 +221,10 @@ def test_adopting_again_after_an_interruption_makes_it_whole(connection: Connect
         def rename(self, identity: str, own: Lineage | None) -> None:
             raise Ends
 
-    told: list[str] = []
-    old = marked(told)
+    confirmed: list[str] = []
+    old = marked(confirmed)
     old.compare(connection)
-    killed = Killed(told, own=Lineage(FIRST.system, 2), remembered=old.remembered)
+    killed = Killed(confirmed, own=Lineage(FIRST.system, 2), remembered=old.remembered)
     with pytest.raises(Ends):
         adopt(address(vhost_url), topology(), killed, NEW, ignore)
     new = old.promoted()

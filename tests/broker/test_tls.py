@@ -14,7 +14,14 @@ from bridge.domain.broker_parameters import TlsFiles
 from bridge.domain.broker_url import read_broker_urls
 from bridge.domain.messages import Outgoing
 from tests.broker.aio_setup import run
-from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer, make_publisher
+from tests.broker.amqp_setup import (
+    NAMES,
+    Inbox,
+    StoredEvent,
+    make_command_queue,
+    make_consumer,
+    make_publisher,
+)
 from tests.broker.client_setup import QUEUE, TO, prepare
 from tests.harness.certificates import Authority
 
@@ -28,7 +35,7 @@ pytestmark = pytest.mark.broker
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def unknown_client(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Return an authority that the broker does not know, nor anything else."""
     return Authority(tmp_path_factory.mktemp("stranger"))
 
@@ -67,10 +74,10 @@ def test_a_certificate_for_another_name_is_refused(rabbitmq: Broker, vhost: str)
 
 
 def test_an_authority_that_the_system_does_not_know_is_refused_without_a_file(
-    rabbitmq: Broker, vhost: str, stranger: Authority
+    rabbitmq: Broker, vhost: str, unknown_client: Authority
 ) -> None:
     by_system = refusal(rabbitmq.tls_url(vhost))
-    by_another = refusal(rabbitmq.tls_url(vhost), ca_file=stranger.certificate)
+    by_another = refusal(rabbitmq.tls_url(vhost), ca_file=unknown_client.certificate)
 
     assert "set ca_file" in by_system
     assert "set ca_file" in by_another
@@ -84,14 +91,14 @@ def test_the_url_names_the_authority_and_the_name_and_can_turn_the_check_off(
         opened(rabbitmq.tls_url(vhost, "127.0.0.1", parameters)).close()
 
 
-def test_a_client_certificate_is_a_login(rabbitmq: Broker, vhost: str, stranger: Authority) -> None:
+def test_a_client_certificate_is_a_login(rabbitmq: Broker, vhost: str, unknown_client: Authority) -> None:
     name = f"shop-{vhost}"
     certificate, key = rabbitmq.authority.issue(name)
     rabbitmq.add_user(vhost, name, "unused")
     url = rabbitmq.tls_url(vhost, parameters="?auth_mechanism=external").replace("guest:guest@", "")
     ca = rabbitmq.authority.certificate
     opened(url, ca_file=ca, certificate=certificate, key=key).close()
-    theirs, their_key = stranger.issue(name)
+    theirs, their_key = unknown_client.issue(name)
 
     assert "refuses us" in refusal(url, ca_file=ca)
     assert "our certificate" in refusal(url, ca_file=ca, certificate=theirs, key=their_key)
@@ -137,14 +144,16 @@ def test_large_messages_pass_in_both_directions(rabbitmq: Broker, amqp: BrokerCl
     vhost = amqp.url.rpartition("/")[2]
     url = rabbitmq.tls_url(vhost, parameters=f"?cacertfile={rabbitmq.authority.certificate}")
     bodies = [bytes([number]) * size for number, size in enumerate((1, 16_384, 300_000, 1_000_000))]
-    inbox, told = Inbox(), Told()
+    inbox, confirmed = Inbox(), StoredEvent()
     publisher, consumer = make_publisher(url), make_consumer(url, inbox)
     publisher.start()
     consumer.start()
     for number, body in enumerate(bodies):
-        publisher.publish(Outgoing(exchange="", routing_key=NAMES.command_queue, body=body), told.of(number))
+        publisher.publish(
+            Outgoing(exchange="", routing_key=NAMES.command_queue, body=body), confirmed.of(number)
+        )
     inbox.wait(len(bodies), within=30)
-    told.wait(*range(len(bodies)), within=30)
+    confirmed.wait(*range(len(bodies)), within=30)
     publisher.stop()
     consumer.stop()
 

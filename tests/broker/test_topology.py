@@ -13,7 +13,7 @@ from amqp.exceptions import MessageNacked
 from bridge.adapters.amqp.connection import Broker as Connection
 from bridge.adapters.amqp.topology import MAX_DELAY, TopologyMismatch, declare, missing
 from bridge.domain.messages import Outgoing
-from tests.broker.amqp_setup import NAMES, Inbox, Told, address, make_consumer, make_publisher
+from tests.broker.amqp_setup import NAMES, Inbox, StoredEvent, address, make_consumer, make_publisher
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def test_a_command_returned_too_often_comes_once_more_as_given_up_and_is_a_dead_
     for number in range(6):
         delivery = inbox.wait(number + 1)[number]
         given_up.append(delivery.given_up)
-        consumer.give_back(delivery)
+        consumer.requeue(delivery)
         consumer.flush()
     (dead,) = amqp.dead()
     consumer.stop()
@@ -162,7 +162,7 @@ def test_a_command_returned_too_often_comes_once_more_as_given_up_and_is_a_dead_
 
 
 def test_delays_are_never_early_and_at_most_two_seconds_late_also_the_second_time(declared: str) -> None:
-    publisher, told, inbox = make_publisher(declared), Told(), Inbox()
+    publisher, confirmed, inbox = make_publisher(declared), StoredEvent(), Inbox()
     consumer = make_consumer(declared, inbox)
     publisher.start()
     consumer.start()
@@ -178,7 +178,7 @@ def test_delays_are_never_early_and_at_most_two_seconds_late_also_the_second_tim
             delay=seconds,
             properties={"type": name},
         )
-        publisher.publish(message, told.of(name))
+        publisher.publish(message, confirmed.of(name))
 
     def collect() -> bool:
         for delivery in inbox.deliveries[len(arrived) :]:
@@ -198,7 +198,7 @@ def test_delays_are_never_early_and_at_most_two_seconds_late_also_the_second_tim
 
     for name, seconds in {"1": 1, "2": 2, "3": 3, "twice": 2, "twice again": 2}.items():
         assert seconds <= arrived[name] + 0.05 < seconds + 2.05, name
-    assert set(told.times.values()) == {1}
+    assert set(confirmed.times.values()) == {1}
 
 
 def test_a_delay_is_at_least_a_second_and_at_most_what_the_levels_hold() -> None:

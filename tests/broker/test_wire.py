@@ -21,12 +21,12 @@ pytestmark = pytest.mark.broker
 def test_more_than_a_window_is_published_confirmed_and_taken_off(rabbitmq: Broker, vhost: str) -> None:
     number = WINDOW + 700
     bodies = [json.dumps({"number": one}).encode() for one in range(number)]
-    told: list[int] = []
+    confirmed: list[int] = []
     with py_amqp.Connection(f"127.0.0.1:{rabbitmq.port}", virtual_host=vhost) as connection:
         channel = connection.channel()
         channel.queue_declare("wire", durable=True, auto_delete=False, arguments=QUORUM)
         with Wire(rabbitmq.port, vhost) as wire:
-            wire.publish("", "wire", bodies, told.append)
+            wire.publish("", "wire", bodies, confirmed.append)
         first = channel.basic_get("wire")
         channel.basic_reject(first.delivery_tag, requeue=True)
         with Wire(rabbitmq.port, vhost) as wire:
@@ -38,4 +38,4 @@ def test_more_than_a_window_is_published_confirmed_and_taken_off(rabbitmq: Broke
 
     assert (first.body, first.properties["delivery_mode"]) == (b'{"number": 0}', 2)
     assert first.properties["content_type"] == "application/json"
-    assert sum(told) == number
+    assert sum(confirmed) == number

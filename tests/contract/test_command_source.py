@@ -12,7 +12,7 @@ from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.clock import SystemClock
 from bridge.domain.messages import Outgoing
 from bridge.ports import CommandSource
-from tests.broker.amqp_setup import NAMES, Inbox, Told, make_command_queue, make_consumer
+from tests.broker.amqp_setup import NAMES, Inbox, StoredEvent, make_command_queue, make_consumer
 from tests.fakes.source import FakeSource
 from tests.harness.chaos_proxy import ChaosProxy
 from tests.harness.waiting import wait_until
@@ -47,7 +47,7 @@ class Case:
 
 
 def embedded() -> Iterator[Case]:
-    inbox, told = Inbox(), Told()
+    inbox, stored_event = Inbox(), StoredEvent()
     broker = EmbeddedBroker(NAMES, SystemClock())
     broker.consume(inbox.receive)
     broker.open()
@@ -60,8 +60,8 @@ def embedded() -> Iterator[Case]:
             properties={"message_id": "m", "reply_to": "r"},
             headers={"h": 1},
         )
-        broker.publish(message, told.of(body))
-        told.wait(body)
+        broker.publish(message, stored_event.of(body))
+        stored_event.wait(body)
 
     def lose() -> None:
         raise AssertionError("there is no connection to lose")
@@ -142,7 +142,7 @@ def test_what_is_given_back_comes_again_and_says_so_and_what_is_acked_does_not(c
     case.send(b"back")
     acked, back = case.inbox.wait(2)
     case.source.ack(acked)
-    case.source.give_back(back)
+    case.source.requeue(back)
     case.source.flush()
     again = case.inbox.wait(3)[2]
     case.source.ack(again)
@@ -177,7 +177,7 @@ def test_what_is_lost_is_said_to_be_before_it_comes_again_and_settling_it_then_d
     connected.lose()
     second = connected.inbox.wait(2)[1]
     connected.source.ack(first)
-    connected.source.give_back(first)
+    connected.source.requeue(first)
     connected.source.flush()
     connected.lose()
     third = connected.inbox.wait(3)[2]

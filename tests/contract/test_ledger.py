@@ -15,23 +15,23 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from bridge.adapters.store.ledger import SqlLedger
-from bridge.adapters.store.pruning import BATCH
+from bridge.adapters.store.retention import BATCH
 from bridge.adapters.store.sqlite import open_sqlite
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import (
     Call,
     Claim,
     Conflict,
-    File,
-    Filed,
-    Filing,
-    HandOver,
-    Later,
-    Look,
-    Needs,
+    HasOutcome,
+    Lookup,
+    NewVersion,
+    NextStep,
+    NotBefore,
+    ReadSet,
+    RecordAnswer,
+    RecordedResult,
     Resolve,
     Restored,
-    Tell,
     UnitOfWork,
 )
 from bridge.domain.lineage import Remembered
@@ -113,22 +113,28 @@ def file(
     owner: str = "one",
     message_id: str = "m-1",
     retry_at: float | None = None,
-    doubtful: bool = False,
-) -> File:
+    in_doubt: bool = False,
+) -> RecordAnswer:
     sending = of or command()
     assert sending.id is not None
-    filing = Filing(outcome=Outcome.SENT, result=SubmissionResult(attempts=1, message_id=message_id))
+    next_step = NextStep(outcome=Outcome.SENT, result=SubmissionResult(attempts=1, message_id=message_id))
     if retry_at is not None:
-        filing = Filing(
-            outcome=None, result=SubmissionResult(attempts=1), retry_at=retry_at, doubtful=doubtful
+        next_step = NextStep(
+            outcome=None, result=SubmissionResult(attempts=1), retry_at=retry_at, in_doubt=in_doubt
         )
-    return File(
-        command=sending, command_id=sending.id, index=index, owner=owner, filing=filing, now=NOW, style=STYLE
+    return RecordAnswer(
+        command=sending,
+        command_id=sending.id,
+        index=index,
+        owner=owner,
+        next_step=next_step,
+        now=NOW,
+        style=STYLE,
     )
 
 
-def filed(result: object) -> Filed:
-    assert isinstance(result, Filed)
+def recorded(result: object) -> RecordedResult:
+    assert isinstance(result, RecordedResult)
     return result
 
 
@@ -137,50 +143,50 @@ class Breaking:
     """A change that fails half way through a batch."""
 
     @property
-    def needs(self) -> Needs:
-        return Needs(command_id="order-17")
+    def read_set(self) -> ReadSet:
+        return ReadSet(command_id="order-17")
 
     def apply(self, unit: UnitOfWork) -> object:
         raise ZeroDivisionError
 
 
 def test_recorded_outcome_is_published_again_byte_for_byte(ledger: Ledger) -> None:
-    assert ledger.apply([claim()]) == [Call(attempts=0, first_attempt_at=NOW, generation=0)]
-    outcome = filed(ledger.apply([file()])[0])
+    assert ledger.apply([claim()]) == [Call(attempts=0, first_attempt_at=NOW, version=0)]
+    outcome = recorded(ledger.apply([file()])[0])
 
-    [told] = ledger.apply([claim(owner="two")])
+    [stored_event] = ledger.apply([claim(owner="two")])
 
-    assert isinstance(told, Tell)
-    assert outcome.outcome is told.outcome is Outcome.SENT
-    assert outcome.told == told.told
+    assert isinstance(stored_event, HasOutcome)
+    assert outcome.outcome is stored_event.outcome is Outcome.SENT
+    assert outcome.stored_event == stored_event.stored_event
 
 
 def test_the_changes_of_a_batch_see_each_other_in_order(ledger: Ledger) -> None:
-    hand_over = HandOver(command_id="order-17", generation=0, now=NOW)
+    hand_over = NewVersion(command_id="order-17", version=0, now=NOW)
     results = ledger.apply([claim(), claim(owner="two"), file(retry_at=NOW + 5), hand_over, hand_over])
 
     assert isinstance(results[0], Call)
-    assert isinstance(results[1], Later)
-    assert results[2:] == [Filed(retry_at=NOW + 5), 1, None]
+    assert isinstance(results[1], NotBefore)
+    assert results[2:] == [RecordedResult(retry_at=NOW + 5), 1, None]
 
 
 def test_a_batch_keeps_commands_and_submissions_apart(ledger: Ledger) -> None:
     other = command("order-18")
     results = ledger.apply([claim(0), claim(1), claim(0, of=other), file(1)])
 
-    assert [type(result) for result in results] == [Call, Call, Call, Filed]
-    assert isinstance(ledger.apply([claim(0, owner="two")])[0], Later)
-    assert isinstance(ledger.apply([claim(1, owner="two")])[0], Tell)
-    assert isinstance(ledger.apply([claim(0, of=other, owner="two")])[0], Later)
+    assert [type(result) for result in results] == [Call, Call, Call, RecordedResult]
+    assert isinstance(ledger.apply([claim(0, owner="two")])[0], NotBefore)
+    assert isinstance(ledger.apply([claim(1, owner="two")])[0], HasOutcome)
+    assert isinstance(ledger.apply([claim(0, of=other, owner="two")])[0], NotBefore)
 
 
 def test_a_change_of_one_submission_leaves_the_others_as_they_are(ledger: Ledger) -> None:
     ledger.apply([claim(0), claim(1)])
     ledger.apply([file(0)])
-    ledger.apply([HandOver(command_id="order-17", generation=0, now=NOW)])
+    ledger.apply([NewVersion(command_id="order-17", version=0, now=NOW)])
 
-    assert isinstance(ledger.apply([claim(0)])[0], Tell)
-    assert filed(ledger.apply([file(1)])[0]).outcome is Outcome.SENT
+    assert isinstance(ledger.apply([claim(0)])[0], HasOutcome)
+    assert recorded(ledger.apply([file(1)])[0]).outcome is Outcome.SENT
 
 
 def test_an_id_with_other_content_is_a_conflict(ledger: Ledger) -> None:
@@ -205,7 +211,7 @@ def test_a_batch_that_breaks_leaves_nothing(ledger: Ledger) -> None:
 
 def test_nothing_to_change_is_no_trouble(ledger: Ledger) -> None:
     assert ledger.apply([]) == []
-    assert ledger.apply([HandOver(command_id="nobody", generation=0, now=NOW), file()]) == [None, None]
+    assert ledger.apply([NewVersion(command_id="nobody", version=0, now=NOW), file()]) == [None, None]
 
 
 def test_a_big_fan_out_fits_in_one_batch(ledger: Ledger) -> None:
@@ -224,20 +230,20 @@ def test_a_claim_survives_the_process(open_again: OpenLedger) -> None:
     first, second, late = again.apply([claim(), claim(1, owner="two"), claim(1, owner="two", now=NOW + 31)])
     again.close()
 
-    assert first == Later(at=NOW + 5.125, own=True, generation=0)
-    assert isinstance(second, Later)
-    assert late == Look(generation=0)
+    assert first == NotBefore(at=NOW + 5.125, own=True, version=0)
+    assert isinstance(second, NotBefore)
+    assert late == Lookup(version=0)
 
 
-def race(open_again: OpenLedger, *rounds: Sequence[Change]) -> list[list[object]]:
+def race(open_again: OpenLedger, *iterations: Sequence[Change]) -> list[list[object]]:
     """Let each of the rounds' changes be applied by a worker of its own, all at once, round by round."""
-    workers = len(rounds[0])
+    workers = len(iterations[0])
     start = threading.Barrier(workers)
-    results: list[list[object]] = [[None] * workers for _ in rounds]
+    results: list[list[object]] = [[None] * workers for _ in iterations]
 
     def work(number: int) -> None:
         ledger = open_again()
-        for changes, got in zip(rounds, results, strict=True):
+        for changes, got in zip(iterations, results, strict=True):
             start.wait(timeout=30)
             [got[number]] = ledger.apply([changes[number]])
         ledger.close()
@@ -252,13 +258,18 @@ def race(open_again: OpenLedger, *rounds: Sequence[Change]) -> list[list[object]
 
 def test_of_many_that_race_for_one_command_one_calls(open_again: OpenLedger) -> None:
     open_again().close()
-    rounds = [
+    iterations = [
         [claim(of=command(f"order-{number}"), owner=f"worker-{worker}") for worker in range(4)]
         for number in range(25)
     ]
 
-    for verdicts in race(open_again, *rounds):
-        assert sorted(type(verdict).__name__ for verdict in verdicts) == ["Call", "Later", "Later", "Later"]
+    for verdicts in race(open_again, *iterations):
+        assert sorted(type(verdict).__name__ for verdict in verdicts) == [
+            "Call",
+            "NotBefore",
+            "NotBefore",
+            "NotBefore",
+        ]
 
 
 def test_of_many_that_open_a_new_ledger_at_once_all_have_the_same(open_again: OpenLedger) -> None:
@@ -269,19 +280,22 @@ def test_of_many_that_open_a_new_ledger_at_once_all_have_the_same(open_again: Op
 
 def test_of_twins_that_look_at_once_one_finds_the_message(open_again: OpenLedger) -> None:
     ledger = open_again()
-    rounds = []
+    iterations = []
     for number in range(15):
         twins = [command(f"{number}-{worker}") for worker in range(2)]
         # A message of their own for each pair, later than what the pairs before have found.
         pair = [replace(twin, message=f"hi {number}") for twin in twins]
         ledger.apply([claim(of=twin) for twin in pair])
-        ledger.apply([file(of=twin, retry_at=NOW, doubtful=True) for twin in pair])
-        assert ledger.apply([claim(of=twin, owner="looks") for twin in pair]) == [Look(generation=0)] * 2
-        rounds.append([resolve(twin, f"m-{number}") for twin in pair])
+        ledger.apply([file(of=twin, retry_at=NOW, in_doubt=True) for twin in pair])
+        assert (
+            ledger.apply([claim(of=twin, owner="history_lookups") for twin in pair])
+            == [Lookup(version=0)] * 2
+        )
+        iterations.append([resolve(twin, f"m-{number}") for twin in pair])
     ledger.close()
 
-    for results in race(open_again, *rounds):
-        outcomes = {filed(result).outcome for result in results}
+    for results in race(open_again, *iterations):
+        outcomes = {recorded(result).outcome for result in results}
         assert outcomes == {Outcome.SENT, None}
 
 
@@ -289,11 +303,11 @@ def test_a_history_of_any_length_can_be_searched(open_again: OpenLedger) -> None
     ledger = open_again()
     ours = command("order-17")
     ledger.apply([claim(of=ours)])
-    assert ledger.apply([claim(of=ours, owner="looks", now=NOW + 500)]) == [Look(generation=0)]
+    assert ledger.apply([claim(of=ours, owner="history_lookups", now=NOW + 500)]) == [Lookup(version=0)]
     results = ledger.apply([resolve(ours, *(f"m-{number}" for number in range(70_000)))])
     ledger.close()
 
-    assert filed(results[0]).outcome is Outcome.SENT
+    assert recorded(results[0]).outcome is Outcome.SENT
 
 
 def resolve(of: SendSms, *message_ids: str) -> Resolve:
@@ -313,7 +327,7 @@ def resolve(of: SendSms, *message_ids: str) -> Resolve:
         command=of,
         command_id=of.id,
         index=0,
-        owner="looks",
+        owner="history_lookups",
         reading=Reading(messages=messages, total=len(messages), read_at=NOW + 1000),
         now=NOW + 1000,
         style=STYLE,
@@ -324,12 +338,12 @@ def resolve(of: SendSms, *message_ids: str) -> Resolve:
 def test_limits_are_shared_by_all_who_race_for_a_slot(open_again: OpenLedger) -> None:
     open_again().close()
     limited = replace(RULES, limits=LimitRules(account_per_second=2.0))
-    rounds = [
+    iterations = [
         [claim(of=command(f"{number}-{worker}"), rules=limited) for worker in range(3)] for number in range(8)
     ]
 
-    verdicts = [verdict for round_ in race(open_again, *rounds) for verdict in round_]
-    slots = sorted(verdict.at for verdict in verdicts if isinstance(verdict, Later))
+    verdicts = [verdict for round_ in race(open_again, *iterations) for verdict in round_]
+    slots = sorted(verdict.at for verdict in verdicts if isinstance(verdict, NotBefore))
 
     assert sum(isinstance(verdict, Call) for verdict in verdicts) == 2
     assert slots == [NOW + 0.5 * number for number in range(1, 23)]
@@ -352,9 +366,14 @@ def test_late_submissions_share_one_queue_and_keep_their_turns(open_again: OpenL
     fresh = come(command("9"), late + 1)
 
     assert isinstance(first, Call)
-    assert [turn.at for turn in turns if isinstance(turn, Later)] == [late + 1, late + 2, late + 3, late + 4]
+    assert [queued.at for queued in turns if isinstance(queued, NotBefore)] == [
+        late + 1,
+        late + 2,
+        late + 3,
+        late + 4,
+    ]
     assert isinstance(on_time, Call)
-    assert isinstance(fresh, Later)
+    assert isinstance(fresh, NotBefore)
     assert fresh.at == late + 5
 
 
@@ -371,10 +390,10 @@ def test_a_ledger_keeps_its_name_and_its_adoption(open_again: OpenLedger) -> Non
     assert other.identity == ledger.identity
     own, _ = ledger.lineages.recall()
     ledger.lineages.rename("another", own)
-    unread = other.identity
+    buffered = other.identity
     remembered = other.lineages.recall()
 
-    assert unread != other.identity == ledger.identity == "another"
+    assert buffered != other.identity == ledger.identity == "another"
     assert remembered == (own, None if own is None else Remembered(own, is_marked=True))
     ledger.close()
     other.close()
@@ -397,7 +416,7 @@ def test_old_commands_are_pruned_in_batches(open_again: OpenLedger) -> None:
             for index, one in ((0, ended[0]), (0, still_open), (1, still_open))
         ]
     )
-    assert [type(verdict) for verdict in verdicts] == [Call, Tell, Later]
+    assert [type(verdict) for verdict in verdicts] == [Call, HasOutcome, NotBefore]
     ledger.close()
 
 
@@ -524,7 +543,7 @@ def test_a_file_that_is_removed_or_replaced_under_its_user_is_written_to_no_more
     verdicts = ledger.apply([file()])
     ledger.close()
 
-    assert filed(verdicts[0]).told is not None
+    assert recorded(verdicts[0]).stored_event is not None
 
 
 def test_a_log_that_went_with_the_last_connection_is_no_trouble(tmp_path: Path) -> None:

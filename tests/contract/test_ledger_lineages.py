@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
 from bridge.adapters.store.facts import facts_of, remember
 from bridge.adapters.store.tables import metadata
-from bridge.domain.ledger import Call, ClockSet, Look, Restored
+from bridge.domain.ledger import Call, ClockSet, Lookup, Restored
 from bridge.domain.ledger.lost_rows import CLOCKS
 from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable, LedgerUnusable
@@ -87,7 +87,7 @@ def test_a_promoted_standby_is_used_once_it_was_compared_and_the_old_primary_nev
             ledger.apply([claim(of=command("late"))])
 
     assert asked.is_set()
-    assert isinstance(looked, Look)
+    assert isinstance(looked, Lookup)
     assert isinstance(known, Call)
     assert new.execute("SELECT id FROM commands ORDER BY id", database=database) == [("known",), ("lost",)]
     assert old.execute("SELECT id FROM commands", database=database) == [("known",)]
@@ -122,7 +122,7 @@ def test_a_change_waits_a_moment_for_the_comparison(own_pair: tuple[Postgres, Po
 
         wait_until(applied, within=10, what="a change on the new primary")
 
-    assert isinstance(results[0], Call | Look)
+    assert isinstance(results[0], Call | Lookup)
 
 
 def test_what_compares_no_ledger_keeps_to_the_newest_primary_that_its_process_has_seen(

@@ -13,11 +13,11 @@ import pytest
 from bridge.adapters.store import open_ledger, open_seen, read_ledger
 from bridge.adapters.store.postgresql import LEDGER_NUMBER, MOST_LOCKS, open_postgresql
 from bridge.domain.evidence import Evidence
-from bridge.domain.ledger import Call, Later, ObservedMessage, Tell
+from bridge.domain.ledger import Call, HasOutcome, NotBefore, ObservedMessage
 from bridge.domain.ledger_url import PostgresDatabase, read_ledger_url
 from bridge.domain.outcomes import Outcome
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import claim, command, file, filed, resolve
+from tests.contract.test_ledger import claim, command, file, recorded, resolve
 from tests.harness.commands import NOW
 from tests.harness.waiting import free_port, wait_until
 
@@ -59,7 +59,7 @@ def test_a_session_that_ended_while_idle_is_no_trouble(
     ended = postgresql.end_sessions(database_of(postgresql_url))
 
     assert ended == 1
-    assert filed(ledger.apply([file()])[0]).told is not None
+    assert recorded(ledger.apply([file()])[0]).stored_event is not None
 
 
 def test_a_server_that_was_killed_and_came_back_has_kept_what_was_committed(
@@ -70,12 +70,12 @@ def test_a_server_that_was_killed_and_came_back_has_kept_what_was_committed(
     with pytest.raises(LedgerUnavailable):
         ledger.apply([file()])
     postgresql.start()
-    outcome = filed(ledger.apply([file()])[0])
+    outcome = recorded(ledger.apply([file()])[0])
     postgresql.restart()
-    [told] = ledger.apply([claim(owner="two")])
+    [stored_event] = ledger.apply([claim(owner="two")])
 
-    assert isinstance(told, Tell)
-    assert told.told == outcome.told
+    assert isinstance(stored_event, HasOutcome)
+    assert stored_event.stored_event == outcome.stored_event
 
 
 def test_a_session_that_is_ended_in_the_middle_leaves_nothing(
@@ -84,7 +84,7 @@ def test_a_session_that_is_ended_in_the_middle_leaves_nothing(
     class Ending:
         """A change during which the server ends the session."""
 
-        needs = claim().needs
+        read_set = claim().read_set
 
         def apply(self, _unit: object) -> None:
             postgresql.end_sessions(database_of(postgresql_url))
@@ -180,7 +180,7 @@ def test_an_url_that_cant_be_read_is_refused_without_the_password() -> None:
 
 def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "bridge.adapters.store.patience", raising=False)
+    monkeypatch.delitem(sys.modules, "bridge.adapters.store.connection_timeout", raising=False)
 
     with pytest.raises(LedgerUnusable, match="its extra postgresql"):
         open_ledger("postgresql+psycopg://bridge@127.0.0.1/ledger")
@@ -253,7 +253,7 @@ def test_workers_without_limits_do_not_wait_for_each_other(
     class Meanwhile:
         """A change during which another worker claims another command of the same sender."""
 
-        needs = claim().needs
+        read_set = claim().read_set
 
         def apply(self, _unit: object) -> object:
             return other.apply([claim(of=command("order-18"))])[0]
@@ -262,7 +262,7 @@ def test_workers_without_limits_do_not_wait_for_each_other(
     other.close()
 
     assert isinstance(meanwhile, Call)
-    assert isinstance(ledger.apply([claim(of=command("order-18"), owner="two")])[0], Later)
+    assert isinstance(ledger.apply([claim(of=command("order-18"), owner="two")])[0], NotBefore)
 
 
 def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
@@ -271,7 +271,7 @@ def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
     other = open_postgresql(parameters_of(postgresql_url), statement_timeout=0.3)
     twins = [command("order-17"), command("order-18")]
     ledger.apply([claim(of=twin) for twin in twins])
-    ledger.apply([claim(of=twin, owner="looks", now=NOW + 500) for twin in twins])
+    ledger.apply([claim(of=twin, owner="history_lookups", now=NOW + 500) for twin in twins])
     # The owner before was only slow: its message is the first twin's own.
     shown = resolve(twins[0], "m-1").reading
     assert shown is not None
@@ -280,7 +280,7 @@ def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
     class Meanwhile:
         """A change during which the late answer comes in."""
 
-        needs = resolve(twins[1], "m-1").needs
+        read_set = resolve(twins[1], "m-1").read_set
 
         def apply(self, _unit: object) -> None:
             with pytest.raises(LedgerUnavailable, match="timeout"):
@@ -291,8 +291,8 @@ def test_a_late_answer_waits_for_a_twin_that_is_judged_just_then(
     other.close()
     [left] = ledger.apply([resolve(twins[0], "m-1")])
 
-    assert filed(found).outcome is Outcome.SENT
-    assert filed(left).outcome is None, "one message can't be both twins'"
+    assert recorded(found).outcome is Outcome.SENT
+    assert recorded(left).outcome is None, "one message can't be both twins'"
 
 
 def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
@@ -303,7 +303,7 @@ def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
     class Meanwhile:
         """A change during which another worker wants to claim."""
 
-        needs = claim().needs
+        read_set = claim().read_set
 
         def apply(self, _unit: object) -> None:
             with pytest.raises(LedgerUnavailable, match="timeout"):
@@ -319,10 +319,10 @@ def test_a_batch_of_more_names_than_can_be_locked_takes_the_whole_ledger(
 
 def test_the_time_is_the_server_s(ledger: SqlLedger) -> None:
     before = time.time()
-    told = ledger.time()
+    stored_event = ledger.time()
 
-    assert told is not None
-    assert before - 1 <= told <= time.time() + 1, "on one machine they are the same"
+    assert stored_event is not None
+    assert before - 1 <= stored_event <= time.time() + 1, "on one machine they are the same"
 
 
 def test_what_the_server_can_not_store_is_told_from_a_server_that_is_away(ledger: SqlLedger) -> None:

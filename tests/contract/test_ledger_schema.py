@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.adapters.store.reading import Summary
+    from bridge.adapters.store.reader import Summary
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_ledger_of_the_first_release_is_brought_forward_with_all_it_holds(
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
         kept = connection.execute(text("SELECT id, created_at, updated_at FROM commands")).all()
-        limits = connection.execute(text("SELECT name, next_free, next_turn, open_at FROM buckets")).all()
+        limits = connection.execute(text("SELECT name, next_free, next_queued, open_at FROM buckets")).all()
 
     assert (before, identity, look(ledger_url).revision) == ("0001", "abc", REVISION)
     assert kept == [("c1", 1.5, 2.5)]

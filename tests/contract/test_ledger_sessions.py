@@ -11,7 +11,7 @@ import pytest
 from bridge.adapters.store import open_ledger, open_receipts, open_seen, read_ledger
 from bridge.domain.ledger import Call
 from bridge.ports import LedgerUnavailable, LedgerUnusable
-from tests.contract.test_ledger import claim, command, file, filed
+from tests.contract.test_ledger import claim, command, file, recorded
 from tests.harness.certificates import make_certificate
 from tests.harness.chaos_proxy import ChaosProxy
 from tests.harness.commands import NOW
@@ -71,7 +71,7 @@ def test_a_session_with_a_standby_is_dropped_as_soon_as_it_shows(
 
 
 @pytest.mark.parametrize(
-    "statement", ["DEALLOCATE ALL", "DISCARD ALL", "ALTER TABLE commands ALTER generation TYPE bigint"]
+    "statement", ["DEALLOCATE ALL", "DISCARD ALL", "ALTER TABLE commands ALTER version TYPE bigint"]
 )
 def test_what_a_session_had_prepared_may_be_gone(postgresql_url: str, statement: str) -> None:
     ledger = open_ledger(postgresql_url)
@@ -161,7 +161,7 @@ def test_all_that_was_open_comes_back_with_the_primary(
                 unanswered()
         proxy.lead_to(primary)
 
-        assert filed(ledger.apply([file()])[0]).told is not None
+        assert recorded(ledger.apply([file()])[0]).stored_event is not None
         assert seen.known(["one"]) == {"one"}
         assert seen.watermarks() == {}
         receipts.due_at()
@@ -187,7 +187,7 @@ def test_ledgers_that_share_a_pooler_s_sessions_do_not_meet_each_other_s_stateme
         mine = command(f"order-{number}")
         ledger, other = ledgers[number % 3], ledgers[(number + 1) % 3]
         assert isinstance(ledger.apply([claim(of=mine)])[0], Call)
-        filed(other.apply([file(of=mine)])[0])
+        recorded(other.apply([file(of=mine)])[0])
         seen[number % 2].note([f"event-{number}"], NOW)
         assert seen[(number + 1) % 2].known([f"event-{number}"]) == {f"event-{number}"}
     for one in ledgers:
@@ -259,7 +259,7 @@ def test_a_pooler_of_sessions_gives_them_to_one_ledger_after_the_other(
         ledger, seen = open_ledger(pgbouncer.url(database)), open_seen(pgbouncer.url(database))
         mine = command(f"order-{number}")
         assert isinstance(ledger.apply([claim(of=mine)])[0], Call)
-        filed(ledger.apply([file(of=mine)])[0])
+        recorded(ledger.apply([file(of=mine)])[0])
         seen.note([f"event-{number}"], NOW)
         # psycopg prepares what it repeats.
         assert [seen.known(["event-0"]) for _ in range(8)] == [{"event-0"}] * 8

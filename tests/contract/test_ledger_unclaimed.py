@@ -11,19 +11,19 @@ from sqlalchemy import create_engine, select, text
 
 from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, submissions
 from bridge.domain.evidence import Evidence, Reading
-from bridge.domain.ledger import Look, ObservedMessage, Resolve, SubmissionRecord
+from bridge.domain.ledger import Lookup, ObservedMessage, Resolve, SubmissionRecord
 from bridge.domain.ledger.records import changed
-from bridge.domain.ledger.unit_of_work import Needs
+from bridge.domain.ledger.unit_of_work import ReadSet
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome
-from tests.contract.test_ledger import LEDGERS, RULES, STYLE, OpenLedger, claim, command, file, filed
+from tests.contract.test_ledger import LEDGERS, RULES, STYLE, OpenLedger, claim, command, file, recorded
 from tests.harness.commands import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bridge.domain.commands import SendSms
-    from bridge.domain.ledger.endings import Filed
+    from bridge.domain.ledger.endings import RecordedResult
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.ports import Ledger
 
@@ -56,13 +56,13 @@ def shown(message_id: str, text: str, *, to: str = TO) -> Evidence:
 
 def in_doubt(ledger: Ledger, *commands: SendSms) -> None:
     ledger.apply([claim(of=one) for one in commands])
-    ledger.apply([file(of=one, retry_at=NOW, doubtful=True) for one in commands])
+    ledger.apply([file(of=one, retry_at=NOW, in_doubt=True) for one in commands])
 
 
-def looked(ledger: Ledger, of: SendSms, *messages: Evidence, at: float = SETTLED) -> Filed:
+def looked(ledger: Ledger, of: SendSms, *messages: Evidence, at: float = SETTLED) -> RecordedResult:
     """Claim a submission for a look that brings these messages, and file it."""
     [look] = ledger.apply([claim(of=of, owner=f"looks at {at}", now=at)])
-    assert isinstance(look, Look)
+    assert isinstance(look, Lookup)
     assert of.id is not None
     resolve = Resolve(
         command=of,
@@ -75,14 +75,14 @@ def looked(ledger: Ledger, of: SendSms, *messages: Evidence, at: float = SETTLED
         style=STYLE,
         rules=RULES,
     )
-    return filed(ledger.apply([resolve])[0])
+    return recorded(ledger.apply([resolve])[0])
 
 
 def test_a_message_of_another_submission_in_doubt_is_no_obstacle_to_a_resend(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one, two)
 
-    assert looked(ledger, one, shown("m-2", "two")).finding == "absent"
+    assert looked(ledger, one, shown("m-2", "two")).lookup_result == "not_found"
     assert looked(ledger, two, shown("m-2", "two")).outcome is Outcome.SENT
 
 
@@ -91,7 +91,7 @@ def test_a_message_of_no_submission_makes_all_that_may_have_sent_it_unknown(ledg
     in_doubt(ledger, one, two)
     strange = shown("m-9", "[hidden]")
 
-    assert looked(ledger, one, strange).finding == "again"
+    assert looked(ledger, one, strange).lookup_result == "again"
     assert looked(ledger, two, strange, at=SETTLED + 1).outcome is Outcome.UNKNOWN
     assert looked(ledger, one, strange, at=SETTLED + 10).outcome is Outcome.UNKNOWN
 
@@ -102,17 +102,17 @@ def test_a_message_that_another_submission_owns_is_no_obstacle_with_any_text(led
     ledger.apply([claim(of=two)])
     ledger.apply([file(of=two, message_id="m-2")])
 
-    assert looked(ledger, one, shown("m-2", "[hidden]")).finding == "absent"
+    assert looked(ledger, one, shown("m-2", "[hidden]")).lookup_result == "not_found"
 
 
 def test_what_ended_as_unknown_still_explains_a_message_of_its_text(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one, two)
     strange = shown("m-8", "[hidden]")
-    assert looked(ledger, one, strange).finding == "again"
+    assert looked(ledger, one, strange).lookup_result == "again"
     assert looked(ledger, two, strange, at=SETTLED + 1).outcome is Outcome.UNKNOWN
 
-    assert looked(ledger, one, shown("m-2", "two"), at=SETTLED + 10).finding == "absent"
+    assert looked(ledger, one, shown("m-2", "two"), at=SETTLED + 10).lookup_result == "not_found"
 
 
 def test_a_call_under_way_to_the_number_is_waited_for(ledger: Ledger) -> None:
@@ -120,20 +120,20 @@ def test_a_call_under_way_to_the_number_is_waited_for(ledger: Ledger) -> None:
     in_doubt(ledger, one)
     ledger.apply([claim(of=two)])
 
-    assert looked(ledger, one, shown("m-9", "[hidden]")).finding == "again"
+    assert looked(ledger, one, shown("m-9", "[hidden]")).lookup_result == "again"
     ledger.apply([file(of=two, message_id="m-9")])
-    assert looked(ledger, one, shown("m-9", "[hidden]"), at=SETTLED + 100).finding == "absent"
+    assert looked(ledger, one, shown("m-9", "[hidden]"), at=SETTLED + 100).lookup_result == "not_found"
 
 
 def test_a_notification_of_any_text_to_the_number_forbids_a_resend_and_others_do_not(ledger: Ledger) -> None:
     one, two = sms("order-1", "one"), sms("order-2", "two")
     in_doubt(ledger, one)
-    told = [
+    stored_event = [
         shown("m-1", "one", to="+16131230000"),
         replace(shown("m-2", "[hidden]"), sent_at=NOW - 100_000),
     ]
-    ledger.apply([ObservedMessage(evidence=replace(evidence, text=None)) for evidence in told])
-    assert looked(ledger, one).finding == "absent"
+    ledger.apply([ObservedMessage(evidence=replace(evidence, text=None)) for evidence in stored_event])
+    assert looked(ledger, one).lookup_result == "not_found"
 
     in_doubt(ledger, two)
     ledger.apply([ObservedMessage(evidence=replace(shown("m-3", "[hidden]"), text=None))])
@@ -154,7 +154,7 @@ class Rekeyed:
     def __init__(self, of: SendSms) -> None:
         assert of.id is not None
         self._id = of.id
-        self.needs = Needs(command_id=of.id, index=0)
+        self.read_set = ReadSet(command_id=of.id, index=0)
 
     def apply(self, unit: UnitOfWork) -> None:
         record = unit.commands[self._id]
@@ -167,17 +167,17 @@ def test_with_a_key_of_an_older_ledger_only_a_message_that_is_found_is_proof(led
     in_doubt(ledger, one, two)
     ledger.apply([Rekeyed(one), Rekeyed(two)])
 
-    assert looked(ledger, one, at=NOW + 2).finding == "again"
+    assert looked(ledger, one, at=NOW + 2).lookup_result == "again"
     assert looked(ledger, one, shown("m-1", "one"), at=SETTLED).outcome is Outcome.SENT
     absent = looked(ledger, two)
     assert absent.outcome is Outcome.UNKNOWN
-    assert absent.told is not None
-    assert "older version" in absent.told.body.decode()
+    assert absent.stored_event is not None
+    assert "older version" in absent.stored_event.body.decode()
 
 
 def test_the_tables_and_the_records_agree_on_which_submissions_may_have_a_message() -> None:
     engine = create_engine("sqlite://")
-    states = ["waiting", "attempting", "doubtful", *(outcome.value for outcome in Outcome)]
+    states = ["waiting", "attempting", "in_doubt", *(outcome.value for outcome in Outcome)]
     records = [
         SubmissionRecord(index=index, state=state, message_id=message_id)
         for index, (state, message_id) in enumerate((s, m) for s in states for m in (None, "m-1"))

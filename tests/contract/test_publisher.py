@@ -13,7 +13,7 @@ from bridge.adapters.amqp.embedded import EmbeddedBroker
 from bridge.adapters.clock import SystemClock
 from bridge.domain.messages import Outgoing
 from bridge.ports import PublisherFull
-from tests.broker.amqp_setup import NAMES, Inbox, Told, event, make_consumer, make_publisher
+from tests.broker.amqp_setup import NAMES, Inbox, StoredEvent, event, make_consumer, make_publisher
 from tests.fakes.publisher import FakePublisher
 from tests.harness.waiting import wait_until
 
@@ -81,26 +81,26 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 
 def test_each_message_is_told_once_on_another_thread_and_arrives_in_order(case: Case) -> None:
-    told = Told()
+    stored_event = StoredEvent()
     for number in range(300):
-        case.publisher.publish(event("k", number), told.of(number))
-    told.wait(*range(300))
+        case.publisher.publish(event("k", number), stored_event.of(number))
+    stored_event.wait(*range(300))
     wait_until(lambda: len(case.events()) >= 300, what="all events")
 
     assert case.events() == [b"%d" % number for number in range(300)]
-    assert told.order == list(range(300))
-    assert threading.get_ident() not in told.threads
-    assert len(told.threads) == 1
+    assert stored_event.order == list(range(300))
+    assert threading.get_ident() not in stored_event.threads
+    assert len(stored_event.threads) == 1
 
 
 def test_what_need_not_be_soon_is_told_after_a_flush(case: Case) -> None:
-    told = Told()
+    stored_event = StoredEvent()
     for number in range(3):
-        case.publisher.publish(event("k", number), told.of(number), soon=False)
+        case.publisher.publish(event("k", number), stored_event.of(number), soon=False)
     case.publisher.flush()
-    told.wait(0, 1, 2)
+    stored_event.wait(0, 1, 2)
 
-    assert told.order == [0, 1, 2]
+    assert stored_event.order == [0, 1, 2]
 
 
 def test_it_is_available(case: Case) -> None:
@@ -108,19 +108,21 @@ def test_it_is_available(case: Case) -> None:
 
 
 def test_a_command_goes_to_the_command_queue(case: Case) -> None:
-    told = Told()
+    stored_event = StoredEvent()
     command = Outgoing(exchange=NAMES.commands_exchange, routing_key="send", body=b"{}")
-    case.publisher.publish(command, told.of("command"))
-    told.wait("command")
+    case.publisher.publish(command, stored_event.of("command"))
+    stored_event.wait("command")
     wait_until(case.commands, what="the command")
 
     assert case.commands() == [b"{}"]
 
 
 def test_a_message_may_publish_another_when_it_is_told(case: Case) -> None:
-    told = Told()
-    case.publisher.publish(event("k", 1), lambda: case.publisher.publish(event("k", 2), told.of("second")))
-    told.wait("second")
+    stored_event = StoredEvent()
+    case.publisher.publish(
+        event("k", 1), lambda: case.publisher.publish(event("k", 2), stored_event.of("second"))
+    )
+    stored_event.wait("second")
     wait_until(lambda: len(case.events()) >= 2, what="both")
 
     assert case.events() == [b"1", b"2"]
@@ -130,24 +132,24 @@ def test_a_message_may_publish_another_when_it_is_told(case: Case) -> None:
 def test_what_no_queue_is_bound_for_is_told_where_it_may_be_dropped_or_has_a_fallback(
     case: Case, options: dict[str, Any]
 ) -> None:
-    told = Told()
-    case.publisher.publish(event("nobody", 1, exchange="", **options), told.of("unrouted"))
-    case.publisher.publish(event("k", 2), told.of("event"))
-    told.wait("unrouted", "event")
+    stored_event = StoredEvent()
+    case.publisher.publish(event("nobody", 1, exchange="", **options), stored_event.of("unrouted"))
+    case.publisher.publish(event("k", 2), stored_event.of("event"))
+    stored_event.wait("unrouted", "event")
 
-    assert set(told.times.values()) == {1}
+    assert set(stored_event.times.values()) == {1}
 
 
 def test_a_delayed_message_is_told_at_once_and_comes_neither_early_nor_two_seconds_late(case: Case) -> None:
     if isinstance(case.publisher, FakePublisher):
         pytest.skip("the fake keeps no time")
-    told, began = Told(), time.monotonic()
+    stored_event, began = StoredEvent(), time.monotonic()
     for name, seconds in {"1": 1, "2": 2}.items():
         delayed = Outgoing(
             exchange=NAMES.commands_exchange, routing_key="send", body=name.encode(), delay=seconds
         )
-        case.publisher.publish(delayed, told.of(name))
-    told.wait("1", "2", within=1)
+        case.publisher.publish(delayed, stored_event.of(name))
+    stored_event.wait("1", "2", within=1)
     for number in (1, 2):
         wait_until(lambda number=number: len(case.commands()) == number, what="the delayed")  # type: ignore[misc]
 
@@ -156,26 +158,26 @@ def test_a_delayed_message_is_told_at_once_and_comes_neither_early_nor_two_secon
 
 
 def test_a_fake_that_is_full_takes_nothing() -> None:
-    publisher, told = FakePublisher(room=2), Told()
+    publisher, stored_event = FakePublisher(capacity=2), StoredEvent()
     publisher.confirming.clear()
 
     def fill() -> None:
         for number in range(5):
-            publisher.publish(event("k", number), told.of(number))
+            publisher.publish(event("k", number), stored_event.of(number))
 
     with pytest.raises(PublisherFull):
         fill()
     publisher.close()
-    assert len(told.times) == len(publisher.taken) <= 3
+    assert len(stored_event.times) == len(publisher.taken) <= 3
 
 
 def test_a_publisher_that_is_full_takes_nothing_and_goes_on_when_there_is_room() -> None:
     # Nobody listens there: nothing is ever confirmed.
-    publisher, told = make_publisher("amqp://guest:guest@127.0.0.1:1/", limit=2), Told()
-    publisher.publish(event("k", 1), told.of(1))
-    publisher.publish(event("k", 2), told.of(2))
+    publisher, stored_event = make_publisher("amqp://guest:guest@127.0.0.1:1/", limit=2), StoredEvent()
+    publisher.publish(event("k", 1), stored_event.of(1))
+    publisher.publish(event("k", 2), stored_event.of(2))
 
     with pytest.raises(PublisherFull, match="2 messages"):
-        publisher.publish(event("k", 3), told.of(3))
+        publisher.publish(event("k", 3), stored_event.of(3))
     assert not publisher.available
-    assert not told.times
+    assert not stored_event.times

@@ -14,7 +14,7 @@ from bridge.adapters.store import open_ledger, open_receipts, open_seen
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.events import event_id
-from bridge.domain.ledger import Claim, File, Filing, Place
+from bridge.domain.ledger import Claim, NextStep, RecordAnswer, SubmissionId
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.receipts import SentSubmission
 from bridge.domain.rules import LedgerRules, ReceiptRules
@@ -24,7 +24,7 @@ from tests.harness.contract_check import event_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bridge.domain.receipts import Awaited
+    from bridge.domain.receipts import PendingReceipt
     from bridge.ports import Ledger, Receipts, Seen
 
 NOW = 1_800_000_000.0
@@ -55,12 +55,12 @@ class Kept:
         assert isinstance(parsed, SendSms)
         message_id = f"m-{command_id}-{index}"
         claim = Claim(command=parsed, index=index, owner="w", now=at, style=STYLE, rules=LedgerRules())
-        file = File(
+        file = RecordAnswer(
             command=parsed,
             command_id=command_id,
             index=index,
             owner="w",
-            filing=Filing(
+            next_step=NextStep(
                 outcome=outcome, result=SubmissionResult(message_id=message_id, sender_address="+1613")
             ),
             now=at,
@@ -95,8 +95,8 @@ def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
         yield made
 
 
-def ids(taken: Iterable[Awaited]) -> list[str]:
-    return sorted(awaited.sent.command_id for awaited in taken)
+def ids(taken: Iterable[PendingReceipt]) -> list[str]:
+    return sorted(pending.sent.command_id for pending in taken)
 
 
 def test_what_was_sent_is_awaited_and_nothing_else(kept: Kept) -> None:
@@ -112,13 +112,13 @@ def test_what_is_due_is_taken_with_all_that_is_needed_to_tell_it(kept: Kept) -> 
     kept.send("c1")
     kept.send("c1", index=1, at=NOW + 1)
     early = kept.receipts.take(NOW + 29, NOW + 60, 10)
-    (awaited,) = kept.receipts.take(NOW + 30, NOW + 60, 10)
+    (pending,) = kept.receipts.take(NOW + 30, NOW + 60, 10)
 
     assert list(early) == []
-    assert (awaited.sent_at, awaited.told) == (NOW, False)
-    assert (awaited.sent.command_id, awaited.sent.index, awaited.sent.replay) == ("c1", 0, 0)
-    assert awaited.sent.message_id == "m-c1-0"
-    assert event_of(awaited.sent.event)["data"]["destination_address"] == "+16131234567"
+    assert (pending.sent_at, pending.published) == (NOW, False)
+    assert (pending.sent.command_id, pending.sent.index, pending.sent.replay) == ("c1", 0, 0)
+    assert pending.sent.message_id == "m-c1-0"
+    assert event_of(pending.sent.event)["data"]["destination_address"] == "+16131234567"
 
 
 def test_what_is_taken_is_nobody_elses_until_it_says(kept: Kept) -> None:
@@ -142,7 +142,7 @@ def test_the_longest_due_are_taken_first_and_no_more_than_wanted(kept: Kept) -> 
 def test_what_is_postponed_is_due_then(kept: Kept) -> None:
     kept.send("c1")
     kept.receipts.postpone(
-        {Place(command_id="c1", index=0): NOW + 500, Place(command_id="gone", index=0): NOW}
+        {SubmissionId(command_id="c1", index=0): NOW + 500, SubmissionId(command_id="gone", index=0): NOW}
     )
     kept.receipts.postpone({})
 
@@ -154,7 +154,7 @@ def test_what_is_ended_is_awaited_no_longer_and_its_event_is_known(kept: Kept) -
     kept.send("c2", at=NOW + 7)
     event = event_id(DELIVERED, "c1", 0, 0)
     for _ in range(2):
-        kept.receipts.end([Place(command_id="c1", index=0)], [event], NOW)
+        kept.receipts.end([SubmissionId(command_id="c1", index=0)], [event], NOW)
     kept.receipts.end([], [], NOW)
 
     assert kept.receipts.due_at() == NOW + 37
@@ -167,7 +167,7 @@ def test_what_a_notification_has_told_is_taken_as_told(kept: Kept) -> None:
     kept.seen.note([event_id(DELIVERED, "c1", 0, 0)], NOW)
     taken = kept.receipts.take(NOW + 30, NOW + 90, 10)
 
-    assert {awaited.sent.command_id: awaited.told for awaited in taken} == {"c1": True, "c2": False}
+    assert {pending.sent.command_id: pending.published for pending in taken} == {"c1": True, "c2": False}
 
 
 def test_whose_a_message_is_can_be_told_once_it_was_sent(kept: Kept) -> None:
@@ -184,7 +184,7 @@ def test_workers_that_take_at_once_take_each_once(ledger_url: str) -> None:
     kept = on(ledger_url)
     for number in range(60):
         kept.send(f"c{number}")
-    taken: list[Awaited] = []
+    taken: list[PendingReceipt] = []
     barrier = threading.Barrier(4)
 
     def work(receipts: Receipts) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.store import open_ledger
 from bridge.adapters.store.replication import needed_standbys, wanted_standbys
-from bridge.app.doctor_records import look_at_ledger
+from bridge.app.doctor_records import check_ledger
 from bridge.settings import load
 from tests.harness.waiting import wait_until
 
@@ -46,9 +46,10 @@ def test_the_setting_says_how_many_standbys_and_which(names: str, needed: int, w
 def said(url: str) -> list[tuple[str, str]]:
     """Return what doctor says of the server, without what it says of the ledger."""
     settings = load({"ledger": {"url": url}}, {}, lambda _: "")
-    return [(finding.level.name.lower(), finding.seen) for finding in look_at_ledger(settings, ["worker"])][
-        1:-1
-    ]
+    return [
+        (lookup_result.level.name.lower(), lookup_result.seen)
+        for lookup_result in check_ledger(settings, ["worker"])
+    ][1:-1]
 
 
 @contextmanager

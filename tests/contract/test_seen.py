@@ -11,7 +11,7 @@ import pytest
 
 from bridge.adapters.store import open_ledger, open_seen
 from bridge.adapters.store.postgresql import LEDGER_NUMBER
-from bridge.adapters.store.pruning import NOTIFICATIONS
+from bridge.adapters.store.retention import NOTIFICATIONS
 from bridge.domain.evidence import Evidence
 from bridge.domain.ledger import ObservedMessage
 from bridge.domain.match_keys import text_key
@@ -172,7 +172,7 @@ class Held:
             text_key=text_key("hi"),
             sent_at=NOW,
         )
-        self.needs = ObservedMessage(evidence=evidence).needs
+        self.read_set = ObservedMessage(evidence=evidence).read_set
         self.began, self.go_on = threading.Event(), threading.Event()
 
     def apply(self, _unit: Any) -> None:

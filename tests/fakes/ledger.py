@@ -8,10 +8,10 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from bridge.adapters.store import unit_of_work
-from bridge.domain.ledger import Place, UnitOfWork
+from bridge.domain.ledger import SubmissionId, UnitOfWork
 from bridge.domain.match_keys import destination_of
 from bridge.domain.outcomes import Outcome
-from bridge.domain.receipts import Awaited, SentSubmission, receipt_ids
+from bridge.domain.receipts import PendingReceipt, SentSubmission, receipt_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Change,
         CommandRecord,
         Expected,
-        Needs,
+        ReadSet,
         Restored,
         SubmissionRecord,
     )
@@ -33,31 +33,31 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._records: dict[str, CommandRecord] = {}
-        self._sightings: dict[bytes, list[Evidence]] = defaultdict(list)
+        self._observed_messages: dict[bytes, list[Evidence]] = defaultdict(list)
         self._buckets: dict[str, Bucket] = {}
         self._lock = Lock()
         #: Receipts that are awaited.
-        self.expected: dict[Place, Expected] = {}
+        self.expected: dict[SubmissionId, Expected] = {}
         self.restored: Restored | None = None
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one step; see `bridge.ports.Ledger`."""
         with self._lock:
-            unit = self._fill([change.needs for change in changes])
+            unit = self._fill([change.read_set for change in changes])
             results = unit_of_work.apply(changes, unit)
             for record in unit.commands.values():
                 known = self._records.get(record.id)
                 submissions = {**(known.submissions if known else {}), **record.submissions}
                 self._records[record.id] = replace(record, submissions=submissions)
             for key, evidence in unit.seen:
-                self._sightings[key].append(evidence)
+                self._observed_messages[key].append(evidence)
             self._buckets.update(unit.buckets)
             self.expected.update(unit.expected)
         return results
 
-    def submission(self, place: Place) -> SubmissionRecord:
+    def submission(self, submission_id: SubmissionId) -> SubmissionRecord:
         """Return what is known of one."""
-        return self._records[place.command_id].submissions[place.index]
+        return self._records[submission_id.command_id].submissions[submission_id.index]
 
     def command(self, command_id: str) -> CommandRecord | None:
         """Return a command with all its submissions."""
@@ -74,7 +74,7 @@ class MemoryLedger:
         for record in list(self._records.values()):
             for submission in record.submissions.values():
                 if submission.message_id == message_id and submission.outcome is Outcome.SENT:
-                    return _sent(Place(command_id=record.id, index=submission.index), submission)
+                    return _sent(SubmissionId(command_id=record.id, index=submission.index), submission)
         return None
 
     def time(self) -> float | None:
@@ -85,9 +85,9 @@ class MemoryLedger:
         """Forget everything."""
         self._records.clear()
 
-    def _fill(self, needs: Sequence[Needs]) -> UnitOfWork:
+    def _fill(self, read_sets: Sequence[ReadSet]) -> UnitOfWork:
         """Give the changes records of their own, as a database would."""
-        ids = {need.command_id for need in needs if need.command_id is not None}
+        ids = {need.command_id for need in read_sets if need.command_id is not None}
         return UnitOfWork(
             commands={
                 id_: replace(record, submissions=dict(record.submissions))
@@ -96,22 +96,22 @@ class MemoryLedger:
             },
             nameless={
                 destination_of(need.judges): self._nameless(destination_of(need.judges))
-                for need in needs
+                for need in read_sets
                 if need.judges
             },
             owners={
-                submission.message_id: place
-                for place, submission in self._submissions(needs)
+                submission.message_id: submission_id
+                for submission_id, submission in self._submissions(read_sets)
                 if submission.message_id is not None
             },
-            sightings={key: list(found) for key, found in self._sightings.items()},
+            observed_messages={key: list(found) for key, found in self._observed_messages.items()},
             buckets=dict(self._buckets),
             restored=self.restored,
         )
 
-    def _nameless(self, destination: bytes) -> dict[Place, SubmissionRecord]:
+    def _nameless(self, destination: bytes) -> dict[SubmissionId, SubmissionRecord]:
         return {
-            Place(command_id=record.id, index=submission.index): submission
+            SubmissionId(command_id=record.id, index=submission.index): submission
             for record in self._records.values()
             for submission in record.submissions.values()
             if submission.match_key is not None
@@ -119,13 +119,13 @@ class MemoryLedger:
             and submission.may_have_a_message
         }
 
-    def _submissions(self, needs: Sequence[Needs]) -> Iterator[tuple[Place, SubmissionRecord]]:
+    def _submissions(self, read_sets: Sequence[ReadSet]) -> Iterator[tuple[SubmissionId, SubmissionRecord]]:
         """Yield everything, but only where somebody asks for owners."""
-        if not any(need.match_key or need.judges for need in needs):
+        if not any(need.match_key or need.judges for need in read_sets):
             return
         for record in self._records.values():
             for submission in record.submissions.values():
-                yield Place(command_id=record.id, index=submission.index), submission
+                yield SubmissionId(command_id=record.id, index=submission.index), submission
 
 
 class MemorySeen:
@@ -135,7 +135,7 @@ class MemorySeen:
         """`ledger` knows what was sent; without it nothing is known to be."""
         self._ledger = ledger
         self._noted: dict[str, float] = {}
-        self._marks: dict[str, float] = {}
+        self._watermarks: dict[str, float] = {}
 
     def known(self, ids: Collection[str]) -> set[str]:
         """Return those that were noted; see `bridge.ports.Seen`."""
@@ -151,12 +151,12 @@ class MemorySeen:
 
     def watermarks(self) -> dict[str, float]:
         """Return all watermarks; see `bridge.ports.Watermarks`."""
-        return dict(self._marks)
+        return dict(self._watermarks)
 
-    def advance(self, marks: Mapping[str, float]) -> None:
+    def advance(self, watermarks: Mapping[str, float]) -> None:
         """Note watermarks; see `bridge.ports.Watermarks`."""
-        for number, at in marks.items():
-            self._marks[number] = max(at, self._marks.get(number, at))
+        for number, at in watermarks.items():
+            self._watermarks[number] = max(at, self._watermarks.get(number, at))
 
     def prune(self, before: float) -> int:
         """Forget what was noted before `before`; returns how many."""
@@ -180,43 +180,46 @@ class MemoryReceipts:
         """Return when the next is due; see `bridge.ports.Receipts`."""
         return min((expected.ask_at for expected in self._ledger.expected.copy().values()), default=None)
 
-    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+    def take(self, now: float, until: float, limit: int) -> Sequence[PendingReceipt]:
         """Take what is due; see `bridge.ports.Receipts`."""
         expected = self._ledger.expected.copy()
         due = sorted(
-            (place for place in expected if expected[place].ask_at <= now), key=lambda p: expected[p].ask_at
+            (submission_id for submission_id in expected if expected[submission_id].ask_at <= now),
+            key=lambda p: expected[p].ask_at,
         )
         taken = []
-        for place in due[:limit]:
-            sent = _sent(place, self._ledger.submission(place))
-            told = bool(self._seen.known(receipt_ids(sent)))
-            taken.append(Awaited(sent=sent, sent_at=expected[place].sent_at, told=told))
-            self.postpone({place: until})
+        for submission_id in due[:limit]:
+            sent = _sent(submission_id, self._ledger.submission(submission_id))
+            published = bool(self._seen.known(receipt_ids(sent)))
+            taken.append(
+                PendingReceipt(sent=sent, sent_at=expected[submission_id].sent_at, published=published)
+            )
+            self.postpone({submission_id: until})
         return taken
 
-    def postpone(self, asks: Mapping[Place, float]) -> None:
+    def postpone(self, asks: Mapping[SubmissionId, float]) -> None:
         """Have them due later; see `bridge.ports.Receipts`."""
-        for place, at in asks.items():
-            if (expected := self._ledger.expected.get(place)) is not None:
-                self._ledger.expected[place] = replace(expected, ask_at=at)
+        for submission_id, at in asks.items():
+            if (expected := self._ledger.expected.get(submission_id)) is not None:
+                self._ledger.expected[submission_id] = replace(expected, ask_at=at)
 
-    def end(self, places: Collection[Place], told: Collection[str], now: float) -> None:
+    def end(self, submission_ids: Collection[SubmissionId], published: Collection[str], now: float) -> None:
         """Await them no longer; see `bridge.ports.Receipts`."""
-        for place in places:
-            self._ledger.expected.pop(place, None)
-        self._seen.note(told, now)
+        for submission_id in submission_ids:
+            self._ledger.expected.pop(submission_id, None)
+        self._seen.note(published, now)
 
     def close(self) -> None:
         """Keep what is awaited: it may be opened again."""
 
 
-def _sent(place: Place, submission: SubmissionRecord) -> SentSubmission:
+def _sent(submission_id: SubmissionId, submission: SubmissionRecord) -> SentSubmission:
     assert submission.message_id is not None
-    assert submission.told is not None
+    assert submission.stored_event is not None
     return SentSubmission(
-        command_id=place.command_id,
-        index=place.index,
+        command_id=submission_id.command_id,
+        index=submission_id.index,
         replay=submission.replay,
         message_id=submission.message_id,
-        event=submission.told.body,
+        event=submission.stored_event.body,
     )

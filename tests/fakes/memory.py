@@ -10,7 +10,7 @@ from bridge.ingest.memory import LATER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.concurrency.event_loop import Relay
+    from bridge.concurrency.event_loop import LoopCaller
     from bridge.domain.receipts import SentSubmission
     from bridge.ingest.memory import Question
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class FakeMemory:
     """Stands for `bridge.ingest.memory.NotificationMemory`."""
 
-    def __init__(self, *, away: bool = False, patience: float = 20.0) -> None:
+    def __init__(self, *, away: bool = False, timeout: float = 20.0) -> None:
         self.noted: list[str] = []
         #: Submissions by their messages' ids.
         self.sent: dict[str, SentSubmission] = {}
@@ -27,7 +27,7 @@ class FakeMemory:
         #: While set, questions wait.
         self.hangs = False
         self.waiting: list[Question] = []
-        self.patience = patience
+        self.timeout = timeout
 
     def ask(self, question: Question) -> object:
         """Answer a question at once, or never where the ledger hangs."""
@@ -45,11 +45,11 @@ class FakeMemory:
         for question in waiting:
             question.answered(self._answer(question))
 
-    def lose_patience(self) -> None:
+    def time_out(self) -> None:
         """Take the ledger for away."""
         self.away = True
 
-    def note(self, ids: Sequence[str], also: Sequence[str], _: Relay) -> None:
+    def note(self, ids: Sequence[str], also: Sequence[str], _: LoopCaller) -> None:
         """Note the ids."""
         self.noted.extend([*ids, *also])
 

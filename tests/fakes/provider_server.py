@@ -180,7 +180,7 @@ class ProviderServer:
         self.unauthorized = 0
         self.connections = 0
         #: Seconds, as the tokens say themselves.
-        self.token_life = 28_800
+        self.token_lifetime = 28_800
         self.user = USER
         #: Seconds a token request takes, so that a crowd gathers.
         self.token_delay = 0.0
@@ -287,7 +287,7 @@ class ProviderServer:
         with self._lock:
             claims = {
                 "iat": now,
-                "exp": now + self.token_life,
+                "exp": now + self.token_lifetime,
                 "jti": f"{now}-{len(self.token_requests)}-{len(self._live)}",
             }
             access = jwt.encode(claims, _KEY)
@@ -297,7 +297,7 @@ class ProviderServer:
             "access_token": access,
             "id_token": identity,
             "refresh_token": "unused",
-            "expires_in": self.token_life,
+            "expires_in": self.token_lifetime,
             "token_type": "bearer",
         }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class FakePublisher:
     """Fills `bridge.ports.Publisher`."""
 
-    def __init__(self, *, room: int = 1_000_000) -> None:
+    def __init__(self, *, capacity: int = 1_000_000) -> None:
         #: Every message taken, in order.
         self.taken: list[Outgoing] = []
         self.available = True
@@ -28,7 +28,7 @@ class FakePublisher:
         #: While clear, messages are taken and not confirmed.
         self.confirming = threading.Event()
         self.confirming.set()
-        self._room = room
+        self._capacity = capacity
         self._unflushed: deque[tuple[Outgoing, Callable[[], None]]] = deque()
         self._unconfirmed: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._confirm, name="fake-publisher", daemon=True)
@@ -39,21 +39,21 @@ class FakePublisher:
         """Whether it is not available, for more than a moment."""
         return not self.available and not self.stalled
 
-    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
+    def publish(self, message: Outgoing, confirmed: Callable[[], None], *, soon: bool = True) -> None:
         """Take the message, where there is room; one that need not be soon stays until the next `flush`."""
-        if self._unconfirmed.qsize() >= self._room:
+        if self._unconfirmed.qsize() >= self._capacity:
             raise PublisherFull
-        self._unflushed.append((message, told))
+        self._unflushed.append((message, confirmed))
         if soon:
             self.flush()
 
     def flush(self) -> None:
         """Take what waits for it."""
         while self._unflushed:
-            message, told = self._unflushed.popleft()
+            message, confirmed = self._unflushed.popleft()
             self.taken.append(message)
             _look_at(message)
-            self._unconfirmed.put(told)
+            self._unconfirmed.put(confirmed)
 
     def close(self) -> None:
         """Confirm what is held and end the thread."""
@@ -64,9 +64,9 @@ class FakePublisher:
             raise AssertionError("a told callback blocks the publisher's thread")
 
     def _confirm(self) -> None:
-        while (told := self._unconfirmed.get()) is not None:
+        while (confirmed := self._unconfirmed.get()) is not None:
             self.confirming.wait()
-            told()
+            confirmed()
 
 
 def _look_at(message: Outgoing) -> None:

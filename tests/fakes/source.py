@@ -79,7 +79,7 @@ class FakeSource:
         """Take a command off the queue."""
         self._unflushed.append(lambda: self._settle(delivery, acked=True))
 
-    def give_back(self, delivery: Delivery) -> None:
+    def requeue(self, delivery: Delivery) -> None:
         """Put a command back."""
         self._unflushed.append(lambda: self._settle(delivery, acked=False))
 

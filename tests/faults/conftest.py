@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from tests.faults.cluster.report import HEAD as CLUSTER_HEAD
-from tests.faults.report import HEAD, PAPER, Report
+from tests.faults.report import DOCUMENT, HEAD, Report
 from tests.faults.scenario import Scenario
 from tests.harness.documents import write
 from tests.harness.rabbitmq_programs import OTHER
@@ -91,8 +91,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         directory, option = WHOLE[name]
         whole = directory in config.args and not config.getoption("keyword") and not os.environ.get(OTHER)
         if config.getoption(option, default=False) and whole:
-            write(PAPER, name, report.table())
-            terminalreporter.write_line(f"written to {PAPER.name}")
+            write(DOCUMENT, name, report.table())
+            terminalreporter.write_line(f"written to {DOCUMENT.name}")
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SubmissionId:
     """Which submission: of which command, and the how many-th of it."""
 
     command_id: str
@@ -49,30 +49,32 @@ class LedgerRow:
 
     state: str
     #: The life it is in.
-    life: int
+    replay_number: int
     #: The id of its outcome event.
     event_id: str | None
 
 
-def judge_lives(run: Run, wanted: Mapping[Place, Sms], rows: Mapping[Place, LedgerRow]) -> Verdict:
+def judge_replays(
+    run: Run, wanted: Mapping[SubmissionId, Sms], rows: Mapping[SubmissionId, LedgerRow]
+) -> Verdict:
     """Judge every life of every submission; the outcomes counted are those of the last ones."""
-    told, repeated, strange = _told(run)
+    published, repeated, strange = _published(run)
     taken: dict[Sms, list[Mapping[str, object]]] = defaultdict(list)
     for entry in run.journal:
         taken[Sms(text=entry["message"], destination=entry["destination_address"])].append(entry)
     letters = {str(letter.headers.get("x-bridge-event-id")) for letter in run.dead}
     violations = list(strange)
-    violations += [f"L4: an event from nowhere, of {place}" for place in told.keys() - wanted.keys()]
+    violations += [f"L4: an event from nowhere, of {place}" for place in published.keys() - wanted.keys()]
     violations += [f"L2: {sms.text} was sent by nobody" for sms in taken.keys() - set(wanted.values())]
-    last: dict[Place, Message] = {}
+    last: dict[SubmissionId, Message] = {}
     for place, sms in wanted.items():
-        lives = _in_order(place, told[place])
-        violations += _lived(place, lives, told[place], rows.get(place))
-        violations += _truly(place, lives, taken[sms])
-        if lives:
-            last[place] = lives[-1]
-            if lives[-1].routing_key in DEAD and lives[-1].properties["message_id"] not in letters:
-                violations.append(f"L4: {place} is told as {lives[-1].routing_key} and left no dead letter")
+        replays = _in_order(place, published[place])
+        violations += _lived(place, replays, published[place], rows.get(place))
+        violations += _truly(place, replays, taken[sms])
+        if replays:
+            last[place] = replays[-1]
+            if replays[-1].routing_key in DEAD and replays[-1].properties["message_id"] not in letters:
+                violations.append(f"L4: {place} is told as {replays[-1].routing_key} and left no dead letter")
     violations += _left_over(run)
     return Verdict(
         outcomes=Counter(message.routing_key.rpartition(".")[2] for message in last.values()),
@@ -83,59 +85,61 @@ def judge_lives(run: Run, wanted: Mapping[Place, Sms], rows: Mapping[Place, Ledg
     )
 
 
-def _told(run: Run) -> tuple[dict[Place, dict[str, Message]], int, list[str]]:
+def _published(run: Run) -> tuple[dict[SubmissionId, dict[str, Message]], int, list[str]]:
     """Return the outcomes of each submission by event id, how many came again, and which came otherwise."""
-    told: dict[Place, dict[str, Message]] = defaultdict(dict)
+    published: dict[SubmissionId, dict[str, Message]] = defaultdict(dict)
     repeated = 0
     strange: list[str] = []
     for message in run.events:
         if message.routing_key not in events.TERMINAL:
             continue
-        place = Place(message.json["subject"], message.json["data"]["index"])
-        known = told[place].setdefault(str(message.properties["message_id"]), message)
+        place = SubmissionId(message.json["subject"], message.json["data"]["index"])
+        known = published[place].setdefault(str(message.properties["message_id"]), message)
         if known is not message:
             repeated += 1
             if known.body != message.body:
                 strange.append(f"L4: an outcome of {place} came with another body")
-    return told, repeated, strange
+    return published, repeated, strange
 
 
-def _in_order(place: Place, told: Mapping[str, Message]) -> list[Message]:
+def _in_order(place: SubmissionId, published: Mapping[str, Message]) -> list[Message]:
     """Return the outcome of each life, from life 0 on as far as none is missing."""
-    lives: list[Message] = []
-    while (id_ := event_id("outcome", place.command_id, place.index, len(lives))) in told:
-        lives.append(told[id_])
-    return lives
+    replays: list[Message] = []
+    while (id_ := event_id("outcome", place.command_id, place.index, len(replays))) in published:
+        replays.append(published[id_])
+    return replays
 
 
 def _lived(
-    place: Place, lives: Sequence[Message], told: Mapping[str, Message], row: LedgerRow | None
+    place: SubmissionId, replays: Sequence[Message], published: Mapping[str, Message], row: LedgerRow | None
 ) -> Iterator[str]:
-    if not lives:
+    if not replays:
         yield f"L1: {place} has no outcome"
         return
-    if len(told) != len(lives):
-        yield f"L1: {place} has {len(told)} outcomes in {len(lives)} lives"
-    for message in lives[:-1]:
+    if len(published) != len(replays):
+        yield f"L1: {place} has {len(published)} outcomes in {len(replays)} lives"
+    for message in replays[:-1]:
         if message.routing_key not in DEAD:
             yield f"L1: {place} was told as {message.routing_key} and lived again"
     if row is None:
         yield f"L5: {place} is not in the ledger"
-    elif (row.life, row.event_id) != (len(lives) - 1, lives[-1].properties["message_id"]):
-        yield f"L5: {place} is in life {row.life} ({row.state}) by the ledger, in {len(lives) - 1} by the events"
+    elif (row.replay_number, row.event_id) != (len(replays) - 1, replays[-1].properties["message_id"]):
+        yield f"L5: {place} has replay {row.replay_number} ({row.state}) in the ledger, {len(replays) - 1} in events"
 
 
-def _truly(place: Place, lives: Sequence[Message], taken: Sequence[Mapping[str, object]]) -> Iterator[str]:
+def _truly(
+    place: SubmissionId, replays: Sequence[Message], taken: Sequence[Mapping[str, object]]
+) -> Iterator[str]:
     if len(taken) > 1:
         yield f"L2: {place} was sent {len(taken)} times"
-    for life, message in enumerate(lives):
+    for replay_number, message in enumerate(replays):
         if message.routing_key in SUBMITTED:
             if message.json["data"]["message_id"] not in [entry["message_id"] for entry in taken]:
                 yield f"L3: {place} is told as {message.routing_key}, the journal has none such"
         elif message.routing_key != events.UNKNOWN:
-            told_at = datetime.fromisoformat(message.json["time"]).timestamp() * 1000
-            if any(float(str(entry["accepted_at"])) < told_at for entry in taken):
-                yield f"L3: {place} is told as {message.routing_key} in life {life} and had been sent"
+            published_at = datetime.fromisoformat(message.json["time"]).timestamp() * 1000
+            if any(float(str(entry["accepted_at"])) < published_at for entry in taken):
+                yield f"L3: {place} is told as {message.routing_key} in life {replay_number} and had been sent"
 
 
 def _left_over(run: Run) -> Iterator[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tests.faults.verdict import Verdict
 
-PAPER = Path(__file__).parents[2] / "docs" / "internals" / "fault-tables.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "internals" / "fault-tables.md"
 HEAD = (
     "scenario", "seed", "faults fired", "commands", "sent", "undeliverable", "rejected", "expired", "failed", "unknown",
     "sent twice", "lost", "events again", "recovery s", "peak RSS MB", "verdict",

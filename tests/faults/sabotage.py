@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.report import PAPER
+from tests.faults.report import DOCUMENT
 from tests.harness.documents import markdown, write
 
 ROOT = Path(__file__).parents[2]
@@ -115,8 +115,8 @@ MUTANTS = (
     Mutant(
         name="M11 204 before the confirm",
         file="bridge/ingest/executor.py",
-        old="partial(run.relay.tell, settled), run.relay)\n",
-        new="partial(run.relay.tell, settled), run.relay)\n                    settled(True)\n",
+        old="partial(run.caller.call, settled), run.relay)\n",
+        new="partial(run.caller.call, settled), run.relay)\n                    settled(True)\n",
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(
@@ -138,7 +138,7 @@ MUTANTS = (
     ),
     Mutant(
         name="M14 an error of the connection is swallowed",
-        file="bridge/adapters/amqp/link.py",
+        file="bridge/adapters/amqp/connection_thread.py",
         old="        return self._clock.monotonic() - since >= PROVEN\n",
         new="        self._stopping.wait()\n        return self._clock.monotonic() - since >= PROVEN\n",
         caught_by="tests/faults/test_broker.py::test_a_half_open_connection_is_noticed_and_costs_nothing[both ways]",
@@ -275,7 +275,7 @@ def main(names: list[str]) -> int:
             print(" | ".join(lines[-1]), flush=True)
     table = markdown(("mutant", "scenario", "verdict"), lines)
     if not names:
-        write(PAPER, "sabotage", table)
+        write(DOCUMENT, "sabotage", table)
     return int(any(not line[2].startswith("caught") for line in lines))
 
 

@@ -21,8 +21,8 @@ from tests.faults.stack import (
     DESTINATIONS,
     HELD,
     OPEN,
-    PATIENCE,
     READ_BY_OTHERS,
+    TIMEOUT,
     Stack,
 )
 from tests.faults.verdict import Run, Verdict, judge
@@ -53,7 +53,7 @@ class Scenario(Stack):
         if not self.restored:
             return self.rows(OPEN)
         found = self._asked(f"SELECT command_id FROM submissions WHERE {OPEN}")  # noqa: S608 - the tests' words
-        return len({row[0] for row in found} - self.told().keys())
+        return len({row[0] for row in found} - self.published().keys())
 
     def resumes(self, within: float = 20) -> None:
         """Wait until the provider takes the next send, and note how long that was."""
@@ -134,7 +134,7 @@ class Scenario(Stack):
 
     # -- the results -------------------------------------------------------------------------------------------
 
-    def told(self) -> dict[str, str]:
+    def published(self) -> dict[str, str]:
         """Return the last word of the outcome's type for each command that has one."""
         self._drain()
         return {
@@ -148,23 +148,23 @@ class Scenario(Stack):
         self._drain()
         return [message for message in self.events if message.json.get("subject") == command_id]
 
-    def wait_told(self, ids: Iterable[str] | None = None, within: float = 60) -> dict[str, str]:
+    def wait_confirmed(self, ids: Iterable[str] | None = None, within: float = 60) -> dict[str, str]:
         """Wait until all commands, or those with `ids`, have an outcome."""
         missing: set[str] = set()
 
-        def all_told() -> bool:
+        def all_published() -> bool:
             nonlocal missing
-            missing = set(self.commands if ids is None else ids) - self.told().keys()
+            missing = set(self.commands if ids is None else ids) - self.published().keys()
             return not missing
 
         try:
-            wait_until(all_told, within * PATIENCE, every=0.1, what="outcomes")
+            wait_until(all_published, within * TIMEOUT, every=0.1, what="outcomes")
         except AssertionError:
             shown = {id_: [m.routing_key for m in self.events_of(id_)] for id_ in sorted(missing)[:3]}
             raise AssertionError(
                 f"{len(missing)} commands have no outcome in {within} s, as {shown}"
             ) from None
-        return self.told()
+        return self.published()
 
     def _drain(self) -> None:
         with contextlib.suppress(AMQPError, OSError), self.amqp.channel() as channel:
@@ -178,8 +178,8 @@ class Scenario(Stack):
             thread.join(within)
         assert not self._failed, self._failed
         try:
-            self.wait_told(within=within)
-            wait_until(self.is_quiet, 40 * PATIENCE, every=0.3, what="quiet")
+            self.wait_confirmed(within=within)
+            wait_until(self.is_quiet, 40 * TIMEOUT, every=0.3, what="quiet")
         except AssertionError as late:
             # Judged all the same: what is missing is a violation, and its row says so.
             print(late)
@@ -252,7 +252,7 @@ class Scenario(Stack):
             exits=ended,
             leaks=[line for line in [*said, *metrics.splitlines()] if CANARIES.search(line)],
             others=frozenset(self.others),
-            strangers=frozenset(self.strangers),
+            unknown_clients=frozenset(self.unknown_clients),
         )
 
     def queued(self) -> int:

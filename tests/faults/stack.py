@@ -18,7 +18,7 @@ from bridge.ops.failpoints import VARIABLE
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
 from tests.acceptance.conftest import Provider, environment
-from tests.faults.replays import LedgerRow, Place
+from tests.faults.replays import LedgerRow, SubmissionId
 from tests.harness.broker_client import COLLECTOR, BrokerClient, Message
 from tests.harness.processes import BridgeProcess
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 #: Calls that a worker makes at once.
 CONCURRENCY = 8
 #: Which rows of the ledger a worker works on.
-IN_FLIGHT = "owner IS NOT NULL AND state IN ('attempting', 'doubtful')"
-OPEN = "state IN ('waiting', 'attempting', 'doubtful')"
+IN_FLIGHT = "owner IS NOT NULL AND state IN ('attempting', 'in_doubt')"
+OPEN = "state IN ('waiting', 'attempting', 'in_doubt')"
 #: Factor of all deadlines: the wait for a bridge that was broken on purpose is shorter.
-PATIENCE = float(os.environ.get("FAULTS_PATIENCE", "1"))
+TIMEOUT = float(os.environ.get("FAULTS_PATIENCE", "1"))
 #: How many commands a worker holds, by its metrics: in one line, or in one for each of its processes.
 HELD = re.compile(r"^sms_bridge_commands_in_flight(?:\{.*\})? (\S+)$", re.MULTILINE)
 #: Everything that takes its time in production, scaled down: a call has 1.5 s, a lease 3, the history 2.5.
@@ -95,7 +95,7 @@ class Stack:
         #: Ids of events that belong to no command of the scenario.
         self.others: set[str | None] = set()
         #: Texts that others send for the same account.
-        self.strangers: set[str] = set()
+        self.unknown_clients: set[str] = set()
         self.worker: BridgeProcess | None = None
         self.workers: list[BridgeProcess] = []
         self.killed: set[BridgeProcess] = set()
@@ -216,12 +216,14 @@ class Stack:
         """Count the submissions in the ledger."""
         return int(self._asked(f"SELECT count(*) FROM submissions WHERE {where}")[0][0])  # noqa: S608 - the tests' words
 
-    def lives(self) -> dict[Place, LedgerRow]:
+    def replays(self) -> dict[SubmissionId, LedgerRow]:
         """Return what the ledger says of each submission."""
         found = self._asked("SELECT command_id, position, state, replay, event_id FROM submissions")
         return {
-            Place(command_id, index): LedgerRow(state=state, life=life, event_id=event_id)
-            for command_id, index, state, life, event_id in found
+            SubmissionId(command_id, index): LedgerRow(
+                state=state, replay_number=replay_number, event_id=event_id
+            )
+            for command_id, index, state, replay_number, event_id in found
         }
 
     def _asked(self, query: str) -> list[Any]:

@@ -50,7 +50,7 @@ def _size(worker: BridgeProcess) -> Size:
 
 def _wave(scenario: Scenario, number: int = 100) -> None:
     """Send so many without a fault and wait until all is quiet: what a worker holds then is what it needs."""
-    scenario.wait_told(scenario.send(number))
+    scenario.wait_confirmed(scenario.send(number))
     scenario.wait(scenario.is_quiet, 40, "quiet")
 
 
@@ -58,10 +58,10 @@ def _has_accepted(scenario: Scenario, number: int) -> bool:
     return scenario.accepted >= number
 
 
-def _storm(scenario: Scenario, proxy: ChaosProxy, *, rounds: int, commands: int) -> None:
+def _storm(scenario: Scenario, proxy: ChaosProxy, *, iterations: int, commands: int) -> None:
     """Send with every fourth answer wrong, and a connection cut in the middle of each round."""
     faults: list[Fault] = [*ACCEPTED, *NOT_ACCEPTED, *REFUSED]
-    for number in range(rounds):
+    for number in range(iterations):
         chosen = [
             scenario.chance.choice(faults) if scenario.chance.random() < 0.25 else None
             for _ in range(commands)
@@ -75,7 +75,7 @@ def _storm(scenario: Scenario, proxy: ChaosProxy, *, rounds: int, commands: int)
             scenario.fired["connections cut"] += proxy.reset()
         else:
             proxy.cut_after(scenario.chance.randint(1, 2000), UP if number % 3 == 1 else DOWN)
-        scenario.wait_told(within=120)
+        scenario.wait_confirmed(within=120)
     scenario.fired["connections cut"] += proxy.counters.cuts
 
 
@@ -98,7 +98,7 @@ def test_after_a_storm_of_faults_a_worker_holds_no_more_than_before(
         for _ in range(3):
             _wave(scenario)
         before = _size(worker)
-        _storm(scenario, proxy, rounds=15, commands=100)
+        _storm(scenario, proxy, iterations=15, commands=100)
         _wave(scenario)
         scenario.wait(lambda: _size(worker).descriptors <= before.descriptors + 3, 30, "descriptors back")
         after = _size(worker)
@@ -114,7 +114,7 @@ def test_after_a_storm_of_faults_a_worker_holds_no_more_than_before(
 #: Good commands of a round, and what is mixed among them.
 GOOD = 300
 #: Rounds of each kind, in turns.
-ROUNDS = 3
+ITERATIONS = 3
 BAD_NUMBER = "+16135559999"
 BAD: list[Fault] = [
     *[Fault(name="accept-hang")] * 2,
@@ -146,7 +146,7 @@ def _round(scenario: Scenario, bad: list[bytes], senders: tuple[str, ...]) -> fl
     for number, body in enumerate(bad):
         bodies.insert((number + 1) * step + number, body)
     scenario.send_meanwhile(bodies)
-    scenario.wait_told(within=90)
+    scenario.wait_confirmed(within=90)
     scenario.wait(scenario.is_quiet, 40, "quiet")
     texts = {scenario.commands[id_] for id_, _ in good}
     times = [
@@ -180,7 +180,7 @@ def test_the_good_keep_their_pace_among_the_bad(
         scenario.start()
         _wave(scenario)
         alone, among = [], []
-        for _ in range(ROUNDS):
+        for _ in range(ITERATIONS):
             alone.append(_round(scenario, [], NUMBERS[1:]))
             among.append(_round(scenario, list(bad(scenario)), NUMBERS[1:]))
         verdict = scenario.kept()

@@ -166,8 +166,10 @@ def test_events_that_nobody_is_bound_for_are_kept_aside_and_counted(make_scenari
         scenario.fired["unrouted events"] = 20
         scenario.amqp.collect()
         for message in scenario.amqp.take("sms.unrouted", 20):
-            told = {"message_id": message.properties["message_id"], "type": message.properties["type"]}
-            scenario.amqp.publish(message.body, exchange="sms.events", routing_key=told["type"], **told)
+            published = {"message_id": message.properties["message_id"], "type": message.properties["type"]}
+            scenario.amqp.publish(
+                message.body, exchange="sms.events", routing_key=published["type"], **published
+            )
         scenario.send(1)
         verdict = scenario.kept()
 
@@ -179,7 +181,7 @@ def test_a_worker_whose_queue_is_deleted_declares_it_again_and_consumes(make_sce
     with make_scenario("B7, the command queue is deleted", seed=307) as scenario:
         scenario.start()
         scenario.send(20)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         for _ in range(3):
             scenario.wait(lambda: scenario.queued() == 0, what="the acks")
             scenario.amqp.delete("sms.send")
@@ -187,7 +189,7 @@ def test_a_worker_whose_queue_is_deleted_declares_it_again_and_consumes(make_sce
             scenario.wait(lambda: scenario.amqp.exists("sms.send"), what="the queue again")
             scenario.wait(lambda: scenario.amqp.consumers("sms.send") == 1, what="a consumer")
             scenario.send(20)
-            scenario.wait_told()
+            scenario.wait_confirmed()
         verdict = scenario.kept()
 
         assert verdict.outcomes == {"sent": 80}
@@ -266,11 +268,11 @@ def test_a_bad_line_is_slow_and_nothing_else(make_scenario: MakeScenario, rabbit
         scenario.crashed = True
         proxy.delay(0.3)
         scenario.send(40)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         proxy.pass_through()
         proxy.throttle(20_000)
         scenario.send(40)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         proxy.pass_through()
         for _ in range(8):
             scenario.send(10)

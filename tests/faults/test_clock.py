@@ -85,7 +85,7 @@ def test_by_a_clock_that_is_wrong_nothing_is_sent_until_it_is_right(
         for _ in range(2):
             scenario.start(env=wall_clock.env)
         scenario.send(20)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         scenario.send(4, fault={"name": "accept-drop"})
         scenario.send(4, fault={"name": "accept-hang"})
         scenario.wait(lambda: scenario.rows(IN_FLIGHT), what="calls in flight")
@@ -139,17 +139,17 @@ def test_a_clock_that_is_set_in_one_of_two_workers_stops_that_one_alone(
     with make_scenario(f"T4, one of two set {ahead / DAY:+.0f} days, and back", seed=207) as scenario:
         right, wrong = scenario.start(), scenario.start(env=wall_clock.env)
         scenario.send(20)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         tokens = scenario.provider.stats()["token_requests"]
         scenario.provider.settings(latency=0.3)
         scenario.send(2, fault={"name": "accept-drop"})
         scenario.send(2, fault={"name": "drop"})
         scenario.send(80)
         scenario.wait(
-            lambda: scenario.rows("state = 'doubtful'") and scenario.rows("state = 'attempting'"), what="both"
+            lambda: scenario.rows("state = 'in_doubt'") and scenario.rows("state = 'attempting'"), what="both"
         )
         scenario.fired["claims in flight"] = scenario.rows("state = 'attempting'")
-        scenario.fired["in doubt"] = scenario.rows("state = 'doubtful'")
+        scenario.fired["in doubt"] = scenario.rows("state = 'in_doubt'")
         wall_clock.set(ahead)
         scenario.wait(lambda: "clock.set" in wrong.logs, what="a worker that notices")
         scenario.fired["clocks set"] = 1

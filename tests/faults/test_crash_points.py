@@ -60,10 +60,10 @@ def test_a_crash_between_two_steps_costs_no_sms_and_no_outcome(
         (command_id,) = scenario.send(fault=point.fault)
         scenario.died()
         scenario.start()
-        told = scenario.wait_told()
+        published = scenario.wait_confirmed()
         verdict = scenario.kept()
 
-        assert told == {command_id: point.outcome}
+        assert published == {command_id: point.outcome}
         assert scenario.provider.stats()["sends"] == point.posts
         assert len(scenario.provider.journal()) == point.accepted
         assert scenario.events_of(command_id)[-1].json["data"]["reconciled"] == point.reconciled
@@ -93,7 +93,7 @@ def test_a_crash_after_the_ack_changes_nothing(make_scenario: MakeScenario, ledg
     with make_scenario("W1 K6, acknowledged", ledger=ledger) as scenario:
         scenario.start()
         (command_id,) = scenario.send()
-        scenario.wait_told()
+        scenario.wait_confirmed()
         scenario.wait(lambda: scenario.queued() == 0, what="the ack")
         scenario.kill()
         scenario.fired["crashes"] += 1
@@ -119,10 +119,10 @@ def test_what_kills_its_worker_each_time_is_given_up_and_the_others_go_on(
             scenario.died(within=60)
         scenario.start(ready=False)
         scenario.send(20)
-        told = scenario.wait_told()
+        published = scenario.wait_confirmed()
         scenario.kept()
 
-        assert told.pop(poison) == "unknown"
-        assert set(told.values()) == {"sent"}
+        assert published.pop(poison) == "unknown"
+        assert set(published.values()) == {"sent"}
         error = scenario.events_of(poison)[-1].json["data"]["error"]
         assert error["name"] == "poison"

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.domain.events import TERMINAL
 from bridge.domain.rules import ReconcileRules
-from tests.faults.report import PAPER
+from tests.faults.report import DOCUMENT
 from tests.faults.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _in_doubt(scenario: Scenario, faults: Sequence[str]) -> list[str]:
         scenario.provider.faults({"name": name, "text": "<alike>"})
         ids += _send_alike(scenario)
         scenario.wait(lambda: scenario.provider.stats()["faults_waiting"] == 0, what=name)
-    scenario.wait(lambda: scenario.rows("state = 'doubtful'") == len(faults), what="doubts")
+    scenario.wait(lambda: scenario.rows("state = 'in_doubt'") == len(faults), what="doubts")
     scenario.fired["faulty answers"] = len(faults)
     scenario.fired["history down"] = 1
     return ids
@@ -64,10 +64,10 @@ def _fill(scenario: Scenario, number: int, *, sender: str) -> None:
 
 def _settle(scenario: Scenario, within: float = 90) -> tuple[Counter[str], list[str]]:
     """Wait for all outcomes and for quiet; return how many there are of each, and the message ids that they name."""
-    told = scenario.wait_told(within=within)
+    published = scenario.wait_confirmed(within=within)
     scenario.wait(scenario.is_quiet, 40, "quiet")
     last = [scenario.events_of(id_)[-1].json["data"]["message_id"] for id_ in scenario.commands]
-    return Counter(told.values()), [message_id for message_id in last if message_id is not None]
+    return Counter(published.values()), [message_id for message_id in last if message_id is not None]
 
 
 def _note(scenario: Scenario, outcomes: Counter[str], *, expected: int) -> None:
@@ -85,7 +85,7 @@ def test_what_a_trial_account_may_have_dropped_is_unknown_and_never_sent_again(
     with make_scenario(name, seed=126, provider=provider, RECONCILE__SKEW="1") as scenario:
         scenario.start()
         _send_alike(scenario, 6)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         _in_doubt(scenario, (*LEFT, *TAKEN))
         _fill(scenario, TRIAL_CAP - kept, sender=place)
         scenario.provider.settings(failing={})
@@ -130,7 +130,7 @@ def test_what_shows_after_the_settle_window_is_parked_and_known_again_when_sent_
         f"P5, {late}, no resend", seed=105, ledger=ledger, RECONCILE__ON_ABSENT="park"
     ) as scenario:
         ids = _too_late(scenario, late)
-        first = scenario.wait_told()
+        first = scenario.wait_confirmed()
 
         assert set(first.values()) == {"unknown"}
         letters = scenario.letters()
@@ -140,7 +140,7 @@ def test_what_shows_after_the_settle_window_is_parked_and_known_again_when_sent_
         _show_all(scenario, len(ids))
         # Not even then is one sent again: it is looked up first.
         assert scenario.operate("dead", "replay", "--all", "--resend", "--yes")[0] == 0
-        scenario.wait(lambda: set(scenario.told().values()) == {"sent"}, what="what the history shows")
+        scenario.wait(lambda: set(scenario.published().values()) == {"sent"}, what="what the history shows")
         scenario.wait(scenario.is_quiet, 40, "quiet")
         scenario.note(_by_count(scenario, len(ids)))
 
@@ -155,13 +155,13 @@ def test_what_shows_after_the_settle_window_is_sent_twice_at_most_as_the_paper_s
     name = f"P5, {late}, resend: two, as documented"
     with make_scenario(name, seed=105, ledger=ledger, RECONCILE__ON_ABSENT="resend") as scenario:
         ids = _too_late(scenario, late)
-        told = scenario.wait_told()
+        published = scenario.wait_confirmed()
         _show_all(scenario, 2 * len(ids))
         scenario.wait(scenario.is_quiet, 40, "quiet")
         scenario.note(_by_count(scenario, len(ids)))
 
         # The price of the default: one more each, and still one outcome, which is true.
-        assert set(told.values()) == {"sent"}
+        assert set(published.values()) == {"sent"}
         assert Counter(scenario.provider.texts()) == dict.fromkeys(scenario.commands.values(), 2)
         outcomes = [[m for m in scenario.events_of(id_) if m.routing_key in TERMINAL] for id_ in ids]
         assert [len(events) for events in outcomes] == [1] * len(ids)
@@ -170,13 +170,13 @@ def test_what_shows_after_the_settle_window_is_sent_twice_at_most_as_the_paper_s
 
 
 def test_the_paper_says_what_a_late_history_may_cost() -> None:
-    paper = " ".join(PAPER.with_name("reliability.md").read_text().split())
+    document = " ".join(DOCUMENT.with_name("reliability.md").read_text().split())
 
     assert (
         "shows in its history only after `reconcile.settle` counts as absent, and the bridge sends it again"
-        in paper
+        in document
     )
-    assert '`reconcile.on_absent = "park"` gives `unknown` instead' in paper
+    assert '`reconcile.on_absent = "park"` gives `unknown` instead' in document
 
 
 def _too_late(scenario: Scenario, late: str) -> list[str]:
@@ -199,5 +199,5 @@ def _show_all(scenario: Scenario, accepted: int) -> None:
 
 
 def _by_count(scenario: Scenario, expected: int) -> Verdict:
-    outcomes = Counter(scenario.told().values())
+    outcomes = Counter(scenario.published().values())
     return Verdict(outcomes=outcomes, provider_duplicates=len(scenario.provider.journal()) - expected)

@@ -95,10 +95,10 @@ def test_none_of_2000_commands_is_sent_twice_or_lost_through_50_kills(
 def _weather(scenario: Scenario, storm: Storm) -> None:
     scenario.start()
     faults = list(_faults(scenario, storm))
-    rounds = ["worker"] * storm.worker_kills + ["broker"] * storm.broker_kills
-    scenario.chance.shuffle(rounds)
+    iterations = ["worker"] * storm.worker_kills + ["broker"] * storm.broker_kills
+    scenario.chance.shuffle(iterations)
     scenario.broker.settle()
-    for victim in rounds:
+    for victim in iterations:
         scenario.send_meanwhile([scenario.command(faults.pop())[1] for _ in range(storm.share)])
         _strike(scenario, storm, victim)
         scenario.fired[f"kills of the {victim}"] += 1

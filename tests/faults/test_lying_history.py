@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance]
 
 #: Leaves a submission in doubt without a sign that the provider is down, so the others are sent at once.
-DOUBTFUL = {"status": 409}
+IN_DOUBT = {"status": 409}
 #: Texts to one number at once, and how many of them the provider does not take at their first attempt.
 AT_ONCE, DROPPED = 20, 5
 
@@ -44,9 +44,9 @@ def _send_at_once(scenario: Scenario, place: int, alteration: str | None) -> Non
     """Send different texts to one number, none of which is answered well, and some are not taken."""
     more = f" {KNOWN[alteration]}" if alteration else ""
     for number in range(AT_ONCE):
-        fault = {**DOUBTFUL, "name": "status"}
+        fault = {**IN_DOUBT, "name": "status"}
         if number >= DROPPED:
-            fault = {**DOUBTFUL, "name": "accept-status", "alter": alteration}
+            fault = {**IN_DOUBT, "name": "accept-status", "alter": alteration}
         scenario.send(fault=fault, more=more, destination_address=_number(place))
     scenario.fired["lost answers"] += AT_ONCE
 
@@ -95,15 +95,15 @@ def test_beside_a_message_of_somebody_else_nothing_is_sent_without_proof(
     with make_scenario("History, messages of others", seed=132, ledger=ledger) as scenario:
         scenario.start()
         lost, dropped, of_its_own = _number(1), _number(2), _number(3)
-        with Client(scenario.provider.url) as stranger:
+        with Client(scenario.provider.url) as unknown_client:
             for number in (lost, dropped):
                 text = f"You have won a cruise, {number}"
-                scenario.strangers.add(text)
-                assert stranger.send(text, to=number).ok
+                scenario.unknown_clients.add(text)
+                assert unknown_client.send(text, to=number).ok
         scenario.fired["messages of others"] = 2
-        [sent] = scenario.send(fault={**DOUBTFUL, "name": "accept-status"}, destination_address=lost)
-        [unknown] = scenario.send(fault={**DOUBTFUL, "name": "status"}, destination_address=dropped)
-        [again] = scenario.send(fault={**DOUBTFUL, "name": "status"}, destination_address=of_its_own)
+        [sent] = scenario.send(fault={**IN_DOUBT, "name": "accept-status"}, destination_address=lost)
+        [unknown] = scenario.send(fault={**IN_DOUBT, "name": "status"}, destination_address=dropped)
+        [again] = scenario.send(fault={**IN_DOUBT, "name": "status"}, destination_address=of_its_own)
         scenario.kept(within=60)
 
         assert _outcomes(scenario, sent) == [("sent", True)]

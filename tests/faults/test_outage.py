@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bridge.domain.gate import DOWN
+from bridge.domain.circuit_breaker import DOWN
 from bridge.domain.ledger.limits import BURST, LAPSE
 from tests.faults.stack import CONCURRENCY, IN_FLIGHT
 from tests.harness.chaos_proxy import ChaosProxy
@@ -47,7 +47,7 @@ class Outage:
     began: float
     ended: float = float("inf")
     #: Outcomes before it.
-    told: frozenset[str] = frozenset()
+    published: frozenset[str] = frozenset()
 
 
 def _everything(fault: Fault, *more: str) -> dict[str, Fault]:
@@ -62,13 +62,13 @@ def _pass(scenario: Scenario, seconds: float) -> None:
 def _begin(scenario: Scenario, begin: Callable[[], None], *, in_doubt: int = CONCURRENCY) -> Outage:
     """Have calls under way whose answers never come, half of them accepted, and the provider gone that moment."""
     scenario.send(20)
-    scenario.wait_told()
+    scenario.wait_confirmed()
     scenario.send(in_doubt // 2, fault={"name": "accept-hang"})
     scenario.send(in_doubt // 2, fault={"name": "hang"})
     scenario.wait(lambda: scenario.provider.stats()["faults_waiting"] == 0, what="calls that hang")
     scenario.fired["calls in flight"] = scenario.rows(IN_FLIGHT)
     begin()
-    return Outage(began=time.time(), told=frozenset(scenario.told()))
+    return Outage(began=time.time(), published=frozenset(scenario.published()))
 
 
 def _endure(scenario: Scenario, outage: Outage, *, commands: int) -> None:
@@ -78,7 +78,7 @@ def _endure(scenario: Scenario, outage: Outage, *, commands: int) -> None:
         scenario.send()
         _pass(scenario, max(0.01, (end - time.monotonic()) / (commands - number)))
 
-        assert frozenset(scenario.told()) == outage.told
+        assert frozenset(scenario.published()) == outage.published
         assert scenario.amqp.depth("sms.dead") == 0
 
 
@@ -258,7 +258,7 @@ def test_after_an_outage_no_more_goes_out_than_the_limits_allow(make_scenario: M
         scenario.wait(lambda: scenario.provider.stats().get("fault:hang"), what="a call that hangs")
         scenario.fired["calls in flight"] = scenario.rows(IN_FLIGHT)
         scenario.wait(lambda: DOWN in scenario.running.logs, what="a gate that is shut")
-        outage = Outage(began=time.time(), told=frozenset(scenario.told()))
+        outage = Outage(began=time.time(), published=frozenset(scenario.published()))
         _endure(scenario, outage, commands=50)
         _end(scenario, outage, lambda: scenario.provider.settings(failing={}))
         verdict = scenario.kept(within=150)

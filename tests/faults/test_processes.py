@@ -89,7 +89,7 @@ def test_a_worker_that_wakes_after_its_lease_starts_no_call(
     with make_scenario("W4, frozen between claim and call", seed=4, ledger=ledger) as scenario:
         frozen = frozen_worker(scenario, "claimed:freeze")
         scenario.start()
-        scenario.wait_told()
+        scenario.wait_confirmed()
         frozen.send_signal(signal.SIGCONT)
         scenario.wait(
             lambda: "broker.connected" in frozen.logs.partition("broker.lost")[2], what="a worker awake"
@@ -124,7 +124,7 @@ def test_a_worker_that_wakes_with_an_answer_files_nothing(
         frozen = frozen_worker(scenario, "answered:freeze")
         (command_id,) = scenario.commands
         scenario.start()
-        scenario.wait_told()
+        scenario.wait_confirmed()
         frozen.send_signal(signal.SIGCONT)
         scenario.wait(lambda: "claim.lost" in frozen.logs, what="a claim that is lost")
         scenario.kept()
@@ -145,7 +145,7 @@ def test_every_command_to_several_workers_at_once_is_called_once(
             scenario.publish([body] * workers)
         # Copies are published again by design.
         scenario.crashed = True
-        scenario.wait_told()
+        scenario.wait_confirmed()
         scenario.wait(scenario.is_quiet, 40, "quiet")
         # A copy that meets a live claim goes to the delay, and is delivered once more.
         scenario.fired["copies that met a live claim"] = sum(map(_deliveries, started)) - 60 * workers
@@ -205,7 +205,7 @@ def test_a_worker_without_memory_fails_loudly_and_its_successor_loses_nothing(
     with make_scenario("W7, no memory", seed=7, WORKER__PREFETCH="1000") as scenario:
         worker = scenario.start()
         scenario.send(10)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         scenario.provider.settings(latency=0.5)
         scenario.send(40)
         scenario.wait(

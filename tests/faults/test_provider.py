@@ -67,7 +67,7 @@ def test_an_outage_fails_nothing_and_is_not_stormed(
     with make_scenario(f"P2, outage of 8 s, {request.node.callspec.id}", seed=102) as scenario:
         scenario.start()
         scenario.send(5)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         scenario.provider.settings(failing={"send": fault})
         scenario.send(60)
         before = scenario.provider.stats()["sends"]
@@ -99,14 +99,16 @@ def test_messages_that_look_alike_are_each_claimed_once(
         scenario.provider.settings(failing={})
         scenario.fired["faulty answers"] = len(faults)
         scenario.fired["history down"] = 1
-        told = scenario.wait_told(ids, within=90)
+        published = scenario.wait_confirmed(ids, within=90)
         claimed = [scenario.events_of(id_)[-1].json["data"]["message_id"] for id_ in ids]
         accepted = [entry["message_id"] for entry in scenario.provider.journal()]
 
-        assert set(told.values()) == {"sent"}
+        assert set(published.values()) == {"sent"}
         assert sorted(claimed) == sorted(accepted)
         # The texts are identical: joined by the ids of the messages alone.
-        scenario.note(Verdict(outcomes=Counter(told.values()), provider_duplicates=len(accepted) - len(ids)))
+        scenario.note(
+            Verdict(outcomes=Counter(published.values()), provider_duplicates=len(accepted) - len(ids))
+        )
 
 
 @long
@@ -115,7 +117,7 @@ def test_what_can_not_be_connected_is_sent_once_when_it_can(make_scenario: MakeS
         with ChaosProxy(("127.0.0.1", urlsplit(scenario.provider.url).port or 0)) as proxy:
             scenario.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")
             scenario.send(5)
-            scenario.wait_told()
+            scenario.wait_confirmed()
             proxy.refuse()
             scenario.send(30)
             with pytest.raises(AssertionError):
@@ -159,7 +161,7 @@ def test_connections_that_the_provider_closes_in_idleness_cost_nothing(make_scen
         scenario.start()
         for _ in range(8):
             scenario.send(8)
-            scenario.wait_told()
+            scenario.wait_confirmed()
             with pytest.raises(AssertionError):
                 scenario.wait(lambda: False, within=scenario.chance.uniform(0.4, 0.7))
             scenario.fired["idle spells"] += 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from tests.faults.replays import Place, Sms, judge_lives
+from tests.faults.replays import Sms, SubmissionId, judge_replays
 from tests.faults.stack import IN_FLIGHT, PROVIDER
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ SLOW = {"latency": 0.2}
 #: Seconds until the history shows anything: more than the run takes.
 NEVER = 3600.0
 #: In how many rounds of sending back all must be sent.
-MOST_ROUNDS = 8
+MOST_ITERATIONS = 8
 
 
 def _busy(status: int, seconds: int) -> Fault:
@@ -80,7 +80,7 @@ def test_a_command_comes_back_from_the_delay_however_often_it_was_there(make_sce
     with make_scenario("Delay, 1 s, then 3 s, then 3 s", seed=701) as scenario:
         scenario.start()
         (command_id,) = scenario.send()
-        scenario.wait_told()
+        scenario.wait_confirmed()
         (again,) = scenario.send(fault=_busy(429, 1))
         scenario.provider.faults(*({**_busy(429, 3), "text": scenario.commands[again]} for _ in range(2)))
         scenario.fired["429"] = 3
@@ -99,14 +99,14 @@ def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
 ) -> None:
     name = "W1, 20 numbers, killed half-way, 3 times"
     with make_scenario(name, seed=702, ledger=ledger, WORKER__CONCURRENCY="4") as scenario:
-        wanted: dict[Place, Sms] = {}
+        wanted: dict[SubmissionId, Sms] = {}
         scenario.start(failpoint="filed:kill9:6")
         scenario.amqp.publish(_command(scenario, wanted, numbers=20))
         scenario.died()
-        before = scenario.lives()
-        filed = {place: row for place, row in before.items() if row.state == "sent"}
+        before = scenario.replays()
+        recorded = {place: row for place, row in before.items() if row.state == "sent"}
 
-        assert 0 < len(filed) < 20
+        assert 0 < len(recorded) < 20
         assert scenario.rows(IN_FLIGHT) > 0
         for failpoint in ("claimed:kill9:4", "answered:kill9:2"):
             scenario.start(failpoint=failpoint, ready=False)
@@ -118,7 +118,7 @@ def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
         assert verdict.outcomes == {"sent": 20}
         # One call each: no recorded submission and none in doubt was called again.
         assert scenario.provider.stats()["sends"] == 20
-        assert {place: scenario.lives()[place] for place in filed} == filed
+        assert {place: scenario.replays()[place] for place in recorded} == recorded
 
 
 def test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended(
@@ -127,7 +127,7 @@ def test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended
     # A refused command has failed at once.
     settings = {**QUICKER, "RETRY__MAX_AGE": "0"}
     with make_scenario("Dead letters of earlier lives", seed=703, ledger=ledger, **settings) as scenario:
-        wanted: dict[Place, Sms] = {}
+        wanted: dict[SubmissionId, Sms] = {}
         scenario.start()
         twice: list[tuple[Fault, ...]] = [
             (REFUSED, REFUSED),
@@ -139,19 +139,19 @@ def test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended
         first = scenario.letters()
         _replay(scenario, first)
         second = scenario.letters()
-        before, calls = scenario.lives(), scenario.provider.stats()["sends"]
+        before, calls = scenario.replays(), scenario.provider.stats()["sends"]
         _replay(scenario, [*first, *first], "--resend")
         scenario.fired["letters of earlier lives"] = 2 * len(first)
 
-        assert [row.life for row in before.values()] == [1] * len(wanted)
+        assert [row.replay_number for row in before.values()] == [1] * len(wanted)
         assert {row.state for row in before.values()} == {"rejected", "failed", "unknown"}
-        assert (scenario.lives(), scenario.provider.stats()["sends"]) == (before, calls)
+        assert (scenario.replays(), scenario.provider.stats()["sends"]) == (before, calls)
         _replay(scenario, second, "--resend")
         verdict = _so_far(scenario, wanted)
         scenario.note(verdict)
 
         assert verdict.outcomes == {"sent": len(wanted)}
-        assert [row.life for row in scenario.lives().values()] == [2] * len(wanted)
+        assert [row.replay_number for row in scenario.replays().values()] == [2] * len(wanted)
 
 
 def _replay(scenario: Scenario, letters: list[Message], *options: str) -> None:
@@ -213,7 +213,7 @@ def test_no_submission_lives_twice_and_none_vanishes_whatever_dies_where(
 def _live(scenario: Scenario, mix: Mix) -> None:
     """Have every command sent in the end, with as many replays as that takes."""
     scenario.provider.settings(lag=NEVER)
-    wanted: dict[Place, Sms] = {}
+    wanted: dict[SubmissionId, Sms] = {}
     bodies = [_of_its_kind(scenario, mix, wanted, number) for number in range(mix.commands)]
     again = bodies[::2]
     published = [*bodies, *again]
@@ -243,7 +243,7 @@ def _live(scenario: Scenario, mix: Mix) -> None:
 def _send_back_until_all_is_sent(scenario: Scenario, places: list[str], careful: int) -> None:
     """Send dead letters back, some twice and some of earlier lives; after `careful` rounds with `--resend`."""
     stale: list[Message] = []
-    for number in range(MOST_ROUNDS):
+    for number in range(MOST_ITERATIONS):
         letters = scenario.letters()
         if not letters:
             return
@@ -255,7 +255,7 @@ def _send_back_until_all_is_sent(scenario: Scenario, places: list[str], careful:
         stale += letters
         _send_back(scenario, len(copies), resend=number >= careful)
         _work(scenario, places)
-    raise AssertionError(f"{len(scenario.letters())} dead letters are left after {MOST_ROUNDS} rounds")
+    raise AssertionError(f"{len(scenario.letters())} dead letters are left after {MOST_ITERATIONS} rounds")
 
 
 def _send_back(scenario: Scenario, letters: int, *, resend: bool) -> None:
@@ -307,11 +307,11 @@ def _armed_at(places: list[str]) -> str:
     return places[0] if places and places[0] != ANYWHERE else ""
 
 
-def _so_far(scenario: Scenario, wanted: dict[Place, Sms]) -> Verdict:
+def _so_far(scenario: Scenario, wanted: dict[SubmissionId, Sms]) -> Verdict:
     """Wait until all is quiet and judge what has become of everything; the dead letters lie there again after it."""
     scenario.wait(scenario.is_quiet, 90, "quiet")
     left = scenario.left()
-    verdict = judge_lives(left, wanted, scenario.lives())
+    verdict = judge_replays(left, wanted, scenario.replays())
     for letter in left.dead:
         scenario.put_letter(letter)
 
@@ -319,7 +319,7 @@ def _so_far(scenario: Scenario, wanted: dict[Place, Sms]) -> Verdict:
     return verdict
 
 
-def _of_its_kind(scenario: Scenario, mix: Mix, wanted: dict[Place, Sms], number: int) -> bytes:
+def _of_its_kind(scenario: Scenario, mix: Mix, wanted: dict[SubmissionId, Sms], number: int) -> bytes:
     """Make the `number`-th command, and have the provider treat it as its kind is treated."""
     fields: dict[str, object] = {}
     if number % 3 == 2:
@@ -330,7 +330,7 @@ def _of_its_kind(scenario: Scenario, mix: Mix, wanted: dict[Place, Sms], number:
 
 
 def _command(
-    scenario: Scenario, wanted: dict[Place, Sms], *faults: Fault, numbers: int = 1, **fields: object
+    scenario: Scenario, wanted: dict[SubmissionId, Sms], *faults: Fault, numbers: int = 1, **fields: object
 ) -> bytes:
     """Make a command to so many numbers; the provider has `faults` for its calls, in turn."""
     first = 2000 + len(wanted)
@@ -339,7 +339,7 @@ def _command(
     own_text = scenario.commands[command_id]
     scenario.provider.faults(*({**fault, "text": own_text} for fault in faults))
     for index, destination in enumerate(destinations):
-        wanted[Place(command_id, index)] = Sms(text=own_text, destination=destination)
+        wanted[SubmissionId(command_id, index)] = Sms(text=own_text, destination=destination)
     return body
 
 

@@ -73,16 +73,16 @@ def test_of_5000_notifications_each_that_was_answered_2xx_is_an_event_once_whate
         "BRIDGE_INGEST__CONFIRM_TIMEOUT": str(DEADLINE),
         "BRIDGE_LEDGER__URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
     }
-    lives = [bridge_process("ingest", env=env)]
+    replays = [bridge_process("ingest", env=env)]
     memory, filled = [], []
 
     def look() -> None:
-        memory.append(lives[-1].memory)
-        filled.append(spooled(lives[-1]))
+        memory.append(replays[-1].memory)
+        filled.append(spooled(replays[-1]))
 
     def die() -> None:
-        assert lives[-1].stop(signal.SIGKILL) == -signal.SIGKILL
-        lives.append(bridge_process("ingest", env=env))
+        assert replays[-1].stop(signal.SIGKILL) == -signal.SIGKILL
+        replays.append(bridge_process("ingest", env=env))
 
     with NotificationLoad(Webhook(port=port), clients=8) as flood:
         flood.wait(1000)
@@ -114,7 +114,7 @@ def test_of_5000_notifications_each_that_was_answered_2xx_is_an_event_once_whate
         wait_until(lambda: len(flood.accepted()) >= 5000, 60, what="5,000 that were answered 204")
         look()
     accepted = flood.accepted()
-    wait_until(lambda: spooled(lives[-1]) == 0, 60, what="an empty spool")
+    wait_until(lambda: spooled(replays[-1]) == 0, 60, what="an empty spool")
     look()
     messages = collect(amqp, accepted)
     answered = [took for _, status, _, took in flood.answers if status]

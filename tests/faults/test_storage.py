@@ -27,7 +27,7 @@ def test_while_the_ledger_is_locked_nothing_is_called(make_scenario: MakeScenari
     with make_scenario("D1, ledger locked for 8 s", seed=501) as scenario:
         worker = scenario.start()
         scenario.send(10)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         with contextlib.closing(sqlite3.connect(_file(scenario.ledger), isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             scenario.send(30)
@@ -47,7 +47,7 @@ def test_while_the_disk_is_full_nothing_is_called(make_scenario: MakeScenario) -
     with make_scenario("D1, no byte more for the ledger", seed=502) as scenario:
         worker = scenario.start()
         scenario.send(10)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         before = scenario.accepted
         scenario.send(60)
@@ -58,7 +58,7 @@ def test_while_the_disk_is_full_nothing_is_called(make_scenario: MakeScenario) -
         scenario.fired["commits refused"] += 1
 
         # Each accepted send had its claim in the ledger, though the answers could not be recorded.
-        assert held - before <= scenario.rows("state IN ('attempting', 'doubtful', 'sent')")
+        assert held - before <= scenario.rows("state IN ('attempting', 'in_doubt', 'sent')")
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         scenario.crashed = True
         verdict = scenario.kept()
@@ -82,7 +82,7 @@ def test_while_the_ledger_takes_no_write_nothing_is_called(
             }
         )
         scenario.send(10)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         scenario.provider.settings(latency=0.3)
         scenario.send(60)
         scenario.wait(
@@ -99,7 +99,7 @@ def test_while_the_ledger_takes_no_write_nothing_is_called(
         scenario.fired["writes failed"] = len(hits.read_bytes())
 
         # Each call had its claim on the disk, though its answer could not be recorded.
-        assert held <= scenario.rows("state IN ('attempting', 'doubtful', 'sent')")
+        assert held <= scenario.rows("state IN ('attempting', 'in_doubt', 'sent')")
         assert worker.returncode is None
         flag.unlink()
         # A message answered just then may outlive its claim: the next history lookup finds it.
@@ -116,7 +116,7 @@ def test_a_ledger_that_is_gone_stops_the_worker_and_nothing_is_sent_blind(
     with make_scenario("D2, ledger deleted", seed=503) as scenario:
         worker = scenario.start()
         scenario.send(10)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         scenario.wait(lambda: scenario.queued() == 0, what="the acks")
         scenario.kill(worker)
         for part in scenario.directory.glob("ledger.sqlite3*"):
@@ -145,7 +145,7 @@ def test_a_ledger_that_goes_under_a_running_worker_ends_it_and_once_it_is_back_n
     with make_scenario("D2, ledger moved away from under a worker", seed=506) as scenario:
         worker = scenario.start()
         scenario.send(10)
-        scenario.wait_told()
+        scenario.wait_confirmed()
         for part in scenario.directory.glob("ledger.sqlite3*"):
             part.rename(part.with_name(f"lost-{part.name}"))
         scenario.fired["ledgers lost"] += 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.domain.events import event_id
-from tests.faults.replays import LedgerRow, Place, Sms, judge_lives
+from tests.faults.replays import LedgerRow, Sms, SubmissionId, judge_replays
 from tests.faults.verdict import Run, judge
 from tests.harness.broker_client import Message
 
@@ -81,57 +81,61 @@ def test_after_a_restore_an_event_may_come_again_with_another_body_but_the_same_
 
 # -- every life of a submission --------------------------------------------------------------------------------------
 
-PLACE, SMS = Place("a", 0), Sms(text="hello", destination="+16135550001")
+PLACE, SMS = SubmissionId("a", 0), Sms(text="hello", destination="+16135550001")
 TAKEN = {"message": SMS.text, "destination_address": SMS.destination, "message_id": "m1", "accepted_at": 2000}
 
 
-def _life(life: int, kind: str, message_id: str | None = "m1") -> Message:
+def _lifetime(replay_number: int, kind: str, message_id: str | None = "m1") -> Message:
     """Return the outcome of a replay number, published after so many seconds."""
-    time = f"1970-01-01T00:00:{life + 1:02}Z"
+    time = f"1970-01-01T00:00:{replay_number + 1:02}Z"
     body = {"subject": "a", "time": time, "data": {"index": 0, "message_id": message_id}}
-    whole = _event("a", kind, event_id("outcome", "a", 0, life))
+    whole = _event("a", kind, event_id("outcome", "a", 0, replay_number))
     return replace(whole, body=json.dumps(body).encode())
 
 
-def _row(life: int) -> LedgerRow:
-    return LedgerRow(state="sent", life=life, event_id=event_id("outcome", "a", 0, life))
+def _row(replay_number: int) -> LedgerRow:
+    return LedgerRow(
+        state="sent", replay_number=replay_number, event_id=event_id("outcome", "a", 0, replay_number)
+    )
 
 
-def _letter(life: int) -> Message:
-    return replace(_event("a"), headers={"x-bridge-event-id": event_id("outcome", "a", 0, life)})
+def _letter(replay_number: int) -> Message:
+    return replace(_event("a"), headers={"x-bridge-event-id": event_id("outcome", "a", 0, replay_number)})
 
 
 #: Failed, and sent by a replay.
 TWICE = Run(
-    commands={}, journal=[TAKEN], events=[_life(0, "failed"), _life(1, "sent")], dead=[], crashed=True
+    commands={}, journal=[TAKEN], events=[_lifetime(0, "failed"), _lifetime(1, "sent")], dead=[], crashed=True
 )
 
 
 def test_a_submission_that_failed_and_was_sent_by_its_replay_lived_twice_and_well() -> None:
-    verdict = judge_lives(TWICE, {PLACE: SMS}, {PLACE: _row(1)})
+    verdict = judge_replays(TWICE, {PLACE: SMS}, {PLACE: _row(1)})
 
     assert verdict.violations == ()
     assert verdict.outcomes == {"sent": 1}
 
 
 @pytest.mark.parametrize(
-    ("broken", "life", "promise"),
+    ("broken", "replay_number", "promise"),
     [
         (replace(TWICE, events=[]), 1, "L1"),
-        (replace(TWICE, events=[_life(0, "sent"), _life(1, "sent")]), 1, "L1"),
-        (replace(TWICE, events=[_life(0, "failed"), _life(2, "sent")]), 2, "L1"),
+        (replace(TWICE, events=[_lifetime(0, "sent"), _lifetime(1, "sent")]), 1, "L1"),
+        (replace(TWICE, events=[_lifetime(0, "failed"), _lifetime(2, "sent")]), 2, "L1"),
         (replace(TWICE, journal=[TAKEN, TAKEN]), 1, "L2"),
         (replace(TWICE, journal=[TAKEN, {**TAKEN, "message": "who?"}]), 1, "L2"),
         (replace(TWICE, journal=[]), 1, "L3"),
         (replace(TWICE, journal=[{**TAKEN, "accepted_at": 500}]), 1, "L3"),
-        (replace(TWICE, events=[_life(0, "failed"), _life(1, "sent", "m2")]), 1, "L3"),
-        (replace(TWICE, journal=[], events=[_life(0, "failed")]), 0, "L4"),
+        (replace(TWICE, events=[_lifetime(0, "failed"), _lifetime(1, "sent", "m2")]), 1, "L3"),
+        (replace(TWICE, journal=[], events=[_lifetime(0, "failed")]), 0, "L4"),
         (
-            replace(TWICE, journal=[], events=[_life(0, "failed"), _life(1, "unknown")], dead=[_letter(0)]),
+            replace(
+                TWICE, journal=[], events=[_lifetime(0, "failed"), _lifetime(1, "unknown")], dead=[_letter(0)]
+            ),
             1,
             "L4",
         ),
-        (replace(TWICE, events=[*TWICE.events, _life(1, "sent", None)]), 1, "L4"),
+        (replace(TWICE, events=[*TWICE.events, _lifetime(1, "sent", None)]), 1, "L4"),
         (TWICE, 0, "L5"),
         (replace(TWICE, queued=1), 1, "L5"),
         (replace(TWICE, open_rows=1), 1, "L5"),
@@ -139,13 +143,13 @@ def test_a_submission_that_failed_and_was_sent_by_its_replay_lived_twice_and_wel
         (replace(TWICE, leaks=["canary"]), 1, "I13"),
     ],
 )
-def test_each_broken_promise_of_a_life_is_named(broken: Run, life: int, promise: str) -> None:
-    violations = judge_lives(broken, {PLACE: SMS}, {PLACE: _row(life)}).violations
+def test_each_broken_promise_of_a_life_is_named(broken: Run, replay_number: int, promise: str) -> None:
+    violations = judge_replays(broken, {PLACE: SMS}, {PLACE: _row(replay_number)}).violations
 
     assert any(violation.startswith(f"{promise}:") for violation in violations), violations
 
 
 def test_what_was_left_as_a_dead_letter_has_not_vanished() -> None:
-    run = replace(TWICE, journal=[], events=[_life(0, "failed")], dead=[_letter(0)])
+    run = replace(TWICE, journal=[], events=[_lifetime(0, "failed")], dead=[_letter(0)])
 
-    assert judge_lives(run, {PLACE: SMS}, {PLACE: _row(0)}).violations == ()
+    assert judge_replays(run, {PLACE: SMS}, {PLACE: _row(0)}).violations == ()

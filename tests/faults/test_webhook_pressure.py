@@ -120,7 +120,7 @@ def test_strangers_of_all_kinds_cost_neither_good_requests_nor_memory(
         impatient_clients(webhook.port, b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n"),
         ThreadPoolExecutor(3) as pool,
     ):
-        strangers = [pool.submit(again, what) for what in (rude, keyless, half)]
+        unknown_clients = [pool.submit(again, what) for what in (rude, keyless, half)]
         try:
             good(time.monotonic() + STORM_SECONDS / 4)
             early = process.memory
@@ -128,8 +128,8 @@ def test_strangers_of_all_kinds_cost_neither_good_requests_nor_memory(
             late = process.memory
         finally:
             over.set()
-    for stranger in strangers:
-        stranger.result()
+    for unknown_client in unknown_clients:
+        unknown_client.result()
     wait_until(lambda: descriptors(process) <= before + 3, 30, what="descriptors back")
     slowest = sorted(seconds)[int(len(seconds) * 0.99)]
     print(f"{len(seconds)} good requests, p99 {slowest:.3f} s, {early:.0f} MB early, {late:.0f} MB late")
@@ -153,7 +153,7 @@ class Fuzzing:
     def ask(self, asked: Asked) -> None:
         """Ask on the last connection, or on a new one where that is over."""
         if self._client is None:
-            self._client = Client(self._port, patience=30)
+            self._client = Client(self._port, timeout=30)
         try:
             status = self._client.send(asked.wire).status()
         except ConnectionError:

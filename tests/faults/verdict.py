@@ -53,7 +53,7 @@ class Run:
     #: The outcomes of commands that must not be sent (invalid ones) are not checked.
     others: frozenset[str | None] = frozenset()
     #: Texts that others have sent for the same account.
-    strangers: frozenset[str] = frozenset()
+    unknown_clients: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,19 +70,19 @@ class Verdict:
 
 def judge(run: Run) -> Verdict:
     """Join everything and judge it."""
-    told, repeated, strange = _outcomes(run)
+    published, repeated, strange = _outcomes(run)
     taken: dict[str, list[str]] = defaultdict(list)
     for entry in run.journal:
         taken[entry["message"]].append(entry["message_id"])
-    lost = [id_ for id_ in run.commands if not told[id_]]
+    lost = [id_ for id_ in run.commands if not published[id_]]
     doubled = [text for text, ids in taken.items() if len(ids) > 1]
-    first = {id_: next(iter(messages.values())) for id_, messages in told.items() if messages}
+    first = {id_: next(iter(messages.values())) for id_, messages in published.items() if messages}
     violations = [
         *strange,
         *_named("I1: no outcome", lost),
-        *_named("I1: two outcomes", [id_ for id_, messages in told.items() if len(messages) > 1]),
+        *_named("I1: two outcomes", [id_ for id_, messages in published.items() if len(messages) > 1]),
         *_named("I2: sent twice", doubled),
-        *_named("I4: sent by nobody", taken.keys() - set(run.commands.values()) - run.strangers),
+        *_named("I4: sent by nobody", taken.keys() - set(run.commands.values()) - run.unknown_clients),
         *_untrue(run, first, taken),
         *_without_letter(run, first),
         *_left_over(run, repeated),
@@ -98,7 +98,7 @@ def judge(run: Run) -> Verdict:
 
 def _outcomes(run: Run) -> tuple[dict[str, dict[str, Message]], int, list[str]]:
     """Return the outcomes of each command by event id, how many came again, and what no outcome explains."""
-    told: dict[str, dict[str, Message]] = defaultdict(dict)
+    published: dict[str, dict[str, Message]] = defaultdict(dict)
     repeated = 0
     strange: list[str] = []
     for message in run.events:
@@ -108,12 +108,12 @@ def _outcomes(run: Run) -> tuple[dict[str, dict[str, Message]], int, list[str]]:
         if subject not in run.commands:
             strange.append(f"I4: an event from nowhere: {message.routing_key} of {subject}")
             continue
-        known = told[subject].setdefault(event_id, message)
+        known = published[subject].setdefault(event_id, message)
         if known is not message:
             repeated += 1
             if not _is_repeated(known, message, restored=run.restored):
                 strange.append(f"I4: event {event_id} of {subject} came with another body")
-    return told, repeated, strange
+    return published, repeated, strange
 
 
 def _is_repeated(known: Message, message: Message, *, restored: bool) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 #: Seconds that one answer of the broker may take.
-PATIENCE = 10
+TIMEOUT = 10
 #: The durable queue that collects every event of a test.
 COLLECTOR = "test.events"
 
@@ -108,8 +108,8 @@ class BrokerClient:
                 exchange,
                 routing_key,
                 mandatory=mandatory,
-                timeout=PATIENCE,
-                confirm_timeout=PATIENCE,
+                timeout=TIMEOUT,
+                confirm_timeout=TIMEOUT,
             )
 
         self._do(send)
@@ -255,7 +255,7 @@ class BrokerClient:
         connection = amqp.Connection(
             f"{parts.hostname}:{parts.port}", parts.username, parts.password,
             virtual_host=unquote(parts.path[1:]) or "/", confirm_publish=True,
-            connect_timeout=PATIENCE, read_timeout=PATIENCE, write_timeout=PATIENCE,
+            connect_timeout=TIMEOUT, read_timeout=TIMEOUT, write_timeout=TIMEOUT,
         )  # fmt: skip
         connection.connect()
         self._connection = connection

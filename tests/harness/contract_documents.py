@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
-PAPERS = ROOT / "docs" / "contracts"
+DOCUMENTS = ROOT / "docs" / "contracts"
 #: The variant of the papers for events whose keys are in camelCase.
 CAMEL_CASE = "camel-case"
 #: Those of a bridge that was given none.
@@ -32,11 +32,11 @@ PROMISES = ROOT / "tests" / "promises"
 _SAID = frozenset({"description", "title", "examples", "format"})
 
 
-def expected_papers() -> Mapping[Path, str]:
+def expected_documents() -> Mapping[Path, str]:
     """Return the text of each file as it has to be, for a bridge with the default names."""
-    snake = {PAPERS / path: text for path, text in contract_files(NAMES, camel_case=False).items()}
+    snake = {DOCUMENTS / path: text for path, text in contract_files(NAMES, camel_case=False).items()}
     camel = {
-        PAPERS / CAMEL_CASE / path: text for path, text in contract_files(NAMES, camel_case=True).items()
+        DOCUMENTS / CAMEL_CASE / path: text for path, text in contract_files(NAMES, camel_case=True).items()
     }
     return {**snake, **camel}
 
@@ -67,7 +67,7 @@ def _bare(schema: object, *, names: bool = False) -> object:
 
 
 def _write() -> None:
-    for path, text in expected_papers().items():
+    for path, text in expected_documents().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     path = PROMISES / f"{VERSION}.json"

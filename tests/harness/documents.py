@@ -15,7 +15,7 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [list(head), rule, *lines]) + "\n"
 
 
-def write(paper: Path, name: str, text: str) -> None:
+def write(document: Path, name: str, text: str) -> None:
     """Put `text` between the two marks of `name` in a paper.
 
     Raises:
@@ -23,8 +23,8 @@ def write(paper: Path, name: str, text: str) -> None:
 
     """
     begin, end = f"<!-- {name}: measured -->\n", f"<!-- {name}: end -->"
-    before, _, rest = paper.read_text().partition(begin)
+    before, _, rest = document.read_text().partition(begin)
     _, _, after = rest.partition(end)
     if not rest or end not in rest:
-        raise ValueError(f"{paper.name} has no place for {name}")
-    paper.write_text(f"{before}{begin}{text}{end}{after}")
+        raise ValueError(f"{document.name} has no place for {name}")
+    document.write_text(f"{before}{begin}{text}{end}{after}")

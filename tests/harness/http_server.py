@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from bridge.adapters.http.ingest_app import EndpointSettings, Webhook
 from bridge.adapters.http.server.options import ServerOptions
 from bridge.adapters.http.server.server import HttpServer
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bridge.adapters.http.server.application import Application
-    from bridge.ports.serving import NotificationAnswered
+    from bridge.ports.http_results import NotificationAnswered
 
 
 def make_server(application: Application, *, host: str = "127.0.0.1", **options: Any) -> HttpServer:

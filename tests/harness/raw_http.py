@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import ssl
 
 #: Nothing that is asked for takes longer unless it is broken.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 class Client:
@@ -23,7 +23,7 @@ class Client:
         port: int,
         *,
         tls: ssl.SSLContext | None = None,
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
         deaf: bool = False,
         address: str = "127.0.0.1",
         source: str | None = None,
@@ -33,7 +33,7 @@ class Client:
             plain.bind((source, 0))
         if deaf:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        plain.settimeout(patience)
+        plain.settimeout(timeout)
         plain.connect((address, port))
         self.socket = plain if tls is None else tls.wrap_socket(plain, server_hostname="127.0.0.1")
         self.stream = self.socket.makefile("rb")

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.clock import SystemClock
-from bridge.domain.gate import Gate
+from bridge.domain.circuit_breaker import CircuitBreaker
 from bridge.ops.metrics import Metrics, SupervisorMetrics
 from bridge.ports import Depth
 from bridge.worker.gauges import WorkerGauges, WorkerState
@@ -22,10 +22,11 @@ class StillSource:
     depth: Depth | None = Depth(3, 1)
 
 
-def state_of(gate: Gate, **changes: Any) -> WorkerState:
+def state_of(breaker: CircuitBreaker, **changes: Any) -> WorkerState:
     """Return how a worker stands that has nothing to do."""
     idle = WorkerState(
-        commands=0, oldest_at=None, limited=0, under_way=0, gate=gate, broker=True, ledger=True, orphaned=False
+        commands=0, oldest_at=None, limited=0,
+        in_flight=0, breaker=breaker, broker=True, ledger=True, lost=False
     )  # fmt: skip
     return idle._replace(**changes)
 
@@ -35,7 +36,9 @@ def families() -> dict[str, Metric]:
     metrics = Metrics(version="1")
     metrics.watch_webhook(lambda: True)
     metrics.registry.register(
-        WorkerGauges(lambda: state_of(Gate.open(1)), StillSource(), lambda: (1.0, 2.0), SystemClock())
+        WorkerGauges(
+            lambda: state_of(CircuitBreaker.closed(1)), StillSource(), lambda: (1.0, 2.0), SystemClock()
+        )
     )
     collected = chain(metrics.registry.collect(), SupervisorMetrics().registry.collect())
     return {family.name: family for family in collected if family.name.startswith("sms_bridge_")}

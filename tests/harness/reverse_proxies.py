@@ -97,8 +97,8 @@ def _program(name: str) -> str | None:
     )
 
 
-def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:
-    """Post twenty times `rounds` requests through a proxy, about when the server ends idle connections.
+def statuses_around_the_limit(name: str, home: Path, iterations: int) -> list[int]:
+    """Post twenty times `iterations` requests through a proxy, about when the server ends idle connections.
 
     Returns the statuses. The requests of one round come at the same time, so that the proxy keeps many connections.
     """
@@ -109,17 +109,17 @@ def statuses_around_the_limit(name: str, home: Path, rounds: int) -> list[int]:
         serving(make_hook(), keep_alive=keep_alive, head_timeout=head_timeout) as server,
         proxy(name, home, server.port) as port,
     ):
-        return _statuses(port, keep_alive + head_timeout, rounds)
+        return _statuses(port, keep_alive + head_timeout, iterations)
 
 
-def _statuses(port: int, seconds: float, rounds: int, *, at_once: int = 20) -> list[int]:
-    """Post `rounds` times `at_once` requests, each some `seconds` after the one before it, and return the statuses."""
+def _statuses(port: int, seconds: float, iterations: int, *, at_once: int = 20) -> list[int]:
+    """Post `at_once` requests `iterations` times, `seconds` apart, and return the statuses."""
     chance, lock, pause = Random(4711), threading.Lock(), threading.Event()
 
     def post(_: int) -> list[int]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         statuses = []
-        for _ in range(rounds):
+        for _ in range(iterations):
             connection.request("POST", "/hook", body=b"{}", headers={"Content-Type": "application/json"})
             answer = connection.getresponse()
             answer.read()

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 def heard(manager: socket.socket, words: bytes) -> list[bytes]:
     """Return all that is told up to the first line with these words."""
     manager.settimeout(30)
-    told = [manager.recv(1000)]
-    while words not in told[-1]:
-        told.append(manager.recv(1000))
-    return told
+    published = [manager.recv(1000)]
+    while words not in published[-1]:
+        published.append(manager.recv(1000))
+    return published
 
 
 def empty(manager: socket.socket) -> list[bytes]:
     """Return what was told and not heard yet."""
-    told: list[bytes] = []
+    published: list[bytes] = []
     manager.setblocking(False)
     with contextlib.suppress(BlockingIOError):
         while True:
-            told.append(manager.recv(1000))
-    return told
+            published.append(manager.recv(1000))
+    return published
 
 
 def fed(manager: socket.socket, within: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge.domain.evidence import Doubt, Evidence, Other, Reading
 from bridge.domain.match_keys import match_key, text_key
-from bridge.domain.reconciliation import Finding, judge_history
+from bridge.domain.reconciliation import LookupResult, judge_history
 from bridge.domain.rules import ReconcileRules
 
 NOW = 1_800_000_000.0
@@ -43,7 +43,7 @@ def judge(
     others: tuple[Other, ...] = (),
     rules: ReconcileRules = RULES,
     **changes: Any,
-) -> Finding:
+) -> LookupResult:
     """Judge a submission whose one attempt began and ended at `NOW`, looked for at `now`."""
     given: dict[str, Any] = {
         "key": match_key(TO, text),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-from bridge.adapters.children import MANAGERS_OWN, Lifeline
+from bridge.adapters.children import MANAGERS_OWN, ControlPipe
 
 
 def main(how: str) -> int:
     """Return the exit code that was asked for, or how many variables of a manager there are."""
-    lifeline = Lifeline()
-    port = 100 * int(lifeline.line() or 0)
+    control_pipe = ControlPipe()
+    port = 100 * int(control_pipe.line() or 0)
     if how != "silent":
-        lifeline.tell(port)
-    if not lifeline.wait_end():
+        control_pipe.report(port)
+    if not control_pipe.wait_end():
         return 9
     return len(MANAGERS_OWN & os.environ.keys()) if how == "environment" else int(how)
 

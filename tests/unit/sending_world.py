@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.app.sending import send_rules
+from bridge.app.command_client import send_rules
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
@@ -22,10 +22,10 @@ from bridge.domain.contracts.commands import REPLAY, RESEND
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.events import DEAD
 from bridge.domain.evidence import Evidence, Reading
-from bridge.domain.ledger import ClockSet, Filed, Place, Tell, Told, restored
+from bridge.domain.ledger import ClockSet, HasOutcome, RecordedResult, StoredEvent, SubmissionId, restored
 from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.messages import Delivery
-from bridge.domain.outcome_messages import to_the_delay
+from bridge.domain.outcome_messages import scheduled_copy
 from bridge.domain.outcomes import Outcome, Style
 from bridge.domain.rules import LedgerRules, LimitRules, ReconcileRules, RetryRules
 from bridge.domain.submissions import Attempted
@@ -120,7 +120,7 @@ History: TypeAlias = "Literal['whole', 'cut off', 'down']"
 class Acceptance:
     """A message that the provider has."""
 
-    place: Place
+    submission_id: SubmissionId
     evidence: Evidence
     shown_at: float
 
@@ -135,7 +135,7 @@ class Message:
     due: float = 0.0
 
     @property
-    def generation(self) -> int:
+    def version(self) -> int:
         return int(str(self.headers.get(TOKEN, 0)))
 
 
@@ -179,7 +179,7 @@ class Job:
         del self.unconfirmed[:count]
 
 
-class World:
+class Model:
     """Two commands to one number with one text, the first also to another number; and a crowd of other texts to it."""
 
     def __init__(
@@ -196,7 +196,7 @@ class World:
         #: How the provider alters texts before it shows them; see `bridge.simulator.alterations`.
         self.alteration = alteration
         #: Messages of others who send for the same account.
-        self.strangers: list[Evidence] = []
+        self.unknown_clients: list[Evidence] = []
         #: Real time, and by how much the workers' clock is ahead of it.
         self.now = START
         self.ahead = 0.0
@@ -214,17 +214,17 @@ class World:
         self.jobs: list[Job] = []
         self.owners = 0
         #: Whether a worker has room for what waits shortly for its rate limit.
-        self.has_room = True
+        self.has_capacity = True
         self.plans: list[Plan] = []
         self.history: History = "whole"
         self.accepted: list[Acceptance] = []
         #: What was filed and told, by event id.
-        self.outcomes: dict[str, tuple[Place, Outcome, Told]] = {}
-        self.told: dict[str, Told] = {}
+        self.outcomes: dict[str, tuple[SubmissionId, Outcome, StoredEvent]] = {}
+        self.published: dict[str, StoredEvent] = {}
         #: Outcomes that a restore of the ledger has lost, by event id.
         self.lost: set[str] = set()
         #: Ids of messages, and which submission told that it is theirs.
-        self.owned: dict[str, Place] = {}
+        self.owned: dict[str, SubmissionId] = {}
         #: How often somebody had something sent anew that nobody could tell.
         self.forced: Counter[bytes] = Counter()
         text = (KNOWN | UNKNOWN)[alteration] if alteration else "hi"
@@ -246,14 +246,14 @@ class World:
 
     @property
     def dead_letters(self) -> list[str]:
-        return [id_ for id_ in self.told if self.outcomes[id_][1].event_type in DEAD]
+        return [id_ for id_ in self.published if self.outcomes[id_][1].event_type in DEAD]
 
     def send_back(self, event_id: str, *, resend: bool) -> None:
-        place, outcome, _ = self.outcomes[event_id]
+        submission_id, outcome, _ = self.outcomes[event_id]
         # A restored ledger may say another outcome of it, which is `unknown`.
         if resend and (outcome is Outcome.UNKNOWN or self.ledger.restored is not None):
-            self.forced[self.key(place)] += 1
-        self.publish(place.command_id, {REPLAY: event_id, RESEND: "true" if resend else "false"})
+            self.forced[self.key(submission_id)] += 1
+        self.publish(submission_id.command_id, {REPLAY: event_id, RESEND: "true" if resend else "false"})
 
     def take(self, message: Message, *, in_turns: bool = False) -> Job:
         delivery = Delivery(
@@ -308,18 +308,23 @@ class World:
     def save(self) -> None:
         """Keep the ledger as it is now, as a standby has it that receives nothing more."""
         ledger = self.ledger
-        self._saved = (dict(ledger._records), dict(ledger._sightings), dict(ledger._buckets), ledger.restored)
+        self._saved = (
+            dict(ledger._records),
+            dict(ledger._observed_messages),
+            dict(ledger._buckets),
+            ledger.restored,
+        )
 
     def restore(self) -> None:
         """Put the ledger back as it was saved: the workers end, and by the time it is back all messages show."""
         for job in list(self.jobs):
             self.kill(job)
         self.now += LONGEST_LAG
-        records, sightings, buckets, before = self._saved
+        records, observed_messages, buckets, before = self._saved
         ledger = self.ledger
         ledger._records, ledger._buckets = dict(records), dict(buckets)
-        ledger._sightings.clear()
-        ledger._sightings.update(sightings)
+        ledger._observed_messages.clear()
+        ledger._observed_messages.update(observed_messages)
         ledger.restored = restored(
             self.clock,
             last_commit_at=max((record.updated_at for record in records.values()), default=None),
@@ -331,17 +336,21 @@ class World:
     def _forget_outcomes(self) -> None:
         """Let outcomes be told in other bytes that the ledger has lost; those that were not told never were."""
         kept = {
-            submission.told.event_id
+            submission.stored_event.event_id
             for record in self.ledger._records.values()
             for submission in record.submissions.values()
-            if submission.told is not None
+            if submission.stored_event is not None
         }
         self.lost |= self.outcomes.keys() - kept
         self.outcomes = {
-            id_: known for id_, known in self.outcomes.items() if id_ in self.told or id_ in kept
+            id_: known for id_, known in self.outcomes.items() if id_ in self.published or id_ in kept
         }
-        places = {self.outcomes[id_][0] for id_ in self.lost & self.outcomes.keys()}
-        self.owned = {id_: place for id_, place in self.owned.items() if place not in places}
+        submission_ids = {self.outcomes[id_][0] for id_ in self.lost & self.outcomes.keys()}
+        self.owned = {
+            id_: submission_id
+            for id_, submission_id in self.owned.items()
+            if submission_id not in submission_ids
+        }
 
     @property
     def due(self) -> list[Message]:
@@ -386,14 +395,16 @@ class World:
 
     # --- the provider --------------------------------------------------------------------------------------------
 
-    def _call(self, place: Place) -> Answer:
+    def _call(self, submission_id: SubmissionId) -> Answer:
         plan = self.plans.pop() if self.plans else SENT
         message_id = f"m-{len(self.accepted)}"
         if plan.accepts:
             sent_at = self.now + plan.after
-            evidence = self._evidence(place, message_id, sent_at)
-            self.accepted.append(Acceptance(place=place, evidence=evidence, shown_at=sent_at + plan.lag))
-            self._not_too_many(place)
+            evidence = self._evidence(submission_id, message_id, sent_at)
+            self.accepted.append(
+                Acceptance(submission_id=submission_id, evidence=evidence, shown_at=sent_at + plan.lag)
+            )
+            self._not_too_many(submission_id)
         if plan.answer is not None:
             return plan.answer
         return Accepted(
@@ -404,7 +415,7 @@ class World:
         if self.history == "down" or abs(self.ahead) > SKEW:
             return None
         shown = [self._shown(accepted) for accepted in self.accepted if accepted.shown_at <= self.now]
-        shown += self.strangers
+        shown += self.unknown_clients
         return Reading(
             messages=tuple(message for message in shown if message.destination_address == number),
             total=len(shown),
@@ -413,14 +424,14 @@ class World:
         )
 
     def _shown(self, accepted: Acceptance) -> Evidence:
-        text = alter(self.commands[accepted.place.command_id].message, self.alteration)
+        text = alter(self.commands[accepted.submission_id.command_id].message, self.alteration)
         return replace(accepted.evidence, text=text, text_key=text_key(text))
 
     def a_stranger_sends(self, text: str) -> None:
         """Have somebody else send a message from the account's number to the number that most commands go to."""
-        self.strangers.append(
+        self.unknown_clients.append(
             Evidence(
-                message_id=f"s-{len(self.strangers)}",
+                message_id=f"s-{len(self.unknown_clients)}",
                 sender_address="+16139998877",
                 destination_address=NUMBER,
                 text_key=text_key(text),
@@ -429,29 +440,30 @@ class World:
             )
         )
 
-    def _evidence(self, place: Place, message_id: str, sent_at: float) -> Evidence:
+    def _evidence(self, submission_id: SubmissionId, message_id: str, sent_at: float) -> Evidence:
         return Evidence(
             message_id=message_id,
             sender_address="+16139998877",
-            destination_address=self._destination(place),
-            text_key=text_key(self.commands[place.command_id].message),
+            destination_address=self._destination(submission_id),
+            text_key=text_key(self.commands[submission_id.command_id].message),
             sent_at=sent_at,
         )
 
-    def _destination(self, place: Place) -> str:
-        return self.commands[place.command_id].destinations[place.index].wire
+    def _destination(self, submission_id: SubmissionId) -> str:
+        return self.commands[submission_id.command_id].destinations[submission_id.index].wire
 
-    def key(self, place: Place) -> bytes:
+    def key(self, submission_id: SubmissionId) -> bytes:
         """Return what those share that nobody can tell apart by what the provider shows of them."""
-        text = self.commands[place.command_id].message
+        text = self.commands[submission_id.command_id].message
         return match_key(
-            self._destination(place), alter(text, self.alteration) if self.alteration in KNOWN else text
+            self._destination(submission_id),
+            alter(text, self.alteration) if self.alteration in KNOWN else text,
         )
 
     @property
-    def places(self) -> list[Place]:
+    def submission_ids(self) -> list[SubmissionId]:
         return [
-            Place(command_id=id_, index=index)
+            SubmissionId(command_id=id_, index=index)
             for id_, command in self.commands.items()
             for index in range(len(command.destinations))
         ]
@@ -520,7 +532,7 @@ class World:
                 assert not job.unconfirmed, "acknowledged before all was confirmed"
                 # The message is gone with the job, unless the broker has given it to another worker since.
             case Pause() | WaitHere():
-                return self.has_room
+                return self.has_capacity
             case _:
                 raise AssertionError(action)
         return None
@@ -534,9 +546,9 @@ class World:
             job.flow.claim(action.index, owner=owner, now=self.clock)
         )
         branch.until = self.now + LEASE
-        if isinstance(verdict, Tell):
-            place = Place(command_id=job.message.command_id, index=action.index)
-            self._filed(place, verdict.outcome, verdict.told)
+        if isinstance(verdict, HasOutcome):
+            submission_id = SubmissionId(command_id=job.message.command_id, index=action.index)
+            self._recorded(submission_id, verdict.outcome, verdict.stored_event)
         return Claimed(verdict, owner, self.clock)
 
     def _send(self, branch: Branch, action: SendSubmission) -> Answered:
@@ -545,25 +557,25 @@ class World:
         if self.now >= branch.until:
             return Answered(Attempted(answer=Unsent(error=ERROR), attempts=0), self.clock, 0.5)
         # With clocks that differ by too much nothing is sent: see `bridge.adapters.cpaas.transport`.
-        place = Place(command_id=submission.command_id, index=submission.index)
-        answer = self._call(place) if abs(self.ahead) <= SKEW else Blocked(error=ERROR)
+        submission_id = SubmissionId(command_id=submission.command_id, index=submission.index)
+        answer = self._call(submission_id) if abs(self.ahead) <= SKEW else Blocked(error=ERROR)
         return Answered(Attempted(answer=answer, attempts=1), self.clock, 0.5)
 
     def _record(self, job: Job, action: RecordResult) -> Recorded:
-        filed = self._apply(action.change)
-        assert filed is None or isinstance(filed, Filed)
-        if filed is not None and filed.outcome is not None:
-            assert filed.told is not None
-            place = Place(command_id=job.message.command_id, index=action.index)
-            self._filed(place, filed.outcome, filed.told)
-        return Recorded(filed, self.clock)
+        recorded = self._apply(action.change)
+        assert recorded is None or isinstance(recorded, RecordedResult)
+        if recorded is not None and recorded.outcome is not None:
+            assert recorded.stored_event is not None
+            submission_id = SubmissionId(command_id=job.message.command_id, index=action.index)
+            self._recorded(submission_id, recorded.outcome, recorded.stored_event)
+        return Recorded(recorded, self.clock)
 
     def _publish(self, job: Job, action: Action) -> None:
         match action:
             case PublishOutcome():
-                job.unconfirmed.append(partial(self._tell, action.told))
+                job.unconfirmed.append(partial(self._to_message, action.stored_event))
             case PublishCopy():
-                copy = to_the_delay(
+                copy = scheduled_copy(
                     job.flow.received, action.version, self.send_rules, at=action.at, now=self.clock
                 )
                 assert copy.delay is not None
@@ -576,7 +588,7 @@ class World:
 
     def _waits(self, job: Job, until: float) -> bool:
         """Whether a submission has to go on waiting; where nothing else happens, the time passes."""
-        if not self.has_room or self.clock >= until:
+        if not self.has_capacity or self.clock >= until:
             return False
         if self.jobs == [job] and not self.queue:
             self.now += until - self.clock
@@ -587,48 +599,56 @@ class World:
 
     # --- the promises --------------------------------------------------------------------------------------------
 
-    def _not_too_many(self, place: Place) -> None:
+    def _not_too_many(self, submission_id: SubmissionId) -> None:
         """Check that no submission is accepted twice; twins can't be told apart, so only their number counts."""
-        key = self.key(place)
-        ours = [accepted for accepted in self.accepted if self.key(accepted.place) == key]
-        alike = [other for other in self.places if self.key(other) == key]
+        key = self.key(submission_id)
+        ours = [accepted for accepted in self.accepted if self.key(accepted.submission_id) == key]
+        alike = [other for other in self.submission_ids if self.key(other) == key]
 
         assert len(ours) <= len(alike) + self.forced[key], "the provider has accepted it twice"
 
-    def _filed(self, place: Place, outcome: Outcome, told: Told) -> None:
-        if told.event_id in self.lost:
-            self.lost.remove(told.event_id)
-            self.outcomes.pop(told.event_id, None)
-            self.told.pop(told.event_id, None)
-        known = self.outcomes.setdefault(told.event_id, (place, outcome, told))
+    def _recorded(self, submission_id: SubmissionId, outcome: Outcome, stored_event: StoredEvent) -> None:
+        if stored_event.event_id in self.lost:
+            self.lost.remove(stored_event.event_id)
+            self.outcomes.pop(stored_event.event_id, None)
+            self.published.pop(stored_event.event_id, None)
+        known = self.outcomes.setdefault(stored_event.event_id, (submission_id, outcome, stored_event))
 
-        assert known == (place, outcome, told), "a second outcome, or other bytes"
-        message_id = event_of(told.body)["data"]["message_id"]
+        assert known == (submission_id, outcome, stored_event), "a second outcome, or other bytes"
+        message_id = event_of(stored_event.body)["data"]["message_id"]
         if message_id is not None:
-            assert self.owned.setdefault(message_id, place) == place, "one message of two submissions"
+            assert self.owned.setdefault(message_id, submission_id) == submission_id, (
+                "one message of two submissions"
+            )
 
-    def _tell(self, told: Told) -> None:
-        assert self.told.setdefault(told.event_id, told) == told, "told in other bytes"
+    def _to_message(self, stored_event: StoredEvent) -> None:
+        assert self.published.setdefault(stored_event.event_id, stored_event) == stored_event, (
+            "told in other bytes"
+        )
 
     def _judge(self) -> None:
-        assert set(self.outcomes) == set(self.told), "an outcome was never told"
-        places = Counter(place for place, _, _ in self.outcomes.values())
-        assert set(places) == set(self.places), "a submission vanished"
-        for key in {self.key(place) for place in self.places}:
-            alike = {id_: end for id_, (place, end, _) in self.outcomes.items() if self.key(place) == key}
+        assert set(self.outcomes) == set(self.published), "an outcome was never told"
+        submission_ids = Counter(submission_id for submission_id, _, _ in self.outcomes.values())
+        assert set(submission_ids) == set(self.submission_ids), "a submission vanished"
+        for key in {self.key(submission_id) for submission_id in self.submission_ids}:
+            alike = {
+                id_: end
+                for id_, (submission_id, end, _) in self.outcomes.items()
+                if self.key(submission_id) == key
+            }
             ends = Counter(alike.values())
             # Of another life, the ledger that has lost it may have told the same message again.
             sent = sum(end is Outcome.SENT for id_, end in alike.items() if id_ not in self.lost)
-            accepted = sum(self.key(accepted.place) == key for accepted in self.accepted)
+            accepted = sum(self.key(accepted.submission_id) == key for accepted in self.accepted)
 
             assert sent <= accepted, "told as sent, but never accepted"
             assert accepted <= ends[Outcome.SENT] + ends[Outcome.UNKNOWN], "accepted, but told otherwise"
-        for place, outcome, told in self.outcomes.values():
-            message_id = event_of(told.body)["data"]["message_id"]
+        for submission_id, outcome, stored_event in self.outcomes.values():
+            message_id = event_of(stored_event.body)["data"]["message_id"]
             if outcome is Outcome.SENT and message_id is not None:
                 [found] = [one for one in self.accepted if one.evidence.message_id == message_id]
 
-                assert self.key(found.place) == self.key(place), "somebody else's message"
+                assert self.key(found.submission_id) == self.key(submission_id), "somebody else's message"
 
 
 def _body(command_id: str, destinations: list[str], text: str, *, times: bool) -> bytes:

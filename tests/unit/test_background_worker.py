@@ -31,7 +31,7 @@ class Job(BackgroundWorker):
     ) -> None:
         super().__init__("job", after=after, retry=retry, on_crash=on_crash)
         self.answers = list(answers)
-        self.rounds = self.closed = 0
+        self.iterations = self.closed = 0
         #: How many rounds it still owes at a stop.
         self.owed = 0
         self.held = threading.Event()
@@ -41,7 +41,7 @@ class Job(BackgroundWorker):
         return self.owed > 0
 
     def run_once(self) -> float | None:
-        self.rounds += 1
+        self.iterations += 1
         self.held.wait(20)
         self.owed -= self.owed > 0
         answer = self.answers.pop(0) if self.answers else inf
@@ -72,30 +72,30 @@ def begin() -> Iterator[Callable[..., Job]]:
 def in_a_round(begin: Callable[..., Job]) -> Job:
     """Return a job whose second round goes on until it is no longer held."""
     job = begin()
-    wait_until(lambda: job.rounds == 1)
+    wait_until(lambda: job.iterations == 1)
     job.held.clear()
     job.wake()
-    wait_until(lambda: job.rounds == 2)
+    wait_until(lambda: job.iterations == 2)
     return job
 
 
 def test_a_round_follows_the_last_one_after_as_long_as_that_asked_for(begin: Callable[..., Job]) -> None:
     job = begin(0.0, 0.01, LONG)
-    wait_until(lambda: job.rounds == 3, what="three rounds")
+    wait_until(lambda: job.iterations == 3, what="three rounds")
     began = time.monotonic()
     job.stop()
 
     assert time.monotonic() - began < 4
-    assert (job.rounds, job.closed) == (3, 1)
+    assert (job.iterations, job.closed) == (3, 1)
 
 
 @pytest.mark.parametrize("answer", [LONG, inf])
 def test_waking_cuts_a_wait_short(begin: Callable[..., Job], answer: float) -> None:
     job = begin(answer)
-    wait_until(lambda: job.rounds == 1)
+    wait_until(lambda: job.iterations == 1)
     job.wake()
 
-    wait_until(lambda: job.rounds == 2, what="the next round")
+    wait_until(lambda: job.iterations == 2, what="the next round")
 
 
 def test_waking_during_a_round_has_another_one_follow(begin: Callable[..., Job]) -> None:
@@ -103,7 +103,7 @@ def test_waking_during_a_round_has_another_one_follow(begin: Callable[..., Job])
     job.wake()
     job.held.set()
 
-    wait_until(lambda: job.rounds == 3, what="a round for what came during the second one")
+    wait_until(lambda: job.iterations == 3, what="a round for what came during the second one")
 
 
 def test_nothing_but_a_stop_cuts_a_pause_short() -> None:
@@ -111,13 +111,13 @@ def test_nothing_but_a_stop_cuts_a_pause_short() -> None:
 
     class Pausing(Job):
         def run_once(self) -> float | None:
-            self.rounds += 1
-            paused.append(self.pause(LONG if self.rounds == 1 else 0.0))
+            self.iterations += 1
+            paused.append(self.pause(LONG if self.iterations == 1 else 0.0))
             return inf
 
     job = Pausing()
     job.start()
-    wait_until(lambda: job.rounds == 1)
+    wait_until(lambda: job.iterations == 1)
     job.wake()
 
     assert paused == []
@@ -131,23 +131,23 @@ def test_a_job_that_is_stopped_before_its_first_round_has_none(begin: Callable[.
     job = begin(after=LONG)
     job.stop()
 
-    assert (job.rounds, job.closed) == (0, 1)
+    assert (job.iterations, job.closed) == (0, 1)
 
 
 def test_a_job_that_was_never_started_can_be_stopped() -> None:
     job = Job()
     job.stop()
 
-    assert (job.rounds, job.closed) == (0, 0)
+    assert (job.iterations, job.closed) == (0, 0)
 
 
 def test_a_stop_waits_for_what_is_owed(begin: Callable[..., Job]) -> None:
     job = begin(LONG, LONG, LONG)
-    wait_until(lambda: job.rounds == 1)
+    wait_until(lambda: job.iterations == 1)
     job.owed = 2
     job.stop()
 
-    assert (job.rounds, job.closed) == (3, 1)
+    assert (job.iterations, job.closed) == (3, 1)
 
 
 def test_a_stop_does_not_wait_longer_than_it_may(begin: Callable[..., Job]) -> None:
@@ -160,7 +160,7 @@ def test_a_stop_does_not_wait_longer_than_it_may(begin: Callable[..., Job]) -> N
 def test_a_round_that_raises_is_logged_and_the_next_one_comes(begin: Callable[..., Job]) -> None:
     with capture_logs() as lines:
         job = begin(TypeError("a mistake of ours"), inf)
-        wait_until(lambda: job.rounds == 2, what="the next round")
+        wait_until(lambda: job.iterations == 2, what="the next round")
 
     assert [(line["event"], line["thread"], line["retry_in"]) for line in lines] == [
         ("thread.crashed", "job", 0.0)
@@ -175,7 +175,7 @@ def test_a_stop_ends_the_wait_after_a_mistake(begin: Callable[..., Job]) -> None
     job.stop()
 
     assert time.monotonic() - began < 4
-    assert (job.rounds, job.closed) == (1, 1)
+    assert (job.iterations, job.closed) == (1, 1)
 
 
 def test_a_mistake_in_what_the_process_needs_is_reported_once_and_ends_the_thread(
@@ -186,7 +186,7 @@ def test_a_mistake_in_what_the_process_needs_is_reported_once_and_ends_the_threa
         job = begin(TypeError("a mistake of ours"), on_crash=lambda: crashed.append("it"))
         wait_until(lambda: job.closed, what="its end")
 
-    assert (job.rounds, crashed) == (1, ["it"])
+    assert (job.iterations, crashed) == (1, ["it"])
     assert [(line["event"], line["log_level"]) for line in lines] == [("thread.crashed", "critical")]
 
 
@@ -194,7 +194,7 @@ def test_a_job_ends_by_itself_where_a_round_says_so(begin: Callable[..., Job]) -
     job = begin(0.0, None)
 
     wait_until(lambda: job.closed, what="its end")
-    assert job.rounds == 2
+    assert job.iterations == 2
 
 
 def test_a_warning_that_repeats_is_logged_once_a_minute() -> None:

@@ -16,7 +16,7 @@ from bridge.domain.notifications import parse_notification
 from bridge.domain.outcomes import Style
 from bridge.jobs.backfill import CatchingUp, CatchUp
 from bridge.ports import ArchiveUnavailable
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 from tests.fakes.clock import HandClock
 from tests.fakes.ledger import MemorySeen
 from tests.fakes.provider_server import answer
@@ -74,7 +74,7 @@ class Archive:
         return messages, self.complete
 
 
-class World:
+class Model:
     def __init__(self) -> None:
         self.archive, self.memory, self.clock = Archive(), MemorySeen(), HandClock()
         self.published: list[Event] = []
@@ -107,18 +107,18 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def model() -> Model:
+    return Model()
 
 
-def test_what_no_webhook_brought_is_the_event_that_the_webhook_would_have_been(world: World) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
-    caught = world.run()
-    (event,) = world.published
+def test_what_no_webhook_brought_is_the_event_that_the_webhook_would_have_been(model: Model) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    caught = model.run()
+    (event,) = model.published
     webhook = to_event(
         parse_notification(json.dumps(inbound("m1")).encode()),
         source="/sms-bridge/sms",
-        time=world.clock.now(),
+        time=model.clock.now(),
     )
     by_webhook = event_of(webhook.body)
     by_webhook["data"] |= {"notification_id": None, "notification_date_time": None, "recovered": True}
@@ -127,38 +127,38 @@ def test_what_no_webhook_brought_is_the_event_that_the_webhook_would_have_been(w
     assert (caught.recovered, caught.whole) == (1, True)
 
 
-def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice(world: World) -> None:
+def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice(model: Model) -> None:
     names = ["m1", "lost", "m3", "m4"]
-    world.memory.note([inbound_id(name) for name in names if name != "lost"], NOW)
-    world.archive.kept = {
+    model.memory.note([inbound_id(name) for name in names if name != "lost"], NOW)
+    model.archive.kept = {
         Thread(): [Message(message_id=name, at=NOW - 400 + 100 * number) for number, name in enumerate(names)]
     }
-    world.run()
-    again = world.run()
+    model.run()
+    again = model.run()
 
-    assert world.ids() == ["lost"]
+    assert model.ids() == ["lost"]
     assert again.recovered == 0
 
 
-def brought(world: World, **fields: Any) -> None:
+def brought(model: Model, **fields: Any) -> None:
     """Have a webhook bring a message of the id m1."""
     body = json.dumps(inbound("m1", **fields)).encode()
     event = to_event(parse_notification(body), source="/sms-bridge/sms", time=NOW)
-    world.memory.note([event.id, *event.also_noted], NOW)
+    model.memory.note([event.id, *event.also_noted], NOW)
 
 
 def test_a_message_whose_text_the_history_has_altered_is_the_one_that_its_webhook_brought(
-    world: World,
+    model: Model,
 ) -> None:
-    brought(world, text="Price: 5\u00a0EUR", destinationAddress="16137001234")
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 100, text="Price: 5 EUR")]}
+    brought(model, text="Price: 5\u00a0EUR", destinationAddress="16137001234")
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 100, text="Price: 5 EUR")]}
 
-    assert world.run().recovered == 0
+    assert model.run().recovered == 0
 
 
-def test_two_messages_of_one_id_are_told_apart_where_the_history_shows_both(world: World) -> None:
-    brought(world, text="one")
-    world.archive.kept = {
+def test_two_messages_of_one_id_are_told_apart_where_the_history_shows_both(model: Model) -> None:
+    brought(model, text="one")
+    model.archive.kept = {
         Thread(): [
             Message(message_id="m1", at=NOW - 100, text="one"),
             Message(message_id="m1", at=NOW - 100, text="another"),
@@ -167,17 +167,17 @@ def test_two_messages_of_one_id_are_told_apart_where_the_history_shows_both(worl
             Message(message_id="m1", at=NOW - 100, text="one", remote_address="+16130000000")
         ],
     }
-    first, again = world.run(), world.run()
+    first, again = model.run(), model.run()
 
     assert (first.recovered, again.recovered) == (2, 0)
-    assert {event.id for event in world.published} == {
+    assert {event.id for event in model.published} == {
         inbound_id("m1", "another"),
         inbound_id("m1", "one", sender="+16130000000"),
     }
 
 
-def test_only_dated_inbound_messages_are_published_the_oldest_first(world: World) -> None:
-    world.archive.kept = {
+def test_only_dated_inbound_messages_are_published_the_oldest_first(model: Model) -> None:
+    model.archive.kept = {
         Thread(): [
             Message(message_id="second", at=NOW - 110),
             Message(message_id="first", at=NOW - 120),
@@ -188,103 +188,103 @@ def test_only_dated_inbound_messages_are_published_the_oldest_first(world: World
             Message(message_id="long ago", at=NOW - 2 * DAY),
         ]
     }
-    caught = world.run()
+    caught = model.run()
 
-    assert world.ids() == ["first", "second"]
+    assert model.ids() == ["first", "second"]
     assert caught.undated == 2
 
 
 def test_it_goes_on_from_the_watermark_less_the_overlap_also_for_numbers_and_threads_that_are_new(
-    world: World,
+    model: Model,
 ) -> None:
-    world.run()
-    world.clock.wall += 10 * DAY
+    model.run()
+    model.clock.wall += 10 * DAY
     new, own, begin = "+16137005678", Thread(), NOW - GRACE - HOUR
-    world.archive.kept = {
+    model.archive.kept = {
         own: [Message(message_id="late", at=begin + 1), Message(message_id="old", at=begin - 1)],
         Thread(local_address=new): [Message(message_id="other", at=NOW + 1, local_address=new)],
         Thread(remote_address="+16130000000", last_message_at=NOW - 2 * HOUR): None,
     }
-    caught = world.run()
+    caught = model.run()
 
-    assert sorted(world.ids()) == ["late", "other"]
+    assert sorted(model.ids()) == ["late", "other"]
     assert caught.threads == 2
     assert caught.whole
 
 
-def test_a_number_that_was_not_read_whole_keeps_its_watermark_and_the_others_go_on(world: World) -> None:
-    world.run()
-    start = world.clock.now() - GRACE
-    world.clock.wall += DAY
+def test_a_number_that_was_not_read_whole_keeps_its_watermark_and_the_others_go_on(model: Model) -> None:
+    model.run()
+    start = model.clock.now() - GRACE
+    model.clock.wall += DAY
     other = "+16137005678"
     broken, fine = Thread(), Thread(local_address=other)
-    world.archive.kept = {broken: None, fine: []}
-    caught = world.run()
-    later = world.clock.now() - GRACE
+    model.archive.kept = {broken: None, fine: []}
+    caught = model.run()
+    later = model.clock.now() - GRACE
 
-    assert (caught.unread, caught.whole) == (1, False)
-    assert world.memory.watermarks() == {ACCOUNT: later, OURS: start, other: later}
-    world.clock.wall += 5 * DAY
-    world.archive.kept[broken] = [Message(message_id="waited", at=start + 60)]
-    world.run()
-    assert world.ids() == ["waited"]
+    assert (caught.unreadable, caught.whole) == (1, False)
+    assert model.memory.watermarks() == {ACCOUNT: later, OURS: start, other: later}
+    model.clock.wall += 5 * DAY
+    model.archive.kept[broken] = [Message(message_id="waited", at=start + 60)]
+    model.run()
+    assert model.ids() == ["waited"]
 
 
 @pytest.mark.parametrize("lacking", ["listed", "complete"])
-def test_a_history_that_may_lack_something_holds_the_watermark(world: World, lacking: str) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
-    setattr(world.archive, lacking, False)
-    caught = world.run()
+def test_a_history_that_may_lack_something_holds_the_watermark(model: Model, lacking: str) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    setattr(model.archive, lacking, False)
+    caught = model.run()
 
-    assert world.ids() == ["m1"]
+    assert model.ids() == ["m1"]
     assert (caught.incomplete, caught.whole) == (1, False)
-    assert world.memory.watermarks().get(OURS, NOW - DAY) == NOW - DAY
+    assert model.memory.watermarks().get(OURS, NOW - DAY) == NOW - DAY
 
 
-def test_what_can_not_be_made_durable_is_neither_noted_nor_passed(world: World) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
-    world.durable = False
-    caught = world.run()
-    world.durable, world.clock.wall = True, NOW + 30 * DAY
-    world.run()
+def test_what_can_not_be_made_durable_is_neither_noted_nor_passed(model: Model) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    model.durable = False
+    caught = model.run()
+    model.durable, model.clock.wall = True, NOW + 30 * DAY
+    model.run()
 
     assert (caught.refused, caught.recovered) == (1, 0)
-    assert world.ids() == ["m1"]
+    assert model.ids() == ["m1"]
 
 
-def test_a_watermark_that_a_clock_set_ahead_has_left_hides_nothing(world: World) -> None:
-    world.clock.wall += 365 * DAY
-    world.run()
-    world.clock.wall = NOW
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - DAY + 60)]}
-    world.run()
+def test_a_watermark_that_a_clock_set_ahead_has_left_hides_nothing(model: Model) -> None:
+    model.clock.wall += 365 * DAY
+    model.run()
+    model.clock.wall = NOW
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - DAY + 60)]}
+    model.run()
 
-    assert world.ids() == ["m1"]
+    assert model.ids() == ["m1"]
 
 
-def test_what_a_webhook_brings_while_others_are_published_is_not_published_again(world: World) -> None:
-    world.archive.kept = {
+def test_what_a_webhook_brings_while_others_are_published_is_not_published_again(model: Model) -> None:
+    model.archive.kept = {
         Thread(): [Message(message_id=f"m{number}", at=NOW - 900 + number) for number in range(4)]
     }
-    world.webhooks = ["m1", "m3"]
-    caught = world.run()
+    model.webhooks = ["m1", "m3"]
+    caught = model.run()
 
-    assert world.ids() == ["m0", "m2"]
+    assert model.ids() == ["m0", "m2"]
     assert (caught.recovered, caught.refused, caught.whole) == (2, 0, True)
 
 
-def test_what_was_an_event_when_it_was_to_be_published_is_not_recovered(world: World) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
-    catch_up = world.catch_up(lambda _: NotificationResult.REPEATED)
+def test_what_was_an_event_when_it_was_to_be_published_is_not_recovered(model: Model) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
+    catch_up = model.catch_up(lambda _: NotificationResult.REPEATED)
     caught = catch_up.run()
 
     assert (caught.recovered, caught.refused, caught.whole) == (0, 0, True)
-    assert world.memory.known([inbound_id("m1")])
+    assert model.memory.known([inbound_id("m1")])
 
 
-def test_what_came_just_now_is_left_to_its_webhook_until_that_should_have_come(world: World) -> None:
-    world.memory.note([inbound_id("brought")], NOW)
-    world.archive.kept = {
+def test_what_came_just_now_is_left_to_its_webhook_until_that_should_have_come(model: Model) -> None:
+    model.memory.note([inbound_id("brought")], NOW)
+    model.archive.kept = {
         Thread(): [
             Message(message_id="brought", at=NOW - 20),
             Message(message_id="on its way", at=NOW - 10),
@@ -292,49 +292,49 @@ def test_what_came_just_now_is_left_to_its_webhook_until_that_should_have_come(w
             Message(message_id="by a clock that is ahead", at=NOW + 10),
         ]
     }
-    first = world.run()
-    at_once = world.ids()
-    world.clock.wall += 10 * DAY
-    later = world.run()
+    first = model.run()
+    at_once = model.ids()
+    model.clock.wall += 10 * DAY
+    later = model.run()
 
     assert (at_once, first.recovered, first.young, first.whole) == (["lost"], 1, 2, True)
-    assert world.ids() == ["lost", "on its way", "by a clock that is ahead"]
+    assert model.ids() == ["lost", "on its way", "by a clock that is ahead"]
     assert (later.recovered, later.young) == (2, 0)
 
 
-def test_what_came_just_now_is_published_where_a_time_to_begin_at_is_given(world: World) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 1)]}
+def test_what_came_just_now_is_published_where_a_time_to_begin_at_is_given(model: Model) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 1)]}
 
-    assert (world.run(since=NOW - 60).young, world.ids()) == (0, ["m1"])
+    assert (model.run(since=NOW - 60).young, model.ids()) == (0, ["m1"])
 
 
-def test_what_was_too_young_at_the_only_round_has_one_more(world: World) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW)]}
-    catch_up = world.catch_up(lambda _: NotificationResult.PUBLISHED)
+def test_what_was_too_young_at_the_only_round_has_one_more(model: Model) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW)]}
+    catch_up = model.catch_up(lambda _: NotificationResult.PUBLISHED)
     catching_up = CatchingUp(catch_up, at_start=True, interval=0, grace=0.01)
     catching_up.start()
     catching_up._thread.join(20)
 
-    assert (len(world.archive.read), catching_up._thread.is_alive()) == (2, False)
+    assert (len(model.archive.read), catching_up._thread.is_alive()) == (2, False)
 
 
-def test_a_mistake_of_ours_is_logged_and_the_next_round_comes(world: World) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
+def test_a_mistake_of_ours_is_logged_and_the_next_round_comes(model: Model) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
     mistakes = [TypeError("a mistake of ours")]
 
     def publish(event: Event) -> NotificationResult:
         if mistakes:
             raise mistakes.pop()
-        world.published.append(event)
+        model.published.append(event)
         return NotificationResult.PUBLISHED
 
-    catching_up = CatchingUp(world.catch_up(publish), at_start=True, interval=0, retry=0.01)
+    catching_up = CatchingUp(model.catch_up(publish), at_start=True, interval=0, retry=0.01)
     with capture_logs() as lines:
         catching_up.start()
         catching_up._thread.join(20)
 
     assert [line["event"] for line in lines] == ["thread.crashed", "catch_up.ended"]
-    assert world.ids() == ["m1"]
+    assert model.ids() == ["m1"]
 
 
 @pytest.mark.parametrize("remote", [".", "..", "", "\ud83d"])
@@ -362,22 +362,22 @@ def test_a_thread_that_is_listed_as_empty_and_not_found_is_read_whole() -> None:
     assert read == ((), True)
 
 
-def test_a_dry_run_changes_nothing(world: World) -> None:
-    world.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
-    caught = world.run(dry_run=True)
+def test_a_dry_run_changes_nothing(model: Model) -> None:
+    model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
+    caught = model.run(dry_run=True)
 
-    assert (caught.recovered, world.published, world.memory.watermarks()) == (1, [], {})
-    assert world.run().recovered == 1
+    assert (caught.recovered, model.published, model.memory.watermarks()) == (1, [], {})
+    assert model.run().recovered == 1
 
 
-def test_a_given_time_reaches_further_back_but_not_behind_what_may_be_forgotten(world: World) -> None:
-    world.archive.kept = {
+def test_a_given_time_reaches_further_back_but_not_behind_what_may_be_forgotten(model: Model) -> None:
+    model.archive.kept = {
         Thread(): [
             Message(message_id="a week", at=NOW - 7 * DAY),
             Message(message_id="a year", at=NOW - 365 * DAY),
         ]
     }
-    world.run(since=NOW - 400 * DAY)
+    model.run(since=NOW - 400 * DAY)
 
-    assert world.ids() == ["a week"]
-    assert world.memory.watermarks() == {}
+    assert model.ids() == ["a week"]
+    assert model.memory.watermarks() == {}

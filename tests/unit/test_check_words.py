@@ -23,7 +23,7 @@ def check(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def findings(root: Path, path: str, text: str) -> list[str]:
+def lookup_results(root: Path, path: str, text: str) -> list[str]:
     """Return what the script finds in one file, without its path and without the terms to use."""
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def test_a_word_that_is_put_back_fails_with_its_place_and_the_term_to_use(tmp_pa
 def test_python_is_read_for_names_docstrings_comments_and_texts(
     tmp_path: Path, source: str, found: list[str]
 ) -> None:
-    assert sorted(findings(tmp_path, CLEAN, source)) == sorted(found)
+    assert sorted(lookup_results(tmp_path, CLEAN, source)) == sorted(found)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_python_is_read_for_names_docstrings_comments_and_texts(
     ],
 )
 def test_sentences_begin_with_a_subject(tmp_path: Path, text: str, found: list[str]) -> None:
-    assert sorted(findings(tmp_path, "docs/example.md", text)) == sorted(found)
+    assert sorted(lookup_results(tmp_path, "docs/example.md", text)) == sorted(found)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_sentences_begin_with_a_subject(tmp_path: Path, text: str, found: list[s
     ],
 )
 def test_code_quotations_and_targets_of_links_are_left_out(tmp_path: Path, text: str) -> None:
-    assert findings(tmp_path, "docs/example.md", text) == []
+    assert lookup_results(tmp_path, "docs/example.md", text) == []
 
 
 def test_texts_of_other_files_are_read(tmp_path: Path) -> None:
-    assert findings(tmp_path, "examples/Makefile", "x:\n\ty\n") == []
-    assert findings(
+    assert lookup_results(tmp_path, "examples/Makefile", "x:\n\ty\n") == []
+    assert lookup_results(
         tmp_path, "bridge/clean/api.json", '{"title": "x",\n "description": "A command is told."}'
     ) == ["2: told"]
 
@@ -118,13 +118,13 @@ def test_texts_of_other_files_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_term_is_defined_once(tmp_path: Path, glossary: str) -> None:
-    assert findings(tmp_path, "docs/example/glossary.md", glossary) == ["4: claim"]
+    assert lookup_results(tmp_path, "docs/example/glossary.md", glossary) == ["4: claim"]
 
 
 def test_a_module_is_named_with_a_noun(tmp_path: Path) -> None:
-    assert findings(tmp_path, "bridge/clean/noting.py", "") == ["1: noting"]
+    assert lookup_results(tmp_path, "bridge/clean/noting.py", "") == ["1: noting"]
     (tmp_path / "bridge/clean/noting.py").unlink()
-    assert findings(tmp_path, "bridge/clean/tracing.py", "") == []
+    assert lookup_results(tmp_path, "bridge/clean/tracing.py", "") == []
 
 
 def test_words_are_counted_for_each_directory(tmp_path: Path) -> None:
@@ -138,6 +138,6 @@ def test_words_are_counted_for_each_directory(tmp_path: Path) -> None:
 
 
 def test_an_exception_counts_for_its_path_and_sense_alone(tmp_path: Path) -> None:
-    assert findings(tmp_path, "bridge/clean/a.py", "place = 1") == []
+    assert lookup_results(tmp_path, "bridge/clean/a.py", "place = 1") == []
     (tmp_path / "bridge/clean/a.py").unlink()
-    assert findings(tmp_path, "bridge/clean/a.py", "room = __slots__ = 1") == ["1: room"]
+    assert lookup_results(tmp_path, "bridge/clean/a.py", "room = __slots__ = 1") == ["1: room"]

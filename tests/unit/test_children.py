@@ -9,47 +9,47 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.children import Child, Lifeline
+from bridge.adapters.children import Child, ControlPipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def parent() -> Iterator[tuple[socket.socket, Lifeline]]:
+def parent() -> Iterator[tuple[socket.socket, ControlPipe]]:
     """Return the parent's end and the child's."""
     ours, theirs = socket.socketpair()
-    lifeline = Lifeline(theirs.detach())
-    with ours, lifeline._socket, lifeline._said:
-        yield ours, lifeline
+    control_pipe = ControlPipe(theirs.detach())
+    with ours, control_pipe._socket, control_pipe._said:
+        yield ours, control_pipe
 
 
-def test_a_parent_that_says_all_at_once_is_heard(parent: tuple[socket.socket, Lifeline]) -> None:
-    ours, lifeline = parent
+def test_a_parent_that_says_all_at_once_is_heard(parent: tuple[socket.socket, ControlPipe]) -> None:
+    ours, control_pipe = parent
     ours.sendall(b"{}\n\n")
 
-    assert lifeline.line() == "{}"
-    assert lifeline.wait_end()
+    assert control_pipe.line() == "{}"
+    assert control_pipe.wait_end()
 
 
-def test_a_parent_that_is_gone_has_not_said_so(parent: tuple[socket.socket, Lifeline]) -> None:
-    ours, lifeline = parent
+def test_a_parent_that_is_gone_has_not_said_so(parent: tuple[socket.socket, ControlPipe]) -> None:
+    ours, control_pipe = parent
     ours.sendall(b"{}\n")
     # Unread, it makes the end a reset.
-    lifeline.tell(1111)
+    control_pipe.report(1111)
     ours.close()
 
-    assert lifeline.line() in {"{}", None}
-    assert not lifeline.wait_end()
-    lifeline.tell(2222)
+    assert control_pipe.line() in {"{}", None}
+    assert not control_pipe.wait_end()
+    control_pipe.report(2222)
 
 
-def test_half_a_line_is_none(parent: tuple[socket.socket, Lifeline]) -> None:
-    ours, lifeline = parent
+def test_half_a_line_is_none(parent: tuple[socket.socket, ControlPipe]) -> None:
+    ours, control_pipe = parent
     ours.sendall(b"{")
     ours.close()
 
-    assert lifeline.line() is None
+    assert control_pipe.line() is None
 
 
 def test_the_port_comes_back_and_the_exit_code() -> None:

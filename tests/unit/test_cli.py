@@ -570,14 +570,14 @@ def test_a_sync_tells_no_secret_in_any_form() -> None:
     provider = FakeAccount()
     provider.channels.create(webhook_url="https://bridge.example/hook", authorization="hunter2")
     environ = {"BRIDGE_INGEST__AUTHORIZATION": "tangerine"}
-    told = [
+    confirmed = [
         synced(provider, *options, **environ)
         for options in (["--dry-run", "--prune"], ["--json"], ["--prune", "--json"], ["--json"])
     ]
 
-    assert not re.search("hunter2|tangerine", str(told))
-    assert "its channel is stale" not in str(told)
-    assert json.loads(told[2][0])[-1] == {
+    assert not re.search("hunter2|tangerine", str(confirmed))
+    assert "its channel is stale" not in str(confirmed)
+    assert json.loads(confirmed[2][0])[-1] == {
         "action": "remove",
         "what": "channel",
         "id": "c0",

@@ -11,7 +11,7 @@ from bridge.jobs.backfill import Caught
 from bridge.ports import LedgerUnavailable
 from tests.unit.test_cli import FakeUseCases, run
 
-CAUGHT = Caught(threads=3, incomplete=0, unread=0, recovered=2, refused=0, undated=0)
+CAUGHT = Caught(threads=3, incomplete=0, unreadable=0, recovered=2, refused=0, undated=0)
 
 
 def test_recovered_messages_are_reported_as_text_or_json() -> None:
@@ -24,7 +24,7 @@ def test_recovered_messages_are_reported_as_text_or_json() -> None:
     assert json.loads(as_json.stdout) == {
         "threads": 3,
         "incomplete": 0,
-        "unread": 0,
+        "unreadable": 0,
         "recovered": 2,
         "refused": 0,
         "young": 0,
@@ -33,7 +33,7 @@ def test_recovered_messages_are_reported_as_text_or_json() -> None:
     }
 
 
-@pytest.mark.parametrize("left", ["incomplete", "unread", "refused"])
+@pytest.mark.parametrize("left", ["incomplete", "unreadable", "refused"])
 def test_incomplete_backfill_is_reported_and_exits_75(left: str) -> None:
     result = run("catch-up", use_cases=FakeUseCases(replace(CAUGHT, **{left: 1})))
 

@@ -38,7 +38,7 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
         'COMP_WORDS=(bridge worker --po); _bridge_completion bridge; echo "${COMPREPLY[@]}"'
     )
     path = f"{BRIDGE.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    told = subprocess.run(
+    confirmed = subprocess.run(
         ["bash", "-c", ask, "bash", str(script)],
         env={**os.environ, "PATH": path},
         capture_output=True,
@@ -47,4 +47,4 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
         check=True,
     )
 
-    assert told.stdout.splitlines() == ["prune", "--port"]
+    assert confirmed.stdout.splitlines() == ["prune", "--port"]

@@ -27,7 +27,7 @@ SUMMARY = {
 }
 COMMAND = {
     "id": "c1",
-    "generation": 0,
+    "version": 0,
     "submissions": [{"index": 0, "state": "sent", "attempts": 1, "retry_at": None, "message_id": "m-1"}],
 }
 
@@ -56,7 +56,7 @@ def test_a_command_is_shown_with_what_is_known_of_its_submissions() -> None:
 
     assert use_cases.asked[0] == ("show_command", ("c1",))
     assert plain.stdout.splitlines() == [
-        "id=c1 generation=0",
+        "id=c1 version=0",
         "  index=0 state=sent attempts=1 message_id=m-1",
     ]
     assert json.loads(as_json.stdout) == COMMAND
@@ -84,19 +84,19 @@ def test_an_unknown_command_may_still_be_on_the_queue(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "asked", "told"),
+    ("arguments", "asked", "confirmed"),
     [
         ([], (None, False), "7 commands forgotten"),
         (["--before", "30"], (30.0, False), "7 commands forgotten"),
         (["--before", "1.5", "--dry-run"], (1.5, True), "7 commands would be forgotten"),
     ],
 )
-def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: object, told: str) -> None:
+def test_pruning_takes_days_and_says_how_many(arguments: list[str], asked: object, confirmed: str) -> None:
     use_cases = FakeUseCases(7)
     result = run("ledger", "prune", *arguments, use_cases=use_cases)
 
     assert use_cases.asked == [("prune_ledger", asked)]
-    assert result.stdout == f"{told}\n"
+    assert result.stdout == f"{confirmed}\n"
     assert json.loads(run("ledger", "prune", "--json", use_cases=use_cases).stdout) == {
         "commands": 7,
         "dry_run": False,
@@ -122,15 +122,15 @@ def test_pruning_leaves_what_may_be_tried_still() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "told"),
+    ("before", "confirmed"),
     [
         (None, "the ledger has revision 0002 now; before: none"),
         ("0001", "the ledger has revision 0002 now; before: 0001"),
         ("0002", "the ledger has revision 0002 already"),
     ],
 )
-def test_migrating_says_from_where_to_where(before: str | None, told: str) -> None:
-    assert run("ledger", "migrate", use_cases=FakeUseCases((before, "0002"))).stdout == f"{told}\n"
+def test_migrating_says_from_where_to_where(before: str | None, confirmed: str) -> None:
+    assert run("ledger", "migrate", use_cases=FakeUseCases((before, "0002"))).stdout == f"{confirmed}\n"
 
 
 def test_adopting_says_which_ledger_the_queue_has_now() -> None:

@@ -18,7 +18,7 @@ from bridge.cli import main
 from bridge.cli.invocation import Invocation
 from bridge.domain.dead_letters import DeadLetter
 from bridge.domain.messages import Delivery
-from bridge.domain.printing import repaired, to_json, visible, wants_colour
+from bridge.domain.printable import repaired, to_json, visible, wants_colour
 from bridge.ops.examination import Examined, fail
 from tests.fakes.notifying import FakeAccount
 from tests.harness.text_strategies import ANY_TEXT
@@ -165,13 +165,13 @@ def test_no_command_lets_a_text_steer_the_terminal(command: str) -> None:
 
 @pytest.mark.parametrize("charset", ["ascii", "latin-1"])
 def test_the_outcome_of_an_sms_with_a_euro_sign_is_printed_whatever_stdout_is(charset: str) -> None:
-    told = [outcome(message="5 €", destination_address=NUMBER, message_id="€")]
+    confirmed = [outcome(message="5 €", destination_address=NUMBER, message_id="€")]
     arguments = ("send", "--to", NUMBER, "--message", "5 €", "--id", "c€", "--wait")
-    code, document = encoded(charset, FakeUseCases(told), *arguments, "--json")
-    code_of_plain, plain = encoded(charset, FakeUseCases(told), *arguments)
+    code, document = encoded(charset, FakeUseCases(confirmed), *arguments, "--json")
+    code_of_plain, plain = encoded(charset, FakeUseCases(confirmed), *arguments)
 
     assert (code, code_of_plain) == (0, 0)
-    assert json.loads(document) == {"id": "c€", "outcomes": told}
+    assert json.loads(document) == {"id": "c€", "outcomes": confirmed}
     assert plain.splitlines() == ["c\\u20ac", f"sms.outbound.sent {NUMBER} \\u20ac"]
 
 
@@ -220,8 +220,10 @@ def test_what_is_no_event_is_named_on_stderr() -> None:
 
 
 def test_outcomes_in_the_spelling_of_the_node_sdk_are_printed() -> None:
-    told = {**outcome(), "data": {"destinationAddress": NUMBER, "messageId": "SM1", "error": None}}
-    _, plain = encoded("utf-8", FakeUseCases([told]), "send", "--to", NUMBER, "--message", "hi", "--wait")
+    confirmed = {**outcome(), "data": {"destinationAddress": NUMBER, "messageId": "SM1", "error": None}}
+    _, plain = encoded(
+        "utf-8", FakeUseCases([confirmed]), "send", "--to", NUMBER, "--message", "hi", "--wait"
+    )
 
     assert plain.splitlines()[1] == f"sms.outbound.sent {NUMBER} SM1"
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from bridge.cli import main
 from bridge.cli.invocation import Invocation
-from tests.harness.contract_documents import CAMEL_CASE, PAPERS
+from tests.harness.contract_documents import CAMEL_CASE, DOCUMENTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,19 +23,19 @@ def test_without_a_name_it_prints_the_asyncapi_document() -> None:
     printed = run()
 
     assert printed.exit_code == 0
-    assert printed.stdout == (PAPERS / "asyncapi.json").read_text(encoding="utf-8")
+    assert printed.stdout == (DOCUMENTS / "asyncapi.json").read_text(encoding="utf-8")
 
 
 def test_with_a_name_it_prints_that_schema() -> None:
     printed = run("sms.outbound.sent")
 
-    assert printed.stdout == (PAPERS / "schemas" / "sms.outbound.sent.json").read_text(encoding="utf-8")
+    assert printed.stdout == (DOCUMENTS / "schemas" / "sms.outbound.sent.json").read_text(encoding="utf-8")
 
 
 def test_the_openapi_document_of_commands_over_http_has_a_name_too() -> None:
     printed = run("submit.openapi")
 
-    assert printed.stdout == (PAPERS / "submit.openapi.json").read_text(encoding="utf-8")
+    assert printed.stdout == (DOCUMENTS / "submit.openapi.json").read_text(encoding="utf-8")
 
 
 def test_json_is_the_same_on_one_line() -> None:
@@ -59,8 +59,8 @@ def test_a_directory_gets_every_file(tmp_path: Path) -> None:
         for path in tmp_path.glob("contract/**/*.json")
     }
     checked_in = {
-        str(path.relative_to(PAPERS / CAMEL_CASE)): path.read_text(encoding="utf-8")
-        for path in (PAPERS / CAMEL_CASE).glob("**/*.json")
+        str(path.relative_to(DOCUMENTS / CAMEL_CASE)): path.read_text(encoding="utf-8")
+        for path in (DOCUMENTS / CAMEL_CASE).glob("**/*.json")
     }
 
     assert written == checked_in

@@ -24,7 +24,7 @@ from bridge.client import (
     aio,
 )
 from bridge.client.commands import make_ready
-from bridge.client.handling import check_finished
+from bridge.client.handler import check_finished
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from tests.harness.waiting import free_port
@@ -307,7 +307,7 @@ def test_a_memory_that_is_async_is_refused_as_a_handler_is() -> None:
         Consumer(URL, "q", seen=AsyncMemory())  # type: ignore[arg-type]
 
 
-class Later:
+class NotBefore:
     """Can be awaited."""
 
     def __await__(self) -> Any:
@@ -316,7 +316,7 @@ class Later:
 
 @pytest.mark.parametrize(
     "returned",
-    [asynchronous(None), asynchronous_generator(None), generator(None), Future(), Later()],
+    [asynchronous(None), asynchronous_generator(None), generator(None), Future(), NotBefore()],
     ids=["coroutine", "async generator", "generator", "future", "awaitable"],
 )
 def test_what_a_function_returns_in_place_of_its_work_is_refused(returned: object) -> None:

@@ -86,8 +86,8 @@ def burdened() -> Received:
     return received(properties=properties, headers={**OWN_HEADERS, **BROKERS_HEADERS, TOKEN: "4"})
 
 
-def delayed(of: Received, generation: int = 5) -> Outgoing:
-    return delayed_copy(of, generation, exchange="sms.commands", routing_key="send", delay=30)
+def delayed(of: Received, version: int = 5) -> Outgoing:
+    return delayed_copy(of, version, exchange="sms.commands", routing_key="send", delay=30)
 
 
 def answer(
@@ -146,7 +146,7 @@ def test_a_copy_under_no_generation_says_so_and_is_known_to_come_from_the_delay(
     back = received(body=copy.body, properties=dict(copy.properties), headers=dict(copy.headers))
 
     assert copy.headers[TOKEN] == "0"
-    assert (back.generation, back.delayed) == (0, True)
+    assert (back.version, back.delayed) == (0, True)
     assert not received().delayed
 
 
@@ -155,7 +155,7 @@ def test_a_copy_comes_back_as_what_it_was() -> None:
     copy = delayed(first, 7)
     back = received(body=copy.body, properties=dict(copy.properties), headers=dict(copy.headers))
 
-    assert back.generation == 7
+    assert back.version == 7
     assert (back.parsed, back.body_hash) == (first.parsed, first.body_hash)
     assert (back.traceparent, back.reply_to) == (first.traceparent, first.reply_to)
 
@@ -213,7 +213,7 @@ def test_no_reply_is_sent_where_none_was_asked_for_or_to_the_bridges_own_queues(
 
 
 @pytest.mark.parametrize(
-    ("token", "generation"),
+    ("token", "version"),
     [
         ("7", 7),
         (b"7", 7),
@@ -237,8 +237,8 @@ def test_no_reply_is_sent_where_none_was_asked_for_or_to_the_bridges_own_queues(
         ({"7": 7}, 0),
     ],
 )
-def test_a_token_is_a_number_and_garbage_is_none(token: object, generation: int) -> None:
-    assert received(headers={TOKEN: token}).generation == generation
+def test_a_token_is_a_number_and_garbage_is_none(token: object, version: int) -> None:
+    assert received(headers={TOKEN: token}).version == version
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.encoding import Encoded
+    from bridge.adapters.amqp.message_encoder import Encoded
 
 
 def publish(number: int) -> Publish:
@@ -47,7 +47,7 @@ class Channel:
 class FakeBroker:
     """Keeps what was written, with its channel."""
 
-    has_room = True
+    has_capacity = True
     blocked = False
     frame_max = 131_072
 

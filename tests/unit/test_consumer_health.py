@@ -9,7 +9,7 @@ import pytest
 from bridge.adapters.amqp.consumer_health import FORGOTTEN, UNSEEN, ConsumerHealth, QueueReport
 
 #: Commands wait, we have room, and nothing comes.
-WAITING = QueueReport(at=0.0, messages=3, consumers=0, delivered=0, has_room=True, consuming=True)
+WAITING = QueueReport(at=0.0, messages=3, consumers=0, delivered=0, has_capacity=True, consuming=True)
 
 
 def last(*reports: QueueReport, every: float = 2.0) -> tuple[bool, bool]:
@@ -40,7 +40,7 @@ def test_the_answer_for_a_queue_whose_leader_is_away_is_no_reason_to_give_anythi
 
 
 def test_without_room_nothing_need_come_and_a_consumer_is_to_be_in_sight_all_the_same() -> None:
-    assert last(*reports(FORGOTTEN + 2, replace(WAITING, has_room=False))) == (False, True)
+    assert last(*reports(FORGOTTEN + 2, replace(WAITING, has_capacity=False))) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,20 @@ from bridge.domain.contracts.events import TYPES
 from bridge.domain.contracts.shapes import Spelling
 from bridge.settings import Settings
 from tests.harness import contract_check
-from tests.harness.contract_documents import CAMEL_CASE, PAPERS, PROMISES, expected_papers, promised, promises
+from tests.harness.contract_documents import (
+    CAMEL_CASE,
+    DOCUMENTS,
+    PROMISES,
+    expected_documents,
+    promised,
+    promises,
+)
 from tests.harness.schema_compatibility import breaks
 from tests.unit.test_commands import SAMPLES
 
-SCHEMAS = sorted(PAPERS.glob("**/schemas/*.json"))
-ASYNCAPI = [PAPERS / "asyncapi.json", PAPERS / CAMEL_CASE / "asyncapi.json"]
-OPENAPI = [PAPERS / "submit.openapi.json", PAPERS / CAMEL_CASE / "submit.openapi.json"]
+SCHEMAS = sorted(DOCUMENTS.glob("**/schemas/*.json"))
+ASYNCAPI = [DOCUMENTS / "asyncapi.json", DOCUMENTS / CAMEL_CASE / "asyncapi.json"]
+OPENAPI = [DOCUMENTS / "submit.openapi.json", DOCUMENTS / CAMEL_CASE / "submit.openapi.json"]
 #: The official schema of AsyncAPI 3.0.0, as @asyncapi/specs 6.11.1 has it.
 OFFICIAL = Path(__file__).parents[1] / "vendored" / "asyncapi" / "3.0.0.json"
 NOW = 1_800_000_000.0
@@ -40,14 +47,14 @@ def read(path: Path) -> Any:
 
 
 def name_of(path: Path) -> str:
-    return str(path.relative_to(PAPERS))
+    return str(path.relative_to(DOCUMENTS))
 
 
 # -- what is checked in ----------------------------------------------------------------------------
 
 
 def test_what_is_checked_in_is_what_the_code_says() -> None:
-    expected = expected_papers()
+    expected = expected_documents()
     there = {*SCHEMAS, *ASYNCAPI, *OPENAPI}
 
     assert there == expected.keys(), HOW

@@ -102,12 +102,12 @@ def refuse(peer: Peer) -> bool:
 def test_a_proxy_is_shown_user_and_password_in_utf_8(credentials: str, pair: str) -> None:
     seen: list[str] = []
 
-    def look(peer: Peer) -> bool:
+    def look_up(peer: Peer) -> bool:
         seen.append(peer.request.headers["proxy-authorization"])
         return refuse(peer)
 
     with ProviderServer() as proxy:
-        proxied(look, proxy)
+        proxied(look_up, proxy)
         with rig(
             base_url="http://provider.invalid", proxy=f"http://{credentials}@127.0.0.1:{proxy.port}"
         ) as it:

@@ -16,7 +16,7 @@ from bridge.adapters.cpaas.values import ProviderMessage
 from bridge.domain.answers import Accepted, Ambiguous, Refused
 from bridge.domain.evidence import Doubt, Window
 from bridge.domain.match_keys import match_key, text_key
-from bridge.domain.reconciliation import Absent, CannotTell, judge_history, window_of
+from bridge.domain.reconciliation import NotInHistory, Undetermined, judge_history, window_of
 from bridge.domain.rules import ReconcileRules
 from bridge.simulator import Simulator
 from bridge.simulator.settings import SimulatorSettings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bridge.domain.evidence import Reading
-    from bridge.domain.reconciliation import Finding
+    from bridge.domain.reconciliation import LookupResult
     from bridge.domain.submissions import Submission
     from tests.fakes.provider_server import Act
 
@@ -45,8 +45,8 @@ class Provider:
         self.client = client
         self.clock = clock
 
-    def look(self, of: Submission | None = None, window: Window | None = None) -> Reading:
-        reading = self.gateway.look(of or ours(), window=window, until=NEVER)
+    def look_up(self, of: Submission | None = None, window: Window | None = None) -> Reading:
+        reading = self.gateway.look_up(of or ours(), window=window, until=NEVER)
         assert reading is not None
         return reading
 
@@ -80,7 +80,7 @@ def it() -> Iterator[Provider]:
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
 def test_what_was_sent_is_in_the_reading_with_all_that_makes_it_known(it: Provider, sender: str) -> None:
     sent = it.gateway.send(ours(sender, "h\u00e9"), until=NEVER)
-    [found] = it.look(ours(sender)).messages
+    [found] = it.look_up(ours(sender)).messages
 
     assert isinstance(sent.answer, Accepted)
     assert found.message_id == sent.answer.message_id
@@ -93,14 +93,14 @@ def test_what_was_sent_is_in_the_reading_with_all_that_makes_it_known(it: Provid
 def test_times_are_seconds_whatever_unit_the_provider_uses(units: str) -> None:
     with provider(units=units) as it:
         it.client.send("hi")
-        [found] = it.look().messages
+        [found] = it.look_up().messages
 
         assert found.sent_at == NOW
 
 
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
 def test_a_pair_without_a_history_has_an_empty_and_whole_one(it: Provider, sender: str) -> None:
-    reading = it.look(ours(sender))
+    reading = it.look_up(ours(sender))
 
     assert (reading.messages, reading.complete, reading.oldest_at) == ((), True, None)
     assert reading.read_at == NOW
@@ -113,8 +113,8 @@ def test_for_a_number_of_ones_own_only_its_thread_is_read_and_for_default_all_of
     it.client.send("two", sender=OTHER)
     it.client.send("elsewhere", to="+16131119999")
 
-    assert [found.sender_address for found in it.look(ours(OTHER)).messages] == [OTHER]
-    assert {found.sender_address for found in it.look(ours("default")).messages} == {NUMBER, OTHER}
+    assert [found.sender_address for found in it.look_up(ours(OTHER)).messages] == [OTHER]
+    assert {found.sender_address for found in it.look_up(ours("default")).messages} == {NUMBER, OTHER}
 
 
 @pytest.mark.parametrize("message_id", ["m" * 257, "m\0"])
@@ -138,7 +138,7 @@ def test_inbound_messages_are_no_evidence_but_tell_how_far_back_the_history_goes
     it.client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "hi"})
     it.clock.pass_by(60)
     it.client.send("hi")
-    reading = it.look()
+    reading = it.look_up()
 
     assert len(reading.messages) == 1
     assert (reading.complete, reading.oldest_at) == (True, NOW)
@@ -148,7 +148,7 @@ def test_every_page_is_read() -> None:
     with provider(page_limit=2) as it:
         for number in range(7):
             it.client.send(f"text {number}")
-        reading = it.look()
+        reading = it.look_up()
 
         assert len(set(ids(reading))) == 7
         assert reading.complete
@@ -158,25 +158,25 @@ def test_a_message_shows_once_the_provider_shows_it() -> None:
     with provider(lag=30.0) as it:
         it.client.send("hi")
 
-        assert it.look().messages == ()
+        assert it.look_up().messages == ()
         it.clock.pass_by(31)
-        assert len(it.look().messages) == 1
+        assert len(it.look_up().messages) == 1
 
 
 @pytest.mark.parametrize("fault", [{"name": "status", "status": 500}, {"name": "drop"}])
 def test_a_history_that_is_not_to_be_had_is_none(it: Provider, fault: dict[str, object]) -> None:
     it.client.control("settings", {"failing": {"history": fault}})
 
-    assert it.gateway.look(ours(), window=None, until=NEVER) is None
+    assert it.gateway.look_up(ours(), window=None, until=NEVER) is None
     assert it.gateway.probe(until=NEVER)
     it.client.control("settings", {"failing": {"history": fault, "subscriptions": fault}})
     assert not it.gateway.probe(until=NEVER)
     it.client.control("settings", {"failing": {}})
-    assert it.look().complete
+    assert it.look_up().complete
 
 
 def test_a_look_whose_time_is_over_brings_nothing(it: Provider) -> None:
-    assert it.gateway.look(ours(), window=None, until=0.0) is None
+    assert it.gateway.look_up(ours(), window=None, until=0.0) is None
 
 
 def test_a_probe_sends_nothing(it: Provider) -> None:
@@ -189,7 +189,7 @@ def test_a_send_says_what_became_of_it(it: Provider) -> None:
 
     assert isinstance(it.gateway.send(ours(), until=NEVER).answer, Ambiguous)
     assert isinstance(it.gateway.send(ours("+16135550000"), until=NEVER).answer, Refused)
-    assert len(it.look().messages) == 1
+    assert len(it.look_up().messages) == 1
 
 
 # --- what no simulator shows -----------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def looked(*pages: list[dict[str, object]]) -> Reading:
         for number, messages in enumerate(pages, 1):
             more = {"next": str(number)} if number < len(pages) else {}
             it.server.acts.append(answer(200, {"smsMessageList": {"smsMessage": messages, **more}}))
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=None, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=None, until=NEVER)
     assert reading is not None
     return reading
 
@@ -248,7 +248,7 @@ def test_where_a_thread_of_the_destination_may_be_missing_the_reading_for_defaul
 ) -> None:
     with rig() as it:
         it.server.acts.extend([*pages, *[answer(200, {"smsMessageList": {"smsMessage": [shown()]}})] * 2])
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours("default"), window=None, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours("default"), window=None, until=NEVER)
 
     assert reading is not None
     assert not reading.complete
@@ -258,7 +258,7 @@ def test_where_a_thread_of_the_destination_may_be_missing_the_reading_for_defaul
 def test_a_thread_that_is_listed_twice_is_read_once() -> None:
     with rig() as it:
         it.server.acts.extend([listing(thread(), thread()), NO_MESSAGES])
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours("default"), window=None, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours("default"), window=None, until=NEVER)
 
         assert reading is not None
         assert reading.complete
@@ -275,7 +275,7 @@ def looked_at_account(*pages: Act, messages: Act = NO_MESSAGES, cap: int = 0) ->
     """Look where the list of threads has these pages; return the reading and the calls that it took."""
     with rig() as it:
         it.server.acts.extend([messages, *pages])
-        reading = CpaasGateway(it.client, HandClock(NOW), cap).look(ours(), window=WINDOW, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW), cap).look_up(ours(), window=WINDOW, until=NEVER)
         return reading, len(it.server.requests)
 
 
@@ -283,16 +283,16 @@ def test_where_a_thread_can_not_tell_alone_the_whole_accounts_messages_are_count
     it.client.send("one", to="+16131119999")
     it.client.send("two", to="+16131119999")
     it.client.send("three", sender=OTHER)
-    reading = it.look(window=WINDOW)
+    reading = it.look_up(window=WINDOW)
 
     assert (reading.messages, reading.total, reading.complete) == ((), 3, True)
 
 
 def test_an_account_without_any_message_has_none(it: Provider) -> None:
-    assert it.look(window=WINDOW).total == 0
+    assert it.look_up(window=WINDOW).total == 0
 
 
-def finding(it: Provider, cap: int, sender: str = NUMBER) -> Finding:
+def lookup_result(it: Provider, cap: int, sender: str = NUMBER) -> LookupResult:
     """Look for an attempt that began and ended at `NOW`, and say what is known, a minute later."""
     rules = ReconcileRules(history_cap=cap)
     it.clock.pass_by(61)
@@ -308,7 +308,7 @@ def finding(it: Provider, cap: int, sender: str = NUMBER) -> Finding:
     )
     return judge_history(
         doubt,
-        it.look(ours(sender), window=window_of(NOW, NOW, rules)),
+        it.look_up(ours(sender), window=window_of(NOW, NOW, rules)),
         (),
         is_taken=lambda _: False,
         others=(),
@@ -322,7 +322,7 @@ def test_what_a_full_account_has_lost_of_a_short_thread_does_not_count_as_never_
         for number in range(3):
             it.client.send("other", to=f"+1613111000{number}")
 
-        assert isinstance(finding(it, cap=3), CannotTell)
+        assert isinstance(lookup_result(it, cap=3), Undetermined)
 
 
 def test_the_first_message_ever_to_a_number_is_known_as_not_sent_on_an_account_with_room(
@@ -331,7 +331,7 @@ def test_the_first_message_ever_to_a_number_is_known_as_not_sent_on_an_account_w
     for number in range(3):
         it.client.send("other", to=f"+1613111000{number}")
 
-    assert finding(it, cap=1000) == Absent()
+    assert lookup_result(it, cap=1000) == NotInHistory()
 
 
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
@@ -340,7 +340,7 @@ def test_a_capped_account_with_many_threads_is_listed_in_one_page(sender: str) -
         for number in range(250):
             it.client.send("other", to=f"+1613111{number:04}")
 
-        assert finding(it, cap=1000, sender=sender) == Absent()
+        assert lookup_result(it, cap=1000, sender=sender) == NotInHistory()
 
 
 def test_a_page_that_a_provider_cuts_off_at_a_round_number_is_not_the_whole_list() -> None:
@@ -359,7 +359,7 @@ def test_a_page_of_threads_is_as_large_as_the_account_may_need_and_the_provider_
 ) -> None:
     with rig() as it:
         it.server.acts.extend([NO_MESSAGES, listing()])
-        CpaasGateway(it.client, HandClock(NOW), cap).look(ours(), window=WINDOW, until=NEVER)
+        CpaasGateway(it.client, HandClock(NOW), cap).look_up(ours(), window=WINDOW, until=NEVER)
 
         assert f"max={asked}" in it.server.requests[-1].path
 
@@ -371,15 +371,17 @@ def test_a_full_account_that_has_something_older_is_known_to_lack_nothing_of_lat
         it.clock.pass_by(600)
         since = it.clock.now()
         rules = ReconcileRules(history_cap=3)
-        reading = it.look(window=window_of(since, since - rules.settle, rules))
+        reading = it.look_up(window=window_of(since, since - rules.settle, rules))
 
         assert reading.total == 3
         assert reading.oldest_at == NOW
 
 
 def test_a_thread_that_fell_silent_before_the_attempt_shows_how_far_back_the_account_goes() -> None:
-    quiet = thread(OTHER, lastMessageTime=int((NOW - 121) * 1000))
-    reading, calls = looked_at_account(listing(thread(length=1000), quiet, next="p"), listing(thread(OTHER)))
+    is_idle = thread(OTHER, lastMessageTime=int((NOW - 121) * 1000))
+    reading, calls = looked_at_account(
+        listing(thread(length=1000), is_idle, next="p"), listing(thread(OTHER))
+    )
 
     assert reading is not None
     assert (reading.total, reading.oldest_at) == (None, NOW - 121)
@@ -457,7 +459,7 @@ def test_that_a_pair_is_not_found_is_believed_where_the_list_of_all_threads_says
 ) -> None:
     with rig() as it:
         it.server.acts.extend([answer(404, body), listed])
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(sender), window=window, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(sender), window=window, until=NEVER)
 
     assert (reading is not None) == is_believed
     if reading is not None:
@@ -472,7 +474,7 @@ def test_of_several_threads_one_that_is_listed_and_not_found_makes_the_look_wort
     both = listing(thread(length=5), thread(OTHER))
     with rig() as it:
         it.server.acts.extend([both, answer(404, body), old, both])
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours("default"), window=WINDOW, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours("default"), window=WINDOW, until=NEVER)
 
     assert reading is None
 
@@ -483,10 +485,10 @@ def test_what_a_gateway_may_have_said_needs_the_whole_list_to_agree_to_its_end(
     body: object, window: Window | None, *, is_believed: bool
 ) -> None:
     # Its first page shows already how far back the account goes.
-    quiet = listing(thread(OTHER, lastMessageTime=int((NOW - 1000) * 1000)), next="a")
+    is_idle = listing(thread(OTHER, lastMessageTime=int((NOW - 1000) * 1000)), next="a")
     with rig() as it:
-        it.server.acts.extend([answer(404, body), quiet, answer(404)])
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=window, until=NEVER)
+        it.server.acts.extend([answer(404, body), is_idle, answer(404)])
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=window, until=NEVER)
 
     assert (reading is not None) == is_believed
 
@@ -506,7 +508,7 @@ def test_a_list_that_may_name_the_pair_bears_nothing_out(
 ) -> None:
     with rig() as it:
         it.server.acts.extend([answer(404, body), listing(entry)])
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=window, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=window, until=NEVER)
 
     assert reading is None
 
@@ -515,7 +517,7 @@ def test_what_is_not_found_before_the_provider_had_its_time_costs_no_call() -> N
     early = Window(start=NOW - 120, settled_at=NOW + 1)
     with rig() as it:
         it.server.acts.append(answer(404))
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=early, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=early, until=NEVER)
 
         assert reading is not None
         assert len(it.server.requests) == 1
@@ -543,7 +545,7 @@ def test_no_call_is_spent_on_the_account_where_it_would_change_nothing(
 ) -> None:
     with rig() as it:
         it.server.acts.append(answer(200, {"smsMessageList": {"smsMessage": messages}}))
-        reading = CpaasGateway(it.client, HandClock(NOW)).look(ours(), window=window, until=NEVER)
+        reading = CpaasGateway(it.client, HandClock(NOW)).look_up(ours(), window=window, until=NEVER)
 
         assert reading is not None
         assert len(it.server.requests) == 1

@@ -257,7 +257,7 @@ def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
     clock = HandClock()
     with rig(clock=clock, retry=REPEATS, total_timeout=5.0) as it:
         # The first call's token lives no longer than that call, and the next one takes too long to come.
-        it.server.token_life = 1
+        it.server.token_lifetime = 1
         first, second = (answer(200, it.server.new_token()) for _ in range(2))
         it.server.acts.append(taking(clock, 1, answer(429, b"")))
         it.server.token_acts.extend([first, taking(clock, 4, second)])

@@ -84,12 +84,13 @@ def test_no_history_is_believed_by_a_clock_that_is_off_and_a_probe_fails_until_i
         nothing = answer(200, {"smsMessageList": {"smsMessage": []}}, dated())
         it.server.acts.extend([nothing] * 4)
 
-        assert it.gateway.look(submission(), window=None, until=NEVER) is None
+        assert it.gateway.look_up(submission(), window=None, until=NEVER) is None
         assert not it.gateway.probe(until=NEVER)
         it.clock.ahead = 0.0
         assert it.gateway.probe(until=NEVER)
         assert (
-            it.gateway.look(submission(sender_address="+16139998877"), window=None, until=NEVER) is not None
+            it.gateway.look_up(submission(sender_address="+16139998877"), window=None, until=NEVER)
+            is not None
         )
 
 

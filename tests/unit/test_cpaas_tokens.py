@@ -76,7 +76,7 @@ def test_50_threads_with_the_same_dead_token_renew_it_once() -> None:
 def test_a_token_is_renewed_at_half_its_life_and_not_before() -> None:
     clock = HandClock()
     with rig(clock=clock) as it:
-        it.server.token_life = 1000
+        it.server.token_lifetime = 1000
         it.send()
         clock.pass_by(499)
         it.send()
@@ -125,7 +125,7 @@ def _opaque(server: provider.ProviderServer) -> str:
 def test_a_stale_token_serves_on_while_its_renewal_fails() -> None:
     clock = HandClock()
     with rig(clock=clock) as it:
-        it.server.token_life = 1000
+        it.server.token_lifetime = 1000
         it.send()
         clock.pass_by(600)
         it.server.token_acts.extend([answer(500, b"")] * 2)
@@ -138,7 +138,7 @@ def test_a_stale_token_serves_on_while_its_renewal_fails() -> None:
 def test_a_token_past_its_life_is_not_used() -> None:
     clock = HandClock()
     with rig(clock=clock) as it:
-        it.server.token_life = 1000
+        it.server.token_lifetime = 1000
         it.send()
         clock.pass_by(1001)
         it.server.token_acts.append(answer(500, b""))
@@ -165,10 +165,10 @@ def test_a_token_issued_after_the_refusal_and_refused_itself_means_wrong_credent
         got = it.send()
 
         assert isinstance(got, Blocked)
-        assert it.client.trouble == "wrong credentials (401)"
+        assert it.client.problem == "wrong credentials (401)"
         assert len(it.server.token_requests) == 2
         assert isinstance(it.send(), Accepted)
-        assert it.client.trouble is None
+        assert it.client.problem is None
 
 
 def test_a_token_that_worked_for_others_and_is_refused_is_no_proof_of_wrong_credentials() -> None:
@@ -187,7 +187,7 @@ def test_a_token_that_worked_for_others_and_is_refused_is_no_proof_of_wrong_cred
 
         assert isinstance(other[0], Accepted)
         assert isinstance(got, Unsent)
-        assert it.client.trouble is None
+        assert it.client.problem is None
         assert isinstance(it.send(), Accepted)
 
 
@@ -205,7 +205,7 @@ def test_credentials_the_token_endpoint_refuses_block_the_account(status: int, c
 
         assert isinstance(got, Blocked)
         assert got.error.exception_id == code
-        assert it.client.trouble == f"wrong credentials ({code})"
+        assert it.client.problem == f"wrong credentials ({code})"
         assert it.server.sends == []
 
 
@@ -263,7 +263,7 @@ def test_a_redirected_token_request_blocks_the_account() -> None:
         got = it.send()
 
         assert isinstance(got, Blocked)
-        assert it.client.trouble == "the provider redirects: the base URL may be wrong (302)"
+        assert it.client.problem == "the provider redirects: the base URL may be wrong (302)"
 
 
 def test_no_token_is_asked_for_when_no_time_is_left() -> None:
@@ -295,7 +295,7 @@ def test_a_call_refused_for_its_token_is_an_attempt_though_there_is_no_time_to_r
         assert isinstance(got.answer, Unsent)
         assert (got.answer.error.name, got.answer.error.http_status) == ("oauth", 401)
         assert got.attempts == 1
-        assert it.client.trouble is None
+        assert it.client.problem is None
 
 
 def test_an_attempt_for_which_there_is_no_token_counts_as_one_without_a_connection_does() -> None:
@@ -311,12 +311,12 @@ def test_an_account_that_is_not_provisioned_is_trouble_until_something_is_sent()
     with rig() as it:
         it.server.acts.append(answer(403, fault("policyException", "POL1009", "%1", [provider.SENDER])))
         it.send()
-        while_blocked = it.client.trouble
+        while_blocked = it.client.problem
         it.server.acts.append(answer(200, {"smsThreadList": {}}))
         it.client.probe()
-        after_reading = it.client.trouble
+        after_reading = it.client.problem
         it.send()
 
         assert while_blocked == "the account is not provisioned or suspended (POL1009)"
         assert after_reading == while_blocked
-        assert it.client.trouble is None
+        assert it.client.problem is None

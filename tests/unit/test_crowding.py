@@ -114,18 +114,18 @@ def test_one_that_is_closed_behind_its_answer_makes_room_too() -> None:
 
 
 def test_an_address_that_can_not_be_allowed_is_closed_at_once_and_counted() -> None:
-    turned_away: list[str] = []
+    refused: list[str] = []
     peers = Peers(
         allow=(ip_network("203.0.113.0/24"), ip_network("127.0.0.1/32")),
         proxies=(ip_network("127.7.0.0/16"),),
-        turned_away=turned_away.append,
+        refused=refused.append,
     )
     with crowded(peers=peers) as port, Crowd(port) as crowd:
         assert crowd.come(source=THERE).closed()
         crowd.ask()
         crowd.ask(source="127.7.7.7")
 
-    assert turned_away == [THERE]
+    assert refused == [THERE]
 
 
 def test_one_address_has_so_many_and_no_more_and_a_proxy_any_number() -> None:

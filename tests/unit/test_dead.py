@@ -14,7 +14,7 @@ from bridge.domain.dead_letters import BROKER, DeadLetter, Wanted, read_letter, 
 from bridge.domain.deliveries import Death, dead_letter, read
 from bridge.domain.events import event_id
 from bridge.domain.evidence import Evidence, Reading
-from bridge.domain.ledger import Claim, Filed, Look, Replay, Resolve
+from bridge.domain.ledger import Claim, Lookup, RecordedResult, Replay, Resolve
 from bridge.domain.match_keys import text_key
 from bridge.domain.messages import Delivery
 from bridge.domain.outcomes import Outcome, Style
@@ -190,7 +190,7 @@ def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
     ledger, style = MemoryLedger(), Style(source="/sms-bridge/sms")
     rules = LedgerRules(reconcile=ReconcileRules(settle=0.0, on_absent="resend"))
     claim = Claim(command=command, index=index, owner="o", now=NOW, style=style, rules=rules, replay=replay)
-    assert isinstance(ledger.apply([claim])[0], Look)
+    assert isinstance(ledger.apply([claim])[0], Lookup)
     resolve = Resolve(
         command=command,
         command_id="one",
@@ -201,9 +201,9 @@ def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
         style=style,
         rules=rules,
     )
-    filed = ledger.apply([resolve])[0]
-    assert isinstance(filed, Filed)
-    return filed.outcome
+    recorded = ledger.apply([resolve])[0]
+    assert isinstance(recorded, RecordedResult)
+    return recorded.outcome
 
 
 def test_a_forgotten_submission_is_sent_anew_only_when_told_to_and_only_itself() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.domain.answers import Accepted, Ambiguous, Answer, Blocked, ProviderError, Refused, Unsent
 from bridge.domain.judgement import THROTTLED, Judgement, judge
 from bridge.domain.outcomes import Outcome, Style
-from bridge.domain.reconciliation import FIRST_LOOK
+from bridge.domain.reconciliation import FIRST_LOOKUP
 from bridge.domain.rules import RetryRules
 from tests.harness.commands import NOW, read_command
 from tests.harness.contract_check import event_of
@@ -67,11 +67,11 @@ def judgement(answer: Answer, *, expires_at: float | None = None, age: float = 0
     ],
 )
 def test_each_answer_has_one_thing_that_follows(answer: Answer, age: float, outcome: Outcome | None) -> None:
-    filing = judge(judgement(answer, age=age), retry=RetryRules(), style=STYLE)
+    next_step = judge(judgement(answer, age=age), retry=RetryRules(), style=STYLE)
 
-    assert filing.outcome is outcome
-    assert (filing.retry_at is None) == (outcome is not None)
-    assert outcome is None or (filing.deferred, filing.doubtful) == (None, False)
+    assert next_step.outcome is outcome
+    assert (next_step.retry_at is None) == (outcome is not None)
+    assert outcome is None or (next_step.deferred, next_step.in_doubt) == (None, False)
 
 
 def test_an_accepted_submission_keeps_what_the_provider_said() -> None:
@@ -84,25 +84,25 @@ def test_an_accepted_submission_keeps_what_the_provider_said() -> None:
 
 @pytest.mark.parametrize("age", [0.0, 1e9])
 def test_an_accepted_submission_without_a_message_id_is_looked_for_and_known_as_submitted(age: float) -> None:
-    filing = judge(judgement(replace(ACCEPTED, message_id=None), age=age), retry=RetryRules(), style=STYLE)
+    next_step = judge(judgement(replace(ACCEPTED, message_id=None), age=age), retry=RetryRules(), style=STYLE)
 
-    assert (filing.outcome, filing.doubtful, filing.submitted) == (None, True, True)
-    assert filing.retry_at == NOW + FIRST_LOOK
-    assert (filing.result.attempts, filing.deferred) == (3, None)
+    assert (next_step.outcome, next_step.in_doubt, next_step.submitted) == (None, True, True)
+    assert next_step.retry_at == NOW + FIRST_LOOKUP
+    assert (next_step.result.attempts, next_step.deferred) == (3, None)
 
 
 def test_an_accepted_submission_that_can_not_be_looked_for_is_sent_without_an_id() -> None:
     national = replace(judgement(replace(ACCEPTED, message_id=None)), command=command(to="6131234567"))
-    filing = judge(national, retry=RetryRules(), style=STYLE)
+    next_step = judge(national, retry=RetryRules(), style=STYLE)
 
-    assert (filing.outcome, filing.result.message_id) == (Outcome.SENT, None)
+    assert (next_step.outcome, next_step.result.message_id) == (Outcome.SENT, None)
 
 
 @pytest.mark.parametrize("age", [0.0, 1e9])
 def test_an_ambiguous_attempt_is_in_doubt_and_looked_for_whatever_its_age(age: float) -> None:
-    filing = judge(judgement(Ambiguous(error=ERROR), age=age), retry=RetryRules(), style=STYLE)
+    next_step = judge(judgement(Ambiguous(error=ERROR), age=age), retry=RetryRules(), style=STYLE)
 
-    assert (filing.doubtful, filing.submitted, filing.retry_at) == (True, False, NOW + FIRST_LOOK)
+    assert (next_step.in_doubt, next_step.submitted, next_step.retry_at) == (True, False, NOW + FIRST_LOOKUP)
 
 
 def test_a_refusal_keeps_the_error_and_every_attempt() -> None:
@@ -113,11 +113,11 @@ def test_a_refusal_keeps_the_error_and_every_attempt() -> None:
 
 @pytest.mark.parametrize("answer", [Ambiguous(error=ERROR), Unsent(error=ERROR)])
 def test_a_delay_is_told_with_the_error_and_every_attempt(answer: Answer) -> None:
-    filing = judge(judgement(answer), retry=RetryRules(), style=STYLE)
+    next_step = judge(judgement(answer), retry=RetryRules(), style=STYLE)
 
-    assert filing.deferred is not None
-    assert filing.deferred.type == "sms.outbound.deferred"
-    data = event_of(filing.deferred.body)["data"]
+    assert next_step.deferred is not None
+    assert next_step.deferred.type == "sms.outbound.deferred"
+    data = event_of(next_step.deferred.body)["data"]
     assert data["error"]["exception_id"] == "SVC0002"
     assert data["attempts"] == 3
 
@@ -138,20 +138,20 @@ def test_unsent_answer_without_throttling_holds_no_other_submission() -> None:
 
 
 def test_a_blocked_account_costs_the_command_no_attempt_and_tells_nothing() -> None:
-    filing = judge(judgement(Blocked(error=ERROR)), retry=RetryRules(), style=STYLE)
+    next_step = judge(judgement(Blocked(error=ERROR)), retry=RetryRules(), style=STYLE)
 
-    assert (filing.outcome, filing.deferred, filing.doubtful) == (None, None, False)
-    assert filing.result.attempts == 2
-    assert filing.retry_at == NOW
+    assert (next_step.outcome, next_step.deferred, next_step.in_doubt) == (None, None, False)
+    assert next_step.result.attempts == 2
+    assert next_step.retry_at == NOW
 
 
 def test_an_unsent_attempt_is_told_as_deferred_with_the_time_of_the_next_look() -> None:
-    filing = judge(judgement(Unsent(error=ERROR, retry_after=30.0)), retry=RetryRules(), style=STYLE)
+    next_step = judge(judgement(Unsent(error=ERROR, retry_after=30.0)), retry=RetryRules(), style=STYLE)
 
-    assert filing.retry_at == NOW + 30
-    assert filing.deferred is not None
-    assert filing.deferred.type == "sms.outbound.deferred"
-    assert event_of(filing.deferred.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
+    assert next_step.retry_at == NOW + 30
+    assert next_step.deferred is not None
+    assert next_step.deferred.type == "sms.outbound.deferred"
+    assert event_of(next_step.deferred.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
 
 
 def test_the_next_look_is_no_later_than_the_expiry() -> None:

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.app.sending import send_rules
+from bridge.app.command_client import send_rules
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, ProviderError, Refused, Unsent
 from bridge.domain.contracts import letters
 from bridge.domain.deliveries import TOKEN
-from bridge.domain.ledger import Call, Conflict, Filed, Later, Look, Superseded, Tell, Told
+from bridge.domain.ledger import (
+    Call,
+    Conflict,
+    HasOutcome,
+    Lookup,
+    NotBefore,
+    RecordedResult,
+    StoredEvent,
+    Superseded,
+)
 from bridge.domain.ledger.claim import SHORT_WAIT
 from bridge.domain.messages import Delivery
 from bridge.domain.outcomes import Outcome
@@ -29,13 +38,13 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000.0
 RULES = send_rules(Settings())
 ERROR = ProviderError(name="http")
-TOLD = Told(event_id="e", body=b"{}")
-ENDED = Filed(outcome=Outcome.SENT, told=TOLD)
-AGAIN_LATER = Filed(retry_at=NOW + 60)
-AGAIN_NOW = Filed(retry_at=NOW)
-CALL = Call(attempts=0, first_attempt_at=NOW, generation=0)
+CONFIRMED = StoredEvent(event_id="e", body=b"{}")
+ENDED = RecordedResult(outcome=Outcome.SENT, stored_event=CONFIRMED)
+AGAIN_LATER = RecordedResult(retry_at=NOW + 60)
+AGAIN_NOW = RecordedResult(retry_at=NOW)
+CALL = Call(attempts=0, first_attempt_at=NOW, version=0)
 DONE = ["AwaitConfirms", "Acknowledge"]
-GIVEN_BACK = ["AwaitConfirms", "Requeue"]
+REQUEUED = ["AwaitConfirms", "Requeue"]
 COPIED = ["BeginVersion", "PublishCopy", *DONE]
 SENT = ["ClaimSubmission", "SendSubmission", "RecordResult"]
 
@@ -53,8 +62,8 @@ def answered(answer: Answer, attempts: int = 1) -> Answered:
     return Answered(Attempted(answer=answer, attempts=attempts), NOW, 0.5)
 
 
-def recorded(filed: Filed | None) -> Recorded:
-    return Recorded(filed, NOW)
+def recorded(recorded: RecordedResult | None) -> Recorded:
+    return Recorded(recorded, NOW)
 
 
 def asked(delivery: Delivery, results: Iterable[object], *, lost: bool = False) -> list[str]:
@@ -118,7 +127,7 @@ ACCEPTED = Accepted(message_id="m", sender_address=None, delivery_status=None, h
         ),
         pytest.param(
             [
-                claimed(Look(generation=1)), HistoryRead(None, NOW), recorded(ENDED),
+                claimed(Lookup(version=1)), HistoryRead(None, NOW), recorded(ENDED),
             ],
             ["ClaimSubmission", "ReadHistory", "RecordResult", "PublishOutcome", *DONE],
             id="looked up",
@@ -133,12 +142,12 @@ ACCEPTED = Accepted(message_id="m", sender_address=None, delivery_status=None, h
         ),
         pytest.param(
             [claimed(CALL), answered(ACCEPTED), recorded(None)],
-            [*SENT, *GIVEN_BACK],
+            [*SENT, *REQUEUED],
             id="its claim was lost",
         ),
-        pytest.param([claimed(None)], ["ClaimSubmission", "Pause", *GIVEN_BACK], id="not claimed"),
+        pytest.param([claimed(None)], ["ClaimSubmission", "Pause", *REQUEUED], id="not claimed"),
         pytest.param(
-            [claimed(Tell(outcome=Outcome.SENT, told=TOLD))],
+            [claimed(HasOutcome(outcome=Outcome.SENT, stored_event=CONFIRMED))],
             ["ClaimSubmission", "PublishOutcome", *DONE],
             id="a duplicate",
         ),
@@ -147,25 +156,25 @@ ACCEPTED = Accepted(message_id="m", sender_address=None, delivery_status=None, h
             [claimed(Conflict())], ["ClaimSubmission", "PublishInvalid", *DONE], id="another one's id"
         ),
         pytest.param(
-            [claimed(Later(at=NOW + 60, own=True, generation=0)), 1],
+            [claimed(NotBefore(at=NOW + 60, own=True, version=0)), 1],
             ["ClaimSubmission", *COPIED],
             id="scheduled",
         ),
         pytest.param(
-            [claimed(Later(at=NOW + 60, own=False))],
+            [claimed(NotBefore(at=NOW + 60, own=False))],
             ["ClaimSubmission", "PublishCopy", *DONE],
             id="another delivery has it",
         ),
         pytest.param(
             [
-                claimed(Later(at=NOW + SHORT_WAIT, own=True, limited=True, generation=0)), True,
+                claimed(NotBefore(at=NOW + SHORT_WAIT, own=True, limited=True, version=0)), True,
                 claimed(CALL), answered(ACCEPTED), recorded(ENDED),
             ],
             ["ClaimSubmission", "WaitHere", *SENT, "PublishOutcome", *DONE],
             id="waits for its rate limit",
         ),
         pytest.param(
-            [claimed(Later(at=NOW + SHORT_WAIT, own=True, limited=True, generation=0)), False, 1],
+            [claimed(NotBefore(at=NOW + SHORT_WAIT, own=True, limited=True, version=0)), False, 1],
             ["ClaimSubmission", "WaitHere", *COPIED],
             id="no room to wait for its rate limit",
         ),
@@ -188,7 +197,7 @@ def test_a_copy_follows_all_submissions_and_an_outcome_is_published_before_it() 
 def test_of_a_lost_connection_what_was_sent_leaves_a_copy_and_what_another_has_leaves_none() -> None:
     delivery = Delivery(command(), tag=(1, 1))
     sent = [claimed(CALL), answered(Unsent(error=ERROR)), recorded(AGAIN_LATER), 1]
-    waits = [claimed(Later(at=NOW + 60, own=False))]
+    waits = [claimed(NotBefore(at=NOW + 60, own=False))]
 
     assert asked(delivery, sent, lost=True) == [*SENT, *COPIED]
     assert asked(delivery, waits, lost=True) == ["ClaimSubmission", *DONE]
@@ -217,7 +226,7 @@ def test_of_a_lost_connection_what_was_sent_leaves_a_copy_and_what_another_has_l
         pytest.param(
             Delivery(TOO_MANY, tag=(1, 1), redelivered=True),
             [None],
-            ["FindCommand", "Pause", *GIVEN_BACK],
+            ["FindCommand", "Pause", *REQUEUED],
             id="invalid now, and the ledger can not be asked",
         ),
     ],

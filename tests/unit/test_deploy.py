@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bridge.app.ingest import GRACE
-from bridge.ops.progress import PATIENCE
+from bridge.ops.progress import TIMEOUT
 from bridge.ops.supervisor import MARGIN
 from bridge.settings import Settings, load
 from bridge.settings.load import CONFIG_VARIABLE, variable
@@ -132,7 +132,7 @@ def test_a_unit_is_given_longer_to_stop_than_the_grace_period(unit: Path) -> Non
 
 @units
 def test_a_watchdog_bites_only_what_has_been_found_to_stand_still(unit: Path) -> None:
-    assert float(of_unit(unit, "WatchdogSec")[0]) > 2 * PATIENCE
+    assert float(of_unit(unit, "WatchdogSec")[0]) > 2 * TIMEOUT
 
 
 @units
@@ -152,7 +152,7 @@ def test_a_unit_writes_no_core_with_secrets_in_it(unit: Path) -> None:
 def test_a_pod_is_restarted_when_systemd_would_and_no_sooner(deployment: dict[str, Any]) -> None:
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     probe = container["livenessProbe"]
-    until_restart = PATIENCE + probe["periodSeconds"] * probe["failureThreshold"]
+    until_restart = TIMEOUT + probe["periodSeconds"] * probe["failureThreshold"]
 
     assert {until_restart} == {float(of_unit(unit, "WatchdogSec")[0]) for unit in UNITS}
     # A supervisor gives each of its processes a second.

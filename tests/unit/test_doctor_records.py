@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.app.doctor_records import look_at_room
+from bridge.app.doctor_records import check_disk_space
 from bridge.settings import load
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ def test_a_directory_that_everybody_can_write_to_is_warned_about(tmp_path: Path)
     place.mkdir()
     settings = load({"ledger": {"url": f"sqlite:///{place}/ledger.db"}}, {}, lambda _: "")
     place.chmod(0o755)
-    before = [finding.seen for finding in look_at_room(settings)]
+    before = [check_result.seen for check_result in check_disk_space(settings)]
     place.chmod(0o777)
-    after = [(finding.seen, finding.advice) for finding in look_at_room(settings)]
+    after = [(check_result.seen, check_result.advice) for check_result in check_disk_space(settings)]
 
     assert len(before) == 1
     assert after[1] == (

@@ -40,7 +40,7 @@ def test_an_event_that_can_not_be_shown_stops_no_other() -> None:
 
     assert is_available
     assert not crashed.is_set()
-    assert [line["event"] for line in logs] == ["event.unshown"] * 2
+    assert [line["event"] for line in logs] == ["event.display_failed"] * 2
 
 
 def test_a_crash_of_its_thread_ends_the_process_and_it_is_available_no_more() -> None:

@@ -14,7 +14,7 @@ from bridge.domain.error_words import CODES, describe, explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAPER = Path(__file__).parents[2] / "docs" / "internals" / "wire-reference.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "internals" / "wire-reference.md"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_no_word_of_the_provider_is_in_it(error: ProviderError) -> None:
 
 
 def documented() -> Iterator[str]:
-    rows = PAPER.read_text().partition("### 8.2 Codes")[2].partition("### 8.3")[0].splitlines()
+    rows = DOCUMENT.read_text().partition("### 8.2 Codes")[2].partition("### 8.3")[0].splitlines()
     for row in rows:
         if row.startswith(("| SVC", "| POL")) and ".." not in row:
             first, *rest = re.findall(r"[0-9]{4}", row.split("|")[1])

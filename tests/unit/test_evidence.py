@@ -145,11 +145,11 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-class Asking:
+class StatusPolling:
     """A change that only looks at what was seen of a key."""
 
     def __init__(self, key: bytes) -> None:
-        self.needs = ObservedMessage(evidence=EVIDENCE).needs
+        self.read_set = ObservedMessage(evidence=EVIDENCE).read_set
         self._key = key
 
     def apply(self, unit: Any) -> list[Evidence]:
@@ -157,7 +157,7 @@ class Asking:
 
 
 def seen(ledger: Ledger) -> object:
-    return ledger.apply([Asking(match_key_of(EVIDENCE))])[0]
+    return ledger.apply([StatusPolling(match_key_of(EVIDENCE))])[0]
 
 
 def test_a_sight_is_kept_once_however_often_it_comes(ledger: Ledger) -> None:
@@ -241,7 +241,7 @@ def test_waiting_evidence_is_written_before_the_stop(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
 ) -> None:
     for number in range(3):
-        writer.offer(sight(f"m{number}"))
+        writer.publish_once(sight(f"m{number}"))
     writer.stop()
 
     assert ledgers.kept == ["m0", "m1", "m2", "closed"]
@@ -253,7 +253,7 @@ def test_evidence_beyond_the_queue_is_dropped_and_counted_without_a_wait(
 ) -> None:
     ledgers.held.clear()
     for number in range(20):
-        writer.offer(sight(f"m{number}"))
+        writer.publish_once(sight(f"m{number}"))
 
     # Up to three are with the ledger, three more wait.
     assert 14 <= counted(metrics, "dropped")() <= 17
@@ -261,15 +261,15 @@ def test_evidence_beyond_the_queue_is_dropped_and_counted_without_a_wait(
     wait_until(lambda: counted(metrics, "kept")() + counted(metrics, "dropped")() == 20)
 
 
-@pytest.mark.parametrize("trouble", ["away", "picky"])
+@pytest.mark.parametrize("problem", ["away", "picky"])
 def test_evidence_that_a_ledger_does_not_take_is_dropped_and_the_next_is_kept(
-    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics, trouble: str
+    writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics, problem: str
 ) -> None:
-    setattr(ledgers, trouble, True)
-    writer.offer(sight("lost"))
+    setattr(ledgers, problem, True)
+    writer.publish_once(sight("lost"))
     wait_until(lambda: counted(metrics, "dropped")() == 1)
-    setattr(ledgers, trouble, False)
-    writer.offer(sight("kept"))
+    setattr(ledgers, problem, False)
+    writer.publish_once(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 
     assert ledgers.kept == ["kept"]
@@ -280,11 +280,11 @@ def test_a_mistake_of_ours_costs_evidence_and_nothing_else(
 ) -> None:
     ledgers.broken = True
     with capture_logs() as lines:
-        writer.offer(sight("lost"))
+        writer.publish_once(sight("lost"))
         wait_until(lambda: len(lines) == 2, what="the lines about it")
     dropped = counted(metrics, "dropped")()
     ledgers.broken = False
-    writer.offer(sight("kept"))
+    writer.publish_once(sight("kept"))
     wait_until(lambda: counted(metrics, "kept")() == 1)
 
     assert [line["event"] for line in lines] == ["evidence.dropped", "thread.crashed"]

@@ -5,30 +5,30 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from bridge.ops.examination import Check, Finding, examine, fail, ok, warn
+from bridge.ops.examination import Check, CheckResult, examine, fail, ok, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def check(name: str, *findings: Finding) -> Check:
-    return Check(name=name, look=lambda: findings, advice=f"see {name}")
+def check(name: str, *check_results: CheckResult) -> Check:
+    return Check(name=name, check=lambda: check_results, advice=f"see {name}")
 
 
 def test_all_is_told_in_the_order_of_the_checks() -> None:
     found = list(examine([check("one", ok("a"), warn("b", "mend b")), check("two", fail("c", "mend c"))]))
 
-    assert [(one.check, one.finding.seen) for one in found] == [("one", "a"), ("one", "b"), ("two", "c")]
+    assert [(one.check, one.check_result.seen) for one in found] == [("one", "a"), ("one", "b"), ("two", "c")]
 
 
 def test_what_a_check_raises_is_its_finding_and_says_what_to_do() -> None:
-    def broken() -> Iterator[Finding]:
+    def broken() -> Iterator[CheckResult]:
         yield ok("so far so good")
         raise ConnectionError("nobody is there")
 
-    found = list(examine([Check(name="one", look=broken, advice="look there"), check("two", ok("fine"))]))
+    found = list(examine([Check(name="one", check=broken, advice="look there"), check("two", ok("fine"))]))
 
-    assert [one.finding for one in found] == [
+    assert [one.check_result for one in found] == [
         ok("so far so good"),
         fail("nobody is there", "look there"),
         ok("fine"),
@@ -38,13 +38,13 @@ def test_what_a_check_raises_is_its_finding_and_says_what_to_do() -> None:
 def test_a_check_that_never_ends_keeps_nobody_from_the_others() -> None:
     held = threading.Event()
 
-    def endless() -> list[Finding]:
+    def endless() -> list[CheckResult]:
         held.wait()
         return []
 
     found = list(
-        examine([Check(name="one", look=endless, advice="look"), check("two", ok("fine"))], patience=0.05)
+        examine([Check(name="one", check=endless, advice="look"), check("two", ok("fine"))], timeout=0.05)
     )
     held.set()
 
-    assert [one.finding for one in found] == [fail("no answer in time", "look"), ok("fine")]
+    assert [one.check_result for one in found] == [fail("no answer in time", "look"), ok("fine")]

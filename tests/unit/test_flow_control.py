@@ -6,7 +6,7 @@ import pytest
 
 from bridge.adapters.clock import SystemClock
 from bridge.domain.answers import Ambiguous, Answer, Blocked, ProviderError, Unsent
-from bridge.domain.gate import DOWN, DOWN_AFTER
+from bridge.domain.circuit_breaker import DOWN, DOWN_AFTER
 from bridge.worker.flow_control import FlowControl
 from tests.fakes.publisher import FakePublisher
 
@@ -15,16 +15,16 @@ REFUSED = ProviderError(name="network", message="connection refused")
 OVERLOADED = ProviderError(name="http", message="no route to +16131234567", http_status=502)
 
 
-def trouble_after(answer: Answer) -> str | None:
+def problem_after(answer: Answer) -> str | None:
     """Return the reason once the provider has answered so often enough."""
     flow_control = FlowControl(None, FakePublisher(), SystemClock(), limit=1)  # type: ignore[arg-type]  # no call is made
     for _ in range(DOWN_AFTER):
         flow_control.answered(answer)
-    return flow_control.trouble
+    return flow_control.problem
 
 
 @pytest.mark.parametrize(
-    ("answer", "trouble"),
+    ("answer", "problem"),
     [
         (Unsent(error=REFUSED), f"{DOWN}: connection refused"),
         (Ambiguous(error=OVERLOADED), f"{DOWN}: HTTP 502 Bad Gateway"),
@@ -41,12 +41,12 @@ def trouble_after(answer: Answer) -> str | None:
         ),
     ],
 )
-def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, trouble: str) -> None:
-    assert trouble_after(answer) == trouble
+def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, problem: str) -> None:
+    assert problem_after(answer) == problem
 
 
 @pytest.mark.parametrize(
-    ("error", "trouble"),
+    ("error", "problem"),
     [
         (
             ProviderError(name="oauth", exception_id="invalid_grant", http_status=401),
@@ -63,8 +63,8 @@ def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, trou
         ),
     ],
 )
-def test_an_account_that_is_refused_is_told_with_where_to_look(error: ProviderError, trouble: str) -> None:
-    assert trouble_after(Blocked(error=error)) == trouble
+def test_an_account_that_is_refused_is_told_with_where_to_look(error: ProviderError, problem: str) -> None:
+    assert problem_after(Blocked(error=error)) == problem
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_an_account_that_is_refused_is_told_with_where_to_look(error: ProviderEr
     [ProviderError(name="http", http_status=409), ProviderError(name="internal", message="broke down")],
 )
 def test_what_is_about_one_submission_is_not_the_provider_s_trouble(error: ProviderError) -> None:
-    assert trouble_after(Ambiguous(error=error)) is None
+    assert problem_after(Ambiguous(error=error)) is None
 
 
 def test_a_provider_that_slows_us_down_is_not_in_trouble() -> None:
-    assert trouble_after(Unsent(error=OVERLOADED, throttled=True)) is None
+    assert problem_after(Unsent(error=OVERLOADED, throttled=True)) is None

@@ -17,7 +17,7 @@ from bridge.domain.dead_letters import read_letter, sent_back
 from bridge.domain.deliveries import GIVEN_UP, TOKEN, read
 from bridge.domain.events import event_id, rfc3339
 from bridge.domain.evidence import Reading
-from bridge.domain.ledger import Call, Claim, Filed, Later, Look, Resolve
+from bridge.domain.ledger import Call, Claim, Lookup, NotBefore, RecordedResult, Resolve
 from bridge.domain.messages import Delivery, Outgoing
 from bridge.domain.outcomes import Outcome, Style
 from bridge.settings import Settings
@@ -36,7 +36,7 @@ NOW = 1_800_000_000.0
 STYLE = Style(source="/sms-bridge/sms")
 
 
-class World:
+class Model:
     """A ledger and a provider; each delivery has a worker of its own."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class World:
             assert worker.stop(grace=10)
         publisher.close()
 
-        assert not source.given_back
+        assert not source.requeued
         return list(publisher.taken)
 
 
@@ -74,37 +74,37 @@ def delivered(message: Outgoing) -> Delivery:
 def test_what_the_broker_gives_up_unsent_has_one_outcome_and_is_a_dead_letter(
     reason: str, outcome: str
 ) -> None:
-    world = World()
-    event, letter = world.deliver(given_up(reason, send_at=rfc3339(time.time() + 3600)))
-    again, _ = world.deliver(given_up(reason))
+    model = Model()
+    event, letter = model.deliver(given_up(reason, send_at=rfc3339(time.time() + 3600)))
+    again, _ = model.deliver(given_up(reason))
 
     assert event_of(event.body)["type"] == f"sms.outbound.{outcome}"
     assert event_of(event.body)["id"] == event_id("outcome", "a", 0, 0)
     assert event_of(event.body)["data"]["error"]["name"] == reason
     assert (letter.routing_key, letter.headers["x-bridge-outcome"]) == ("sms.dead", outcome)
     assert again.body == event.body
-    assert world.gateway.sent == 0
+    assert model.gateway.sent == 0
 
 
 def test_a_replay_sends_what_the_time_of_the_broker_ran_out_for() -> None:
-    world = World()
-    _, letter = world.deliver(given_up("expired"))
+    model = Model()
+    _, letter = model.deliver(given_up("expired"))
     read_back = read_letter(delivered(letter), rules=RULES, now=NOW)
     copy = sent_back(read_back, exchange="sms.commands", routing_key="send", resend=False)
-    (sent,) = world.deliver(delivered(copy))
+    (sent,) = model.deliver(delivered(copy))
 
     assert event_of(sent.body)["type"] == "sms.outbound.sent"
     assert event_of(sent.body)["id"] == event_id("outcome", "a", 0, 1)
-    assert world.gateway.sent == 1
+    assert model.gateway.sent == 1
 
 
 def test_what_was_sent_before_its_repeat_was_given_up_stays_sent() -> None:
-    world = World()
-    (sent,) = world.deliver(Delivery(body_of("a"), tag=(1, 1)))
-    (again,) = world.deliver(given_up("expired"))
+    model = Model()
+    (sent,) = model.deliver(Delivery(body_of("a"), tag=(1, 1)))
+    (again,) = model.deliver(given_up("expired"))
 
     assert again.body == sent.body
-    assert world.gateway.sent == 1
+    assert model.gateway.sent == 1
 
 
 def claim(now: float, *, given_up: str | None = None) -> Claim:
@@ -135,7 +135,7 @@ def test_after_an_attempt_in_doubt_the_history_decides_and_nothing_is_sent(
     (waiting,) = ledger.apply([claim(NOW + 1, given_up="expired")])
     late = claim(NOW + 1000, given_up="expired")
     (looking,) = ledger.apply([late])
-    (filed,) = ledger.apply(
+    (recorded,) = ledger.apply(
         [
             Resolve(
                 command=late.command, command_id="a", index=0, owner=late.owner,
@@ -146,29 +146,29 @@ def test_after_an_attempt_in_doubt_the_history_decides_and_nothing_is_sent(
 
     assert isinstance(calling, Call)
     # The worker that calls has its lease.
-    assert isinstance(waiting, Later)
+    assert isinstance(waiting, NotBefore)
     assert not waiting.own
-    assert isinstance(looking, Look)
-    assert isinstance(filed, Filed)
-    assert filed.outcome is outcome
+    assert isinstance(looking, Lookup)
+    assert isinstance(recorded, RecordedResult)
+    assert recorded.outcome is outcome
 
 
 def test_a_copy_carries_why_its_command_was_given_up_and_no_stranger_can_say_so() -> None:
     copy = Delivery(body_of("a"), tag=(1, 1), headers={TOKEN: "3", GIVEN_UP: "expired"})
-    strangers = Delivery(body_of("a"), tag=(1, 1), headers={GIVEN_UP: "expired"})
+    unknown_clients = Delivery(body_of("a"), tag=(1, 1), headers={GIVEN_UP: "expired"})
     forged = Delivery(body_of("a"), tag=(1, 1), headers={TOKEN: "3", GIVEN_UP: "two\nlines"})
 
     assert read(copy, rules=RULES, now=NOW, new_id=str).given_up == "expired"
     assert read(forged, rules=RULES, now=NOW, new_id=str).given_up == "unknown"
-    assert read(strangers, rules=RULES, now=NOW, new_id=str).given_up is None
+    assert read(unknown_clients, rules=RULES, now=NOW, new_id=str).given_up is None
 
 
 @pytest.mark.parametrize("body", [body_of("a", send_at="tomorrow"), b"no command", b"{}"])
 def test_a_dead_letter_that_was_moved_returns_and_is_named_with_the_way_to_send_it(body: bytes) -> None:
-    world = World()
-    event, letter = world.deliver(Delivery(body, tag=(1, 1), headers={"own": "yes"}))
-    (returned,) = world.deliver(delivered(letter))
-    (line,) = [line for line in world.logs if line["event"] == "dead_letter.returned"]
+    model = Model()
+    event, letter = model.deliver(Delivery(body, tag=(1, 1), headers={"own": "yes"}))
+    (returned,) = model.deliver(delivered(letter))
+    (line,) = [line for line in model.logs if line["event"] == "dead_letter.returned"]
 
     assert event.routing_key == "sms.outbound.invalid"
     assert (returned.exchange, returned.routing_key, returned.body) == ("", "sms.dead", body)
@@ -178,21 +178,21 @@ def test_a_dead_letter_that_was_moved_returns_and_is_named_with_the_way_to_send_
 
 
 def test_a_moved_letter_of_a_command_without_an_id_is_not_sent() -> None:
-    world = World()
+    model = Model()
     allowed = {"commands": {"allow_missing_id": True}}
     nameless = body_of("a").replace(b'"id": "a", ', b"")
-    _, letter = world.deliver(Delivery(nameless, tag=(1, 1), redelivered=True, given_up="expired"), **allowed)
-    (returned,) = world.deliver(delivered(letter), **allowed)
+    _, letter = model.deliver(Delivery(nameless, tag=(1, 1), redelivered=True, given_up="expired"), **allowed)
+    (returned,) = model.deliver(delivered(letter), **allowed)
 
     assert b'"id"' not in nameless
     assert returned.headers == letter.headers
-    assert world.gateway.sent == 0
+    assert model.gateway.sent == 0
 
 
 def test_a_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
-    world = World()
-    _, letter = world.deliver(given_up("expired"))
-    (sent,) = world.deliver(replace(delivered(letter), body=body_of("b")))
+    model = Model()
+    _, letter = model.deliver(given_up("expired"))
+    (sent,) = model.deliver(replace(delivered(letter), body=body_of("b")))
 
     assert event_of(sent.body)["type"] == "sms.outbound.sent"
 

@@ -22,9 +22,9 @@ from bridge.adapters.http.server.parser import MAX_FIELDS, MAX_HEAD
 from bridge.adapters.http.server.response import UNAUTHORIZED, RawResponse, Response, problem
 from bridge.adapters.http.server.server import HttpServer
 from bridge.ops.metrics import Metrics
-from bridge.ports.serving import Readiness, Reason
+from bridge.ports.http_results import Readiness, Reason
 from tests.harness.http_server import serving
-from tests.harness.raw_http import PATIENCE, Client, once
+from tests.harness.raw_http import TIMEOUT, Client, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class Posts(Application):
     """Takes what is posted with the secret; all bodies but `no` are answered 204, at once or after a while."""
 
     max_body = 64 * 1024
-    body_timeout = PATIENCE
+    body_timeout = TIMEOUT
 
     def __init__(self, *, holds: bool = False, delay: float = 0.0) -> None:
         self.taken: list[bytes] = []
@@ -76,7 +76,7 @@ class Posts(Application):
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[tuple[int, Posts]]:
+def stall() -> Iterator[tuple[int, Posts]]:
     """One server for all that needs no other, and what it took."""
     posts = Posts()
     with serving(posts) as server:
@@ -84,14 +84,14 @@ def standing() -> Iterator[tuple[int, Posts]]:
 
 
 @pytest.fixture
-def port(standing: tuple[int, Posts]) -> int:
-    return standing[0]
+def port(stall: tuple[int, Posts]) -> int:
+    return stall[0]
 
 
 @pytest.fixture
-def taken(standing: tuple[int, Posts]) -> list[bytes]:
-    standing[1].taken.clear()
-    return standing[1].taken
+def taken(stall: tuple[int, Posts]) -> list[bytes]:
+    stall[1].taken.clear()
+    return stall[1].taken
 
 
 def request(body: bytes = BODY, *headers: bytes, method: bytes = b"POST", version: bytes = b"1.1") -> bytes:
@@ -166,7 +166,7 @@ CHUNKED = b"Transfer-Encoding: chunked"
 
 @pytest.mark.parametrize("cut", [None, 20, -30, -2, -1])
 @pytest.mark.parametrize(
-    "asking",
+    "polling",
     [
         request(b'{"a":{"n":1}}', *UPGRADE),
         request(b'3\r\n{"a\r\na\r\n":{"n":1}}\r\n0\r\nX: x\r\n\r\n', *UPGRADE, CHUNKED),
@@ -176,13 +176,13 @@ CHUNKED = b"Transfer-Encoding: chunked"
     ids=["length", "chunks", "HTTP/1.0", "close"],
 )
 def test_a_notification_that_asks_for_another_protocol_is_taken_as_if_it_did_not(
-    port: int, taken: list[bytes], asking: bytes, cut: int | None
+    port: int, taken: list[bytes], polling: bytes, cut: int | None
 ) -> None:
     with Client(port) as client:
-        client.send(asking[:cut])
+        client.send(polling[:cut])
         if cut is not None:
             threading.Event().wait(0.02)
-            client.send(asking[cut:])
+            client.send(polling[cut:])
         status = client.status()
 
     assert status == 204
@@ -190,10 +190,10 @@ def test_a_notification_that_asks_for_another_protocol_is_taken_as_if_it_did_not
 
 
 def test_what_follows_a_request_for_another_protocol_is_answered_too(port: int) -> None:
-    asking = request(b'{"a":{"n":1}}', *UPGRADE)
+    polling = request(b'{"a":{"n":1}}', *UPGRADE)
 
     with Client(port) as client:
-        client.send((asking + request(b"no", *UPGRADE) + request(method=b"GET")) * 50)
+        client.send((polling + request(b"no", *UPGRADE) + request(method=b"GET")) * 50)
         statuses = [client.status() for _ in range(150)]
 
     assert statuses == [204, 400, 405] * 50
@@ -486,7 +486,7 @@ def test_who_is_told_what_is_wrong_and_does_not_read_it_is_cut_off() -> None:
 
 
 def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
-    with answering(100_000, write_timeout=PATIENCE) as port, Client(port, deaf=True) as client:
+    with answering(100_000, write_timeout=TIMEOUT) as port, Client(port, deaf=True) as client:
         client.send(ASKED)
         wait_for(lambda: len(client.stream.peek()) > 0)
 
@@ -565,7 +565,7 @@ def test_a_stop_lets_what_is_being_answered_end() -> None:
         status = pool.submit(client.status)
         threading.Timer(0.3, posts.release).start()
 
-    assert status.result(PATIENCE) == 204
+    assert status.result(TIMEOUT) == 204
 
 
 def test_a_port_in_use_is_an_error_of_the_one_who_starts() -> None:
@@ -581,7 +581,7 @@ def test_a_port_in_use_is_an_error_of_the_one_who_starts() -> None:
 
 def wait_for(condition: Callable[[], bool], *, every: float = 0.01) -> None:
     """Poll until `condition` holds."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline

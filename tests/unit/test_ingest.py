@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 from bridge.domain.errors import InvalidNotification
 from bridge.domain.events import outgoing_event
 from bridge.domain.receipts import receipt_event
+from bridge.ingest.durable_publisher import DurablePublisher, Publishing
 from bridge.ingest.execution import NotificationSettings
 from bridge.ingest.executor import NotificationExecutor
 from bridge.ingest.notification import NotificationRules
 from bridge.ingest.report import NotificationReport
-from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.ops.metrics import Metrics
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
 from tests.harness.commands import NOW
@@ -82,13 +82,13 @@ def make_ingest(
     confirm_timeout: float = 20.0,
     limit: int = 100,
 ) -> NotificationExecutor:
-    tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
+    to_message = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
     return NotificationExecutor(
         NotificationSettings(
             rules=NotificationRules(style=STYLE), confirm_timeout=confirm_timeout, limit=limit
         ),
         memory or FakeMemory(),
-        Safekeeping(Publishing(publisher=publisher, tell=tell, clock=clock)),
+        DurablePublisher(Publishing(publisher=publisher, to_message=to_message, clock=clock)),
         report=NotificationReport(metrics, clock),
         clock=clock,
     )
@@ -100,7 +100,7 @@ def ingest(publisher: FakePublisher, clock: HandClock, metrics: Metrics) -> Noti
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[NotificationExecutor]:
+def stall() -> Iterator[NotificationExecutor]:
     """One ingest for all examples of a property."""
     publisher = FakePublisher()
     yield make_ingest(publisher, HandClock(), Metrics(version="0.0.0"), confirm_timeout=10)
@@ -334,10 +334,10 @@ def test_a_server_that_ends_waits_for_no_confirm(
 def test_nothing_is_published_while_the_broker_takes_nothing(
     ingest: NotificationExecutor, publisher: FakePublisher, is_full: bool
 ) -> None:
-    publisher.available, publisher._room = is_full, 0
+    publisher.available, publisher._capacity = is_full, 0
     refused, _ = take(ingest)
     before = list(publisher.taken)
-    publisher.available, publisher._room = True, 10
+    publisher.available, publisher._capacity = True, 10
     taken, _ = take(ingest)
 
     assert (refused, before, taken) == (NotificationResult.REFUSED, [], NotificationResult.PUBLISHED)
@@ -384,20 +384,20 @@ BODIES = st.one_of(
 # A machine under load is no failure.
 @settings(deadline=None)
 @given(BODIES)
-def test_any_body_is_either_an_event_or_no_notification(standing: NotificationExecutor, body: bytes) -> None:
-    taken, lines = take(standing, body)
+def test_any_body_is_either_an_event_or_no_notification(stall: NotificationExecutor, body: bytes) -> None:
+    taken, lines = take(stall, body)
 
     assert isinstance(taken, InvalidNotification) or taken is not NotificationResult.REFUSED
     assert len(lines) == 1
 
 
 def test_no_line_tells_a_number_or_a_text(ingest: NotificationExecutor, publisher: FakePublisher) -> None:
-    told = [take(ingest), take(ingest, INBOUND[:-1]), take(ingest, b'{"+16137001234":"a secret text"}')]
+    confirmed = [take(ingest), take(ingest, INBOUND[:-1]), take(ingest, b'{"+16137001234":"a secret text"}')]
     publisher.available = False
-    told.append(take(ingest))
+    confirmed.append(take(ingest))
 
-    assert "6137001234" not in repr(told)
-    assert "secret" not in repr(told)
+    assert "6137001234" not in repr(confirmed)
+    assert "secret" not in repr(confirmed)
 
 
 def test_a_cancelled_request_leaves_nothing_behind_for_its_late_confirm(

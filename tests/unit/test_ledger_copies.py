@@ -14,10 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.adapters.amqp.adoption import adopt_with
-from bridge.adapters.amqp.ledger_mark import LedgerMark
+from bridge.adapters.amqp.ledger_identity import LedgerIdentity
 from bridge.adapters.amqp.ledger_notes import LedgerMismatch
 from bridge.domain.lineage import Lineage, Remembered
-from tests.broker.test_ledger_mark import topology
+from tests.broker.test_ledger_identity import topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ class Killed(Exception):
     """The process ends."""
 
 
-class World:
+class Model:
     """The broker's exchanges, with their arguments; and the process that changes things until it is killed."""
 
     def __init__(self) -> None:
@@ -39,14 +39,14 @@ class World:
         #: Changes until the process is killed.
         self.left = ALL
         #: Looks of a process until another one does `meanwhile`, once.
-        self.looks = 0
+        self.lookups = 0
         self.meanwhile: Callable[[], None] | None = None
 
-    def look(self) -> None:
-        if self.meanwhile is not None and self.looks == 0:
+    def look_up(self) -> None:
+        if self.meanwhile is not None and self.lookups == 0:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
-        self.looks -= 1
+        self.lookups -= 1
 
     def change(self) -> None:
         if self.left == 0:
@@ -57,8 +57,8 @@ class World:
 class Channel:
     """What py-amqp does."""
 
-    def __init__(self, world: World, connection: object) -> None:
-        self._world = world
+    def __init__(self, model: Model, connection: object) -> None:
+        self._world = model
         self.connection = connection
         self.is_open = True
 
@@ -73,7 +73,7 @@ class Channel:
         arguments: Mapping[str, str] | None = None,
     ) -> None:
         if passive:
-            self._world.look()
+            self._world.look_up()
         there = self._world.exchanges.get(name)
         if passive:
             if there is None:
@@ -102,9 +102,9 @@ class Channel:
         """Nothing is left open."""
 
 
-def broker_of(world: World) -> Any:
+def broker_of(model: Model) -> Any:
     connection = SimpleNamespace()
-    connection.channel = lambda: Channel(world, connection)
+    connection.channel = lambda: Channel(model, connection)
     return SimpleNamespace(connection=connection, channel=connection.channel)
 
 
@@ -112,7 +112,7 @@ def broker_of(world: World) -> Any:
 class Copy:
     """A server with a copy of the ledger."""
 
-    world: World
+    model: Model
     own: Lineage
     identity: str = "ledger"
     remembered: Remembered | None = None
@@ -127,13 +127,13 @@ class Copy:
     is_behind: bool = False
     #: Whether a worker was killed that was about to use it, and whether both are true: such a one may be used as well.
     is_begun: bool = False
-    is_torn: bool = False
+    is_truncated: bool = False
 
     def recall(self) -> tuple[Lineage | None, Remembered | None]:
         return self.own, self.remembered
 
     def remember(self, own: Lineage, *, is_marked: bool) -> None:
-        self.world.change()
+        self.model.change()
         known, left = self.remembered, None
         if known is not None and not is_marked:
             left = known.lineage if known.is_marked and known.lineage != own else known.left
@@ -148,7 +148,7 @@ class Copy:
 
     def rename(self, identity: str, own: Lineage | None) -> None:
         assert own == self.own
-        self.world.change()
+        self.model.change()
         self.identity = identity
         self.remembered = Remembered(self.own, is_marked=True)
 
@@ -156,8 +156,8 @@ class Copy:
         assert own == self.own
 
     def copied(self, own: Lineage) -> Copy:
-        copied = Copy(self.world, own, self.identity, self.remembered, [*self.before, self])
-        copied.is_behind, copied.is_torn = self.is_behind or self.is_begun, self.is_torn
+        copied = Copy(self.model, own, self.identity, self.remembered, [*self.before, self])
+        copied.is_behind, copied.is_truncated = self.is_behind or self.is_begun, self.is_truncated
         copied.is_stale = self.is_stale or (copied.is_behind and own.system != self.own.system)
         return copied
 
@@ -166,8 +166,8 @@ class Cluster:
     """Servers, workers that come and go, and an operator."""
 
     def __init__(self) -> None:
-        self.world = World()
-        self.newest = Copy(self.world, FIRST, remembered=Remembered(FIRST, is_marked=True))
+        self.model = Model()
+        self.newest = Copy(self.model, FIRST, remembered=Remembered(FIRST, is_marked=True))
         self.copies = [self.newest]
         self._systems = 0
         self._names = 0
@@ -200,7 +200,7 @@ class Cluster:
         copy.is_begun &= not may_configure
         copy.is_behind &= not may_configure
         # A worker can't tell others without the right to.
-        for other in copy.before if may_configure and not copy.is_torn else ():
+        for other in copy.before if may_configure and not copy.is_truncated else ():
             # Without any mark no copy is known; and a backup elsewhere does not know of one that a killed worker made.
             was_marked = other.remembered is not None and other.remembered.was_marked
             is_begun = any(older.is_begun for older in (*other.before, other))
@@ -210,19 +210,19 @@ class Cluster:
             if any(older is copy for older in other.before):
                 other.is_behind = True
                 other.is_stale = other.is_stale or other.own.system != copy.own.system
-                other.is_torn = other.is_torn or other.is_begun
+                other.is_truncated = other.is_truncated or other.is_begun
 
     def _try(self, copy: Copy, *, until: int, may_configure: bool) -> tuple[bool, Exception | None]:
-        self.world.left, self.world.may_configure = until, may_configure
-        mark = LedgerMark(copy, max_age=1.0, mistaken=lambda _: None)
+        self.model.left, self.model.may_configure = until, may_configure
+        mark = LedgerIdentity(copy, max_age=1.0, mistaken=lambda _: None)
         try:
-            mark.compare(broker_of(self.world), topology(), declares=may_configure)
+            mark.compare(broker_of(self.model), topology(), declares=may_configure)
         except Killed:
             return False, None
         except LedgerMismatch as e:
             return False, e
         finally:
-            self.world.left, self.world.may_configure = ALL, True
+            self.model.left, self.model.may_configure = ALL, True
         return True, None
 
     def adopt(self, copy: Copy, *, until: int = ALL) -> None:
@@ -235,24 +235,24 @@ class Cluster:
             assert self._adopt(copy)
         for other in self.copies:
             other.is_superseded = other is not copy
-        copy.is_stale = copy.is_behind = copy.is_torn = False
+        copy.is_stale = copy.is_behind = copy.is_truncated = False
         self.newest = copy
         self.work(copy)
 
     def _adopt(self, copy: Copy, *, until: int = ALL) -> bool:
         self._names += 1
-        self.world.left = until
+        self.model.left = until
         name = "ledger" + "x" * self._names
         try:
-            adopt_with(broker_of(self.world), topology(), copy, name, lambda _: self.world.change())
+            adopt_with(broker_of(self.model), topology(), copy, name, lambda _: self.model.change())
         except Killed:
             return False
         finally:
-            self.world.left = ALL
+            self.model.left = ALL
         return True
 
     def _noted(self) -> object:
-        return self.world.exchanges.get("sms.ledger")
+        return self.model.exchanges.get("sms.ledger")
 
 
 STEPS = ["promote", "restore", "work", "old", "adopt", "limited"]
@@ -297,7 +297,7 @@ def test_a_ledger_of_an_older_version_counts_as_restored_however_its_first_worke
     cluster = Cluster()
     ledger = cluster.newest
     ledger.remembered = None
-    cluster.world.exchanges["sms.ledger"] = {"alternate-exchange": "sms.ledger.ledger"}
+    cluster.model.exchanges["sms.ledger"] = {"alternate-exchange": "sms.ledger.ledger"}
     for until in (first, second, ALL):
         cluster.work(ledger, until=until)
 
@@ -306,11 +306,13 @@ def test_a_ledger_of_an_older_version_counts_as_restored_however_its_first_worke
 
 
 @given(st.integers(0, 60), st.booleans())
-def test_of_two_workers_that_meet_a_failover_at_once_none_refuses_it(looks: int, is_elsewhere: bool) -> None:
+def test_of_two_workers_that_meet_a_failover_at_once_none_refuses_it(
+    lookups: int, is_elsewhere: bool
+) -> None:
     cluster = Cluster()
     cluster.work(cluster.newest)
     (cluster.restore if is_elsewhere else cluster.promote)()
-    cluster.world.looks, cluster.world.meanwhile = looks, lambda: cluster.work(cluster.newest)
+    cluster.model.lookups, cluster.model.meanwhile = lookups, lambda: cluster.work(cluster.newest)
     cluster.work(cluster.newest)
 
     assert cluster.newest.restored == 1

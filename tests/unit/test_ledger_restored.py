@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import (
-    DOUBTFUL,
+    IN_DOUBT,
     Call,
     Claim,
-    Filed,
-    Later,
-    Look,
+    Lookup,
+    NotBefore,
+    RecordedResult,
     Replay,
     Resolve,
     Restored,
@@ -66,9 +66,9 @@ def found(
         style=STYLE,
         rules=book.rules,
     )
-    filed = book.apply(resolve)
-    assert isinstance(filed, Filed)
-    return filed.outcome or filed.retry_at
+    recorded = book.apply(resolve)
+    assert isinstance(recorded, RecordedResult)
+    return recorded.outcome or recorded.retry_at
 
 
 # -- which may be lost -----------------------------------------------------------------------------
@@ -77,14 +77,14 @@ def found(
 @pytest.mark.parametrize(
     ("at", "redelivered", "published_at", "verdict"),
     [
-        (HOUR - 1, False, None, Look),
-        (HOUR - 1, False, NOW + HOUR - 1, Look),
+        (HOUR - 1, False, None, Lookup),
+        (HOUR - 1, False, NOW + HOUR - 1, Lookup),
         (HOUR + 1, False, None, Call),
-        (HOUR + 1, False, NOW + CLOCKS - 1, Look),
+        (HOUR + 1, False, NOW + CLOCKS - 1, Lookup),
         (HOUR + 1, False, NOW + CLOCKS + 1, Call),
-        (DAY - 1, False, NOW - 1, Look),
+        (DAY - 1, False, NOW - 1, Lookup),
         (DAY + 1, False, NOW - 1, Call),
-        (DAY - 1, True, None, Look),
+        (DAY - 1, True, None, Lookup),
         (DAY + 1, True, None, Call),
     ],
 )
@@ -96,7 +96,7 @@ def test_what_the_ledger_does_not_know_is_looked_up_for_a_while(
     assert isinstance(claimed, verdict)
 
 
-@pytest.mark.parametrize(("redelivered", "verdict"), [(False, Call), (True, Look)])
+@pytest.mark.parametrize(("redelivered", "verdict"), [(False, Call), (True, Lookup)])
 def test_without_that_time_only_redeliveries_are(book: Book, redelivered: bool, verdict: type) -> None:
     book.rules = replace(book.rules, restored_lookup=0.0)
 
@@ -111,7 +111,7 @@ def test_nothing_is_lost_of_what_has_not_come_to_its_time(book: Book) -> None:
     scheduled = command(send_at=NOW + 60)
     verdict = book.claim(of=scheduled, redelivered=True, restored=LOST)
 
-    assert verdict == Later(at=NOW + 60, own=True, generation=0)
+    assert verdict == NotBefore(at=NOW + 60, own=True, version=0)
     assert isinstance(book.claim(of=scheduled, at=60, restored=LOST), Call)
 
 
@@ -132,10 +132,10 @@ def test_a_repeat_of_what_was_sent_ends_as_sent(book: Book) -> None:
 
 
 def test_what_is_not_in_the_history_is_sent_without_a_wait(book: Book) -> None:
-    look = book.claim(at=1, restored=LOST)
+    look_up = book.claim(at=1, restored=LOST)
 
-    assert isinstance(look, Look)
-    assert look.since < LOST.since
+    assert isinstance(look_up, Lookup)
+    assert look_up.since < LOST.since
     assert found(book, "") == NOW + 1
     assert isinstance(book.claim(at=1, restored=LOST), Call)
 
@@ -146,7 +146,7 @@ def test_a_redelivery_waits_until_the_history_has_settled(book: Book) -> None:
 
     assert isinstance(again, float)
     assert NOW + 1 < again <= NOW + 1 + book.rules.reconcile.settle
-    assert book.submission().state == DOUBTFUL
+    assert book.submission().state == IN_DOUBT
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -183,12 +183,12 @@ def test_messages_of_other_texts_stop_only_what_a_worker_had(
 
 def test_without_a_history_it_waits(book: Book) -> None:
     book.claim(at=1, restored=LOST)
-    filed = book.resolve(at=1, reading=False)
+    recorded = book.resolve(at=1, reading=False)
 
-    assert filed is not None
-    assert filed.outcome is None
-    assert book.submission().state == DOUBTFUL
-    assert isinstance(book.claim(at=400, generation=0, restored=LOST), Look)
+    assert recorded is not None
+    assert recorded.outcome is None
+    assert book.submission().state == IN_DOUBT
+    assert isinstance(book.claim(at=400, version=0, restored=LOST), Lookup)
 
 
 # -- rows from before ------------------------------------------------------------------------------
@@ -198,14 +198,14 @@ def test_without_a_history_it_waits(book: Book) -> None:
 def test_a_row_from_before_the_restore_may_be_older_than_what_was_sent(book: Book, redelivered: bool) -> None:
     waiting(book)
     late = Restored(at=NOW + 30, since=NOW - 60)
-    verdict = book.claim(at=60, generation=1, redelivered=redelivered, restored=late)
+    verdict = book.claim(at=60, version=1, redelivered=redelivered, restored=late)
 
-    assert isinstance(verdict, Look)
+    assert isinstance(verdict, Lookup)
     assert (book.submission().doubt_from, book.submission().doubt_until) == (NOW - 60, NOW + 60)
-    filed = book.resolve(at=300)
-    assert filed is not None
-    assert filed.retry_at == NOW + 300
-    assert isinstance(book.claim(at=300, generation=1, redelivered=True, restored=late), Call)
+    recorded = book.resolve(at=300)
+    assert recorded is not None
+    assert recorded.retry_at == NOW + 300
+    assert isinstance(book.claim(at=300, version=1, redelivered=True, restored=late), Call)
 
 
 def test_each_submission_of_such_a_command_is_looked_up(book: Book) -> None:
@@ -215,7 +215,7 @@ def test_each_submission_of_such_a_command_is_looked_up(book: Book) -> None:
     late = Restored(at=NOW + 30, since=NOW - 60)
     verdicts = [book.claim(index, at=60, redelivered=True, restored=late) for index in range(2)]
 
-    assert [type(verdict) for verdict in verdicts] == [Look, Look]
+    assert [type(verdict) for verdict in verdicts] == [Lookup, Lookup]
 
 
 def test_a_scheduled_command_is_looked_up_at_its_time_and_waits_no_longer(book: Book) -> None:
@@ -238,21 +238,21 @@ def test_a_scheduled_command_is_looked_up_at_its_time_and_waits_no_longer(book: 
         )
 
     early = copy(59)
-    assert isinstance(copy(61), Look)
+    assert isinstance(copy(61), Lookup)
     assert found(book, "", at=61, of=scheduled) == NOW + 61
-    assert early == Later(at=NOW + 60, own=True, generation=0)
+    assert early == NotBefore(at=NOW + 60, own=True, version=0)
     assert isinstance(copy(61), Call)
 
 
 def test_what_had_ended_is_told_again_and_a_replay_of_it_is_looked_up(book: Book) -> None:
     book.claim()
-    filed = book.file(outcome=Outcome.FAILED)
-    assert filed is not None
-    assert filed.told is not None
+    recorded = book.file(outcome=Outcome.FAILED)
+    assert recorded is not None
+    assert recorded.stored_event is not None
     late = Restored(at=NOW + 30, since=NOW - 60)
-    replay = Replay(event_id=filed.told.event_id)
+    replay = Replay(event_id=recorded.stored_event.event_id)
 
-    assert isinstance(book.claim(at=60, replay=replay, restored=late), Look)
+    assert isinstance(book.claim(at=60, replay=replay, restored=late), Lookup)
 
 
 # -- since when ------------------------------------------------------------------------------------

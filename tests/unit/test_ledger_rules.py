@@ -12,31 +12,31 @@ from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.evidence import Evidence, Reading
 from bridge.domain.ledger import (
-    DOUBTFUL,
+    IN_DOUBT,
     WAITING,
     Call,
-    Carry,
     Change,
     Claim,
     ClockSet,
     CommandRecord,
     Conflict,
-    File,
-    Filed,
-    Filing,
-    HandOver,
-    Later,
-    Look,
+    HasOutcome,
+    IncludeInCopy,
+    Lookup,
+    NewVersion,
+    NextStep,
+    NotBefore,
+    RecordAnswer,
+    RecordedResult,
     Replay,
     Resolve,
     Restored,
     SubmissionRecord,
     Superseded,
-    Tell,
     UnitOfWork,
     Verdict,
 )
-from bridge.domain.ledger.claim import LOOK_AGAIN, OVERDUE
+from bridge.domain.ledger.claim import OVERDUE, POLL_AGAIN
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, ReconcileRules, RetryRules
@@ -78,8 +78,8 @@ class Book:
         *,
         at: float = 0.0,
         owner: str = "one",
-        generation: int = 0,
-        carried: int | None = None,
+        version: int = 0,
+        copy_version: int | None = None,
         of: SendSms | None = None,
         redelivered: bool = False,
         restored: Restored | None = None,
@@ -95,14 +95,14 @@ class Book:
                 now=NOW + at,
                 style=STYLE,
                 rules=self.rules,
-                generation=generation,
-                carried=generation if carried is None else carried,
+                version=version,
+                copy_version=version if copy_version is None else copy_version,
                 redelivered=redelivered,
                 published_at=published_at,
                 replay=replay,
             )
         )
-        assert isinstance(verdict, Call | Look | Tell | Later | Conflict | Superseded)
+        assert isinstance(verdict, Call | Lookup | HasOutcome | NotBefore | Conflict | Superseded)
         return verdict
 
     def file(
@@ -114,36 +114,36 @@ class Book:
         retry_in: float = 5.0,
         owner: str = "one",
         attempts: int = 1,
-        doubtful: bool = False,
+        in_doubt: bool = False,
         submitted: bool = False,
         evidence: Evidence | None = None,
-    ) -> Filed | None:
-        filing = Filing(
+    ) -> RecordedResult | None:
+        next_step = NextStep(
             outcome=None,
             result=SubmissionResult(attempts=attempts),
             retry_at=NOW + at + retry_in,
-            doubtful=doubtful,
+            in_doubt=in_doubt,
             submitted=submitted,
         )
         if outcome is not None:
             message_id = "m-1" if outcome in (Outcome.SENT, Outcome.UNDELIVERABLE) else None
-            filing = Filing(
+            next_step = NextStep(
                 outcome=outcome, result=SubmissionResult(attempts=attempts, message_id=message_id)
             )
-        filed = self.apply(
-            File(
+        recorded = self.apply(
+            RecordAnswer(
                 command=command(),
                 command_id="order-17",
                 index=index,
                 owner=owner,
-                filing=filing,
+                next_step=next_step,
                 now=NOW + at,
                 style=STYLE,
                 evidence=evidence,
             )
         )
-        assert filed is None or isinstance(filed, Filed)
-        return filed
+        assert recorded is None or isinstance(recorded, RecordedResult)
+        return recorded
 
     def resolve(
         self,
@@ -152,9 +152,9 @@ class Book:
         owner: str = "one",
         reading: bool = True,
         of: SendSms | None = None,
-    ) -> Filed | None:
+    ) -> RecordedResult | None:
         """File a look that was taken just now."""
-        filed = self.apply(
+        recorded = self.apply(
             Resolve(
                 command=of or command(),
                 command_id="order-17",
@@ -168,23 +168,23 @@ class Book:
                 rules=self.rules,
             )
         )
-        assert filed is None or isinstance(filed, Filed)
-        return filed
+        assert recorded is None or isinstance(recorded, RecordedResult)
+        return recorded
 
     def set_clock(self, at: float) -> None:
         """Have somebody notice that the time was set, to this."""
         self.apply(ClockSet(now=NOW + at, rules=self.rules))
 
-    def hand_over(self, generation: int) -> object:
-        return self.apply(HandOver(command_id="order-17", generation=generation, now=NOW))
+    def hand_over(self, version: int) -> object:
+        return self.apply(NewVersion(command_id="order-17", version=version, now=NOW))
 
     def carry(self, index: int) -> object:
-        return self.apply(Carry(command_id="order-17", index=index))
+        return self.apply(IncludeInCopy(command_id="order-17", index=index))
 
 
-def outcome_of(answer: Verdict | Filed | None) -> Outcome | None:
+def outcome_of(answer: Verdict | RecordedResult | None) -> Outcome | None:
     """Return the outcome that a claim, a record or a lookup has shown."""
-    assert isinstance(answer, Filed | Tell)
+    assert isinstance(answer, RecordedResult | HasOutcome)
     return answer.outcome
 
 
@@ -200,12 +200,12 @@ def message(message_id: str = "m-7", *, at: float = 0.0, status: str = "Delivere
     )
 
 
-def doubtful(book: Book, *, submitted: bool = False) -> None:
+def in_doubt(book: Book, *, submitted: bool = False) -> None:
     """Leave submission 0 in doubt since now, and claimed for a look 2 s from now."""
     book.claim()
-    book.file(outcome=None, retry_in=2.0, doubtful=True, submitted=submitted)
+    book.file(outcome=None, retry_in=2.0, in_doubt=True, submitted=submitted)
     book.hand_over(0)
-    assert book.claim(at=2, generation=1) == Look(generation=1)
+    assert book.claim(at=2, version=1) == Lookup(version=1)
 
 
 @pytest.fixture
@@ -217,19 +217,19 @@ def waiting(book: Book, *, copies: int = 1) -> None:
     """Leave submission 0 waiting until 5 s from now, its copy the `copies`-th."""
     book.claim()
     book.file(outcome=None)
-    for generation in range(copies):
-        book.hand_over(generation)
+    for version in range(copies):
+        book.hand_over(version)
 
 
 def test_a_new_submission_is_claimed_for_a_call(book: Book) -> None:
-    assert book.claim() == Call(attempts=0, first_attempt_at=NOW, generation=0)
+    assert book.claim() == Call(attempts=0, first_attempt_at=NOW, version=0)
 
 
 def test_while_a_claim_may_be_alive_nobody_else_touches_the_submission(book: Book) -> None:
     book.claim()
 
-    assert book.claim(at=1, owner="two") == Later(at=NOW + 1 + LOOK_AGAIN, own=False)
-    assert book.claim(at=29.5, owner="two") == Later(at=NOW + LEASE, own=False)
+    assert book.claim(at=1, owner="two") == NotBefore(at=NOW + 1 + POLL_AGAIN, own=False)
+    assert book.claim(at=29.5, owner="two") == NotBefore(at=NOW + LEASE, own=False)
 
 
 def test_a_claim_whose_commit_went_unheard_is_its_owners_when_asked_again(book: Book) -> None:
@@ -238,7 +238,7 @@ def test_a_claim_whose_commit_went_unheard_is_its_owners_when_asked_again(book: 
     assert isinstance(call, Call)
     assert book.claim(at=1) == call
     book.claim(at=LEASE, owner="two")
-    assert book.claim(at=LEASE + 1, owner="two") == Look(generation=0)
+    assert book.claim(at=LEASE + 1, owner="two") == Lookup(version=0)
     assert book.submission().crashes == 1
 
 
@@ -247,11 +247,11 @@ def test_a_claim_whose_lease_is_over_may_have_called_and_is_looked_for_before_an
 ) -> None:
     book.claim()
 
-    assert book.claim(at=LEASE, owner="two") == Look(generation=0)
+    assert book.claim(at=LEASE, owner="two") == Lookup(version=0)
     submission = book.submission()
-    assert (submission.state, submission.attempts, submission.crashes) == (DOUBTFUL, 1, 1)
+    assert (submission.state, submission.attempts, submission.crashes) == (IN_DOUBT, 1, 1)
     assert (submission.doubt_from, submission.doubt_until) == (NOW, NOW + LEASE)
-    assert isinstance(book.claim(at=LEASE + 1, owner="three"), Later)
+    assert isinstance(book.claim(at=LEASE + 1, owner="three"), NotBefore)
 
 
 def test_an_owner_that_lost_its_claim_can_not_file(book: Book) -> None:
@@ -276,13 +276,13 @@ def test_result_without_a_claim_is_not_recorded(book: Book, outcome: Outcome | N
 def test_an_outcome_is_filed_once_and_told_again_byte_for_byte(book: Book) -> None:
     book.claim()
 
-    filed = book.file()
-    assert filed is not None
+    recorded = book.file()
+    assert recorded is not None
     assert book.file(outcome=Outcome.FAILED) is None
     first, second = book.claim(owner="two"), book.claim(at=1e6, owner="three")
-    assert isinstance(first, Tell)
+    assert isinstance(first, HasOutcome)
     assert first == second
-    assert first.told == filed.told
+    assert first.stored_event == recorded.stored_event
     assert (first.outcome, first.fresh) == (Outcome.SENT, False)
 
 
@@ -298,54 +298,50 @@ def test_another_command_with_the_same_id_changes_nothing(book: Book) -> None:
 def test_a_command_that_came_too_late_expires_without_a_call(book: Book) -> None:
     verdict = book.claim(of=command(expires_at=NOW))
 
-    assert isinstance(verdict, Tell)
+    assert isinstance(verdict, HasOutcome)
     assert verdict.outcome is Outcome.EXPIRED
-    assert event_of(verdict.told.body)["data"]["attempts"] == 0
+    assert event_of(verdict.stored_event.body)["data"]["attempts"] == 0
 
 
 def test_a_command_expires_while_it_waits_for_another_attempt(book: Book) -> None:
     waiting(book)
-    verdict = book.claim(at=6, generation=1, of=command(expires_at=NOW + 6))
+    verdict = book.claim(at=6, version=1, of=command(expires_at=NOW + 6))
 
-    assert isinstance(verdict, Tell)
+    assert isinstance(verdict, HasOutcome)
     assert verdict.outcome is Outcome.EXPIRED
-    assert event_of(verdict.told.body)["data"]["attempts"] == 1
+    assert event_of(verdict.stored_event.body)["data"]["attempts"] == 1
 
 
 def test_a_dead_claim_is_looked_for_also_after_the_command_expired(book: Book) -> None:
     book.claim()
 
-    assert book.claim(at=LEASE, owner="two", of=command(expires_at=NOW + 1)) == Look(generation=0)
+    assert book.claim(at=LEASE, owner="two", of=command(expires_at=NOW + 1)) == Lookup(version=0)
 
 
 def test_nothing_is_sent_before_its_time(book: Book) -> None:
     later = command(send_at=NOW + 60)
 
-    assert book.claim(of=later) == Later(at=NOW + 60, own=True, generation=0)
+    assert book.claim(of=later) == NotBefore(at=NOW + 60, own=True, version=0)
     assert book.hand_over(0) == 1
-    assert book.claim(at=59, generation=1, of=later) == Later(at=NOW + 60, own=True, generation=1)
-    assert book.claim(at=60, generation=1, of=later) == Call(
-        attempts=0, first_attempt_at=NOW + 60, generation=1
-    )
+    assert book.claim(at=59, version=1, of=later) == NotBefore(at=NOW + 60, own=True, version=1)
+    assert book.claim(at=60, version=1, of=later) == Call(attempts=0, first_attempt_at=NOW + 60, version=1)
 
 
 def test_a_waiting_submission_is_called_by_its_own_copy_when_it_is_due(book: Book) -> None:
     waiting(book)
 
-    assert book.claim(at=4, generation=1) == Later(at=NOW + 5, own=True, generation=1)
-    assert book.claim(at=5, generation=1, owner="two") == Call(attempts=1, first_attempt_at=NOW, generation=1)
+    assert book.claim(at=4, version=1) == NotBefore(at=NOW + 5, own=True, version=1)
+    assert book.claim(at=5, version=1, owner="two") == Call(attempts=1, first_attempt_at=NOW, version=1)
 
 
-@pytest.mark.parametrize("generation", [0, 1])
+@pytest.mark.parametrize("version", [0, 1])
 def test_another_delivery_waits_for_the_copy_and_takes_its_place_once_overdue(
-    book: Book, generation: int
+    book: Book, version: int
 ) -> None:
     waiting(book, copies=2)
 
-    assert book.claim(at=6, generation=generation) == Later(at=NOW + 5 + OVERDUE, own=False)
-    assert book.claim(at=5 + OVERDUE, generation=generation) == Call(
-        attempts=1, first_attempt_at=NOW, generation=3
-    )
+    assert book.claim(at=6, version=version) == NotBefore(at=NOW + 5 + OVERDUE, own=False)
+    assert book.claim(at=5 + OVERDUE, version=version) == Call(attempts=1, first_attempt_at=NOW, version=3)
     assert book.hand_over(2) is None
     assert book.hand_over(3) == 4
 
@@ -354,13 +350,13 @@ def test_a_copy_that_comes_after_its_place_was_taken_waits_like_any_duplicate(bo
     waiting(book)
     book.claim(at=16, owner="two")
 
-    assert book.claim(at=17, owner="three", generation=1) == Later(at=NOW + 17 + LOOK_AGAIN, own=False)
+    assert book.claim(at=17, owner="three", version=1) == NotBefore(at=NOW + 17 + POLL_AGAIN, own=False)
 
 
 def test_a_delayed_copy_without_a_row_may_have_been_sent(book: Book) -> None:
-    assert book.claim(generation=3) == Look(generation=3)
-    assert book.claim(1, generation=3) == Look(generation=3)
-    assert isinstance(book.claim(generation=3, owner="two"), Later), "while it is looked for"
+    assert book.claim(version=3) == Lookup(version=3)
+    assert book.claim(1, version=3) == Lookup(version=3)
+    assert isinstance(book.claim(version=3, owner="two"), NotBefore), "while it is looked for"
     assert book.submission().doubt_until == NOW
 
 
@@ -368,16 +364,16 @@ def test_waiting_for_the_account_costs_no_attempt_and_starts_no_budget(book: Boo
     book.claim()
     book.file(outcome=None, attempts=0)
 
-    assert book.claim(at=100) == Call(attempts=0, first_attempt_at=NOW + 100, generation=0)
+    assert book.claim(at=100) == Call(attempts=0, first_attempt_at=NOW + 100, version=0)
 
 
 def test_each_destination_has_a_life_of_its_own(book: Book) -> None:
     book.claim(0)
     book.file(0)
 
-    assert book.claim(1) == Call(attempts=0, first_attempt_at=NOW, generation=0)
-    assert isinstance(book.claim(0), Tell)
-    assert isinstance(book.claim(1, owner="two"), Later)
+    assert book.claim(1) == Call(attempts=0, first_attempt_at=NOW, version=0)
+    assert isinstance(book.claim(0), HasOutcome)
+    assert isinstance(book.claim(1, owner="two"), NotBefore)
 
 
 def test_a_copy_does_not_tell_again_what_its_maker_told(book: Book) -> None:
@@ -385,8 +381,8 @@ def test_a_copy_does_not_tell_again_what_its_maker_told(book: Book) -> None:
     book.file(1)
     waiting(book)
 
-    assert book.claim(1, generation=1) == Superseded()
-    assert isinstance(book.claim(1, generation=0), Tell)
+    assert book.claim(1, version=1) == Superseded()
+    assert isinstance(book.claim(1, version=0), HasOutcome)
 
 
 def test_an_outcome_that_nobody_told_is_told_by_a_delivery_that_took_the_place_of_another_s_copy(
@@ -398,8 +394,8 @@ def test_an_outcome_that_nobody_told_is_told_by_a_delivery_that_took_the_place_o
     taken_over = book.claim(0, at=5 + OVERDUE, owner="heir")
 
     assert isinstance(taken_over, Call)
-    assert taken_over.generation == 2, "later than what was filed, and it has told nothing"
-    assert isinstance(book.claim(1, at=5 + OVERDUE, owner="heir", generation=2, carried=0), Tell)
+    assert taken_over.version == 2, "later than what was filed, and it has told nothing"
+    assert isinstance(book.claim(1, at=5 + OVERDUE, owner="heir", version=2, copy_version=0), HasOutcome)
 
 
 def test_a_copy_tells_what_was_filed_since_its_maker_looked(book: Book) -> None:
@@ -411,7 +407,7 @@ def test_a_copy_tells_what_was_filed_since_its_maker_looked(book: Book) -> None:
     book.carry(0)
     book.carry(1)
 
-    assert isinstance(book.claim(1, generation=1), Tell)
+    assert isinstance(book.claim(1, version=1), HasOutcome)
 
 
 def test_a_copy_tells_what_is_filed_after_it_was_made(book: Book) -> None:
@@ -419,7 +415,7 @@ def test_a_copy_tells_what_is_filed_after_it_was_made(book: Book) -> None:
     waiting(book)
     book.file(1, owner="zombie")
 
-    assert isinstance(book.claim(1, generation=1), Tell)
+    assert isinstance(book.claim(1, version=1), HasOutcome)
 
 
 def test_of_two_deliveries_of_one_generation_one_hands_over(book: Book) -> None:
@@ -440,46 +436,44 @@ def test_nothing_known_is_nothing_to_hand_over_or_carry(book: Book) -> None:
 
 
 def test_found_message_is_sent_and_marked_as_reconciled(book: Book) -> None:
-    doubtful(book)
-    filed = book.resolve(message(), at=2)
+    in_doubt(book)
+    recorded = book.resolve(message(), at=2)
 
-    assert filed is not None
-    assert (filed.outcome, filed.told) == (Outcome.SENT, book.submission().told)
-    assert filed.told is not None
-    data = event_of(filed.told.body)["data"]
+    assert recorded is not None
+    assert (recorded.outcome, recorded.stored_event) == (Outcome.SENT, book.submission().stored_event)
+    assert recorded.stored_event is not None
+    data = event_of(recorded.stored_event.body)["data"]
     assert (data["message_id"], data["reconciled"], data["attempts"]) == ("m-7", True, 1)
     assert data["sender_address"] == "+16139998877"
     assert book.submission().message_id == "m-7"
 
 
 def test_found_message_with_delivery_impossible_is_undeliverable(book: Book) -> None:
-    doubtful(book)
+    in_doubt(book)
 
     assert outcome_of(book.resolve(message(status="DeliveryImpossible"), at=2)) is Outcome.UNDELIVERABLE
 
 
 def test_message_not_found_yet_is_looked_up_again_and_costs_no_attempt(book: Book) -> None:
-    doubtful(book)
-    filed = book.resolve(at=2)
+    in_doubt(book)
+    recorded = book.resolve(at=2)
 
-    assert filed is not None
-    assert filed.outcome is None
-    assert filed.retry_at is not None
-    assert NOW + 2 < filed.retry_at <= NOW + 60
-    assert (book.submission().state, book.submission().attempts) == (DOUBTFUL, 1)
+    assert recorded is not None
+    assert recorded.outcome is None
+    assert recorded.retry_at is not None
+    assert NOW + 2 < recorded.retry_at <= NOW + 60
+    assert (book.submission().state, book.submission().attempts) == (IN_DOUBT, 1)
 
 
 def test_unsent_submission_is_sent_again_at_once(book: Book) -> None:
-    doubtful(book)
+    in_doubt(book)
 
-    assert book.resolve(at=61) == Filed(retry_at=NOW + 61, finding="absent")
-    assert book.claim(at=61, generation=1, owner="two") == Call(
-        attempts=1, first_attempt_at=NOW, generation=1
-    )
+    assert book.resolve(at=61) == RecordedResult(retry_at=NOW + 61, lookup_result="not_found")
+    assert book.claim(at=61, version=1, owner="two") == Call(attempts=1, first_attempt_at=NOW, version=1)
 
 
 def test_unsent_submission_past_its_expiry_is_expired(book: Book) -> None:
-    doubtful(book)
+    in_doubt(book)
 
     assert outcome_of(book.resolve(at=61, of=command(expires_at=NOW + 60))) is Outcome.EXPIRED
 
@@ -491,14 +485,14 @@ def test_only_an_attempt_made_after_the_budget_ends_in_failed_however_long_the_l
     book: Book, max_age: float, outcome: Outcome | None
 ) -> None:
     book.rules = replace(book.rules, retry=RetryRules(max_age=max_age))
-    doubtful(book)
+    in_doubt(book)
 
     assert outcome_of(book.resolve(at=61)) is outcome
 
 
 def test_unsent_submission_is_unknown_where_on_absent_is_park(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
-    doubtful(book)
+    in_doubt(book)
 
     assert outcome_of(book.resolve(at=61)) is Outcome.UNKNOWN
 
@@ -510,21 +504,21 @@ def test_submission_without_a_history_is_unknown_or_sent_again_as_configured(
     book.rules = replace(
         book.rules, reconcile=ReconcileRules(on_unknown=on_unknown), retry=RetryRules(max_age=70.0)
     )
-    doubtful(book)
+    in_doubt(book)
 
     assert outcome_of(book.resolve(at=71, reading=False)) is outcome
 
 
 def test_failed_lookup_of_an_old_command_is_tried_again(book: Book) -> None:
     book.rules = replace(book.rules, retry=RetryRules(max_age=1.0))
-    doubtful(book)
+    in_doubt(book)
 
     assert outcome_of(book.resolve(at=2, reading=False)) is None
 
 
 @pytest.mark.parametrize("reading", [True, False])
 def test_accepted_submission_is_sent_also_without_a_message_id(book: Book, reading: bool) -> None:
-    doubtful(book, submitted=True)
+    in_doubt(book, submitted=True)
 
     assert outcome_of(book.resolve(at=86_401, reading=reading)) is Outcome.SENT
     assert book.submission().message_id is None
@@ -535,22 +529,22 @@ def test_a_national_number_in_doubt_can_not_be_looked_for(book: Book) -> None:
     book.claim(of=national)
     verdict = book.claim(at=LEASE, owner="two", of=national)
 
-    assert isinstance(verdict, Tell)
+    assert isinstance(verdict, HasOutcome)
     assert (verdict.outcome, verdict.fresh) == (Outcome.UNKNOWN, True)
-    assert event_of(verdict.told.body)["data"]["error"]["name"] == "ambiguous"
+    assert event_of(verdict.stored_event.body)["data"]["error"]["name"] == "ambiguous"
 
 
 def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book) -> None:
     national = command(to="6131234567")
     book.claim(of=national)
     book.claim(at=LEASE, owner="two", of=national)
-    event_id = book.submission().told.event_id  # type: ignore[union-attr]  # it has ended
+    event_id = book.submission().stored_event.event_id  # type: ignore[union-attr]  # it has ended
     book.file(at=LEASE + 1, evidence=replace(message(), destination_address="6131234567"))
     verdict = book.claim(at=100, of=national, replay=Replay(event_id=event_id))
 
-    assert isinstance(verdict, Tell)
+    assert isinstance(verdict, HasOutcome)
     assert verdict.outcome is Outcome.SENT
-    assert event_of(verdict.told.body)["data"]["message_id"] == "m-7"
+    assert event_of(verdict.stored_event.body)["data"]["message_id"] == "m-7"
 
 
 def test_a_text_longer_than_any_sms_can_not_be_looked_for_and_costs_no_time(book: Book) -> None:
@@ -571,11 +565,11 @@ def test_a_national_number_is_sent_anew_once_for_each_replay_that_asks_for_it(bo
     national = command(to="6131234567")
     book.claim(of=national)
     verdict = book.claim(at=LEASE, owner="two", of=national)
-    for life in range(1, 4):
-        assert isinstance(verdict, Tell)
+    for replay_number in range(1, 4):
+        assert isinstance(verdict, HasOutcome)
         assert verdict.outcome is Outcome.UNKNOWN
-        replay = Replay(event_id=verdict.told.event_id, resend=True)
-        verdict = lost(book, national, at=100.0 * life, replay=replay)
+        replay = Replay(event_id=verdict.stored_event.event_id, resend=True)
+        verdict = lost(book, national, at=100.0 * replay_number, replay=replay)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.FAILED])
@@ -583,15 +577,15 @@ def test_an_attempt_after_one_that_nobody_could_tell_does_not_make_it_unsent(
     book: Book, outcome: Outcome
 ) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
-    doubtful(book)
+    in_doubt(book)
     book.resolve(at=86_401, reading=False)
-    assert isinstance(book.claim(at=86_402, generation=1), Tell | Call)
-    filed = book.file(at=86_403, outcome=outcome)
+    assert isinstance(book.claim(at=86_402, version=1), HasOutcome | Call)
+    recorded = book.file(at=86_403, outcome=outcome)
 
-    assert filed is not None
-    assert filed.outcome is Outcome.UNKNOWN
-    assert filed.told is not None
-    data = event_of(filed.told.body)["data"]
+    assert recorded is not None
+    assert recorded.outcome is Outcome.UNKNOWN
+    assert recorded.stored_event is not None
+    data = event_of(recorded.stored_event.body)["data"]
     assert data["error"]["name"] == "ambiguous"
     assert outcome.value in data["error"]["message"]
 
@@ -599,15 +593,15 @@ def test_an_attempt_after_one_that_nobody_could_tell_does_not_make_it_unsent(
 def test_submission_in_doubt_from_an_earlier_attempt_does_not_expire(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
     of = command(expires_at=NOW + 90_000)
-    doubtful(book)
+    in_doubt(book)
     book.resolve(at=86_401, reading=False, of=of)
 
-    assert outcome_of(book.claim(at=90_001, generation=1, of=of)) is Outcome.UNKNOWN
+    assert outcome_of(book.claim(at=90_001, version=1, of=of)) is Outcome.UNKNOWN
 
 
 def test_submission_without_a_history_is_not_sent_again_after_its_expiry(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
-    doubtful(book)
+    in_doubt(book)
 
     assert (
         outcome_of(book.resolve(at=86_401, reading=False, of=command(expires_at=NOW + 100)))
@@ -625,7 +619,7 @@ def test_submission_without_a_history_is_sent_again_until_max_age(book: Book) ->
         calls, at = calls + 1, at + LEASE
         verdict = book.claim(at=at, owner=f"at {at}", of=national)
 
-    assert isinstance(verdict, Tell)
+    assert isinstance(verdict, HasOutcome)
     assert verdict.outcome is Outcome.UNKNOWN
     assert calls > 1
     assert at <= 600 + LEASE
@@ -633,11 +627,11 @@ def test_submission_without_a_history_is_sent_again_until_max_age(book: Book) ->
 
 def test_a_look_that_shows_all_of_its_attempts_ends_the_doubt_of_each(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
-    doubtful(book)
+    in_doubt(book)
     book.resolve(at=86_401, reading=False)
-    book.claim(at=86_402, generation=1)
-    book.file(at=86_403, outcome=None, doubtful=True)
-    book.claim(at=86_410, generation=1)
+    book.claim(at=86_402, version=1)
+    book.file(at=86_403, outcome=None, in_doubt=True)
+    book.claim(at=86_410, version=1)
     book.resolve(at=86_500)
 
     assert book.submission().outcome is Outcome.FAILED
@@ -652,7 +646,7 @@ def test_a_message_is_found_whatever_sender_configuration_names_by_now(book: Boo
         now=NOW,
     )
     assert isinstance(parsed, SendSms)
-    doubtful(book)
+    in_doubt(book)
 
     assert (
         outcome_of(book.resolve(replace(message(), sender_address="+16130000002"), at=5, of=parsed))
@@ -661,19 +655,19 @@ def test_a_message_is_found_whatever_sender_configuration_names_by_now(book: Boo
 
 
 def test_a_number_that_is_read_otherwise_than_at_its_attempt_can_not_be_looked_for(book: Book) -> None:
-    doubtful(book)
+    in_doubt(book)
 
     assert outcome_of(book.resolve(at=61, of=command(to="+441632960001"))) is Outcome.UNKNOWN
 
 
 def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) -> None:
-    doubtful(book)
+    in_doubt(book)
     other = replace(command(), id="order-18", content_hash=b"other")
     book.apply(Claim(command=other, index=0, owner="other", now=NOW, style=STYLE, rules=book.rules))
 
     # The other call began 5 s ago, so the history is read again in 5 s.
-    assert book.resolve(message(), at=5) == Filed(retry_at=NOW + 10, finding="again")
-    book.claim(at=86_400 + LEASE, generation=1)
+    assert book.resolve(message(), at=5) == RecordedResult(retry_at=NOW + 10, lookup_result="again")
+    book.claim(at=86_400 + LEASE, version=1)
     assert outcome_of(book.resolve(message(), at=86_400 + LEASE)) is Outcome.SENT
 
 
@@ -682,33 +676,33 @@ def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) ->
 
 def crash(book: Book, times: int, *, first_at: float) -> Verdict:
     """Have the worker die so often while it looks; return what the last claim meets."""
-    at, verdict = first_at, Look(generation=1)
+    at, verdict = first_at, Lookup(version=1)
     for number in range(times):
         at += LEASE
-        verdict = book.claim(at=at, owner=f"heir {number}", generation=1, redelivered=True)  # type: ignore[assignment]
+        verdict = book.claim(at=at, owner=f"heir {number}", version=1, redelivered=True)  # type: ignore[assignment]
     return verdict
 
 
 def test_a_submission_that_workers_die_of_is_given_up(book: Book) -> None:
-    doubtful(book)
+    in_doubt(book)
 
-    assert crash(book, 4, first_at=2.0) == Look(generation=1)
-    verdict = book.claim(at=200, owner="last", generation=1)
-    assert isinstance(verdict, Tell)
+    assert crash(book, 4, first_at=2.0) == Lookup(version=1)
+    verdict = book.claim(at=200, owner="last", version=1)
+    assert isinstance(verdict, HasOutcome)
     assert verdict.outcome is Outcome.UNKNOWN
-    assert event_of(verdict.told.body)["data"]["error"]["name"] == "poison"
+    assert event_of(verdict.stored_event.body)["data"]["error"]["name"] == "poison"
 
 
 def test_a_submission_that_was_submitted_for_certain_is_sent_whatever_workers_die_of(book: Book) -> None:
-    doubtful(book, submitted=True)
+    in_doubt(book, submitted=True)
     verdict = crash(book, 5, first_at=2.0)
 
-    assert isinstance(verdict, Tell)
+    assert isinstance(verdict, HasOutcome)
     assert verdict.outcome is Outcome.SENT
 
 
 def test_a_crash_while_looking_leaves_the_doubt_as_it_was(book: Book) -> None:
-    doubtful(book)
+    in_doubt(book)
     before = book.submission()
     crash(book, 1, first_at=2.0)
     after = book.submission()
@@ -737,12 +731,12 @@ def test_message_named_by_a_late_response_is_sent_also_where_the_history_lacks_i
     book.claim(at=LEASE, owner="two")
     book.file(at=LEASE + 1, evidence=message())
     book.unit.seen.clear()
-    filed = book.resolve(at=86_400, owner="two", reading=reading)
+    recorded = book.resolve(at=86_400, owner="two", reading=reading)
 
-    assert filed is not None
-    assert (filed.outcome, book.submission().message_id) == (Outcome.SENT, "m-7")
-    assert filed.told is not None
-    assert json.loads(filed.told.body)["data"]["message_id"] == "m-7"
+    assert recorded is not None
+    assert (recorded.outcome, book.submission().message_id) == (Outcome.SENT, "m-7")
+    assert recorded.stored_event is not None
+    assert json.loads(recorded.stored_event.body)["data"]["message_id"] == "m-7"
 
 
 def test_a_late_answer_takes_no_message_that_another_submission_owns(book: Book) -> None:
@@ -761,7 +755,7 @@ def test_message_named_by_a_late_response_is_not_sent_again(book: Book) -> None:
     book.resolve(at=LEASE + 60, owner="two")
     book.file(at=LEASE + 61, evidence=message())
 
-    assert book.claim(at=LEASE + 62) == Look(generation=0)
+    assert book.claim(at=LEASE + 62) == Lookup(version=0)
     assert outcome_of(book.resolve(at=LEASE + 63)) is Outcome.SENT
     assert book.submission().message_id == "m-7"
 
@@ -773,21 +767,21 @@ def test_message_named_by_a_late_response_is_looked_up_when_its_dead_letter_is_r
     book.claim(at=LEASE + 60, owner="two")
     book.file(at=LEASE + 61, evidence=message())
     book.apply(
-        File(
+        RecordAnswer(
             command=command(),
             command_id="order-17",
             index=0,
             owner="two",
-            filing=Filing(outcome=Outcome.REJECTED, result=SubmissionResult(attempts=2)),
+            next_step=NextStep(outcome=Outcome.REJECTED, result=SubmissionResult(attempts=2)),
             now=NOW + LEASE + 62,
             style=STYLE,
         )
     )
-    told = book.submission().told
+    stored_event = book.submission().stored_event
 
-    assert told is not None
+    assert stored_event is not None
     assert book.submission().message_id == "m-7"
-    assert book.claim(at=LEASE + 63, replay=Replay(event_id=told.event_id)) == Look(generation=1)
+    assert book.claim(at=LEASE + 63, replay=Replay(event_id=stored_event.event_id)) == Lookup(version=1)
 
 
 # --- ledgers that may have forgotten ---------------------------------------------------------------------------------
@@ -795,13 +789,13 @@ def test_message_named_by_a_late_response_is_looked_up_when_its_dead_letter_is_r
 
 def test_an_answer_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
     assert book.file(evidence=message()) is None
-    assert book.claim(redelivered=True) == Look(generation=0)
+    assert book.claim(redelivered=True) == Lookup(version=0)
     assert outcome_of(book.resolve(at=1)) is Outcome.SENT
 
 
 def test_a_look_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
     assert book.resolve(message(), at=0) is None
-    assert book.claim(redelivered=True) == Look(generation=0)
+    assert book.claim(redelivered=True) == Lookup(version=0)
 
 
 def test_a_copy_that_is_newer_than_the_ledger_may_have_been_sent(book: Book) -> None:
@@ -813,11 +807,11 @@ def test_a_copy_that_is_newer_than_the_ledger_may_have_been_sent(book: Book) -> 
         now=NOW + 60,
         style=STYLE,
         rules=book.rules,
-        generation=3,
+        version=3,
         delayed=True,
     )
 
-    assert book.apply(newer) == Look(generation=3)
+    assert book.apply(newer) == Lookup(version=3)
     assert book.submission().doubt_until == NOW + 60
     assert book.hand_over(3) == 4
 
@@ -827,7 +821,7 @@ def test_a_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> 
         Claim(command=command(), index=0, owner="one", now=NOW, style=STYLE, rules=book.rules, delayed=True)
     )
 
-    assert verdict == Look(generation=0)
+    assert verdict == Lookup(version=0)
 
 
 # --- replays ---------------------------------------------------------------------------------------------------------
@@ -836,19 +830,19 @@ def test_a_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> 
 def ended(book: Book, outcome: Outcome) -> str:
     """End submission 0 and return the id of the event that tells it."""
     book.claim()
-    filed = book.file(outcome=outcome)
-    assert filed is not None
-    assert filed.told is not None
-    return filed.told.event_id
+    recorded = book.file(outcome=outcome)
+    assert recorded is not None
+    assert recorded.stored_event is not None
+    return recorded.stored_event.event_id
 
 
 def parked(book: Book) -> str:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
-    doubtful(book)
-    filed = book.resolve(at=61)
-    assert filed is not None
-    assert filed.told is not None
-    return filed.told.event_id
+    in_doubt(book)
+    recorded = book.resolve(at=61)
+    assert recorded is not None
+    assert recorded.stored_event is not None
+    return recorded.stored_event.event_id
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REJECTED])
@@ -856,15 +850,15 @@ def test_replayed_unsent_submission_is_sent_again(book: Book, outcome: Outcome) 
     replay = Replay(event_id=ended(book, outcome))
 
     assert book.claim(at=100, owner="two", replay=replay) == Call(
-        attempts=0, first_attempt_at=NOW + 100, generation=1
+        attempts=0, first_attempt_at=NOW + 100, version=1
     )
-    assert isinstance(book.claim(at=101, owner="three", replay=replay), Later)
-    filed = book.file(owner="two")
-    assert filed is not None
-    assert filed.told is not None
-    assert filed.told.event_id != replay.event_id
+    assert isinstance(book.claim(at=101, owner="three", replay=replay), NotBefore)
+    recorded = book.file(owner="two")
+    assert recorded is not None
+    assert recorded.stored_event is not None
+    assert recorded.stored_event.event_id != replay.event_id
     # Should the third be the second once more, and its commit have gone unheard, nobody else leaves a dead letter.
-    again = Tell(outcome=Outcome.SENT, told=filed.told, own=True)
+    again = HasOutcome(outcome=Outcome.SENT, stored_event=recorded.stored_event, own=True)
     assert book.claim(at=102, owner="four", replay=replay) == again
     assert book.claim(at=103, owner="five", replay=Replay(event_id="another")) == replace(again, own=False)
 
@@ -874,14 +868,14 @@ def test_anything_else_is_never_sent_again(book: Book, outcome: Outcome) -> None
     replay = Replay(event_id=ended(book, outcome), resend=True)
     verdict = book.claim(at=100, owner="two", replay=replay)
 
-    assert isinstance(verdict, Tell)
-    assert verdict.told.event_id == replay.event_id
+    assert isinstance(verdict, HasOutcome)
+    assert verdict.stored_event.event_id == replay.event_id
 
 
 def test_a_dead_letter_of_another_outcome_reopens_nothing(book: Book) -> None:
     ended(book, Outcome.FAILED)
 
-    assert isinstance(book.claim(at=100, owner="two", replay=Replay(event_id="another")), Tell)
+    assert isinstance(book.claim(at=100, owner="two", replay=Replay(event_id="another")), HasOutcome)
 
 
 @pytest.mark.parametrize(("resend", "outcome"), [(False, Outcome.UNKNOWN), (True, None)])
@@ -890,41 +884,43 @@ def test_replayed_unknown_submission_is_looked_up_and_sent_again_only_with_resen
 ) -> None:
     replay = Replay(event_id=parked(book), resend=resend)
 
-    assert book.claim(at=200, replay=replay, generation=1) == Look(generation=2)
+    assert book.claim(at=200, replay=replay, version=1) == Lookup(version=2)
     assert outcome_of(book.resolve(at=200)) is outcome
 
 
 def test_resent_submission_in_doubt_is_not_sent_a_third_time(book: Book) -> None:
     replay = Replay(event_id=parked(book), resend=True)
-    book.claim(at=200, replay=replay, generation=1)
+    book.claim(at=200, replay=replay, version=1)
     book.resolve(at=200)
-    assert isinstance(book.claim(at=200, replay=replay, generation=2), Call)
-    book.file(at=201, outcome=None, retry_in=2.0, doubtful=True)
-    book.claim(at=203, generation=2)
+    assert isinstance(book.claim(at=200, replay=replay, version=2), Call)
+    book.file(at=201, outcome=None, retry_in=2.0, in_doubt=True)
+    book.claim(at=203, version=2)
 
     assert outcome_of(book.resolve(at=300)) is Outcome.UNKNOWN
 
 
 def test_message_that_shows_late_is_found_by_a_replay(book: Book) -> None:
     replay = Replay(event_id=parked(book), resend=True)
-    book.claim(at=1000, replay=replay, generation=1)
+    book.claim(at=1000, replay=replay, version=1)
 
     assert outcome_of(book.resolve(message(at=1.0), at=1000)) is Outcome.SENT
 
 
 def test_a_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> None:
-    quiet = LEASE + book.rules.reconcile.settle
+    grace_end = LEASE + book.rules.reconcile.settle
     day = 86_400.0
     book.claim(owner="calling")
     book.set_clock(day)
 
-    assert book.claim(at=day + 1, owner="two") == Later(at=NOW + day + quiet, own=False)
-    assert book.claim(at=day + quiet, owner="two") == Look(generation=0)
+    assert book.claim(at=day + 1, owner="two") == NotBefore(at=NOW + day + grace_end, own=False)
+    assert book.claim(at=day + grace_end, owner="two") == Lookup(version=0)
     book.set_clock(2 * day)
-    assert book.resolve(at=2 * day + 1, owner="two") == Filed(retry_at=NOW + 2 * day + quiet, finding="again")
-    book.claim(at=2 * day + quiet, owner="three")
-    filed = book.resolve(at=2 * day + quiet, owner="three")
-    assert filed is not None
+    assert book.resolve(at=2 * day + 1, owner="two") == RecordedResult(
+        retry_at=NOW + 2 * day + grace_end, lookup_result="again"
+    )
+    book.claim(at=2 * day + grace_end, owner="three")
+    recorded = book.resolve(at=2 * day + grace_end, owner="three")
+    assert recorded is not None
     assert book.submission().state == WAITING, "then its absence is believed"
 
 
@@ -936,7 +932,7 @@ def test_new_submission_is_sent_whatever_the_clock_was_set_to(book: Book) -> Non
 
 def test_a_message_that_is_found_is_believed_however_the_clock_was_set(book: Book) -> None:
     book.claim()
-    book.file(outcome=None, doubtful=True)
+    book.file(outcome=None, in_doubt=True)
     book.claim(at=5, owner="two")
     book.set_clock(6)
 
@@ -948,9 +944,9 @@ def test_a_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book:
     book.claim(at=day, owner="gone")
     book.set_clock(0)
 
-    assert book.claim(at=1, owner="two") == Later(at=NOW + 1 + LOOK_AGAIN, own=False)
-    quiet = LEASE + book.rules.reconcile.settle
-    assert book.claim(at=quiet, owner="two") == Look(generation=0)
+    assert book.claim(at=1, owner="two") == NotBefore(at=NOW + 1 + POLL_AGAIN, own=False)
+    grace_end = LEASE + book.rules.reconcile.settle
+    assert book.claim(at=grace_end, owner="two") == Lookup(version=0)
     submission = book.submission()
     assert submission.doubt_from == NOW + 1 - book.rules.retry.max_age, "nobody knows when it was called"
 
@@ -958,15 +954,15 @@ def test_a_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book:
 def test_a_doubt_from_before_the_clock_was_set_back_is_looked_for_as_far_as_calls_may_be(book: Book) -> None:
     day = 86_400.0
     book.claim(at=day)
-    book.file(at=day, outcome=None, doubtful=True, retry_in=2)
+    book.file(at=day, outcome=None, in_doubt=True, retry_in=2)
     book.set_clock(0)
 
-    assert book.claim(at=100) == Look(generation=0), "not a day later"
+    assert book.claim(at=100) == Lookup(version=0), "not a day later"
     assert book.resolve(at=100, reading=False) is not None
     assert book.submission().doubt_until == NOW + day, (
         "without a history it may be today's time that is wrong"
     )
-    assert isinstance(book.claim(at=200), Look)
+    assert isinstance(book.claim(at=200), Lookup)
     book.resolve(at=200)
     submission = book.submission()
     assert submission.doubt_from == NOW + 200 - book.rules.retry.max_age
@@ -975,6 +971,6 @@ def test_a_doubt_from_before_the_clock_was_set_back_is_looked_for_as_far_as_call
 
 def test_an_answer_after_the_clock_was_set_back_is_in_doubt_in_either_time(book: Book) -> None:
     book.claim(at=1000)
-    book.file(at=10, outcome=None, doubtful=True)
+    book.file(at=10, outcome=None, in_doubt=True)
 
     assert (book.submission().doubt_from, book.submission().doubt_until) == (NOW + 10, NOW + 1000)

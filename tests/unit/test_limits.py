@@ -15,9 +15,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.ledger import Call, Claim, File, Filing, HandOver, Later, Tell, UnitOfWork, limits
+from bridge.domain.ledger import (
+    Call,
+    Claim,
+    HasOutcome,
+    NewVersion,
+    NextStep,
+    NotBefore,
+    RecordAnswer,
+    UnitOfWork,
+    limits,
+)
 from bridge.domain.ledger.claim import SHORT_WAIT
-from bridge.domain.ledger.limits import ACCOUNT, LAPSE, NO_SLOT, Slot, hold_back
+from bridge.domain.ledger.limits import ACCOUNT, LAPSE, NO_RESERVATION, Reservation, hold_back
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.rules import LedgerRules, LimitRules
 from tests.harness.commands import NOW, read_command
@@ -29,7 +39,9 @@ STYLE = Style(source="/sms-bridge/sms")
 A, B = "+16139998877", "+16139998878"
 
 
-def reserve(unit: UnitOfWork, sender: str, rules: LimitRules, *, now: float, held: Slot = NO_SLOT) -> Slot:
+def reserve(
+    unit: UnitOfWork, sender: str, rules: LimitRules, *, now: float, held: Reservation = NO_RESERVATION
+) -> Reservation:
     """Ask for a slot of the sender's limit and of the account's, as a claim does."""
     under = {f"sender:{sender}": rules.sender_per_second, ACCOUNT: rules.account_per_second}
     return limits.reserve(unit, under, now=now, held=held)
@@ -41,16 +53,16 @@ def slots(
     """Return the seconds from now until the slot of each, asked for at once by `A` and `B` in this order."""
     unit = unit or UnitOfWork()
     names = {"A": A, "B": B}
-    return [max(0.0, _slot(unit, names[sender], rules, now) - now) for sender in senders]
+    return [max(0.0, _reservation(unit, names[sender], rules, now) - now) for sender in senders]
 
 
-def _slot(unit: UnitOfWork, sender: str, rules: LimitRules, now: float) -> float:
+def _reservation(unit: UnitOfWork, sender: str, rules: LimitRules, now: float) -> float:
     """Return when a submission goes that comes back whenever it is told to."""
-    slot = reserve(unit, sender, rules, now=now)
-    while slot.at > now:
-        now = slot.at
-        slot = reserve(unit, sender, rules, now=now, held=slot)
-    return slot.at
+    reservation = reserve(unit, sender, rules, now=now)
+    while reservation.at > now:
+        now = reservation.at
+        reservation = reserve(unit, sender, rules, now=now, held=reservation)
+    return reservation.at
 
 
 def test_without_a_limit_nobody_waits_and_nothing_is_kept() -> None:
@@ -115,14 +127,14 @@ def test_retry_after_holds_back_the_whole_account() -> None:
 def test_no_second_has_more_than_twice_its_share_and_no_slot_is_before_an_earlier_one(
     rate: float, gaps: list[float]
 ) -> None:
-    unit, now, granted = UnitOfWork(), NOW, []
+    unit, now, reserved = UnitOfWork(), NOW, []
     for gap in gaps:
         now += gap
-        granted.append(max(now, _slot(unit, A, LimitRules(account_per_second=rate), now)))
+        reserved.append(max(now, _reservation(unit, A, LimitRules(account_per_second=rate), now)))
 
-    assert granted == sorted(granted)
-    for start in granted:
-        within = sum(start <= at < start + 1.0 for at in granted)
+    assert reserved == sorted(reserved)
+    for start in reserved:
+        within = sum(start <= at < start + 1.0 for at in reserved)
         assert within <= 2 * max(rate, 1.0) + 1.5
 
 
@@ -136,14 +148,14 @@ def come(
 ) -> list[tuple[float, str]]:
     """Return when who goes, of senders that come at these times and again as late as `late` has it, in its order."""
     lates, gone = deque(late), []
-    coming = [(at, number, sender, NO_SLOT) for number, (at, sender) in enumerate(comings)]
+    coming = [(at, number, sender, NO_RESERVATION) for number, (at, sender) in enumerate(comings)]
     while coming:
         at, number, sender, held = heapq.heappop(coming)
-        slot = reserve(unit, sender, rules, now=at, held=held)
-        if slot.at <= at:
+        reservation = reserve(unit, sender, rules, now=at, held=held)
+        if reservation.at <= at:
             gone.append((at, sender))
         else:
-            heapq.heappush(coming, (slot.at + lates[0], number, sender, slot))
+            heapq.heappush(coming, (reservation.at + lates[0], number, sender, reservation))
             lates.rotate()
     return gone
 
@@ -184,9 +196,11 @@ def test_late_submissions_of_one_sender_delay_no_other_sender(away: float) -> No
     unit, rules = UnitOfWork(), LimitRules(account_per_second=2.0, sender_per_second=0.5)
     held = [reserve(unit, A, rules, now=NOW) for _ in range(20)]
     now = NOW + 40.0 + away
-    late = [reserve(unit, A, rules, now=now, held=slot) for slot in held[1:]]
+    late = [reserve(unit, A, rules, now=now, held=reservation) for reservation in held[1:]]
 
-    assert [slot.at for slot in late] == pytest.approx([now + 2 * number for number in range(19)])
+    assert [reservation.at for reservation in late] == pytest.approx(
+        [now + 2 * number for number in range(19)]
+    )
     assert reserve(unit, B, rules, now=now).at == now
 
 
@@ -194,14 +208,16 @@ def test_late_submission_goes_before_those_with_later_slots() -> None:
     unit, rules = UnitOfWork(), LimitRules(account_per_second=1.0)
     first, late, *others = [reserve(unit, A, rules, now=NOW) for _ in range(6)]
     assert first.at == NOW
-    for slot in others[:2]:
-        reserve(unit, A, rules, now=slot.at, held=slot)
+    for reservation in others[:2]:
+        reserve(unit, A, rules, now=reservation.at, held=reservation)
     # Its slot was at 1, and those of the last two are at 4 and 5.
     assert reserve(unit, A, rules, now=NOW + 4.2, held=late).at == NOW + 4.2
-    turns = [reserve(unit, A, rules, now=slot.at + 0.5, held=slot) for slot in others[2:]]
+    turns = [
+        reserve(unit, A, rules, now=reservation.at + 0.5, held=reservation) for reservation in others[2:]
+    ]
 
-    assert [slot.turn for slot in turns] == [True, True]
-    assert [slot.at - NOW for slot in turns] == pytest.approx([5.2, 6.2])
+    assert [reservation.queued for reservation in turns] == [True, True]
+    assert [reservation.at - NOW for reservation in turns] == pytest.approx([5.2, 6.2])
     assert reserve(unit, A, rules, now=turns[0].at, held=turns[0]).at == turns[0].at
 
 
@@ -227,15 +243,15 @@ def claim(unit: UnitOfWork, number: int, *, at: float = 0.0, expires_at: float |
 
 def throttle(unit: UnitOfWork, number: int, *, hold: float) -> None:
     """Have the provider answer the claim made at 0 that it is too fast."""
-    filing = Filing(
+    next_step = NextStep(
         outcome=None, result=SubmissionResult(attempts=1), retry_at=NOW + hold, hold_until=NOW + hold
     )
-    assert File(
+    assert RecordAnswer(
         command=command(number),
         command_id=f"order-{number}",
         index=0,
         owner=f"{number} at 0.0",
-        filing=filing,
+        next_step=next_step,
         now=NOW,
         style=STYLE,
     ).apply(unit)
@@ -245,11 +261,11 @@ def test_a_submission_waits_for_its_slot_keeps_it_and_counts_no_attempt() -> Non
     unit = UnitOfWork()
 
     assert isinstance(claim(unit, 1), Call)
-    assert claim(unit, 2) == Later(at=NOW + 2, own=True, limited=True, generation=0)
-    assert claim(unit, 2, at=1) == Later(at=NOW + 2, own=True, limited=True, generation=0)
-    assert claim(unit, 3, at=1) == Later(at=NOW + 4, own=True, limited=True, generation=0)
-    assert claim(unit, 2, at=2) == Call(attempts=0, first_attempt_at=NOW + 2, generation=0)
-    assert claim(unit, 3, at=3.9) == Later(at=NOW + 4, own=True, limited=True, generation=0)
+    assert claim(unit, 2) == NotBefore(at=NOW + 2, own=True, limited=True, version=0)
+    assert claim(unit, 2, at=1) == NotBefore(at=NOW + 2, own=True, limited=True, version=0)
+    assert claim(unit, 3, at=1) == NotBefore(at=NOW + 4, own=True, limited=True, version=0)
+    assert claim(unit, 2, at=2) == Call(attempts=0, first_attempt_at=NOW + 2, version=0)
+    assert claim(unit, 3, at=3.9) == NotBefore(at=NOW + 4, own=True, limited=True, version=0)
 
 
 def test_submission_that_expires_before_its_slot_takes_none() -> None:
@@ -262,10 +278,10 @@ def test_submission_that_expires_before_its_slot_takes_none() -> None:
     another = claim(unit, 4, at=2.9)
     ended = claim(unit, 3, at=3, expires_at=NOW + 3)
 
-    assert late == Later(at=NOW + 3, own=True, limited=True, generation=0)
-    assert again == Later(at=NOW + 3, own=True, generation=0)
-    assert another == Later(at=NOW + 4, own=True, limited=True, generation=0)
-    assert isinstance(ended, Tell)
+    assert late == NotBefore(at=NOW + 3, own=True, limited=True, version=0)
+    assert again == NotBefore(at=NOW + 3, own=True, version=0)
+    assert another == NotBefore(at=NOW + 4, own=True, limited=True, version=0)
+    assert isinstance(ended, HasOutcome)
     assert ended.outcome is Outcome.EXPIRED
 
 
@@ -276,11 +292,11 @@ def test_after_a_429_nobody_goes_before_the_provider_allows_not_even_with_a_slot
     throttle(unit, 1, hold=30)
     held = claim(unit, 2, at=2)
 
-    assert isinstance(held, Later)
+    assert isinstance(held, NotBefore)
     assert held.at >= NOW + 30
     assert claim(unit, 2, at=29.9) == held
     assert isinstance(claim(unit, 2, at=held.at - NOW), Call)
-    assert isinstance(claim(unit, 3, at=29.9), Later)
+    assert isinstance(claim(unit, 3, at=29.9), NotBefore)
 
 
 def test_after_a_429_nobody_who_has_a_slot_falls_behind_those_that_have_later_ones() -> None:
@@ -290,7 +306,7 @@ def test_after_a_429_nobody_who_has_a_slot_falls_behind_those_that_have_later_on
     throttle(unit, 1, hold=30)
     held = claim(unit, 2, at=2)
 
-    assert isinstance(held, Later)
+    assert isinstance(held, NotBefore)
     assert held.at == NOW + 30
 
 
@@ -302,8 +318,8 @@ def test_after_a_429_those_that_waited_are_paced_again() -> None:
     throttle(unit, 1, hold=30)
     held = [claim(unit, number, at=8) for number in (2, 3, 4)]
 
-    assert all(isinstance(later, Later) for later in held)
-    times = [later.at - NOW for later in held if isinstance(later, Later)]
+    assert all(isinstance(later, NotBefore) for later in held)
+    times = [later.at - NOW for later in held if isinstance(later, NotBefore)]
     assert times == pytest.approx([30, 32, 34])
 
 
@@ -313,7 +329,7 @@ def test_submissions_that_missed_their_slots_in_an_outage_go_one_by_one() -> Non
     for number in (1, *waiting):
         claim(unit, number)
     late = [claim(unit, number, at=600) for number in waiting]
-    times = [later.at - NOW for later in late[1:] if isinstance(later, Later)]
+    times = [later.at - NOW for later in late[1:] if isinstance(later, NotBefore)]
 
     assert isinstance(late[0], Call)
     assert times == pytest.approx([602 + 2 * number for number in range(9)])
@@ -347,12 +363,12 @@ def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] =
     while len(gone) < size:
         now = NOW + away[1] if away[0] <= now - NOW < away[1] else now + 1 / moves
         while delay and delay[0][0] <= now:
-            _, number, generation = heapq.heappop(delay)
-            queue.append((number, generation, True))
+            _, number, version = heapq.heappop(delay)
+            queue.append((number, version, True))
         if waiting and waiting[0][0] <= now:
-            _, number, generation, delayed = heapq.heappop(waiting)
+            _, number, version, delayed = heapq.heappop(waiting)
         elif queue:
-            number, generation, delayed = queue.popleft()
+            number, version, delayed = queue.popleft()
         else:
             continue
         verdict = Claim(
@@ -362,18 +378,18 @@ def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] =
             now=now,
             style=STYLE,
             rules=rules,
-            generation=generation,
-            carried=generation,
+            version=version,
+            copy_version=version,
             delayed=delayed,
         ).apply(unit)
         if isinstance(verdict, Call):
             gone[number] = now - NOW
             continue
-        assert isinstance(verdict, Later)
+        assert isinstance(verdict, NotBefore)
         if verdict.at - now <= SHORT_WAIT and len(waiting) < 8:
-            heapq.heappush(waiting, (verdict.at, number, generation, delayed))
+            heapq.heappush(waiting, (verdict.at, number, version, delayed))
             continue
-        copy = HandOver(command_id=f"order-{number}", generation=generation, now=now).apply(unit)
+        copy = NewVersion(command_id=f"order-{number}", version=version, now=now).apply(unit)
         assert copy is not None
         heapq.heappush(delay, (now + max(1, math.ceil(verdict.at - now)), number, copy))
     return [gone[number] for number in range(size)]

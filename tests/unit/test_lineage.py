@@ -45,7 +45,7 @@ LEFT = Remembered(ELSEWHERE, is_marked=False, left=FIRST)
 
 
 @pytest.mark.parametrize(
-    ("own", "remembered", "is_marked", "is_before_marked", "standing"),
+    ("own", "remembered", "is_marked", "is_before_marked", "comparison"),
     [
         (None, None, False, False, Recognized()),
         (None, MARKED, False, False, Recognized()),
@@ -87,14 +87,14 @@ def test_what_a_copy_is_follows_from_what_it_remembers_and_the_marks(
     remembered: Remembered | None,
     is_marked: bool,
     is_before_marked: bool,
-    standing: object,
+    comparison: object,
 ) -> None:
     found = judge(own, remembered, is_marked=is_marked, is_known=True, is_before_marked=is_before_marked)
-    assert found == standing
+    assert found == comparison
 
 
 @pytest.mark.parametrize(
-    ("own", "remembered", "standing"),
+    ("own", "remembered", "comparison"),
     [
         (None, None, Recognized()),
         (FIRST, None, Unmarked()),
@@ -104,9 +104,9 @@ def test_what_a_copy_is_follows_from_what_it_remembers_and_the_marks(
     ],
 )
 def test_a_broker_that_was_made_anew_knows_no_marks(
-    own: Lineage | None, remembered: Remembered | None, standing: object
+    own: Lineage | None, remembered: Remembered | None, comparison: object
 ) -> None:
-    assert judge(own, remembered, is_marked=False, is_known=False) == standing
+    assert judge(own, remembered, is_marked=False, is_known=False) == comparison
 
 
 def test_a_primary_that_no_worker_met_is_outdated_once_a_later_one_is_used() -> None:
@@ -116,12 +116,12 @@ def test_a_primary_that_no_worker_met_is_outdated_once_a_later_one_is_used() -> 
 
 
 def test_many_timelines_later_the_marks_that_may_be_left_are_bounded() -> None:
-    standing = judge(Lineage(FIRST.system, 1000), MARKED, is_marked=True, is_known=True)
+    comparison = judge(Lineage(FIRST.system, 1000), MARKED, is_marked=True, is_known=True)
 
-    assert isinstance(standing, Succeeded)
-    assert standing.before[0] == FIRST
-    assert standing.before[-1].timeline == 999
-    assert len(standing.before) == MOST_UNSEEN + 1
+    assert isinstance(comparison, Succeeded)
+    assert comparison.before[0] == FIRST
+    assert comparison.before[-1].timeline == 999
+    assert len(comparison.before) == MOST_UNSEEN + 1
     assert [lineage.timeline for lineage in later_than(FIRST)][:2] == [2, 3]
 
 

@@ -44,7 +44,7 @@ def port() -> Iterator[int]:
 def seconds(port: int, wire: bytes) -> float:
     """Return how long the answer to `wire` takes, at best."""
     best = float("inf")
-    with Client(port, patience=60) as client:
+    with Client(port, timeout=60) as client:
         for _ in range(5):
             began = time.perf_counter()
             status = client.send(wire).status()

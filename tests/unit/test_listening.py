@@ -17,10 +17,10 @@ from bridge.adapters.http.server.server import HttpServer
 from bridge.app.admin import listen_admin, make_metrics
 from bridge.app.submit import make_submit_server
 from bridge.app.webhook import make_webhook_server
-from bridge.ports.serving import NotificationResult, Readiness
+from bridge.ports.http_results import NotificationResult, Readiness
 from bridge.settings import Settings, SettingsError, load
 from bridge.settings.load import variable
-from bridge.settings.passing import pack, unpack
+from bridge.settings.transfer import pack, unpack
 from tests.harness.raw_http import Client
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.masking import show_id
+from bridge.domain.masks import show_id
 from bridge.ops.logs import configure, redact
 from bridge.settings import LogSettings, load
 from bridge.settings.hosts import configured_hosts
@@ -97,11 +97,11 @@ def test_lines_of_one_process_among_several_have_its_number(stream: io.StringIO)
 
 
 def test_a_line_that_finds_no_room_is_lost_and_the_next_is_written(stream: io.StringIO) -> None:
-    room = stream.write
+    capacity = stream.write
     configure(LogSettings(), stream)
     stream.write = _no_room  # type: ignore[method-assign]
     structlog.get_logger().info("command.settled")
-    stream.write = room  # type: ignore[method-assign]
+    stream.write = capacity  # type: ignore[method-assign]
     structlog.get_logger().info("worker.stopped")
 
     assert [line["event"] for line in lines(stream)] == ["worker.stopped"]
@@ -261,7 +261,7 @@ def test_lines_for_the_journal_have_their_priority(monkeypatch: pytest.MonkeyPat
             try:
                 raise_(ValueError("one\ntwo"))
             except ValueError:
-                log.critical("link.crashed", exc_info=True)
+                log.critical("connection.crashed", exc_info=True)
             journal.seek(0)
             written = journal.read().splitlines()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.ingest.command_lookup import AWAY, Lookups
+from bridge.ingest.command_lookup import UNAVAILABLE, Lookups
 from bridge.ports import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ def lookups(records: FakeRecords, **options: Any) -> Iterator[Lookups]:
     made.stop()
 
 
-async def ask(made: Lookups, command_id: str = "a", *, patience: float = 5.0) -> object:
+async def ask(made: Lookups, command_id: str = "a", *, timeout: float = 5.0) -> object:
     """Ask, and return what was told."""
-    told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    stored_event: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     question: Callable[[Records], object] = lambda records: records.content_hash(command_id)  # noqa: E731
-    made.ask(question, told.set_result, patience=patience)
-    return await asyncio.wait_for(told, 10)
+    made.ask(question, stored_event.set_result, timeout=timeout)
+    return await asyncio.wait_for(stored_event, 10)
 
 
 def test_many_questions_are_each_answered_by_a_ledger_that_is_opened_once() -> None:
@@ -86,15 +86,15 @@ def test_a_ledger_that_thinks_too_long_is_waited_for_no_longer_and_others_not_at
     records.answers.clear()
 
     async def one_after_the_other(made: Lookups) -> tuple[object, float]:
-        first = await ask(made, patience=0.1)
+        first = await ask(made, timeout=0.1)
         began = time.monotonic()
-        assert await ask(made, patience=0.09) is AWAY
+        assert await ask(made, timeout=0.09) is UNAVAILABLE
         return first, time.monotonic() - began
 
     with lookups(records) as made:
         first, seconds = asyncio.run(one_after_the_other(made))
 
-        assert first is AWAY
+        assert first is UNAVAILABLE
         assert seconds < 0.05
 
         records.answers.set()
@@ -107,7 +107,7 @@ def test_no_more_wait_than_there_is_room_for_and_who_has_gone_is_not_asked_for()
     records.answers.clear()
 
     async def crowd(made: Lookups) -> list[object]:
-        return await asyncio.gather(*(ask(made, f"c{number}", patience=0.2) for number in range(20)))
+        return await asyncio.gather(*(ask(made, f"c{number}", timeout=0.2) for number in range(20)))
 
     with lookups(records, waiting=3) as made:
         answers = asyncio.run(crowd(made))
@@ -115,7 +115,7 @@ def test_no_more_wait_than_there_is_room_for_and_who_has_gone_is_not_asked_for()
 
         assert asyncio.run(ask(made, "later")) == b"later"
 
-    assert set(answers) == {AWAY}
+    assert set(answers) == {UNAVAILABLE}
     assert records.asked == 2  # the first, and the last
 
 
@@ -126,13 +126,13 @@ def test_a_ledger_that_is_away_is_left_alone_for_a_while_and_opened_anew() -> No
         async def until_it_is_back() -> list[object]:
             answers = [await ask(made), await ask(made)]
             records.away = False
-            while (answer := await ask(made)) is AWAY:
+            while (answer := await ask(made)) is UNAVAILABLE:
                 await asyncio.sleep(0.01)
             return [*answers, answer]
 
         answers = asyncio.run(until_it_is_back())
 
-    assert answers == [AWAY, AWAY, b"a"]
+    assert answers == [UNAVAILABLE, UNAVAILABLE, b"a"]
     assert [line["event"] for line in lines] == ["ledger.unavailable"]
 
 
@@ -149,7 +149,7 @@ def test_a_ledger_that_breaks_is_closed_and_opened_again() -> None:
 
         answers = asyncio.run(around())
 
-    assert answers == [b"a", AWAY, b"a"]
+    assert answers == [b"a", UNAVAILABLE, b"a"]
     assert (records.opened, records.closed) == (2, 2)
 
 
@@ -158,9 +158,9 @@ def test_a_mistake_of_ours_is_handed_on_and_ends_nothing() -> None:
     with lookups(records) as made:
 
         async def both() -> tuple[object, object]:
-            told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            made.ask(lambda records: records.command("x"), told.set_result, patience=5)
-            return await told, await ask(made)
+            stored_event: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            made.ask(lambda records: records.command("x"), stored_event.set_result, timeout=5)
+            return await stored_event, await ask(made)
 
         mistake, answer = asyncio.run(both())
 

@@ -13,7 +13,7 @@ import pytest
 
 from bridge.adapters.management import read_members
 from bridge.app import parts
-from bridge.app.members import check_members, look_at_members
+from bridge.app.members import check_members, examine_members
 from bridge.domain.queue_members import QueueMembers
 from bridge.ops.examination import Level
 from bridge.settings import Settings, load
@@ -107,27 +107,27 @@ def settings_for(url: str) -> Settings:
 
 def test_queues_that_the_api_does_not_show_are_not_passed_for_whole() -> None:
     with serving(ANSWERS | {QUEUES: (200, [])}) as (url, _):
-        lines, unchecked = check_members(settings_for(url))
-        findings = list(look_at_members(settings_for(url)))
+        lines, not_deduplicated = check_members(settings_for(url))
+        lookup_results = list(examine_members(settings_for(url)))
 
     assert lines == []
-    assert unchecked is not None
-    assert "more queues: the management API shows no members: " in unchecked
-    assert [finding.level for finding in findings] == [Level.WARN]
-    assert "sms.dead, sms.send" in findings[0].seen
+    assert not_deduplicated is not None
+    assert "more queues: the management API shows no members: " in not_deduplicated
+    assert [lookup_result.level for lookup_result in lookup_results] == [Level.WARN]
+    assert "sms.dead, sms.send" in lookup_results[0].seen
 
 
 def test_queues_that_lack_members_are_named_beside_those_not_seen() -> None:
     with serving(ANSWERS) as (url, _):
-        lines, unchecked = check_members(settings_for(url))
-        levels = [finding.level for finding in look_at_members(settings_for(url))]
+        lines, not_deduplicated = check_members(settings_for(url))
+        levels = [lookup_result.level for lookup_result in examine_members(settings_for(url))]
 
     assert lines == [
         "sms.send: the member on r@n2 is not online, so there is no majority: nothing can be published there or "
         "consumed from there: start RabbitMQ on r@n2"
     ]
-    assert unchecked is not None
-    assert "sms.send" not in unchecked
+    assert not_deduplicated is not None
+    assert "sms.send" not in not_deduplicated
     assert levels == [Level.FAIL, Level.WARN]
 
 
@@ -136,7 +136,7 @@ def test_all_queues_with_all_members_are_well() -> None:
     whole = [{"name": name, "members": ["r@n1"], "online": ["r@n1"]} for name in names]
     with serving({NODES: (200, [{"name": "r@n1"}]), QUEUES: (200, whole)}) as (url, _):
         assert check_members(settings_for(url)) == ([], None)
-        assert [finding.level for finding in look_at_members(settings_for(url))] == [Level.OK]
+        assert [lookup_result.level for lookup_result in examine_members(settings_for(url))] == [Level.OK]
 
 
 def test_an_api_that_is_not_there_says_so() -> None:

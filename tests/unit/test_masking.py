@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.masking import (
+from bridge.domain.masks import (
     DEFAULT_LIMIT,
     mask_number,
     mask_numbers,

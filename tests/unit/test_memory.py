@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.adapters.clock import SystemClock
-from bridge.concurrency.event_loop import Relay
+from bridge.concurrency.event_loop import LoopCaller
 from bridge.domain.receipts import SentSubmission
 from bridge.ingest.actions import Owner
 from bridge.ingest.memory import BATCH, LATER, MemoryLimits, NotificationMemory, Question
@@ -81,12 +81,12 @@ def crashed() -> threading.Event:
 def make(store: Store, crashed: threading.Event) -> Iterator[Callable[..., NotificationMemory]]:
     made: list[NotificationMemory] = []
 
-    def start(*, patience: float = 10.0, pause: float = 0.01, remembered: int = 100) -> NotificationMemory:
-        limits = MemoryLimits(patience=patience, first_patience=15.0, pause=pause, remembered=remembered)
+    def start(*, timeout: float = 10.0, pause: float = 0.01, remembered: int = 100) -> NotificationMemory:
+        limits = MemoryLimits(timeout=timeout, first_timeout=15.0, pause=pause, remembered=remembered)
         memory = NotificationMemory(store, clock=SystemClock(), on_crash=crashed.set, limits=limits)
         memory.start()
         made.append(memory)
-        wait_until(lambda: memory.patience == patience, what="a first try of the ledger")
+        wait_until(lambda: memory.timeout == timeout, what="a first try of the ledger")
         return memory
 
     yield start
@@ -107,20 +107,20 @@ def run(*asked: Coroutine[object, object, object]) -> list[object]:
 async def ask(memory: NotificationMemory, kind: Literal["known", "owner"], id_: str) -> object:
     """Return the answer to a question, None where the ledger can not be asked or does not answer in time."""
     reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    relay = Relay(asyncio.get_running_loop())
+    caller = LoopCaller(asyncio.get_running_loop())
 
     def answered(given: object) -> None:
         if not reply.done():
             reply.set_result(given)
 
-    given = memory.ask(Question(kind, [id_], answered, relay))
+    given = memory.ask(Question(kind, [id_], answered, caller))
     if given is not LATER:
         return given
     try:
-        async with asyncio.timeout(memory.patience):
+        async with asyncio.timeout(memory.timeout):
             return await reply
     except TimeoutError:
-        memory.lose_patience()
+        memory.time_out()
         return None
 
 
@@ -130,7 +130,7 @@ async def knows(memory: NotificationMemory, event_id: str) -> bool | None:
 
 
 async def note(memory: NotificationMemory, event_id: str) -> None:
-    memory.note([event_id], (), Relay(asyncio.get_running_loop()))
+    memory.note([event_id], (), LoopCaller(asyncio.get_running_loop()))
     # The thread is woken when this turn of the loop is over.
     await asyncio.sleep(0)
 
@@ -191,7 +191,9 @@ def test_while_the_ledger_is_away_nobody_waits_and_nothing_is_known_but_what_is_
     memory.stop()
 
     assert (first, rest) == ([None], [True, None, None])
-    assert [(line["event"], line["reason"]) for line in lines] == [("notifications.unchecked", "it is away")]
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("notifications.not_deduplicated", "it is away")
+    ]
 
 
 def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
@@ -212,7 +214,7 @@ def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
 def test_a_ledger_that_stands_still_is_waited_for_once(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
-    memory = make(patience=0.05)
+    memory = make(timeout=0.05)
     store.going.clear()
 
     async def one_after_another() -> list[bool | None]:
@@ -238,7 +240,7 @@ def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_reques
     store.going.clear()
     impatient, patient = (
         NotificationMemory(
-            store, clock=SystemClock(), on_crash=crashed.set, limits=MemoryLimits(first_patience=seconds)
+            store, clock=SystemClock(), on_crash=crashed.set, limits=MemoryLimits(first_timeout=seconds)
         )
         for seconds in (0.05, 20.0)
     )
@@ -258,7 +260,7 @@ def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_reques
 
 
 def test_what_is_owed_is_told_before_the_end(make: Callable[..., NotificationMemory], store: Store) -> None:
-    memory = make(patience=0.01)
+    memory = make(timeout=0.01)
     store.going.clear()
     run(note(memory, "e1"), note(memory, "e2"))
     threading.Timer(0.1, store.going.set).start()
@@ -272,7 +274,7 @@ def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., NotificationMem
     run(note(memory, "e1"))
     store.away = True
     run(note(memory, "e2"))
-    wait_until(lambda: memory._away)
+    wait_until(lambda: memory._unavailable)
     store.away = False
     wait_until(lambda: store.known(["e2"]))
 
@@ -295,7 +297,7 @@ def test_whose_a_message_is_can_be_asked_while_the_ledger_is_there(
 def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
-    memory = make(patience=0.05)
+    memory = make(timeout=0.05)
     store.going.clear()
 
     assert run(owner(memory, "m1")) == [None]
@@ -304,7 +306,7 @@ def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
 def test_a_mistake_of_ours_ends_the_process_and_holds_up_nobody_until_then(
     make: Callable[..., NotificationMemory], store: Store, crashed: threading.Event
 ) -> None:
-    memory = make(patience=0.05)
+    memory = make(timeout=0.05)
     store.broken = True
     with capture_logs() as lines:
         first = run(knows(memory, "e1"))

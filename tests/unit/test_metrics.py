@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from bridge.adapters.clock import SystemClock
 from bridge.domain.answers import Accepted, Ambiguous, Blocked, ProviderError, Unsent
-from bridge.domain.gate import DOWN_AFTER, Gate
+from bridge.domain.circuit_breaker import DOWN_AFTER, CircuitBreaker
 from bridge.domain.messages import Delivery
 from bridge.domain.submissions import Attempted, Submission
 from bridge.ops.metrics import Metrics
@@ -27,13 +27,13 @@ from tests.harness.registered_metrics import StillSource, families, state_of
 from tests.harness.waiting import wait_until
 from tests.unit.worker_setup import IdleSource, NoGateway, body_of, worker_on
 
-PAPER = Path(__file__).parents[2] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 #: `| sms_bridge_x{labels} kind | meaning | action |`
 ROW = re.compile(r"^\| `(sms_bridge_\w+)(?:\{([\w,]+)\})?` (\w+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
 def rows() -> dict[str, tuple[str, set[str], str, str]]:
-    found = ROW.findall(PAPER.read_text(encoding="utf-8"))
+    found = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))
     assert len(found) == len({name for name, *_ in found})
     return {
         name: (kind, set(filter(None, labels.split(","))), meaning.strip(), advice.strip())
@@ -80,17 +80,19 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 
 def test_what_is_known_of_queue_and_token_is_told() -> None:
-    registry = scraped(state_of(Gate.open(4), commands=2, oldest_at=940.0, limited=1, under_way=3))
+    registry = scraped(
+        state_of(CircuitBreaker.closed(4), commands=2, oldest_at=940.0, limited=1, in_flight=3)
+    )
 
     assert value(registry, "commands_in_flight") == 2
     assert value(registry, "commands_oldest_age_seconds") == 60
     assert value(registry, "commands_rate_limited") == 1
-    assert value(registry, "submissions_under_way") == 3
+    assert value(registry, "submissions_in_flight") == 3
     assert value(registry, "command_queue_ready") == 3
     assert value(registry, "command_queue_consumers") == 1
     assert value(registry, "token_age_seconds") == 10
     assert value(registry, "token_left_seconds") == 290
-    assert value(registry, "gate_admitted") == 4
+    assert value(registry, "circuit_breaker_limit") == 4
 
 
 def test_what_nobody_knows_is_no_number() -> None:
@@ -98,7 +100,7 @@ def test_what_nobody_knows_is_no_number() -> None:
         connected = consuming = False
         depth = None
 
-    registry = scraped(state_of(Gate.open(4)), Lost, token=None)
+    registry = scraped(state_of(CircuitBreaker.closed(4)), Lost, token=None)
 
     assert value(registry, "command_queue_ready") is None
     assert value(registry, "token_age_seconds") is None
@@ -110,39 +112,41 @@ def test_an_empty_queue_is_a_number() -> None:
     class Empty(StillSource):
         depth = Depth(0, 0)
 
-    assert value(scraped(state_of(Gate.open(4)), Empty), "command_queue_ready") == 0
+    assert value(scraped(state_of(CircuitBreaker.closed(4)), Empty), "command_queue_ready") == 0
 
 
 @pytest.mark.parametrize("ahead", [0.0, 3600.0])
 def test_a_command_from_the_future_has_no_age(ahead: float) -> None:
-    registry = scraped(state_of(Gate.open(4), commands=1, oldest_at=1000.0 + ahead))
+    registry = scraped(state_of(CircuitBreaker.closed(4), commands=1, oldest_at=1000.0 + ahead))
 
     assert value(registry, "commands_oldest_age_seconds") == 0
 
 
-def half_open() -> Gate:
-    return Gate.open(4).refused(0.0, "no").probing().probed(1.0, well=True)
+def half_open() -> CircuitBreaker:
+    return CircuitBreaker.closed(4).refused(0.0, "no").probing().probed(1.0, well=True)
 
 
 @pytest.mark.parametrize(
-    ("gate", "changes", "state", "stops"),
+    ("breaker", "changes", "state", "stops"),
     [
-        (Gate.open(4), {}, "open", set()),
-        (Gate.open(4).refused(0.0, "no"), {}, "shut", {"account"}),
-        (Gate.open(4).refused(0.0, "no").probing(), {}, "shut", {"account"}),
+        (CircuitBreaker.closed(4), {}, "closed", set()),
+        (CircuitBreaker.closed(4).refused(0.0, "no"), {}, "open", {"account"}),
+        (CircuitBreaker.closed(4).refused(0.0, "no").probing(), {}, "open", {"account"}),
         (half_open(), {}, "half_open", set()),
-        (half_open().failed(2.0), {}, "shut", {"provider"}),
-        (Gate.open(4), {"broker": False, "ledger": False}, "open", {"broker", "ledger"}),
-        (Gate.open(4), {"orphaned": True}, "open", {"orphaned"}),
+        (half_open().failed(2.0), {}, "open", {"provider"}),
+        (CircuitBreaker.closed(4), {"broker": False, "ledger": False}, "closed", {"broker", "ledger"}),
+        (CircuitBreaker.closed(4), {"lost": True}, "closed", {"unconfirmed"}),
     ],
 )
 def test_why_nothing_is_sent_is_one_of_a_closed_list(
-    gate: Gate, changes: dict[str, bool], state: str, stops: set[str]
+    breaker: CircuitBreaker, changes: dict[str, bool], state: str, stops: set[str]
 ) -> None:
-    registry = scraped(state_of(gate, **changes))
-    told = {name for name in ("open", "half_open", "shut") if value(registry, "gate", state=name)}
+    registry = scraped(state_of(breaker, **changes))
+    confirmed = {
+        name for name in ("closed", "half_open", "open") if value(registry, "circuit_breaker", state=name)
+    }
 
-    assert told == {state}
+    assert confirmed == {state}
     assert {why for why in STOPS if value(registry, "sending_stopped", why=why)} == stops
 
 
@@ -190,10 +194,10 @@ def test_a_worker_tells_how_old_the_oldest_is_that_it_holds() -> None:
     worker.start(source)
     for number, timestamp in enumerate([now - 100, now - 500]):
         worker.receive(Delivery(body_of(f"c{number}"), tag=(1, number), properties={"timestamp": timestamp}))
-    wait_until(lambda: worker.state().under_way)
+    wait_until(lambda: worker.state().in_flight)
     state = worker.state()
 
-    assert (state.commands, state.oldest_at, state.under_way) == (2, now - 500, 1)
+    assert (state.commands, state.oldest_at, state.in_flight) == (2, now - 500, 1)
 
     gateway.let_go.set()
     wait_until(lambda: len(source.settled) == 2)
@@ -208,8 +212,8 @@ def test_a_worker_tells_how_old_the_oldest_is_that_it_holds() -> None:
     ("attempted", "counted", "retries"),
     [
         (Attempted(answer=SENT, attempts=1), {"accepted": 1}, {}),
-        (Attempted(answer=SENT, attempts=3), {"accepted": 1, "unsent": 2}, {"at_once": 2}),
-        (Attempted(answer=Unsent(error=ERROR), attempts=2), {"unsent": 2}, {"at_once": 1, "delayed": 1}),
+        (Attempted(answer=SENT, attempts=3), {"accepted": 1, "unsent": 2}, {"immediate": 2}),
+        (Attempted(answer=Unsent(error=ERROR), attempts=2), {"unsent": 2}, {"immediate": 1, "delayed": 1}),
         (Attempted(answer=Ambiguous(error=ERROR), attempts=1), {"ambiguous": 1}, {"delayed": 1}),
     ],
 )
@@ -226,14 +230,14 @@ def test_each_attempt_counts_for_what_it_brought(
     worker.stop(grace=10)
     publisher.close()
 
-    def told(name: str, label: str) -> dict[str, int]:
+    def confirmed(name: str, label: str) -> dict[str, int]:
         family = next(one for one in metrics.registry.collect() if one.name == name)
         return {
             s.labels[label]: int(s.value) for s in family.samples if s.name.endswith("_total") and s.value
         }
 
-    assert told("sms_bridge_attempts", "answer") == counted
-    assert told("sms_bridge_retries", "how") == retries
+    assert confirmed("sms_bridge_attempts", "answer") == counted
+    assert confirmed("sms_bridge_retries", "how") == retries
 
 
 @pytest.mark.parametrize(

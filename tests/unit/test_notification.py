@@ -10,7 +10,7 @@ import pytest
 from bridge.domain.receipts import receipt_event
 from bridge.ingest.actions import MakeDurable, Owner, Remember, Respond
 from bridge.ingest.notification import NotificationFlow, NotificationRules
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 from tests.harness.commands import NOW
 from tests.harness.webhook import inbound, inbound_id
 from tests.unit.sent_messages import STYLE, THEIRS, sent

@@ -61,7 +61,7 @@ def command(**fields: object) -> SendSms:
     return read_command(fields)
 
 
-def told(event: Event) -> dict[str, object]:
+def stored_event(event: Event) -> dict[str, object]:
     envelope: dict[str, object] = event_of(event.body)
     return envelope
 
@@ -119,7 +119,7 @@ def test_two_lists_of_parts_have_one_id_only_if_they_are_the_same(one: list[str]
 
 
 def test_the_envelope_is_a_cloud_event() -> None:
-    envelope = told(sent())
+    envelope = stored_event(sent())
 
     assert envelope["specversion"] == "1.0"
     assert envelope["type"] == "sms.outbound.sent"
@@ -136,14 +136,14 @@ def test_every_key_of_an_outcome_is_always_there(style: Style, keys: list[str]) 
     failed = SubmissionResult(attempts=1, error=ProviderError(name="network"))
     deferred = deferred_event(command(), 0, failed, retry_at=NOW, style=style, now=NOW)
 
-    assert [*told(sent(style=style))["data"]] == keys  # type: ignore[misc]
-    assert [*told(invalid)["data"]] == keys  # type: ignore[misc]
-    assert [*told(deferred)["data"]] == [*keys, "retry_at" if style is STYLE else "retryAt"]  # type: ignore[misc]
+    assert [*stored_event(sent(style=style))["data"]] == keys  # type: ignore[misc]
+    assert [*stored_event(invalid)["data"]] == keys  # type: ignore[misc]
+    assert [*stored_event(deferred)["data"]] == [*keys, "retry_at" if style is STYLE else "retryAt"]  # type: ignore[misc]
 
 
 def test_an_invalid_command_has_no_index_no_attempt_and_the_reasons() -> None:
     malformed = Malformed(id="order-17", reasons=("id is bad", "message is missing"), metadata={"a": "b"})
-    data = told(invalid_event(malformed, "00", style=STYLE, now=NOW, name="conflict"))["data"]
+    data = stored_event(invalid_event(malformed, "00", style=STYLE, now=NOW, name="conflict"))["data"]
 
     assert data == {
         **dict.fromkeys(KEYS),
@@ -170,7 +170,7 @@ def test_camel_case_spells_the_errors_keys_too_and_leaves_the_metadata_alone() -
         style=CAMEL,
         now=NOW,
     )
-    data = told(event)["data"]
+    data = stored_event(event)["data"]
 
     assert isinstance(data, dict)
     assert data["metadata"] == {"user_id": "7"}
@@ -182,8 +182,8 @@ def test_the_real_sender_is_told_also_where_default_was_asked() -> None:
     result = SubmissionResult(sender_address="+16139998877")
     real = outcome_event(Outcome.SENT, command(), 0, result, style=STYLE, now=NOW)
 
-    assert told(real)["data"]["sender_address"] == "+16139998877"  # type: ignore[index]
-    assert told(sent())["data"]["sender_address"] == "default"  # type: ignore[index]
+    assert stored_event(real)["data"]["sender_address"] == "+16139998877"  # type: ignore[index]
+    assert stored_event(sent())["data"]["sender_address"] == "default"  # type: ignore[index]
 
 
 @given(
@@ -205,7 +205,7 @@ def test_the_same_facts_are_the_same_bytes_and_texts_come_through_unchanged(
             now=NOW,
         )
 
-    data = told(event())["data"]
+    data = stored_event(event())["data"]
 
     assert event().body == event().body
     assert isinstance(data, dict)

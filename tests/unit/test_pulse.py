@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.adapters.amqp.pulse import FEWEST_LOOKS, INTERVAL, PATIENCE, NodeSilent, Pulse
+from bridge.adapters.amqp.pulse import FEWEST_CHECKS, INTERVAL, TIMEOUT, NodeSilent, Pulse
 from tests.fakes.clock import HandClock
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Node:
         self.questions.append(answered)
 
 
-class Asking:
+class StatusPolling:
     """A pulse, its node and the time."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Asking:
 
 
 def test_a_node_that_answers_is_asked_again_and_again() -> None:
-    it = Asking()
+    it = StatusPolling()
     for number in range(1, 20):
         it.go_on(INTERVAL)
         assert len(it.node.questions) == number
@@ -52,8 +52,8 @@ def test_a_node_that_answers_is_asked_again_and_again() -> None:
 
 
 def test_a_node_that_does_not_answer_is_given_up() -> None:
-    it = Asking()
-    it.go_on(INTERVAL + PATIENCE)
+    it = StatusPolling()
+    it.go_on(INTERVAL + TIMEOUT)
 
     with pytest.raises(NodeSilent, match="has not answered for 10 s"):
         it.go_on(1)
@@ -61,21 +61,21 @@ def test_a_node_that_does_not_answer_is_given_up() -> None:
 
 
 def test_a_node_with_an_alarm_reads_nothing_and_is_asked_once_that_is_over() -> None:
-    it = Asking()
+    it = StatusPolling()
     it.go_on(INTERVAL)
     it.node.blocked = True
-    it.go_on(10 * PATIENCE)
+    it.go_on(10 * TIMEOUT)
     it.node.blocked = False
-    it.go_on(PATIENCE)
+    it.go_on(TIMEOUT)
 
     assert len(it.node.questions) == 2
 
 
 def test_after_a_sleep_of_the_machine_the_answer_is_looked_for_first() -> None:
-    it = Asking()
+    it = StatusPolling()
     it.go_on(INTERVAL)
     it.clock.pass_by(3600)
-    for _ in range(FEWEST_LOOKS - 1):
+    for _ in range(FEWEST_CHECKS - 1):
         it.pulse.check()
 
     with pytest.raises(NodeSilent):

@@ -12,13 +12,13 @@ import pytest
 from bridge.adapters.cpaas.archive import CpaasStatuses
 from bridge.domain.events import event_id, outgoing_event
 from bridge.domain.evidence import Evidence, Reading
-from bridge.domain.ledger import Call, Claim, File, Filing, Resolve
+from bridge.domain.ledger import Call, Claim, NextStep, RecordAnswer, Resolve
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, SubmissionResult
-from bridge.domain.receipts import Awaited, Pair, by_thread, next_ask, pair_of, receipt_event
+from bridge.domain.receipts import Pair, PendingReceipt, by_thread, next_ask, pair_of, receipt_event
 from bridge.domain.rules import LedgerRules, ReceiptRules
-from bridge.jobs.receipt_calls import Asking
-from bridge.jobs.receipts import LEASE, LOOK, PollerRules, ReceiptPoller, batch_of
+from bridge.jobs.receipt_calls import StatusPolling
+from bridge.jobs.receipts import LEASE, POLL, PollerRules, ReceiptPoller, batch_of
 from bridge.ops.metrics import Metrics
 from bridge.ports import ArchiveUnavailable
 from bridge.simulator import Simulator
@@ -93,7 +93,7 @@ def test_a_message_from_a_number_that_nobody_told_can_not_be_asked_for() -> None
 
 
 def test_messages_of_one_thread_come_together() -> None:
-    one, two, other = (Awaited(sent=sent(id_), sent_at=NOW) for id_ in ("c1", "c2", "c3"))
+    one, two, other = (PendingReceipt(sent=sent(id_), sent_at=NOW) for id_ in ("c1", "c2", "c3"))
     other = replace(other, sent=sent("c3", sender_address="+16139998878"))
     threads = by_thread([one, other, two])
 
@@ -108,17 +108,17 @@ def claimed(ledger: MemoryLedger, rules: LedgerRules, of: SendSms) -> None:
     assert isinstance(verdict, Call)
 
 
-def filed(of: SendSms, outcome: Outcome | None, rules: LedgerRules, **result: Any) -> File:
-    return File(
+def recorded(of: SendSms, outcome: Outcome | None, rules: LedgerRules, **result: Any) -> RecordAnswer:
+    return RecordAnswer(
         command=of,
         command_id="c1",
         index=0,
         owner="w1",
-        filing=Filing(
+        next_step=NextStep(
             outcome=outcome,
             result=SubmissionResult(attempts=1, **result),
             retry_at=NOW,
-            doubtful=outcome is None,
+            in_doubt=outcome is None,
         ),
         now=NOW,
         style=STYLE,
@@ -145,9 +145,9 @@ def test_a_receipt_is_awaited_of_what_was_sent_where_somebody_asks(
 ) -> None:
     ledger, of = MemoryLedger(), command()
     claimed(ledger, rules, of)
-    ledger.apply([filed(of, outcome, rules, message_id=message_id)])
+    ledger.apply([recorded(of, outcome, rules, message_id=message_id)])
 
-    assert [place.command_id for place in ledger.expected] == (["c1"] if expected else [])
+    assert [submission_id.command_id for submission_id in ledger.expected] == (["c1"] if expected else [])
     assert all((e.sent_at, e.ask_at) == (NOW, NOW + 30) for e in ledger.expected.values())
 
 
@@ -166,7 +166,7 @@ def test_a_receipt_is_awaited_of_what_was_found_to_be_sent() -> None:
     looked = NOW + 90
     ledger.apply(
         [
-            filed(of, None, ASKING),
+            recorded(of, None, ASKING),
             Claim(command=of, index=0, owner="w2", now=looked, style=STYLE, rules=ASKING, redelivered=True),
         ]
     )
@@ -220,23 +220,23 @@ class Receipts(MemoryReceipts):
 
     takes = 0
 
-    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+    def take(self, now: float, until: float, limit: int) -> Sequence[PendingReceipt]:
         self.takes += 1
         return super().take(now, until, limit)
 
 
-class World:
+class Model:
     """A ledger in which receipts are awaited, and what asks for them, one turn at a time."""
 
-    def __init__(self, **asking: Any) -> None:
+    def __init__(self, **polling: Any) -> None:
         self.ledger, self.clock, self.provider = MemoryLedger(), HandClock(wall=NOW), Provider()
         self.seen = MemorySeen(self.ledger)
         self.receipts = Receipts(self.ledger, self.seen)
         self.publisher, self.metrics = FakePublisher(), Metrics(version="0")
         self.stopping = threading.Event()
         self.may_ask = True
-        given: dict[str, Any] = {"per_second": 0.0} | asking
-        self.asking = Asking(
+        given: dict[str, Any] = {"per_second": 0.0} | polling
+        self.polling = StatusPolling(
             self.provider,
             may_ask=lambda: self.may_ask,
             clock=self.clock,
@@ -246,10 +246,10 @@ class World:
         )
         self.poller = ReceiptPoller(
             lambda: self.receipts,
-            self.asking,
+            self.polling,
             self.publisher,
             PollerRules(
-                tell=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
+                to_message=partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted"),
                 receipts=RULES,
                 batch=100,
                 style=STYLE,
@@ -261,12 +261,12 @@ class World:
             of = command(id_, **fields)
             claim = Claim(command=of, index=0, owner="w1", now=self.clock.now(), style=STYLE, rules=ASKING)
             result = SubmissionResult(attempts=1, message_id=f"m-{id_}", sender_address=OURS)
-            file = File(
+            file = RecordAnswer(
                 command=of,
                 command_id=id_,
                 index=0,
                 owner="w1",
-                filing=Filing(outcome=Outcome.SENT, result=result),
+                next_step=NextStep(outcome=Outcome.SENT, result=result),
                 now=self.clock.now(),
                 style=STYLE,
                 receipts=RULES,
@@ -274,151 +274,154 @@ class World:
             changes: list[Change] = [claim, file]
             self.ledger.apply(changes)
 
-    def turn(self, later: float = 0.0) -> float:
+    def poll(self, later: float = 0.0) -> float:
         self.clock.pass_by(later)
-        return self.poller.turn()
+        return self.poller.poll()
 
     def asks(self) -> dict[str, float]:
         """Return when what is awaited is due, in seconds from now."""
-        return {place.command_id: e.ask_at - self.clock.now() for place, e in self.ledger.expected.items()}
+        return {
+            submission_id.command_id: e.ask_at - self.clock.now()
+            for submission_id, e in self.ledger.expected.items()
+        }
 
-    def told(self) -> list[tuple[object, object]]:
+    def published(self) -> list[tuple[object, object]]:
         return [(m.properties["correlation_id"], m.routing_key) for m in self.publisher.taken]
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
+def model() -> Iterator[Model]:
+    made = Model()
     yield made
     made.publisher.close()
 
 
-def test_nothing_is_asked_before_it_is_due(world: World) -> None:
-    world.send("c1")
-    waits = [world.turn(), world.turn(29)]
+def test_nothing_is_asked_before_it_is_due(model: Model) -> None:
+    model.send("c1")
+    waits = [model.poll(), model.poll(29)]
 
-    assert (waits, world.provider.calls) == ([LOOK, LOOK], [])
+    assert (waits, model.provider.calls) == ([POLL, POLL], [])
 
 
-def test_what_the_provider_knows_is_told_and_awaited_no_longer(world: World) -> None:
-    world.send("c1")
-    world.send("c2", destination_address="+16131234568")
-    world.provider.statuses = {"m-c1": "DeliveredToTerminal", "m-c2": "DeliveryImpossible"}
-    world.turn(30)
+def test_what_the_provider_knows_is_told_and_awaited_no_longer(model: Model) -> None:
+    model.send("c1")
+    model.send("c2", destination_address="+16131234568")
+    model.provider.statuses = {"m-c1": "DeliveredToTerminal", "m-c2": "DeliveryImpossible"}
+    model.poll(30)
 
-    assert world.told() == [("c1", DELIVERED), ("c2", UNDELIVERED)]
-    assert world.asks() == {}
-    assert world.seen.known([event_id(DELIVERED, "c1", 0, 0)])
+    assert model.published() == [("c1", DELIVERED), ("c2", UNDELIVERED)]
+    assert model.asks() == {}
+    assert model.seen.known([event_id(DELIVERED, "c1", 0, 0)])
 
 
 @pytest.mark.parametrize(
     "status", [None, "DeliveredToNetwork", "MessageWaiting", "Something", "deliveredtoterminal"]
 )
 def test_any_other_status_is_asked_for_again_and_at_last_given_up_in_silence(
-    world: World, status: str | None
+    model: Model, status: str | None
 ) -> None:
-    world.send("c1")
-    world.provider.statuses = {"m-c1": status}
+    model.send("c1")
+    model.provider.statuses = {"m-c1": status}
     for _ in range(20):
-        world.turn(world.asks().get("c1", 0.0))
+        model.poll(model.asks().get("c1", 0.0))
 
-    assert (len(world.provider.calls), world.told(), world.asks()) == (13, [], {})
-    assert world.metrics.registry.get_sample_value("sms_bridge_receipts_total", {"result": "given_up"}) == 1
+    assert (len(model.provider.calls), model.published(), model.asks()) == (13, [], {})
+    assert model.metrics.registry.get_sample_value("sms_bridge_receipts_total", {"result": "given_up"}) == 1
 
 
 def test_a_thread_is_read_where_that_is_fewer_calls_and_asked_singly_for_what_it_does_not_list(
-    world: World,
+    model: Model,
 ) -> None:
     ids = [f"c{number}" for number in range(5)]
-    world.send(*ids)
-    world.send("alone", destination_address="+16131234568")
-    world.provider.statuses = {f"m-{id_}": "DeliveredToTerminal" for id_ in [*ids, "alone"]}
-    world.provider.listed = {f"m-{id_}" for id_ in ids[:4]}
-    world.turn(30)
+    model.send(*ids)
+    model.send("alone", destination_address="+16131234568")
+    model.provider.statuses = {f"m-{id_}": "DeliveredToTerminal" for id_ in [*ids, "alone"]}
+    model.provider.listed = {f"m-{id_}" for id_ in ids[:4]}
+    model.poll(30)
 
-    assert world.provider.calls == [None, "m-c4", "m-alone"]
-    assert sorted(world.told()) == [(id_, DELIVERED) for id_ in ["alone", *ids]]
-
-
-def test_while_the_gate_is_shut_or_the_broker_away_nothing_is_asked_or_taken(world: World) -> None:
-    world.send("c1")
-    world.may_ask = False
-    shut = world.turn(30)
-    world.may_ask, world.publisher.available = True, False
-    away = world.turn()
-
-    assert (shut, away, world.provider.calls, world.asks()) == (LOOK, LOOK, [], {"c1": 0.0})
-    assert world.receipts.takes == 0
+    assert model.provider.calls == [None, "m-c4", "m-alone"]
+    assert sorted(model.published()) == [(id_, DELIVERED) for id_ in ["alone", *ids]]
 
 
-def test_a_provider_that_can_not_be_asked_is_left_alone_for_longer_and_longer(world: World) -> None:
-    world.send(*(f"c{number}" for number in range(20)))
+def test_while_the_gate_is_shut_or_the_broker_away_nothing_is_asked_or_taken(model: Model) -> None:
+    model.send("c1")
+    model.may_ask = False
+    shut = model.poll(30)
+    model.may_ask, model.publisher.available = True, False
+    away = model.poll()
+
+    assert (shut, away, model.provider.calls, model.asks()) == (POLL, POLL, [], {"c1": 0.0})
+    assert model.receipts.takes == 0
+
+
+def test_a_provider_that_can_not_be_asked_is_left_alone_for_longer_and_longer(model: Model) -> None:
+    model.send(*(f"c{number}" for number in range(20)))
     for number in range(20):
-        world.send(f"d{number}", destination_address=f"+1613123{number:04}")
-    world.provider.failing = {None, *(f"m-d{number}" for number in range(20))}
-    world.clock.pass_by(30)
+        model.send(f"d{number}", destination_address=f"+1613123{number:04}")
+    model.provider.failing = {None, *(f"m-d{number}" for number in range(20))}
+    model.clock.pass_by(30)
     pauses = []
     for _ in range(8):
-        world.turn()
-        pauses.append(world.asking.wait)
-        if pauses[-1] > 2 * LOOK:
-            assert world.turn(pauses[-1] / 2) == pauses[-1] / 2
-        world.clock.pass_by(world.asking.wait)
+        model.poll()
+        pauses.append(model.polling.wait)
+        if pauses[-1] > 2 * POLL:
+            assert model.poll(pauses[-1] / 2) == pauses[-1] / 2
+        model.clock.pass_by(model.polling.wait)
 
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert len(world.provider.calls) == 8
+    assert len(model.provider.calls) == 8
     # What failed has had its turn, so that it is not in the way of the others; these are due as they were.
-    assert len(set(world.asks())) == 40
+    assert len(set(model.asks())) == 40
 
 
-def test_one_that_always_fails_does_not_keep_the_others_from_being_asked(world: World) -> None:
-    world.send("c1")
-    world.send("c2", destination_address="+16131234568")
-    world.provider.statuses = {"m-c2": "DeliveredToTerminal"}
-    world.provider.failing = {"m-c1"}
-    world.turn(30)
-    world.turn(1.5)
+def test_one_that_always_fails_does_not_keep_the_others_from_being_asked(model: Model) -> None:
+    model.send("c1")
+    model.send("c2", destination_address="+16131234568")
+    model.provider.statuses = {"m-c2": "DeliveredToTerminal"}
+    model.provider.failing = {"m-c1"}
+    model.poll(30)
+    model.poll(1.5)
 
-    assert world.provider.calls == ["m-c1", "m-c2"]
-    assert (world.told(), list(world.asks())) == ([("c2", DELIVERED)], ["c1"])
+    assert model.provider.calls == ["m-c1", "m-c2"]
+    assert (model.published(), list(model.asks())) == ([("c2", DELIVERED)], ["c1"])
 
 
 def test_calls_are_so_far_apart_as_configured() -> None:
-    world = World(per_second=4.0)
-    world.send("c1")
-    world.turn(30)
+    model = Model(per_second=4.0)
+    model.send("c1")
+    model.poll(30)
 
-    assert world.asking.wait == 0.25
+    assert model.polling.wait == 0.25
     assert (batch_of(4.0), batch_of(0.01), batch_of(1000.0), batch_of(0.0)) == (40, 1, 100, 100)
-    world.publisher.close()
+    model.publisher.close()
 
 
-def test_what_a_notification_has_told_is_not_asked_for(world: World) -> None:
-    world.send("c1")
-    world.seen.note([event_id(UNDELIVERED, "c1", 0, 0)], NOW)
-    world.turn(30)
+def test_what_a_notification_has_told_is_not_asked_for(model: Model) -> None:
+    model.send("c1")
+    model.seen.note([event_id(UNDELIVERED, "c1", 0, 0)], NOW)
+    model.poll(30)
 
-    assert (world.provider.calls, world.told(), world.asks()) == ([], [], {})
+    assert (model.provider.calls, model.published(), model.asks()) == ([], [], {})
 
 
 def test_what_the_broker_has_not_confirmed_is_asked_for_again_and_told_under_the_same_id(
-    world: World,
+    model: Model,
 ) -> None:
-    world.send("c1")
-    world.provider.statuses = {"m-c1": "DeliveredToTerminal"}
-    world.publisher.confirming.clear()
+    model.send("c1")
+    model.provider.statuses = {"m-c1": "DeliveredToTerminal"}
+    model.publisher.confirming.clear()
     # It waits by the clock, which goes on only where somebody turns it.
-    waiting = threading.Thread(target=world.turn, args=(30,))
+    waiting = threading.Thread(target=model.poll, args=(30,))
     waiting.start()
     while waiting.is_alive():
-        world.clock.pass_by(5)
+        model.clock.pass_by(5)
         waiting.join(0.05)
-    taken = world.asks()
-    world.publisher.confirming.set()
-    world.turn(LEASE)
+    taken = model.asks()
+    model.publisher.confirming.set()
+    model.poll(LEASE)
 
     assert taken.keys() == {"c1"}
-    assert {message.properties["message_id"] for message in world.publisher.taken} == {
+    assert {message.properties["message_id"] for message in model.publisher.taken} == {
         event_id(DELIVERED, "c1", 0, 0)
     }
 
@@ -463,15 +466,15 @@ def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
 # --- what the provider posts by itself -------------------------------------------------------------------------------
 
 
-def test_a_gate_that_shuts_meanwhile_stops_the_round_and_leaves_the_rest_as_it_was(world: World) -> None:
+def test_a_gate_that_shuts_meanwhile_stops_the_round_and_leaves_the_rest_as_it_was(model: Model) -> None:
     for number in range(3):
-        world.send(f"c{number}", destination_address=f"+1613123{number:04}")
+        model.send(f"c{number}", destination_address=f"+1613123{number:04}")
 
     def shut() -> None:
-        world.may_ask = False
+        model.may_ask = False
 
-    world.provider.meanwhile = shut
-    wait = world.turn(30)
+    model.provider.meanwhile = shut
+    wait = model.poll(30)
 
-    assert (wait, len(world.provider.calls)) == (LOOK, 1)
-    assert world.asks() == {"c0": 30.0, "c1": 0.0, "c2": 0.0}
+    assert (wait, len(model.provider.calls)) == (POLL, 1)
+    assert model.asks() == {"c0": 30.0, "c1": 0.0, "c2": 0.0}

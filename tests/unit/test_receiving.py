@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.app.admin import make_metrics
 from bridge.domain.deliveries import TOKEN
-from bridge.domain.ledger import Known
+from bridge.domain.ledger import ReadCommand
 from bridge.domain.messages import Delivery
 from bridge.ports import ChangeRefused
 from bridge.settings import Settings
@@ -47,12 +47,12 @@ class PickyAboutLookups(MemoryLedger):
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Refuse them."""
-        if any(isinstance(change, Known) for change in changes):
+        if any(isinstance(change, ReadCommand) for change in changes):
             raise ChangeRefused("broken")
         return super().apply(changes)
 
 
-class World:
+class Model:
     """A ledger and a provider that outlive the worker, whose configuration changes."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class World:
             self._worker.receive(delivery)
             wait_until(lambda: source.settled)
         events = [message.routing_key for message in publisher.taken if message.exchange]
-        return events, bool(source.given_back)
+        return events, bool(source.requeued)
 
 
 def two(*, redelivered: bool = False, headers: Mapping[str, object] | None = None) -> Delivery:
@@ -93,30 +93,30 @@ SENT_TWICE = ["sms.outbound.sent", "sms.outbound.sent"]
 
 
 def test_what_was_sent_by_laxer_rules_is_told_as_sent_when_it_comes_again() -> None:
-    world = World()
-    first = world.deliver(two())
-    again = world.deliver(two(redelivered=True), commands={"max_destinations": 1})
-    delayed = world.deliver(two(headers={TOKEN: "0"}), commands={"max_destinations": 1})
+    model = Model()
+    first = model.deliver(two())
+    again = model.deliver(two(redelivered=True), commands={"max_destinations": 1})
+    delayed = model.deliver(two(headers={TOKEN: "0"}), commands={"max_destinations": 1})
 
     assert first == again == delayed == (SENT_TWICE, False)
-    assert world.gateway.sent == 2
+    assert model.gateway.sent == 2
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
 def test_what_was_never_taken_is_judged_by_the_rules_of_now(*, redelivered: bool) -> None:
-    world = World()
+    model = Model()
 
-    told = world.deliver(two(redelivered=redelivered), commands={"max_destinations": 1})
+    stored_event = model.deliver(two(redelivered=redelivered), commands={"max_destinations": 1})
 
-    assert told == (["sms.outbound.invalid"], False)
-    assert world.gateway.sent == 0
+    assert stored_event == (["sms.outbound.invalid"], False)
+    assert model.gateway.sent == 0
 
 
 def test_an_invalid_command_with_the_id_of_another_one_is_invalid_however_it_comes() -> None:
-    world = World()
-    world.deliver(Delivery(body_of("a"), tag=(1, 1)))
+    model = Model()
+    model.deliver(Delivery(body_of("a"), tag=(1, 1)))
 
-    assert world.deliver(two(redelivered=True), commands={"max_destinations": 1}) == (
+    assert model.deliver(two(redelivered=True), commands={"max_destinations": 1}) == (
         ["sms.outbound.invalid"],
         False,
     )
@@ -124,42 +124,44 @@ def test_an_invalid_command_with_the_id_of_another_one_is_invalid_however_it_com
 
 @pytest.mark.parametrize("redelivered", [False, True])
 def test_what_no_setting_would_take_is_invalid_however_it_comes(*, redelivered: bool) -> None:
-    world = World()
-    world.deliver(Delivery(body_of("a"), tag=(1, 1)))
-    told = world.deliver(Delivery(body_of("a", metadata="no object"), tag=(1, 2), redelivered=redelivered))
+    model = Model()
+    model.deliver(Delivery(body_of("a"), tag=(1, 1)))
+    stored_event = model.deliver(
+        Delivery(body_of("a", metadata="no object"), tag=(1, 2), redelivered=redelivered)
+    )
 
-    assert told == (["sms.outbound.invalid"], False)
-    assert world.gateway.sent == 1
+    assert stored_event == (["sms.outbound.invalid"], False)
+    assert model.gateway.sent == 1
 
 
 def test_what_the_ledger_can_not_be_asked_about_goes_back() -> None:
-    world = World()
-    world.deliver(two())
-    world.ledger = PickyAboutLookups()
+    model = Model()
+    model.deliver(two())
+    model.ledger = PickyAboutLookups()
 
-    assert world.deliver(two(redelivered=True), commands={"max_destinations": 1}) == ([], True)
+    assert model.deliver(two(redelivered=True), commands={"max_destinations": 1}) == ([], True)
 
 
 def test_a_stop_in_the_middle_of_it_gives_it_back() -> None:
-    world = World()
-    world.deliver(two())
-    with world.worker(commands={"max_destinations": 1}) as (publisher, source):
-        world._worker.receive(two(redelivered=True))
+    model = Model()
+    model.deliver(two())
+    with model.worker(commands={"max_destinations": 1}) as (publisher, source):
+        model._worker.receive(two(redelivered=True))
 
-    assert source.given_back or [event_of(message.body)["type"] for message in publisher.taken] == SENT_TWICE
+    assert source.requeued or [event_of(message.body)["type"] for message in publisher.taken] == SENT_TWICE
     assert len(source.settled) == 1
 
 
 def test_a_field_that_no_command_has_is_warned_of_once_or_refused() -> None:
-    world = World()
+    model = Model()
     mistyped = body_of("a", expiresat="2027-01-15T08:00:00Z")
     with capture_logs() as lines:
-        taken = world.deliver(Delivery(mistyped, tag=(1, 1)))
-        again = world.deliver(Delivery(mistyped, tag=(1, 2), redelivered=True))
-        refused = world.deliver(
+        taken = model.deliver(Delivery(mistyped, tag=(1, 1)))
+        again = model.deliver(Delivery(mistyped, tag=(1, 2), redelivered=True))
+        refused = model.deliver(
             Delivery(body_of("b", expiresat=None), tag=(1, 3)), commands={"unknown_fields": "reject"}
         )
-        kept = world.deliver(
+        kept = model.deliver(
             Delivery(mistyped, tag=(1, 4), redelivered=True), commands={"unknown_fields": "reject"}
         )
     warned = [
@@ -168,16 +170,16 @@ def test_a_field_that_no_command_has_is_warned_of_once_or_refused() -> None:
 
     assert taken == again == kept == (["sms.outbound.sent"], False)
     assert refused == (["sms.outbound.invalid"], False)
-    assert world.gateway.sent == 1
+    assert model.gateway.sent == 1
     assert warned == [("a", ["expiresat"]), ("b", ["expiresat"])]
-    counted = world.metrics.registry.get_sample_value("sms_bridge_commands_with_unknown_fields_total")
+    counted = model.metrics.registry.get_sample_value("sms_bridge_commands_with_unknown_fields_total")
     assert counted == len(warned)
 
 
 def test_what_can_not_be_read_beside_a_command_is_named_in_the_log() -> None:
     names = tuple(f"headers.{number}{'x' * 500}" for number in range(50))
     with capture_logs() as lines:
-        done = World().deliver(Delivery(body_of("a"), tag=(1, 1), unreadable=names))
+        done = Model().deliver(Delivery(body_of("a"), tag=(1, 1), unreadable=names))
     (line,) = [line for line in lines if line["event"] == "command.partly_unreadable"]
 
     assert done == (["sms.outbound.sent"], False)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from bridge.domain.evidence import Other, Reading
 from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.reconciliation import (
-    FIRST_LOOK,
-    LONGEST_LOOK,
-    Absent,
-    CannotTell,
+    FIRST_LOOKUP,
+    LONGEST_LOOKUP,
     Found,
-    LookAgain,
+    NotInHistory,
+    RetryLookup,
+    Undetermined,
     hangs_on_account,
     window_of,
 )
@@ -26,7 +26,7 @@ from tests.unit.judging import CAP, NOW, RULES, SETTLED, TO, calling, judge, mes
 
 
 def test_a_message_that_is_ours_is_found_at_once() -> None:
-    assert judge(message(), now=NOW + FIRST_LOOK) == Found(message=message())
+    assert judge(message(), now=NOW + FIRST_LOOKUP) == Found(message=message())
 
 
 def test_of_several_the_first_is_taken() -> None:
@@ -39,7 +39,7 @@ def test_a_message_that_a_notification_told_of_is_as_good_as_one_in_the_history(
 
 
 def test_a_message_told_of_twice_is_one() -> None:
-    assert judge(message(), seen=(message(),), others=(other(),), now=NOW + 1) == LookAgain(at=NOW + 3)
+    assert judge(message(), seen=(message(),), others=(other(),), now=NOW + 1) == RetryLookup(at=NOW + 3)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_texts_are_the_same_in_any_normal_form_whatever_their_line_ends_and_oute
 
 @pytest.mark.parametrize("theirs", ["Hi", "ho", "hi!", "", "\ufb01"])
 def test_a_message_of_another_text_that_is_of_no_submission_proves_nothing(theirs: str) -> None:
-    assert isinstance(judge(message(text=theirs)), CannotTell)
-    assert judge(message(text=theirs), taken=frozenset({"m-1"})) == Absent()
+    assert isinstance(judge(message(text=theirs)), Undetermined)
+    assert judge(message(text=theirs), taken=frozenset({"m-1"})) == NotInHistory()
 
 
 @pytest.mark.parametrize("at", [-123.0, -119.0, 0.0, 60.0, 183.0])
@@ -71,13 +71,13 @@ def test_the_providers_clock_may_differ_from_ours_within_the_skew(at: float) -> 
 
 @pytest.mark.parametrize("at", [-123.5, -3600.0])
 def test_a_message_from_outside_the_window_is_another_one(at: float) -> None:
-    assert judge(message(at=at)) == Absent()
+    assert judge(message(at=at)) == NotInHistory()
 
 
 def test_a_message_like_ours_at_an_impossible_time_may_be_it() -> None:
-    assert isinstance(judge(message(at=183.5)), CannotTell)
-    assert isinstance(judge(message(at=15e9)), CannotTell)
-    assert judge(message(at=15e9, text="other")) == Absent()
+    assert isinstance(judge(message(at=183.5)), Undetermined)
+    assert isinstance(judge(message(at=15e9)), Undetermined)
+    assert judge(message(at=15e9, text="other")) == NotInHistory()
 
 
 @pytest.mark.parametrize("skew", [0.0, 1.0, 5.0])
@@ -97,8 +97,8 @@ def test_a_message_of_an_earlier_attempt_in_doubt_is_found_after_a_later_one() -
 
 
 def test_a_message_between_other_numbers_is_not_ours() -> None:
-    assert judge(message(destination_address="+16131234568")) == Absent()
-    assert judge(message(sender_address="+16139998878")) == Absent()
+    assert judge(message(destination_address="+16131234568")) == NotInHistory()
+    assert judge(message(sender_address="+16139998878")) == NotInHistory()
 
 
 @pytest.mark.parametrize("sender", ["+16139998877", "+16139998878", None])
@@ -111,7 +111,7 @@ def test_a_message_without_a_sender_may_be_ours() -> None:
 
 
 def test_a_message_that_another_submission_owns_is_not_ours() -> None:
-    assert judge(message("m-1"), taken=frozenset({"m-1"})) == Absent()
+    assert judge(message("m-1"), taken=frozenset({"m-1"})) == NotInHistory()
     found = judge(message("m-1"), message("m-2", at=1.0), taken=frozenset({"m-1"}))
     assert found == Found(message=message("m-2", at=1.0))
 
@@ -132,24 +132,24 @@ def test_a_message_whose_id_an_answer_named_is_ours_whatever_else_is_there() -> 
 
 
 def test_what_a_whole_history_lacks_was_not_sent() -> None:
-    assert judge() == Absent()
+    assert judge() == NotInHistory()
 
 
 @pytest.mark.parametrize("elapsed", [2.0, 10.0, 40.0, 59.9])
 def test_nothing_is_absent_before_the_provider_had_the_time_to_show_it(elapsed: float) -> None:
-    finding = judge(now=NOW + elapsed)
+    lookup_result = judge(now=NOW + elapsed)
 
-    assert isinstance(finding, LookAgain)
-    assert NOW + elapsed < finding.at <= SETTLED
+    assert isinstance(lookup_result, RetryLookup)
+    assert NOW + elapsed < lookup_result.at <= SETTLED
 
 
 def test_the_time_to_show_counts_from_the_end_of_the_last_attempt() -> None:
-    assert isinstance(judge(until=NOW + 30), LookAgain)
-    assert judge(until=NOW + 30, now=SETTLED + 30) == Absent()
+    assert isinstance(judge(until=NOW + 30), RetryLookup)
+    assert judge(until=NOW + 30, now=SETTLED + 30) == NotInHistory()
 
 
 def test_a_history_that_was_read_too_early_is_read_again_however_late_it_is_judged() -> None:
-    assert judge(read_at=SETTLED - 1) == LookAgain(at=SETTLED)
+    assert judge(read_at=SETTLED - 1) == RetryLookup(at=SETTLED)
 
 
 @pytest.mark.parametrize("elapsed", [2.0, 59.0, 61.0, 1e6])
@@ -158,27 +158,27 @@ def test_nothing_is_decided_while_a_twin_is_attempting(elapsed: float) -> None:
 
     just = calling(since=elapsed - 1)
 
-    assert judge(message(), now=now, others=(just,)) == LookAgain(at=now + FIRST_LOOK)
-    assert judge(now=now, others=(just,)) == LookAgain(at=now + FIRST_LOOK)
+    assert judge(message(), now=now, others=(just,)) == RetryLookup(at=now + FIRST_LOOKUP)
+    assert judge(now=now, others=(just,)) == RetryLookup(at=now + FIRST_LOOKUP)
 
 
 def test_a_history_that_is_incomplete_can_not_tell() -> None:
-    assert isinstance(judge(complete=False), CannotTell)
-    assert isinstance(judge(complete=False, oldest_at=NOW - 1e6), CannotTell)
+    assert isinstance(judge(complete=False), Undetermined)
+    assert isinstance(judge(complete=False, oldest_at=NOW - 1e6), Undetermined)
 
 
 def test_an_account_at_its_cap_can_not_tell_unless_something_is_left_from_before_the_attempt() -> None:
-    assert judge(total=CAP // 2 - 1) == Absent()
-    assert isinstance(judge(total=CAP), CannotTell), "a short thread may be what is left of a longer one"
-    assert isinstance(judge(total=CAP // 2), CannotTell), "what came last drops others before it shows"
-    assert isinstance(judge(total=CAP, oldest_at=NOW - 123), CannotTell)
-    assert judge(total=CAP, oldest_at=NOW - 124) == Absent()
-    assert isinstance(judge(total=CAP, oldest_at=NOW - 124, complete=False), CannotTell)
+    assert judge(total=CAP // 2 - 1) == NotInHistory()
+    assert isinstance(judge(total=CAP), Undetermined), "a short thread may be what is left of a longer one"
+    assert isinstance(judge(total=CAP // 2), Undetermined), "what came last drops others before it shows"
+    assert isinstance(judge(total=CAP, oldest_at=NOW - 123), Undetermined)
+    assert judge(total=CAP, oldest_at=NOW - 124) == NotInHistory()
+    assert isinstance(judge(total=CAP, oldest_at=NOW - 124, complete=False), Undetermined)
 
 
 def test_an_account_of_which_nobody_knows_how_much_it_has_can_not_tell_either() -> None:
-    assert isinstance(judge(total=None), CannotTell)
-    assert judge(total=None, oldest_at=NOW - 124) == Absent()
+    assert isinstance(judge(total=None), Undetermined)
+    assert judge(total=None, oldest_at=NOW - 124) == NotInHistory()
 
 
 def test_what_a_thread_shows_itself_counts_whatever_the_total_says() -> None:
@@ -186,16 +186,16 @@ def test_what_a_thread_shows_itself_counts_whatever_the_total_says() -> None:
 
     taken = frozenset(one.message_id for one in full)
 
-    assert judge(*full[1:], taken=taken) == Absent()
-    assert isinstance(judge(*full, taken=taken), CannotTell)
+    assert judge(*full[1:], taken=taken) == NotInHistory()
+    assert isinstance(judge(*full, taken=taken), Undetermined)
 
 
 def test_where_the_provider_keeps_everything_a_whole_thread_is_enough() -> None:
     keeps_all = replace(RULES, history_cap=0)
 
-    assert judge(total=None, rules=keeps_all) == Absent()
-    assert judge(total=CAP, rules=keeps_all) == Absent()
-    assert isinstance(judge(complete=False, rules=keeps_all), CannotTell)
+    assert judge(total=None, rules=keeps_all) == NotInHistory()
+    assert judge(total=CAP, rules=keeps_all) == NotInHistory()
+    assert isinstance(judge(complete=False, rules=keeps_all), Undetermined)
 
 
 def test_the_account_is_asked_about_only_when_a_whole_and_late_reading_does_not_reach_back() -> None:
@@ -209,19 +209,19 @@ def test_the_account_is_asked_about_only_when_a_whole_and_late_reading_does_not_
 
 
 def test_a_history_that_is_cut_off_is_read_until_it_could_have_shown_it() -> None:
-    assert isinstance(judge(complete=False, now=NOW + 10), LookAgain)
+    assert isinstance(judge(complete=False, now=NOW + 10), RetryLookup)
     assert isinstance(judge(message(), complete=False), Found)
 
 
 def test_a_history_that_is_down_is_asked_less_and_less_often_until_nobody_waits_any_longer() -> None:
-    now, looks = NOW + FIRST_LOOK, 0
-    while isinstance(finding := judge(history=False, now=now), LookAgain):
-        assert FIRST_LOOK <= finding.at - now <= LONGEST_LOOK
-        now, looks = finding.at, looks + 1
+    now, lookups = NOW + FIRST_LOOKUP, 0
+    while isinstance(lookup_result := judge(history=False, now=now), RetryLookup):
+        assert FIRST_LOOKUP <= lookup_result.at - now <= LONGEST_LOOKUP
+        now, lookups = lookup_result.at, lookups + 1
 
-    assert isinstance(finding, CannotTell)
+    assert isinstance(lookup_result, Undetermined)
     assert now == NOW + 86_400
-    assert looks < 310
+    assert lookups < 310
 
 
 # --- equal texts to one number at once -------------------------------------------------------------------------------
@@ -231,10 +231,10 @@ def test_of_two_alike_none_takes_the_only_message_before_both_had_the_time_to_sh
     late = other(until=50.0)
 
     for elapsed in (2, 52, 60, 109):
-        finding = judge(message(), now=NOW + elapsed, others=(late,))
+        lookup_result = judge(message(), now=NOW + elapsed, others=(late,))
 
-        assert isinstance(finding, LookAgain)
-        assert finding.at <= NOW + 110
+        assert isinstance(lookup_result, RetryLookup)
+        assert lookup_result.at <= NOW + 110
     assert isinstance(judge(message(), now=NOW + 110, others=(late,)), Found)
 
 
@@ -247,7 +247,7 @@ def test_two_alike_with_a_message_for_each_wait_for_nothing() -> None:
 def test_a_message_of_a_twin_that_was_submitted_for_certain_is_left_to_it() -> None:
     sure = other(submitted=True)
 
-    assert judge(message(), others=(sure,)) == Absent()
+    assert judge(message(), others=(sure,)) == NotInHistory()
     assert judge(message(), others=(sure,), submitted=True) == Found(message=message())
     two = judge(message("m-1", at=-1.0), message("m-2"), others=(sure,))
     assert two == Found(message=message("m-1", at=-1.0))
@@ -264,7 +264,7 @@ def test_a_message_of_long_after_the_attempt_is_left_to_a_twin_whose_attempt_it_
     ended = other(since=1_000.0, until=1_000.0, in_doubt=False)
 
     for twin in (ended, replace(ended, is_in_doubt=True), replace(ended, submitted=True)):
-        assert judge(late, others=(twin,), now=now) == Absent()
+        assert judge(late, others=(twin,), now=now) == NotInHistory()
     # One each; and where no twin can have sent it, the clock may have been set since the attempt.
     two = judge(late, message("m-2", at=1_001.0), others=(ended,), now=now)
     assert two == Found(message=message("m-2", at=1_001.0))
@@ -275,13 +275,13 @@ def test_a_message_of_long_after_the_attempt_is_left_to_a_twin_whose_attempt_it_
 
 
 def test_a_twin_in_doubt_does_not_keep_what_left_no_trace_waiting() -> None:
-    assert judge(others=(other(until=50.0),)) == Absent()
+    assert judge(others=(other(until=50.0),)) == NotInHistory()
 
 
 def test_the_history_being_down_a_notified_message_is_shared_once_all_had_the_time() -> None:
     waiting = judge(seen=(message(),), history=False, others=(other(),), now=NOW + 2)
 
-    assert isinstance(waiting, LookAgain)
+    assert isinstance(waiting, RetryLookup)
     assert isinstance(judge(seen=(message(),), history=False, others=(other(),)), Found)
 
 
@@ -300,7 +300,7 @@ def test_only_a_match_of_nobody_elses_is_found_and_only_a_whole_settled_history_
 ) -> None:
     now = NOW + elapsed
     messages = [message(f"m-{number}", at=at) for number, at in enumerate(times)]
-    finding = judge(
+    lookup_result = judge(
         *messages,
         now=now,
         complete=complete,
@@ -309,16 +309,16 @@ def test_only_a_match_of_nobody_elses_is_found_and_only_a_whole_settled_history_
     )
     free = [one for number, one in enumerate(messages) if number not in taken and times[number] >= -123]
 
-    match finding:
+    match lookup_result:
         case Found(message=found):
             assert found in free
-        case Absent():
+        case NotInHistory():
             assert complete
             assert elapsed >= 60
             assert len(free) <= len(others)
-        case LookAgain(at=at):
+        case RetryLookup(at=at):
             assert at >= now
-        case CannotTell():
+        case Undetermined():
             assert not complete or any(one.sent_at > now + 123 for one in messages)
 
 

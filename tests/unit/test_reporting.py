@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.adapters.clock import SystemClock
-from bridge.adapters.http.supervisor_app import standing_of
+from bridge.adapters.http.supervisor_app import stall_of
 from bridge.app.admin import make_metrics, serve_admin
 from bridge.app.broker import BrokerConnections
 from bridge.app.ingest import IngestProcess
 from bridge.app.process import ProcessContext
 from bridge.domain.messages import Delivery
-from bridge.ops.progress import PATIENCE, ThreadProgress
+from bridge.ops.progress import TIMEOUT, ThreadProgress
 from bridge.ops.service_manager import watchdog_seconds
 from bridge.ops.service_report import LONGEST, Reporting, status_of
 from bridge.ops.shutdown import Stopping
-from bridge.ports.serving import Readiness, Reason
+from bridge.ports.http_results import Readiness, Reason
 from bridge.settings import load
 from tests.fakes.clock import HandClock
 from tests.fakes.ledger import MemoryLedger
@@ -55,22 +55,22 @@ class ShiftedClock(SystemClock):
 
 def test_counter_without_progress_is_stalled_after_its_patience() -> None:
     clock, counts = HandClock(mono=0.0), {"loop": 0, "link": 0}
-    progress = ThreadProgress(clock, patience=30)
+    progress = ThreadProgress(clock, timeout=30)
     for name in counts:
         progress.watch(name, lambda name=name: counts[name])  # type: ignore[misc]
-    told = []
+    confirmed = []
     for clock.mono in (0.0, 30.0, 31.0, 62.0):
         counts["link"] += 1
-        told.append(progress.standing())
+        confirmed.append(progress.stall())
     counts["loop"] += 1
-    told.append(progress.standing())
+    confirmed.append(progress.stall())
 
     still = "loop has stood still for more than 30 s"
-    assert told == [None, None, still, still, None]
+    assert confirmed == [None, None, still, still, None]
 
 
 def test_with_nothing_to_watch_nothing_stands_still() -> None:
-    assert ThreadProgress(HandClock()).standing() is None
+    assert ThreadProgress(HandClock()).stall() is None
 
 
 class FrozenLedger(MemoryLedger):
@@ -90,20 +90,20 @@ def test_a_loop_that_is_stuck_counts_no_more_and_an_idle_one_does() -> None:
     ledger, publisher, source = FrozenLedger(), FakePublisher(), IdleSource()
     worker = worker_on(ledger, threading.Event(), publisher)
     worker.start(source)
-    wait_until(lambda: worker.rounds > 1, what="an idle loop that goes round")
+    wait_until(lambda: worker.iterations > 1, what="an idle loop that goes round")
     clock = HandClock()
     progress = ThreadProgress(clock)
-    progress.watch("the loop", lambda: worker.rounds)
+    progress.watch("the loop", lambda: worker.iterations)
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
     ledger.is_asked.wait(10)
-    at_first = progress.standing()
-    clock.mono += PATIENCE + 1
+    at_first = progress.stall()
+    clock.mono += TIMEOUT + 1
 
     assert at_first is None
-    assert progress.standing() == f"the loop has stood still for more than {PATIENCE:.0f} s"
+    assert progress.stall() == f"the loop has stood still for more than {TIMEOUT:.0f} s"
     worker.lose()
     ledger.let_go.set()
-    wait_until(lambda: progress.standing() is None)
+    wait_until(lambda: progress.stall() is None)
     worker.stop(grace=1)
     publisher.close()
 
@@ -125,9 +125,9 @@ def report(manager: socket.socket) -> Iterator[Callable[..., None]]:
     """Report to the manager, with a watchdog, until the end of the test."""
     started: list[Reporting] = []
 
-    def start(ready: Callable[[], Readiness | None], standing: Callable[[], str | None]) -> None:
+    def start(ready: Callable[[], Readiness | None], stall: Callable[[], str | None]) -> None:
         environ = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": str(int(WATCHDOG * 1e6))}
-        started.append(Reporting(ready, standing, environ))
+        started.append(Reporting(ready, stall, environ))
         started[-1].start()
 
     yield start
@@ -135,7 +135,7 @@ def report(manager: socket.socket) -> Iterator[Callable[..., None]]:
         one.stop()
 
 
-def told(manager: socket.socket, wanted: Callable[[bytes], bool]) -> bytes:
+def confirmed(manager: socket.socket, wanted: Callable[[bytes], bool]) -> bytes:
     """Return the first that is told and wanted."""
     while not wanted(line := manager.recv(1000)):
         pass
@@ -145,9 +145,9 @@ def told(manager: socket.socket, wanted: Callable[[bytes], bool]) -> bytes:
 def test_a_status_is_told_when_it_changes(manager: socket.socket, report: Callable[..., None]) -> None:
     state = [WELL]
     report(lambda: state[-1], lambda: None)
-    lines = [told(manager, lambda line: line.startswith(b"STATUS"))]
+    lines = [confirmed(manager, lambda line: line.startswith(b"STATUS"))]
     state.append(Readiness(ready=False, reasons=(Reason("sending", ok=False, detail="no\ncredit"),)))
-    lines.append(told(manager, lambda line: line.startswith(b"STATUS")))
+    lines.append(confirmed(manager, lambda line: line.startswith(b"STATUS")))
     beats = [manager.recv(1000) for _ in range(5)]
 
     assert lines == [b"STATUS=ready", b"STATUS=not ready; sending: no credit"]
@@ -159,10 +159,10 @@ def test_stalled_process_reports_it_and_feeds_no_watchdog(
 ) -> None:
     still: list[str | None] = [None]
     report(lambda: WELL, lambda: still[-1])
-    told(manager, b"WATCHDOG=1".__eq__)
+    confirmed(manager, b"WATCHDOG=1".__eq__)
     still.append("the loop")
 
-    assert told(manager, b"STATUS=the loop".__eq__)
+    assert confirmed(manager, b"STATUS=the loop".__eq__)
 
     manager.settimeout(2 * WATCHDOG)
     with pytest.raises(TimeoutError):
@@ -171,17 +171,17 @@ def test_stalled_process_reports_it_and_feeds_no_watchdog(
     still.append(None)
     manager.settimeout(10)
 
-    assert told(manager, b"WATCHDOG=1".__eq__)
-    assert told(manager, b"STATUS=ready".__eq__)
+    assert confirmed(manager, b"WATCHDOG=1".__eq__)
+    assert confirmed(manager, b"STATUS=ready".__eq__)
 
 
 def test_process_whose_health_check_raises_feeds_no_watchdog(
     manager: socket.socket, report: Callable[..., None]
 ) -> None:
-    def standing() -> str | None:
+    def stall() -> str | None:
         raise RuntimeError("a mistake")
 
-    report(lambda: WELL, standing)
+    report(lambda: WELL, stall)
     manager.settimeout(2 * WATCHDOG)
     with pytest.raises(TimeoutError):
         manager.recv(1000)
@@ -226,7 +226,7 @@ def test_a_status_is_no_longer_than_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "standing"),
+    ("reason", "stall"),
     [
         (Reason("process 1: working", ok=False, detail="the loop"), "process 1: working: the loop"),
         (Reason("process 1", ok=False, detail="does not answer"), "process 1: does not answer"),
@@ -236,9 +236,9 @@ def test_a_status_is_no_longer_than_a_line() -> None:
     ],
 )
 def test_a_supervisor_knows_a_process_that_stands_still_from_one_that_is_unwell(
-    reason: Reason, standing: str | None
+    reason: Reason, stall: str | None
 ) -> None:
-    assert standing_of(Readiness(ready=False, reasons=(reason,))) == standing
+    assert stall_of(Readiness(ready=False, reasons=(reason,))) == stall
 
 
 # -- the ingest ------------------------------------------------------------------------------------
@@ -255,21 +255,21 @@ def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> Non
     clock, metrics = ShiftedClock(), make_metrics()
     context = ProcessContext(settings=settings, stopping=Stopping(), metrics=metrics, clock=clock)
     process = IngestProcess(context, BrokerConnections(context))
-    admin = serve_admin(settings, process.readiness, metrics, process.standing)
-    before = process.standing()
+    admin = serve_admin(settings, process.readiness, metrics, process.stall)
+    before = process.stall()
     process.start()
-    let_go, standing_still = threading.Event(), threading.Event()
+    let_go, stalled = threading.Event(), threading.Event()
 
     async def stand_still() -> None:
-        standing_still.set()
+        stalled.set()
         let_go.wait(20)
 
     blocked = threading.Thread(target=lambda: process.webhook.call(stand_still, 20))
     blocked.start()
-    standing_still.wait(10)
-    soon = process.standing()
-    clock.ahead = PATIENCE + 1
-    still = process.standing()
+    stalled.wait(10)
+    soon = process.stall()
+    clock.ahead = TIMEOUT + 1
+    still = process.stall()
     with closing(http.client.HTTPConnection("127.0.0.1", admin.port, timeout=10)) as connection:
         connection.request("GET", "/livez")
         alive = connection.getresponse()
@@ -280,7 +280,7 @@ def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> Non
     assert (before, soon) == (None, None)
     assert still == "the webhook's event loop has stood still for more than 30 s"
     assert (alive.status, words) == (503, f"{still}\n")
-    wait_until(lambda: process.standing() is None)
+    wait_until(lambda: process.stall() is None)
 
     process.stop()
     admin.stop(0)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from bridge.settings import SettingProblem, Settings, SettingsError, load, read
 from bridge.settings.load import variable
 from bridge.settings.model import KEYS
-from bridge.settings.passing import pack, unpack
+from bridge.settings.transfer import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

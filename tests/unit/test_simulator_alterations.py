@@ -17,7 +17,7 @@ from tests.unit.simulated import NUMBER, REMOTE, Client
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAPER = Path(__file__).parents[2] / "docs" / "simulator.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "simulator.md"
 
 
 @pytest.fixture
@@ -73,6 +73,6 @@ def test_what_can_not_be_altered_is_refused(client: Client, endpoint: str, docum
 
 
 def test_the_page_names_each_alteration() -> None:
-    paper = PAPER.read_text()
+    document = DOCUMENT.read_text()
 
-    assert [name for name in ALTERATIONS if f"`{name}`" not in paper] == []
+    assert [name for name in ALTERATIONS if f"`{name}`" not in document] == []

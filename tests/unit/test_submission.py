@@ -7,59 +7,61 @@ from typing import Any
 import pytest
 
 from bridge.domain.commands import CommandRules
-from bridge.domain.messages import Handed
+from bridge.domain.messages import SubmittedCommand
 from bridge.domain.submitted_commands import make_ready
-from bridge.ingest.submission import CheckBroker, FindContent, OfferCommand, SubmissionStep, submit
-from bridge.ports import Offered
-from bridge.ports.serving import Fate
+from bridge.ingest.submission import CheckBroker, FindContent, PublishCommand, SubmissionStep, submit
+from bridge.ports import OneShotResult
+from bridge.ports.http_results import SubmitResult
 
 OWN = b'{"id": "a", "destination_address": "+16135550123", "message": "hi"}'
 NAMELESS = b'{"destination_address": "+16135550123", "message": "hi"}'
 
 
-def carried_out(body: bytes, *results: object) -> tuple[list[type[SubmissionStep]], Fate]:
+def carried_out(body: bytes, *results: object) -> tuple[list[type[SubmissionStep]], SubmitResult]:
     """Return the actions of an order whose results are these, and what it came to."""
-    readied = make_ready(
-        Handed(body=body),
+    validated = make_ready(
+        SubmittedCommand(body=body),
         rules=CommandRules(allow_missing_id=True),
         exchange="sms.commands",
         now=1.8e9,
         new_id=lambda: "made-up",
     )
-    steps, actions = submit(readied), []
+    steps, actions = submit(validated), []
     result: Any = None
     for given in (*results, None):
         try:
             actions.append(type(steps.send(result)))
         except StopIteration as end:
             return actions, end.value
-        result = readied.content_hash if given == "the same" else given
+        result = validated.content_hash if given == "the same" else given
     raise AssertionError("there are more actions than results")
 
 
 @pytest.mark.parametrize("body", [OWN, NAMELESS])
 def test_without_a_broker_nothing_is_asked_for_and_nothing_offered(body: bytes) -> None:
-    assert carried_out(body, False) == ([CheckBroker], Fate.AWAY)
+    assert carried_out(body, False) == ([CheckBroker], SubmitResult.UNAVAILABLE)
 
 
 @pytest.mark.parametrize(
-    ("offered", "fate"),
+    ("offered", "result"),
     [
-        (Offered.TAKEN, Fate.QUEUED),
-        (Offered.UNROUTABLE, Fate.UNROUTABLE),
-        (Offered.NOT_TAKEN, Fate.UNCONFIRMED),
+        (OneShotResult.TAKEN, SubmitResult.QUEUED),
+        (OneShotResult.UNROUTABLE, SubmitResult.UNROUTABLE),
+        (OneShotResult.NOT_TAKEN, SubmitResult.UNCONFIRMED),
     ],
 )
-def test_a_command_is_queued_only_once_the_broker_has_taken_it(offered: Offered, fate: Fate) -> None:
-    assert carried_out(NAMELESS, True, offered) == ([CheckBroker, OfferCommand], fate)
+def test_a_command_is_queued_only_once_the_broker_has_taken_it(
+    offered: OneShotResult, result: SubmitResult
+) -> None:
+    assert carried_out(NAMELESS, True, offered) == ([CheckBroker, PublishCommand], result)
 
 
 @pytest.mark.parametrize("known", [None, "the same"])
 def test_a_command_with_an_id_of_its_own_is_compared_before_it_is_offered(known: object) -> None:
-    actions, fate = carried_out(OWN, True, known, Offered.TAKEN)
+    actions, result = carried_out(OWN, True, known, OneShotResult.TAKEN)
 
-    assert (actions, fate) == ([CheckBroker, FindContent, OfferCommand], Fate.QUEUED)
+    assert (actions, result) == ([CheckBroker, FindContent, PublishCommand], SubmitResult.QUEUED)
 
 
 def test_another_command_of_the_same_id_is_never_offered() -> None:
-    assert carried_out(OWN, True, b"other") == ([CheckBroker, FindContent], Fate.CONFLICTING)
+    assert carried_out(OWN, True, b"other") == ([CheckBroker, FindContent], SubmitResult.CONFLICTING)

@@ -9,8 +9,8 @@ import pytest
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
-from bridge.domain.messages import Handed
-from bridge.domain.submitted_commands import Readied, make_ready
+from bridge.domain.messages import SubmittedCommand
+from bridge.domain.submitted_commands import ValidatedCommand, make_ready
 
 NOW = 1_800_000_000.5
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -22,9 +22,9 @@ def body(**fields: object) -> bytes:
 
 def ready(
     content: bytes, key: str | None = None, traceparent: str | None = None, *, allow_missing_id: bool = False
-) -> Readied:
+) -> ValidatedCommand:
     return make_ready(
-        Handed(body=content, key=key, traceparent=traceparent),
+        SubmittedCommand(body=content, key=key, traceparent=traceparent),
         rules=CommandRules(allow_missing_id=allow_missing_id),
         exchange="sms.commands",
         now=NOW,
@@ -34,15 +34,15 @@ def ready(
 
 def test_a_command_is_published_byte_for_byte_and_found_by_the_same_id_by_a_worker() -> None:
     content = body(id="a", destination_address=["+16135550123", "+16135550124"])
-    readied = ready(content, traceparent=TRACEPARENT)
-    message = readied.message
+    validated = ready(content, traceparent=TRACEPARENT)
+    message = validated.message
     read = parse_command(message.body, message.properties["message_id"], rules=CommandRules(), now=NOW)
 
-    assert (readied.id, readied.has_own_id, readied.destinations) == ("a", True, 2)
+    assert (validated.id, validated.has_own_id, validated.destinations) == ("a", True, 2)
     assert (message.exchange, message.routing_key, message.body) == ("sms.commands", "send", content)
     assert message.properties == {"message_id": "a", "timestamp": int(NOW)}
     assert message.headers == {"traceparent": TRACEPARENT}
-    assert (read.id, getattr(read, "content_hash", None)) == ("a", readied.content_hash)
+    assert (read.id, getattr(read, "content_hash", None)) == ("a", validated.content_hash)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_command_is_published_byte_for_byte_and_found_by_the_same_id_by_a_work
     [("a", None, "a"), (None, "a", "a"), ("a", "a", "a"), ("é\U0001f600", None, "é\U0001f600")],
 )
 def test_the_id_stands_in_the_body_or_beside_it(id_: str | None, key: str | None, found: str) -> None:
-    readied = ready(body(id=id_), key)
+    validated = ready(body(id=id_), key)
 
-    assert (readied.id, readied.message.properties["message_id"]) == (found, found)
+    assert (validated.id, validated.message.properties["message_id"]) == (found, found)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_an_id_that_is_none_is_a_field_that_is_not_valid() -> None:
 
 
 def test_where_no_id_is_asked_for_one_is_made_that_its_sender_learns() -> None:
-    readied = ready(body(), allow_missing_id=True)
+    validated = ready(body(), allow_missing_id=True)
 
-    assert (readied.id, readied.has_own_id) == ("made up", False)
-    assert readied.message.properties["message_id"] == "made up"
+    assert (validated.id, validated.has_own_id) == ("made up", False)
+    assert validated.message.properties["message_id"] == "made up"
 
 
 @pytest.mark.parametrize("traceparent", ["", "00-1", TRACEPARENT + "\n", "é"])
@@ -118,4 +118,4 @@ def test_a_trace_that_is_none_is_left_out(traceparent: str) -> None:
 
 
 def test_neither_number_nor_text_shows_in_what_is_printed_of_it() -> None:
-    assert "16135550123" not in repr(ready(body(id="a"))) + repr(Handed(body=body(id="a")))
+    assert "16135550123" not in repr(ready(body(id="a"))) + repr(SubmittedCommand(body=body(id="a")))

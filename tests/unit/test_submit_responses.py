@@ -25,23 +25,23 @@ from bridge.adapters.http.submit_app import Submit, SubmitEndpointSettings
 from bridge.app.contract import examples
 from bridge.domain.contracts.commands import SUBMIT_PATH, command_schema
 from bridge.domain.errors import CommandInvalid, UnreadableCommand
-from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
+from bridge.domain.ledger import CommandRecord, StoredEvent, SubmissionRecord
 from bridge.domain.outcomes import Outcome
 from bridge.domain.shown_commands import to_senders
 from bridge.ops.metrics import SUBMITS
-from bridge.ports.serving import Fate, Operation, Unknown
+from bridge.ports.http_results import Operation, SubmitResult, Unknown
 from tests.harness import http_server
-from tests.harness.contract_documents import CAMEL_CASE, NAMES, PAPERS
+from tests.harness.contract_documents import CAMEL_CASE, DOCUMENTS, NAMES
 from tests.harness.raw_http import Client
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.domain.messages import Handed
-    from bridge.ports.serving import CommandAnswered, CommandShown
+    from bridge.domain.messages import SubmittedCommand
+    from bridge.ports.http_results import CommandAnswered, CommandShown
 
-FILES = [PAPERS / "submit.openapi.json", PAPERS / CAMEL_CASE / "submit.openapi.json"]
+FILES = [DOCUMENTS / "submit.openapi.json", DOCUMENTS / CAMEL_CASE / "submit.openapi.json"]
 CONTRACTS: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in FILES]
 CONTRACT = CONTRACTS[0]
 ONE = f"{SUBMIT_PATH}/a"
@@ -58,11 +58,13 @@ class Behind:
     """Takes commands and lookups in place of the ingest, and remembers them."""
 
     def __init__(
-        self, fate: Fate | Exception = Fate.QUEUED, found: bytes | Unknown | Exception = b"{}"
+        self,
+        result: SubmitResult | Exception = SubmitResult.QUEUED,
+        found: bytes | Unknown | Exception = b"{}",
     ) -> None:
-        self.fate = fate
+        self.result = result
         self.found = found
-        self.taken: list[Handed] = []
+        self.taken: list[SubmittedCommand] = []
         self.asked: list[str] = []
         self.refused: list[tuple[Operation, int]] = []
         #: Who waits for an answer while `held`.
@@ -71,14 +73,14 @@ class Behind:
         #: What a command without a key is known by.
         self.id = "é/1"
 
-    def take(self, handed: Handed, answered: CommandAnswered) -> None:
-        self.taken.append(handed)
+    def take(self, submitted_command: SubmittedCommand, answered: CommandAnswered) -> None:
+        self.taken.append(submitted_command)
         if self.held:
             self.waiting.append(answered)
-        elif isinstance(self.fate, (CommandInvalid, UnreadableCommand)):
-            raise self.fate
+        elif isinstance(self.result, (CommandInvalid, UnreadableCommand)):
+            raise self.result
         else:
-            answered(handed.key or self.id, self.fate)
+            answered(submitted_command.key or self.id, self.result)
 
     def show(self, command_id: str, shown: CommandShown) -> None:
         self.asked.append(command_id)
@@ -124,9 +126,11 @@ class Row:
     server: dict[str, Any] = field(default_factory=dict)
 
 
-def taken(status: int, fate: Fate | Exception = Fate.QUEUED, word: str = "", **headers: Any) -> Row:
+def taken(
+    status: int, result: SubmitResult | Exception = SubmitResult.QUEUED, word: str = "", **headers: Any
+) -> Row:
     return Row(
-        operation=SUBMIT, status=status, sent=wire(**headers), behind=Behind(fate), word=word, refused=False
+        operation=SUBMIT, status=status, sent=wire(**headers), behind=Behind(result), word=word, refused=False
     )
 
 
@@ -165,14 +169,14 @@ ROWS = [
         )
     ],
     taken(400, UnreadableCommand("the body is not UTF-8"), "the body is not UTF-8"),
-    taken(409, Fate.CONFLICTING, "other content"),
+    taken(409, SubmitResult.CONFLICTING, "other content"),
     taken(422, CommandInvalid("message is missing", "destination_address[1] is odd")),
-    taken(503, Fate.UNROUTABLE, "no queue"),
-    taken(503, Fate.UNCONFIRMED, "may be on the queue or not"),
-    taken(503, Fate.AWAY, "takes no commands now"),
+    taken(503, SubmitResult.UNROUTABLE, "no queue"),
+    taken(503, SubmitResult.UNCONFIRMED, "may be on the queue or not"),
+    taken(503, SubmitResult.UNAVAILABLE, "takes no commands now"),
     shown(200, b"{}"),
     shown(404, Unknown.UNKNOWN, "may still wait on the queue"),
-    shown(503, Unknown.AWAY, "can't be asked now"),
+    shown(503, Unknown.UNAVAILABLE, "can't be asked now"),
     shown(500, KeyError("x")),
     # --- keys
     *[refused(SUBMIT, 400, wire(Idempotency_Key=key), "Idempotency-Key") for key in ('"a","b"', "caf\xe9", "", "a,b")],
@@ -229,7 +233,7 @@ def test_a_request_has_its_status_as_documented_and_is_reported_where_it_is_refu
     assert behind.refused == ([(asked.operation, status)] if asked.refused else [])
     assert not asked.refused or (behind.taken, behind.asked) == ([], [])
     assert asked.word in client.body.decode()
-    if isinstance(behind.fate, Fate) and behind.fate is not Fate.QUEUED:
+    if isinstance(behind.result, SubmitResult) and behind.result is not SubmitResult.QUEUED:
         assert ("again with the same id" in client.body.decode()) == (status == 503)
     documented = OPERATIONS.get(asked.operation, {"responses": {}})["responses"].get(str(status))
     if documented is not None and client.body:
@@ -309,13 +313,13 @@ def test_what_is_shown_of_a_command_is_as_documented(contract: dict[str, Any]) -
             state=outcome.value,
             attempts=1,
             first_attempt_at=1.8e9,
-            told=Told(event_id="", body=json.dumps(events[outcome.event_type]).encode()),
+            stored_event=StoredEvent(event_id="", body=json.dumps(events[outcome.event_type]).encode()),
         )
         for index, outcome in enumerate(Outcome)
     }
     open_ones = {
         len(ended) + index: SubmissionRecord(index=len(ended) + index, state=state, retry_at=1.8e9)
-        for index, state in enumerate(("waiting", "attempting", "doubtful"))
+        for index, state in enumerate(("waiting", "attempting", "in_doubt"))
     }
     record = CommandRecord(
         id="a", content_hash=b"", created_at=1.8e9, updated_at=1.8e9, submissions={**ended, **open_ones}
@@ -495,7 +499,7 @@ def test_more_than_may_wait_are_asked_to_come_again() -> None:
         busy = second.send(wire()).status()
 
         async def answer() -> None:
-            behind.waiting[0]("a", Fate.QUEUED)
+            behind.waiting[0]("a", SubmitResult.QUEUED)
 
         server.call(answer, 5)
         statuses = [first.status(), first.status()]

@@ -12,15 +12,15 @@ from structlog.testing import capture_logs
 from bridge.adapters.clock import SystemClock
 from bridge.domain.commands import CommandRules
 from bridge.domain.errors import Invalid
-from bridge.domain.ledger import CommandRecord, SubmissionRecord, Told
-from bridge.domain.messages import Handed
+from bridge.domain.ledger import CommandRecord, StoredEvent, SubmissionRecord
+from bridge.domain.messages import SubmittedCommand
 from bridge.domain.submitted_commands import make_ready
 from bridge.ingest.command_intake import CommandIntake, IntakeRules
-from bridge.ingest.command_lookup import AWAY, NoAnswer
+from bridge.ingest.command_lookup import UNAVAILABLE, NoAnswer
 from bridge.ops.metrics import Metrics
-from bridge.ports import Offered
-from bridge.ports.serving import Fate, Operation, Unknown
-from tests.fakes.offering import FakeOffering
+from bridge.ports import OneShotResult
+from bridge.ports.http_results import Operation, SubmitResult, Unknown
+from tests.fakes.one_shot_publisher import FakeOffering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,12 @@ class FakeLookups:
         self.record = record
         self.asked = 0
 
-    def ask(self, ask: Callable[[Records], Any], told: Callable[[Any], None], *, patience: float) -> None:
-        assert patience <= 2
+    def ask(
+        self, ask: Callable[[Records], Any], stored_event: Callable[[Any], None], *, timeout: float
+    ) -> None:
+        assert timeout <= 2
         self.asked += 1
-        told(self.record if isinstance(self.record, Exception | NoAnswer) else ask(self))
+        stored_event(self.record if isinstance(self.record, Exception | NoAnswer) else ask(self))
 
     def command(self, command_id: str) -> CommandRecord | None:
         assert not isinstance(self.record, Exception | NoAnswer)
@@ -61,7 +63,7 @@ def metrics() -> Metrics:
 
 
 def make(
-    offering: FakeOffering,
+    one_shot: FakeOffering,
     metrics: Metrics,
     lookups: FakeLookups | None = None,
     *,
@@ -69,7 +71,7 @@ def make(
     confirm_timeout: float = 5.0,
 ) -> CommandIntake:
     return CommandIntake(
-        offering,
+        one_shot,
         lookups or FakeLookups(),  # type: ignore[arg-type]  # it is asked, and nothing else
         IntakeRules(commands=rules, exchange="sms.commands", confirm_timeout=confirm_timeout),
         SystemClock(),
@@ -86,21 +88,25 @@ def record_of(content_hash: bytes, **submission: Any) -> CommandRecord:
 
 def hash_of(body: bytes) -> bytes:
     return make_ready(
-        Handed(body=body), rules=RULES, exchange="sms.commands", now=1.8e9, new_id=str
+        SubmittedCommand(body=body), rules=RULES, exchange="sms.commands", now=1.8e9, new_id=str
     ).content_hash
 
 
-def take(submitting: CommandIntake, handed: Handed) -> tuple[str, Fate | Exception, list[Any]]:
+def take(
+    submitting: CommandIntake, submitted_command: SubmittedCommand
+) -> tuple[str, SubmitResult | Exception, list[Any]]:
     """Hand it over; return its id, its fate, and what was logged."""
 
-    async def taken() -> tuple[str, Fate | Exception]:
-        told: asyncio.Future[tuple[str, Fate | Exception]] = asyncio.get_running_loop().create_future()
-        submitting.take(handed, lambda id_, fate: told.set_result((id_, fate)))
-        return await asyncio.wait_for(told, 10)
+    async def taken() -> tuple[str, SubmitResult | Exception]:
+        stored_event: asyncio.Future[tuple[str, SubmitResult | Exception]] = (
+            asyncio.get_running_loop().create_future()
+        )
+        submitting.take(submitted_command, lambda id_, result: stored_event.set_result((id_, result)))
+        return await asyncio.wait_for(stored_event, 10)
 
     with capture_logs() as lines:
-        id_, fate = asyncio.run(taken())
-    return id_, fate, list(lines)
+        id_, result = asyncio.run(taken())
+    return id_, result, list(lines)
 
 
 def counted(metrics: Metrics) -> dict[tuple[str, int], float]:
@@ -110,12 +116,12 @@ def counted(metrics: Metrics) -> dict[tuple[str, int], float]:
 
 
 def test_a_confirmed_command_is_queued_and_leaves_one_line_without_number_or_text(metrics: Metrics) -> None:
-    offering = FakeOffering()
-    id_, fate, lines = take(make(offering, metrics), Handed(body=BODY, client="192.0.2.1"))
+    one_shot = FakeOffering()
+    id_, result, lines = take(make(one_shot, metrics), SubmittedCommand(body=BODY, client="192.0.2.1"))
     (line,) = lines
 
-    assert (id_, fate) == ("a", Fate.QUEUED)
-    assert [message.body for message in offering.offered] == [BODY]
+    assert (id_, result) == ("a", SubmitResult.QUEUED)
+    assert [message.body for message in one_shot.offered] == [BODY]
     assert (line["event"], line["command_id"], line["status"]) == ("command.queued", "a", 202)
     assert (line["destinations"], line["client"]) == (1, "192.0.2.1")
     assert "secret" not in str(lines)
@@ -125,67 +131,77 @@ def test_a_confirmed_command_is_queued_and_leaves_one_line_without_number_or_tex
 
 
 @pytest.mark.parametrize(
-    ("offered", "fate"),
-    [(Offered.UNROUTABLE, Fate.UNROUTABLE), (Offered.NOT_TAKEN, Fate.UNCONFIRMED)],
+    ("offered", "result"),
+    [
+        (OneShotResult.UNROUTABLE, SubmitResult.UNROUTABLE),
+        (OneShotResult.NOT_TAKEN, SubmitResult.UNCONFIRMED),
+    ],
 )
-def test_what_the_broker_does_not_take_is_refused(offered: Offered, fate: Fate, metrics: Metrics) -> None:
-    _, told, lines = take(make(FakeOffering(offered), metrics), Handed(body=BODY))
+def test_what_the_broker_does_not_take_is_refused(
+    offered: OneShotResult, result: SubmitResult, metrics: Metrics
+) -> None:
+    _, stored_event, lines = take(make(FakeOffering(offered), metrics), SubmittedCommand(body=BODY))
 
-    assert told is fate
-    assert [(line["event"], line["reason"]) for line in lines] == [("command.refused", fate.name.lower())]
+    assert stored_event is result
+    assert [(line["event"], line["reason"]) for line in lines] == [("command.refused", result.name.lower())]
     assert counted(metrics) == {("submit", 503): 1}
 
 
 def test_while_the_broker_is_away_nothing_is_offered_and_nobody_waits(metrics: Metrics) -> None:
-    offering, lookups = FakeOffering(), FakeLookups()
-    offering.available = False
+    one_shot, lookups = FakeOffering(), FakeLookups()
+    one_shot.available = False
 
-    assert take(make(offering, metrics, lookups), Handed(body=BODY))[1] is Fate.AWAY
-    assert (offering.offered, lookups.asked) == ([], 0)
+    assert take(make(one_shot, metrics, lookups), SubmittedCommand(body=BODY))[1] is SubmitResult.UNAVAILABLE
+    assert (one_shot.offered, lookups.asked) == ([], 0)
 
 
 def test_a_confirm_that_comes_too_late_is_told_nobody(metrics: Metrics) -> None:
-    offering = FakeOffering(answer=None)
-    submitting = make(offering, metrics, confirm_timeout=0.05)
-    fates: list[Fate | Exception] = []
+    one_shot = FakeOffering(answer=None)
+    submitting = make(one_shot, metrics, confirm_timeout=0.05)
+    fates: list[SubmitResult | Exception] = []
 
     async def late() -> None:
-        submitting.take(Handed(body=BODY), lambda _, fate: fates.append(fate))
+        submitting.take(SubmittedCommand(body=BODY), lambda _, result: fates.append(result))
         async with asyncio.timeout(10):
             while not fates:
                 await asyncio.sleep(0.01)
-        offering.told[0](Offered.TAKEN)
+        one_shot.answered[0](OneShotResult.TAKEN)
         await asyncio.sleep(0.02)
 
     asyncio.run(late())
 
-    assert fates == [Fate.UNCONFIRMED]
+    assert fates == [SubmitResult.UNCONFIRMED]
     assert counted(metrics) == {("submit", 503): 1}
 
 
 def test_an_id_that_the_ledger_knows_with_other_content_is_a_conflict(metrics: Metrics) -> None:
-    offering = FakeOffering()
-    submitting = make(offering, metrics, FakeLookups(record_of(b"another")))
+    one_shot = FakeOffering()
+    submitting = make(one_shot, metrics, FakeLookups(record_of(b"another")))
 
-    assert take(submitting, Handed(body=BODY))[1] is Fate.CONFLICTING
-    assert offering.offered == []
+    assert take(submitting, SubmittedCommand(body=BODY))[1] is SubmitResult.CONFLICTING
+    assert one_shot.offered == []
     assert counted(metrics) == {("submit", 409): 1}
 
 
-@pytest.mark.parametrize("known", [record_of(hash_of(BODY)), None, AWAY], ids=["same", "none", "away"])
+@pytest.mark.parametrize("known", [record_of(hash_of(BODY)), None, UNAVAILABLE], ids=["same", "none", "away"])
 def test_what_the_ledger_knows_nothing_against_is_offered(known: Any, metrics: Metrics) -> None:
-    assert take(make(FakeOffering(), metrics, FakeLookups(known)), Handed(body=BODY))[1] is Fate.QUEUED
+    assert (
+        take(make(FakeOffering(), metrics, FakeLookups(known)), SubmittedCommand(body=BODY))[1]
+        is SubmitResult.QUEUED
+    )
 
 
 def test_a_mistake_of_ours_is_handed_on(metrics: Metrics) -> None:
     mistake = KeyError("x")
 
-    assert take(make(FakeOffering(), metrics, FakeLookups(mistake)), Handed(body=BODY))[1] is mistake
+    assert (
+        take(make(FakeOffering(), metrics, FakeLookups(mistake)), SubmittedCommand(body=BODY))[1] is mistake
+    )
 
 
 def test_who_is_told_of_a_mistake_of_ours_at_once_is_told_nothing_later(metrics: Metrics) -> None:
     class Broken(FakeLookups):
-        def ask(self, ask: Any, told: Any, *, patience: float) -> None:
+        def ask(self, ask: Any, stored_event: Any, *, timeout: float) -> None:
             raise KeyError
 
     fates: list[Any] = []
@@ -193,7 +209,7 @@ def test_who_is_told_of_a_mistake_of_ours_at_once_is_told_nothing_later(metrics:
     async def taken() -> None:
         submitting = make(FakeOffering(), metrics, Broken(), confirm_timeout=0.02)
         with pytest.raises(KeyError):
-            submitting.take(Handed(body=BODY), lambda _, fate: fates.append(fate))
+            submitting.take(SubmittedCommand(body=BODY), lambda _, result: fates.append(result))
         await asyncio.sleep(0.1)
 
     asyncio.run(taken())
@@ -202,12 +218,12 @@ def test_who_is_told_of_a_mistake_of_ours_at_once_is_told_nothing_later(metrics:
 
 
 def test_an_id_that_was_made_here_is_nobody_elses_and_not_looked_up(metrics: Metrics) -> None:
-    lookups, offering = FakeLookups(), FakeOffering()
-    submitting = make(offering, metrics, lookups, rules=CommandRules(allow_missing_id=True))
-    id_, fate, _ = take(submitting, Handed(body=BODY.replace(b'"id": "a", ', b"")))
+    lookups, one_shot = FakeLookups(), FakeOffering()
+    submitting = make(one_shot, metrics, lookups, rules=CommandRules(allow_missing_id=True))
+    id_, result, _ = take(submitting, SubmittedCommand(body=BODY.replace(b'"id": "a", ', b"")))
 
-    assert (fate, lookups.asked) == (Fate.QUEUED, 0)
-    assert offering.offered[0].properties["message_id"] == id_
+    assert (result, lookups.asked) == (SubmitResult.QUEUED, 0)
+    assert one_shot.offered[0].properties["message_id"] == id_
 
 
 @pytest.mark.parametrize(
@@ -216,14 +232,14 @@ def test_an_id_that_was_made_here_is_nobody_elses_and_not_looked_up(metrics: Met
 def test_what_is_no_command_is_told_at_once_counted_and_logged(
     body: bytes, status: int, metrics: Metrics
 ) -> None:
-    offering = FakeOffering()
+    one_shot = FakeOffering()
     with pytest.raises(Invalid), capture_logs() as lines:
-        make(offering, metrics).take(Handed(body=body), lambda _id, _fate: None)
+        make(one_shot, metrics).take(SubmittedCommand(body=body), lambda _id, _result: None)
 
     assert [(line["event"], line["status"], line["bytes"]) for line in lines] == [
         ("command.refused", status, len(body))
     ]
-    assert offering.offered == []
+    assert one_shot.offered == []
     assert counted(metrics) == {("submit", status): 1}
 
 
@@ -239,9 +255,9 @@ def test_what_strangers_try_is_counted_and_logged_once_a_minute(metrics: Metrics
 
 
 def shown(submitting: CommandIntake, command_id: str = "a") -> Any:
-    told: list[Any] = []
-    submitting.show(command_id, told.append)
-    return told[0]
+    stored_event: list[Any] = []
+    submitting.show(command_id, stored_event.append)
+    return stored_event[0]
 
 
 EVENT = {
@@ -262,8 +278,10 @@ EVENT = {
 def test_a_command_is_shown_with_what_became_of_it_and_without_what_it_says(
     state: str, outcome: Any, metrics: Metrics
 ) -> None:
-    told = Told(event_id="e1", body=json.dumps(EVENT).encode())
-    record = record_of(b"", state=state, attempts=2, message_id="m1", retry_at=1.8e9, told=told, owner="w")
+    stored_event = StoredEvent(event_id="e1", body=json.dumps(EVENT).encode())
+    record = record_of(
+        b"", state=state, attempts=2, message_id="m1", retry_at=1.8e9, stored_event=stored_event, owner="w"
+    )
     said = json.loads(shown(make(FakeOffering(), metrics, FakeLookups(record))))
 
     assert said == {
@@ -290,9 +308,9 @@ def test_a_command_is_shown_with_what_became_of_it_and_without_what_it_says(
     ("known", "command_id", "found"),
     [
         (None, "a", Unknown.UNKNOWN),
-        (AWAY, "a", Unknown.AWAY),
-        (AWAY, "x" * 129, Unknown.UNKNOWN),
-        (AWAY, "\0", Unknown.UNKNOWN),
+        (UNAVAILABLE, "a", Unknown.UNAVAILABLE),
+        (UNAVAILABLE, "x" * 129, Unknown.UNKNOWN),
+        (UNAVAILABLE, "\0", Unknown.UNKNOWN),
     ],
 )
 def test_what_cannot_be_shown_says_why(known: Any, command_id: str, found: Unknown, metrics: Metrics) -> None:

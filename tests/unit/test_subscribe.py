@@ -218,8 +218,8 @@ def test_without_any_authorization_configured_a_channel_has_none() -> None:
 
 def test_no_secret_and_no_number_is_in_what_a_plan_looks_like() -> None:
     present = Present(channels=[channel("c1", authorization="hunter2-third")], subscriptions=BOTH[1:])
-    looks = repr(plan(declared(NUMBER), present, prune=True)) + repr(declared(NUMBER)) + repr(present)
+    lookups = repr(plan(declared(NUMBER), present, prune=True)) + repr(declared(NUMBER)) + repr(present)
 
-    assert "hunter2" not in looks
-    assert NUMBER not in looks
-    assert "bridge.example" not in looks
+    assert "hunter2" not in lookups
+    assert NUMBER not in lookups
+    assert "bridge.example" not in lookups

@@ -11,7 +11,7 @@ import pytest
 from bridge.adapters.clock import SystemClock
 from bridge.adapters.cpaas.client import CpaasClient
 from bridge.domain.subscription_plan import Declared
-from bridge.jobs.subscriptions import NotAsAsked, channel_of, look, sync
+from bridge.jobs.subscriptions import NotAsAsked, channel_of, read_state, sync
 from bridge.ports.provider_errors import CallRefused, CpaasError, NotFound
 from bridge.simulator import Simulator
 from tests.fakes.notifying import NUMBER, OTHER, OURS, FakeAccount
@@ -61,9 +61,9 @@ KEPT = [("keep", "channel"), ("keep", "subscription"), ("keep", "subscription")]
 
 def test_what_is_declared_is_made_once_however_often_it_is_synced(provider: Notifying) -> None:
     first = sync(provider, declared(NUMBER, OTHER))
-    made = look(provider)
+    made = read_state(provider)
     again = [sync(provider, declared(NUMBER, OTHER)) for _ in range(100)]
-    after = look(provider)
+    after = read_state(provider)
 
     assert did(first) == [("make", what) for _, what in KEPT]
     assert {tuple(did(steps)) for steps in again} == {tuple(KEPT)}
@@ -87,7 +87,7 @@ def test_what_vanished_is_made_again(provider: Notifying, vanished: str) -> None
     things = getattr(provider, vanished)
     things.delete(things.list()[0].id)
     sync(provider, declared(NUMBER, OTHER), prune=True)
-    present = look(provider)
+    present = read_state(provider)
 
     assert len(present.channels) == 1
     assert numbers_of(present) == [NUMBER, OTHER]
@@ -98,14 +98,14 @@ def test_a_number_that_is_refused_costs_the_others_nothing(provider: Notifying) 
     steps = sync(provider, declared("+16135550000", OTHER))
 
     assert did(steps) == [("make", "channel"), ("fail", "subscription"), ("make", "subscription")]
-    assert numbers_of(look(provider)) == [OTHER]
+    assert numbers_of(read_state(provider)) == [OTHER]
 
 
 def test_after_a_rotation_only_the_new_authorization_is_left(provider: Notifying) -> None:
     sync(provider, declared(authorizations=("old",)))
     meanwhile = did(sync(provider, declared(authorizations=("new", "old"))))
     pruned = sync(provider, declared(authorizations=("new", "old")), prune=True)
-    present = look(provider)
+    present = read_state(provider)
 
     assert meanwhile == KEPT[:2]
     assert [step.action for step in pruned] == ["make", "make", "remove", "remove"]
@@ -116,9 +116,9 @@ def test_after_a_rotation_only_the_new_authorization_is_left(provider: Notifying
 def test_another_url_leaves_the_old_channel_until_it_is_pruned(provider: Notifying) -> None:
     sync(provider, declared(url="http://127.0.0.1:9/old"))
     moved = sync(provider, declared())
-    both = look(provider)
+    both = read_state(provider)
     pruned = sync(provider, declared(), prune=True)
-    left = look(provider)
+    left = read_state(provider)
 
     assert [step.action for step in moved] == ["make", "make", "leave", "leave"]
     assert [len(both.channels), len(both.subscriptions)] == [2, 2]
@@ -132,7 +132,7 @@ def test_while_a_number_has_no_other_subscription_not_even_pruning_takes_the_sta
     sync(provider, declared(NUMBER, OTHER, url="http://127.0.0.1:9/old"))
     provider.numbers.discard(OTHER)
     steps = sync(provider, declared(NUMBER, OTHER), prune=True)
-    present = look(provider)
+    present = read_state(provider)
 
     assert [step.action for step in steps] == ["make", "make", "fail", "remove", "leave"]
     assert numbers_of(present) == [NUMBER, OTHER]
@@ -162,7 +162,7 @@ def test_two_that_make_at_once_end_with_one_of_each() -> None:
     late: Any = Late()
     sync(late, declared())
     sync(provider, declared())
-    present = look(provider)
+    present = read_state(provider)
 
     assert [len(present.channels), len(present.subscriptions)] == [1, 1]
 
@@ -175,7 +175,7 @@ def test_a_provider_that_does_not_show_what_was_asked_for_gets_no_second_channel
     steps = sync(provider, declared())
 
     assert did(steps) == [("fail", "channel"), ("fail", "subscription")]
-    assert look(provider).channels == ()
+    assert read_state(provider).channels == ()
 
 
 def test_a_subscription_that_would_not_be_known_again_is_taken_back() -> None:
@@ -185,7 +185,7 @@ def test_a_subscription_that_would_not_be_known_again_is_taken_back() -> None:
     steps = sync(provider, declared(NUMBER, OTHER))
 
     assert did(steps) == [("keep", "channel"), ("keep", "subscription"), ("fail", "subscription")]
-    assert numbers_of(look(provider)) == [NUMBER]
+    assert numbers_of(read_state(provider)) == [NUMBER]
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,10 @@ def test_the_providers_own_sdk_beside_ours_keeps_what_it_made(url: str, client: 
     sdk = cpaassdk.Client({"client_id": "PRIV-1", "client_secret": "s", "base_url": url})
     for _ in range(2):
         sdk.conversation.subscribe({"type": "sms", "webhook_url": URL, "destination_address": NUMBER})
-    before = look(client)
+    before = read_state(client)
     sync(client, declared(NUMBER, authorizations=()))
     sync(client, declared(OTHER, authorizations=("new",)), prune=True)
-    after = look(client)
+    after = read_state(client)
     ours = [one for one in after.channels if one.correlator == OURS]
 
     assert [one.correlator for one in before.channels] == ["PRIV-1-python"] * 2

@@ -19,11 +19,11 @@ from bridge.adapters.clock import SystemClock
 from bridge.adapters.http.admin_app import Admin
 from bridge.adapters.http.scraper import Merged
 from bridge.adapters.http.supervisor_app import SupervisorAdmin
-from bridge.domain.restarts import EX_CONFIG, LONGEST_PAUSE, WELL, Consequence, End, Replace, after_exit
+from bridge.domain.restarts import EX_CONFIG, MAX_BACKOFF, WELL, Consequence, End, Replace, after_exit
 from bridge.ops.metrics import Metrics, SupervisorMetrics
 from bridge.ops.shutdown import Stopping
 from bridge.ops.supervisor import Supervision, Supervisor
-from bridge.ports.serving import Process, Readiness, Reason
+from bridge.ports.http_results import Process, Readiness, Reason
 from tests.harness.http_server import serving
 from tests.harness.raw_http import Client
 from tests.harness.waiting import free_port, wait_until
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
         (0, 0.1, 0, Replace(pause=0.5, deaths=1)),
         (-signal.SIGKILL, 0.1, 1, Replace(pause=1, deaths=2)),
         (1, WELL - 1, 5, Replace(pause=16, deaths=6)),
-        (1, WELL - 1, 6, Replace(pause=LONGEST_PAUSE, deaths=7)),
-        (1, 0.1, 100_000, Replace(pause=LONGEST_PAUSE, deaths=100_001)),
+        (1, WELL - 1, 6, Replace(pause=MAX_BACKOFF, deaths=7)),
+        (1, 0.1, 100_000, Replace(pause=MAX_BACKOFF, deaths=100_001)),
         (1, WELL, 100_000, Replace(pause=0.5, deaths=1)),
     ],
 )
@@ -66,7 +66,7 @@ class FakeChild:
     def __init__(self, number: int, *, obeys: bool = True) -> None:
         self.number = number
         self.pid = 1000 + number
-        self.told = False
+        self.confirmed = False
         self._obeys = obeys
         self._port: Queue[int | None] = Queue()
         self._code: Future[int] = Future()
@@ -89,7 +89,7 @@ class FakeChild:
         return self._code.result(timeout=10)
 
     def end(self) -> None:
-        self.told = True
+        self.confirmed = True
         if self._obeys:
             self.exit(0)
 
@@ -116,7 +116,7 @@ class FakeSystem:
         return sorted(self.children, key=lambda child: child.number)
 
 
-class World:
+class Model:
     """A supervisor of two on a fake system."""
 
     def __init__(self, started: float = 10) -> None:
@@ -133,110 +133,110 @@ class World:
         )
         self.supervisor = Supervisor(supervision, 2, self.running.set)
 
-    def stop(self, patience: float = 10) -> int:
+    def stop(self, timeout: float = 10) -> int:
         self.stopping.event.set()
-        return self.supervisor.stop(patience)
+        return self.supervisor.stop(timeout)
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def model() -> Iterator[Model]:
     """Return a supervisor that is stopped at the end, whatever became of it."""
-    world = World()
-    yield world
-    world.stop(0)
+    model = Model()
+    yield model
+    model.stop(0)
 
 
-def running(world: World) -> float | None:
+def running(model: Model) -> float | None:
     """Return how many processes a supervisor says are running."""
-    return world.metrics.registry.get_sample_value("sms_bridge_processes_running")
+    return model.metrics.registry.get_sample_value("sms_bridge_processes_running")
 
 
-def test_it_runs_once_one_process_listens_though_another_dies_at_every_start(world: World) -> None:
-    world.supervisor.start()
-    one, other = world.system.wait_started(2)
+def test_it_runs_once_one_process_listens_though_another_dies_at_every_start(model: Model) -> None:
+    model.supervisor.start()
+    one, other = model.system.wait_started(2)
     other.exit(1)
-    wait_until(lambda: "starts again" in world.supervisor.processes()[1].detail)
+    wait_until(lambda: "starts again" in model.supervisor.processes()[1].detail)
 
-    assert not world.running.is_set()
+    assert not model.running.is_set()
 
     one.listen(1111)
 
-    assert world.running.wait(10)
-    wait_until(lambda: running(world) == 1)
-    assert world.supervisor.processes()[0] == Process(1, 1111, "running")
+    assert model.running.wait(10)
+    wait_until(lambda: running(model) == 1)
+    assert model.supervisor.processes()[0] == Process(1, 1111, "running")
 
 
 def test_one_that_never_listens_is_no_process_that_runs_and_is_replaced() -> None:
-    world = World(started=0.05)
-    world.supervisor.start()
-    one, _ = world.system.wait_started(2)
-    wait_until(lambda: "did not listen within 0.05 s" in world.supervisor.processes()[0].detail)
-    third = wait_until(lambda: [child for child in world.system.children[2:] if child.number == 1])[0]
+    model = Model(started=0.05)
+    model.supervisor.start()
+    one, _ = model.system.wait_started(2)
+    wait_until(lambda: "did not listen within 0.05 s" in model.supervisor.processes()[0].detail)
+    third = wait_until(lambda: [child for child in model.system.children[2:] if child.number == 1])[0]
     third.listen(3333)
-    wait_until(lambda: running(world) == 1)
+    wait_until(lambda: running(model) == 1)
 
     assert one.wait() == -signal.SIGKILL
-    assert world.stop() == 0
+    assert model.stop() == 0
 
 
-def test_one_that_ends_by_itself_is_replaced_under_its_number(world: World) -> None:
-    world.supervisor.start()
-    one, other = world.system.wait_started(2)
+def test_one_that_ends_by_itself_is_replaced_under_its_number(model: Model) -> None:
+    model.supervisor.start()
+    one, other = model.system.wait_started(2)
     other.listen(2222)
     other.exit(-signal.SIGKILL)
-    wait_until(lambda: "starts again" in world.supervisor.processes()[1].detail)
-    third = wait_until(lambda: world.system.children[2:])[0]
-    wait_until(lambda: world.supervisor.processes()[1] == Process(2, None, "starting"))
+    wait_until(lambda: "starts again" in model.supervisor.processes()[1].detail)
+    third = wait_until(lambda: model.system.children[2:])[0]
+    wait_until(lambda: model.supervisor.processes()[1] == Process(2, None, "starting"))
 
     assert third.number == 2
-    assert not one.told
-    assert world.metrics.registry.get_sample_value("sms_bridge_process_restarts_total") == 1
+    assert not one.confirmed
+    assert model.metrics.registry.get_sample_value("sms_bridge_process_restarts_total") == 1
 
 
-def test_one_that_can_t_be_started_is_tried_again(world: World) -> None:
-    world.system.full = True
-    world.supervisor.start()
-    wait_until(lambda: "can't be started" in world.supervisor.processes()[0].detail)
-    world.system.full = False
+def test_one_that_can_t_be_started_is_tried_again(model: Model) -> None:
+    model.system.full = True
+    model.supervisor.start()
+    wait_until(lambda: "can't be started" in model.supervisor.processes()[0].detail)
+    model.system.full = False
 
-    assert [child.number for child in world.system.wait_started(2)] == [1, 2]
+    assert [child.number for child in model.system.wait_started(2)] == [1, 2]
 
 
-def test_one_that_says_the_configuration_is_wrong_ends_all(world: World) -> None:
-    world.supervisor.start()
-    one, other = world.system.wait_started(2)
+def test_one_that_says_the_configuration_is_wrong_ends_all(model: Model) -> None:
+    model.supervisor.start()
+    one, other = model.system.wait_started(2)
     one.exit(EX_CONFIG)
 
-    assert world.stopping.wait() == EX_CONFIG
-    assert world.stop() == 0
-    assert (one.told, other.told) == (False, True)
+    assert model.stopping.wait() == EX_CONFIG
+    assert model.stop() == 0
+    assert (one.confirmed, other.confirmed) == (False, True)
 
 
-def test_those_that_end_when_told_are_not_replaced(world: World) -> None:
-    world.supervisor.start()
-    world.system.wait_started(2)
+def test_those_that_end_when_told_are_not_replaced(model: Model) -> None:
+    model.supervisor.start()
+    model.system.wait_started(2)
 
-    assert world.stop() == 0
-    assert len(world.system.children) == 2
+    assert model.stop() == 0
+    assert len(model.system.children) == 2
 
 
-def test_those_that_do_not_end_when_told_are_killed_and_that_is_a_failure(world: World) -> None:
-    world.system.obeyed = False
-    world.supervisor.start()
-    children = world.system.wait_started(2)
+def test_those_that_do_not_end_when_told_are_killed_and_that_is_a_failure(model: Model) -> None:
+    model.system.obeyed = False
+    model.supervisor.start()
+    children = model.system.wait_started(2)
 
-    assert world.stop(patience=0.1) == 1
-    assert all(child.told for child in children)
+    assert model.stop(timeout=0.1) == 1
+    assert all(child.confirmed for child in children)
     assert not any(name.startswith("process-") for name in (thread.name for thread in threading.enumerate()))
 
 
-def test_one_that_failed_before_all_were_told_to_end_is_no_failure_then(world: World) -> None:
-    world.supervisor.start()
-    one, _ = world.system.wait_started(2)
+def test_one_that_failed_before_all_were_told_to_end_is_no_failure_then(model: Model) -> None:
+    model.supervisor.start()
+    one, _ = model.system.wait_started(2)
     one.exit(1)
-    wait_until(lambda: "starts again" in world.supervisor.processes()[0].detail)
+    wait_until(lambda: "starts again" in model.supervisor.processes()[0].detail)
 
-    assert world.stop() == 0
+    assert model.stop() == 0
 
 
 # -- what it answers -------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class Answered(NamedTuple):
 def asked(path: str, *processes: Process, draining: bool = False, method: str = "GET") -> Answered:
     """Ask a supervisor's admin port."""
     service = SupervisorAdmin(lambda: processes, lambda: draining, SupervisorMetrics().registry)
-    with serving(service) as server, Client(server.port, patience=10) as client:
+    with serving(service) as server, Client(server.port, timeout=10) as client:
         client.send(f"{method} {path} HTTP/1.1\r\nHost: bridge\r\n\r\n".encode())
         return Answered(client.status(head=method == "HEAD"), client.body.decode())
 

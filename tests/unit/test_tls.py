@@ -129,7 +129,7 @@ def test_an_address_is_one_before_and_after_its_handshake_on_a_socket_for_both_k
 
     with Client(port, tls=trusting(files[0])) as busy:
         assert busy.send(begun).status() == 100
-        with Client(port, patience=HANDSHAKE_TIMEOUT / 2) as another:
+        with Client(port, timeout=HANDSHAKE_TIMEOUT / 2) as another:
             assert another.closed()
     serves.stop(1)
 

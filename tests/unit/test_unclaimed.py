@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from bridge.domain.likeness import Original
 from bridge.domain.match_keys import match_key_of
-from bridge.domain.reconciliation import FIRST_LOOK, LONGEST_LOOK, Absent, CannotTell, Found, LookAgain
+from bridge.domain.reconciliation import (
+    FIRST_LOOKUP,
+    LONGEST_LOOKUP,
+    Found,
+    NotInHistory,
+    RetryLookup,
+    Undetermined,
+)
 from bridge.simulator.alterations import alter
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 from tests.unit.judging import NOW, RULES, SETTLED, calling, judge, message, other
@@ -25,38 +32,38 @@ if TYPE_CHECKING:
 EMOJI = "Well done \U0001f600!"
 SHOWN = "Well done ?!"
 #: The end of waiting for the lookup of another submission.
-DECIDED = SETTLED + LONGEST_LOOK + RULES.settle
+DECIDED = SETTLED + LONGEST_LOOKUP + RULES.settle
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
 def test_what_a_gateway_is_known_to_alter_is_found_at_once(name: str) -> None:
     shown = message(text=alter(KNOWN[name], name))
 
-    assert judge(shown, text=KNOWN[name], now=NOW + FIRST_LOOK) == Found(message=shown)
+    assert judge(shown, text=KNOWN[name], now=NOW + FIRST_LOOKUP) == Found(message=shown)
 
 
 @pytest.mark.parametrize("name", sorted(UNKNOWN))
 def test_what_can_not_be_known_again_is_no_proof_of_absence(name: str) -> None:
     shown = message(text=alter(UNKNOWN[name], name))
 
-    assert isinstance(judge(shown, text=UNKNOWN[name], now=NOW + FIRST_LOOK), LookAgain)
-    assert isinstance(judge(shown, text=UNKNOWN[name]), CannotTell)
+    assert isinstance(judge(shown, text=UNKNOWN[name], now=NOW + FIRST_LOOKUP), RetryLookup)
+    assert isinstance(judge(shown, text=UNKNOWN[name]), Undetermined)
 
 
 def test_a_notification_of_another_text_is_no_proof_of_absence_either() -> None:
     # The ledger keeps no text of it.
-    told = message(text="[hidden]")
+    stored_event = message(text="[hidden]")
 
-    assert isinstance(judge(seen=(replace(told, text=None),)), CannotTell)
-    assert judge(seen=(replace(told, text=None),), taken=frozenset({"m-1"})) == Absent()
+    assert isinstance(judge(seen=(replace(stored_event, text=None),)), Undetermined)
+    assert judge(seen=(replace(stored_event, text=None),), taken=frozenset({"m-1"})) == NotInHistory()
 
 
 def test_a_message_that_a_notification_told_of_as_ours_stays_ours_however_the_history_shows_it() -> None:
-    told, shown = replace(message(), text=None), message(text="[hidden]")
-    finding = judge(shown, seen=(told,))
+    stored_event, shown = replace(message(), text=None), message(text="[hidden]")
+    lookup_result = judge(shown, seen=(stored_event,))
 
-    assert isinstance(finding, Found)
-    assert finding.message.message_id == told.message_id
+    assert isinstance(lookup_result, Found)
+    assert lookup_result.message.message_id == stored_event.message_id
 
 
 def test_of_several_messages_of_our_normal_form_the_one_in_our_spelling_is_taken() -> None:
@@ -68,50 +75,50 @@ def test_of_several_messages_of_our_normal_form_the_one_in_our_spelling_is_taken
 
 def test_a_message_in_the_spelling_of_another_submission_in_doubt_is_left_to_it_at_first() -> None:
     shown, ours, theirs = message(text="Seats 12"), "Seats 1 2", "Seats 12"
-    rival = other(theirs)
+    candidate = other(theirs)
 
-    assert isinstance(judge(shown, text=ours, others=(rival,)), LookAgain)
+    assert isinstance(judge(shown, text=ours, others=(candidate,)), RetryLookup)
     assert judge(shown, text=theirs, others=(other(ours),)) == Found(message=shown)
-    assert judge(shown, text=ours, taken=frozenset({"m-1"})) == Absent()
+    assert judge(shown, text=ours, taken=frozenset({"m-1"})) == NotInHistory()
     # A gateway has altered it where the other one does not take it.
-    for waiting in (rival, replace(rival, looked_at=SETTLED - 1)):
-        assert isinstance(judge(shown, text=ours, others=(waiting,), now=DECIDED - 1), LookAgain)
-    assert judge(shown, text=ours, others=(replace(rival, looked_at=SETTLED),)) == Found(message=shown)
-    assert judge(shown, text=ours, others=(rival,), now=DECIDED) == Found(message=shown)
+    for waiting in (candidate, replace(candidate, looked_at=SETTLED - 1)):
+        assert isinstance(judge(shown, text=ours, others=(waiting,), now=DECIDED - 1), RetryLookup)
+    assert judge(shown, text=ours, others=(replace(candidate, looked_at=SETTLED),)) == Found(message=shown)
+    assert judge(shown, text=ours, others=(candidate,), now=DECIDED) == Found(message=shown)
     assert judge(shown, text=ours, others=(other(theirs, in_doubt=False),)) == Found(message=shown)
 
 
 def test_a_message_of_another_submissions_text_is_left_to_it() -> None:
     two = message(text="two")
 
-    assert judge(two, others=(other("two"),)) == Absent()
-    assert judge(two, others=(calling("two"),)) == Absent()
-    assert judge(two, others=(other("two", in_doubt=False),)) == Absent()
+    assert judge(two, others=(other("two"),)) == NotInHistory()
+    assert judge(two, others=(calling("two"),)) == NotInHistory()
+    assert judge(two, others=(other("two", in_doubt=False),)) == NotInHistory()
 
 
 def test_of_two_messages_of_one_other_submission_only_one_is_its_own() -> None:
     twice = message("m-1", text="two"), message("m-2", text="two")
 
-    assert isinstance(judge(*twice, others=(other("two", in_doubt=False),)), CannotTell)
-    assert judge(*twice, others=(other("two"), other("two"))) == Absent()
+    assert isinstance(judge(*twice, others=(other("two", in_doubt=False),)), Undetermined)
+    assert judge(*twice, others=(other("two"), other("two"))) == NotInHistory()
 
 
 def test_another_submission_of_another_time_explains_nothing() -> None:
     long_ago = other("two", since=-5_000.0, until=-5_000.0, in_doubt=False)
 
-    assert isinstance(judge(message(text="two"), others=(long_ago,)), CannotTell)
+    assert isinstance(judge(message(text="two"), others=(long_ago,)), Undetermined)
 
 
 def test_a_text_that_may_come_from_ours_is_not_left_to_another_submission_for_good() -> None:
     cut = "A text of some length that a gateway may well have cut off, 1"
-    ours, rival = f"{cut}2", other(cut)
+    ours, candidate = f"{cut}2", other(cut)
 
-    looked = replace(rival, looked_at=SETTLED)
+    looked = replace(candidate, looked_at=SETTLED)
 
     # It takes it at its next look, and then all is proved; where it does not, nothing is.
-    assert isinstance(judge(message(text=cut), text=ours, others=(rival,)), LookAgain)
-    assert isinstance(judge(message(text=cut), text=ours, others=(looked,)), CannotTell)
-    assert judge(message(text=cut), text=ours, taken=frozenset({"m-1"})) == Absent()
+    assert isinstance(judge(message(text=cut), text=ours, others=(candidate,)), RetryLookup)
+    assert isinstance(judge(message(text=cut), text=ours, others=(looked,)), Undetermined)
+    assert judge(message(text=cut), text=ours, taken=frozenset({"m-1"})) == NotInHistory()
 
 
 @pytest.mark.parametrize(
@@ -122,54 +129,56 @@ def test_a_message_of_which_too_little_is_left_is_neither_taken_nor_left_to_anot
 ) -> None:
     left, theirs = message(text=shown), other(shown)
 
-    for rival in (replace(theirs, is_in_doubt=False), replace(theirs, looked_at=SETTLED)):
-        assert isinstance(judge(left, text=ours, others=(rival,)), CannotTell)
-    assert isinstance(judge(left, text=ours, others=(theirs,)), LookAgain)
-    assert judge(left, text=ours, taken=frozenset({"m-1"})) == Absent()
-    assert judge(message(text="\U0001f389"), text=ours, others=(other("\U0001f389"),)) == Absent()
+    for candidate in (replace(theirs, is_in_doubt=False), replace(theirs, looked_at=SETTLED)):
+        assert isinstance(judge(left, text=ours, others=(candidate,)), Undetermined)
+    assert isinstance(judge(left, text=ours, others=(theirs,)), RetryLookup)
+    assert judge(left, text=ours, taken=frozenset({"m-1"})) == NotInHistory()
+    assert judge(message(text="\U0001f389"), text=ours, others=(other("\U0001f389"),)) == NotInHistory()
 
 
 def test_a_message_known_by_notification_alone_is_left_to_no_other_submission() -> None:
     cut = "A text of some length that a gateway may well have cut off, 1"
     ours, ended = f"{cut}2", other(cut, in_doubt=False)
     shown = message(text=cut)
-    told = replace(shown, text=None)
+    stored_event = replace(shown, text=None)
 
     # Its text is not known, so it may be ours, which a gateway has cut off; the history shows that it is.
-    assert isinstance(judge(seen=(told,), text=ours, others=(ended,)), CannotTell)
-    assert judge(shown, seen=(told,), text=ours, others=(ended,)) == Found(message=shown)
-    assert judge(shown, seen=(told,), text="hi", others=(ended,)) == Absent()
+    assert isinstance(judge(seen=(stored_event,), text=ours, others=(ended,)), Undetermined)
+    assert judge(shown, seen=(stored_event,), text=ours, others=(ended,)) == Found(message=shown)
+    assert judge(shown, seen=(stored_event,), text="hi", others=(ended,)) == NotInHistory()
 
 
 def test_nothing_is_decided_by_a_strange_message_while_its_call_may_be_under_way() -> None:
     strange = message(text="[hidden]")
 
-    assert judge(strange, others=(calling("two", since=60.0),)) == LookAgain(at=SETTLED + FIRST_LOOK)
-    assert isinstance(judge(strange, others=(calling("two", since=200.0),)), CannotTell)
-    assert isinstance(judge(strange, others=(calling("two"),), give_up_at=SETTLED), CannotTell)
+    assert judge(strange, others=(calling("two", since=60.0),)) == RetryLookup(at=SETTLED + FIRST_LOOKUP)
+    assert isinstance(judge(strange, others=(calling("two", since=200.0),)), Undetermined)
+    assert isinstance(judge(strange, others=(calling("two"),), give_up_at=SETTLED), Undetermined)
 
 
 @pytest.mark.parametrize(("shown", "theirs"), [("[hidden]", "two"), ("hi", "hi")])
 def test_a_call_that_does_not_end_is_waited_for_less_and_less_often(shown: str, theirs: str) -> None:
-    now, looks = NOW + FIRST_LOOK, 0
+    now, lookups = NOW + FIRST_LOOKUP, 0
     while now < NOW + 86_400:
-        finding = judge(message(text=shown), others=(calling(theirs),), now=now)
-        assert isinstance(finding, LookAgain)
-        assert FIRST_LOOK <= finding.at - now <= LONGEST_LOOK
-        now, looks = finding.at, looks + 1
+        lookup_result = judge(message(text=shown), others=(calling(theirs),), now=now)
+        assert isinstance(lookup_result, RetryLookup)
+        assert FIRST_LOOKUP <= lookup_result.at - now <= LONGEST_LOOKUP
+        now, lookups = lookup_result.at, lookups + 1
 
-    assert looks < 310
+    assert lookups < 310
 
 
 def test_a_likely_text_waits_for_all_that_may_have_it_and_then_each_is_taken_once() -> None:
-    rival = other("Well done \U0001f60e!", until=20.0)
-    one = judge(message(text=SHOWN), text=EMOJI, others=(rival,))
+    candidate = other("Well done \U0001f60e!", until=20.0)
+    one = judge(message(text=SHOWN), text=EMOJI, others=(candidate,))
 
-    assert isinstance(one, LookAgain)
+    assert isinstance(one, RetryLookup)
     assert one.at <= SETTLED + 20
-    assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(rival,), now=SETTLED + 20), Found)
+    assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(candidate,), now=SETTLED + 20), Found)
     # The other one finds it taken, and nothing else.
-    assert judge(message(text=SHOWN), text="Well done \U0001f60e!", taken=frozenset({"m-1"})) == Absent()
+    assert (
+        judge(message(text=SHOWN), text="Well done \U0001f60e!", taken=frozenset({"m-1"})) == NotInHistory()
+    )
 
 
 def test_with_a_likely_message_for_each_none_waits() -> None:
@@ -183,23 +192,25 @@ def test_with_a_likely_message_for_each_none_waits() -> None:
 def test_a_likely_message_is_left_to_a_submission_that_was_taken_for_certain() -> None:
     sure = other("Well done \U0001f60e!", submitted=True, in_doubt=False)
 
-    assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(sure,)), CannotTell)
+    assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(sure,)), Undetermined)
     assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(sure,), submitted=True), Found)
 
 
 def test_others_in_doubt_have_their_look_before_a_strange_message_makes_ours_unknown() -> None:
-    strange, rival = message(text="[hidden]"), other("two")
+    strange, candidate = message(text="[hidden]"), other("two")
 
     for now in (SETTLED, SETTLED + 200, DECIDED - 1):
-        assert isinstance(judge(strange, others=(rival,), now=now), LookAgain)
-    assert isinstance(judge(strange, others=(rival, replace(rival, looked_at=SETTLED - 1))), LookAgain)
-    assert isinstance(judge(strange, others=(replace(rival, looked_at=SETTLED),)), CannotTell)
-    assert isinstance(judge(strange, others=(rival,), now=DECIDED), CannotTell), "no lookup of it comes"
+        assert isinstance(judge(strange, others=(candidate,), now=now), RetryLookup)
+    assert isinstance(
+        judge(strange, others=(candidate, replace(candidate, looked_at=SETTLED - 1))), RetryLookup
+    )
+    assert isinstance(judge(strange, others=(replace(candidate, looked_at=SETTLED),)), Undetermined)
+    assert isinstance(judge(strange, others=(candidate,), now=DECIDED), Undetermined), "no lookup of it comes"
 
 
 def test_a_strange_message_at_an_impossible_time_is_no_obstacle_but_one_like_ours_is() -> None:
-    assert judge(message(at=15e9, text="other")) == Absent()
-    assert isinstance(judge(message(at=15e9, text=SHOWN), text=EMOJI), CannotTell)
+    assert judge(message(at=15e9, text="other")) == NotInHistory()
+    assert isinstance(judge(message(at=15e9, text=SHOWN), text=EMOJI), Undetermined)
 
 
 # --- properties ------------------------------------------------------------------------------------------------------
@@ -233,11 +244,11 @@ def test_absence_is_said_only_where_each_message_is_another_submissions(
     text: str, messages: list[Evidence], others: list[Other], elapsed: float, taken: set[int]
 ) -> None:
     owned = frozenset(f"m-{number}" for number in taken)
-    finding = judge(*messages, text=text, others=tuple(others), now=NOW + elapsed, taken=owned)
+    lookup_result = judge(*messages, text=text, others=tuple(others), now=NOW + elapsed, taken=owned)
     free = [one for one in messages if one.message_id not in owned]
 
-    match finding:
-        case Absent():
+    match lookup_result:
+        case NotInHistory():
             assert elapsed >= RULES.settle
             # Its own text is only left to those that were submitted for certain, and have none yet.
             assert explained(free, others)
@@ -246,9 +257,9 @@ def test_absence_is_said_only_where_each_message_is_another_submissions(
             assert match_key_of(found) == match_key_of(message(text=text)) or Original(text).may_show_as(
                 found.text or ""
             )
-        case LookAgain(at=at):
+        case RetryLookup(at=at):
             assert at >= NOW + elapsed
-        case CannotTell():
+        case Undetermined():
             assert free
 
 
@@ -262,22 +273,22 @@ def test_absence_is_said_only_where_each_message_is_another_submissions(
 def test_the_order_in_which_messages_and_submissions_come_changes_nothing(
     text: str, messages: list[Evidence], others: list[Other], elapsed: float, order: Random
 ) -> None:
-    finding = judge(*messages, text=text, others=tuple(others), now=NOW + elapsed)
+    lookup_result = judge(*messages, text=text, others=tuple(others), now=NOW + elapsed)
     order.shuffle(messages)
     order.shuffle(others)
 
-    assert judge(*messages, text=text, others=tuple(others), now=NOW + elapsed) == finding
+    assert judge(*messages, text=text, others=tuple(others), now=NOW + elapsed) == lookup_result
 
 
 @given(messages=MESSAGES, others=OTHERS, text=TEXTS)
 def test_looking_comes_to_an_end(text: str, messages: list[Evidence], others: list[Other]) -> None:
     ended = [one for one in others if not one.is_calling]
-    finding, now = judge(*messages, text=text, others=tuple(ended), now=NOW), NOW
+    lookup_result, now = judge(*messages, text=text, others=tuple(ended), now=NOW), NOW
     for _ in range(100):
-        if not isinstance(finding, LookAgain):
+        if not isinstance(lookup_result, RetryLookup):
             break
-        now = max(finding.at, now + 0.1)
-        finding = judge(*messages, text=text, others=tuple(ended), now=now)
+        now = max(lookup_result.at, now + 0.1)
+        lookup_result = judge(*messages, text=text, others=tuple(ended), now=now)
 
-    assert not isinstance(finding, LookAgain)
+    assert not isinstance(lookup_result, RetryLookup)
     assert now <= DECIDED + 100

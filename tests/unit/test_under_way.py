@@ -15,13 +15,13 @@ from bridge.ingest.executor import NotificationExecutor
 from bridge.ingest.notification import NotificationFlow, NotificationRules
 from bridge.ingest.report import NotificationReport
 from bridge.ops.metrics import Metrics
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 from tests.fakes.memory import FakeMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.concurrency.event_loop import Relay
+    from bridge.concurrency.event_loop import LoopCaller
     from bridge.domain.events import Event
 
 PUBLISHED = NotificationResult.PUBLISHED
@@ -30,7 +30,7 @@ REFUSED = NotificationResult.REFUSED
 
 
 class Publishing:
-    """Stands for `Safekeeping`: makes events durable when a test lets it; counts how often it was asked."""
+    """Stands for `DurablePublisher`: makes events durable when a test lets it; counts how often it was asked."""
 
     def __init__(self, *, durable: bool = True) -> None:
         self.asked = 0
@@ -38,7 +38,7 @@ class Publishing:
         self.broken = False
         self.held = asyncio.Event()
 
-    def make_durable(self, _: Event, durable: Callable[[bool], None], _relay: Relay) -> None:
+    def make_durable(self, _: Event, durable: Callable[[bool], None], _caller: LoopCaller) -> None:
         if self.broken:
             raise RuntimeError("broken")
         self.asked += 1
@@ -267,7 +267,7 @@ def test_what_comes_by_another_of_its_ids_meanwhile_shares_its_fate() -> None:
 
 def test_a_request_is_answered_in_time_though_the_ledger_hangs_and_the_event_is_published() -> None:
     async def scenario() -> None:
-        memory, publishing = FakeMemory(patience=0.2), Publishing()
+        memory, publishing = FakeMemory(timeout=0.2), Publishing()
         memory.hangs = True
         publishing.held.set()
         executor = executing(publishing, memory, within=0.05)

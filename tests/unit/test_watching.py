@@ -71,8 +71,8 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float:
 
 def subscribed(account: FakeAccount) -> list[str]:
     callbacks = {channel.callback for channel in account.channels.list()}
-    told = [one for one in account.subscriptions.list() if one.notify in callbacks]
-    return sorted(str(one.destination_address) for one in told)
+    confirmed = [one for one in account.subscriptions.list() if one.notify in callbacks]
+    return sorted(str(one.destination_address) for one in confirmed)
 
 
 def test_what_is_declared_is_made_at_start_and_again_whenever_it_vanished(
@@ -151,7 +151,7 @@ def test_a_check_that_fails_is_tried_again_and_said(
     assert reason[1] is False
     assert reason[2].startswith("the last check failed")
     assert missing == 1
-    assert {line["event"] for line in lines[:2]} == {"subscription.unchecked"}
+    assert {line["event"] for line in lines[:2]} == {"subscription.check_failed"}
 
 
 def test_while_the_provider_is_down_it_is_asked_ever_more_seldom(

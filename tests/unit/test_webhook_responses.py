@@ -27,17 +27,17 @@ from bridge.adapters.http.server.response import Response
 from bridge.domain import notifications, strict_json
 from bridge.domain.events import outgoing_event
 from bridge.domain.outcomes import Style
+from bridge.ingest.durable_publisher import DurablePublisher, Publishing
 from bridge.ingest.execution import NotificationSettings
 from bridge.ingest.executor import NotificationExecutor
 from bridge.ingest.notification import NotificationRules
 from bridge.ingest.report import NotificationReport
-from bridge.ingest.safekeeping import Publishing, Safekeeping
 from bridge.ops.metrics import Metrics
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 from bridge.settings import Settings
 from tests.fakes.memory import FakeMemory
 from tests.fakes.publisher import FakePublisher
-from tests.harness.contract_documents import PAPERS
+from tests.harness.contract_documents import DOCUMENTS
 from tests.harness.http_server import make_server, serving
 from tests.harness.raw_http import Client
 from tests.harness.waiting import wait_until
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bridge.adapters.http.server.server import HttpServer
-    from bridge.ports.serving import NotificationAnswered
+    from bridge.ports.http_results import NotificationAnswered
 
-CONTRACT = json.loads((PAPERS / "ingest.openapi.json").read_text(encoding="utf-8"))
+CONTRACT = json.loads((DOCUMENTS / "ingest.openapi.json").read_text(encoding="utf-8"))
 SETTINGS = Settings().ingest
 PATH = SETTINGS.path
 POST: dict[str, Any] = CONTRACT["paths"][PATH]["post"]
@@ -191,13 +191,13 @@ def test_a_request_has_its_status_as_documented_and_is_counted_with_it(asked: Ro
     publisher, metrics, clock = FakePublisher(), Metrics(version="0.0.0"), SystemClock()
     publisher.available = asked.available
     report = NotificationReport(metrics, clock)
-    tell = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
+    to_message = partial(outgoing_event, exchange="sms.events", unrouted_queue="sms.unrouted")
     executor = NotificationExecutor(
         NotificationSettings(
             rules=NotificationRules(style=Style(source="/sms-bridge/sms")), confirm_timeout=5
         ),
         FakeMemory(),
-        Safekeeping(Publishing(publisher=publisher, tell=tell, clock=clock)),
+        DurablePublisher(Publishing(publisher=publisher, to_message=to_message, clock=clock)),
         report=report,
         clock=clock,
     )
@@ -420,7 +420,7 @@ VALUES = st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[int]:
+def stall() -> Iterator[int]:
     """One server for all examples of a property."""
     server = Taker().serve(authorization=(SECRET,))
     yield server.start()
@@ -436,7 +436,7 @@ def standing() -> Iterator[int]:
     query=st.binary(max_size=200),
 )
 def test_no_request_is_ever_answered_500_or_echoed(
-    standing: int, body: bytes, authorization: bytes | None, media_type: bytes | None, query: bytes
+    stall: int, body: bytes, authorization: bytes | None, media_type: bytes | None, query: bytes
 ) -> None:
     fields = {
         b"Authorization": authorization,
@@ -445,7 +445,7 @@ def test_no_request_is_ever_answered_500_or_echoed(
     }
     lines = [b"%b: %b" % (name, value) for name, value in fields.items() if value is not None]
     first = b"POST %b?%b HTTP/1.1" % (PATH.encode(), query)
-    with Client(standing) as client:
+    with Client(stall) as client:
         client.send(b"\r\n".join([first, *lines, b"", body]))
         client.socket.shutdown(socket.SHUT_WR)
         status = client.status()

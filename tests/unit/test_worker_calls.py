@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from bridge.app.admin import make_metrics
 from bridge.domain.answers import Ambiguous, Blocked, ProviderError, Refused, Unsent
-from bridge.domain.gate import DOWN_AFTER
+from bridge.domain.circuit_breaker import DOWN_AFTER
 from bridge.domain.messages import Delivery
 from bridge.domain.submissions import Attempted, Submission
 from tests.fakes.ledger import MemoryLedger
@@ -53,14 +53,14 @@ def test_a_call_there_was_no_time_for_is_no_attempt_no_event_and_not_the_provide
     worker.start(source)
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
     wait_until(lambda: source.settled)
-    trouble = worker.trouble
+    problem = worker.problem
     worker.stop(grace=10)
     publisher.close()
 
     assert gateway.missed == 0
     assert [message.routing_key for message in publisher.taken] == ["sms.outbound.sent"]
     assert event_of(publisher.taken[0].body)["data"]["attempts"] == 1
-    assert (trouble, gateway.probes) == (None, 0)
+    assert (problem, gateway.probes) == (None, 0)
     assert not crashed.is_set()
 
 

@@ -55,15 +55,15 @@ def test_a_stop_waits_for_no_ledger_and_gives_back_what_has_no_claim() -> None:
     worker = worker_on(AbsentLedger(), crashed, publisher)
     worker.start(source)
     worker.receive(Delivery(body_of("a"), tag=(1, 1)))
-    wait_until(lambda: worker.trouble is not None)
+    wait_until(lambda: worker.problem is not None)
     started = time.monotonic()
     finished = worker.stop(grace=60)
     publisher.close()
 
     assert finished
     assert time.monotonic() - started < 30
-    assert (crashed.is_set(), publisher.taken, len(source.given_back)) == (False, [], 1)
-    assert source.settled == source.given_back
+    assert (crashed.is_set(), publisher.taken, len(source.requeued)) == (False, [], 1)
+    assert source.settled == source.requeued
 
 
 class AwayLedger(MemoryLedger):
@@ -104,11 +104,11 @@ def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledg
     assert gateway.called.wait(10)
     ledger.away = True
     worker.receive(Delivery(body_of("b"), tag=(1, 2)))
-    wait_until(lambda: worker.trouble is not None)
+    wait_until(lambda: worker.problem is not None)
     stopper = threading.Thread(target=worker.stop, args=(60,))
     stopper.start()
     # What has no claim is not waited for.
-    wait_until(lambda: source.given_back)
+    wait_until(lambda: source.requeued)
     gateway.may_answer.set()
     ledger.away = False
     stopper.join(30)
@@ -117,7 +117,7 @@ def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledg
     assert not stopper.is_alive()
     assert [message.routing_key for message in publisher.taken] == ["sms.outbound.sent"]
     assert [delivery.tag for delivery in source.settled] == [(1, 2), (1, 1)]
-    assert [delivery.tag for delivery in source.given_back] == [(1, 2)]
+    assert [delivery.tag for delivery in source.requeued] == [(1, 2)]
 
 
 def test_a_crash_ends_the_process_at_once_and_settles_nothing() -> None:

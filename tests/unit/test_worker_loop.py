@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.app.admin import make_metrics
-from bridge.domain.ledger import ClockSet, Needs, UnitOfWork
-from bridge.domain.ledger.time import quiet_until
+from bridge.domain.ledger import ClockSet, ReadSet, UnitOfWork
+from bridge.domain.ledger.time import grace_until
 from bridge.domain.rules import LedgerRules
 from bridge.ports import ChangeRefused, LedgerUnavailable, LedgerUnusable
+from bridge.worker.ledger_clock import LedgerClock
 from bridge.worker.loop import LAST_TRIES, WorkerLoop, do_nothing
 from bridge.worker.parts import Lifecycle
-from bridge.worker.steady import SteadyClock
 from tests.harness.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Note:
     text: str = ""
 
     @property
-    def needs(self) -> Needs:
-        return Needs(command_id=self.command_id)
+    def read_set(self) -> ReadSet:
+        return ReadSet(command_id=self.command_id)
 
     def apply(self, unit: UnitOfWork) -> object:
         return self.text
@@ -75,7 +75,7 @@ class PickyLedger:
         if self.away:
             self.away -= 1
             raise LedgerUnavailable("gone")
-        if any(change.needs.command_id == "bad" for change in changes):
+        if any(change.read_set.command_id == "bad" for change in changes):
             raise ChangeRefused("it does not fit")
         self.commits.append(list(changes))
         return [change.apply(self.unit) for change in changes]
@@ -117,7 +117,7 @@ def make_loop(
 ) -> WorkerLoop:
     lifecycle = Lifecycle(stopping=stopping or threading.Event(), on_crash=on_crash, on_unusable=on_unusable)
     return WorkerLoop(
-        ledger, clock=SteadyClock(clocks), rules=LedgerRules(), metrics=make_metrics(), lifecycle=lifecycle
+        ledger, clock=LedgerClock(clocks), rules=LedgerRules(), metrics=make_metrics(), lifecycle=lifecycle
     )
 
 
@@ -148,7 +148,7 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
 
     assert got == {"1": "1", "2": None, "3": None, "4": "4", "5": "5"}
     assert ledger.commits == [changes[:1], changes[3:]], "what one command has is one commit"
-    assert it.trouble is None, "nothing is wrong with the ledger"
+    assert it.problem is None, "nothing is wrong with the ledger"
 
 
 def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_back() -> None:
@@ -157,12 +157,12 @@ def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_b
     with running_loop(ledger, work, Clocks()) as it:
         it.post(lambda: it.changes.append((Note("bad"), got.append)))
         wait_until(lambda: work.stalls)
-        trouble = it.trouble
+        problem = it.problem
         wait_until(lambda: got)
 
-    assert trouble == "the ledger can't commit: gone"
+    assert problem == "the ledger can't commit: gone"
     assert work.stalls == 2
-    assert (got, it.trouble) == ([None], None)
+    assert (got, it.problem) == ([None], None)
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -217,4 +217,4 @@ def test_a_clock_that_is_set_is_noted_in_the_ledger_and_what_is_planned_moves_wi
     [[noted]] = ledger.commits
     assert isinstance(noted, ClockSet)
     assert [round(step) for step in work.steps] == [86_400]
-    assert quiet_until(ledger.unit, clocks.now(), LedgerRules()) is not None
+    assert grace_until(ledger.unit, clocks.now(), LedgerRules()) is not None

@@ -93,7 +93,7 @@ class Scene:
             self.source.break_off()
             threading.Event().wait(0.01)
 
-    def told(self) -> Counter[tuple[str, int]]:
+    def confirmed(self) -> Counter[tuple[str, int]]:
         """Return how often which submission was told to be sent."""
         datas = (
             event_of(message.body)["data"] for message in self.publisher.taken if message.routing_key == SENT
@@ -129,7 +129,7 @@ def test_nothing_is_taken_while_nothing_could_be_told_and_all_is_once_it_can() -
         wait_until(lambda: it.source.acked == PREFETCH)
 
         assert taken == 0
-        assert set(it.told().values()) == {1}
+        assert set(it.confirmed().values()) == {1}
 
 
 def test_a_confirm_that_is_late_stops_claims_and_ends_no_consumer() -> None:
@@ -142,7 +142,7 @@ def test_a_confirm_that_is_late_stops_claims_and_ends_no_consumer() -> None:
         wait_until(lambda: it.source.acked == PREFETCH)
 
         assert (calls, consuming) == (0, True)
-        assert set(it.told().values()) == {1}
+        assert set(it.confirmed().values()) == {1}
 
 
 def test_nothing_is_taken_while_the_ledger_is_away_and_all_is_once_it_is_back() -> None:
@@ -174,8 +174,8 @@ def test_of_a_lost_connection_nothing_is_kept_that_has_no_claim() -> None:
 
         # Those that are called for, those of the last connection, and what a thread has in its hands.
         assert in_memory <= 2 * PREFETCH
-        assert len(it.told()) == len(it.gateway.calls) == PREFETCH
-        assert it.told().total() <= 2 + PREFETCH
+        assert len(it.confirmed()) == len(it.gateway.calls) == PREFETCH
+        assert it.confirmed().total() <= 2 + PREFETCH
 
 
 def test_connections_that_come_and_go_while_the_ledger_stands_still_leave_nothing_behind() -> None:
@@ -193,22 +193,22 @@ def test_connections_that_come_and_go_while_the_ledger_stands_still_leave_nothin
 
         # What was looked at before it stood still, and what the last connection brought.
         assert in_memory <= 2 * PREFETCH
-        assert len(it.told()) == len(it.gateway.calls) == PREFETCH
+        assert len(it.confirmed()) == len(it.gateway.calls) == PREFETCH
 
 
 def test_what_can_not_be_told_is_not_told_anew_with_each_connection() -> None:
     with scene() as it:
         it.publisher.confirming.clear()
         it.send()
-        wait_until(lambda: len(it.told()) == PREFETCH)
+        wait_until(lambda: len(it.confirmed()) == PREFETCH)
         it.reconnect()
         wait_until(lambda: not it.source.consuming)
         it.reconnect()
-        told = it.told().total()
+        confirmed = it.confirmed().total()
         it.publisher.confirming.set()
         wait_until(lambda: it.source.acked == PREFETCH)
 
-        assert told <= 3 * PREFETCH
+        assert confirmed <= 3 * PREFETCH
         assert len(it.gateway.calls) == PREFETCH
 
 
@@ -226,7 +226,7 @@ def test_a_call_under_way_when_the_connection_is_lost_is_filed_and_told_and_its_
         wait_until(lambda: it.source.acked)
 
         assert it.gateway.calls == [("two", 0), ("two", 1)]
-        assert set(it.told()) == {("two", 0), ("two", 1)}
+        assert set(it.confirmed()) == {("two", 0), ("two", 1)}
 
 
 def test_what_a_lost_connection_leaves_to_be_tried_again_goes_to_the_delay_as_ever() -> None:

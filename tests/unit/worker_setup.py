@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.clock import SystemClock
 from bridge.app.admin import make_metrics
-from bridge.app.sending import send_rules
+from bridge.app.command_client import send_rules
 from bridge.domain.answers import Accepted
 from bridge.domain.submissions import Attempted
 from bridge.settings import Settings
+from bridge.worker.ledger_clock import LedgerClock
 from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
-from bridge.worker.steady import SteadyClock
 from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class NoGateway:
         """Fail: nothing may be called that no ledger knows of."""
         raise AssertionError("called without a claim")
 
-    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+    def look_up(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Fail likewise."""
         raise AssertionError("looked without a claim")
 
@@ -47,15 +47,15 @@ class IdleSource:
     def __init__(self) -> None:
         self.settled: list[Delivery] = []
         #: Those of them that were given back.
-        self.given_back: list[Delivery] = []
+        self.requeued: list[Delivery] = []
 
     def ack(self, delivery: Delivery) -> None:
         """Note it."""
         self.settled.append(delivery)
 
-    def give_back(self, delivery: Delivery) -> None:
+    def requeue(self, delivery: Delivery) -> None:
         """Note it."""
-        self.given_back.append(delivery)
+        self.requeued.append(delivery)
         self.settled.append(delivery)
 
     def flush(self) -> None:
@@ -83,7 +83,7 @@ def worker_on(
             publisher=publisher,
             ledger=ledger,
             gateway=gateway or NoGateway(),
-            clock=SteadyClock(SystemClock()),
+            clock=LedgerClock(SystemClock()),
         ),
         WorkerOptions(rules=send_rules(settings or Settings()), concurrency=concurrency, spare=0, owner="me"),
         Lifecycle(stopping=threading.Event(), on_crash=crashed.set, on_unusable=crashed.set),

@@ -94,7 +94,7 @@ def adopt_with(
     # The first: workers that use the ledger from now on look up what it may lack.
     record(_has(before))
     if own is not None:
-        after.mark(own)
+        after.identity(own)
     replaced = after.replace()
     after.name()
     ledger.rename(identity, own)

@@ -37,7 +37,7 @@ class Sending:
     #: How often it was written to the broker; never: that certainly has not got it.
     writings: int = 0
     #: The outcomes so far by their event ids: who asks twice is told twice.
-    told: dict[object, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    outcomes: dict[object, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def may_be_there(self) -> bool:
@@ -51,7 +51,7 @@ class Sending:
     @property
     def is_complete(self) -> bool:
         """Whether all outcomes are there."""
-        return are_all(self.told.values(), self.awaits)
+        return are_all(self.outcomes.values(), self.awaits)
 
 
 class Signal(Protocol):
@@ -65,8 +65,8 @@ class Signal(Protocol):
 class Batch:
     """Commands that one caller waits for, by the signals that it gave."""
 
-    def __init__(self, sendings: Sequence[Sending], *, answered: Signal, told: Signal) -> None:
-        """`answered` is set once the broker has answered all; `told` once all awaited outcomes are there.
+    def __init__(self, sendings: Sequence[Sending], *, answered: Signal, ended: Signal) -> None:
+        """`answered` is set once the broker has answered all; `ended` once all awaited outcomes are there.
 
         Both are set where the sender ends first.
         """
@@ -74,7 +74,7 @@ class Batch:
         #: Whether the caller has stopped waiting: nothing of it is written again.
         self.given_up = False
         self._left = len(sendings)
-        self._answered, self._told = answered, told
+        self._answered, self._ended = answered, ended
 
     def answer(self, sending: Sending, answer: BrokerAnswer) -> None:
         """Note the broker's first answer to one; what is published again for its outcomes' sake gets another."""
@@ -84,14 +84,14 @@ class Batch:
             if not self._left:
                 self._answered.set()
 
-    def tell(self, sending: Sending, outcome: Mapping[str, Any]) -> None:
+    def add_outcome(self, sending: Sending, outcome: Mapping[str, Any]) -> None:
         """Note an outcome."""
         # Another dict in place of this one, which its reader may be walking through.
-        sending.told = {**sending.told, outcome.get("id"): outcome}
+        sending.outcomes = {**sending.outcomes, outcome.get("id"): outcome}
         if sending.is_complete:
-            self._told.set()
+            self._ended.set()
 
     def end(self) -> None:
         """Wake the caller: no further answer follows."""
         self._answered.set()
-        self._told.set()
+        self._ended.set()

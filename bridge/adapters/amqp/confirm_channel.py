@@ -13,8 +13,8 @@ from itertools import takewhile
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bridge.adapters.amqp.encoding import encode
-from bridge.adapters.amqp.link import LinkDown
+from bridge.adapters.amqp.connection_thread import ConnectionDown
+from bridge.adapters.amqp.message_encoder import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class Publish:
     failures: int = 0
 
 
-class ConfirmLate(LinkDown):
+class ConfirmLate(ConnectionDown):
     """The broker does not answer for a publish in time."""
 
 
@@ -92,17 +92,17 @@ class ConfirmChannel(Generic[P]):
 
     def renew(self, broker: Broker) -> list[P]:
         """Go on with another channel; return what was under way on this one, in its order: it may be stored or not."""
-        channel, under_way = self._channel, self.lose()
+        channel, in_flight = self._channel, self.lose()
         broker.forget_channel(channel)
         self.open(broker)
-        return under_way
+        return in_flight
 
     def lose(self) -> list[P]:
         """Forget the connection; return what was under way on it, in its order: it may be stored or not."""
-        under_way = list(self.unconfirmed.values())
+        in_flight = list(self.unconfirmed.values())
         self.unconfirmed.clear()
         self._channel, self.oldest_at = None, inf
-        return under_way
+        return in_flight
 
     def check_deadline(self, broker: Broker, now: float) -> None:
         """Distrust a connection that neither confirms nor says that it is blocked.
@@ -132,7 +132,7 @@ class ConfirmChannel(Generic[P]):
                 return False
             self.renew(broker)
         waiting, unconfirmed, has_written = self.waiting, self.unconfirmed, False
-        while waiting and len(unconfirmed) < most and (broker.has_room or broker.look_for_room()):
+        while waiting and len(unconfirmed) < most and (broker.has_capacity or broker.check_capacity()):
             self.put(broker, waiting.popleft(), now)
             has_written = True
         return has_written
@@ -184,4 +184,4 @@ class ConfirmChannel(Generic[P]):
             if is_it and not publish.returned and publish.address == (exchange, routing_key):
                 publish.returned = True
                 return
-        raise LinkDown(f"exchange {exchange!r} returned a message that is not ours")
+        raise ConnectionDown(f"exchange {exchange!r} returned a message that is not ours")

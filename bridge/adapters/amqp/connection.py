@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from bridge.adapters.amqp.encoding import Encoded
     from bridge.adapters.amqp.handshake import BrokerAddress
+    from bridge.adapters.amqp.message_encoder import Encoded
 
 #: What may go wrong with a connection at any time. Anything else is a mistake of ours.
 BROKER_ERRORS = (AMQPError, OSError)
@@ -58,10 +58,10 @@ class Broker:
         self._unwritten: list[bytes] = []
         self._size = 0
         #: Whether one more message can be gathered, and will not block when it is written. Where not, look for room.
-        self.has_room = True
+        self.has_capacity = True
         self.frame_max: int = connection.frame_max
         #: Returns something where there are bytes to be read that the socket no longer shows.
-        self.unread = _read_ahead(connection.transport)
+        self.buffered = _read_ahead(connection.transport)
         #: Whether an alarm of the broker keeps it from reading what we write, and who is called when that changes.
         self.blocked = False
         self.on_alarm: Callable[[bool], None] = _ignore
@@ -120,23 +120,23 @@ class Broker:
 
     def readable(self, wait: float = 0.0) -> bool:
         """Whether something is there to be read within `wait` seconds."""
-        return bool(self.unread() or self._reads.poll(wait * 1000))
+        return bool(self.buffered() or self._reads.poll(wait * 1000))
 
     def drain(self) -> None:
         """Handle what has arrived, and wait for no more.
 
         Frame by frame: `drain_events` goes on reading after a heartbeat until something else comes.
         """
-        unread, poll, read = self.unread, self._reads.poll, self.connection.blocking_read
+        buffered, poll, read = self.buffered, self._reads.poll, self.connection.blocking_read
         for _ in range(BATCH):
-            if not (unread() or poll(0)):
+            if not (buffered() or poll(0)):
                 break
             read()
 
-    def look_for_room(self) -> bool:
+    def check_capacity(self) -> bool:
         """Return whether a write will not block. A broker that stops reading fills the socket."""
-        self.has_room = bool(self._writes.poll(0))
-        return self.has_room
+        self.has_capacity = bool(self._writes.poll(0))
+        return self.has_capacity
 
     def gather(self, channel: Any, message: Encoded, exchange: str, routing_key: str) -> None:
         """Have the next `flush` publish a message: one system call for many of them.
@@ -168,7 +168,7 @@ class Broker:
         if self._size:
             frames, self._unwritten, self._size = b"".join(self._unwritten), [], 0
             self.connection.transport.write(frames)
-            self.look_for_room()
+            self.check_capacity()
 
     def ask_about(self, channel: Any, queue: str, answered: Callable[[str, int, int], None]) -> None:
         """Have `answered` called with name, messages and consumers of `queue` when the broker says so.

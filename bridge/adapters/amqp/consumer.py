@@ -11,16 +11,16 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bridge.adapters.amqp.connection_owner import ConnectionOwner
+from bridge.adapters.amqp.connection_thread import ConnectionDown, ConnectionOptions
 from bridge.adapters.amqp.consumer_health import ConsumerHealth, QueueReport
 from bridge.adapters.amqp.deliveries import HeldDeliveries, reason_of_death
-from bridge.adapters.amqp.link import LinkDown, LinkOptions
-from bridge.adapters.amqp.link_owner import LinkOwner
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import Depth
 
 if TYPE_CHECKING:
     from bridge.adapters.amqp.connection import Broker
-    from bridge.adapters.amqp.ledger_mark import LedgerMark
+    from bridge.adapters.amqp.ledger_identity import LedgerIdentity
     from bridge.adapters.amqp.topology import Topology
     from bridge.domain.messages import Delivery
 
@@ -44,27 +44,27 @@ class Receiver(Protocol):
         ...
 
 
-class AmqpConsumer(LinkOwner):
+class AmqpConsumer(ConnectionOwner):
     """Fills the port `CommandSource`."""
 
     def __init__(
         self,
-        link: LinkOptions,
+        connection: ConnectionOptions,
         receiver: Receiver,
         topology: Topology,
         *,
         prefetch: int,
         declares: bool = True,
-        mark: LedgerMark | None = None,
+        identity: LedgerIdentity | None = None,
     ) -> None:
-        """`mark` is the ledger that the command queue must have; None for any."""
-        super().__init__(link)
+        """`identity` is the ledger that the command queue must have; None for any."""
+        super().__init__(connection)
         #: See `bridge.ports.CommandSource`.
-        self.flush = self._link.flush
+        self.flush = self._connection.flush
         self._receiver = receiver
         self._topology = topology
         self._declares = declares
-        self._mark = mark
+        self._identity = identity
         self._prefetch = prefetch
         #: Deliveries belong to the connection they came on: its number is half of their tag.
         self._connection_number = 0
@@ -92,24 +92,24 @@ class AmqpConsumer(LinkOwner):
     def pause(self) -> None:
         """Take no more commands; what was delivered stays to be settled."""
         self._wanted = False
-        self._link.wake()
+        self._connection.wake()
 
     def resume(self) -> None:
         """Take commands again."""
         self._wanted = True
-        self._link.wake()
+        self._connection.wake()
 
     def compare_again(self) -> None:
         """Have the ledger compared with the broker again: it has moved. From any thread; returns at once."""
-        if self._mark is not None:
-            self._mark.moved()
-            self._link.wake()
+        if self._identity is not None:
+            self._identity.moved()
+            self._connection.wake()
 
     def ack(self, delivery: Delivery) -> None:
         """Take a command off the queue; see `bridge.ports.CommandSource`."""
         self._settle(delivery, acked=True)
 
-    def give_back(self, delivery: Delivery) -> None:
+    def requeue(self, delivery: Delivery) -> None:
         """Put a command back on the queue."""
         self._settle(delivery, acked=False)
 
@@ -125,7 +125,7 @@ class AmqpConsumer(LinkOwner):
 
     def _settle(self, delivery: Delivery, *, acked: bool) -> None:
         self._settlements.append((delivery, acked))
-        self._link.unflushed = True
+        self._connection.unflushed = True
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
@@ -133,8 +133,8 @@ class AmqpConsumer(LinkOwner):
         """Declare, compare ledgers, and be ready to consume."""
         if self._declares:
             declare(broker, self._topology, compares=self._connection_number == 0)
-        if self._mark is not None:
-            self._mark.compare(broker, self._topology, declares=self._declares)
+        if self._identity is not None:
+            self._identity.compare(broker, self._topology, declares=self._declares)
         self._connection_number += 1
         self._channel, self._given_up_channel, self._looking = (broker.channel() for _ in range(3))
         self._held, self._held_given_up = self._hold(self._channel, self._given_up_channel)
@@ -146,13 +146,13 @@ class AmqpConsumer(LinkOwner):
         if self._settlements:
             self._settle_all()
         self._follow(broker)
-        if self._mark is not None and self._mark.is_due:
-            self._mark.compare_again(broker, self._topology, declares=self._declares)
+        if self._identity is not None and self._identity.is_due:
+            self._identity.compare_again(broker, self._topology, declares=self._declares)
         if self._clock.monotonic() >= self._look_at:
             self._look_at = self._clock.monotonic() + WATCH
             broker.ask_about(self._looking, self._topology.command_queue, self._watch)
-            if self._mark is not None:
-                self._mark.ask(broker)
+            if self._identity is not None:
+                self._identity.ask(broker)
 
     def _settle_all(self) -> None:
         commands, given_up = [], []
@@ -183,7 +183,7 @@ class AmqpConsumer(LinkOwner):
         """Be a consumer or not, as wanted."""
         if self._ending:
             if self._wanted and self._clock.monotonic() - self._ended_since > ENDING:
-                raise LinkDown("the broker does not end the consumer that was paused")
+                raise ConnectionDown("the broker does not end the consumer that was paused")
             return
         if self._wanted:
             self._consume()
@@ -214,14 +214,14 @@ class AmqpConsumer(LinkOwner):
         here. So the next consumer has the room that is left, half of all at least, and is joined by one with the rest
         once that is free.
         """
-        room = self._prefetch - self._bound
-        if 2 * room >= self._prefetch or (room and not self._held.over):
+        capacity = self._prefetch - self._bound
+        if 2 * capacity >= self._prefetch or (capacity and not self._held.over):
             # Per consumer, not global: RabbitMQ 4.3 refuses that.
-            self._channel.basic_qos(0, room, a_global=False)
+            self._channel.basic_qos(0, capacity, a_global=False)
             tag = self._channel.basic_consume(
                 self._topology.command_queue, callback=self._held.take, on_cancel=self._on_cancel
             )
-            self._consumers[tag] = room
+            self._consumers[tag] = capacity
         if self._given_up is None:
             # Without waiting, as its queue is not what a worker lives on.
             self._given_up = f"given-up-{next(self._numbers)}"
@@ -247,11 +247,11 @@ class AmqpConsumer(LinkOwner):
             messages=messages,
             consumers=consumers,
             delivered=self._held.delivered,
-            has_room=len(self._held) < self._bound,
+            has_capacity=len(self._held) < self._bound,
             consuming=bool(self._consumers),
         )
         if self._health.is_forgotten(report):
-            raise LinkDown(f"the broker has forgotten the consumer of {queue}")
+            raise ConnectionDown(f"the broker has forgotten the consumer of {queue}")
 
     def _hold(self, commands: Any, given_up: Any) -> tuple[HeldDeliveries, HeldDeliveries]:
         number = self._connection_number
@@ -271,4 +271,4 @@ class AmqpConsumer(LinkOwner):
             self._topology.given_up_queue if consumer_tag == self._given_up else self._topology.command_queue
         )
         self._consumers.pop(consumer_tag, None)
-        raise LinkDown(f"the broker ended the consumer of {queue}")
+        raise ConnectionDown(f"the broker ended the consumer of {queue}")

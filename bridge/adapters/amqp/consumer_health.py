@@ -21,7 +21,7 @@ class QueueReport:
     consumers: int
     #: Deliveries of this connection so far, and whether there is room for more.
     delivered: int
-    has_room: bool
+    has_capacity: bool
     #: Whether we have a consumer, as far as we know.
     consuming: bool
 
@@ -32,7 +32,7 @@ class ConsumerHealth:
     def __init__(self) -> None:
         self._delivered = 0
         #: Since when each report has been a reason for doubt; None where the last was not.
-        self._doubtful_since: float | None = None
+        self._suspect_since: float | None = None
         self._unseen_since: float | None = None
 
     def is_forgotten(self, report: QueueReport) -> bool:
@@ -43,11 +43,11 @@ class ConsumerHealth:
         """
         is_still = report.consuming and report.delivered == self._delivered
         self._delivered = report.delivered
-        self._doubtful_since = _since(
-            self._doubtful_since, report.at, so=is_still and report.has_room and report.messages > 0
+        self._suspect_since = _since(
+            self._suspect_since, report.at, so=is_still and report.has_capacity and report.messages > 0
         )
         self._unseen_since = _since(self._unseen_since, report.at, so=is_still and report.consumers == 0)
-        return self._doubtful_since is not None and report.at - self._doubtful_since >= FORGOTTEN
+        return self._suspect_since is not None and report.at - self._suspect_since >= FORGOTTEN
 
     def is_unseen(self, now: float) -> bool:
         """Whether the reports have shown no consumer, and nothing was delivered, for longer than a moment."""

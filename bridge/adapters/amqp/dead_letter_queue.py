@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bridge.ports import Clock
 
 #: Seconds between heartbeats at least: the output may be read through a pager, slowly.
-PATIENCE = 600.0
+TIMEOUT = 600.0
 #: Letters that one consumer holds; without a number RabbitMQ stops at 2,000.
 PREFETCH = 50_000
 #: Seconds without another letter after which the queue counts as read.
@@ -43,7 +43,7 @@ class DeadLetters:
     """
 
     def __init__(self, address: BrokerAddress, topology: Topology, clock: Clock) -> None:
-        self._address = replace(address, heartbeat=max(address.heartbeat, PATIENCE))
+        self._address = replace(address, heartbeat=max(address.heartbeat, TIMEOUT))
         self._queue = topology.dead_queue
         self._clock = clock
 
@@ -70,7 +70,7 @@ class DeadLetters:
                     channel.basic_ack(letter.tag[1])
                     yield letter
 
-    def throw_away(self, is_meant: Callable[[Delivery], bool]) -> Generator[Delivery, None, None]:
+    def delete(self, is_meant: Callable[[Delivery], bool]) -> Generator[Delivery, None, None]:
         """Take those off the queue that are meant, for good; yield each."""
         with self._opened() as (_, channel):
             for letter in self._letters(channel):

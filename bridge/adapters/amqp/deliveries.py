@@ -77,8 +77,8 @@ def _salvage(buf: bytes) -> dict[str, object]:
     found: dict[str, object] = {}
     lost: list[str] = []
     flags, buf = int.from_bytes(buf[:2]), buf[2:]
-    for place, name in enumerate(_ORDER):
-        if not flags & (0x8000 >> place):
+    for location, name in enumerate(_ORDER):
+        if not flags & (0x8000 >> location):
             continue
         kind = _NUMBERS.get(name, ">I" if name == _TABLE else ">B")
         size = struct.calcsize(kind)

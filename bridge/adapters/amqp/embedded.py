@@ -1,6 +1,6 @@
 """A broker inside the process, for the demo: kombu's in-memory transport. Nothing survives the process.
 
-It fills the ports `Publisher`, `Offering` and `CommandSource` all, on one thread that owns the one connection.
+It fills the ports `Publisher`, `OneShotPublisher` and `CommandSource` all, on one thread that owns the one connection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kombu.entity import Exchange, Queue
 from kombu.messaging import Consumer, Producer
 
 from bridge.domain.messages import Delivery
-from bridge.ports import Offered
+from bridge.ports import OneShotResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class EmbeddedBroker:
         self._thread = threading.Thread(target=self._run, name="embedded-broker", daemon=True)
         self._producer: Any = None
         #: How often its thread went round.
-        self.rounds = 0
+        self.iterations = 0
 
     def open(self) -> None:
         """Open for business."""
@@ -111,13 +111,19 @@ class EmbeddedBroker:
     #: Its queue is delivered from as fast as can be, and no other process sees it.
     depth: Depth | None = None
 
-    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:  # noqa: ARG002 - it always is
+    def publish(self, message: Outgoing, confirmed: Callable[[], None], *, soon: bool = True) -> None:  # noqa: ARG002 - it always is
         """Take a message; see `bridge.ports.Publisher`."""
-        self._todo.put(lambda: self._publish(message, told))
+        self._todo.put(lambda: self._publish(message, confirmed))
 
-    def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:  # noqa: ARG002 - it is in time
-        """Take a message; see `bridge.ports.Offering`."""
-        self.publish(message, lambda: told(Offered.TAKEN))
+    def publish_once(
+        self,
+        message: Outgoing,
+        answered: Callable[[OneShotResult], None],
+        *,
+        until: float,  # noqa: ARG002 - it is in time
+    ) -> None:
+        """Take a message; see `bridge.ports.OneShotPublisher`."""
+        self.publish(message, lambda: answered(OneShotResult.TAKEN))
 
     def flush(self) -> None:
         """Do nothing: what is taken waits for no flush."""
@@ -126,7 +132,7 @@ class EmbeddedBroker:
         """Forget a command."""
         self._todo.put(lambda: self._held.pop(delivery.tag[1]).ack())
 
-    def give_back(self, delivery: Delivery) -> None:
+    def requeue(self, delivery: Delivery) -> None:
         """Put a command back."""
         self._todo.put(lambda: self._held.pop(delivery.tag[1]).requeue())
 
@@ -159,7 +165,7 @@ class EmbeddedBroker:
             with Consumer(channel, [watched], on_message=self._on_event, no_ack=True):
                 self._ready.set()
                 while not self._stopping.is_set():
-                    self.rounds += 1
+                    self.iterations += 1
                     self._follow(consumer)
                     self._step(connection)
                 self._consuming = False
@@ -195,13 +201,13 @@ class EmbeddedBroker:
         except TimeoutError:
             return
 
-    def _publish(self, message: Outgoing, told: Callable[[], None]) -> None:
+    def _publish(self, message: Outgoing, confirmed: Callable[[], None]) -> None:
         if message.delay is None:
             self._deliver(message)
         else:
             due = self._clock.monotonic() + message.delay
             heapq.heappush(self._delayed, (due, next(self._order), message))
-        told()
+        confirmed()
 
     def _deliver(self, message: Outgoing) -> None:
         self._producer.publish(
@@ -220,7 +226,9 @@ class EmbeddedBroker:
         try:
             self._watch(_bytes(message.body))
         except Exception:  # noqa: BLE001 - an event that can't be shown was published all the same
-            structlog.get_logger().exception("event.unshown", message_id=message.properties.get("message_id"))
+            structlog.get_logger().exception(
+                "event.display_failed", message_id=message.properties.get("message_id")
+            )
 
     def _on_command(self, message: Any) -> None:
         receive = self._receive

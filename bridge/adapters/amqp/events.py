@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
+from bridge.adapters.amqp.connection_owner import ConnectionOwner
+from bridge.adapters.amqp.connection_thread import ConnectionDown, ConnectionOptions
 from bridge.adapters.amqp.deliveries import delivery_of
 from bridge.adapters.amqp.handshake import BrokerRefused
-from bridge.adapters.amqp.link import LinkDown, LinkOptions
-from bridge.adapters.amqp.link_owner import LinkOwner
 from bridge.adapters.amqp.topology import READINGS
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class EventQueue:
         return f"{self.name}.dead"
 
 
-class AmqpEvents(LinkOwner):
+class AmqpEvents(ConnectionOwner):
     """A consumer of a queue of events, connected or about to be."""
 
     def __init__(
         self,
-        link: LinkOptions,
+        connection: ConnectionOptions,
         queue: EventQueue,
         *,
         receive: Callable[[Delivery], None],
@@ -63,9 +63,9 @@ class AmqpEvents(LinkOwner):
 
         BrokerRefused: the broker does not let us in, at the start. LinkDown: everything else.
         """
-        crashed = LinkDown(f"the connection of {link.name} has crashed: see the log")
-        super().__init__(replace(link, on_crash=partial(fail, crashed)))
-        self._link.on_round = self._judge_round
+        crashed = ConnectionDown(f"the connection of {connection.name} has crashed: see the log")
+        super().__init__(replace(connection, on_crash=partial(fail, crashed)))
+        self._connection.on_round = self._judge_round
         self._queue = queue
         self._receive = receive
         self._fail = fail
@@ -90,7 +90,7 @@ class AmqpEvents(LinkOwner):
 
     def _settle(self, delivery: Delivery, *, is_ack: bool) -> None:
         self._settlements.append((delivery, is_ack))
-        self._link.wake()
+        self._connection.wake()
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
@@ -110,8 +110,8 @@ class AmqpEvents(LinkOwner):
                 self._queue.name, callback=self._on_message, on_cancel=self._on_cancel
             )
         except (AccessRefused, NotFound, PreconditionFailed) as e:
-            self._fail(LinkDown(f"queue {self._queue.name}: {e.reply_text}"))
-            raise LinkDown(e.reply_text) from e
+            self._fail(ConnectionDown(f"queue {self._queue.name}: {e.reply_text}"))
+            raise ConnectionDown(e.reply_text) from e
 
     def work(self, _broker: Broker) -> None:
         """Settle."""
@@ -136,7 +136,7 @@ class AmqpEvents(LinkOwner):
 
     def _on_cancel(self, _consumer_tag: str) -> None:
         """Start over when the broker ends our consumer: the queue was deleted, or has moved."""
-        raise LinkDown(f"the broker ended the consumer of {self._queue.name}")
+        raise ConnectionDown(f"the broker ended the consumer of {self._queue.name}")
 
 
 def _declare(broker: Broker, queue: EventQueue) -> None:

@@ -65,16 +65,16 @@ def open_connection(address: BrokerAddress, node: BrokerNode, name: str) -> Any:
         BrokerRefused: a setting, a user of the broker or a certificate has to change first.
 
     """
-    place = f"broker {node.place} vhost {node.vhost}"
+    location = f"broker {node.location} vhost {node.vhost}"
     connection = _Connection(
-        host=node.place,
+        host=node.location,
         virtual_host=node.vhost,
         authentication=_authentication(node),
         ssl=node.tls,
         connect_timeout=node.connect_timeout or address.connect_timeout,
         heartbeat=address.heartbeat if node.heartbeat is None else node.heartbeat,
         channel_max=node.channel_max,
-        patience=address.io_timeout,
+        timeout=address.io_timeout,
         client_properties={"connection_name": name},
         socket_settings=_PATIENT,
     )
@@ -83,7 +83,7 @@ def open_connection(address: BrokerAddress, node: BrokerNode, name: str) -> Any:
     except Exception as e:  # the server there may be no broker, and py-amqp trusts every byte
         discard(connection)
         error, reason = _understood(e)
-        raise error(f"{place} {reason}") from e
+        raise error(f"{location} {reason}") from e
     return connection
 
 
@@ -116,10 +116,10 @@ def _understood(error: Exception) -> tuple[type[BrokerUnreachable], str]:
 class _Connection(PyamqpConnection):
     """A connection that encrypts as `Tls` says, keeps to its own limit of channels, and does not wait for ever."""
 
-    def __init__(self, *, channel_max: int | None, patience: float, **options: Any) -> None:
-        """`patience` is how many seconds an answer of the broker may take."""
+    def __init__(self, *, channel_max: int | None, timeout: float, **options: Any) -> None:
+        """`timeout` is how many seconds an answer of the broker may take."""
         self._most_channels = channel_max
-        self._patience = patience
+        self._timeout = timeout
         super().__init__(channel_max=channel_max, **options)
 
     def Transport(self, host: str, connect_timeout: float, ssl: Tls | None, *_: Any, **options: Any) -> Any:  # noqa: N802 - py-amqp's names
@@ -138,7 +138,7 @@ class _Connection(PyamqpConnection):
             TimeoutError: there were only heartbeats.
 
         """
-        end = time.monotonic() + (self._patience if timeout is None else timeout)
+        end = time.monotonic() + (self._timeout if timeout is None else timeout)
         while not self.blocking_read(timeout):
             if time.monotonic() >= end:
                 raise TimeoutError("the broker sends heartbeats and no answer")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from amqp.exceptions import AccessRefused, AMQPError, InternalError
 
-from bridge.adapters.amqp.encoding import encode
 from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
+from bridge.adapters.amqp.message_encoder import encode
 from bridge.adapters.amqp.short_connection import connected
 from bridge.domain.lineage import Outdated
 from bridge.domain.messages import Outgoing

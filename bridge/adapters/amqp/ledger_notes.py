@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.amqp.connection import Broker
     from bridge.adapters.amqp.topology import Topology
-    from bridge.domain.lineage import Lineage, Remembered, Standing
+    from bridge.domain.lineage import Comparison, Lineage, Remembered
 
 #: How the broker names the ledger that is noted; cut off where the names are long (a reply has 255 bytes at most).
 _CURRENT = re.compile(r"current is '[^']*\.ledger\.([a-z]+)'")
@@ -56,9 +56,11 @@ class Notes:
 
     def has(self, lineage: Lineage) -> bool:
         """Return whether a lineage of this ledger is valid."""
-        return self._is_there(self.mark_of(lineage))
+        return self._is_there(self.identity_of(lineage))
 
-    def judge(self, own: Lineage | None, remembered: Remembered | None, *, is_known: bool = True) -> Standing:
+    def judge(
+        self, own: Lineage | None, remembered: Remembered | None, *, is_known: bool = True
+    ) -> Comparison:
         """Return what this copy of the ledger is, by the marks that are there."""
         # Before the look at its own mark: another worker makes that one first, and then removes those of before.
         is_before_marked = is_known and self._has_any_before(own, remembered)
@@ -72,7 +74,7 @@ class Notes:
             is_before_marked=is_before_marked,
         )
 
-    def mark_of(self, lineage: Lineage) -> str:
+    def identity_of(self, lineage: Lineage) -> str:
         """Return the name of its mark."""
         return f"{self.named}.{lineage}"
 
@@ -138,13 +140,13 @@ class Notes:
         """Delete that exchange, so that workers of this ledger compare it again."""
         self._delete([self.named])
 
-    def mark(self, lineage: Lineage) -> None:
+    def identity(self, lineage: Lineage) -> None:
         """Note that a lineage is valid."""
-        self._make(self.mark_of(lineage))
+        self._make(self.identity_of(lineage))
 
     def remove(self, lineages: Iterable[Lineage]) -> None:
         """Note that lineages are valid no longer. It is no error where one is not marked."""
-        self._delete(map(self.mark_of, lineages))
+        self._delete(map(self.identity_of, lineages))
 
     def _make(self, exchange: str) -> None:
         channel = self._broker.channel()
@@ -159,8 +161,8 @@ class Notes:
 
     def _has_any(self, lineages: Iterable[Lineage]) -> bool:
         """Return whether one of several is valid."""
-        marks = [self.mark_of(lineage) for lineage in lineages]
-        return len(missing_exchanges(self._broker, marks)) < len(marks)
+        identities = [self.identity_of(lineage) for lineage in lineages]
+        return len(missing_exchanges(self._broker, identities)) < len(identities)
 
     def _has_any_before(self, own: Lineage | None, remembered: Remembered | None) -> bool:
         """Return whether a lineage before its own is valid; false without a look where its own must be marked."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.adapters.amqp.confirm_channel import ConfirmChannel, ConfirmLate, Publish
-from bridge.adapters.amqp.link import LinkDown, LinkOptions
-from bridge.adapters.amqp.link_owner import LinkOwner
+from bridge.adapters.amqp.connection_owner import ConnectionOwner
+from bridge.adapters.amqp.connection_thread import ConnectionDown, ConnectionOptions
 from bridge.adapters.amqp.suspects import Suspects
 from bridge.adapters.amqp.topology import declare
 from bridge.ports import PublisherFull
@@ -39,17 +39,17 @@ OUTAGE = 15.0
 RECONNECTING = 3.0
 #: Seconds that a confirm may take on the channels that events do not wait for: longer than the broker takes to give a
 #: node up (`net_ticktime`, up to 75 s). A new channel would wait as long, and the events' would be new too.
-PATIENCE = 90.0
+TIMEOUT = 90.0
 #: Channels for delayed copies, between which the queues of the delay are divided.
 DELAY_CHANNELS = 4
 
 
-class AmqpPublisher(LinkOwner):
+class AmqpPublisher(ConnectionOwner):
     """Fills the port `Publisher`."""
 
     def __init__(
         self,
-        link: LinkOptions,
+        connection: ConnectionOptions,
         topology: Topology,
         *,
         declares: bool = True,
@@ -61,9 +61,9 @@ class AmqpPublisher(LinkOwner):
 
         `unrouted` is called, on the link's thread, for each message that had to go to its fallback.
         """
-        super().__init__(link)
+        super().__init__(connection)
         #: See `bridge.ports.Publisher`.
-        self.flush = self._link.flush
+        self.flush = self._connection.flush
         self._topology = topology
         self._declares = declares
         self._limit = limit
@@ -71,8 +71,8 @@ class AmqpPublisher(LinkOwner):
         #: What was taken and is on no channel yet; and how many others are not confirmed.
         self._inbox: deque[Publish] = deque()
         self._open = 0
-        patience = max(deadline, PATIENCE)
-        deadlines = [deadline, patience, deadline, *[patience] * DELAY_CHANNELS]
+        timeout = max(deadline, TIMEOUT)
+        deadlines = [deadline, timeout, deadline, *[timeout] * DELAY_CHANNELS]
         self._channels = [
             ConfirmChannel[Publish](
                 refused=self._on_nack, returned=self._unrouted, deadline=seconds, simplified=self._simplified
@@ -90,28 +90,28 @@ class AmqpPublisher(LinkOwner):
         self._has_given_up = False
         self._log = structlog.get_logger()
 
-    def publish(self, message: Outgoing, told: Callable[[], None], *, soon: bool = True) -> None:
+    def publish(self, message: Outgoing, confirmed: Callable[[], None], *, soon: bool = True) -> None:
         """Take a message; see `bridge.ports.Publisher`."""
         if len(self._inbox) + self._open >= self._limit:
             raise PublisherFull(f"{self._limit} messages wait for the broker's confirm")
-        self._inbox.append(Publish(message, told, self._address(message)))
+        self._inbox.append(Publish(message, confirmed, self._address(message)))
         if soon:
-            self._link.wake()
+            self._connection.wake()
         else:
-            self._link.unflushed = True
+            self._connection.unflushed = True
 
     @property
     def available(self) -> bool:
         """Whether the broker takes messages now."""
-        link = self._link
-        return link.connected and not link.blocked and self._seconds_without_confirm < STALLED
+        connection = self._connection
+        return connection.connected and not connection.blocked and self._seconds_without_confirm < STALLED
 
     @property
     def out_of_service(self) -> bool:
         """Whether the broker takes none, and more than an election or a new connection is the reason."""
         if (lost_at := self._lost_at) is not None:
             return self._clock.monotonic() - lost_at >= RECONNECTING
-        return self._link.blocked or self._seconds_without_confirm >= OUTAGE
+        return self._connection.blocked or self._seconds_without_confirm >= OUTAGE
 
     @property
     def _seconds_without_confirm(self) -> float:
@@ -137,7 +137,7 @@ class AmqpPublisher(LinkOwner):
     def work(self, broker: Broker) -> None:
         """Write what waits, as far as the windows and the broker allow."""
         if self._lacking and self._declares:
-            raise LinkDown("what is missing on the broker is declared on a new connection")
+            raise ConnectionDown("what is missing on the broker is declared on a new connection")
         now = self._clock.monotonic()
         self._sort(now)
         are_held = self._are_held(broker, now) or broker.blocked
@@ -153,7 +153,7 @@ class AmqpPublisher(LinkOwner):
                 unconfirmed += len(channel.waiting) + len(channel.unconfirmed)
         if has_written:
             broker.flush()
-        suspects = len(self._suspects.waiting) + len(self._suspects.convicts)
+        suspects = len(self._suspects.waiting) + len(self._suspects.quarantined)
         self._open = unconfirmed + len(self._refused) + suspects
 
     def _sort(self, now: float) -> None:
@@ -179,16 +179,16 @@ class AmqpPublisher(LinkOwner):
     def _are_held(self, broker: Broker, now: float) -> bool:
         """Return whether all others wait for a suspect; write one once nothing is under way."""
         suspects = self._suspects
-        if suspects.convicts:
-            suspects.try_a_convict(now)
+        if suspects.quarantined:
+            suspects.try_quarantined(now)
         if not (suspects.waiting or suspects.is_alone):
             return False
-        is_quiet = not any(channel.unconfirmed for channel in self._channels)
-        if suspects.holds(now, is_quiet=is_quiet):
+        is_idle = not any(channel.unconfirmed for channel in self._channels)
+        if suspects.holds(now, is_idle=is_idle):
             return True
-        if not (suspects.waiting and is_quiet):
+        if not (suspects.waiting and is_idle):
             return False
-        if not broker.blocked and broker.look_for_room():
+        if not broker.blocked and broker.check_capacity():
             publish = suspects.waiting.popleft()
             channel = self._channel_of(publish.message)
             channel.waiting.appendleft(publish)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 #: Seconds between an answer and the next question.
 INTERVAL = 2.0
 #: Seconds that a node may take to answer. Heartbeats would say it too, but only after two of them failed to come.
-PATIENCE = 10.0
+TIMEOUT = 10.0
 #: How often at least an answer must have been looked for: the machine may have slept.
-FEWEST_LOOKS = 3
+FEWEST_CHECKS = 3
 
 
 class NodeSilent(Exception):
@@ -32,7 +32,7 @@ class Pulse:
         self._channel = broker.channel()
         self._answered_at = clock.monotonic()
         self._asked_at: float | None = None
-        self._looks = 0
+        self._checks = 0
 
     def check(self) -> None:
         """Ask where it is time to. Call about twice a second, after what has arrived was handled.
@@ -47,12 +47,12 @@ class Pulse:
             self._asked_at = None
         elif self._asked_at is None:
             if now - self._answered_at >= INTERVAL:
-                self._asked_at, self._looks = now, 0
+                self._asked_at, self._checks = now, 0
                 self._broker.ask_for_answer(self._channel, self._on_answer)
         else:
-            self._looks += 1
-            if now - self._asked_at > PATIENCE and self._looks >= FEWEST_LOOKS:
-                raise NodeSilent(f"the broker's node has not answered for {PATIENCE:g} s")
+            self._checks += 1
+            if now - self._asked_at > TIMEOUT and self._checks >= FEWEST_CHECKS:
+                raise NodeSilent(f"the broker's node has not answered for {TIMEOUT:g} s")
 
     def _on_answer(self) -> None:
         self._asked_at, self._answered_at = None, self._clock.monotonic()

@@ -14,8 +14,8 @@ from amqp.exceptions import NotFound
 
 from bridge.adapters.amqp.batch import BrokerAnswer
 from bridge.adapters.amqp.confirm_channel import WINDOW, ConfirmChannel, Publish
-from bridge.adapters.amqp.link import LinkDown, LinkOptions
-from bridge.adapters.amqp.link_owner import LinkOwner
+from bridge.adapters.amqp.connection_owner import ConnectionOwner
+from bridge.adapters.amqp.connection_thread import ConnectionDown, ConnectionOptions
 from bridge.adapters.amqp.replies import open_replies, read_event
 from bridge.adapters.amqp.send_queue import SendQueue
 
@@ -37,20 +37,20 @@ class _Writing(Publish):
     batch: Batch
 
 
-class Sender(LinkOwner):
+class Sender(ConnectionOwner):
     """Publishes commands and receives the outcomes of those that await them. All but the handler's part: any thread."""
 
-    def __init__(self, link: LinkOptions, *, exchange: str, deadline: float) -> None:
+    def __init__(self, connection: ConnectionOptions, *, exchange: str, deadline: float) -> None:
         """`deadline`: seconds without an answer after which a connection is not trusted any more."""
-        super().__init__(replace(link, on_crash=self._end))
-        self._link.on_round = self._judge_round
+        super().__init__(replace(connection, on_crash=self._end))
+        self._connection.on_round = self._judge_round
         self._exchange = exchange
         self._queue = SendQueue()
         self._channel = ConfirmChannel[_Writing](
             refused=self._on_refused, returned=self._on_returned, deadline=deadline
         )
         #: Those whose outcomes somebody waits for, by their correlation ids.
-        self._awaited: dict[object, tuple[Sending, Batch]] = {}
+        self._pending: dict[object, tuple[Sending, Batch]] = {}
         self._replies: str | None = None
         self.ended = False
         #: Why the broker does not let us in, as long as it does not; empty where it does, or was not asked yet.
@@ -62,21 +62,21 @@ class Sender(LinkOwner):
         self._end()
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why nothing is confirmed, as far as it can be told."""
-        return BLOCKED if self._link.blocked else self._link.trouble
+        return BLOCKED if self._connection.blocked else self._connection.problem
 
     def publish(self, batch: Batch) -> None:
         """Take what a caller then waits for; who stops waiting calls `give_up`. Refused at once during a refusal."""
         if not self.refusal:
             for sending in batch.sendings:
                 if sending.awaits:
-                    self._awaited[sending.message.properties["correlation_id"]] = sending, batch
+                    self._pending[sending.message.properties["correlation_id"]] = sending, batch
             self._queue.append([(sending, batch) for sending in batch.sendings])
         if self.ended or self.refusal:
             # The thread that ended it, or was refused, may not have seen this one.
             batch.end()
-        self._link.wake()
+        self._connection.wake()
 
     def give_up(self, batch: Batch) -> None:
         """Write nothing of a batch any more, and forget what it awaits."""
@@ -84,14 +84,14 @@ class Sender(LinkOwner):
         # While the broker is unavailable calls go on failing: their commands must not gather here.
         self._queue.discard(batch.sendings)
         for sending in batch.sendings:
-            self._awaited.pop(sending.message.properties.get("correlation_id"), None)
+            self._pending.pop(sending.message.properties.get("correlation_id"), None)
 
     def _end(self) -> None:
         self.ended = True
         unconfirmed = list(self._channel.unconfirmed.values())
         for batch in [publish.batch for publish in unconfirmed] + [batch for _, batch in self._queue.all()]:
             batch.end()
-        for _, batch in list(self._awaited.values()):
+        for _, batch in list(self._pending.values()):
             batch.end()
 
     # --- the link's thread ---------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class Sender(LinkOwner):
         self._look_for_exchange(broker)
         self._channel.open(broker)
         # The replies to these went with the connection that asked for them, and who asks again is told again.
-        unheard = [one for one in list(self._awaited.values()) if one[0].answer is BrokerAnswer.CONFIRMED]
+        unheard = [one for one in list(self._pending.values()) if one[0].answer is BrokerAnswer.CONFIRMED]
         self._queue.append([one for one in unheard if not one[0].is_complete])
 
     def _look_for_exchange(self, broker: Broker) -> None:
@@ -120,7 +120,7 @@ class Sender(LinkOwner):
         except NotFound as e:
             for sending, batch in self._queue.take_all():
                 batch.answer(sending, BrokerAnswer.LACKING)
-            raise LinkDown(f"there is no exchange {self._exchange}") from e
+            raise ConnectionDown(f"there is no exchange {self._exchange}") from e
         channel.close()
 
     def work(self, broker: Broker) -> None:
@@ -129,7 +129,7 @@ class Sender(LinkOwner):
         self._channel.check_deadline(broker, now)
         while self._queue and not broker.blocked and len(unconfirmed) < WINDOW:
             # Its caller may have given up the last one.
-            first = self._queue.pop() if broker.has_room or broker.look_for_room() else None
+            first = self._queue.pop() if broker.has_capacity or broker.check_capacity() else None
             if first is None:
                 break
             sending, batch = first
@@ -159,7 +159,7 @@ class Sender(LinkOwner):
         return self._replies
 
     def _answer(self, sending: Sending, batch: Batch, answer: BrokerAnswer) -> None:
-        self._link.trouble = ""
+        self._connection.problem = ""
         batch.answer(sending, answer)
 
     def _on_returned(self, publish: _Writing) -> None:
@@ -170,7 +170,7 @@ class Sender(LinkOwner):
 
     def _on_reply(self, message: amqp.Message) -> None:
         outcome = read_event(message.body)
-        awaited = self._awaited.get(message.properties.get("correlation_id"))
-        if outcome is not None and awaited is not None:
-            sending, batch = awaited
-            batch.tell(sending, outcome)
+        pending = self._pending.get(message.properties.get("correlation_id"))
+        if outcome is not None and pending is not None:
+            sending, batch = pending
+            batch.add_outcome(sending, outcome)

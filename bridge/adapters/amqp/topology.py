@@ -34,7 +34,7 @@ READINGS = 2**31 - 1
 MAX_DELAY = 2**28 - 1
 #: Queues that are looked for at a time, each on a channel of its own; and the channels that are left for others where a
 #: URL allows few.
-LOOKS_AT_ONCE = 32
+CHECKS_AT_ONCE = 32
 OTHER_CHANNELS = 5
 
 
@@ -208,7 +208,7 @@ def missing_exchanges(broker: Broker, names: Iterable[str]) -> list[str]:
 
 def _missing_queues(broker: Broker, names: Sequence[str]) -> list[str]:
     """Look for several queues at a time: for each whose leader is away the broker takes a quarter of a second."""
-    at_once = max(1, min(LOOKS_AT_ONCE, broker.connection.channel_max - OTHER_CHANNELS))
+    at_once = max(1, min(CHECKS_AT_ONCE, broker.connection.channel_max - OTHER_CHANNELS))
     found: dict[str, bool] = {}
     for start in range(0, len(names), at_once):
         looking = names[start : start + at_once]
@@ -227,12 +227,12 @@ def mismatched(broker: Broker, topology: Topology, lacking: Collection[str]) -> 
 
     The only way to ask is to declare again, which changes nothing where a thing is there.
     """
-    asking: dict[str, Callable[..., object]] = {
+    polling: dict[str, Callable[..., object]] = {
         f"exchange {one.name}": one.declare for one in topology.exchanges()
     }
-    asking |= {f"queue {one.name}": one.queue_declare for one in topology.queues()}
+    polling |= {f"queue {one.name}": one.queue_declare for one in topology.queues()}
     found = []
-    for name, declaring in asking.items():
+    for name, declaring in polling.items():
         if name in lacking:
             continue
         channel = broker.connection.channel()

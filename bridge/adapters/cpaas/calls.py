@@ -32,11 +32,11 @@ _RENEWAL_PAUSE = 5.0
 class Tokens:
     """The one current token of an account."""
 
-    def __init__(self, endpoint: TokenEndpoint, clock: Clock, *, patience: float) -> None:
-        """`patience`: the longest wait for another thread's token request, in seconds."""
+    def __init__(self, endpoint: TokenEndpoint, clock: Clock, *, timeout: float) -> None:
+        """`timeout`: the longest wait for another thread's token request, in seconds."""
         self._endpoint = endpoint
         self._clock = clock
-        self._patience = patience
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._token: Token | None = None
         #: The access token that an API call has last been answered well with.
@@ -91,7 +91,7 @@ class Tokens:
 
     def _replace(self, dead: Token | None) -> Token:
         ended_before = self._requests
-        if not self._lock.acquire(timeout=self._patience):
+        if not self._lock.acquire(timeout=self._timeout):
             raise Denied(Unsent(error=ProviderError(name="timeout", message="no token in time")))
         try:
             if self._token is not None and not self._is_current(dead):
@@ -129,7 +129,7 @@ class Tokens:
             raise
         finally:
             self._requests += 1
-        log.debug("token.issued", life=round(self._token.expires_at - self._token.issued_at))
+        log.debug("token.issued", lifetime=round(self._token.expires_at - self._token.issued_at))
         return self._token
 
 
@@ -171,8 +171,8 @@ class Caller:
 
         """
         token = self._token(until)
-        if sends and (trouble := self._transport.trouble) is not None:
-            raise Denied(Blocked(error=trouble))
+        if sends and (problem := self._transport.problem) is not None:
+            raise Denied(Blocked(error=problem))
         exchange = self._exchange(token, method, path, body, traceparent, until)
         if exchange.status != _UNAUTHORIZED:
             return exchange

@@ -67,7 +67,7 @@ class CpaasClient:
         self._clock = clock
         self._transport = Transport(account, clock, skew)
         endpoint = TokenEndpoint(account, self._transport, clock, agent)
-        self._tokens = Tokens(endpoint, clock, patience=account.total_timeout)
+        self._tokens = Tokens(endpoint, clock, timeout=account.total_timeout)
         transport = self._transport if tracer is None else Traced(self._transport, tracer, account.base_url)
         self._caller = Caller(transport, self._tokens, clock, agent=agent, longest=account.total_timeout)
         self._repeater = Repeater(retry, clock, stopping)
@@ -78,9 +78,9 @@ class CpaasClient:
         self.channels = ChannelCalls(self._asker, account.correlator)
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why the account as a whole can't be used, as far as the last calls showed; None where it can."""
-        return self._health.trouble
+        return self._health.problem
 
     def probe(self, *, until: float | None = None) -> None:
         """Ask for something small that sends nothing, to see whether the API answers and takes our credentials.
@@ -124,7 +124,7 @@ class CpaasClient:
     @property
     def is_in_time(self) -> bool:
         """Whether the provider's clock and ours agree well enough to send anything."""
-        return self._transport.trouble is None
+        return self._transport.problem is None
 
     def token_times(self) -> tuple[float, float] | None:
         """Return for how many seconds there is the access token, and how many it has left; None without one."""

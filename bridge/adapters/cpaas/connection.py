@@ -58,7 +58,7 @@ class Connector(HTTPAdapter):
         self._proxy = read_proxy(account.proxy) if account.proxy else None
         self._is_secure = self._url.lower().startswith("https:")
         #: Host and port of the proxy, where there is one.
-        self.proxy_place = None if self._proxy is None else self._proxy.place
+        self.proxy_location = None if self._proxy is None else self._proxy.location
         #: Whether the proxy passes each request on, and may answer itself. In a tunnel each answer is the provider's.
         self.is_forwarded = self._proxy is not None and not self._is_secure
         #: The text before the path in the request line, and the headers of every request.
@@ -107,7 +107,7 @@ class Connector(HTTPAdapter):
         return dial(
             connection._dns_host,  # noqa: SLF001 - the name that urllib3 would resolve
             connection.port,
-            patience=connection.timeout,
+            timeout=connection.timeout,
             deadline=deadline,
             clock=self._clock,
             options=connection.socket_options or (),
@@ -137,7 +137,7 @@ class Proxy:
     #: Scheme, host and port alone.
     url: str
     #: Host and port, as they may be shown.
-    place: str
+    location: str
     #: Headers for each request, or for the one that asks for a tunnel.
     headers: Mapping[str, str] = field(repr=False)
 
@@ -148,28 +148,28 @@ def read_proxy(url: str) -> Proxy:
     User and password are percent-encoded UTF-8, and are sent as such (RFC 7617 section 2.1).
     """
     parts = urlsplit(url)
-    credentials, has_credentials, place = parts.netloc.rpartition("@")
+    credentials, has_credentials, location = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     headers = {}
     if has_credentials:
         pair = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    return Proxy(f"{parts.scheme}://{place}", f"{host}:{parts.port or _PORTS[parts.scheme]}", headers)
+    return Proxy(f"{parts.scheme}://{location}", f"{host}:{parts.port or _PORTS[parts.scheme]}", headers)
 
 
 def dial(
     host: str,
     port: int,
     *,
-    patience: float,
+    timeout: float,
     deadline: float,
     clock: Callable[[], float],
     options: Options = (),
 ) -> socket.socket:
     """Return a socket that is connected to the first of a host's addresses that answers.
 
-    Each address has `patience` seconds, and all of them have until `deadline`, in seconds of the monotonic `clock`. The
+    Each address has `timeout` seconds, and all of them have until `deadline`, in seconds of the monotonic `clock`. The
     socket's timeout is what is left for TLS.
 
     Raises:
@@ -182,7 +182,7 @@ def dial(
     for family, type_, protocol, _, address in socket.getaddrinfo(
         host.strip("[]"), port, type=socket.SOCK_STREAM
     ):
-        left = min(patience, deadline - clock())
+        left = min(timeout, deadline - clock())
         if left <= 0:
             break
         with contextlib.ExitStack() as undo:
@@ -192,7 +192,7 @@ def dial(
                     sock.setsockopt(*option)
                 sock.settimeout(left)
                 sock.connect(address)
-                sock.settimeout(max(min(patience, deadline - clock()), 0.001))
+                sock.settimeout(max(min(timeout, deadline - clock()), 0.001))
             except OSError as failed:
                 error = failed
             else:

@@ -38,7 +38,7 @@ class CpaasGateway:
         # too full to prove anything by their number, and a larger page may exceed `cpaas.max_response_bytes`.
         self._page = min(max(PAGE, int(history_cap * NEAR_CAP) + 1), LARGEST_PAGE)
 
-    def look(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+    def look_up(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
         """Read the history of a pair of addresses; see `bridge.ports.Gateway`.
 
         The whole of it: what `lastMessageTime` leaves out is not documented (wire reference 4.2), and absence must mean
@@ -51,7 +51,7 @@ class CpaasGateway:
             if (unknown and is_late) or (window is not None and hangs_on_account(reading, window)):
                 # Before the provider had its time to show it, nothing is absent anyway.
                 listed = history.threads(
-                    enough=lambda thread: unknown.vouched and _is_quiet(thread, window),
+                    enough=lambda thread: unknown.vouched and _is_idle(thread, window),
                     page=self._page,
                     until=until,
                 )
@@ -158,7 +158,7 @@ def _with_account(reading: Reading, listed: Threads, window: Window | None) -> R
     )
     known = [
         reading.oldest_at,
-        *(thread.last_message_at for thread in listed.threads if _is_quiet(thread, window)),
+        *(thread.last_message_at for thread in listed.threads if _is_idle(thread, window)),
     ]
     return replace(
         reading,
@@ -167,7 +167,7 @@ def _with_account(reading: Reading, listed: Threads, window: Window | None) -> R
     )
 
 
-def _is_quiet(thread: ProviderThread, window: Window | None) -> bool:
+def _is_idle(thread: ProviderThread, window: Window | None) -> bool:
     """Whether it has messages, and all of them are from before the window."""
     last_at = thread.last_message_at
     return window is not None and bool(thread.length) and _is_plausible(last_at) and last_at < window.start

@@ -30,7 +30,7 @@ class Health:
             self.error = None
 
     @property
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """Why the account can't be used, in words that may be shown to anybody; None where it can."""
         error = self.error
         if error is None:

@@ -30,7 +30,7 @@ _WRONG = frozenset(
     }
 )
 #: Seconds a token is taken to live when it does not say.
-_DEFAULT_LIFE = 600.0
+_DEFAULT_LIFETIME = 600.0
 #: What may stand in a header (RFC 6750 section 2.1, widened to visible ASCII).
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
@@ -130,13 +130,13 @@ def _read_token(body: bytes, now: float) -> Token | None:
         isinstance(access, str) and _HEADER_SAFE.fullmatch(access) and isinstance(user_id, str) and user_id
     ):
         return None
-    life = _life(_claims(access), answer.get("expires_in"))
+    lifetime = _lifetime(_claims(access), answer.get("expires_in"))
     return Token(
         access=access,
         user_id=user_id,
         issued_at=now,
-        stale_at=now + life / 2,
-        expires_at=now + life,
+        stale_at=now + lifetime / 2,
+        expires_at=now + lifetime,
         numbers=_numbers(identity.get("sms-did-list")),
     )
 
@@ -147,12 +147,12 @@ def _numbers(listed: object) -> frozenset[str] | None:
     return frozenset(stripped for number in listed.split(",") if (stripped := number.strip()))
 
 
-def _life(claims: dict[str, object], expires_in: object) -> float:
+def _lifetime(claims: dict[str, object], expires_in: object) -> float:
     """Return the token's life in seconds: a duration, since the provider's clock is not ours."""
     expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
     if expires is not None and issued is not None and expires > issued:
         return expires - issued
-    return _number(expires_in) or _DEFAULT_LIFE
+    return _number(expires_in) or _DEFAULT_LIFETIME
 
 
 def _number(value: object) -> float | None:

@@ -62,7 +62,7 @@ class Transport:
         self._clock = clock
         self._skew = skew
         #: The error of a clock, where the provider's and ours differ by too much.
-        self.trouble: ProviderError | None = None
+        self.problem: ProviderError | None = None
         self._local = threading.local()
         self._lines: weakref.WeakSet[_Line] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -92,9 +92,9 @@ class Transport:
             # No proxy or provider need send one; then nothing is known.
             return
         seconds = asked_at - dated if dated < asked_at else max(0.0, dated - self._clock.now())
-        self.trouble = None
+        self.problem = None
         if seconds > self._skew + COARSE:
-            self.trouble = ProviderError(
+            self.problem = ProviderError(
                 name="clock",
                 message=f"our clock and the provider's differ by {seconds:.0f} s, reconcile.skew allows "
                 f"{self._skew:g}: set ours right",
@@ -143,10 +143,10 @@ class _Line:
             self._used_at = self._clock()
             if not wire.reusable:
                 self.hang_up()
-        place = self._connector.proxy_place
-        if self._connector.is_forwarded and exchange.status == _WRONG_FOR_PROXY and place is not None:
+        location = self._connector.proxy_location
+        if self._connector.is_forwarded and exchange.status == _WRONG_FOR_PROXY and location is not None:
             # The proxy's own answer, before it passes anything on (RFC 9110 section 15.5.8).
-            raise RequestNotSent(refused_by_proxy(exchange.status, place))
+            raise RequestNotSent(refused_by_proxy(exchange.status, location))
         return exchange
 
     def hang_up(self) -> None:
@@ -158,14 +158,14 @@ class _Line:
     def _open_wire(self, now: float, deadline: float) -> Wire:
         """Return the connection, a new one where there is none that will still take a request."""
         wire = self._wire
-        if wire is not None and now - self._used_at <= self._account.idle_timeout and wire.quiet:
+        if wire is not None and now - self._used_at <= self._account.idle_timeout and wire.is_idle:
             return wire
         # A connection that the other side is about to close would turn this call into an ambiguous one.
         self.hang_up()
         try:
             stream = self._connector.connect(deadline)
         except CONNECT_ERRORS as error:
-            raise RequestNotSent(describe(error, self._connector.proxy_place)) from None
+            raise RequestNotSent(describe(error, self._connector.proxy_location)) from None
         account = self._account
         self._wire = wire = Wire(
             stream,
@@ -194,9 +194,9 @@ class Traced:
         }
 
     @property
-    def trouble(self) -> ProviderError | None:
-        """See `Transport.trouble`."""
-        return self._transport.trouble
+    def problem(self) -> ProviderError | None:
+        """See `Transport.problem`."""
+        return self._transport.problem
 
     def exchange(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None

@@ -84,14 +84,14 @@ class Wire:
         self._read_timeout = read_timeout
         self._max_header_bytes = max_header_bytes
         self._max_body_bytes = max_body_bytes
-        self._patience: float | None = None
+        self._timeout: float | None = None
         self._poll = select.poll()
         self._poll.register(stream.fileno(), select.POLLIN)
         #: Whether the last answer left the connection fit for another request.
         self.reusable = True
 
     @property
-    def quiet(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing has come that nobody asked for: an end of the connection, as a rule."""
         return not self._poll.poll(0)
 
@@ -114,13 +114,13 @@ class Wire:
 
     def _wait_at_most(self, deadline: float) -> None:
         """Bound the next read or write."""
-        patience = min(deadline - self._clock(), self._read_timeout)
-        if patience <= 0:
+        timeout = min(deadline - self._clock(), self._read_timeout)
+        if timeout <= 0:
             raise TimeoutError("the whole call took too long")
         # To say it to the socket costs a system call, and nearly always it is what was said before.
-        if patience != self._patience:
-            self._stream.settimeout(patience)
-            self._patience = patience
+        if timeout != self._timeout:
+            self._stream.settimeout(timeout)
+            self._timeout = timeout
 
 
 class _Answer:

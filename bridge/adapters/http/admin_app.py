@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 
 from bridge.adapters.http.server.application import Application
 from bridge.adapters.http.server.response import Response, problem
-from bridge.ports.serving import Readiness, Reason
+from bridge.ports.http_results import Readiness, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +30,12 @@ class Admin(Application):
         self,
         ready: Callable[[], Readiness],
         registry: CollectorRegistry,
-        standing: Callable[[], str | None] = lambda: None,
+        stall: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`standing` says what of the process stands still; both run on the server's thread and must not block."""
+        """`stall` says what of the process stands still; both run on the server's thread and must not block."""
         self._ready = ready
         self._registry = registry
-        self._standing = standing
+        self._stall = stall
 
     def check_head(self, request: Request) -> Response:
         """Response."""
@@ -44,7 +44,7 @@ class Admin(Application):
             return refusal
         match request.path:
             case "/livez":
-                return liveness_answer(self._standing())
+                return liveness_answer(self._stall())
             case "/readyz":
                 return readiness_answer(self._ready())
             case _:
@@ -58,11 +58,11 @@ def refusal_of(request: Request) -> Response | None:
     return None if request.method in {"GET", "HEAD"} else _METHOD_NOT_ALLOWED
 
 
-def liveness_answer(standing: str | None) -> Response:
+def liveness_answer(stall: str | None) -> Response:
     """Response 200 while the process works, and 503 with what of it stands still: only a restart helps then."""
-    text = standing or "ok"
+    text = stall or "ok"
     return Response(
-        200 if standing is None else 503,
+        200 if stall is None else 503,
         {"cache-control": "no-store", "content-type": "text/plain; charset=utf-8"},
         f"{text}\n".encode(),
     )

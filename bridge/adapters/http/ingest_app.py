@@ -24,14 +24,14 @@ from bridge.adapters.http.server.addresses import client_of, is_in
 from bridge.adapters.http.server.application import Application
 from bridge.adapters.http.server.response import CODED, MEDIA_TYPE, UNAUTHORIZED, Response, failure, problem
 from bridge.domain.errors import InvalidNotification
-from bridge.ports.serving import NotificationResult
+from bridge.ports.http_results import NotificationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.http.server.addresses import Address, Network
     from bridge.adapters.http.server.parser import Request
-    from bridge.ports.serving import NotificationAnswered
+    from bridge.ports.http_results import NotificationAnswered
 
 
 #: Takes a body and calls back, once, now or later.

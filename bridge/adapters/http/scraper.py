@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 #: Where they listen: only this machine may reach them.
 HOST = "127.0.0.1"
 #: Seconds that one may take to answer. Clients of ours wait a few.
-PATIENCE = 1.0
+TIMEOUT = 1.0
 
 
 async def scrape(port: int, path: str) -> str | None:
     """Return the body that `GET path` brings, with any status; None where it is not there soon."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             answer = await _get(port, path)
             return answer.partition(b"\r\n\r\n")[2].decode()
     except (OSError, ValueError):  # TimeoutError is an OSError

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from bridge.adapters.http.server.response import Response, problem
 from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.errors import CommandInvalid, Invalid
-from bridge.ports.serving import Fate, Unknown, status_of
+from bridge.ports.http_results import SubmitResult, Unknown, status_of
 
 #: Seconds after which a client may come again.
 RETRY_AFTER = 5
@@ -18,21 +18,23 @@ RETRY_AFTER = 5
 _LATER = {"retry-after": str(RETRY_AFTER)}
 _AGAIN = "Hand it over again with the same id: it is one command, however often it comes."
 BUSY = problem(503, _LATER, detail=f"Too many commands wait for the broker, or this process ends. {_AGAIN}")
-_FATES = {
-    Fate.CONFLICTING: problem(
-        status_of(Fate.CONFLICTING), detail="Another command has this id, with other content."
+_RESULTS = {
+    SubmitResult.CONFLICTING: problem(
+        status_of(SubmitResult.CONFLICTING), detail="Another command has this id, with other content."
     ),
-    Fate.UNROUTABLE: problem(
-        status_of(Fate.UNROUTABLE),
+    SubmitResult.UNROUTABLE: problem(
+        status_of(SubmitResult.UNROUTABLE),
         _LATER,
         detail=f"The broker has no queue for commands: the bridge's topology is not there. {_AGAIN}",
     ),
-    Fate.UNCONFIRMED: problem(
-        status_of(Fate.UNCONFIRMED),
+    SubmitResult.UNCONFIRMED: problem(
+        status_of(SubmitResult.UNCONFIRMED),
         _LATER,
         detail=f"The broker has not confirmed it in time: it may be on the queue or not. {_AGAIN}",
     ),
-    Fate.AWAY: problem(status_of(Fate.AWAY), _LATER, detail=f"The broker takes no commands now. {_AGAIN}"),
+    SubmitResult.UNAVAILABLE: problem(
+        status_of(SubmitResult.UNAVAILABLE), _LATER, detail=f"The broker takes no commands now. {_AGAIN}"
+    ),
 }
 _SHOWN = {"content-type": "application/json", "cache-control": "no-store"}
 _UNKNOWNS = {
@@ -44,8 +46,8 @@ _UNKNOWNS = {
             "was not valid, or ended so long ago that it is forgotten."
         ),
     ),
-    Unknown.AWAY: problem(
-        status_of(Unknown.AWAY),
+    Unknown.UNAVAILABLE: problem(
+        status_of(Unknown.UNAVAILABLE),
         _LATER,
         detail="The ledger can't be asked now. What is on the queue goes on all the same.",
     ),
@@ -55,10 +57,10 @@ _UNKNOWNS = {
 _FIELD = re.compile(r"([a-z_]+)(?:\[(\d+)\])?")
 
 
-def fate_answer(id_: str, fate: Fate) -> Response:
+def result_answer(id_: str, result: SubmitResult) -> Response:
     """Answer the submission of a command."""
-    if fate is not Fate.QUEUED:
-        return _FATES[fate]
+    if result is not SubmitResult.QUEUED:
+        return _RESULTS[result]
     headers = {"location": f"{SUBMIT_PATH}/{quote(id_, safe='')}", "content-type": "application/json"}
     return Response(202, headers, json.dumps({"id": id_}).encode())
 

@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.adapters.http.idempotency import HEADER, read_key
 from bridge.adapters.http.server.application import Application
 from bridge.adapters.http.server.response import CODED, MEDIA_TYPE, UNAUTHORIZED, failure, problem
-from bridge.adapters.http.submit_answers import BUSY, fate_answer, invalid_answer, shown_answer
+from bridge.adapters.http.submit_answers import BUSY, invalid_answer, result_answer, shown_answer
 from bridge.domain.command_parser import MAX_BODY
 from bridge.domain.contracts.commands import SUBMIT_PATH
 from bridge.domain.errors import Invalid
-from bridge.domain.messages import Handed
-from bridge.ports.serving import Operation
+from bridge.domain.messages import SubmittedCommand
+from bridge.ports.http_results import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.adapters.http.server.parser import Request
     from bridge.adapters.http.server.response import Response
-    from bridge.ports.serving import CommandAnswered, CommandShown, Fate, Unknown
+    from bridge.ports.http_results import CommandAnswered, CommandShown, SubmitResult, Unknown
 
 #: Behind it stands the id of one that is asked for.
 _ONE = f"{SUBMIT_PATH}/"
@@ -44,7 +44,7 @@ BODY_TIMEOUT = 10.0
 
 
 #: Takes a command and calls back, once, now or later; raises Invalid for a body that is no command.
-Take: TypeAlias = "Callable[[Handed, CommandAnswered], None]"
+Take: TypeAlias = "Callable[[SubmittedCommand, CommandAnswered], None]"
 #: Looks a command up by its id and calls back, once, now or later.
 Show: TypeAlias = "Callable[[str, CommandShown], None]"
 #: Called with the operation that a refused request was for, its status, and the address of its client.
@@ -146,13 +146,13 @@ class Submit(Application):
         return MEDIA_TYPE if operation is Operation.SUBMIT and not _says_json(request) else None
 
     def _taken(
-        self, request: Request, answer: Callable[[Response], None], id_: str, fate: Fate | Exception
+        self, request: Request, answer: Callable[[Response], None], id_: str, result: SubmitResult | Exception
     ) -> None:
         self._in_flight -= 1
-        if isinstance(fate, Exception):
-            answer(failure(fate, request))
+        if isinstance(result, Exception):
+            answer(failure(result, request))
         else:
-            answer(fate_answer(id_, fate))
+            answer(result_answer(id_, result))
 
     def _shown(
         self, request: Request, answer: Callable[[Response], None], found: bytes | Unknown | Exception
@@ -180,9 +180,9 @@ def _says_json(request: Request) -> bool:
     return b"content-type" in request.fields and request.is_json()
 
 
-def _handed(request: Request, key: str | None) -> Handed:
+def _handed(request: Request, key: str | None) -> SubmittedCommand:
     traceparent = request.fields.get(b"traceparent")
-    return Handed(
+    return SubmittedCommand(
         body=bytes(request.body),
         key=key,
         traceparent=None if traceparent is None else traceparent.decode("ascii", "replace"),

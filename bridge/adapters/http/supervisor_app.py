@@ -17,7 +17,7 @@ from bridge.adapters.http.admin_app import (
 from bridge.adapters.http.scraper import Merged, scrape
 from bridge.adapters.http.server.application import Application
 from bridge.adapters.http.server.response import failure
-from bridge.ports.serving import Readiness, Reason
+from bridge.ports.http_results import Readiness, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bridge.adapters.http.server.parser import Request
     from bridge.adapters.http.server.response import Response
-    from bridge.ports.serving import Process
+    from bridge.ports.http_results import Process
 
 
 #: Said of a process that listens and does not answer.
@@ -49,7 +49,7 @@ class SupervisorAdmin(Application):
         self._draining = draining
         self._own = own
         #: Those whose processes are being asked: an event loop keeps none by itself.
-        self._asking: set[asyncio.Task[None]] = set()
+        self._polling: set[asyncio.Task[None]] = set()
 
     def check_head(self, request: Request) -> Response | None:
         """Answer what needs no process."""
@@ -58,8 +58,8 @@ class SupervisorAdmin(Application):
     def handle(self, request: Request, answer: Callable[[Response], None]) -> None:
         """Ask the processes, and answer then."""
         task = asyncio.get_running_loop().create_task(self._handle(request, answer))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._polling.add(task)
+        task.add_done_callback(self._polling.discard)
 
     async def _handle(self, request: Request, answer: Callable[[Response], None]) -> None:
         pages = {"/livez": self._liveness, "/readyz": self._readiness}
@@ -72,7 +72,7 @@ class SupervisorAdmin(Application):
 
     async def _liveness(self, _: Request) -> Response:
         found = await readiness_of_all(self._processes(), draining=self._draining())
-        return liveness_answer(standing_of(found))
+        return liveness_answer(stall_of(found))
 
     async def _readiness(self, _: Request) -> Response:
         return readiness_answer(await readiness_of_all(self._processes(), draining=self._draining()))
@@ -99,7 +99,7 @@ async def readiness_of_all(processes: Sequence[Process], *, draining: bool) -> R
     )
 
 
-def standing_of(readiness: Readiness) -> str | None:
+def stall_of(readiness: Readiness) -> str | None:
     """Say which process stands still, or does not answer; one that starts again is none of these."""
     for reason in readiness.reasons:
         if not reason.ok and (reason.name.endswith(f": {WORKING}") or reason.detail == SILENT):

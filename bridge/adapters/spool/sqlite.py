@@ -13,7 +13,7 @@ from bridge.adapters.spool import database
 from bridge.adapters.spool.directory import Directory
 from bridge.adapters.spool.rows import INSERT, SELECT, SIZE, size, spooled, values
 from bridge.adapters.spool.takeover import take_over
-from bridge.domain.masking import Shown
+from bridge.domain.masks import Shown
 from bridge.ports import SpoolContents, Spooled, SpoolUnavailable
 
 if TYPE_CHECKING:

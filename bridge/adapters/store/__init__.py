@@ -9,7 +9,7 @@ from bridge.ports import LedgerUnusable
 
 if TYPE_CHECKING:
     from bridge.adapters.store.ledger import SqlLedger
-    from bridge.adapters.store.reading import LedgerReader
+    from bridge.adapters.store.reader import LedgerReader
     from bridge.adapters.store.receipts import SqlReceipts
     from bridge.adapters.store.seen import SqlSeen
 
@@ -101,7 +101,7 @@ def read_ledger(url: str) -> LedgerReader:
         LedgerUnusable: `url` names a database that this bridge can't use.
 
     """
-    from bridge.adapters.store.reading import LedgerReader
+    from bridge.adapters.store.reader import LedgerReader
 
     match _named(url):
         case PostgresDatabase(parameters):

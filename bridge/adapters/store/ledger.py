@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from bridge.adapters.store import pruning, schema, unit_of_work
+from bridge.adapters.store import retention, schema, unit_of_work
 from bridge.adapters.store.lineages import Lineages
 from bridge.ports import ChangeRefused, LedgerUnavailable
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from bridge.adapters.store.statements import Statements
-    from bridge.domain.ledger import Change, Needs
+    from bridge.domain.ledger import Change, ReadSet
     from bridge.domain.lineage import Lineage
 
 
@@ -32,9 +32,9 @@ class Database(Protocol):
         ...
 
     def transaction(
-        self, needs: Sequence[Needs] | None = (), check: Callable[[Connection], None] | None = None
+        self, read_sets: Sequence[ReadSet] | None = (), check: Callable[[Connection], None] | None = None
     ) -> AbstractContextManager[Connection]:
-        """Commit durably what the block does, with all that `needs` name locked from the start; None locks everything.
+        """Commit durably what the block does, with all that `read_sets` name locked; None locks everything.
 
         `check` refuses a session that leads to another server than the one that was confirmed.
         """
@@ -77,10 +77,10 @@ class SqlLedger:
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Carry the changes out in one durable transaction; see `bridge.ports.Ledger`."""
-        sql, needs = self._database.statements, [change.needs for change in changes]
+        sql, read_sets = self._database.statements, [change.read_set for change in changes]
         try:
-            with self._database.transaction(needs, self.lineages.check) as connection:
-                unit = unit_of_work.read(connection, sql, needs)
+            with self._database.transaction(read_sets, self.lineages.check) as connection:
+                unit = unit_of_work.read(connection, sql, read_sets)
                 unit.restored = self.lineages.restored
                 commands, buckets = dict(unit.commands), dict(unit.buckets)
                 results = unit_of_work.apply(changes, unit)
@@ -100,17 +100,17 @@ class SqlLedger:
         return self._database.time(self.lineages.check)
 
     def prune(self, before: float) -> int:
-        """Forget some of the commands that `pruning.is_over` since `before`; returns how many, 0 once all are.
+        """Forget some of the commands that `retention.is_over` since `before`; returns how many, 0 once all are.
 
         Raises:
             LedgerUnavailable: nothing was forgotten.
 
         """
         with self._database.transaction((), self.lineages.check) as connection:
-            ids = pruning.candidates(connection, before)
-        needs = [pruning.needs_of(id_) for id_ in ids]
-        with self._database.transaction(needs, self.lineages.check) as connection:
-            return pruning.forget(connection, ids, before)
+            ids = retention.candidates(connection, before)
+        read_sets = [retention.read_set_of(id_) for id_ in ids]
+        with self._database.transaction(read_sets, self.lineages.check) as connection:
+            return retention.forget(connection, ids, before)
 
     def close(self) -> None:
         """Close the connections."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.domain.lineage import Lineage, Remembered
 
 #: Seconds that a transaction waits for a new lineage to be compared with the broker.
-PATIENCE = 2.0
+TIMEOUT = 2.0
 
 
 class Lineages:
@@ -71,7 +71,7 @@ class Lineages:
                 f"{confirmed.timeline}; stop that server or make it a standby (docs/operations.md, PostgreSQL failover)"
             )
         self.on_moved()
-        if self._compared.wait(PATIENCE) and own == self._confirmed:
+        if self._compared.wait(TIMEOUT) and own == self._confirmed:
             return
         raise LedgerUnavailable(
             f"the ledger is on another server now, {own}; before it was on {confirmed}: it is compared with the broker"

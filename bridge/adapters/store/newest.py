@@ -14,7 +14,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.adapters.store.patience import PatientConnection
+    from bridge.adapters.store.connection_timeout import PatientConnection
     from bridge.domain.lineage import Lineage
 
 _lock = threading.Lock()

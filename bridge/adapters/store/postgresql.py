@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from bridge.domain.ledger import Needs
+    from bridge.domain.ledger import ReadSet
     from bridge.domain.lineage import Lineage
 
 #: Seconds that a statement may take for whoever looks up and notes notifications: what waits for it is a webhook.
@@ -84,11 +84,11 @@ class LedgerDatabase:
 
     @contextmanager
     def transaction(
-        self, needs: Sequence[Needs] | None = (), check: Callable[[Connection], None] | None = None
+        self, read_sets: Sequence[ReadSet] | None = (), check: Callable[[Connection], None] | None = None
     ) -> Iterator[Connection]:
         """Commit what the block does; see `bridge.adapters.store.ledger.Database`."""
         try:
-            with self._begun(needs, check) as connection:
+            with self._begun(read_sets, check) as connection:
                 yield connection
                 connection.commit()
         except (SQLAlchemyError, OSError) as e:
@@ -103,17 +103,19 @@ class LedgerDatabase:
         """Return the lineage of the server that a connection leads to; None where that is not known."""
         return lineage_of(connection)
 
-    def _begun(self, needs: Sequence[Needs] | None, check: Callable[[Connection], None] | None) -> Connection:
+    def _begun(
+        self, read_sets: Sequence[ReadSet] | None, check: Callable[[Connection], None] | None
+    ) -> Connection:
         """Return a connection with the locks held; a second one where the first was lost while it idled."""
         try:
-            return self._locked(needs, check)
+            return self._locked(read_sets, check)
         except DBAPIError as e:
             if not e.connection_invalidated or isinstance(e.orig, TimeoutError):
                 raise
-        return self._locked(needs, check)
+        return self._locked(read_sets, check)
 
     def _locked(
-        self, needs: Sequence[Needs] | None, check: Callable[[Connection], None] | None
+        self, read_sets: Sequence[ReadSet] | None, check: Callable[[Connection], None] | None
     ) -> Connection:
         connection = self.engine.connect()
         try:
@@ -121,16 +123,16 @@ class LedgerDatabase:
             if check is not None:
                 # Before anything is locked: whoever compares the lineage needs all of the ledger.
                 check(connection)
-            _lock(connection, needs)
+            _lock(connection, read_sets)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _lock(connection: Connection, needs: Sequence[Needs] | None) -> None:
-    names = sorted({_number(name) for name in _names(needs or ())})
-    if needs is None or len(names) > MOST_LOCKS:
+def _lock(connection: Connection, read_sets: Sequence[ReadSet] | None) -> None:
+    names = sorted({_number(name) for name in _names(read_sets or ())})
+    if read_sets is None or len(names) > MOST_LOCKS:
         connection.exec_driver_sql(_LOCK_ALL, (LEDGER_NUMBER,))
     elif names:
         connection.exec_driver_sql(_LOCK_NAMES, (LEDGER_NUMBER, names))
@@ -138,16 +140,16 @@ def _lock(connection: Connection, needs: Sequence[Needs] | None) -> None:
         connection.exec_driver_sql(_SHARE, (LEDGER_NUMBER,))
 
 
-def _names(needs: Sequence[Needs]) -> Iterator[bytes]:
-    for need in needs:
+def _names(read_sets: Sequence[ReadSet]) -> Iterator[bytes]:
+    for need in read_sets:
         if need.command_id is not None:
             yield b"command " + need.command_id.encode()
         for key in (need.match_key, need.judges):
             if key is not None:
                 yield b"destination " + destination_of(key)
-        if need.guards is not None:
-            yield b"destination " + destination_key(need.guards)
-        for bucket in need.reserves:
+        if need.locked_destination is not None:
+            yield b"destination " + destination_key(need.locked_destination)
+        for bucket in need.locked_buckets:
             yield b"bucket " + bucket.encode()
 
 

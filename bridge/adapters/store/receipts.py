@@ -12,15 +12,15 @@ from sqlalchemy import delete, func, select, text, tuple_, update
 
 from bridge.adapters.store.seen import sent
 from bridge.adapters.store.tables import notifications, receipts, submissions
-from bridge.adapters.store.transacting import Transacting
-from bridge.domain.receipts import Awaited, receipt_ids
+from bridge.adapters.store.transactions import Transacting
+from bridge.domain.receipts import PendingReceipt, receipt_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
-    from bridge.domain.ledger import Place
+    from bridge.domain.ledger import SubmissionId
 
 _KEY = (receipts.c.command_id, receipts.c.position)
 _NOTE = text(
@@ -38,26 +38,26 @@ class SqlReceipts(Transacting):
         """Return when the next is due; see `bridge.ports.Receipts`."""
         return self._transaction(_due_at)
 
-    def take(self, now: float, until: float, limit: int) -> Sequence[Awaited]:
+    def take(self, now: float, until: float, limit: int) -> Sequence[PendingReceipt]:
         """Take what is due; see `bridge.ports.Receipts`."""
         return self._transaction(lambda connection: _take(connection, now, until, limit))
 
-    def postpone(self, asks: Mapping[Place, float]) -> None:
+    def postpone(self, asks: Mapping[SubmissionId, float]) -> None:
         """Have them due later; see `bridge.ports.Receipts`."""
 
         def work(connection: Connection) -> None:
-            for place, at in asks.items():
-                connection.execute(update(receipts).where(_is(place)).values(ask_at=at))
+            for submission_id, at in asks.items():
+                connection.execute(update(receipts).where(_is(submission_id)).values(ask_at=at))
 
         self._transaction(work)
 
-    def end(self, places: Collection[Place], told: Collection[str], now: float) -> None:
+    def end(self, submission_ids: Collection[SubmissionId], published: Collection[str], now: float) -> None:
         """Await them no longer; see `bridge.ports.Receipts`."""
-        noted = [{"event_id": id_, "seen_at": now} for id_ in sorted(told)]
+        noted = [{"event_id": id_, "seen_at": now} for id_ in sorted(published)]
 
         def work(connection: Connection) -> None:
-            for place in places:
-                connection.execute(delete(receipts).where(_is(place)))
+            for submission_id in submission_ids:
+                connection.execute(delete(receipts).where(_is(submission_id)))
             if noted:
                 connection.execute(_NOTE, noted)
 
@@ -69,7 +69,7 @@ def _due_at(connection: Connection) -> float | None:
     return earliest
 
 
-def _take(connection: Connection, now: float, until: float, limit: int) -> list[Awaited]:
+def _take(connection: Connection, now: float, until: float, limit: int) -> list[PendingReceipt]:
     due = select(*_KEY).where(receipts.c.ask_at <= now).order_by(receipts.c.ask_at).limit(limit)
     # On PostgreSQL another worker has what it locks, also while its transaction is under way; SQLite has one writer.
     taking = tuple_(*_KEY).in_(due.with_for_update(skip_locked=True))
@@ -84,14 +84,14 @@ def _take(connection: Connection, now: float, until: float, limit: int) -> list[
     noted = select(notifications.c.event_id).where(notifications.c.event_id.in_(ids))
     known = set(connection.execute(noted).scalars())
     return [
-        Awaited(
+        PendingReceipt(
             sent=one,
             sent_at=taken[one.command_id, one.index],
-            told=not known.isdisjoint(receipt_ids(one)),
+            published=not known.isdisjoint(receipt_ids(one)),
         )
         for one in found
     ]
 
 
-def _is(place: Place) -> ColumnElement[bool]:
-    return (receipts.c.command_id == place.command_id) & (receipts.c.position == place.index)
+def _is(submission_id: SubmissionId) -> ColumnElement[bool]:
+    return (receipts.c.command_id == submission_id.command_id) & (receipts.c.position == submission_id.index)

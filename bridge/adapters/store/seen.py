@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.adapters.store import pruning
+from bridge.adapters.store import retention
 from bridge.adapters.store.ledger import unavailable
 from bridge.adapters.store.statements import STATEMENTS
 from bridge.adapters.store.tables import submissions, watermarks
-from bridge.adapters.store.transacting import Transacting
+from bridge.adapters.store.transactions import Transacting
 from bridge.domain.outcomes import Outcome
 from bridge.domain.receipts import SentSubmission
 
@@ -71,9 +71,9 @@ class SqlSeen(Transacting):
             lambda connection: {row.number: row.read_until for row in connection.execute(select(watermarks))}
         )
 
-    def advance(self, marks: Mapping[str, float]) -> None:
+    def advance(self, watermarks: Mapping[str, float]) -> None:
         """Note watermarks; see `bridge.ports.Watermarks`."""
-        rows = [{"number": number, "read_until": at} for number, at in sorted(marks.items())]
+        rows = [{"number": number, "read_until": at} for number, at in sorted(watermarks.items())]
         if rows:
             self._transaction(lambda connection: connection.execute(_ADVANCE, rows))
 
@@ -84,7 +84,7 @@ class SqlSeen(Transacting):
             LedgerUnavailable: nothing was forgotten.
 
         """
-        return self._transaction(lambda connection: pruning.forget_notifications(connection, before))
+        return self._transaction(lambda connection: retention.forget_notifications(connection, before))
 
 
 def sent(row: Row[Any]) -> SentSubmission:

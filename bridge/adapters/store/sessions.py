@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg import Error
     from sqlalchemy import Connection, Engine
 
-    from bridge.adapters.store.patience import PatientConnection
+    from bridge.adapters.store.connection_timeout import PatientConnection
 
 #: Seconds that a connection to one host may take, a statement or a lock, and a worker that stands still within a
 #: transaction before the server ends its session, so that others get the locks.
@@ -79,8 +79,8 @@ def postgresql_engine(
 
     """
     try:
+        from bridge.adapters.store.connection_timeout import connection_class
         from bridge.adapters.store.libpq import check_parameters
-        from bridge.adapters.store.patience import connection_class
     except ImportError as e:
         raise LedgerUnusable(
             "a PostgreSQL ledger needs the driver psycopg: install the bridge with its extra postgresql "
@@ -190,8 +190,8 @@ class _Opening:
 
     def _set_up(self, connection: PatientConnection) -> None:
         """Find out what is at the other end, and have it keep the settings."""
-        asking = f"SELECT pg_backend_pid(), current_setting('server_encoding'), {self._lineage}"
-        pid, encoding, *lineage = connection.execute(asking.encode()).fetchone() or (0, "", None, None)
+        polling = f"SELECT pg_backend_pid(), current_setting('server_encoding'), {self._lineage}"
+        pid, encoding, *lineage = connection.execute(polling.encode()).fetchone() or (0, "", None, None)
         if encoding != "UTF8":
             raise LedgerUnusable(
                 f"the ledger's database has the encoding {encoding}: make one with CREATE DATABASE ... ENCODING "
@@ -226,7 +226,7 @@ def _begin(connection: Connection) -> None:
     read_only, *_, system, timeline = connection.exec_driver_sql(driver.settles).one()
     driver.lineage = _lineage(system, timeline)
     if read_only == "on":
-        from bridge.adapters.store.patience import READ_ONLY
+        from bridge.adapters.store.connection_timeout import READ_ONLY
 
         connection.invalidate()
         raise LedgerUnavailable(READ_ONLY)

@@ -23,31 +23,31 @@ SUBMISSION_FIELDS = (
     "attempts",
     "first_attempt_at",
     "retry_at",
-    "granted",
-    "turn",
+    "reserved",
+    "queued",
     "doubt_from",
     "doubt_until",
     "looked_at",
     "submitted",
-    "undecided",
+    "earlier_in_doubt",
     "crashes",
     "replay",
     "may_resend",
     "message_id",
-    "filed_in",
+    "recorded_in",
 )
 
-_COMMAND = "id, content_hash, generation, created_at, updated_at"
+_COMMAND = "id, content_hash, version, created_at, updated_at"
 _SUBMISSION = f"command_id, position, {', '.join(SUBMISSION_FIELDS)}, event_id, event"
-_SIGHTING = "message_id, match_key, sender_address, destination_address, text_key, sent_at, status"
-_BUCKET = "name, next_free, next_turn, open_at"
+_OBSERVED_MESSAGE = "message_id, match_key, sender_address, destination_address, text_key, sent_at, status"
+_BUCKET = "name, next_free, next_queued, open_at"
 _RECEIPT = "command_id, position, sent_at, ask_at"
 
 _PUT_COMMAND = f"""
 INSERT INTO commands ({_COMMAND}) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
     content_hash = excluded.content_hash,
-    generation = excluded.generation,
+    version = excluded.version,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at
 """  # noqa: S608 - names of ours alone, here and below
@@ -57,8 +57,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (command_id, position) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in (*SUBMISSION_FIELDS, "event_id", "event"))}
 """  # noqa: S608
-_PUT_SIGHTING = f"""
-INSERT INTO sightings ({_SIGHTING}) VALUES (?, ?, ?, ?, ?, ?, ?)
+_PUT_OBSERVED_MESSAGE = f"""
+INSERT INTO observed_messages ({_OBSERVED_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (message_id) DO UPDATE SET
     match_key = excluded.match_key,
     sender_address = excluded.sender_address,
@@ -71,7 +71,7 @@ _PUT_BUCKET = f"""
 INSERT INTO buckets ({_BUCKET}) VALUES (?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET
     next_free = excluded.next_free,
-    next_turn = excluded.next_turn,
+    next_queued = excluded.next_queued,
     open_at = excluded.open_at
 """  # noqa: S608
 _PUT_RECEIPT = f"""
@@ -98,7 +98,7 @@ class Statements:
     #: One row each, in the order of the table's columns.
     put_command: str
     put_submission: str
-    put_sighting: str
+    put_observed_message: str
     put_bucket: str
     put_receipt: str
 
@@ -122,7 +122,7 @@ ON CONFLICT DO NOTHING
 """,
     put_command=_PUT_COMMAND,
     put_submission=_PUT_SUBMISSION,
-    put_sighting=_PUT_SIGHTING,
+    put_observed_message=_PUT_OBSERVED_MESSAGE,
     put_bucket=_PUT_BUCKET,
     put_receipt=_PUT_RECEIPT,
 )
@@ -140,7 +140,7 @@ ON CONFLICT DO NOTHING
 """,
     put_command=_PUT_COMMAND.replace("?", "%s"),
     put_submission=_PUT_SUBMISSION.replace("?", "%s"),
-    put_sighting=_PUT_SIGHTING.replace("?", "%s"),
+    put_observed_message=_PUT_OBSERVED_MESSAGE.replace("?", "%s"),
     put_bucket=_PUT_BUCKET.replace("?", "%s"),
     put_receipt=_PUT_RECEIPT.replace("?", "%s"),
 )

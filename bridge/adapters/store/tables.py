@@ -19,12 +19,12 @@ from sqlalchemy import (
 metadata = MetaData()
 
 #: What this code reads and writes: the newest of `bridge.adapters.store.migrations`.
-REVISION = "0006"
+REVISION = "0007"
 
 #: Which submissions may have a message whose id is not known, as `SubmissionRecord.may_have_a_message` says it. A
 #: database uses the index only for a condition in just these words.
 MAY_HAVE_A_MESSAGE = (
-    "(state = 'attempting' OR (message_id IS NULL AND state IN ('doubtful', 'sent', 'unknown')))"
+    "(state = 'attempting' OR (message_id IS NULL AND state IN ('in_doubt', 'sent', 'unknown')))"
 )
 
 #: Where Alembic keeps the revision; not among `metadata`, since Alembic makes it.
@@ -43,7 +43,7 @@ commands = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("content_hash", LargeBinary, nullable=False),
-    Column("generation", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Index("commands_updated_at", "updated_at"),
@@ -64,18 +64,18 @@ submissions = Table(
     Column("attempts", Integer, nullable=False),
     Column("first_attempt_at", Double),
     Column("retry_at", Double),
-    Column("granted", Integer, nullable=False),
-    Column("turn", Boolean, nullable=False, server_default=false()),
+    Column("reserved", Integer, nullable=False),
+    Column("queued", Boolean, nullable=False, server_default=false()),
     Column("doubt_from", Double),
     Column("doubt_until", Double),
     Column("looked_at", Double),
     Column("submitted", Boolean, nullable=False),
-    Column("undecided", Boolean, nullable=False, server_default=false()),
+    Column("earlier_in_doubt", Boolean, nullable=False, server_default=false()),
     Column("crashes", Integer, nullable=False),
     Column("replay", Integer, nullable=False),
     Column("may_resend", Boolean, nullable=False),
     Column("message_id", String),
-    Column("filed_in", Integer),
+    Column("recorded_in", Integer),
     Column("event_id", String),
     # Bytes rather than text: told again byte for byte, and a NUL is no trouble to any database.
     Column("event", LargeBinary),
@@ -91,8 +91,8 @@ submissions = Table(
 )
 
 #: Outbound messages that the provider told of by itself.
-sightings = Table(
-    "sightings",
+observed_messages = Table(
+    "observed_messages",
     metadata,
     Column("message_id", String, primary_key=True),
     Column("match_key", LargeBinary, nullable=False),
@@ -101,8 +101,8 @@ sightings = Table(
     Column("text_key", LargeBinary, nullable=False),
     Column("sent_at", Double, nullable=False),
     Column("status", String),
-    Index("sightings_match_key", "match_key", "sent_at"),
-    Index("sightings_sent_at", "sent_at"),
+    Index("observed_messages_match_key", "match_key", "sent_at"),
+    Index("observed_messages_sent_at", "sent_at"),
     sqlite_with_rowid=False,
 )
 
@@ -112,7 +112,7 @@ buckets = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("next_free", Double, nullable=False),
-    Column("next_turn", Double, nullable=False, server_default="0"),
+    Column("next_queued", Double, nullable=False, server_default="0"),
     Column("open_at", Double, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )

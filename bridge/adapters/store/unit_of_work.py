@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, text
 
 from bridge.adapters.store.statements import SUBMISSION_FIELDS
-from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, sightings, submissions
+from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, observed_messages, submissions
 from bridge.domain.evidence import Evidence
-from bridge.domain.ledger import Bucket, CommandRecord, Place, SubmissionRecord, Told, UnitOfWork
+from bridge.domain.ledger import (
+    Bucket,
+    CommandRecord,
+    StoredEvent,
+    SubmissionId,
+    SubmissionRecord,
+    UnitOfWork,
+)
 from bridge.domain.match_keys import destination_of
 from bridge.ports import ChangeRefused
 
@@ -21,42 +28,42 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement, Connection
 
     from bridge.adapters.store.statements import Statements
-    from bridge.domain.ledger import Change, Needs
+    from bridge.domain.ledger import Change, ReadSet
 
 #: Comes after every text in a match key, which is a digest of 32 bytes.
 _LAST = b"\xff" * 33
 #: SQLite has no truth values of its own.
-_FLAGS = ("turn", "submitted", "undecided", "may_resend")
+_FLAGS = ("queued", "submitted", "earlier_in_doubt", "may_resend")
 
 _fields_of = attrgetter(*SUBMISSION_FIELDS)
 
 
-def read(connection: Connection, sql: Statements, needs: Sequence[Needs]) -> UnitOfWork:
+def read(connection: Connection, sql: Statements, read_sets: Sequence[ReadSet]) -> UnitOfWork:
     """Return a unit of work with all that is needed."""
     run, as_list = connection.exec_driver_sql, sql.as_list
-    unit = UnitOfWork(commands=_read_commands(connection, sql, needs))
-    names = {name for need in needs for name in need.buckets}
+    unit = UnitOfWork(commands=_read_commands(connection, sql, read_sets))
+    names = {name for need in read_sets for name in need.buckets}
     if names:
-        for name, next_free, next_turn, open_at in run(sql.buckets, (as_list(list(names)),)).all():
-            unit.buckets[name] = Bucket(next_free=next_free, next_turn=next_turn, open_at=open_at)
-    doubts = [need for need in needs if need.match_key is not None or need.judges is not None]
+        for name, next_free, next_queued, open_at in run(sql.buckets, (as_list(list(names)),)).all():
+            unit.buckets[name] = Bucket(next_free=next_free, next_queued=next_queued, open_at=open_at)
+    doubts = [need for need in read_sets if need.match_key is not None or need.judges is not None]
     if doubts:
         _read_doubts(connection, unit, doubts)
-    message_ids = {message_id for need in needs for message_id in need.message_ids}
-    message_ids.update(seen.message_id for found in unit.sightings.values() for seen in found)
+    message_ids = {message_id for need in read_sets for message_id in need.message_ids}
+    message_ids.update(seen.message_id for found in unit.observed_messages.values() for seen in found)
     if message_ids:
         for message_id, command_id, index in run(sql.owners, (as_list(list(message_ids)),)).all():
-            unit.owners[message_id] = Place(command_id=command_id, index=index)
+            unit.owners[message_id] = SubmissionId(command_id=command_id, index=index)
     return unit
 
 
 def _read_commands(
-    connection: Connection, sql: Statements, needs: Sequence[Needs]
+    connection: Connection, sql: Statements, read_sets: Sequence[ReadSet]
 ) -> dict[str, CommandRecord]:
     """Return the commands that are needed, each with those of its submissions that are."""
     run, as_list = connection.exec_driver_sql, sql.as_list
-    ids = {need.command_id for need in needs if need.command_id is not None}
-    indexes = {need.index for need in needs if need.index is not None}
+    ids = {need.command_id for need in read_sets if need.command_id is not None}
+    indexes = {need.index for need in read_sets if need.index is not None}
     rows = run(sql.commands, (as_list(list(ids)),)).all() if ids else ()
     commands = {row[0]: command_record(row) for row in rows}
     if commands and indexes:
@@ -91,7 +98,7 @@ def write(
     """Write what differs from what was read."""
     commands, submissions = _changed_rows(unit, read_commands)
     buckets = [
-        (name, bucket.next_free, bucket.next_turn, bucket.open_at)
+        (name, bucket.next_free, bucket.next_queued, bucket.open_at)
         for name, bucket in unit.buckets.items()
         if read_buckets.get(name) != bucket
     ]
@@ -108,13 +115,13 @@ def write(
         for key, evidence in unit.seen
     ]
     receipts = [
-        (place.command_id, place.index, expected.sent_at, expected.ask_at)
-        for place, expected in unit.expected.items()
+        (submission_id.command_id, submission_id.index, expected.sent_at, expected.ask_at)
+        for submission_id, expected in unit.expected.items()
     ]
     for statement, rows in (
         (sql.put_command, commands),
         (sql.put_submission, submissions),
-        (sql.put_sighting, seen),
+        (sql.put_observed_message, seen),
         (sql.put_bucket, buckets),
         (sql.put_receipt, receipts),
     ):
@@ -132,23 +139,23 @@ def _changed_rows(
         if record is before:
             continue
         commands.append(
-            (record.id, record.content_hash, record.generation, record.created_at, record.updated_at)
+            (record.id, record.content_hash, record.version, record.created_at, record.updated_at)
         )
         for index, submission in record.submissions.items():
             if before is None or before.submissions.get(index) is not submission:
-                told = submission.told
-                event = (None, None) if told is None else (told.event_id, told.body)
+                stored_event = submission.stored_event
+                event = (None, None) if stored_event is None else (stored_event.event_id, stored_event.body)
                 submissions.append((record.id, index, *_fields_of(submission), *event))
     return commands, submissions
 
 
 def command_record(row: Sequence[Any]) -> CommandRecord:
     """Return the record of a command, from its row's columns as the table has them; no submissions are in it yet."""
-    id_, content_hash, generation, created_at, updated_at = row
+    id_, content_hash, version, created_at, updated_at = row
     return CommandRecord(
         id=id_,
         content_hash=bytes(content_hash),
-        generation=generation,
+        version=version,
         created_at=created_at,
         updated_at=updated_at,
     )
@@ -160,38 +167,38 @@ def submission_record(row: Sequence[Any]) -> SubmissionRecord:
     fields = dict(zip(SUBMISSION_FIELDS, values, strict=True))
     for name in _FLAGS:
         fields[name] = bool(fields[name])
-    told = None if event is None else Told(event_id=event_id, body=bytes(event))
-    return SubmissionRecord(index=index, told=told, **fields)
+    stored_event = None if event is None else StoredEvent(event_id=event_id, body=bytes(event))
+    return SubmissionRecord(index=index, stored_event=stored_event, **fields)
 
 
-def _read_doubts(connection: Connection, unit: UnitOfWork, needs: Sequence[Needs]) -> None:
+def _read_doubts(connection: Connection, unit: UnitOfWork, read_sets: Sequence[ReadSet]) -> None:
     """Read what submissions in doubt are judged by: others to their destinations, and observed messages.
 
     Few changes need it, so SQLAlchemy builds these statements each time.
     """
-    keys = {need.match_key for need in needs if need.match_key is not None}
+    keys = {need.match_key for need in read_sets if need.match_key is not None}
     judged: dict[bytes, float] = {}
-    for need in needs:
+    for need in read_sets:
         if need.judges is not None:
             destination = destination_of(need.judges)
             judged[destination] = min(need.since, judged.get(destination, need.since))
     unit.nameless = {destination: _nameless(connection, destination) for destination in judged}
-    unit.sightings = _sightings(connection, keys, judged)
+    unit.observed_messages = _observed_messages(connection, keys, judged)
 
 
-def _nameless(connection: Connection, destination: bytes) -> dict[Place, SubmissionRecord]:
+def _nameless(connection: Connection, destination: bytes) -> dict[SubmissionId, SubmissionRecord]:
     found = _of_destination(submissions.c.match_key, destination) & text(MAY_HAVE_A_MESSAGE)
     return {
-        Place(command_id=row.command_id, index=row.position): submission_record(row)
+        SubmissionId(command_id=row.command_id, index=row.position): submission_record(row)
         for row in connection.execute(select(submissions).where(found))
     }
 
 
-def _sightings(
+def _observed_messages(
     connection: Connection, keys: Collection[bytes], judged: Mapping[bytes, float]
 ) -> dict[bytes, list[Evidence]]:
     """Return the observed messages with these keys, and those to these destinations since then, by their keys."""
-    key, sent_at = sightings.c.match_key, sightings.c.sent_at
+    key, sent_at = observed_messages.c.match_key, observed_messages.c.sent_at
     wanted: list[ColumnElement[bool]] = [
         _of_destination(key, destination) & (sent_at >= since) for destination, since in judged.items()
     ]
@@ -199,7 +206,7 @@ def _sightings(
         wanted.append(key.in_(keys))
     rows = {}
     for condition in wanted:
-        for row in connection.execute(select(sightings).where(condition)):
+        for row in connection.execute(select(observed_messages).where(condition)):
             rows[row.message_id] = row
     found: dict[bytes, list[Evidence]] = defaultdict(list)
     for row in rows.values():

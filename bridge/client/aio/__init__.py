@@ -37,8 +37,8 @@ from bridge.client import (
     Unconfirmed,
     Unroutable,
 )
-from bridge.client.aio.consuming import Consumer, SeenEvents
-from bridge.client.aio.sending import Client
+from bridge.client.aio.client import Client
+from bridge.client.aio.consumer import Consumer, SeenEvents
 
 __all__ = [
     "AuthenticationError",

@@ -163,6 +163,6 @@ def receipt(status: str) -> Shape:
     )
 
 
-def told(status: str) -> Shape:
+def stored_event(status: str) -> Shape:
     """Return the data of a receipt for a message of ours: its outcome's, with the new status."""
     return _with(OUTCOME, Key("delivery_status", constant(status), "What became of it."))

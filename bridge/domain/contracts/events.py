@@ -29,7 +29,7 @@ _STATUS = {type_: status for status, type_ in receipts.TYPES.items()}
 
 
 def _receipts(type_: str) -> tuple[Shape, ...]:
-    return data.told(_STATUS[type_]), data.receipt(_STATUS[type_])
+    return data.stored_event(_STATUS[type_]), data.receipt(_STATUS[type_])
 
 
 #: What each type means, and what its `data` is: one shape, or one of several.

@@ -10,14 +10,14 @@ from bridge.domain.ledger.limits import ACCOUNT, hold_back
 from bridge.domain.ledger.lost_rows import put_back
 from bridge.domain.ledger.records import (
     ATTEMPTING,
-    DOUBTFUL,
+    IN_DOUBT,
     WAITING,
     CommandRecord,
+    StoredEvent,
     SubmissionRecord,
-    Told,
     changed,
 )
-from bridge.domain.ledger.unit_of_work import Expected, Needs, Place
+from bridge.domain.ledger.unit_of_work import Expected, ReadSet, SubmissionId
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult, outcome_event
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ LONGEST_CALL = 3600.0
 
 def end(
     unit: UnitOfWork,
-    change: Claim | File | Resolve,
+    change: Claim | RecordAnswer | Resolve,
     record: CommandRecord,
     submission: SubmissionRecord,
     outcome: Outcome,
     result: SubmissionResult,
-) -> Told:
+) -> StoredEvent:
     """End a submission and return the event that tells it.
 
     If it was sent and somebody asks for receipts, the receipt is awaited from the same step on: no crash loses one.
@@ -56,23 +56,23 @@ def end(
         now=change.now,
         traceparent=change.traceparent,
     )
-    told = Told(event_id=event.id, body=event.body)
+    stored_event = StoredEvent(event_id=event.id, body=event.body)
     ended = submission.released(
         outcome.value,
         retry_at=None,
         attempts=result.attempts,
         # What a late answer has shown to be its own stays so: nobody else may take it for his.
         message_id=result.message_id or submission.message_id,
-        # Not the owner's generation: a copy handed over since must tell it too, should the owner end here.
-        filed_in=record.generation,
-        told=told,
+        # Not the owner's version: a copy handed over since must tell it too, should the owner end here.
+        recorded_in=record.version,
+        stored_event=stored_event,
     )
     unit.commands[record.id] = record.having(ended, now=change.now)
     receipts = change.receipts
     if receipts is not None and outcome is Outcome.SENT and ended.message_id is not None:
-        place = Place(command_id=record.id, index=ended.index)
-        unit.expected[place] = Expected(sent_at=change.now, ask_at=change.now + receipts.first)
-    return told
+        submission_id = SubmissionId(command_id=record.id, index=ended.index)
+        unit.expected[submission_id] = Expected(sent_at=change.now, ask_at=change.now + receipts.first)
+    return stored_event
 
 
 def too_late(command: SendSms, *, now: float) -> tuple[Outcome, ProviderError] | None:
@@ -105,7 +105,7 @@ def may_resend_unknown(
     return submission.resend_asked or (not is_over and may_resend(submission, rules.reconcile.on_unknown))
 
 
-def as_undecided(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome, ProviderError | None]:
+def as_unknown(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome, ProviderError | None]:
     """Return what an end means for a submission of which an earlier attempt is undecided: not that it was not sent."""
     if outcome not in {Outcome.REJECTED, Outcome.FAILED, Outcome.EXPIRED}:
         return outcome, error
@@ -115,14 +115,14 @@ def as_undecided(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filing:
+class NextStep:
     """What an answer makes of a claimed submission: an outcome, or another look or call at `retry_at`."""
 
     outcome: Outcome | None
     result: SubmissionResult
     retry_at: float | None = None
     #: Whether it is in doubt now whether it was sent.
-    doubtful: bool = False
+    in_doubt: bool = False
     #: Whether the provider said that it has it.
     submitted: bool = False
     #: The event that tells the delay.
@@ -132,26 +132,26 @@ class Filing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filed:
+class RecordedResult:
     """It is filed: an outcome to tell, or a time to go on."""
 
     outcome: Outcome | None = None
-    told: Told | None = None
+    stored_event: StoredEvent | None = None
     retry_at: float | None = None
     deferred: Event | None = None
     #: What looking came to, where that is what was filed.
-    finding: Literal["found", "absent", "cannot_tell", "again"] | None = None
+    lookup_result: Literal["found", "not_found", "undetermined", "again"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class RecordAnswer:
     """File what became of a call. Gives back None where the owner had lost its claim."""
 
     command: SendSms
     command_id: str
     index: int
     owner: str
-    filing: Filing
+    next_step: NextStep
     now: float
     style: Style
     #: What the answer proves, for whoever has taken over meanwhile.
@@ -161,23 +161,23 @@ class File:
     traceparent: str | None = None
 
     @property
-    def needs(self) -> Needs:
+    def read_set(self) -> ReadSet:
         """Its record, the account's limit if the provider wants us slower, and who owns what the answer proves."""
-        buckets = () if self.filing.hold_until is None else (ACCOUNT,)
-        return Needs(
+        buckets = () if self.next_step.hold_until is None else (ACCOUNT,)
+        return ReadSet(
             command_id=self.command_id,
             index=self.index,
             # A twin that is judged meanwhile must not find the message that a late answer shows to be this one's.
-            guards=None if self.evidence is None else self.evidence.destination_address,
+            locked_destination=None if self.evidence is None else self.evidence.destination_address,
             message_ids=() if self.evidence is None else (self.evidence.message_id,),
             buckets=buckets,
-            reserves=buckets,
+            locked_buckets=buckets,
         )
 
-    def apply(self, unit: UnitOfWork) -> Filed | None:
+    def apply(self, unit: UnitOfWork) -> RecordedResult | None:
         """File it, unless the claim was lost."""
-        if self.filing.hold_until is not None:
-            hold_back(unit, self.filing.hold_until)
+        if self.next_step.hold_until is not None:
+            hold_back(unit, self.next_step.hold_until)
         record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if (
@@ -191,10 +191,10 @@ class File:
                 submission = record.submissions[self.index]
             self._keep_evidence(unit, record, submission)
             return None
-        if self.filing.outcome is not None:
-            return self._end(unit, record, submission, self.filing.outcome)
+        if self.next_step.outcome is not None:
+            return self._end(unit, record, submission, self.next_step.outcome)
         unit.commands[record.id] = record.having(self._open(submission), now=self.now)
-        return Filed(retry_at=self.filing.retry_at, deferred=self.filing.deferred)
+        return RecordedResult(retry_at=self.next_step.retry_at, deferred=self.next_step.deferred)
 
     def _keep_evidence(self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord) -> None:
         """Keep what a late answer proves: the message is this submission's, whatever became of it meanwhile."""
@@ -208,26 +208,26 @@ class File:
 
     def _end(
         self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome
-    ) -> Filed:
-        result = self.filing.result
+    ) -> RecordedResult:
+        result = self.next_step.result
         if submission.replay:
             result = replace(result, replay=submission.replay)
-        if submission.undecided:
-            outcome, error = as_undecided(outcome, result.error)
+        if submission.earlier_in_doubt:
+            outcome, error = as_unknown(outcome, result.error)
             result = replace(result, error=error)
-        told = end(unit, self, record, submission, outcome, result)
-        return Filed(outcome=outcome, told=told)
+        stored_event = end(unit, self, record, submission, outcome, result)
+        return RecordedResult(outcome=outcome, stored_event=stored_event)
 
     def _open(self, submission: SubmissionRecord) -> SubmissionRecord:
         """Return it without an outcome: it waits for another call, or it is in doubt."""
-        filing, attempts = self.filing, self.filing.result.attempts
+        next_step, attempts = self.next_step, self.next_step.result.attempts
         released = submission.released(
-            DOUBTFUL if filing.doubtful else WAITING,
-            retry_at=filing.retry_at,
+            IN_DOUBT if next_step.in_doubt else WAITING,
+            retry_at=next_step.retry_at,
             attempts=attempts,
             first_attempt_at=submission.first_attempt_at if attempts else None,
         )
-        if not filing.doubtful:
+        if not next_step.in_doubt:
             return released
         # From its claim to its answer, whichever is the earlier where the clock was set meanwhile.
         claimed_at = submission.claimed_at or self.now
@@ -235,5 +235,5 @@ class File:
             released,
             doubt_from=min(submission.doubt_from or self.now, claimed_at, self.now),
             doubt_until=max(claimed_at, self.now),
-            submitted=filing.submitted,
+            submitted=next_step.submitted,
         )

@@ -30,33 +30,35 @@ LAPSE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class Reservation:
     """When a submission may go on, in seconds since the epoch, and of how many limits it has a slot then."""
 
     at: float
-    granted: int
+    reserved: int
     #: Whether it was there for the last of its slots and could not go: then this is its turn.
-    turn: bool = False
+    queued: bool = False
 
 
 #: What a submission has that never waited.
-NO_SLOT = Slot(at=0.0, granted=0)
+NO_RESERVATION = Reservation(at=0.0, reserved=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Passage:
+class _Permit:
     """What one limit has a submission do. Times are in seconds since the epoch."""
 
     #: When it may pass.
     at: float
-    turn: bool = False
+    queued: bool = False
     #: The bucket with its place in line taken.
     bucket: Bucket
     #: The bucket once it has gone; None where this limit does not let it go now.
     gone: Bucket | None = None
 
 
-def reserve(unit: UnitOfWork, limits: Mapping[str, float], *, now: float, held: Slot = NO_SLOT) -> Slot:
+def reserve(
+    unit: UnitOfWork, limits: Mapping[str, float], *, now: float, held: Reservation = NO_RESERVATION
+) -> Reservation:
     """Have it go, or take the places in line that are missing, up to the first that is not due yet.
 
     `limits` are those that it is under, by name, with the submissions a second that each lets go; 0 for any number. The
@@ -65,7 +67,7 @@ def reserve(unit: UnitOfWork, limits: Mapping[str, float], *, now: float, held: 
     """
     if not any(limits.values()) and unit.buckets.get(ACCOUNT, UNUSED).open_at <= now:
         # As below, at no cost to all who have no limits.
-        return Slot(now, len(limits))
+        return Reservation(now, len(limits))
     names = tuple(limits)
     passages = [
         _pass(unit.bucket(name), per_second, held, number, now)
@@ -74,10 +76,10 @@ def reserve(unit: UnitOfWork, limits: Mapping[str, float], *, now: float, held: 
     gone = [passage.gone for passage in passages if passage.gone is not None]
     if len(gone) == len(names):
         _put(unit, names, gone)
-        return Slot(now, len(names))
+        return Reservation(now, len(names))
     first = next(number for number, passage in enumerate(passages, start=1) if passage.at > now)
     _put(unit, names[:first], [passage.bucket for passage in passages[:first]])
-    return Slot(passages[first - 1].at, max(held.granted, first), passages[first - 1].turn)
+    return Reservation(passages[first - 1].at, max(held.reserved, first), passages[first - 1].queued)
 
 
 def hold_back(unit: UnitOfWork, until: float) -> None:
@@ -85,54 +87,58 @@ def hold_back(unit: UnitOfWork, until: float) -> None:
     bucket = unit.bucket(ACCOUNT)
     unit.buckets[ACCOUNT] = Bucket(
         next_free=max(bucket.next_free, until),
-        next_turn=max(bucket.next_turn, until),
+        next_queued=max(bucket.next_queued, until),
         open_at=max(bucket.open_at, until),
     )
 
 
-def _pass(bucket: Bucket, per_second: float, held: Slot, number: int, now: float) -> _Passage:
+def _pass(bucket: Bucket, per_second: float, held: Reservation, number: int, now: float) -> _Permit:
     if not per_second:
         # No limit of ours; the provider may still have asked for quiet, but not for longer than anybody does.
         if now < bucket.open_at <= now + LONGEST:
-            return _Passage(at=bucket.open_at, bucket=bucket)
-        return _Passage(at=now, bucket=bucket, gone=bucket)
+            return _Permit(at=bucket.open_at, bucket=bucket)
+        return _Permit(at=now, bucket=bucket, gone=bucket)
     interval = 1.0 / per_second
     # Copies come one before another: what those that are on their way have not used yet is left for them.
-    on_time = held.granted > 0 and now <= held.at + LAPSE
+    on_time = held.reserved > 0 and now <= held.at + LAPSE
     since = now - (LAPSE if on_time else max(0.0, BURST - interval))
-    if number > held.granted:
-        passage = _take_slot(bucket, interval, now)
-    elif number < held.granted or (held.turn and on_time):
+    if number > held.reserved:
+        passage = _reserve_time(bucket, interval, now)
+    elif number < held.reserved or (held.queued and on_time):
         passage = _pass_again(bucket, interval, since, now)
     else:
-        passage = _take_turn(bucket, interval, since, now)
+        passage = _join_queue(bucket, interval, since, now)
     if passage.gone is None and bucket.open_at <= now - LAPSE:
         # Those that it was for are away, and it can't be kept for them.
         return replace(passage, gone=_used(bucket, interval, now - LAPSE))
     return passage
 
 
-def _take_slot(bucket: Bucket, interval: float, now: float) -> _Passage:
+def _reserve_time(bucket: Bucket, interval: float, now: float) -> _Permit:
     """Have it pass in the first line, and in the second where its slot is due at once."""
-    slot = max(bucket.next_free, now - max(0.0, BURST - interval))
-    bucket = replace(bucket, next_free=slot + interval)
-    return _Passage(at=slot, bucket=bucket) if slot > now else _take_turn(bucket, interval, slot, now)
+    reservation = max(bucket.next_free, now - max(0.0, BURST - interval))
+    bucket = replace(bucket, next_free=reservation + interval)
+    return (
+        _Permit(at=reservation, bucket=bucket)
+        if reservation > now
+        else _join_queue(bucket, interval, reservation, now)
+    )
 
 
-def _take_turn(bucket: Bucket, interval: float, since: float, now: float) -> _Passage:
+def _join_queue(bucket: Bucket, interval: float, since: float, now: float) -> _Permit:
     """Have it pass in the second line, in which nothing from before `since` is left."""
-    turn = max(bucket.next_turn, bucket.open_at, since)
-    bucket = replace(bucket, next_turn=turn + interval)
-    if turn > now:
-        return _Passage(at=turn, turn=True, bucket=bucket)
-    return _Passage(at=now, bucket=bucket, gone=_used(bucket, interval, since))
+    queued = max(bucket.next_queued, bucket.open_at, since)
+    bucket = replace(bucket, next_queued=queued + interval)
+    if queued > now:
+        return _Permit(at=queued, queued=True, bucket=bucket)
+    return _Permit(at=now, bucket=bucket, gone=_used(bucket, interval, since))
 
 
-def _pass_again(bucket: Bucket, interval: float, since: float, now: float) -> _Passage:
+def _pass_again(bucket: Bucket, interval: float, since: float, now: float) -> _Permit:
     """Have it go, whose turn it is: it takes another only where too many have gone, or the provider wants quiet."""
     if bucket.open_at > now:
-        return _take_turn(bucket, interval, since, now)
-    return _Passage(at=now, bucket=bucket, gone=_used(bucket, interval, since))
+        return _join_queue(bucket, interval, since, now)
+    return _Permit(at=now, bucket=bucket, gone=_used(bucket, interval, since))
 
 
 def _used(bucket: Bucket, interval: float, since: float) -> Bucket:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.domain.events import outcome_id
 from bridge.domain.ledger.records import (
     ATTEMPTING,
-    DOUBTFUL,
+    IN_DOUBT,
     CommandRecord,
     Replay,
     SubmissionRecord,
@@ -21,7 +21,7 @@ from bridge.domain.match_keys import match_key
 
 if TYPE_CHECKING:
     from bridge.domain.ledger.claim import Claim
-    from bridge.domain.ledger.endings import File
+    from bridge.domain.ledger.endings import RecordAnswer
     from bridge.domain.ledger.resolve import Resolve
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import LedgerRules
@@ -66,7 +66,7 @@ def doubt_from_any_call(submission: SubmissionRecord, now: float, rules: LedgerR
     return min(submission.doubt_from or since, since)
 
 
-def put_back(unit: UnitOfWork, change: File | Resolve, *, since: float) -> CommandRecord:
+def put_back(unit: UnitOfWork, change: RecordAnswer | Resolve, *, since: float) -> CommandRecord:
     """Put back a submission whose claim the ledger has lost, in doubt: whoever claims it next must not call at once.
 
     A database that fails over to a copy that lags behind loses what it has committed.
@@ -77,7 +77,7 @@ def put_back(unit: UnitOfWork, change: File | Resolve, *, since: float) -> Comma
     )
     doubt = SubmissionRecord(
         index=change.index,
-        state=DOUBTFUL,
+        state=IN_DOUBT,
         match_key=match_key(command.destinations[change.index].wire, command.message),
         first_attempt_at=now,
         doubt_from=since,
@@ -107,8 +107,8 @@ def may_be_older(
     claim: Claim, record: CommandRecord, submission: SubmissionRecord, restored: Restored | None
 ) -> bool:
     """Whether what the ledger says of it is older than this delivery: a copy from before was put in its place."""
-    if claim.delayed and claim.generation > record.generation:
-        # The generation of a copy is in the ledger before the copy is made.
+    if claim.delayed and claim.version > record.version:
+        # The version of a copy is in the ledger before the copy is made.
         return True
     if restored is None or record.created_at >= restored.at or not may_be_lost(claim, restored):
         return False
@@ -123,7 +123,7 @@ def is_current_copy(claim: Claim, record: CommandRecord, restored: Restored | No
 
     The command has hardly gone on without it: only a repeat can have taken its place in what is lost.
     """
-    is_current = claim.delayed and claim.generation == record.generation and not claim.redelivered
+    is_current = claim.delayed and claim.version == record.version and not claim.redelivered
     return is_current and restored is not None and record.updated_at < restored.at
 
 
@@ -140,7 +140,7 @@ def in_doubt(
         since = min([restored.since, *(at for at in known if at is not None)])
     until = _suspected_until(claim) if is_current else claim.now
     return submission.released(
-        DOUBTFUL,
+        IN_DOUBT,
         retry_at=None,
         doubt_from=min(since, until),
         doubt_until=max(until, submission.doubt_until or until),
@@ -160,7 +160,7 @@ def forgotten(claim: Claim, fresh: SubmissionRecord, restored: Restored | None) 
         since = min(since, restored.since)
     return changed(
         fresh,
-        state=DOUBTFUL,
+        state=IN_DOUBT,
         doubt_from=since,
         doubt_until=claim.now,
         first_attempt_at=claim.now,
@@ -177,7 +177,7 @@ def lost(claim: Claim, fresh: SubmissionRecord, restored: Restored) -> Submissio
     until = claim.now if claim.redelivered else _suspected_until(claim)
     return changed(
         fresh,
-        state=DOUBTFUL,
+        state=IN_DOUBT,
         doubt_from=min(restored.since, until),
         doubt_until=until,
         first_attempt_at=claim.now,
@@ -192,5 +192,6 @@ def _suspected_until(claim: Claim) -> float:
 def _is_of(claim: Claim, replay: Replay) -> bool:
     """Whether the dead letter is of this submission, of those of its command: its event's id says so."""
     return any(
-        outcome_id(claim.command_id, claim.index, life) == replay.event_id for life in range(MOST_REPLAYS)
+        outcome_id(claim.command_id, claim.index, replay_number) == replay.event_id
+        for replay_number in range(MOST_REPLAYS)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.domain.ledger.unit_of_work import Needs
+from bridge.domain.ledger.unit_of_work import ReadSet
 from bridge.domain.match_keys import match_key_of
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ class ObservedMessage:
     evidence: Evidence
 
     @property
-    def needs(self) -> Needs:
+    def read_set(self) -> ReadSet:
         """What was seen of messages like it, and who owns it."""
-        return Needs(match_key=match_key_of(self.evidence), message_ids=(self.evidence.message_id,))
+        return ReadSet(match_key=match_key_of(self.evidence), message_ids=(self.evidence.message_id,))
 
     def apply(self, unit: UnitOfWork) -> None:
         """Keep it, unless the message has an owner, or was seen: what a look or an answer brought says more."""

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 #: The states of a submission that has no outcome yet; an outcome is its own state.
 WAITING = "waiting"
 ATTEMPTING = "attempting"
-DOUBTFUL = "doubtful"
-OPEN = frozenset({WAITING, ATTEMPTING, DOUBTFUL})
+IN_DOUBT = "in_doubt"
+OPEN = frozenset({WAITING, ATTEMPTING, IN_DOUBT})
 #: Those in which a submission may have been sent while its message's id is not known.
-_NAMELESS = frozenset({DOUBTFUL, Outcome.SENT.value, Outcome.UNKNOWN.value})
+_NAMELESS = frozenset({IN_DOUBT, Outcome.SENT.value, Outcome.UNKNOWN.value})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class StoredEvent:
     """An outcome's event as it was filed: republished byte for byte."""
 
     event_id: str
@@ -58,7 +58,7 @@ class SubmissionRecord:
     """What the ledger holds of one submission."""
 
     index: int
-    #: `WAITING`, `ATTEMPTING`, `DOUBTFUL` or the value of an `Outcome`.
+    #: `WAITING`, `ATTEMPTING`, `IN_DOUBT` or the value of an `Outcome`.
     state: str
     #: What makes it findable in the provider's history: `bridge.domain.reconciliation.match_key`.
     match_key: bytes | None = None
@@ -70,9 +70,9 @@ class SubmissionRecord:
     first_attempt_at: float | None = None
     retry_at: float | None = None
     #: Of how many rate limits it has a slot, `retry_at` being that of the last.
-    granted: int = 0
+    reserved: int = 0
     #: Whether it was there for that slot and could not go, `retry_at` being its turn.
-    turn: bool = False
+    queued: bool = False
     #: When the first attempt began whose effect is not known, and when the last one ended.
     doubt_from: float | None = None
     doubt_until: float | None = None
@@ -81,7 +81,7 @@ class SubmissionRecord:
     #: Whether the provider said that it has the submission, but not under which id.
     submitted: bool = False
     #: Whether it waits for, or makes, another attempt although nobody could tell what became of an earlier one.
-    undecided: bool = False
+    earlier_in_doubt: bool = False
     #: Claims that a crash ended.
     crashes: int = 0
     #: Which life of the submission this is: each replay of its dead letter begins a new one.
@@ -90,9 +90,9 @@ class SubmissionRecord:
     may_resend: bool = True
     #: The provider's id of the message, once known.
     message_id: str | None = None
-    #: The generation whose copy, as every older one, still has to tell the outcome; newer ones need not.
-    filed_in: int | None = None
-    told: Told | None = None
+    #: The version whose copy, as every older one, still has to tell the outcome; newer ones need not.
+    recorded_in: int | None = None
+    stored_event: StoredEvent | None = None
 
     @property
     def outcome(self) -> Outcome | None:
@@ -119,7 +119,7 @@ class SubmissionRecord:
         Its doubt ends before its first claim: see `bridge.domain.ledger.lost_rows.lost`.
         """
         return (
-            self.state == DOUBTFUL
+            self.state == IN_DOUBT
             and not self.attempts
             and not self.replay
             and (self.doubt_until or 0.0) < (self.first_attempt_at or 0.0)
@@ -128,7 +128,7 @@ class SubmissionRecord:
     @property
     def resend_asked(self) -> bool:
         """Whether somebody who knew that it is in doubt has it sent anew; once, whatever becomes of that attempt."""
-        return bool(self.replay) and not self.attempts and self.state == DOUBTFUL and self.may_resend
+        return bool(self.replay) and not self.attempts and self.state == IN_DOUBT and self.may_resend
 
     def leased(self, state: str, *, owner: str, now: float, until: float) -> SubmissionRecord:
         """Return it claimed, for a call or a look; a call uses up its slots of the rate limits."""
@@ -141,8 +141,8 @@ class SubmissionRecord:
             lease_until=until,
             first_attempt_at=self.first_attempt_at or now,
             retry_at=None,
-            granted=0 if is_call else self.granted,
-            turn=False if is_call else self.turn,
+            reserved=0 if is_call else self.reserved,
+            queued=False if is_call else self.queued,
         )
 
     def released(self, state: str, *, retry_at: float | None, **changes: Any) -> SubmissionRecord:
@@ -156,7 +156,7 @@ class SubmissionRecord:
             return crashed
         return changed(
             crashed,
-            state=DOUBTFUL,
+            state=IN_DOUBT,
             attempts=self.attempts + 1,
             doubt_from=self.doubt_from or self.claimed_at or self.lease_until,
             doubt_until=self.lease_until,
@@ -178,7 +178,7 @@ class SubmissionRecord:
                 since = self.doubt_from or self.claimed_at or self.first_attempt_at or now
                 until = self.doubt_until or now
                 return changed(
-                    fresh, state=DOUBTFUL, doubt_from=since, doubt_until=until, may_resend=replay.resend
+                    fresh, state=IN_DOUBT, doubt_from=since, doubt_until=until, may_resend=replay.resend
                 )
             case _:
                 return None
@@ -198,8 +198,8 @@ class CommandRecord:
     content_hash: bytes
     created_at: float
     updated_at: float
-    #: The generation that is current; 0 until the first hand-over to the delay.
-    generation: int = 0
+    #: The version that is current; 0 until the first hand-over to the delay.
+    version: int = 0
     #: Those that the changes at hand look at.
     submissions: dict[int, SubmissionRecord] = field(default_factory=dict)
 

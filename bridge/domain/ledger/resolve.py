@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 from bridge.domain.answers import ProviderError
 from bridge.domain.evidence import Doubt, Other
-from bridge.domain.ledger.endings import Filed, end, may_resend, may_resend_unknown, too_late
+from bridge.domain.ledger.endings import RecordedResult, end, may_resend, may_resend_unknown, too_late
 from bridge.domain.ledger.lost_rows import doubt_from_any_call, put_back
-from bridge.domain.ledger.records import ATTEMPTING, DOUBTFUL, WAITING, changed
-from bridge.domain.ledger.time import CLOCK, is_of_another_time, quiet_until
-from bridge.domain.ledger.unit_of_work import Needs, Place
+from bridge.domain.ledger.records import ATTEMPTING, IN_DOUBT, WAITING, changed
+from bridge.domain.ledger.time import CLOCK, grace_until, is_of_another_time
+from bridge.domain.ledger.unit_of_work import ReadSet, SubmissionId
 from bridge.domain.match_keys import match_key
 from bridge.domain.outcomes import Outcome, Style, SubmissionResult
 from bridge.domain.reconciliation import (
     IMPOSSIBLE,
-    Absent,
-    CannotTell,
-    Finding,
     Found,
-    LookAgain,
+    LookupResult,
+    NotInHistory,
+    RetryLookup,
+    Undetermined,
     judge_history,
 )
 from bridge.domain.rules import LedgerRules
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from bridge.domain.rules import ReceiptRules
 
 #: What a finding is called in what is filed.
-_FINDINGS: dict[type[Finding], Literal["found", "absent", "cannot_tell", "again"]] = {
+_LOOKUP_RESULTS: dict[type[LookupResult], Literal["found", "not_found", "undetermined", "again"]] = {
     Found: "found",
-    Absent: "absent",
-    CannotTell: "cannot_tell",
-    LookAgain: "again",
+    NotInHistory: "not_found",
+    Undetermined: "undetermined",
+    RetryLookup: "again",
 }
 
 
@@ -54,16 +54,16 @@ class Resolve:
     reading: Reading | None
     now: float
     style: Style
-    #: Nothing of its own is older: see `Look`.
+    #: Nothing of its own is older: see `Lookup`.
     since: float = 0.0
     rules: LedgerRules = field(default_factory=LedgerRules)
     traceparent: str | None = None
 
     @property
-    def needs(self) -> Needs:
+    def read_set(self) -> ReadSet:
         """Its record, all that could be mistaken for it, and who owns what was found."""
         messages = () if self.reading is None else self.reading.messages
-        return Needs(
+        return ReadSet(
             command_id=self.command_id,
             index=self.index,
             match_key=self._key,
@@ -82,19 +82,19 @@ class Resolve:
     def _key(self) -> bytes:
         return match_key(self.command.destinations[self.index].wire, self.command.message)
 
-    def apply(self, unit: UnitOfWork) -> Filed | None:
+    def apply(self, unit: UnitOfWork) -> RecordedResult | None:
         """Decide and file, unless the claim was lost."""
         record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None:
             put_back(unit, self, since=self.now - self.rules.retry.max_age)
             return None
-        if submission.state != DOUBTFUL or submission.owner != self.owner:
+        if submission.state != IN_DOUBT or submission.owner != self.owner:
             return None
         submission = self._in_our_time(submission)
-        finding = self._judge(unit, submission)
-        filed = self._file(unit, record, submission, finding)
-        return replace(filed, finding=_FINDINGS[type(finding)])
+        lookup_result = self._judge(unit, submission)
+        recorded = self._file(unit, record, submission, lookup_result)
+        return replace(recorded, lookup_result=_LOOKUP_RESULTS[type(lookup_result)])
 
     def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:
         """Return it in doubt until now where the clock was set back since its last attempt, of which nobody knows when.
@@ -106,8 +106,8 @@ class Resolve:
         since = doubt_from_any_call(submission, self.now, self.rules)
         return changed(submission, doubt_from=since, doubt_until=self.now)
 
-    def _judge(self, unit: UnitOfWork, submission: SubmissionRecord) -> Finding:
-        place = Place(command_id=self.command_id, index=self.index)
+    def _judge(self, unit: UnitOfWork, submission: SubmissionRecord) -> LookupResult:
+        submission_id = SubmissionId(command_id=self.command_id, index=self.index)
         sender = self.command.sender
         until = submission.doubt_until or self.now
         given_up_at = (submission.first_attempt_at or self.now) + self.rules.retry.max_age
@@ -124,35 +124,35 @@ class Resolve:
             message_id=submission.message_id,
             is_suspected=submission.is_suspected,
         )
-        finding = judge_history(
+        lookup_result = judge_history(
             doubt,
             self.reading,
             unit.evidence_of_destination(self._key),
-            is_taken=lambda message_id: unit.owner_of(message_id) not in (None, place),
-            others=[self._other(other) for other in unit.others_of(self._key, place)],
+            is_taken=lambda message_id: unit.owner_of(message_id) not in (None, submission_id),
+            others=[self._other(other) for other in unit.others_of(self._key, submission_id)],
             rules=self.rules.reconcile,
         )
         if submission.match_key not in (None, self._key):
-            finding = self._judge_key(submission.match_key or b"", finding)
-        quiet = quiet_until(unit, self.now, self.rules)
-        if quiet is not None and not isinstance(finding, Found):
+            lookup_result = self._judge_key(submission.match_key or b"", lookup_result)
+        grace_end = grace_until(unit, self.now, self.rules)
+        if grace_end is not None and not isinstance(lookup_result, Found):
             # How long the provider had to show it can't be told: the clock was set.
-            return LookAgain(at=quiet)
-        return finding
+            return RetryLookup(at=grace_end)
+        return lookup_result
 
-    def _judge_key(self, key: bytes, finding: Finding) -> Finding:
+    def _judge_key(self, key: bytes, lookup_result: LookupResult) -> LookupResult:
         """Return what a finding means for a submission that was recorded under another key than it has now."""
         if len(key) == len(self._key):
             # It may have gone to what its number was read as then, and that is not known any more.
-            return CannotTell(
+            return Undetermined(
                 reason="its number is read otherwise than at its attempt: addresses.default_region"
             )
-        if isinstance(finding, Absent):
+        if isinstance(lookup_result, NotInHistory):
             # Until layout 0006 keys were shorter. Others could not see it, and may have taken its message for theirs.
-            return CannotTell(
+            return Undetermined(
                 reason="its attempt was recorded by an older version, so its absence can't be proved"
             )
-        return finding
+        return lookup_result
 
     def _other(self, other: SubmissionRecord) -> Other:
         began_at, ended_at = other.claimed_at or self.now, other.doubt_until or other.claimed_at or self.now
@@ -162,7 +162,7 @@ class Resolve:
             since=min(other.doubt_from or ended_at, began_at) if is_calling else other.doubt_from or ended_at,
             until=math.inf if is_calling else ended_at,
             is_calling=is_calling,
-            is_in_doubt=other.state == DOUBTFUL,
+            is_in_doubt=other.state == IN_DOUBT,
             looked_at=other.looked_at or 0.0,
             submitted=other.submitted or other.outcome is Outcome.SENT,
         )
@@ -173,32 +173,40 @@ class Resolve:
         return other.state == ATTEMPTING and self.now < lost_at
 
     def _file(
-        self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord, finding: Finding
-    ) -> Filed:
-        ended = self._ended(submission, finding)
+        self,
+        unit: UnitOfWork,
+        record: CommandRecord,
+        submission: SubmissionRecord,
+        lookup_result: LookupResult,
+    ) -> RecordedResult:
+        ended = self._ended(submission, lookup_result)
         if ended is not None:
             outcome, result = ended
-            told = end(unit, self, record, submission, outcome, result)
-            return Filed(outcome=outcome, told=told)
-        after = self._open(submission, finding)
+            stored_event = end(unit, self, record, submission, outcome, result)
+            return RecordedResult(outcome=outcome, stored_event=stored_event)
+        after = self._open(submission, lookup_result)
         unit.commands[record.id] = record.having(after, now=self.now)
-        return Filed(retry_at=after.retry_at)
+        return RecordedResult(retry_at=after.retry_at)
 
-    def _open(self, submission: SubmissionRecord, finding: Finding) -> SubmissionRecord:
+    def _open(self, submission: SubmissionRecord, lookup_result: LookupResult) -> SubmissionRecord:
         """Return it without an outcome: it waits for another look, or for another call."""
-        if isinstance(finding, LookAgain):
+        if isinstance(lookup_result, RetryLookup):
             looked_at = (
-                self.reading.read_at if self.reading and finding.recognises_none else submission.looked_at
+                self.reading.read_at
+                if self.reading and lookup_result.recognises_none
+                else submission.looked_at
             )
-            return submission.released(DOUBTFUL, retry_at=finding.at, looked_at=looked_at)
+            return submission.released(IN_DOUBT, retry_at=lookup_result.at, looked_at=looked_at)
         # Absent, the history reaches back before its first attempt in doubt: none of them is undecided any more.
-        return submission.released(WAITING, retry_at=self.now, undecided=isinstance(finding, CannotTell))
+        return submission.released(
+            WAITING, retry_at=self.now, earlier_in_doubt=isinstance(lookup_result, Undetermined)
+        )
 
     def _ended(
-        self, submission: SubmissionRecord, finding: Finding
+        self, submission: SubmissionRecord, lookup_result: LookupResult
     ) -> tuple[Outcome, SubmissionResult] | None:
         """Return how it ends; None where it goes on."""
-        match finding:
+        match lookup_result:
             case Found(message=message):
                 result = replace(
                     submission.result(),
@@ -208,13 +216,13 @@ class Resolve:
                     reconciled=True,
                 )
                 return Outcome.UNDELIVERABLE if message.status == IMPOSSIBLE else Outcome.SENT, result
-            case LookAgain():
+            case RetryLookup():
                 return None
-            case Absent():
+            case NotInHistory():
                 return self._absent(submission)
-            case CannotTell(reason=reason):
-                return self._cannot_tell(submission, reason)
-        assert_never(finding)
+            case Undetermined(reason=reason):
+                return self._undetermined(submission, reason)
+        assert_never(lookup_result)
 
     def _absent(self, submission: SubmissionRecord) -> tuple[Outcome, SubmissionResult] | None:
         if submission.was_taken:
@@ -233,7 +241,7 @@ class Resolve:
             return Outcome.FAILED, submission.result(ProviderError(name="ambiguous", message=why))
         return None
 
-    def _cannot_tell(
+    def _undetermined(
         self, submission: SubmissionRecord, reason: str
     ) -> tuple[Outcome, SubmissionResult] | None:
         if submission.was_taken:

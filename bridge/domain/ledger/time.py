@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bridge.domain.ledger.lost_rows import doubt_from_any_call
 from bridge.domain.ledger.records import SubmissionRecord, changed
-from bridge.domain.ledger.unit_of_work import Bucket, Needs
+from bridge.domain.ledger.unit_of_work import Bucket, ReadSet
 
 if TYPE_CHECKING:
     from bridge.domain.ledger.unit_of_work import UnitOfWork
@@ -35,19 +35,19 @@ class ClockSet:
     rules: LedgerRules
 
     @property
-    def needs(self) -> Needs:
+    def read_set(self) -> ReadSet:
         """The place where it is noted."""
-        return Needs(buckets=(CLOCK,), reserves=(CLOCK,))
+        return ReadSet(buckets=(CLOCK,), locked_buckets=(CLOCK,))
 
     def apply(self, unit: UnitOfWork) -> None:
         """Note it, in the new time: what was noted in another one is void."""
-        unit.buckets[CLOCK] = Bucket(next_free=self.now + _quiet(self.rules))
+        unit.buckets[CLOCK] = Bucket(next_free=self.now + _grace(self.rules))
 
 
-def quiet_until(unit: UnitOfWork, now: float, rules: LedgerRules) -> float | None:
+def grace_until(unit: UnitOfWork, now: float, rules: LedgerRules) -> float | None:
     """Return until when nothing may be concluded from how late it is; None where it may be."""
     until = unit.bucket(CLOCK).next_free
-    return until if now < until <= now + max(_quiet(rules), LONGEST) else None
+    return until if now < until <= now + max(_grace(rules), LONGEST) else None
 
 
 def is_of_another_time(happened_at: float, now: float) -> bool:
@@ -62,7 +62,7 @@ def due_at(submission: SubmissionRecord, send_at: float, now: float, rules: Ledg
     """
     retry_at = submission.retry_at or 0.0
     # A slot of a rate limit may be as far away as many others have theirs before it.
-    is_possible = submission.granted or retry_at <= now + max(rules.retry.max_delay, LONGEST)
+    is_possible = submission.reserved or retry_at <= now + max(rules.retry.max_delay, LONGEST)
     return retry_at if is_possible else send_at
 
 
@@ -75,5 +75,5 @@ def renewed_lease(submission: SubmissionRecord, now: float, rules: LedgerRules) 
     return changed(submission, claimed_at=now, lease_until=now + rules.lease, doubt_from=since)
 
 
-def _quiet(rules: LedgerRules) -> float:
+def _grace(rules: LedgerRules) -> float:
     return rules.lease + rules.reconcile.settle

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class ReadSet:
     """What a change has to find on its unit."""
 
     #: A command's record; None where it is about no command.
@@ -31,17 +31,17 @@ class Needs:
     since: float = 0.0
     #: To which address it may say whose a message is, without looking at what else may have it: whoever judges messages
     #: to that destination has to wait.
-    guards: str | None = None
+    locked_destination: str | None = None
     #: Who owns these messages of the provider's.
     message_ids: tuple[str, ...] = ()
     #: The rate limits it looks at.
     buckets: tuple[str, ...] = ()
     #: Those of them that it may change: whoever else may has to wait.
-    reserves: tuple[str, ...] = ()
+    locked_buckets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SubmissionId:
     """A submission's place: whose it is and which."""
 
     command_id: str
@@ -64,7 +64,7 @@ class Bucket:
     #: The next slot: when whoever comes now for the first time is to come again.
     next_free: float = 0.0
     #: The next turn, of those that have come for their slot and could not go.
-    next_turn: float = 0.0
+    next_queued: float = 0.0
     #: When the next may go, as far as those that have gone are concerned.
     open_at: float = 0.0
 
@@ -79,9 +79,9 @@ class UnitOfWork:
     commands: dict[str, CommandRecord] = field(default_factory=dict)
     #: Submissions that may have a message whose id is not known, by their destination (`destination_of` their keys), as
     #: they were before the batch.
-    nameless: Mapping[bytes, Mapping[Place, SubmissionRecord]] = field(default_factory=dict)
-    owners: dict[str, Place] = field(default_factory=dict)
-    sightings: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
+    nameless: Mapping[bytes, Mapping[SubmissionId, SubmissionRecord]] = field(default_factory=dict)
+    owners: dict[str, SubmissionId] = field(default_factory=dict)
+    observed_messages: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
     #: The rate limits, by name.
     buckets: dict[str, Bucket] = field(default_factory=dict)
     #: What the batch has seen of messages, by key.
@@ -89,13 +89,13 @@ class UnitOfWork:
     #: That the ledger is an earlier state of itself; None where it is not known to be one.
     restored: Restored | None = None
     #: Receipts that are awaited from this batch on.
-    expected: dict[Place, Expected] = field(default_factory=dict)
+    expected: dict[SubmissionId, Expected] = field(default_factory=dict)
 
     def bucket(self, name: str) -> Bucket:
         """Return a rate limit, one that nobody has used yet where there is none of that name."""
         return self.buckets.get(name, UNUSED)
 
-    def others_of(self, key: bytes, place: Place) -> Iterable[SubmissionRecord]:
+    def others_of(self, key: bytes, submission_id: SubmissionId) -> Iterable[SubmissionRecord]:
         """Return the other submissions to the destination of a key that may have a message whose id is not known.
 
         They are as the batch has left them so far.
@@ -104,30 +104,33 @@ class UnitOfWork:
         found = dict(self.nameless.get(destination, {}))
         for record in self.commands.values():
             for submission in record.submissions.values():
-                where = Place(command_id=record.id, index=submission.index)
+                where = SubmissionId(command_id=record.id, index=submission.index)
                 found.pop(where, None)
                 own = submission.match_key
                 if own is not None and destination_of(own) == destination and submission.may_have_a_message:
                     found[where] = submission
-        found.pop(place, None)
+        found.pop(submission_id, None)
         return found.values()
 
-    def owner_of(self, message_id: str) -> Place | None:
+    def owner_of(self, message_id: str) -> SubmissionId | None:
         """Return whose a message of the provider's is."""
         for record in self.commands.values():
             for submission in record.submissions.values():
                 if submission.message_id == message_id:
-                    return Place(command_id=record.id, index=submission.index)
+                    return SubmissionId(command_id=record.id, index=submission.index)
         return self.owners.get(message_id)
 
     def evidence(self, key: bytes) -> Sequence[Evidence]:
         """Return what was seen of messages with a key, other than in the provider's history."""
-        return [*self.sightings.get(key, ()), *(evidence for known, evidence in self.seen if known == key)]
+        return [
+            *self.observed_messages.get(key, ()),
+            *(evidence for known, evidence in self.seen if known == key),
+        ]
 
     def evidence_of_destination(self, key: bytes) -> Sequence[Evidence]:
         """Return what was seen of messages to the destination of a key, other than in the provider's history."""
         destination = destination_of(key)
-        keys = {*self.sightings, *(known for known, _ in self.seen)}
+        keys = {*self.observed_messages, *(known for known, _ in self.seen)}
         return [one for known in keys if destination_of(known) == destination for one in self.evidence(known)]
 
 
@@ -135,7 +138,7 @@ class Change(Protocol):
     """One change."""
 
     @property
-    def needs(self) -> Needs:
+    def read_set(self) -> ReadSet:
         """What has to be on the unit."""
         ...
 

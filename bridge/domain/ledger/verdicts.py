@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from bridge.domain.evidence import Window
-    from bridge.domain.ledger.records import Told
+    from bridge.domain.ledger.records import StoredEvent
     from bridge.domain.outcomes import Outcome
 
 
@@ -17,15 +17,15 @@ class Call:
 
     attempts: int
     first_attempt_at: float
-    #: The generation this delivery carries from now on: a new one where it took the place of a copy that never came.
-    generation: int
+    #: The version this delivery carries from now on: a new one where it took the place of a copy that never came.
+    version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Lookup:
     """The submission is claimed: see whether the provider has it."""
 
-    generation: int
+    version: int
     #: Of its attempts; None where what the provider keeps has no bound, and absence needs no more proof.
     window: Window | None = field(default=None, compare=False)
     #: Nothing of its own is older, in seconds since the epoch.
@@ -33,11 +33,11 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
+class HasOutcome:
     """There is an outcome: tell it (again)."""
 
     outcome: Outcome
-    told: Told
+    stored_event: StoredEvent
     #: Whether it was filed just now, by this claim.
     fresh: bool = False
     #: Whether it ended the life that this delivery, a dead letter sent back, had begun: whoever filed it may have left
@@ -46,15 +46,15 @@ class Tell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Later:
+class NotBefore:
     """Not now: look again at `at`. `own` says that this delivery is the one the submission waits for."""
 
     at: float
     own: bool
     #: Whether the rate limits have it wait: its slot is granted.
     limited: bool = False
-    #: The generation this delivery carries from now on, where it is its own.
-    generation: int | None = None
+    #: The version this delivery carries from now on, where it is its own.
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +67,4 @@ class Superseded:
     """There is an outcome, and it was told before this copy was made: nothing is left to do."""
 
 
-Verdict: TypeAlias = Call | Look | Tell | Later | Conflict | Superseded
+Verdict: TypeAlias = Call | Lookup | HasOutcome | NotBefore | Conflict | Superseded

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import amqp
 from amqp.exceptions import AMQPError
 
-from tests.harness.broker_client import LIST, PATIENCE
+from tests.harness.broker_client import LIST, TIMEOUT
 
 
-class SteadyPublisher:
+class RegularPublisher:
     """Publishes one command at a time, each confirmed, and turns to the next node after an error.
 
     A publisher that opens a channel for each message stalls with a node that is frozen: the first publish of a
@@ -45,7 +45,7 @@ class SteadyPublisher:
         assert self._channel is not None
         message = amqp.Message(body, content_type="application/json", delivery_mode=2)
         self._channel.basic_publish_confirm(
-            message, "sms.commands", "send", mandatory=True, timeout=PATIENCE, confirm_timeout=PATIENCE
+            message, "sms.commands", "send", mandatory=True, timeout=TIMEOUT, confirm_timeout=TIMEOUT
         )
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class SteadyPublisher:
         parts = urlsplit(next(self._nodes))
         self._connection = amqp.Connection(
             f"{parts.hostname}:{parts.port}", parts.username, parts.password, virtual_host=parts.path[1:],
-            confirm_publish=True, connect_timeout=PATIENCE, read_timeout=PATIENCE, write_timeout=PATIENCE,
+            confirm_publish=True, connect_timeout=TIMEOUT, read_timeout=TIMEOUT, write_timeout=TIMEOUT,
         )  # fmt: skip
         self._connection.connect()
         self._channel = self._connection.channel()

@@ -15,10 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tests.acceptance.conftest import CANARIES
-from tests.faults.cluster.publisher import SteadyPublisher
+from tests.faults.cluster.publisher import RegularPublisher
 from tests.faults.cluster.report import ClusterRow, Sums
 from tests.faults.scenario import Scenario
-from tests.faults.stack import PATIENCE
+from tests.faults.stack import TIMEOUT
 from tests.harness.broker_client import LIST
 from tests.harness.notification_load import NotificationLoad, spooled
 from tests.harness.processes import BridgeProcess
@@ -153,7 +153,7 @@ class ClusterScenario(Scenario):
         self._ended = self._began + seconds
         for number in range(PUBLISHERS):
             url = self.cluster.url(self.vhost, first=number % len(self.cluster.joined))
-            self.meanwhile(partial(self._publish_in_time, SteadyPublisher(url), made[number::PUBLISHERS]))
+            self.meanwhile(partial(self._publish_in_time, RegularPublisher(url), made[number::PUBLISHERS]))
         first, *others = (Webhook(port=port) for port in self.ingests)
         self._webhooks = NotificationLoad(first, clients=1, others=others, pause=1 / WEBHOOKS)
         self._webhooks.__enter__()
@@ -184,7 +184,7 @@ class ClusterScenario(Scenario):
             self._published[command_id] = 0.0
         return after, command_id, body
 
-    def _publish_in_time(self, publisher: SteadyPublisher, made: Sequence[tuple[float, str, bytes]]) -> None:
+    def _publish_in_time(self, publisher: RegularPublisher, made: Sequence[tuple[float, str, bytes]]) -> None:
         with publisher:
             for after, command_id, body in made:
                 self._over.wait(max(0.0, self._began + after - time.time()))
@@ -226,8 +226,10 @@ class ClusterScenario(Scenario):
         return self.posted | (set() if self._webhooks is None else self._webhooks.accepted())
 
     def _missing(self) -> set[str]:
-        told = {m.json["data"]["message_id"] for m in self.events if m.routing_key == "sms.inbound.received"}
-        return self._accepted() - told
+        published = {
+            m.json["data"]["message_id"] for m in self.events if m.routing_key == "sms.inbound.received"
+        }
+        return self._accepted() - published
 
     def _wrong_webhooks(self) -> Iterable[str]:
         if missing := self._missing():
@@ -267,7 +269,7 @@ class ClusterScenario(Scenario):
 
     def assert_stood_still(self, at_most: float) -> None:
         """Check the longest time without a send; a slow machine may need longer (`FAULTS_PATIENCE`)."""
-        assert self.standstill <= at_most * PATIENCE
+        assert self.standstill <= at_most * TIMEOUT
 
 
 def longest_gap(moments: Sequence[float], began: float, ended: float) -> float:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Connections that are taken before anything else has its turn.
 _AT_ONCE = 64
 #: Errors that pass once something is closed.
-_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: Errors of a connection that ended while it waited to be taken: accept(2), "Error handling".
 _GONE = frozenset(
     {
@@ -67,9 +67,9 @@ class Acceptor:
             except OSError as error:
                 if error.errno in _GONE:
                     return
-                if error.errno not in _NO_ROOM:
+                if error.errno not in _NO_CAPACITY:
                     raise
-                self._wait_for_room()
+                self._wait_for_capacity()
                 return
             if self._registry.rejects(str(address[0])):
                 connection.close()
@@ -85,7 +85,7 @@ class Acceptor:
         except OSError:  # it has gone
             connection.close()
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_capacity(self) -> None:
         """Leave connections with the system until something was closed; those that wait make room."""
         self._registry.warn(
             "http.out_of_files",

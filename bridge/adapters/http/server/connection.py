@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.adapters.http.server.parser import HeadTooLarge, NotHttp, RequestParser
 from bridge.adapters.http.server.peers import peer_of
-from bridge.adapters.http.server.pipelining import HEAD_ENDS, Pipeline
+from bridge.adapters.http.server.pipeline import HEAD_ENDS, Pipeline
 from bridge.adapters.http.server.response import (
     BODY_TOO_LARGE,
     HEAD_TOO_LARGE,
@@ -109,8 +109,8 @@ class HttpConnection(asyncio.Protocol):
         pipeline = self._pipeline
         if self._state is _CLOSING or pipeline.error is not None:
             return
-        has_turn = not (pipeline.waits or self._client.is_blocked) and self._state in PARSES
-        if has_turn and (len(data) <= self._parser.body_left or data.count(HEAD_ENDS) <= 1):
+        is_next = not (pipeline.waits or self._client.is_blocked) and self._state in PARSES
+        if is_next and (len(data) <= self._parser.body_left or data.count(HEAD_ENDS) <= 1):
             self.parse(data)
         else:
             pipeline.add(data)
@@ -175,10 +175,10 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed(data)
         except HeadTooLarge:
-            self._end_in_turn(HEAD_TOO_LARGE)
+            self._end_in_order(HEAD_TOO_LARGE)
         except NotHttp:
             self._registry.warn("http.invalid")
-            self._end_in_turn(NOT_HTTP)
+            self._end_in_order(NOT_HTTP)
         if self._state is _ACCEPTED:
             self._expect_body()
 
@@ -205,7 +205,7 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(self._current, LATE)
         elif self._state is _IDLE and self._parser.is_between:
             self._registry.expect_head(self)
-            self._close(is_unread=True)
+            self._close(is_unconsumed=True)
         elif self._state not in RESPONDS:  # else its time is the application's own affair
             self._transport.abort()
 
@@ -264,7 +264,7 @@ class HttpConnection(asyncio.Protocol):
         self._write(response, closes=closes, bodiless=request.method == "HEAD")
         self._registry.on_response(self, response, self._loop.time(), closes=closes)
         if closes:
-            self._close(is_unread=not request.is_complete)
+            self._close(is_unconsumed=not request.is_complete)
         elif pipeline.waits:
             # The waiting bytes may be less than a head: a client that has begun one makes room all the same.
             pipeline.advance()
@@ -279,7 +279,7 @@ class HttpConnection(asyncio.Protocol):
                 persistence = registry.persistence if response.keep_alive is None else _KEEP_ALIVE
             self._transport.write(response.encode(date, persistence=persistence, bodiless=bodiless))
 
-    def _end_in_turn(self, response: Response) -> None:
+    def _end_in_order(self, response: Response) -> None:
         """End, but not before a request that was handed over has its response: it may be an event, or on the queue."""
         if self._state in RESPONDS:
             self._pipeline.end(response)
@@ -291,10 +291,10 @@ class HttpConnection(asyncio.Protocol):
         if self._state is not _CLOSING:
             self._write(response, closes=True, bodiless=False)
             self._registry.expect_head(self)
-            self._close(is_unread=True)
+            self._close(is_unconsumed=True)
 
-    def _close(self, *, is_unread: bool = False) -> None:
+    def _close(self, *, is_unconsumed: bool = False) -> None:
         """Close once all is written; the deadline for the next head goes on: the client has no more time."""
         self._state = TRANSITIONS[self._state, _CLOSE]
         self._pipeline.drop()
-        self._client.close(is_unread=is_unread and not self._pipeline.has_ended)
+        self._client.close(is_unconsumed=is_unconsumed and not self._pipeline.has_ended)

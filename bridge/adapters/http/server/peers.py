@@ -31,7 +31,7 @@ class Peers:
     #: Connections of one address (`host_of`) at the same time; 0: any number.
     each: int = 0
     #: Given the address of a connection that was closed because its address is not allowed.
-    turned_away: Callable[[str], None] = _ignore
+    refused: Callable[[str], None] = _ignore
 
     def may_connect(self, peer: str | None) -> bool:
         """Return whether a client at this address could ever be let in: itself, or what it passes on as a proxy."""

@@ -84,17 +84,17 @@ class ConnectionRegistry:
         """Return whether a connection from this address is to be closed at once."""
         if self._peers.may_connect(peer):
             return False
-        self._peers.turned_away(peer)
+        self._peers.refused(peer)
         return True
 
     def add(self, connection: ClientConnection, peer: str | None) -> bool:
         """Count a connection, and return whether it is one that is served."""
-        has_room = True
+        has_capacity = True
         limit = self._peers.limit(peer)
         host = host_of(peer)
         if limit and self._of_each[host] >= limit:
             self.warn("http.address_full", client=peer, hint="see max_connections_each and trusted_proxies")
-            has_room = self.evict(host)
+            has_capacity = self.evict(host)
         if len(self.connections) >= self._max_connections:
             self.warn("http.crowded")
             if not self.evict():
@@ -103,7 +103,7 @@ class ConnectionRegistry:
         self._of_each[host] += 1
         self._silent[connection] = None
         self.empty.clear()
-        return has_room and len(self.connections) <= self._max_connections + ANSWERED_BEYOND
+        return has_capacity and len(self.connections) <= self._max_connections + ANSWERED_BEYOND
 
     def expect_head(self, connection: ClientConnection) -> None:
         """Give a connection its time for a head."""

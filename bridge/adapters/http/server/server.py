@@ -48,7 +48,7 @@ class HttpServer:
         self._stopping = asyncio.Event()
         self._grace = 0.0
         #: How often the event loop went round; see `bridge.ops.progress`.
-        self.rounds = 0
+        self.iterations = 0
 
     def start(self) -> int:
         """Listen and return the port. Connections are taken from here on.
@@ -133,7 +133,7 @@ class HttpServer:
             connection.abort()
 
     def _go_round(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.rounds += 1
+        self.iterations += 1
         loop.call_later(_ROUND, self._go_round, loop)
 
     def _admit(self) -> HttpConnection | TlsHandshake:

@@ -64,12 +64,12 @@ class ClientTransport:
         else:
             self._transport.pause_reading()
 
-    def close(self, *, is_unread: bool) -> None:
+    def close(self, *, is_unconsumed: bool) -> None:
         """Close once all is written that was to be.
 
         With something unread on the way the client closes first. TLS waits for its good-bye.
         """
-        if is_unread and not self.is_encrypted and not self._transport.is_closing():
+        if is_unconsumed and not self.is_encrypted and not self._transport.is_closing():
             self._transport.write_eof()
             self._transport.resume_reading()
         else:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 #: Seconds between two looks at heartbeats and deadlines while nothing happens.
 TICK = 0.5
 #: Seconds until the next try after a failed one: the first, and the most it doubles to.
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
+FIRST_BACKOFF = 0.2
+MAX_BACKOFF = 5.0
 #: Seconds that a connection must have lived not to count as a failed try when it is lost.
 PROVEN = 5.0
 #: What may help where the broker refuses a declaration: it does so also for what is there.
@@ -76,12 +76,12 @@ class Log(Protocol):
         ...
 
 
-class LinkDown(Exception):
+class ConnectionDown(Exception):
     """The handler has reason to distrust the connection; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class LinkOptions:
+class ConnectionOptions:
     """Where a link connects to, and who hears of it."""
 
     address: BrokerAddress
@@ -94,16 +94,16 @@ class LinkOptions:
     log: Log | None = None
 
 
-class Link:
+class ConnectionThread:
     """Runs a handler on a connection that is always there, or about to be."""
 
-    def __init__(self, options: LinkOptions, handler: Handler) -> None:
+    def __init__(self, options: ConnectionOptions, handler: Handler) -> None:
         self._name, self._address, self._clock = options.name, options.address, options.clock
         self._on_crash = options.on_crash
         self._handler = handler
         self._stopping = threading.Event()
         #: How often the thread went round, connected or not: what stands still counts no more.
-        self.rounds = 0
+        self.iterations = 0
         # A pipe rather than an eventfd, which only Linux has.
         self._wakeup, self._waker = os.pipe()
         os.set_blocking(self._wakeup, False)
@@ -118,7 +118,7 @@ class Link:
         #: Whether the last connection was lost because the other side did not answer.
         self._is_silent = False
         #: The last problem; a handler that knows that it is over clears it.
-        self.trouble = ""
+        self.problem = ""
         #: Called on the thread after a round of tries in vain: with the reasons where every address has refused us,
         #: else with nothing.
         self.on_round: Callable[[str], None] = _ignore
@@ -126,9 +126,9 @@ class Link:
 
     def start(self) -> None:
         """Start the thread; it connects when it can."""
-        for place in unverified(self._address.nodes):
+        for location in unverified(self._address.nodes):
             self._log.warning(
-                "broker.unverified", broker=place, hint="verify=verify_none: remove it from broker.url"
+                "broker.unverified", broker=location, hint="verify=verify_none: remove it from broker.url"
             )
         self._thread.start()
 
@@ -154,48 +154,48 @@ class Link:
         try:
             self._keep_connected()
         except Exception:  # noqa: BLE001 - the outermost loop
-            self._log.critical("link.crashed", exc_info=True)
+            self._log.critical("connection.crashed", exc_info=True)
             self._on_crash()
 
     def _keep_connected(self) -> None:
         # Tries since a connection was good for something, and which address is next.
-        attempt, turn = 0, -1
+        attempt, node_index = 0, -1
         while not self._stopping.is_set():
-            self.rounds += 1
-            turn += 1
-            opened = self._open(turn, attempt)
+            self.iterations += 1
+            node_index += 1
+            opened = self._open(node_index, attempt)
             if opened is not None and self._live(*opened):
                 attempt = 0
                 self._refusals.clear()
                 if not self._is_silent:
                     # Begin anew: a node that restarts refuses at once, and all would gather on the one that is next.
-                    turn = -1
+                    node_index = -1
                 continue
             attempt += 1
             if attempt % len(self._address.nodes) == 0:
                 self._end_round()
                 self._pause(attempt // len(self._address.nodes) - 1)
 
-    def _open(self, turn: int, attempt: int) -> tuple[Broker, Pulse] | None:
+    def _open(self, node_index: int, attempt: int) -> tuple[Broker, Pulse] | None:
         try:
-            broker = Broker.open(self._address, self._name, attempt=turn)
+            broker = Broker.open(self._address, self._name, attempt=node_index)
         except BrokerUnreachable as e:
-            self.trouble = str(e)
+            self.problem = str(e)
             if isinstance(e, BrokerRefused):
-                self._refusals.append(self.trouble)
-            self._log.warning("broker.unreachable", reason=self.trouble, attempt=attempt + 1)
+                self._refusals.append(self.problem)
+            self._log.warning("broker.unreachable", reason=self.problem, attempt=attempt + 1)
             return None
         try:
             broker.on_alarm = self._on_alarm
             pulse = Pulse(broker, self._clock)
             self._handler.opened(broker)
         except TopologyMismatch as e:
-            self.trouble = str(e)
-            self._log.error("topology.mismatched", reason=self.trouble, attempt=attempt + 1)
-        except (LinkDown, *BROKER_ERRORS) as e:
-            self.trouble = _reason(e)
+            self.problem = str(e)
+            self._log.error("topology.mismatched", reason=self.problem, attempt=attempt + 1)
+        except (ConnectionDown, *BROKER_ERRORS) as e:
+            self.problem = _reason(e)
             hint = {"hint": NO_RIGHT} if isinstance(e, AccessRefused) else {}
-            self._log.warning("broker.refused", reason=self.trouble, attempt=attempt + 1, **hint)
+            self._log.warning("broker.refused", reason=self.problem, attempt=attempt + 1, **hint)
         else:
             self.connected = True
             self._log.info("broker.connected")
@@ -221,9 +221,9 @@ class Link:
         refusals, self._refusals = self._refusals, []
         self.on_round("; ".join(refusals) if len(refusals) == len(self._address.nodes) else "")
 
-    def _pause(self, rounds: int) -> None:
+    def _pause(self, iterations: int) -> None:
         """Wait before the next round, with jitter: the broker's return must not be a stampede."""
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(rounds, 10))
+        longest = min(MAX_BACKOFF, FIRST_BACKOFF * 2.0 ** min(iterations, 10))
         self._stopping.wait(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def _live(self, broker: Broker, pulse: Pulse) -> bool:
@@ -231,11 +231,11 @@ class Link:
         since = self._clock.monotonic()
         try:
             self._serve(broker, pulse)
-        except (LinkDown, NodeSilent, *BROKER_ERRORS) as e:
-            self.trouble = _reason(e)
+        except (ConnectionDown, NodeSilent, *BROKER_ERRORS) as e:
+            self.problem = _reason(e)
             # Such a node would not take a new connection either.
-            self._is_silent = isinstance(e, LinkDown | NodeSilent | TimeoutError)
-            self._log.warning("broker.lost", reason=self.trouble)
+            self._is_silent = isinstance(e, ConnectionDown | NodeSilent | TimeoutError)
+            self._log.warning("broker.lost", reason=self.problem)
         else:
             broker.close()
         finally:
@@ -250,15 +250,15 @@ class Link:
         ticked = self._clock.monotonic()
         self._handler.work(broker)
         while not self._stopping.is_set():
-            self.rounds += 1
-            ready = poll.poll(0 if broker.unread() else TICK * 1000)
+            self.iterations += 1
+            ready = poll.poll(0 if broker.buffered() else TICK * 1000)
             is_woken = (self._wakeup, select.POLLIN) in ready
             if is_woken:
                 os.read(self._wakeup, 4096)
             # After the byte was read and before the work: each `wake` from here on writes another, and what
             # was left before an earlier one is done now. A byte that comes late wakes us once in vain.
             self._awake = False
-            if broker.unread() or len(ready) > is_woken:
+            if broker.buffered() or len(ready) > is_woken:
                 broker.drain()
             if self._clock.monotonic() - ticked >= TICK:
                 broker.heartbeat()
@@ -282,7 +282,7 @@ def _structlog(name: str) -> Log:
 
 def _reason(error: BaseException) -> str:
     """Say what went wrong in the broker's own words, which name queues and codes, never a message."""
-    if isinstance(error, LinkDown | NodeSilent):
+    if isinstance(error, ConnectionDown | NodeSilent):
         return str(error)
     reply = getattr(error, "reply_text", None)
     return f"{type(error).__name__}: {reply or error}"

@@ -7,7 +7,7 @@ import itertools
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
-from bridge.client.handling import (
+from bridge.client.handler import (
     ConsumerOptions,
     Retries,
     UnfinishedError,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from bridge.concurrency.event_loop import Relay
+from bridge.concurrency.event_loop import LoopCaller
 
 
 def test_what_many_threads_settle_all_comes() -> None:
     async def scenario() -> list[int]:
-        relay = Relay.here(None)
+        caller = LoopCaller.here(None)
         found: list[int] = []
         over = asyncio.Event()
 
@@ -19,11 +19,11 @@ def test_what_many_threads_settle_all_comes() -> None:
             if len(found) == 2_000:
                 over.set()
 
-        def tell(first: int) -> None:
+        def to_message(first: int) -> None:
             for number in range(first, 2_000, 4):
-                relay.tell(hear, number)
+                caller.call(hear, number)
 
-        threads = [threading.Thread(target=tell, args=(first,)) for first in range(4)]
+        threads = [threading.Thread(target=to_message, args=(first,)) for first in range(4)]
         for thread in threads:
             thread.start()
         async with asyncio.timeout(30):
@@ -37,39 +37,39 @@ def test_what_many_threads_settle_all_comes() -> None:
 
 def test_a_mistake_in_one_is_told_and_keeps_nothing_from_the_others() -> None:
     async def scenario() -> tuple[list[str], list[int]]:
-        told: list[str] = []
+        confirmed: list[str] = []
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: told.append(repr(context["exception"])))
-        relay, found, over = Relay.here(None), list[int](), asyncio.Event()
+        loop.set_exception_handler(lambda _, context: confirmed.append(repr(context["exception"])))
+        caller, found, over = LoopCaller.here(None), list[int](), asyncio.Event()
 
         def broken(_: int) -> None:
             raise RuntimeError("broken")
 
-        relay.tell(found.append, 1)
-        relay.tell(broken, 2)
-        relay.tell(found.append, 3)
-        relay.tell(lambda _: over.set(), None)
+        caller.call(found.append, 1)
+        caller.call(broken, 2)
+        caller.call(found.append, 3)
+        caller.call(lambda _: over.set(), None)
         async with asyncio.timeout(10):
             await over.wait()
-        return told, found
+        return confirmed, found
 
     assert asyncio.run(scenario()) == (["RuntimeError('broken')"], [1, 3])
 
 
 def test_a_loop_that_is_closed_is_left_alone() -> None:
-    async def scenario() -> Relay:
-        return Relay.here(None)
+    async def scenario() -> LoopCaller:
+        return LoopCaller.here(None)
 
-    relay, found = asyncio.run(scenario()), list[int]()
-    relay.tell(found.append, 1)
+    caller, found = asyncio.run(scenario()), list[int]()
+    caller.call(found.append, 1)
 
     assert found == []
 
 
 def test_each_loop_has_its_own() -> None:
-    async def scenario(last: Relay | None) -> Relay:
-        first = Relay.here(last)
-        assert Relay.here(first) is first
+    async def scenario(last: LoopCaller | None) -> LoopCaller:
+        first = LoopCaller.here(last)
+        assert LoopCaller.here(first) is first
         return first
 
     first = asyncio.run(scenario(None))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.adapters.amqp.confirm_channel import ConfirmChannel, Publish
-from bridge.adapters.amqp.link import LinkDown, LinkOptions
-from bridge.adapters.amqp.link_owner import LinkOwner
+from bridge.adapters.amqp.connection_owner import ConnectionOwner
+from bridge.adapters.amqp.connection_thread import ConnectionDown, ConnectionOptions
 from bridge.adapters.amqp.publisher import STALLED
 from bridge.adapters.amqp.topology import declare
-from bridge.ports import Offered
+from bridge.ports import OneShotResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Offer(Publish):
+class PendingPublish(Publish):
     """A message whose sender waits for it."""
 
-    answer: Callable[[Offered], None] = field(repr=False)
+    answer: Callable[[OneShotResult], None] = field(repr=False)
     #: Not written after it: `Clock.monotonic` seconds.
     until: float
 
 
-class AmqpOffers(LinkOwner):
-    """Fills the port `Offering`."""
+class AmqpOneShotPublisher(ConnectionOwner):
+    """Fills the port `OneShotPublisher`."""
 
     def __init__(
         self,
-        link: LinkOptions,
+        connection: ConnectionOptions,
         topology: Topology,
         *,
         declares: bool = True,
@@ -53,33 +53,35 @@ class AmqpOffers(LinkOwner):
 
         `deadline`: seconds until a publish without an answer makes us give the connection up.
         """
-        super().__init__(link)
+        super().__init__(connection)
         self._topology = topology
         self._declares = declares
         self._limit = limit
-        self._offers = ConfirmChannel[Offer](
+        self._one_shots = ConfirmChannel[PendingPublish](
             refused=self._on_nack, returned=self._on_returned, deadline=deadline
         )
         #: Whether something that must be routed was not, and whether there was a connection before.
         self._lacking = self._was_open = False
         self._log = structlog.get_logger()
 
-    def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:
-        """Publish a message once; see `bridge.ports.Offering`."""
-        offers = self._offers
-        if not self.available or len(offers.waiting) + len(offers.unconfirmed) >= self._limit:
-            told(Offered.NOT_TAKEN)
+    def publish_once(
+        self, message: Outgoing, answered: Callable[[OneShotResult], None], *, until: float
+    ) -> None:
+        """Publish a message once; see `bridge.ports.OneShotPublisher`."""
+        one_shots = self._one_shots
+        if not self.available or len(one_shots.waiting) + len(one_shots.unconfirmed) >= self._limit:
+            answered(OneShotResult.NOT_TAKEN)
             return
         address = message.exchange, message.routing_key
-        taken = partial(told, Offered.TAKEN)
-        offers.waiting.append(Offer(message, taken, address, answer=told, until=until))
-        self._link.wake()
+        taken = partial(answered, OneShotResult.TAKEN)
+        one_shots.waiting.append(PendingPublish(message, taken, address, answer=answered, until=until))
+        self._connection.wake()
 
     @property
     def available(self) -> bool:
         """Whether the broker takes messages now."""
-        is_stalled = self._clock.monotonic() - self._offers.oldest_at >= STALLED
-        return self._link.connected and not self._link.blocked and not is_stalled
+        is_stalled = self._clock.monotonic() - self._one_shots.oldest_at >= STALLED
+        return self._connection.connected and not self._connection.blocked and not is_stalled
 
     # --- the link's thread ---------------------------------------------------------------------------------------
 
@@ -87,33 +89,33 @@ class AmqpOffers(LinkOwner):
         """Declare, and have confirms and returns come to us."""
         if self._declares:
             declare(broker, self._topology, anew=self._lacking, compares=not self._was_open)
-        self._offers.open(broker)
+        self._one_shots.open(broker)
         self._lacking, self._was_open = False, True
 
     def work(self, broker: Broker) -> None:
         """Write what waits, as far as window and broker allow, and forget what waits too long."""
         if self._lacking and self._declares:
-            raise LinkDown("what is missing on the broker is declared on a new connection")
-        now, offers = self._clock.monotonic(), self._offers
-        offers.check_deadline(broker, now)
-        while offers.waiting and offers.waiting[0].until <= now:
-            offers.waiting.popleft().answer(Offered.NOT_TAKEN)
-        if not broker.blocked and offers.write(broker, now):
+            raise ConnectionDown("what is missing on the broker is declared on a new connection")
+        now, one_shots = self._clock.monotonic(), self._one_shots
+        one_shots.check_deadline(broker, now)
+        while one_shots.waiting and one_shots.waiting[0].until <= now:
+            one_shots.waiting.popleft().answer(OneShotResult.NOT_TAKEN)
+        if not broker.blocked and one_shots.write(broker, now):
             broker.flush()
 
     def lost(self) -> None:
         """Answer all that wait; what was written may be stored or not."""
-        lost = [*self._offers.lose(), *self._offers.waiting]
-        self._offers.waiting.clear()
-        for offer in lost:
-            offer.answer(Offered.NOT_TAKEN)
+        lost = [*self._one_shots.lose(), *self._one_shots.waiting]
+        self._one_shots.waiting.clear()
+        for publish_once in lost:
+            publish_once.answer(OneShotResult.NOT_TAKEN)
 
-    def _on_returned(self, offer: Offer) -> None:
-        offer.answer(Offered.UNROUTABLE)
-        exchange, routing_key = offer.address
+    def _on_returned(self, publish_once: PendingPublish) -> None:
+        publish_once.answer(OneShotResult.UNROUTABLE)
+        exchange, routing_key = publish_once.address
         self._log.warning("broker.unrouted", exchange=exchange, routing_key=routing_key)
         self._lacking = True
 
-    def _on_nack(self, offer: Offer) -> None:
-        self._log.warning("broker.nacked", routing_key=offer.message.routing_key)
-        offer.answer(Offered.NOT_TAKEN)
+    def _on_nack(self, publish_once: PendingPublish) -> None:
+        self._log.warning("broker.nacked", routing_key=publish_once.message.routing_key)
+        publish_once.answer(OneShotResult.NOT_TAKEN)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.adapters.amqp.confirm_channel import WINDOW
-from bridge.adapters.amqp.offers import AmqpOffers
+from bridge.adapters.amqp.one_shot_publisher import AmqpOneShotPublisher
 from bridge.domain.messages import Outgoing
-from bridge.ports import Offered
-from tests.broker.amqp_setup import NAMES, link_options
+from bridge.ports import OneShotResult
+from tests.broker.amqp_setup import NAMES, connection_options
 from tests.harness.chaos_proxy import DOWN, ChaosProxy
 from tests.harness.waiting import wait_until
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.harness.broker import Broker
     from tests.harness.broker_client import BrokerClient
 
-    StartOffering = Callable[..., AmqpOffers]
+    StartOffering = Callable[..., AmqpOneShotPublisher]
 
 pytestmark = pytest.mark.broker
 
@@ -32,9 +32,11 @@ class Answers:
     """What was told of each offer."""
 
     def __init__(self) -> None:
-        self.of: dict[str, Offered] = {}
+        self.of: dict[str, OneShotResult] = {}
 
-    def offer(self, offering: AmqpOffers, id_: str, *, body: bytes | None = None, **options: Any) -> None:
+    def publish_once(
+        self, one_shot: AmqpOneShotPublisher, id_: str, *, body: bytes | None = None, **options: Any
+    ) -> None:
         """Offer a message known by `id_`."""
         within = options.pop("within", 5.0)
         message = Outgoing(
@@ -44,13 +46,13 @@ class Answers:
             properties={"message_id": id_},
         )
 
-        def told(offered: Offered) -> None:
+        def confirmed(offered: OneShotResult) -> None:
             assert id_ not in self.of
             self.of[id_] = offered
 
-        offering.offer(message, told, until=time.monotonic() + within)
+        one_shot.publish_once(message, confirmed, until=time.monotonic() + within)
 
-    def wait(self, number: int = 1) -> dict[str, Offered]:
+    def wait(self, number: int = 1) -> dict[str, OneShotResult]:
         """Wait for so many answers and return all."""
         wait_until(lambda: len(self.of) >= number, what=f"{number} answers")
         return self.of
@@ -59,19 +61,19 @@ class Answers:
 @pytest.fixture
 def start() -> Iterator[StartOffering]:
     """Start offerings, connected, and stop them in the end."""
-    started: list[AmqpOffers] = []
+    started: list[AmqpOneShotPublisher] = []
 
-    def start(url: str, **options: Any) -> AmqpOffers:
+    def start(url: str, **options: Any) -> AmqpOneShotPublisher:
         options = {"declares": False, **options}
-        offering = AmqpOffers(link_options(url, "offers", heartbeat=2), NAMES, **options)
-        started.append(offering)
-        offering.start()
-        wait_until(lambda: offering.available, what="a connection")
-        return offering
+        one_shot = AmqpOneShotPublisher(connection_options(url, "offers", heartbeat=2), NAMES, **options)
+        started.append(one_shot)
+        one_shot.start()
+        wait_until(lambda: one_shot.available, what="a connection")
+        return one_shot
 
     yield start
-    for offering in started:
-        offering.stop()
+    for one_shot in started:
+        one_shot.stop()
 
 
 def ids(peer: BrokerClient) -> list[str]:
@@ -81,43 +83,47 @@ def ids(peer: BrokerClient) -> list[str]:
 
 def test_many_at_once_are_each_taken_and_stored_once(start: StartOffering, amqp: BrokerClient) -> None:
     amqp.declare_queue(QUEUE)
-    offering, answers = start(amqp.url), Answers()
+    one_shot, answers = start(amqp.url), Answers()
     for number in range(900):
-        answers.offer(offering, f"c{number}")
-    told = answers.wait(900)
+        answers.publish_once(one_shot, f"c{number}")
+    confirmed = answers.wait(900)
 
-    assert set(told.values()) == {Offered.TAKEN}
+    assert set(confirmed.values()) == {OneShotResult.TAKEN}
     assert ids(amqp) == [f"c{number}" for number in range(900)]
 
 
 def test_unroutable_offers_are_reported_among_accepted_ones(start: StartOffering, amqp: BrokerClient) -> None:
     amqp.declare_queue(QUEUE)
-    offering, answers = start(amqp.url), Answers()
+    one_shot, answers = start(amqp.url), Answers()
     for number in range(50):
         # All alike but for their ids: which one came back is not to be told by its bytes.
-        answers.offer(offering, f"c{number}", body=b"x", routing_key=QUEUE if number % 2 else "nowhere")
-    told = answers.wait(50)
+        answers.publish_once(
+            one_shot, f"c{number}", body=b"x", routing_key=QUEUE if number % 2 else "nowhere"
+        )
+    confirmed = answers.wait(50)
 
-    assert {id_ for id_, offered in told.items() if offered is Offered.UNROUTABLE} == {
+    assert {id_ for id_, offered in confirmed.items() if offered is OneShotResult.UNROUTABLE} == {
         f"c{number}" for number in range(0, 50, 2)
     }
-    assert sorted(ids(amqp)) == sorted(id_ for id_, offered in told.items() if offered is Offered.TAKEN)
+    assert sorted(ids(amqp)) == sorted(
+        id_ for id_, offered in confirmed.items() if offered is OneShotResult.TAKEN
+    )
 
 
 def test_missing_queue_is_declared_where_declaring_is_allowed(
     start: StartOffering, amqp: BrokerClient
 ) -> None:
-    offering, answers = start(amqp.url, declares=True), Answers()
+    one_shot, answers = start(amqp.url, declares=True), Answers()
     amqp.delete(NAMES.command_queue)
     make: dict[str, Any] = {"exchange": NAMES.commands_exchange, "routing_key": "send"}
-    answers.offer(offering, "before", **make)
+    answers.publish_once(one_shot, "before", **make)
     first = dict(answers.wait())
     wait_until(lambda: NAMES.command_queue in _queues(amqp), what="the queue")
-    wait_until(lambda: offering.available, what="the next connection")
-    answers.offer(offering, "after", **make)
+    wait_until(lambda: one_shot.available, what="the next connection")
+    answers.publish_once(one_shot, "after", **make)
 
-    assert first == {"before": Offered.UNROUTABLE}
-    assert answers.wait(2)["after"] is Offered.TAKEN
+    assert first == {"before": OneShotResult.UNROUTABLE}
+    assert answers.wait(2)["after"] is OneShotResult.TAKEN
     assert [message.properties["message_id"] for message in amqp.take(NAMES.command_queue, 1)] == ["after"]
 
 
@@ -131,11 +137,11 @@ def _queues(peer: BrokerClient) -> list[str]:
 
 def test_a_full_queue_does_not_take_it(start: StartOffering, amqp: BrokerClient) -> None:
     amqp.declare_queue(QUEUE, {"x-max-length": 1, "x-overflow": "reject-publish"})
-    offering, answers = start(amqp.url), Answers()
+    one_shot, answers = start(amqp.url), Answers()
     for number in range(3):
-        answers.offer(offering, f"c{number}")
+        answers.publish_once(one_shot, f"c{number}")
 
-    assert list(answers.wait(3).values()).count(Offered.NOT_TAKEN) == 2
+    assert list(answers.wait(3).values()).count(OneShotResult.NOT_TAKEN) == 2
     assert amqp.depth(QUEUE) == 1
 
 
@@ -143,18 +149,18 @@ def test_offer_in_flight_at_a_lost_connection_is_not_taken_and_not_published_aga
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
-    offering, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
+    one_shot, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
     proxy.black_hole(DOWN)
-    answers.offer(offering, "lost")
+    answers.publish_once(one_shot, "lost")
     wait_until(lambda: amqp.depth(QUEUE) == 1, what="the message")
     proxy.reset()
-    told = dict(answers.wait())
+    confirmed = dict(answers.wait())
     proxy.pass_through()
-    wait_until(lambda: offering.available, what="the next connection")
-    answers.offer(offering, "next")
+    wait_until(lambda: one_shot.available, what="the next connection")
+    answers.publish_once(one_shot, "next")
 
-    assert told == {"lost": Offered.NOT_TAKEN}
-    assert answers.wait(2)["next"] is Offered.TAKEN
+    assert confirmed == {"lost": OneShotResult.NOT_TAKEN}
+    assert answers.wait(2)["next"] is OneShotResult.TAKEN
     assert ids(amqp) == ["lost", "next"]
 
 
@@ -162,40 +168,40 @@ def test_while_the_broker_has_an_alarm_nothing_waits_beyond_its_time_and_nothing
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     amqp.declare_queue(QUEUE)
-    offering, answers = start(amqp.url, limit=10), Answers()
+    one_shot, answers = start(amqp.url, limit=10), Answers()
     with rabbitmq.memory_alarm():
         # The broker blocks who publishes.
-        answers.offer(offering, "first", within=0.2)
-        wait_until(lambda: not offering.available, what="the alarm")
+        answers.publish_once(one_shot, "first", within=0.2)
+        wait_until(lambda: not one_shot.available, what="the alarm")
         for number in range(20):
-            answers.offer(offering, f"late {number}", within=0.2)
-        told = dict(answers.wait(20))
-    wait_until(lambda: offering.available, what="the end of the alarm")
-    answers.offer(offering, "after")
+            answers.publish_once(one_shot, f"late {number}", within=0.2)
+        confirmed = dict(answers.wait(20))
+    wait_until(lambda: one_shot.available, what="the end of the alarm")
+    answers.publish_once(one_shot, "after")
     answers.wait(22)
 
-    assert {offered for id_, offered in told.items() if id_ != "first"} == {Offered.NOT_TAKEN}
-    assert answers.of["after"] is Offered.TAKEN
-    assert ids(amqp) == [id_ for id_ in ("first", "after") if answers.of[id_] is Offered.TAKEN]
+    assert {offered for id_, offered in confirmed.items() if id_ != "first"} == {OneShotResult.NOT_TAKEN}
+    assert answers.of["after"] is OneShotResult.TAKEN
+    assert ids(amqp) == [id_ for id_ in ("first", "after") if answers.of[id_] is OneShotResult.TAKEN]
 
 
 def test_waiting_offer_at_a_lost_connection_is_never_written(
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
-    offering, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
+    one_shot, answers = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port)), Answers()
     proxy.black_hole(DOWN)
     for number in range(WINDOW + 40):
-        answers.offer(offering, f"c{number}")
+        answers.publish_once(one_shot, f"c{number}")
     wait_until(lambda: amqp.depth(QUEUE) == WINDOW, what="as many as may be under way")
     proxy.reset()
-    told = dict(answers.wait(WINDOW + 40))
+    confirmed = dict(answers.wait(WINDOW + 40))
     proxy.pass_through()
-    wait_until(lambda: offering.available, what="the next connection")
-    answers.offer(offering, "next")
+    wait_until(lambda: one_shot.available, what="the next connection")
+    answers.publish_once(one_shot, "next")
     answers.wait(WINDOW + 41)
 
-    assert set(told.values()) == {Offered.NOT_TAKEN}
+    assert set(confirmed.values()) == {OneShotResult.NOT_TAKEN}
     assert amqp.depth(QUEUE) == WINDOW + 1
 
 
@@ -203,39 +209,39 @@ def test_waiting_offer_past_its_deadline_is_never_written(
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker
 ) -> None:
     amqp.declare_queue(QUEUE)
-    offering, answers = start(amqp.url), Answers()
+    one_shot, answers = start(amqp.url), Answers()
     with rabbitmq.frozen():
         for number in range(WINDOW + 40):
-            answers.offer(offering, f"c{number}", within=0.2)
+            answers.publish_once(one_shot, f"c{number}", within=0.2)
         late = dict(answers.wait(40))
-    told = answers.wait(WINDOW + 40)
+    confirmed = answers.wait(WINDOW + 40)
 
     assert list(late) == [f"c{number}" for number in range(WINDOW, WINDOW + 40)]
-    assert set(late.values()) == {Offered.NOT_TAKEN}
-    assert {told[f"c{number}"] for number in range(WINDOW)} == {Offered.TAKEN}
+    assert set(late.values()) == {OneShotResult.NOT_TAKEN}
+    assert {confirmed[f"c{number}"] for number in range(WINDOW)} == {OneShotResult.TAKEN}
     assert amqp.depth(QUEUE) == WINDOW
 
 
 def test_without_a_connection_nothing_is_held(amqp: BrokerClient) -> None:
-    offering = AmqpOffers(link_options(amqp.url, "offers"), NAMES)
+    one_shot = AmqpOneShotPublisher(connection_options(amqp.url, "offers"), NAMES)
     answers = Answers()
-    answers.offer(offering, "a")
+    answers.publish_once(one_shot, "a")
 
-    assert answers.of == {"a": Offered.NOT_TAKEN}
-    assert not offering.available
+    assert answers.of == {"a": OneShotResult.NOT_TAKEN}
+    assert not one_shot.available
 
 
 def test_more_than_may_be_open_are_not_taken(
     start: StartOffering, amqp: BrokerClient, rabbitmq: Broker, proxy: ChaosProxy
 ) -> None:
     amqp.declare_queue(QUEUE)
-    offering = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port), limit=3)
+    one_shot = start(rabbitmq.url(amqp.url.rpartition("/")[2], proxy.port), limit=3)
     answers = Answers()
     proxy.black_hole(DOWN)
     for number in range(5):
-        answers.offer(offering, f"c{number}")
+        answers.publish_once(one_shot, f"c{number}")
     early = dict(answers.of)
     proxy.pass_through()
 
-    assert early == {"c3": Offered.NOT_TAKEN, "c4": Offered.NOT_TAKEN}
-    assert list(answers.wait(5).values()).count(Offered.TAKEN) == 3
+    assert early == {"c3": OneShotResult.NOT_TAKEN, "c4": OneShotResult.NOT_TAKEN}
+    assert list(answers.wait(5).values()).count(OneShotResult.TAKEN) == 3

@@ -17,8 +17,8 @@ from typing import Literal
 
 #: Seconds the gate stays closed: the first time, and the most it doubles to for a refused account and an API that is
 #: down.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
+FIRST_BACKOFF = 1.0
+MAX_BACKOFF = 60.0
 LONGEST_DOWN = 5.0
 #: Failures in a row after which the API counts as down.
 DOWN_AFTER = 5
@@ -26,99 +26,99 @@ DOWN = "the provider does not answer, or answers with errors"
 
 #: Why it is not open: the account as a whole is refused, or the provider is down.
 Cause = Literal["account", "provider"]
-_LONGEST: dict[Cause, float] = {"account": LONGEST_PAUSE, "provider": LONGEST_DOWN}
+_LONGEST: dict[Cause, float] = {"account": MAX_BACKOFF, "provider": LONGEST_DOWN}
 
 
 class _Phase(Enum):
-    OPEN = auto()
     CLOSED = auto()
+    OPEN = auto()
     PROBING = auto()
     HALF_OPEN = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
+class CircuitBreaker:
     """The state of the gate; each step gives a new one. Times are `Clock.monotonic` seconds."""
 
     #: Calls at once while the gate is open.
     limit: int
     #: Calls at once now.
-    admitted: int
-    phase: _Phase = _Phase.OPEN
-    closed_until: float = 0.0
+    allowed: int
+    phase: _Phase = _Phase.CLOSED
+    open_until: float = 0.0
     pause: float = 0.0
     failures: int = 0
     #: Why it was closed last; None while it is open.
     cause: Cause | None = None
     #: Why it is not open; names no number and no secret.
-    trouble: str | None = None
+    problem: str | None = None
 
     @classmethod
-    def open(cls, limit: int) -> Gate:
+    def closed(cls, limit: int) -> CircuitBreaker:
         """Return an open gate for `limit` calls at once."""
-        return cls(limit=limit, admitted=limit)
+        return cls(limit=limit, allowed=limit)
 
     @property
-    def shut(self) -> bool:
+    def is_open(self) -> bool:
         """Whether no call is admitted at all."""
-        return self.phase in (_Phase.CLOSED, _Phase.PROBING)
+        return self.phase in (_Phase.OPEN, _Phase.PROBING)
 
     @property
-    def state(self) -> Literal["open", "half_open", "shut"]:
+    def state(self) -> Literal["closed", "half_open", "open"]:
         """How far it is open."""
-        if self.shut:
-            return "shut"
-        return "open" if self.phase is _Phase.OPEN else "half_open"
+        if self.is_open:
+            return "open"
+        return "closed" if self.phase is _Phase.CLOSED else "half_open"
 
-    def refused(self, now: float, trouble: str) -> Gate:
+    def refused(self, now: float, problem: str) -> CircuitBreaker:
         """Close: the account is refused. Calls that were under way when it closed do not close it again."""
-        return self if self.shut else self._closed(now, trouble, "account")
+        return self if self.is_open else self._opened(now, problem, "account")
 
-    def failed(self, now: float, why: str = DOWN) -> Gate:
+    def failed(self, now: float, why: str = DOWN) -> CircuitBreaker:
         """Count a failure of the API; the last of many, and any while half-open, closes."""
-        if self.shut:
+        if self.is_open:
             return self
         failures = self.failures + 1
         if self.phase is _Phase.HALF_OPEN or failures >= DOWN_AFTER:
-            return self._closed(now, self.trouble or why, "provider")
+            return self._opened(now, self.problem or why, "provider")
         return replace(self, failures=failures)
 
-    def succeeded(self) -> Gate:
+    def succeeded(self) -> CircuitBreaker:
         """Open a little further after an answer that shows the API well."""
-        if self.phase is _Phase.OPEN:
+        if self.phase is _Phase.CLOSED:
             return self if not self.failures else replace(self, failures=0)
-        if self.shut:
+        if self.is_open:
             return self
-        admitted = min(self.limit, self.admitted * 2)
-        return Gate.open(self.limit) if admitted == self.limit else replace(self, admitted=admitted)
+        allowed = min(self.limit, self.allowed * 2)
+        return CircuitBreaker.closed(self.limit) if allowed == self.limit else replace(self, allowed=allowed)
 
     def probe_due(self, now: float) -> bool:
         """Whether it is time for a probe."""
-        return self.phase is _Phase.CLOSED and now >= self.closed_until
+        return self.phase is _Phase.OPEN and now >= self.open_until
 
-    def probing(self) -> Gate:
+    def probing(self) -> CircuitBreaker:
         """Wait for the probe's answer."""
         return replace(self, phase=_Phase.PROBING)
 
-    def probed(self, now: float, *, well: bool) -> Gate:
+    def probed(self, now: float, *, well: bool) -> CircuitBreaker:
         """Admit one call after a good probe; after a bad one stay closed, for longer."""
         if not well:
-            return self._closed(now, self.trouble or DOWN, self.cause or "provider")
-        return replace(self, phase=_Phase.HALF_OPEN, admitted=1, failures=0)
+            return self._opened(now, self.problem or DOWN, self.cause or "provider")
+        return replace(self, phase=_Phase.HALF_OPEN, allowed=1, failures=0)
 
-    def room(self, in_flight: int) -> bool:
+    def has_capacity(self, in_flight: int) -> bool:
         """Whether one more call may start."""
-        return not self.shut and in_flight < self.admitted
+        return not self.is_open and in_flight < self.allowed
 
-    def _closed(self, now: float, trouble: str, cause: Cause) -> Gate:
-        pause = min(_LONGEST[cause], self.pause * 2 or FIRST_PAUSE)
+    def _opened(self, now: float, problem: str, cause: Cause) -> CircuitBreaker:
+        pause = min(_LONGEST[cause], self.pause * 2 or FIRST_BACKOFF)
         return replace(
             self,
-            phase=_Phase.CLOSED,
-            admitted=0,
-            closed_until=now + pause,
+            phase=_Phase.OPEN,
+            allowed=0,
+            open_until=now + pause,
             pause=pause,
             cause=cause,
             failures=0,
-            trouble=trouble,
+            problem=problem,
         )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from amqp.exceptions import AccessRefused
 
+from bridge.adapters.amqp.connection_thread import ConnectionDown
 from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
-from bridge.adapters.amqp.link import LinkDown
 from bridge.domain.lineage import Outdated, Recognized, Succeeded, Unmarked
 from bridge.ports import LedgerUnavailable, LedgerUnusable
 
@@ -46,7 +46,7 @@ class MarkedLedger(Protocol):
         ...
 
 
-class LedgerMark:
+class LedgerIdentity:
     """Compares the ledger of this process with the notes on the broker. Used by the link's thread, `moved` aside."""
 
     def __init__(self, ledger: MarkedLedger, *, max_age: float, mistaken: Callable[[str], None]) -> None:
@@ -77,8 +77,8 @@ class LedgerMark:
             own, remembered = self._ledger.recall()
             notes = Notes(broker, topology, self._ledger.identity)
             is_marked = self._judge(notes, own, remembered, declares=declares)
-            marks = (notes.mark_of(own),) if own is not None and is_marked else ()
-            self._lasting = (*self._names(notes, declares=declares), *marks)
+            identities = (notes.identity_of(own),) if own is not None and is_marked else ()
+            self._lasting = (*self._names(notes, declares=declares), *identities)
         except (LedgerMismatch, LedgerUnusable) as e:
             self._mistaken(str(e))
             raise LedgerMismatch(str(e)) from e
@@ -99,7 +99,7 @@ class LedgerMark:
         try:
             self.compare(broker, topology, declares=declares)
         except LedgerMismatch as e:
-            raise LinkDown(str(e)) from e
+            raise ConnectionDown(str(e)) from e
 
     def moved(self) -> None:
         """Have it compared again. From any thread."""
@@ -123,20 +123,20 @@ class LedgerMark:
         is_known = notes.is_known()
         if is_known:
             self._identify(notes, declares=declares)
-        standing = notes.judge(own, remembered, is_known=is_known)
-        if isinstance(standing, Outdated):
+        comparison = notes.judge(own, remembered, is_known=is_known)
+        if isinstance(comparison, Outdated):
             raise LedgerMismatch(
                 f"the ledger is in an old copy of its database, {own}: workers have used a newer one since. Point "
                 "ledger.url to the new primary, and stop the old one or make it a standby; if the new one is gone for "
                 "good, stop all workers and run `bridge ledger adopt`"
             )
-        is_marked = isinstance(standing, Recognized) and own is not None
-        if own is not None and isinstance(standing, Unmarked | Succeeded):
-            is_marked = self._mark(notes, own, declares=declares)
-        if isinstance(standing, Unmarked | Succeeded) and is_marked:
+        is_marked = isinstance(comparison, Recognized) and own is not None
+        if own is not None and isinstance(comparison, Unmarked | Succeeded):
+            is_marked = self._identity(notes, own, declares=declares)
+        if isinstance(comparison, Unmarked | Succeeded) and is_marked:
             # Not before its own is there: no crash may leave the ledger without a mark.
-            notes.remove(standing.before)
-        if own is not None and isinstance(standing, Succeeded):
+            notes.remove(comparison.before)
+        if own is not None and isinstance(comparison, Succeeded):
             self._ledger.restore(own, is_marked=is_marked, max_age=self._max_age)
             self._log.warning(
                 "ledger.restored",
@@ -144,7 +144,7 @@ class LedgerMark:
                 before=str(remembered.lineage) if remembered else None,
                 hint="a failover or a restore: ids that the ledger does not know are looked up with the provider",
             )
-        elif own is not None and isinstance(standing, Unmarked):
+        elif own is not None and isinstance(comparison, Unmarked):
             self._ledger.remember(own, is_marked=is_marked)
         if not is_known:
             # The last: a ledger that is known and has no mark is an old copy.
@@ -180,15 +180,15 @@ class LedgerMark:
                 hint="give the user the right to configure it",
             )
 
-    def _mark(self, notes: Notes, own: Lineage, *, declares: bool) -> bool:
+    def _identity(self, notes: Notes, own: Lineage, *, declares: bool) -> bool:
         try:
-            notes.mark(own)
+            notes.identity(own)
         except AccessRefused:
             if declares:
                 raise
             self._log.error(
                 "ledger.not_marked",
-                exchange=notes.mark_of(own),
+                exchange=notes.identity_of(own),
                 hint="give the user the right to configure it: without it a worker may use an old primary",
             )
             return False

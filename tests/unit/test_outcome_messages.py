@@ -11,7 +11,7 @@ from bridge.domain.events import INBOUND_RECEIVED, SENT, Event, make_event, outg
 if TYPE_CHECKING:
     from bridge.domain.messages import Outgoing
 
-FILED = datetime(2026, 3, 1, 12, 30, 15, 999_000, tzinfo=UTC)
+RECORDED = datetime(2026, 3, 1, 12, 30, 15, 999_000, tzinfo=UTC)
 
 
 def event(*, subject: str | None = "order-17", message: str = "hi", source: str = "/sms-bridge/sms") -> Event:
@@ -19,18 +19,18 @@ def event(*, subject: str | None = "order-17", message: str = "hi", source: str 
         id="0b9e5a3c-7d0f-5f8e-8a6b-1d2c3e4f5a6b",
         type=SENT if subject else INBOUND_RECEIVED,
         source=source,
-        time=FILED.timestamp(),
+        time=RECORDED.timestamp(),
         subject=subject,
         data={"message": message},
     )
 
 
-def tell(told: Event) -> Outgoing:
-    return outgoing_event(told, exchange="sms.events", unrouted_queue="sms.unrouted")
+def to_message(confirmed: Event) -> Outgoing:
+    return outgoing_event(confirmed, exchange="sms.events", unrouted_queue="sms.unrouted")
 
 
 def test_an_event_is_routed_by_its_type_and_falls_back_to_the_unrouted_queue() -> None:
-    message = tell(event())
+    message = to_message(event())
 
     assert (message.exchange, message.routing_key) == ("sms.events", "sms.outbound.sent")
     assert message.fallback == "sms.unrouted"
@@ -39,26 +39,26 @@ def test_an_event_is_routed_by_its_type_and_falls_back_to_the_unrouted_queue() -
 
 
 def test_the_body_is_the_events_own_bytes() -> None:
-    told = event()
+    confirmed = event()
 
-    assert tell(told).body is told.body
+    assert to_message(confirmed).body is confirmed.body
 
 
 def test_properties_name_the_event_and_its_command() -> None:
-    assert tell(event()).properties == {
+    assert to_message(event()).properties == {
         "message_id": "0b9e5a3c-7d0f-5f8e-8a6b-1d2c3e4f5a6b",
         "type": "sms.outbound.sent",
         "correlation_id": "order-17",
-        "timestamp": int(FILED.timestamp()),
+        "timestamp": int(RECORDED.timestamp()),
     }
 
 
 def test_an_event_of_no_command_has_no_correlation_id() -> None:
-    assert "correlation_id" not in tell(event(subject=None)).properties
+    assert "correlation_id" not in to_message(event(subject=None)).properties
 
 
 @given(st.text(), st.text())
 def test_no_text_can_pass_for_the_time_of_the_event(message: str, source: str) -> None:
-    told = event(message=f'"time":"1999-01-01T00:00:00.000Z"{message}', source=f'"time":"{source}')
+    confirmed = event(message=f'"time":"1999-01-01T00:00:00.000Z"{message}', source=f'"time":"{source}')
 
-    assert tell(told).properties["timestamp"] == int(FILED.timestamp())
+    assert to_message(confirmed).properties["timestamp"] == int(RECORDED.timestamp())

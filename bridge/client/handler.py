@@ -25,8 +25,8 @@ PREFETCH = 20
 #: How often a handler may fail with one event before that is dead-lettered.
 TRIES = 5
 #: Seconds until the handler is called again: the first time, and the longest that it doubles to.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 30.0
+FIRST_BACKOFF = 1.0
+MAX_BACKOFF = 30.0
 
 #: Bytes of `.dead`, which the name of the queue for rejected events ends with.
 _SUFFIX = 5
@@ -53,7 +53,7 @@ class ConsumerOptions:
     #: How often a handler may fail with one event before that is dead-lettered.
     tries: int = TRIES
     #: Until the handler is called again; doubled with each failure, up to 30 s.
-    first_pause: float = FIRST_PAUSE
+    first_pause: float = FIRST_BACKOFF
     #: Events that the broker delivers before the earlier ones are acknowledged.
     prefetch: int = PREFETCH
     #: Whether the queue and its bindings are declared. Without it the queue must exist, with any properties.
@@ -106,7 +106,7 @@ def _checked_keys(keys: object) -> tuple[str, ...]:
     """Return binding keys. One string in place of a list would be a key for each of its letters."""
     if not isinstance(keys, list | tuple | set | frozenset):
         raise wrong_type("keys", keys, 'a list of str, such as ["sms.outbound.*"]')
-    return tuple(broker_name(f"keys[{place}]", key) for place, key in enumerate(keys))
+    return tuple(broker_name(f"keys[{position}]", key) for position, key in enumerate(keys))
 
 
 class Retries:
@@ -120,7 +120,7 @@ class Retries:
         """Return the seconds until the next call, where call `number` (from 1 on) failed; None: no further call."""
         if isinstance(error, Discard) or (number >= self._tries and not isinstance(error, RetryLater)):
             return None
-        return min(LONGEST_PAUSE, self._first_pause * 2.0 ** min(number - 1, 10))
+        return min(MAX_BACKOFF, self._first_pause * 2.0 ** min(number - 1, 10))
 
 
 def check_blocking(name: str, function: object) -> None:

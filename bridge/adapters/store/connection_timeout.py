@@ -30,12 +30,12 @@ class Silence(psycopg.OperationalError, TimeoutError):
 
 
 class PatientConnection(psycopg.Connection[Any]):
-    """A connection that ends itself when the server has not answered for `patience` seconds, or ended the session.
+    """A connection that ends itself when the server has not answered for `timeout` seconds, or ended the session.
 
     The server's own timeouts are no help against a server that stands still. A closed connection leaves the pool.
     """
 
-    patience: float
+    timeout: float
     #: Behind a connection pooler, the statement that makes a transaction's settings; empty where the session has them.
     settles: str = ""
     #: The lineage of the server that the session, or behind a pooler the transaction, leads to, as far as known.
@@ -44,11 +44,11 @@ class PatientConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait as psycopg does, but not for ever."""
         try:
-            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+            return super().wait(gen, interval, self.timeout if timeout is None else timeout)
         except psycopg.errors._WaitTimeout as e:  # noqa: SLF001 - nothing else tells it from the server's errors
             # Not closed in order: that would wait for the server again.
             self.pgconn.finish()
-            raise Silence(f"no answer within {self.patience:g} s") from e
+            raise Silence(f"no answer within {self.timeout:g} s") from e
         except psycopg.Error as e:
             if e.sqlstate is not None and e.sqlstate.startswith(_OVER):
                 self.pgconn.finish()
@@ -74,6 +74,6 @@ class PatientConnection(psycopg.Connection[Any]):
 READ_ONLY = "read-only: the pooler leads to a standby, or to a database with default_transaction_read_only"
 
 
-def connection_class(patience: float) -> type[PatientConnection]:
+def connection_class(timeout: float) -> type[PatientConnection]:
     """Return connections of that patience, in seconds."""
-    return type("Connection", (PatientConnection,), {"patience": patience})
+    return type("Connection", (PatientConnection,), {"timeout": timeout})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.adapters.store import pruning, schema
+from bridge.adapters.store import retention, schema
 from bridge.adapters.store.facts import facts_of
 from bridge.adapters.store.ledger import unavailable
 from bridge.adapters.store.tables import commands, metadata, submissions
@@ -138,7 +138,7 @@ class LedgerReader:
         """Return how many commands would be forgotten."""
         with self._transaction() as connection:
             schema.check(connection)
-            return pruning.count(connection, before)
+            return retention.count(connection, before)
 
     def close(self) -> None:
         """Close the connections."""

@@ -52,7 +52,7 @@ def encode(message: Outgoing, *, frame_max: int) -> Encoded:
     try:
         written = _written({**properties, _HEADERS: headers}, frame_max)
     except ValueError:
-        own = _own(headers, room=frame_max // 2)
+        own = _own(headers, capacity=frame_max // 2)
         written = _written({**properties, _HEADERS: own}, frame_max)
     return Encoded(message.body, written, reason)
 
@@ -72,14 +72,14 @@ def _written(properties: Mapping[str, object], frame_max: int) -> bytes:
     return written
 
 
-def _own(headers: Mapping[str, object], *, room: int) -> dict[str, object]:
-    """Return the bridge's own headers, as many as `room` bytes hold, the last first: strangers' may be called alike."""
+def _own(headers: Mapping[str, object], *, capacity: int) -> dict[str, object]:
+    """Return the bridge's own headers, as many as `capacity` bytes hold, the last first."""
     own: dict[str, object] = {}
     for key, value in reversed(list(headers.items())):
         size = len(amqp.Message(b"", **{_HEADERS: {key: value}})._serialize_properties())  # noqa: SLF001 - as below
-        if str(key).startswith("x-bridge-") and size <= room:
+        if str(key).startswith("x-bridge-") and size <= capacity:
             own[key] = value
-            room -= size
+            capacity -= size
     return own
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.ports import Offered
+from bridge.ports import OneShotResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,19 +13,21 @@ if TYPE_CHECKING:
 
 
 class FakeOffering:
-    """Fills `bridge.ports.Offering`."""
+    """Fills `bridge.ports.OneShotPublisher`."""
 
-    def __init__(self, answer: Offered | None = Offered.TAKEN) -> None:
-        """Answer each offer with `answer`; with none, only when the test says so (`told`)."""
+    def __init__(self, answer: OneShotResult | None = OneShotResult.TAKEN) -> None:
+        """Answer each offer with `answer`; with none, only when the test says so (`answered`)."""
         self.answer = answer
         self.available = True
         #: Every message offered, in order, and who is to be told of it.
         self.offered: list[Outgoing] = []
-        self.told: list[Callable[[Offered], None]] = []
+        self.answered: list[Callable[[OneShotResult], None]] = []
 
-    def offer(self, message: Outgoing, told: Callable[[Offered], None], *, until: float) -> None:
+    def publish_once(
+        self, message: Outgoing, answered: Callable[[OneShotResult], None], *, until: float
+    ) -> None:
         """Take the message, and answer."""
         self.offered.append(message)
-        self.told.append(told)
+        self.answered.append(answered)
         if self.answer is not None:
-            told(self.answer)
+            answered(self.answer)

@@ -12,7 +12,7 @@ from bridge.ports import PublisherFull
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.concurrency.event_loop import Relay
+    from bridge.concurrency.event_loop import LoopCaller
     from bridge.domain.events import Event
     from bridge.domain.messages import Outgoing
     from bridge.ingest.spooler import Spooler
@@ -25,13 +25,13 @@ class Publishing:
 
     publisher: Publisher
     #: `outgoing_event` of `bridge.domain.events`, its names bound.
-    tell: Callable[[Event], Outgoing]
+    to_message: Callable[[Event], Outgoing]
     clock: Clock
 
 
 # Not frozen, and each is only itself: one is made for every event.
 @dataclass(slots=True, eq=False)
-class AwaitedEvent:
+class PendingEvent:
     """An event that somebody waits for to be durable."""
 
     event: Event
@@ -40,26 +40,26 @@ class AwaitedEvent:
     since: float | None = None
 
 
-class Safekeeping:
+class DurablePublisher:
     """The one place that the events of all notifications go through, however they came. Used on one event loop."""
 
     def __init__(self, publishing: Publishing, spooler: Spooler | None = None) -> None:
         """There may be no spooler."""
         self._publisher = publishing.publisher
-        self._tell = publishing.tell
+        self._to_message = publishing.to_message
         self._clock = publishing.clock
         self._spooler = spooler
         #: Where the publisher is going to be woken once this turn of the loop is over.
-        self._waking: Relay | None = None
+        self._waking: LoopCaller | None = None
 
-    def make_durable(self, event: Event, durable: Callable[[bool], None], relay: Relay) -> None:
+    def make_durable(self, event: Event, durable: Callable[[bool], None], caller: LoopCaller) -> None:
         """Call `durable` with True once the event is, or with False where nothing has taken it.
 
         Returns at once; `durable` runs on any thread, perhaps twice (the first counts), and must not block. Either is
         final. What the publisher has taken is neither while the broker says nothing and the spool, if there is one,
         can't keep it: it is published until it is confirmed, and that may take long.
         """
-        message, unconfirmed = self._tell(event), AwaitedEvent(event, durable, self._clock.monotonic())
+        message, unconfirmed = self._to_message(event), PendingEvent(event, durable, self._clock.monotonic())
         spooler = self._spooler
         if self._publisher.available:
             if spooler is not None:
@@ -71,9 +71,9 @@ class Safekeeping:
                     spooler.unwatch(unconfirmed)
             else:
                 # Once for all that this turn of the loop brings: to wake the publisher is a system call.
-                if self._waking is not relay:
-                    self._waking = relay
-                    relay.loop.call_soon(self._wake)
+                if self._waking is not caller:
+                    self._waking = caller
+                    caller.loop.call_soon(self._wake)
                 return
         if spooler is None:
             durable(False)  # noqa: FBT003 - that is all there is to say
@@ -84,7 +84,7 @@ class Safekeeping:
         self._waking = None
         self._publisher.flush()
 
-    def _confirmed(self, unconfirmed: AwaitedEvent) -> None:
+    def _confirmed(self, unconfirmed: PendingEvent) -> None:
         """Say that an event is durable. On the publisher's thread."""
         failpoints.reach("notification-confirmed")
         unconfirmed.durable(True)  # noqa: FBT003 - that is all there is to say

@@ -39,12 +39,12 @@ class CommandTracing:
             "consumer", f"process {self._commands}", parent=received.traceparent, attributes=attributes
         )
 
-    def told(self, span: Span, message: Outgoing, told: Callable[[], None]) -> Callable[[], None]:
-        """Begin the span of an event that is published now; returns what ends it, and then calls `told`."""
+    def confirmed(self, span: Span, message: Outgoing, confirmed: Callable[[], None]) -> Callable[[], None]:
+        """Begin the span of an event that is published now; returns what ends it, and then calls `confirmed`."""
         if message.exchange != self._events_exchange:
-            return told
+            return confirmed
         publishing = _publishing(self._tracer, span, message.exchange, message.routing_key)
-        return partial(_end_and_tell, publishing, told)
+        return partial(_end_and_confirm, publishing, confirmed)
 
 
 class WebhookTracing:
@@ -73,7 +73,7 @@ class SubmitTracing:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def handed(self, traceparent: str | None) -> Span:
+    def submitted_command(self, traceparent: str | None) -> Span:
         """Begin the span of a command that was let in, until it is answered."""
         return _serving(self._tracer, SUBMIT_PATH, parent=traceparent)
 
@@ -107,12 +107,12 @@ def _messaging(operation: str, destination: str) -> dict[str, Value]:
     }
 
 
-def _end_and_tell(span: Span, told: Callable[[], None]) -> None:
+def _end_and_confirm(span: Span, confirmed: Callable[[], None]) -> None:
     # Whatever becomes of the span: what is never told is never settled.
     try:
         span.end({})
     finally:
-        told()
+        confirmed()
 
 
 def _end_and_say(span: Span, durable: Callable[[bool], None], is_durable: bool) -> None:  # noqa: FBT001 - called back

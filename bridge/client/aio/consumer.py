@@ -7,8 +7,8 @@ import inspect
 import itertools
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from bridge.client.aio.waiting import Inbox, LoopEvent, run_aside
-from bridge.client.handling import (
+from bridge.client.aio.loop_event import Inbox, LoopEvent, run_aside
+from bridge.client.handler import (
     ConsumerOptions,
     Retries,
     UnfinishedError,

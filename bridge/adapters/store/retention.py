@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 
-from bridge.adapters.store.tables import buckets, commands, notifications, receipts, sightings, submissions
-from bridge.domain.ledger import Needs
+from bridge.adapters.store.tables import (
+    buckets,
+    commands,
+    notifications,
+    observed_messages,
+    receipts,
+    submissions,
+)
+from bridge.domain.ledger import ReadSet
 from bridge.domain.ledger.records import OPEN
 
 if TYPE_CHECKING:
@@ -38,9 +45,9 @@ def candidates(connection: Connection, before: float) -> list[str]:
     return list(connection.execute(oldest).scalars())
 
 
-def needs_of(command_id: str) -> Needs:
+def read_set_of(command_id: str) -> ReadSet:
     """Return what has to be held while a command is forgotten: a replay might reopen it."""
-    return Needs(command_id=command_id)
+    return ReadSet(command_id=command_id)
 
 
 def forget(connection: Connection, ids: Sequence[str], before: float) -> int:
@@ -50,9 +57,9 @@ def forget(connection: Connection, ids: Sequence[str], before: float) -> int:
     connection.execute(delete(submissions).where(submissions.c.command_id.in_(doomed)))
     connection.execute(delete(receipts).where(receipts.c.command_id.in_(doomed)))
     connection.execute(delete(commands).where(commands.c.id.in_(doomed)))
-    stale = select(sightings.c.message_id).where(sightings.c.sent_at < before).limit(BATCH)
-    connection.execute(delete(sightings).where(sightings.c.message_id.in_(stale)))
-    times = (buckets.c.next_free, buckets.c.next_turn, buckets.c.open_at)
+    stale = select(observed_messages.c.message_id).where(observed_messages.c.sent_at < before).limit(BATCH)
+    connection.execute(delete(observed_messages).where(observed_messages.c.message_id.in_(stale)))
+    times = (buckets.c.next_free, buckets.c.next_queued, buckets.c.open_at)
     connection.execute(delete(buckets).where(*(time < before for time in times)))
     # Receipts that were asked for are noted there, also where no ingest prunes this ledger.
     forget_notifications(connection, before)

@@ -6,11 +6,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from bridge.domain.contracts.commands import SEND
-from bridge.ops.tracing import CommandTracing, SubmitTracing, WebhookTracing
+from bridge.ops.spans import CommandTracing, SubmitTracing, WebhookTracing
 from bridge.settings import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
-    from bridge.adapters.tracing import OtlpTracer
+    from bridge.adapters.opentelemetry import OtlpTracer
     from bridge.ports import Clock, Tracer
     from bridge.settings import Settings
 
@@ -42,7 +42,7 @@ def tracer_class() -> type[OtlpTracer]:
     """
     try:
         # Not at the top: it is an extra, and takes a while to load.
-        from bridge.adapters.tracing import OtlpTracer
+        from bridge.adapters.opentelemetry import OtlpTracer
     except ImportError as e:
         reason = f"needs OpenTelemetry ({e.name}): install the bridge with its extra otel (docs/configure.md)"
         raise SettingsError([SettingProblem("tracing.endpoint", reason)]) from e

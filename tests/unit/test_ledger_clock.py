@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.worker.steady import DRIFT, SteadyClock
+from bridge.worker.ledger_clock import DRIFT, LedgerClock
 
 
 class TwoClocks:
@@ -26,7 +26,7 @@ class TwoClocks:
 
 def test_a_wall_clock_that_is_set_is_not_followed_until_it_is_compared() -> None:
     clocks = TwoClocks()
-    clock = SteadyClock(clocks)
+    clock = LedgerClock(clocks)
     clocks.pass_(10)
     clocks.wall += 86_400
 
@@ -39,7 +39,7 @@ def test_a_wall_clock_that_is_set_is_not_followed_until_it_is_compared() -> None
 @pytest.mark.parametrize("drift", [DRIFT, -DRIFT])
 def test_a_clock_that_drifts_is_followed_without_a_word(drift: float) -> None:
     clocks = TwoClocks()
-    clock = SteadyClock(clocks)
+    clock = LedgerClock(clocks)
     clocks.wall += drift
 
     assert clock.compare() is None
@@ -48,7 +48,7 @@ def test_a_clock_that_drifts_is_followed_without_a_word(drift: float) -> None:
 
 def test_where_the_ledger_has_a_time_the_machine_s_own_does_not_count() -> None:
     clocks = TwoClocks()
-    clock = SteadyClock(clocks, told=1_700_000_000.0)
+    clock = LedgerClock(clocks, ledger_time=1_700_000_000.0)
     clocks.wall += 1e9
     clocks.pass_(3)
 

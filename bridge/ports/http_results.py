@@ -27,7 +27,7 @@ class NotificationResult(Enum):
 NotificationAnswered: TypeAlias = "Callable[[NotificationResult | InvalidNotification | Exception], None]"
 
 
-class Fate(Enum):
+class SubmitResult(Enum):
     """The result of a valid command that was submitted over HTTP."""
 
     #: The broker has confirmed it.
@@ -39,7 +39,7 @@ class Fate(Enum):
     #: It did not confirm in time.
     UNCONFIRMED = auto()
     #: It takes nothing now; the command never left.
-    AWAY = auto()
+    UNAVAILABLE = auto()
 
 
 class Unknown(Enum):
@@ -48,22 +48,22 @@ class Unknown(Enum):
     #: The ledger does not know it.
     UNKNOWN = auto()
     #: The ledger can't be asked now.
-    AWAY = auto()
+    UNAVAILABLE = auto()
 
 
-_STATUSES: dict[Fate | Unknown | None, int] = {
+_STATUSES: dict[SubmitResult | Unknown | None, int] = {
     None: 200,
-    Fate.QUEUED: 202,
-    Fate.CONFLICTING: 409,
-    Fate.UNROUTABLE: 503,
-    Fate.UNCONFIRMED: 503,
-    Fate.AWAY: 503,
+    SubmitResult.QUEUED: 202,
+    SubmitResult.CONFLICTING: 409,
+    SubmitResult.UNROUTABLE: 503,
+    SubmitResult.UNCONFIRMED: 503,
+    SubmitResult.UNAVAILABLE: 503,
     Unknown.UNKNOWN: 404,
-    Unknown.AWAY: 503,
+    Unknown.UNAVAILABLE: 503,
 }
 
 
-def status_of(result: Fate | Unknown | None) -> int:
+def status_of(result: SubmitResult | Unknown | None) -> int:
     """Return the HTTP status of a result; None stands for a command that is shown."""
     return _STATUSES[result]
 
@@ -78,7 +78,7 @@ class Operation(Enum):
 
 
 #: Called with the command's id and its result, or with an error of ours.
-CommandAnswered: TypeAlias = "Callable[[str, Fate | Exception], None]"
+CommandAnswered: TypeAlias = "Callable[[str, SubmitResult | Exception], None]"
 #: Called with what is known, as JSON, or why nothing is, or with an error of ours.
 CommandShown: TypeAlias = "Callable[[bytes | Unknown | Exception], None]"
 

@@ -1,43 +1,35 @@
-"""The client for asyncio: commands onto the broker, confirmed, and their outcomes back for tasks that wait."""
+"""The client for threads: commands onto the broker, confirmed, and their outcomes back for callers that wait."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import threading
 from typing import TYPE_CHECKING, Self, Unpack
 
-from bridge.client.aio.waiting import LoopEvent, run_aside
 from bridge.client.arguments import seconds
 from bridge.client.commands import Command, Fields
 from bridge.client.engine import TIMEOUT, WAIT, Engine
-from bridge.client.errors import InvalidCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bridge.client.commands import Ready
     from bridge.client.options import Options
     from bridge.client.results import Result, Sent
-
-#: Commands of a batch that are judged before other tasks run: a few milliseconds.
-_AT_ONCE = 100
 
 
 class Client:
     """Sends commands. Connects when first used, and again whenever it has to.
 
-    Any number of tasks may share one. No call blocks the loop or takes a thread: the one connection has a thread of its
-    own, so heartbeats go out also while the loop is busy. Processes may not share it: one that was forked after the
-    first command makes a client of its own.
-
-    A call that is cancelled, by `asyncio.timeout` for example, is given up: a command that was not written by then
-    never is. A written one may be on the broker; send it again with the same id.
+    Any number of threads may share one: none of them touches the connection, which has a thread of its own, so
+    heartbeats go out whatever they do, and the commands of all are under way at once. Processes may not: one that was
+    forked after the first command makes a client of its own. An asyncio program uses `bridge.client.aio.Client`.
     """
 
     def __init__(
         self, url: str | Sequence[str], options: Options | None = None, *, timeout: float = TIMEOUT
     ) -> None:
-        """Take what `bridge.client.Client` takes. Needs no running loop.
+        """`url` is the broker's, or a list of them: they are tried in their order; `timeout`: seconds for each confirm.
+
+        A string with commas between URLs is a list, too.
 
         Raises:
             ConfigurationError: the URL, or a file for TLS, can't be used.
@@ -46,19 +38,19 @@ class Client:
         """
         self._engine = Engine(url, options, timeout=timeout)
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
-        """Close the connection. Calls that other tasks still wait for return: nothing was confirmed to them."""
-        await run_aside(self._engine.close)
+    def close(self) -> None:
+        """Close the connection. Calls that still wait on other threads return: nothing was confirmed to them."""
+        self._engine.close()
 
-    async def send(self, **fields: Unpack[Fields]) -> Sent:
+    def send(self, **fields: Unpack[Fields]) -> Sent:
         """Return once the broker has the command on its disks. The fields are those of `Command`.
 
         Raises:
@@ -69,15 +61,15 @@ class Client:
 
         """
         ready = self._engine.prepare(Command(**fields))
-        answered = LoopEvent()
-        batch = self._engine.publish([ready], answered=answered, told=answered)
+        answered = threading.Event()
+        batch = self._engine.publish([ready], answered=answered, ended=answered)
         try:
-            await answered.wait(self._engine.timeout)
+            answered.wait(self._engine.timeout)
         finally:
             self._engine.give_up(batch)
         return self._engine.sent_one(ready, batch)
 
-    async def send_many(self, commands: Iterable[Command], *, timeout: float | None = None) -> list[Sent]:
+    def send_many(self, commands: Iterable[Command], *, timeout: float | None = None) -> list[Sent]:
         """Publish all, many under way at once; return once the broker has confirmed the last.
 
         `timeout` is for all together, in seconds. Nothing is published unless all are valid.
@@ -89,18 +81,18 @@ class Client:
 
         """
         within = self._engine.timeout if timeout is None else seconds("timeout", timeout)
-        ready = await self._prepare_all(commands)
+        ready = self._engine.prepare_all(self._engine.iterable(commands))
         if not ready:
             return []
-        answered = LoopEvent()
-        batch = self._engine.publish(ready, answered=answered, told=answered)
+        answered = threading.Event()
+        batch = self._engine.publish(ready, answered=answered, ended=answered)
         try:
-            await answered.wait(within)
+            answered.wait(within)
         finally:
             self._engine.give_up(batch)
         return self._engine.sent(ready, batch, within)
 
-    async def send_and_wait(self, *, wait: float = WAIT, **fields: Unpack[Fields]) -> Result:
+    def send_and_wait(self, *, wait: float = WAIT, **fields: Unpack[Fields]) -> Result:
         """Send a command as `send` does, and return its outcomes once all are there.
 
         If the connection is lost, the command is published again: under the same id its outcomes are
@@ -113,30 +105,12 @@ class Client:
         """
         wait = seconds("wait", wait, zero=True)
         ready = self._engine.prepare(Command(**fields))
-        answered, told = LoopEvent(), LoopEvent()
-        batch = self._engine.publish([ready], answered=answered, told=told, awaits=True)
+        answered, ended = threading.Event(), threading.Event()
+        batch = self._engine.publish([ready], answered=answered, ended=ended, awaits=True)
         try:
-            await answered.wait(self._engine.timeout)
+            answered.wait(self._engine.timeout)
             sent = self._engine.sent_one(ready, batch)
-            await told.wait(wait)
+            ended.wait(wait)
         finally:
             self._engine.give_up(batch)
         return self._engine.result(sent, batch)
-
-    async def _prepare_all(self, commands: Iterable[Command]) -> list[Ready]:
-        """Judge commands a few at a time, so that other tasks run in between."""
-        ready: list[Ready] = []
-        reasons: list[str] = []
-        left = iter(self._engine.iterable(commands))
-        for first in itertools.count(0, _AT_ONCE):
-            some = list(itertools.islice(left, _AT_ONCE))
-            if not some:
-                break
-            try:
-                ready += self._engine.prepare_all(some, first=first)
-            except InvalidCommand as e:
-                reasons += e.reasons
-            await asyncio.sleep(0)
-        if reasons:
-            raise InvalidCommand(reasons)
-        return ready

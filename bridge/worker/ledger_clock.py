@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 DRIFT = 1.0
 
 
-class SteadyClock:
+class LedgerClock:
     """Fills the port `Clock`. One thread compares; any may read."""
 
-    def __init__(self, clock: Clock, told: float | None = None) -> None:
-        """`told` is the ledger's time now, in seconds since the epoch; without it the machine's own is taken."""
+    def __init__(self, clock: Clock, ledger_time: float | None = None) -> None:
+        """`ledger_time` is the ledger's time now, in seconds since the epoch; without it the machine's own is taken."""
         self._clock = clock
-        self._ahead = (clock.now() if told is None else told) - clock.monotonic()
+        self._ahead = (clock.now() if ledger_time is None else ledger_time) - clock.monotonic()
 
     def now(self) -> float:
         """Return the time, in seconds since the epoch."""
@@ -31,12 +31,12 @@ class SteadyClock:
         """Return seconds since an arbitrary start, never going back."""
         return self._clock.monotonic()
 
-    def compare(self, told: float | None = None) -> float | None:
-        """Go by `told` from now on, the machine's own time where it is None.
+    def compare(self, ledger_time: float | None = None) -> float | None:
+        """Go by `ledger_time` from now on, the machine's own time where it is None.
 
         Returns by how many seconds the time was set since the last comparison; None where it merely drifted.
         """
-        ahead = (self._clock.now() if told is None else told) - self._clock.monotonic()
+        ahead = (self._clock.now() if ledger_time is None else ledger_time) - self._clock.monotonic()
         step = ahead - self._ahead
         self._ahead = ahead
         return step if abs(step) > DRIFT else None

@@ -9,9 +9,9 @@ import pytest
 from amqp.exceptions import AccessRefused
 
 from bridge.adapters.amqp.connection import Broker as Connection
-from bridge.adapters.amqp.ledger_mark import LedgerMark
+from bridge.adapters.amqp.connection_thread import ConnectionDown
+from bridge.adapters.amqp.ledger_identity import LedgerIdentity
 from bridge.adapters.amqp.ledger_notes import LedgerMismatch, Notes
-from bridge.adapters.amqp.link import LinkDown
 from bridge.app import parts
 from bridge.domain.lineage import Lineage, Remembered
 from bridge.ports import LedgerUnavailable
@@ -49,13 +49,13 @@ class Copy:
 
     def __init__(
         self,
-        told: list[str],
+        confirmed: list[str],
         *,
         identity: str = ONE,
         own: Lineage | None = None,
         remembered: Remembered | None = None,
     ) -> None:
-        self.told = told
+        self.confirmed = confirmed
         self.identity = identity
         self.own = own
         self.remembered = remembered
@@ -68,22 +68,22 @@ class Copy:
 
     def remember(self, own: Lineage, *, is_marked: bool) -> None:
         self.remembered = Remembered(own, is_marked)
-        self.told.append("marked" if is_marked else "not marked")
+        self.confirmed.append("marked" if is_marked else "not marked")
 
     def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
         assert max_age == MAX_AGE
         self.remember(own, is_marked=is_marked)
-        self.told.append("restored")
+        self.confirmed.append("restored")
 
     def rename(self, identity: str, own: Lineage | None) -> None:
         self.identity = identity
         if own is not None:
             self.remembered = Remembered(own, is_marked=True)
-        self.told.append("renamed")
+        self.confirmed.append("renamed")
 
     def confirm(self, own: Lineage | None) -> None:
         assert own == self.own
-        self.told.append("recognized")
+        self.confirmed.append("recognized")
 
     def promoted(self) -> Copy:
         """Return the copy that a standby of it is once it is promoted."""
@@ -93,35 +93,35 @@ class Copy:
 
     def copied(self, own: Lineage) -> Copy:
         """Return the copy that a backup of it is on another server."""
-        return Copy(self.told, identity=self.identity, own=own, remembered=self.remembered)
+        return Copy(self.confirmed, identity=self.identity, own=own, remembered=self.remembered)
 
-    def compare(self, connection: Connection, *, declares: bool = True) -> LedgerMark:
-        mark = LedgerMark(self, max_age=MAX_AGE, mistaken=lambda _: self.told.append("mistaken"))
-        mark.compare(connection, topology(), declares=declares)
-        return mark
+    def compare(self, connection: Connection, *, declares: bool = True) -> LedgerIdentity:
+        identity = LedgerIdentity(self, max_age=MAX_AGE, mistaken=lambda _: self.confirmed.append("mistaken"))
+        identity.compare(connection, topology(), declares=declares)
+        return identity
 
 
-def marker(identity: str, told: list[str]) -> LedgerMark:
-    return LedgerMark(
-        Copy(told, identity=identity), max_age=MAX_AGE, mistaken=lambda _: told.append("mistaken")
+def marker(identity: str, confirmed: list[str]) -> LedgerIdentity:
+    return LedgerIdentity(
+        Copy(confirmed, identity=identity), max_age=MAX_AGE, mistaken=lambda _: confirmed.append("mistaken")
     )
 
 
 def test_the_first_ledger_is_noted_and_known_again(connection: Connection) -> None:
-    told: list[str] = []
+    confirmed: list[str] = []
     for _ in range(2):
-        marker(ONE, told).compare(connection, topology(), declares=True)
+        marker(ONE, confirmed).compare(connection, topology(), declares=True)
 
-    assert told == ["recognized", "recognized"]
+    assert confirmed == ["recognized", "recognized"]
 
 
 def test_another_ledger_is_refused_with_both_names(connection: Connection) -> None:
-    told: list[str] = []
-    marker(ONE, told).compare(connection, topology(), declares=True)
+    confirmed: list[str] = []
+    marker(ONE, confirmed).compare(connection, topology(), declares=True)
     with pytest.raises(LedgerMismatch, match=f"{ONE}.*{OTHER}.*bridge ledger adopt"):
-        marker(OTHER, told).compare(connection, topology(), declares=True)
+        marker(OTHER, confirmed).compare(connection, topology(), declares=True)
 
-    assert told == ["recognized", "mistaken"]
+    assert confirmed == ["recognized", "mistaken"]
 
 
 def test_names_too_long_for_the_brokers_reply_are_told_apart_all_the_same(connection: Connection) -> None:
@@ -171,20 +171,20 @@ def test_whoever_may_not_note_and_declares_nothing_goes_on_unless_told_to_declar
     name = f"reader-{vhost}"
     rabbitmq.add_user(vhost, name, "secret", configure="^$")
     url = rabbitmq.url(vhost).replace("guest:guest", f"{name}:secret")
-    told: list[str] = []
+    confirmed: list[str] = []
     connection = Connection.open(address(url), "test")
-    marker(ONE, told).compare(connection, topology(), declares=False)
+    marker(ONE, confirmed).compare(connection, topology(), declares=False)
     connection.close()
 
-    assert told == ["recognized"]
+    assert confirmed == ["recognized"]
 
 
 # -- copies of one ledger --------------------------------------------------------------------------
 
 
 def test_a_new_copy_is_marked_and_the_old_one_is_refused(connection: Connection) -> None:
-    told: list[str] = []
-    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    old = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     old.compare(connection)
     new = old.promoted()
     new.compare(connection)
@@ -192,20 +192,20 @@ def test_a_new_copy_is_marked_and_the_old_one_is_refused(connection: Connection)
         old.compare(connection)
     new.compare(connection)
 
-    assert told == ["marked", "recognized", "marked", "restored", "recognized", "mistaken", "recognized"]
+    assert confirmed == ["marked", "recognized", "marked", "restored", "recognized", "mistaken", "recognized"]
 
 
 def test_a_worker_on_an_old_copy_finds_its_mark_gone_while_it_is_connected(
     connection: Connection, vhost_url: str
 ) -> None:
-    told: list[str] = []
-    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    old = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     watching = old.compare(connection)
     watching.ask(connection)
     connection.readable(1.0)
     connection.drain()
     assert not watching.is_due
-    before = list(told)
+    before = list(confirmed)
     other = Connection.open(address(vhost_url), "test")
     old.promoted().compare(other)
     other.close()
@@ -217,20 +217,20 @@ def test_a_worker_on_an_old_copy_finds_its_mark_gone_while_it_is_connected(
         try:
             if watching.is_due:
                 watching.compare_again(connection, topology(), declares=True)
-        except LinkDown:
+        except ConnectionDown:
             return True
         return False
 
     wait_until(refused, within=10, what="the old copy is refused")
 
     assert before == ["marked", "recognized"]
-    assert told[-1] == "mistaken"
+    assert confirmed[-1] == "mistaken"
     assert connection.connection.connected, "the connection is none the worse"
 
 
 def test_a_ledger_that_has_moved_is_compared_on_the_same_connection(connection: Connection) -> None:
-    told: list[str] = []
-    copy = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    copy = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     comparing = copy.compare(connection)
     copy.own = Lineage(FIRST.system, 2)
     assert not comparing.is_due
@@ -238,38 +238,38 @@ def test_a_ledger_that_has_moved_is_compared_on_the_same_connection(connection: 
     assert comparing.is_due
     comparing.compare_again(connection, topology(), declares=True)
 
-    assert told[2:] == ["marked", "restored", "recognized"]
+    assert confirmed[2:] == ["marked", "restored", "recognized"]
 
 
 def test_a_broker_that_was_made_anew_takes_the_copy_as_it_is(connection: Connection) -> None:
-    told: list[str] = []
-    copy = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    copy = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     copy.compare(connection)
 
-    assert told == ["marked", "recognized"]
+    assert confirmed == ["marked", "recognized"]
 
 
 def test_a_failover_that_was_cut_short_is_noted_by_the_next_worker(connection: Connection) -> None:
-    told: list[str] = []
-    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    old = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     old.compare(connection)
     new = old.promoted()
     assert new.own is not None
     # As far as a worker gets that is killed before it changes the database.
-    Notes(connection, topology(), ONE).mark(new.own)
+    Notes(connection, topology(), ONE).identity(new.own)
     new.compare(connection)
 
-    assert told[2:] == ["marked", "restored", "recognized"]
+    assert confirmed[2:] == ["marked", "restored", "recognized"]
     with pytest.raises(LedgerMismatch):
         old.compare(connection)
 
 
 def test_an_old_primary_whose_mark_was_left_is_refused_by_the_later_mark(connection: Connection) -> None:
-    told: list[str] = []
-    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    old = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     old.compare(connection)
     # As far as a worker gets that is killed before it removes the mark of before.
-    Notes(connection, topology(), ONE).mark(Lineage(FIRST.system, 3))
+    Notes(connection, topology(), ONE).identity(Lineage(FIRST.system, 3))
     with pytest.raises(LedgerMismatch, match="old copy"):
         old.compare(connection)
 
@@ -284,8 +284,8 @@ def limited_connection(rabbitmq: Broker, vhost: str) -> Connection:
 def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(
     rabbitmq: Broker, vhost: str, connection: Connection
 ) -> None:
-    told: list[str] = []
-    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    old = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     old.compare(connection)
     new = old.promoted()
     limited = limited_connection(rabbitmq, vhost)
@@ -295,14 +295,14 @@ def test_without_the_right_to_mark_a_copy_a_worker_goes_on_and_says_so(
         new.promoted().compare(limited, declares=True)
     limited.close()
 
-    assert told[2:] == ["not marked", "restored", "recognized", "not marked", "recognized"]
+    assert confirmed[2:] == ["not marked", "restored", "recognized", "not marked", "recognized"]
 
 
 def test_once_the_right_to_mark_is_given_the_old_primary_is_refused(
     rabbitmq: Broker, vhost: str, connection: Connection
 ) -> None:
-    told: list[str] = []
-    old = Copy(told, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
+    confirmed: list[str] = []
+    old = Copy(confirmed, own=FIRST, remembered=Remembered(FIRST, is_marked=True))
     old.compare(connection)
     new = old.promoted()
     limited = limited_connection(rabbitmq, vhost)
@@ -313,7 +313,7 @@ def test_once_the_right_to_mark_is_given_the_old_primary_is_refused(
         old.compare(connection)
     new.compare(connection)
 
-    assert told[2:] == [
+    assert confirmed[2:] == [
         *("not marked", "restored", "recognized"),
         *("marked", "recognized"),
         "mistaken",
@@ -322,10 +322,10 @@ def test_once_the_right_to_mark_is_given_the_old_primary_is_refused(
 
 
 def test_a_ledger_that_is_away_is_compared_later(connection: Connection) -> None:
-    told: list[str] = []
-    copy = Copy(told, own=FIRST)
+    confirmed: list[str] = []
+    copy = Copy(confirmed, own=FIRST)
     copy.is_away = True
     with pytest.raises(ConnectionError, match="away"):
         copy.compare(connection)
 
-    assert told == []
+    assert confirmed == []

@@ -10,7 +10,7 @@ from bridge.adapters.permissions import others_can_write
 from bridge.adapters.store import check_url
 from bridge.app.parts import unusable_broker_file
 from bridge.app.required import require
-from bridge.app.tracing import tracer_class
+from bridge.app.trace_export import tracer_class
 from bridge.ports import LedgerUnusable
 from bridge.settings import SettingProblem, SettingsError
 

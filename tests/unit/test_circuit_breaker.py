@@ -1,0 +1,190 @@
+"""The gate: closed by trouble, opened a little at a time, whatever comes in which order."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.domain.circuit_breaker import (
+    DOWN,
+    DOWN_AFTER,
+    FIRST_BACKOFF,
+    LONGEST_DOWN,
+    MAX_BACKOFF,
+    CircuitBreaker,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIMIT = 8
+WHY = "the provider refuses the account: POL1009"
+
+
+def down(now: float = 0.0) -> CircuitBreaker:
+    """Return a gate that so many failures closed at `now`."""
+    return reduce(lambda breaker, _: breaker.failed(now), range(DOWN_AFTER), CircuitBreaker.closed(LIMIT))
+
+
+def half_open(now: float = 1.0) -> CircuitBreaker:
+    return down().probing().probed(now, well=True)
+
+
+def capacities(breaker: CircuitBreaker) -> int:
+    """Return how many calls may run at once."""
+    return next(number for number in range(LIMIT + 1) if not breaker.has_capacity(number))
+
+
+def test_an_open_gate_admits_as_many_calls_as_configured() -> None:
+    breaker = CircuitBreaker.closed(LIMIT)
+
+    assert (capacities(breaker), breaker.is_open, breaker.problem) == (LIMIT, False, None)
+    assert not breaker.probe_due(1e9)
+
+
+def test_a_few_failures_in_a_row_are_nothing_and_a_success_forgets_them() -> None:
+    breaker = CircuitBreaker.closed(LIMIT)
+    for _ in range(10):
+        for _ in range(DOWN_AFTER - 1):
+            breaker = breaker.failed(0.0)
+        assert capacities(breaker) == LIMIT
+        breaker = breaker.succeeded()
+
+    assert breaker == CircuitBreaker.closed(LIMIT)
+
+
+def test_so_many_failures_in_a_row_close_it_and_say_why() -> None:
+    breaker = down()
+
+    assert (breaker.is_open, breaker.has_capacity(0), breaker.problem) == (True, False, DOWN)
+
+
+def test_a_refused_account_closes_it_at_once_and_says_why() -> None:
+    breaker = CircuitBreaker.closed(LIMIT).refused(0.0, WHY)
+
+    assert (breaker.is_open, breaker.has_capacity(0), breaker.problem) == (True, False, WHY)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        lambda breaker: breaker.failed(0.5),
+        lambda breaker: breaker.refused(0.5, WHY),
+        lambda breaker: breaker.succeeded(),
+    ],
+)
+@pytest.mark.parametrize("closed", [down(), down().probing()])
+def test_calls_that_were_under_way_when_it_closed_change_nothing(
+    closed: CircuitBreaker, late: Callable[[CircuitBreaker], CircuitBreaker]
+) -> None:
+    assert late(closed) == closed
+
+
+def test_a_probe_is_due_when_the_pause_is_over_and_only_one_runs() -> None:
+    breaker = down(now=10.0)
+
+    assert not breaker.probe_due(10.0 + FIRST_BACKOFF - 0.01)
+    assert breaker.probe_due(10.0 + FIRST_BACKOFF)
+    assert not breaker.probing().probe_due(1e9)
+    assert breaker.probing().is_open
+
+
+@pytest.mark.parametrize(
+    ("breaker", "expected"),
+    [
+        (down(), [1, 2, 4, LONGEST_DOWN, LONGEST_DOWN, LONGEST_DOWN, LONGEST_DOWN, LONGEST_DOWN]),
+        (CircuitBreaker.closed(8).refused(0.0, "suspended"), [1, 2, 4, 8, 16, 32, MAX_BACKOFF, MAX_BACKOFF]),
+    ],
+    ids=["down", "refused"],
+)
+def test_each_bad_probe_doubles_the_pause_as_far_as_its_cause_allows(
+    breaker: CircuitBreaker, expected: list[float]
+) -> None:
+    now, pauses, problem = 0.0, [], breaker.problem
+    for _ in expected:
+        pauses.append(breaker.open_until - now)
+        now = breaker.open_until
+        breaker = breaker.probing().probed(now, well=False)
+
+    assert pauses == expected
+    assert breaker.problem == problem
+
+
+def test_after_a_good_probe_one_call_is_admitted_and_each_success_doubles_that_until_it_is_open() -> None:
+    breaker, allowed = half_open(), []
+    for _ in range(4):
+        allowed.append(capacities(breaker))
+        breaker = breaker.succeeded()
+
+    assert allowed == [1, 2, 4, 8]
+    assert breaker == CircuitBreaker.closed(LIMIT)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+def test_it_never_admits_more_than_configured(limit: int) -> None:
+    breaker = CircuitBreaker.closed(limit).refused(0.0, WHY).probing().probed(1.0, well=True)
+    for _ in range(5):
+        breaker = breaker.succeeded()
+        assert 1 <= breaker.allowed <= limit
+
+    assert breaker == CircuitBreaker.closed(limit)
+
+
+def test_while_half_open_one_failure_closes_it_for_longer() -> None:
+    breaker = half_open(now=1.0).succeeded().failed(now=5.0)
+
+    assert breaker.is_open
+    assert breaker.open_until == 5.0 + 2 * FIRST_BACKOFF
+    assert breaker.problem == DOWN
+
+
+def test_while_half_open_the_trouble_is_still_told_and_gone_once_it_is_open() -> None:
+    breaker = CircuitBreaker.closed(2).refused(0.0, WHY).probing().probed(1.0, well=True)
+
+    assert breaker.problem == WHY
+    assert breaker.succeeded().problem is None
+
+
+def test_once_open_again_the_next_trouble_begins_with_a_short_pause() -> None:
+    breaker = half_open()
+    for _ in range(3):
+        breaker = breaker.succeeded()
+
+    assert breaker.refused(50.0, WHY).open_until == 50.0 + FIRST_BACKOFF
+
+
+@given(
+    st.lists(st.sampled_from(["failed", "refused", "succeeded", "probe well", "probe unwell"]), max_size=60),
+    st.integers(1, 16),
+)
+def test_whatever_happens_it_stays_within_its_bounds_and_can_always_open_again(
+    events: list[str], limit: int
+) -> None:
+    breaker, now = CircuitBreaker.closed(limit), 0.0
+    for happened in events:
+        now += 0.5
+        match happened:
+            case "failed":
+                breaker = breaker.failed(now)
+            case "refused":
+                breaker = breaker.refused(now, WHY)
+            case "succeeded":
+                breaker = breaker.succeeded()
+            case _ if breaker.probe_due(now):
+                breaker = breaker.probing().probed(now, well=happened == "probe well")
+            case _:
+                pass
+        assert 0 <= breaker.allowed <= limit
+        assert breaker.is_open == (breaker.allowed == 0)
+        assert breaker.is_open <= (breaker.problem is not None)
+        assert breaker.open_until <= now + MAX_BACKOFF
+    if breaker.is_open:
+        breaker = breaker.probing().probed(now, well=True)
+    for _ in range(6):
+        breaker = breaker.succeeded()
+
+    assert breaker == CircuitBreaker.closed(limit)
