@@ -68,14 +68,18 @@ def examine_all(settings: Settings, processes: Collection[str]) -> Iterator[Exam
             Check(
                 name="ledger",
                 check=partial(check_ledger, settings, processes),
-                advice="see ledger.url; `bridge ledger migrate` makes one",
+                advice="check ledger.url; `bridge ledger migrate` creates a ledger",
             ),
             Check(
                 name="room",
                 check=partial(check_disk_space, settings),
                 advice="see ledger.url and ingest.spool",
             ),
-            Check(name="account", check=partial(_account, settings), advice="see [cpaas]"),
+            Check(
+                name="account",
+                check=partial(_account, settings),
+                advice="check the settings in [cpaas]; see Sending stopped in docs/operations.md",
+            ),
             Check(
                 name="subscriptions",
                 check=partial(_subscriptions, settings),
@@ -95,11 +99,11 @@ def _files(settings: Settings, processes: Collection[str]) -> Iterator[CheckResu
     for problem in unusable:
         yield fail(problem.reason, f"see {problem.path}")
     if not unusable:
-        yield ok("all that the configuration names is there: certificates, keys, drivers")
+        yield ok("certificates, keys and drivers of the configuration are present")
     limit = reachable_limit()
     if "ingest" in processes and limit is not None and limit < (needed := files_needed(settings)):
         yield warn(
-            f"a process may have {limit} files open here, and ingest.max_connections needs {needed}",
+            f"a process may open {limit} files here, and ingest.max_connections needs {needed}",
             "raise LimitNOFILE or `ulimit -Hn` of the ingest, or lower ingest.max_connections",
         )
 
@@ -114,7 +118,7 @@ def _broker(settings: Settings, processes: Collection[str]) -> Iterator[CheckRes
     yield _of_version(found.product, found.version)
     if found.blocked:
         yield fail(
-            "it takes no messages: an alarm", "see `rabbitmqctl alarms`: memory or disk of its machine"
+            "it accepts no messages: an alarm", "see `rabbitmqctl alarms`: memory or disk of its machine"
         )
     for queue in found.unreadable:
         yield fail(f"this user may not read {queue}", RIGHTS)
@@ -165,17 +169,17 @@ def _topology(settings: Settings) -> Iterator[CheckResult]:
     who = (
         "the first worker or ingest declares it"
         if settings.broker.declare
-        else "run `bridge topology declare` as a user with the right to"
+        else "run `bridge topology declare` as a user with the permission"
     )
     for difference in differences:
         is_missing = difference.endswith("is missing")
         yield (
             warn(difference, who)
             if is_missing
-            else fail(difference, "delete it where it may go, or rename ours")
+            else fail(difference, "delete it if it is not needed, or configure another name")
         )
     if not differences:
-        yield ok("all is there, as it should be")
+        yield ok("exchanges and queues are as configured")
     yield from examine_members(settings)
 
 
@@ -185,12 +189,13 @@ def _account(settings: Settings) -> Iterator[CheckResult]:
         return
     with closing(_client(settings)) as client:
         client.probe()
-        yield ok("the API takes our credentials")
+        yield ok("the API accepts the credentials")
         if client.is_in_time:
-            yield ok("our clock and the provider's agree")
+            yield ok("this machine's clock and the provider's agree")
         else:
             yield fail(
-                "our clock and the provider's differ", "set ours right (NTP): nothing is sent meanwhile"
+                "this machine's clock and the provider's differ",
+                "correct it with NTP: nothing is sent until then",
             )
         yield from _numbers(settings, client.numbers)
 
@@ -212,7 +217,8 @@ def _numbers(settings: Settings, numbers: Collection[str] | None) -> Iterator[Ch
     foreign = [where for where, number in used.items() if number.removeprefix("+") not in had]
     for where in foreign:
         yield warn(
-            f"{where}: not a number of the account", "assign it to the account's project, or name another"
+            f"{where}: not a number of the account",
+            "assign it to the account's project, or configure another",
         )
     if not foreign:
         yield ok(f"the account has the numbers in its configuration, {len(used)}")
@@ -231,9 +237,9 @@ def _subscriptions(settings: Settings) -> Iterator[CheckResult]:
         steps = plan(declared, read_state(client), prune=False)
     undone = [step for step in steps if step.action not in {"keep", "leave"}]
     for step in undone:
-        yield warn(f"a {step.what} is to be dealt with: {step.action}", "run `bridge subscriptions sync`")
+        yield warn(f"a {step.what} needs an action: {step.action}", "run `bridge subscriptions sync`")
     if not undone:
-        yield ok(f"{len(steps)} channels and subscriptions are as they should be")
+        yield ok(f"{len(steps)} channels and subscriptions are as configured")
 
 
 def _webhook(settings: Settings) -> Iterator[CheckResult]:
@@ -246,21 +252,25 @@ def _webhook(settings: Settings) -> Iterator[CheckResult]:
         days = (reached.expires_at - SystemClock().now()) / 86_400
         seen = f"its certificate is good for {days:.0f} days"
         yield (
-            ok(seen) if days * 86_400 > SOON else warn(seen, "renew it: the provider will not post any more")
+            ok(seen)
+            if days * 86_400 > SOON
+            else warn(seen, "renew it before it expires: the provider would stop posting")
         )
     if reached.status == 401:
-        yield ok("it is reached, and lets nobody in without authorization")
+        yield ok("it is reachable, and refuses requests without authorization")
     elif reached.status == 403 and settings.ingest.allow:
-        yield ok("it is reached, and this machine is not among ingest.allow, so nothing more is known")
+        yield ok("it is reachable; this machine is not in ingest.allow, so the authorization was not checked")
     elif reached.status == 404:
-        yield fail("it answers 404", "its path is not ingest.path, or a proxy leads elsewhere")
+        yield fail("it answers 404", "its path is not ingest.path, or a proxy leads to another server")
     elif reached.status == 400 and not settings.ingest.authorization:
         yield warn(
-            "it is reached, and lets anybody in", "set ingest.authorization, and sync the subscriptions"
+            "it is reachable, and accepts requests without authorization",
+            "set ingest.authorization, and sync the subscriptions",
         )
     else:
         yield fail(
-            f"it answers {reached.status} to who has no authorization", "is this the ingest? 401 was expected"
+            f"it answers {reached.status} without authorization, where 401 is expected",
+            "check that the URL leads to the ingest",
         )
 
 

@@ -115,7 +115,11 @@ def check_disk_space(settings: Settings) -> Iterator[CheckResult]:
         there = next((path for path in (location, *location.parents) if path.is_dir()), Path("/"))
         free = shutil.disk_usage(there).free
         seen = f"{what} has {free / 1e9:.1f} GB left"
-        yield ok(seen) if free >= CAPACITY else warn(seen, "make room: without it nothing is sent, or kept")
+        yield (
+            ok(seen)
+            if free >= CAPACITY
+            else warn(seen, "free disk space: without it nothing is sent or stored")
+        )
         if others_can_write(location):
             yield warn(
                 f"every user of this machine can write to the directory of {what}, and replace its files",

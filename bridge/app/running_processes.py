@@ -23,7 +23,7 @@ def check(settings: Settings, processes: Collection[str]) -> Iterator[CheckResul
     """Yield how those of `processes` ("worker", "ingest") are that have the admin ports of these settings."""
     admin = settings.admin
     if admin.port == 0:
-        yield skipped("admin.port is 0: it is not known where a process answers")
+        yield skipped("admin.port is 0: the address of the process is unknown")
         return
     ports = {"worker": admin.worker_port, "ingest": admin.ingest_port}
     for port in sorted({ports[process] for process in processes}):
@@ -42,7 +42,7 @@ def _look_at(host: str, port: int) -> Iterator[CheckResult]:
         return
     if said.readiness is None:
         yield warn(
-            f"what listens on {where} is no process of the bridge", "set admin.port to the process's own"
+            f"the program on {where} is not a process of the bridge", "set admin.port to the process's own"
         )
         return
     yield from _reported(said.stall, said.readiness, where)

@@ -1,4 +1,4 @@
-"""The command line: what each command takes and what its exit code means. What it does stands in `bridge.app`.
+"""The command line: arguments and exit codes of each command. `bridge.app` has the use cases.
 
 Nothing heavy is imported before a command needs it, so that `bridge --help` answers at once.
 """

@@ -1,4 +1,4 @@
-"""`bridge catch-up`: publish what no webhook brought."""
+"""`bridge catch-up`: publishes messages that no webhook delivered."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ YOUNG = "their webhooks may be under way: the next catch-up publishes what did n
     "--since",
     callback=moment,
     metavar="TIME",
-    help="Read from then on, a time, or 15m, 2h, 7d ago; else from where the last catch-up ended.",
+    help="Begin at a time, or 15m, 2h, 7d ago. Default: the end of the last catch-up.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say how many messages would be published.")
+@click.option("--dry-run", is_flag=True, help="Only print how many messages would be published.")
 @json_option
 @config_option
 @pass_invocation
 def catch_up(invocation: Invocation, *, since: float | None, dry_run: bool, as_json: bool) -> int:
-    """Publish the inbound messages of the provider's history that no webhook brought; exit 75 if some are left.
+    """Publish inbound messages of the provider's history that no webhook delivered; exit 75 if some are left.
 
-    They are known by the ledger: use that of the ingest. Those of the last minute are left to the next time, as their
-    webhooks may be under way, unless `--since` is given.
+    The ledger knows the delivered ones, so use the ledger of the ingest. Messages of the last minute are left for the
+    next run because their webhooks may still arrive, unless `--since` is given.
     """
     from bridge.app.backfill import run_catch_up
 

@@ -1,4 +1,4 @@
-"""`bridge completion`: what a shell needs to complete our commands and options."""
+"""`bridge completion`: shell completion of commands and options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLE = "_BRIDGE_COMPLETE"
 @config_option
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete `bridge`: to be read when the shell starts.
+    """Print the completion script of `bridge` for SHELL.
 
     \b
     bash: bridge completion bash > ~/.local/share/bash-completion/completions/bridge

@@ -1,4 +1,4 @@
-"""`bridge config`: whether the configuration is right, and what it comes to."""
+"""`bridge config`: checks and shows the configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def config() -> None:
-    """Look at the configuration."""
+    """Check or show the configuration."""
 
 
 @config.command()
@@ -27,9 +27,9 @@ def config() -> None:
 @config_option
 @pass_invocation
 def check(invocation: Invocation, *, as_json: bool) -> int:
-    """Say what is wrong with the configuration, everything at once; exit 78 if anything is.
+    """Report all mistakes of the configuration at once; exit 78 if there are any.
 
-    Certificates, keys and drivers that it names are looked at on this machine; nothing is connected to.
+    Certificates, keys and drivers are checked on this machine; no connection is opened.
     """
     from bridge.settings import SettingsError
 
@@ -59,7 +59,7 @@ def _problems(invocation: Invocation) -> list[SettingProblem]:
 @config_option
 @pass_invocation
 def show(invocation: Invocation, *, as_json: bool) -> None:
-    """Print every value in force, secrets masked."""
+    """Print every value in use, with secrets masked."""
     sections = invocation.settings().model_dump(mode="json")
     if as_json:
         write_json(sections, indent=2)

@@ -1,4 +1,4 @@
-"""`bridge dead`: commands that ended badly, and what to do about them."""
+"""`bridge dead`: lists, replays and deletes dead letters."""
 
 from __future__ import annotations
 
@@ -29,23 +29,38 @@ _OUTCOMES = ("invalid", "rejected", "failed", "unknown", "expired", "broker")
 
 @click.group()
 def dead() -> None:
-    """Look at dead letters, send them back, or throw them away."""
+    """List, replay or delete dead letters."""
 
 
 _WHICH: tuple[Callable[[Any], Any], ...] = (
     click.option("--outcome", "outcomes", multiple=True, type=click.Choice(_OUTCOMES), help="Repeatable."),
     click.option(
-        "--reason", "reasons", multiple=True, metavar="WORD", help="The reason has this in it; repeatable."
+        "--reason",
+        "reasons",
+        multiple=True,
+        metavar="WORD",
+        help="Only reasons that contain WORD; repeatable.",
     ),
-    click.option("--sender", "senders", multiple=True, metavar="ADDRESS", help="Repeatable; also default."),
     click.option(
-        "--since", callback=moment, metavar="TIME", help="Died then or later: a time, or 15m, 2h, 7d ago."
+        "--sender",
+        "senders",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Only this sender, or `default`; repeatable.",
     ),
-    click.option("--before", callback=moment, metavar="TIME", help="Died before that."),
     click.option(
-        "--id", "ids", multiple=True, metavar="ID", help="The command's id or the event's; repeatable."
+        "--since",
+        callback=moment,
+        metavar="TIME",
+        help="Dead-lettered at or after a time, or 15m, 2h, 7d ago.",
     ),
-    click.option("--limit", type=click.IntRange(min=1), help="So many at most, from the head of the queue."),
+    click.option("--before", callback=moment, metavar="TIME", help="Dead-lettered before that time."),
+    click.option(
+        "--id", "ids", multiple=True, metavar="ID", help="The id of the command or of the event; repeatable."
+    ),
+    click.option(
+        "--limit", type=click.IntRange(min=1), help="The maximum number, from the head of the queue."
+    ),
 )
 
 
@@ -55,20 +70,20 @@ def _which(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _event_ids = click.argument("event_ids", metavar="[EVENT_ID]...", nargs=-1)
-_yes = click.option("--yes", is_flag=True, help="Don't ask.")
-_all = click.option("--all", "everything", is_flag=True, help="Whatever is there.")
+_yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+_all = click.option("--all", "everything", is_flag=True, help="All dead letters.")
 
 
 @dead.command("list")
 @_which
-@click.option("--full", is_flag=True, help="With whole numbers.")
+@click.option("--full", is_flag=True, help="Show whole phone numbers.")
 @json_option
 @config_option
 @pass_invocation
 def list_(invocation: Invocation, /, *, full: bool, as_json: bool, **which: Any) -> None:
-    """Print dead letters without taking anything away.
+    """Print dead letters; none are removed.
 
-    Their order on the queue may change, and while they are read nobody else sees them.
+    Their order on the queue may change. Other consumers do not see them while they are read.
     """
     from bridge.app.dead import dead_letters
 
@@ -79,7 +94,7 @@ def list_(invocation: Invocation, /, *, full: bool, as_json: bool, **which: Any)
 
 @dead.command()
 @click.argument("event_id", metavar="EVENT_ID")
-@click.option("--full", is_flag=True, help="With its text, its numbers and all that came with it.")
+@click.option("--full", is_flag=True, help="Include the text, the phone numbers and all properties.")
 @json_option
 @config_option
 @pass_invocation
@@ -106,10 +121,12 @@ def show(invocation: Invocation, event_id: str, *, full: bool, as_json: bool) ->
 @_event_ids
 @_which
 @click.option(
-    "--resend", is_flag=True, help="Send anew what nobody can tell, once reconciling found nothing."
+    "--resend",
+    is_flag=True,
+    help="Also resend `unknown` messages if the provider's history does not show them.",
 )
 @_all
-@click.option("--dry-run", is_flag=True, help="Only print which.")
+@click.option("--dry-run", is_flag=True, help="Only print the selection.")
 @_yes
 @json_option
 @config_option
@@ -126,10 +143,10 @@ def replay(
     as_json: bool,
     **which: Any,
 ) -> int:
-    """Send dead letters back to the command queue: those with the ids given, or all that the options leave.
+    """Send dead letters back to the command queue: those with the given ids, or those that the options select.
 
-    A failed, expired or rejected message is sent again; an unknown one is reconciled first. A message that was sent
-    since is not sent again. A letter goes once the broker has its command.
+    A failed, expired or rejected message is sent again; an unknown one is looked up first. A message that was sent in
+    the meantime is not sent again. A dead letter is removed once the broker has confirmed its command.
     """
     from bridge.app.dead import dead_letters, replay_dead
 
@@ -149,7 +166,7 @@ def replay(
 @_event_ids
 @_which
 @_all
-@click.option("--dry-run", is_flag=True, help="Only print which.")
+@click.option("--dry-run", is_flag=True, help="Only print the selection.")
 @_yes
 @json_option
 @config_option
@@ -165,21 +182,21 @@ def purge(
     as_json: bool,
     **which: Any,
 ) -> int:
-    """Throw dead letters away for good: those with the ids given, or all that the options leave."""
+    """Delete dead letters: those with the given ids, or those that the options select."""
     from bridge.app.dead import dead_letters, purge_dead
 
     settings = invocation.settings()
     wanted = _said(settings, event_ids, everything=everything, **which)
     if not dry_run and not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("nobody is here to ask: give --yes")
+            raise click.UsageError("cannot ask without a terminal: give --yes")
         wanted = _asked(invocation, settings, wanted, "Throw away")
     letters = (
         invocation.use(dead_letters)(settings, wanted)
         if dry_run
         else invocation.use(purge_dead)(settings, wanted)
     )
-    return _done(letters, wanted, "would be thrown away" if dry_run else "thrown away", as_json=as_json)
+    return _done(letters, wanted, "would be deleted" if dry_run else "deleted", as_json=as_json)
 
 
 def _said(settings: Settings, event_ids: tuple[str, ...], *, everything: bool, **which: Any) -> Wanted:
@@ -191,7 +208,7 @@ def _said(settings: Settings, event_ids: tuple[str, ...], *, everything: bool, *
     """
     wanted = _wanted(settings, **{**which, "ids": which["ids"] + event_ids})
     if wanted.everything and not everything:
-        raise click.UsageError("say which, or --all")
+        raise click.UsageError("select dead letters, or use --all")
     return wanted
 
 

@@ -1,4 +1,4 @@
-"""`bridge doctor`: is all that the bridge needs there, and if not, what to do."""
+"""`bridge doctor`: checks everything that the bridge needs, and names the action for each problem."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "white"}
     "--for",
     "process",
     type=click.Choice(PROCESSES),
-    help="Look at the broker with this one's rights in mind, rather than with those of both.",
+    help="Check the broker permissions of this process only.",
 )
 @json_option
 @config_option
 @pass_invocation
 def doctor(invocation: Invocation, *, process: str | None, as_json: bool) -> int:
-    """Look at everything the bridge needs, and say what to do about each.
+    """Check everything that the bridge needs, and name the action for each problem.
 
-    Configuration, broker, rights, ledger, disks, account, clock, subscriptions and webhook are looked at; nothing is
-    sent, consumed or changed. Exit 1 if anything fails. Warnings do not change the exit code.
+    It checks configuration, broker, permissions, ledger, disks, account, clock, subscriptions and webhook, and sends,
+    consumes and changes nothing. Exit 1 if a check fails. Warnings do not change the exit code.
     """
     from bridge.app.doctor import examine_all
     from bridge.settings.hosts import configured_hosts

@@ -1,4 +1,4 @@
-"""`bridge events`: what the bridge publishes, as it does."""
+"""`bridge events`: prints events as they are published."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = {"time": 24, "type": 27, "subject": 36, "destination_address": 16, "i
 
 @click.group()
 def events() -> None:
-    """Look at events."""
+    """Print events."""
 
 
 @events.command()
@@ -35,15 +35,15 @@ def events() -> None:
     metavar="PATTERN",
     help="Only types that match, such as sms.inbound.*; repeatable.",
 )
-@click.option("--count", type=click.IntRange(min=1), help="Stop after so many.")
-@click.option("--full", is_flag=True, help="With whole numbers.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after this number of events.")
+@click.option("--full", is_flag=True, help="Show whole phone numbers.")
 @json_option
 @config_option
 @pass_invocation
 def tail(
     invocation: Invocation, *, keys: tuple[str, ...], count: int | None, full: bool, as_json: bool
 ) -> None:
-    """Print events as they are published, from now on. Takes nothing away from other consumers.
+    """Print new events as they are published. Other consumers still receive them.
 
     A message on the exchange that is not an event is skipped, with a line on stderr. JSON has whole events.
     """

@@ -32,9 +32,9 @@ _WIDTHS = {
 
 @click.group()
 def history() -> None:
-    """Look at the messages that the provider keeps, and delete them.
+    """Show or delete the messages that the provider keeps.
 
-    REMOTE is the other side's number, LOCAL the account's own: in any form that a command may have.
+    REMOTE is the other party's number, LOCAL the account's own, in any form that a command accepts.
     """
 
 
@@ -61,8 +61,8 @@ def threads(invocation: Invocation, *, remote: str | None, as_json: bool) -> Non
 @history.command()
 @_remote
 @_local
-@click.option("--limit", type=click.IntRange(min=1), help="The newest so many.")
-@click.option("--full", is_flag=True, help="With their texts.")
+@click.option("--limit", type=click.IntRange(min=1), help="The maximum number; the newest are printed.")
+@click.option("--full", is_flag=True, help="Include the texts.")
 @json_option
 @config_option
 @pass_invocation
@@ -87,7 +87,7 @@ def messages(
 @config_option
 @pass_invocation
 def status(invocation: Invocation, *, remote: str, local: str, message_id: str, as_json: bool) -> None:
-    """Print how one message fared, in the provider's word."""
+    """Print the provider's status of one message."""
     settings = invocation.settings()
     found = _history(invocation, settings).status(
         _number(settings, remote), _number(settings, local), message_id
@@ -99,19 +99,19 @@ def status(invocation: Invocation, *, remote: str, local: str, message_id: str, 
 @_remote
 @_local
 @click.argument("message_id", metavar="[MESSAGE_ID]", required=False)
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @config_option
 @pass_invocation
 def delete(invocation: Invocation, *, remote: str, local: str, message_id: str | None, yes: bool) -> None:
-    """Delete one message, or all between REMOTE and LOCAL, for good; what is not there is deleted already.
+    """Delete one message, or all between REMOTE and LOCAL. Deleting a missing message succeeds.
 
-    What is deleted proves nothing any more: a submission in doubt whose message is gone is sent anew.
+    A submission in doubt whose message was deleted is sent again, because nothing proves that it was sent.
     """
     settings = invocation.settings()
     pair = _number(settings, remote), _number(settings, local)
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("nobody is here to ask: give --yes")
+            raise click.UsageError("cannot ask without a terminal: give --yes")
         what = f"message {message_id}" if message_id else f"all messages between {pair[0]} and {pair[1]}"
         click.confirm(f"Delete {what}?", abort=True, err=True)
     found = _history(invocation, settings)

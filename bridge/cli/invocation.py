@@ -63,7 +63,7 @@ config_option = click.option(
     expose_value=False,
     is_eager=True,
     callback=_remember,
-    help="The configuration file; else $BRIDGE_CONFIG, ./bridge.toml, /etc/sms-bridge/bridge.toml.",
+    help="The configuration file. Default: $BRIDGE_CONFIG, ./bridge.toml, /etc/sms-bridge/bridge.toml.",
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")

@@ -1,4 +1,4 @@
-"""`bridge ledger`: what is remembered of commands, and whose memory it is."""
+"""`bridge ledger`: shows and maintains the ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_KNOWN = "The ledger knows no command of this id."
 
 @click.group()
 def ledger() -> None:
-    """Look at the ledger and look after it."""
+    """Show and maintain the ledger."""
 
 
 @ledger.command()
@@ -31,10 +31,10 @@ def ledger() -> None:
 @config_option
 @pass_invocation
 def show(invocation: Invocation, *, command_id: str | None, as_json: bool) -> int:
-    """Print what is known of the command ID, or of all commands together.
+    """Print the record of the command ID, or a summary of all commands.
 
-    The ledger knows a command once a worker has begun with it. Exit 1 if it does not know ID; exit 75 if the
-    command may still be on the queue.
+    A command has a record once a worker has started it. Exit 1 if there is no record; exit 75 if the command may
+    still be on the queue.
     """
     from bridge.app.ledger import show_command, show_ledger
 
@@ -54,18 +54,17 @@ def show(invocation: Invocation, *, command_id: str | None, as_json: bool) -> in
     "days",
     metavar="DAYS",
     type=click.FloatRange(min=0, min_open=True),
-    help="Forget what ended more than so many days ago; else ledger.retention.",
+    help="Delete records that ended more than DAYS ago. Default: ledger.retention.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say how many commands would be forgotten.")
+@click.option("--dry-run", is_flag=True, help="Only print how many records would be deleted.")
 @json_option
 @config_option
 @pass_invocation
 def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json: bool) -> None:
-    """Forget old commands, those aside of which anything is open. A worker does so by itself once an hour.
+    """Delete old commands that have no unfinished messages. Workers do this once an hour.
 
-    An id that is forgotten is free: a command with it is sent again. What ended within the last day, or within
-    retry.max_age, may come again by itself and is never forgotten. Notifications of that age are forgotten too; an
-    ingest does so by itself.
+    A command whose id was deleted is sent again. Records that ended within the last day or within retry.max_age are
+    kept, because the broker may redeliver them. Notifications of that age are deleted too; ingests also do this.
     """
     from bridge.app.ledger import prune_ledger
 
@@ -86,7 +85,7 @@ def prune(invocation: Invocation, *, days: float | None, dry_run: bool, as_json:
 @config_option
 @pass_invocation
 def migrate(invocation: Invocation, *, as_json: bool) -> None:
-    """Make the ledger, or bring it forward to this bridge. A process that opens it does so by itself."""
+    """Create the ledger, or migrate it to this version. A process that opens it does the same."""
     from bridge.app.ledger import migrate_ledger
 
     settings = invocation.settings()
@@ -105,11 +104,10 @@ def migrate(invocation: Invocation, *, as_json: bool) -> None:
 @config_option
 @pass_invocation
 def adopt(invocation: Invocation, *, as_json: bool) -> None:
-    """Make the configured ledger the command queue's own, in place of one that is gone.
+    """Bind the configured ledger to the command queue, in place of a lost one.
 
-    Stop all workers first. Use it also to return to an old primary. For retry.max_age redeliveries, and for
-    ledger.restored_lookup all commands that the ledger does not know, are looked up with the provider before they are
-    sent.
+    Stop all workers first. Use it also to return to an old primary. The bridge then looks commands up before it sends
+    them: redeliveries for retry.max_age, and commands without a record for ledger.restored_lookup.
     """
     from bridge.app.ledger import adopt_ledger
 

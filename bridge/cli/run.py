@@ -31,7 +31,7 @@ def _listens(what: str) -> Callable[[click.decorators.FC], click.decorators.FC]:
 def up(invocation: Invocation, host: str | None, port: int | None) -> int:
     """Run a worker and an ingest in one process.
 
-    With neither broker nor account configured it brings a broker and a simulated provider of its own.
+    If neither a broker nor an account is configured, it starts its own broker and a simulated provider.
     """
     from bridge.app.up import run_up
 

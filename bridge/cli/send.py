@@ -1,4 +1,4 @@
-"""`bridge send`: one command onto the queue, and what became of it."""
+"""`bridge send`: publishes one command, and can wait for its outcome."""
 
 from __future__ import annotations
 
@@ -34,11 +34,13 @@ _AGAIN = "correct that and send the command again with {option}: it is sent once
 
 @click.command()
 @click.option(
-    "--to", "to", multiple=True, required=True, metavar="ADDRESS", help="A destination; repeatable."
+    "--to", "to", multiple=True, required=True, metavar="ADDRESS", help="The destination; repeatable."
 )
-@click.option("--from", "sender", metavar="ADDRESS", help="The sender; else the account's default number.")
+@click.option(
+    "--from", "sender", metavar="ADDRESS", help="The sender. Default: the account's default number."
+)
 @click.option("--message", required=True, help="The text; - reads it from standard input.")
-@click.option("--id", "command_id", help="The idempotency key; made up where it is missing.")
+@click.option("--id", "command_id", help="The idempotency key. Default: a random one.")
 @click.option("--send-at", metavar="TIME", help="Not before this (RFC 3339).")
 @click.option("--expires-at", metavar="TIME", help="Not after this (RFC 3339).")
 @click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Echoed on every event; repeatable.")
@@ -66,7 +68,7 @@ def send(
     wait: float | None,
     as_json: bool,
 ) -> int:
-    """Put one command on the queue."""
+    """Publish one command."""
     from bridge.app.oneshot import refusals, send
 
     fields = {

@@ -25,7 +25,7 @@ from bridge.cli.invocation import Invocation, config_option, pass_invocation
     multiple=True,
     help="A number of the account; repeatable, the first is the default.",
 )
-@click.option("--external-webhooks", is_flag=True, help="Post to webhooks beyond this machine, too.")
+@click.option("--external-webhooks", is_flag=True, help="Also post to webhooks on other machines.")
 @config_option
 @pass_invocation
 def simulator(
@@ -37,7 +37,7 @@ def simulator(
     numbers: tuple[str, ...],
     external_webhooks: bool,
 ) -> int:
-    """Serve the provider's API from memory, for trying things out and for tests."""
+    """Simulate the provider's API in memory, for trials and tests."""
     from bridge.app.simulator import run_simulator
 
     return invocation.use(run_simulator)(

@@ -1,4 +1,4 @@
-"""`bridge subscriptions`: which messages the provider tells us of."""
+"""`bridge subscriptions`: shows and changes the account's subscriptions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STEP_COLUMNS = {"action": 7, "what": 12, "id": 36, "destination_address": 16, "
 
 @click.group()
 def subscriptions() -> None:
-    """Look at the account's subscriptions and change them."""
+    """Show and change the account's subscriptions."""
 
 
 @subscriptions.command("list")
@@ -35,25 +35,25 @@ def subscriptions() -> None:
 @config_option
 @pass_invocation
 def list_(invocation: Invocation, *, as_json: bool) -> None:
-    """Print every subscription: its id, its number and the channel that is told."""
+    """Print every subscription: its id, its number and its notification channel."""
     from bridge.app.oneshot import cpaas_client
 
     _write(invocation.use(cpaas_client)(invocation.settings()).subscriptions.list(), as_json=as_json)
 
 
 @subscriptions.command()
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Only print the changes.")
 @click.option(
-    "--prune", is_flag=True, help="Remove what the bridge made and configuration no longer asks for."
+    "--prune", is_flag=True, help="Delete what the bridge created and the configuration no longer asks for."
 )
 @json_option
 @config_option
 @pass_invocation
 def sync(invocation: Invocation, *, dry_run: bool, prune: bool, as_json: bool) -> None:
-    """Make the account's channels and subscriptions what configuration says, and print each with what was done.
+    """Create and delete channels and subscriptions as configured, and print each with the action.
 
-    Only what has our cpaas.correlator is used or removed. What is there twice is removed in any case. With --prune a
-    channel with another ingest.authorization than the first one is replaced, too.
+    Only those with our cpaas.correlator are used or deleted. Duplicates are always deleted. With --prune, a channel
+    without the first value of ingest.authorization is replaced too.
     """
     from bridge.app.oneshot import cpaas_client
     from bridge.app.subscriptions import declared_subscriptions
@@ -76,14 +76,14 @@ def sync(invocation: Invocation, *, dry_run: bool, prune: bool, as_json: bool) -
 
 @subscriptions.command()
 @click.argument("number", required=False)
-@click.option("--notify", metavar="CALLBACK", help="The callback of a channel that is there: wh-...")
+@click.option("--notify", metavar="CALLBACK", help="The callback of an existing channel: wh-...")
 @json_option
 @config_option
 @pass_invocation
 def create(invocation: Invocation, *, number: str | None, notify: str | None, as_json: bool) -> None:
     """Subscribe to the messages of NUMBER, or of the account's default number.
 
-    Told is the channel that posts to subscriptions.webhook_url, made where there is none.
+    The channel that posts to subscriptions.webhook_url is notified; it is created if it is missing.
     """
     from bridge.app.oneshot import cpaas_client
 
@@ -100,7 +100,7 @@ def create(invocation: Invocation, *, number: str | None, notify: str | None, as
 @config_option
 @pass_invocation
 def delete(invocation: Invocation, *, ids: tuple[str, ...]) -> None:
-    """Delete subscriptions; one that is not there is deleted already."""
+    """Delete subscriptions. Deleting a missing one succeeds."""
     from bridge.app.oneshot import cpaas_client
 
     client = invocation.use(cpaas_client)(invocation.settings())

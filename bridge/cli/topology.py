@@ -1,4 +1,4 @@
-"""`bridge topology`: what must be there on the broker."""
+"""`bridge topology`: exchanges and queues on the broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.cli.output import write_json, write_line
 
 @click.group()
 def topology() -> None:
-    """Declare exchanges and queues, or look whether they are as they should be."""
+    """Declare exchanges and queues, or check them."""
 
 
 @topology.command()
@@ -19,7 +19,7 @@ def topology() -> None:
 @config_option
 @pass_invocation
 def declare(invocation: Invocation, *, as_json: bool) -> None:
-    """Declare what is missing."""
+    """Declare missing exchanges, queues and bindings."""
     from bridge.app.oneshot import declare_topology
 
     names = invocation.use(declare_topology)(invocation.settings())
@@ -34,10 +34,10 @@ def declare(invocation: Invocation, *, as_json: bool) -> None:
 @config_option
 @pass_invocation
 def check(invocation: Invocation, *, as_json: bool) -> int:
-    """Say what is missing or other than it should be; exit 1 if anything is.
+    """Report missing and different exchanges and queues; exit 1 if there are any.
 
-    With broker.management_url, queues that lack members on a cluster are named as well. If the management API does
-    not answer, a note says so, and the exit code is 69 if nothing else differs.
+    With broker.management_url, it also names queues that lack members on a cluster. If the management API does not
+    answer, a note says so, and the exit code is 69 if nothing else differs.
     """
     from bridge.app.members import check_members
     from bridge.app.oneshot import check_topology
