@@ -53,6 +53,21 @@ def test_each_metric_is_written_up_with_its_kind_and_labels() -> None:
     assert {name: row[:2] for name, row in rows().items()} == real
 
 
+def test_each_value_of_a_label_is_in_its_row() -> None:
+    values = {
+        (name, value)
+        for family in families().values()
+        for name in (family.name, f"{family.name}_total")
+        for sample in family.samples
+        for label, value in sample.labels.items()
+        if label in {"answer", "how", "operation", "result", "state", "why"}
+    }
+    described = rows()
+
+    assert len(values) > 20
+    assert [one for one in values if one[0] in described and f"`{one[1]}`" not in described[one[0]][2]] == []
+
+
 def test_each_row_says_what_it_means_and_what_to_do() -> None:
     assert all(meaning and advice for _, _, meaning, advice in rows().values())
 
