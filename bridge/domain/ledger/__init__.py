@@ -1,30 +1,30 @@
-"""What is remembered of commands and their submissions, and the only ways it may change.
+"""The ledger's rules: records of commands and submissions, and the changes that may be made to them.
 
-A change is a pure function of what a transaction has in its hands (its unit). The store reads what a batch of changes
-needs, carries them out and writes what they leave, all in one durable transaction: whatever the database, these are
-the rules. So nothing here waits, and a fence is a comparison.
+A change is a pure function of a unit of work. The store reads the rows that a batch of changes needs, applies the
+changes and writes the result, in one durable transaction. The rules are therefore the same for every database, nothing
+here waits, and a fence is a comparison.
 
-    state       what it means                                      leaves by
+    state       meaning                                            left by
     (no row)    never claimed: no call was ever made               Claim -> attempting, waiting, outcome
-    waiting     another look follows at `retry_at`, no claim       Claim -> attempting, outcome
-    attempting  claimed: a call may be on its way                  File (its owner), Claim (once the lease is over)
-    in_doubt    it may have been sent; claimed while looking       Resolve (its owner) -> waiting, in doubt, outcome
-    an outcome  terminal, with the event that tells it             Claim with a replay of it -> waiting, in doubt
+    waiting     not claimed, due at `retry_at`                     Claim -> attempting, outcome
+    attempting  claimed: a call may be in flight                   RecordAnswer (its owner), Claim (after the lease)
+    in_doubt    may have been sent; claimed during a lookup        Resolve (its owner) -> waiting, in_doubt, outcome
+    an outcome  terminal, with the event to publish                Claim with a replay of it -> waiting, in_doubt
 
-A *claim* is a lease with an owner: while it may be alive nobody else touches the submission, and an owner that lost it
-can't file. A *version* is the token of delayed copies: each hand-over to the delay begins a new one. A copy that
-carries an older one waits like any second delivery of the command until all is told: whether the newer copy ever came
-to be, only the broker knows, so nothing unfinished is dropped for an old token.
+A *claim* is a lease with an owner. While the lease may be valid, no other worker touches the submission, and an owner
+that has lost it can't record a result. A *version* is the fencing token of delayed copies: each rescheduling of the
+command begins a new one. A copy with an older version waits like a second delivery of the command until all outcomes
+are published. It is not dropped, since only the broker knows whether the newer copy exists.
 
-What keeps an outcome from being lost is that a message leaves the broker only after each submission has either been
-told or is looked at by a copy that the broker has confirmed:
+No outcome is lost, because a delivery is acknowledged only after each submission either has a published outcome or is
+covered by a copy that the broker has confirmed:
 
-    met by the delivery              it leaves behind, before its ack
-    only outcomes                    nothing
-    a submission that it waits for   HandOver and a Carry for each that is `NotBefore`, in one step: a copy of the new
-                                     version
-    `NotBefore` alone of others, or      a copy that carries what the delivery itself carried, a token or none
-    HandOver gave None
+    the delivery's submissions          published before the acknowledgement
+    all have outcomes                   no copy
+    one waits for this delivery         a copy of the new version: `NewVersion`, and `IncludeInCopy` for each submission
+                                        that is `NotBefore`, in one transaction
+    all that wait are held by others,   a copy with the version that the delivery itself had, if any
+      or `NewVersion` returned None
 """
 
 from bridge.domain.ledger.claim import Claim

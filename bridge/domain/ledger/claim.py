@@ -1,4 +1,4 @@
-"""Claiming a submission: for a call, for a look at the provider's history, or learning why there is nothing to do."""
+"""The claim of a submission: a lease for a call or a history lookup, or the reason why it is refused."""
 
 from __future__ import annotations
 
@@ -33,59 +33,60 @@ if TYPE_CHECKING:
     from bridge.domain.ledger.unit_of_work import Bucket, UnitOfWork
     from bridge.domain.outcomes import Style
 
-#: Seconds a waiting submission's copy may be late before another delivery of the command takes its place. A copy comes
-#: at most 2 s late (SPEC section 3); behind a long queue more, and then being early costs a look, never a second call.
+#: Seconds by which the copy of a waiting submission may be late before another delivery of the command replaces it. A
+#: copy comes at most 2 s late (SPEC section 3), or later behind a long queue. A replacement that is too early costs a
+#: lookup, never a second call.
 OVERDUE = 10.0
-#: Seconds until a delivery that met somebody else's live claim looks again.
+#: Seconds until a delivery tries again that has met a valid claim of another worker.
 POLL_AGAIN = 2.0
-#: Seconds that a submission waits for its rate limit in the worker; what takes longer goes to the delay.
+#: Seconds. A submission that waits longer for its rate limit goes to the delay queues.
 SHORT_WAIT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Claim one submission, or learn why there is nothing to do for it now."""
+    """Claim one submission; returns a verdict."""
 
     command: SendSms
     index: int
-    #: Names this claim and no other: a zombie of the same process must not pass for it.
+    #: The unique name of this claim: an earlier claim of the same process must not be taken for it.
     owner: str
     now: float
     style: Style
     rules: LedgerRules = field(default_factory=LedgerRules)
-    #: The version the delivery speaks for: that of its copy, or a new one where it has taken another copy's place.
+    #: The version of the delivery: that of its copy, or a new one if it has replaced another copy.
     version: int = 0
-    #: The version that its copy was made with; 0 for none. Outcomes filed before that copy was made were told.
+    #: The version that its copy was made with; 0 for none. Outcomes recorded before that copy was made are published.
     copy_version: int = 0
-    #: Whether it comes from the delay: then it had a row when it was made.
+    #: Whether the delivery is a delayed copy: then the submission had a row when the copy was made.
     delayed: bool = False
-    #: Whether the broker delivered it before.
+    #: Whether the broker has delivered it before.
     redelivered: bool = False
-    #: When its publisher says that it published it (AMQP's `timestamp`); None where that is not known.
+    #: The publisher's time of publication (AMQP's `timestamp`); None if unknown.
     published_at: float | None = None
     replay: Replay | None = None
     traceparent: str | None = None
 
     @property
     def command_id(self) -> str:
-        """Whose record it changes."""
+        """The command whose record is changed."""
         assert self.command.id is not None  # noqa: S101 - commands without an id never reach the ledger
         return self.command.id
 
     @property
     def receipts(self) -> ReceiptRules | None:
-        """When receipts are asked for; None where nobody does."""
+        """When the provider is polled for receipts; None if it is not."""
         return self.rules.receipts
 
     @property
     def limits(self) -> dict[str, float]:
-        """The rate limits that it is under, by name, the sender's first: submissions a second, 0 for any number."""
+        """Its rate limits by name, the sender's first, in submissions per second; 0 means no limit."""
         rules, sender = self.rules.limits, f"sender:{self.command.sender.wire}"
         return {sender: rules.sender_per_second, ACCOUNT: rules.account_per_second}
 
     @property
     def read_set(self) -> ReadSet:
-        """Its record, and the limits it may have to wait for: without a limit it takes no slot of it."""
+        """The submission's record, and its rate limits; those without a rate are not locked."""
         limits = self.limits
         return ReadSet(
             command_id=self.command_id,
@@ -95,7 +96,7 @@ class Claim:
         )
 
     def apply(self, unit: UnitOfWork) -> Verdict:
-        """Decide; see the table at the head of the package."""
+        """Decide by the submission's state: see the table of the package."""
         record = unit.commands.get(self.command_id) or CommandRecord(
             id=self.command_id,
             content_hash=self.command.content_hash,
@@ -109,7 +110,7 @@ class Claim:
 
 
 class _Decision:
-    """What becomes of one claim, by what its command's record says."""
+    """The decision about one claim, by the record of its command."""
 
     def __init__(self, claim: Claim, unit: UnitOfWork, record: CommandRecord) -> None:
         self._claim = claim
@@ -127,31 +128,31 @@ class _Decision:
             self._catch_up()
         replay, event = self._claim.replay, submission.stored_event
         if replay is not None and event is not None and event.event_id == replay.event_id:
-            # This delivery is the dead letter of its outcome.
-            anew = submission.reopened(replay, now=self._now)
-            if anew is not None:
-                return self._begin_anew(anew, is_older=is_older)
+            # This delivery is the dead letter of that outcome.
+            reopened = submission.reopened(replay, now=self._now)
+            if reopened is not None:
+                return self._begin_replay(reopened, is_older=is_older)
         if event is not None and submission.outcome is not None:
             return self._publish_again(submission, submission.outcome, event)
         return self._go_on(submission, is_older=is_older, is_current=is_current)
 
     def _catch_up(self) -> None:
-        """Give a record that is older than this delivery the delivery's version."""
+        """Raise the version of a record that is older than this delivery."""
         self._record = changed(self._record, version=max(self._record.version, self._claim.version))
 
-    def _begin_anew(self, submission: SubmissionRecord, *, is_older: bool) -> Verdict:
-        """Begin a new life of a submission whose dead letter was sent back."""
+    def _begin_replay(self, submission: SubmissionRecord, *, is_older: bool) -> Verdict:
+        """Begin the replay of a submission whose dead letter was sent back."""
         self._record = changed(self._record, version=self._record.version + 1)
         if is_older:
             submission = lost_rows.in_doubt(self._claim, submission, self._unit.restored)
         return self._look_up(submission) if submission.state == IN_DOUBT else self._go(submission)
 
     def _go_on(self, submission: SubmissionRecord, *, is_older: bool, is_current: bool) -> Verdict:
-        """Go on with what has no outcome yet, unless somebody has it."""
+        """Continue with a submission that has no outcome yet, unless another worker has claimed it."""
         lease_until = submission.lease_until
         if lease_until is not None:
             if submission.owner == self._claim.owner:
-                # The commit went through and said that it had not: this claim is ours.
+                # An earlier try of this commit succeeded, though the database reported an error.
                 return (self._call_of if submission.state == ATTEMPTING else self._lookup_of)(submission)
             held = self._held(submission, lease_until)
             if held is not None:
@@ -162,14 +163,14 @@ class _Decision:
         return self._resume(submission) if lease_until is None else self._crashed(submission)
 
     def _held(self, submission: SubmissionRecord, lease_until: float) -> NotBefore | None:
-        """Return until when another may have it; None where its lease is over."""
+        """Return until when another worker may hold the claim; None if its lease is over."""
         if is_of_another_time(submission.claimed_at or 0.0, self._now):
             renewed = renewed_lease(submission, self._now, self._claim.rules)
             self._put(renewed)
             return NotBefore(at=min(renewed.lease_until or self._now, self._now + POLL_AGAIN), own=False)
         grace_end = grace_until(self._unit, self._now, self._claim.rules)
         if grace_end is not None:
-            # Whether the lease is over can't be told: the clock was set.
+            # After a clock step it is unknown whether the lease is over.
             return NotBefore(at=grace_end, own=False)
         if self._now < lease_until:
             return NotBefore(at=min(lease_until, self._now + POLL_AGAIN), own=False)
@@ -180,12 +181,12 @@ class _Decision:
         key = match_key(claim.command.destinations[claim.index].wire, claim.command.message)
         fresh = SubmissionRecord(index=claim.index, state=WAITING, match_key=key)
         if claim.delayed or claim.version or claim.replay is not None:
-            # It had a row: each copy from the delay had one when it was made, and each dead letter an outcome.
+            # The row was lost: each delayed copy had one when it was made, and each dead letter had an outcome.
             self._catch_up()
             return self._look_up(lost_rows.forgotten(claim, fresh, restored))
         send_at = claim.command.send_at
         if send_at is not None and send_at > self._now:
-            # Nothing is lost that was called for it: no call is made before its time.
+            # The ledger can't have lost a call: none is made before `send_at`.
             self._put(changed(fresh, retry_at=send_at))
             return self._wait(send_at)
         if restored is not None and lost_rows.may_be_lost(claim, restored):
@@ -193,7 +194,7 @@ class _Decision:
         return self._go(fresh)
 
     def _publish_again(self, submission: SubmissionRecord, outcome: Outcome, event: StoredEvent) -> Verdict:
-        """Have this delivery publish the outcome, unless its copy was made after that: see `IncludeInCopy`."""
+        """Let this delivery publish the outcome, unless its copy was made afterwards: see `IncludeInCopy`."""
         if submission.recorded_in is not None and submission.recorded_in < self._claim.copy_version:
             return Superseded()
         claim, replay = self._claim, self._claim.replay
@@ -202,12 +203,12 @@ class _Decision:
         return HasOutcome(outcome=outcome, stored_event=event, own=is_own)
 
     def _crashed(self, submission: SubmissionRecord) -> Verdict:
-        """Take over from a worker that ended: what it was calling is in doubt, what it was looking at still is."""
+        """Take over from a worker that crashed during a call or a lookup: the submission is in doubt."""
         submission = submission.crashed()
         if submission.crashes >= self._claim.rules.poison_after:
             if submission.was_taken:
                 return self._end(submission, Outcome.SENT)
-            why = f"the worker ended {submission.crashes} times while it had this submission: it is not tried again"
+            why = f"the worker crashed {submission.crashes} times while it had this submission: it is not tried again"
             return self._end(submission, Outcome.UNKNOWN, ProviderError(name="poison", message=why))
         return self._look_up(submission)
 
@@ -221,12 +222,12 @@ class _Decision:
                 return NotBefore(at=due, own=False)
             return self._wait(due, limited=submission.reserved > 0)
         if not current:
-            # The copy it waits for never came. This delivery takes its place, and the copy is superseded if it does.
+            # The copy that it waits for never came. This delivery replaces it; if the copy comes later, it is stale.
             self._record = changed(self._record, version=self._record.version + 1)
         return self._look_up(submission) if submission.state == IN_DOUBT else self._go(submission)
 
     def _go(self, submission: SubmissionRecord) -> Verdict:
-        """Claim it for a call, unless it is too late or too soon, or a late answer has shown that it was sent."""
+        """Claim it for a call, unless it has expired, has to wait, or a late answer has shown that it was sent."""
         if submission.message_id is not None:
             return self._look_up(changed(submission, submitted=True))
         claim, limits, call = self._claim, self._claim.limits, self._call_of(submission)
@@ -235,29 +236,29 @@ class _Decision:
             return self._end(submission, *late)
         held = Reservation(submission.retry_at or 0.0, submission.reserved, submission.queued)
         before = None if claim.command.expires_at is None else self._unit.buckets.copy()
-        given = reserve(self._unit, limits, now=self._now, held=held)
-        if given.at > self._now:
-            return self._wait_for(given, submission, before)
+        reservation = reserve(self._unit, limits, now=self._now, held=held)
+        if reservation.at > self._now:
+            return self._wait_for(reservation, submission, before)
         leased = submission.leased(ATTEMPTING, owner=claim.owner, now=self._now, until=self._until)
         self._unit.commands[self._record.id] = self._record.having(leased, now=self._now)
         return call
 
     def _wait_for(
-        self, given: Reservation, submission: SubmissionRecord, before: dict[str, Bucket] | None
+        self, reservation: Reservation, submission: SubmissionRecord, before: dict[str, Bucket] | None
     ) -> NotBefore:
-        """Have it wait for its reservation; `before` are the rate limits without it, if it may expire."""
+        """Wait for the reservation; `before` are the rate limits without it, if the command can expire."""
         expires_at = self._claim.command.expires_at
-        if before is not None and expires_at is not None and given.at >= expires_at:
-            # Its turn would come too late: it takes nobody's, and whoever waits for it learns when it expires.
+        if before is not None and expires_at is not None and reservation.at >= expires_at:
+            # It will expire first: it keeps no capacity, and its outcome is published at `expires_at`.
             self._unit.buckets = before
             self._put(changed(submission, state=WAITING, retry_at=expires_at))
             return self._wait(expires_at, limited=True)
-        reserved, queued = given.reserved, given.queued
-        self._put(changed(submission, state=WAITING, retry_at=given.at, reserved=reserved, queued=queued))
-        return self._wait(given.at, limited=True)
+        at, reserved, queued = reservation.at, reservation.reserved, reservation.queued
+        self._put(changed(submission, state=WAITING, retry_at=at, reserved=reserved, queued=queued))
+        return self._wait(at, limited=True)
 
     def _look_up(self, submission: SubmissionRecord) -> Verdict:
-        """Claim it for a look, unless no look can ever tell."""
+        """Claim it for a history lookup, unless the history can't answer for its number."""
         claim = self._claim
         if not claim.command.is_reconcilable(claim.index):
             if submission.was_taken:

@@ -1,4 +1,4 @@
-"""Changes of a command as a whole: handing it over to a copy of it in the delay, and looking it up."""
+"""Changes to a command as a whole: rescheduling it as a delayed copy, and reading it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """Begin a new version: the copy about to go to the delay stands for the command from now on.
+    """Begin a new version of a command, for the copy that is about to go to the delay queues.
 
-    Gives back the new version, or None where this delivery no longer speaks for the command.
+    Returns the new version, the fencing token of that copy; None if another delivery has begun one.
     """
 
     command_id: str
@@ -25,11 +25,11 @@ class NewVersion:
 
     @property
     def read_set(self) -> ReadSet:
-        """The command's record alone."""
+        """The command's row."""
         return ReadSet(command_id=self.command_id)
 
     def apply(self, unit: UnitOfWork) -> int | None:
-        """Begin it, unless another delivery has."""
+        """Begin the version, if this delivery has the current one."""
         record = unit.commands.get(self.command_id)
         if record is None or record.version != self.version:
             return None
@@ -40,10 +40,10 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncludeInCopy:
-    """Let the copy just handed over look at a submission that its maker has not told, whatever became of it since.
+    """Let the new copy publish the outcome of a submission that the present delivery has not published.
 
-    Applied in one step with `NewVersion`, after it. Without it an outcome that somebody else filed between the maker's
-    claim and the hand-over would count as told by the maker.
+    It follows `NewVersion` in the same transaction. Without it, an outcome that another worker has recorded since the
+    claim of this delivery would count as published before the copy was made.
     """
 
     command_id: str
@@ -51,31 +51,31 @@ class IncludeInCopy:
 
     @property
     def read_set(self) -> ReadSet:
-        """Its record."""
+        """The record."""
         return ReadSet(command_id=self.command_id, index=self.index)
 
     def apply(self, unit: UnitOfWork) -> None:
-        """Raise the version that still has to tell it; nothing where there is no outcome yet."""
+        """Raise the version whose copy publishes the outcome; do nothing if there is no outcome yet."""
         record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None or submission.recorded_in is None:
             return
-        copy_version = changed(submission, recorded_in=max(submission.recorded_in, record.version))
-        unit.commands[record.id] = record.having(copy_version, now=record.updated_at)
+        included = changed(submission, recorded_in=max(submission.recorded_in, record.version))
+        unit.commands[record.id] = record.having(included, now=record.updated_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadCommand:
-    """Look a command up, and change nothing."""
+    """Read a command, and change nothing."""
 
     command_id: str
 
     @property
     def read_set(self) -> ReadSet:
-        """Its record."""
+        """The record."""
         return ReadSet(command_id=self.command_id)
 
     def apply(self, unit: UnitOfWork) -> bytes:
-        """Return the content that it was taken with; nothing of it where it never was."""
+        """Return the content hash that the command was recorded with; empty for an unknown command."""
         record = unit.commands.get(self.command_id)
         return b"" if record is None else record.content_hash

@@ -1,4 +1,4 @@
-"""What becomes of a claimed submission after a call: how it ends, or when it goes on."""
+"""Endings of a claim after a call: an outcome, or the time of the next step."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import LedgerRules, ReceiptRules
 
-#: RabbitMQ's reason for a message whose time ran out.
+#: RabbitMQ's dead-letter reason for a message that has expired.
 EXPIRED_BY_BROKER = "expired"
-#: Seconds; no call began longer ago than this before its answer is filed.
+#: Seconds. No call takes longer from its start until its answer is recorded.
 LONGEST_CALL = 3600.0
 
 
@@ -43,9 +43,9 @@ def end(
     outcome: Outcome,
     result: SubmissionResult,
 ) -> StoredEvent:
-    """End a submission and return the event that tells it.
+    """Record the outcome of a submission, and return its event.
 
-    If it was sent and somebody asks for receipts, the receipt is awaited from the same step on: no crash loses one.
+    The pending receipt of a sent submission is recorded in the same transaction, so that a crash does not lose it.
     """
     event = outcome_event(
         outcome,
@@ -61,9 +61,9 @@ def end(
         outcome.value,
         retry_at=None,
         attempts=result.attempts,
-        # What a late answer has shown to be its own stays so: nobody else may take it for his.
+        # A message id from a late answer is kept, so that no other submission can match the message.
         message_id=result.message_id or submission.message_id,
-        # Not the owner's version: a copy handed over since must tell it too, should the owner end here.
+        # Not the owner's version: if the owner crashes now, a copy that was made since has to publish the outcome.
         recorded_in=record.version,
         stored_event=stored_event,
     )
@@ -76,9 +76,9 @@ def end(
 
 
 def too_late(command: SendSms, *, now: float) -> tuple[Outcome, ProviderError] | None:
-    """Return how a submission ends that must not be sent any more; None for one that may be."""
+    """Return the outcome of a submission that must not be sent any more; None if it may be sent."""
     if command.given_up == EXPIRED_BY_BROKER:
-        why = "the broker's time for it ran out: its AMQP expiration, or a message-ttl policy on the queue"
+        why = "it expired at the broker: its AMQP expiration, or a message-ttl policy on the queue"
         return Outcome.EXPIRED, ProviderError(name="expired", message=why)
     if command.given_up is not None:
         why = f"the broker gave it up before it was sent: {command.given_up}"
@@ -90,14 +90,17 @@ def too_late(command: SendSms, *, now: float) -> tuple[Outcome, ProviderError] |
 
 
 def may_resend(submission: SubmissionRecord, rule: str) -> bool:
-    """Return whether to send it anew: as configured, but for a replay's first look as who sent it back decided."""
+    """Return whether to send it again: as configured, but as the operator asked for the first lookup of a replay."""
     return submission.resend_asked or (submission.may_resend and rule == "resend")
 
 
 def may_resend_unknown(
     submission: SubmissionRecord, command: SendSms, rules: LedgerRules, *, now: float
 ) -> bool:
-    """Return whether to send anew what nobody can tell; never beyond its time, since it may have been sent in time."""
+    """Return whether to resend a submission whose lookup result is undetermined.
+
+    Never once it has expired: it may have been sent in time.
+    """
     if too_late(command, now=now) is not None:
         return False
     attempted_at = submission.doubt_until or now
@@ -106,7 +109,7 @@ def may_resend_unknown(
 
 
 def as_unknown(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome, ProviderError | None]:
-    """Return what an end means for a submission of which an earlier attempt is undecided: not that it was not sent."""
+    """Return an ending as `unknown` if it would mean "not sent": an earlier attempt of the submission is in doubt."""
     if outcome not in {Outcome.REJECTED, Outcome.FAILED, Outcome.EXPIRED}:
         return outcome, error
     last = "" if error is None or error.message is None else f": {error.message}"
@@ -116,36 +119,36 @@ def as_unknown(outcome: Outcome, error: ProviderError | None) -> tuple[Outcome, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
-    """What an answer makes of a claimed submission: an outcome, or another look or call at `retry_at`."""
+    """The decision after a call: an outcome, or another call or lookup at `retry_at`."""
 
     outcome: Outcome | None
     result: SubmissionResult
     retry_at: float | None = None
-    #: Whether it is in doubt now whether it was sent.
+    #: Whether the submission is in doubt.
     in_doubt: bool = False
-    #: Whether the provider said that it has it.
+    #: Whether the provider has confirmed that it has the submission.
     submitted: bool = False
-    #: The event that tells the delay.
+    #: The event that reports the deferral.
     deferred: Event | None = None
-    #: Until when the provider wants to hear nothing from the whole account, in seconds since the epoch.
+    #: Until when the provider wants no calls of the whole account, in seconds since the epoch.
     hold_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedResult:
-    """It is filed: an outcome to tell, or a time to go on."""
+    """A recorded result: an outcome to publish, or the time of the next step."""
 
     outcome: Outcome | None = None
     stored_event: StoredEvent | None = None
     retry_at: float | None = None
     deferred: Event | None = None
-    #: What looking came to, where that is what was filed.
+    #: The lookup result, if the recorded step was a history lookup.
     lookup_result: Literal["found", "not_found", "undetermined", "again"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordAnswer:
-    """File what became of a call. Gives back None where the owner had lost its claim."""
+    """Record the result of a call. Returns None if the owner has lost its claim."""
 
     command: SendSms
     command_id: str
@@ -154,20 +157,20 @@ class RecordAnswer:
     next_step: NextStep
     now: float
     style: Style
-    #: What the answer proves, for whoever has taken over meanwhile.
+    #: The message that the answer proves, kept for a worker that may have taken over.
     evidence: Evidence | None = None
-    #: None where nobody asks for receipts.
+    #: When the provider is polled for receipts; None if it is not.
     receipts: ReceiptRules | None = None
     traceparent: str | None = None
 
     @property
     def read_set(self) -> ReadSet:
-        """Its record, the account's limit if the provider wants us slower, and who owns what the answer proves."""
+        """The record, the account's limit if the provider throttles, and the owner of the message in the answer."""
         buckets = () if self.next_step.hold_until is None else (ACCOUNT,)
         return ReadSet(
             command_id=self.command_id,
             index=self.index,
-            # A twin that is judged meanwhile must not find the message that a late answer shows to be this one's.
+            # An identical submission that is judged at the same time must not match the message of a late answer.
             locked_destination=None if self.evidence is None else self.evidence.destination_address,
             message_ids=() if self.evidence is None else (self.evidence.message_id,),
             buckets=buckets,
@@ -175,7 +178,7 @@ class RecordAnswer:
         )
 
     def apply(self, unit: UnitOfWork) -> RecordedResult | None:
-        """File it, unless the claim was lost."""
+        """Record the result, unless the claim was lost."""
         if self.next_step.hold_until is not None:
             hold_back(unit, self.next_step.hold_until)
         record = unit.commands.get(self.command_id)
@@ -197,14 +200,14 @@ class RecordAnswer:
         return RecordedResult(retry_at=self.next_step.retry_at, deferred=self.next_step.deferred)
 
     def _keep_evidence(self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord) -> None:
-        """Keep what a late answer proves: the message is this submission's, whatever became of it meanwhile."""
+        """Keep the message of a late answer: it belongs to this submission, regardless of the new claim's result."""
         evidence = self.evidence
         if evidence is None or submission.match_key is None:
             return
         unit.seen.append((submission.match_key, evidence))
         if submission.message_id is None and unit.owner_of(evidence.message_id) is None:
-            owning = changed(submission, message_id=evidence.message_id)
-            unit.commands[record.id] = record.having(owning, now=self.now)
+            with_message = changed(submission, message_id=evidence.message_id)
+            unit.commands[record.id] = record.having(with_message, now=self.now)
 
     def _end(
         self, unit: UnitOfWork, record: CommandRecord, submission: SubmissionRecord, outcome: Outcome
@@ -219,7 +222,7 @@ class RecordAnswer:
         return RecordedResult(outcome=outcome, stored_event=stored_event)
 
     def _open(self, submission: SubmissionRecord) -> SubmissionRecord:
-        """Return it without an outcome: it waits for another call, or it is in doubt."""
+        """Return the submission without an outcome: it waits for another call, or is in doubt."""
         next_step, attempts = self.next_step, self.next_step.result.attempts
         released = submission.released(
             IN_DOUBT if next_step.in_doubt else WAITING,
@@ -229,7 +232,7 @@ class RecordAnswer:
         )
         if not next_step.in_doubt:
             return released
-        # From its claim to its answer, whichever is the earlier where the clock was set meanwhile.
+        # From its claim to its answer; the earlier of both, since the clock may have been set in between.
         claimed_at = submission.claimed_at or self.now
         return changed(
             released,

@@ -1,6 +1,6 @@
-"""Rows that the ledger has lost: it is gone, or was restored to an earlier state, or an older copy took its place.
+"""Lost rows: rules for a ledger that is gone, was restored to an earlier state, or was replaced by an older copy.
 
-Each claim is in the ledger before its call is made. So a delivery can show that a call is missing from it.
+Each claim is in the ledger before its call is made. A delivery can therefore show that the ledger lacks a call.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import LedgerRules
 
-#: Seconds; older than this no dead letter is that the ledger has forgotten, nor any history.
+#: Seconds. No dead letter whose row was lost or pruned is older, and no history reaches further back.
 FORGOTTEN = 10 * 366 * 86400.0
-#: Replays of one submission that can be told from those of others without the ledger.
+#: Replays of one submission that can be recognised by their event ids without the ledger.
 MOST_REPLAYS = 64
-#: Seconds by which the doubt of what is suspected ends before its first claim, at least: that is how it is known.
+#: Seconds. The doubt of a suspected submission ends at least this long before its first claim, which marks it as such.
 SUSPECTED = 1.0
 #: Seconds by which the clocks of publishers and workers may differ from the ledger's.
 CLOCKS = 60.0
@@ -38,21 +38,21 @@ CLOCKS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """When it was restored, and since when calls may be lost. Both in seconds since the epoch."""
+    """A restore of the ledger, from a backup or by a failover. Times are in seconds since the epoch."""
 
     at: float
-    #: Every call that the ledger does not know of was made after this.
+    #: Every call that the ledger has lost was made after this time.
     since: float
 
 
 def restored(
     at: float, *, last_commit_at: float | None, max_age: float, before: Restored | None = None
 ) -> Restored:
-    """Return that the ledger was restored at `at`.
+    """Return the restore at the time `at`.
 
-    Each call has its claim in the ledger before it is made. So what is lost was called after the last commit that the
-    ledger still has, at `last_commit_at`; None where that is not known. Then it may have been called at any time within
-    `max_age` seconds. `before` is the restore before this one: what that one lost may still be repeated.
+    Each call has its claim in the ledger before it is made. So every lost call was made after the last commit that the
+    ledger still has, at `last_commit_at`. Without it, lost calls may be up to `max_age` seconds old. `before` is
+    the previous restore: commands whose calls it lost may still be delivered.
     """
     since = at - max_age if last_commit_at is None else min(last_commit_at, at) - CLOCKS
     if before is not None and at < before.at + max_age:
@@ -61,15 +61,15 @@ def restored(
 
 
 def doubt_from_any_call(submission: SubmissionRecord, now: float, rules: LedgerRules) -> float:
-    """Return when the doubt began of a submission for which calls were made that nobody can date."""
+    """Return when the doubt of a submission began whose calls have no known time."""
     since = now - rules.retry.max_age
     return min(submission.doubt_from or since, since)
 
 
 def put_back(unit: UnitOfWork, change: RecordAnswer | Resolve, *, since: float) -> CommandRecord:
-    """Put back a submission whose claim the ledger has lost, in doubt: whoever claims it next must not call at once.
+    """Restore a submission whose claim the ledger has lost, in doubt, so that the next claim looks it up first.
 
-    A database that fails over to a copy that lags behind loses what it has committed.
+    A database that fails over to a lagging standby loses its last commits.
     """
     command, now = change.command, change.now
     record = unit.commands.get(change.command_id) or CommandRecord(
@@ -89,10 +89,10 @@ def put_back(unit: UnitOfWork, change: RecordAnswer | Resolve, *, since: float) 
 
 
 def may_be_lost(claim: Claim, restored: Restored | None) -> bool:
-    """Whether a call for it may be among what a restored ledger has lost.
+    """Whether a restored ledger may have lost a call for the submission.
 
-    Either this delivery was in a worker's hands before, or a publisher repeats an id: a repeat is a message of its own,
-    which the broker delivers for the first time.
+    Either a worker had this delivery before, or a publisher has repeated the id: a repeat is a new message, which the
+    broker delivers for the first time.
     """
     if restored is None:
         return False
@@ -106,22 +106,22 @@ def may_be_lost(claim: Claim, restored: Restored | None) -> bool:
 def may_be_older(
     claim: Claim, record: CommandRecord, submission: SubmissionRecord, restored: Restored | None
 ) -> bool:
-    """Whether what the ledger says of it is older than this delivery: a copy from before was put in its place."""
+    """Whether the record is older than this delivery: an earlier copy of the ledger has replaced it."""
     if claim.delayed and claim.version > record.version:
-        # The version of a copy is in the ledger before the copy is made.
+        # A version is in the ledger before its copy is made.
         return True
     if restored is None or record.created_at >= restored.at or not may_be_lost(claim, restored):
         return False
     if is_current_copy(claim, record, restored) and (submission.retry_at or 0.0) > claim.now:
-        # It has come a moment early, and no call is made before its time.
+        # The copy has come a moment early, and no call is made before its time.
         return False
     return max(submission.claimed_at or 0.0, submission.doubt_until or 0.0) < restored.at
 
 
 def is_current_copy(claim: Claim, record: CommandRecord, restored: Restored | None) -> bool:
-    """Whether it is the copy that a restored ledger waits for, and none of its submissions was claimed since.
+    """Whether the delivery is the copy that a restored ledger waits for, with no change to its command since.
 
-    The command has hardly gone on without it: only a repeat can have taken its place in what is lost.
+    Only a repeat of the id can then have caused a call that the ledger has lost.
     """
     is_current = claim.delayed and claim.version == record.version and not claim.redelivered
     return is_current and restored is not None and record.updated_at < restored.at
@@ -130,9 +130,9 @@ def is_current_copy(claim: Claim, record: CommandRecord, restored: Restored | No
 def in_doubt(
     claim: Claim, submission: SubmissionRecord, restored: Restored | None, *, is_current: bool = False
 ) -> SubmissionRecord:
-    """Return it in doubt until now: calls were made that the ledger does not know of.
+    """Return the submission in doubt until now: calls were made that the ledger does not know.
 
-    Where it `is_current_copy`, a call is only suspected, as in `lost`.
+    For the current copy (`is_current`), a call is only suspected, as in `lost`.
     """
     since = doubt_from_any_call(submission, claim.now, claim.rules)
     if restored is not None and may_be_lost(claim, restored):
@@ -149,10 +149,10 @@ def in_doubt(
 
 
 def forgotten(claim: Claim, fresh: SubmissionRecord, restored: Restored | None) -> SubmissionRecord:
-    """Return it in doubt since the first call that a ledger that is gone may have known of.
+    """Return a submission without a row in doubt, since the first call that a lost or pruned row may have recorded.
 
-    A dead letter may be older than all that a ledger remembers. What it says of its submission can't be checked, so
-    that alone is sent anew, and only if whoever sent it back said so.
+    A dead letter may be older than the whole ledger, which then can't check its headers. Only the submission that its
+    event id names is resent, and only if the operator asked for that.
     """
     replay = claim.replay
     since = claim.now - (claim.rules.retry.max_age if replay is None else FORGOTTEN)
@@ -169,10 +169,10 @@ def forgotten(claim: Claim, fresh: SubmissionRecord, restored: Restored | None) 
 
 
 def lost(claim: Claim, fresh: SubmissionRecord, restored: Restored) -> SubmissionRecord:
-    """Return it in doubt since the first call that the restored ledger has lost.
+    """Return a submission without a row in doubt, since the first call that the restored ledger may have lost.
 
-    What no worker had before is suspected alone: only a repeat of its id can have been sent. So it waits for nothing:
-    the history is read once, as if `reconcile.settle` had passed since the call.
+    If no worker had the delivery before, a call is only suspected: a repeat of the id may have been sent. The history
+    is then read once, without a wait, as if `reconcile.settle` had passed since the call.
     """
     until = claim.now if claim.redelivered else _suspected_until(claim)
     return changed(
@@ -185,12 +185,12 @@ def lost(claim: Claim, fresh: SubmissionRecord, restored: Restored) -> Submissio
 
 
 def _suspected_until(claim: Claim) -> float:
-    """Return when a call ended that is only suspected: so long ago that the history shows it."""
+    """Return the end of a suspected call: so long ago that the history shows it."""
     return claim.now - max(claim.rules.reconcile.settle, SUSPECTED)
 
 
 def _is_of(claim: Claim, replay: Replay) -> bool:
-    """Whether the dead letter is of this submission, of those of its command: its event's id says so."""
+    """Whether the dead letter belongs to this submission of its command, by the id of its event."""
     return any(
         outcome_id(claim.command_id, claim.index, replay_number) == replay.event_id
         for replay_number in range(MOST_REPLAYS)

@@ -1,4 +1,4 @@
-"""Keeping what the provider told by itself of a message it sent: evidence for whatever may be in doubt."""
+"""Observed messages: outbound messages that the provider has reported by notification, as evidence for lookups."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedMessage:
-    """Keep that a message was seen. It belongs to no command that is known yet."""
+    """Record an outbound message whose submission is not known yet."""
 
     evidence: Evidence
 
     @property
     def read_set(self) -> ReadSet:
-        """What was seen of messages like it, and who owns it."""
+        """The observed messages with its key, and its owner."""
         return ReadSet(match_key=match_key_of(self.evidence), message_ids=(self.evidence.message_id,))
 
     def apply(self, unit: UnitOfWork) -> None:
-        """Keep it, unless the message has an owner, or was seen: what a look or an answer brought says more."""
+        """Record it, unless the message has an owner or is known: an answer or a lookup has more details."""
         key = match_key_of(self.evidence)
         message_id = self.evidence.message_id
         known = any(seen.message_id == message_id for seen in unit.evidence(key))

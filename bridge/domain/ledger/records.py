@@ -1,4 +1,4 @@
-"""What is remembered of a command and of each of its submissions. Times are seconds since the epoch."""
+"""Records of a command and of its submissions. Times are in seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bridge.domain.outcomes import Outcome, SubmissionResult
 if TYPE_CHECKING:
     from bridge.domain.answers import ProviderError
 
-#: The states of a submission that has no outcome yet; an outcome is its own state.
+#: The states of a submission without an outcome; with one, the state is the outcome's value.
 WAITING = "waiting"
 ATTEMPTING = "attempting"
 IN_DOUBT = "in_doubt"
 OPEN = frozenset({WAITING, ATTEMPTING, IN_DOUBT})
-#: Those in which a submission may have been sent while its message's id is not known.
+#: The states in which a submission may have a message whose id is not known.
 _NAMELESS = frozenset({IN_DOUBT, Outcome.SENT.value, Outcome.UNKNOWN.value})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An outcome's event as it was filed: republished byte for byte."""
+    """The event of an outcome as it was recorded, and is republished byte for byte."""
 
     event_id: str
     body: bytes = field(repr=False)
@@ -29,10 +29,10 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """A dead letter sent back: reopens the submission whose outcome still is the one named."""
+    """A replayed dead letter: it reopens a submission whose outcome still is this event."""
 
     event_id: str
-    #: Whether to send anew what nobody could tell, once reconciling has found nothing.
+    #: Whether to resend an `unknown` submission if the provider's history does not show it.
     resend: bool = False
 
 
@@ -40,10 +40,14 @@ Record = TypeVar("Record", bound="SubmissionRecord | CommandRecord")
 
 
 def changed(record: Record, **changes: Any) -> Record:
-    """Return a copy of `record` with `changes`: as `dataclasses.replace`, in a tenth of its time.
+    """Return a copy of `record` with `changes`, as `dataclasses.replace` does, in a tenth of its time.
 
-    Each submission is changed several times on its way, and to check and set two dozen fields one by one took longer
-    than to decide. It needs records that keep their fields in a dictionary, so without slots.
+    Each submission is changed several times, and setting two dozen fields one by one took longer than the decisions.
+    The records must keep their fields in a dictionary, and so have no slots.
+
+    Raises:
+        TypeError: a change names an unknown field.
+
     """
     kept = record.__dict__
     if not changes.keys() <= kept.keys():
@@ -55,42 +59,42 @@ def changed(record: Record, **changes: Any) -> Record:
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionRecord:
-    """What the ledger holds of one submission."""
+    """The ledger's record of one submission."""
 
     index: int
     #: `WAITING`, `ATTEMPTING`, `IN_DOUBT` or the value of an `Outcome`.
     state: str
-    #: What makes it findable in the provider's history: `bridge.domain.reconciliation.match_key`.
+    #: The key by which the provider's history is searched: `bridge.domain.match_keys.match_key`.
     match_key: bytes | None = None
-    #: Who holds the claim, since when and until when.
+    #: The claim: its unique owner, its start, and the end of its lease.
     owner: str | None = None
     claimed_at: float | None = None
     lease_until: float | None = None
     attempts: int = 0
     first_attempt_at: float | None = None
     retry_at: float | None = None
-    #: Of how many rate limits it has a slot, `retry_at` being that of the last.
+    #: The number of rate limits of which it has a reservation; `retry_at` belongs to the last of them.
     reserved: int = 0
-    #: Whether it was there for that slot and could not go, `retry_at` being its turn.
+    #: Whether `retry_at` is a place in the second queue of that limit.
     queued: bool = False
-    #: When the first attempt began whose effect is not known, and when the last one ended.
+    #: The start of the first attempt in doubt, and the end of the last one.
     doubt_from: float | None = None
     doubt_until: float | None = None
-    #: When the history was last read in which it recognised none of the messages that belong to no submission.
+    #: The time of the last history lookup that found no unclaimed message that may belong to the submission.
     looked_at: float | None = None
-    #: Whether the provider said that it has the submission, but not under which id.
+    #: Whether the provider has confirmed that it has the submission, without a message id.
     submitted: bool = False
-    #: Whether it waits for, or makes, another attempt although nobody could tell what became of an earlier one.
+    #: Whether it waits for, or makes, another attempt while an earlier attempt remains in doubt.
     earlier_in_doubt: bool = False
-    #: Claims that a crash ended.
+    #: Claims that ended with a crash.
     crashes: int = 0
-    #: Which life of the submission this is: each replay of its dead letter begins a new one.
+    #: The number of replays of its dead letters.
     replay: int = 0
-    #: Whether that replay may send anew what nobody could tell.
+    #: Whether the current replay may resend it while an attempt is in doubt.
     may_resend: bool = True
     #: The provider's id of the message, once known.
     message_id: str | None = None
-    #: The version whose copy, as every older one, still has to tell the outcome; newer ones need not.
+    #: The highest version whose copy still has to publish the outcome.
     recorded_in: int | None = None
     stored_event: StoredEvent | None = None
 
@@ -101,22 +105,22 @@ class SubmissionRecord:
 
     @property
     def was_taken(self) -> bool:
-        """Whether the provider said that it has it, be it under an id or without one."""
+        """Whether the provider has confirmed that it has the submission, with or without a message id."""
         return self.submitted or self.message_id is not None
 
     @property
     def may_have_a_message(self) -> bool:
-        """Whether a message that no submission owns may be its own: a call is under way, or what came of one is open.
+        """Whether an unclaimed message may belong to it: a call is in flight, or one has an unknown result.
 
-        The ledger's tables say the same in SQL: `bridge.adapters.store.tables.MAY_HAVE_A_MESSAGE`.
+        `bridge.adapters.store.tables.MAY_HAVE_A_MESSAGE` is the same condition in SQL.
         """
         return self.state == ATTEMPTING or (self.message_id is None and self.state in _NAMELESS)
 
     @property
     def is_suspected(self) -> bool:
-        """Whether no attempt is known: only a repeat of its id may have been sent, by what a restored ledger has lost.
+        """Whether an attempt is only suspected: a repeat of the id may have been sent before the ledger was restored.
 
-        Its doubt ends before its first claim: see `bridge.domain.ledger.lost_rows.lost`.
+        The doubt then ends before the first claim: see `bridge.domain.ledger.lost_rows.lost`.
         """
         return (
             self.state == IN_DOUBT
@@ -127,11 +131,11 @@ class SubmissionRecord:
 
     @property
     def resend_asked(self) -> bool:
-        """Whether somebody who knew that it is in doubt has it sent anew; once, whatever becomes of that attempt."""
+        """Whether an operator has asked to resend it although it is in doubt. This holds until the next attempt."""
         return bool(self.replay) and not self.attempts and self.state == IN_DOUBT and self.may_resend
 
     def leased(self, state: str, *, owner: str, now: float, until: float) -> SubmissionRecord:
-        """Return it claimed, for a call or a look; a call uses up its slots of the rate limits."""
+        """Return it claimed, for a call or a lookup; a call uses up its reservations of rate limits."""
         is_call = state == ATTEMPTING
         return changed(
             self,
@@ -150,7 +154,7 @@ class SubmissionRecord:
         return changed(self, state=state, owner=None, lease_until=None, retry_at=retry_at, **changes)
 
     def crashed(self) -> SubmissionRecord:
-        """Return it after a claim that its worker did not end: a call that was under way is in doubt."""
+        """Return it after the crash of its owner: a call that was in flight is in doubt."""
         crashed = changed(self, crashes=self.crashes + 1)
         if self.state != ATTEMPTING:
             return crashed
@@ -163,7 +167,7 @@ class SubmissionRecord:
         )
 
     def reopened(self, replay: Replay, *, now: float) -> SubmissionRecord | None:
-        """Return a new life of it once its dead letter was sent back; None where it must never be sent again."""
+        """Return it reopened by the replay of its dead letter; None if its outcome must not be sent again."""
         fresh = SubmissionRecord(
             index=self.index,
             state=WAITING,
@@ -184,7 +188,7 @@ class SubmissionRecord:
                 return None
 
     def result(self, error: ProviderError | None = None) -> SubmissionResult:
-        """Return what is known of it, as an event says it."""
+        """Return its data for an event."""
         return SubmissionResult(
             attempts=self.attempts, replay=self.replay, message_id=self.message_id, error=error
         )
@@ -192,15 +196,15 @@ class SubmissionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandRecord:
-    """What the ledger holds of one command."""
+    """The ledger's record of one command."""
 
     id: str
     content_hash: bytes
     created_at: float
     updated_at: float
-    #: The version that is current; 0 until the first hand-over to the delay.
+    #: The current version; 0 until the command is rescheduled for the first time.
     version: int = 0
-    #: Those that the changes at hand look at.
+    #: The submissions in the unit of work, by index; others are in the database alone.
     submissions: dict[int, SubmissionRecord] = field(default_factory=dict)
 
     def having(self, submission: SubmissionRecord, *, now: float) -> CommandRecord:

@@ -1,4 +1,4 @@
-"""Deciding about a submission in doubt, from what a look at the provider's history brought."""
+"""Resolution of a submission in doubt, from the result of a history lookup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import ReceiptRules
 
-#: What a finding is called in what is filed.
+#: The names of the lookup results in `RecordedResult`.
 _LOOKUP_RESULTS: dict[type[LookupResult], Literal["found", "not_found", "undetermined", "again"]] = {
     Found: "found",
     NotInHistory: "not_found",
@@ -44,24 +44,24 @@ _LOOKUP_RESULTS: dict[type[LookupResult], Literal["found", "not_found", "undeter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolve:
-    """File what a look brought. Gives back None where the owner had lost its claim."""
+    """Record the result of a history lookup. Returns None if the owner has lost its claim."""
 
     command: SendSms
     command_id: str
     index: int
     owner: str
-    #: None where the history was not to be had.
+    #: None if the history was unavailable.
     reading: Reading | None
     now: float
     style: Style
-    #: Nothing of its own is older: see `Lookup`.
+    #: No message of the submission is older: see `Lookup`.
     since: float = 0.0
     rules: LedgerRules = field(default_factory=LedgerRules)
     traceparent: str | None = None
 
     @property
     def read_set(self) -> ReadSet:
-        """Its record, all that could be mistaken for it, and who owns what was found."""
+        """The record, all submissions that its messages may belong to, and the owners of the messages found."""
         messages = () if self.reading is None else self.reading.messages
         return ReadSet(
             command_id=self.command_id,
@@ -75,7 +75,7 @@ class Resolve:
 
     @property
     def receipts(self) -> ReceiptRules | None:
-        """When receipts are asked for; None where nobody does."""
+        """When the provider is polled for receipts; None if it is not."""
         return self.rules.receipts
 
     @property
@@ -83,7 +83,7 @@ class Resolve:
         return match_key(self.command.destinations[self.index].wire, self.command.message)
 
     def apply(self, unit: UnitOfWork) -> RecordedResult | None:
-        """Decide and file, unless the claim was lost."""
+        """Decide and record, unless the claim was lost."""
         record = unit.commands.get(self.command_id)
         submission = None if record is None else record.submissions.get(self.index)
         if record is None or submission is None:
@@ -93,13 +93,13 @@ class Resolve:
             return None
         submission = self._in_our_time(submission)
         lookup_result = self._judge(unit, submission)
-        recorded = self._file(unit, record, submission, lookup_result)
+        recorded = self._record(unit, record, submission, lookup_result)
         return replace(recorded, lookup_result=_LOOKUP_RESULTS[type(lookup_result)])
 
     def _in_our_time(self, submission: SubmissionRecord) -> SubmissionRecord:
-        """Return it in doubt until now where the clock was set back since its last attempt, of which nobody knows when.
+        """Return it in doubt until now if the clock was set back since its last attempt, whose time is then unknown.
 
-        Not before there is a history: until then it may be now that is wrong (`bridge.adapters.cpaas.transport`).
+        Only with a history: without one, the present time may be wrong (`bridge.adapters.cpaas.transport`).
         """
         if self.reading is None or not is_of_another_time(submission.doubt_until or 0.0, self.now):
             return submission
@@ -136,19 +136,19 @@ class Resolve:
             lookup_result = self._judge_key(submission.match_key or b"", lookup_result)
         grace_end = grace_until(unit, self.now, self.rules)
         if grace_end is not None and not isinstance(lookup_result, Found):
-            # How long the provider had to show it can't be told: the clock was set.
+            # After a clock step it is unknown how long the provider had to show the message.
             return RetryLookup(at=grace_end)
         return lookup_result
 
     def _judge_key(self, key: bytes, lookup_result: LookupResult) -> LookupResult:
-        """Return what a finding means for a submission that was recorded under another key than it has now."""
+        """Return the result for a submission that was recorded under another match key than it has now."""
         if len(key) == len(self._key):
-            # It may have gone to what its number was read as then, and that is not known any more.
+            # It may have been sent to another number, which is not known any more.
             return Undetermined(
-                reason="its number is read otherwise than at its attempt: addresses.default_region"
+                reason="addresses.default_region has changed since its attempt, and with it its number"
             )
         if isinstance(lookup_result, NotInHistory):
-            # Until layout 0006 keys were shorter. Others could not see it, and may have taken its message for theirs.
+            # Keys were shorter until layout 0006. Other submissions did not see this one, and may have its message.
             return Undetermined(
                 reason="its attempt was recorded by an older version, so its absence can't be proved"
             )
@@ -168,11 +168,11 @@ class Resolve:
         )
 
     def _is_calling(self, other: SubmissionRecord) -> bool:
-        """Whether a call may be under way; one that nobody takes over for so long is of a command that is gone."""
+        """Whether a call may be in flight; after `retry.max_age` without a takeover, the command is gone."""
         lost_at = (other.lease_until or self.now) + self.rules.retry.max_age
         return other.state == ATTEMPTING and self.now < lost_at
 
-    def _file(
+    def _record(
         self,
         unit: UnitOfWork,
         record: CommandRecord,
@@ -189,7 +189,7 @@ class Resolve:
         return RecordedResult(retry_at=after.retry_at)
 
     def _open(self, submission: SubmissionRecord, lookup_result: LookupResult) -> SubmissionRecord:
-        """Return it without an outcome: it waits for another look, or for another call."""
+        """Return it without an outcome: it waits for another lookup, or for another call."""
         if isinstance(lookup_result, RetryLookup):
             looked_at = (
                 self.reading.read_at
@@ -197,7 +197,7 @@ class Resolve:
                 else submission.looked_at
             )
             return submission.released(IN_DOUBT, retry_at=lookup_result.at, looked_at=looked_at)
-        # Absent, the history reaches back before its first attempt in doubt: none of them is undecided any more.
+        # If it is absent, the history reaches back before its first attempt in doubt, so no attempt remains in doubt.
         return submission.released(
             WAITING, retry_at=self.now, earlier_in_doubt=isinstance(lookup_result, Undetermined)
         )
@@ -205,7 +205,7 @@ class Resolve:
     def _ended(
         self, submission: SubmissionRecord, lookup_result: LookupResult
     ) -> tuple[Outcome, SubmissionResult] | None:
-        """Return how it ends; None where it goes on."""
+        """Return its outcome; None if it has none yet."""
         match lookup_result:
             case Found(message=message):
                 result = replace(
@@ -219,17 +219,17 @@ class Resolve:
             case RetryLookup():
                 return None
             case NotInHistory():
-                return self._absent(submission)
+                return self._not_found(submission)
             case Undetermined(reason=reason):
                 return self._undetermined(submission, reason)
         assert_never(lookup_result)
 
-    def _absent(self, submission: SubmissionRecord) -> tuple[Outcome, SubmissionResult] | None:
+    def _not_found(self, submission: SubmissionRecord) -> tuple[Outcome, SubmissionResult] | None:
         if submission.was_taken:
-            # The provider said that it has it, so it was sent, whatever its history shows.
+            # The provider has confirmed it, so it was sent, regardless of the history.
             return Outcome.SENT, submission.result()
         if not (submission.is_suspected or may_resend(submission, self.rules.reconcile.on_absent)):
-            why = "no trace of it in the provider's history; it is not sent again by itself"
+            why = "the provider's history does not show it; it is not resent automatically"
             return Outcome.UNKNOWN, submission.result(ProviderError(name="ambiguous", message=why))
         late = too_late(self.command, now=self.now)
         if late is not None:
@@ -237,7 +237,7 @@ class Resolve:
             return outcome, submission.result(error)
         attempted_at = submission.doubt_until or self.now
         if attempted_at >= (submission.first_attempt_at or self.now) + self.rules.retry.max_age:
-            why = "given up: its last attempt left no trace in the provider's history"
+            why = "given up: the provider's history does not show its last attempt"
             return Outcome.FAILED, submission.result(ProviderError(name="ambiguous", message=why))
         return None
 

@@ -1,4 +1,7 @@
-"""What one transaction has in its hands: the store fills it, the changes read and write it, the store saves it."""
+"""Unit of work: the rows that one ledger transaction reads and changes.
+
+The store fills it from the read sets of a batch of changes, the changes read and write it, and the store saves it.
+"""
 
 from __future__ import annotations
 
@@ -17,32 +20,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSet:
-    """What a change has to find on its unit."""
+    """The rows that a change reads, and the locks that it takes."""
 
-    #: A command's record; None where it is about no command.
+    #: The command whose record is read; None for a change that concerns no command.
     command_id: str | None = None
-    #: Which of its submissions; None for none.
+    #: The submission of that command; None for the command's own row alone.
     index: int | None = None
-    #: The messages seen with this key.
+    #: The key whose observed messages are read; its destination is locked.
     match_key: bytes | None = None
-    #: All submissions to the destination of this key that may have a message whose id is not known, and what was seen
-    #: of messages to it since `since`, in seconds since the epoch.
+    #: A match key whose destination is locked. All submissions to it are read whose message id may be unknown, and the
+    #: messages to it that were observed since `since`, in seconds since the epoch.
     judges: bytes | None = None
     since: float = 0.0
-    #: To which address it may say whose a message is, without looking at what else may have it: whoever judges messages
-    #: to that destination has to wait.
+    #: The address, locked, to which the change may assign a message without reading the other candidates: a change that
+    #: `judges` this destination has to wait.
     locked_destination: str | None = None
-    #: Who owns these messages of the provider's.
+    #: The provider's messages whose owners are read.
     message_ids: tuple[str, ...] = ()
-    #: The rate limits it looks at.
+    #: The rate limits that are read.
     buckets: tuple[str, ...] = ()
-    #: Those of them that it may change: whoever else may has to wait.
+    #: Those of them that the change may write: locked.
     locked_buckets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionId:
-    """A submission's place: whose it is and which."""
+    """The key of a submission: its command and its index."""
 
     command_id: str
     index: int
@@ -50,22 +53,22 @@ class SubmissionId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """That a receipt is awaited. Times are in seconds since the epoch."""
+    """A pending receipt. Times are in seconds since the epoch."""
 
     sent_at: float
-    #: When to ask for it.
+    #: When the provider is polled for it.
     ask_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """A rate limit's times, in seconds since the epoch: see `bridge.domain.ledger.limits`."""
+    """The three times of a rate limit, in seconds since the epoch: see `bridge.domain.ledger.limits`."""
 
-    #: The next slot: when whoever comes now for the first time is to come again.
+    #: First queue: the send time that the next new submission reserves.
     next_free: float = 0.0
-    #: The next turn, of those that have come for their slot and could not go.
+    #: Second queue: the next place, for submissions that came at their send time and had to wait again.
     next_queued: float = 0.0
-    #: When the next may go, as far as those that have gone are concerned.
+    #: When the next submission may be sent, given those that were sent.
     open_at: float = 0.0
 
 
@@ -74,31 +77,33 @@ UNUSED = Bucket()
 
 @dataclass(slots=True, kw_only=True)
 class UnitOfWork:
-    """Filled by a store, for the needs of a batch of changes."""
+    """The rows of one transaction, filled by a store for the read sets of a batch of changes."""
 
     commands: dict[str, CommandRecord] = field(default_factory=dict)
-    #: Submissions that may have a message whose id is not known, by their destination (`destination_of` their keys), as
-    #: they were before the batch.
+    #: Submissions whose message id may be unknown, by destination (`destination_of` their keys), as they were before
+    #: the batch.
     nameless: Mapping[bytes, Mapping[SubmissionId, SubmissionRecord]] = field(default_factory=dict)
+    #: The submissions that own messages, by message id, as they were before the batch.
     owners: dict[str, SubmissionId] = field(default_factory=dict)
+    #: The messages observed before the batch, by match key.
     observed_messages: Mapping[bytes, Sequence[Evidence]] = field(default_factory=dict)
     #: The rate limits, by name.
     buckets: dict[str, Bucket] = field(default_factory=dict)
-    #: What the batch has seen of messages, by key.
+    #: The messages that the batch has observed, each with its match key.
     seen: list[tuple[bytes, Evidence]] = field(default_factory=list)
-    #: That the ledger is an earlier state of itself; None where it is not known to be one.
+    #: Set if the ledger is known to have lost its last commits.
     restored: Restored | None = None
-    #: Receipts that are awaited from this batch on.
+    #: Receipts that are pending from this batch on.
     expected: dict[SubmissionId, Expected] = field(default_factory=dict)
 
     def bucket(self, name: str) -> Bucket:
-        """Return a rate limit, one that nobody has used yet where there is none of that name."""
+        """Return the rate limit of that name, or an unused one."""
         return self.buckets.get(name, UNUSED)
 
     def others_of(self, key: bytes, submission_id: SubmissionId) -> Iterable[SubmissionRecord]:
-        """Return the other submissions to the destination of a key that may have a message whose id is not known.
+        """Return the other submissions to the destination of a key whose message id may be unknown.
 
-        They are as the batch has left them so far.
+        They include what the batch has changed so far.
         """
         destination = destination_of(key)
         found = dict(self.nameless.get(destination, {}))
@@ -113,7 +118,7 @@ class UnitOfWork:
         return found.values()
 
     def owner_of(self, message_id: str) -> SubmissionId | None:
-        """Return whose a message of the provider's is."""
+        """Return the submission that owns a message of the provider; None if none does."""
         for record in self.commands.values():
             for submission in record.submissions.values():
                 if submission.message_id == message_id:
@@ -121,27 +126,27 @@ class UnitOfWork:
         return self.owners.get(message_id)
 
     def evidence(self, key: bytes) -> Sequence[Evidence]:
-        """Return what was seen of messages with a key, other than in the provider's history."""
+        """Return the messages with a key that were observed outside the provider's history."""
         return [
             *self.observed_messages.get(key, ()),
             *(evidence for known, evidence in self.seen if known == key),
         ]
 
     def evidence_of_destination(self, key: bytes) -> Sequence[Evidence]:
-        """Return what was seen of messages to the destination of a key, other than in the provider's history."""
+        """Return the messages to the destination of a key that were observed outside the provider's history."""
         destination = destination_of(key)
         keys = {*self.observed_messages, *(known for known, _ in self.seen)}
         return [one for known in keys if destination_of(known) == destination for one in self.evidence(known)]
 
 
 class Change(Protocol):
-    """One change."""
+    """A change of the ledger: a pure function of a unit of work."""
 
     @property
     def read_set(self) -> ReadSet:
-        """What has to be on the unit."""
+        """The rows that the unit must hold."""
         ...
 
     def apply(self, unit: UnitOfWork) -> object:
-        """Change the unit and return what to tell the caller."""
+        """Change the unit and return the result for the caller."""
         ...

@@ -1,4 +1,4 @@
-"""What a claim comes to: call, look, tell, or come again later."""
+"""Verdicts: the results of a claim."""
 
 from __future__ import annotations
 
@@ -13,58 +13,60 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """The submission is claimed: call the provider. What is known of it so far comes along."""
+    """The submission is claimed for a call to the provider."""
 
+    #: Attempts before this call.
     attempts: int
     first_attempt_at: float
-    #: The version this delivery carries from now on: a new one where it took the place of a copy that never came.
+    #: The version of this delivery from now on: a new one if it replaces a copy that never came.
     version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """The submission is claimed: see whether the provider has it."""
+    """The submission is claimed for a history lookup."""
 
     version: int
-    #: Of its attempts; None where what the provider keeps has no bound, and absence needs no more proof.
+    #: The window of its attempts; None if the provider's history is unbounded, so that absence needs no further proof.
     window: Window | None = field(default=None, compare=False)
-    #: Nothing of its own is older, in seconds since the epoch.
+    #: No message of the submission is older, in seconds since the epoch.
     since: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HasOutcome:
-    """There is an outcome: tell it (again)."""
+    """The submission has an outcome: publish it, possibly again."""
 
     outcome: Outcome
     stored_event: StoredEvent
-    #: Whether it was filed just now, by this claim.
+    #: Whether this claim has recorded it.
     fresh: bool = False
-    #: Whether it ended the life that this delivery, a dead letter sent back, had begun: whoever filed it may have left
-    #: no dead letter for it, and the one before is gone.
+    #: Whether it ended the replay that this delivery began. The dead letter before the replay is gone, and the worker
+    #: that recorded the outcome may not have published a new one.
     own: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotBefore:
-    """Not now: look again at `at`. `own` says that this delivery is the one the submission waits for."""
+    """The submission can't be claimed before `at`, in seconds since the epoch."""
 
     at: float
+    #: Whether the submission waits for this delivery, rather than for another one.
     own: bool
-    #: Whether the rate limits have it wait: its slot is granted.
+    #: Whether it waits for a rate limit, with a reservation.
     limited: bool = False
-    #: The version this delivery carries from now on, where it is its own.
+    #: The version of this delivery from now on, if it is `own`.
     version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Another command has this id, with other content."""
+    """Another command has this id, with different content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """There is an outcome, and it was told before this copy was made: nothing is left to do."""
+    """The outcome was published before this copy was made: the delivery has nothing left to do."""
 
 
 Verdict: TypeAlias = Call | Lookup | HasOutcome | NotBefore | Conflict | Superseded
