@@ -27,7 +27,7 @@ from bridge.domain.unclaimed import sort_out
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bridge.domain.evidence import Doubt, Evidence, Other, Reading
+    from bridge.domain.evidence import Doubt, Evidence, HistoryExtract, Other
     from bridge.domain.rules import ReconcileRules
 
 #: The provider's word for a message that will never arrive (wire reference 4.1).
@@ -84,7 +84,7 @@ def window_of(since: float, until: float, rules: ReconcileRules) -> Window:
     return Window(start=since - rules.skew - SLACK, settled_at=until + rules.settle)
 
 
-def hangs_on_account(reading: Reading, window: Window) -> bool:
+def hangs_on_account(reading: HistoryExtract, window: Window) -> bool:
     """Whether only what the account has in other threads can show that this one lacks nothing.
 
     A trial account keeps so many messages in all (wire reference 4.3): a thread of two may have been a longer one.
@@ -95,7 +95,7 @@ def hangs_on_account(reading: Reading, window: Window) -> bool:
 
 def judge_history(
     doubt: Doubt,
-    reading: Reading | None,
+    reading: HistoryExtract | None,
     seen: Sequence[Evidence],
     *,
     is_taken: Callable[[str], bool],
@@ -130,7 +130,7 @@ def judge_history(
     return _without_trace(doubt, reading, window, rules) if lookup_result is None else lookup_result
 
 
-def _known(doubt: Doubt, reading: Reading | None, seen: Sequence[Evidence]) -> dict[str, Evidence]:
+def _known(doubt: Doubt, reading: HistoryExtract | None, seen: Sequence[Evidence]) -> dict[str, Evidence]:
     """Return all messages by id; of one that was seen as ours, and is shown otherwise, its key stays ours."""
     known = {message.message_id: message for message in seen}
     for message in () if reading is None else reading.messages:
@@ -144,7 +144,7 @@ def _known(doubt: Doubt, reading: Reading | None, seen: Sequence[Evidence]) -> d
 
 def _among_alike(
     doubt: Doubt,
-    reading: Reading | None,
+    reading: HistoryExtract | None,
     free: Sequence[Evidence],
     alike: Sequence[Other],
     rules: ReconcileRules,
@@ -168,7 +168,11 @@ def _among_alike(
 
 
 def _among_unclaimed(
-    doubt: Doubt, reading: Reading, free: Sequence[Evidence], others: Sequence[Other], rules: ReconcileRules
+    doubt: Doubt,
+    reading: HistoryExtract,
+    free: Sequence[Evidence],
+    others: Sequence[Other],
+    rules: ReconcileRules,
 ) -> LookupResult | None:
     """Say what messages tell that no submission owns and whose texts are not ours; None: none of them can be ours."""
     window, slack = window_of(doubt.since, doubt.until, rules), rules.skew + SLACK
@@ -209,7 +213,9 @@ def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:
     return min(messages, key=lambda m: (not doubt.spells(m), m.sent_at, m.message_id))
 
 
-def _without_trace(doubt: Doubt, reading: Reading, window: Window, rules: ReconcileRules) -> LookupResult:
+def _without_trace(
+    doubt: Doubt, reading: HistoryExtract, window: Window, rules: ReconcileRules
+) -> LookupResult:
     """Say what a history tells in which it is not."""
     if reading.read_at < window.settled_at:
         return RetryLookup(at=_next_lookup(doubt, window.settled_at))
@@ -286,7 +292,7 @@ def _pause(waited: float, longest: float) -> float:
     return max(FIRST_LOOKUP, min(waited, longest))
 
 
-def _is_cut_off(reading: Reading, start: float, cap: int) -> bool:
+def _is_cut_off(reading: HistoryExtract, start: float, cap: int) -> bool:
     """Whether messages of the window may be missing, for want of a page or because the account keeps `cap` at most."""
     if not reading.complete:
         return True
@@ -295,6 +301,6 @@ def _is_cut_off(reading: Reading, start: float, cap: int) -> bool:
     return reading.total is None or max(reading.total, len(reading.messages)) >= cap * NEAR_CAP
 
 
-def _reaches_back(reading: Reading, start: float) -> bool:
+def _reaches_back(reading: HistoryExtract, start: float) -> bool:
     """Whether the account still has a message from before the window: the oldest go first, so it lacks none of it."""
     return reading.oldest_at is not None and reading.oldest_at < start

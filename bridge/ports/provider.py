@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.evidence import HistoryExtract, Window
     from bridge.domain.notification_channels import Channel, Subscription
     from bridge.domain.submissions import Attempted, Submission
 
@@ -24,7 +24,9 @@ class Gateway(Protocol):
         """
         ...
 
-    def look_up(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+    def look_up(
+        self, submission: Submission, *, window: Window | None, until: float
+    ) -> HistoryExtract | None:
         """Read the provider's history for the submission's pair of addresses.
 
         With a `window` of its attempts, also how much the whole account has, where that matters to what is absent. That

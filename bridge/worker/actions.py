@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from bridge.domain.events import Event
-    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.evidence import HistoryExtract, Window
     from bridge.domain.ledger import Change, RecordedResult, StoredEvent, Verdict
     from bridge.domain.outcomes import Outcome
     from bridge.domain.submissions import Attempted, Submission
@@ -97,7 +97,7 @@ class ReadHistory:
 class HistoryRead:
     """What the history shows; None where it could not be read."""
 
-    reading: Reading | None
+    reading: HistoryExtract | None
     now: float
 
 

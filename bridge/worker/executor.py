@@ -41,7 +41,7 @@ from bridge.worker.loop import do_nothing
 if TYPE_CHECKING:
     from collections import deque
 
-    from bridge.domain.evidence import Reading
+    from bridge.domain.evidence import HistoryExtract
     from bridge.domain.ledger import RecordedResult, Verdict
     from bridge.domain.messages import Delivery
     from bridge.domain.submissions import Attempted
@@ -275,11 +275,11 @@ class Executor:
             self._flow_control.leave()
         self._resume(branch, Answered(attempted, now, random.random()))  # noqa: S311 - jitter
 
-    def _on_reading(self, branch: Branch, reading: Reading | None) -> None:
+    def _on_reading(self, branch: Branch, reading: HistoryExtract | None) -> None:
         """Pass what was read of the history to the loop. On a thread of the calls."""
         self._loop.post(partial(self._looked_up, branch, reading))
 
-    def _looked_up(self, branch: Branch, reading: Reading | None) -> None:
+    def _looked_up(self, branch: Branch, reading: HistoryExtract | None) -> None:
         failpoints.reach("looked")
         self._flow_control.leave()
         self._resume(branch, HistoryRead(reading, self._clock.now()))

@@ -15,7 +15,7 @@ from bridge.domain.submissions import Attempted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.evidence import HistoryExtract, Window
     from bridge.domain.masks import Shown
     from bridge.domain.submissions import Submission
     from bridge.ports import Gateway
@@ -63,7 +63,7 @@ class ProviderCalls:
         *,
         window: Window | None,
         until: float,
-        found: Callable[[Reading | None], None],
+        found: Callable[[HistoryExtract | None], None],
     ) -> None:
         """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look_up`."""
         self._calls.put(lambda: found(self._look(submission, window, until)))
@@ -85,7 +85,7 @@ class ProviderCalls:
             error = ProviderError(name="internal", message=f"the call broke down: {type(e).__name__}")
             return Attempted(answer=Ambiguous(error=error), attempts=1)
 
-    def _look(self, submission: Submission, window: Window | None, until: float) -> Reading | None:
+    def _look(self, submission: Submission, window: Window | None, until: float) -> HistoryExtract | None:
         try:
             return self._gateway.look_up(submission, window=window, until=until)
         except Exception:  # noqa: BLE001 - as above: nothing was learnt

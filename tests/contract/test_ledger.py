@@ -17,7 +17,7 @@ from bridge.adapters.store import open_ledger
 from bridge.adapters.store.ledger import SqlLedger
 from bridge.adapters.store.retention import BATCH
 from bridge.adapters.store.sqlite import open_sqlite
-from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import (
     Call,
     Claim,
@@ -328,7 +328,7 @@ def resolve(of: SendSms, *message_ids: str) -> Resolve:
         command_id=of.id,
         index=0,
         owner="history_lookups",
-        reading=Reading(messages=messages, total=len(messages), read_at=NOW + 1000),
+        reading=HistoryExtract(messages=messages, total=len(messages), read_at=NOW + 1000),
         now=NOW + 1000,
         style=STYLE,
         rules=RULES,

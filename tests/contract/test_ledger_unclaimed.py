@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, select, text
 
 from bridge.adapters.store.tables import MAY_HAVE_A_MESSAGE, submissions
-from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import Lookup, ObservedMessage, Resolve, SubmissionRecord
 from bridge.domain.ledger.records import changed
 from bridge.domain.ledger.unit_of_work import ReadSet
@@ -69,7 +69,7 @@ def looked(ledger: Ledger, of: SendSms, *messages: Evidence, at: float = SETTLED
         command_id=of.id,
         index=0,
         owner=f"looks at {at}",
-        reading=Reading(messages=messages, total=len(messages), read_at=at),
+        reading=HistoryExtract(messages=messages, total=len(messages), read_at=at),
         since=look.since,
         now=at,
         style=STYLE,

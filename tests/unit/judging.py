@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bridge.domain.evidence import Doubt, Evidence, Other, Reading
+from bridge.domain.evidence import Doubt, Evidence, HistoryExtract, Other
 from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.reconciliation import LookupResult, judge_history
 from bridge.domain.rules import ReconcileRules
@@ -55,7 +55,7 @@ def judge(
         "give_up_at": NOW + 86_400.0,
         "now": now,
     }
-    reading = Reading(
+    reading = HistoryExtract(
         messages=messages,
         total=total,
         complete=complete,

@@ -21,7 +21,7 @@ from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.contracts.commands import REPLAY, RESEND
 from bridge.domain.deliveries import TOKEN
 from bridge.domain.events import DEAD
-from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import ClockSet, HasOutcome, RecordedResult, StoredEvent, SubmissionId, restored
 from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.messages import Delivery
@@ -411,12 +411,12 @@ class Model:
             message_id=message_id, sender_address="+16139998877", delivery_status=None, http_status=201
         )
 
-    def _look(self, number: str) -> Reading | None:
+    def _look(self, number: str) -> HistoryExtract | None:
         if self.history == "down" or abs(self.ahead) > SKEW:
             return None
         shown = [self._shown(accepted) for accepted in self.accepted if accepted.shown_at <= self.now]
         shown += self.unknown_clients
-        return Reading(
+        return HistoryExtract(
             messages=tuple(message for message in shown if message.destination_address == number),
             total=len(shown),
             complete=self.history == "whole",

@@ -28,7 +28,7 @@ from tests.unit.simulated import NUMBER, OTHER, REMOTE, Client
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bridge.domain.evidence import Reading
+    from bridge.domain.evidence import HistoryExtract
     from bridge.domain.reconciliation import LookupResult
     from bridge.domain.submissions import Submission
     from tests.fakes.provider_server import Act
@@ -45,7 +45,7 @@ class Provider:
         self.client = client
         self.clock = clock
 
-    def look_up(self, of: Submission | None = None, window: Window | None = None) -> Reading:
+    def look_up(self, of: Submission | None = None, window: Window | None = None) -> HistoryExtract:
         reading = self.gateway.look_up(of or ours(), window=window, until=NEVER)
         assert reading is not None
         return reading
@@ -55,7 +55,7 @@ def ours(sender: str = NUMBER, text: str = "hi") -> Submission:
     return submission(destination_address=REMOTE, sender_address=sender, message=text)
 
 
-def ids(reading: Reading) -> list[str]:
+def ids(reading: HistoryExtract) -> list[str]:
     return [message.message_id for message in reading.messages]
 
 
@@ -200,7 +200,7 @@ def shown(number: int = 1, **changes: object) -> dict[str, object]:
     return given | changes
 
 
-def looked(*pages: list[dict[str, object]]) -> Reading:
+def looked(*pages: list[dict[str, object]]) -> HistoryExtract:
     """Return the reading of a thread with these pages."""
     with rig() as it:
         for number, messages in enumerate(pages, 1):
@@ -271,7 +271,9 @@ def test_a_thread_that_is_listed_twice_is_read_once() -> None:
 WINDOW = Window(start=NOW - 120, settled_at=NOW)
 
 
-def looked_at_account(*pages: Act, messages: Act = NO_MESSAGES, cap: int = 0) -> tuple[Reading | None, int]:
+def looked_at_account(
+    *pages: Act, messages: Act = NO_MESSAGES, cap: int = 0
+) -> tuple[HistoryExtract | None, int]:
     """Look where the list of threads has these pages; return the reading and the calls that it took."""
     with rig() as it:
         it.server.acts.extend([messages, *pages])

@@ -13,7 +13,7 @@ from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.dead_letters import BROKER, DeadLetter, Wanted, read_letter, sent_back
 from bridge.domain.deliveries import Death, dead_letter, read
 from bridge.domain.events import event_id
-from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import Claim, Lookup, RecordedResult, Replay, Resolve
 from bridge.domain.match_keys import text_key
 from bridge.domain.messages import Delivery
@@ -196,7 +196,7 @@ def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
         command_id="one",
         index=index,
         owner="o",
-        reading=Reading(messages=messages, total=len(messages), read_at=NOW + 1),
+        reading=HistoryExtract(messages=messages, total=len(messages), read_at=NOW + 1),
         now=NOW + 1,
         style=style,
         rules=rules,

@@ -16,7 +16,7 @@ from bridge.domain.commands import CommandRules, SendSms
 from bridge.domain.dead_letters import read_letter, sent_back
 from bridge.domain.deliveries import GIVEN_UP, TOKEN, read
 from bridge.domain.events import event_id, rfc3339
-from bridge.domain.evidence import Reading
+from bridge.domain.evidence import HistoryExtract
 from bridge.domain.ledger import Call, Claim, Lookup, NotBefore, RecordedResult, Resolve
 from bridge.domain.messages import Delivery, Outgoing
 from bridge.domain.outcomes import Outcome, Style
@@ -123,12 +123,15 @@ def claim(now: float, *, given_up: str | None = None) -> Claim:
 @pytest.mark.parametrize(
     ("reading", "outcome"),
     [
-        (Reading(total=0, read_at=NOW + 1000), Outcome.EXPIRED),
-        (Reading(total=1000, complete=False, oldest_at=NOW + 900, read_at=NOW + 1000), Outcome.UNKNOWN),
+        (HistoryExtract(total=0, read_at=NOW + 1000), Outcome.EXPIRED),
+        (
+            HistoryExtract(total=1000, complete=False, oldest_at=NOW + 900, read_at=NOW + 1000),
+            Outcome.UNKNOWN,
+        ),
     ],
 )
 def test_after_an_attempt_in_doubt_the_history_decides_and_nothing_is_sent(
-    reading: Reading, outcome: Outcome
+    reading: HistoryExtract, outcome: Outcome
 ) -> None:
     ledger = MemoryLedger()
     (calling,) = ledger.apply([claim(NOW)])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import (
     IN_DOUBT,
     Call,
@@ -55,7 +55,9 @@ def found(
         text=text,
         sent_at=NOW - 30.0,
     )
-    reading = Reading(messages=(message,) if text else (), total=900, complete=complete, read_at=NOW + at)
+    reading = HistoryExtract(
+        messages=(message,) if text else (), total=900, complete=complete, read_at=NOW + at
+    )
     resolve = Resolve(
         command=of or command(),
         command_id="order-17",

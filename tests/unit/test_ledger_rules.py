@@ -10,7 +10,7 @@ import pytest
 
 from bridge.domain.command_parser import parse_command
 from bridge.domain.commands import CommandRules, SendSms
-from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import (
     IN_DOUBT,
     WAITING,
@@ -160,7 +160,7 @@ class Book:
                 command_id="order-17",
                 index=0,
                 owner=owner,
-                reading=Reading(messages=messages, total=len(messages), read_at=NOW + at)
+                reading=HistoryExtract(messages=messages, total=len(messages), read_at=NOW + at)
                 if reading
                 else None,
                 now=NOW + at,

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.adapters.cpaas.archive import CpaasStatuses
 from bridge.domain.events import event_id, outgoing_event
-from bridge.domain.evidence import Evidence, Reading
+from bridge.domain.evidence import Evidence, HistoryExtract
 from bridge.domain.ledger import Call, Claim, NextStep, RecordAnswer, Resolve
 from bridge.domain.match_keys import text_key
 from bridge.domain.outcomes import Outcome, SubmissionResult
@@ -162,7 +162,7 @@ def test_a_receipt_is_awaited_of_what_was_found_to_be_sent() -> None:
         sent_at=NOW,
         status="DeliveredToNetwork",
     )
-    reading = Reading(messages=(found,), complete=True, oldest_at=NOW, read_at=NOW + 90)
+    reading = HistoryExtract(messages=(found,), complete=True, oldest_at=NOW, read_at=NOW + 90)
     looked = NOW + 90
     ledger.apply(
         [

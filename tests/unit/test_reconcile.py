@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.domain.evidence import Other, Reading
+from bridge.domain.evidence import HistoryExtract, Other
 from bridge.domain.match_keys import match_key, text_key
 from bridge.domain.reconciliation import (
     FIRST_LOOKUP,
@@ -200,7 +200,7 @@ def test_where_the_provider_keeps_everything_a_whole_thread_is_enough() -> None:
 
 def test_the_account_is_asked_about_only_when_a_whole_and_late_reading_does_not_reach_back() -> None:
     window = window_of(NOW, NOW, RULES)
-    late = Reading(read_at=SETTLED, oldest_at=NOW - 123)
+    late = HistoryExtract(read_at=SETTLED, oldest_at=NOW - 123)
 
     assert hangs_on_account(late, window)
     assert not hangs_on_account(replace(late, read_at=SETTLED - 1), window)

@@ -17,7 +17,7 @@ from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
 from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from bridge.domain.evidence import Reading, Window
+    from bridge.domain.evidence import HistoryExtract, Window
     from bridge.domain.messages import Delivery
     from bridge.domain.submissions import Submission
     from bridge.ops.metrics import Metrics
@@ -32,7 +32,9 @@ class NoGateway:
         """Fail: nothing may be called that no ledger knows of."""
         raise AssertionError("called without a claim")
 
-    def look_up(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+    def look_up(
+        self, submission: Submission, *, window: Window | None, until: float
+    ) -> HistoryExtract | None:
         """Fail likewise."""
         raise AssertionError("looked without a claim")
 

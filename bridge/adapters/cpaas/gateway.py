@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.adapters.cpaas.history import LARGEST_PAGE, PAGE
-from bridge.domain.evidence import PLAUSIBLE, Evidence, Reading
+from bridge.domain.evidence import PLAUSIBLE, Evidence, HistoryExtract
 from bridge.domain.match_keys import text_key
 from bridge.domain.provider_errors import MAX_ID_LENGTH
 from bridge.domain.reconciliation import NEAR_CAP, hangs_on_account
@@ -38,7 +38,9 @@ class CpaasGateway:
         # too full to prove anything by their number, and a larger page may exceed `cpaas.max_response_bytes`.
         self._page = min(max(PAGE, int(history_cap * NEAR_CAP) + 1), LARGEST_PAGE)
 
-    def look_up(self, submission: Submission, *, window: Window | None, until: float) -> Reading | None:
+    def look_up(
+        self, submission: Submission, *, window: Window | None, until: float
+    ) -> HistoryExtract | None:
         """Read the history of a pair of addresses; see `bridge.ports.Gateway`.
 
         The whole of it: what `lastMessageTime` leaves out is not documented (wire reference 4.2), and absence must mean
@@ -74,7 +76,7 @@ class CpaasGateway:
             return False
         return self._client.is_in_time
 
-    def _read(self, submission: Submission, read_at: float, until: float) -> tuple[Reading, _Unknown]:
+    def _read(self, submission: Submission, read_at: float, until: float) -> tuple[HistoryExtract, _Unknown]:
         """Read one thread, or for the `default` sender all that the destination has with numbers of ours.
 
         Also returns what the provider is said to know nothing of.
@@ -122,13 +124,13 @@ class _Unknown:
 
 def _reading(
     threads: Mapping[str, ThreadMessages], remote: str, listed: Threads | None, read_at: float
-) -> Reading:
+) -> HistoryExtract:
     """Return what threads with `remote` show; `listed` is the list of them, where it was read."""
     messages = [message for thread in threads.values() for message in thread.messages]
     # A message that can't be dated or read, or goes who knows where, could be the one: the list is not whole then.
     found = [_evidence(message, remote) for message in messages if message.direction != INBOUND]
     is_whole = all(thread.complete for thread in threads.values()) and None not in found
-    return Reading(
+    return HistoryExtract(
         messages=tuple(message for message in found if message is not None),
         complete=is_whole and (listed is None or listed.complete),
         oldest_at=min(filter(_is_plausible, (message.at for message in messages)), default=None),
@@ -149,7 +151,7 @@ def _plain(address: str) -> str:
     return "".join(filter(str.isdecimal, address)) or address
 
 
-def _with_account(reading: Reading, listed: Threads, window: Window | None) -> Reading:
+def _with_account(reading: HistoryExtract, listed: Threads, window: Window | None) -> HistoryExtract:
     """Add what the list of all threads tells. It is read after the messages: a history only ever gets fuller."""
     lengths = [thread.length for thread in listed.threads if thread.length is not None]
     # A list without what this very thread has shown is none of the whole account.

@@ -28,7 +28,7 @@ from bridge.domain.rules import LedgerRules
 
 if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
-    from bridge.domain.evidence import Reading
+    from bridge.domain.evidence import HistoryExtract
     from bridge.domain.ledger.records import CommandRecord, SubmissionRecord
     from bridge.domain.ledger.unit_of_work import UnitOfWork
     from bridge.domain.rules import ReceiptRules
@@ -51,7 +51,7 @@ class Resolve:
     index: int
     owner: str
     #: None if the history was unavailable.
-    reading: Reading | None
+    reading: HistoryExtract | None
     now: float
     style: Style
     #: No message of the submission is older: see `Lookup`.
