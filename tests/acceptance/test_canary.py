@@ -302,7 +302,7 @@ def test_a_configuration_that_is_refused_is_not_quoted(planted: dict[str, str], 
 
 
 def has_complained(process: BridgeProcess) -> bool:
-    return any(event in process.logs for event in ("unreachable", "unavailable", "unchecked"))
+    return any(event in process.logs for event in ("unreachable", "unavailable", "not_deduplicated"))
 
 
 def port_of(ingest: BridgeProcess) -> int:

@@ -101,7 +101,7 @@ def test_without_a_ledger_the_ingest_goes_on_and_knows_what_it_has_seen_itself(
     assert statuses == [204] * 9
     assert ids == [inbound_id("m1")] * 2
     assert amqp.depth("test.events") == 0
-    assert metric(one, "notifications_unchecked_total") == 1
+    assert metric(one, "notifications_not_deduplicated_total") == 1
     assert one.logs.count('"event": "notifications.not_deduplicated"') == 1
 
 

@@ -228,7 +228,7 @@ def test_a_ledger_that_grew_from_nothing_is_not_read_whole_for_a_command(
         ledger.apply(few)
     postgresql.execute(
         "INSERT INTO submissions "
-        "(command_id, position, state, attempts, granted, submitted, crashes, replay, may_resend) "
+        "(command_id, position, state, attempts, reserved, submitted, crashes, replay, may_resend) "
         "SELECT n, 0, 'sent', 1, 0, false, 0, 0, false FROM generate_series(1, 50000) n", database=database,
     )  # fmt: skip
     for _ in range(5):

@@ -191,7 +191,7 @@ def test_the_tables_and_the_records_agree_on_which_submissions_may_have_a_messag
                     position=record.index,
                     state=record.state,
                     message_id=record.message_id,
-                    **dict.fromkeys(("attempts", "granted", "crashes", "replay"), 0),
+                    **dict.fromkeys(("attempts", "reserved", "crashes", "replay"), 0),
                     submitted=False,
                     may_resend=True,
                 )

@@ -251,8 +251,8 @@ def test_after_an_outage_no_more_goes_out_than_the_limits_allow(make_scenario: M
         scenario.start()
         scenario.send(120)
         # These are due while it lasts, and no submission can use them.
-        scenario.wait(lambda: scenario.rows("granted > 0") >= 90, what="slots that are granted")
-        scenario.fired["slots granted"] = scenario.rows("granted > 0")
+        scenario.wait(lambda: scenario.rows("reserved > 0") >= 90, what="reservations")
+        scenario.fired["reservations"] = scenario.rows("reserved > 0")
         silence = _everything({"name": "hang"})
         scenario.provider.settings(failing=silence)
         scenario.wait(lambda: scenario.provider.stats().get("fault:hang"), what="a call that hangs")
