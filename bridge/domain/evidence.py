@@ -90,7 +90,7 @@ class Other:
     #: has ended, as `unknown` or as `sent` without a message id.
     is_calling: bool = False
     is_in_doubt: bool = False
-    #: The time of its last history lookup that found no message of its own, in seconds since the epoch.
+    #: The last history lookup that found no message for it, in seconds since the epoch.
     looked_at: float = 0.0
     #: Whether the provider has confirmed that it has the submission: one of the messages certainly belongs to it.
     submitted: bool = False

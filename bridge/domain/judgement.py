@@ -1,12 +1,12 @@
-"""What an answer makes of a submission: the decision after the call, as a value.
+"""Judgement of a provider's answer: the decision after a call, as a value.
 
-answer                          what follows
-Accepted                        sent, or undeliverable where the provider says so
-Accepted without a message id   reconciled for the id; never sent again
+answer                          decision
+Accepted                        sent, or undeliverable if the provider says so
+Accepted without a message id   a history lookup for the id; never sent again
 Refused                         rejected
-Unsent                          another call at `retry_at`; failed once the attempt came after `retry.max_age`
-Ambiguous                       a look at the provider's history at `retry_at`
-Blocked                         back as it was, no attempt counted: the account is at fault, not the command
+Unsent                          another call at `retry_at`; failed if the attempt came after `retry.max_age`
+Ambiguous                       a history lookup at `retry_at`
+Blocked                         the submission as before, no attempt counted: the account is at fault, not the command
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from bridge.domain.events import Event
     from bridge.domain.rules import RetryRules
 
-#: Seconds of quiet for the whole account when the provider says that we are too fast, but not for how long.
+#: Seconds for which the whole account is held back if the provider throttles without `Retry-After`.
 THROTTLED = 1.0
-#: Seconds of quiet for the whole account at most. An absurd `Retry-After` holds the submission that it answers, and of
-#: the others one a minute finds out whether it still holds.
+#: Seconds for which the whole account is held back at most. A longer `Retry-After` applies only to the submission that
+#: it answered; of the others, one a minute tests whether the provider still throttles.
 LONGEST_HOLD = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """Everything about a call that the decision rests on."""
+    """The facts about a call from which the decision follows."""
 
     command: SendSms
     index: int
     answer: Answer
-    #: Attempts in all, this call's included.
+    #: Attempts in total, including those of this call.
     attempts: int
     #: Attempts before this call.
     attempts_before: int
@@ -102,7 +102,7 @@ def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) ->
     retry_at = call.now + _delay(call, answer.retry_after, retry)
     expires_at = call.command.expires_at
     if expires_at is not None:
-        # Whoever waits for it learns that it has expired when it does, not at some later retry.
+        # The command ends as `expired` at its `expires_at`, not at some later retry.
         retry_at = min(retry_at, max(expires_at, call.now))
     return NextStep(
         outcome=None,
@@ -114,12 +114,12 @@ def _unsent(call: Judgement, answer: Unsent, retry: RetryRules, style: Style) ->
 
 
 def _hold(retry_after: float | None) -> float:
-    """Return seconds of quiet for the whole account."""
+    """Return the seconds for which the whole account is held back."""
     return min(retry_after or THROTTLED, LONGEST_HOLD)
 
 
 def _delay(call: Judgement, retry_after: float | None, retry: RetryRules) -> float:
-    """Return seconds until the next look: exponential with full jitter, no sooner than the provider asked."""
+    """Return the seconds until the next attempt: exponential back-off with full jitter, at least `Retry-After`."""
     doublings = min(call.attempts, 32) - 1
     bound = min(retry.max_delay, retry.base * 2.0**doublings)
     return max(call.chance * bound, retry_after or 0.0)

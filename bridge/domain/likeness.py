@@ -1,9 +1,8 @@
-"""How alike two texts are, since a gateway may show a message otherwise than it was given.
+"""Likeness of texts: whether a gateway may show one text as another.
 
-Three steps: two texts are equal; or equal in their *normal form* (`bridge.domain.match_keys`), which undoes what
-gateways are known to change; or
-one *may show* the other, which has lost characters that a gateway can't encode, or its end. Any other two differ.
-
+Gateways alter texts. Two texts are alike if they are equal, if their *normal forms* are equal
+(`bridge.domain.match_keys`: it undoes the known changes), or if one *may show* the other: it lacks characters that a
+gateway can't encode, or the end. All other texts differ.
 """
 
 from __future__ import annotations
@@ -18,40 +17,40 @@ from bridge.domain.segments import GSM_CHARACTERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Characters of a normal form from which on a text that is the beginning of another one can be what is left of it.
+#: The minimum length of a normal form, in characters, from which on a prefix of a text counts as the text, cut off.
 SHORTEST_CUT = 40
-#: Letters and digits that must be left of a text for it to be known again, and the share of it that they must be.
+#: The minimum of letters and digits by which an altered text is recognised, and their minimum share of the original.
 FEWEST_READABLE = 2
 READABLE_SHARE = 1 / 3
-#: Characters that a gateway writes for one that it can't encode.
+#: Characters that a gateway writes in place of one that it can't encode.
 _REPLACEMENTS = "?\u00bf\ufffd\u25a1"
 _REPLACED = re.compile(f"[{_REPLACEMENTS}]+")
-#: Marks that a cut adds, or leaves of a character, and the rest of a cut entity.
+#: Characters that cutting a text adds, or leaves of a multi-byte character, and the rest of an entity that was cut.
 _CUT_SIGNS = ".?\u2026\ufffd"
 _CUT_ENTITY = re.compile(r"&#?[0-9A-Za-z]{0,8}\Z")
 _READABLE = re.compile("[0-9A-Za-z]")
 
 
 class Original:
-    """A text as it was given to a gateway. Its forms are made when they are first needed."""
+    """A text as it was submitted to a gateway. Its forms are computed on first use."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def may_show_as(self, shown: str) -> bool:
-        """Whether a gateway may have made `shown` of it that can't encode every character, or cuts texts off.
+        """Whether a gateway that lacks characters or cuts texts off may show it as `shown`.
 
-        Enough of it is left to distinguish it from others.
+        Enough of the text must remain to distinguish it from others.
         """
         if max(len(shown), len(self._text)) > LONGEST_TEXT:
             return False
-        return any(self._may_be(reading) for reading in _readings(shown))
+        return any(self._may_be(decoded) for decoded in _decodings(shown))
 
     def may_be_left_as(self, shown: str) -> bool:
-        """Whether `shown` may be what is left of it where a gateway can't encode characters, however little that is."""
+        """Whether a gateway that lacks characters may show it as `shown`, regardless of how little of it remains."""
         if max(len(shown), len(self._text)) > LONGEST_TEXT:
             return False
-        forms = [_marked(normal_form(reading)) for reading in _readings(shown)]
+        forms = [_marked(normal_form(decoded)) for decoded in _decodings(shown)]
         return any(_is_left(form, own, whole) for form in forms for own, whole in self._forms)
 
     def _may_be(self, shown: str) -> bool:
@@ -67,14 +66,14 @@ class Original:
 
     @cached_property
     def _forms(self) -> list[tuple[str, str]]:
-        """Its normal form as each alphabet leaves it, and the whole one."""
+        """Pairs of the normal form as an alphabet leaves it, and the whole normal form."""
         whole = _marked(normal_form(self._text))
         left = {_marked(normal_form(_replaced(self._text, can_encode))) for can_encode in _ALPHABETS}
         return [(form, whole) for form in {whole, _marked(_replaced(whole, str.isascii)), *left}]
 
     @cached_property
     def _replaced_one_by_one(self) -> set[str]:
-        """The text with a replacement for each character that an alphabet lacks, and for no other one."""
+        """The text with one replacement for each character that an alphabet lacks."""
         return {
             _replaced(self._text, can_encode, units=units).strip()
             for can_encode in _ALPHABETS
@@ -82,8 +81,8 @@ class Original:
         }
 
 
-def _readings(shown: str) -> Iterator[str]:
-    """Yield a text, and the text if its UTF-8 was read in another encoding."""
+def _decodings(shown: str) -> Iterator[str]:
+    """Yield a text, and the text that it is if its UTF-8 was decoded with another encoding."""
     yield shown
     for encoding in () if shown.isascii() else ("latin-1", "cp1252"):
         try:
@@ -93,7 +92,7 @@ def _readings(shown: str) -> Iterator[str]:
 
 
 def _replaced(text: str, can_encode: Callable[[str], bool], *, units: bool = False) -> str:
-    """Return `text` as an alphabet has it, with one replacement for a character, or one for each UTF-16 unit of it."""
+    """Return `text` in an alphabet, with a replacement for each missing character, or for each UTF-16 unit of it."""
     return "".join(
         character if can_encode(character) else "??" if units and character > "\uffff" else "?"
         for character in text
@@ -101,7 +100,7 @@ def _replaced(text: str, can_encode: Callable[[str], bool], *, units: bool = Fal
 
 
 def _marked(form: str) -> str:
-    """Return a form with one mark for each run of replacements: how many there are differs between gateways."""
+    """Return a form with one `?` for each run of replacements, since gateways differ in their number."""
     return _REPLACED.sub("?", form)
 
 
@@ -110,12 +109,12 @@ def _dropped(form: str) -> str:
 
 
 def _is_left(form: str, own: str, whole: str) -> bool:
-    """Whether `form` is `own`, as an alphabet leaves `whole`, with or without marks for the lost characters."""
+    """Whether `form` is `own`, `whole` in an alphabet, with or without replacements for the lost characters."""
     return form == own or (whole != own and _dropped(form) == _dropped(own))
 
 
 def _is_readable(form: str, whole: str) -> bool:
-    """Whether enough is left of a text to tell it from others."""
+    """Whether enough of a text remains to distinguish it from others."""
     readable = len(_READABLE.findall(form))
     return readable >= FEWEST_READABLE and readable >= len(whole) * READABLE_SHARE
 

@@ -1,19 +1,19 @@
-"""Which copy of a database the ledger is in: a failover, or a restore from a backup, makes two of one.
+"""Lineage of the ledger: which copy of a database it is in, after a failover or a restore from a backup.
 
-PostgreSQL numbers the timelines of its write-ahead log. A promoted standby begins a new one, and so does a recovery to
-a point in time (PostgreSQL documentation, "Continuous Archiving", section Timelines). A server that was the primary
-before and comes back is still on the old one, so the number tells the two apart. The system identifier tells databases
-apart that `initdb` made separately. SQLite has neither.
+PostgreSQL numbers the timelines of its write-ahead log. A promoted standby begins a new timeline, and so does a
+recovery to a point in time (PostgreSQL documentation, "Continuous Archiving", section Timelines). An old primary that
+comes back is still on the old timeline, so the number distinguishes the two. The system identifier distinguishes
+databases that `initdb` created separately. SQLite has neither.
 
-The ledger remembers its lineage, and the broker has a mark for each lineage that is valid. What `judge` makes of both:
+The ledger remembers its lineage, and the broker has a mark for each valid lineage. `judge` compares both:
 
-    own lineage       mark on the broker      verdict
-    any               a later one is there    Outdated: a worker has used a newer primary
-    as remembered     there                   Recognized
-    as remembered     gone                    Outdated: the workers of a newer primary have removed it
-    as remembered     the broker is new       Unmarked
-    another           one of before is there  Succeeded: a failover or a restore
-    another           none of before either   Outdated: workers have used another copy of the one that it remembers
+    own lineage       mark on the broker             verdict
+    any               that of a later one exists     Outdated: a worker has used a newer primary
+    as remembered     exists                         Recognized
+    as remembered     was removed                    Outdated: workers of a newer primary have removed it
+    as remembered     the broker is new              Unmarked
+    another           that of an earlier one exists  Succeeded: a failover or a restore
+    another           no earlier one exists          Outdated: workers have used another copy of the remembered ledger
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-#: Failovers that may follow each other before a worker compares the ledger.
+#: The maximum number of failovers between two comparisons by a worker.
 MOST_UNSEEN = 16
-#: Hexadecimal digits, and the letters that stand for them in a name: a log takes no letter for a phone number.
+#: Letters in place of hexadecimal digits, so that logs do not mask a lineage as a phone number.
 _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 _NAME = re.compile(r"([a-p]{16})-([0-9]{1,10})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A copy of a database. Its text has letters for the system identifier, and the number of the timeline."""
+    """A copy of a database. As text: the system identifier in letters, and the number of the timeline."""
 
     system: str
     timeline: int
@@ -46,7 +46,7 @@ class Lineage:
 
     @classmethod
     def read(cls, text: str) -> Lineage | None:
-        """Return the lineage that was written as `text`; None for any other text."""
+        """Parse a lineage; None if `text` is not one."""
         found = _NAME.fullmatch(text)
         return None if found is None else cls(found[1], int(found[2]))
 
@@ -60,37 +60,37 @@ class Remembered:
     """The lineage that the ledger had when a worker last recognized it."""
 
     lineage: Lineage
-    #: Whether the broker is to have the mark of it; not where a worker lacked the permission to make it.
+    #: Whether the broker should have its mark; False if the worker lacked the permission to create it.
     is_marked: bool
     #: The last lineage whose mark that worker could not remove.
     left: Lineage | None = None
 
     @property
     def was_marked(self) -> bool:
-        """Whether the broker had the mark of one of them."""
+        """Whether the broker had a mark of one of the lineages."""
         return self.is_marked or self.left is not None
 
     @property
     def lineages(self) -> tuple[Lineage, ...]:
-        """All of them."""
+        """The remembered lineages."""
         return (self.lineage,) if self.left is None else (self.lineage, self.left)
 
 
 @dataclass(frozen=True, slots=True)
 class Recognized:
-    """The ledger is valid, and all is noted."""
+    """The ledger is valid, and its lineage is marked and remembered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unmarked:
-    """The ledger is valid; its mark is to be made, and those of `before` are to go."""
+    """The ledger is valid. Its mark must be created, and those of `before` removed."""
 
     before: tuple[Lineage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The ledger is a later copy: a restored one. Its mark is to be made, and those of `before` are to go."""
+    """The ledger is a later copy, a restored ledger. Its mark must be created, and those of `before` removed."""
 
     before: tuple[Lineage, ...]
 
@@ -112,19 +112,19 @@ def judge(
     is_later_marked: bool = False,
     is_before_marked: bool = False,
 ) -> Comparison:
-    """Return what the ledger is.
+    """Compare the ledger's lineage with the remembered one and with the marks on the broker.
 
-    `own` is the lineage of the server that it is in now; None where that can't be read. `is_marked` says whether the
-    broker has the mark of `own`, `is_known` whether it has the identity of this ledger, `is_later_marked` whether
-    it has the mark of a later timeline of that server's system, and `is_before_marked` that of one of `before`.
+    `own` is the lineage of the server; None if it can't be read. The other arguments say what the broker has:
+    `is_marked` the mark of `own`, `is_known` the identity of this ledger, `is_later_marked` the mark of a later
+    timeline of the same system, `is_before_marked` the mark of one of `before`.
     """
     if own is None:
         return Recognized()
     if is_later_marked:
         return Outdated()
     if remembered is None:
-        # Nothing was remembered as long as the lineage could not be read. A mark says nothing: a worker that has found
-        # the same may have made it, and notes a moment later that the ledger was restored.
+        # Nothing is remembered while the lineage can't be read. The mark proves nothing: another worker in the same
+        # situation may have created it, and records a moment later that the ledger was restored.
         return Succeeded(before=()) if is_known else Unmarked()
     has_lost_its_own = own == remembered.lineage and remembered.is_marked
     if is_known and not is_marked and remembered.was_marked and (has_lost_its_own or not is_before_marked):
@@ -135,7 +135,7 @@ def judge(
 
 
 def copies(own: Lineage | None, remembered: Remembered | None) -> frozenset[Lineage]:
-    """Return the lineages that a ledger and its copies may have had, as far as it can know."""
+    """Return the lineages that a ledger and its copies may have had, as far as it knows."""
     found = set() if remembered is None else set(remembered.lineages)
     if own is not None:
         found |= {own, *later_than(own)}
@@ -145,10 +145,10 @@ def copies(own: Lineage | None, remembered: Remembered | None) -> frozenset[Line
 
 
 def before(own: Lineage, remembered: Remembered) -> tuple[Lineage, ...]:
-    """Return the lineages that are not valid any more once `own` is."""
+    """Return the lineages that are no longer valid once `own` is."""
     first = max(1, own.timeline - MOST_UNSEEN)
     earlier = (Lineage(own.system, timeline) for timeline in range(first, own.timeline))
-    # In one order, each once.
+    # Each once, in a stable order.
     return tuple(dict.fromkeys(lineage for lineage in (*remembered.lineages, *earlier) if lineage != own))
 
 

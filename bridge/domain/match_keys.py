@@ -1,10 +1,11 @@
-"""What submissions and messages are matched by: keys of the text in its normal form, and of the destination.
+"""Match keys: hashes of destination and text by which submissions and messages are matched.
 
-The normal form of a text (`normal_form`) has
-    no blanks, line ends, control characters, zero-width characters, byte order mark or variation selectors
-    no HTML entities: the characters that they stand for
-    compatibility forms decomposed (Unicode's NFKD), and no combining accents
-    the substitutes that a GSM alphabet has (3GPP TS 23.038): straight quotes, hyphens, plain letters
+The text is hashed in its normal form (`normal_form`):
+
+- no blanks, line ends, control characters, zero-width characters, byte order mark or variation selectors
+- HTML entities replaced with their characters
+- compatibility forms decomposed (Unicode's NFKD), without combining accents
+- the substitutes of the GSM alphabet (3GPP TS 23.038): straight quotes, hyphens, plain letters
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bridge.domain.evidence import Evidence
 
-#: Characters; what is longer is no SMS. To normalize takes the square of a run of combining marks: for these 20 ms, for
-#: a whole command of them a quarter of a minute.
+#: Characters. A longer text is not an SMS. Normalization takes quadratic time for a run of combining marks: 20 ms for
+#: this length, 15 s for the longest command.
 LONGEST_TEXT = 4_000
-#: An ampersand that was escaped for HTML any number of times: undone at once, since a pass for each level takes the
-#: square of its length.
+#: An ampersand that was escaped for HTML any number of times. It is unescaped in one step, since a pass for each level
+#: would take quadratic time.
 _AMPERSAND = re.compile(r"&(?:amp;?|#0*38(?:;|(?![0-9]))|#[xX]0*26(?:;|(?![0-9A-Fa-f])))+")
-#: Passes over a text beyond that. A gateway's escapes need one; only a text that was made to needs more than a few.
+#: Passes over a text after that. A gateway's escapes need one; only a crafted text needs more than a few.
 _MOST_PASSES = 10
-#: Bytes of a match key that stand for the destination; the rest stands for the text.
+#: The first bytes of a match key, for the destination; the others are for the text.
 _DESTINATION = 16
 
 _SPELLED = {
@@ -45,7 +46,7 @@ _SPELLED = {
     "h": "\u0127",
     "H": "\u0126",
     "i": "\u0131",
-    # The alphabet of 3GPP TS 23.038 has the capital alone, and gateways write it for both.
+    # The alphabet of 3GPP TS 23.038 has only the capital, and gateways write it for both.
     "c": "\u00c7",
     "ss": "\u00df",
     "ae": "\u00e6",
@@ -56,7 +57,7 @@ _SPELLED = {
     "TH": "\u00de",
 }
 _SUBSTITUTES = {one: plain for plain, others in _SPELLED.items() for one in others}
-#: Greek capitals that look like Latin ones: the alphabet has only the others, and no small letters.
+#: Greek capitals that look like Latin ones: the GSM alphabet has only the others, and no small letters.
 _GREEK = dict(
     zip(
         (0x391, 0x392, 0x395, 0x396, 0x397, 0x399, 0x39A, 0x39C, 0x39D, 0x39F, 0x3A1, 0x3A4, 0x3A5, 0x3A7),
@@ -64,32 +65,32 @@ _GREEK = dict(
         strict=True,
     )
 )
-#: Characters without ink that Unicode does not count among blanks, controls or format characters.
+#: Invisible characters that Unicode does not count as blanks, control or format characters.
 _INKLESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 
 def match_key(destination_address: str, text: str) -> bytes:
-    """Return what all submissions share that one message in the history could be. The sender may be any."""
+    """Return the key of all submissions that one message in the history may belong to, from any sender."""
     return destination_key(destination_address) + text_key(text)
 
 
 def match_key_of(message: Evidence) -> bytes:
-    """Return the key of a message as `match_key` makes it."""
+    """Return the match key of a message."""
     return destination_key(message.destination_address) + message.text_key
 
 
 def destination_key(address: str) -> bytes:
-    """Return what the match keys of all submissions to an address begin with."""
+    """Return the first part of the match keys of all submissions to an address."""
     return hashlib.sha256(address.encode()).digest()[:_DESTINATION]
 
 
 def destination_of(key: bytes) -> bytes:
-    """Return how all match keys begin that have the destination of `key`."""
+    """Return the first part of a match key, which stands for the destination."""
     return key[:_DESTINATION]
 
 
 def normal_form(text: str) -> str:
-    """Return what is left of a text when all is undone that gateways change; as it is beyond `LONGEST_TEXT`."""
+    """Return a text without the changes that gateways make; unchanged if longer than `LONGEST_TEXT`."""
     if len(text) > LONGEST_TEXT:
         return text
     if "&" in text:
@@ -101,8 +102,8 @@ def normal_form(text: str) -> str:
 
 
 def text_key(text: str) -> bytes:
-    """Return what all texts with one normal form share, and no others: 32 bytes."""
-    # A claim and its answer ask for the same text; what is longer would take too much memory.
+    """Return the hash of a text's normal form: 32 bytes."""
+    # Cached, since a claim and its answer need the same key; longer texts would take too much memory.
     return _normal_key(text) if len(text) <= LONGEST_TEXT else _digest(text)
 
 
@@ -112,12 +113,12 @@ def _normal_key(text: str) -> bytes:
 
 
 def content_key(text: str) -> bytes:
-    """Return what two spellings of one text share, as a hash of `plain`."""
+    """Return the hash of the `plain` form of a text."""
     return _digest(plain(text))
 
 
 def plain(text: str) -> str:
-    """Return what two spellings of one text share: NFC, line ends and outer blanks aside; see `LONGEST_TEXT`."""
+    """Return a text in NFC, with plain line feeds and without outer blanks; no NFC beyond `LONGEST_TEXT`."""
     normal = text if len(text) > LONGEST_TEXT else unicodedata.normalize("NFC", text)
     return normal.replace("\r\n", "\n").replace("\r", "\n").strip()
 
@@ -135,19 +136,19 @@ def _unescaped(text: str) -> str:
 
 
 class _Spellings(dict[int, str | None]):
-    """What stands in a normal form for each character, by its code point: found out once for each that comes."""
+    """A cache of the spelling of each code point in a normal form."""
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
         parts = _SUBSTITUTES.get(character) or unicodedata.normalize("NFKD", character)
-        # None, as Python drops it from a plain text ten times as fast as for "".
+        # None rather than "": `str.translate` is ten times as fast with it for an ASCII text.
         spelling = "".join(map(_spelling, parts)) or None
         if len(self) < _MOST_KNOWN:
             self[code] = spelling
         return spelling
 
 
-#: Code points that are remembered: more than any mix of scripts that is in use.
+#: The maximum number of code points in the cache: more than any mix of scripts in use.
 _MOST_KNOWN = 50_000
 
 
@@ -177,5 +178,5 @@ def _is_format(character: str) -> bool:
 
 _SPELLINGS = _Spellings()
 for _code in range(0x80):
-    # So that a plain text meets no function of Python's.
+    # Fill the cache for ASCII, so that an ASCII text calls no Python function.
     _SPELLINGS[_code]

@@ -1,17 +1,18 @@
-"""Was it sent? What the provider's history, its notifications and our own records say of an ambiguous attempt.
+"""Reconciliation: the decision whether an ambiguous attempt was sent.
 
-The provider has no idempotency key and its history no trace of ours, so a message is known by what it is: outbound,
-the pair of addresses, the text, the time, and an id that no other submission owns (SPEC section 4, "Reconcile"). Texts
-are compared in their normal form (`bridge.domain.likeness`). Where several submissions of one text to one number are in
-doubt at once, whose message is whose can't be told, and need not be: as many are sent as there are messages, once all
-of them had the time to show.
+It rests on the provider's history, its notifications and our records. The provider has no idempotency key, and its
+history does not show our ids. A message is therefore recognised by direction, addresses, text, time, and an id that no
+other submission owns (SPEC section 4, "Reconcile"). Texts are compared in their normal form (`bridge.domain.likeness`).
+If several submissions with one text to one number are in doubt, their messages can't be distinguished, and need not be:
+once all messages had time to appear, as many submissions count as sent as there are messages.
 
-    found         a message that is ours                          -> sent, or undeliverable
-    absent        a whole history, read late enough, in which     -> it was not sent
-                  each message belongs to another submission
-    look again    not yet, or another call is under way           -> another look
-    cannot tell   the history is cut off, or was never to be had, -> unknown
-                  or has a message that belongs to no submission
+    lookup result   condition                                              consequence
+    Found           a message is ours                                      sent, or undeliverable
+    NotInHistory    a complete history, read late enough, in which each    it was not sent
+                    message belongs to another submission
+    RetryLookup     it is too early, or another call is in flight          another lookup
+    Undetermined    the history is cut off or unavailable, or has a        unknown
+                    message that belongs to no submission
 """
 
 from __future__ import annotations
@@ -30,48 +31,48 @@ if TYPE_CHECKING:
     from bridge.domain.evidence import Doubt, Evidence, HistoryExtract, Other
     from bridge.domain.rules import ReconcileRules
 
-#: The provider's word for a message that will never arrive (wire reference 4.1).
+#: The provider's status of a message that will never arrive (wire reference 4.1).
 IMPOSSIBLE = "DeliveryImpossible"
-#: The share of what an account keeps from which on it counts as full: what has just come in drops something else, and
-#: shows only later.
+#: The share of `reconcile.history_cap` from which on the history counts as full. A new message drops an old one at
+#: once, and appears only later.
 NEAR_CAP = 0.5
-#: Seconds that the provider's clock may seem to differ by itself: its `Date` has no fractions, and servers make it once
-#: a second.
+#: Seconds by which a correct clock of the provider may seem to differ: its `Date` has whole seconds, and servers update
+#: it once a second.
 COARSE = 2.0
-#: Seconds beside `reconcile.skew` that a message's time may be off: as above, and it has no fractions either.
+#: Seconds, beside `reconcile.skew`, by which the time of a message may be off: as above, and it has whole seconds too.
 SLACK = COARSE + 1.0
-#: Seconds until the first look after the attempt, and the least between two looks.
+#: Seconds between the attempt and its first lookup, and the minimum between two lookups.
 FIRST_LOOKUP = 2.0
-#: Seconds between two looks at most, until the provider had its time to show what it has.
+#: Seconds between two lookups at most, during the settle window.
 FREQUENT_LOOKUP = 10.0
-#: Seconds between two looks at most, while the history is not to be had, or a call does not end.
+#: Seconds between two lookups at most, while the history is unavailable, or a call does not end.
 LONGEST_LOOKUP = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """It was sent: this is the message."""
+    """The submission was sent, as this message."""
 
     message: Evidence
 
 
 @dataclass(frozen=True, slots=True)
 class NotInHistory:
-    """It was not sent."""
+    """The submission was not sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryLookup:
-    """Nothing can be said before `at`."""
+    """No decision is possible before `at`, in seconds since the epoch."""
 
     at: float
-    #: Whether only others keep it waiting: of the messages that belong to no submission it recognises none as its own.
+    #: Whether it waits only for other submissions: it recognises no unclaimed message as its own.
     recognises_none: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undetermined:
-    """Nobody knows, and no further look will help."""
+    """The lookup can't decide, and no further lookup will."""
 
     reason: str
 
@@ -80,14 +81,14 @@ LookupResult: TypeAlias = Found | NotInHistory | RetryLookup | Undetermined
 
 
 def window_of(since: float, until: float, rules: ReconcileRules) -> Window:
-    """Return the window of attempts that began at `since` and ended at `until`."""
+    """Return the settle window of attempts that began at `since` and ended at `until`."""
     return Window(start=since - rules.skew - SLACK, settled_at=until + rules.settle)
 
 
-def hangs_on_account(reading: HistoryExtract, window: Window) -> bool:
-    """Whether only what the account has in other threads can show that this one lacks nothing.
+def needs_account_history(reading: HistoryExtract, window: Window) -> bool:
+    """Whether older messages of the account, between other numbers, are needed to show that none is missing here.
 
-    A trial account keeps so many messages in all (wire reference 4.3): a thread of two may have been a longer one.
+    A trial account keeps a limited number of messages in all (wire reference 4.3), so those of a pair may be dropped.
     """
     is_late = reading.read_at >= window.settled_at
     return is_late and reading.complete and not _reaches_back(reading, window.start)
@@ -102,10 +103,11 @@ def judge_history(
     others: Sequence[Other],
     rules: ReconcileRules,
 ) -> LookupResult:
-    """Say what is known. `reading` is None where the history was not to be had; `seen` came by notification.
+    """Decide about a submission in doubt.
 
-    `is_taken` says whether a message id belongs to another submission. `others` are all other submissions to the
-    destination that may have a message whose id is not known.
+    `reading` is the history, or None if it was unavailable. `seen` are messages known from notifications. `is_taken` returns
+    whether a message id belongs to another submission. `others` are all other submissions to the destination that may
+    have a message whose id is unknown.
     """
     known = _known(doubt, reading, seen)
     if doubt.message_id in known:
@@ -127,11 +129,11 @@ def judge_history(
     if reading is None:
         return _without_history(doubt)
     lookup_result = _among_unclaimed(doubt, reading, free, others, rules)
-    return _without_trace(doubt, reading, window, rules) if lookup_result is None else lookup_result
+    return _without_match(doubt, reading, window, rules) if lookup_result is None else lookup_result
 
 
 def _known(doubt: Doubt, reading: HistoryExtract | None, seen: Sequence[Evidence]) -> dict[str, Evidence]:
-    """Return all messages by id; of one that was seen as ours, and is shown otherwise, its key stays ours."""
+    """Return all messages by id. A message that was observed with our text keeps its key if the history alters it."""
     known = {message.message_id: message for message in seen}
     for message in () if reading is None else reading.messages:
         before = known.get(message.message_id)
@@ -149,16 +151,17 @@ def _among_alike(
     alike: Sequence[Other],
     rules: ReconcileRules,
 ) -> LookupResult | None:
-    """Say what messages of our text tell, which other submissions may have as well; None: none of them is ours."""
+    """Decide by the messages with our text, which identical submissions may also have; None if there is no such one."""
     ours, alike = _without_later([m for m in free if match_key_of(m) == doubt.key], doubt, alike, rules)
     candidates = [other for other in alike if other.is_in_doubt or other.submitted]
     if ours and len(ours) <= len(candidates):
-        # Too few for all: a message that is late to show must not look absent because another one was taken for it.
+        # Fewer messages than submissions. A submission whose message appears late must not count as absent because
+        # another submission has taken that message's place.
         settled_at = max(doubt.until, *(candidate.until for candidate in candidates)) + rules.settle
         read_at = doubt.now if reading is None else reading.read_at
         if read_at < settled_at:
             return RetryLookup(at=_next_lookup(doubt, settled_at))
-        # None in our spelling: each may have the one of another submission, which then takes it.
+        # If no message has exactly our spelling, each may belong to another submission, which then takes it.
         decided_at = settled_at if any(map(doubt.spells, ours)) else _looked_by(candidates, settled_at, rules)
         if read_at < decided_at:
             return RetryLookup(at=_next_lookup(doubt, decided_at), recognises_none=True)
@@ -174,15 +177,15 @@ def _among_unclaimed(
     others: Sequence[Other],
     rules: ReconcileRules,
 ) -> LookupResult | None:
-    """Say what messages tell that no submission owns and whose texts are not ours; None: none of them can be ours."""
+    """Decide by the unclaimed messages with other texts; None if no such message can be ours."""
     window, slack = window_of(doubt.since, doubt.until, rules), rules.skew + SLACK
-    # Also those of long after the attempt: where the clock was set, its window may lie anywhere before now.
-    strange = [message for message in free if match_key_of(message) != doubt.key]
+    # Messages from long after the attempt are included: after a clock step, its window may be at any earlier time.
+    unclaimed = [message for message in free if match_key_of(message) != doubt.key]
     if doubt.is_suspected:
-        # It is no resend that needs proof: a message of clearly another text says nothing of a repeat of this one.
+        # A first send needs no proof of absence: a message with clearly another text is not a repeat of this one.
         original = Original(doubt.text)
-        strange = [m for m in strange if m.text is None or original.may_show_as(m.text)]
-    left = sort_out(doubt.text, strange, others, before=slack, after=rules.settle + slack)
+        unclaimed = [m for m in unclaimed if m.text is None or original.may_show_as(m.text)]
+    left = sort_out(doubt.text, unclaimed, others, before=slack, after=rules.settle + slack)
     if not left.number:
         return None
     if any(other.is_calling for other in left.able) and doubt.now < doubt.give_up_at:
@@ -200,23 +203,23 @@ def _among_unclaimed(
 
 
 def _looked_by(others: Sequence[Other], settled_at: float, rules: ReconcileRules) -> float:
-    """Return until when to wait for those in doubt to take their own messages, each at its first look then.
+    """Return until when to wait for other submissions in doubt: each takes its own message at its next lookup.
 
-    One may have no look any more.
+    The wait is limited, since some may never be looked up again.
     """
     to_come = any(other.is_in_doubt and other.looked_at < settled_at for other in others)
     return settled_at + LONGEST_LOOKUP + rules.settle if to_come else settled_at
 
 
 def _best(messages: Sequence[Evidence], doubt: Doubt) -> Evidence:
-    """Return the message that is most likely ours: one in our spelling, then the earliest."""
+    """Return the message that is most likely ours: first those in our spelling, then the earliest."""
     return min(messages, key=lambda m: (not doubt.spells(m), m.sent_at, m.message_id))
 
 
-def _without_trace(
+def _without_match(
     doubt: Doubt, reading: HistoryExtract, window: Window, rules: ReconcileRules
 ) -> LookupResult:
-    """Say what a history tells in which it is not."""
+    """Decide by a history without a message of ours."""
     if reading.read_at < window.settled_at:
         return RetryLookup(at=_next_lookup(doubt, window.settled_at))
     if not doubt.is_suspected and _is_cut_off(reading, window.start, rules.history_cap):
@@ -234,9 +237,10 @@ def _without_trace(
 def _without_later(
     messages: Sequence[Evidence], doubt: Doubt, alike: Sequence[Other], rules: ReconcileRules
 ) -> tuple[list[Evidence], list[Other]]:
-    """Return our messages but for later ones that the attempts of others fit, one each, and the others that have none.
+    """Return the messages that may be ours, and the other submissions without a message.
 
-    Where it fits no attempt it may be ours: the clock may have been set since.
+    A message from long after our attempt goes to another submission whose attempt fits its time, one each. If no
+    attempt fits, it may be ours: the clock may have been set since.
     """
     before, after = rules.skew + SLACK, rules.settle + rules.skew + SLACK
     ours, others = [], sorted(alike, key=lambda other: other.until)
@@ -252,7 +256,7 @@ def _without_later(
 
 
 def _left_by(candidates: Sequence[Other], messages: Sequence[Evidence], slack: float) -> list[Evidence]:
-    """Return the messages that are left when each rival that was submitted has one, the nearest to its attempt."""
+    """Return the messages without one for each other submission that was certainly sent: the nearest to its attempt."""
     left = list(messages)
     for candidate in sorted(candidates, key=lambda candidate: candidate.until):
         since, until = candidate.since - slack, candidate.until + slack
@@ -270,30 +274,30 @@ def _is_of_pair(message: Evidence, doubt: Doubt) -> bool:
 
 def _without_history(doubt: Doubt) -> LookupResult:
     if doubt.now >= doubt.give_up_at:
-        return Undetermined(reason="the provider's history was not to be had")
+        return Undetermined(reason="the provider's history was unavailable")
     at = doubt.now + _pause(doubt.now - doubt.until, LONGEST_LOOKUP)
     return RetryLookup(at=min(at, max(doubt.give_up_at, doubt.now + FIRST_LOOKUP)))
 
 
 def _while_calling(doubt: Doubt, others: Sequence[Other]) -> RetryLookup:
-    """Wait for calls to end; one whose command is gone stays under way until `retry.max_age` is over."""
+    """Wait for calls in flight; one whose command is gone counts as in flight until `retry.max_age` is over."""
     began_at = min(other.since for other in others if other.is_calling)
     return RetryLookup(at=doubt.now + _pause(doubt.now - began_at, LONGEST_LOOKUP))
 
 
 def _next_lookup(doubt: Doubt, settled_at: float) -> float:
-    """Look less and less often, and once more when the window is over. A notification may tell at any time."""
+    """Return the next lookup time: at growing intervals, and at the end of the settle window."""
     at = doubt.now + _pause(doubt.now - doubt.until, FREQUENT_LOOKUP)
     return max(min(at, settled_at), doubt.now)
 
 
 def _pause(waited: float, longest: float) -> float:
-    """Return the seconds until another look by those that it has waited so far: looks come less and less often."""
+    """Return the seconds until the next lookup, as many as have passed so far, within the limits."""
     return max(FIRST_LOOKUP, min(waited, longest))
 
 
 def _is_cut_off(reading: HistoryExtract, start: float, cap: int) -> bool:
-    """Whether messages of the window may be missing, for want of a page or because the account keeps `cap` at most."""
+    """Whether messages of the window may be missing: a page was not read, or the account keeps at most `cap`."""
     if not reading.complete:
         return True
     if cap == 0 or _reaches_back(reading, start):
@@ -302,5 +306,5 @@ def _is_cut_off(reading: HistoryExtract, start: float, cap: int) -> bool:
 
 
 def _reaches_back(reading: HistoryExtract, start: float) -> bool:
-    """Whether the account still has a message from before the window: the oldest go first, so it lacks none of it."""
+    """Whether the account still has a message from before the window: it drops the oldest first, so none is missing."""
     return reading.oldest_at is not None and reading.oldest_at < start

@@ -1,9 +1,9 @@
-"""Messages whose ids belong to no submission, and whose they can be.
+"""Unclaimed messages: messages whose ids belong to no submission, and the submissions that they may belong to.
 
-A resend needs proof that no message of ours is there. Such a message is no danger to that proof where its text is the
-one of another submission, which has none yet, and can't have been made of ours. Any other one, and one whose text is
-not known, may be ours, as a gateway has altered it: if its text is likely to come from ours, it is taken for it, else
-nothing can be said.
+A resend needs proof that the history has no message of ours. An unclaimed message does not weaken that proof if it has
+the text of another submission that has no message yet, and can't be an altered form of our text. Every other one, and
+one with an unknown text, may be ours as a gateway has altered it. If its text is likely to come from ours, it counts as
+ours; otherwise the lookup result is undetermined.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unclaimed:
-    """The messages that may be ours, though their texts are not ours."""
+    """The messages that may be ours although their texts differ from ours."""
 
-    #: Those that a gateway is likely to have made of our text, and of no text of another submission that is open.
+    #: Those that are likely to be altered forms of our text, and not of the text of another submission in doubt.
     likely: Sequence[Evidence]
-    #: How many there are of any kind.
+    #: The number of all of them.
     number: int
-    #: The other submissions that may have one of them, and those that may have one of the likely ones.
+    #: The other submissions that one of them may belong to, and those that one of the likely ones may belong to.
     able: Sequence[Other]
     claimants: Sequence[Other]
 
@@ -36,9 +36,9 @@ class Unclaimed:
 def sort_out(
     text: str, messages: Sequence[Evidence], others: Sequence[Other], *, before: float, after: float
 ) -> Unclaimed:
-    """Leave out of `messages` those that are certainly of `others`, and see which of the rest may show `text`.
+    """Drop the messages that certainly belong to `others`, and find those of the rest that may show `text`.
 
-    A message may be dated up to `before` seconds before the attempt that it is of, and `after` after it.
+    The time of a message is at most `before` seconds before its attempt, and at most `after` seconds after it.
     """
 
     def can_have(other: Other, message: Evidence) -> bool:
@@ -51,14 +51,14 @@ def sort_out(
         if message.text is not None and original.may_show_as(message.text):
             alike.append(message)
             continue
-        # A message known by notification alone has no text, so it can't be seen whether ours may show so.
+        # A message that is known only from a notification has no text to compare with ours.
         may_be_ours = message.text is None or original.may_be_left_as(message.text)
         key = None if may_be_ours else match_key_of(message)
         holder = next((o for o in holders if o.match_key == key and can_have(o, message)), None)
         if holder is None:
             strange.append(message)
         else:
-            # One message of its text is a submission's own; a second one would need an explanation of its own.
+            # Each submission accounts for one message with its text; a second one has to belong to another submission.
             holders.remove(holder)
     left = [*alike, *strange]
     waited_for = {o.match_key for o in others if o.is_in_doubt}

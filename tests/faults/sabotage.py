@@ -42,8 +42,8 @@ MUTANTS = (
         name="M1 acknowledge before the call",
         file="bridge/worker/executor.py",
         old='                    failpoints.reach("claimed")\n',
-        new="                    self.in_hand.unflushed = True\n"
-        "                    self.in_hand._source.ack(branch.execution.flow.received.delivery)\n"
+        new="                    self.in_flight.unflushed = True\n"
+        "                    self.in_flight._source.ack(branch.execution.flow.received.delivery)\n"
         '                    failpoints.reach("claimed")\n',
         caught_by=f"{POINT}[sqlite-K3, answered, not recorded]",
     ),
@@ -115,8 +115,8 @@ MUTANTS = (
     Mutant(
         name="M11 204 before the confirm",
         file="bridge/ingest/executor.py",
-        old="partial(run.caller.call, settled), run.relay)\n",
-        new="partial(run.caller.call, settled), run.relay)\n                    settled(True)\n",
+        old="partial(run.caller.call, settled), run.caller)\n",
+        new="partial(run.caller.call, settled), run.caller)\n                    settled(True)\n",
         caught_by="tests/unit/test_ingest.py",
     ),
     Mutant(
@@ -183,16 +183,16 @@ MUTANTS = (
     Mutant(
         name="M20 each copy of a dead letter starts a replay",
         file="bridge/domain/ledger/claim.py",
-        old="if replay is not None and told is not None and told.event_id == replay.event_id:",
-        new="if replay is not None and told is not None:",
+        old="if replay is not None and event is not None and event.event_id == replay.event_id:",
+        new="if replay is not None and event is not None:",
         caught_by="tests/faults/test_replays.py::"
         "test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended[sqlite]",
     ),
     Mutant(
         name="M21 an altered text counts as absent",
         file="bridge/domain/reconciliation.py",
-        old="strange = [message for message in free if match_key_of(message) != doubt.key]",
-        new="strange: list[Evidence] = []",
+        old="unclaimed = [message for message in free if match_key_of(message) != doubt.key]",
+        new="unclaimed: list[Evidence] = []",
         caught_by="tests/faults/test_lying_history.py::"
         "test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice[sqlite-small]",
     ),

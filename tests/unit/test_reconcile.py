@@ -17,7 +17,7 @@ from bridge.domain.reconciliation import (
     NotInHistory,
     RetryLookup,
     Undetermined,
-    hangs_on_account,
+    needs_account_history,
     window_of,
 )
 from tests.unit.judging import CAP, NOW, RULES, SETTLED, TO, calling, judge, message, other
@@ -202,10 +202,10 @@ def test_the_account_is_asked_about_only_when_a_whole_and_late_reading_does_not_
     window = window_of(NOW, NOW, RULES)
     late = HistoryExtract(read_at=SETTLED, oldest_at=NOW - 123)
 
-    assert hangs_on_account(late, window)
-    assert not hangs_on_account(replace(late, read_at=SETTLED - 1), window)
-    assert not hangs_on_account(replace(late, complete=False), window)
-    assert not hangs_on_account(replace(late, oldest_at=NOW - 124), window)
+    assert needs_account_history(late, window)
+    assert not needs_account_history(replace(late, read_at=SETTLED - 1), window)
+    assert not needs_account_history(replace(late, complete=False), window)
+    assert not needs_account_history(replace(late, oldest_at=NOW - 124), window)
 
 
 def test_a_history_that_is_cut_off_is_read_until_it_could_have_shown_it() -> None:

@@ -9,7 +9,7 @@ from bridge.adapters.cpaas.history import LARGEST_PAGE, PAGE
 from bridge.domain.evidence import PLAUSIBLE, Evidence, HistoryExtract
 from bridge.domain.match_keys import text_key
 from bridge.domain.provider_errors import MAX_ID_LENGTH
-from bridge.domain.reconciliation import NEAR_CAP, hangs_on_account
+from bridge.domain.reconciliation import NEAR_CAP, needs_account_history
 from bridge.ports.provider_errors import CallRefused, CpaasError, Unreadable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class CpaasGateway:
         try:
             reading, unknown = self._read(submission, read_at, until)
             is_late = window is None or read_at >= window.settled_at
-            if (unknown and is_late) or (window is not None and hangs_on_account(reading, window)):
+            if (unknown and is_late) or (window is not None and needs_account_history(reading, window)):
                 # Before the provider had its time to show it, nothing is absent anyway.
                 listed = history.threads(
                     enough=lambda thread: unknown.vouched and _is_idle(thread, window),
