@@ -1,12 +1,13 @@
-"""How many calls the provider may be sent at once: all, none, or a few to see whether it is well again.
+"""Circuit breaker: the number of concurrent calls that the provider may receive.
 
-    open       the configured number of calls
-    closed     none, for 1 s, doubling with each failure, to 60 s where the account is refused and to 5 s where the API
-               is down: what waits shall flow soon after its return; then a probe, which sends nothing
-    half-open  after a good probe one call; each success doubles that until the gate is open; a failure closes it again
+    closed     the configured number of calls
+    open       no calls, for 1 s, doubled with each failure, up to 60 s if the account is refused and 5 s if the API is
+               down, so that submissions flow soon after its return; then a probe, which sends nothing
+    half-open  one call after a successful probe; each success doubles the number until the circuit breaker is closed,
+               and a failure opens it again
 
-It closes when the account is refused, and when so many calls in a row fail that the API seems down as a whole. A
-refusal of one submission (4xx) is no failure.
+It opens when the account is refused, and after so many failures in a row that the API seems to be down. The rejection
+of one submission (4xx) does not count as a failure.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Literal
 
-#: Seconds the gate stays closed: the first time, and the most it doubles to for a refused account and an API that is
+#: Seconds for which the circuit breaker stays open: at first, at most for a refused account, at most for an API that is
 #: down.
 FIRST_BACKOFF = 1.0
 MAX_BACKOFF = 60.0
@@ -24,7 +25,7 @@ LONGEST_DOWN = 5.0
 DOWN_AFTER = 5
 DOWN = "the provider does not answer, or answers with errors"
 
-#: Why it is not open: the account as a whole is refused, or the provider is down.
+#: The reason why it opened: the account is refused, or the provider is down.
 Cause = Literal["account", "provider"]
 _LONGEST: dict[Cause, float] = {"account": MAX_BACKOFF, "provider": LONGEST_DOWN}
 
@@ -38,44 +39,44 @@ class _Phase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitBreaker:
-    """The state of the gate; each step gives a new one. Times are `Clock.monotonic` seconds."""
+    """An immutable state of the circuit breaker; each step returns a new one. Times are `Clock.monotonic` seconds."""
 
-    #: Calls at once while the gate is open.
+    #: Concurrent calls while it is closed.
     limit: int
-    #: Calls at once now.
+    #: Concurrent calls now.
     allowed: int
     phase: _Phase = _Phase.CLOSED
     open_until: float = 0.0
     pause: float = 0.0
     failures: int = 0
-    #: Why it was closed last; None while it is open.
+    #: Why it opened last; None while it is closed.
     cause: Cause | None = None
-    #: Why it is not open; names no number and no secret.
+    #: The reason as a text for logs, without numbers and secrets; None while it is closed.
     problem: str | None = None
 
     @classmethod
     def closed(cls, limit: int) -> CircuitBreaker:
-        """Return an open gate for `limit` calls at once."""
+        """Return a closed circuit breaker for `limit` concurrent calls."""
         return cls(limit=limit, allowed=limit)
 
     @property
     def is_open(self) -> bool:
-        """Whether no call is admitted at all."""
+        """Whether it allows no call at all."""
         return self.phase in (_Phase.OPEN, _Phase.PROBING)
 
     @property
     def state(self) -> Literal["closed", "half_open", "open"]:
-        """How far it is open."""
+        """The state as logs and metrics name it."""
         if self.is_open:
             return "open"
         return "closed" if self.phase is _Phase.CLOSED else "half_open"
 
     def refused(self, now: float, problem: str) -> CircuitBreaker:
-        """Close: the account is refused. Calls that were under way when it closed do not close it again."""
+        """Open: the account is refused. Calls that were in flight when it opened do not extend the back-off."""
         return self if self.is_open else self._opened(now, problem, "account")
 
     def failed(self, now: float, why: str = DOWN) -> CircuitBreaker:
-        """Count a failure of the API; the last of many, and any while half-open, closes."""
+        """Count a failure of the API; open after `DOWN_AFTER` in a row, or after one while half-open."""
         if self.is_open:
             return self
         failures = self.failures + 1
@@ -84,7 +85,7 @@ class CircuitBreaker:
         return replace(self, failures=failures)
 
     def succeeded(self) -> CircuitBreaker:
-        """Open a little further after an answer that shows the API well."""
+        """Allow more calls after a successful one."""
         if self.phase is _Phase.CLOSED:
             return self if not self.failures else replace(self, failures=0)
         if self.is_open:
@@ -97,11 +98,11 @@ class CircuitBreaker:
         return self.phase is _Phase.OPEN and now >= self.open_until
 
     def probing(self) -> CircuitBreaker:
-        """Wait for the probe's answer."""
+        """Begin a probe, and wait for its result."""
         return replace(self, phase=_Phase.PROBING)
 
     def probed(self, now: float, *, well: bool) -> CircuitBreaker:
-        """Admit one call after a good probe; after a bad one stay closed, for longer."""
+        """Allow one call after a successful probe; stay open for longer after a failed one."""
         if not well:
             return self._opened(now, self.problem or DOWN, self.cause or "provider")
         return replace(self, phase=_Phase.HALF_OPEN, allowed=1, failures=0)

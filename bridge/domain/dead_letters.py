@@ -1,12 +1,13 @@
-"""Dead letters as an operator sees them, and what goes back to the commands when one is replayed (SPEC section 3.3).
+"""Dead letters as an operator sees them, and their replays (SPEC section 3.3).
 
-    outcome                        what goes back
-    rejected, failed, unknown,     the command with `x-bridge-replay`: reopens a submission that still is at that event
-      expired by the broker
-    invalid                        the command as it was: it left no row, so a bridge that can read it takes it as new
-    broker: the broker gave it up  the command as it was, with the token of a delayed copy: the ledger decides
+    outcome                        message that a replay publishes
+    rejected, failed, unknown,     the command with `x-bridge-replay`: it reopens a submission whose outcome still is
+      expired by the broker        that event
+    invalid                        the command unchanged: it has no row, so a bridge that can parse it takes it as new
+    broker (it gave the command    the command unchanged, with the token of a delayed copy: the ledger decides
+      up)
 
-"As it was" is byte for byte, with its own properties and headers, without what its death has added.
+"Unchanged" is byte for byte, with the command's properties and headers, without the headers of the dead letter.
 """
 
 from __future__ import annotations
@@ -29,64 +30,64 @@ if TYPE_CHECKING:
     from bridge.domain.commands import CommandRules
     from bridge.domain.messages import Delivery, Outgoing
 
-#: Stands in place of an outcome where the broker gave the command up also on the queue of given-up commands.
+#: The outcome of a command that the broker gave up, also on the queue of given-up commands.
 BROKER = "broker"
-#: What a death adds to a command's headers (SPEC section 3.3).
+#: The headers that a dead letter has in addition to those of its command (SPEC section 3.3).
 DEATH_HEADERS = frozenset(letters.HEADERS.names)
-#: The outcomes of which the ledger keeps the submission.
+#: The outcomes that the ledger has recorded.
 _RECORDED = frozenset(type_.rpartition(".")[2] for type_ in events.DEAD_LETTERS - {events.INVALID})
-#: Characters of a header that are worth showing.
+#: The characters of a header that are shown at most.
 _SHOWN = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A command on the dead-letter queue, and why it is there. What nobody said is None."""
+    """A command in the dead-letter queue, with the reason. None stands for unknown values."""
 
     delivery: Delivery
     #: `invalid`, `rejected`, `failed`, `unknown`, `expired` or `BROKER`.
     outcome: str
-    #: Names fields and codes; the broker's own word where it gave up (`delivery_limit`).
+    #: Fields and codes; the broker's own reason if it gave the command up (`delivery_limit`).
     reason: str | None
     command_id: str | None
     index: int | None
     attempts: int | None
     event_id: str | None
-    #: When, in seconds since the epoch.
+    #: In seconds since the epoch.
     dead_at: float | None
-    #: The sender that the command asked for: E.164 where it can be told, or `default`.
+    #: The sender that the command names: E.164 if it can be parsed, or `default`.
     sender: str | None = field(repr=False)
-    #: To whom it was to go: the one of `index`, or all.
+    #: The destination with `index`, or all of them.
     destinations: tuple[str, ...] = field(repr=False)
     message: str | None = field(repr=False)
-    #: Whether its id comes with it; the id of a command without one is what the bridge made up.
+    #: Whether the command has an id; otherwise the bridge has generated `command_id`.
     names_itself: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which dead letters are meant: those that are all of it. What is empty or None asks for nothing."""
+    """A filter of dead letters: a letter has to match each field that is not empty or None."""
 
     outcomes: tuple[str, ...] = ()
-    #: Words of which the reason has one, in any case.
+    #: Texts of which the reason contains one, ignoring case.
     reasons: tuple[str, ...] = ()
     #: In the form of `DeadLetter.sender`.
     senders: tuple[str, ...] = field(default=(), repr=False)
     #: Ids of commands or of events.
     ids: tuple[str, ...] = ()
-    #: Died at `since` or later, and before `before`: seconds since the epoch.
+    #: Dead-lettered at `since` or later, and before `before`, in seconds since the epoch.
     since: float | None = None
     before: float | None = None
-    #: So many at most, from the head of the queue.
+    #: The maximum number, from the head of the queue.
     limit: int | None = None
 
     @property
     def everything(self) -> bool:
-        """Whether it leaves no dead letter out."""
+        """Whether it matches every dead letter."""
         return self == Wanted()
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Whether this dead letter is meant, the limit aside."""
+        """Whether it matches the dead letter; `limit` is not considered."""
         reason = (letter.reason or "").lower()
         return (
             (not self.outcomes or letter.outcome in self.outcomes)
@@ -107,7 +108,7 @@ class Wanted:
 
 
 def read_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> DeadLetter:
-    """Read a dead letter; never raises for what it may contain. `now` is in seconds since the epoch."""
+    """Parse a dead letter. Never raises, regardless of its content. `now` is in seconds since the epoch."""
     headers = delivery.headers
     outcome = _text(headers.get(letters.OUTCOME))
     parsed = parse_command(delivery.body, delivery.properties.get("message_id"), rules=rules, now=now)
@@ -131,10 +132,10 @@ def read_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> DeadL
 
 
 def is_moved_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> bool:
-    """Whether a delivery of the command queue is a dead letter that was moved there, and not sent back by the bridge.
+    """Whether a delivery of the command queue is a dead letter that was moved there without `bridge dead replay`.
 
-    It has the headers of its death, with the id of the command that it is. A new command whose sender has copied such
-    headers has another id. `now` is in seconds since the epoch.
+    It has the headers of a dead letter, with the id of its command. A new command whose publisher has copied such
+    headers has a different id. `now` is in seconds since the epoch.
     """
     headers = delivery.headers
     if letters.OUTCOME not in headers or REPLAY in headers or not _text(headers.get(letters.EVENT_ID)):
@@ -144,20 +145,20 @@ def is_moved_letter(delivery: Delivery, *, rules: CommandRules, now: float) -> b
 
 
 def put_back(delivery: Delivery, *, dead_queue: str) -> Outgoing:
-    """Return a dead letter that was moved to the command queue as it goes back to its own, with all its headers."""
+    """Return a dead letter that was moved to the command queue, with all its headers, for the dead-letter queue."""
     return copy_of(delivery, exchange="", routing_key=dead_queue, headers=own_headers(delivery))
 
 
 def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bool) -> Outgoing:
-    """Return the command as it goes back to the commands exchange.
+    """Return the replay of a dead letter, for the commands exchange.
 
-    With `resend` it is sent anew even where nobody could tell whether it was sent, once reconciling found nothing.
+    With `resend`, an `unknown` submission is sent again if the provider's history does not show it.
     """
     headers = {
         name: value for name, value in own_headers(letter.delivery).items() if name not in DEATH_HEADERS
     }
     if letter.outcome in _RECORDED and letter.event_id is not None:
-        # Which dead letter it is replaces which one it may have been before.
+        # The replay names this dead letter, and no earlier one.
         headers.pop(TOKEN, None)
         headers.pop(GIVEN_UP, None)
         headers.pop(RESEND, None)
@@ -167,7 +168,7 @@ def sent_back(letter: DeadLetter, *, exchange: str, routing_key: str, resend: bo
     copy = copy_of(letter.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
     if letter.names_itself or letter.command_id is None:
         return copy
-    # The ledger knows it under the id that it was given.
+    # The ledger knows the command by its generated id.
     return replace(copy, properties={**copy.properties, "message_id": letter.command_id})
 
 
@@ -177,7 +178,7 @@ def _brokers_reason(headers: Mapping[str, object]) -> str | None:
 
 def _brokers_time(headers: Mapping[str, object]) -> float | None:
     time = _death(headers).get("time")
-    # py-amqp reads timestamps as UTC without saying so.
+    # py-amqp returns timestamps in UTC without a time zone.
     return time.replace(tzinfo=UTC).timestamp() if isinstance(time, datetime) else None
 
 

@@ -1,8 +1,7 @@
-"""A command's way through the bridge, as data: what was delivered, what it says, and the copies made of it.
+"""Deliveries of the command queue, parsed, and the copies that are made of them: delayed copies and dead letters.
 
-Bytes and properties of a command travel on as they came: to the dead letters for whoever looks into them, and into the
-delay for another look. What the broker itself attached on the way stays behind: with its old `x-death` RabbitMQ drops
-a copy, with its `expiration` it brings it early (SPEC section 4).
+A copy has the bytes and properties of its command, without those that the broker attaches: RabbitMQ drops a copy with
+an old `x-death`, and delivers one with `expiration` early (SPEC section 4).
 """
 
 from __future__ import annotations
@@ -28,65 +27,65 @@ if TYPE_CHECKING:
     from bridge.domain.events import Event
     from bridge.domain.messages import Delivery
 
-#: Seconds that a command may have waited, and that a publisher's clock may be ahead of ours, to be believed.
+#: Seconds. A command's `timestamp` counts only if it is at most this far in the past, and in the future.
 OLDEST = 366 * 86_400.0
 AHEAD = 300.0
-#: The header in which a delayed copy carries its version.
+#: The header of a delayed copy with its version, the fencing token.
 TOKEN = "x-bridge-token"  # noqa: S105 - the name of a header
-#: What decides about a command beside its body: without it, it could be a second copy, or a replay.
-_STEERING = frozenset({"headers", *(f"headers.{name}" for name in (TOKEN, REPLAY, RESEND))})
-#: Stands for a `message_id` that can't be read; no text, so no id.
+#: The headers that decide about a command beside its body. If one can't be read, the command may be a copy or a replay.
+_DECISIVE = frozenset({"headers", *(f"headers.{name}" for name in (TOKEN, REPLAY, RESEND))})
+#: Stands for a `message_id` that can't be read: not a text, so not an id.
 _NO_TEXT = b"?"
-#: The header in which a delayed copy carries why the broker gave its command up.
+#: The header of a delayed copy with the reason for which the broker gave its command up.
 GIVEN_UP = "x-bridge-given-up"
 #: W3C Trace Context, level 1, section 3.2.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,200})?", re.ASCII)
 
-#: Headers that the broker attaches, or that make it route a message anywhere else.
+#: Headers that the broker attaches, or that make it route a message to further queues.
 _BROKERS_HEADERS = re.compile(
     r"x-death|x-first-death-.*|x-last-death-.*|x-delivery-count|x-acquired-count|CC|BCC"
 )
-#: Properties that would change the copy's fate: `expiration` drops it, `user_id` must be the publisher's own.
+#: Properties that are not copied: `expiration` would drop the copy, and `user_id` must name its publisher.
 _NOT_COPIED = frozenset({"application_headers", "delivery_mode", "expiration", "user_id", "cluster_id"})
-#: RabbitMQ's direct reply-to: it ends the channel for a message with this `reply_to` whose publisher does not consume
-#: from it, and of a command that came with it nobody could tell whom to answer.
+#: RabbitMQ's direct reply-to. RabbitMQ closes the channel of a publisher that uses this `reply_to` without consuming
+#: from it, and a copy of the command would have lost the real reply address.
 _PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A delivery and what it says."""
+    """A delivery of the command queue, parsed."""
 
     delivery: Delivery
     parsed: Parsed
     #: SHA-256 of the body, in hex.
     body_hash: str
-    #: The version of a copy from the delay; 0 for what never was there.
+    #: The version of a delayed copy; 0 for any other delivery.
     version: int = 0
-    #: Whether it comes from the delay, with or without a version.
+    #: Whether it comes from the delay queues, with or without a version.
     delayed: bool = False
-    #: The dead letter it was, where it was sent back.
+    #: The dead letter that it was, if it is a replay.
     replay: Replay | None = None
-    #: Why the broker gave it up, where it did.
+    #: The reason for which the broker gave it up, if it did.
     given_up: str | None = None
     traceparent: str | None = None
     reply_to: str | None = None
-    #: When it was published, in seconds since the epoch, as far as its publisher says so.
+    #: When it was published, in seconds since the epoch; None if its publisher did not set a plausible `timestamp`.
     published_at: float | None = None
 
 
 def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callable[[], str]) -> Received:
-    """Read a delivery; never raises for what it may contain.
+    """Parse a delivery. Never raises, regardless of its content.
 
-    `new_id` makes the id of a command that has none, where configuration allows that.
+    `new_id` makes the id of a command without one, if the configuration allows such commands.
     """
-    # What can't be read is not taken for missing: then the command would have no id, and could be sent without one.
+    # An unreadable id does not count as missing: the command would get a new id and be sent.
     message_id = _NO_TEXT if "message_id" in delivery.unreadable else delivery.properties.get("message_id")
     version, replay = _version(delivery.headers.get(TOKEN)), _replay(delivery.headers)
     traceparent = trace_context(delivery.headers.get("traceparent"))
     published = published_at(delivery, now)
     parsed = parse_command(delivery.body, message_id, rules=rules, now=now)
-    if not _STEERING.isdisjoint(delivery.unreadable):
+    if not _DECISIVE.isdisjoint(delivery.unreadable):
         reasons = parsed.reasons if isinstance(parsed, Malformed) else ()
         reasons = (*reasons, "the bridge's own AMQP headers can't be read")
         parsed = (
@@ -99,10 +98,10 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
     delayed = TOKEN in delivery.headers
     given_up = delivery.given_up
     if delayed and GIVEN_UP in delivery.headers:
-        # A copy that carries a reason stays given up, though its reason is no word.
+        # A delayed copy with a reason stays given up, even if the reason can't be parsed.
         given_up = given_up or reason_word(delivery.headers[GIVEN_UP])
     if given_up is not None and isinstance(parsed, SendSms):
-        # Nothing is to be waited for: it is not sent any more.
+        # It is not sent any more, so it does not wait for its `send_at`.
         parsed = replace(parsed, given_up=given_up, send_at=None)
     reply_to = delivery.properties.get("reply_to")
     return Received(
@@ -120,10 +119,10 @@ def read(delivery: Delivery, *, rules: CommandRules, now: float, new_id: Callabl
 
 
 def published_at(delivery: Delivery, now: float) -> float | None:
-    """Return when a command was published, in seconds since the epoch; None where its publisher did not say so.
+    """Return when a command was published, in seconds since the epoch; None without a plausible `timestamp`.
 
-    AMQP's `timestamp` is in seconds (AMQP 0-9-1 section 4.2.5.4). A zero, milliseconds, or a clock that is far off say
-    nothing: by one such command the metrics would show an age of decades.
+    AMQP's `timestamp` is in seconds (AMQP 0-9-1 section 4.2.5.4). A zero, milliseconds and clocks that are far off are
+    ignored: one such command would make the metrics show an age of decades.
     """
     timestamp = delivery.properties.get("timestamp")
     if not isinstance(timestamp, int) or not now - OLDEST <= timestamp <= now + AHEAD:
@@ -132,7 +131,7 @@ def published_at(delivery: Delivery, now: float) -> float | None:
 
 
 def conflicting(received: Received) -> Malformed:
-    """Return why a command is invalid whose id another one has."""
+    """Return a command as invalid because another command has its id."""
     metadata = None if isinstance(received.parsed, Malformed) else received.parsed.metadata
     reason = "another command has this id, with other content"
     return Malformed(id=received.parsed.id, reasons=(reason,), metadata=metadata)
@@ -141,9 +140,9 @@ def conflicting(received: Received) -> Malformed:
 def reply(
     received: Received, event: Event, content_type: str, *, own_queues: frozenset[str]
 ) -> Outgoing | None:
-    """Return the outcome as the reply that the command asked for, if it did.
+    """Return the outcome's event as the reply that the command asked for; None if it asked for no reply.
 
-    A queue of the bridge's own is no place for replies: an event there would be read as a command.
+    The bridge's own queues get no replies: an event on the command queue would be read as a command.
     """
     if received.reply_to in (None, _PSEUDO_QUEUE) or received.reply_to in own_queues:
         return None
@@ -163,16 +162,16 @@ def reply(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """Why a command is dead: the headers of its dead letter (SPEC section 3.3)."""
+    """The values of a dead letter's headers (SPEC section 3.3)."""
 
     outcome: str
-    #: Names fields and codes, never a number or a text.
+    #: Fields and codes, never a phone number or a text.
     reason: str
     command_id: str | None
     index: int | None
     attempts: int
     event_id: str
-    #: When, in seconds since the epoch.
+    #: In seconds since the epoch.
     at: float
 
 
@@ -198,14 +197,14 @@ def dead_letter(received: Received, death: Death, *, dead_queue: str) -> Outgoin
 def delayed_copy(
     received: Received, version: int, *, exchange: str, routing_key: str, delay: int
 ) -> Outgoing:
-    """Return the command as it goes to the delay under `version`, for `delay` seconds."""
+    """Return the copy of the command with `version` for the delay queues, for `delay` seconds."""
     headers = own_headers(received.delivery)
     headers[TOKEN] = str(version)
     headers.pop(GIVEN_UP, None)
     if received.given_up is not None:
         headers[GIVEN_UP] = received.given_up
     copy = copy_of(received.delivery, exchange=exchange, routing_key=routing_key, headers=headers)
-    # An id that was made up must be the same one when the copy comes back.
+    # A generated id must be the same when the copy comes back.
     message_id = copy.properties.get("message_id") or received.parsed.id
     return replace(copy, properties={**copy.properties, "message_id": message_id}, delay=delay)
 
@@ -213,7 +212,7 @@ def delayed_copy(
 def copy_of(
     delivery: Delivery, *, exchange: str, routing_key: str, headers: Mapping[str, object]
 ) -> Outgoing:
-    """Return the command as it came, with the properties that may travel on, and `headers` in place of its own."""
+    """Return a copy of the command with `headers` instead of the original ones, and without `_NOT_COPIED`."""
     properties = {key: value for key, value in delivery.properties.items() if key not in _NOT_COPIED}
     if properties.get("reply_to") == _PSEUDO_QUEUE:
         del properties["reply_to"]
@@ -229,19 +228,19 @@ def copy_of(
 
 
 def own_headers(delivery: Delivery) -> dict[str, object]:
-    """Return a delivery's headers without those that the broker has put on it."""
-    # A name that is not UTF-8 comes as bytes, whatever the type says.
+    """Return a delivery's headers without those of the broker."""
+    # A name that is not UTF-8 comes as bytes, in spite of the type.
     return {key: value for key, value in delivery.headers.items() if not _BROKERS_HEADERS.fullmatch(str(key))}
 
 
 def trace_context(header: object) -> str | None:
-    """Return a `traceparent` as it came, or None for what is none."""
+    """Return a valid `traceparent` unchanged, and None for any other value."""
     text = header.decode("ascii", "replace") if isinstance(header, bytes) else header
     return text if isinstance(text, str) and _TRACEPARENT.fullmatch(text) else None
 
 
 def _version(token: object) -> int:
-    # Nine digits fit into any database's integer, whoever wrote the header.
+    # Any publisher can write this header. Nine digits fit into the integer of each database.
     text = token.decode("ascii", "replace") if isinstance(token, bytes) else str(token)
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0
 

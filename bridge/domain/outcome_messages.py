@@ -1,6 +1,6 @@
-"""What a submission's verdict or answer makes the bridge say: events, replies, dead letters, as values.
+"""Outcome messages: the events, replies and dead letters of a submission, as values.
 
-The order they belong to is the guarantee: `bridge.worker.delivery` has it.
+`bridge.worker.delivery` has the order in which they are published.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRules:
-    """What configuration makes of sending."""
+    """The configured rules for sending."""
 
     commands: CommandRules
     ledger: LedgerRules
@@ -54,18 +54,18 @@ def outcome_messages_of(
     dead: bool,
     now: float,
 ) -> list[Outgoing]:
-    """Return what tells an outcome: the event, the reply if one was asked for, and the dead letter if `dead` allows."""
+    """Return the messages of an outcome: the event, the reply if requested, and the dead letter if `dead` allows it."""
     event = events.Event(
         id=stored_event.event_id, type=outcome.event_type, subject=received.parsed.id, body=stored_event.body
     )
-    # What the broker gave up stays to be sent back: nobody may have meant its time to run out.
+    # A command that expired at the broker can be replayed: its publisher may not have intended the expiration.
     is_dead = event.type in events.DEAD or (event.type == events.EXPIRED and received.given_up is not None)
     death = _death(event, index, now) if dead and is_dead else None
     return _messages(received, event, rules, death=death)
 
 
 def _death(event: Event, index: int, now: float) -> Death:
-    """Read off the event why it is one: so a dead letter says the same whoever leaves it, and whenever."""
+    """Return the dead letter's headers from the event, so that every worker publishes the same ones at any time."""
     data = json.loads(event.body)["data"]
     error = data["error"] or {}
     return Death(
@@ -82,7 +82,7 @@ def _death(event: Event, index: int, now: float) -> Death:
 def invalid_messages(
     received: Received, rules: SendRules, *, now: float, conflict: bool = False
 ) -> list[Outgoing]:
-    """Return what tells that a delivery is no valid command, or has the id of another one."""
+    """Return the messages for a delivery that is not a valid command, or has the id of another command."""
     if conflict or not isinstance(received.parsed, Malformed):
         malformed, name = conflicting(received), "conflict"
     else:

@@ -105,9 +105,9 @@ def judge_history(
 ) -> LookupResult:
     """Decide about a submission in doubt.
 
-    `reading` is the history, or None if it was unavailable. `seen` are messages known from notifications. `is_taken` returns
-    whether a message id belongs to another submission. `others` are all other submissions to the destination that may
-    have a message whose id is unknown.
+    `reading` is the history, or None if it was unavailable. `seen` are messages known from notifications. `is_taken`
+    returns whether a message id belongs to another submission. `others` are all other submissions to the destination
+    that may have a message whose id is unknown.
     """
     known = _known(doubt, reading, seen)
     if doubt.message_id in known:

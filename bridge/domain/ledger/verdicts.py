@@ -61,7 +61,7 @@ class NotBefore:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Another command has this id, with different content."""
+    """Another command has this id, with other content."""
 
 
 @dataclass(frozen=True, slots=True)
