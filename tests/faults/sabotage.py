@@ -53,7 +53,7 @@ MUTANTS = (
         old="        yield AwaitConfirms()\n",
         new="",
         caught_by="tests/faults/test_broker.py::"
-        "test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash",
+        "test_command_stays_queued_through_a_crash_while_its_outcome_is_not_published",
     ),
     Mutant(
         name="M3 no ledger",
@@ -88,7 +88,7 @@ MUTANTS = (
         file="bridge/adapters/amqp/connection.py",
         old="(0, exchange, routing_key, True, False)",
         new="(0, exchange, routing_key, False, False)",
-        caught_by="tests/faults/test_broker.py::test_events_that_nobody_is_bound_for_are_kept_aside_and_counted",
+        caught_by="tests/faults/test_broker.py::test_event_without_a_bound_queue_goes_to_the_unrouted_queue_and_is_counted",
     ),
     Mutant(
         name="M8 no deadline for a confirm",
@@ -110,7 +110,7 @@ MUTANTS = (
         file="bridge/domain/events.py",
         old="text = digest.hex()",
         new="text = uuid.uuid4().hex",
-        caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
+        caught_by="tests/faults/test_commands.py::test_invalid_command_is_published_once_when_it_is_delivered_repeatedly",
     ),
     Mutant(
         name="M11 204 before the confirm",
@@ -148,7 +148,7 @@ MUTANTS = (
         file="bridge/worker/delivery.py",
         old="            yield PublishInvalid(conflict=False)\n",
         new="            pass\n",
-        caught_by="tests/faults/test_commands.py::test_what_is_no_command_is_told_once_however_often_it_comes",
+        caught_by="tests/faults/test_commands.py::test_invalid_command_is_published_once_when_it_is_delivered_repeatedly",
     ),
     Mutant(
         name="M16 a phone number in a log line",
@@ -178,7 +178,7 @@ MUTANTS = (
         file="bridge/domain/deliveries.py",
         old='r"x-death|x-first-death-.*',
         new='r"x-first-death-.*',
-        caught_by="tests/faults/test_replays.py::test_a_command_comes_back_from_the_delay_however_often_it_was_there",
+        caught_by="tests/faults/test_replays.py::test_command_returns_from_the_delay_queues_after_any_number_of_passes",
     ),
     Mutant(
         name="M20 each copy of a dead letter starts a replay",
@@ -186,7 +186,7 @@ MUTANTS = (
         old="if replay is not None and event is not None and event.event_id == replay.event_id:",
         new="if replay is not None and event is not None:",
         caught_by="tests/faults/test_replays.py::"
-        "test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended[sqlite]",
+        "test_dead_letter_of_an_earlier_replay_does_not_reopen_a_submission[sqlite]",
     ),
     Mutant(
         name="M21 an altered text counts as absent",

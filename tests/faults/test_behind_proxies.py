@@ -15,5 +15,5 @@ pytestmark = pytest.mark.long
 
 
 @pytest.mark.parametrize("name", PROXIES)
-def test_a_thousand_requests_are_all_taken(tmp_path: Path, name: str) -> None:
+def test_thousand_requests_are_all_accepted(tmp_path: Path, name: str) -> None:
     assert statuses_around_the_limit(name, tmp_path, 50) == [204] * 1000

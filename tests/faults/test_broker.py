@@ -132,7 +132,7 @@ def test_an_event_that_a_full_queue_refuses_holds_its_command(make_scenario: Mak
         assert verdict.outcomes == {"sent": 12}
 
 
-def test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash(
+def test_command_stays_queued_through_a_crash_while_its_outcome_is_not_published(
     make_scenario: MakeScenario,
 ) -> None:
     with make_scenario("B6, the events exchange is gone", seed=306, BROKER__DECLARE="false") as scenario:
@@ -157,7 +157,9 @@ def test_an_outcome_that_can_not_be_told_holds_its_command_through_a_crash(
 
 
 @long
-def test_events_that_nobody_is_bound_for_are_kept_aside_and_counted(make_scenario: MakeScenario) -> None:
+def test_event_without_a_bound_queue_goes_to_the_unrouted_queue_and_is_counted(
+    make_scenario: MakeScenario,
+) -> None:
     with make_scenario("B6, no queue is bound", seed=306) as scenario:
         scenario.start()
         scenario.amqp.unbind(COLLECTOR, "sms.events", "#")

@@ -53,7 +53,7 @@ def _has_noticed(scenario: Scenario) -> bool:
     return all("clock.set" in worker.logs for worker in scenario.workers)
 
 
-def test_a_clock_set_ahead_during_a_call_has_nobody_take_the_call_for_lost(
+def test_clock_set_ahead_during_a_call_does_not_make_the_call_count_as_lost(
     make_scenario: MakeScenario, wall_clock: WallClock
 ) -> None:
     settings = {"CPAAS__READ_TIMEOUT": "4", "CPAAS__TOTAL_TIMEOUT": "4", "WORKER__LEASE": "6"}
@@ -112,7 +112,7 @@ def test_by_a_clock_that_is_wrong_nothing_is_sent_until_it_is_right(
 
 
 @pytest.mark.parametrize("ahead", [DAY, -YEARS])
-def test_workers_that_share_a_server_go_by_its_time_whatever_their_own_is(
+def test_workers_that_share_a_database_server_use_its_time_and_not_their_own(
     make_scenario: MakeScenario, wall_clock: WallClock, postgresql_url: str, ahead: int
 ) -> None:
     with make_scenario(

@@ -19,7 +19,9 @@ NONSENSE = (
 )  # fmt: skip
 
 
-def test_what_is_no_command_is_told_once_however_often_it_comes(make_scenario: MakeScenario) -> None:
+def test_invalid_command_is_published_once_when_it_is_delivered_repeatedly(
+    make_scenario: MakeScenario,
+) -> None:
     with make_scenario("C1, 12 kinds of nonsense, twice, among 40 commands", seed=601) as scenario:
         scenario.start()
         scenario.others.update({None, "x", "y"})
@@ -37,7 +39,7 @@ def test_what_is_no_command_is_told_once_however_often_it_comes(make_scenario: M
 
 
 @pytest.mark.long
-def test_what_expired_in_the_queue_is_not_called(make_scenario: MakeScenario) -> None:
+def test_command_that_expired_in_the_queue_is_not_sent(make_scenario: MakeScenario) -> None:
     with make_scenario("C3, expired in the backlog", seed=603) as scenario:
         scenario.declare()
         soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()  # noqa: TID251 - the command's own time

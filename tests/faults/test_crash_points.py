@@ -107,7 +107,7 @@ def test_a_crash_after_the_ack_changes_nothing(make_scenario: MakeScenario, ledg
 
 
 @pytest.mark.long
-def test_what_kills_its_worker_each_time_is_given_up_and_the_others_go_on(
+def test_poison_command_is_given_up_and_other_commands_are_sent(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("C2, poison", seed=2, ledger=ledger, WORKER__POISON_AFTER="3") as scenario:

@@ -77,7 +77,7 @@ def _note(scenario: Scenario, outcomes: Counter[str], *, expected: int) -> None:
 
 @pytest.mark.parametrize("place", [ALIKE, ELSEWHERE], ids=["the same", "another"])
 @pytest.mark.parametrize("kept", [0, 2])
-def test_what_a_trial_account_may_have_dropped_is_unknown_and_never_sent_again(
+def test_message_that_a_trial_account_may_have_dropped_is_unknown_and_not_resent(
     make_scenario: MakeScenario, kept: int, place: str, request: pytest.FixtureRequest
 ) -> None:
     name = f"P6, a trial account full of {request.node.callspec.id.partition('-')[2]} number's messages, {kept} kept"
@@ -101,7 +101,7 @@ def test_what_a_trial_account_may_have_dropped_is_unknown_and_never_sent_again(
         assert scenario.amqp.depth("sms.dead") == outcomes["unknown"]
 
 
-def test_one_text_many_times_is_told_apart_by_number_however_late_the_history(
+def test_identical_texts_are_told_apart_by_number_when_the_history_is_late(
     make_scenario: MakeScenario,
 ) -> None:
     number, faults = 40, [*TAKEN, *LEFT] * 2
@@ -123,7 +123,7 @@ def test_one_text_many_times_is_told_apart_by_number_however_late_the_history(
 
 
 @pytest.mark.parametrize("late", LATE)
-def test_what_shows_after_the_settle_window_is_parked_and_known_again_when_sent_back(
+def test_message_shown_after_the_settle_window_is_dead_lettered_and_recognized_on_replay(
     make_scenario: MakeScenario, ledger: str | None, late: str
 ) -> None:
     with make_scenario(
@@ -149,7 +149,7 @@ def test_what_shows_after_the_settle_window_is_parked_and_known_again_when_sent_
 
 
 @pytest.mark.parametrize("late", LATE)
-def test_what_shows_after_the_settle_window_is_sent_twice_at_most_as_the_paper_says(
+def test_message_shown_after_the_settle_window_is_sent_twice_at_most_as_documented(
     make_scenario: MakeScenario, ledger: str | None, late: str
 ) -> None:
     name = f"P5, {late}, resend: two, as documented"
@@ -169,7 +169,7 @@ def test_what_shows_after_the_settle_window_is_sent_twice_at_most_as_the_paper_s
         assert {events[0].json["data"]["message_id"] for events in outcomes} <= accepted
 
 
-def test_the_paper_says_what_a_late_history_may_cost() -> None:
+def test_specification_names_the_cost_of_a_late_history() -> None:
     document = " ".join(DOCUMENT.with_name("reliability.md").read_text().split())
 
     assert (

@@ -89,7 +89,7 @@ def test_an_altered_text_is_known_again_or_unknown_and_never_sent_twice(
         assert verdict.outcomes == {"sent": len(scenario.commands) - len(UNKNOWN), "unknown": len(UNKNOWN)}
 
 
-def test_beside_a_message_of_somebody_else_nothing_is_sent_without_proof(
+def test_nothing_is_resent_without_proof_when_the_history_has_another_senders_message(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     with make_scenario("History, messages of others", seed=132, ledger=ledger) as scenario:

@@ -194,7 +194,7 @@ def test_a_long_outage_loses_nothing_and_what_waits_flows_soon_after_it(
         _assert_no_stampede(scenario, outage)
 
 
-def test_what_is_refused_for_a_time_is_asked_for_no_sooner(make_scenario: MakeScenario) -> None:
+def test_rate_limited_call_is_not_retried_before_retry_after(make_scenario: MakeScenario) -> None:
     wait = 3
     with make_scenario(f"P2, outage of {OUTAGE:g} s, 503 with Retry-After", seed=122) as scenario:
         scenario.start()
@@ -219,7 +219,7 @@ def test_what_is_refused_for_a_time_is_asked_for_no_sooner(make_scenario: MakeSc
         assert waves / 2 <= len(refused) <= waves * CONCURRENCY
 
 
-def test_what_can_not_be_connected_for_long_is_tried_at_uneven_times(make_scenario: MakeScenario) -> None:
+def test_failed_connections_are_retried_with_jitter(make_scenario: MakeScenario) -> None:
     with (
         make_scenario(f"P9, connections refused for {OUTAGE:g} s", seed=123) as scenario,
         contextlib.ExitStack() as line,

@@ -8,7 +8,7 @@ from tests.faults.report import DOCUMENT
 from tests.faults.sabotage import ROOT
 
 
-def test_every_test_that_the_paper_names_exists() -> None:
+def test_every_test_that_the_documents_name_exists() -> None:
     document = DOCUMENT.read_text().partition("## Tests by fault")[2].partition("## Mutants")[0]
     tests = re.findall(r"`(?:tests/faults/)?(test_\w+\.py)::(\w+)`", document)
     files = re.findall(r"`(tests/\w+/test_\w+\.py)`", document)

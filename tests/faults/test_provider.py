@@ -22,7 +22,7 @@ long = pytest.mark.long
 
 
 @long
-def test_429_is_waited_for_whatever_its_header_says_and_fails_nothing(make_scenario: MakeScenario) -> None:
+def test_429_is_waited_for_with_any_retry_after_and_fails_nothing(make_scenario: MakeScenario) -> None:
     headers = [None, 1, "Thu, 01 Jan 1970 00:00:00 GMT", 0, -5, "soon", "1e9x"]
     with make_scenario("P1, 429 with any Retry-After", seed=101) as scenario:
         scenario.start()
@@ -35,7 +35,7 @@ def test_429_is_waited_for_whatever_its_header_says_and_fails_nothing(make_scena
 
 
 @long
-def test_what_is_not_to_be_tried_for_30_years_expires_when_it_says_so(make_scenario: MakeScenario) -> None:
+def test_command_with_a_retry_after_of_30_years_expires_at_its_expiry(make_scenario: MakeScenario) -> None:
     with make_scenario("P1, 429 for 30 years", seed=101) as scenario:
         scenario.start()
         soon = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()  # noqa: TID251 - the command's own time
@@ -85,9 +85,7 @@ def test_an_outage_fails_nothing_and_is_not_stormed(
 
 
 @long
-def test_messages_that_look_alike_are_each_claimed_once(
-    make_scenario: MakeScenario, ledger: str | None
-) -> None:
+def test_identical_messages_are_each_claimed_once(make_scenario: MakeScenario, ledger: str | None) -> None:
     with make_scenario("P6, one text to one number, 12 times", seed=106, ledger=ledger) as scenario:
         scenario.start()
         text = "canary <alike>"
@@ -112,7 +110,7 @@ def test_messages_that_look_alike_are_each_claimed_once(
 
 
 @long
-def test_what_can_not_be_connected_is_sent_once_when_it_can(make_scenario: MakeScenario) -> None:
+def test_command_is_sent_once_when_the_provider_becomes_reachable(make_scenario: MakeScenario) -> None:
     with make_scenario("P9, connections refused for 5 s", seed=109) as scenario:
         with ChaosProxy(("127.0.0.1", urlsplit(scenario.provider.url).port or 0)) as proxy:
             scenario.start(CPAAS__BASE_URL=f"http://127.0.0.1:{proxy.port}")

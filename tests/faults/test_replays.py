@@ -75,7 +75,9 @@ HELD_FOR = 2.0
 NUMBERS = 3
 
 
-def test_a_command_comes_back_from_the_delay_however_often_it_was_there(make_scenario: MakeScenario) -> None:
+def test_command_returns_from_the_delay_queues_after_any_number_of_passes(
+    make_scenario: MakeScenario,
+) -> None:
     # RabbitMQ drops a copy that says it has been in a queue of the delay before, though it has confirmed it.
     with make_scenario("Delay, 1 s, then 3 s, then 3 s", seed=701) as scenario:
         scenario.start()
@@ -94,7 +96,7 @@ def test_a_command_comes_back_from_the_delay_however_often_it_was_there(make_sce
 
 
 @pytest.mark.long
-def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
+def test_only_unfinished_submissions_are_resumed_when_a_worker_dies_midway(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     name = "W1, 20 numbers, killed half-way, 3 times"
@@ -121,7 +123,7 @@ def test_of_a_command_whose_worker_dies_half_way_only_what_is_open_is_resumed(
         assert {place: scenario.replays()[place] for place in recorded} == recorded
 
 
-def test_a_dead_letter_of_an_earlier_life_opens_none_however_the_later_one_ended(
+def test_dead_letter_of_an_earlier_replay_does_not_reopen_a_submission(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     # A refused command has failed at once.
@@ -199,7 +201,7 @@ def test_no_submission_lives_twice_and_none_vanishes_through_delays_replays_and_
 
 
 @pytest.mark.long
-def test_no_submission_lives_twice_and_none_vanishes_whatever_dies_where(
+def test_no_submission_is_sent_twice_or_lost_when_any_process_crashes_anywhere(
     make_scenario: MakeScenario, ledger: str | None
 ) -> None:
     seed = 711 if ledger is None else 712

@@ -62,7 +62,7 @@ def test_no_kill_in_a_flood_while_the_broker_comes_and_goes_costs_a_notification
 DEADLINE = 3.0
 
 
-def test_of_5000_notifications_each_that_was_answered_2xx_is_an_event_once_whatever_the_broker_does(
+def test_each_of_5000_accepted_notifications_is_one_event_during_broker_faults(
     bridge_process: StartBridge, amqp: BrokerClient, rabbitmq: Broker, vhost_url: str, tmp_path: Path
 ) -> None:
     port = free_port()

@@ -139,7 +139,7 @@ def test_a_ledger_that_is_gone_stops_the_worker_and_nothing_is_sent_blind(
         assert verdict.outcomes == {"sent": 15}
 
 
-def test_a_ledger_that_goes_under_a_running_worker_ends_it_and_once_it_is_back_nothing_is_twice(
+def test_worker_ends_when_its_ledger_vanishes_and_sends_nothing_twice_when_it_returns(
     make_scenario: MakeScenario,
 ) -> None:
     with make_scenario("D2, ledger moved away from under a worker", seed=506) as scenario:

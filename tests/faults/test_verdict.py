@@ -59,14 +59,14 @@ def test_each_broken_promise_is_named(broken: Run, promise: str) -> None:
     assert any(violation.startswith(f"{promise}:") for violation in judge(broken).violations)
 
 
-def test_an_event_that_comes_again_after_a_crash_is_counted_and_no_violation() -> None:
+def test_event_repeated_after_a_crash_is_counted_and_is_not_a_violation() -> None:
     verdict = judge(replace(GOOD, crashed=True, events=[_event("a"), _event("a")]))
 
     assert verdict.violations == ()
     assert verdict.duplicate_events == 1
 
 
-def test_after_a_restore_an_event_may_come_again_with_another_body_but_the_same_message() -> None:
+def test_event_after_a_restore_may_repeat_with_another_body_for_the_same_message() -> None:
     found = replace(
         _event("a"),
         body=json.dumps({"subject": "a", "data": {"message_id": "m1", "reconciled": True}}).encode(),
@@ -149,7 +149,7 @@ def test_each_broken_promise_of_a_life_is_named(broken: Run, replay_number: int,
     assert any(violation.startswith(f"{promise}:") for violation in violations), violations
 
 
-def test_what_was_left_as_a_dead_letter_has_not_vanished() -> None:
+def test_command_left_as_a_dead_letter_does_not_count_as_lost() -> None:
     run = replace(TWICE, journal=[], events=[_lifetime(0, "failed")], dead=[_letter(0)])
 
     assert judge_replays(run, {PLACE: SMS}, {PLACE: _row(0)}).violations == ()

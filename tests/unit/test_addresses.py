@@ -56,7 +56,7 @@ def test_a_national_number_is_read_as_dialled_in_its_region(text: str, region: s
     ("text", "region"),
     [("12345", "CA"), ("1234567", "US"), ("613123456789", "CA"), ("6131234567", "XX"), ("6131234567", "")],
 )
-def test_a_national_number_that_its_region_does_not_tell_goes_as_it_is(text: str, region: str) -> None:
+def test_national_number_without_a_match_in_its_region_is_passed_unchanged(text: str, region: str) -> None:
     assert parse_address(text, default_region=region) == Address(wire=text, e164=None)
 
 
@@ -76,7 +76,7 @@ def test_a_national_number_that_its_region_does_not_tell_goes_as_it_is(text: str
         ("1234", "NU"),
     ],
 )
-def test_a_short_code_goes_as_it_is_and_becomes_no_stranger_s_number(text: str, region: str) -> None:
+def test_short_code_is_passed_unchanged_and_not_extended_to_a_full_number(text: str, region: str) -> None:
     assert parse_address(text, default_region=region) == Address(wire=text, e164=None)
     assert parse_address(f"sip:{text}@domain", default_region=region).e164 is None
 
@@ -85,7 +85,7 @@ def test_a_short_code_goes_as_it_is_and_becomes_no_stranger_s_number(text: str, 
     ("text", "region", "e164"),
     [("21234", "FK", "+50021234"), ("27121234", "LU", "+35227121234"), ("0301234", "DE", "+49301234")],
 )
-def test_a_short_number_that_its_region_has_is_told(text: str, region: str, e164: str) -> None:
+def test_short_number_of_the_region_is_recognized(text: str, region: str, e164: str) -> None:
     assert parse_address(text, default_region=region).e164 == e164
 
 
@@ -93,7 +93,7 @@ def test_a_short_number_that_its_region_has_is_told(text: str, region: str, e164
     text=st.from_regex(r"[0-9]{3,6}", fullmatch=True),
     region=st.sampled_from(sorted(phonenumbers.SUPPORTED_REGIONS)),
 )
-def test_so_few_digits_are_told_only_as_a_number_that_the_region_has(text: str, region: str) -> None:
+def test_few_digits_are_recognized_only_as_a_number_of_the_region(text: str, region: str) -> None:
     e164 = parse_address(text, default_region=region).e164
 
     assert e164 is None or phonenumbers.is_valid_number(phonenumbers.parse(e164))

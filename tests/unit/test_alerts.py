@@ -136,7 +136,7 @@ def test_no_two_alerts_have_one_name() -> None:
 # -- the dashboard ---------------------------------------------------------------------------------
 
 
-def test_a_panel_says_what_it_shows_and_lies_on_no_other() -> None:
+def test_panels_have_titles_and_do_not_overlap() -> None:
     def corners(panel: dict[str, Any]) -> tuple[int, int, int, int]:
         at = panel["gridPos"]
         return at["x"], at["y"], at["x"] + at["w"], at["y"] + at["h"]
@@ -152,6 +152,6 @@ def test_a_panel_says_what_it_shows_and_lies_on_no_other() -> None:
     assert max(corners(panel)[2] for panel in PANELS) <= 24
 
 
-def test_the_dashboard_asks_whatever_prometheus_it_is_given() -> None:
+def test_dashboard_queries_the_selected_prometheus() -> None:
     assert {panel["datasource"]["uid"] for panel in PANELS} == {"${datasource}"}
     assert [one["name"] for one in BOARD["templating"]["list"]] == ["datasource", "instance"]

@@ -47,13 +47,13 @@ def test_readable_properties_are_read_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("value", [MILLISECONDS, NESTED, LIST])
-def test_one_header_that_can_not_be_read_costs_nothing_else(value: bytes) -> None:
+def test_unreadable_header_does_not_affect_other_headers(value: bytes) -> None:
     found, _ = read_properties(with_header(b"\x06x-time" + value), 0)
 
     assert found == OTHERS | {UNREADABLE: ("headers.x-time",)}
 
 
-def test_a_type_that_nobody_knows_costs_the_headers_behind_it() -> None:
+def test_headers_behind_an_unknown_type_are_lost() -> None:
     found, _ = read_properties(with_header(b"\x06x-type" + b"Z??" + b"\x04lost" + MILLISECONDS), 0)
 
     assert found == OTHERS | {UNREADABLE: ("headers",)}

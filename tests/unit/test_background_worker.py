@@ -79,7 +79,7 @@ def in_a_round(begin: Callable[..., Job]) -> Job:
     return job
 
 
-def test_a_round_follows_the_last_one_after_as_long_as_that_asked_for(begin: Callable[..., Job]) -> None:
+def test_next_round_starts_after_the_delay_that_the_last_one_returned(begin: Callable[..., Job]) -> None:
     job = begin(0.0, 0.01, LONG)
     wait_until(lambda: job.iterations == 3, what="three rounds")
     began = time.monotonic()

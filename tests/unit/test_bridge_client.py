@@ -168,7 +168,7 @@ def made(*, camel_case: bool) -> dict[str, Event]:
 
 
 @pytest.mark.parametrize("camel_case", [False, True])
-def test_every_event_of_the_contract_is_read_whatever_its_spelling(camel_case: bool) -> None:
+def test_every_event_of_the_contract_is_read_in_each_key_style(camel_case: bool) -> None:
     events = made(camel_case=camel_case)
     outcome, invalid, deferred = (
         events[f"sms.outbound.{kind}"] for kind in ("rejected", "invalid", "deferred")
@@ -296,7 +296,7 @@ def test_a_type_that_is_new_is_an_event_with_its_data() -> None:
     [{"id": None}, {"type": 1}, {"time": "yesterday"}, {"source": None}],
     ids=lambda change: next(iter(change)),
 )
-def test_what_lacks_what_every_event_has_is_none(change: dict[str, object]) -> None:
+def test_object_without_the_keys_of_every_event_is_not_an_event(change: dict[str, object]) -> None:
     whole = {"id": "1", "type": "a", "time": "2027-01-01T00:00:00Z", "source": "/", "data": {}}
     with pytest.raises(NotAnEvent):
         event_from(whole | change)

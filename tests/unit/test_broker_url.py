@@ -194,7 +194,7 @@ def test_a_node_shows_neither_user_nor_password() -> None:
         ("amqp://a;amqp://b", ["amqp://a;amqp://b"]),
     ],
 )
-def test_only_a_comma_before_the_next_url_separates(text: str, urls: list[str]) -> None:
+def test_urls_are_separated_only_by_a_comma_before_a_url(text: str, urls: list[str]) -> None:
     assert split_urls(text) == urls
 
 
@@ -284,7 +284,7 @@ def test_the_client_names_a_url_by_its_place_once() -> None:
 
 
 @pytest.mark.parametrize("url", ["", []])
-def test_no_url_is_none(url: object) -> None:
+def test_empty_url_is_none(url: object) -> None:
     assert loaded({"url": url}).broker.url is None
 
 

@@ -111,7 +111,7 @@ def model() -> Model:
     return Model()
 
 
-def test_what_no_webhook_brought_is_the_event_that_the_webhook_would_have_been(model: Model) -> None:
+def test_backfilled_message_is_the_same_event_as_from_its_webhook(model: Model) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     caught = model.run()
     (event,) = model.published
@@ -156,7 +156,7 @@ def test_a_message_whose_text_the_history_has_altered_is_the_one_that_its_webhoo
     assert model.run().recovered == 0
 
 
-def test_two_messages_of_one_id_are_told_apart_where_the_history_shows_both(model: Model) -> None:
+def test_two_messages_of_one_id_are_told_apart_when_the_history_shows_both(model: Model) -> None:
     brought(model, text="one")
     model.archive.kept = {
         Thread(): [
@@ -176,7 +176,7 @@ def test_two_messages_of_one_id_are_told_apart_where_the_history_shows_both(mode
     }
 
 
-def test_only_dated_inbound_messages_are_published_the_oldest_first(model: Model) -> None:
+def test_dated_inbound_messages_alone_are_published_oldest_first(model: Model) -> None:
     model.archive.kept = {
         Thread(): [
             Message(message_id="second", at=NOW - 110),
@@ -194,7 +194,7 @@ def test_only_dated_inbound_messages_are_published_the_oldest_first(model: Model
     assert caught.undated == 2
 
 
-def test_it_goes_on_from_the_watermark_less_the_overlap_also_for_numbers_and_threads_that_are_new(
+def test_backfill_resumes_from_the_watermark_minus_overlap_also_for_new_numbers_and_threads(
     model: Model,
 ) -> None:
     model.run()
@@ -241,7 +241,7 @@ def test_a_history_that_may_lack_something_holds_the_watermark(model: Model, lac
     assert model.memory.watermarks().get(OURS, NOW - DAY) == NOW - DAY
 
 
-def test_what_can_not_be_made_durable_is_neither_noted_nor_passed(model: Model) -> None:
+def test_event_that_is_not_durable_is_not_noted_and_does_not_move_the_watermark(model: Model) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 60)]}
     model.durable = False
     caught = model.run()
@@ -262,7 +262,7 @@ def test_a_watermark_that_a_clock_set_ahead_has_left_hides_nothing(model: Model)
     assert model.ids() == ["m1"]
 
 
-def test_what_a_webhook_brings_while_others_are_published_is_not_published_again(model: Model) -> None:
+def test_message_delivered_by_webhook_during_a_backfill_is_not_published_again(model: Model) -> None:
     model.archive.kept = {
         Thread(): [Message(message_id=f"m{number}", at=NOW - 900 + number) for number in range(4)]
     }
@@ -273,7 +273,7 @@ def test_what_a_webhook_brings_while_others_are_published_is_not_published_again
     assert (caught.recovered, caught.refused, caught.whole) == (2, 0, True)
 
 
-def test_what_was_an_event_when_it_was_to_be_published_is_not_recovered(model: Model) -> None:
+def test_message_already_published_is_not_counted_as_recovered(model: Model) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
     catch_up = model.catch_up(lambda _: NotificationResult.REPEATED)
     caught = catch_up.run()
@@ -282,7 +282,7 @@ def test_what_was_an_event_when_it_was_to_be_published_is_not_recovered(model: M
     assert model.memory.known([inbound_id("m1")])
 
 
-def test_what_came_just_now_is_left_to_its_webhook_until_that_should_have_come(model: Model) -> None:
+def test_recent_message_is_left_to_its_webhook_until_that_is_overdue(model: Model) -> None:
     model.memory.note([inbound_id("brought")], NOW)
     model.archive.kept = {
         Thread(): [
@@ -302,13 +302,13 @@ def test_what_came_just_now_is_left_to_its_webhook_until_that_should_have_come(m
     assert (later.recovered, later.young) == (2, 0)
 
 
-def test_what_came_just_now_is_published_where_a_time_to_begin_at_is_given(model: Model) -> None:
+def test_recent_message_is_published_when_a_start_time_is_given(model: Model) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 1)]}
 
     assert (model.run(since=NOW - 60).young, model.ids()) == (0, ["m1"])
 
 
-def test_what_was_too_young_at_the_only_round_has_one_more(model: Model) -> None:
+def test_single_round_is_repeated_once_for_messages_that_were_too_recent(model: Model) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW)]}
     catch_up = model.catch_up(lambda _: NotificationResult.PUBLISHED)
     catching_up = CatchingUp(catch_up, at_start=True, interval=0, grace=0.01)
@@ -318,7 +318,7 @@ def test_what_was_too_young_at_the_only_round_has_one_more(model: Model) -> None
     assert (len(model.archive.read), catching_up._thread.is_alive()) == (2, False)
 
 
-def test_a_mistake_of_ours_is_logged_and_the_next_round_comes(model: Model) -> None:
+def test_unexpected_exception_is_logged_and_the_next_round_runs(model: Model) -> None:
     model.archive.kept = {Thread(): [Message(message_id="m1", at=NOW - 900)]}
     mistakes = [TypeError("a mistake of ours")]
 

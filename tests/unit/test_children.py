@@ -44,7 +44,7 @@ def test_a_parent_that_is_gone_has_not_said_so(parent: tuple[socket.socket, Cont
     control_pipe.report(2222)
 
 
-def test_half_a_line_is_none(parent: tuple[socket.socket, ControlPipe]) -> None:
+def test_incomplete_line_is_ignored(parent: tuple[socket.socket, ControlPipe]) -> None:
     ours, control_pipe = parent
     ours.sendall(b"{")
     ours.close()
@@ -81,7 +81,7 @@ def test_a_child_that_says_nothing_is_not_waited_for_without_end() -> None:
     assert child.wait() == -signal.SIGKILL
 
 
-def test_what_the_manager_told_is_not_told_to_the_child() -> None:
+def test_variables_of_the_service_manager_are_not_passed_to_the_child() -> None:
     environ = {**os.environ, "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "1"}
     child = Child("tests.unit.listening_child", "environment", line="11", environ=environ)
 

@@ -39,14 +39,14 @@ def capacities(breaker: CircuitBreaker) -> int:
     return next(number for number in range(LIMIT + 1) if not breaker.has_capacity(number))
 
 
-def test_an_open_gate_admits_as_many_calls_as_configured() -> None:
+def test_closed_breaker_admits_as_many_calls_as_configured() -> None:
     breaker = CircuitBreaker.closed(LIMIT)
 
     assert (capacities(breaker), breaker.is_open, breaker.problem) == (LIMIT, False, None)
     assert not breaker.probe_due(1e9)
 
 
-def test_a_few_failures_in_a_row_are_nothing_and_a_success_forgets_them() -> None:
+def test_breaker_stays_closed_after_few_failures_and_a_success_resets_their_count() -> None:
     breaker = CircuitBreaker.closed(LIMIT)
     for _ in range(10):
         for _ in range(DOWN_AFTER - 1):
@@ -57,13 +57,13 @@ def test_a_few_failures_in_a_row_are_nothing_and_a_success_forgets_them() -> Non
     assert breaker == CircuitBreaker.closed(LIMIT)
 
 
-def test_so_many_failures_in_a_row_close_it_and_say_why() -> None:
+def test_breaker_opens_with_a_reason_after_consecutive_failures() -> None:
     breaker = down()
 
     assert (breaker.is_open, breaker.has_capacity(0), breaker.problem) == (True, False, DOWN)
 
 
-def test_a_refused_account_closes_it_at_once_and_says_why() -> None:
+def test_breaker_opens_at_once_with_a_reason_when_the_account_is_refused() -> None:
     breaker = CircuitBreaker.closed(LIMIT).refused(0.0, WHY)
 
     assert (breaker.is_open, breaker.has_capacity(0), breaker.problem) == (True, False, WHY)
@@ -78,13 +78,13 @@ def test_a_refused_account_closes_it_at_once_and_says_why() -> None:
     ],
 )
 @pytest.mark.parametrize("closed", [down(), down().probing()])
-def test_calls_that_were_under_way_when_it_closed_change_nothing(
+def test_results_of_calls_in_flight_when_the_breaker_opened_are_ignored(
     closed: CircuitBreaker, late: Callable[[CircuitBreaker], CircuitBreaker]
 ) -> None:
     assert late(closed) == closed
 
 
-def test_a_probe_is_due_when_the_pause_is_over_and_only_one_runs() -> None:
+def test_single_probe_is_due_when_the_pause_is_over() -> None:
     breaker = down(now=10.0)
 
     assert not breaker.probe_due(10.0 + FIRST_BACKOFF - 0.01)
@@ -101,7 +101,7 @@ def test_a_probe_is_due_when_the_pause_is_over_and_only_one_runs() -> None:
     ],
     ids=["down", "refused"],
 )
-def test_each_bad_probe_doubles_the_pause_as_far_as_its_cause_allows(
+def test_failed_probe_doubles_the_pause_up_to_the_limit_for_its_cause(
     breaker: CircuitBreaker, expected: list[float]
 ) -> None:
     now, pauses, problem = 0.0, [], breaker.problem
@@ -114,7 +114,7 @@ def test_each_bad_probe_doubles_the_pause_as_far_as_its_cause_allows(
     assert breaker.problem == problem
 
 
-def test_after_a_good_probe_one_call_is_admitted_and_each_success_doubles_that_until_it_is_open() -> None:
+def test_successful_probe_admits_one_call_and_each_success_doubles_that_until_closed() -> None:
     breaker, allowed = half_open(), []
     for _ in range(4):
         allowed.append(capacities(breaker))
@@ -125,7 +125,7 @@ def test_after_a_good_probe_one_call_is_admitted_and_each_success_doubles_that_u
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])
-def test_it_never_admits_more_than_configured(limit: int) -> None:
+def test_breaker_never_admits_more_calls_than_configured(limit: int) -> None:
     breaker = CircuitBreaker.closed(limit).refused(0.0, WHY).probing().probed(1.0, well=True)
     for _ in range(5):
         breaker = breaker.succeeded()
@@ -134,7 +134,7 @@ def test_it_never_admits_more_than_configured(limit: int) -> None:
     assert breaker == CircuitBreaker.closed(limit)
 
 
-def test_while_half_open_one_failure_closes_it_for_longer() -> None:
+def test_failure_while_half_open_opens_the_breaker_for_longer() -> None:
     breaker = half_open(now=1.0).succeeded().failed(now=5.0)
 
     assert breaker.is_open
@@ -142,14 +142,14 @@ def test_while_half_open_one_failure_closes_it_for_longer() -> None:
     assert breaker.problem == DOWN
 
 
-def test_while_half_open_the_trouble_is_still_told_and_gone_once_it_is_open() -> None:
+def test_reason_is_reported_while_half_open_and_cleared_once_closed() -> None:
     breaker = CircuitBreaker.closed(2).refused(0.0, WHY).probing().probed(1.0, well=True)
 
     assert breaker.problem == WHY
     assert breaker.succeeded().problem is None
 
 
-def test_once_open_again_the_next_trouble_begins_with_a_short_pause() -> None:
+def test_first_pause_is_short_again_after_the_breaker_closed() -> None:
     breaker = half_open()
     for _ in range(3):
         breaker = breaker.succeeded()
@@ -161,9 +161,7 @@ def test_once_open_again_the_next_trouble_begins_with_a_short_pause() -> None:
     st.lists(st.sampled_from(["failed", "refused", "succeeded", "probe well", "probe unwell"]), max_size=60),
     st.integers(1, 16),
 )
-def test_whatever_happens_it_stays_within_its_bounds_and_can_always_open_again(
-    events: list[str], limit: int
-) -> None:
+def test_breaker_stays_within_its_bounds_and_can_always_close_again(events: list[str], limit: int) -> None:
     breaker, now = CircuitBreaker.closed(limit), 0.0
     for happened in events:
         now += 0.5

@@ -153,14 +153,14 @@ def test_an_open_host_without_authorization_is_a_mistake_of_configuration() -> N
     assert "ingest.host: must be a loopback address" in result.stderr
 
 
-def test_the_simulator_is_told_where_to_listen() -> None:
+def test_simulator_listens_on_the_given_host_and_port() -> None:
     use_cases = FakeUseCases(0)
     run("simulator", "--port", "0", "--number", "+16139998877", use_cases=use_cases)
 
     assert use_cases.asked == [("run_simulator", ("127.0.0.1", 0, None, ("+16139998877",), False))]
 
 
-def test_a_bad_configuration_is_told_whole_one_mistake_a_line() -> None:
+def test_every_configuration_error_is_printed_on_its_own_line() -> None:
     use_cases = FakeUseCases()
     environ = {"BRIDGE_WORKER__LEASE": "long", "BRIDGE_BROKR__URL": "x"}
     result = run("worker", use_cases=use_cases, environ=environ)
@@ -240,7 +240,7 @@ def test_a_sent_command_has_the_fields_of_the_contract() -> None:
     }
 
 
-def test_a_sent_command_has_an_id_of_its_own_and_nothing_that_was_not_said() -> None:
+def test_sent_command_has_a_new_id_and_no_unset_fields() -> None:
     first = sent_by("--to", "+16131234567", "--message", "hi")
     second = sent_by("--to", "+16131234567", "--message", "hi")
 
@@ -437,7 +437,7 @@ def test_doctor_shows_the_hosts_of_configured_addresses_whole() -> None:
     assert "broker ip-10-213-7-12:5672 can't be reached; ***4567" in result.stdout
 
 
-def test_topology_tells_what_it_declared() -> None:
+def test_topology_prints_the_declared_objects() -> None:
     result = run("topology", "declare", use_cases=FakeUseCases(["sms.commands", "sms.send"]))
 
     assert (result.exit_code, result.stdout) == (0, "sms.commands\nsms.send\n")
@@ -491,7 +491,7 @@ def test_config_check_says_what_this_machine_lacks() -> None:
     assert (result.exit_code, result.stderr) == (78, "ingest.tls_key: /k is not there\n")
 
 
-def test_the_configuration_file_is_taken_before_and_behind_the_command(tmp_path: Path) -> None:
+def test_configuration_file_option_is_accepted_before_and_after_the_command(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).write_text(f'[broker]\nprefix = "{name}"\n', encoding="utf-8")
     for arguments, prefix in [
@@ -553,7 +553,7 @@ def synced(provider: FakeAccount, *options: str, **environ: str) -> list[str]:
     return [" ".join(line) for line in cells(result)]
 
 
-def test_a_sync_says_what_it_did_and_a_second_one_that_nothing_was_left_to_do() -> None:
+def test_sync_reports_its_changes_and_a_second_sync_reports_none() -> None:
     provider = FakeAccount()
     planned = synced(provider, "--dry-run")
     calls = provider.calls.copy()
@@ -566,7 +566,7 @@ def test_a_sync_says_what_it_did_and_a_second_one_that_nothing_was_left_to_do() 
     assert second[1:] == ["keep channel c0 - -", "keep subscription s1 +16139998877 -"]
 
 
-def test_a_sync_tells_no_secret_in_any_form() -> None:
+def test_sync_prints_no_secret_in_any_form() -> None:
     provider = FakeAccount()
     provider.channels.create(webhook_url="https://bridge.example/hook", authorization="hunter2")
     environ = {"BRIDGE_INGEST__AUTHORIZATION": "tangerine"}
@@ -611,7 +611,7 @@ def test_failed_step_of_a_sync_exits_1_and_the_other_steps_are_done() -> None:
         ),
     ],
 )
-def test_a_sync_of_nothing_that_can_be_told_is_a_mistake_of_configuration(
+def test_sync_without_a_usable_webhook_is_a_configuration_error(
     environ: dict[str, str], mistake: str
 ) -> None:
     provider = FakeAccount()
@@ -622,7 +622,7 @@ def test_a_sync_of_nothing_that_can_be_told_is_a_mistake_of_configuration(
     assert provider.calls == []
 
 
-def test_a_sync_with_a_provider_that_can_not_be_reached_can_come_again() -> None:
+def test_sync_exits_with_a_temporary_failure_when_the_provider_is_unreachable() -> None:
     provider = FakeAccount()
     provider.broken = Unreachable("no answer", ProviderError(name="http"))
     result = run("subscriptions", "sync", use_cases=FakeUseCases(provider), environ=WEBHOOK)

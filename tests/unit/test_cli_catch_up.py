@@ -57,5 +57,5 @@ def test_since_option_sets_the_start_time() -> None:
     assert run("catch-up", "--since", "yesterday", use_cases=use_cases).exit_code == 2
 
 
-def test_without_a_ledger_nobody_can_tell_what_is_missing() -> None:
+def test_unavailable_ledger_exits_69() -> None:
     assert run("catch-up", use_cases=FakeUseCases(LedgerUnavailable("locked"))).exit_code == 69

@@ -47,7 +47,7 @@ def test_a_line_for_each_letter_hides_numbers() -> None:
     assert row[6:] == ["e-1", "no", "route", "to", "***4567"]
 
 
-def test_whole_numbers_are_listed_where_they_are_asked_for() -> None:
+def test_full_numbers_are_listed_when_requested() -> None:
     plain = run(FakeUseCases([LETTER]), "list", "--full")
     (row,) = json.loads(run(FakeUseCases([LETTER]), "list", "--full", "--json").stdout)
 
@@ -56,7 +56,7 @@ def test_whole_numbers_are_listed_where_they_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("letters", [[], [LETTER], [LETTER, LETTER]])
-def test_json_is_one_array_however_many_there_are(letters: list[DeadLetter]) -> None:
+def test_json_output_is_one_array_for_any_number_of_letters(letters: list[DeadLetter]) -> None:
     result = run(FakeUseCases(letters), "list", "--json")
 
     assert [letter["event_id"] for letter in json.loads(result.stdout)] == ["e-1"] * len(letters)
@@ -81,7 +81,7 @@ def test_selection_options_are_passed_on() -> None:
     assert use_cases.asked == [("replay_dead", (wanted, True))]
 
 
-def test_a_dry_run_only_looks() -> None:
+def test_dry_run_changes_nothing() -> None:
     use_cases = FakeUseCases([LETTER])
 
     assert run(use_cases, "replay", "--all", "--dry-run").exit_code == 0
@@ -114,7 +114,7 @@ def test_ambiguous_selection_is_refused_and_nothing_is_done(arguments: tuple[str
 
 
 @pytest.mark.parametrize("which", [("--all",), ("e-1",), ("--outcome", "failed"), ("--limit", "1")])
-def test_where_nobody_is_to_be_asked_a_replay_does_what_it_was_told(which: tuple[str, ...]) -> None:
+def test_replay_that_needs_no_confirmation_is_done(which: tuple[str, ...]) -> None:
     use_cases = FakeUseCases([LETTER])
 
     assert run(use_cases, "replay", *which).exit_code == 0

@@ -144,9 +144,7 @@ def test_adopting_says_which_ledger_the_queue_has_now() -> None:
 @pytest.mark.parametrize(
     ("error", "code"), [(LedgerUnavailable("locked"), 69), (LedgerUnusable("revision 9999"), 78)]
 )
-def test_a_ledger_that_cant_be_used_is_told_by_the_exit_code(
-    command: str, error: Exception, code: int
-) -> None:
+def test_unusable_ledger_is_reported_by_the_exit_code(command: str, error: Exception, code: int) -> None:
     result = run("ledger", command, use_cases=FakeUseCases(error))
 
     assert result.exit_code == code

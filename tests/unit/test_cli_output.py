@@ -155,7 +155,7 @@ def test_every_command_prints_any_text(command: str, text: str, charset: str) ->
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_lets_a_text_steer_the_terminal(command: str) -> None:
+def test_no_command_prints_control_sequences_of_a_text(command: str) -> None:
     arguments, answer = COMMANDS[command]
     _, table = encoded("utf-8", FakeUseCases(answer(STEERING)), *arguments)
     _, document = encoded("utf-8", FakeUseCases(answer(STEERING)), *arguments, "--json")
@@ -164,7 +164,7 @@ def test_no_command_lets_a_text_steer_the_terminal(command: str) -> None:
 
 
 @pytest.mark.parametrize("charset", ["ascii", "latin-1"])
-def test_the_outcome_of_an_sms_with_a_euro_sign_is_printed_whatever_stdout_is(charset: str) -> None:
+def test_outcome_of_an_sms_with_a_euro_sign_is_printed_in_any_encoding_of_stdout(charset: str) -> None:
     confirmed = [outcome(message="5 €", destination_address=NUMBER, message_id="€")]
     arguments = ("send", "--to", NUMBER, "--message", "5 €", "--id", "c€", "--wait")
     code, document = encoded(charset, FakeUseCases(confirmed), *arguments, "--json")
@@ -186,7 +186,9 @@ def test_the_outcome_of_an_sms_with_a_euro_sign_is_printed_whatever_stdout_is(ch
     ids=" ".join,
 )
 @pytest.mark.parametrize("charset", ["utf-8", "ascii"])
-def test_an_error_that_quotes_a_stranger_steers_nothing_either(arguments: list[str], charset: str) -> None:
+def test_error_that_quotes_foreign_text_prints_no_control_sequences(
+    arguments: list[str], charset: str
+) -> None:
     error = ConnectionError(f"{STEERING}\ud83d")
     result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(FakeUseCases(error), {}))
 
@@ -210,7 +212,7 @@ def test_a_foreign_event_is_shown_and_ends_nothing(event: dict[str, Any]) -> Non
     assert "sms.outbound.sent" in table.splitlines()[2]
 
 
-def test_what_is_no_event_is_named_on_stderr() -> None:
+def test_message_that_is_not_an_event_is_named_on_stderr() -> None:
     use_cases = FakeUseCases([outcome()])
     use_cases.skipped = ("skipped a message that is not an event: routing key x\x1b[2J, 3 bytes",)
     result = CliRunner().invoke(main, ["events", "tail", "--json"], obj=Invocation(use_cases, {}))

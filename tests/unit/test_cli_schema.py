@@ -80,7 +80,7 @@ def test_a_directory_that_cannot_be_written_is_a_failure_and_no_traceback(tmp_pa
     assert "schemas" in printed.stderr
 
 
-def test_it_names_what_is_configured() -> None:
+def test_document_uses_the_configured_names() -> None:
     document = json.loads(run(BRIDGE_BROKER__PREFIX="shop", BRIDGE_BROKER__DEAD_QUEUE="lost").stdout)
     channels = document["channels"]
 
@@ -91,5 +91,5 @@ def test_it_names_what_is_configured() -> None:
     assert sent["source"] == "/sms-bridge/shop"
 
 
-def test_a_wrong_configuration_is_told_as_everywhere() -> None:
+def test_wrong_configuration_is_reported_as_by_other_commands() -> None:
     assert run(BRIDGE_BROKER__PREFIX="#").exit_code == 78

@@ -73,7 +73,7 @@ def seen(*arguments: str, env: Mapping[str, str], on: str) -> tuple[str, str]:
         (("ledger", "migrate", "--json"), "migrating"),
     ],
 )
-def test_whoever_waits_sees_how_far_it_is_and_programs_get_their_document(
+def test_progress_is_shown_at_a_terminal_and_programs_get_the_document(
     env: dict[str, str], arguments: tuple[str, ...], what: str
 ) -> None:
     shown, document = seen(*arguments, env=env, on="stderr")
@@ -82,7 +82,7 @@ def test_whoever_waits_sees_how_far_it_is_and_programs_get_their_document(
     assert isinstance(json.loads(document), dict)
 
 
-def test_nobody_at_a_terminal_sees_none_of_it(env: dict[str, str]) -> None:
+def test_no_progress_is_shown_without_a_terminal(env: dict[str, str]) -> None:
     done = subprocess.run(
         [BRIDGE, "catch-up", "--since", "1h", "--dry-run"],
         env=clean_environment(env),

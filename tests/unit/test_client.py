@@ -69,7 +69,7 @@ PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
         ("", [CLIENT], None),
     ],
 )
-def test_the_client_is_the_right_most_that_is_no_proxy_of_ours(
+def test_client_is_the_rightmost_address_that_is_not_a_trusted_proxy(
     peer: str | None, forwarded: list[str], client: str | None
 ) -> None:
     found = client_of(peer, forwarded, TRUSTED)

@@ -319,13 +319,13 @@ class NotBefore:
     [asynchronous(None), asynchronous_generator(None), generator(None), Future(), NotBefore()],
     ids=["coroutine", "async generator", "generator", "future", "awaitable"],
 )
-def test_what_a_function_returns_in_place_of_its_work_is_refused(returned: object) -> None:
+def test_handler_that_returns_an_awaitable_or_generator_is_refused(returned: object) -> None:
     with pytest.raises(TypeError, match=r"handler returned a \w+, so its work is not done.*not acknowledged"):
         check_finished("handler", returned)
 
 
 @pytest.mark.parametrize("returned", [None, 0, True, "done", [], iter([]), range(3), object()])
-def test_what_a_function_returns_after_its_work_counts_for_nothing(returned: object) -> None:
+def test_return_value_of_a_handler_is_ignored(returned: object) -> None:
     check_finished("handler", returned)
 
 

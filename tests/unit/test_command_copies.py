@@ -135,13 +135,13 @@ def test_a_delayed_copy_is_the_command_byte_for_byte_under_a_new_token() -> None
     assert not copy.droppable
 
 
-def test_what_the_broker_would_end_the_channel_for_is_not_copied() -> None:
+def test_properties_for_which_the_broker_closes_the_channel_are_not_copied() -> None:
     properties = {"message_id": "m-1", "reply_to": "amq.rabbitmq.reply-to"}
 
     assert delayed(received(properties=properties)).properties == {"message_id": "m-1"}
 
 
-def test_a_copy_under_no_generation_says_so_and_is_known_to_come_from_the_delay() -> None:
+def test_copy_of_version_0_is_recognized_as_delayed() -> None:
     copy = delayed(received(), 0)
     back = received(body=copy.body, properties=dict(copy.properties), headers=dict(copy.headers))
 
@@ -175,7 +175,7 @@ def test_a_copy_keeps_the_id_that_was_made_up_for_a_command_without_one(properti
 
 
 @pytest.mark.parametrize("content_type", [None, 17, b"\xff"])
-def test_a_content_type_that_is_none_is_not_made_up(content_type: object) -> None:
+def test_missing_content_type_is_not_added(content_type: object) -> None:
     properties = {} if content_type is None else {"content_type": content_type}
 
     assert delayed(received(properties=properties)).content_type is None
@@ -205,7 +205,7 @@ def test_a_reply_has_a_correlation_id_only_where_the_request_has_one() -> None:
 @pytest.mark.parametrize(
     "reply_to", [None, "", 17, b"answers", "sms.send", "sms.dead", "amq.rabbitmq.reply-to"]
 )
-def test_no_reply_is_sent_where_none_was_asked_for_or_to_the_bridges_own_queues(reply_to: object) -> None:
+def test_no_reply_is_sent_without_reply_to_or_to_the_queues_of_the_bridge(reply_to: object) -> None:
     assert answer(received(properties={"reply_to": reply_to})) is None
 
 
@@ -237,7 +237,7 @@ def test_no_reply_is_sent_where_none_was_asked_for_or_to_the_bridges_own_queues(
         ({"7": 7}, 0),
     ],
 )
-def test_a_token_is_a_number_and_garbage_is_none(token: object, version: int) -> None:
+def test_version_header_that_is_not_a_number_is_ignored(token: object, version: int) -> None:
     assert received(headers={TOKEN: token}).version == version
 
 
@@ -288,7 +288,7 @@ def test_a_conflict_names_the_command_and_keeps_its_metadata() -> None:
 
 
 @pytest.mark.parametrize("unreadable", [("headers.x-time",), ("reply_to",), ("timestamp", "headers.x-note")])
-def test_a_command_is_read_although_something_beside_it_can_not_be(unreadable: tuple[str, ...]) -> None:
+def test_command_is_read_when_one_of_its_properties_is_unreadable(unreadable: tuple[str, ...]) -> None:
     received = read_with(unreadable, headers={"traceparent": TRACEPARENT})
 
     assert isinstance(received.parsed, SendSms)
@@ -296,7 +296,7 @@ def test_a_command_is_read_although_something_beside_it_can_not_be(unreadable: t
 
 
 @pytest.mark.parametrize("unreadable", [("headers",), (f"headers.{TOKEN}",), ("headers.x-bridge-replay",)])
-def test_a_command_whose_own_headers_can_not_be_read_is_told_of_with_all_that_can(
+def test_command_with_unreadable_headers_is_reported_with_all_readable_properties(
     unreadable: tuple[str, ...],
 ) -> None:
     received = read_with(unreadable, metadata={"order": "17"})
@@ -307,7 +307,7 @@ def test_a_command_whose_own_headers_can_not_be_read_is_told_of_with_all_that_ca
 
 
 @pytest.mark.parametrize("allow_missing_id", [False, True])
-def test_an_id_that_can_not_be_read_is_not_taken_for_none(allow_missing_id: bool) -> None:
+def test_unreadable_id_does_not_count_as_missing(allow_missing_id: bool) -> None:
     rules = CommandRules(allow_missing_id=allow_missing_id)
     received = read_with(("message_id",), rules, id=None)
 

@@ -64,7 +64,7 @@ def test_the_id_is_the_bodys_else_the_message_id(in_body: object, as_property: o
 @pytest.mark.parametrize(
     "bad", ["", "x" * 129, "a\n", "\x00", "\u200b", "\ud83d", 17, True, [], {}, 0, False]
 )
-def test_an_id_that_is_no_printable_string_is_refused_whatever_the_message_id(bad: object) -> None:
+def test_unprintable_id_is_refused_with_any_message_id(bad: object) -> None:
     assert reasons({**VALID, "id": bad}, message_id="fine").startswith("id is not a string of 1 to 128")
 
 
@@ -74,7 +74,7 @@ def test_a_message_id_that_is_no_printable_string_is_refused(bad: object) -> Non
 
 
 @pytest.mark.parametrize("absent", [None, ""])
-def test_without_an_id_a_command_is_taken_only_where_configuration_says_so(absent: object) -> None:
+def test_command_without_an_id_is_accepted_only_if_configured(absent: object) -> None:
     nameless = {**VALID, "id": None}
 
     assert reasons(nameless, message_id=absent).startswith("id is missing")
@@ -83,7 +83,7 @@ def test_without_an_id_a_command_is_taken_only_where_configuration_says_so(absen
     assert taken.id is None
 
 
-def test_an_invalid_command_keeps_its_id_and_metadata_for_whoever_sent_it() -> None:
+def test_invalid_command_keeps_its_id_and_metadata_for_its_sender() -> None:
     parsed = parse({"id": "order-17", "metadata": {"a": "b"}})
 
     assert isinstance(parsed, Malformed)
@@ -161,7 +161,7 @@ def test_unknown_fields_are_ignored() -> None:
         (["+16131234567", "sip:+16131234567@example.org"], "destination_address[1] is the same number"),
     ],
 )
-def test_one_wrong_destination_makes_the_whole_command_invalid(destinations: object, reason: str) -> None:
+def test_command_with_a_wrong_destination_is_invalid_as_a_whole(destinations: object, reason: str) -> None:
     assert reason in reasons({**VALID, "destination_address": destinations})
 
 
@@ -171,7 +171,7 @@ def test_a_national_number_is_the_same_as_its_international_form_where_the_regio
     assert "the same number" in reasons(twice, rules=CommandRules(default_region="CA"))
 
 
-def test_as_many_destinations_as_allowed_are_taken_and_not_one_more() -> None:
+def test_destinations_are_accepted_up_to_the_maximum() -> None:
     numbers = [f"+1613123{number:04}" for number in range(101)]
 
     assert len(valid({"destination_address": numbers[:100]}).destinations) == 100
@@ -300,7 +300,7 @@ def test_a_time_is_rfc_3339(text: str, time: float) -> None:
         {},
     ],
 )
-def test_what_is_no_time_is_refused(field: str, bad: object) -> None:
+def test_value_that_is_not_a_time_is_refused(field: str, bad: object) -> None:
     assert f"{field} is not an RFC 3339 time" in reasons({**VALID, field: bad})
 
 

@@ -92,7 +92,7 @@ def test_after_a_refusal_nothing_is_written_until_all_is_answered_and_then_on_an
     assert [one.message.body for one in refused] == [b"1", b"2"]
 
 
-def test_a_channel_that_is_renewed_returns_what_was_under_way() -> None:
+def test_renewed_channel_returns_unconfirmed_messages() -> None:
     fake = FakeBroker()
     broker = cast("Broker", fake)
     channel = ConfirmChannel[Publish](refused=lambda _: None, returned=lambda _: None)

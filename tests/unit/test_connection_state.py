@@ -62,7 +62,7 @@ def test_each_state_is_reached_and_each_but_the_last_can_be_closed_and_lost() ->
     assert reachable(State.CLOSED) == {State.CLOSED}
 
 
-def test_behind_a_stop_no_other_request_is_taken_up() -> None:
+def test_no_further_request_is_started_after_a_stop() -> None:
     stopped = {following for (_, event), following in TRANSITIONS.items() if event is STOP}
 
     assert State.IDLE not in reachable(*stopped)

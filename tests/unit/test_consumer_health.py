@@ -26,20 +26,20 @@ def reports(seconds: float, report: QueueReport = WAITING) -> list[QueueReport]:
     return [report] * (int(seconds / 2) + 1)
 
 
-def test_while_commands_wait_and_none_comes_for_longer_than_an_election_we_are_forgotten() -> None:
+def test_consumer_is_lost_when_waiting_commands_are_not_delivered_for_longer_than_an_election() -> None:
     assert last(*reports(FORGOTTEN - 2)) == (False, True)
     assert last(*reports(FORGOTTEN + 2)) == (True, True)
     assert last(*reports(FORGOTTEN + 2, replace(WAITING, consumers=2))) == (True, False)
 
 
-def test_the_answer_for_a_queue_whose_leader_is_away_is_no_reason_to_give_anything_up() -> None:
+def test_consumer_is_kept_while_the_leader_of_its_queue_is_unavailable() -> None:
     away = replace(WAITING, messages=0)
 
     assert last(*reports(10 * FORGOTTEN, away)) == (False, True)
     assert last(*reports(UNSEEN - 2, away)) == (False, False)
 
 
-def test_without_room_nothing_need_come_and_a_consumer_is_to_be_in_sight_all_the_same() -> None:
+def test_consumer_is_visible_while_full_though_no_delivery_is_expected() -> None:
     assert last(*reports(FORGOTTEN + 2, replace(WAITING, has_capacity=False))) == (False, True)
 
 
@@ -47,7 +47,7 @@ def test_without_room_nothing_need_come_and_a_consumer_is_to_be_in_sight_all_the
     "sign",
     [replace(WAITING, delivered=1), replace(WAITING, consuming=False)],
 )
-def test_one_sign_to_the_contrary_starts_the_count_anew(sign: QueueReport) -> None:
+def test_sign_of_life_restarts_the_count(sign: QueueReport) -> None:
     after = replace(WAITING, delivered=sign.delivered)
 
     assert last(*reports(FORGOTTEN - 2), sign, *reports(FORGOTTEN - 2, after))[0] is False

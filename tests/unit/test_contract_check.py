@@ -94,17 +94,17 @@ def test_a_key_that_no_contract_has_is_found(type_: str) -> None:
         ({"properties": {"expiration": "1"}}, "properties of sms.outbound.sent"),
     ],
 )
-def test_what_is_wrong_with_an_event_is_found(changes: dict[str, Any], said: str) -> None:
+def test_faults_of_an_event_are_found(changes: dict[str, Any], said: str) -> None:
     assert said in found(**changes)
 
 
-def test_a_timestamp_is_taken_as_py_amqp_reads_it() -> None:
+def test_timestamp_is_accepted_as_py_amqp_reads_it() -> None:
     at = datetime.fromtimestamp(int(str(SENT.properties["timestamp"])), UTC).replace(tzinfo=None)
 
     assert found(properties={"timestamp": at}) == ""
 
 
-def test_a_reply_has_properties_of_its_own_and_is_an_outcome() -> None:
+def test_reply_is_an_outcome_with_separate_properties() -> None:
     properties = {**SENT.properties, "content_type": SENT.content_type, "delivery_mode": 2}
     del properties["timestamp"]
     deferred = message_of(EXAMPLES[events.DEFERRED])
@@ -122,6 +122,6 @@ def test_a_reply_has_properties_of_its_own_and_is_an_outcome() -> None:
         ({"x-bridge-index": "0"}, "integer"),
     ],
 )
-def test_what_is_wrong_with_a_dead_letter_is_found(changes: dict[str, Any], said: str) -> None:
+def test_faults_of_a_dead_letter_are_found(changes: dict[str, Any], said: str) -> None:
     assert list(of_letter({**HEADERS, "theirs": [1]})) == []
     assert any(said in one for one in of_letter({**HEADERS, **changes}))

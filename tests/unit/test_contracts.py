@@ -53,7 +53,7 @@ def name_of(path: Path) -> str:
 # -- what is checked in ----------------------------------------------------------------------------
 
 
-def test_what_is_checked_in_is_what_the_code_says() -> None:
+def test_checked_in_contracts_match_the_code() -> None:
     expected = expected_documents()
     there = {*SCHEMAS, *ASYNCAPI, *OPENAPI}
 
@@ -82,7 +82,7 @@ def test_a_schema_is_json_schema_2020_12_and_takes_its_examples(path: Path) -> N
         validator.validate(example)
 
 
-def test_every_schema_has_an_id_of_its_own_that_names_the_major_version() -> None:
+def test_every_schema_has_a_unique_id_with_the_major_version() -> None:
     ids = [read(path)["$id"] for path in SCHEMAS]
 
     assert len(set(ids)) == len(ids)
@@ -135,7 +135,7 @@ def test_every_message_has_an_example_that_its_schemas_take(path: Path) -> None:
                 jsonschema.Draft7Validator(whole).validate(example.get(part, {}))
 
 
-def test_channels_are_those_of_the_topology_whatever_its_names_are() -> None:
+def test_channels_are_those_of_the_topology_for_any_names() -> None:
     broker = {"prefix": "x", "command_queue": "a.queue", "events_exchange": "e"}
     settings = Settings.model_validate({"broker": broker})
     names, topology = settings.broker.names, parts.topology(settings)
@@ -243,7 +243,7 @@ def test_a_command_that_the_bridge_takes_is_one_by_the_schema(good: set[str], od
         {"destinationAddress": "+16131234567", "message": "hi", "senderAddress": "nobody"},
     ],
 )
-def test_what_is_no_command_by_the_schema_is_none_for_the_bridge(command: Any) -> None:
+def test_command_that_the_schema_refuses_is_refused_by_the_bridge(command: Any) -> None:
     parsed = parse_command(json.dumps(command).encode(), "m1", rules=CommandRules(), now=NOW)
 
     assert not contract_check.is_command(command)

@@ -174,7 +174,7 @@ def test_a_history_is_read_page_by_page() -> None:
         ]
 
 
-def test_a_pointer_that_comes_again_ends_an_incomplete_history() -> None:
+def test_repeated_page_pointer_ends_the_history_as_incomplete() -> None:
     with rig() as it:
         it.server.acts.extend(
             [page(message(1), next="a"), page(message(2), next="b"), page(message(3), next="a")]
@@ -201,7 +201,7 @@ def test_a_history_that_may_lack_something_is_incomplete(act: Act) -> None:
         assert not it.client.history.messages(NUMBER, SENDER).complete
 
 
-def test_a_history_without_end_is_given_up() -> None:
+def test_endless_history_is_given_up() -> None:
     with rig() as it:
         it.server.acts.extend([page(message(number), next=str(number)) for number in range(99)])
         history = it.client.history.messages(NUMBER, SENDER)
@@ -257,7 +257,7 @@ def test_an_absurd_time_is_kept_as_it_came(time: object) -> None:
         assert found.date_time == time
 
 
-def test_one_message_its_status_and_its_end() -> None:
+def test_message_is_fetched_with_its_status_and_deleted() -> None:
     with rig() as it:
         it.server.acts.extend(
             [
@@ -289,7 +289,7 @@ def test_a_thread_is_deleted_or_was_not_there(status: int) -> None:
         assert it.server.requests[0].path == f"{S}/remoteAddresses/{NUMBER}/localAddresses/{SENDER}"
 
 
-def test_what_would_delete_something_else_is_not_asked() -> None:
+def test_deletion_with_an_id_of_another_path_is_not_requested() -> None:
     with rig() as it:
         for part in ("", ".", ".."):
             with pytest.raises(ValueError, match="path"):
@@ -395,7 +395,7 @@ FAILURES: list[tuple[Act, type[CpaasError], int | None]] = [
 
 
 @pytest.mark.parametrize(("act", "kind", "status"), FAILURES)
-def test_each_failure_has_its_class_and_tells_no_number(
+def test_each_failure_has_its_class_and_contains_no_number(
     act: Act, kind: type[CpaasError], status: int | None
 ) -> None:
     with rig() as it:

@@ -170,7 +170,7 @@ def test_a_proxy_whose_name_does_not_resolve_is_named() -> None:
 
 
 @pytest.mark.parametrize("base_url", ["http://provider.invalid", "https://provider.invalid"])
-def test_a_proxy_whose_certificate_nobody_vouches_for_is_named(
+def test_proxy_with_an_untrusted_certificate_is_named(
     base_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     import ssl

@@ -78,7 +78,7 @@ def it() -> Iterator[Provider]:
 
 
 @pytest.mark.parametrize("sender", [NUMBER, "default"])
-def test_what_was_sent_is_in_the_reading_with_all_that_makes_it_known(it: Provider, sender: str) -> None:
+def test_history_has_sent_messages_with_all_identifying_fields(it: Provider, sender: str) -> None:
     sent = it.gateway.send(ours(sender, "h\u00e9"), until=NEVER)
     [found] = it.look_up(ours(sender)).messages
 
@@ -90,7 +90,7 @@ def test_what_was_sent_is_in_the_reading_with_all_that_makes_it_known(it: Provid
 
 
 @pytest.mark.parametrize("units", ["s", "ms", "mixed"])
-def test_times_are_seconds_whatever_unit_the_provider_uses(units: str) -> None:
+def test_times_are_seconds_for_each_unit_of_the_provider(units: str) -> None:
     with provider(units=units) as it:
         it.client.send("hi")
         [found] = it.look_up().messages
@@ -106,7 +106,7 @@ def test_a_pair_without_a_history_has_an_empty_and_whole_one(it: Provider, sende
     assert reading.read_at == NOW
 
 
-def test_for_a_number_of_ones_own_only_its_thread_is_read_and_for_default_all_of_the_destination(
+def test_own_number_reads_its_thread_and_default_reads_all_threads_of_the_destination(
     it: Provider,
 ) -> None:
     it.client.send("one", sender=NUMBER)
@@ -118,7 +118,7 @@ def test_for_a_number_of_ones_own_only_its_thread_is_read_and_for_default_all_of
 
 
 @pytest.mark.parametrize("message_id", ["m" * 257, "m\0"])
-def test_a_message_whose_id_no_ledger_could_keep_is_none_that_can_be_told(message_id: str) -> None:
+def test_message_with_an_id_too_long_for_the_ledger_is_not_identifiable(message_id: str) -> None:
     message = ProviderMessage(
         message_id=message_id,
         direction="outbound",
@@ -134,7 +134,7 @@ def test_a_message_whose_id_no_ledger_could_keep_is_none_that_can_be_told(messag
     assert _evidence(message, REMOTE) is None
 
 
-def test_inbound_messages_are_no_evidence_but_tell_how_far_back_the_history_goes(it: Provider) -> None:
+def test_inbound_messages_are_no_evidence_but_show_how_far_back_the_history_goes(it: Provider) -> None:
     it.client.control("inbound", {"from": REMOTE, "to": NUMBER, "message": "hi"})
     it.clock.pass_by(60)
     it.client.send("hi")
@@ -164,7 +164,7 @@ def test_a_message_shows_once_the_provider_shows_it() -> None:
 
 
 @pytest.mark.parametrize("fault", [{"name": "status", "status": 500}, {"name": "drop"}])
-def test_a_history_that_is_not_to_be_had_is_none(it: Provider, fault: dict[str, object]) -> None:
+def test_unavailable_history_gives_no_result(it: Provider, fault: dict[str, object]) -> None:
     it.client.control("settings", {"failing": {"history": fault}})
 
     assert it.gateway.look_up(ours(), window=None, until=NEVER) is None
@@ -175,7 +175,7 @@ def test_a_history_that_is_not_to_be_had_is_none(it: Provider, fault: dict[str, 
     assert it.look_up().complete
 
 
-def test_a_look_whose_time_is_over_brings_nothing(it: Provider) -> None:
+def test_lookup_past_its_deadline_gives_no_result(it: Provider) -> None:
     assert it.gateway.look_up(ours(), window=None, until=0.0) is None
 
 
@@ -243,7 +243,7 @@ NO_MESSAGES = answer(200, {"smsMessageList": {"smsMessage": []}})
         "two pages, between which a thread may move",
     ],
 )
-def test_where_a_thread_of_the_destination_may_be_missing_the_reading_for_default_is_not_whole(
+def test_history_for_default_is_incomplete_when_a_thread_of_the_destination_may_be_missing(
     pages: list[Act],
 ) -> None:
     with rig() as it:
@@ -281,7 +281,7 @@ def looked_at_account(
         return reading, len(it.server.requests)
 
 
-def test_where_a_thread_can_not_tell_alone_the_whole_accounts_messages_are_counted(it: Provider) -> None:
+def test_messages_of_the_account_are_counted_when_a_thread_alone_is_not_conclusive(it: Provider) -> None:
     it.client.send("one", to="+16131119999")
     it.client.send("two", to="+16131119999")
     it.client.send("three", sender=OTHER)
@@ -318,7 +318,7 @@ def lookup_result(it: Provider, cap: int, sender: str = NUMBER) -> LookupResult:
     )
 
 
-def test_what_a_full_account_has_lost_of_a_short_thread_does_not_count_as_never_sent() -> None:
+def test_message_that_a_full_account_has_lost_does_not_count_as_never_sent() -> None:
     with provider(history_cap=3) as it:
         it.client.send("hi")
         for number in range(3):
@@ -366,7 +366,7 @@ def test_a_page_of_threads_is_as_large_as_the_account_may_need_and_the_provider_
         assert f"max={asked}" in it.server.requests[-1].path
 
 
-def test_a_full_account_that_has_something_older_is_known_to_lack_nothing_of_late() -> None:
+def test_full_account_with_an_older_message_has_all_recent_messages() -> None:
     with provider(history_cap=3) as it:
         for number in range(3):
             it.client.send("other", to=f"+1613111000{number}")
@@ -379,7 +379,7 @@ def test_a_full_account_that_has_something_older_is_known_to_lack_nothing_of_lat
         assert reading.oldest_at == NOW
 
 
-def test_a_thread_that_fell_silent_before_the_attempt_shows_how_far_back_the_account_goes() -> None:
+def test_thread_that_ended_before_the_attempt_shows_how_far_back_the_account_goes() -> None:
     is_idle = thread(OTHER, lastMessageTime=int((NOW - 121) * 1000))
     reading, calls = looked_at_account(
         listing(thread(length=1000), is_idle, next="p"), listing(thread(OTHER))
@@ -420,14 +420,14 @@ def test_a_thread_that_may_be_empty_or_of_any_age_shows_nothing(details: dict[st
         "a list without what was read",
     ],
 )
-def test_what_can_not_be_counted_for_certain_is_not(pages: list[Act], messages: Act) -> None:
+def test_threads_without_a_certain_count_are_not_counted(pages: list[Act], messages: Act) -> None:
     reading, _ = looked_at_account(*pages, messages=messages)
 
     assert reading is not None
     assert (reading.total, reading.complete) == (None, True)
 
 
-def test_where_the_account_can_not_be_read_nothing_is_learnt() -> None:
+def test_unreadable_account_gives_no_information() -> None:
     reading, _ = looked_at_account(answer(500))
 
     assert reading is None
@@ -456,7 +456,7 @@ NOT_FOUND = [
     ],
     ids=["not in the list", "in the list", "no list", "no such list", "the list is not to be had"],
 )
-def test_that_a_pair_is_not_found_is_believed_where_the_list_of_all_threads_says_so_too(
+def test_missing_pair_is_accepted_when_the_list_of_all_threads_confirms_it(
     listed: Act, is_believed: bool, body: object, sender: str, window: Window | None
 ) -> None:
     with rig() as it:
@@ -469,7 +469,7 @@ def test_that_a_pair_is_not_found_is_believed_where_the_list_of_all_threads_says
 
 
 @pytest.mark.parametrize("body", NOT_FOUND)
-def test_of_several_threads_one_that_is_listed_and_not_found_makes_the_look_worth_nothing(
+def test_lookup_is_void_when_one_of_several_listed_threads_is_not_found(
     body: object,
 ) -> None:
     old = answer(200, {"smsMessageList": {"smsMessage": [shown(2, dateTime=int(NOW - 1000))]}})
@@ -483,7 +483,7 @@ def test_of_several_threads_one_that_is_listed_and_not_found_makes_the_look_wort
 
 @pytest.mark.parametrize(("body", "is_believed"), [(NOT_FOUND[1], False), (NOT_FOUND[3], True)])
 @pytest.mark.parametrize("window", [None, WINDOW])
-def test_what_a_gateway_may_have_said_needs_the_whole_list_to_agree_to_its_end(
+def test_not_found_response_of_a_gateway_needs_confirmation_by_the_whole_list(
     body: object, window: Window | None, *, is_believed: bool
 ) -> None:
     # Its first page shows already how far back the account goes.
@@ -505,7 +505,7 @@ def test_what_a_gateway_may_have_said_needs_the_whole_list_to_agree_to_its_end(
 )
 @pytest.mark.parametrize("body", NOT_FOUND)
 @pytest.mark.parametrize("window", [None, WINDOW])
-def test_a_list_that_may_name_the_pair_bears_nothing_out(
+def test_list_that_may_name_the_pair_confirms_nothing(
     entry: dict[str, object], body: object, window: Window | None
 ) -> None:
     with rig() as it:
@@ -515,7 +515,7 @@ def test_a_list_that_may_name_the_pair_bears_nothing_out(
     assert reading is None
 
 
-def test_what_is_not_found_before_the_provider_had_its_time_costs_no_call() -> None:
+def test_missing_message_within_the_settle_window_costs_no_call() -> None:
     early = Window(start=NOW - 120, settled_at=NOW + 1)
     with rig() as it:
         it.server.acts.append(answer(404))
@@ -576,12 +576,12 @@ def test_a_message_that_could_be_the_one_and_can_not_be_read_makes_the_history_l
 
 
 @pytest.mark.parametrize("direction", ["Outbound", "outbound", "OUTBOUND"])
-def test_a_direction_is_one_however_it_is_spelt(direction: str) -> None:
+def test_direction_is_recognized_in_any_spelling(direction: str) -> None:
     assert ids(looked([shown(1, type=direction)])) == ["SM1"]
 
 
 @pytest.mark.parametrize("at", [0, 170_000_000])
-def test_a_time_that_is_no_messages_does_not_show_how_far_back_the_history_goes(at: int) -> None:
+def test_time_without_a_message_does_not_show_how_far_back_the_history_goes(at: int) -> None:
     reading = looked([shown(dateTime=at), shown(2)])
 
     assert not reading.complete

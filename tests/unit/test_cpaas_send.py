@@ -166,7 +166,7 @@ def test_repeats_end_in_the_last_answer() -> None:
         assert got.attempts == len(it.server.sends) == REPEATS.attempts
 
 
-def test_a_wait_longer_than_the_budget_is_handed_back_at_once() -> None:
+def test_wait_longer_than_the_budget_is_returned_at_once() -> None:
     with rig(retry=RetryPolicy(in_process=5)) as it:
         it.server.acts.append(answer(429, b"", {"Retry-After": "6"}))
         got = it.client.send(submission(), until=1e12)
@@ -204,7 +204,7 @@ def test_no_repeat_starts_that_could_still_run_at_until() -> None:
         assert got.attempts == 1
 
 
-def test_where_no_time_is_left_no_call_is_made_and_no_attempt_counted() -> None:
+def test_no_call_is_made_and_no_attempt_counted_without_remaining_time() -> None:
     with rig(retry=REPEATS, total_timeout=5.0) as it:
         it.send()
         got = it.client.send(submission(), until=SystemClock().monotonic() + 4.9)

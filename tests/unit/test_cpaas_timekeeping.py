@@ -62,7 +62,7 @@ def it_with(ahead: float) -> Iterator[It]:
 
 
 @pytest.mark.parametrize("ahead", [200.0, -200.0, 86_400.0])
-def test_with_a_clock_that_is_off_nothing_is_sent_and_the_first_answer_tells(ahead: float) -> None:
+def test_nothing_is_sent_when_the_first_response_shows_a_wrong_clock(ahead: float) -> None:
     with it_with(ahead) as it:
         attempted = it.gateway.send(submission(), until=NEVER)
 
@@ -72,7 +72,7 @@ def test_with_a_clock_that_is_off_nothing_is_sent_and_the_first_answer_tells(ahe
 
 
 @pytest.mark.parametrize("ahead", [0.0, 100.0, -100.0])
-def test_what_reconciling_allows_for_is_no_trouble(ahead: float) -> None:
+def test_clock_difference_within_the_reconciliation_skew_is_accepted(ahead: float) -> None:
     with it_with(ahead) as it:
         it.server.acts.append(answer(201, accepted(), dated()))
 
@@ -95,7 +95,7 @@ def test_no_history_is_believed_by_a_clock_that_is_off_and_a_probe_fails_until_i
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Nov 2026 99:00:00 GMT"])
-def test_a_provider_that_tells_no_time_is_trusted(date: str) -> None:
+def test_provider_without_a_date_header_is_trusted(date: str) -> None:
     with it_with(0.0) as it:
         it.server.acts.append(answer(201, accepted(), {"Date": date}))
 

@@ -228,7 +228,7 @@ TROUBLES: list[tuple[str, Act]] = [
 
 
 @pytest.mark.parametrize("act", [act for _, act in TROUBLES], ids=[name for name, _ in TROUBLES])
-def test_a_token_endpoint_in_trouble_sends_nothing(act: Act) -> None:
+def test_nothing_is_sent_while_the_token_endpoint_fails(act: Act) -> None:
     with rig(read_timeout=0.3) as it:
         it.server.token_acts.append(act)
         got = it.send()
@@ -266,7 +266,7 @@ def test_a_redirected_token_request_blocks_the_account() -> None:
         assert it.client.problem == "the provider redirects: the base URL may be wrong (302)"
 
 
-def test_no_token_is_asked_for_when_no_time_is_left() -> None:
+def test_no_token_is_requested_without_remaining_time() -> None:
     with rig(total_timeout=5.0) as it:
         got = it.client.send(submission(), until=SystemClock().monotonic() + 4.9)
 
@@ -307,7 +307,7 @@ def test_an_attempt_for_which_there_is_no_token_counts_as_one_without_a_connecti
         assert (got.attempts, it.server.sends) == (1, [])
 
 
-def test_an_account_that_is_not_provisioned_is_trouble_until_something_is_sent() -> None:
+def test_unprovisioned_account_is_reported_until_a_message_is_sent() -> None:
     with rig() as it:
         it.server.acts.append(answer(403, fault("policyException", "POL1009", "%1", [provider.SENDER])))
         it.send()

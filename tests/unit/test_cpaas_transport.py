@@ -185,7 +185,7 @@ def test_a_name_that_does_not_resolve_is_not_sent() -> None:
         assert got.error.message == "the provider's name can't be resolved"
 
 
-def test_a_connection_that_is_not_taken_in_time_is_not_sent() -> None:
+def test_connection_that_is_not_accepted_in_time_counts_as_not_sent() -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -227,7 +227,7 @@ def tls_server(certificate: tuple[Path, Path]) -> ProviderServer:
     return ProviderServer(tls=context)
 
 
-def test_a_certificate_nobody_vouches_for_is_not_sent(tls_server: ProviderServer) -> None:
+def test_untrusted_certificate_counts_as_not_sent(tls_server: ProviderServer) -> None:
     with rig(server=tls_server) as it:
         got = it.send()
 
@@ -236,7 +236,7 @@ def test_a_certificate_nobody_vouches_for_is_not_sent(tls_server: ProviderServer
         assert it.server.token_requests == []
 
 
-def test_tls_works_with_a_ca_of_ones_own(tls_server: ProviderServer, certificate: tuple[Path, Path]) -> None:
+def test_tls_works_with_a_private_ca(tls_server: ProviderServer, certificate: tuple[Path, Path]) -> None:
     with rig(server=tls_server, ca_file=str(certificate[0])) as it:
         assert isinstance(it.send(), Accepted)
         assert isinstance(it.send(), Accepted)
@@ -340,7 +340,7 @@ ANSWERS: list[tuple[str, Act, bool]] = [
 
 
 @pytest.mark.parametrize(("act", "reused"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
-def test_answers_of_any_shape_are_read_and_their_connection_is_used_again_only_where_that_is_safe(
+def test_responses_of_any_framing_are_read_and_connections_reused_only_when_safe(
     act: Act, reused: bool
 ) -> None:
     with rig() as it:
@@ -425,7 +425,7 @@ def test_a_configured_proxy_takes_the_calls() -> None:
         assert seen == ["http://provider.invalid/cpaas/auth/v1/token"]
 
 
-def test_a_malformed_header_is_not_told_to_anybody(caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_header_is_not_quoted_in_the_error(caplog: pytest.LogCaptureFixture) -> None:
     body = WHOLE.partition(b"\r\n\r\n")[2]
     with rig() as it:
         it.server.acts.append(
@@ -436,7 +436,7 @@ def test_a_malformed_header_is_not_told_to_anybody(caplog: pytest.LogCaptureFixt
         assert NUMBER not in caplog.text
 
 
-def test_an_answer_that_never_ends_is_left_at_the_deadline_however_fast_it_comes() -> None:
+def test_endless_response_is_abandoned_at_the_deadline() -> None:
     endless = flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10, times=200_000)
     with rig(total_timeout=0.3, max_header_bytes=10**12) as it:
         it.server.acts.append(endless)

@@ -73,7 +73,7 @@ def test_the_one_that_is_idle_for_longest_makes_room_where_all_have_sent_a_head(
         assert [client.send(POST + b"{}").status() for client in (first, third, fourth)] == [204] * 3
 
 
-def test_one_that_has_begun_another_head_behind_two_answers_makes_room() -> None:
+def test_connection_that_began_another_head_after_two_responses_is_closed_for_others() -> None:
     with crowded(max_connections=5) as port, Crowd(port) as crowd:
         for _ in range(5):
             begun = crowd.come((POST + b"{}") * 2 + b"POST")
@@ -83,7 +83,7 @@ def test_one_that_has_begun_another_head_behind_two_answers_makes_room() -> None
     assert newest == 204
 
 
-def test_requests_under_way_are_not_interrupted_and_more_are_answered_503() -> None:
+def test_requests_in_flight_are_not_interrupted_and_further_ones_get_503() -> None:
     with crowded(max_connections=5) as port, Crowd(port) as crowd:
         busy = [crowd.begin() for _ in range(5)]
         refused = crowd.come(POST + b"{}")
@@ -105,7 +105,7 @@ def test_connections_far_beyond_those_that_are_answered_are_closed() -> None:
         assert crowd.come().closed()
 
 
-def test_one_that_is_closed_behind_its_answer_makes_room_too() -> None:
+def test_connection_closing_after_its_response_is_closed_for_others() -> None:
     refused = b"GET /hook HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
     with crowded(max_connections=5) as port, Crowd(port) as crowd:
         statuses = [crowd.come(refused).status() for _ in range(20)]
@@ -128,7 +128,7 @@ def test_an_address_that_can_not_be_allowed_is_closed_at_once_and_counted() -> N
     assert refused == [THERE]
 
 
-def test_one_address_has_so_many_and_no_more_and_a_proxy_any_number() -> None:
+def test_connections_of_an_address_are_limited_and_those_of_a_proxy_are_not() -> None:
     peers = Peers(proxies=(ip_network("127.7.0.0/16"),), each=3)
     with crowded(peers=peers) as port, Crowd(port) as crowd:
         other = crowd.come(source=HERE)
@@ -155,7 +155,7 @@ def test_the_addresses_of_one_ipv6_network_count_as_one_client(peer: str, other:
     assert (host_of(peer) == host_of(other)) is is_one
 
 
-def test_strangers_by_the_thousand_leave_room_for_everybody_else() -> None:
+def test_thousands_of_unauthenticated_connections_leave_capacity_for_others() -> None:
     peers = Peers(each=100)
     with crowded(max_connections=50, peers=peers) as port, Crowd(port) as crowd:
         for number in range(300):

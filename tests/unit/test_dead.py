@@ -80,7 +80,7 @@ def test_a_letter_says_what_its_death_was() -> None:
     assert "613" not in repr(found)
 
 
-def test_what_the_broker_gave_up_says_what_the_broker_says() -> None:
+def test_dead_letter_of_the_broker_shows_the_reason_of_the_broker() -> None:
     found = letter(given_up())
 
     assert (found.outcome, found.reason, found.dead_at) == (BROKER, "delivery_limit", NOW)
@@ -95,7 +95,7 @@ def test_what_the_broker_gave_up_says_what_the_broker_says() -> None:
         {"x-death": [[]], "x-bridge-outcome": "failed\x1b[31m"},
     ],
 )
-def test_strange_headers_are_no_trouble(headers: dict[str, object]) -> None:
+def test_malformed_headers_are_accepted(headers: dict[str, object]) -> None:
     found = letter(Delivery(body=b"\xff", tag=(0, 1), headers=headers))
 
     assert found.index is None
@@ -126,7 +126,7 @@ def test_strange_headers_are_no_trouble(headers: dict[str, object]) -> None:
         (Wanted(outcomes=("failed",), ids=("other",)), False),
     ],
 )
-def test_a_letter_is_meant_by_all_that_is_asked(wanted: Wanted, meant: bool) -> None:
+def test_dead_letter_matches_when_all_filters_match(wanted: Wanted, meant: bool) -> None:
     assert wanted.matches(letter(died())) is meant
 
 
@@ -141,7 +141,7 @@ def test_a_letter_without_a_time_is_meant_by_no_time() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["rejected", "failed", "unknown"])
-def test_what_the_ledger_knows_goes_back_as_a_replay_of_its_event(outcome: str) -> None:
+def test_known_submission_is_replayed_with_the_id_of_its_event(outcome: str) -> None:
     delivery = died(outcome, headers={"own": 1, "x-bridge-replay": "e-0", "x-bridge-resend": True})
 
     assert back(delivery) == {"own": 1, "x-bridge-replay": "e-1"}
@@ -153,7 +153,7 @@ def test_an_invalid_command_goes_back_as_it_came() -> None:
     assert back(died("invalid", headers={"x-bridge-replay": "e-0"})) == {"x-bridge-replay": "e-0"}
 
 
-def test_what_the_broker_gave_up_goes_back_with_its_token_and_without_the_brokers_marks() -> None:
+def test_command_dead_lettered_by_the_broker_is_replayed_with_its_version_and_without_x_death() -> None:
     assert back(given_up(own=1, **{"x-bridge-token": "3"})) == {"own": 1, "x-bridge-token": "3"}
 
 
@@ -206,7 +206,7 @@ def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
     return recorded.outcome
 
 
-def test_a_forgotten_submission_is_sent_anew_only_when_told_to_and_only_itself() -> None:
+def test_pruned_submission_is_resent_only_on_request_and_alone() -> None:
     mine = event_id("outcome", "one", 1, 2)
 
     assert replayed(Replay(event_id=mine), 1) is Outcome.UNKNOWN
@@ -214,7 +214,7 @@ def test_a_forgotten_submission_is_sent_anew_only_when_told_to_and_only_itself()
     assert replayed(Replay(event_id=mine, resend=True), 0) is Outcome.UNKNOWN
 
 
-def test_a_forgotten_submission_is_found_however_long_ago_it_was_sent() -> None:
+def test_pruned_submission_is_found_at_any_age() -> None:
     ages_ago = Evidence(
         message_id="m",
         sender_address="+16139998877",

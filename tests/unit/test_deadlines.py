@@ -15,7 +15,7 @@ async def over_within(seconds: float, deadlines: Deadlines[str], ends: dict[str,
     await asyncio.sleep(seconds)
 
 
-def test_each_is_over_in_the_order_of_their_times_and_one_that_is_taken_back_never_is() -> None:
+def test_deadlines_expire_in_order_of_time_and_a_cleared_one_never_does() -> None:
     found: list[str] = []
     deadlines = Deadlines(found.append)
 
@@ -30,7 +30,7 @@ def test_each_is_over_in_the_order_of_their_times_and_one_that_is_taken_back_nev
     assert deadlines.clear("early") is False
 
 
-def test_one_that_is_moved_is_over_at_its_new_time_alone() -> None:
+def test_moved_deadline_expires_only_at_its_new_time() -> None:
     found: list[str] = []
     deadlines = Deadlines(found.append)
 
@@ -42,9 +42,7 @@ def test_one_that_is_moved_is_over_at_its_new_time_alone() -> None:
     assert asyncio.run(scenario()) == ["sooner"]
 
 
-def test_who_is_called_may_take_back_and_set_others_and_a_mistake_in_one_keeps_nothing_from_the_rest() -> (
-    None
-):
+def test_callbacks_may_clear_and_set_deadlines_and_an_exception_does_not_stop_others() -> None:
     found: list[str] = []
 
     def over(key: str) -> None:
@@ -66,7 +64,7 @@ def test_who_is_called_may_take_back_and_set_others_and_a_mistake_in_one_keeps_n
     assert found == ["first", "broken", "rest", "again"]
 
 
-def test_another_event_loop_begins_anew() -> None:
+def test_deadlines_start_empty_on_another_event_loop() -> None:
     found: list[str] = []
     deadlines = Deadlines(found.append)
 

@@ -99,7 +99,7 @@ def test_an_accepted_submission_that_can_not_be_looked_for_is_sent_without_an_id
 
 
 @pytest.mark.parametrize("age", [0.0, 1e9])
-def test_an_ambiguous_attempt_is_in_doubt_and_looked_for_whatever_its_age(age: float) -> None:
+def test_ambiguous_attempt_of_any_age_is_in_doubt_and_looked_up(age: float) -> None:
     next_step = judge(judgement(Ambiguous(error=ERROR), age=age), retry=RetryRules(), style=STYLE)
 
     assert (next_step.in_doubt, next_step.submitted, next_step.retry_at) == (True, False, NOW + FIRST_LOOKUP)
@@ -112,7 +112,7 @@ def test_a_refusal_keeps_the_error_and_every_attempt() -> None:
 
 
 @pytest.mark.parametrize("answer", [Ambiguous(error=ERROR), Unsent(error=ERROR)])
-def test_a_delay_is_told_with_the_error_and_every_attempt(answer: Answer) -> None:
+def test_delayed_event_has_the_error_and_every_attempt(answer: Answer) -> None:
     next_step = judge(judgement(answer), retry=RetryRules(), style=STYLE)
 
     assert next_step.deferred is not None
@@ -137,7 +137,7 @@ def test_unsent_answer_without_throttling_holds_no_other_submission() -> None:
     assert judge(judgement(answer), retry=RetryRules(), style=STYLE).hold_until is None
 
 
-def test_a_blocked_account_costs_the_command_no_attempt_and_tells_nothing() -> None:
+def test_blocked_account_costs_no_attempt_and_publishes_nothing() -> None:
     next_step = judge(judgement(Blocked(error=ERROR)), retry=RetryRules(), style=STYLE)
 
     assert (next_step.outcome, next_step.deferred, next_step.in_doubt) == (None, None, False)
@@ -145,7 +145,7 @@ def test_a_blocked_account_costs_the_command_no_attempt_and_tells_nothing() -> N
     assert next_step.retry_at == NOW
 
 
-def test_an_unsent_attempt_is_told_as_deferred_with_the_time_of_the_next_look() -> None:
+def test_unsent_attempt_is_published_as_deferred_with_the_time_of_the_next_lookup() -> None:
     next_step = judge(judgement(Unsent(error=ERROR, retry_after=30.0)), retry=RetryRules(), style=STYLE)
 
     assert next_step.retry_at == NOW + 30
@@ -154,7 +154,7 @@ def test_an_unsent_attempt_is_told_as_deferred_with_the_time_of_the_next_look() 
     assert event_of(next_step.deferred.body)["data"]["retry_at"] == "2027-01-15T08:00:30.000Z"
 
 
-def test_the_next_look_is_no_later_than_the_expiry() -> None:
+def test_next_lookup_is_no_later_than_the_expiry() -> None:
     answer = Unsent(error=ERROR, retry_after=600.0)
 
     assert judge(judgement(answer, expires_at=NOW + 60), retry=RetryRules(), style=STYLE).retry_at == NOW + 60
@@ -180,7 +180,7 @@ def test_the_first_delay_has_the_bound_that_is_configured_and_each_attempt_doubl
     chance=st.floats(0, 1, exclude_max=True),
     retry_after=st.none() | st.floats(0, 86_400),
 )
-def test_the_delay_is_bounded_and_no_shorter_than_the_provider_asked(
+def test_delay_is_bounded_and_at_least_the_retry_after_of_the_provider(
     attempts: int, chance: float, retry_after: float | None
 ) -> None:
     call = replace(judgement(Unsent(error=ERROR, retry_after=retry_after)), attempts=attempts, chance=chance)

@@ -194,7 +194,7 @@ def test_a_copy_follows_all_submissions_and_an_outcome_is_published_before_it() 
     assert asked(Delivery(two, tag=(1, 1)), results) == [*SENT, "PublishOutcome", *SENT, *COPIED]
 
 
-def test_of_a_lost_connection_what_was_sent_leaves_a_copy_and_what_another_has_leaves_none() -> None:
+def test_lost_connection_leaves_a_copy_of_sent_submissions_and_none_of_anothers() -> None:
     delivery = Delivery(command(), tag=(1, 1))
     sent = [claimed(CALL), answered(Unsent(error=ERROR)), recorded(AGAIN_LATER), 1]
     waits = [claimed(NotBefore(at=NOW + 60, own=False))]

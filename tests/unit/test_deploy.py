@@ -131,7 +131,7 @@ def test_a_unit_is_given_longer_to_stop_than_the_grace_period(unit: Path) -> Non
 
 
 @units
-def test_a_watchdog_bites_only_what_has_been_found_to_stand_still(unit: Path) -> None:
+def test_watchdog_timeout_is_longer_than_the_detection_of_a_stalled_process(unit: Path) -> None:
     assert float(of_unit(unit, "WatchdogSec")[0]) > 2 * TIMEOUT
 
 
@@ -207,11 +207,11 @@ def test_a_pod_is_given_longer_to_stop_than_the_grace_period(deployment: dict[st
 
 
 @deployments
-def test_kubernetes_adds_no_variable_that_could_be_taken_for_one_of_ours(deployment: dict[str, Any]) -> None:
+def test_kubernetes_adds_no_variable_with_the_prefix_of_the_bridge(deployment: dict[str, Any]) -> None:
     assert deployment["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
-def test_what_is_disrupted_selected_and_served_is_what_is_deployed() -> None:
+def test_disruption_budgets_selectors_and_services_match_the_deployments() -> None:
     labels = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in WORKLOADS}
     [service] = documents("Service")
 
@@ -228,7 +228,7 @@ def test_the_kustomization_lists_every_manifest() -> None:
     assert kustomization["configMapGenerator"][0]["files"] == ["bridge.toml"]
 
 
-def test_an_ingest_listens_until_its_service_has_taken_it_off() -> None:
+def test_ingest_listens_until_its_service_has_removed_it() -> None:
     (ingest,) = documents("StatefulSet")
     pod = ingest["spec"]["template"]["spec"]
     (container,) = pod["containers"]

@@ -57,7 +57,7 @@ def test_hadolint_has_nothing_to_say_of_the_image() -> None:
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
-def test_the_image_runs_as_nobody_in_particular() -> None:
+def test_image_runs_as_an_unprivileged_user() -> None:
     stage = final_stage()
     user, _, group = stage["USER"].partition(":")
 
@@ -148,7 +148,7 @@ def test_a_service_reaches_broker_and_database_with_the_passwords_that_they_have
 
 
 @services
-def test_a_service_may_write_to_its_spool_alone_and_has_no_rights_to_spare(service: dict[str, Any]) -> None:
+def test_service_can_write_only_to_its_spool_and_has_no_extra_permissions(service: dict[str, Any]) -> None:
     spool = service["environment"].get("BRIDGE_INGEST__SPOOL")
 
     assert service["read_only"] is True
@@ -237,7 +237,7 @@ def test_a_missing_secret_is_made_of_the_password_that_the_others_have(secrets: 
     assert after == before
 
 
-def test_a_broker_s_url_of_somebody_s_own_is_not_guessed_at(secrets: Path) -> None:
+def test_custom_broker_url_is_not_changed(secrets: Path) -> None:
     (secrets / "broker.url").write_text("amqps://bridge:secret@broker.example/sms", encoding="utf-8")
     for name in ("rabbitmq.conf", "broker.url.cluster"):
         (secrets / name).unlink()
@@ -248,7 +248,7 @@ def test_a_broker_s_url_of_somebody_s_own_is_not_guessed_at(secrets: Path) -> No
     assert "secret@" not in again.stderr
 
 
-def test_only_the_loopback_reaches_what_compose_publishes() -> None:
+def test_compose_publishes_ports_on_the_loopback_only() -> None:
     published = [port for one in COMPOSE["services"].values() for port in one.get("ports", [])]
 
     assert published

@@ -91,7 +91,7 @@ def kubectl_version() -> tuple[int, int]:
 @pytest.mark.parametrize(
     "where", [KUBERNETES, KEDA, MIGRATE, MONITORING, CLUSTER], ids=lambda where: where.name
 )
-def test_what_is_applied_can_be_built(where: Path) -> None:
+def test_every_kustomization_builds(where: Path) -> None:
     if kubectl_version() < KUBECTL:
         # Debian 12 has no newer one, so also continuous integration goes on without it.
         pytest.skip(f"no kubectl of version {KUBECTL[0]}.{KUBECTL[1]} or later here")
@@ -138,7 +138,7 @@ def test_on_a_cluster_keda_is_given_one_url_and_the_processes_all_nodes() -> Non
     assert node.host == documents(CLUSTER / "rabbitmq.yaml")[0]["metadata"]["name"]
 
 
-def test_what_scales_leaves_the_number_of_workers_to_keda() -> None:
+def test_deployment_with_keda_does_not_set_the_number_of_workers() -> None:
     (overlay,) = documents(KEDA / "kustomization.yaml")
     scaled, _ = documents(KEDA / "scaling.yaml")
     (patch,) = overlay["patches"]

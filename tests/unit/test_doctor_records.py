@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_directory_that_everybody_can_write_to_is_warned_about(tmp_path: Path) -> None:
+def test_world_writable_directory_is_a_warning(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     settings = load({"ledger": {"url": f"sqlite:///{place}/ledger.db"}}, {}, lambda _: "")

@@ -70,5 +70,5 @@ def test_every_code_of_the_wire_reference_has_words() -> None:
     assert [code for code in codes if code not in CODES] == []
 
 
-def test_what_is_no_code_is_not_explained() -> None:
+def test_value_that_is_not_a_code_is_not_explained() -> None:
     assert explain("message is missing") is None

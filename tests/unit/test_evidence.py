@@ -68,7 +68,7 @@ def proved(body: bytes, **options: Any) -> Evidence | None:
         {"destinationAddress": "tel:+1-613-123-4567", "senderAddress": "sip:+16139998877@example.com"},
     ],
 )
-def test_an_outbound_notification_proves_a_message_however_it_is_written(fields: dict[str, object]) -> None:
+def test_outbound_notification_proves_a_message_in_any_key_style(fields: dict[str, object]) -> None:
     assert proved(outbound(**fields)) == EVIDENCE
 
 
@@ -79,7 +79,7 @@ def test_evidence_matches_the_submission_of_its_text_and_number() -> None:
     assert match_key_of(evidence) == match_key("+16131234567", "caf\u00e9")
 
 
-def test_a_national_number_is_told_by_the_default_region() -> None:
+def test_national_number_is_completed_by_the_default_region() -> None:
     national = outbound(destinationAddress="6131234567")
 
     assert proved(national) is None
@@ -160,7 +160,7 @@ def seen(ledger: Ledger) -> object:
     return ledger.apply([StatusPolling(match_key_of(EVIDENCE))])[0]
 
 
-def test_a_sight_is_kept_once_however_often_it_comes(ledger: Ledger) -> None:
+def test_repeated_observed_message_is_recorded_once(ledger: Ledger) -> None:
     sight = ObservedMessage(evidence=EVIDENCE)
     ledger.apply([sight, sight])
     ledger.apply([sight])
@@ -275,7 +275,7 @@ def test_evidence_that_a_ledger_does_not_take_is_dropped_and_the_next_is_kept(
     assert ledgers.kept == ["kept"]
 
 
-def test_a_mistake_of_ours_costs_evidence_and_nothing_else(
+def test_unexpected_exception_costs_evidence_and_nothing_else(
     writer: EvidenceWriter, ledgers: Ledgers, metrics: Metrics
 ) -> None:
     ledgers.broken = True

@@ -15,13 +15,13 @@ def check(name: str, *check_results: CheckResult) -> Check:
     return Check(name=name, check=lambda: check_results, advice=f"see {name}")
 
 
-def test_all_is_told_in_the_order_of_the_checks() -> None:
+def test_results_are_reported_in_the_order_of_the_checks() -> None:
     found = list(examine([check("one", ok("a"), warn("b", "mend b")), check("two", fail("c", "mend c"))]))
 
     assert [(one.check, one.check_result.seen) for one in found] == [("one", "a"), ("one", "b"), ("two", "c")]
 
 
-def test_what_a_check_raises_is_its_finding_and_says_what_to_do() -> None:
+def test_exception_of_a_check_is_its_result_with_a_hint() -> None:
     def broken() -> Iterator[CheckResult]:
         yield ok("so far so good")
         raise ConnectionError("nobody is there")
@@ -35,7 +35,7 @@ def test_what_a_check_raises_is_its_finding_and_says_what_to_do() -> None:
     ]
 
 
-def test_a_check_that_never_ends_keeps_nobody_from_the_others() -> None:
+def test_hanging_check_does_not_delay_other_checks() -> None:
     held = threading.Event()
 
     def endless() -> list[CheckResult]:

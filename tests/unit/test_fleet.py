@@ -38,7 +38,7 @@ def test_processors_take_as_much_at_once_as_there_are_of_them() -> None:
     assert cores.share == pytest.approx(3 / 4)
 
 
-def test_a_lock_is_had_by_one_at_a_time_in_order() -> None:
+def test_lock_is_held_by_one_process_at_a_time_in_order() -> None:
     agenda, begun = Agenda(), list[float]()
     lock = Turns(agenda)
     for seconds in (2.0, 1.0, 1.0):
@@ -56,7 +56,7 @@ def test_a_lock_is_had_by_one_at_a_time_in_order() -> None:
     assert lock.share == 1.0
 
 
-def test_who_comes_while_a_log_is_synced_shares_the_next_sync() -> None:
+def test_transactions_that_commit_during_a_sync_share_the_next_one() -> None:
     agenda, ended = Agenda(), list[float]()
     log = Log(agenda, 1.0)
     for moment in (0.0, 0.2, 0.4, 1.5):
@@ -67,12 +67,12 @@ def test_who_comes_while_a_log_is_synced_shares_the_next_sync() -> None:
     assert ended == [1.0, 2.0, 2.0, 3.0]
 
 
-def test_where_only_the_provider_takes_time_all_calls_are_always_under_way() -> None:
+def test_all_calls_are_in_flight_when_only_the_provider_takes_time() -> None:
     assert simulate(PLAN).per_second == pytest.approx(160, rel=0.02)
     assert simulate(replace(PLAN, workers=5)).per_second == pytest.approx(800, rel=0.02)
 
 
-def test_a_seed_says_all_there_is_to_chance() -> None:
+def test_run_is_determined_by_its_seed() -> None:
     plan = replace(PLAN, spread=0.5, workers=3, offered=300.0)
 
     assert simulate(plan) == simulate(plan)
@@ -98,14 +98,14 @@ def test_a_ledger_s_server_binds_and_shards_come_to_more() -> None:
     assert four.per_second == pytest.approx(4000, rel=0.05)
 
 
-def test_a_broker_binds_whatever_the_shards() -> None:
+def test_broker_is_the_bottleneck_for_any_number_of_shards() -> None:
     costs = replace(FREE, broker=8e-3)
     plan = replace(PLAN, workers=40, shards=4, latency=0.01)
 
     assert simulate(plan, costs).per_second == pytest.approx(1000, rel=0.05)
 
 
-def test_what_others_have_of_the_processors_is_lacking() -> None:
+def test_processor_time_of_other_processes_is_not_available() -> None:
     costs = replace(FREE, loop=10e-3)
     plan = replace(PLAN, workers=4, latency=0.0, shared_cores=2)
 
@@ -129,6 +129,6 @@ def test_a_limit_has_the_workers_of_a_ledger_commit_one_after_the_other() -> Non
     assert simulate(limited, costs).commits_per_second == pytest.approx(500, rel=0.05)
 
 
-def test_what_does_not_grow_is_told_from_what_does() -> None:
+def test_line_separates_constant_cost_from_growing_cost() -> None:
     assert line([1.0, 2.0, 4.0], [5.0, 7.0, 11.0]) == pytest.approx((3.0, 2.0))
     assert line([1.0, 2.0, 4.0], [5.0, 4.0, 3.0]) == pytest.approx((4.0, 0.0))

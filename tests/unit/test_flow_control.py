@@ -41,7 +41,7 @@ def problem_after(answer: Answer) -> str | None:
         ),
     ],
 )
-def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, problem: str) -> None:
+def test_failing_provider_is_reported_with_its_error(answer: Answer, problem: str) -> None:
     assert problem_after(answer) == problem
 
 
@@ -63,7 +63,7 @@ def test_a_provider_that_is_down_is_told_with_what_it_fails(answer: Answer, prob
         ),
     ],
 )
-def test_an_account_that_is_refused_is_told_with_where_to_look(error: ProviderError, problem: str) -> None:
+def test_refused_account_is_reported_with_a_hint(error: ProviderError, problem: str) -> None:
     assert problem_after(Blocked(error=error)) == problem
 
 
@@ -71,9 +71,9 @@ def test_an_account_that_is_refused_is_told_with_where_to_look(error: ProviderEr
     "error",
     [ProviderError(name="http", http_status=409), ProviderError(name="internal", message="broke down")],
 )
-def test_what_is_about_one_submission_is_not_the_provider_s_trouble(error: ProviderError) -> None:
+def test_error_of_one_submission_is_not_a_failure_of_the_provider(error: ProviderError) -> None:
     assert problem_after(Ambiguous(error=error)) is None
 
 
-def test_a_provider_that_slows_us_down_is_not_in_trouble() -> None:
+def test_rate_limiting_provider_does_not_count_as_failing() -> None:
     assert problem_after(Unsent(error=OVERLOADED, throttled=True)) is None

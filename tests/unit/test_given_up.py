@@ -71,7 +71,7 @@ def delivered(message: Outgoing) -> Delivery:
 @pytest.mark.parametrize(
     ("reason", "outcome"), [("expired", "expired"), ("maxlen", "failed"), ("delivery_limit", "failed")]
 )
-def test_what_the_broker_gives_up_unsent_has_one_outcome_and_is_a_dead_letter(
+def test_unsent_command_that_the_broker_gives_up_has_one_outcome_and_is_dead_lettered(
     reason: str, outcome: str
 ) -> None:
     model = Model()
@@ -98,7 +98,7 @@ def test_a_replay_sends_what_the_time_of_the_broker_ran_out_for() -> None:
     assert model.gateway.sent == 1
 
 
-def test_what_was_sent_before_its_repeat_was_given_up_stays_sent() -> None:
+def test_sent_command_stays_sent_when_its_redelivery_is_given_up() -> None:
     model = Model()
     (sent,) = model.deliver(Delivery(body_of("a"), tag=(1, 1)))
     (again,) = model.deliver(given_up("expired"))
@@ -130,7 +130,7 @@ def claim(now: float, *, given_up: str | None = None) -> Claim:
         ),
     ],
 )
-def test_after_an_attempt_in_doubt_the_history_decides_and_nothing_is_sent(
+def test_given_up_submission_in_doubt_is_decided_by_the_history_and_not_resent(
     reading: HistoryExtract, outcome: Outcome
 ) -> None:
     ledger = MemoryLedger()
@@ -156,7 +156,7 @@ def test_after_an_attempt_in_doubt_the_history_decides_and_nothing_is_sent(
     assert recorded.outcome is outcome
 
 
-def test_a_copy_carries_why_its_command_was_given_up_and_no_stranger_can_say_so() -> None:
+def test_copy_has_the_reason_of_the_give_up_and_a_client_cannot_forge_it() -> None:
     copy = Delivery(body_of("a"), tag=(1, 1), headers={TOKEN: "3", GIVEN_UP: "expired"})
     unknown_clients = Delivery(body_of("a"), tag=(1, 1), headers={GIVEN_UP: "expired"})
     forged = Delivery(body_of("a"), tag=(1, 1), headers={TOKEN: "3", GIVEN_UP: "two\nlines"})

@@ -146,7 +146,7 @@ def test_blanks_behind_a_transfer_coding_are_no_part_of_it(port: int, taken: lis
         b"chunked\r\nTransfer-Encoding:",
     ],
 )
-def test_a_coding_with_anything_else_beside_it_ends_the_connection(
+def test_transfer_coding_with_another_value_closes_the_connection(
     port: int, taken: list[bytes], coding: bytes
 ) -> None:
     with Client(port) as client:
@@ -175,7 +175,7 @@ CHUNKED = b"Transfer-Encoding: chunked"
     ],
     ids=["length", "chunks", "HTTP/1.0", "close"],
 )
-def test_a_notification_that_asks_for_another_protocol_is_taken_as_if_it_did_not(
+def test_upgrade_header_of_a_notification_is_ignored(
     port: int, taken: list[bytes], polling: bytes, cut: int | None
 ) -> None:
     with Client(port) as client:
@@ -189,7 +189,7 @@ def test_a_notification_that_asks_for_another_protocol_is_taken_as_if_it_did_not
     assert taken == [b'{"a":{"n":1}}']
 
 
-def test_what_follows_a_request_for_another_protocol_is_answered_too(port: int) -> None:
+def test_request_after_an_upgrade_request_is_answered(port: int) -> None:
     polling = request(b'{"a":{"n":1}}', *UPGRADE)
 
     with Client(port) as client:
@@ -207,7 +207,7 @@ def test_a_notification_that_asks_for_another_protocol_is_framed_as_any_other(po
             assert (client.status(), client.closed()) == (400, True)
 
 
-def test_what_stands_in_a_trailer_is_no_header(port: int) -> None:
+def test_trailer_fields_do_not_count_as_headers(port: int) -> None:
     head = request(b"", b"Transfer-Encoding: chunked").replace(b"Authorization: " + SECRET + b"\r\n", b"")
     status = once(port, head + b'8\r\n{"a":{}}\r\n0\r\nAuthorization: ' + SECRET + b"\r\n\r\n")
 
@@ -231,7 +231,7 @@ def test_as_many_fields_as_may_be_are_read(port: int) -> None:
     assert once(port, request(BODY, *[b"A:"] * (MAX_FIELDS - 3))) == 204
 
 
-def test_who_sends_on_what_was_refused_with_the_connection_has_the_answer_all_the_same(port: int) -> None:
+def test_client_that_sends_on_after_a_refusal_receives_the_response(port: int) -> None:
     size = 4_000_000
     with Client(port) as client:
         client.send(request(b"", b"Connection: close", b"Content-Length: %d" % size) + b" " * size)
@@ -240,7 +240,7 @@ def test_who_sends_on_what_was_refused_with_the_connection_has_the_answer_all_th
         assert client.closed()
 
 
-def test_who_closes_behind_a_refused_body_is_let_go(port: int) -> None:
+def test_connection_closed_by_the_client_after_a_refused_body_is_released(port: int) -> None:
     before = connections()
     with Client(port) as client:
         client.send(request(b"", b"Connection: close", b"Content-Length: 100000"))
@@ -263,7 +263,7 @@ def test_a_client_that_says_that_it_sends_no_more_has_its_answers() -> None:
     assert statuses == [204, 405, 204, 0]
 
 
-def test_who_breaks_off_in_the_middle_is_not_answered(port: int, taken: list[bytes]) -> None:
+def test_client_that_disconnects_within_a_request_is_not_answered(port: int, taken: list[bytes]) -> None:
     with Client(port) as client:
         client.send(request(b"{", b"Content-Length: 2"))
         client.socket.shutdown(socket.SHUT_WR)
@@ -272,14 +272,14 @@ def test_who_breaks_off_in_the_middle_is_not_answered(port: int, taken: list[byt
     assert not taken
 
 
-def test_an_old_client_is_not_told_to_go_on(port: int) -> None:
+def test_http_1_0_client_gets_no_100_continue(port: int) -> None:
     with Client(port) as client:
         client.send(request(b"", b"Expect: 100-continue", b"Content-Length: 8", version=b"1.0") + BODY)
 
         assert client.status() == 204
 
 
-def test_who_asks_before_sending_is_refused_without_being_told_to_go_on(port: int) -> None:
+def test_refused_request_with_expect_gets_no_100_continue(port: int) -> None:
     expecting = request(b"", b"Expect: 100-continue", b"Content-Length: 8")
 
     refused = once(port, expecting.replace(SECRET, b"Bearer wrong"))
@@ -311,7 +311,7 @@ def test_who_asks_before_sending_is_refused_without_being_told_to_go_on(port: in
         b"POST /hook HTTP/1.0\r\nHost: a\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-def test_what_is_not_http_is_closed_on(port: int, taken: list[bytes], garbage: bytes) -> None:
+def test_connection_that_does_not_speak_http_is_closed(port: int, taken: list[bytes], garbage: bytes) -> None:
     with Client(port) as client:
         status = client.send(garbage).status()
         closed = client.closed()
@@ -342,7 +342,7 @@ def test_what_is_not_http_is_closed_on(port: int, taken: list[bytes], garbage: b
         "blank lines",
     ],
 )
-def test_a_huge_head_is_refused_and_whoever_sends_it_learns_that(port: int, head: bytes) -> None:
+def test_huge_head_is_refused_with_a_response(port: int, head: bytes) -> None:
     with Client(port) as client:
         status = client.send(head).status()
     after = once(port, request())
@@ -364,7 +364,7 @@ def test_a_head_is_not_counted_with_the_requests_that_came_along_with_it(port: i
     assert statuses == [204] * 400
 
 
-def test_what_is_not_http_behind_a_notification_is_answered_behind_it(port: int, taken: list[bytes]) -> None:
+def test_malformed_request_after_a_notification_is_answered_in_order(port: int, taken: list[bytes]) -> None:
     with Client(port) as client:
         client.send(request() + b"}")
         statuses = client.status(), client.status()
@@ -415,7 +415,7 @@ def test_an_answer_may_take_longer_than_a_head_also_where_the_next_request_waits
     assert statuses == (204, 204)
 
 
-def test_a_refused_body_cannot_hold_its_connection_by_dripping(hasty: int) -> None:
+def test_slow_refused_body_does_not_keep_its_connection_open(hasty: int) -> None:
     with Client(hasty) as client:
         status = client.send(
             b"POST /livez HTTP/1.1\r\nHost: bridge\r\nContent-Length: 1000000\r\n\r\n"
@@ -467,7 +467,7 @@ ASKED = b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n"
         (ASKED.replace(b"1.1", b"1.0"), 10_000),
     ],
 )
-def test_who_does_not_read_an_answer_is_cut_off(asked: bytes, size: int) -> None:
+def test_client_that_does_not_read_its_response_is_disconnected(asked: bytes, size: int) -> None:
     bind = {"keep_alive": 0, "head_timeout": 0.3, "write_timeout": 0.3}
     with answering(size, **bind) as port, Client(port, deaf=True) as client:
         begun = client.send(asked).socket.recv(1)
@@ -476,7 +476,7 @@ def test_who_does_not_read_an_answer_is_cut_off(asked: bytes, size: int) -> None
         wait_for(lambda: drip(client), every=0.1)
 
 
-def test_who_is_told_what_is_wrong_and_does_not_read_it_is_cut_off() -> None:
+def test_client_that_does_not_read_its_error_response_is_disconnected() -> None:
     with answering(10_000, head_timeout=0.3, keep_alive=60) as port, Client(port, deaf=True) as client:
         begun = client.send(ASKED).socket.recv(1)
         client.send(b"rubbish\r\n\r\n")
@@ -507,7 +507,7 @@ def connections() -> int:
     return sum(isinstance(each, HttpConnection) for each in gc.get_objects())
 
 
-def test_a_connection_that_is_over_is_let_go_of_without_the_collector(port: int) -> None:
+def test_closed_connection_is_freed_without_the_garbage_collector(port: int) -> None:
     gc.collect()
     before = connections()
     gc.disable()
@@ -619,7 +619,9 @@ def test_readiness_says_why(admin: tuple[int, list[Readiness]]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
-def test_a_page_s_head_may_be_asked_for_alone(admin: tuple[int, list[Readiness]], path: str) -> None:
+def test_head_request_of_a_page_is_answered_without_a_body(
+    admin: tuple[int, list[Readiness]], path: str
+) -> None:
     with Client(admin[0]) as client:
         client.send(f"HEAD {path} HTTP/1.1\r\nHost: bridge\r\n\r\n".encode())
         head = client.status(head=True), int(client.headers["content-length"]) > 0
@@ -629,7 +631,7 @@ def test_a_page_s_head_may_be_asked_for_alone(admin: tuple[int, list[Readiness]]
     assert (head, refused) == ((200, True), (405, "GET, HEAD"))
 
 
-def test_liveness_asks_nobody(admin: tuple[int, list[Readiness]]) -> None:
+def test_liveness_depends_on_no_other_service(admin: tuple[int, list[Readiness]]) -> None:
     port, states = admin
     states.clear()  # a caller would break
 
@@ -645,7 +647,7 @@ def test_liveness_asks_nobody(admin: tuple[int, list[Readiness]]) -> None:
         ("text/plain; version=garbage", "text/plain; version=0.0.4; charset=utf-8"),
     ],
 )
-def test_metrics_are_told_in_the_format_that_is_asked_for(
+def test_metrics_are_in_the_requested_format(
     admin: tuple[int, list[Readiness]], accept: str, media_type: str
 ) -> None:
     status, given, body = get(admin[0], "/metrics", accept)

@@ -179,7 +179,7 @@ def test_a_notification_that_was_an_event_before_is_answered_and_not_published_a
     assert metrics.registry.get_sample_value("sms_bridge_webhook_to_confirm_seconds_count") == 1
 
 
-def test_what_nobody_can_tell_apart_from_a_new_one_is_published_with_the_same_id(
+def test_repeat_that_is_not_remembered_is_published_with_the_same_id(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     ingest = make_ingest(publisher, clock, metrics, FakeMemory(away=True))
@@ -200,7 +200,7 @@ def test_an_event_goes_to_the_events_exchange_or_to_the_unrouted_queue(
     assert message.fallback == "sms.unrouted"
 
 
-def test_an_unconfirmed_notification_has_to_come_again_and_is_no_second_event_then(
+def test_unconfirmed_notification_is_refused_and_its_repeat_is_not_a_second_event(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     memory = FakeMemory()
@@ -287,7 +287,7 @@ def test_a_receipt_that_is_quicker_than_the_worker_waits_for_it_a_little(
     assert [message.properties["message_id"] for message in publisher.taken] == [OURS.id]
 
 
-def test_a_receipt_of_ours_is_a_repeat_also_when_it_can_not_be_told_whose_it_is(
+def test_known_receipt_is_a_repeat_also_when_its_submission_is_not_found(
     publisher: FakePublisher, clock: HandClock, metrics: Metrics
 ) -> None:
     memory = FakeMemory()
@@ -343,7 +343,7 @@ def test_nothing_is_published_while_the_broker_takes_nothing(
     assert (refused, before, taken) == (NotificationResult.REFUSED, [], NotificationResult.PUBLISHED)
 
 
-def test_what_is_no_notification_is_refused_with_its_reasons(
+def test_body_that_is_not_a_notification_is_refused_with_reasons(
     ingest: NotificationExecutor, publisher: FakePublisher, metrics: Metrics
 ) -> None:
     taken, lines = take(ingest, b"[]")
@@ -391,7 +391,9 @@ def test_any_body_is_either_an_event_or_no_notification(stall: NotificationExecu
     assert len(lines) == 1
 
 
-def test_no_line_tells_a_number_or_a_text(ingest: NotificationExecutor, publisher: FakePublisher) -> None:
+def test_no_log_line_contains_a_number_or_a_text(
+    ingest: NotificationExecutor, publisher: FakePublisher
+) -> None:
     confirmed = [take(ingest), take(ingest, INBOUND[:-1]), take(ingest, b'{"+16137001234":"a secret text"}')]
     publisher.available = False
     confirmed.append(take(ingest))

@@ -46,7 +46,7 @@ def test_a_clock_that_drifts_is_followed_without_a_word(drift: float) -> None:
     assert clock.now() == clocks.wall
 
 
-def test_where_the_ledger_has_a_time_the_machine_s_own_does_not_count() -> None:
+def test_time_of_the_ledger_replaces_the_time_of_the_machine() -> None:
     clocks = TwoClocks()
     clock = LedgerClock(clocks, ledger_time=1_700_000_000.0)
     clocks.wall += 1e9

@@ -291,7 +291,7 @@ def test_once_a_copy_is_used_none_that_it_was_made_of_is_used(steps: list[tuple[
 
 
 @given(st.integers(0, 9), st.integers(0, 9))
-def test_a_ledger_of_an_older_version_counts_as_restored_however_its_first_workers_end(
+def test_ledger_of_an_older_version_counts_as_restored_after_any_end_of_its_first_workers(
     first: int, second: int
 ) -> None:
     cluster = Cluster()
@@ -306,9 +306,7 @@ def test_a_ledger_of_an_older_version_counts_as_restored_however_its_first_worke
 
 
 @given(st.integers(0, 60), st.booleans())
-def test_of_two_workers_that_meet_a_failover_at_once_none_refuses_it(
-    lookups: int, is_elsewhere: bool
-) -> None:
+def test_two_workers_that_meet_a_failover_at_once_both_accept_it(lookups: int, is_elsewhere: bool) -> None:
     cluster = Cluster()
     cluster.work(cluster.newest)
     (cluster.restore if is_elsewhere else cluster.promote)()

@@ -195,13 +195,13 @@ def save_or_restore(model: Model, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("hundred", range(3))
-def test_whatever_a_restored_ledger_has_lost_nothing_is_sent_twice(hundred: int) -> None:
+def test_nothing_is_sent_twice_with_a_restored_ledger_that_lost_any_commits(hundred: int) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
         walk(seed, restores=True).settle()
 
 
 @pytest.mark.parametrize("hundred", range(6))
-def test_whatever_happens_each_submission_is_accepted_and_told_as_promised(hundred: int) -> None:
+def test_each_submission_is_sent_and_published_as_specified_under_any_faults(hundred: int) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
         walk(seed).settle()
 
@@ -214,7 +214,7 @@ def outcomes(model: Model) -> dict[tuple[str, int], Outcome]:
     }
 
 
-def test_an_outcome_that_another_filed_before_the_hand_over_is_told_by_the_copy() -> None:
+def test_outcome_recorded_by_another_before_the_reschedule_is_published_by_the_copy() -> None:
     model = Model()
     zombie = model.take(model.queue.pop())
     model.advance(zombie, 1)
@@ -232,7 +232,7 @@ def test_an_outcome_that_another_filed_before_the_hand_over_is_told_by_the_copy(
     model.settle()
 
 
-def test_a_hand_over_that_was_cut_leaves_nothing_behind_that_nobody_looks_at() -> None:
+def test_interrupted_reschedule_leaves_no_submission_without_a_delivery() -> None:
     model = Model()
     model.plans = [UNSENT] * 2
     model.advance(model.take(model.queue.pop()))
@@ -282,7 +282,7 @@ def test_a_dead_letter_that_was_sent_back_twice_sends_once() -> None:
     assert len(model.accepted) == 1
 
 
-def test_an_unknown_that_was_sent_back_is_looked_for_first_and_not_sent_anew_unless_asked() -> None:
+def test_replayed_unknown_is_looked_up_first_and_resent_only_on_request() -> None:
     model = Model(park=True)
     model.plans = [TOO_LATE, Plan(answer=AMBIGUOUS)]
     model.settle_plans()
@@ -309,7 +309,7 @@ def test_a_worker_that_dies_again_and_again_gives_up_what_it_died_of() -> None:
     assert outcomes(model) == {("order-17", 0): Outcome.UNKNOWN, ("order-17", 1): Outcome.SENT}
 
 
-def test_of_two_alike_in_doubt_none_takes_the_message_of_the_other_that_shows_later() -> None:
+def test_identical_submissions_in_doubt_do_not_take_each_others_late_message() -> None:
     model = Model(twins=True)
     first, second = model.queue
     model.queue.clear()
@@ -327,7 +327,7 @@ def test_of_two_alike_in_doubt_none_takes_the_message_of_the_other_that_shows_la
     assert len(model.accepted) == len(model.owned) == 3
 
 
-def test_a_message_of_a_call_that_is_not_filed_yet_is_left_to_it() -> None:
+def test_message_of_an_unrecorded_call_is_left_to_that_call() -> None:
     model = Model(twins=True)
     first, second = model.queue
     model.queue.clear()

@@ -90,7 +90,7 @@ def found(
         (DAY + 1, True, None, Call),
     ],
 )
-def test_what_the_ledger_does_not_know_is_looked_up_for_a_while(
+def test_unknown_submission_is_looked_up_for_a_time_after_a_restore(
     book: Book, at: float, redelivered: bool, published_at: float | None, verdict: type
 ) -> None:
     claimed = book.claim(at=at, redelivered=redelivered, published_at=published_at, restored=LOST)
@@ -105,7 +105,7 @@ def test_without_that_time_only_redeliveries_are(book: Book, redelivered: bool, 
     assert isinstance(book.claim(at=1, redelivered=redelivered, published_at=NOW - 1, restored=LOST), verdict)
 
 
-def test_a_ledger_that_was_never_restored_looks_up_nothing(book: Book) -> None:
+def test_ledger_that_was_never_restored_makes_no_lookups(book: Book) -> None:
     assert isinstance(book.claim(redelivered=True), Call)
 
 
@@ -133,7 +133,7 @@ def test_a_repeat_of_what_was_sent_ends_as_sent(book: Book) -> None:
     assert book.submission().message_id == "m-9"
 
 
-def test_what_is_not_in_the_history_is_sent_without_a_wait(book: Book) -> None:
+def test_submission_missing_from_the_history_is_sent_without_a_wait(book: Book) -> None:
     look_up = book.claim(at=1, restored=LOST)
 
     assert isinstance(look_up, Lookup)
@@ -152,13 +152,15 @@ def test_a_redelivery_waits_until_the_history_has_settled(book: Book) -> None:
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_history_that_is_cut_off_stops_only_what_a_worker_had(book: Book, complete: bool) -> None:
+def test_incomplete_history_stops_only_submissions_that_a_worker_had_claimed(
+    book: Book, complete: bool
+) -> None:
     book.claim(at=1, restored=LOST)
 
     assert found(book, "", complete=complete) == NOW + 1
 
 
-def test_those_who_park_what_is_absent_send_what_nobody_had(book: Book) -> None:
+def test_new_submission_is_sent_after_a_restore_with_on_absent_park(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
     book.claim(at=1, restored=LOST)
 
@@ -174,7 +176,7 @@ def test_those_who_park_what_is_absent_send_what_nobody_had(book: Book) -> None:
         (LONG.encode("ascii", "replace").decode(), True, Outcome.SENT),
     ],
 )
-def test_messages_of_other_texts_stop_only_what_a_worker_had(
+def test_messages_of_other_texts_stop_only_submissions_that_a_worker_had_claimed(
     book: Book, text: str, redelivered: bool, end: object
 ) -> None:
     of = command(message=LONG)
@@ -246,7 +248,7 @@ def test_a_scheduled_command_is_looked_up_at_its_time_and_waits_no_longer(book: 
     assert isinstance(copy(61), Call)
 
 
-def test_what_had_ended_is_told_again_and_a_replay_of_it_is_looked_up(book: Book) -> None:
+def test_finished_submission_is_republished_and_its_replay_is_looked_up(book: Book) -> None:
     book.claim()
     recorded = book.file(outcome=Outcome.FAILED)
     assert recorded is not None
@@ -264,7 +266,7 @@ def test_calls_are_lost_since_the_last_commit_that_is_left() -> None:
     assert restored(NOW, last_commit_at=NOW - 10, max_age=DAY) == Restored(at=NOW, since=NOW - 10 - CLOCKS)
 
 
-def test_nobody_knows_where_there_is_no_commit() -> None:
+def test_losses_begin_at_the_maximum_age_without_a_last_commit() -> None:
     assert restored(NOW, last_commit_at=None, max_age=DAY) == Restored(at=NOW, since=NOW - DAY)
 
 
@@ -273,7 +275,7 @@ def test_a_commit_in_the_future_counts_as_one_of_now() -> None:
 
 
 @given(st.integers(0, 2 * int(DAY)), st.integers(0, int(DAY)))
-def test_what_an_earlier_restore_lost_stays_lost_for_a_while(later: int, before: int) -> None:
+def test_losses_of_an_earlier_restore_are_still_considered(later: int, before: int) -> None:
     first = restored(NOW, last_commit_at=NOW - before, max_age=DAY)
     second = restored(NOW + later, last_commit_at=NOW + later, max_age=DAY, before=first)
 

@@ -225,14 +225,14 @@ def test_a_new_submission_is_claimed_for_a_call(book: Book) -> None:
     assert book.claim() == Call(attempts=0, first_attempt_at=NOW, version=0)
 
 
-def test_while_a_claim_may_be_alive_nobody_else_touches_the_submission(book: Book) -> None:
+def test_no_other_worker_touches_a_submission_under_a_lease(book: Book) -> None:
     book.claim()
 
     assert book.claim(at=1, owner="two") == NotBefore(at=NOW + 1 + POLL_AGAIN, own=False)
     assert book.claim(at=29.5, owner="two") == NotBefore(at=NOW + LEASE, own=False)
 
 
-def test_a_claim_whose_commit_went_unheard_is_its_owners_when_asked_again(book: Book) -> None:
+def test_claim_with_an_unconfirmed_commit_belongs_to_its_owner_on_retry(book: Book) -> None:
     call = book.claim()
 
     assert isinstance(call, Call)
@@ -273,7 +273,7 @@ def test_result_without_a_claim_is_not_recorded(book: Book, outcome: Outcome | N
     assert book.file(1, outcome=outcome) is None
 
 
-def test_an_outcome_is_filed_once_and_told_again_byte_for_byte(book: Book) -> None:
+def test_outcome_is_recorded_once_and_republished_byte_for_byte(book: Book) -> None:
     book.claim()
 
     recorded = book.file()
@@ -346,7 +346,7 @@ def test_another_delivery_waits_for_the_copy_and_takes_its_place_once_overdue(
     assert book.hand_over(3) == 4
 
 
-def test_a_copy_that_comes_after_its_place_was_taken_waits_like_any_duplicate(book: Book) -> None:
+def test_stale_copy_waits_like_any_duplicate(book: Book) -> None:
     waiting(book)
     book.claim(at=16, owner="two")
 
@@ -367,7 +367,7 @@ def test_waiting_for_the_account_costs_no_attempt_and_starts_no_budget(book: Boo
     assert book.claim(at=100) == Call(attempts=0, first_attempt_at=NOW + 100, version=0)
 
 
-def test_each_destination_has_a_life_of_its_own(book: Book) -> None:
+def test_each_destination_has_a_separate_replay_number(book: Book) -> None:
     book.claim(0)
     book.file(0)
 
@@ -376,7 +376,7 @@ def test_each_destination_has_a_life_of_its_own(book: Book) -> None:
     assert isinstance(book.claim(1, owner="two"), NotBefore)
 
 
-def test_a_copy_does_not_tell_again_what_its_maker_told(book: Book) -> None:
+def test_copy_does_not_republish_outcomes_that_its_maker_published(book: Book) -> None:
     book.claim(1)
     book.file(1)
     waiting(book)
@@ -385,7 +385,7 @@ def test_a_copy_does_not_tell_again_what_its_maker_told(book: Book) -> None:
     assert isinstance(book.claim(1, version=0), HasOutcome)
 
 
-def test_an_outcome_that_nobody_told_is_told_by_a_delivery_that_took_the_place_of_another_s_copy(
+def test_unpublished_outcome_is_published_by_the_delivery_that_replaced_a_copy(
     book: Book,
 ) -> None:
     book.claim(1, owner="dies before it tells")
@@ -398,7 +398,7 @@ def test_an_outcome_that_nobody_told_is_told_by_a_delivery_that_took_the_place_o
     assert isinstance(book.claim(1, at=5 + OVERDUE, owner="heir", version=2, copy_version=0), HasOutcome)
 
 
-def test_a_copy_tells_what_was_filed_since_its_maker_looked(book: Book) -> None:
+def test_copy_publishes_outcomes_recorded_since_its_maker_read_the_ledger(book: Book) -> None:
     book.claim(1, owner="zombie")
     book.claim(0)
     book.file(0, outcome=None)
@@ -410,7 +410,7 @@ def test_a_copy_tells_what_was_filed_since_its_maker_looked(book: Book) -> None:
     assert isinstance(book.claim(1, version=1), HasOutcome)
 
 
-def test_a_copy_tells_what_is_filed_after_it_was_made(book: Book) -> None:
+def test_copy_publishes_outcomes_recorded_after_it_was_made(book: Book) -> None:
     book.claim(1, owner="zombie")
     waiting(book)
     book.file(1, owner="zombie")
@@ -418,7 +418,7 @@ def test_a_copy_tells_what_is_filed_after_it_was_made(book: Book) -> None:
     assert isinstance(book.claim(1, version=1), HasOutcome)
 
 
-def test_of_two_deliveries_of_one_generation_one_hands_over(book: Book) -> None:
+def test_one_of_two_deliveries_of_a_version_is_rescheduled(book: Book) -> None:
     book.claim()
 
     assert book.hand_over(0) == 1
@@ -481,7 +481,7 @@ def test_unsent_submission_past_its_expiry_is_expired(book: Book) -> None:
 @pytest.mark.parametrize(
     ("max_age", "outcome"), [(0.0, Outcome.FAILED), (1.0, None), (30.0, None), (61.0, None)]
 )
-def test_only_an_attempt_made_after_the_budget_ends_in_failed_however_long_the_look_took(
+def test_submission_fails_only_after_an_attempt_past_the_budget_and_not_after_a_long_lookup(
     book: Book, max_age: float, outcome: Outcome | None
 ) -> None:
     book.rules = replace(book.rules, retry=RetryRules(max_age=max_age))
@@ -490,7 +490,7 @@ def test_only_an_attempt_made_after_the_budget_ends_in_failed_however_long_the_l
     assert outcome_of(book.resolve(at=61)) is outcome
 
 
-def test_unsent_submission_is_unknown_where_on_absent_is_park(book: Book) -> None:
+def test_unsent_submission_is_unknown_with_on_absent_park(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_absent="park"))
     in_doubt(book)
 
@@ -524,7 +524,7 @@ def test_accepted_submission_is_sent_also_without_a_message_id(book: Book, readi
     assert book.submission().message_id is None
 
 
-def test_a_national_number_in_doubt_can_not_be_looked_for(book: Book) -> None:
+def test_national_number_in_doubt_can_not_be_looked_up(book: Book) -> None:
     national = command(to="6131234567")
     book.claim(of=national)
     verdict = book.claim(at=LEASE, owner="two", of=national)
@@ -561,7 +561,7 @@ def lost(book: Book, of: SendSms, *, at: float, replay: Replay) -> Verdict:
     return book.claim(at=at + LEASE, owner="two", of=of)
 
 
-def test_a_national_number_is_sent_anew_once_for_each_replay_that_asks_for_it(book: Book) -> None:
+def test_national_number_is_resent_once_for_each_replay_that_requests_it(book: Book) -> None:
     national = command(to="6131234567")
     book.claim(of=national)
     verdict = book.claim(at=LEASE, owner="two", of=national)
@@ -573,7 +573,7 @@ def test_a_national_number_is_sent_anew_once_for_each_replay_that_asks_for_it(bo
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.FAILED])
-def test_an_attempt_after_one_that_nobody_could_tell_does_not_make_it_unsent(
+def test_unsent_attempt_after_an_attempt_in_doubt_leaves_the_submission_in_doubt(
     book: Book, outcome: Outcome
 ) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
@@ -625,7 +625,7 @@ def test_submission_without_a_history_is_sent_again_until_max_age(book: Book) ->
     assert at <= 600 + LEASE
 
 
-def test_a_look_that_shows_all_of_its_attempts_ends_the_doubt_of_each(book: Book) -> None:
+def test_lookup_that_covers_all_attempts_resolves_each_of_them(book: Book) -> None:
     book.rules = replace(book.rules, reconcile=ReconcileRules(on_unknown="resend"))
     in_doubt(book)
     book.resolve(at=86_401, reading=False)
@@ -637,7 +637,7 @@ def test_a_look_that_shows_all_of_its_attempts_ends_the_doubt_of_each(book: Book
     assert book.submission().outcome is Outcome.FAILED
 
 
-def test_a_message_is_found_whatever_sender_configuration_names_by_now(book: Book) -> None:
+def test_message_is_found_after_the_configured_sender_changed(book: Book) -> None:
     rules = CommandRules(default_sender="+16130000001")
     parsed = parse_command(
         b'{"id":"order-17","destination_address":["+16131234567","+16131234568"],"message":"hi"}',
@@ -683,7 +683,7 @@ def crash(book: Book, times: int, *, first_at: float) -> Verdict:
     return verdict
 
 
-def test_a_submission_that_workers_die_of_is_given_up(book: Book) -> None:
+def test_submission_that_crashes_workers_is_given_up(book: Book) -> None:
     in_doubt(book)
 
     assert crash(book, 4, first_at=2.0) == Lookup(version=1)
@@ -693,7 +693,7 @@ def test_a_submission_that_workers_die_of_is_given_up(book: Book) -> None:
     assert event_of(verdict.stored_event.body)["data"]["error"]["name"] == "poison"
 
 
-def test_a_submission_that_was_submitted_for_certain_is_sent_whatever_workers_die_of(book: Book) -> None:
+def test_accepted_submission_is_sent_after_any_number_of_worker_crashes(book: Book) -> None:
     in_doubt(book, submitted=True)
     verdict = crash(book, 5, first_at=2.0)
 
@@ -701,7 +701,7 @@ def test_a_submission_that_was_submitted_for_certain_is_sent_whatever_workers_di
     assert verdict.outcome is Outcome.SENT
 
 
-def test_a_crash_while_looking_leaves_the_doubt_as_it_was(book: Book) -> None:
+def test_crash_during_a_lookup_leaves_the_submission_in_doubt(book: Book) -> None:
     in_doubt(book)
     before = book.submission()
     crash(book, 1, first_at=2.0)
@@ -787,13 +787,13 @@ def test_message_named_by_a_late_response_is_looked_up_when_its_dead_letter_is_r
 # --- ledgers that may have forgotten ---------------------------------------------------------------------------------
 
 
-def test_an_answer_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
+def test_response_without_a_claim_leaves_the_submission_in_doubt(book: Book) -> None:
     assert book.file(evidence=message()) is None
     assert book.claim(redelivered=True) == Lookup(version=0)
     assert outcome_of(book.resolve(at=1)) is Outcome.SENT
 
 
-def test_a_look_that_the_ledger_knows_no_claim_for_leaves_a_doubt_behind(book: Book) -> None:
+def test_lookup_without_a_claim_leaves_the_submission_in_doubt(book: Book) -> None:
     assert book.resolve(message(), at=0) is None
     assert book.claim(redelivered=True) == Lookup(version=0)
 
@@ -924,13 +924,13 @@ def test_a_clock_set_ahead_ends_no_lease_and_proves_no_absence(book: Book) -> No
     assert book.submission().state == WAITING, "then its absence is believed"
 
 
-def test_new_submission_is_sent_whatever_the_clock_was_set_to(book: Book) -> None:
+def test_new_submission_is_sent_after_any_step_of_the_clock(book: Book) -> None:
     book.set_clock(-86_400.0)
 
     assert isinstance(book.claim(at=-86_400.0), Call)
 
 
-def test_a_message_that_is_found_is_believed_however_the_clock_was_set(book: Book) -> None:
+def test_found_message_is_accepted_after_any_step_of_the_clock(book: Book) -> None:
     book.claim()
     book.file(outcome=None, in_doubt=True)
     book.claim(at=5, owner="two")
@@ -951,7 +951,7 @@ def test_a_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book:
     assert submission.doubt_from == NOW + 1 - book.rules.retry.max_age, "nobody knows when it was called"
 
 
-def test_a_doubt_from_before_the_clock_was_set_back_is_looked_for_as_far_as_calls_may_be(book: Book) -> None:
+def test_attempt_before_the_clock_was_set_back_is_looked_up_in_the_whole_possible_window(book: Book) -> None:
     day = 86_400.0
     book.claim(at=day)
     book.file(at=day, outcome=None, in_doubt=True, retry_in=2)
@@ -969,7 +969,7 @@ def test_a_doubt_from_before_the_clock_was_set_back_is_looked_for_as_far_as_call
     assert submission.doubt_until == NOW + 200
 
 
-def test_an_answer_after_the_clock_was_set_back_is_in_doubt_in_either_time(book: Book) -> None:
+def test_response_after_the_clock_was_set_back_is_in_doubt_in_both_times(book: Book) -> None:
     book.claim(at=1000)
     book.file(at=10, outcome=None, in_doubt=True)
 

@@ -43,7 +43,7 @@ def test_each_scheme_names_postgresql(scheme: str) -> None:
     }  # fmt: skip
 
 
-def test_a_sqlite_path_is_taken_as_it_is() -> None:
+def test_sqlite_path_is_used_unchanged() -> None:
     assert read_ledger_url("sqlite:///ledger#1 %41.db") == SqliteFile("ledger#1 %41.db")
     assert read_ledger_url("sqlite:////var/lib/x.db") == SqliteFile("/var/lib/x.db")
 
@@ -159,7 +159,7 @@ def test_the_parameters_are_those_that_the_driver_knows() -> None:
 
 
 @given(st.text(alphabet="ab:/@?#&=%,[]1;.\\ ", max_size=25))
-def test_whatever_is_understood_libpq_understands_alike(rest: str) -> None:
+def test_every_accepted_url_is_parsed_as_by_libpq(rest: str) -> None:
     try:
         found = parameters(rest)
     except ValueError:
@@ -189,7 +189,7 @@ def test_whatever_is_understood_libpq_understands_alike(rest: str) -> None:
         ("connect_timeout=3&application_name=x&options=-cgeqo%3Doff&keepalives=1", None),
     ],
 )
-def test_what_libpq_would_refuse_is_found_before_connecting(query: str, named: str | None) -> None:
+def test_url_that_libpq_refuses_is_refused_before_connecting(query: str, named: str | None) -> None:
     url = f"postgresql://bridge@db.invalid/sms?{query}"
     if named is None:
         check_url(url)
@@ -212,7 +212,7 @@ def test_a_client_s_key_is_refused_where_libpq_would_refuse_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
-def test_a_file_that_everybody_can_write_to_is_refused(suffix: str, tmp_path: Path) -> None:
+def test_world_writable_file_is_refused(suffix: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     check_url(url)
     file = tmp_path / f"ledger.db{suffix}"

@@ -34,12 +34,12 @@ def test_each_alteration_of_the_simulator_has_a_text() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN.keys() - LOSSY))
-def test_what_a_gateway_only_spells_otherwise_has_the_same_key(name: str) -> None:
+def test_text_that_a_gateway_respells_has_the_same_key(name: str) -> None:
     assert is_alike(KNOWN[name], alter(KNOWN[name], name))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSY))
-def test_a_text_that_lost_characters_or_its_end_is_likely_to_be_ours(name: str) -> None:
+def test_text_that_lost_characters_or_its_end_is_likely_a_match(name: str) -> None:
     shown = alter(KNOWN[name], name)
 
     assert not is_alike(KNOWN[name], shown)
@@ -69,7 +69,7 @@ def test_a_text_of_which_nothing_is_left_is_another_one(name: str) -> None:
         ("yes", ""),
     ],
 )
-def test_a_text_that_could_be_many_others_is_not_taken_for_ours(ours: str, shown: str) -> None:
+def test_text_that_matches_many_others_is_not_a_match(ours: str, shown: str) -> None:
     assert not is_alike(ours, shown)
     assert not Original(ours).may_show_as(shown)
 
@@ -120,7 +120,7 @@ def test_the_longest_texts_are_unescaped_soon(text: str) -> None:
     assert time.process_time() - began < 0.3
 
 
-def test_what_is_longer_than_any_sms_is_compared_as_it_is_and_soon() -> None:
+def test_text_longer_than_any_sms_is_compared_unchanged_and_quickly() -> None:
     long = "a" + "\u0315\u0300" * LONGEST_TEXT
     began = time.process_time()
 

@@ -65,7 +65,7 @@ def _reservation(unit: UnitOfWork, sender: str, rules: LimitRules, now: float) -
     return reservation.at
 
 
-def test_without_a_limit_nobody_waits_and_nothing_is_kept() -> None:
+def test_no_submission_waits_and_nothing_is_stored_without_a_limit() -> None:
     unit = UnitOfWork()
 
     assert slots(LimitRules(), "AABB", unit=unit) == [0, 0, 0, 0]
@@ -90,11 +90,11 @@ def test_quiet_is_not_saved_up_beyond_the_burst() -> None:
     assert slots(rules, "AAAA", now=NOW + 1e6, unit=unit) == pytest.approx([0, 0, 0.5, 1.0])
 
 
-def test_each_sender_has_a_limit_of_its_own() -> None:
+def test_each_sender_has_a_separate_limit() -> None:
     assert slots(LimitRules(sender_per_second=1.0), "AAABAB") == pytest.approx([0, 1, 2, 0, 3, 1])
 
 
-def test_both_limits_hold_the_slower_one_deciding() -> None:
+def test_slower_of_both_limits_decides() -> None:
     waits = slots(LimitRules(account_per_second=2.0, sender_per_second=1.0), "ABAB")
 
     assert waits == pytest.approx([0, 0, 1, 1])
@@ -285,7 +285,7 @@ def test_submission_that_expires_before_its_slot_takes_none() -> None:
     assert ended.outcome is Outcome.EXPIRED
 
 
-def test_after_a_429_nobody_goes_before_the_provider_allows_not_even_with_a_slot() -> None:
+def test_no_submission_is_sent_before_the_retry_after_of_a_429_even_with_a_reservation() -> None:
     unit = UnitOfWork()
     claim(unit, 1)
     claim(unit, 2)
@@ -299,7 +299,7 @@ def test_after_a_429_nobody_goes_before_the_provider_allows_not_even_with_a_slot
     assert isinstance(claim(unit, 3, at=29.9), NotBefore)
 
 
-def test_after_a_429_nobody_who_has_a_slot_falls_behind_those_that_have_later_ones() -> None:
+def test_reservations_keep_their_order_after_a_429() -> None:
     unit = UnitOfWork()
     for number in range(1, 100):
         claim(unit, number)

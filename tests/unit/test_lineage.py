@@ -35,7 +35,7 @@ def test_a_lineage_is_read_as_it_was_written_and_is_no_number_to_a_log(system: i
 @pytest.mark.parametrize(
     "text", ["", "abc", "abcdefghijklmnop", "abcdefghijklmnop-", "abcdefghijklmnoq-1", "None"]
 )
-def test_what_is_no_lineage_is_none(text: str) -> None:
+def test_text_that_is_not_a_lineage_is_none(text: str) -> None:
     assert Lineage.read(text) is None
 
 
@@ -82,7 +82,7 @@ LEFT = Remembered(ELSEWHERE, is_marked=False, left=FIRST)
         (FIRST, None, False, False, Succeeded(())),
     ],
 )
-def test_what_a_copy_is_follows_from_what_it_remembers_and_the_marks(
+def test_state_of_a_copy_follows_from_its_lineage_and_the_ledger_identity(
     own: Lineage | None,
     remembered: Remembered | None,
     is_marked: bool,
@@ -103,7 +103,7 @@ def test_what_a_copy_is_follows_from_what_it_remembers_and_the_marks(
         (SECOND, MARKED, Succeeded((FIRST,))),
     ],
 )
-def test_a_broker_that_was_made_anew_knows_no_marks(
+def test_recreated_broker_has_no_ledger_identity(
     own: Lineage | None, remembered: Remembered | None, comparison: object
 ) -> None:
     assert judge(own, remembered, is_marked=False, is_known=False) == comparison

@@ -150,7 +150,7 @@ def test_every_answer_announces_how_long_an_idle_connection_stays_open(section: 
         "h\u00f6st",
     ],
 )
-def test_a_host_that_nobody_can_listen_on_is_refused(section: str, host: str) -> None:
+def test_host_that_is_not_local_is_refused(section: str, host: str) -> None:
     with pytest.raises(SettingsError) as refused:
         load({}, {variable(section, "host"): host}, lambda _: "")
 
@@ -235,9 +235,7 @@ def test_a_path_is_read_the_same_when_it_is_read_again(path: str) -> None:
     ],
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "::"])
-def test_a_network_of_ipv4_lets_its_clients_in_however_it_is_written(
-    host: str, allow: str, status: int | None
-) -> None:
+def test_ipv4_network_admits_its_clients_in_any_notation(host: str, allow: str, status: int | None) -> None:
     try:
         answers = ask(settings_of(host=host, allow=allow), "/inbound-sms/webhook")
     except ConnectionResetError:
@@ -254,7 +252,7 @@ def test_a_network_that_no_client_can_be_in_is_refused(key: str, value: str) -> 
         Settings.model_validate({"ingest": {key: [value]}})
 
 
-def test_an_address_that_is_taken_is_said_so() -> None:
+def test_address_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = HttpServer(Any, ServerOptions(host="127.0.0.1", port=taken.getsockname()[1]), name="late")  # type: ignore[arg-type]
         with pytest.raises(OSError, match="in use"):

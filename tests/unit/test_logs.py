@@ -308,7 +308,7 @@ def test_a_traceback_is_written_with_its_numbers_masked(stream: io.StringIO) -> 
     assert "canary" not in stream.getvalue()
 
 
-def test_what_libraries_say_goes_the_same_way_from_warnings_up(stream: io.StringIO) -> None:
+def test_warnings_and_errors_of_libraries_have_the_same_format(stream: io.StringIO) -> None:
     configure(LogSettings(level="debug"), stream)
     library = logging.Logger.manager.getLogger("kombu.connection")
     library.info("connected")
@@ -348,7 +348,7 @@ def test_a_process_that_crashes_leaves_a_line(stream: io.StringIO) -> None:
     assert "***8877" in line["exception"]
 
 
-def test_no_text_from_outside_makes_a_second_line_or_steers_a_terminal(stream: io.StringIO) -> None:
+def test_foreign_text_adds_no_line_and_no_control_sequence(stream: io.StringIO) -> None:
     configure(LogSettings(format="console"), stream)
     structlog.get_logger().info("notification.refused", reason="x\nforged\x1b[2J", message_id="y\nz\x1b[2J")
 

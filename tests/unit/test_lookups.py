@@ -102,7 +102,7 @@ def test_a_ledger_that_thinks_too_long_is_waited_for_no_longer_and_others_not_at
         assert asyncio.run(ask(made)) == b"a"
 
 
-def test_no_more_wait_than_there_is_room_for_and_who_has_gone_is_not_asked_for() -> None:
+def test_lookups_are_limited_and_cancelled_ones_are_not_made() -> None:
     records = FakeRecords()
     records.answers.clear()
 
@@ -119,7 +119,7 @@ def test_no_more_wait_than_there_is_room_for_and_who_has_gone_is_not_asked_for()
     assert records.asked == 2  # the first, and the last
 
 
-def test_a_ledger_that_is_away_is_left_alone_for_a_while_and_opened_anew() -> None:
+def test_unavailable_ledger_is_reopened_after_a_pause() -> None:
     records = FakeRecords(away=True)
     with capture_logs() as lines, lookups(records, pause=0.1) as made:
 
@@ -153,7 +153,7 @@ def test_a_ledger_that_breaks_is_closed_and_opened_again() -> None:
     assert (records.opened, records.closed) == (2, 2)
 
 
-def test_a_mistake_of_ours_is_handed_on_and_ends_nothing() -> None:
+def test_unexpected_exception_is_raised_to_the_caller_and_the_thread_goes_on() -> None:
     records = FakeRecords()
     with lookups(records) as made:
 

@@ -8,7 +8,7 @@ import threading
 from bridge.concurrency.event_loop import LoopCaller
 
 
-def test_what_many_threads_settle_all_comes() -> None:
+def test_results_of_many_threads_all_arrive() -> None:
     async def scenario() -> list[int]:
         caller = LoopCaller.here(None)
         found: list[int] = []
@@ -35,7 +35,7 @@ def test_what_many_threads_settle_all_comes() -> None:
     assert sorted(asyncio.run(scenario())) == list(range(2_000))
 
 
-def test_a_mistake_in_one_is_told_and_keeps_nothing_from_the_others() -> None:
+def test_exception_in_a_callback_is_reported_and_other_callbacks_run() -> None:
     async def scenario() -> tuple[list[str], list[int]]:
         confirmed: list[str] = []
         loop = asyncio.get_running_loop()

@@ -117,7 +117,7 @@ def test_queues_that_the_api_does_not_show_are_not_passed_for_whole() -> None:
     assert "sms.dead, sms.send" in lookup_results[0].seen
 
 
-def test_queues_that_lack_members_are_named_beside_those_not_seen() -> None:
+def test_queues_without_enough_members_are_named_with_those_not_visible() -> None:
     with serving(ANSWERS) as (url, _):
         lines, not_deduplicated = check_members(settings_for(url))
         levels = [lookup_result.level for lookup_result in examine_members(settings_for(url))]

@@ -110,12 +110,12 @@ def test_an_id_never_holds_the_whole_number_of_its_command(before: str, number: 
 
 
 @given(st.text(), st.integers(10**9, 10**15 - 1), st.text())
-def test_no_whole_number_is_left_whatever_is_around_it(before: str, number: int, after: str) -> None:
+def test_no_whole_number_remains_in_any_surrounding_text(before: str, number: int, after: str) -> None:
     assert str(number) not in mask_numbers(f"{before}{number}{after}")
 
 
 @given(st.text(st.characters()))
-def test_what_is_masked_is_printable_and_bounded(text: str) -> None:
+def test_masked_text_is_printable_and_bounded(text: str) -> None:
     masked = mask_numbers(text * 50)
 
     assert masked.isprintable()

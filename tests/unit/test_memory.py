@@ -139,7 +139,9 @@ async def owner(memory: NotificationMemory, message_id: str) -> object:
     return await ask(memory, "owner", message_id)
 
 
-def test_what_one_notes_another_knows(make: Callable[..., NotificationMemory], store: Store) -> None:
+def test_notification_noted_by_one_process_is_known_to_another(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
     one, other = make(), make()
     run(note(one, "e1"))
     wait_until(lambda: store.notes)
@@ -147,7 +149,7 @@ def test_what_one_notes_another_knows(make: Callable[..., NotificationMemory], s
     assert run(knows(one, "e1"), knows(other, "e1"), knows(other, "e2")) == [True, True, False]
 
 
-def test_what_waits_for_a_transaction_goes_into_the_next_one(
+def test_waiting_notes_are_written_in_the_next_transaction(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
     memory = make()
@@ -164,7 +166,7 @@ def test_what_waits_for_a_transaction_goes_into_the_next_one(
     assert len(store.lookups) <= 3
 
 
-def test_what_was_noted_last_is_known_without_the_ledger(
+def test_recent_notes_are_known_without_the_ledger(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
     memory = make(remembered=2)
@@ -179,7 +181,7 @@ def test_what_was_noted_last_is_known_without_the_ledger(
     assert [some for some in store.lookups if some] == [{"e1"}]
 
 
-def test_while_the_ledger_is_away_nobody_waits_and_nothing_is_known_but_what_is_remembered(
+def test_unavailable_ledger_delays_nothing_and_recent_notes_alone_are_known(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
     store.away = True
@@ -196,7 +198,7 @@ def test_while_the_ledger_is_away_nobody_waits_and_nothing_is_known_but_what_is_
     ]
 
 
-def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
+def test_notes_made_while_the_ledger_was_unavailable_are_written_later(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
     store.away = True
@@ -211,9 +213,7 @@ def test_what_it_was_not_told_while_it_was_away_it_is_told_when_it_is_back(
     assert store.lookups[-1] == {"e9"}
 
 
-def test_a_ledger_that_stands_still_is_waited_for_once(
-    make: Callable[..., NotificationMemory], store: Store
-) -> None:
+def test_stalled_ledger_is_waited_for_once(make: Callable[..., NotificationMemory], store: Store) -> None:
     memory = make(timeout=0.05)
     store.going.clear()
 
@@ -259,7 +259,9 @@ def test_at_first_a_ledger_is_waited_for_longer_and_not_for_longer_than_a_reques
     assert (gave_up, waited[0]) == ([None], Owner(SENT))
 
 
-def test_what_is_owed_is_told_before_the_end(make: Callable[..., NotificationMemory], store: Store) -> None:
+def test_pending_notes_are_written_before_the_end(
+    make: Callable[..., NotificationMemory], store: Store
+) -> None:
     memory = make(timeout=0.01)
     store.going.clear()
     run(note(memory, "e1"), note(memory, "e2"))
@@ -269,7 +271,7 @@ def test_what_is_owed_is_told_before_the_end(make: Callable[..., NotificationMem
     assert store.known(["e1", "e2"]) == {"e1", "e2"}
 
 
-def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., NotificationMemory], store: Store) -> None:
+def test_failed_ledger_is_reopened(make: Callable[..., NotificationMemory], store: Store) -> None:
     memory = make()
     run(note(memory, "e1"))
     store.away = True
@@ -281,7 +283,7 @@ def test_a_ledger_that_failed_is_opened_anew(make: Callable[..., NotificationMem
     assert store.opened == 2
 
 
-def test_whose_a_message_is_can_be_asked_while_the_ledger_is_there(
+def test_submission_of_a_message_is_found_while_the_ledger_is_available(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
     memory = make()
@@ -294,7 +296,7 @@ def test_whose_a_message_is_can_be_asked_while_the_ledger_is_there(
     assert away == [None] * 2
 
 
-def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
+def test_query_for_the_submission_of_a_message_times_out_soon(
     make: Callable[..., NotificationMemory], store: Store
 ) -> None:
     memory = make(timeout=0.05)
@@ -303,7 +305,7 @@ def test_whoever_asks_whose_a_message_is_does_not_wait_for_long(
     assert run(owner(memory, "m1")) == [None]
 
 
-def test_a_mistake_of_ours_ends_the_process_and_holds_up_nobody_until_then(
+def test_unexpected_exception_ends_the_process_and_delays_no_request_before(
     make: Callable[..., NotificationMemory], store: Store, crashed: threading.Event
 ) -> None:
     memory = make(timeout=0.05)

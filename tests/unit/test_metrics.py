@@ -94,7 +94,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     return registry.get_sample_value(f"sms_bridge_{name}", labels)
 
 
-def test_what_is_known_of_queue_and_token_is_told() -> None:
+def test_known_values_of_queue_and_token_are_exported() -> None:
     registry = scraped(
         state_of(CircuitBreaker.closed(4), commands=2, oldest_at=940.0, limited=1, in_flight=3)
     )
@@ -110,7 +110,7 @@ def test_what_is_known_of_queue_and_token_is_told() -> None:
     assert value(registry, "circuit_breaker_limit") == 4
 
 
-def test_what_nobody_knows_is_no_number() -> None:
+def test_unknown_values_are_not_exported() -> None:
     class Lost(StillSource):
         connected = consuming = False
         depth = None
@@ -202,7 +202,7 @@ ERROR = ProviderError(name="server", http_status=503)
 SENT = Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201)
 
 
-def test_a_worker_tells_how_old_the_oldest_is_that_it_holds() -> None:
+def test_worker_exports_the_age_of_its_oldest_command() -> None:
     publisher, source = FakePublisher(), IdleSource()
     gateway = ScriptedGateway(Attempted(answer=SENT, attempts=1), Attempted(answer=SENT, attempts=1))
     worker, now = worker_on(MemoryLedger(), threading.Event(), publisher, gateway), int(time.time())
@@ -259,7 +259,7 @@ def test_each_attempt_counts_for_what_it_brought(
     ("answers", "why"),
     [([Blocked(error=ERROR)], "account"), ([Ambiguous(error=ERROR)] * DOWN_AFTER, "provider")],
 )
-def test_a_worker_tells_why_its_gate_is_shut(answers: list[Any], why: str) -> None:
+def test_worker_exports_why_its_circuit_breaker_is_open(answers: list[Any], why: str) -> None:
     publisher, source = FakePublisher(), IdleSource()
     gateway = ScriptedGateway(*(Attempted(answer=answer, attempts=1) for answer in answers))
     worker = worker_on(MemoryLedger(), threading.Event(), publisher, gateway)

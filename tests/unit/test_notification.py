@@ -116,7 +116,7 @@ def test_a_notification_asks_for_its_actions_in_order(
     assert names(carried_out(document, results)) == asked
 
 
-def test_a_receipt_of_ours_is_the_event_that_asking_the_provider_makes_and_is_known_by_both_ids() -> None:
+def test_receipt_equals_the_event_of_a_status_query_and_is_known_by_both_ids() -> None:
     *_, durable, _, remembered = carried_out(RECEIPT, [OURS, (), True])
     *_, of_somebody, _, by_itself = carried_out(RECEIPT, [OTHERS, OTHERS, (), True])
 

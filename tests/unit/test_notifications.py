@@ -153,7 +153,7 @@ def test_an_event_names_the_message_and_what_happened_to_it() -> None:
         (5, ("chatMessageNotification", "chatMessage", "text"), "ho"),
     ],
 )
-def test_what_differs_is_another_notification_under_one_id_of_the_provider_too(
+def test_different_bodies_are_different_notifications_even_with_one_provider_id(
     index: int, path: tuple[str | int, ...], value: object
 ) -> None:
     document = [*_KNOWN, _CHAT][index]
@@ -203,7 +203,7 @@ def test_a_receipt_is_known_by_what_it_says() -> None:
     assert _parse(other).identity != _parse(_DELIVERY).identity
 
 
-def test_receipts_without_a_message_id_are_not_taken_for_one_another() -> None:
+def test_receipts_without_a_message_id_are_distinct() -> None:
     some = [{"deliveryInfo": {**_RECEIPT, "messageId": None}, "callbackData": data} for data in ("a", "b")]
 
     first, second = (_parse({"deliveryInfoNotification": receipt}) for receipt in some)
@@ -239,7 +239,7 @@ _DELIVERED = "deliveryInfoNotification"
         {"INBOUNDSMSMESSAGENOTIFICATION": _INBOUND[_MESSAGE]},
     ],
 )
-def test_what_is_not_understood_is_shown_whole(document: dict[str, Any]) -> None:
+def test_unrecognized_notification_is_passed_on_whole(document: dict[str, Any]) -> None:
     notification = _parse(document)
 
     assert notification.event_type == "sms.notification.unrecognized"
@@ -269,7 +269,7 @@ def test_what_is_not_understood_is_shown_whole(document: dict[str, Any]) -> None
         (b'{"a":{"b":' + b"[" * 32_000 + b"]" * 32_000 + b"}}", f"body is nested deeper than {MAX_DEPTH}"),
     ],
 )
-def test_what_holds_no_object_is_refused_with_a_reason(body: bytes, reason: str) -> None:
+def test_body_without_an_object_is_refused_with_a_reason(body: bytes, reason: str) -> None:
     with pytest.raises(InvalidNotification) as caught:
         parse_notification(body)
 
@@ -310,7 +310,7 @@ def test_a_message_can_not_write_the_keys_that_are_not_its_own() -> None:
     assert (data["type"], data["notification_id"], data["recovered"]) == ("inbound", _ID, False)
 
 
-def test_a_key_beside_a_known_one_does_no_harm() -> None:
+def test_unknown_key_is_ignored() -> None:
     assert _parse({"apiVersion": "1", **_INBOUND, "meta": {}}) == _parse(_INBOUND)
 
 
@@ -413,7 +413,7 @@ def test_no_bytes_raise_anything_else(body: bytes) -> None:
         parse_notification(body)
 
 
-def test_a_text_is_never_taken_for_a_message_that_is_no_text() -> None:
+def test_body_of_a_message_that_is_not_text_is_not_read_as_text() -> None:
     def identity(message: object) -> tuple[str, ...]:
         body = {
             "inboundSMSMessageNotification": {"inboundSMSMessage": {"messageId": "m1", "message": message}}

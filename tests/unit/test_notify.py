@@ -157,7 +157,7 @@ def test_the_time_is_the_notifications_own_then_its_messages_then_that_of_receip
 @pytest.mark.parametrize(
     "body", [_INBOUND, _CANCELLATION, _DELETION, b'{"new":{"id":"n1","dateTime":1525895987}}']
 )
-def test_one_notification_is_the_same_event_whenever_and_however_it_comes(body: bytes) -> None:
+def test_notification_is_the_same_event_at_any_time_and_in_any_form(body: bytes) -> None:
     spaced = json.dumps(json.loads(body), indent=2).encode()
 
     first = receive(body, now=_NOW)
@@ -180,7 +180,7 @@ def test_a_receipt_says_what_became_of_which_message(camel_case: bool) -> None:
 
 
 @pytest.mark.parametrize("message_id", [None, 17, "", "a\u0000b", "\ud83d", "x" * 129, ["m1"]])
-def test_a_receipt_of_what_can_be_no_message_is_nobodys(message_id: object) -> None:
+def test_receipt_with_an_invalid_message_id_has_no_submission(message_id: object) -> None:
     assert _of_receipt(messageId=message_id) is None
 
 

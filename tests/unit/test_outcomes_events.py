@@ -107,7 +107,7 @@ def test_the_id_of_an_invalid_command_comes_from_its_id_and_body() -> None:
 
 
 @given(st.lists(st.text() | st.integers()))
-def test_an_id_is_the_uuid_that_anybody_can_compute(parts: list[object]) -> None:
+def test_id_is_a_uuid_that_consumers_can_compute(parts: list[object]) -> None:
     name = json.dumps([str(part) for part in parts])
 
     assert event_id(*parts) == str(uuid.uuid5(NAMESPACE, name))
@@ -178,7 +178,7 @@ def test_camel_case_spells_the_errors_keys_too_and_leaves_the_metadata_alone() -
     assert "httpStatus" in data["error"]
 
 
-def test_the_real_sender_is_told_also_where_default_was_asked() -> None:
+def test_actual_sender_is_published_also_for_default() -> None:
     result = SubmissionResult(sender_address="+16139998877")
     real = outcome_event(Outcome.SENT, command(), 0, result, style=STYLE, now=NOW)
 

@@ -102,7 +102,7 @@ def test_the_tracer_keeps_calls_in_their_order(worker: ModuleType, tracer: Trace
     ]  # fmt: skip
 
 
-def test_a_lambda_is_a_call_and_a_method_without_a_file_is_none(worker: ModuleType, tracer: Tracer) -> None:
+def test_lambda_is_a_call_and_method_without_a_file_is_not(worker: ModuleType, tracer: Tracer) -> None:
     assert traced(tracer, worker.run) == [("worker.py", "run"), ("worker.py", "run.<locals>.<lambda>")]
 
 

@@ -96,7 +96,7 @@ def test_every_shape_of_an_error_is_read(
     assert parse_error(400, body) == expected
 
 
-def test_an_unheard_of_status_has_no_words() -> None:
+def test_unknown_status_has_no_description() -> None:
     assert parse_error(599, b"") == ProviderError(name="http", http_status=599)
 
 
@@ -125,7 +125,7 @@ def test_variables_are_put_in_by_their_number(text: str, variables: object, mess
     assert parse_error(400, _exception(messageId="SVC", text=text, variables=variables)).message == message
 
 
-def test_a_message_is_bounded_whatever_its_variables() -> None:
+def test_message_is_bounded_for_any_variables() -> None:
     message = parse_error(400, _exception(messageId="SVC", text="%1" * 900, variables=["x" * 9000])).message
 
     assert message is not None
@@ -386,7 +386,7 @@ def test_the_status_is_that_of_the_first_delivery_info(changes: dict[str, Any], 
 
 
 @pytest.mark.parametrize("sender", [None, "", [], {}, True, "x" * 300, "+1\n2"])
-def test_a_sender_that_is_no_text_is_none(sender: object) -> None:
+def test_sender_that_is_not_a_text_is_ignored(sender: object) -> None:
     assert _parse(_sent(senderAddress=sender)) == _accepted(sender_address=None)
 
 

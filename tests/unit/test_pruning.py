@@ -38,7 +38,7 @@ def test_a_round_goes_on_until_nothing_is_left_and_the_next_one_follows() -> Non
     assert len(set(ledger.asked[:4])) == 1
 
 
-def test_a_clock_that_is_set_far_ahead_has_nothing_forgotten_before_its_time() -> None:
+def test_clock_set_far_ahead_prunes_nothing_too_early() -> None:
     ledger, clock = Ledger(), HandClock()
     pruner = Pruner(ledger.prune, 1000.0, clock, every=0.01, pause=0.0)
     clock.wall += 10 * 366 * 86400
@@ -49,7 +49,7 @@ def test_a_clock_that_is_set_far_ahead_has_nothing_forgotten_before_its_time() -
     assert set(ledger.asked) == {HandClock().wall + GAIN - 1000.0}
 
 
-def test_a_ledger_that_is_unavailable_is_asked_again_in_the_next_round() -> None:
+def test_pruning_retries_an_unavailable_ledger_in_the_next_round() -> None:
     ledger = Ledger(LedgerUnavailable("locked"), 3)
     pruner = Pruner(ledger.prune, 1.0, SystemClock(), every=0.01, pause=0.0)
     pruner.start()

@@ -43,7 +43,7 @@ class StatusPolling:
             self.pulse.check()
 
 
-def test_a_node_that_answers_is_asked_again_and_again() -> None:
+def test_responding_node_is_polled_repeatedly() -> None:
     it = StatusPolling()
     for number in range(1, 20):
         it.go_on(INTERVAL)
@@ -51,7 +51,7 @@ def test_a_node_that_answers_is_asked_again_and_again() -> None:
         it.node.questions[-1]()
 
 
-def test_a_node_that_does_not_answer_is_given_up() -> None:
+def test_silent_node_is_given_up() -> None:
     it = StatusPolling()
     it.go_on(INTERVAL + TIMEOUT)
 
@@ -60,7 +60,7 @@ def test_a_node_that_does_not_answer_is_given_up() -> None:
     assert len(it.node.questions) == 1
 
 
-def test_a_node_with_an_alarm_reads_nothing_and_is_asked_once_that_is_over() -> None:
+def test_node_with_an_alarm_is_polled_after_the_alarm() -> None:
     it = StatusPolling()
     it.go_on(INTERVAL)
     it.node.blocked = True
@@ -71,7 +71,7 @@ def test_a_node_with_an_alarm_reads_nothing_and_is_asked_once_that_is_over() -> 
     assert len(it.node.questions) == 2
 
 
-def test_after_a_sleep_of_the_machine_the_answer_is_looked_for_first() -> None:
+def test_response_is_read_first_after_the_machine_slept() -> None:
     it = StatusPolling()
     it.go_on(INTERVAL)
     it.clock.pass_by(3600)

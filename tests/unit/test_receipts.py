@@ -42,7 +42,7 @@ DELIVERED, UNDELIVERED = "sms.outbound.delivered", "sms.outbound.undelivered"
 # --- when and what ---------------------------------------------------------------------------------------------------
 
 
-def test_a_message_is_asked_about_as_it_ages_and_a_last_time() -> None:
+def test_status_is_polled_less_often_with_age_and_a_last_time() -> None:
     asked = [NOW + RULES.first]
     while (again := next_ask(NOW, asked[-1], RULES)) is not None:
         asked.append(again)
@@ -51,13 +51,13 @@ def test_a_message_is_asked_about_as_it_ages_and_a_last_time() -> None:
     assert ages == [*(30.0 * 2**number for number in range(12)), 86400.0]
 
 
-def test_what_an_outage_kept_from_being_asked_goes_on_where_it_would_be() -> None:
+def test_polls_missed_in_an_outage_resume_at_the_regular_schedule() -> None:
     assert next_ask(NOW, NOW + 1000, RULES) == NOW + 1920
     assert next_ask(NOW, NOW + 80_000, RULES) == NOW + 86400
     assert next_ask(NOW, NOW + 100_000, RULES) is None
 
 
-def test_a_clock_that_was_set_back_does_not_put_off_the_next_time_by_as_much() -> None:
+def test_clock_set_back_does_not_delay_the_next_poll_by_as_much() -> None:
     assert next_ask(NOW, NOW - 5000, RULES) == NOW - 5000 + 30
 
 
@@ -75,7 +75,7 @@ def test_a_receipt_is_the_outcome_with_its_new_status(status: str, type_: str) -
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_its_keys_are_spelt_as_configured_now_however_the_outcome_spells_them(stored: bool) -> None:
+def test_keys_of_a_receipt_have_the_configured_style_and_not_that_of_the_outcome(stored: bool) -> None:
     of = sent(style=replace(STYLE, camel_case=stored))
     snake = event_of(receipt_event(of, "DeliveryImpossible", style=STYLE, now=NOW).body)["data"]
     camel = event_of(
@@ -87,7 +87,7 @@ def test_its_keys_are_spelt_as_configured_now_however_the_outcome_spells_them(st
     assert len(snake) == len(camel) == 12
 
 
-def test_a_message_from_a_number_that_nobody_told_can_not_be_asked_for() -> None:
+def test_message_from_an_unknown_sender_can_not_be_polled() -> None:
     assert pair_of(sent()) == Pair(remote_address=THEIRS, local_address=OURS)
     assert pair_of(sent(sender_address=None)) is None
 
@@ -140,7 +140,7 @@ ASKING = LedgerRules(receipts=RULES)
         (LedgerRules(), Outcome.SENT, "m1", False),
     ],
 )
-def test_a_receipt_is_awaited_of_what_was_sent_where_somebody_asks(
+def test_receipt_is_pending_for_a_sent_message_when_polling_is_on(
     rules: LedgerRules, outcome: Outcome | None, message_id: str | None, expected: bool
 ) -> None:
     ledger, of = MemoryLedger(), command()
@@ -151,7 +151,7 @@ def test_a_receipt_is_awaited_of_what_was_sent_where_somebody_asks(
     assert all((e.sent_at, e.ask_at) == (NOW, NOW + 30) for e in ledger.expected.values())
 
 
-def test_a_receipt_is_awaited_of_what_was_found_to_be_sent() -> None:
+def test_receipt_is_pending_for_a_message_found_in_the_history() -> None:
     ledger, of = MemoryLedger(), command(sender_address=OURS)
     claimed(ledger, ASKING, of)
     found = Evidence(
@@ -296,14 +296,14 @@ def model() -> Iterator[Model]:
     made.publisher.close()
 
 
-def test_nothing_is_asked_before_it_is_due(model: Model) -> None:
+def test_nothing_is_polled_before_it_is_due(model: Model) -> None:
     model.send("c1")
     waits = [model.poll(), model.poll(29)]
 
     assert (waits, model.provider.calls) == ([POLL, POLL], [])
 
 
-def test_what_the_provider_knows_is_told_and_awaited_no_longer(model: Model) -> None:
+def test_known_status_is_published_and_no_longer_pending(model: Model) -> None:
     model.send("c1")
     model.send("c2", destination_address="+16131234568")
     model.provider.statuses = {"m-c1": "DeliveredToTerminal", "m-c2": "DeliveryImpossible"}
@@ -317,7 +317,7 @@ def test_what_the_provider_knows_is_told_and_awaited_no_longer(model: Model) -> 
 @pytest.mark.parametrize(
     "status", [None, "DeliveredToNetwork", "MessageWaiting", "Something", "deliveredtoterminal"]
 )
-def test_any_other_status_is_asked_for_again_and_at_last_given_up_in_silence(
+def test_other_status_is_polled_again_and_finally_given_up_without_an_event(
     model: Model, status: str | None
 ) -> None:
     model.send("c1")
@@ -329,7 +329,7 @@ def test_any_other_status_is_asked_for_again_and_at_last_given_up_in_silence(
     assert model.metrics.registry.get_sample_value("sms_bridge_receipts_total", {"result": "given_up"}) == 1
 
 
-def test_a_thread_is_read_where_that_is_fewer_calls_and_asked_singly_for_what_it_does_not_list(
+def test_thread_is_read_if_that_is_fewer_calls_and_unlisted_messages_are_polled_singly(
     model: Model,
 ) -> None:
     ids = [f"c{number}" for number in range(5)]
@@ -343,7 +343,7 @@ def test_a_thread_is_read_where_that_is_fewer_calls_and_asked_singly_for_what_it
     assert sorted(model.published()) == [(id_, DELIVERED) for id_ in ["alone", *ids]]
 
 
-def test_while_the_gate_is_shut_or_the_broker_away_nothing_is_asked_or_taken(model: Model) -> None:
+def test_nothing_is_polled_while_the_breaker_is_open_or_the_broker_unavailable(model: Model) -> None:
     model.send("c1")
     model.may_ask = False
     shut = model.poll(30)
@@ -354,7 +354,7 @@ def test_while_the_gate_is_shut_or_the_broker_away_nothing_is_asked_or_taken(mod
     assert model.receipts.takes == 0
 
 
-def test_a_provider_that_can_not_be_asked_is_left_alone_for_longer_and_longer(model: Model) -> None:
+def test_unreachable_provider_is_polled_with_growing_pauses(model: Model) -> None:
     model.send(*(f"c{number}" for number in range(20)))
     for number in range(20):
         model.send(f"d{number}", destination_address=f"+1613123{number:04}")
@@ -374,7 +374,7 @@ def test_a_provider_that_can_not_be_asked_is_left_alone_for_longer_and_longer(mo
     assert len(set(model.asks())) == 40
 
 
-def test_one_that_always_fails_does_not_keep_the_others_from_being_asked(model: Model) -> None:
+def test_message_that_always_fails_does_not_block_the_polling_of_others(model: Model) -> None:
     model.send("c1")
     model.send("c2", destination_address="+16131234568")
     model.provider.statuses = {"m-c2": "DeliveredToTerminal"}
@@ -386,7 +386,7 @@ def test_one_that_always_fails_does_not_keep_the_others_from_being_asked(model: 
     assert (model.published(), list(model.asks())) == ([("c2", DELIVERED)], ["c1"])
 
 
-def test_calls_are_so_far_apart_as_configured() -> None:
+def test_calls_keep_the_configured_distance() -> None:
     model = Model(per_second=4.0)
     model.send("c1")
     model.poll(30)
@@ -396,7 +396,7 @@ def test_calls_are_so_far_apart_as_configured() -> None:
     model.publisher.close()
 
 
-def test_what_a_notification_has_told_is_not_asked_for(model: Model) -> None:
+def test_message_with_a_notified_receipt_is_not_polled(model: Model) -> None:
     model.send("c1")
     model.seen.note([event_id(UNDELIVERED, "c1", 0, 0)], NOW)
     model.poll(30)
@@ -404,7 +404,7 @@ def test_what_a_notification_has_told_is_not_asked_for(model: Model) -> None:
     assert (model.provider.calls, model.published(), model.asks()) == ([], [], {})
 
 
-def test_what_the_broker_has_not_confirmed_is_asked_for_again_and_told_under_the_same_id(
+def test_unconfirmed_receipt_is_polled_again_and_published_with_the_same_id(
     model: Model,
 ) -> None:
     model.send("c1")
@@ -429,7 +429,7 @@ def test_what_the_broker_has_not_confirmed_is_asked_for_again_and_told_under_the
 # --- the provider ----------------------------------------------------------------------------------------------------
 
 
-def test_the_provider_is_asked_for_a_message_and_for_a_thread_by_one_call_each() -> None:
+def test_message_and_thread_are_each_read_with_one_call() -> None:
     with Simulator() as simulator, rig(base_url=simulator.url) as it:
         statuses = CpaasStatuses(it.client.history)
         it.send(destination_address=THEIRS)
@@ -443,7 +443,7 @@ def test_the_provider_is_asked_for_a_message_and_for_a_thread_by_one_call_each()
         assert statuses.of_thread(replace(pair, remote_address="+16130000000"), until=until) == {}
 
 
-def test_what_makes_no_path_is_not_asked_for_and_tells_nothing() -> None:
+def test_message_id_that_is_not_a_path_segment_is_not_polled() -> None:
     with Simulator() as simulator, rig(base_url=simulator.url) as it:
         statuses = CpaasStatuses(it.client.history)
         pair = Pair(remote_address=THEIRS, local_address=OURS)
@@ -452,7 +452,7 @@ def test_what_makes_no_path_is_not_asked_for_and_tells_nothing() -> None:
         assert statuses.of_thread(replace(pair, remote_address="."), until=1e12) == {}
 
 
-def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
+def test_unreachable_provider_can_not_be_polled() -> None:
     with rig(base_url="http://127.0.0.1:1") as it:
         statuses = CpaasStatuses(it.client.history)
         pair = Pair(remote_address=THEIRS, local_address=OURS)
@@ -466,7 +466,7 @@ def test_a_provider_that_is_not_there_can_not_be_asked() -> None:
 # --- what the provider posts by itself -------------------------------------------------------------------------------
 
 
-def test_a_gate_that_shuts_meanwhile_stops_the_round_and_leaves_the_rest_as_it_was(model: Model) -> None:
+def test_breaker_that_opens_during_a_round_stops_it_and_leaves_the_rest_pending(model: Model) -> None:
     for number in range(3):
         model.send(f"c{number}", destination_address=f"+1613123{number:04}")
 

@@ -92,7 +92,7 @@ def two(*, redelivered: bool = False, headers: Mapping[str, object] | None = Non
 SENT_TWICE = ["sms.outbound.sent", "sms.outbound.sent"]
 
 
-def test_what_was_sent_by_laxer_rules_is_told_as_sent_when_it_comes_again() -> None:
+def test_command_sent_under_laxer_rules_is_republished_as_sent_on_redelivery() -> None:
     model = Model()
     first = model.deliver(two())
     again = model.deliver(two(redelivered=True), commands={"max_destinations": 1})
@@ -103,7 +103,7 @@ def test_what_was_sent_by_laxer_rules_is_told_as_sent_when_it_comes_again() -> N
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
-def test_what_was_never_taken_is_judged_by_the_rules_of_now(*, redelivered: bool) -> None:
+def test_command_that_was_never_claimed_is_validated_by_the_current_rules(*, redelivered: bool) -> None:
     model = Model()
 
     stored_event = model.deliver(two(redelivered=redelivered), commands={"max_destinations": 1})
@@ -112,7 +112,7 @@ def test_what_was_never_taken_is_judged_by_the_rules_of_now(*, redelivered: bool
     assert model.gateway.sent == 0
 
 
-def test_an_invalid_command_with_the_id_of_another_one_is_invalid_however_it_comes() -> None:
+def test_invalid_command_with_the_id_of_another_is_invalid_on_every_delivery() -> None:
     model = Model()
     model.deliver(Delivery(body_of("a"), tag=(1, 1)))
 
@@ -123,7 +123,7 @@ def test_an_invalid_command_with_the_id_of_another_one_is_invalid_however_it_com
 
 
 @pytest.mark.parametrize("redelivered", [False, True])
-def test_what_no_setting_would_take_is_invalid_however_it_comes(*, redelivered: bool) -> None:
+def test_command_invalid_under_any_setting_is_invalid_on_every_delivery(*, redelivered: bool) -> None:
     model = Model()
     model.deliver(Delivery(body_of("a"), tag=(1, 1)))
     stored_event = model.deliver(
@@ -134,7 +134,7 @@ def test_what_no_setting_would_take_is_invalid_however_it_comes(*, redelivered: 
     assert model.gateway.sent == 1
 
 
-def test_what_the_ledger_can_not_be_asked_about_goes_back() -> None:
+def test_command_is_requeued_when_the_ledger_is_unavailable() -> None:
     model = Model()
     model.deliver(two())
     model.ledger = PickyAboutLookups()
@@ -176,7 +176,7 @@ def test_a_field_that_no_command_has_is_warned_of_once_or_refused() -> None:
     assert counted == len(warned)
 
 
-def test_what_can_not_be_read_beside_a_command_is_named_in_the_log() -> None:
+def test_unreadable_properties_of_a_command_are_named_in_the_log() -> None:
     names = tuple(f"headers.{number}{'x' * 500}" for number in range(50))
     with capture_logs() as lines:
         done = Model().deliver(Delivery(body_of("a"), tag=(1, 1), unreadable=names))

@@ -25,20 +25,20 @@ from tests.unit.judging import CAP, NOW, RULES, SETTLED, TO, calling, judge, mes
 # --- found -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_that_is_ours_is_found_at_once() -> None:
+def test_matching_message_is_found_at_once() -> None:
     assert judge(message(), now=NOW + FIRST_LOOKUP) == Found(message=message())
 
 
-def test_of_several_the_first_is_taken() -> None:
+def test_first_of_several_matching_messages_is_taken() -> None:
     assert judge(message("m-2", at=5.0), message("m-1", at=4.0)) == Found(message=message("m-1", at=4.0))
 
 
-def test_a_message_that_a_notification_told_of_is_as_good_as_one_in_the_history() -> None:
+def test_notified_message_counts_like_one_in_the_history() -> None:
     assert judge(seen=(message(),), now=NOW + 1) == Found(message=message())
     assert judge(seen=(message(),), now=NOW + 1, history=False) == Found(message=message())
 
 
-def test_a_message_told_of_twice_is_one() -> None:
+def test_message_notified_twice_counts_once() -> None:
     assert judge(message(), seen=(message(),), others=(other(),), now=NOW + 1) == RetryLookup(at=NOW + 3)
 
 
@@ -52,9 +52,7 @@ def test_a_message_told_of_twice_is_one() -> None:
         ("\U0001f4ac", "\U0001f4ac"),
     ],
 )
-def test_texts_are_the_same_in_any_normal_form_whatever_their_line_ends_and_outer_spaces(
-    ours: str, theirs: str
-) -> None:
+def test_texts_match_in_any_normal_form_with_any_line_ends_and_outer_spaces(ours: str, theirs: str) -> None:
     assert isinstance(judge(message(text=theirs), text=ours), Found)
 
 
@@ -65,7 +63,7 @@ def test_a_message_of_another_text_that_is_of_no_submission_proves_nothing(their
 
 
 @pytest.mark.parametrize("at", [-123.0, -119.0, 0.0, 60.0, 183.0])
-def test_the_providers_clock_may_differ_from_ours_within_the_skew(at: float) -> None:
+def test_clock_of_the_provider_may_differ_within_the_skew(at: float) -> None:
     assert isinstance(judge(message(at=at)), Found)
 
 
@@ -74,14 +72,14 @@ def test_a_message_from_outside_the_window_is_another_one(at: float) -> None:
     assert judge(message(at=at)) == NotInHistory()
 
 
-def test_a_message_like_ours_at_an_impossible_time_may_be_it() -> None:
+def test_matching_message_at_an_impossible_time_leaves_the_result_undetermined() -> None:
     assert isinstance(judge(message(at=183.5)), Undetermined)
     assert isinstance(judge(message(at=15e9)), Undetermined)
     assert judge(message(at=15e9, text="other")) == NotInHistory()
 
 
 @pytest.mark.parametrize("skew", [0.0, 1.0, 5.0])
-def test_times_without_fractions_cost_nothing_however_small_the_skew(skew: float) -> None:
+def test_times_without_fractions_match_with_any_small_skew(skew: float) -> None:
     rules = replace(RULES, skew=skew)
     since = NOW + 0.9
 
@@ -92,11 +90,11 @@ def test_a_message_accepted_long_after_the_attempt_ended_is_found() -> None:
     assert isinstance(judge(message(at=50.0), now=NOW + 55), Found)
 
 
-def test_a_message_of_an_earlier_attempt_in_doubt_is_found_after_a_later_one() -> None:
+def test_message_of_an_earlier_attempt_in_doubt_is_found_after_a_later_attempt() -> None:
     assert isinstance(judge(message(at=-1000.0), since=NOW - 1000, now=NOW + 2), Found)
 
 
-def test_a_message_between_other_numbers_is_not_ours() -> None:
+def test_message_between_other_numbers_is_not_a_match() -> None:
     assert judge(message(destination_address="+16131234568")) == NotInHistory()
     assert judge(message(sender_address="+16139998878")) == NotInHistory()
 
@@ -106,17 +104,17 @@ def test_for_the_default_sender_any_number_of_the_account_may_have_sent_it(sende
     assert isinstance(judge(message(sender_address=sender), sender_address=None), Found)
 
 
-def test_a_message_without_a_sender_may_be_ours() -> None:
+def test_message_without_a_sender_may_match() -> None:
     assert isinstance(judge(message(sender_address=None)), Found)
 
 
-def test_a_message_that_another_submission_owns_is_not_ours() -> None:
+def test_message_of_another_submission_is_not_a_match() -> None:
     assert judge(message("m-1"), taken=frozenset({"m-1"})) == NotInHistory()
     found = judge(message("m-1"), message("m-2", at=1.0), taken=frozenset({"m-1"}))
     assert found == Found(message=message("m-2", at=1.0))
 
 
-def test_a_message_whose_id_an_answer_named_is_ours_whatever_else_is_there() -> None:
+def test_message_with_the_id_of_a_response_is_taken_in_any_history() -> None:
     found = judge(
         message("m-1"),
         message("m-2", at=-500.0, text="as the provider changed it"),
@@ -131,12 +129,12 @@ def test_a_message_whose_id_an_answer_named_is_ours_whatever_else_is_there() -> 
 # --- not found -------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_whole_history_lacks_was_not_sent() -> None:
+def test_message_missing_from_a_complete_history_was_not_sent() -> None:
     assert judge() == NotInHistory()
 
 
 @pytest.mark.parametrize("elapsed", [2.0, 10.0, 40.0, 59.9])
-def test_nothing_is_absent_before_the_provider_had_the_time_to_show_it(elapsed: float) -> None:
+def test_message_does_not_count_as_not_found_within_the_settle_window(elapsed: float) -> None:
     lookup_result = judge(now=NOW + elapsed)
 
     assert isinstance(lookup_result, RetryLookup)
@@ -148,7 +146,7 @@ def test_the_time_to_show_counts_from_the_end_of_the_last_attempt() -> None:
     assert judge(until=NOW + 30, now=SETTLED + 30) == NotInHistory()
 
 
-def test_a_history_that_was_read_too_early_is_read_again_however_late_it_is_judged() -> None:
+def test_history_read_within_the_settle_window_is_read_again_even_when_judged_later() -> None:
     assert judge(read_at=SETTLED - 1) == RetryLookup(at=SETTLED)
 
 
@@ -162,12 +160,12 @@ def test_nothing_is_decided_while_a_twin_is_attempting(elapsed: float) -> None:
     assert judge(now=now, others=(just,)) == RetryLookup(at=now + FIRST_LOOKUP)
 
 
-def test_a_history_that_is_incomplete_can_not_tell() -> None:
+def test_incomplete_history_is_undetermined() -> None:
     assert isinstance(judge(complete=False), Undetermined)
     assert isinstance(judge(complete=False, oldest_at=NOW - 1e6), Undetermined)
 
 
-def test_an_account_at_its_cap_can_not_tell_unless_something_is_left_from_before_the_attempt() -> None:
+def test_account_at_its_cap_is_undetermined_without_a_message_before_the_attempt() -> None:
     assert judge(total=CAP // 2 - 1) == NotInHistory()
     assert isinstance(judge(total=CAP), Undetermined), "a short thread may be what is left of a longer one"
     assert isinstance(judge(total=CAP // 2), Undetermined), "what came last drops others before it shows"
@@ -176,12 +174,12 @@ def test_an_account_at_its_cap_can_not_tell_unless_something_is_left_from_before
     assert isinstance(judge(total=CAP, oldest_at=NOW - 124, complete=False), Undetermined)
 
 
-def test_an_account_of_which_nobody_knows_how_much_it_has_can_not_tell_either() -> None:
+def test_account_with_an_unknown_message_count_is_undetermined() -> None:
     assert isinstance(judge(total=None), Undetermined)
     assert judge(total=None, oldest_at=NOW - 124) == NotInHistory()
 
 
-def test_what_a_thread_shows_itself_counts_whatever_the_total_says() -> None:
+def test_message_before_the_attempt_in_a_thread_counts_for_any_total() -> None:
     full = [message(f"m-{number}", text="other") for number in range(CAP // 2)]
 
     taken = frozenset(one.message_id for one in full)
@@ -190,7 +188,7 @@ def test_what_a_thread_shows_itself_counts_whatever_the_total_says() -> None:
     assert isinstance(judge(*full, taken=taken), Undetermined)
 
 
-def test_where_the_provider_keeps_everything_a_whole_thread_is_enough() -> None:
+def test_complete_thread_is_sufficient_when_the_provider_has_no_cap() -> None:
     keeps_all = replace(RULES, history_cap=0)
 
     assert judge(total=None, rules=keeps_all) == NotInHistory()
@@ -198,7 +196,7 @@ def test_where_the_provider_keeps_everything_a_whole_thread_is_enough() -> None:
     assert isinstance(judge(complete=False, rules=keeps_all), Undetermined)
 
 
-def test_the_account_is_asked_about_only_when_a_whole_and_late_reading_does_not_reach_back() -> None:
+def test_account_is_read_only_if_a_complete_settled_history_does_not_reach_back() -> None:
     window = window_of(NOW, NOW, RULES)
     late = HistoryExtract(read_at=SETTLED, oldest_at=NOW - 123)
 
@@ -213,7 +211,7 @@ def test_a_history_that_is_cut_off_is_read_until_it_could_have_shown_it() -> Non
     assert isinstance(judge(message(), complete=False), Found)
 
 
-def test_a_history_that_is_down_is_asked_less_and_less_often_until_nobody_waits_any_longer() -> None:
+def test_unavailable_history_is_read_with_growing_pauses_until_the_deadline() -> None:
     now, lookups = NOW + FIRST_LOOKUP, 0
     while isinstance(lookup_result := judge(history=False, now=now), RetryLookup):
         assert FIRST_LOOKUP <= lookup_result.at - now <= LONGEST_LOOKUP
@@ -227,7 +225,7 @@ def test_a_history_that_is_down_is_asked_less_and_less_often_until_nobody_waits_
 # --- equal texts to one number at once -------------------------------------------------------------------------------
 
 
-def test_of_two_alike_none_takes_the_only_message_before_both_had_the_time_to_show() -> None:
+def test_identical_submissions_share_one_message_only_after_both_settle_windows() -> None:
     late = other(until=50.0)
 
     for elapsed in (2, 52, 60, 109):
@@ -238,7 +236,7 @@ def test_of_two_alike_none_takes_the_only_message_before_both_had_the_time_to_sh
     assert isinstance(judge(message(), now=NOW + 110, others=(late,)), Found)
 
 
-def test_two_alike_with_a_message_for_each_wait_for_nothing() -> None:
+def test_identical_submissions_with_a_message_each_are_resolved_at_once() -> None:
     assert judge(message("m-1"), message("m-2"), now=NOW + 2, others=(other(),)) == Found(
         message=message("m-1")
     )
@@ -274,11 +272,11 @@ def test_a_message_of_long_after_the_attempt_is_left_to_a_twin_whose_attempt_it_
     ) == Found(message=message(at=100.0))
 
 
-def test_a_twin_in_doubt_does_not_keep_what_left_no_trace_waiting() -> None:
+def test_identical_submission_in_doubt_does_not_delay_a_not_found_result() -> None:
     assert judge(others=(other(until=50.0),)) == NotInHistory()
 
 
-def test_the_history_being_down_a_notified_message_is_shared_once_all_had_the_time() -> None:
+def test_notified_message_is_shared_after_all_settle_windows_while_the_history_is_unavailable() -> None:
     waiting = judge(seen=(message(),), history=False, others=(other(),), now=NOW + 2)
 
     assert isinstance(waiting, RetryLookup)
@@ -295,7 +293,7 @@ def test_the_history_being_down_a_notified_message_is_shared_once_all_had_the_ti
     complete=st.booleans(),
     taken=st.sets(st.integers(0, 4)),
 )
-def test_only_a_match_of_nobody_elses_is_found_and_only_a_whole_settled_history_means_absent(
+def test_only_an_unclaimed_match_is_found_and_only_a_complete_settled_history_is_not_found(
     times: list[float], elapsed: float, others: list[Other], complete: bool, taken: set[int]
 ) -> None:
     now = NOW + elapsed

@@ -53,7 +53,7 @@ class ShiftedClock(SystemClock):
 # -- progress --------------------------------------------------------------------------------------
 
 
-def test_counter_without_progress_is_stalled_after_its_patience() -> None:
+def test_counter_without_progress_is_stalled_after_its_timeout() -> None:
     clock, counts = HandClock(mono=0.0), {"loop": 0, "link": 0}
     progress = ThreadProgress(clock, timeout=30)
     for name in counts:
@@ -69,7 +69,7 @@ def test_counter_without_progress_is_stalled_after_its_patience() -> None:
     assert confirmed == [None, None, still, still, None]
 
 
-def test_with_nothing_to_watch_nothing_stands_still() -> None:
+def test_nothing_is_stalled_without_counters() -> None:
     assert ThreadProgress(HandClock()).stall() is None
 
 
@@ -86,7 +86,7 @@ class FrozenLedger(MemoryLedger):
         return super().apply(changes)
 
 
-def test_a_loop_that_is_stuck_counts_no_more_and_an_idle_one_does() -> None:
+def test_stuck_loop_stops_counting_and_idle_loop_counts() -> None:
     ledger, publisher, source = FrozenLedger(), FakePublisher(), IdleSource()
     worker = worker_on(ledger, threading.Event(), publisher)
     worker.start(source)
@@ -142,7 +142,7 @@ def confirmed(manager: socket.socket, wanted: Callable[[bytes], bool]) -> bytes:
     return line
 
 
-def test_a_status_is_told_when_it_changes(manager: socket.socket, report: Callable[..., None]) -> None:
+def test_status_is_reported_when_it_changes(manager: socket.socket, report: Callable[..., None]) -> None:
     state = [WELL]
     report(lambda: state[-1], lambda: None)
     lines = [confirmed(manager, lambda line: line.startswith(b"STATUS"))]
@@ -215,7 +215,7 @@ def test_a_watchdog_is_this_process_s_or_none(environ: dict[str, str], seconds: 
         (Readiness(ready=False), "not ready"),
     ],
 )
-def test_a_status_says_what_is_the_matter(readiness: Readiness | None, line: str | None) -> None:
+def test_status_names_the_reason(readiness: Readiness | None, line: str | None) -> None:
     assert status_of(readiness) == line
 
 
@@ -235,7 +235,7 @@ def test_a_status_is_no_longer_than_a_line() -> None:
         (Reason("process 1: working", ok=True, detail="all its threads go on"), None),
     ],
 )
-def test_a_supervisor_knows_a_process_that_stands_still_from_one_that_is_unwell(
+def test_supervisor_distinguishes_a_stalled_process_from_an_unhealthy_one(
     reason: Reason, stall: str | None
 ) -> None:
     assert stall_of(Readiness(ready=False, reasons=(reason,))) == stall
@@ -244,7 +244,7 @@ def test_a_supervisor_knows_a_process_that_stands_still_from_one_that_is_unwell(
 # -- the ingest ------------------------------------------------------------------------------------
 
 
-def test_an_ingest_stands_still_while_its_event_loop_does(tmp_path: Path) -> None:
+def test_ingest_is_stalled_while_its_event_loop_is(tmp_path: Path) -> None:
     environ = {
         "BRIDGE_BROKER__URL": "amqp://guest:guest@127.0.0.1:1/",
         "BRIDGE_INGEST__PORT": "0",

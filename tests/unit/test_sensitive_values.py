@@ -22,9 +22,9 @@ from tests.harness.sensitive_values import NUMBERS, SECRETS, TEXT, leaks
         "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc",
     ],
 )
-def test_what_leaks_is_found(line: str) -> None:
+def test_leaked_values_are_found(line: str) -> None:
     assert leaks(f"all is well\n{line}\nall is well") == [line]
 
 
-def test_what_is_masked_is_not() -> None:
+def test_masked_values_are_not_leaks() -> None:
     assert leaks("to ***0173, [redacted], id 0f5c1d9e-1418-5550-9173-000000000000") == []

@@ -178,7 +178,7 @@ def test_a_credential_that_is_named_nearly_like_a_secret_was_meant_to_be_it(name
         "cpaas.client_secret.new",
     ],
 )
-def test_files_of_others_may_lie_beside_the_credentials(name: str) -> None:
+def test_other_files_in_the_credentials_directory_are_ignored(name: str) -> None:
     assert loaded(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{name}": "x"}) == Settings()
 
 
@@ -206,7 +206,7 @@ def test_a_file_s_content_in_place_of_its_name_is_refused_and_not_shown(key: str
 
 @pytest.mark.parametrize("path", GUARDS, ids=".".join)
 @pytest.mark.parametrize("text", ["", " ", ",", "203.0.113.7,", "203.0.113.7, ,203.0.113.8"])
-def test_a_list_that_keeps_strangers_out_can_be_emptied_by_no_text(path: tuple[str, str], text: str) -> None:
+def test_allow_list_can_not_be_emptied_by_an_empty_string(path: tuple[str, str], text: str) -> None:
     section, key = path
     toml = {section: {key: ["203.0.113.7"]}}
     by_variable = problems(toml, {variable(*path): text})
@@ -221,7 +221,7 @@ def test_a_list_that_keeps_strangers_out_can_be_emptied_by_no_text(path: tuple[s
     "key", ["ingest.authorization", "ingest.allow", "cpaas.client_secret", "cpaas.proxy", "broker.url"]
 )
 @pytest.mark.parametrize("text", ["", "\n", " \r\n"])
-def test_an_empty_file_or_credential_is_refused_and_not_taken_for_none(key: str, text: str) -> None:
+def test_empty_file_or_credential_is_refused_and_does_not_count_as_unset(key: str, text: str) -> None:
     name = f"{variable(*key.split('.'))}_FILE"
     toml = {"ingest": {"authorization": ["hunter2"], "host": "::"}}
     by_variable = problems(toml, {name: "/run/secret"}, {"/run/secret": text})
@@ -252,7 +252,7 @@ def test_a_call_lasts_as_long_as_its_parts_unless_set() -> None:
     assert loaded(environ={"BRIDGE_CPAAS__TOTAL_TIMEOUT": "7"}).cpaas.total_timeout == 7
 
 
-def test_a_short_lease_shortens_the_calls_nobody_gave_a_length() -> None:
+def test_short_lease_shortens_calls_without_a_configured_timeout() -> None:
     assert loaded(environ={"BRIDGE_WORKER__LEASE": "5"}).cpaas.total_timeout == 2.5
 
 
@@ -284,7 +284,7 @@ def test_a_ledger_must_remember_a_day_and_for_as_long_as_is_tried(
         assert [problem.path for problem in problems(environ=environ)] == [path]
 
 
-def test_all_mistakes_are_told_at_once_with_where_they_came_from() -> None:
+def test_all_errors_are_reported_at_once_with_their_source() -> None:
     found = problems(
         {"broker": {"url": "http://rabbit", "prefx": "x"}, "bar": {}, "worker": 5, "log": {"level": "loud"}},
         {
@@ -425,7 +425,7 @@ def test_without_authorization_only_a_loopback_host_will_do_for_the_webhook(host
     assert [one.path for one in problems(environ={"BRIDGE_INGEST__HOST": "192.0.2.1"})] == ["ingest.host"]
 
 
-def test_an_address_is_a_network_of_its_own() -> None:
+def test_single_address_is_a_network() -> None:
     settings = loaded(environ={"BRIDGE_INGEST__ALLOW": "203.0.113.7, 198.51.100.0/24, 2001:DB8::/32"})
 
     assert settings.ingest.allow == ("203.0.113.7/32", "198.51.100.0/24", "2001:db8::/32")
@@ -445,7 +445,7 @@ def test_with_authorization_any_host_will_do(section: str) -> None:
     assert getattr(loaded(environ=environ), section).host == "::"
 
 
-def test_what_the_provider_sends_does_not_let_anybody_hand_over_commands() -> None:
+def test_webhook_authorization_does_not_permit_commands() -> None:
     environ = {"BRIDGE_INGEST__AUTHORIZATION": "one,two", "BRIDGE_SUBMIT__AUTHORIZATION": "three,two"}
     (found,) = problems(environ=environ)
 
@@ -454,7 +454,7 @@ def test_what_the_provider_sends_does_not_let_anybody_hand_over_commands() -> No
 
 
 @pytest.mark.parametrize(("text", "port"), [("", None), ("0", 0), ("8081", 8081)])
-def test_the_door_for_commands_is_shut_unless_it_has_a_port(text: str, port: int | None) -> None:
+def test_command_api_is_off_without_a_port(text: str, port: int | None) -> None:
     assert loaded(environ={"BRIDGE_SUBMIT__PORT": text}).submit.port == port
     assert loaded().submit.port is None
 

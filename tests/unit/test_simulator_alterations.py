@@ -67,7 +67,7 @@ def test_all_texts_are_altered_as_the_settings_say(client: Client) -> None:
         ("settings", {"alter": "upside-down"}),
     ],
 )
-def test_what_can_not_be_altered_is_refused(client: Client, endpoint: str, document: object) -> None:
+def test_unknown_alteration_is_refused(client: Client, endpoint: str, document: object) -> None:
     with pytest.raises(AssertionError, match="alter"):
         client.control(endpoint, document)
 

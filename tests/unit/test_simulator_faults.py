@@ -85,7 +85,7 @@ def test_an_accepted_send_can_be_answered_with_something_else(
 @pytest.mark.parametrize(
     "status", [301, 307, 400, 401, 403, 404, 408, 409, 413, 429, 500, 501, 502, 503, 504]
 )
-def test_any_status_can_be_asked_for(client: Client, status: int) -> None:
+def test_any_status_can_be_requested(client: Client, status: int) -> None:
     error = {"requestError": {"serviceException": {"messageId": "SVC1000", "text": "No server resources"}}}
     client.control("faults", [{"name": "status", "status": status, "body": error}])
     answer = client.send()
@@ -184,7 +184,7 @@ def test_other_calls_fail_on_demand_too(client: Client) -> None:
     assert [client.read().status_code for _ in range(2)] == [404, 200]
 
 
-def test_a_standing_fault_lasts_until_it_is_taken_out(client: Client) -> None:
+def test_permanent_fault_lasts_until_it_is_removed(client: Client) -> None:
     client.control("settings", {"failing": {"history": {"name": "status", "status": 503}}})
     down = [client.read().status_code for _ in range(3)]
     client.control("settings", {"failing": {}})
@@ -246,7 +246,7 @@ def test_a_call_that_can_not_be_read_is_listed_all_the_same(client: Client) -> N
     assert (last["kind"], last["message"], last["status"]) == ("send", None, 400)
 
 
-def test_a_reset_is_a_reset_and_a_drop_is_none(client: Client) -> None:
+def test_reset_fault_sends_rst_and_drop_fault_does_not(client: Client) -> None:
     client.control(
         "faults", [{"name": "accept-reset", "text": "rst"}, {"name": "accept-drop", "text": "fin"}]
     )
@@ -288,7 +288,7 @@ def test_requests_in_one_packet_are_answered_in_order(client: Client) -> None:
 @pytest.mark.parametrize(
     "sent", [b"\x16\x03\x01 not http\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"]
 )
-def test_what_is_no_http_is_a_400(client: Client, sent: bytes) -> None:
+def test_malformed_request_is_a_400(client: Client, sent: bytes) -> None:
     port = int(client.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(sent)

@@ -56,7 +56,7 @@ def test_messages_in_and_out_are_in_the_thread_the_newest_first(client: Client, 
     assert (newest["type"], newest["message"], newest["dateTime"]) == ("Inbound", "in", 1_700_000_001)
 
 
-def test_threads_tell_what_is_in_them(client: Client, clock: HandClock) -> None:
+def test_threads_list_their_messages(client: Client, clock: HandClock) -> None:
     client.send("one")
     clock.pass_by(10)
     client.control("inbound", {"from": REMOTE, "message": "two"})
@@ -173,7 +173,7 @@ def test_times_come_in_the_units_that_are_set(client: Client, units: str, factor
     assert message["dateTime"] == 1_700_000_000 * factor
 
 
-def test_status_moves_on_when_time_does_or_when_told(client: Client, clock: HandClock) -> None:
+def test_status_changes_with_time_or_on_request(client: Client, clock: HandClock) -> None:
     client.control("settings", {"delivered_after": 60})
     client.send()
     message_id = client.journal()[0]["message_id"]
@@ -200,7 +200,7 @@ def test_a_message_and_a_thread_can_be_deleted_once(client: Client) -> None:
     assert client.control("messages") == []
 
 
-def test_reset_begins_anew_and_keeps_the_tokens(client: Client) -> None:
+def test_reset_clears_the_state_and_keeps_the_tokens(client: Client) -> None:
     client.control("settings", {"latency": 0.01})
     client.send()
     client.control("reset", {})

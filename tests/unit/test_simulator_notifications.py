@@ -105,7 +105,7 @@ def test_a_channel_that_can_not_be_is_refused(client: Client, changes: dict[str,
     assert open_channel(client, **changes).status_code == 400
 
 
-def test_webhooks_elsewhere_are_taken_only_where_the_owner_says_so() -> None:
+def test_foreign_webhook_hosts_are_accepted_only_if_configured() -> None:
     with Simulator(SimulatorSettings(external_webhooks=True)) as simulator, Client(simulator.url) as client:
         assert open_channel(client, "https://example.com/hook").status_code == 201
 
@@ -171,7 +171,7 @@ def test_an_inbound_sms_reaches_the_webhook_with_the_channels_authorization(
     assert len(note["id"]) == 36
 
 
-def test_an_accepted_send_is_told_to_who_subscribed_to_its_number(client: Client, webhook: Webhook) -> None:
+def test_accepted_send_is_notified_to_the_subscribers_of_its_number(client: Client, webhook: Webhook) -> None:
     client.subscribe(webhook.url)
     client.send("not theirs", sender=OTHER)
     client.send("theirs")
@@ -188,7 +188,7 @@ def test_an_accepted_send_is_told_to_who_subscribed_to_its_number(client: Client
     }
 
 
-def test_a_send_whose_answer_is_lost_is_told_all_the_same(client: Client, webhook: Webhook) -> None:
+def test_send_with_a_lost_response_is_notified(client: Client, webhook: Webhook) -> None:
     client.subscribe(webhook.url)
     client.control("faults", [{"name": "accept-500"}])
     client.send()
@@ -196,7 +196,7 @@ def test_a_send_whose_answer_is_lost_is_told_all_the_same(client: Client, webhoo
     wait_until(lambda: webhook.of_type("outboundSMSMessageNotification"))
 
 
-def test_a_number_that_is_taken_away_cancels_its_subscriptions(client: Client, webhook: Webhook) -> None:
+def test_removed_number_cancels_its_subscriptions(client: Client, webhook: Webhook) -> None:
     url = client.subscribe(webhook.url)
     client.control("unassign", {"number": NUMBER})
     wait_until(lambda: webhook.received)
@@ -210,7 +210,7 @@ def test_a_number_that_is_taken_away_cancels_its_subscriptions(client: Client, w
     assert (default, gone, client.send().status_code) == (OTHER, 403, 201)
 
 
-def test_a_deleted_message_is_told_as_an_event(client: Client, webhook: Webhook) -> None:
+def test_deleted_message_is_notified_as_an_event(client: Client, webhook: Webhook) -> None:
     client.send()
     message_id = client.journal()[0]["message_id"]
     client.subscribe(webhook.url)

@@ -120,7 +120,7 @@ def test_an_accepted_send_is_answered_as_the_provider_does(client: Client) -> No
 
 
 @pytest.mark.parametrize("sender", ["default", "{}", NUMBER, "%2B16139998877", "tel:+16139998877"])
-def test_every_spelling_of_the_default_number_is_taken(client: Client, sender: str) -> None:
+def test_every_spelling_of_the_default_number_is_accepted(client: Client, sender: str) -> None:
     answer = client.send(sender=sender)
 
     assert answer.json()["outboundSMSMessageRequest"]["senderAddress"] == NUMBER
@@ -137,7 +137,7 @@ def test_a_sender_that_is_not_owned_is_forbidden(client: Client, sender: str) ->
 @pytest.mark.parametrize(
     "to", ["+19995550123", "nobody", "", "+1613 555", "sip:+16131112222", "+123456789012345678"]
 )
-def test_an_address_that_is_none_is_refused(client: Client, to: str) -> None:
+def test_invalid_address_is_refused(client: Client, to: str) -> None:
     answer = client.send(to=to)
 
     assert (answer.status_code, code_of(answer)) == (400, "SVC0002")
@@ -242,12 +242,12 @@ def test_accepted_sends_outlive_the_process(tmp_path: Path, clock: HandClock) ->
     assert {m["message"] for m in history["smsMessageList"]["smsMessage"]} == {"before", "after"}
 
 
-def test_a_port_that_is_taken_is_said_so() -> None:
+def test_port_in_use_is_reported() -> None:
     with Simulator() as first, pytest.raises(OSError, match="in use"):
         Simulator().start(port=int(first.url.rpartition(":")[2]))
 
 
-def test_serving_ends_when_it_is_told_to() -> None:
+def test_server_stops_on_request() -> None:
     stopping = threading.Event()
     simulator = Simulator()
     serving = threading.Thread(target=simulator.serve, args=("127.0.0.1", 0, stopping))

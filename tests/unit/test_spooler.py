@@ -139,7 +139,7 @@ def model() -> Iterator[Model]:
     assert not model.crashed.is_set()
 
 
-def test_what_the_broker_confirms_never_touches_the_spool(model: Model) -> None:
+def test_confirmed_event_is_not_written_to_the_spool(model: Model) -> None:
     model.start()
     model.take(1, 2, 3)
 
@@ -147,7 +147,7 @@ def test_what_the_broker_confirms_never_touches_the_spool(model: Model) -> None:
     assert (model.published(), model.spool.commits) == (ids(1, 2, 3), 0)
 
 
-def test_what_waits_together_is_one_transaction(model: Model) -> None:
+def test_waiting_events_are_written_in_one_transaction(model: Model) -> None:
     model.publisher.available = False
     model.take(*range(100))
     model.start()
@@ -157,7 +157,7 @@ def test_what_waits_together_is_one_transaction(model: Model) -> None:
     assert model.published() == []
 
 
-def test_what_is_not_confirmed_soon_is_kept_and_a_late_confirm_takes_it_out_again(model: Model) -> None:
+def test_unconfirmed_event_is_spooled_and_removed_by_a_late_confirm(model: Model) -> None:
     model.start()
     model.publisher.confirming.clear()
     model.take(1, 2)
@@ -182,7 +182,7 @@ def test_a_broker_that_is_lost_is_not_waited_for(model: Model) -> None:
     assert model.spool.ids == ids(1)
 
 
-def test_the_oldest_go_out_first_and_nothing_twice_that_the_publisher_has_in_hand(model: Model) -> None:
+def test_oldest_events_are_published_first_and_none_in_flight_twice(model: Model) -> None:
     model.start()
     model.publisher.confirming.clear()
     model.take(1)
@@ -198,7 +198,7 @@ def test_the_oldest_go_out_first_and_nothing_twice_that_the_publisher_has_in_han
     assert model.published() == ids(1, 2, 3)
 
 
-def test_only_so_many_are_drained_at_once(model: Model) -> None:
+def test_flush_is_limited_to_a_number_of_events_in_flight(model: Model) -> None:
     model.publisher.available = False
     model.take(*range(200))
     model.start()
@@ -215,7 +215,7 @@ def test_only_so_many_are_drained_at_once(model: Model) -> None:
     assert sorted(model.published()) == sorted(ids(*range(200), 1000))
 
 
-def test_what_a_process_before_has_left_is_drained(model: Model) -> None:
+def test_events_of_an_earlier_process_are_flushed(model: Model) -> None:
     model.spool.change([event(1), event(2)], [], now=1.8e9 - 60)
     model.start()
     model.wait_empty()
@@ -236,7 +236,7 @@ def test_a_publisher_that_is_full_has_events_kept_and_drained_later() -> None:
     model.spooler.stop()
 
 
-def test_an_event_that_was_taken_over_and_then_not_published_is_drained(model: Model) -> None:
+def test_event_accepted_from_a_publisher_that_failed_is_flushed(model: Model) -> None:
     """The publisher is found full just after the spool's thread took the event for published."""
     model.start()
     model.publisher.available = False
@@ -252,7 +252,7 @@ def test_an_event_that_was_taken_over_and_then_not_published_is_drained(model: M
     assert model.published() == ids(2, 1)
 
 
-def test_a_spool_that_is_broken_refuses_says_why_and_takes_events_again_when_it_is_mended(
+def test_broken_spool_refuses_events_with_a_reason_until_it_is_fixed(
     model: Model,
 ) -> None:
     model.start()
@@ -273,7 +273,7 @@ def test_a_spool_that_is_broken_refuses_says_why_and_takes_events_again_when_it_
     assert [line["event"] for line in lines] == ["spool.refusing", "spool.accepting"]
 
 
-def test_a_spool_that_breaks_while_nobody_needs_it_says_so_and_may_be_read_all_the_same(model: Model) -> None:
+def test_spool_that_breaks_while_idle_reports_it_and_stays_readable(model: Model) -> None:
     model.start()
     model.spool.broken = "/spool: another process has it"
     wait_until(lambda: model.spooler.status.problem is not None, what="the trouble")
@@ -291,7 +291,7 @@ def test_a_spool_that_breaks_while_nobody_needs_it_says_so_and_may_be_read_all_t
     model.wait_empty()
 
 
-def test_what_goes_on_in_another_file_is_drained_though_its_numbers_begin_anew(model: Model) -> None:
+def test_events_in_a_new_file_are_flushed_though_its_numbers_restart(model: Model) -> None:
     model.publisher.available = False
     model.take(*range(10))
     model.start()
@@ -309,7 +309,7 @@ def test_what_goes_on_in_another_file_is_drained_though_its_numbers_begin_anew(m
 
 
 @pytest.mark.parametrize("mended", [False, True])
-def test_what_a_broken_spool_can_not_keep_is_decided_when_the_broker_or_the_spool_has_it(
+def test_event_refused_by_a_broken_spool_is_pending_until_the_broker_or_the_spool_has_it(
     model: Model, mended: bool
 ) -> None:
     model.start()
@@ -333,7 +333,7 @@ def test_what_a_broken_spool_can_not_keep_is_decided_when_the_broker_or_the_spoo
     assert (model.published(), model.spool.commits > 0) == (ids(1), mended)
 
 
-def test_what_the_broker_has_and_a_broken_spool_can_not_forget_is_published_only_once(model: Model) -> None:
+def test_confirmed_event_that_a_broken_spool_can_not_delete_is_published_once(model: Model) -> None:
     model.publisher.available = False
     model.take(*range(200))
     model.start()
@@ -392,7 +392,7 @@ def test_a_full_spool_takes_nothing_more_until_something_is_out() -> None:
     model.spooler.stop()
 
 
-def test_a_spool_that_nobody_drains_takes_nothing_more_and_drops_nothing(model: Model) -> None:
+def test_full_spool_refuses_events_and_drops_none(model: Model) -> None:
     model.start()
     model.publisher.available = False
     model.take(1)
@@ -412,7 +412,7 @@ def test_a_spool_that_nobody_drains_takes_nothing_more_and_drops_nothing(model: 
     assert model.published() == ids(1)
 
 
-def test_what_waits_when_it_stops_is_written_first(model: Model) -> None:
+def test_waiting_events_are_written_before_the_stop(model: Model) -> None:
     model.start()
     model.publisher.available = False
     model.take(*range(50))

@@ -48,7 +48,7 @@ _VALUES = st.recursive(
         (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "is nested deeper than 4"),
     ],
 )
-def test_what_is_not_plain_json_is_refused_with_a_reason(body: bytes, reason: str) -> None:
+def test_text_that_is_not_plain_json_is_refused_with_a_reason(body: bytes, reason: str) -> None:
     with pytest.raises(NotStrictJSON) as caught:
         loads(body, max_depth=4)
 
@@ -67,7 +67,7 @@ def test_what_is_not_plain_json_is_refused_with_a_reason(body: bytes, reason: st
         b"1" * MAX_NUMBER_LENGTH,
     ],
 )
-def test_what_is_within_the_bounds_is_read_as_json_reads_it(body: bytes) -> None:
+def test_json_within_the_bounds_is_read_as_by_the_json_module(body: bytes) -> None:
     assert loads(body, max_depth=4) == json.loads(body)
 
 

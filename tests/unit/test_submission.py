@@ -38,7 +38,7 @@ def carried_out(body: bytes, *results: object) -> tuple[list[type[SubmissionStep
 
 
 @pytest.mark.parametrize("body", [OWN, NAMELESS])
-def test_without_a_broker_nothing_is_asked_for_and_nothing_offered(body: bytes) -> None:
+def test_nothing_is_looked_up_or_published_without_a_broker(body: bytes) -> None:
     assert carried_out(body, False) == ([CheckBroker], SubmitResult.UNAVAILABLE)
 
 
@@ -50,14 +50,14 @@ def test_without_a_broker_nothing_is_asked_for_and_nothing_offered(body: bytes) 
         (OneShotResult.NOT_TAKEN, SubmitResult.UNCONFIRMED),
     ],
 )
-def test_a_command_is_queued_only_once_the_broker_has_taken_it(
+def test_command_is_queued_once_the_broker_has_confirmed_it(
     offered: OneShotResult, result: SubmitResult
 ) -> None:
     assert carried_out(NAMELESS, True, offered) == ([CheckBroker, PublishCommand], result)
 
 
 @pytest.mark.parametrize("known", [None, "the same"])
-def test_a_command_with_an_id_of_its_own_is_compared_before_it_is_offered(known: object) -> None:
+def test_command_with_a_client_id_is_compared_before_it_is_published(known: object) -> None:
     actions, result = carried_out(OWN, True, known, OneShotResult.TAKEN)
 
     assert (actions, result) == ([CheckBroker, FindContent, PublishCommand], SubmitResult.QUEUED)

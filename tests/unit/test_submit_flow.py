@@ -49,7 +49,7 @@ def test_a_command_is_published_byte_for_byte_and_found_by_the_same_id_by_a_work
     ("id_", "key", "found"),
     [("a", None, "a"), (None, "a", "a"), ("a", "a", "a"), ("é\U0001f600", None, "é\U0001f600")],
 )
-def test_the_id_stands_in_the_body_or_beside_it(id_: str | None, key: str | None, found: str) -> None:
+def test_id_is_in_the_body_or_in_a_header(id_: str | None, key: str | None, found: str) -> None:
     validated = ready(body(id=id_), key)
 
     assert (validated.id, validated.message.properties["message_id"]) == (found, found)
@@ -67,9 +67,7 @@ def test_the_id_stands_in_the_body_or_beside_it(id_: str | None, key: str | None
         (b" " * (256 * 1024 + 1), "a", "the body is larger than"),
     ],
 )
-def test_what_does_not_say_what_it_is_known_by_is_not_read(
-    content: bytes, key: str | None, reason: str
-) -> None:
+def test_request_without_an_id_is_not_read(content: bytes, key: str | None, reason: str) -> None:
     with pytest.raises(UnreadableCommand, match=reason):
         ready(content, key)
 
@@ -88,7 +86,7 @@ def test_an_id_that_clients_fold_out_of_a_path_is_not_valid_over_http(
     assert parse_command(body(id="."), None, rules=CommandRules(), now=NOW).id == "."
 
 
-def test_what_is_not_valid_is_told_with_every_reason_and_no_value() -> None:
+def test_invalid_command_is_answered_with_every_reason_and_no_value() -> None:
     with pytest.raises(CommandInvalid) as refused:
         ready(body(destination_address=["+16135550123", "canary"], message="", type="mms"), "a")
 
@@ -100,12 +98,12 @@ def test_what_is_not_valid_is_told_with_every_reason_and_no_value() -> None:
     assert "canary" not in str(refused.value)
 
 
-def test_an_id_that_is_none_is_a_field_that_is_not_valid() -> None:
+def test_invalid_id_is_an_invalid_field() -> None:
     with pytest.raises(CommandInvalid, match=r"^id is not a string"):
         ready(body(id="x" * 129))
 
 
-def test_where_no_id_is_asked_for_one_is_made_that_its_sender_learns() -> None:
+def test_id_is_generated_and_returned_when_none_is_required() -> None:
     validated = ready(body(), allow_missing_id=True)
 
     assert (validated.id, validated.has_own_id) == ("made up", False)
@@ -113,7 +111,7 @@ def test_where_no_id_is_asked_for_one_is_made_that_its_sender_learns() -> None:
 
 
 @pytest.mark.parametrize("traceparent", ["", "00-1", TRACEPARENT + "\n", "é"])
-def test_a_trace_that_is_none_is_left_out(traceparent: str) -> None:
+def test_invalid_trace_context_is_left_out(traceparent: str) -> None:
     assert ready(body(id="a"), traceparent=traceparent).message.headers == {}
 
 

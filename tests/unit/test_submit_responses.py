@@ -280,13 +280,13 @@ def check(value: Any, schema: dict[str, Any], contract: dict[str, Any] = CONTRAC
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
-def test_the_document_is_openapi_by_a_validator_that_is_not_ours(path: Any) -> None:
+def test_document_is_valid_openapi_by_an_independent_validator(path: Any) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
 
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-def test_that_validator_finds_what_is_wrong() -> None:
+def test_openapi_validator_finds_errors() -> None:
     document = json.loads(FILES[0].read_text(encoding="utf-8"))
     del document["paths"][SUBMIT_PATH]["post"]["responses"]["202"]["description"]
 
@@ -303,7 +303,7 @@ def test_the_documented_bounds_are_those_in_force() -> None:
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=["snake_case", "camelCase"])
-def test_what_is_shown_of_a_command_is_as_documented(contract: dict[str, Any]) -> None:
+def test_response_of_a_command_is_as_documented(contract: dict[str, Any]) -> None:
     schema = contract["components"]["schemas"]["State"]
     camel_case = contract is not CONTRACT
     events = examples(NAMES, camel_case=camel_case)
@@ -358,7 +358,7 @@ def _key_pattern() -> str:
 @pytest.mark.parametrize(
     "key", ["a", '"a"', '"a b,c;\\""', '"\\n"', "a b", "a,b", "", '""', "x" * 128, "x" * 129, '"a', "é"]
 )
-def test_a_key_is_one_by_the_contract_where_the_door_takes_it(key: str) -> None:
+def test_idempotency_key_matches_the_contract_exactly_if_the_command_api_accepts_it(key: str) -> None:
     assert (re.search(_key_pattern(), key) is not None) == (read_key(key.encode("latin-1")) is not None)
 
 
@@ -384,7 +384,7 @@ def test_a_queued_command_is_answered_with_its_id_and_where_to_ask_for_it() -> N
     assert [(one.body, one.key, one.traceparent) for one in behind.taken] == [(b'{"id":"x"}', None, "00-1")]
 
 
-def test_what_is_known_of_a_command_is_shown_and_not_kept_by_caches() -> None:
+def test_known_command_is_shown_and_not_cached() -> None:
     behind = Behind(found=b'{"id":"a/b?"}')
     with serving(behind) as client:
         client.send(wire("GET", f"{SUBMIT_PATH}/a%2Fb%3F?x=1", b"")).status()
@@ -454,7 +454,7 @@ def test_a_key_is_read_with_quotes_and_without(header: str, key: str | None) -> 
     assert read_key(header.encode("latin-1")) == key
 
 
-def test_what_is_not_valid_is_answered_with_a_pointer_to_each_field() -> None:
+def test_invalid_command_is_answered_with_a_pointer_to_each_field() -> None:
     reasons = ("message is missing", "destination_address[3] is not a string", "metadata is not an object")
     with serving(Behind(CommandInvalid(*reasons))) as client:
         status = client.send(wire()).status()
@@ -467,7 +467,7 @@ def test_what_is_not_valid_is_answered_with_a_pointer_to_each_field() -> None:
     ]
 
 
-def test_a_mistake_of_ours_is_answered_500_and_tells_nothing() -> None:
+def test_unexpected_exception_is_answered_500_without_details() -> None:
     with capture_logs() as lines, serving(Behind(KeyError("+16135550123"))) as client:
         status = client.send(wire()).status()
 
@@ -476,14 +476,14 @@ def test_a_mistake_of_ours_is_answered_500_and_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize("authorization", [(), (b"",), (SECRET, b"")])
-def test_no_or_an_empty_authorization_is_refused_since_it_would_let_in_everybody(
+def test_missing_or_empty_authorization_setting_is_refused(
     authorization: tuple[bytes, ...],
 ) -> None:
     with pytest.raises(ValueError, match="requests without one"):
         SubmitEndpointSettings(authorization=authorization)
 
 
-def test_more_than_may_wait_are_asked_to_come_again() -> None:
+def test_requests_beyond_the_limit_are_answered_with_retry_after() -> None:
     behind = Behind()
     behind.held = True
     submit = Submit(

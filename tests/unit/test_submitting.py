@@ -137,7 +137,7 @@ def test_a_confirmed_command_is_queued_and_leaves_one_line_without_number_or_tex
         (OneShotResult.NOT_TAKEN, SubmitResult.UNCONFIRMED),
     ],
 )
-def test_what_the_broker_does_not_take_is_refused(
+def test_command_that_the_broker_refuses_is_refused(
     offered: OneShotResult, result: SubmitResult, metrics: Metrics
 ) -> None:
     _, stored_event, lines = take(make(FakeOffering(offered), metrics), SubmittedCommand(body=BODY))
@@ -147,7 +147,7 @@ def test_what_the_broker_does_not_take_is_refused(
     assert counted(metrics) == {("submit", 503): 1}
 
 
-def test_while_the_broker_is_away_nothing_is_offered_and_nobody_waits(metrics: Metrics) -> None:
+def test_nothing_is_published_and_no_request_waits_while_the_broker_is_unavailable(metrics: Metrics) -> None:
     one_shot, lookups = FakeOffering(), FakeLookups()
     one_shot.available = False
 
@@ -155,7 +155,7 @@ def test_while_the_broker_is_away_nothing_is_offered_and_nobody_waits(metrics: M
     assert (one_shot.offered, lookups.asked) == ([], 0)
 
 
-def test_a_confirm_that_comes_too_late_is_told_nobody(metrics: Metrics) -> None:
+def test_late_confirm_is_ignored(metrics: Metrics) -> None:
     one_shot = FakeOffering(answer=None)
     submitting = make(one_shot, metrics, confirm_timeout=0.05)
     fates: list[SubmitResult | Exception] = []
@@ -184,14 +184,14 @@ def test_an_id_that_the_ledger_knows_with_other_content_is_a_conflict(metrics: M
 
 
 @pytest.mark.parametrize("known", [record_of(hash_of(BODY)), None, UNAVAILABLE], ids=["same", "none", "away"])
-def test_what_the_ledger_knows_nothing_against_is_offered(known: Any, metrics: Metrics) -> None:
+def test_command_without_a_conflict_in_the_ledger_is_published(known: Any, metrics: Metrics) -> None:
     assert (
         take(make(FakeOffering(), metrics, FakeLookups(known)), SubmittedCommand(body=BODY))[1]
         is SubmitResult.QUEUED
     )
 
 
-def test_a_mistake_of_ours_is_handed_on(metrics: Metrics) -> None:
+def test_unexpected_exception_is_raised_to_the_caller(metrics: Metrics) -> None:
     mistake = KeyError("x")
 
     assert (
@@ -199,7 +199,7 @@ def test_a_mistake_of_ours_is_handed_on(metrics: Metrics) -> None:
     )
 
 
-def test_who_is_told_of_a_mistake_of_ours_at_once_is_told_nothing_later(metrics: Metrics) -> None:
+def test_caller_that_got_an_exception_gets_no_later_result(metrics: Metrics) -> None:
     class Broken(FakeLookups):
         def ask(self, ask: Any, stored_event: Any, *, timeout: float) -> None:
             raise KeyError
@@ -217,7 +217,7 @@ def test_who_is_told_of_a_mistake_of_ours_at_once_is_told_nothing_later(metrics:
     assert fates == []
 
 
-def test_an_id_that_was_made_here_is_nobody_elses_and_not_looked_up(metrics: Metrics) -> None:
+def test_generated_id_is_not_looked_up(metrics: Metrics) -> None:
     lookups, one_shot = FakeLookups(), FakeOffering()
     submitting = make(one_shot, metrics, lookups, rules=CommandRules(allow_missing_id=True))
     id_, result, _ = take(submitting, SubmittedCommand(body=BODY.replace(b'"id": "a", ', b"")))
@@ -229,7 +229,7 @@ def test_an_id_that_was_made_here_is_nobody_elses_and_not_looked_up(metrics: Met
 @pytest.mark.parametrize(
     ("body", "status"), [(b"", 400), (BODY.replace(b'"a"', b"null"), 400), (BODY.replace(b"sage", b""), 422)]
 )
-def test_what_is_no_command_is_told_at_once_counted_and_logged(
+def test_invalid_command_is_answered_at_once_counted_and_logged(
     body: bytes, status: int, metrics: Metrics
 ) -> None:
     one_shot = FakeOffering()
@@ -243,7 +243,7 @@ def test_what_is_no_command_is_told_at_once_counted_and_logged(
     assert counted(metrics) == {("submit", status): 1}
 
 
-def test_what_strangers_try_is_counted_and_logged_once_a_minute(metrics: Metrics) -> None:
+def test_unauthenticated_requests_are_counted_and_logged_once_a_minute(metrics: Metrics) -> None:
     submitting = make(FakeOffering(), metrics)
     with capture_logs() as lines:
         for _ in range(100):
@@ -275,7 +275,7 @@ EVENT = {
         ("waiting", None),
     ],
 )  # fmt: skip
-def test_a_command_is_shown_with_what_became_of_it_and_without_what_it_says(
+def test_command_is_shown_with_its_outcome_and_without_its_text(
     state: str, outcome: Any, metrics: Metrics
 ) -> None:
     stored_event = StoredEvent(event_id="e1", body=json.dumps(EVENT).encode())
@@ -313,7 +313,9 @@ def test_a_command_is_shown_with_what_became_of_it_and_without_what_it_says(
         (UNAVAILABLE, "\0", Unknown.UNKNOWN),
     ],
 )
-def test_what_cannot_be_shown_says_why(known: Any, command_id: str, found: Unknown, metrics: Metrics) -> None:
+def test_command_that_cannot_be_shown_has_a_reason(
+    known: Any, command_id: str, found: Unknown, metrics: Metrics
+) -> None:
     with capture_logs() as lines:
         assert shown(make(FakeOffering(), metrics, FakeLookups(known)), command_id) is found
 

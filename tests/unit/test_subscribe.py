@@ -182,7 +182,7 @@ STALE = channel("c9", "https://old.example/hook")
         ),
     ],
 )
-def test_pruning_removes_what_is_ours_and_stale(things: list[Any], steps: list[str]) -> None:
+def test_pruning_removes_stale_channels_of_the_bridge(things: list[Any], steps: list[str]) -> None:
     assert planned(declared(NUMBER), *things, prune=True) == [_in_full(step) for step in steps]
 
 
@@ -216,7 +216,7 @@ def test_without_any_authorization_configured_a_channel_has_none() -> None:
     assert planned(wish, *BOTH[:2])[0] == "make channel"
 
 
-def test_no_secret_and_no_number_is_in_what_a_plan_looks_like() -> None:
+def test_plan_shows_no_secret_and_no_number() -> None:
     present = Present(channels=[channel("c1", authorization="hunter2-third")], subscriptions=BOTH[1:])
     lookups = repr(plan(declared(NUMBER), present, prune=True)) + repr(declared(NUMBER)) + repr(present)
 

@@ -59,7 +59,7 @@ def numbers_of(present: Present) -> list[str]:
 KEPT = [("keep", "channel"), ("keep", "subscription"), ("keep", "subscription")]
 
 
-def test_what_is_declared_is_made_once_however_often_it_is_synced(provider: Notifying) -> None:
+def test_declared_subscription_is_created_once_by_any_number_of_syncs(provider: Notifying) -> None:
     first = sync(provider, declared(NUMBER, OTHER))
     made = read_state(provider)
     again = [sync(provider, declared(NUMBER, OTHER)) for _ in range(100)]
@@ -82,7 +82,7 @@ def test_no_number_named_means_the_default_one(provider: Notifying) -> None:
 
 
 @pytest.mark.parametrize("vanished", ["channels", "subscriptions"])
-def test_what_vanished_is_made_again(provider: Notifying, vanished: str) -> None:
+def test_missing_subscription_is_created_again(provider: Notifying, vanished: str) -> None:
     sync(provider, declared(NUMBER, OTHER))
     things = getattr(provider, vanished)
     things.delete(things.list()[0].id)
@@ -139,7 +139,7 @@ def test_while_a_number_has_no_other_subscription_not_even_pruning_takes_the_sta
     assert len(present.channels) == 2
 
 
-def test_two_that_make_at_once_end_with_one_of_each() -> None:
+def test_concurrent_syncs_end_with_one_channel_and_one_subscription() -> None:
     provider = FakeAccount()
 
     class Late:
@@ -167,7 +167,7 @@ def test_two_that_make_at_once_end_with_one_of_each() -> None:
     assert [len(present.channels), len(present.subscriptions)] == [1, 1]
 
 
-def test_a_provider_that_does_not_show_what_was_asked_for_gets_no_second_channel() -> None:
+def test_no_second_channel_is_created_when_the_provider_does_not_show_the_first() -> None:
     provider = FakeAccount()
     provider.echoes = False
     with pytest.raises(NotAsAsked):
@@ -178,7 +178,7 @@ def test_a_provider_that_does_not_show_what_was_asked_for_gets_no_second_channel
     assert read_state(provider).channels == ()
 
 
-def test_a_subscription_that_would_not_be_known_again_is_taken_back() -> None:
+def test_unrecognizable_subscription_is_deleted() -> None:
     provider = FakeAccount()
     sync(provider, declared(NUMBER))
     provider.echoes = False
@@ -200,7 +200,7 @@ def test_a_subscription_that_would_not_be_known_again_is_taken_back() -> None:
     ],
 )
 @pytest.mark.parametrize("prune", [False, True])
-def test_what_the_list_would_not_let_us_know_again_is_taken_back_however_often_it_is_synced(
+def test_unrecognizable_subscription_is_deleted_by_every_sync(
     things: str, hidden: str, channels: int, *, prune: bool
 ) -> None:
     provider = FakeAccount()
@@ -214,7 +214,7 @@ def test_what_the_list_would_not_let_us_know_again_is_taken_back_however_often_i
     assert {step.id for step in failed} == {None}
 
 
-def test_what_was_there_before_stays_where_the_list_would_not_let_us_know_the_new_again() -> None:
+def test_existing_subscription_stays_when_the_new_one_is_unrecognizable() -> None:
     provider = FakeAccount()
     sync(provider, declared(NUMBER))
     before = [dict(provider.channels.kept), dict(provider.subscriptions.kept)]
@@ -225,7 +225,7 @@ def test_what_was_there_before_stays_where_the_list_would_not_let_us_know_the_ne
     assert [provider.channels.kept, provider.subscriptions.kept] == before
 
 
-def test_what_the_list_does_not_show_yet_is_left_alone() -> None:
+def test_subscription_that_is_not_listed_yet_is_left_unchanged() -> None:
     provider = FakeAccount()
     provider.channels.late = provider.subscriptions.late = True
     steps = sync(provider, declared(NUMBER))
@@ -235,7 +235,7 @@ def test_what_the_list_does_not_show_yet_is_left_alone() -> None:
     assert did(sync(provider, declared(NUMBER))) == KEPT[:2]
 
 
-def test_the_providers_own_sdk_beside_ours_keeps_what_it_made(url: str, client: CpaasClient) -> None:
+def test_subscriptions_of_the_providers_sdk_are_left_unchanged(url: str, client: CpaasClient) -> None:
     sdk = cpaassdk.Client({"client_id": "PRIV-1", "client_secret": "s", "base_url": url})
     for _ in range(2):
         sdk.conversation.subscribe({"type": "sms", "webhook_url": URL, "destination_address": NUMBER})
@@ -254,7 +254,7 @@ def test_the_providers_own_sdk_beside_ours_keeps_what_it_made(url: str, client: 
     ] == [(OTHER, ours[0].callback)]
 
 
-def test_what_is_not_there_can_be_deleted_and_a_foreign_number_is_refused(provider: Notifying) -> None:
+def test_missing_subscription_can_be_deleted_and_foreign_number_is_refused(provider: Notifying) -> None:
     channel = channel_of(provider, declared(), ())
     provider.subscriptions.delete("nothing")
     provider.channels.delete("nothing")

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         (1, WELL, 100_000, Replace(pause=0.5, deaths=1)),
     ],
 )
-def test_what_follows_an_exit(code: int, lived: float, deaths: int, consequence: Consequence) -> None:
+def test_action_after_an_exit(code: int, lived: float, deaths: int, consequence: Consequence) -> None:
     assert after_exit(code, lived=lived, deaths=deaths) == consequence
 
 
@@ -151,7 +151,7 @@ def running(model: Model) -> float | None:
     return model.metrics.registry.get_sample_value("sms_bridge_processes_running")
 
 
-def test_it_runs_once_one_process_listens_though_another_dies_at_every_start(model: Model) -> None:
+def test_supervisor_is_running_once_one_process_listens_though_another_crashes(model: Model) -> None:
     model.supervisor.start()
     one, other = model.system.wait_started(2)
     other.exit(1)
@@ -166,7 +166,7 @@ def test_it_runs_once_one_process_listens_though_another_dies_at_every_start(mod
     assert model.supervisor.processes()[0] == Process(1, 1111, "running")
 
 
-def test_one_that_never_listens_is_no_process_that_runs_and_is_replaced() -> None:
+def test_process_that_never_listens_is_replaced() -> None:
     model = Model(started=0.05)
     model.supervisor.start()
     one, _ = model.system.wait_started(2)
@@ -179,7 +179,7 @@ def test_one_that_never_listens_is_no_process_that_runs_and_is_replaced() -> Non
     assert model.stop() == 0
 
 
-def test_one_that_ends_by_itself_is_replaced_under_its_number(model: Model) -> None:
+def test_process_that_exits_is_replaced_under_its_number(model: Model) -> None:
     model.supervisor.start()
     one, other = model.system.wait_started(2)
     other.listen(2222)
@@ -193,7 +193,7 @@ def test_one_that_ends_by_itself_is_replaced_under_its_number(model: Model) -> N
     assert model.metrics.registry.get_sample_value("sms_bridge_process_restarts_total") == 1
 
 
-def test_one_that_can_t_be_started_is_tried_again(model: Model) -> None:
+def test_process_that_fails_to_start_is_started_again(model: Model) -> None:
     model.system.full = True
     model.supervisor.start()
     wait_until(lambda: "can't be started" in model.supervisor.processes()[0].detail)
@@ -202,7 +202,7 @@ def test_one_that_can_t_be_started_is_tried_again(model: Model) -> None:
     assert [child.number for child in model.system.wait_started(2)] == [1, 2]
 
 
-def test_one_that_says_the_configuration_is_wrong_ends_all(model: Model) -> None:
+def test_process_with_a_configuration_error_ends_all(model: Model) -> None:
     model.supervisor.start()
     one, other = model.system.wait_started(2)
     one.exit(EX_CONFIG)
@@ -212,7 +212,7 @@ def test_one_that_says_the_configuration_is_wrong_ends_all(model: Model) -> None
     assert (one.confirmed, other.confirmed) == (False, True)
 
 
-def test_those_that_end_when_told_are_not_replaced(model: Model) -> None:
+def test_processes_that_stop_on_request_are_not_replaced(model: Model) -> None:
     model.supervisor.start()
     model.system.wait_started(2)
 
@@ -220,7 +220,7 @@ def test_those_that_end_when_told_are_not_replaced(model: Model) -> None:
     assert len(model.system.children) == 2
 
 
-def test_those_that_do_not_end_when_told_are_killed_and_that_is_a_failure(model: Model) -> None:
+def test_processes_that_do_not_stop_are_killed_and_the_exit_is_a_failure(model: Model) -> None:
     model.system.obeyed = False
     model.supervisor.start()
     children = model.system.wait_started(2)
@@ -230,7 +230,7 @@ def test_those_that_do_not_end_when_told_are_killed_and_that_is_a_failure(model:
     assert not any(name.startswith("process-") for name in (thread.name for thread in threading.enumerate()))
 
 
-def test_one_that_failed_before_all_were_told_to_end_is_no_failure_then(model: Model) -> None:
+def test_process_that_failed_before_the_stop_does_not_fail_the_stop(model: Model) -> None:
     model.supervisor.start()
     one, _ = model.system.wait_started(2)
     one.exit(1)
@@ -283,13 +283,13 @@ def test_reasons_are_named_after_their_processes(listening: int) -> None:
     }
 
 
-def test_it_is_alive_while_its_processes_are_whatever_they_lack(listening: int) -> None:
+def test_supervisor_is_live_while_its_processes_are_live_but_not_ready(listening: int) -> None:
     answer = asked("/livez", Process(1, listening, "running"), Process(2, None, "starting"))
 
     assert answer == (200, "ok\n")
 
 
-def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> None:
+def test_supervisor_is_not_live_while_a_process_is_stalled_or_silent() -> None:
     reasons = (Reason("working", ok=False, detail="the loop has stood still"),)
     service = Admin(lambda: Readiness(ready=False, reasons=reasons), Metrics(version="1").registry)
     with serving(service) as server:
@@ -302,18 +302,18 @@ def test_it_is_not_alive_while_one_of_them_stands_still_or_does_not_answer() -> 
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
-def test_a_page_s_head_may_be_asked_for_alone(path: str) -> None:
+def test_head_request_of_a_page_is_answered_without_a_body(path: str) -> None:
     assert asked(path, method="HEAD") == (200, "")
 
 
-def test_it_is_not_ready_while_it_stops() -> None:
+def test_supervisor_is_not_ready_while_it_stops() -> None:
     answer = asked("/readyz", draining=True)
 
     assert answer.status == 503
     assert answer.reasons == {"draining": {"ok": False, "detail": "stopping"}}
 
 
-def test_one_that_has_just_ended_does_not_answer(listening: int) -> None:
+def test_exited_process_counts_as_silent(listening: int) -> None:
     gone = free_port()
     answer = asked("/readyz", Process(1, gone, "running"))
     metrics = asked("/metrics", Process(1, listening, "running"), Process(2, gone, "running"))
@@ -323,7 +323,7 @@ def test_one_that_has_just_ended_does_not_answer(listening: int) -> None:
     assert 'process="2"' not in metrics.text
 
 
-def test_it_lives_whatever_its_processes_do() -> None:
+def test_supervisor_survives_any_end_of_its_processes() -> None:
     assert asked("/livez", Process(1, None, "starting")).status == 200
 
 

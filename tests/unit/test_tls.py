@@ -104,7 +104,7 @@ def test_certificate_and_key_may_be_in_one_file(files: tuple[Path, Path], tmp_pa
     serves.stop(1)
 
 
-def test_clients_that_begin_no_handshake_are_closed_on_and_hold_up_no_other(files: tuple[Path, Path]) -> None:
+def test_clients_without_a_handshake_are_disconnected_and_delay_no_other(files: tuple[Path, Path]) -> None:
     serves = server(*files, head_timeout=0.5)
     port = serves.start()
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]

@@ -36,14 +36,14 @@ DECIDED = SETTLED + LONGEST_LOOKUP + RULES.settle
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
-def test_what_a_gateway_is_known_to_alter_is_found_at_once(name: str) -> None:
+def test_text_with_a_known_alteration_is_found_at_once(name: str) -> None:
     shown = message(text=alter(KNOWN[name], name))
 
     assert judge(shown, text=KNOWN[name], now=NOW + FIRST_LOOKUP) == Found(message=shown)
 
 
 @pytest.mark.parametrize("name", sorted(UNKNOWN))
-def test_what_can_not_be_known_again_is_no_proof_of_absence(name: str) -> None:
+def test_unrecognizable_text_is_no_proof_of_absence(name: str) -> None:
     shown = message(text=alter(UNKNOWN[name], name))
 
     assert isinstance(judge(shown, text=UNKNOWN[name], now=NOW + FIRST_LOOKUP), RetryLookup)
@@ -58,7 +58,7 @@ def test_a_notification_of_another_text_is_no_proof_of_absence_either() -> None:
     assert judge(seen=(replace(stored_event, text=None),), taken=frozenset({"m-1"})) == NotInHistory()
 
 
-def test_a_message_that_a_notification_told_of_as_ours_stays_ours_however_the_history_shows_it() -> None:
+def test_notified_match_stays_a_match_in_any_spelling_of_the_history() -> None:
     stored_event, shown = replace(message(), text=None), message(text="[hidden]")
     lookup_result = judge(shown, seen=(stored_event,))
 
@@ -66,14 +66,14 @@ def test_a_message_that_a_notification_told_of_as_ours_stays_ours_however_the_hi
     assert lookup_result.message.message_id == stored_event.message_id
 
 
-def test_of_several_messages_of_our_normal_form_the_one_in_our_spelling_is_taken() -> None:
+def test_exact_spelling_is_preferred_among_messages_of_one_normal_form() -> None:
     ours = "Price: 5\u00a0EUR"
     found = judge(message("m-1", at=-5.0, text="Price: 5 EUR"), message("m-2", text=ours), text=ours)
 
     assert found == Found(message=message("m-2", text=ours))
 
 
-def test_a_message_in_the_spelling_of_another_submission_in_doubt_is_left_to_it_at_first() -> None:
+def test_message_in_the_spelling_of_another_submission_in_doubt_is_left_to_it_at_first() -> None:
     shown, ours, theirs = message(text="Seats 12"), "Seats 1 2", "Seats 12"
     candidate = other(theirs)
 
@@ -96,7 +96,7 @@ def test_a_message_of_another_submissions_text_is_left_to_it() -> None:
     assert judge(two, others=(other("two", in_doubt=False),)) == NotInHistory()
 
 
-def test_of_two_messages_of_one_other_submission_only_one_is_its_own() -> None:
+def test_only_one_of_two_messages_belongs_to_the_other_submission() -> None:
     twice = message("m-1", text="two"), message("m-2", text="two")
 
     assert isinstance(judge(*twice, others=(other("two", in_doubt=False),)), Undetermined)
@@ -109,7 +109,7 @@ def test_another_submission_of_another_time_explains_nothing() -> None:
     assert isinstance(judge(message(text="two"), others=(long_ago,)), Undetermined)
 
 
-def test_a_text_that_may_come_from_ours_is_not_left_to_another_submission_for_good() -> None:
+def test_possible_match_is_not_left_to_another_submission_permanently() -> None:
     cut = "A text of some length that a gateway may well have cut off, 1"
     ours, candidate = f"{cut}2", other(cut)
 
@@ -124,7 +124,7 @@ def test_a_text_that_may_come_from_ours_is_not_left_to_another_submission_for_go
 @pytest.mark.parametrize(
     ("ours", "shown"), [("\U0001f44d", "?"), ("\u4f60\u597d!", "??!"), ("\u4f60\u597d!", "!")]
 )
-def test_a_message_of_which_too_little_is_left_is_neither_taken_nor_left_to_another_for_good(
+def test_message_with_too_little_text_is_neither_taken_nor_left_to_another_permanently(
     ours: str, shown: str
 ) -> None:
     left, theirs = message(text=shown), other(shown)
@@ -148,7 +148,7 @@ def test_a_message_known_by_notification_alone_is_left_to_no_other_submission() 
     assert judge(shown, seen=(stored_event,), text="hi", others=(ended,)) == NotInHistory()
 
 
-def test_nothing_is_decided_by_a_strange_message_while_its_call_may_be_under_way() -> None:
+def test_unrecognized_message_decides_nothing_while_its_call_may_be_in_flight() -> None:
     strange = message(text="[hidden]")
 
     assert judge(strange, others=(calling("two", since=60.0),)) == RetryLookup(at=SETTLED + FIRST_LOOKUP)
@@ -168,7 +168,7 @@ def test_a_call_that_does_not_end_is_waited_for_less_and_less_often(shown: str, 
     assert lookups < 310
 
 
-def test_a_likely_text_waits_for_all_that_may_have_it_and_then_each_is_taken_once() -> None:
+def test_likely_match_waits_for_all_candidates_and_then_each_is_taken_once() -> None:
     candidate = other("Well done \U0001f60e!", until=20.0)
     one = judge(message(text=SHOWN), text=EMOJI, others=(candidate,))
 
@@ -189,14 +189,14 @@ def test_with_a_likely_message_for_each_none_waits() -> None:
     )
 
 
-def test_a_likely_message_is_left_to_a_submission_that_was_taken_for_certain() -> None:
+def test_likely_match_is_left_to_a_submission_that_was_certainly_accepted() -> None:
     sure = other("Well done \U0001f60e!", submitted=True, in_doubt=False)
 
     assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(sure,)), Undetermined)
     assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(sure,), submitted=True), Found)
 
 
-def test_others_in_doubt_have_their_look_before_a_strange_message_makes_ours_unknown() -> None:
+def test_other_submissions_are_looked_up_before_an_unrecognized_message_leads_to_unknown() -> None:
     strange, candidate = message(text="[hidden]"), other("two")
 
     for now in (SETTLED, SETTLED + 200, DECIDED - 1):
@@ -208,7 +208,7 @@ def test_others_in_doubt_have_their_look_before_a_strange_message_makes_ours_unk
     assert isinstance(judge(strange, others=(candidate,), now=DECIDED), Undetermined), "no lookup of it comes"
 
 
-def test_a_strange_message_at_an_impossible_time_is_no_obstacle_but_one_like_ours_is() -> None:
+def test_only_a_similar_message_at_an_impossible_time_blocks_a_result() -> None:
     assert judge(message(at=15e9, text="other")) == NotInHistory()
     assert isinstance(judge(message(at=15e9, text=SHOWN), text=EMOJI), Undetermined)
 

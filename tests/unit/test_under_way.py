@@ -97,7 +97,7 @@ async def together(
     return await asyncio.gather(*coming)
 
 
-def test_of_those_that_come_at_once_one_is_published_and_noted() -> None:
+def test_one_of_several_concurrent_repeats_is_published_and_noted() -> None:
     async def scenario() -> None:
         memory, publishing = FakeMemory(), Publishing()
         results = await together(executing(publishing, memory), publishing, 5)
@@ -108,7 +108,7 @@ def test_of_those_that_come_at_once_one_is_published_and_noted() -> None:
     asyncio.run(scenario())
 
 
-def test_where_the_first_can_not_be_made_durable_none_is_taken_for_a_repeat() -> None:
+def test_no_request_is_a_repeat_when_the_first_is_not_durable() -> None:
     async def scenario() -> None:
         memory, publishing = FakeMemory(), Publishing(durable=False)
         executor = executing(publishing, memory)
@@ -122,7 +122,7 @@ def test_where_the_first_can_not_be_made_durable_none_is_taken_for_a_repeat() ->
     asyncio.run(scenario())
 
 
-def test_others_do_not_suffer_from_a_request_that_is_given_up() -> None:
+def test_cancelled_request_does_not_affect_others() -> None:
     async def scenario() -> None:
         publishing = Publishing()
         executor = executing(publishing)
@@ -140,7 +140,7 @@ def test_others_do_not_suffer_from_a_request_that_is_given_up() -> None:
     asyncio.run(scenario())
 
 
-def test_it_is_noted_only_after_it_is_durable() -> None:
+def test_event_is_noted_only_after_it_is_durable() -> None:
     async def scenario() -> None:
         memory, publishing = FakeMemory(), Publishing()
         coming = asyncio.create_task(bring(executing(publishing, memory)))
@@ -154,7 +154,7 @@ def test_it_is_noted_only_after_it_is_durable() -> None:
     asyncio.run(scenario())
 
 
-def test_a_mistake_in_publishing_is_answered_to_all_and_the_event_may_come_again() -> None:
+def test_exception_in_publishing_fails_all_waiting_requests_and_a_repeat_is_accepted() -> None:
     async def scenario() -> None:
         memory, publishing = FakeMemory(), Publishing()
         memory.hangs = publishing.broken = True
@@ -205,7 +205,7 @@ def test_a_repeat_that_comes_before_the_confirm_waits_with_the_first_and_is_publ
     asyncio.run(scenario())
 
 
-def test_only_so_many_are_under_way_and_what_is_may_come_again() -> None:
+def test_events_in_flight_are_limited_and_their_repeats_are_accepted() -> None:
     async def scenario() -> None:
         publishing = Publishing()
         executor = executing(publishing, limit=2)
@@ -229,7 +229,7 @@ def test_only_so_many_are_under_way_and_what_is_may_come_again() -> None:
     asyncio.run(scenario())
 
 
-def test_what_is_known_by_one_of_its_ids_is_a_repeat_and_is_known_by_all_from_then_on() -> None:
+def test_event_known_by_one_id_is_a_repeat_and_then_known_by_all_its_ids() -> None:
     async def scenario() -> None:
         memory, publishing = FakeMemory(), Publishing()
         publishing.held.set()
@@ -247,7 +247,7 @@ def test_what_is_known_by_one_of_its_ids_is_a_repeat_and_is_known_by_all_from_th
     asyncio.run(scenario())
 
 
-def test_what_comes_by_another_of_its_ids_meanwhile_shares_its_fate() -> None:
+def test_concurrent_repeat_with_another_id_has_the_same_result() -> None:
     async def scenario() -> None:
         publishing = Publishing()
         executor = executing(publishing)

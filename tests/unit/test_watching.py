@@ -75,7 +75,7 @@ def subscribed(account: FakeAccount) -> list[str]:
     return sorted(str(one.destination_address) for one in confirmed)
 
 
-def test_what_is_declared_is_made_at_start_and_again_whenever_it_vanished(
+def test_declared_subscription_is_created_at_start_and_again_when_missing(
     account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch]
 ) -> None:
     watch = keep(NUMBER, OTHER)
@@ -110,7 +110,7 @@ def test_a_cancellation_has_everything_checked_at_once(
     ]
 
 
-def test_what_is_refused_is_missing_in_log_metrics_and_readiness_and_made_when_it_can_be(
+def test_refused_subscription_is_reported_missing_and_created_once_possible(
     account: FakeAccount, metrics: Metrics, keep: Callable[..., SubscriptionWatch]
 ) -> None:
     account.numbers.discard(OTHER)
@@ -154,9 +154,7 @@ def test_a_check_that_fails_is_tried_again_and_said(
     assert {line["event"] for line in lines[:2]} == {"subscription.check_failed"}
 
 
-def test_while_the_provider_is_down_it_is_asked_ever_more_seldom(
-    account: FakeAccount, metrics: Metrics
-) -> None:
+def test_unavailable_provider_is_polled_with_growing_pauses(account: FakeAccount, metrics: Metrics) -> None:
     watch = SubscriptionWatch(account, declared(), interval=300.0, metrics=metrics)
     account.broken = Unreachable("no answer", ProviderError(name="http"))
     with capture_logs():
@@ -171,7 +169,9 @@ def test_while_the_provider_is_down_it_is_asked_ever_more_seldom(
     assert 210 <= after[1] <= 270
 
 
-def test_what_is_made_at_every_check_is_made_ever_more_seldom(account: FakeAccount, metrics: Metrics) -> None:
+def test_subscription_created_at_every_check_is_created_with_growing_pauses(
+    account: FakeAccount, metrics: Metrics
+) -> None:
     watch = SubscriptionWatch(account, declared(NUMBER), interval=300.0, metrics=metrics)
     account.channels.late = account.subscriptions.late = True
     with capture_logs() as lines:
@@ -188,7 +188,7 @@ def test_what_is_made_at_every_check_is_made_ever_more_seldom(account: FakeAccou
     assert [len(account.channels.kept), len(account.subscriptions.kept)] == [1, 1]
 
 
-def test_what_a_list_would_not_let_us_know_again_is_missing_and_not_there_many_times(
+def test_unrecognizable_subscription_is_missing_and_not_duplicated(
     account: FakeAccount, metrics: Metrics
 ) -> None:
     watch = SubscriptionWatch(account, declared(NUMBER), interval=300.0, metrics=metrics)
@@ -214,9 +214,7 @@ def test_several_watches_end_with_one_of_each(
     assert subscribed(account) == [NUMBER, OTHER]
 
 
-def test_a_watch_ends_when_it_is_told_to(
-    account: FakeAccount, keep: Callable[..., SubscriptionWatch]
-) -> None:
+def test_reconciler_stops_on_request(account: FakeAccount, keep: Callable[..., SubscriptionWatch]) -> None:
     watch = keep(interval=NEVER)
     wait_until(lambda: watch.reason()[1])
     watch.stop()

@@ -345,7 +345,7 @@ def test_a_peer_that_is_no_proxy_is_the_client(peer: str | None) -> None:
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_mistake_of_ours_is_answered_500_and_its_words_are_not_logged(taker: Taker, later: bool) -> None:
+def test_unexpected_exception_is_answered_500_and_its_text_not_logged(taker: Taker, later: bool) -> None:
     taker.holds, taker.result = later, RuntimeError("+16131234567 broke it")
     server = taker.serve()
     with capture_logs() as lines, Client(server.start()) as client:
@@ -364,7 +364,7 @@ def test_a_mistake_of_ours_is_answered_500_and_its_words_are_not_logged(taker: T
     assert "6131234567" not in repr(lines)
 
 
-def test_a_body_in_pieces_arrives_whole_and_half_a_body_is_not_taken(taker: Taker) -> None:
+def test_body_in_pieces_is_accepted_whole_and_incomplete_body_is_not(taker: Taker) -> None:
     data, server = request(body=b'{"a":{}}'), taker.serve()
     port = server.start()
     with Client(port) as client:

@@ -177,7 +177,7 @@ def test_each_attempt_that_fails_and_the_end_are_logged_with_their_reason() -> N
     )
 
 
-def test_an_attempt_in_doubt_is_a_warning_and_its_reason_is_no_word_of_the_provider() -> None:
+def test_attempt_in_doubt_is_a_warning_without_text_of_the_provider() -> None:
     failed, *_ = lines_of(Attempted(answer=Ambiguous(error=replace(REFUSAL, http_status=500)), attempts=1))
 
     assert (failed["event"], failed["answer"], failed["log_level"]) == (
@@ -215,7 +215,7 @@ def test_a_command_that_is_invalid_is_a_warning_with_its_id() -> None:
     ],
     ids=["zero", "milliseconds", "ahead", "90 s ago", "a month ago"],
 )
-def test_the_age_of_a_command_is_not_taken_from_a_timestamp_that_cannot_be_true(
+def test_impossible_timestamp_does_not_count_as_the_age_of_a_command(
     timestamp_at: Callable[[int], int], age: float
 ) -> None:
     metrics, publisher, source = make_metrics(), FakePublisher(), IdleSource()

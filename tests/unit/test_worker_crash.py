@@ -49,7 +49,7 @@ class AbsentLedger:
         """Do nothing."""
 
 
-def test_a_stop_waits_for_no_ledger_and_gives_back_what_has_no_claim() -> None:
+def test_stop_does_not_wait_for_the_ledger_and_requeues_commands_without_a_claim() -> None:
     crashed = threading.Event()
     publisher, source = FakePublisher(), IdleSource()
     worker = worker_on(AbsentLedger(), crashed, publisher)

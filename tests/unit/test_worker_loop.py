@@ -151,7 +151,7 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
     assert it.problem is None, "nothing is wrong with the ledger"
 
 
-def test_its_work_hears_that_the_ledger_is_away_and_a_refusal_shows_that_it_is_back() -> None:
+def test_work_is_notified_of_an_unavailable_ledger_and_a_refusal_shows_its_return() -> None:
     ledger, work, got = PickyLedger(), Idle(), list[object]()
     ledger.away = 2
     with running_loop(ledger, work, Clocks()) as it:
@@ -178,7 +178,7 @@ def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_id
     assert got == []
 
 
-def test_a_stop_waits_for_the_ledger_to_take_what_was_learnt_as_long_as_the_stop_is_waited_for() -> None:
+def test_stop_waits_for_the_ledger_to_record_results_until_its_deadline() -> None:
     ledger, work, got = PickyLedger(), Idle(), list[object]()
     ledger.away = LAST_TRIES + 1
     stopping = threading.Event()
@@ -193,7 +193,7 @@ def test_a_stop_waits_for_the_ledger_to_take_what_was_learnt_as_long_as_the_stop
     assert got == ["1"]
 
 
-def test_a_stop_that_nobody_waits_for_any_more_ends_without_the_ledger() -> None:
+def test_stop_past_its_deadline_ends_without_the_ledger() -> None:
     ledger, work = PickyLedger(), Idle()
     ledger.away = 1000
     stopping = threading.Event()

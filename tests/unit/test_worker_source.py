@@ -118,7 +118,7 @@ def held(marker: str) -> int:
     return sum(type(each) is Delivery and marker.encode() in each.body for each in gc.get_objects())
 
 
-def test_nothing_is_taken_while_nothing_could_be_told_and_all_is_once_it_can() -> None:
+def test_nothing_is_consumed_while_nothing_can_be_published() -> None:
     with scene() as it:
         it.publisher.available = False
         wait_until(lambda: not it.source.consuming)
@@ -145,7 +145,7 @@ def test_a_confirm_that_is_late_stops_claims_and_ends_no_consumer() -> None:
         assert set(it.confirmed().values()) == {1}
 
 
-def test_nothing_is_taken_while_the_ledger_is_away_and_all_is_once_it_is_back() -> None:
+def test_nothing_is_consumed_while_the_ledger_is_unavailable() -> None:
     with scene() as it:
         it.ledger.away = True
         it.send()
@@ -159,7 +159,7 @@ def test_nothing_is_taken_while_the_ledger_is_away_and_all_is_once_it_is_back() 
         assert sorted(it.gateway.calls) == [(f"c{each}", 0) for each in range(PREFETCH)]
 
 
-def test_of_a_lost_connection_nothing_is_kept_that_has_no_claim() -> None:
+def test_deliveries_without_a_claim_are_dropped_with_a_lost_connection() -> None:
     marker = "kept of lost connections"
     with scene() as it:
         it.gateway.answering.clear()
@@ -178,7 +178,7 @@ def test_of_a_lost_connection_nothing_is_kept_that_has_no_claim() -> None:
         assert it.confirmed().total() <= 2 + PREFETCH
 
 
-def test_connections_that_come_and_go_while_the_ledger_stands_still_leave_nothing_behind() -> None:
+def test_reconnections_while_the_ledger_is_stalled_leave_no_deliveries() -> None:
     marker = "left by lost connections"
     with scene() as it:
         it.ledger.moving.clear()
@@ -196,7 +196,7 @@ def test_connections_that_come_and_go_while_the_ledger_stands_still_leave_nothin
         assert len(it.confirmed()) == len(it.gateway.calls) == PREFETCH
 
 
-def test_what_can_not_be_told_is_not_told_anew_with_each_connection() -> None:
+def test_unpublishable_outcome_is_not_published_again_on_each_connection() -> None:
     with scene() as it:
         it.publisher.confirming.clear()
         it.send()
@@ -212,9 +212,7 @@ def test_what_can_not_be_told_is_not_told_anew_with_each_connection() -> None:
         assert len(it.gateway.calls) == PREFETCH
 
 
-def test_a_call_under_way_when_the_connection_is_lost_is_filed_and_told_and_its_command_not_called_again() -> (
-    None
-):
+def test_call_in_flight_during_a_lost_connection_is_recorded_published_and_not_repeated() -> None:
     destinations: list[Any] = ["+16131234567", "+16131234568"]
     with scene(concurrency=1) as it:
         it.gateway.answering.clear()
@@ -229,7 +227,7 @@ def test_a_call_under_way_when_the_connection_is_lost_is_filed_and_told_and_its_
         assert set(it.confirmed()) == {("two", 0), ("two", 1)}
 
 
-def test_what_a_lost_connection_leaves_to_be_tried_again_goes_to_the_delay_as_ever() -> None:
+def test_retry_after_a_lost_connection_goes_to_the_delay_queues() -> None:
     with scene(SlowGateway(unsent=1), concurrency=1) as it:
         it.gateway.answering.clear()
         it.send(1)
