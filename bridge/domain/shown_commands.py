@@ -1,4 +1,4 @@
-"""What is shown of a command that the ledger knows: to operators, and to the service that handed it over."""
+"""Views of a command in the ledger: for operators, and for the service that submitted it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from bridge.domain.ledger import CommandRecord, SubmissionRecord
 
 
-#: What services learn of a command, and of each of its submissions; `submit.openapi.json` says what it means.
+#: The keys that services see of a command and of each submission; `submit.openapi.json` describes them.
 COMMAND_KEYS = ("id", "created_at", "updated_at")
 SUBMISSION_KEYS = ("index", "state", "attempts", "first_attempt_at", "retry_at", "message_id", "replay")
-#: What of an outcome's `data` its command says itself. It is not shown: others may know its id.
+#: The keys of an outcome's `data` that repeat the command. They are not shown, since other services may know the id.
 SAID = frozenset({"message", "metadata"})
 
 
 def to_operators(record: CommandRecord) -> dict[str, Any]:
-    """Return what an operator asks about; the events hold number and text, so they are not shown."""
+    """Return the operator's view. It leaves out the events, which contain the phone number and the text."""
     return {
         "id": record.id,
         "created_at": _time(record.created_at),
@@ -30,7 +30,7 @@ def to_operators(record: CommandRecord) -> dict[str, Any]:
 
 
 def to_senders(record: CommandRecord) -> dict[str, Any]:
-    """Return how far a command is, and the outcome of each submission that has one."""
+    """Return the service's view: the state of a command, and the outcome of each submission that has one."""
     shown = to_operators(record)
     return {
         **{key: shown[key] for key in COMMAND_KEYS},
@@ -58,7 +58,7 @@ def _submission(submission: SubmissionRecord) -> dict[str, Any]:
 
 
 def _outcome(submission: SubmissionRecord) -> dict[str, Any] | None:
-    """Return the event of the outcome that is in force, without what its command says itself."""
+    """Return the event of the current outcome, without the keys that repeat the command."""
     if submission.outcome is None or submission.stored_event is None:
         return None
     event = json.loads(submission.stored_event.body)

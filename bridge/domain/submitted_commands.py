@@ -1,7 +1,7 @@
-"""A command that comes by HTTP: read as a worker would read it, and made the message that a worker gets.
+"""A command submitted over HTTP: validated by the workers' rules and made into the message that a worker receives.
 
-The body travels on byte for byte. What it is known by may stand beside it, in a header; then that is the AMQP
-`message_id`, which stands in where a body has no `id`.
+The body is published unchanged. The id may come in the Idempotency-Key header instead of the body; it becomes the AMQP
+`message_id`, from which a worker takes the id of a body without one.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _NO_ID = "id is missing: give one in the body, or as the Idempotency-Key"
 _TWO_IDS = "id and the Idempotency-Key are both given and differ"
-#: Percent-encoded, too, clients take these out of a path (RFC 3986 section 5.2.4): they would ask for another place.
+#: Clients remove these from a path, also percent-encoded (RFC 3986 section 5.2.4), and would request another path.
 _DOT_SEGMENTS = frozenset({".", ".."})
-_FOLDED_ID = "id is one or two dots, which clients take out of the path to ask for it by: give another"
+_FOLDED_ID = "id is one or two dots, which clients remove from the path of GET: use another id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,9 @@ class ValidatedCommand:
     """A valid command, ready to be published."""
 
     id: str
-    #: The id as a log may have it.
+    #: The id in a form that may be logged.
     shown_id: str
-    #: Whether its sender chose that, and may come again with it.
+    #: Whether the sender chose the id, and so may repeat the request with it.
     has_own_id: bool
     destinations: int
     content_hash: bytes = field(repr=False)
@@ -52,10 +52,10 @@ def make_ready(
     now: float,
     new_id: Callable[[], str],
 ) -> ValidatedCommand:
-    """Judge what was handed over by the workers' own rules; `new_id` is for where these ask for no id.
+    """Validate a submitted command by the workers' rules; `new_id` makes an id if the rules allow a missing one.
 
     Raises:
-        UnreadableCommand: it is no JSON object, or does not say what it is known by, or says it twice.
+        UnreadableCommand: it is not a JSON object, its id is missing, or its two ids differ.
         InvalidCommand: it is not a valid command; with every reason.
 
     """
@@ -67,7 +67,7 @@ def make_ready(
     if not has_own_id:
         if not rules.allow_missing_id:
             raise UnreadableCommand(_NO_ID)
-        # Made here and not by the worker: who handed it over is told.
+        # Made here and not by the worker, so that the response contains it.
         key = new_id()
     command = parse_object(document, key, rules=rules, now=now)
     reasons = command.reasons if isinstance(command, Malformed) else ()

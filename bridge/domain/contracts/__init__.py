@@ -1,4 +1,4 @@
-"""What goes over the broker, key by key: the one source of the papers in docs/contracts and of the keys in the code.
+"""The contract of the messages on the broker, key by key: the source of docs/contracts and of the keys in the code.
 
 Changes are additive only within a major version: see `VERSION`.
 """

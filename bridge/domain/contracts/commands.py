@@ -1,4 +1,4 @@
-"""The command, as others put it on the broker (SPEC section 3.1)."""
+"""The contract of commands: body, headers and AMQP properties (SPEC section 3.1)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bridge.domain.contracts.shapes import (
 )
 from bridge.domain.events import camel
 
-#: The routing key that the command queue is bound with.
+#: The routing key of the command queue's binding.
 SEND = "send"
-#: Where commands are posted to over HTTP; behind it and a slash stands the id of one that is asked for.
+#: The path for POST of commands; `{path}/{id}` shows one command.
 SUBMIT_PATH = "/v1/messages"
 #: Characters.
 MAX_ID_LENGTH = 128
-#: The headers of a dead letter that was sent back: the event that told its outcome, and whether to send it anew even
-#: where nobody could tell whether it was sent.
+#: The headers of a replayed dead letter: the id of the event with its outcome, and whether an `unknown` submission is
+#: sent again.
 REPLAY = "x-bridge-replay"
 RESEND = "x-bridge-resend"
 
-#: What is no address is none of these (SPEC section 5); whether a number is one of any country is not to be said here.
+#: The forms of an address (SPEC section 5). The schema does not check whether a country has such a number.
 _ADDRESS: Schema = {
     "type": "string",
     "pattern": "^([+][0-9]+|[0-9]{3,18}"
@@ -40,92 +40,97 @@ _ADDRESS: Schema = {
 #: RFC 3339 section 5.6.
 _TIME: Schema = {"type": "string", "format": "date-time"}
 
-#: `null` is as good as absent, so whatever is not needed may be null. What is needed in either spelling is `_NEEDED`.
+#: `null` means that the field is not set, so all optional fields may be null. `_NEEDED` is required in either spelling.
 COMMAND = Shape(
-    "A request to send one SMS to each destination. Keys that are not here are ignored, or make it invalid where "
-    "commands.unknown_fields says so; null is absent.",
+    "A request to send one SMS to each destination. Unknown keys are ignored, or make the command invalid if "
+    "commands.unknown_fields is set to reject. null means that the field is not set.",
     (
         Key(
             "id",
             {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
-            "The idempotency key, yours to choose: two commands with one id are one command. Needed here or as the "
-            "AMQP message_id; this one wins. Printable characters.",
+            "The idempotency key, chosen by the caller: two commands with the same id are one command. Required here "
+            "or as the AMQP message_id; this field takes precedence. Printable characters.",
             required=False,
             nullable=True,
         ),
-        Key("type", constant("sms"), "What to send.", required=False, nullable=True),
+        Key("type", constant("sms"), "The kind of message.", required=False, nullable=True),
         Key(
             "destination_address",
             {"anyOf": [_ADDRESS, {"type": "array", "minItems": 1, "items": _ADDRESS}]},
-            "To whom: an address, or up to 100 (as configured), none twice. Each ends in one outcome.",
+            "The recipient: an address, or an array of up to 100 (configurable), no duplicates. Each gets one outcome.",
             required=False,
             nullable=True,
         ),
         Key(
             "sender_address",
             {"anyOf": [_ADDRESS, constant("default")]},
-            'From whom: a number of the account, or "default" for the one that the provider chooses.',
+            'The sender: a number of the account, or "default" for the number that the provider chooses.',
             required=False,
             nullable=True,
         ),
-        Key("message", TEXT, "The text."),
+        Key("message", TEXT, "The text of the SMS."),
         Key(
             "send_at",
             _TIME,
-            "Not before this: RFC 3339 with an offset, at most 30 days ahead.",
+            "The earliest time to send: RFC 3339 with an offset, at most 30 days ahead.",
             required=False,
             nullable=True,
         ),
         Key(
             "expires_at",
             _TIME,
-            "Not after this: RFC 3339 with an offset, after send_at. The outcome is `expired` then.",
+            "The latest time to send: RFC 3339 with an offset, after send_at. After it the outcome is `expired`.",
             required=False,
             nullable=True,
         ),
-        Key("metadata", STRINGS, "Echoed on every event of this command.", required=False, nullable=True),
+        Key("metadata", STRINGS, "Copied to every event of this command.", required=False, nullable=True),
     ),
 )
-#: What one of the two spellings has to give.
+#: The key that is required in one of the two spellings.
 _NEEDED = "destination_address"
 
 HEADERS = Shape(
-    "Headers of a command. All others are kept and mean nothing.",
+    "Headers of a command. Other headers are kept and have no effect.",
     (
         Key(
             "traceparent",
             TRACEPARENT,
-            "W3C trace context, carried on to the provider and to the events.",
+            "The W3C trace context, passed on to the provider and to the events.",
             required=False,
         ),
         Key(
             REPLAY,
             UUID5,
-            "Sends a dead letter back: the id of the event that told its outcome. `bridge dead replay` sets it.",
+            "Marks a replayed dead letter: the id of the event with its outcome. `bridge dead replay` sets it.",
             required=False,
         ),
         Key(
             RESEND,
             BOOLEAN,
-            "With x-bridge-replay: whether to send what is `unknown` anew where reconciling finds nothing.",
+            "With x-bridge-replay: whether an `unknown` submission is sent again if its history lookup finds nothing.",
             required=False,
         ),
     ),
 )
 PROPERTIES = Shape(
-    "AMQP basic properties of a command (AMQP 0-9-1 section 1.8). Publish it mandatory, and wait for the confirm.",
+    "AMQP basic properties of a command (AMQP 0-9-1 section 1.8). Publish with mandatory and publisher confirms.",
     (
-        Key("message_id", STRING, "Stands in where the body has no id.", required=False),
-        Key("reply_to", STRING, "A queue that each outcome is sent to as well.", required=False),
-        Key("correlation_id", ANY, "Comes back with each reply.", required=False),
-        Key("content_type", STRING, "Not looked at; application/json is a good one.", required=False),
-        Key("delivery_mode", constant(2), "Persistent: what is not is lost with the broker.", required=False),
+        Key("message_id", STRING, "The command's id if the body has none.", required=False),
+        Key("reply_to", STRING, "A queue to which each outcome is also published.", required=False),
+        Key("correlation_id", ANY, "Copied to each reply.", required=False),
+        Key("content_type", STRING, "Ignored; use application/json.", required=False),
+        Key(
+            "delivery_mode",
+            constant(2),
+            "Persistent, so that it survives a restart of the broker.",
+            required=False,
+        ),
     ),
 )
 
 
 def command_schema(*, closed: bool = False) -> Schema:
-    """Return the schema of a command, which is taken in either spelling of its keys."""
+    """Return the schema of a command, whose keys may have either spelling."""
     spelling = Spelling(closed=closed)
     written = spelling.schema(COMMAND)
     snake = written["properties"]

@@ -1,4 +1,4 @@
-"""The contract's JSON Schemas by name: of the command, of every type of event, of the reply and of dead letters."""
+"""The contract's JSON Schemas by name: the command, each type of event, the reply and the headers of dead letters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from bridge.domain.contracts.shapes import Schema, Spelling
 
-#: The contract's version: a key or a type that is new raises the second number. Nothing is removed, renamed or
-#: retyped under one first number, which is part of every schema's `$id`.
+#: The contract's version. A new key or type raises the second number. Nothing is removed, renamed or
+#: retyped within a major version, which is part of every schema's `$id`.
 VERSION = "2.0.0"
 #: JSON Schema 2020-12, Core section 8.1.1.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,13 +26,13 @@ DEAD_LETTER_HEADERS = "dead-letter-headers"
 
 
 def schemas(spelling: Spelling) -> Mapping[str, Schema]:
-    """Return every schema by its name. The reply's refers to those of the outcomes by `$defs`."""
+    """Return all schemas by name. The schema of the reply refers to the outcomes' schemas in its `$defs`."""
     outcomes = [type_ for type_ in TYPES if type_ in events.TERMINAL]
     return {
         COMMAND: command_schema(closed=spelling.closed),
         **{type_: event_schema(type_, spelling) for type_ in TYPES},
         REPLY: {
-            "description": "An outcome, sent to the queue that the command's reply_to names.",
+            "description": "An outcome, published to the queue that the command's reply_to names.",
             "anyOf": [{"$ref": f"#/$defs/{type_}"} for type_ in outcomes],
             "$defs": {type_: event_schema(type_, spelling) for type_ in outcomes},
         },
@@ -41,7 +41,7 @@ def schemas(spelling: Spelling) -> Mapping[str, Schema]:
 
 
 def standalone(name: str, schema: Schema, spelling: Spelling, examples: list[object]) -> Schema:
-    """Return a schema as a document of its own (JSON Schema 2020-12, Core section 8), with examples."""
+    """Return a schema as a separate document (JSON Schema 2020-12, Core section 8), with examples."""
     variant = "camel-case:" if spelling.camel_case else ""
     return {
         "$schema": DIALECT,

@@ -1,7 +1,7 @@
-"""Objects as a contract has them, their keys, types and meanings, and the JSON Schema of each.
+"""Shapes of the contract: objects with their keys, types and meanings, and the JSON Schema of each.
 
-Only keywords that mean the same in JSON Schema 2020-12, in draft-07 and in AsyncAPI's Schema Object (AsyncAPI 3.0.0,
-"Schema Object", a superset of draft-07) are written, so that one schema serves all three.
+The schemas use only keywords with the same meaning in JSON Schema 2020-12, in draft-07 and in AsyncAPI's Schema Object
+(AsyncAPI 3.0.0, "Schema Object", a superset of draft-07), so that one schema serves all three.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ TRACEPARENT: Schema = {
 class Key:
     """A key of an object."""
 
-    #: In snake_case, where it is written in either spelling.
+    #: In snake_case; `Spelling` converts it.
     name: str
     type: Schema | Shape
     meaning: str
-    #: Whether it is always there.
+    #: Whether the key is always present.
     required: bool = True
-    #: Whether it may be null.
+    #: Whether the value may be null.
     nullable: bool = False
 
 
@@ -60,21 +60,21 @@ class Shape:
 
     meaning: str
     keys: tuple[Key, ...]
-    #: Whether there are keys of somebody else's among its own.
+    #: Whether the object may also have keys that are not in the contract.
     mixed: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its keys, in their order."""
+        """The names of the keys, in their order."""
         return tuple(key.name for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spelling:
-    """How schemas are written."""
+    """The variant of a schema: the spelling of its keys, and whether other keys are allowed."""
 
     camel_case: bool = False
-    #: Whether keys that no contract has are against it. Consumers ignore them; our own tests do not.
+    #: Whether unknown keys violate the schema. Consumers ignore such keys; the bridge's tests do not.
     closed: bool = False
 
     def schema(self, shape: Shape) -> Schema:
@@ -88,7 +88,7 @@ class Spelling:
         return written
 
     def name(self, key: Key) -> str:
-        """Return a key as it is spelt."""
+        """Return the spelling of a key."""
         return camel(key.name) if self.camel_case else key.name
 
     def _property(self, key: Key) -> Schema:
@@ -104,7 +104,7 @@ def constant(value: str | int) -> Schema:
 
 
 def nullable(schema: Schema) -> Schema:
-    """Return the schema of what `schema` has, or null."""
+    """Return a schema that also allows null."""
     if isinstance(kind := schema.get("type"), str) and not {"const", "enum"} & schema.keys():
         return {**schema, "type": [kind, "null"]}
     if isinstance(choices := schema.get("anyOf"), list):
