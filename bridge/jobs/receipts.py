@@ -177,7 +177,7 @@ class ReceiptPoller(StoreWorker["Receipts"]):
             else:
                 confirmed[submission_id] = event_id
         if confirmed:
-            failpoints.reach("receipt-told")
+            failpoints.reach("receipt-published")
             receipts.end(confirmed.keys(), confirmed.values(), self._clock.now())
 
 

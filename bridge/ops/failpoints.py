@@ -22,10 +22,10 @@ VARIABLE: Final = "SMS_BRIDGE_FAILPOINT"
 #: delay queues, and of a dead letter that is replayed; then those of a notification: before its 204, by broker or
 #: spool, and before it is taken out of the spool; then that of a receipt: before it is awaited no longer.
 Place: TypeAlias = Literal[
-    "claiming", "claimed", "answered", "looked", "filed", "told",
-    "handed-over", "replayed",
+    "claiming", "claimed", "answered", "looked-up", "recorded", "published",
+    "version-begun", "replayed",
     "notification-confirmed", "notification-spooled", "spool-confirmed",
-    "receipt-told",
+    "receipt-published",
 ]  # fmt: skip
 
 

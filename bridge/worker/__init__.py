@@ -1,4 +1,4 @@
-"""The worker: takes commands off the queue, has the provider send them, and publishes what became of each.
+"""The worker: takes commands from the queue, calls the provider for each, and publishes the outcomes.
 
-`delivery` says in which order; `actions` are what it asks for.
+`delivery` has the order of the steps, `actions` the steps that it yields, and `executor` carries them out.
 """

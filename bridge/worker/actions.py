@@ -1,7 +1,7 @@
-"""The actions that a delivery asks for, and what it is sent back for each: see `bridge.worker.delivery`.
+"""Actions that a delivery yields, and their results: see `bridge.worker.delivery`.
 
-An action is data. None is frozen, as in `bridge.ingest.actions`: a command makes eleven, and a frozen one takes three
-times as long to make. Times are in seconds since the epoch unless said otherwise.
+An action is a value. As in `bridge.ingest.actions`, the classes are not frozen: a command creates eleven actions, and a
+frozen one takes three times as long to create. Times are in seconds since the epoch unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ T = TypeVar("T")
 class FindCommand:
     """Ask the ledger whether it knows a command.
 
-    Comes back with the content hash that it was taken with, empty for an unknown one; None where the ledger could not
-    be asked or the delivery was given back.
+    Result: the content hash that the command was recorded with, empty for an unknown one; None if the ledger could not
+    be read or the delivery was requeued.
     """
 
     command_id: str
@@ -34,7 +34,7 @@ class FindCommand:
 
 @dataclass(slots=True)
 class Fork:
-    """Run these side by side, in any order. Comes back with `Joined` once all have ended."""
+    """Run branches concurrently, in any order. Result: `Joined`, once all have ended."""
 
     branches: Sequence[Steps[None]]
 
@@ -43,32 +43,32 @@ class Fork:
 class Joined:
     """All branches have ended."""
 
-    #: Whether the broker has the delivery back, because the connection that it came by was lost.
+    #: Whether the broker has requeued the delivery, because its connection was lost.
     lost: bool
     now: float
 
 
 @dataclass(slots=True)
 class ClaimSubmission:
-    """Claim a submission once the provider may be called. Comes back with `Claimed`."""
+    """Claim a submission, once the provider may be called. Result: `Claimed`."""
 
     index: int
 
 
 @dataclass(slots=True)
 class Claimed:
-    """What the ledger says of a submission."""
+    """The ledger's verdict on a claim."""
 
-    #: None where nothing could be claimed: the ledger refused the change, the worker stops, or the delivery is lost.
+    #: None if there was no claim: the ledger refused the change, the worker stops, or the delivery is lost.
     verdict: Verdict | None
-    #: Names this claim and no other.
+    #: The unique name of this claim.
     owner: str
     now: float
 
 
 @dataclass(slots=True)
 class SendSubmission:
-    """Call the provider. Comes back with `Answered`."""
+    """Call the provider. Result: `Answered`."""
 
     submission: Submission
     #: Attempts before this call.
@@ -77,7 +77,7 @@ class SendSubmission:
 
 @dataclass(slots=True)
 class Answered:
-    """How the provider's calls ended."""
+    """The provider's answer to the calls of a submission."""
 
     attempted: Attempted
     now: float
@@ -87,7 +87,7 @@ class Answered:
 
 @dataclass(slots=True)
 class ReadHistory:
-    """Look a submission up in the provider's message history. Comes back with `HistoryRead`."""
+    """Look a submission up in the provider's message history. Result: `HistoryRead`."""
 
     submission: Submission
     window: Window | None
@@ -95,15 +95,16 @@ class ReadHistory:
 
 @dataclass(slots=True)
 class HistoryRead:
-    """What the history shows; None where it could not be read."""
+    """The result of a history lookup."""
 
+    #: None if the history could not be read.
     reading: HistoryExtract | None
     now: float
 
 
 @dataclass(slots=True)
 class RecordResult:
-    """Record in the ledger what became of a claim. Comes back with `Recorded`."""
+    """Record the result of a claim in the ledger. Result: `Recorded`."""
 
     index: int
     change: Change
@@ -111,8 +112,9 @@ class RecordResult:
 
 @dataclass(slots=True)
 class Recorded:
-    """What the ledger recorded; None where another worker has taken the claim over, or the change was refused."""
+    """The ledger's reply to a recorded result."""
 
+    #: None if another worker has taken the claim over, or the ledger refused the change.
     result: RecordedResult | None
     now: float
 
@@ -121,7 +123,7 @@ class Recorded:
 class BeginVersion:
     """Begin the next version of the command, for the copy that is about to be published.
 
-    Comes back with its number; None where another delivery speaks for the command by now.
+    Result: the version; None if another delivery has begun one.
     """
 
     changes: Sequence[Change]
@@ -129,41 +131,41 @@ class BeginVersion:
 
 @dataclass(slots=True)
 class WaitHere:
-    """Wait in the worker for a slot of the rate limit. Comes back with whether there was room to wait."""
+    """Wait in the worker for the reservation of a rate limit. Result: whether there was capacity to wait."""
 
     until: float
 
 
 @dataclass(slots=True)
 class Pause:
-    """Wait so many seconds; not at all where the worker stops or the delivery is lost. Comes back with nothing."""
+    """Wait; not at all if the worker stops or the delivery is lost. No result."""
 
     seconds: float
 
 
 @dataclass(slots=True)
 class PublishOutcome:
-    """Publish an outcome's event, the reply, and the dead letter if it owes one. Comes back with nothing, at once."""
+    """Publish an outcome's event, the reply, and the dead letter if it is due. No result."""
 
     index: int
     outcome: Outcome
     stored_event: StoredEvent
-    #: Whether it owes a dead letter, where its outcome has one.
+    #: Whether a dead letter is due, if the outcome has one.
     dead: bool
-    #: Whether it was recorded just now.
+    #: Whether this delivery has recorded the outcome.
     fresh: bool
 
 
 @dataclass(slots=True)
 class PublishDeferral:
-    """Publish that a submission is tried again later. Comes back with nothing, at once."""
+    """Publish that a submission is retried later. No result."""
 
     event: Event
 
 
 @dataclass(slots=True)
 class PublishInvalid:
-    """Publish that the delivery is no valid command. Comes back with nothing, at once."""
+    """Publish that the delivery is not a valid command. No result."""
 
     #: Whether another command has its id.
     conflict: bool
@@ -171,7 +173,7 @@ class PublishInvalid:
 
 @dataclass(slots=True)
 class PublishCopy:
-    """Publish a copy of the command to the delay queues. Comes back with nothing, at once."""
+    """Publish a copy of the command to the delay queues. No result."""
 
     version: int
     at: float
@@ -179,25 +181,25 @@ class PublishCopy:
 
 @dataclass(slots=True)
 class ReturnDeadLetter:
-    """Publish the delivery to the dead-letter queue that it was moved from. Comes back with nothing, at once."""
+    """Publish the delivery to the dead-letter queue that it was moved from. No result."""
 
 
 @dataclass(slots=True)
 class AwaitConfirms:
-    """Wait until the broker has confirmed all that was published for the delivery. Comes back with nothing."""
+    """Wait until the broker has confirmed all messages of the delivery. No result."""
 
 
 @dataclass(slots=True)
 class Acknowledge:
-    """Take the delivery off the queue. The last action, or `Requeue`."""
+    """Acknowledge the delivery. This or `Requeue` is the last action."""
 
 
 @dataclass(slots=True)
 class Requeue:
-    """Put the delivery back on the queue."""
+    """Requeue the delivery."""
 
 
-#: These are carried out at once: they come back before anything else happens.
+#: Actions that are carried out immediately, without a wait.
 Publication: TypeAlias = PublishOutcome | PublishDeferral | PublishInvalid | PublishCopy | ReturnDeadLetter
 Action: TypeAlias = (
     FindCommand
@@ -214,5 +216,5 @@ Action: TypeAlias = (
     | Acknowledge
     | Requeue
 )
-#: Yields actions, is sent what came of each, and returns a `T`.
+#: A generator that yields actions, is sent the result of each, and returns a `T`.
 Steps: TypeAlias = "Generator[Action, Any, T]"

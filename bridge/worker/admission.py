@@ -1,6 +1,6 @@
-"""Admission: submissions that wait until they may be claimed, and those that wait for a time.
+"""Admission queue: submissions that wait to be claimed, and branches that wait for a time.
 
-On the loop's thread, but for `limited`.
+Used on the loop's thread, except `limited`.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ if TYPE_CHECKING:
     from bridge.worker.execution import Branch, Execution
     from bridge.worker.flow_control import FlowControl
 
-#: Seconds between two rounds while something is held up: by flow control, a pause or a stop; and else at most.
+#: Seconds between two iterations of the loop while flow control, a pause or a stop holds something up.
 POLL = 0.1
+#: Seconds between two iterations otherwise, at most.
 IDLE = 1.0
 
 
 class Admission:
-    """Keeps branches of deliveries in the order in which they go on. Times are in seconds since the epoch."""
+    """Keeps branches of deliveries in the order in which they continue. Times are in seconds since the epoch."""
 
     def __init__(self, spare: int, flow_control: FlowControl, clock: Clock) -> None:
-        """Make an empty one, in which `spare` submissions may wait for their rate limit."""
+        """Create an empty queue, in which at most `spare` submissions wait for their rate limit."""
         self._spare = spare
         self._flow_control = flow_control
         self._clock = clock
         #: Submissions that wait to be claimed, the next one first.
         self.unclaimed: deque[Branch] = deque()
-        #: Branches that wait for a time, as a heap: the first one is over first.
+        #: Branches that wait for a time, as a heap by that time.
         self.waiting: list[tuple[float, int, Branch]] = []
         self._numbers = itertools.count()
 
     @property
     def limited(self) -> int:
-        """How many wait for their rate limit. From any thread: the copy is one step of the interpreter."""
+        """The number of submissions that wait for their rate limit. Thread-safe, since copying a list is atomic."""
         return sum(isinstance(branch.waits_for, WaitHere) for _, _, branch in tuple(self.waiting))
 
     def ask(self, branch: Branch, action: ClaimSubmission) -> None:
-        """Have a submission wait to be claimed: behind the others, unless its slot of a rate limit has come."""
+        """Queue a submission to be claimed: at the end, or at the head if it has waited for its rate limit."""
         branch.waits_for, branch.index = action, action.index
         if branch.has_waited:
             branch.has_waited = False
@@ -54,9 +55,9 @@ class Admission:
             self.unclaimed.append(branch)
 
     def wait_for_limit(self, branch: Branch, action: WaitHere) -> bool:
-        """Have a submission wait for its slot of a rate limit; returns whether there is room.
+        """Let a submission wait for its reservation of a rate limit; returns whether there is capacity.
 
-        It takes the place of one that could be sent: one busy sender must not take all places.
+        The capacity is limited because waiting submissions occupy the prefetch: one busy sender must not use it all.
         """
         if len(self.waiting) >= self._spare:
             return False
@@ -65,7 +66,7 @@ class Admission:
         return True
 
     def wait(self, branch: Branch, action: WaitHere | Pause, until: float) -> None:
-        """Have a branch wait until a time."""
+        """Let a branch wait until a time."""
         branch.waits_for = action
         heapq.heappush(self.waiting, (until, next(self._numbers), branch))
 
@@ -77,18 +78,18 @@ class Admission:
         return found
 
     def admit(self) -> list[Branch]:
-        """Return the submissions that are to be claimed now, each of which counts as under way."""
+        """Remove and return the submissions to claim now; each counts as in flight."""
         count = min(len(self.unclaimed), self._flow_control.enter(len(self.unclaimed)))
         return [self.unclaimed.popleft() for _ in range(count)]
 
     def wait_seconds(self) -> float:
-        """Return the seconds until a wait is over, or until flow control is asked again."""
+        """Return the seconds until a wait is over, or until flow control is checked again."""
         if self.unclaimed and not self._flow_control.has_capacity():
             return POLL
         return min(IDLE, max(0.0, self.waiting[0][0] - self._clock.now())) if self.waiting else IDLE
 
     def remove(self, chosen: Callable[[Execution], bool]) -> list[Branch]:
-        """Return all branches of the chosen deliveries, which then wait no more."""
+        """Remove and return all branches of the chosen deliveries."""
         found = [branch for branch in self.unclaimed if chosen(branch.execution)]
         found += [branch for _, _, branch in self.waiting if chosen(branch.execution)]
         self.unclaimed = deque(branch for branch in self.unclaimed if not chosen(branch.execution))
@@ -97,6 +98,6 @@ class Admission:
         return found
 
     def clock_set(self, step: float) -> None:
-        """Wait as long as before: the time was set by `step` seconds."""
+        """Keep the remaining waits after the clock was set by `step` seconds."""
         # The same step for all keeps the order of the heap.
         self.waiting = [(at + step, number, branch) for at, number, branch in self.waiting]

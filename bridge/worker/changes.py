@@ -1,7 +1,7 @@
-"""What a delivery has the ledger change: claims, the records of answers and of history lookups, a new version.
+"""Ledger changes of a delivery: claims, records of answers and history lookups, a new version.
 
-Pure functions from what was parsed and what came back to a change of `bridge.domain.ledger`. Times are in seconds since
-the epoch.
+Pure functions from the parsed delivery and the results of actions to changes of `bridge.domain.ledger`. Times are in
+seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 
 def command(received: Received) -> SendSms:
-    """Return the command; only a delivery that is a valid one may be asked for it."""
+    """Return the command of a delivery that is valid."""
     parsed = received.parsed
     assert isinstance(parsed, SendSms)  # noqa: S101
     return parsed
 
 
 def command_id_of(received: Received) -> str:
-    """Return the valid command's id, made up where it had none."""
+    """Return the id of a valid command, which may be generated."""
     id_ = command(received).id
     assert id_ is not None  # noqa: S101
     return id_
 
 
 def submission_of(received: Received, index: int) -> Submission:
-    """Return a submission as it goes to the provider."""
+    """Return a submission for a call to the provider."""
     parsed = command(received)
     return Submission(
         command_id=parsed.id,
@@ -58,7 +58,7 @@ def submission_of(received: Received, index: int) -> Submission:
 
 
 def sought_submission(received: Received, index: int) -> Submission:
-    """Return a submission as it is looked up: from any sender where the command does not name one."""
+    """Return a submission for a history lookup: from any sender if the command names none."""
     submission = submission_of(received, index)
     return (
         submission if command(received).names_sender else replace(submission, sender_address=DEFAULT_SENDER)
@@ -66,7 +66,7 @@ def sought_submission(received: Received, index: int) -> Submission:
 
 
 def claim(received: Received, index: int, rules: SendRules, *, version: int, owner: str, now: float) -> Claim:
-    """Return the claim of a submission for the `version` of the command that the delivery speaks for."""
+    """Return the claim of a submission, for a delivery with `version` of the command."""
     return Claim(
         command=command(received),
         index=index,
@@ -87,7 +87,7 @@ def claim(received: Received, index: int, rules: SendRules, *, version: int, own
 def record_answer(
     received: Received, index: int, rules: SendRules, *, owner: str, call: Call, answered: Answered
 ) -> RecordAnswer:
-    """Return the record of what the provider answered to a call."""
+    """Return the record of the provider's answer to a call."""
     return RecordAnswer(
         command=command(received),
         command_id=command_id_of(received),
@@ -105,7 +105,7 @@ def record_answer(
 def record_lookup(
     received: Received, index: int, rules: SendRules, *, owner: str, look_up: Lookup, found: HistoryRead
 ) -> Resolve:
-    """Return the record of what the provider's history shows of a submission."""
+    """Return the record of a history lookup."""
     return Resolve(
         command=command(received),
         command_id=command_id_of(received),
@@ -121,7 +121,7 @@ def record_lookup(
 
 
 def begin_version(received: Received, version: int, waiting: Iterable[int], *, now: float) -> list[Change]:
-    """Return what begins the version after `version`, for a copy that comes back for the `waiting` submissions."""
+    """Return the changes that begin the next version, for a copy that comes back for the `waiting` submissions."""
     command_id = command_id_of(received)
     return [
         NewVersion(command_id=command_id, version=version, now=now),
@@ -132,7 +132,7 @@ def begin_version(received: Received, version: int, waiting: Iterable[int], *, n
 def _decide(received: Received, index: int, rules: SendRules, call: Call, answered: Answered) -> NextStep:
     attempted = answered.attempted
     if not attempted.attempts:
-        # No call was made: its lease is nearly over, or it has expired. Its next claim finds out.
+        # No call was made: the lease is nearly over, or the command has expired. The next claim decides.
         return NextStep(outcome=None, result=SubmissionResult(attempts=call.attempts), retry_at=answered.now)
     judgement = Judgement(
         command=command(received),
@@ -149,7 +149,7 @@ def _decide(received: Received, index: int, rules: SendRules, call: Call, answer
 
 
 def _evidence(received: Received, index: int, answer: Answer, now: float) -> Evidence | None:
-    """Return what an answer proves, for the worker that may have taken the submission over."""
+    """Return the message in an answer, for a worker that may have taken the submission over."""
     if not isinstance(answer, Accepted) or answer.message_id is None:
         return None
     return Evidence(

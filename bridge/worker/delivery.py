@@ -1,11 +1,11 @@
 """The order of a delivery, from top to bottom: parse, claim, send or look up, record, publish, acknowledge or delay.
 
-This is the only place where that order stands. `CommandDelivery.steps` is a generator without I/O: it yields what it
-wants done (`bridge.worker.actions`) and is sent what came of it. The worker's executor carries the actions out; the
-model test and the benchmark of a fleet carry out the same ones, each in its own world.
+No other module contains this order. `CommandDelivery.steps` is a generator without I/O: it yields actions
+(`bridge.worker.actions`) and is sent the result of each. The worker's executor carries them out, and so do the model
+test and the benchmark of many workers, each in its own environment.
 
-What keeps an outcome from being lost: the delivery leaves the queue only once each of its submissions has an outcome
-whose event the broker has confirmed, or a confirmed copy of the command that comes back for it.
+No outcome is lost, because a delivery is acknowledged only when each of its submissions has an outcome whose event the
+broker has confirmed, or a confirmed copy of the command that comes back for it.
 """
 
 from __future__ import annotations
@@ -54,36 +54,36 @@ if TYPE_CHECKING:
     from bridge.domain.outcome_messages import SendRules
     from bridge.worker.actions import Steps
 
-#: Seconds until a command goes back to the queue that the ledger refuses: it comes again at once.
+#: Seconds until a command that the ledger refuses is requeued, since the broker redelivers it at once.
 REFUSED_PAUSE = 1.0
 
 
 class CommandDelivery:
-    """One delivery of the command queue, and how far it has come. Times are in seconds since the epoch."""
+    """One delivery of the command queue, and its progress. Times are in seconds since the epoch."""
 
     __slots__ = ("_conflicts", "_now", "_owes_copy", "_rules", "received", "requeued", "version", "waits")
 
     def __init__(
         self, delivery: Delivery, rules: SendRules, *, now: float, new_id: Callable[[], str]
     ) -> None:
-        """Parse the delivery; `new_id` makes the id of a command that has none, where configuration allows that."""
+        """Parse the delivery; `new_id` makes the id of a command without one, if the configuration allows that."""
         self.received = read(delivery, rules=rules.commands, now=now, new_id=new_id)
         self._rules = rules
         self._now = now
-        #: The version of the command that it speaks for; a new one once it has replaced a copy that never came.
+        #: The version of the command; a new one once the delivery has replaced a copy that never came.
         self.version = self.received.version
-        #: When to look again at which submission.
+        #: The submissions that wait, and the time at which each is due.
         self.waits: dict[int, float] = {}
-        #: Whether one of them waits for this delivery, rather than for what another one holds.
+        #: Whether one of them waits for this delivery, rather than for another one.
         self._owes_copy = False
         self._conflicts = False
-        #: Whether it goes back to the queue rather than off it.
+        #: Whether the delivery ends with a requeue rather than an acknowledgement.
         self.requeued = False
 
     # --- the order -----------------------------------------------------------------------------------------------
 
     def steps(self) -> Steps[None]:
-        """Bring the delivery from the queue to its acknowledgement."""
+        """Carry the delivery to its acknowledgement."""
         delivery = self.received.delivery
         if letters.OUTCOME in delivery.headers and is_moved_letter(
             delivery, rules=self._rules.commands, now=self._now
@@ -98,7 +98,7 @@ class CommandDelivery:
         yield Requeue() if self.requeued else Acknowledge()
 
     def _submission(self, index: int) -> Steps[None]:
-        """Bring one submission to its outcome, to a time to look at it again, or back to the queue."""
+        """Carry one submission to its outcome, to the time of its next step, or back to the queue."""
         while True:
             claimed: Claimed = yield ClaimSubmission(index)
             match claimed.verdict:
@@ -122,35 +122,35 @@ class CommandDelivery:
     # --- parse ---------------------------------------------------------------------------------------------------
 
     def _count_submissions(self) -> Steps[int]:
-        """Return the submissions of a valid command, or of one that was valid when it was first taken; 0 for others."""
+        """Return the number of submissions of a command that is valid, or was when it was first recorded; else 0."""
         received = self.received
         if isinstance(received.parsed, SendSms):
             return len(received.parsed.destinations)
         if received.parsed.id is None or not (received.delayed or received.delivery.redelivered):
             return 0
-        lax = replace(self._rules.commands, max_destinations=maxsize, unknown_fields="warn")
-        anew = read(received.delivery, rules=lax, now=self._now, new_id=str)
-        if not isinstance(anew.parsed, SendSms):
+        lax_rules = replace(self._rules.commands, max_destinations=maxsize, unknown_fields="warn")
+        reparsed = read(received.delivery, rules=lax_rules, now=self._now, new_id=str)
+        if not isinstance(reparsed.parsed, SendSms):
             return 0
-        content_hash: bytes | None = yield FindCommand(changes.command_id_of(anew))
+        content_hash: bytes | None = yield FindCommand(changes.command_id_of(reparsed))
         if content_hash is None:
             return (yield from self._requeue())
-        if content_hash != anew.parsed.content_hash:
+        if content_hash != reparsed.parsed.content_hash:
             return 0
-        self.received = replace(anew, traceparent=received.traceparent)
-        return len(anew.parsed.destinations)
+        self.received = replace(reparsed, traceparent=received.traceparent)
+        return len(reparsed.parsed.destinations)
 
     # --- claim ---------------------------------------------------------------------------------------------------
 
     def claim(self, index: int, *, owner: str, now: float) -> Claim:
-        """Return the claim of a submission; `owner` names this claim and no other."""
+        """Return the claim of a submission; `owner` is the unique name of the claim."""
         return changes.claim(self.received, index, self._rules, version=self.version, owner=owner, now=now)
 
     def _wait(self, index: int, later: NotBefore, now: float) -> Steps[bool]:
-        """Wait, here or by a copy; return whether to claim again now."""
+        """Wait in the worker or in the delay queues; return whether to claim again now."""
         if later.version is not None:
             self.version = later.version
-        # The delay queues would take longer.
+        # A short wait ends here sooner than in the delay queues.
         if later.limited and later.at - now <= SHORT_WAIT and (yield WaitHere(later.at)):
             return True
         self._await(index, later.at, own=later.own)
@@ -178,7 +178,7 @@ class CommandDelivery:
         return recorded
 
     def _look_up(self, index: int, owner: str, look_up: Lookup) -> Steps[Recorded]:
-        """Look up a submission that may have been sent, and record what the provider's history shows."""
+        """Look up a submission that may have been sent, and record the result."""
         self.version = look_up.version
         sought = changes.sought_submission(self.received, index)
         found: HistoryRead = yield ReadHistory(sought, look_up.window)
@@ -191,10 +191,10 @@ class CommandDelivery:
     # --- publish -------------------------------------------------------------------------------------------------
 
     def _publish_recorded(self, index: int, recorded: Recorded) -> Steps[bool]:
-        """Publish what was recorded; return whether to claim again now."""
+        """Publish the recorded result; return whether to claim again now."""
         result = recorded.result
         if result is None:
-            # Another worker has taken it over.
+            # Another worker has taken the submission over.
             self.requeued = True
             return False
         if result.outcome is not None and result.stored_event is not None:
@@ -209,13 +209,14 @@ class CommandDelivery:
         return False
 
     def _publish_known(self, index: int, known: HasOutcome | Conflict | Superseded) -> Steps[bool]:
-        """Publish the outcome that a submission has already, or that its id belongs to another command."""
+        """Publish the existing outcome of a submission, or that the command's id belongs to another command."""
         match known:
             case HasOutcome():
-                # A duplicate of a command that ended long ago leaves no second dead letter; others may owe one.
+                # A duplicate of a command that ended long ago gets no second dead letter; in other cases, the first may
+                # not have been published.
                 is_owner = known.fresh or known.own
-                owes = is_owner or self.received.delivery.redelivered or self.received.delayed
-                yield PublishOutcome(index, known.outcome, known.stored_event, dead=owes, fresh=known.fresh)
+                is_due = is_owner or self.received.delivery.redelivered or self.received.delayed
+                yield PublishOutcome(index, known.outcome, known.stored_event, dead=is_due, fresh=known.fresh)
             case Conflict():
                 if not self._conflicts:
                     self._conflicts = True
@@ -227,21 +228,22 @@ class CommandDelivery:
     # --- delay ---------------------------------------------------------------------------------------------------
 
     def _leave_copy(self, joined: Joined) -> Steps[None]:
-        """Publish a copy of the command that comes back for what waits."""
+        """Publish a delayed copy of the command for the submissions that wait."""
         if not self.waits:
             return
         copy_version = self.received.version
         version: int | None = None
-        # What was called for is not left to a redelivery alone: a queue that is deleted has none.
+        # A submission with an attempt gets a copy even if the delivery is lost: a queue that was deleted redelivers
+        # nothing.
         if self._owes_copy and (joined.lost or not self.requeued):
             version = yield BeginVersion(
                 changes.begin_version(self.received, self.version, self.waits, now=joined.now)
             )
         elif self.requeued or joined.lost:
             return
-        # Where another delivery speaks for the command by now, this one waits like any second one.
+        # If another delivery has begun a version, this one waits like any second delivery of the command.
         yield PublishCopy(copy_version if version is None else version, min(self.waits.values()))
 
     def clock_set(self, step: float) -> None:
-        """Wait as long as before: the time was set by `step` seconds."""
+        """Keep the remaining waits after the clock was set by `step` seconds."""
         self.waits = {index: at + step for index, at in self.waits.items()}

@@ -1,4 +1,4 @@
-"""A delivery that a worker has in hand: its steps, and what it waits for."""
+"""The execution of a delivery in flight: its branches and their state."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class Branch:
-    """One line of a delivery's steps: its main one, or that of a submission."""
+    """One sequence of a delivery's steps: the main one, or that of a submission."""
 
     __slots__ = ("execution", "has_waited", "index", "owner", "steps", "until", "waits_for")
 
     def __init__(self, execution: Execution, steps: Steps[None]) -> None:
         self.execution = execution
         self.steps = steps
-        #: Of the submission that it claims.
+        #: The index of the submission that it claims.
         self.index = 0
-        #: Names its claim.
+        #: The unique name of its claim.
         self.owner = ""
-        #: How long calls may run for its claim (`Clock.monotonic` seconds).
+        #: The end of the time for calls under its claim (`Clock.monotonic` seconds).
         self.until = 0.0
-        #: Whether its slot of the rate limit has come: it goes first.
+        #: Whether it has waited for its rate limit, so that it is claimed first.
         self.has_waited = False
-        #: The action that it waits with, where it does.
+        #: The action for whose result it waits in the admission queue, if any.
         self.waits_for: Action | None = None
 
 
 class Execution:
-    """One delivery. Owned by the loop's thread."""
+    """One delivery in flight. Owned by the loop's thread."""
 
     __slots__ = ("awaits_confirms", "flow", "forked", "lost", "main", "span", "unconfirmed")
 
@@ -42,30 +42,30 @@ class Execution:
         self.main = Branch(self, flow.steps())
         #: Branches that have not ended.
         self.forked = 0
-        #: Messages that the broker has not confirmed.
+        #: The number of messages that the broker has not confirmed.
         self.unconfirmed = 0
         self.awaits_confirms = False
-        #: Whether the broker has the delivery back, since the connection that it came by was lost.
+        #: Whether the broker has requeued the delivery, because its connection was lost.
         self.lost = False
-        #: Its part of the trace, where there is one.
+        #: The span of the delivery, if it is traced.
         self.span: Span | None = None
 
     def trace(self, span: Span) -> None:
-        """Have all that comes of it belong to `span`."""
+        """Make `span` the parent of everything that follows from the delivery."""
         self.span = span
         self.flow.received = replace(self.flow.received, traceparent=span.traceparent)
 
 
 class InFlight:
-    """The deliveries that are not acknowledged. On the loop's thread, except `all`."""
+    """The deliveries that are not acknowledged. Used on the loop's thread, except `all`."""
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._executions: set[Execution] = set()
-        #: Those that came by connections that were lost.
+        #: The deliveries of connections that were lost.
         self.lost: set[Execution] = set()
         self._source: CommandSource | None = None
-        #: Whether one was acknowledged or put back since the last flush.
+        #: Whether a delivery was acknowledged or requeued since the last flush.
         self.unflushed = False
 
     def start(self, source: CommandSource) -> None:
@@ -74,26 +74,26 @@ class InFlight:
 
     @property
     def is_clogged(self) -> bool:
-        """Whether more of them came by lost connections than can be sent at once: confirms are missing."""
+        """Whether more deliveries are lost than can be sent at once: confirms are missing."""
         return len(self.lost) > self._concurrency
 
     @property
     def all(self) -> tuple[Execution, ...]:
-        """All of them. From any thread: the copy is one step of the interpreter."""
+        """All deliveries. Thread-safe, since copying a set is atomic."""
         return tuple(self._executions)
 
     def add(self, execution: Execution) -> None:
-        """Take one in hand."""
+        """Add a delivery."""
         self._executions.add(execution)
 
     def lose(self) -> None:
-        """Take note that the broker has them all back."""
+        """Mark all deliveries as lost: the broker has requeued them."""
         for execution in self._executions:
             execution.lost = True
         self.lost |= self._executions
 
     def settle(self, execution: Execution, *, requeue: bool) -> None:
-        """Acknowledge a delivery, or put it back; where its connection was lost, the source does neither."""
+        """Acknowledge or requeue a delivery; the source does neither if its connection was lost."""
         self._executions.discard(execution)
         self.lost.discard(execution)
         if execution.span is not None:
@@ -106,12 +106,12 @@ class InFlight:
             self._started.ack(delivery)
 
     def refuse(self, delivery: Delivery) -> None:
-        """Put a delivery back on the queue."""
+        """Requeue a delivery."""
         self.unflushed = True
         self._started.requeue(delivery)
 
     def flush(self) -> None:
-        """Have the broker learn now what was settled."""
+        """Send the acknowledgements and requeues to the broker."""
         self.unflushed = False
         self._started.flush()
 

@@ -1,7 +1,7 @@
-"""The executor: carries out the actions of the deliveries that a worker has in hand, many at once.
+"""The executor: carries out the actions of all deliveries in flight, many at once.
 
-`bridge.worker.delivery` has the order of a delivery. Here each action is done, or begun on another thread, and the
-delivery is resumed with what came of it. All of it runs on the loop's thread.
+`bridge.worker.delivery` has the order of a delivery. The executor completes each action, or starts it on another
+thread, and resumes the delivery with the result. It runs on the loop's thread.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ if TYPE_CHECKING:
     from bridge.worker.ledger_clock import LedgerClock
     from bridge.worker.parts import Machinery, WorkerOptions
 
-#: The share of a lease within which calls may run; the rest is for recording their answers. More than settings let one
-#: call take (`bridge.settings.checks.LEASE_SHARE`): with no room to spare, none would ever start.
+#: The share of a lease in which calls may run; the rest is for recording their answers. It is greater than the share
+#: that settings allow one call (`bridge.settings.checks.LEASE_SHARE`): otherwise no call would start.
 CALL_SHARE = 0.9
-#: Seconds between two checks of whether the source is to be paused; until then nothing is claimed that is held up.
+#: Seconds between two checks whether the source has to be paused.
 UPDATE_EVERY = 0.05
-UNCONFIRMED = "the broker has commands back whose outcomes are not published yet"
-#: The result of a wait that is over.
+UNCONFIRMED = "the broker has requeued commands whose outcomes are not published yet"
+#: The result of a completed wait.
 WAITED: Final = True
 
 
 class Executor:
-    """Owns the deliveries in hand. On the loop's thread."""
+    """Owns the deliveries in flight. Used on the loop's thread."""
 
     def __init__(self, machinery: Machinery, settings: WorkerOptions, clock: LedgerClock) -> None:
         self._loop = machinery.loop
@@ -72,7 +72,7 @@ class Executor:
         self._received = machinery.received
         self._settings = settings
         self._clock = clock
-        #: Each claim has a name of its own: a call that ran past its lease must not pass for its successor.
+        #: Numbers for unique claim names: a call that ran past its lease must not be taken for a later claim.
         self._claims = itertools.count(1)
         #: Deliveries that are not acknowledged.
         self.in_flight = InFlight(settings.concurrency)
@@ -80,7 +80,7 @@ class Executor:
         self._update_at = 0.0
 
     def receive(self, inbox: deque[Delivery]) -> None:
-        """Take the next delivery of a connection in hand."""
+        """Start the next delivery of a connection."""
         try:
             delivery = inbox.popleft()
         except IndexError:
@@ -102,26 +102,25 @@ class Executor:
         self._resume(execution.main, None)
 
     def stop(self) -> None:
-        """Claim no more: put everything back on the queue that has no claim."""
+        """Claim nothing more, and requeue every delivery without a claim."""
         self._stopping = True
         self._release()
 
     def lose(self) -> None:
-        """Take note that the broker has all deliveries back: only claims are gone on with."""
+        """Continue only with claims: the connection was lost, and the broker has requeued all deliveries."""
         self.in_flight.lose()
         self._release()
 
     def clock_set(self, step: float) -> None:
-        """Wait as long as before: the time was set by `step` seconds."""
+        """Keep the remaining waits after the clock was set by `step` seconds."""
         self._admission.clock_set(step)
         for execution in self.in_flight.all:
             execution.flow.clock_set(step)
 
     def go_on(self) -> float | None:
-        """Admit what may go on now, and flush; see `bridge.worker.loop.Work`.
+        """Resume waits that are over, claim what may be claimed, and flush; see `bridge.worker.loop.Work`.
 
-        Returns the seconds until there may be something to do even if nothing happens; None once a stop has nothing
-        to finish.
+        Returns the seconds until the next call is due even if nothing happens; None when a stop is complete.
         """
         if not self._stopping:
             self._update()
@@ -139,18 +138,18 @@ class Executor:
         )
 
     def _update(self) -> None:
-        """Pause or resume the source, and probe the provider, where either is due."""
+        """Pause or resume the source, and probe the provider, if either is due."""
         now, flow = self._clock.monotonic(), self._flow_control
-        # At once where the gate has shut: until the source is paused, commands come that can't be sent.
+        # Without delay once the circuit breaker is open: commands arrive until the source is paused.
         if now >= self._update_at or not flow.breaker.allowed or flow.paused or self.in_flight.lost:
             self._update_at = now + UPDATE_EVERY
             is_clogged = self.in_flight.lost and self.in_flight.is_clogged
             flow.update(UNCONFIRMED if is_clogged else None)
 
     def _admit(self) -> None:
-        """Go on with waits that are over, and claim as many submissions as may be sent now.
+        """Resume waits that are over, and claim only as many submissions as may be sent now.
 
-        A submission that is claimed and never sent looks like a crash.
+        A claim without a call is indistinguishable from a crash.
         """
         if self._admission.waiting:
             for branch in self._admission.due():
@@ -160,11 +159,11 @@ class Executor:
                 self._claim(branch)
 
     def on_ledger_unavailable(self) -> None:
-        """Pause the source: without the ledger no command can be claimed. The next round resumes it."""
+        """Pause the source: without the ledger no command can be claimed. The next iteration resumes it."""
         self._flow_control.update(self._loop.problem)
 
     def _resume(self, branch: Branch, result: object) -> None:  # noqa: C901 - a few lines for each action
-        """Send a branch the result of its action, and carry out those that follow until one takes longer."""
+        """Send a branch the result of its action, and carry out the following ones until one has to wait."""
         execution = branch.execution
         while True:
             try:
@@ -213,7 +212,7 @@ class Executor:
                     if not execution.awaits_confirms:
                         continue
                 case Acknowledge() | Requeue():
-                    failpoints.reach("told")
+                    failpoints.reach("published")
                     self.in_flight.settle(execution, requeue=isinstance(action, Requeue))
                     continue
                 case _:
@@ -225,7 +224,7 @@ class Executor:
     def _end(self, branch: Branch) -> None:
         execution = branch.execution
         if branch is execution.main:
-            # They refer to each other, and would wait for the garbage collector.
+            # Break the reference cycle, which would otherwise wait for the garbage collector.
             del execution.main
             return
         execution.forked -= 1
@@ -233,7 +232,7 @@ class Executor:
             self._resume(execution.main, Joined(lost=execution.lost, now=self._clock.now()))
 
     def _release(self) -> None:
-        """Resume what waits and may not go on: its claims are refused, and its pauses are over."""
+        """End the waits of deliveries that may not continue: refuse their claims, and end their pauses."""
         for branch in self._admission.remove(lambda execution: self._stopping or execution.lost):
             claims = isinstance(branch.waits_for, ClaimSubmission)
             self._resume(branch, self._not_claimed() if claims else WAITED)
@@ -261,7 +260,7 @@ class Executor:
     def _on_answer(
         self, branch: Branch, action: SendSubmission, started: float, attempted: Attempted
     ) -> None:
-        """Pass an answer to the loop. On a thread of the calls."""
+        """Pass an answer to the loop. On a provider-call thread."""
         seconds = self._clock.monotonic() - started
         self._loop.post(partial(self._answered, branch, action, attempted, seconds))
 
@@ -276,22 +275,22 @@ class Executor:
         self._resume(branch, Answered(attempted, now, random.random()))  # noqa: S311 - jitter
 
     def _on_reading(self, branch: Branch, reading: HistoryExtract | None) -> None:
-        """Pass what was read of the history to the loop. On a thread of the calls."""
+        """Pass a history to the loop. On a provider-call thread."""
         self._loop.post(partial(self._looked_up, branch, reading))
 
     def _looked_up(self, branch: Branch, reading: HistoryExtract | None) -> None:
-        failpoints.reach("looked")
+        failpoints.reach("looked-up")
         self._flow_control.leave()
         self._resume(branch, HistoryRead(reading, self._clock.now()))
 
     def _recorded(self, branch: Branch, action: RecordResult, recorded: RecordedResult | None) -> None:
-        failpoints.reach("filed")
+        failpoints.reach("recorded")
         if recorded is None or recorded.lookup_result is not None:
             self._report.recorded(branch.execution.flow.received, action.index, recorded)
         self._resume(branch, Recorded(recorded, self._clock.now()))
 
     def _version_begun(self, branch: Branch, version: int | None) -> None:
-        failpoints.reach("handed-over")
+        failpoints.reach("version-begun")
         self._resume(branch, version)
 
     def _confirmed(self, execution: Execution) -> None:

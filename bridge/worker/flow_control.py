@@ -1,4 +1,4 @@
-"""Flow control: how many submissions may be under way, and whether the worker consumes at all."""
+"""Flow control: limits the submissions in flight, and pauses the consumer while nothing can be sent."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ class PausableSource(CommandSource, Protocol):
     """The source of commands, which the worker can pause."""
 
     def pause(self) -> None:
-        """Take no more commands."""
+        """Stop consuming."""
         ...
 
     def resume(self) -> None:
-        """Take commands again."""
+        """Consume again."""
         ...
 
 
 class FlowControl:
-    """Counts the submissions under way and follows how the provider is. On the loop's thread."""
+    """Counts the submissions in flight and holds the circuit breaker. Used on the loop's thread."""
 
     def __init__(self, calls: ProviderCalls, publisher: Publisher, clock: Clock, *, limit: int) -> None:
-        """`limit` is how many calls may be under way at once."""
+        """`limit` is the maximum of concurrent calls."""
         self._calls = calls
         self._publisher = publisher
         self._clock = clock
-        #: How many calls there may be, and why.
         self.breaker = CircuitBreaker.closed(limit)
         self._in_flight = 0
         #: Whether the source is paused.
@@ -54,32 +53,32 @@ class FlowControl:
         self._log = structlog.get_logger()
 
     def start(self, source: PausableSource, post: Callable[[Callable[[], None]], None]) -> None:
-        """Pause and resume `source` from now on; `post` has something run on the loop's thread."""
+        """Pause and resume `source` from now on; `post` runs a callback on the loop's thread."""
         self._source = source
         self._post = post
 
     @property
     def problem(self) -> str | None:
-        """Why the provider is not called as much as configured, where that is so."""
+        """The reason why the circuit breaker limits calls; None while it is closed."""
         return self.breaker.problem
 
     @property
     def breaker_is_open(self) -> bool:
-        """Whether no call is admitted: nothing else should make one either."""
+        """Whether the circuit breaker is open: other parts should not call the provider either."""
         return self.breaker.is_open
 
     @property
     def in_flight(self) -> int:
-        """Submissions that are being claimed, sent, looked up or recorded."""
+        """The number of submissions that are being claimed, sent, looked up or recorded."""
         return self._in_flight
 
     def has_capacity(self) -> bool:
         """Whether one more submission may be claimed."""
-        # A gate that is shut admits no call.
+        # An open circuit breaker allows 0 calls.
         return self._in_flight < self.breaker.allowed and self._publisher.available
 
     def enter(self, wanted: int) -> int:
-        """Count as many submissions in as may be claimed, at most `wanted`; returns how many."""
+        """Count up to `wanted` submissions as in flight; returns how many may be claimed."""
         if not self._publisher.available:
             return 0
         allowed = max(0, min(wanted, self.breaker.allowed - self._in_flight))
@@ -87,11 +86,11 @@ class FlowControl:
         return allowed
 
     def leave(self) -> None:
-        """Count one out."""
+        """Count one submission as no longer in flight."""
         self._in_flight -= 1
 
     def answered(self, answer: Answer) -> None:
-        """Count one out, and learn from its answer how the provider is: refusing us, down, or well."""
+        """Count one submission as no longer in flight, and update the circuit breaker with its answer."""
         self._in_flight -= 1
         now = self._clock.monotonic()
         match answer:
@@ -100,7 +99,7 @@ class FlowControl:
             case Ambiguous(error=error) if (
                 error.http_status == HTTPStatus.CONFLICT or error.name == "internal"
             ):
-                # About this one alone: the provider's word on a submission, or a mistake of ours.
+                # This concerns the submission alone: a conflict, or a defect of the bridge.
                 return
             case Ambiguous(error=error):
                 self.breaker = self.breaker.failed(now, f"{DOWN}: {describe(error)}")
@@ -112,11 +111,11 @@ class FlowControl:
                     self.breaker = self.breaker.succeeded()
 
     def update(self, problem: str | None) -> None:
-        """Pause the source while nothing can be sent or the worker itself is in `problem`, else resume it; probe.
+        """Pause the source while nothing can be sent or the worker has a `problem`, else resume it; start a due probe.
 
-        A confirm that is late, or a connection that was just lost, is no reason to pause, though nothing is claimed
-        meanwhile: the confirm comes with the queue's next leader, and until then a consumer that was cancelled could
-        not be one again.
+        A late confirm or a connection that was just lost does not pause the source, though no submission is claimed in
+        that time. The confirm comes with the queue's next leader, and until then a cancelled consumer could not
+        register again.
         """
         is_open = not self.breaker.allowed
         if is_open:
@@ -136,7 +135,7 @@ class FlowControl:
             self._source.resume()
 
     def _probe(self) -> None:
-        """Probe the provider where that is due, until it is well again."""
+        """Start a probe of the provider, if one is due."""
         now = self._clock.monotonic()
         if self.breaker.probe_due(now):
             self.breaker = self.breaker.probing()
@@ -155,11 +154,11 @@ def _post_nowhere(_happened: Callable[[], None]) -> None:
 
 
 def refusal(error: ProviderError) -> str:
-    """Say what the account is refused for, and where to look."""
+    """Return the reason why the provider refuses the account, and the setting to check."""
     if error.name == "clock":
         return error.message or error.name
     if error.name == "oauth" or error.http_status == HTTPStatus.UNAUTHORIZED:
         return f"the provider refuses the credentials in [cpaas]: {describe(error)}"
     if error.http_status is not None and 300 <= error.http_status < 400:
-        return f"the provider redirects, is cpaas.base_url right? {describe(error)}"
+        return f"the provider redirects, check cpaas.base_url: {describe(error)}"
     return f"the provider refuses the account: {describe(error)}"

@@ -1,4 +1,4 @@
-"""What a worker tells Prometheus of how it stands: read when it is scraped, so that no command pays for it."""
+"""Prometheus gauges of a worker, read when it is scraped, so that commands do not pay for them."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ if TYPE_CHECKING:
     from bridge.ports import Clock, Depth
 
 BREAKER_STATES = ("closed", "half_open", "open")
-#: Why nothing is sent: the account is refused, the provider is down, the broker or the ledger takes nothing, or what
-#: lost connections left is not told yet.
+#: The reasons why nothing is sent: the account is refused, the provider is down, the broker or the ledger is
+#: unavailable, or outcomes are unconfirmed after lost connections.
 STOPS = ("account", "provider", "broker", "ledger", "unconfirmed")
 
 
 class WorkerState(NamedTuple):
-    """How a worker stands at one moment."""
+    """A snapshot of a worker."""
 
-    #: Commands that it holds, looked at or not.
+    #: Commands that it holds, whether parsed or not.
     commands: int
-    #: When the oldest of them was published, in seconds since the epoch, as far as publishers said so.
+    #: When the oldest of them was published, in seconds since the epoch; None if no publisher set a `timestamp`.
     oldest_at: float | None
     #: Submissions that wait in the worker for their rate limit.
     limited: int
-    #: Submissions that are being claimed, called for, looked for or filed.
+    #: Submissions that are being claimed, sent, looked up or recorded.
     in_flight: int
     breaker: CircuitBreaker
-    #: Whether the broker and the ledger take what they are given.
+    #: Whether the broker and the ledger are available.
     broker: bool
     ledger: bool
+    #: Whether deliveries of lost connections hold up the others: see `InFlight.is_clogged`.
     lost: bool
 
     def stops(self) -> frozenset[str]:
-        """Return all of `STOPS` that hold."""
+        """Return the reasons of `STOPS` that apply."""
         holds = {
             "account": self.breaker.is_open and self.breaker.cause == "account",
             "provider": self.breaker.is_open and self.breaker.cause == "provider",
@@ -51,7 +52,7 @@ class WorkerState(NamedTuple):
 
 
 class Source(Protocol):
-    """The source of commands, as far as it is counted."""
+    """The source of commands, with the properties that are measured."""
 
     @property
     def connected(self) -> bool: ...
@@ -62,7 +63,7 @@ class Source(Protocol):
 
 
 class WorkerGauges(Collector):
-    """Reads a worker, its source and its token. On the thread of whoever scrapes; nothing here waits for anything."""
+    """Reads a worker, its source and its token. On the thread of the metrics endpoint, without waits."""
 
     def __init__(
         self,
@@ -71,14 +72,14 @@ class WorkerGauges(Collector):
         token_times: Callable[[], tuple[float, float] | None],
         clock: Clock,
     ) -> None:
-        """`token_times` are the age of the access token and the seconds that it has left."""
+        """`token_times` returns the age and the remaining life of the access token, in seconds."""
         self._state = state
         self._source = source
         self._token_times = token_times
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
-        """Return each gauge; those that nobody can tell at the moment have no sample."""
+        """Return each gauge; one without a known value has no sample."""
         state = self._state()
         age = 0.0 if state.oldest_at is None else max(0.0, self._clock.now() - state.oldest_at)
         depth = self._source.depth
@@ -88,28 +89,29 @@ class WorkerGauges(Collector):
         return (
             _gauge("commands_in_flight", "Commands that this process holds.", state.commands),
             _gauge("commands_oldest_age_seconds",
-                "The age of the oldest of them by its AMQP timestamp; 0 where none has one. What waits on the queue "
-                "is not seen, and may be older.", age),
+                "Age of the oldest command that this process holds, by its AMQP timestamp; 0 without a plausible one. "
+                "Commands in the queue are not included, and may be older.", age),
             _gauge("commands_rate_limited",
-                "Submissions that wait in this process for their rate limit; what waits longer is in the delay.",
-                state.limited),
+                "Submissions that wait in this process for their rate limit. Those with longer waits are in the delay "
+                "queues.", state.limited),
             _gauge("submissions_in_flight",
-                "Submissions being claimed, called for, looked for or filed; at most worker.concurrency.",
-                state.in_flight),
-            _states("circuit_breaker", "1 for how far the gate is open.", "state",
+                "Submissions that are being claimed, sent, looked up or recorded. At most worker.concurrency plus "
+                "one sixteenth.", state.in_flight),
+            _states("circuit_breaker", "1 for the current state of the circuit breaker.", "state",
                 dict.fromkeys(BREAKER_STATES, 0) | {state.breaker.state: 1}),
-            _gauge("circuit_breaker_limit", "Calls that the gate admits at once.", state.breaker.allowed),
-            _states("sending_stopped", "1 for each reason for which this process takes no commands.", "why",
+            _gauge("circuit_breaker_limit", "Concurrent calls that the circuit breaker allows.", state.breaker.allowed),
+            _states("sending_stopped", "1 for each reason why this process consumes no commands.", "why",
                 {why: int(why in stops) for why in STOPS}),
-            _gauge("consuming", "1 while the broker has this process as a consumer.", int(self._source.consuming)),
+            _gauge("consuming", "1 while this process is a consumer of the command queue.",
+                int(self._source.consuming)),
             _gauge("command_queue_ready",
-                "Commands on the queue that nobody was given, as the broker said within the last seconds; all "
-                "workers see the same ones.", depth and depth.ready),
-            _gauge("command_queue_consumers", "Consumers of the command queue, likewise.", depth and depth.consumers),
-            _gauge("token_age_seconds", "The age of the access token.", token_age),
+                "Commands in the queue that were not delivered, as the broker reported within the last seconds. All "
+                "workers report the same number.", depth and depth.ready),
+            _gauge("command_queue_consumers",
+                "Consumers of the command queue. All workers report the same number.", depth and depth.consumers),
+            _gauge("token_age_seconds", "Age of the access token.", token_age),
             _gauge("token_left_seconds",
-                "For how long the access token is good yet; it is renewed at half its life, and is asked for only "
-                "when something is called.", token_left),
+                "Remaining life of the access token. A call renews it after half its life.", token_left),
         )
         # fmt: on
 

@@ -1,7 +1,7 @@
-"""The time that a worker's decisions go by: that of all who share its ledger, carried on by a clock that nobody sets.
+"""Ledger clock: the wall-clock time of the ledger's database, advanced by the monotonic clock between comparisons.
 
-Leases and waits are counted in it. So it comes from one place, the ledger's database where that has a clock, and
-between two comparisons it goes on by itself: a wall clock that is set in the meantime is noticed, not followed.
+Leases and waits are measured in it, so all workers of a ledger need one time. It comes from the database if that has a
+clock. A wall clock that is set between two comparisons is noticed, and not followed.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bridge.ports import Clock
 
-#: Seconds that two readings of one time may differ by for reasons of its own: slewing, the way from a server.
+#: Seconds by which two readings may differ without a clock step: slewing, and the latency of the server.
 DRIFT = 1.0
 
 
 class LedgerClock:
-    """Fills the port `Clock`. One thread compares; any may read."""
+    """Implements the port `Clock`. One thread compares; any thread may read."""
 
     def __init__(self, clock: Clock, ledger_time: float | None = None) -> None:
-        """`ledger_time` is the ledger's time now, in seconds since the epoch; without it the machine's own is taken."""
+        """`ledger_time` is the ledger's time now, in seconds since the epoch; without it, the machine's time counts."""
         self._clock = clock
         self._ahead = (clock.now() if ledger_time is None else ledger_time) - clock.monotonic()
 
@@ -32,9 +32,9 @@ class LedgerClock:
         return self._clock.monotonic()
 
     def compare(self, ledger_time: float | None = None) -> float | None:
-        """Go by `ledger_time` from now on, the machine's own time where it is None.
+        """Follow `ledger_time` from now on; without it, the machine's time.
 
-        Returns by how many seconds the time was set since the last comparison; None where it merely drifted.
+        Returns the seconds of a clock step since the last comparison; None if the clocks only drifted.
         """
         ahead = (self._clock.now() if ledger_time is None else ledger_time) - self._clock.monotonic()
         step = ahead - self._ahead

@@ -1,8 +1,7 @@
-"""The worker's event loop: one thread that owns all that the worker knows, and the ledger.
+"""The worker's event loop: one thread that owns the worker's state and the ledger.
 
-Other threads post to it what happened; it does what follows, one thing after the other, so nothing that it owns needs a
-lock. The changes of the ledger that one round brings are one transaction. What is posted while that is written to the
-disk makes up the next one: commits batch themselves.
+Other threads post callbacks, which the loop runs one after the other, so its state needs no locks. The ledger changes
+of one iteration are one transaction. Callbacks that are posted during the commit form the next batch.
 """
 
 from __future__ import annotations
@@ -28,46 +27,46 @@ if TYPE_CHECKING:
     from bridge.worker.ledger_clock import LedgerClock
     from bridge.worker.parts import Lifecycle
 
-#: Seconds until the ledger is tried again: the first time, and the most it doubles to.
+#: Seconds until the ledger is tried again: the first back-off, and the longest one after doubling.
 FIRST_BACKOFF = 0.2
 MAX_BACKOFF = 5.0
-#: Tries that a process on its way out still makes.
+#: Tries that a stopping process still makes.
 LAST_TRIES = 3
-#: What a process on its way out may leave undone.
+#: Changes that a stopping process may drop.
 _LIGHT = (Claim, ClockSet, ReadCommand)
-#: Seconds until the first round, unless something is posted.
-FIRST_ROUND = 1.0
-#: Seconds between two comparisons of our time with the ledger's.
+#: Seconds until the first iteration, unless a callback is posted.
+FIRST_ITERATION = 1.0
+#: Seconds between two comparisons with the ledger's time.
 COMPARE_EVERY = 1.0
-#: Seconds that the ledger may take to tell its time; what came later is too old to compare with.
+#: Seconds. The ledger's time is not compared if reading it took longer.
 PROMPT = 0.5
 
 
 def do_nothing(_result: object) -> None:
-    """Go on with nothing."""
+    """Ignore the result of a change."""
 
 
 class Work(Protocol):
-    """Everything that the loop does beside the calls that are posted to it."""
+    """The work of the loop, beside posted callbacks."""
 
     def go_on(self) -> float | None:
-        """Do what can be done now: called after what was posted, and after each commit.
+        """Do the work that is due. Called after the posted callbacks, and after each commit.
 
-        Returns the seconds until there may be something to do even if nothing is posted; None to end the loop.
+        Returns the seconds until the next call is due even if nothing is posted; None ends the loop.
         """
         ...
 
     def on_ledger_unavailable(self) -> None:
-        """Act on a ledger that takes nothing: called before each pause for it; `go_on` is not called meanwhile."""
+        """React to an unavailable ledger. Called before each back-off, while `go_on` is not called."""
         ...
 
     def clock_set(self, step: float) -> None:
-        """Move what is planned by `step` seconds: the time was set by as much."""
+        """Move planned times by `step` seconds, the clock step."""
         ...
 
 
 class WorkerLoop:
-    """Runs on a thread of its own until its work is done."""
+    """Runs on a dedicated thread until its work is done."""
 
     def __init__(
         self,
@@ -78,10 +77,10 @@ class WorkerLoop:
         metrics: Metrics,
         lifecycle: Lifecycle,
     ) -> None:
-        """Make a loop.
+        """Create a loop.
 
-        During a stop it waits for a ledger that is unavailable only with what was learnt from the provider, and as long
-        as `wait_closed` waits.
+        During a stop, only results from the provider still wait for an unavailable ledger, as long as `wait_closed`
+        waits.
         """
         self._rules = rules
         self._compared_at = clock.monotonic()
@@ -90,10 +89,10 @@ class WorkerLoop:
         self._clock = clock
         self._metrics = metrics
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        #: Has a call run on the loop's thread. From any thread; returns at once.
+        #: Runs a callback on the loop's thread. Thread-safe; returns at once.
         self.post: Callable[[Callable[[], None]], None] = self._inbox.put
-        #: Changes of the ledger for the next commit, each with what is called with its result: None for a change that
-        #: the ledger refuses for good. For the loop's thread alone.
+        #: Ledger changes for the next commit, each with a callback for its result: None if the ledger refuses the
+        #: change for good. For the loop's thread only.
         self.changes: list[tuple[Change, Callable[[Any], None]]] = []
         self._closed = threading.Event()
         #: Set once `wait_closed` has ended.
@@ -101,14 +100,14 @@ class WorkerLoop:
         self._thread: threading.Thread | None = None
         self._crashed = False
         self._log = structlog.get_logger()
-        #: How often it went round, tries of the ledger included: a loop that is stuck counts no more.
+        #: The number of iterations, including tries of the ledger: it does not grow while the loop is stuck.
         self.iterations = 0
-        #: Why the ledger takes nothing at the moment, where that is so.
+        #: The reason why the ledger is unavailable at the moment; None if it is available.
         self.problem: str | None = None
 
     @property
     def thread_id(self) -> int | None:
-        """The native id of the thread, once it runs."""
+        """The native id of the thread; None until it runs."""
         return None if self._thread is None else self._thread.native_id
 
     def open(self, work: Work) -> None:
@@ -117,7 +116,7 @@ class WorkerLoop:
         self._thread.start()
 
     def wait_closed(self, timeout: float) -> bool:
-        """Wait until the work is done, for at most `timeout` seconds; after a crash there is nothing to wait for."""
+        """Wait until the work is done, for at most `timeout` seconds; returns False also after a crash."""
         closed = self._closed.wait(timeout)
         self._given_up.set()
         return closed and not self._crashed
@@ -125,10 +124,10 @@ class WorkerLoop:
     def _run(self, work: Work) -> None:
         try:
             # The other parts of the process are still starting.
-            timeout: float | None = FIRST_ROUND
+            timeout: float | None = FIRST_ITERATION
             while timeout is not None:
                 self.iterations += 1
-                # While nothing is under way that was planned in the time there was.
+                # First, while no change is pending that was planned in the old time.
                 self._compare_time(work)
                 self._take(timeout)
                 timeout = work.go_on()
@@ -141,12 +140,13 @@ class WorkerLoop:
             self._lifecycle.on_unusable()
         except LedgerUnavailable as e:
             self._log.error(
-                "loop.gave_up", reason=str(e), hint="what was not recorded is looked up on redelivery"
+                "loop.gave_up", reason=str(e), hint="unrecorded submissions are looked up on redelivery"
             )
             self._crashed = True
         except Exception:  # noqa: BLE001 - a worker without its loop must not live on
             self._log.exception(
-                "loop.crashed", hint="the process ends; the broker gives its commands to others"
+                "loop.crashed",
+                hint="the process ends, and the broker redelivers its commands to other workers",
             )
             self._crashed = True
             self._lifecycle.on_crash()
@@ -154,7 +154,7 @@ class WorkerLoop:
             self._closed.set()
 
     def _take(self, timeout: float) -> None:
-        """Wait for something to happen, then take in all that has."""
+        """Wait for a callback, then run all that are posted."""
         try:
             self._inbox.get(timeout=timeout)()
             while True:
@@ -163,7 +163,7 @@ class WorkerLoop:
             return
 
     def _compare_time(self, work: Work) -> None:
-        """Notice that the time was set, before anything is claimed in the new one."""
+        """Notice a clock step, before anything is claimed in the new time."""
         if self._clock.monotonic() < self._compared_at + COMPARE_EVERY:
             return
         asked_at = self._compared_at = self._clock.monotonic()
@@ -172,7 +172,7 @@ class WorkerLoop:
         except LedgerUnusable:
             raise
         except LedgerUnavailable:
-            # Nothing can be claimed either. Until it is back our own time goes on by itself.
+            # Nothing can be claimed either. Until the ledger is back, the monotonic clock advances the time.
             return
         if self._clock.monotonic() - asked_at > PROMPT:
             return
@@ -181,7 +181,7 @@ class WorkerLoop:
             self._log.error(
                 "clock.set",
                 seconds=round(step, 1),
-                hint="what is in doubt waits; have clocks slewed, not set",
+                hint="submissions in doubt wait; configure the time service to slew the clock",
             )
             self.changes.append((ClockSet(now=self._clock.now(), rules=self._rules), do_nothing))
             work.clock_set(step)
@@ -193,7 +193,7 @@ class WorkerLoop:
             go_on(result)
 
     def _apply(self, changes: list[Change], work: Work) -> list[object]:
-        """Commit, however long it takes: without the ledger nothing may be sent, published or acknowledged.
+        """Commit, with unlimited tries: without the ledger nothing may be sent, published or acknowledged.
 
         Raises:
             LedgerUnavailable: the grace period is over, and the last tries failed as well.
@@ -201,7 +201,7 @@ class WorkerLoop:
 
         """
         pause, last_tries = FIRST_BACKOFF, LAST_TRIES
-        # A command without its claim is any worker's; an answer that is not recorded has to be looked up by another.
+        # Any worker can take an unclaimed command, but an answer that is not recorded costs a lookup.
         is_owed = not all(isinstance(change, _LIGHT) for change in changes)
         over = self._given_up if is_owed else self._lifecycle.stopping
         while last_tries:
@@ -227,23 +227,23 @@ class WorkerLoop:
                 return results
         if is_owed:
             raise LedgerUnavailable(self.problem)
-        # Those commands go back to the queue; others may have answers on their way that the ledger still takes.
+        # These commands are requeued. Others may still get answers, which the ledger may record.
         return [None] * len(changes)
 
     def _apply_apart(self, changes: list[Change], refusal: ChangeRefused, work: Work) -> list[object]:
-        """Commit what one command has in `changes` without the others', so that who is at fault is alone in it."""
+        """Commit the changes of each command separately, to isolate the command that the ledger refuses."""
         by_command = [list(own) for _, own in groupby(changes, lambda change: change.read_set.command_id)]
         if len(by_command) > 1:
             return [result for own in by_command for result in self._apply(own, work)]
         self._log.error(
             "change.refused", command_id=_shown_id(changes), reason=str(refusal),
-            hint="it goes back to the queue; after broker.delivery_limit deliveries it is a dead letter",
+            hint="the command is requeued; after broker.delivery_limit deliveries it is dead-lettered",
         )  # fmt: skip
         return [None] * len(changes)
 
 
 def _shown_id(changes: list[Change]) -> str | None:
-    """Return the id of the one command of `changes`, as a log may have it."""
+    """Return the id of the only command in `changes`, in a form for logs."""
     commands = [change.command for change in changes if isinstance(change, Claim | RecordAnswer | Resolve)]
-    # Without its command all digits in it are hidden when it is written.
+    # Without the command's numbers, the log masks all digits of the id.
     return shown_id(commands[0]) if commands else changes[0].read_set.command_id

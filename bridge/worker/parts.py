@@ -1,4 +1,4 @@
-"""The parts that a worker is made of, in groups: its ports, its settings, how it ends, and its machinery."""
+"""Parts of a worker, in groups: its ports, its options, its lifecycle and its machinery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPorts:
-    """Everything outside the process that a worker works with."""
+    """The ports of a worker: everything outside the process."""
 
     publisher: Publisher
     ledger: Ledger
@@ -34,24 +34,25 @@ class WorkerPorts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """How a worker sends, and how much at once."""
+    """The options of a worker: its rules and its capacity."""
 
     rules: SendRules
-    #: Calls of the provider at once.
+    #: Concurrent calls to the provider.
     concurrency: int
     #: Submissions that may wait for their rate limit in the worker rather than in the delay queues.
     spare: int
-    #: Names this process in the ledger's claims.
+    #: The name of this process in the ledger's claims.
     owner: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifecycle:
-    """How a process ends: `stopping` is set once it is to; it has to end where one of the others is called."""
+    """The end of a process: by a stop, a crash or an unusable ledger. Either callback has to end the process."""
 
+    #: Set when the process has to stop.
     stopping: threading.Event
     on_crash: Callable[[], None]
-    #: The database is not, or no longer, the command queue's ledger.
+    #: Called if the database is not, or no longer, the command queue's ledger.
     on_unusable: Callable[[], None]
 
 
@@ -65,5 +66,5 @@ class Machinery:
     admission: Admission
     publications: Publications
     report: WorkerReport
-    #: Counts deliveries.
+    #: The counter of deliveries.
     received: Counter

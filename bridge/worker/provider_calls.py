@@ -1,4 +1,4 @@
-"""The threads that call the provider: each takes a call, makes it, and passes the answer on."""
+"""Provider calls: a thread pool that calls the provider and passes the answers on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ProviderCalls:
             thread.start()
 
     def stop(self) -> None:
-        """Have each thread end after its call."""
+        """Let each thread end after its current call."""
         for _ in self._threads:
             self._calls.put(None)
 
@@ -66,7 +66,7 @@ class ProviderCalls:
         found: Callable[[HistoryExtract | None], None],
     ) -> None:
         """Read the provider's history on one of the threads; see `bridge.ports.Gateway.look_up`."""
-        self._calls.put(lambda: found(self._look(submission, window, until)))
+        self._calls.put(lambda: found(self._look_up(submission, window, until)))
 
     def probe(self, *, until: float, probed: Callable[[bool], None]) -> None:
         """Probe the provider on one of the threads."""
@@ -80,15 +80,15 @@ class ProviderCalls:
         try:
             return self._gateway.send(submission, until=until)
         except Exception as e:  # noqa: BLE001 - logged with its traceback, and it must cost this call alone
-            # A mistake of ours in the middle of a call: it may have left.
+            # A defect of the bridge during a call: the request may have been sent.
             _log.exception("gateway.crashed", command_id=_shown_id(submission), index=submission.index)
-            error = ProviderError(name="internal", message=f"the call broke down: {type(e).__name__}")
+            error = ProviderError(name="internal", message=f"the call crashed: {type(e).__name__}")
             return Attempted(answer=Ambiguous(error=error), attempts=1)
 
-    def _look(self, submission: Submission, window: Window | None, until: float) -> HistoryExtract | None:
+    def _look_up(self, submission: Submission, window: Window | None, until: float) -> HistoryExtract | None:
         try:
             return self._gateway.look_up(submission, window=window, until=until)
-        except Exception:  # noqa: BLE001 - as above: nothing was learnt
+        except Exception:  # noqa: BLE001 - as above; the lookup has no result
             _log.exception("gateway.crashed", command_id=_shown_id(submission), index=submission.index)
             return None
 

@@ -1,4 +1,4 @@
-"""The messages of a delivery: events, replies, dead letters and delayed copies, published and counted."""
+"""Publications of a delivery: events, replies, dead letters and delayed copies, published and counted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Publications:
-    """Publishes what deliveries ask for. On the loop's thread, which flushes."""
+    """Publishes the messages of deliveries. Used on the loop's thread, which flushes."""
 
     def __init__(
         self,
@@ -40,12 +40,13 @@ class Publications:
         self._report = report
         self._rules = rules
         self._clock = clock
-        #: None where there are no traces.
+        #: None if tracing is disabled.
         self.tracing = tracing
+        #: Whether a message was published since the last flush.
         self.unflushed = False
 
     def publish(self, execution: Execution, action: Publication, confirmed: Callable[[], None]) -> None:
-        """Publish; `confirmed` is called on any thread, once for each message that the broker has taken."""
+        """Publish; `confirmed` is called on any thread, once for each message that the broker has confirmed."""
         messages = self._messages(execution, action)
         execution.unconfirmed += len(messages)
         for message in messages:
@@ -56,12 +57,12 @@ class Publications:
         self.unflushed = True
 
     def flush(self) -> None:
-        """Have the broker get all that was published."""
+        """Send all published messages to the broker."""
         self.unflushed = False
         self._publisher.flush()
 
     def trace(self, execution: Execution) -> None:
-        """Begin the span of a delivery; only where there is `tracing`."""
+        """Begin the span of a delivery, if `tracing` is enabled."""
         if self.tracing is not None:
             execution.trace(self.tracing.received(execution.flow.received))
 

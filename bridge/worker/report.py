@@ -1,4 +1,4 @@
-"""What a worker logs and counts of each step: no number in full, no text."""
+"""Report of a worker: log lines and counters of each step, without whole phone numbers and texts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from bridge.ops.metrics import Metrics
     from bridge.worker.actions import PublishOutcome, SendSubmission
 
-#: Of the names of properties, headers and fields in one line of the log: how many, and characters of each.
+#: The maximum number of names of properties, headers and fields in one log line, and the characters of each.
 MOST_NAMES = 10
 LONGEST_NAME = 100
 
 
 class WorkerReport:
-    """Writes log lines and counts metrics. On the loop's thread."""
+    """Writes log lines and counts metrics. Used on the loop's thread."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -59,7 +59,7 @@ class WorkerReport:
             "command.given_up",
             command_id=shown_id(received.parsed),
             reason=reason,
-            hint="its AMQP expiration ran out, or a policy of the broker's or the delivery limit took it off the queue",
+            hint="its AMQP expiration passed, or a broker policy or the delivery limit removed it from the queue",
         )
 
     def superseded(self, received: Received, index: int) -> None:
@@ -67,7 +67,7 @@ class WorkerReport:
         self._log.debug("command.superseded", command_id=shown_id(received.parsed), index=index)
 
     def _age(self, received: Received, now: float) -> None:
-        """Count how long a command had waited for its first call."""
+        """Observe the time that a command has waited for its first call."""
         parsed, published = received.parsed, received.published_at
         if isinstance(parsed, SendSms) and (published is not None or parsed.send_at is not None):
             due_at = max(published or 0.0, parsed.send_at or 0.0)
@@ -76,7 +76,7 @@ class WorkerReport:
     def answered(
         self, received: Received, action: SendSubmission, attempted: Attempted, seconds: float, now: float
     ) -> None:
-        """Report how the calls of a submission ended after so many `seconds`, each failed attempt with its reason."""
+        """Report the answer to the calls of a submission after `seconds`, and each failed attempt with its reason."""
         index, id_ = action.submission.index, shown_id(received.parsed)
         if not attempted.attempts:
             self._log.warning("call.missed", command_id=id_, index=index)
@@ -87,7 +87,7 @@ class WorkerReport:
         self._metrics.call_seconds.observe(seconds)
         self._metrics.attempts[type(answer).__name__.lower()].inc()
         if repeated:
-            # Only what was certainly not submitted is repeated by the gateway itself.
+            # The gateway repeats only calls that certainly submitted nothing.
             self._metrics.attempts["unsent"].inc(repeated)
             self._metrics.retries["immediate"].inc(repeated)
         failures: list[Refused | Unsent | Ambiguous] = [Unsent(error=error) for error in attempted.repeated]
@@ -107,9 +107,9 @@ class WorkerReport:
             self._log.warning("call.blocked", command_id=id_, index=index, reason=refusal(answer.error))
 
     def recorded(self, received: Received, index: int, recorded: RecordedResult | None) -> None:
-        """Report a claim that another worker has taken over, and what a history lookup has found."""
+        """Report a claim that another worker has taken over, or a lookup result."""
         if recorded is None:
-            # What the provider answered is kept as evidence.
+            # The ledger keeps the provider's answer as evidence.
             self._log.error("claim.lost", command_id=shown_id(received.parsed), index=index)
             self._metrics.claims_lost.inc()
         elif recorded.lookup_result is not None:
@@ -119,11 +119,11 @@ class WorkerReport:
         """Report an outcome, and count its dead letter."""
         self._dead_letters(messages)
         outcome, stored_event, parsed = published.outcome, published.stored_event, received.parsed
-        assert isinstance(parsed, SendSms)  # noqa: S101 - what has an outcome was a command
+        assert isinstance(parsed, SendSms)  # noqa: S101 - only commands have outcomes
         destination = parsed.destinations[published.index].wire
         if published.fresh:
             self._metrics.outcomes[outcome.event_type].inc()
-        # A dead letter waits for an operator.
+        # A dead letter needs an operator.
         is_dead = published.fresh and outcome.event_type in DEAD
         log = self._log.warning if is_dead else self._log.info
         error = None if outcome is Outcome.SENT else read_error(stored_event.body)
@@ -138,7 +138,7 @@ class WorkerReport:
         )
 
     def invalid(self, received: Received, messages: Iterable[Outgoing]) -> None:
-        """Report a delivery that is no valid command, or has the id of another one, and count its dead letter."""
+        """Report a delivery that is not a valid command, or has the id of another, and count its dead letter."""
         self._dead_letters(messages)
         parsed = received.parsed
         self._metrics.outcomes[INVALID].inc()
@@ -146,7 +146,7 @@ class WorkerReport:
         self._log.warning("command.invalid", command_id=shown_id(parsed), reasons=reasons)
 
     def deferred(self) -> None:
-        """Count a submission that is tried again later."""
+        """Count a submission that is retried later."""
         self._metrics.retries["delayed"].inc()
 
     def returned(self, received: Received) -> None:

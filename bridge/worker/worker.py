@@ -1,4 +1,4 @@
-"""The worker: sends what the command queue holds. `bridge.worker.delivery` has the order of one delivery.
+"""The worker: sends the commands of the command queue. `bridge.worker.delivery` has the order of one delivery.
 
 source's thread -> inbox -> loop: executor -> provider calls, ledger, publisher -> loop -> source
 """
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from bridge.worker.flow_control import PausableSource
     from bridge.worker.parts import Lifecycle, WorkerOptions, WorkerPorts
 
-#: Of so many calls that may run, one more is claimed, and waits for the first of them to end: a thread then goes on
-#: with it, where it would wait for a commit. More would be more that a crash leaves in doubt.
+#: For this many concurrent calls, one more submission is claimed and waits for the first call to end. The thread then
+#: continues with it, rather than wait for a commit. More of them would leave more submissions in doubt after a crash.
 CLAIMED_AHEAD = 16
 
 
 class Worker:
-    """Sends what the queue holds."""
+    """Sends the commands of the command queue."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Worker:
         metrics: Metrics,
         tracing: CommandTracing | None = None,
     ) -> None:
-        """Make a worker; `lifecycle.stopping` cuts the gateway's waits short."""
+        """Create a worker; `lifecycle.stopping` interrupts the gateway's waits."""
         self._ports = ports
         self._settings = settings
         self._clock = clock = ports.clock
@@ -66,20 +66,20 @@ class Worker:
             received=metrics.commands,
         )
         self._executor = Executor(machinery, settings, clock)
-        #: Deliveries that the loop has not seen yet. Each connection has its own queue, emptied when that is lost.
+        #: Deliveries that the loop has not received yet. Each connection has its own inbox, emptied when it is lost.
         self._inbox: deque[Delivery] = deque()
 
     # --- from other threads --------------------------------------------------------------------------------------
 
     def start(self, source: PausableSource) -> None:
-        """Begin to work on what `source` delivers to `receive`."""
+        """Start processing what `source` delivers to `receive`."""
         self._executor.in_flight.start(source)
         self._flow_control.start(source, self._loop.post)
         self._calls.start()
         self._loop.open(self._executor)
 
     def stop(self, grace: float) -> bool:
-        """Finish what is in flight within `grace` seconds, put the rest back; returns whether all was finished."""
+        """Finish claims within `grace` seconds and requeue all else; returns whether everything was finished."""
         self._stopping.set()
         self._loop.post(self._executor.stop)
         finished = self._loop.wait_closed(grace)
@@ -87,39 +87,39 @@ class Worker:
         return finished
 
     def receive(self, delivery: Delivery) -> None:
-        """Take a delivery. From the source's thread; returns at once."""
+        """Accept a delivery. Called on the source's thread; returns at once."""
         self._inbox.append(delivery)
         self._loop.post(partial(self._executor.receive, self._inbox))
 
     def lose(self) -> None:
-        """Forget what was delivered so far and has no claim: the broker has it back. From the source's thread."""
-        # At once: the loop may be waiting for the ledger, and connections may come and go meanwhile.
+        """Drop deliveries without a claim: the connection is lost. Called on the source's thread."""
+        # Not on the loop: it may wait for the ledger while further connections are opened and lost.
         self._inbox.clear()
         self._inbox = deque()
         self._loop.post(self._executor.lose)
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is sent at the moment, where that is so."""
+        """The reason why sending is stopped or limited at the moment; None if it is not."""
         return self._flow_control.problem or self._loop.problem
 
     @property
     def iterations(self) -> int:
-        """How often the loop went round; see `bridge.ops.progress`."""
+        """The number of iterations of the loop; see `bridge.ops.progress`."""
         return self._loop.iterations
 
     @property
     def thread_id(self) -> int | None:
-        """The native id of the thread that works most, once it runs."""
+        """The native id of the loop's thread; None until it runs."""
         return self._loop.thread_id
 
     @property
     def breaker_is_open(self) -> bool:
-        """Whether no call is admitted: nothing else should make one either."""
+        """Whether the circuit breaker is open: other parts should not call the provider either."""
         return self._flow_control.breaker_is_open
 
     def state(self) -> WorkerState:
-        """Return how it stands. From any thread: each of the copies here is one step of the interpreter."""
+        """Return a snapshot. Thread-safe, since each copy here is atomic."""
         in_flight, delivered = self._executor.in_flight.all, tuple(self._inbox)
         now = self._clock.now()
         deliveries = [*(execution.flow.received.delivery for execution in in_flight), *delivered]

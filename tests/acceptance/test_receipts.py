@@ -129,7 +129,7 @@ def test_nobody_asks_unless_told_to(
     assert bench.steps("c1") == ["sent"]
 
 
-@pytest.mark.parametrize("place", ["filed", "receipt-told"])
+@pytest.mark.parametrize("place", ["recorded", "receipt-published"])
 def test_a_crash_loses_no_receipt(
     bench: Bench, provider: Provider, polling: Mapping[str, str], bridge_process: StartBridge, place: str
 ) -> None:
@@ -143,7 +143,7 @@ def test_a_crash_loses_no_receipt(
     after = receipts(bench, len(published_before) + 1)
 
     assert crashing.returncode == -signal.SIGKILL
-    assert len(published_before) == (1 if place == "receipt-told" else 0)
+    assert len(published_before) == (1 if place == "receipt-published" else 0)
     assert {event.json["id"] for event in after} == {event_id(DELIVERED, "c1", 0, 0)}
     assert bench.sms("c1") == 1
 

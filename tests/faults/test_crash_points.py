@@ -39,10 +39,10 @@ POINTS = {
         failpoint="claimed", outcome="unknown", posts=0, accepted=0, on_absent="park"
     ),
     "K3, answered, not recorded": Point(failpoint="answered", reconciled=True),
-    "K4, recorded, not published": Point(failpoint="filed"),
-    "K5, published, not acknowledged": Point(failpoint="told", again=1),
-    "KD, rescheduled, no copy": Point(failpoint="handed-over", posts=2, fault=BUSY),
-    "KD, copy confirmed, not acknowledged": Point(failpoint="told", posts=2, fault=BUSY, again=1),
+    "K4, recorded, not published": Point(failpoint="recorded"),
+    "K5, published, not acknowledged": Point(failpoint="published", again=1),
+    "KD, rescheduled, no copy": Point(failpoint="version-begun", posts=2, fault=BUSY),
+    "KD, copy confirmed, not acknowledged": Point(failpoint="published", posts=2, fault=BUSY, again=1),
 }
 #: Those that are part of every run of the tests.
 ALWAYS = {"K3, answered, not recorded", "K5, published, not acknowledged"}
@@ -115,7 +115,7 @@ def test_poison_command_is_given_up_and_other_commands_are_sent(
         (poison,) = scenario.send()
         scenario.died()
         for _ in range(2):
-            scenario.start(failpoint="looked", ready=False)
+            scenario.start(failpoint="looked-up", ready=False)
             scenario.died(within=60)
         scenario.start(ready=False)
         scenario.send(20)

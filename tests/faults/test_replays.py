@@ -31,8 +31,8 @@ REFUSED: Fault = {
 ANYWHERE = "anywhere"
 #: Between any two steps of a command, of a history lookup and of a rescheduling, and within them.
 EVERYWHERE = (
-    "claiming", "claimed:kill9:3", ANYWHERE, "answered:kill9:2", "filed:kill9:4", ANYWHERE, "handed-over",
-    "looked:kill9:2", "told:kill9:3", ANYWHERE,
+    "claiming", "claimed:kill9:3", ANYWHERE, "answered:kill9:2", "recorded:kill9:4", ANYWHERE, "version-begun",
+    "looked-up:kill9:2", "published:kill9:3", ANYWHERE,
 )  # fmt: skip
 #: Seconds, scaled down further than elsewhere. A message that the history lacks is unknown, not sent again, and
 #: one that was refused for so long has failed.
@@ -102,7 +102,7 @@ def test_only_unfinished_submissions_are_resumed_when_a_worker_dies_midway(
     name = "W1, 20 numbers, killed half-way, 3 times"
     with make_scenario(name, seed=702, ledger=ledger, WORKER__CONCURRENCY="4") as scenario:
         wanted: dict[SubmissionId, Sms] = {}
-        scenario.start(failpoint="filed:kill9:6")
+        scenario.start(failpoint="recorded:kill9:6")
         scenario.amqp.publish(_command(scenario, wanted, numbers=20))
         scenario.died()
         before = scenario.replays()
@@ -188,7 +188,7 @@ def test_no_submission_lives_twice_and_none_vanishes_through_delays_replays_and_
     mix = Mix(
         commands=10,
         seed=89,
-        early=("filed:kill9:4",),
+        early=("recorded:kill9:4",),
         late=("answered:kill9:2",),
         kinds=FEW,
         careful=0,

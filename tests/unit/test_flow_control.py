@@ -55,7 +55,7 @@ def test_failing_provider_is_reported_with_its_error(answer: Answer, problem: st
         ),
         (
             ProviderError(name="http", http_status=302),
-            "the provider redirects, is cpaas.base_url right? HTTP 302 Found",
+            "the provider redirects, check cpaas.base_url: HTTP 302 Found",
         ),
         (
             ProviderError(name="policyException", exception_id="POL1010", http_status=403),
