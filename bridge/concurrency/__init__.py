@@ -1,1 +1,1 @@
-"""Machinery for threads and event loops that knows nothing of the product."""
+"""Threads and event loops, independent of the product."""

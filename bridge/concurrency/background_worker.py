@@ -1,17 +1,17 @@
-"""The background worker: a thread that carries a job out again and again, beside the work that must not wait for it.
+"""Background worker: a thread that repeats a job.
 
-A job is a subclass with `run_once`. The worker gives it what every such thread needs:
+A job is a subclass with `run_once`. The base class provides:
 
-- `start` begins, `after` so many seconds; `stop` ends within a time, and returns although a call hangs;
-- the wait between two rounds, as long as the last round asked for, cut short by `wake` from any thread;
-- `pause`, a wait that only `stop` cuts short: a back-off must not end because there is more to do;
-- a round that raises is logged as `thread.crashed` and the next one comes after `retry` seconds. Where the process can
-  not live without the job, `on_crash` is called instead, and the thread ends;
-- `warn` logs what repeats, once a minute at most;
-- `has_more` keeps a worker that stops going for what it still owes, and `close` is called on the thread at its end.
+- `start`, which runs the first round after `after` seconds, and `stop`, which returns in time even if a call hangs;
+- the wait between two rounds, as long as the last round returned; `wake` ends it early, from any thread;
+- `pause`, a wait that only `stop` ends early, since new work must not shorten a back-off;
+- `thread.crashed` in the log for a round that raises, and the next round after `retry` seconds. If the process cannot
+  run without the job, `on_crash` is called instead, and the thread ends;
+- `warn`, which logs repeated warnings at most once a minute;
+- `has_more`, which lets a stopping worker finish its work, and `close`, which is called on the thread at its end.
 
-Not for a thread that waits on a socket or an event loop, such as `adapters.amqp.link` and `adapters.http`; nor for the
-worker's loop, whose rounds end in a commit that may take for ever and must not be given up.
+It is not meant for threads that wait on a socket or an event loop (`adapters.amqp.connection_thread`, `adapters.http`),
+nor for the worker's loop, whose commits may take any time and must not be abandoned.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOG_EVERY = 60.0
 
 
 class BackgroundWorker(ABC):
-    """Calls `run_once` on a thread of its own until it is stopped."""
+    """Calls `run_once` on a dedicated thread until it is stopped."""
 
     def __init__(
         self,
@@ -45,13 +45,13 @@ class BackgroundWorker(ABC):
         on_crash: Callable[[], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        """`after` and `retry` are in seconds; `stopping` is shared with what else ends at the same time."""
+        """`after` and `retry` are in seconds; `stopping` may be shared by workers that stop together."""
         self._after = after
         self._retry = retry
         self._on_crash = on_crash
         self._stopping = stopping or threading.Event()
         self._woken = threading.Event()
-        #: Has the next round come at once. From any thread; returns at once.
+        #: Starts the next round at once. From any thread; returns at once.
         self.wake = self._woken.set
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._log = structlog.get_logger()
@@ -59,28 +59,28 @@ class BackgroundWorker(ABC):
 
     @abstractmethod
     def run_once(self) -> float | None:
-        """Carry out a round; return the seconds until the next one, `math.inf` to wait for `wake`, None to end."""
+        """Run one round; return the seconds until the next one, `math.inf` to wait for `wake`, None to end."""
 
     def has_more(self) -> bool:
-        """Tell whether a worker that is to stop has to go on first."""
+        """Return whether a stopping worker has work left that it must finish."""
         return False
 
     def close(self) -> None:  # noqa: B027 - many hold nothing
-        """Let go of what the rounds used."""
+        """Release the resources of the rounds."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout: float = TIMEOUT) -> None:
-        """End after the round at hand, within `timeout` seconds."""
+        """Stop after the current round; return within `timeout` seconds."""
         self._stopping.set()
         self._woken.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
 
     def pause(self, seconds: float) -> bool:
-        """Wait on the worker's thread; return whether it is to stop."""
+        """Wait on the worker's thread; return whether the worker is stopping."""
         return self._stopping.wait(seconds)
 
     def warn(self, event: str, **fields: str) -> None:
@@ -95,7 +95,7 @@ class BackgroundWorker(ABC):
         while wait is not None:
             if wait and not self._stopping.is_set():
                 self._woken.wait(None if wait == inf else wait)
-            # Before the round looks what there is: what comes from now on wakes the thread again.
+            # Cleared before the round reads its work: later work wakes the thread again.
             self._woken.clear()
             if self._stopping.is_set() and not self.has_more():
                 break
@@ -118,7 +118,7 @@ class Closable(Protocol):
     """A connection."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         ...
 
 
@@ -126,7 +126,7 @@ C = TypeVar("C", bound=Closable)
 
 
 class StoreWorker(BackgroundWorker, Generic[C]):
-    """A background worker with a connection of its own, opened when it is first needed and again after `close`."""
+    """A background worker with its own connection, opened on first use and again after `close`."""
 
     def __init__(
         self,
@@ -137,20 +137,20 @@ class StoreWorker(BackgroundWorker, Generic[C]):
         on_crash: Callable[[], None] | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
-        """`open_store` may raise: each use of `store` tries again. The rest is as for every background worker."""
+        """`open_store` may raise; the next use of `store` tries again. The other parameters are the base class's."""
         super().__init__(name, retry=retry, on_crash=on_crash, stopping=stopping)
         self._open_store = open_store
         self._store: C | None = None
 
     @property
     def store(self) -> C:
-        """The connection, opened where there is none."""
+        """The connection, opened if necessary."""
         if self._store is None:
             self._store = self._open_store()
         return self._store
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if it is open."""
         store, self._store = self._store, None
         if store is not None:
             store.close()

@@ -1,8 +1,8 @@
-"""Calls back on an event loop, cheaply where that happens thousands of times a second: results and deadlines.
+"""Batched callbacks and deadlines on an event loop, cheap at thousands per second.
 
-To wake a loop costs a system call and a turn of its own, and on a busy ingest hundreds of results come together from
-other threads. So one that comes while the loop is already called only adds to what it will find. And nearly all
-deadlines end long before their time: many have one timer.
+Waking a loop costs a system call and an iteration, and a busy ingest gets hundreds of results at once from other
+threads. So a callback that comes while a wake-up is pending only joins the queue. Nearly all deadlines are cleared long
+before they expire, so that they share one timer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class LoopCaller:
-    """Calls back on one event loop, from any thread."""
+    """Runs callbacks on one event loop, for any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -31,8 +31,8 @@ class LoopCaller:
 
     @classmethod
     def here(cls, last: Self | None) -> Self:
-        """Return `last` where it is the running event loop's, else a new one."""
-        # The loop is not asked for each time: before Python 3.12 that is a system call.
+        """Return `last` if it belongs to the running event loop, else a new one."""
+        # `get_running_loop` is not called each time: before Python 3.12 it makes a system call.
         return last if last is not None and last.loop.is_running() else cls(asyncio.get_running_loop())
 
     def call(self, callback: Callable[[T], None], argument: T) -> None:
@@ -44,26 +44,26 @@ class LoopCaller:
                 self.loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        # Before it is looked: a thread that adds from now on calls again, at worst in vain.
+        # Cleared before the queue is read: a thread that adds a callback from now on wakes the loop again.
         self._called = False
         try:
             while self._calls:
                 callback, argument = self._calls.popleft()
                 callback(argument)
         finally:
-            # A mistake in one is the loop's to report, and must not stop the others.
+            # The loop reports the exception of a callback, which must not stop the others.
             if self._calls:
                 self.loop.call_soon(self._deliver)
 
 
 class Deadlines(Generic[K]):
-    """Used on one event loop at a time; what was set on one that is over is forgotten.
+    """Deadlines of one event loop at a time; those of an earlier loop are dropped.
 
-    To move or to take back a deadline leaves the timer alone. When that fires, it looks at all deadlines there are.
+    Moving or clearing a deadline leaves the timer unchanged. When the timer fires, it checks all deadlines.
     """
 
     def __init__(self, over: Callable[[K], None]) -> None:
-        """`over` is called with what had its time, once."""
+        """`over` is called once with each key whose deadline expires."""
         self._over = over
         self._ends: dict[K, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,9 +71,9 @@ class Deadlines(Generic[K]):
         self._fires_at = math.inf
 
     def set(self, key: K, at: float) -> None:
-        """Give `key` until `at`, in the event loop's seconds, in place of what it had."""
+        """Set or move the deadline of `key` to `at`, in the event loop's seconds."""
         loop = self._loop
-        # Not to be asked for each time: before Python 3.12 that is a system call.
+        # `get_running_loop` is not called each time: before Python 3.12 it makes a system call.
         if loop is None or not loop.is_running():
             self._loop = loop = asyncio.get_running_loop()
             self._timer, self._fires_at = None, math.inf
@@ -83,7 +83,7 @@ class Deadlines(Generic[K]):
             self._arm(loop, at)
 
     def clear(self, key: K) -> bool:
-        """Take back a deadline; return whether there was one that is not over."""
+        """Clear a deadline; return whether it was set and had not expired."""
         return self._ends.pop(key, None) is not None
 
     def _arm(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
@@ -97,7 +97,7 @@ class Deadlines(Generic[K]):
         now = loop.time()
         try:
             for key in [key for key, at in self._ends.items() if at <= now]:
-                # What was called before may have taken it back.
+                # An earlier callback may have cleared it.
                 if self.clear(key):
                     self._over(key)
         finally:

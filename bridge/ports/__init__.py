@@ -1,4 +1,4 @@
-"""The ports: what the worker, the ingest and the jobs need from outside. Adapters and the tests' fakes fill them."""
+"""The ports: protocols that the worker, the ingest and the jobs use. Adapters and the tests' fakes implement them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the provider keeps and can tell of: threads, messages, and how they were delivered."""
+"""The port to the provider's message history: threads, messages and their delivery statuses."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ if TYPE_CHECKING:
 
 
 class Archive(Protocol):
-    """The provider's message history, as far as catching up goes. Blocks the calling thread."""
+    """The provider's message history, for backfill. Calls block the calling thread."""
 
     def threads(self) -> tuple[Sequence[KeptThread], bool]:
-        """Return the threads, and whether these are all.
+        """Return the threads, and whether the list is complete.
 
         Raises:
-            ArchiveUnavailable: they can't be had now.
+            ArchiveUnavailable: the history cannot be read now.
 
         """
         ...
 
     def messages(self, thread: KeptThread, since: float) -> tuple[Sequence[KeptMessage], bool]:
-        """Return the thread's messages, and whether none from `since` (seconds since the epoch) on may be missing.
+        """Return the thread's messages, and whether they are complete from `since` (seconds since the epoch) on.
 
         Raises:
-            ArchiveUnavailable: they can't be had now.
+            ArchiveUnavailable: the history cannot be read now.
 
         """
         ...
 
 
 class Statuses(Protocol):
-    """What the provider says became of messages. Blocks the calling thread, until `until` (`Clock.monotonic` seconds).
+    """The delivery statuses of messages. Calls block the calling thread until `until` (`Clock.monotonic` seconds).
 
-    A status is in the provider's words, or None where it has none to tell.
+    A status is in the provider's spelling, or None if the provider has none.
     """
 
     def of_message(self, pair: Pair, message_id: str, *, until: float) -> str | None:
-        """Return the status of a message, by one call.
+        """Return the status of a message, with one call.
 
         Raises:
-            ArchiveUnavailable: the provider can't be asked now.
+            ArchiveUnavailable: the provider cannot be called now.
 
         """
         ...
 
     def of_thread(self, pair: Pair, *, until: float) -> Mapping[str, str | None]:
-        """Return the statuses of the messages that the thread lists first, by their ids, by one call.
+        """Return the statuses of the messages on the thread's first page, by their ids, with one call.
 
         Raises:
-            ArchiveUnavailable: the provider can't be asked now.
+            ArchiveUnavailable: the provider cannot be called now.
 
         """
         ...
 
 
 class ArchiveUnavailable(Exception):
-    """The provider's history can't be had now; the text may be logged."""
+    """The provider's history cannot be read now; the text may be logged."""

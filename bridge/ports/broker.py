@@ -1,4 +1,4 @@
-"""What the broker takes and gives: messages out, commands in, and commands that somebody hands over."""
+"""The ports to the broker: publishers of messages, and the source of commands."""
 
 from __future__ import annotations
 
@@ -12,96 +12,97 @@ if TYPE_CHECKING:
 
 
 class PublisherFull(Exception):
-    """The publisher holds as much unconfirmed as it may."""
+    """The publisher has as many unconfirmed messages as it may."""
 
 
 class Publisher(Protocol):
-    """Publishes and says when the broker has it."""
+    """A publisher that repeats each message until the broker confirms it."""
 
     def publish(self, message: Outgoing, confirmed: Callable[[], None], *, soon: bool = True) -> None:
-        """Take `message` and call `confirmed` once it is confirmed, taken by its fallback, or dropped as it allows.
+        """Buffer `message`, and call `confirmed` once the broker confirms it, its fallback has it, or it is dropped.
 
-        Where it need not be `soon`, the next `flush` will do: to wake the publisher is a system call.
+        Without `soon` the message is written by the next `flush`, which saves the system call that wakes the publisher.
 
         Returns at once; `confirmed` runs on the publisher's own thread and must not block. A lost connection, a nack or
-        a frozen broker only delays `confirmed`: the message is published again, byte for byte, until it is confirmed.
+        a frozen broker only delays `confirmed`: the same bytes are published again until they are confirmed. Only a
+        message that is `droppable` may be dropped.
 
         Raises:
-            PublisherFull: too much is unconfirmed; nothing was taken.
+            PublisherFull: too many messages are unconfirmed; this one was not buffered.
 
         """
         ...
 
     def flush(self) -> None:
-        """Have what was taken written now. From one thread alone, the one that publishes what need not be soon."""
+        """Write the buffered messages now. Only the thread that publishes without `soon` may call it."""
         ...
 
     @property
     def available(self) -> bool:
-        """Whether the broker takes messages now: connected, not blocked by an alarm, and no confirm is late."""
+        """Whether the broker accepts messages now: connected, not blocked by an alarm, and no confirm is late."""
         ...
 
     @property
     def out_of_service(self) -> bool:
-        """Whether the broker takes none, and more than an election or the way to another node is the reason."""
+        """Whether the broker has been unavailable for longer than a leader election or a reconnect takes."""
         ...
 
 
 class OneShotResult(Enum):
-    """What became of a message that was offered."""
+    """The result of a one-shot publish."""
 
-    #: The broker has confirmed it, and a queue has it.
+    #: The broker has confirmed the message, and a queue has it.
     TAKEN = auto()
-    #: The broker has no queue for it, and does not have it.
+    #: No queue is bound for the message; the broker has dropped it.
     UNROUTABLE = auto()
-    #: Not confirmed: the broker does not have it, or nobody can tell.
+    #: Not confirmed: it is not known whether the broker has the message.
     NOT_TAKEN = auto()
 
 
 class OneShotPublisher(Protocol):
-    """Publishes once, for who waits for the answer: what is not confirmed in time is not published later."""
+    """A publisher for callers that wait for the result: a message that is not confirmed in time is not repeated."""
 
     def publish_once(
         self, message: Outgoing, answered: Callable[[OneShotResult], None], *, until: float
     ) -> None:
-        """Publish `message`, and call `confirmed` once its fate is certain or can't be learnt.
+        """Publish `message` once, and call `answered` with the result.
 
-        What was not written by `until` (`Clock.monotonic` seconds) never will be; `confirmed` may come later than that.
-        Returns at once; `confirmed` runs on any thread, once, and must not block.
+        A message that was not written by `until` (`Clock.monotonic` seconds) is not written later; `answered` may be
+        called after `until`. Returns at once; `answered` is called once, on any thread, and must not block.
         """
         ...
 
     @property
     def available(self) -> bool:
-        """Whether the broker takes messages now."""
+        """Whether the broker accepts messages now."""
         ...
 
 
 class Depth(NamedTuple):
-    """What waits on a queue, and how many wait for it."""
+    """The number of ready messages and of consumers of a queue."""
 
-    #: Messages that were delivered to nobody.
+    #: Messages that are not delivered to a consumer.
     ready: int
     consumers: int
 
 
 class CommandSource(Protocol):
-    """Where commands come from. Every delivery is settled once: acked or given back.
+    """The source of commands. Every delivery is settled once: acknowledged or requeued.
 
-    A source may lose what it has delivered, with its connection. It says so before it delivers anything else; all that
-    was not settled comes again, here or at another worker, and settling it has no effect any more.
+    A source that loses its connection loses its deliveries, and reports that before it delivers anything else. The
+    broker redelivers those that were not settled, here or to another worker; settling them has no effect any more.
 
-    What is settled reaches the broker with the next `flush`, or within a second. One thread settles.
+    Settlements reach the broker with the next `flush`, or within a second. Only one thread settles.
     """
 
     def ack(self, delivery: Delivery) -> None:
-        """Take the command off the queue: its effect is durable elsewhere."""
+        """Acknowledge the command: its effect is durable elsewhere."""
         ...
 
     def requeue(self, delivery: Delivery) -> None:
-        """Put the command back on the queue, for another worker or a later time."""
+        """Requeue the command, for another worker or a later time."""
         ...
 
     def flush(self) -> None:
-        """Have the broker learn now what was settled."""
+        """Write the settlements to the broker now."""
         ...

@@ -1,4 +1,4 @@
-"""The results that HTTP servers answer: of notifications, of commands, and of how a process is."""
+"""Results that the HTTP servers turn into responses: of notifications, of commands, and of health checks."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 class NotificationResult(Enum):
     """The result of a notification."""
 
-    #: It is an event now: with the broker, or in the spool.
+    #: Its event is durable now: at the broker, or in the spool.
     PUBLISHED = auto()
-    #: It was one already.
+    #: Its event was published before.
     REPEATED = auto()
-    #: Neither, or not yet: it has to come again.
+    #: The event is not durable: the provider has to repeat the notification.
     REFUSED = auto()
 
 
-#: Called with what became of a notification, with why it is none, or with an error of ours.
+#: Called with the result of a notification, with the reason why it is not valid, or with an internal error.
 NotificationAnswered: TypeAlias = "Callable[[NotificationResult | InvalidNotification | Exception], None]"
 
 
 class SubmitResult(Enum):
     """The result of a valid command that was submitted over HTTP."""
 
-    #: The broker has confirmed it.
+    #: The broker has confirmed the command.
     QUEUED = auto()
-    #: The ledger knows another one by its id.
+    #: The ledger has another command with the same id.
     CONFLICTING = auto()
     #: The broker has no queue for commands.
     UNROUTABLE = auto()
-    #: It did not confirm in time.
+    #: The broker did not confirm the command in time.
     UNCONFIRMED = auto()
-    #: It takes nothing now; the command never left.
+    #: The broker is unavailable; the command was not published.
     UNAVAILABLE = auto()
 
 
 class Unknown(Enum):
-    """Why nothing is shown of a command."""
+    """The reason why a command cannot be shown."""
 
-    #: The ledger does not know it.
+    #: The ledger does not have the command.
     UNKNOWN = auto()
-    #: The ledger can't be asked now.
+    #: The ledger cannot be read now.
     UNAVAILABLE = auto()
 
 
@@ -64,7 +64,7 @@ _STATUSES: dict[SubmitResult | Unknown | None, int] = {
 
 
 def status_of(result: SubmitResult | Unknown | None) -> int:
-    """Return the HTTP status of a result; None stands for a command that is shown."""
+    """Return the HTTP status of a result; None means that the command is shown."""
     return _STATUSES[result]
 
 
@@ -73,18 +73,18 @@ class Operation(Enum):
 
     SUBMIT = "submit"
     SHOW = "show"
-    #: There is no such operation.
+    #: No operation of the API.
     NONE = "none"
 
 
-#: Called with the command's id and its result, or with an error of ours.
+#: Called with the command's id and its result, or with an internal error.
 CommandAnswered: TypeAlias = "Callable[[str, SubmitResult | Exception], None]"
-#: Called with what is known, as JSON, or why nothing is, or with an error of ours.
+#: Called with the command's state as JSON, with the reason why it cannot be shown, or with an internal error.
 CommandShown: TypeAlias = "Callable[[bytes | Unknown | Exception], None]"
 
 
 class Reason(NamedTuple):
-    """One condition of readiness; `detail` is for people, in words of our own."""
+    """One condition of readiness; `detail` is for people, in the bridge's own words."""
 
     name: str
     ok: bool
@@ -93,17 +93,17 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether work may be sent here, and by which reasons. A reason may be not ok and only reported."""
+    """Whether the process is ready, with the reasons. A reason that is not `ok` may still be only informative."""
 
     ready: bool
     reasons: tuple[Reason, ...] = ()
 
 
 class Process(NamedTuple):
-    """The state of one of a supervisor's processes."""
+    """The state of one process of a supervisor."""
 
     number: int
-    #: The port of its own admin port; None while there is none.
+    #: The process's admin port; None until it listens.
     port: int | None
-    #: How it is, for people.
+    #: The state, for people.
     detail: str

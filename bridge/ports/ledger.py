@@ -1,4 +1,4 @@
-"""What outlives a process: the ledger, what it remembers of notifications and receipts, and how it fails."""
+"""The ports to the ledger: submissions, seen notifications, receipts and watermarks, and the ledger's errors."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ if TYPE_CHECKING:
 
 
 class Ledger(Protocol):
-    """The durable record of submissions; used by one thread at a time."""
+    """The durable record of submissions. Only one thread uses it at a time."""
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
-        """Carry the changes out in order, in one durable transaction, and return what each gave back.
+        """Apply the changes in order, in one durable transaction, and return the result of each.
 
         Raises:
-            ChangeRefused: one of them is at fault; nothing was committed.
+            ChangeRefused: one of the changes cannot be applied; nothing was committed.
             LedgerUnavailable: nothing was committed.
-            LedgerUnusable: likewise, and what is there now is the ledger no longer.
+            LedgerUnusable: nothing was committed, and the database is no longer this bridge's ledger.
 
         """
         ...
 
     def time(self) -> float | None:
-        """Return the time of all who share the ledger, in seconds since the epoch; None where it has no clock.
+        """Return the database's time in seconds since the epoch, shared by all workers; None if it has no clock.
 
         Raises:
-            LedgerUnavailable: it can't be asked.
-            LedgerUnusable: what is there now is the ledger no longer.
+            LedgerUnavailable: the ledger cannot be read.
+            LedgerUnusable: the database is no longer this bridge's ledger.
 
         """
         ...
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection to the database."""
         ...
 
 
 class Seen(Protocol):
-    """Which notifications are events already, by the ids of those; used by one thread at a time.
+    """The ids of published notification events, for deduplication. Only one thread uses it at a time.
 
-    A part of the ledger that waits for none of its other users. Both calls may be repeated without harm.
+    A part of the ledger that does not wait for its other users. All calls are idempotent.
     """
 
     def known(self, ids: Collection[str]) -> set[str]:
-        """Return those of the event ids that were noted, by whichever process.
+        """Return those of the event ids that any process has noted.
 
         Raises:
-            LedgerUnavailable: nobody can tell.
+            LedgerUnavailable: the ledger cannot be read.
 
         """
         ...
 
     def note(self, ids: Collection[str], now: float) -> None:
-        """Note event ids durably; what was noted before keeps its time. `now` is in seconds since the epoch.
+        """Note event ids durably; ids noted before keep their time. `now` is in seconds since the epoch.
 
         Raises:
             LedgerUnavailable: none of them was noted.
@@ -65,75 +65,78 @@ class Seen(Protocol):
         ...
 
     def sent(self, message_id: str) -> SentSubmission | None:
-        """Return the submission that was sent as this message of the provider's, if the ledger knows it.
+        """Return the submission that was sent as this provider's message, if the ledger knows it.
 
         Raises:
-            LedgerUnavailable: nobody can tell.
+            LedgerUnavailable: the ledger cannot be read.
 
         """
         ...
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection to the database."""
         ...
 
 
 class Receipts(Protocol):
-    """The receipts that are awaited; used by one thread at a time. All calls but `close` raise LedgerUnavailable.
+    """The pending receipts. Only one thread uses it at a time. All calls but `close` may raise LedgerUnavailable.
 
     Times are in seconds since the epoch.
     """
 
     def due_at(self) -> float | None:
-        """Return when the next is due to be asked for; None where none is awaited."""
+        """Return the time of the next poll; None if no receipt is pending."""
         ...
 
     def take(self, now: float, until: float, limit: int) -> Sequence[PendingReceipt]:
-        """Take what is due, the longest first, and at most `limit`: nobody else does before `until`."""
+        """Lease at most `limit` receipts that are due, the longest overdue first, until `until`."""
         ...
 
     def postpone(self, asks: Mapping[SubmissionId, float]) -> None:
-        """Have receipts due again when it says."""
+        """Set the times of the next polls."""
         ...
 
-    def end(self, submission_ids: Collection[SubmissionId], told: Collection[str], now: float) -> None:
-        """Await these no longer, and note the ids of the events that told them, as `Seen` does."""
+    def end(self, submission_ids: Collection[SubmissionId], published: Collection[str], now: float) -> None:
+        """Delete pending receipts, and note the ids of the published events as `Seen` does."""
         ...
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection to the database."""
         ...
 
 
 class Watermarks(Protocol):
-    """Until when the provider's history was read whole, by number of ours, in seconds since the epoch."""
+    """The high-water marks of the backfill: the time until which the history of each own number was read completely.
+
+    Times are in seconds since the epoch.
+    """
 
     def watermarks(self) -> dict[str, float]:
-        """Return all of them.
+        """Return the high-water marks by number.
 
         Raises:
-            LedgerUnavailable: they can't be read.
+            LedgerUnavailable: the ledger cannot be read.
 
         """
         ...
 
     def advance(self, watermarks: Mapping[str, float]) -> None:
-        """Note them; none goes back.
+        """Store high-water marks; none is set back.
 
         Raises:
-            LedgerUnavailable: nothing was noted.
+            LedgerUnavailable: nothing was stored.
 
         """
         ...
 
 
 class LedgerUnavailable(Exception):
-    """The ledger could not commit; the message says why and what to look at."""
+    """The ledger could not commit; the message has the reason and what to check."""
 
 
 class ChangeRefused(Exception):
-    """The ledger is well, and one of the changes can't be carried out, ever; the message says why."""
+    """One of the changes can never be applied, although the ledger is available; the message has the reason."""
 
 
 class LedgerUnusable(LedgerUnavailable):
-    """The ledger is not for this bridge, and waiting does not change that; the message says what does."""
+    """The database is not this bridge's ledger, and waiting does not help; the message says what to do."""

@@ -1,4 +1,4 @@
-"""Time, traces and progress: what is asked and told beside the work."""
+"""The ports for time, traces and progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-#: What a span is, and what may be said of it.
+#: The kind of a span, and the types of its attributes.
 Kind: TypeAlias = Literal["consumer", "client", "producer", "server"]
 
 
@@ -16,45 +16,45 @@ Value: TypeAlias = "str | int | bool"
 
 
 class Clock(Protocol):
-    """The one source of time."""
+    """The only source of time."""
 
     def now(self) -> float:
         """Return the wall clock, in seconds since the epoch."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds since an arbitrary start, never going back."""
+        """Return the seconds since an arbitrary start, which never go back."""
         ...
 
 
 class Span(Protocol):
-    """A part of a trace, begun and not yet ended."""
+    """An open span of a trace."""
 
     @property
     def traceparent(self) -> str:
-        """By which whatever comes of it belongs to it (W3C Trace Context)."""
+        """The context for child spans (W3C Trace Context)."""
         ...
 
     def end(self, attributes: Mapping[str, Value], *, error: str | None = None) -> None:
-        """End it, for good: as a failure where there is an `error`, one of a few words. From any thread."""
+        """End the span, as a failure if there is an `error` (one of a few words). From any thread."""
         ...
 
 
 class Tracer(Protocol):
-    """Tells somebody of spans. Never waits, and never raises for whoever should be told."""
+    """Creates spans. Never blocks, and never raises if the spans cannot be exported."""
 
     def begin(self, kind: Kind, name: str, *, parent: str | None, attributes: Mapping[str, Value]) -> Span:
-        """Begin a span under the one whose `traceparent` is given, or a trace of its own. From any thread."""
+        """Begin a span under the `parent` (a traceparent), or a new trace without one. From any thread."""
         ...
 
 
 class Progress(Protocol):
-    """Is told how far something long is, by whoever does it."""
+    """Receives the progress of a long operation."""
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Take note that so many are done, of `total`; None: nobody knows how many there are."""
+        """Report that `done` of `total` are done; None stands for an unknown total."""
         ...
 
 
 def unwatched(done: int, total: int | None) -> None:
-    """Fill `Progress` where nobody looks."""
+    """Implement `Progress` by ignoring it."""

@@ -1,4 +1,4 @@
-"""The provider, as far as the bridge uses it: sending, looking at what was sent, and what it is to notify us of."""
+"""The ports to the provider: sending, history lookups, channels and subscriptions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Gateway(Protocol):
-    """The provider, as far as sending goes."""
+    """The provider's API for sending."""
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
-        """Submit and say what became of it; blocks the calling thread.
+        """Submit, and return the result; blocks the calling thread.
 
-        Attempts that were certainly not submitted are repeated in process for a short while, and no call is started
-        that could still run at `until` (`Clock.monotonic` seconds), nor once the submission has expired. Never raises
-        for anything the provider or the network does: that is an answer.
+        Attempts that certainly sent nothing are repeated for a short time. No call is started that could still run at
+        `until` (`Clock.monotonic` seconds), nor after the submission has expired. Errors of the provider and the
+        network are returned as answers, never raised.
         """
         ...
 
@@ -29,14 +29,15 @@ class Gateway(Protocol):
     ) -> HistoryExtract | None:
         """Read the provider's history for the submission's pair of addresses.
 
-        With a `window` of its attempts, also how much the whole account has, where that matters to what is absent. That
-        there is no history of the pair is believed where the account's list of threads is to be had, and says so too.
-        Returns None where it is not to be had, within `until` (`Clock.monotonic` seconds). Blocks the calling thread.
+        With a `window` of its attempts, the number of messages of the whole account is read too, if the result "not
+        found" depends on it. A missing history of the pair is accepted only if the account's list of threads confirms
+        it. Returns None if the history cannot be read before `until` (`Clock.monotonic` seconds). Blocks the calling
+        thread.
         """
         ...
 
     def probe(self, *, until: float) -> bool:
-        """Return whether the provider answers and takes our credentials, by a call that sends nothing."""
+        """Return whether the provider answers and accepts the credentials, with a call that sends nothing."""
         ...
 
 
@@ -44,15 +45,15 @@ class Channels(Protocol):
     """The notification channels of the account."""
 
     def list(self) -> Sequence[Channel]:
-        """Return all of them."""
+        """Return all."""
         ...
 
     def create(self, *, webhook_url: str, authorization: str | None) -> Channel:
-        """Make a webhook channel; its notifications come with `authorization`."""
+        """Create a webhook channel; its notifications have `authorization` as their header."""
         ...
 
     def delete(self, channel_id: str) -> None:
-        """Delete one; one that is not there is deleted already."""
+        """Delete one; a missing one counts as deleted."""
         ...
 
 
@@ -60,20 +61,20 @@ class Subscriptions(Protocol):
     """The subscriptions of the account."""
 
     def list(self) -> Sequence[Subscription]:
-        """Return all of them."""
+        """Return all."""
         ...
 
     def create(self, *, notify: str, number: str | None = None) -> Subscription:
-        """Have the channel with the callback `notify` told of a number's messages, or of the default number's."""
+        """Subscribe the channel with the callback `notify` to the messages of a number, or of the default number."""
         ...
 
     def delete(self, subscription_id: str) -> None:
-        """Delete one; one that is not there is deleted already."""
+        """Delete one; a missing one counts as deleted."""
         ...
 
 
 class Notifying(Protocol):
-    """The provider, as far as notifications go. Every call raises what the adapter says."""
+    """The provider's API for notifications. Calls raise the errors of `bridge.ports.provider_errors`."""
 
     @property
     def channels(self) -> Channels: ...

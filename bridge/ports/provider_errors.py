@@ -1,13 +1,13 @@
-"""What a call that sends nothing can end in. Sends end in a value of `bridge.domain.answers` instead.
+"""Errors of calls that send nothing. Sends return a value of `bridge.domain.answers` instead.
 
-CpaasError                 any of these; `error` has the provider's words, the text has none of them
-├── Unreachable            no whole answer came, or the provider is busy or broken: try again later
+CpaasError                 base class; `error` has the provider's words, the text has none of them
+├── Unreachable            no complete response, or the provider is busy or broken: try again later
 ├── Unauthorized           the account is refused: wrong credentials, not provisioned, suspended, a redirect
-├── Refused                the provider refuses this call
-│   └── NotFound           there is no such thing
-└── Unreadable             the answer is fine, but nobody can read it
+├── CallRefused            the provider refuses this call
+│   └── NotFound           the resource does not exist
+└── Unreadable             the call succeeded, but the response cannot be parsed
 
-Their texts may be logged: no number, no URL, no word of the provider's.
+The texts may be logged: they contain no number, no URL and nothing from the provider.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class CpaasError(Exception):
-    """A call to the provider came to nothing."""
+    """A call to the provider failed."""
 
     def __init__(self, what: str, error: ProviderError) -> None:
         details = " ".join(str(part) for part in (error.http_status, shown_code(error)) if part is not None)
         super().__init__(f"{what} ({details})" if details else what)
-        #: In the words of events; its message may contain numbers and must not be logged.
+        #: The error as events have it; its message may contain numbers and must not be logged.
         self.error = error
 
 
 class Unreachable(CpaasError):
-    """No whole answer came, or the provider is busy or broken."""
+    """No complete response came, or the provider is busy or broken."""
 
 
 class Unauthorized(CpaasError):
@@ -43,8 +43,8 @@ class CallRefused(CpaasError):
 
 
 class NotFound(CallRefused):
-    """There is no such thing at the provider."""
+    """The resource does not exist at the provider."""
 
 
 class Unreadable(CpaasError):
-    """The call went well, but its answer can't be read."""
+    """The call succeeded, but its response cannot be parsed."""

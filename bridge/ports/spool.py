@@ -1,4 +1,4 @@
-"""Where events rest while the broker takes none."""
+"""The port to the spool, which stores events while the broker is unavailable."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ if TYPE_CHECKING:
 class Spooled:
     """An event in the spool."""
 
-    #: Grows with every event that is kept: the order of the spool.
+    #: Increases with every event: the order of the spool.
     number: int
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolContents:
-    """What a spool holds, all in all."""
+    """The totals of a spool."""
 
     events: int
-    #: Each event counts with its body and `SPOOL_OVERHEAD`.
+    #: The sum of the bodies, and `SPOOL_OVERHEAD` for each event.
     bytes: int
-    #: When the oldest was kept, in seconds since the epoch; None where there is none.
+    #: The time at which the oldest event was stored, in seconds since the epoch; None if the spool is empty.
     oldest_at: float | None
-    #: Events and files that were found damaged and quarantined since it was opened.
+    #: Events and files found damaged and quarantined since the spool was opened.
     damaged: int = 0
-    #: How often all of it had to go to another file, where events may be numbered anew.
+    #: How often the events were moved to another file, which may renumber them.
     moved: int = 0
 
 
-#: Bytes that an event takes in the spool beside its body, about.
+#: Bytes that an event takes in the spool beside its body, approximately.
 SPOOL_OVERHEAD = 256
 
 
 class Spool(Protocol):
-    """Keeps events on the disk until the broker has them; used by one thread at a time.
+    """Stores events on the disk until the broker has them. Only one thread uses it at a time.
 
-    Damaged events and files are quarantined and counted, and the rest continues. Where its files are removed or
-    replaced, the next change or probe writes its events again.
+    Damaged events and files are quarantined and counted, and the others stay in use. If the files are removed or
+    replaced, the next change or probe writes the events again.
     """
 
     @property
     def contents(self) -> SpoolContents:
-        """What it holds, as of the last change."""
+        """The totals after the last change."""
         ...
 
     def change(self, keep: Sequence[Event], forget: Collection[str], *, now: float) -> None:
-        """Keep events, then forget those with the ids `forget`: one transaction, on the disk when this returns.
+        """Store events, then delete those with the ids `forget`, in one transaction that is on the disk on return.
 
-        An event whose id is kept already is kept as it was; an id that is not kept is no mistake. `now` is in seconds
+        An event whose id is already stored stays unchanged, and unknown ids to delete are ignored. `now` is in seconds
         since the epoch.
 
         Raises:
-            SpoolUnavailable: nothing was changed, or not where a restart would find it.
+            SpoolUnavailable: nothing was changed, or the change would not survive a restart.
 
         """
         ...
@@ -67,24 +67,24 @@ class Spool(Protocol):
         """Return the oldest events with numbers above `after`, at most `limit`.
 
         Raises:
-            SpoolUnavailable: they can't be read now.
+            SpoolUnavailable: the spool cannot be read now.
 
         """
         ...
 
     def probe(self) -> None:
-        """Write something that changes nothing, to learn whether it can be.
+        """Write without effect, to check whether the spool is writable.
 
         Raises:
-            SpoolUnavailable: it can't.
+            SpoolUnavailable: the spool is not writable.
 
         """
         ...
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the files and release the directory."""
         ...
 
 
 class SpoolUnavailable(Exception):
-    """The spool can't keep or give anything now; the message says why and names the directory."""
+    """The spool cannot be read or written now; the message has the reason and the directory."""

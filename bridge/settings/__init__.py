@@ -1,6 +1,6 @@
-"""Configuration: one TOML file, every value of which an environment variable can override (SPEC section 7).
+"""Configuration: one TOML file; an environment variable can override each value (SPEC section 7).
 
-`config/bridge.toml` is the reference: every key with its default and what it does.
+`config/bridge.toml` is the reference: it has every key with its default and its meaning.
 """
 
 from pydantic import SecretStr

@@ -1,4 +1,4 @@
-"""What must hold between one key and another: each check yields the keys at fault and the reason."""
+"""Checks across several keys: each yields the keys at fault and the reason."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from bridge.settings.model import Settings
 
-#: How much of a lease one call may take at most; the worker starts none that could end in a lease's last tenth.
+#: The largest share of a lease that one call may take. The worker starts no call that could end in the last tenth.
 LEASE_SHARE = 0.8
-#: How much of it a call takes that nobody gave a length: a send may have to renew a token first, a look to read pages.
+#: The share for calls without a configured timeout: a send may first renew a token, a lookup may read several pages.
 FITTING_SHARE = 0.5
 
 
 class Disagreement(NamedTuple):
-    """Keys that do not go together: `path` is the one to report, `with_` the others it was judged by."""
+    """Keys that contradict each other: `path` is the one to report, `with_` the others that were compared."""
 
     path: str
     reason: str
@@ -30,19 +30,20 @@ class Disagreement(NamedTuple):
 
 
 def disagreements(settings: Settings) -> Iterator[Disagreement]:
-    """Find everything in valid sections that does not go together."""
-    yield from _half_an_account(settings)
+    """Yield all contradictions between keys that are valid by themselves."""
+    yield from _incomplete_account(settings)
     yield from _call_outlasts_lease(settings)
-    yield from _open_to_anybody(settings)
+    yield from _unauthenticated_ingest(settings)
     yield from _key_without_certificate(settings)
     yield from _files_without_encryption(settings)
-    yield from _provider_may_send(settings)
-    yield from _webhook_for_anybody(settings)
-    yield from _addresses_of_nobody(settings)
+    yield from _shared_authorization(settings)
+    yield from _unencrypted_webhook(settings)
+    yield from _invalid_addresses(settings)
     if settings.ledger.retention < settings.shortest_retention:
         yield Disagreement(
             "ledger.retention",
-            "must be a day at least, and retry.max_age: what is forgotten and comes again is sent again",
+            "must be at least a day, and at least retry.max_age: a command that is redelivered after the ledger "
+            "has deleted it is sent again",
             ("retry.max_age",),
         )
     if settings.retry.base > settings.retry.max_delay:
@@ -51,7 +52,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement("receipts.first", "must not be more than receipts.max_age", ("receipts.max_age",))
 
 
-def _half_an_account(settings: Settings) -> Iterator[Disagreement]:
+def _incomplete_account(settings: Settings) -> Iterator[Disagreement]:
     cpaas = settings.cpaas
     by_password = cpaas.email is not None or cpaas.password is not None
     if not (cpaas.base_url or cpaas.client_id or cpaas.client_secret or by_password):
@@ -62,11 +63,11 @@ def _half_an_account(settings: Settings) -> Iterator[Disagreement]:
         if not by_password:
             yield Disagreement(
                 "cpaas.client_secret",
-                "is missing, or cpaas.email and cpaas.password: an account is configured whole or not at all",
+                "is missing, or cpaas.email and cpaas.password: set all keys of the account or none",
                 ("cpaas.email", "cpaas.password"),
             )
     for key in missing:
-        yield Disagreement(f"cpaas.{key}", "is missing: an account is configured whole or not at all")
+        yield Disagreement(f"cpaas.{key}", "is missing: set all keys of the account or none")
 
 
 def _call_outlasts_lease(settings: Settings) -> Iterator[Disagreement]:
@@ -78,7 +79,7 @@ def _call_outlasts_lease(settings: Settings) -> Iterator[Disagreement]:
         )
 
 
-def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
+def _unauthenticated_ingest(settings: Settings) -> Iterator[Disagreement]:
     if not settings.ingest.authorization and not is_loopback(settings.ingest.host):
         yield Disagreement(
             "ingest.host",
@@ -87,11 +88,11 @@ def _open_to_anybody(settings: Settings) -> Iterator[Disagreement]:
         )
 
 
-def _provider_may_send(settings: Settings) -> Iterator[Disagreement]:
+def _shared_authorization(settings: Settings) -> Iterator[Disagreement]:
     if not set(settings.submit.authorization).isdisjoint(settings.ingest.authorization):
         yield Disagreement(
             "submit.authorization",
-            "must have no value of ingest.authorization: the provider knows those",
+            "must not contain a value of ingest.authorization: the provider knows those",
             ("ingest.authorization",),
         )
 
@@ -101,7 +102,7 @@ def _key_without_certificate(settings: Settings) -> Iterator[Disagreement]:
         if where.tls_key is not None and where.tls_certificate is None:
             yield Disagreement(
                 f"{section}.tls_certificate",
-                "is missing: a key alone serves nobody",
+                "is missing: a key requires a certificate",
                 (f"{section}.tls_key",),
             )
 
@@ -109,7 +110,7 @@ def _key_without_certificate(settings: Settings) -> Iterator[Disagreement]:
 def _files_without_encryption(settings: Settings) -> Iterator[Disagreement]:
     broker = settings.broker
     if broker.key is not None and broker.certificate is None:
-        yield Disagreement("broker.certificate", "is missing: a key alone proves nothing", ("broker.key",))
+        yield Disagreement("broker.certificate", "is missing: a key requires a certificate", ("broker.key",))
     if broker.url is not None:
         try:
             _ = broker.nodes
@@ -118,24 +119,26 @@ def _files_without_encryption(settings: Settings) -> Iterator[Disagreement]:
             yield Disagreement("broker.url", str(error), with_)
 
 
-def _addresses_of_nobody(settings: Settings) -> Iterator[Disagreement]:
+def _invalid_addresses(settings: Settings) -> Iterator[Disagreement]:
     region, sender = settings.addresses.default_region, settings.cpaas.default_sender
     if region is not None and not is_region(region):
-        yield Disagreement("addresses.default_region", "must be a region that has numbers, such as CA or DE")
+        yield Disagreement("addresses.default_region", "must be a known region, such as CA or DE")
     if sender is not None:
         try:
             parse_sender(sender, default_region=region)
         except InvalidAddress as error:
-            # Each command that names no sender would be invalid.
+            # Otherwise each command without a sender would be invalid.
             yield Disagreement("cpaas.default_sender", str(error), ("addresses.default_region",))
 
 
-def _webhook_for_anybody(settings: Settings) -> Iterator[Disagreement]:
+def _unencrypted_webhook(settings: Settings) -> Iterator[Disagreement]:
     subscriptions = settings.subscriptions
     if subscriptions.webhook_url is None:
         if subscriptions.keep:
             yield Disagreement(
-                "subscriptions.webhook_url", "is missing: what is to be kept?", ("subscriptions.keep",)
+                "subscriptions.webhook_url",
+                "is missing: subscriptions.keep requires it",
+                ("subscriptions.keep",),
             )
         return
     url = urlsplit(subscriptions.webhook_url.get_secret_value())

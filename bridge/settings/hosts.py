@@ -1,4 +1,4 @@
-"""The hosts of the configured addresses: a log shows them whole, whatever digits they have."""
+"""The hosts of the configured addresses, which logs do not mask as phone numbers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def configured_hosts(settings: Settings) -> frozenset[str]:
-    """Return the names and addresses of all hosts that the settings name, and their short names."""
+    """Return the names and addresses of all hosts in the settings, and their short names."""
     hosts = {host for host in _named(settings) if host}
-    # Nodes of RabbitMQ are named by the first part of their host's name.
+    # RabbitMQ names a node by the first part of its host's name.
     return frozenset(hosts | {host.partition(".")[0] for host in hosts if not host[0].isdigit()})
 
 

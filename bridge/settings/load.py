@@ -1,7 +1,7 @@
-"""From a parsed file and the environment to settings, or to everything that is wrong with them at once.
+"""Loader of the settings: merges the file, the environment and credentials, and reports all mistakes at once.
 
-For each key the first of these decides: `BRIDGE_<SECTION>__<KEY>`; the file named by the same with
-`_FILE` behind it; the systemd credential `<section>.<key>`; the configuration file; the default.
+The order of precedence for each key: `BRIDGE_<SECTION>__<KEY>`; the file named by `BRIDGE_<SECTION>__<KEY>_FILE`; the
+systemd credential `<section>.<key>`; the configuration file; the default.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from bridge.settings.checks import FITTING_SHARE, disagreements
 from bridge.settings.model import KEYS, SECRETS, Settings
 
 PREFIX = "BRIDGE_"
-#: Names the configuration file; the one variable that is not a value.
+#: The path of the configuration file; the only variable that is not a setting.
 CONFIG_VARIABLE = "BRIDGE_CONFIG"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 
-#: Returns the text of a file; raises OSError, or UnicodeDecodeError where it is not UTF-8.
+#: Returns the text of a file. Raises OSError, or UnicodeDecodeError if it is not UTF-8.
 ReadFile: TypeAlias = Callable[[str], str]
 
 
 class SettingProblem(NamedTuple):
-    """One mistake. Never holds the value: it may be a secret."""
+    """One mistake. It never contains the value, which may be a secret."""
 
-    #: `section.key`, or the name of the variable or of the file where there is no such key.
+    #: `section.key`, or the name of the variable or file if there is no such key.
     path: str
     reason: str
-    #: The file, variable or credential it came from, where it came from one.
+    #: The file, variable or credential of the value; None for a default.
     origin: str | None = None
 
 
 class SettingsError(Exception):
-    """The configuration can't be used; `problems` has every mistake in it."""
+    """The configuration is not valid; `problems` has every mistake."""
 
     def __init__(self, problems: list[SettingProblem]) -> None:
         super().__init__("; ".join(f"{problem.path}: {problem.reason}" for problem in problems))
@@ -62,12 +62,12 @@ def load(
     file: str = "bridge.toml",
     credentials: Iterable[str] = (),
 ) -> Settings:
-    """Return the settings of the parsed `toml` (of the file named `file`) and of the environment.
+    """Return the settings from the parsed `toml` (of the file named `file`), the credentials and the environment.
 
-    `credentials` are the names of the files in the credentials' directory.
+    `credentials` are the names of the files in the credentials directory.
 
     Raises:
-        SettingsError: with every mistake there is.
+        SettingsError: with every mistake.
 
     """
     gathered = _Gathered(environ, read_file)
@@ -98,7 +98,7 @@ _FILE_VARIABLES = {f"{name}_FILE": path for name, path in _VARIABLES.items()}
 
 
 class _Gathered:
-    """What each key was given, the last word on it, and what was wrong on the way."""
+    """The values collected from all sources, the last one for each key, and the mistakes found."""
 
     def __init__(self, environ: Mapping[str, str], read_file: ReadFile) -> None:
         self._environ = environ
@@ -125,10 +125,10 @@ class _Gathered:
                 )
 
     def from_credentials(self, names: Iterable[str]) -> None:
-        # Files of other programs may lie there. But one that is named nearly like a secret was meant to be it.
+        # Files of other programs may be there, but a name close to a secret's is a typing mistake.
         for name in sorted(names):
             near = difflib.get_close_matches(name, SECRETS, n=1, cutoff=0.75)
-            # Another process's, or an old one: worker.broker.url, broker.url.old.
+            # Files of another process, or old ones: worker.broker.url, broker.url.old.
             is_named_after = any(name.startswith(secret) or name.endswith(f".{secret}") for secret in SECRETS)
             if near and not is_named_after and tuple(name.split(".", 1)) not in _PATHS:
                 reason = f"unknown credential; did you mean {near[0]}?"
@@ -155,14 +155,14 @@ class _Gathered:
         path = _FILE_VARIABLES[name]
         if variable(*path) in self._environ:
             self.problems.append(
-                SettingProblem(".".join(path), f"is set twice: by {variable(*path)} too", name)
+                SettingProblem(".".join(path), f"is set twice: also by {variable(*path)}", name)
             )
             return
         try:
             self._from_file(path, file, name)
         except FileNotFoundError as error:
             self.problems.append(
-                SettingProblem(".".join(path), f"the file can't be read: {error.strerror}", name)
+                SettingProblem(".".join(path), f"the file cannot be read: {error.strerror}", name)
             )
 
     def _from_file(self, path: _Path, file: str, origin: str) -> None:
@@ -172,30 +172,34 @@ class _Gathered:
             raise
         except OSError as error:
             self.problems.append(
-                SettingProblem(".".join(path), f"the file can't be read: {error.strerror}", origin)
+                SettingProblem(".".join(path), f"the file cannot be read: {error.strerror}", origin)
             )
         except UnicodeDecodeError:
-            # Whose text would show bytes of the file.
+            # The error's text would show bytes of the file.
             self.problems.append(SettingProblem(".".join(path), "the file is not UTF-8", origin))
         else:
             if text.strip():
-                # Without the line end that editors and `echo` leave behind a secret.
+                # Remove the line end that editors and `echo` add to a secret.
                 self.given[path] = _Given(text.rstrip("\r\n"), origin)
             else:
-                # Nobody means that: a secret was not rendered, and without it less may be asked of strangers.
+                # Probably a secret was not rendered; ignoring it could turn authentication off.
                 self.problems.append(
-                    SettingProblem(".".join(path), "the file is empty: leave it out for none", origin)
+                    SettingProblem(
+                        ".".join(path),
+                        "the file is empty: remove the variable or credential for none",
+                        origin,
+                    )
                 )
 
     def problem(self, path: str, reason: str) -> SettingProblem:
-        """Return the problem with where the key's value came from."""
+        """Return the problem with the origin of the key's value."""
         section, _, key = path.partition(".")
         one = self.given.get((section, key))
         return SettingProblem(path, reason, one.origin if one else None)
 
 
 def _validated(gathered: _Gathered) -> Settings:
-    """Return the settings with what is not valid left at its default, so that the rest can be judged too."""
+    """Return the settings with defaults for invalid values, so that the other keys can be checked too."""
     given = gathered.given
     try:
         return Settings.model_validate(_nested(given))
@@ -210,7 +214,7 @@ def _validated(gathered: _Gathered) -> Settings:
 
 
 def _fit_call_into_lease(settings: Settings, given: Mapping[_Path, _Given]) -> Settings:
-    """Keep a total timeout that nobody chose within the lease; one that somebody chose is judged."""
+    """Limit a default total timeout to its share of the lease; a configured one is checked instead."""
     chosen = given.get(("cpaas", "total_timeout"))
     longest = FITTING_SHARE * settings.worker.lease
     if settings.cpaas.total_timeout <= longest or (

@@ -1,4 +1,4 @@
-"""The whole configuration, its keys, and which of them are secret. All times are in seconds."""
+"""The configuration model: all sections, their keys, and the keys that are secret. All times are in seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DAY = 86_400.0
 
 
 class Settings(Section):
-    """The whole configuration, as `load` found it valid."""
+    """The whole configuration, validated by `load`."""
 
     broker: BrokerSettings = BrokerSettings()
     commands: CommandSettings = CommandSettings()
@@ -57,16 +57,16 @@ class Settings(Section):
 
     @property
     def shortest_retention(self) -> float:
-        """What the ledger must remember at least, in seconds.
+        """The shortest allowed `ledger.retention`, in seconds.
 
-        A broker that is away for some hours redelivers what ended before: where that is forgotten, it is sent again.
+        A broker that returns after hours redelivers finished commands. Those that the ledger has deleted are sent again.
         """
         return max(DAY, self.retry.max_age)
 
 
 _FIELDS = {section: type(table).model_fields for section, table in Settings()}
 
-#: Every key there is: section -> its keys, in the order they are declared.
+#: All keys by section, in the order of declaration.
 KEYS: dict[str, tuple[str, ...]] = {section: tuple(fields) for section, fields in _FIELDS.items()}
 
 
@@ -76,7 +76,7 @@ def _holds_secret(kind: object) -> bool:
     return any(map(_holds_secret, get_args(kind)))
 
 
-#: Those that are secret, as `section.key`.
+#: The keys that are secret, as `section.key`.
 SECRETS = tuple(
     f"{section}.{key}"
     for section, fields in _FIELDS.items()

@@ -1,4 +1,4 @@
-"""Finds the configuration file and reads it: the only part of the configuration that touches the disk."""
+"""Reader of the configuration file: the only part of the configuration that touches the disk."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from bridge.settings.model import Settings
 
-#: Looked for in this order where none is named; having neither is fine.
+#: The paths tried in this order if no file is named. Both may be missing.
 PLACES = (Path("bridge.toml"), Path("/etc/sms-bridge/bridge.toml"))
 
 
 def read(config: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of the file `config`, else of `BRIDGE_CONFIG`'s, else of the first of `PLACES`.
+    """Return the settings of the file `config`, else of `BRIDGE_CONFIG`, else of the first existing one of `PLACES`.
 
     Raises:
-        SettingsError: with every mistake there is; a file that was named must exist.
+        SettingsError: with every mistake. A named file must exist.
 
     """
     environ = os.environ if environ is None else environ
@@ -33,16 +33,16 @@ def read(config: str | None = None, environ: Mapping[str, str] | None = None) ->
 
 
 def _names_in(directory: str | None) -> list[str]:
-    """Return the names of the files there; none where it can't be listed: each is read by its name all the same.
+    """Return the names of the files in a directory; none if it cannot be listed, since each is read by name anyway.
 
     Raises:
-        SettingsError: there is no such directory, so that every secret would silently be missing.
+        SettingsError: the directory does not exist, so that every secret would silently be missing.
 
     """
     try:
         return [path.name for path in Path(directory).iterdir()] if directory else []
     except (FileNotFoundError, NotADirectoryError):
-        reason = "is not a directory: name the one that holds the credentials, or unset it"
+        reason = "is not a directory: set it to the directory of the credentials, or unset it"
         raise SettingsError([SettingProblem(CREDENTIALS_VARIABLE, reason)]) from None
     except OSError:
         return []
@@ -59,7 +59,7 @@ def _parse(file: Path) -> dict[str, object]:
     try:
         return tomllib.loads(_read_text(str(file)))
     except OSError as error:
-        reason = f"can't be read: {error.strerror}"
+        reason = f"cannot be read: {error.strerror}"
     except tomllib.TOMLDecodeError as error:
         reason = f"is not TOML: {error}"
     except UnicodeDecodeError:

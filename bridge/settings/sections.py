@@ -1,6 +1,6 @@
 """The sections of the configuration: one frozen model for each.
 
-The meaning of each key stands in `config/bridge.toml`, which a test keeps in step. All times are in seconds.
+`config/bridge.toml` describes each key; a test compares the two. All times are in seconds.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from bridge.domain.names import WORDS, Names
 from bridge.domain.rules import LedgerRules, ReceiptRules
 from bridge.settings import values as v
 
-#: Where the domain has a default, it is taken from there.
+#: The domain's defaults.
 _COMMANDS, _LEDGER, _RECEIPTS = CommandRules(), LedgerRules(), ReceiptRules()
 
-#: What a call may take beside connecting and reading, in seconds: a name to resolve, a body to send.
+#: Seconds of a call beside connecting and reading: for name resolution and for sending the body.
 CALL_OVERHEAD = 2.0
 
-#: Where processes answer for health and metrics, unless `admin.port` says otherwise.
+#: The default ports for health and metrics (`admin.port`).
 WORKER_ADMIN_PORT = 9464
 INGEST_ADMIN_PORT = 9465
 
 
 class Section(BaseModel):
-    """What all sections share: immutable, no unknown key, no value in an error."""
+    """Base of all sections: immutable, no unknown keys, no values in errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False, validate_default=True
@@ -36,12 +36,12 @@ class Section(BaseModel):
 
 
 class BrokerSettings(Section):
-    """RabbitMQ and the names on it."""
+    """The connection to RabbitMQ, and the names of exchanges and queues."""
 
     url: v.BrokerUrls = None
-    ca_file: v.Place = None
-    certificate: v.Place = None
-    key: v.Place = None
+    ca_file: v.FilePath = None
+    certificate: v.FilePath = None
+    key: v.FilePath = None
     management_url: v.ManagementUrl = None
     prefix: v.Name = "sms"
     declare: bool = True
@@ -69,7 +69,7 @@ class BrokerSettings(Section):
 
     @property
     def tls_files(self) -> TlsFiles:
-        """The files for encrypted connections whose URLs name no others."""
+        """The TLS files for connections whose URLs name no others."""
         ca_file, certificate, key = (
             None if path is None else str(path) for path in (self.ca_file, self.certificate, self.key)
         )
@@ -80,14 +80,14 @@ class BrokerSettings(Section):
         """The addresses of the broker, in the order in which they are tried.
 
         Raises:
-            BadBrokerUrl: they do not go with the files for TLS; valid settings do.
+            BadBrokerUrl: the addresses contradict the TLS files; with valid settings they do not.
 
         """
         return read_broker_urls([url.get_secret_value() for url in self.url or ()], self.tls_files)
 
 
 class CommandSettings(Section):
-    """What a command may ask."""
+    """The limits of a command."""
 
     allow_missing_id: bool = _COMMANDS.allow_missing_id
     max_destinations: v.Count = _COMMANDS.max_destinations
@@ -95,7 +95,7 @@ class CommandSettings(Section):
 
 
 class AddressSettings(Section):
-    """How national numbers are read."""
+    """The interpretation of national numbers."""
 
     default_region: Annotated[
         Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z]{2}$")] | None, v.NONE_IF_EMPTY
@@ -103,7 +103,7 @@ class AddressSettings(Section):
 
 
 class CpaasSettings(Section):
-    """The provider's API and the account. With both kinds of credentials the client's secret is used."""
+    """The provider's API and the account. If both kinds of credentials are given, the client secret is used."""
 
     base_url: v.BaseUrl = None
     client_id: v.Text = None
@@ -116,7 +116,7 @@ class CpaasSettings(Section):
     max_response_bytes: v.Count = 1_048_576
     idle_timeout: v.SecondsOrZero = 4.0
     proxy: v.ProxyUrl = None
-    ca_file: v.Place = None
+    ca_file: v.FilePath = None
     correlator: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "sms-bridge"
     correlator_mode: Literal["instance", "command"] = "instance"
     default_sender: Annotated[v.Number | None, v.NONE_IF_EMPTY] = None
@@ -131,7 +131,7 @@ class CpaasSettings(Section):
 
     @property
     def configured(self) -> bool:
-        """Whether there is an account to send with."""
+        """Whether an account is configured."""
         return self.base_url is not None
 
 
@@ -144,7 +144,7 @@ class LedgerSettings(Section):
 
 
 class WorkerSettings(Section):
-    """How a worker takes and holds commands."""
+    """The worker's concurrency, processes and leases."""
 
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 16
     processes: Annotated[int, Field(ge=1, le=64)] = 1
@@ -161,7 +161,7 @@ class WorkerSettings(Section):
 
 
 class RetrySettings(Section):
-    """How long and how often a submission is tried."""
+    """The retries of a submission."""
 
     max_age: v.SecondsOrZero = _LEDGER.retry.max_age
     in_process: v.SecondsOrZero = 5.0
@@ -170,7 +170,7 @@ class RetrySettings(Section):
 
 
 class ReconcileSettings(Section):
-    """What is done about an attempt whose effect is not known."""
+    """The treatment of submissions in doubt."""
 
     settle: v.SecondsOrZero = _LEDGER.reconcile.settle
     skew: v.SecondsOrZero = _LEDGER.reconcile.skew
@@ -180,14 +180,14 @@ class ReconcileSettings(Section):
 
 
 class LimitSettings(Section):
-    """How fast messages go out."""
+    """The rate limits."""
 
     account_per_second: v.PerSecond = _LEDGER.limits.account_per_second
     sender_per_second: v.PerSecond = _LEDGER.limits.sender_per_second
 
 
 class SubscriptionSettings(Section):
-    """What the provider is to notify us of."""
+    """The provider's subscriptions and channels."""
 
     numbers: Annotated[tuple[v.Number, ...], v.COMMA_SEPARATED] = ()
     webhook_url: v.HttpUrl = None
@@ -196,17 +196,17 @@ class SubscriptionSettings(Section):
 
 
 class IngestSettings(Section):
-    """Where the provider's notifications come in."""
+    """The HTTP endpoint for the provider's notifications, and the spool."""
 
     host: v.Host = "127.0.0.1"
     port: v.Port = 8080
     path: v.UrlPath = "/inbound-sms/webhook"
-    authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
-    allow: Annotated[tuple[v.Network, ...], v.GUARDING] = ()
+    authorization: Annotated[tuple[v.HeaderSecret, ...], v.STRICT_LIST] = ()
+    allow: Annotated[tuple[v.Network, ...], v.STRICT_LIST] = ()
     trusted_proxies: Annotated[tuple[v.Network, ...], v.COMMA_SEPARATED] = ()
-    tls_certificate: v.Place = None
-    tls_key: v.Place = None
-    spool: v.Place = None
+    tls_certificate: v.FilePath = None
+    tls_key: v.FilePath = None
+    spool: v.FilePath = None
     spool_max_bytes: v.Count = 268_435_456
     spool_max_age: v.Seconds = 604_800.0
     confirm_timeout: v.Seconds = 5.0
@@ -219,13 +219,13 @@ class IngestSettings(Section):
 
 
 class SubmitSettings(Section):
-    """Where commands are taken over HTTP, if anywhere."""
+    """The HTTP endpoint for commands, which is off without a port."""
 
     host: v.Host = "127.0.0.1"
     port: Annotated[v.Port | None, v.NONE_IF_EMPTY] = None
-    authorization: Annotated[tuple[v.HeaderSecret, ...], v.GUARDING] = ()
-    tls_certificate: v.Place = None
-    tls_key: v.Place = None
+    authorization: Annotated[tuple[v.HeaderSecret, ...], v.STRICT_LIST] = ()
+    tls_certificate: v.FilePath = None
+    tls_key: v.FilePath = None
     confirm_timeout: v.Seconds = 5.0
     max_in_flight: v.Count = 200
     max_connections: v.Count = 200
@@ -233,7 +233,7 @@ class SubmitSettings(Section):
 
 
 class CatchUpSettings(Section):
-    """How what no webhook brought is looked for in the provider's history."""
+    """The backfill of inbound messages from the provider's history."""
 
     at_start: bool = False
     interval: v.SecondsOrZero = 0.0
@@ -242,12 +242,12 @@ class CatchUpSettings(Section):
 
     @property
     def configured(self) -> bool:
-        """Whether an ingest does it by itself."""
+        """Whether the ingest runs the backfill."""
         return self.at_start or self.interval > 0
 
 
 class ReceiptSettings(Section):
-    """Whether and how workers ask what became of what was sent."""
+    """The polling of delivery receipts."""
 
     poll: bool = False
     first: v.Seconds = _RECEIPTS.first
@@ -256,7 +256,7 @@ class ReceiptSettings(Section):
 
 
 class AdminSettings(Section):
-    """Where health and metrics are asked for."""
+    """The HTTP endpoint for health and metrics."""
 
     host: v.Host = "127.0.0.1"
     port: Annotated[v.Port | None, v.NONE_IF_EMPTY] = None
@@ -268,18 +268,18 @@ class AdminSettings(Section):
 
     @property
     def ingest_port(self) -> int:
-        """The port of an ingest: not the worker's, so that both run on one machine as they come."""
+        """The port of an ingest. Its default is not the worker's, so that both run on one machine."""
         return INGEST_ADMIN_PORT if self.port is None else self.port
 
 
 class EventSettings(Section):
-    """How events are written."""
+    """The format of events."""
 
     camel_case: bool = False
 
 
 class LogSettings(Section):
-    """How the log is written."""
+    """The format and level of the log."""
 
     format: Annotated[
         Annotated[Literal["json", "console"], v.LOWER] | None,
@@ -289,7 +289,7 @@ class LogSettings(Section):
 
 
 class TracingSettings(Section):
-    """Where spans are sent, and of how many traces."""
+    """The endpoint for spans, and the share of traces."""
 
     endpoint: v.HttpUrl = None
     ratio: v.Share = 1.0

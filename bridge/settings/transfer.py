@@ -1,4 +1,4 @@
-"""Settings on their way to another process of ours, secrets included: through a pipe, never through a file."""
+"""Serialized settings for a child process, secrets included: passed through a pipe, never through a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bridge.settings.model import Settings
 
 
 def pack(settings: Settings) -> str:
-    """Return one line that `unpack` makes the same settings of. It holds the secrets as they are."""
+    """Return the settings in one line for `unpack`. It contains the secrets in plain text."""
     return json.dumps(settings.model_dump(), default=_plain)
 
 
@@ -19,7 +19,7 @@ def unpack(line: str) -> Settings:
     """Return the settings that were packed.
 
     Raises:
-        ValueError: it is not from `pack`, or from that of another version.
+        ValueError: the line is not from `pack` of this version.
 
     """
     return Settings.model_validate_json(line)
@@ -30,4 +30,4 @@ def _plain(value: object) -> str:
         return str(value.get_secret_value())
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"no setting is a {type(value).__name__}")
+    raise TypeError(f"a setting cannot be a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""The kinds of values a configuration is made of. A reason names what is wrong, never the value itself."""
+"""The types of the settings' values. A reason describes the mistake and never contains the value."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _HTTP = frozenset({"http", "https"})
 
 
 class SecretUrl(Secret[str]):
-    """A URL that may carry a password or a token, shown without them. `get_secret_value()` is the whole of it.
+    """A URL that may contain a password or a token. It is shown masked; `get_secret_value()` returns all of it.
 
-    Every setting that may hold one is of this type, so that none can be shown as it is.
+    Every setting that may contain a secret URL has this type.
     """
 
     def _display(self) -> str:
@@ -30,26 +30,26 @@ class SecretUrl(Secret[str]):
 
 
 def _none_if_empty(value: object) -> object:
-    """Read an empty string or list as "none": TOML has no word for it, and a variable can only be emptied."""
+    """Read an empty string or list as None: TOML has no null, and a variable can only be empty."""
     return None if value in ("", []) else value
 
 
 def _split(value: object) -> object:
-    """Read a string as a comma-separated list, spaces around its parts aside."""
+    """Split a comma-separated string, and strip the spaces around its parts."""
     if not isinstance(value, str):
         return value
     return [part for part in map(str.strip, value.split(",")) if part]
 
 
 def _split_whole(value: object) -> object:
-    """As `_split`, where leaving out an element would leave a door open: each must be there, and one at least."""
+    """Split like `_split`, but refuse empty elements: a missing element of an access list would allow more."""
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",")]
     if not any(parts):
-        raise ValueError("is empty: leave it out for none")
+        raise ValueError("is empty: remove it for none")
     if not all(parts):
-        raise ValueError("has nothing between two of its commas, or before or behind one")
+        raise ValueError("has an empty element: remove the extra comma")
     return parts
 
 
@@ -77,7 +77,7 @@ def _http_url(value: SecretUrl) -> SecretUrl:
 def _management_url(value: SecretUrl) -> SecretUrl:
     url = value.get_secret_value()
     parts = urlsplit(_http_url(value).get_secret_value())
-    # What an HTTP client can't put into a request.
+    # An HTTP client cannot put these into a request.
     if not url.isprintable() or " " in url or not parts.path.isascii():
         raise ValueError(
             "has a space, an unprintable character, or a path that is not ASCII: percent-encode it"
@@ -114,7 +114,7 @@ def _split_broker_urls(value: object) -> object:
 
 
 def _broker_urls(value: tuple[SecretUrl, ...]) -> tuple[SecretUrl, ...]:
-    # Blanks and commas alone are no list of addresses.
+    # A value of blanks and commas alone has no address.
     read_broker_urls([url.get_secret_value() for url in value] or [""])
     return value
 
@@ -126,35 +126,35 @@ def _ledger_url(value: SecretUrl) -> SecretUrl:
 
 def _header_value(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value.get_secret_value()):
-        raise ValueError("must be printable ASCII: it travels in a header")
+        raise ValueError("must be printable ASCII: it is the value of an HTTP header")
     return value
 
 
 def _file_name(value: object) -> object:
-    # A credential, or a variable with `_FILE`, that holds a key in place of its file's name: it is shown nowhere.
+    # A credential or a `_FILE` variable may contain the key itself; the message must not show it.
     if isinstance(value, str) and ("\n" in value or value.startswith("-----BEGIN")):
-        raise ValueError("must be the name of a file, and is what such a file holds")
+        raise ValueError("must be the name of a file, not the content of one")
     return value
 
 
 NONE_IF_EMPTY = BeforeValidator(_none_if_empty)
 COMMA_SEPARATED = BeforeValidator(_split)
-#: A list that keeps strangers out: only `[]` says that there is none.
-GUARDING = BeforeValidator(_split_whole)
+#: A list that restricts access: only `[]` means none.
+STRICT_LIST = BeforeValidator(_split_whole)
 
-#: A file, or a directory; not secret, and never what is in it.
-Place = Annotated[Path | None, BeforeValidator(_file_name), NONE_IF_EMPTY]
+#: The path of a file or directory, which is not secret; never its content.
+FilePath = Annotated[Path | None, BeforeValidator(_file_name), NONE_IF_EMPTY]
 Text = Annotated[str | None, NONE_IF_EMPTY]
 SecretText = Annotated[SecretStr | None, NONE_IF_EMPTY]
-#: Between none and all.
+#: A share from 0 to 1.
 Share = Annotated[float, Field(ge=0, le=1)]
 HttpUrl = Annotated[Annotated[SecretUrl, AfterValidator(_http_url)] | None, NONE_IF_EMPTY]
-#: The management API always wants a user.
+#: The management API always requires a user.
 ManagementUrl = Annotated[Annotated[SecretUrl, AfterValidator(_management_url)] | None, NONE_IF_EMPTY]
-#: Neither password nor options: nothing in it is secret.
+#: Without password and options, so that nothing in it is secret.
 BaseUrl = Annotated[Annotated[str, AfterValidator(_base_url)] | None, NONE_IF_EMPTY]
 ProxyUrl = Annotated[Annotated[SecretUrl, AfterValidator(_proxy_url)] | None, NONE_IF_EMPTY]
-#: One URL of the broker or several, tried in their order.
+#: One or several URLs of the broker, tried in their order.
 BrokerUrls = Annotated[
     Annotated[tuple[SecretUrl, ...], BeforeValidator(_split_broker_urls), AfterValidator(_broker_urls)]
     | None,
@@ -163,27 +163,27 @@ BrokerUrls = Annotated[
 LedgerUrl = Annotated[SecretUrl, AfterValidator(_ledger_url)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_header_value)]
 
-#: A network in CIDR notation; an address is a network of its own.
+#: A network in CIDR notation, or a single address.
 Network = Annotated[str, AfterValidator(listeners.network)]
-#: A number in any form of SPEC section 5; the domain says what it means.
+#: A number in any form of SPEC section 5; the domain parses it.
 Number = Annotated[
     str, StringConstraints(pattern=r"^((tel:|sip:)?\+?[0-9]{4,15}|sip:\+?[0-9]{4,15}@[^@\s]+)$")
 ]
-#: Safe in an AMQP name, and in the path of an event's `source`.
+#: Characters that are safe in an AMQP name and in the path of an event's `source`.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
-#: As `Name`; empty: derived from the prefix.
+#: Like `Name`; an empty one is derived from the prefix.
 DerivedName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:-]{0,127})?$")]
 #: A port to listen on; 0 lets the system choose one.
 Port = Annotated[int, Field(ge=0, le=65535)]
-#: Seconds, more than none.
+#: Seconds, more than 0.
 Seconds = Annotated[float, Field(gt=0)]
-#: Seconds that connecting to the broker may take.
+#: Seconds for connecting to the broker.
 ConnectSeconds = Annotated[float, Field(gt=0, le=LONGEST_CONNECT)]
-#: Seconds that a socket can wait: its system call has milliseconds in 31 bits.
+#: Seconds of a socket's timeout: the system call has milliseconds in 31 bits.
 SocketTimeout = Annotated[float, Field(gt=0, le=86_400)]
-#: Seconds, or none at all.
+#: Seconds, 0 or more.
 SecondsOrZero = Annotated[float, Field(ge=0)]
-#: A rate; 0 is no limit.
+#: A rate per second; 0 means no limit.
 PerSecond = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]

@@ -198,7 +198,7 @@ def test_other_files_in_the_credentials_directory_are_ignored(name: str) -> None
 )
 def test_a_file_s_content_in_place_of_its_name_is_refused_and_not_shown(key: str, text: str) -> None:
     found = problems(environ={"CREDENTIALS_DIRECTORY": "/run"}, files={f"/run/{key}": text})
-    reason = "must be the name of a file, and is what such a file holds"
+    reason = "must be the name of a file, not the content of one"
 
     assert SettingProblem(key, reason, f"credential {key}") in found
     assert "hunter2" not in str(found)
@@ -227,7 +227,7 @@ def test_empty_file_or_credential_is_refused_and_does_not_count_as_unset(key: st
     by_variable = problems(toml, {name: "/run/secret"}, {"/run/secret": text})
     by_credential = problems(toml, {"CREDENTIALS_DIRECTORY": "/run"}, {f"/run/{key}": text})
 
-    reason = "the file is empty: leave it out for none"
+    reason = "the file is empty: remove the variable or credential for none"
     assert by_variable == [SettingProblem(key, reason, name)]
     assert by_credential == [SettingProblem(key, reason, f"credential {key}")]
 
