@@ -59,7 +59,7 @@ class Settings(Section):
     def shortest_retention(self) -> float:
         """The shortest allowed `ledger.retention`, in seconds.
 
-        A broker that returns after hours redelivers finished commands. Those that the ledger has deleted are sent again.
+        A broker that returns after hours redelivers finished commands. Those that are deleted are sent again.
         """
         return max(DAY, self.retry.max_age)
 
