@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: What gateways are known to do: a text of each kind, by the name of the alteration.
+#: A text for each known alteration of a gateway, by the name of the alteration.
 KNOWN = {
     "no-break-spaces": "Price: 5\u00a0EUR",
     "quotes": "\u201cYes\u201d, it\u2019s on",
@@ -29,5 +29,5 @@ KNOWN = {
     "gsm": "\u0412\u0430\u0448 \u043a\u043e\u0434 410773",
     "latin-1": "Caf\u00e9 \u20ac 5",
 }
-#: What no comparison can undo.
+#: Alterations that no comparison can undo.
 UNKNOWN = {"hidden": "Your code is 4711", "reversed": "Never odd"}

@@ -1,4 +1,4 @@
-"""What the tests of the provider's client share: a client with short times, a clock moved by hand."""
+"""Shared set-up of the tests of the provider's client: short timeouts and a manual clock."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 SECRET = "canary-client-secret"
 NUMBER = "+16139998877"
 TEXT = "canary text"
-#: A policy that leaves every repeat to others.
+#: A retry policy that never repeats a call.
 ONCE = RetryPolicy(in_process=0)
 
 
 @dataclass(slots=True)
 class Rig:
-    """A client and the provider it talks to."""
+    """A client and its provider."""
 
     server: ProviderServer
     client: CpaasClient
@@ -54,7 +54,7 @@ def submission(**changes: Any) -> Submission:
 
 
 def account(base_url: str, **changes: Any) -> CpaasAccount:
-    """Return an account with short times."""
+    """Return an account with short timeouts."""
     given: dict[str, Any] = {
         "base_url": base_url,
         "client_id": "PUB-bridge",
@@ -86,7 +86,7 @@ def rig(
 
 
 def all_at_once(count: int, what: Callable[[], Answer]) -> list[Answer]:
-    """Do `what` in `count` threads that start together, and return what each gave."""
+    """Call `what` in `count` threads that start together, and return each result."""
     barrier = threading.Barrier(count)
     results: list[Answer] = []
 

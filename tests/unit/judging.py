@@ -1,4 +1,4 @@
-"""Cases for the rules that judge a submission in doubt: messages, other submissions, and the question itself."""
+"""Cases for the rules that judge a submission in doubt: messages, other submissions and the lookup."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def judge(
     rules: ReconcileRules = RULES,
     **changes: Any,
 ) -> LookupResult:
-    """Judge a submission whose one attempt began and ended at `NOW`, looked for at `now`."""
+    """Judge a submission with one attempt that began and ended at `NOW`, looked up at `now`."""
     given: dict[str, Any] = {
         "key": match_key(TO, text),
         "text": text,
@@ -80,7 +80,7 @@ def other(
     submitted: bool = False,
     in_doubt: bool = True,
 ) -> Other:
-    """Return another submission to the number; it is in doubt, or has ended without an id."""
+    """Return another submission to the number that is in doubt or has ended without a message id."""
     return Other(
         match_key=match_key(TO, text),
         since=NOW + since,
@@ -91,5 +91,5 @@ def other(
 
 
 def calling(text: str = "hi", *, since: float = 0.0) -> Other:
-    """Return another submission to the number, for which a call is under way."""
+    """Return another submission to the number, with a call in flight."""
     return Other(match_key=match_key(TO, text), since=NOW + since, until=math.inf, is_calling=True)

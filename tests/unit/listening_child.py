@@ -1,4 +1,4 @@
-"""A child that says where it listens and waits for its end: `python -m tests.unit.listening_child CODE`."""
+"""A child process that reports its port and waits for its end: `python -m tests.unit.listening_child CODE`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bridge.adapters.children import MANAGERS_OWN, ControlPipe
 
 
 def main(how: str) -> int:
-    """Return the exit code that was asked for, or how many variables of a manager there are."""
+    """Return the requested exit code, or the number of variables of a service manager."""
     control_pipe = ControlPipe()
     port = 100 * int(control_pipe.line() or 0)
     if how != "silent":

@@ -1,9 +1,9 @@
-"""A world for a delivery to live in: broker, workers, provider and time, each step of them chosen by a test.
+"""A model of broker, workers, provider and time, in which a test chooses each step of a delivery.
 
-The broker redelivers what was not acknowledged and brings copies late; workers are killed at any step, or cut off and
-go on as zombies; the provider accepts or not, says so or not, and shows what it has accepted when it likes. The order
-of a delivery (`bridge.worker.delivery`), the ledger's rules and the store are the shipped ones: the world carries out
-the actions. Promises are checked as they are broken, the rest by `settle`.
+The broker redelivers unacknowledged messages and delivers copies late. Workers are killed at any step, or lose their
+connection and continue as zombies. The provider accepts a call or not, responds or not, and shows accepted messages at
+any time. The order of a delivery (`bridge.worker.delivery`), the ledger's rules and the store are the shipped ones; the
+model executes the actions. It checks the invariants after each step, and the rest in `settle`.
 """
 
 from __future__ import annotations
@@ -70,24 +70,24 @@ START = 1_800_000_000.0
 LEASE = 30.0
 SETTLE = 60.0
 SKEW = 120.0
-#: Seconds until the provider shows all that it has accepted.
+#: Seconds until the provider shows all accepted messages.
 LONGEST_LAG = 161.0
 NUMBER = "+16131234567"
 STYLE = Style(source="/sms-bridge/sms")
 ERROR = ProviderError(name="http")
-#: What a worker does in the same turn of its loop.
+#: Actions that a worker does in the same iteration of its loop.
 AT_ONCE = (PublishOutcome, PublishDeferral, PublishInvalid, PublishCopy, ReturnDeadLetter)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the provider makes of a call."""
+    """The provider's reaction to a call."""
 
-    #: Whether it accepts; `after` so many seconds, and shows it in its history `lag` seconds later.
+    #: Whether it accepts, `after` seconds; its history shows the message `lag` seconds later.
     accepts: bool = False
     after: float = 0.0
     lag: float = 0.0
-    #: What it answers; None for an acceptance that says so, with the message's id.
+    #: Its response; None for an acceptance with the message's id.
     answer: Answer | None = None
 
 
@@ -110,7 +110,7 @@ PLANS = [
     Plan(answer=Refused(error=ERROR)),
     Plan(answer=Blocked(error=ERROR)),
 ]
-#: What only those who park what is absent are safe from.
+#: A fault from which only `on_absent: park` protects.
 TOO_LATE = Plan(accepts=True, after=SETTLE, lag=100.0, answer=AMBIGUOUS)
 
 History: TypeAlias = "Literal['whole', 'cut off', 'down']"
@@ -127,7 +127,7 @@ class Acceptance:
 
 @dataclass
 class Message:
-    """A message of a command in the broker: on the queue, or in the delay queues until `due`."""
+    """A command's message in the broker: in the queue, or in the delay queues until `due`."""
 
     command_id: str
     headers: Mapping[str, object] = field(default_factory=dict)
@@ -141,46 +141,46 @@ class Message:
 
 @dataclass
 class Branch:
-    """One line of a delivery's steps: its main one, or that of a submission."""
+    """One generator of a delivery: the main one, or that of a submission."""
 
     steps: Steps[None]
-    #: What it asks for next; None once it has ended, or while its own branches run.
+    #: Its next action; None once it has ended, or while its branches run.
     action: Action | None = None
-    #: When the lease of its claim ends.
+    #: The end of its lease.
     until: float = 0.0
 
 
 @dataclass
 class Job:
-    """A delivery in a worker's hands. It may be killed between any two actions."""
+    """A delivery that a worker processes. The worker may be killed between any two actions."""
 
     message: Message
     flow: CommandDelivery
     main: Branch
-    #: The branches that are still to be joined.
+    #: The branches that have not been joined.
     branches: list[Branch] = field(default_factory=list)
-    #: Whether its submissions take turns, or the second one begins once the first has ended.
+    #: Whether its submissions alternate, or the second begins once the first has ended.
     in_turns: bool = False
-    #: Whether the broker still counts the delivery as this worker's, and whether the worker knows where it does not.
+    #: Whether the broker still has the delivery as this worker's, and whether the worker knows that it does not.
     connected: bool = True
     lost: bool = False
-    #: Messages that were published and are not confirmed yet.
+    #: Messages that are published and not confirmed.
     unconfirmed: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def next(self) -> Branch:
-        """The branch that takes the next step."""
+        """The branch of the next step."""
         return self.branches[0] if self.branches else self.main
 
     def confirm(self, count: int | None = None) -> None:
-        """Have the broker take messages that were published, the oldest first; all of them without `count`."""
+        """Let the broker accept published messages, oldest first; all of them without `count`."""
         for publish in self.unconfirmed[:count]:
             publish()
         del self.unconfirmed[:count]
 
 
 class Model:
-    """Two commands to one number with one text, the first also to another number; and a crowd of other texts to it."""
+    """Two commands with one text to one number, the first also to another number, and many other texts to it."""
 
     def __init__(
         self,
@@ -195,9 +195,9 @@ class Model:
     ) -> None:
         #: How the provider alters texts before it shows them; see `bridge.simulator.alterations`.
         self.alteration = alteration
-        #: Messages of others who send for the same account.
+        #: Messages of other senders for the same account.
         self.unknown_clients: list[Evidence] = []
-        #: Real time, and by how much the workers' clock is ahead of it.
+        #: Real time, and the seconds by which the workers' clock is ahead.
         self.now = START
         self.ahead = 0.0
         self.rules = LedgerRules(
@@ -213,19 +213,19 @@ class Model:
         self.delayed: list[Message] = []
         self.jobs: list[Job] = []
         self.owners = 0
-        #: Whether a worker has room for what waits shortly for its rate limit.
+        #: Whether a worker has capacity for submissions that wait briefly for a rate limit.
         self.has_capacity = True
         self.plans: list[Plan] = []
         self.history: History = "whole"
         self.accepted: list[Acceptance] = []
-        #: What was filed and told, by event id.
+        #: Recorded and published outcomes, by event id.
         self.outcomes: dict[str, tuple[SubmissionId, Outcome, StoredEvent]] = {}
         self.published: dict[str, StoredEvent] = {}
         #: Outcomes that a restore of the ledger has lost, by event id.
         self.lost: set[str] = set()
-        #: Ids of messages, and which submission told that it is theirs.
+        #: The submission that published each message id.
         self.owned: dict[str, SubmissionId] = {}
-        #: How often somebody had something sent anew that nobody could tell.
+        #: Number of resends of unknown submissions that an operator requested.
         self.forced: Counter[bytes] = Counter()
         text = (KNOWN | UNKNOWN)[alteration] if alteration else "hi"
         self.bodies = {"order-17": _body("order-17", [NUMBER, "+16131234568"], text, times=times)}
@@ -239,7 +239,7 @@ class Model:
             self.publish(command_id)
         self.save()
 
-    # --- what may happen -----------------------------------------------------------------------------------------
+    # --- possible events -----------------------------------------------------------------------------------------
 
     def publish(self, command_id: str, headers: Mapping[str, object] | None = None) -> None:
         self.queue.append(Message(command_id=command_id, headers=headers or {}))
@@ -250,7 +250,7 @@ class Model:
 
     def send_back(self, event_id: str, *, resend: bool) -> None:
         submission_id, outcome, _ = self.outcomes[event_id]
-        # A restored ledger may say another outcome of it, which is `unknown`.
+        # A restored ledger may record another outcome for it, `unknown`.
         if resend and (outcome is Outcome.UNKNOWN or self.ledger.restored is not None):
             self.forced[self.key(submission_id)] += 1
         self.publish(submission_id.command_id, {REPLAY: event_id, RESEND: "true" if resend else "false"})
@@ -269,21 +269,21 @@ class Model:
         return job
 
     def advance(self, job: Job, steps: int = 100) -> None:
-        """Carry out so many of its actions."""
+        """Execute that number of its actions."""
         for _ in range(steps):
             if job.main.action is None and not job.branches:
                 break
             self._step(job)
 
     def kill(self, job: Job, *, reached: int = 0) -> None:
-        """End its worker; so many of the messages that are not confirmed have reached the broker."""
+        """End its worker; the broker has received that number of its unconfirmed messages."""
         job.confirm(reached)
         self.jobs.remove(job)
         if job.connected:
             self._requeue(job.message)
 
     def cut_off(self, job: Job, *, noticed: bool = True) -> None:
-        """Have the broker take the delivery back; `noticed` says whether the worker knows."""
+        """Let the broker requeue the delivery; `noticed` says whether the worker knows."""
         if job.connected:
             job.connected = False
             job.lost = noticed
@@ -291,11 +291,11 @@ class Model:
 
     @property
     def clock(self) -> float:
-        """What the workers take for the time."""
+        """The time on the workers' clock."""
         return self.now + self.ahead
 
     def set_clock(self, ahead: float) -> None:
-        """Set the workers' clock, and have one of them notice."""
+        """Set the workers' clock, and let one of them detect it."""
         if ahead != self.ahead:
             for job in self.jobs:
                 job.flow.clock_set(ahead - self.ahead)
@@ -306,7 +306,7 @@ class Model:
             self.ledger.apply([ClockSet(now=self.clock, rules=self.rules)])
 
     def save(self) -> None:
-        """Keep the ledger as it is now, as a standby has it that receives nothing more."""
+        """Save the ledger as it is now, like a standby that receives no more changes."""
         ledger = self.ledger
         self._saved = (
             dict(ledger._records),
@@ -316,7 +316,7 @@ class Model:
         )
 
     def restore(self) -> None:
-        """Put the ledger back as it was saved: the workers end, and by the time it is back all messages show."""
+        """Restore the saved ledger. The workers end, and all messages show by the time it is back."""
         for job in list(self.jobs):
             self.kill(job)
         self.now += LONGEST_LAG
@@ -334,7 +334,7 @@ class Model:
         self._forget_outcomes()
 
     def _forget_outcomes(self) -> None:
-        """Let outcomes be told in other bytes that the ledger has lost; those that were not told never were."""
+        """Allow other bytes for outcomes that the ledger has lost; those not published count as never recorded."""
         kept = {
             submission.stored_event.event_id
             for record in self.ledger._records.values()
@@ -361,7 +361,7 @@ class Model:
         self.queue.append(message)
 
     def settle(self) -> None:
-        """Let everything come to rest: zombies die, every worker ends its job, every copy arrives; then judge it."""
+        """Finish everything: zombies die, every worker ends its job, every copy arrives. Then check the invariants."""
         for job in [job for job in self.jobs if not job.connected]:
             self.kill(job)
         self.plans = []
@@ -371,7 +371,7 @@ class Model:
         self._judge()
 
     def settle_plans(self) -> None:
-        """Let time pass until nothing is left to do, the next calls going as planned."""
+        """Let time pass until no work is left; the next calls follow the plan."""
         for _ in range(2000):
             while self.queue:
                 self.take(self.queue.pop(0))
@@ -379,13 +379,13 @@ class Model:
                 self.advance(job)
             if not self.delayed and not self.queue and not self.jobs:
                 break
-            # By a day and more where a copy was made while the clock was set.
+            # By a day or more, when a copy was made while the clock was set.
             self.now = max(self.now + 3.0, min((message.due for message in self.delayed), default=0.0))
             for message in self.due:
                 self.bring(message)
 
-        assert not self.queue, "a message goes round for ever"
-        assert not self.delayed, "a copy goes round for ever"
+        assert not self.queue, "a message is redelivered forever"
+        assert not self.delayed, "a copy is delayed forever"
         assert not self.jobs, "a job never ends"
 
     # --- the broker ----------------------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ class Model:
         return replace(accepted.evidence, text=text, text_key=text_key(text))
 
     def a_stranger_sends(self, text: str) -> None:
-        """Have somebody else send a message from the account's number to the number that most commands go to."""
+        """Let another sender send a message from the account's number to the number of most commands."""
         self.unknown_clients.append(
             Evidence(
                 message_id=f"s-{len(self.unknown_clients)}",
@@ -453,7 +453,7 @@ class Model:
         return self.commands[submission_id.command_id].destinations[submission_id.index].wire
 
     def key(self, submission_id: SubmissionId) -> bytes:
-        """Return what those share that nobody can tell apart by what the provider shows of them."""
+        """Return the key that submissions share when the provider's history cannot distinguish them."""
         text = self.commands[submission_id.command_id].message
         return match_key(
             self._destination(submission_id),
@@ -471,7 +471,7 @@ class Model:
     # --- the worker ----------------------------------------------------------------------------------------------
 
     def _step(self, job: Job) -> None:
-        """Carry out the next action of a job, and go on with what came of it."""
+        """Execute the next action of a job, and continue with its result."""
         branch = job.next
         if job.in_turns and job.branches:
             job.branches.append(job.branches.pop(0))
@@ -481,9 +481,9 @@ class Model:
         self._resume(job, branch, self._carry_out(job, branch, branch.action))
 
     def _resume(self, job: Job, branch: Branch, result: object) -> None:
-        """Send a branch what came of its action, up to the next action that a crash may come before.
+        """Send a branch the result of its action, up to the next action that a crash may precede.
 
-        A worker publishes in the same turn of its loop; a crash then costs what the broker has not confirmed.
+        A worker publishes in the same iteration of its loop; a crash then loses the unconfirmed messages.
         """
         version = job.flow.version
         branch.action = None
@@ -529,8 +529,8 @@ class Model:
                 if job.connected:
                     self._requeue(job.message)
             case Acknowledge():
-                assert not job.unconfirmed, "acknowledged before all was confirmed"
-                # The message is gone with the job, unless the broker has given it to another worker since.
+                assert not job.unconfirmed, "acknowledged before all messages were confirmed"
+                # The message ends with the job, unless the broker has delivered it to another worker since.
             case Pause() | WaitHere():
                 return self.has_capacity
             case _:
@@ -556,7 +556,7 @@ class Model:
         assert submission.command_id is not None
         if self.now >= branch.until:
             return Answered(Attempted(answer=Unsent(error=ERROR), attempts=0), self.clock, 0.5)
-        # With clocks that differ by too much nothing is sent: see `bridge.adapters.cpaas.transport`.
+        # Nothing is sent when the clocks differ by too much: see `bridge.adapters.cpaas.transport`.
         submission_id = SubmissionId(command_id=submission.command_id, index=submission.index)
         answer = self._call(submission_id) if abs(self.ahead) <= SKEW else Blocked(error=ERROR)
         return Answered(Attempted(answer=answer, attempts=1), self.clock, 0.5)
@@ -587,7 +587,7 @@ class Model:
                 assert isinstance(action, PublishDeferral), action
 
     def _waits(self, job: Job, until: float) -> bool:
-        """Whether a submission has to go on waiting; where nothing else happens, the time passes."""
+        """Whether a submission has to wait further; time passes if nothing else happens."""
         if not self.has_capacity or self.clock >= until:
             return False
         if self.jobs == [job] and not self.queue:
@@ -597,10 +597,10 @@ class Model:
     def _apply(self, *changes: Change) -> object:
         return self.ledger.apply(changes)[0]
 
-    # --- the promises --------------------------------------------------------------------------------------------
+    # --- invariants ----------------------------------------------------------------------------------------------
 
     def _not_too_many(self, submission_id: SubmissionId) -> None:
-        """Check that no submission is accepted twice; twins can't be told apart, so only their number counts."""
+        """Check that no submission is accepted twice. Identical ones cannot be distinguished, so only their number counts."""
         key = self.key(submission_id)
         ours = [accepted for accepted in self.accepted if self.key(accepted.submission_id) == key]
         alike = [other for other in self.submission_ids if self.key(other) == key]
@@ -623,11 +623,11 @@ class Model:
 
     def _to_message(self, stored_event: StoredEvent) -> None:
         assert self.published.setdefault(stored_event.event_id, stored_event) == stored_event, (
-            "told in other bytes"
+            "published with other bytes"
         )
 
     def _judge(self) -> None:
-        assert set(self.outcomes) == set(self.published), "an outcome was never told"
+        assert set(self.outcomes) == set(self.published), "an outcome was never published"
         submission_ids = Counter(submission_id for submission_id, _, _ in self.outcomes.values())
         assert set(submission_ids) == set(self.submission_ids), "a submission vanished"
         for key in {self.key(submission_id) for submission_id in self.submission_ids}:
@@ -637,18 +637,18 @@ class Model:
                 if self.key(submission_id) == key
             }
             ends = Counter(alike.values())
-            # Of another life, the ledger that has lost it may have told the same message again.
+            # A ledger that has lost it may have published the same message again in another replay.
             sent = sum(end is Outcome.SENT for id_, end in alike.items() if id_ not in self.lost)
             accepted = sum(self.key(accepted.submission_id) == key for accepted in self.accepted)
 
-            assert sent <= accepted, "told as sent, but never accepted"
-            assert accepted <= ends[Outcome.SENT] + ends[Outcome.UNKNOWN], "accepted, but told otherwise"
+            assert sent <= accepted, "published as sent, but never accepted"
+            assert accepted <= ends[Outcome.SENT] + ends[Outcome.UNKNOWN], "accepted, but published otherwise"
         for submission_id, outcome, stored_event in self.outcomes.values():
             message_id = event_of(stored_event.body)["data"]["message_id"]
             if outcome is Outcome.SENT and message_id is not None:
                 [found] = [one for one in self.accepted if one.evidence.message_id == message_id]
 
-                assert self.key(found.submission_id) == self.key(submission_id), "somebody else's message"
+                assert self.key(found.submission_id) == self.key(submission_id), "a message of another sender"
 
 
 def _body(command_id: str, destinations: list[str], text: str, *, times: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""What the tests of the simulator share: a client of its API, a webhook, a clock that is set by hand."""
+"""Shared set-up of the simulator's tests: a client of its API, a webhook and a manual clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REMOTE = "+16131112222"
 
 
 class Client:
-    """Calls the API as a canonical client does. Nothing is retried."""
+    """A client of the API that sends canonical requests and retries nothing."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -92,7 +92,7 @@ class Client:
         return str(made.json()["subscription"]["resourceURL"])
 
     def control(self, path: str, value: object = None) -> Any:
-        """Post `value` to one of the simulator's own endpoints, or read it where there is none."""
+        """Post `value` to one of the simulator's control endpoints, or read it without a value."""
         url = f"{self.url}/_simulator/{path}"
         answer = (
             self._session.get(url, timeout=5)
@@ -108,7 +108,7 @@ class Client:
 
 @dataclass
 class Webhook:
-    """A little server that keeps what is posted to it and answers with the next of `statuses`, else 204."""
+    """A server that keeps posted bodies and answers with the next of `statuses`, or 204."""
 
     statuses: list[int] = field(default_factory=list)
     received: list[tuple[Mapping[str, str], dict[str, Any]]] = field(default_factory=list)
@@ -138,5 +138,5 @@ class Webhook:
         self._server.server_close()
 
     def of_type(self, name: str) -> list[dict[str, Any]]:
-        """Return what is inside the notifications of one type."""
+        """Return the contents of the notifications of one type."""
         return [body[name] for _, body in self.received if name in body]

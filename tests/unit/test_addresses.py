@@ -1,4 +1,4 @@
-"""Addresses: the accepted forms come out as E.164 or as they are, all others with a reason."""
+"""Addresses: accepted forms become E.164 or stay unchanged, all others are refused with a reason."""
 
 from __future__ import annotations
 

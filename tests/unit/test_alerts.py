@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask for what there is, Prometheus takes them, and each alert says what to do."""
+"""Alerts and dashboard: they use existing metrics, Prometheus accepts them, and each alert names an action."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXPRESSIONS = [
     *(target["expr"] for panel in PANELS for target in panel["targets"]),
     *(one["metadata"]["query"] for one in next(SCALING)["spec"]["triggers"] if one["type"] == "prometheus"),
 ]
-#: What the client library has of each process, on Linux.
+#: Metrics of the client library for each process, on Linux.
 CLIENT = frozenset(
     {"process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes"}
 )

@@ -1,4 +1,4 @@
-"""A message's properties, of which what can be read is read."""
+"""Message properties: readable ones are read next to unreadable ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.adapters.amqp.deliveries import UNREADABLE, read_properties
 
-#: A time in milliseconds where AMQP has seconds.
+#: A time in milliseconds; AMQP uses seconds.
 MILLISECONDS = b"T" + struct.pack(">Q", 1_700_000_000_000_000)
 NESTED = b"F" + struct.pack(">I", len(MILLISECONDS) + 2) + b"\x01t" + MILLISECONDS
 LIST = b"A" + struct.pack(">I", len(MILLISECONDS)) + MILLISECONDS

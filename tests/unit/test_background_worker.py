@@ -1,4 +1,4 @@
-"""The background worker: when its rounds come, how it stops, and what it does about a round that raises."""
+"""The background worker: times of its rounds, its stop, and rounds that raise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG = 3600.0
 
 
 class Job(BackgroundWorker):
-    """Answers each round as the test says: seconds, an error, or None; after that it waits for `wake`."""
+    """Answers each round with the test's value (seconds, an error or None), then waits for `wake`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Job(BackgroundWorker):
         super().__init__("job", after=after, retry=retry, on_crash=on_crash)
         self.answers = list(answers)
         self.iterations = self.closed = 0
-        #: How many rounds it still owes at a stop.
+        #: Rounds that it still has to do at a stop.
         self.owed = 0
         self.held = threading.Event()
         self.held.set()

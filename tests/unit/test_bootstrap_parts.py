@@ -1,4 +1,4 @@
-"""What processes and commands are given of the settings."""
+"""Settings that processes and commands receive."""
 
 from __future__ import annotations
 

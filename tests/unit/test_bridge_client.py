@@ -1,4 +1,4 @@
-"""The client of other services, as far as it needs no broker: what it loads, judges, reads and remembers."""
+"""The Python client for other services, without a broker: imports, validation, events and memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 NOW = 1_790_000_000.0
 TO = "+16131234567"
 NAMES = Names()
-#: What who only wants to send an SMS has no use for: the rest of the bridge, and what the rest of it needs.
+#: Modules that a client that only sends SMS does not need: the rest of the bridge and its dependencies.
 UNWANTED = {
     "alembic", "click", "httptools", "jwt", "phonenumbers", "prometheus_client", "psycopg", "pydantic", "requests",
     "rich", "sqlalchemy", "structlog", "tenacity", "urllib3", "bridge.settings",
@@ -59,8 +59,7 @@ def test_importing_the_client_loads_nothing_that_a_sender_has_no_use_for() -> No
     loaded = set(json.loads(done.stdout))
 
     assert not loaded & UNWANTED
-    # A number that says of the machine as little as possible: 282 with kombu, which has most of them; structlog and
-    # rich would make it 400.
+    # The count depends little on the machine: 282 with kombu, which has most of them, and 400 with structlog and rich.
     assert len(loaded) < 350
 
 
@@ -105,7 +104,7 @@ def test_importing_the_client_takes_no_longer_than_kombu_and_a_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
 
-    # 0.05 s here: what is meant is a library that somebody adds at the top, which takes several times that.
+    # 0.05 s in a measurement; the limit detects an added top-level import, which takes several times that.
     assert float(done.stdout) < 0.5
 
 

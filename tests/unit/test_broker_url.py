@@ -1,4 +1,4 @@
-"""The one reader of broker URLs: each form it understands, each that it refuses, and no part of one in a reason."""
+"""Broker URLs: accepted forms, refused forms, and reasons that quote no part of a URL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLAIN = BrokerNode(
 TLS = Tls(files=TlsFiles(), verify=True, server_name="rabbit")
 ENCRYPTED = replace(PLAIN, port=5671, tls=TLS)
 
-#: URLs that work, and what they say.
+#: Accepted URLs and their values.
 UNDERSTOOD = {
     "amqp://rabbit": PLAIN,
     "AMQP://rabbit": PLAIN,
@@ -47,7 +47,7 @@ UNDERSTOOD = {
     "amqp://rabbit_1.sms.svc.cluster.local.": replace(PLAIN, host="rabbit_1.sms.svc.cluster.local."),
     "amqp://u:p@rabbit": replace(PLAIN, user="u", password="p"),
     "amqp://u@rabbit": replace(PLAIN, user="u", password=""),
-    # Every character that does not end the authority may stand as it is.
+    # Every character that does not end the authority may be unescaped.
     "amqp://u:a;b,c&d=e+f!:@g[h]@rabbit": replace(PLAIN, user="u", password="a;b,c&d=e+f!:@g[h]"),
     "amqp://u:%2F%3F%23%40%3A%25%3B@rabbit": replace(PLAIN, user="u", password="/?#@:%;"),
     "amqp://jürgen:pässwörd@rabbit": replace(PLAIN, user="jürgen", password="pässwörd"),
@@ -73,7 +73,7 @@ UNDERSTOOD = {
     ),
 }
 
-#: URLs that do not work, and a word of the reason.
+#: Refused URLs, and a word of the reason.
 REFUSED = {
     "": "is empty",
     "rabbit": "must begin",
@@ -189,7 +189,7 @@ def test_a_node_shows_neither_user_nor_password() -> None:
         ("amqp://a", ["amqp://a"]),
         (" amqp://a/x , AMQPS://b/y,\n", ["amqp://a/x", "AMQPS://b/y"]),
         ("amqp://u:p,w@a,amqp://u:p,@b", ["amqp://u:p,w@a", "amqp://u:p,@b"]),
-        # Not a list: refused as one URL, rather than read as half of what was meant.
+        # Not a list: refused as one URL, rather than read in part.
         ("amqp://a,b", ["amqp://a,b"]),
         ("amqp://a;amqp://b", ["amqp://a;amqp://b"]),
     ],

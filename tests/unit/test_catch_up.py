@@ -1,4 +1,4 @@
-"""What no webhook brought: which threads are read, what is published, and how far the watermarks go."""
+"""Backfill: the threads that are read, the messages that are published, and the watermarks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Message:
 
 
 class Archive:
-    """The provider's history as a test has it; a thread without messages can't be read."""
+    """The provider's history in a test; a thread without messages is unreadable."""
 
     def __init__(self) -> None:
         self.kept: dict[Thread, list[Message] | None] = {}
@@ -79,7 +79,7 @@ class Model:
         self.archive, self.memory, self.clock = Archive(), MemorySeen(), HandClock()
         self.published: list[Event] = []
         self.durable = True
-        #: Messages whose webhooks come while the first is published.
+        #: Messages whose webhooks arrive while the first is published.
         self.webhooks: list[str] = []
 
     def run(self, **options: Any) -> Caught:
@@ -141,7 +141,7 @@ def test_a_lost_one_is_found_before_others_that_came_and_none_is_published_twice
 
 
 def brought(model: Model, **fields: Any) -> None:
-    """Have a webhook bring a message of the id m1."""
+    """Let a webhook deliver a message with the id m1."""
     body = json.dumps(inbound("m1", **fields)).encode()
     event = to_event(parse_notification(body), source="/sms-bridge/sms", time=NOW)
     model.memory.note([event.id, *event.also_noted], NOW)

@@ -1,4 +1,4 @@
-"""The proxy's faults, seen from a client and an echo server on loopback."""
+"""Faults of the chaos proxy, between a client and an echo server on loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def proxy() -> Iterator[ChaosProxy]:
-    """Put the proxy before a server that sends back what it gets."""
+    """Put the proxy before an echo server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=_echo, args=(listener,), daemon=True)
         server.start()
@@ -31,7 +31,7 @@ def proxy() -> Iterator[ChaosProxy]:
 
 @pytest.fixture
 def client(proxy: ChaosProxy) -> Iterator[socket.socket]:
-    """Connect through the proxy, as far as a first echo."""
+    """Connect through the proxy and wait for a first echo."""
     with _connect(proxy) as client:
         client.sendall(b"hello")
 

@@ -1,4 +1,4 @@
-"""What ties a child process to its parent: one line each way, and then the end."""
+"""Connection of a child process to its parent: one line each way, and then the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_parent_that_says_all_at_once_is_heard(parent: tuple[socket.socket, Co
 def test_a_parent_that_is_gone_has_not_said_so(parent: tuple[socket.socket, ControlPipe]) -> None:
     ours, control_pipe = parent
     ours.sendall(b"{}\n")
-    # Unread, it makes the end a reset.
+    # Unread data turns the close into a reset.
     control_pipe.report(1111)
     ours.close()
 

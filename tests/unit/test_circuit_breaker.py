@@ -1,4 +1,4 @@
-"""The gate: closed by trouble, opened a little at a time, whatever comes in which order."""
+"""The circuit breaker: it opens on failures and closes gradually, for any order of events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHY = "the provider refuses the account: POL1009"
 
 
 def down(now: float = 0.0) -> CircuitBreaker:
-    """Return a gate that so many failures closed at `now`."""
+    """Return a circuit breaker that failures opened at `now`."""
     return reduce(lambda breaker, _: breaker.failed(now), range(DOWN_AFTER), CircuitBreaker.closed(LIMIT))
 
 
@@ -35,7 +35,7 @@ def half_open(now: float = 1.0) -> CircuitBreaker:
 
 
 def capacities(breaker: CircuitBreaker) -> int:
-    """Return how many calls may run at once."""
+    """Return the number of calls that may run at once."""
     return next(number for number in range(LIMIT + 1) if not breaker.has_capacity(number))
 
 

@@ -1,4 +1,4 @@
-"""The command line: what commands pass on, what they print, how they exit."""
+"""The command line: arguments, output and exit codes."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def outcome(type_: str = "sms.outbound.sent", **data: object) -> dict[str, Any]:
 
 
 class FakeUseCases:
-    """Stands in for each use case of `bridge.app`: remembers what it was asked for and answers what the test says."""
+    """A fake of each use case of `bridge.app` that records its calls and returns the test's results."""
 
     refusals, declared_subscriptions = staticmethod(refusals), staticmethod(declared_subscriptions)
 
     def __init__(self, answer: object = 0) -> None:
         self.answer = answer
-        #: The name of each use case that was asked, and its arguments without functions.
+        #: The name of each called use case, and its arguments without functions.
         self.asked: list[tuple[str, tuple[Any, ...]]] = []
         self.settings = Settings()
-        #: How many commands wait on the queue.
+        #: Number of commands in the queue.
         self.waiting: int | None = 0
-        #: What `check_members` answers.
+        #: The result of `check_members`.
         self.members: tuple[Sequence[str], str | None] | Exception = ([], None)
-        #: Why `tail_events` skips messages.
+        #: The reason for which `tail_events` skips messages.
         self.skipped: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`bridge catch-up`: what it asks for, what it prints, how it exits."""
+"""`bridge catch-up`: calls, output and exit codes."""
 
 from __future__ import annotations
 

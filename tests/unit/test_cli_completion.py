@@ -1,4 +1,4 @@
-"""`bridge completion`: what a shell reads, and what it is then told."""
+"""`bridge completion`: scripts for shells, and the completions that they get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bridge dead`: what it asks for, what it prints, how it exits."""
+"""`bridge dead`: calls, output and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bridge ledger`: what it asks for, what it prints, how it exits."""
+"""`bridge ledger`: calls, output and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print survives any text, steers no terminal, and fits the encoding that stdout has."""
+"""Output of commands: any text, no control sequences, and the encoding of stdout."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 CLI = Path(__file__).parents[2] / "bridge" / "cli"
 NUMBER = "+16131234567"
-#: What `subscriptions sync` needs.
+#: Settings for `subscriptions sync`.
 ENVIRON = {
     "BRIDGE_SUBSCRIPTIONS__WEBHOOK_URL": "https://sms.example.com/hook",
     "BRIDGE_INGEST__AUTHORIZATION": "Bearer tangerine-4711",
 }
-#: As a stranger has them on a terminal: a cursor moved, a CSI of one byte, text that runs backwards, a cleared line.
+#: Foreign texts with a cursor movement, a CSI of one byte, right-to-left text and a cleared line.
 STEERING = "a\x1b[2J\x9b2J\u202eb\x7f\r\n\x00\u2066"
 
 
 def encoded(charset: str, use_cases: FakeUseCases, *arguments: str) -> tuple[int, str]:
-    """Run `bridge` with a stdout of that encoding; return its exit code and all that it printed there."""
+    """Run `bridge` with a stdout of that encoding; return its exit code and its output."""
     result = CliRunner(charset=charset).invoke(main, arguments, obj=Invocation(use_cases, ENVIRON))
 
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -68,7 +68,7 @@ def letter(text: str) -> DeadLetter:
 
 
 class Kept:
-    """Fills the part of `MessageHistory` that the command asks for."""
+    """The part of `MessageHistory` that the command uses."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -112,7 +112,7 @@ def subscribed(text: str) -> FakeAccount:
     return account
 
 
-#: What each command prints of a text that a stranger wrote: its arguments, and the answer that holds the text.
+#: The arguments of each command that prints foreign text, and the result with the text.
 COMMANDS: dict[str, tuple[Sequence[str], Callable[[str], object]]] = {
     "send": (
         ("send", "--to", NUMBER, "--message", "hi", "--wait"),
@@ -231,11 +231,11 @@ def test_outcomes_in_the_spelling_of_the_node_sdk_are_printed() -> None:
 
 
 def test_commands_print_through_one_module() -> None:
-    """A `click.echo` beside it would print what a terminal obeys."""
+    """A separate `click.echo` would print control sequences."""
     printing = re.compile(r"\bclick\.(echo|secho|style)\(|\bprint\(|sys\.std(out|err)\.write")
     found = [path.name for path in CLI.glob("*.py") if printing.search(path.read_text())]
 
-    # requirements.py speaks where click is not installed.
+    # requirements.py prints when click is not installed.
     assert sorted(found) == ["exits.py", "output.py", "requirements.py"]
 
 

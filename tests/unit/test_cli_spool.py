@@ -1,4 +1,4 @@
-"""`bridge spool recover`: what it asks for, what it prints, how it exits."""
+"""`bridge spool recover`: calls, output and exit codes."""
 
 from __future__ import annotations
 

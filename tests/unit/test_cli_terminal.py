@@ -1,4 +1,4 @@
-"""How far something long is: people see it at a terminal, and programs do not."""
+"""Progress of long commands: shown at a terminal and not to programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @pytest.fixture
 def env(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Return the configuration of an account with a message that no webhook brought, and of a ledger."""
+    """Return the configuration of an account with a message that no webhook delivered, and of a ledger."""
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     open_ledger(ledger).close()
     with Simulator() as simulator, Client(simulator.url) as client:
@@ -43,7 +43,7 @@ def env(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def seen(*arguments: str, env: Mapping[str, str], on: str) -> tuple[str, str]:
-    """Run `bridge` with stdout or stderr on a terminal; return what stood there, and what came out of the other."""
+    """Run `bridge` with stdout or stderr on a terminal; return its text, and the output of the other stream."""
     ours, theirs = os.openpty()
     other = "stderr" if on == "stdout" else "stdout"
     child = subprocess.Popen(
@@ -58,7 +58,7 @@ def seen(*arguments: str, env: Mapping[str, str], on: str) -> tuple[str, str]:
         while piece := os.read(ours, 4096):
             shown += piece
     except OSError:
-        # Linux says so where nobody has the other end any more.
+        # Linux reports this when the other end is closed.
         pass
     finally:
         os.close(ours)

@@ -1,4 +1,4 @@
-"""Who a request comes from, by its peer and what proxies say."""
+"""The client of a request, by its peer and the headers of proxies."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [
-        # Nobody said anything.
+        # No header.
         (CLIENT, [], CLIENT),
         (PROXY, [], PROXY),
         (PROXY, [""], PROXY),
         (PROXY, [" , ,"], PROXY),
-        # A header from nobody of ours.
+        # A header from an untrusted peer.
         (STRANGER, [CLIENT], STRANGER),
         (STRANGER, ["10.0.0.2"], STRANGER),
         # One proxy, and one behind it.
@@ -31,7 +31,7 @@ PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
         (PROXY, [f"{CLIENT}, 10.0.0.2"], CLIENT),
         (PROXY, [f"{CLIENT},10.0.0.2,  fd00::1"], CLIENT),
         ("fd00::1", [CLIENT], CLIENT),
-        # What the client itself has sent along stands to the left.
+        # Values that the client itself sent are on the left.
         (PROXY, [f"{CLIENT}, {STRANGER}"], STRANGER),
         (PROXY, [f"10.0.0.3, {STRANGER}, 10.0.0.2"], STRANGER),
         (PROXY, [f"rubbish, {STRANGER}"], STRANGER),
@@ -39,9 +39,9 @@ PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
         (PROXY, [CLIENT, "10.0.0.2"], CLIENT),
         (PROXY, [CLIENT, STRANGER], STRANGER),
         (PROXY, [STRANGER, CLIENT, ""], CLIENT),
-        # All of it are proxies of ours: one of them asked.
+        # All are trusted proxies: one of them is the client.
         (PROXY, ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-        # As addresses are written.
+        # Notations of addresses.
         (PROXY, [f"{CLIENT}:50001"], CLIENT),
         (PROXY, ["2001:DB8:0::7"], "2001:db8::7"),
         (PROXY, ["[2001:db8::7]"], "2001:db8::7"),
@@ -49,7 +49,7 @@ PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
         (PROXY, [f"::ffff:{CLIENT}"], CLIENT),
         (f"::ffff:{PROXY}", [CLIENT], CLIENT),
         ("fe80::1%eth0", [], "fe80::1"),
-        # Written by a proxy of ours, and no address.
+        # Written by a trusted proxy, and not an address.
         (PROXY, ["unknown"], None),
         (PROXY, ["_hidden"], None),
         (PROXY, [f"{CLIENT}, unknown"], None),
@@ -64,7 +64,7 @@ PROXY, STRANGER, CLIENT = "10.0.0.1", "203.0.113.9", "198.51.100.7"
         (PROXY, [f"for={CLIENT}"], None),
         (PROXY, ["\u0661\u0669\u0668.51.100.7"], None),
         (PROXY, ["3325256711"], None),
-        # No peer: not over a network.
+        # No peer: not from a network.
         (None, [CLIENT], None),
         ("", [CLIENT], None),
     ],

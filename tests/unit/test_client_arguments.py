@@ -1,4 +1,4 @@
-"""Each argument of each public function of the client: a wrong one is named, with its type and the expected one."""
+"""Arguments of the client's public functions: the error names a wrong one, its type and the expected one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VALID: dict[str, Any] = {"to": TO, "message": "canary"}
 
 
 class NotText:
-    """Shows its content, which no error may repeat."""
+    """A class whose repr shows its content, which no error may repeat."""
 
     def __repr__(self) -> str:
         return "canary"
@@ -135,7 +135,7 @@ def test_a_time_that_utc_has_no_year_for_is_judged_by_the_workers_rules(far: dat
         )
 
 
-#: Nothing listens there; no test here gets as far as that.
+#: Nothing listens there; no test here connects.
 URL = f"amqp://127.0.0.1:{free_port()}/"
 
 
@@ -268,7 +268,7 @@ def generator(event: object) -> Any:
 
 
 class Handler:
-    """An object that is called, and has methods to be called."""
+    """A callable object with methods."""
 
     async def __call__(self, event: object) -> None:
         raise AssertionError("never awaited")
@@ -296,7 +296,7 @@ def test_a_handler_whose_work_would_not_be_done_is_refused_before_any_event(hand
 
 
 class AsyncMemory(SeenInMemory):
-    """Every event would pass for handled: a coroutine is true."""
+    """Every event would count as handled: a coroutine is true."""
 
     async def has(self, event_id: str) -> bool:  # type: ignore[override]
         raise AssertionError("never awaited")

@@ -1,4 +1,4 @@
-"""What is made of a delivered command: replies, dead letters and delayed copies."""
+"""Messages made from a delivered command: replies, dead letters and delayed copies."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def received(
 
 
 def burdened() -> Received:
-    """Return a delivery that carries everything the broker may have attached."""
+    """Return a delivery with everything that the broker may attach."""
     properties = {
         **OWN_PROPERTIES,
         "expiration": "1000",
@@ -321,7 +321,7 @@ def read_with(
     headers: dict[str, object] | None = None,
     **fields: object,
 ) -> Received:
-    """Read a command of which some properties or headers can't be read."""
+    """Read a command with unreadable properties or headers."""
     properties = {key: value for key, value in OWN_PROPERTIES.items() if key not in unreadable}
     delivery = Delivery(
         body=json.dumps(json.loads(BODY) | fields).encode(),

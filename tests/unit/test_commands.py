@@ -1,4 +1,4 @@
-"""Commands: each field's rules, all mistakes at once, and no body that breaks the reader (SPEC section 3.1)."""
+"""Commands: rules of each field, all errors at once, and no body that crashes the parser (SPEC section 3.1)."""
 
 from __future__ import annotations
 

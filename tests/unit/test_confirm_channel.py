@@ -1,4 +1,4 @@
-"""A channel with confirms, on a broker that does what the test says."""
+"""A channel with publisher confirms, on a fake broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def publish(number: int) -> Publish:
-    """Return a publish that is known by its number."""
+    """Return a publish, identified by its number."""
     message = Outgoing(exchange="sms.events", routing_key="k", body=b"%d" % number)
     return Publish(message, lambda: None, ("sms.events", "k"))
 
@@ -27,11 +27,11 @@ class Channel:
     """A channel of the fake broker."""
 
     def __init__(self) -> None:
-        """Start without anybody to call."""
+        """Start without callbacks."""
         self.events: dict[str, set[Callable[..., None]]] = defaultdict(set)
 
     def confirm_select(self) -> None:
-        """Take note of nothing: all is confirmed or refused by the test."""
+        """Ignore it: the test confirms or refuses everything."""
 
     def confirm(self, tag: int) -> None:
         """Answer for a publish with an ack."""
@@ -45,7 +45,7 @@ class Channel:
 
 
 class FakeBroker:
-    """Keeps what was written, with its channel."""
+    """A connection that records written messages with their channel."""
 
     has_capacity = True
     blocked = False

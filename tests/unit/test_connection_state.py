@@ -1,4 +1,4 @@
-"""The table of a connection's states: the ways through it, and the ways that it does not have."""
+"""The state machine of a connection: its transitions, and those that do not exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RAW, STOP, CLOSE, LOST = Event.RAW_RESPONSE, Event.STOP, Event.CLOSE, Event.LOST
 
 
 def reachable(*begins: State, without: frozenset[Event] = frozenset()) -> set[State]:
-    """Return the states that any events lead to."""
+    """Return the reachable states."""
     found, waiting = set(begins), list(begins)
     while waiting:
         state = waiting.pop()

@@ -1,4 +1,4 @@
-"""Whether the broker has forgotten a consumer, judged by what the broker says of its queue."""
+"""Detection of a consumer that the broker has lost, by the broker's reports on its queue."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 
 from bridge.adapters.amqp.consumer_health import FORGOTTEN, UNSEEN, ConsumerHealth, QueueReport
 
-#: Commands wait, we have room, and nothing comes.
+#: Commands wait, the worker has capacity, and none is delivered.
 WAITING = QueueReport(at=0.0, messages=3, consumers=0, delivered=0, has_capacity=True, consuming=True)
 
 
 def last(*reports: QueueReport, every: float = 2.0) -> tuple[bool, bool]:
-    """Take the reports one after another; return whether we are forgotten, and unseen, after the last."""
+    """Process the reports in order; return whether the consumer is lost, and not visible, after the last."""
     health, forgotten, now = ConsumerHealth(), False, 0.0
     for number, report in enumerate(reports):
         now = number * every
@@ -22,7 +22,7 @@ def last(*reports: QueueReport, every: float = 2.0) -> tuple[bool, bool]:
 
 
 def reports(seconds: float, report: QueueReport = WAITING) -> list[QueueReport]:
-    """Return the reports of so many seconds."""
+    """Return the reports of that number of seconds."""
     return [report] * (int(seconds / 2) + 1)
 
 

@@ -1,4 +1,4 @@
-"""What the suite's own watch over messages notices."""
+"""Faults of messages that the suite's contract check finds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def found(
     properties: dict[str, Any] | None = None,
     **changes: Any,
 ) -> str:
-    """Return what is found in an example, changed; in its data where `data` says so."""
+    """Return the findings for a changed example; `data` changes its data."""
     message = message_of(shown[type_])
     event = json.loads(message.body)
     event |= {"data": event["data"] | changes.pop("data", {})} | changes

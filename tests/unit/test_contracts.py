@@ -1,4 +1,4 @@
-"""The contract of the messages: what is checked in, what foreign validators say to it, and what it has promised."""
+"""The contract of the messages: checked-in files, independent validators and compatibility."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(DOCUMENTS))
 
 
-# -- what is checked in ----------------------------------------------------------------------------
+# -- checked-in files ------------------------------------------------------------------------------
 
 
 def test_checked_in_contracts_match_the_code() -> None:
@@ -68,7 +68,7 @@ def test_every_type_of_event_has_its_schema() -> None:
     assert types < schemas(Spelling()).keys()
 
 
-# -- what others say to it -------------------------------------------------------------------------
+# -- independent validators ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=name_of)
@@ -161,14 +161,14 @@ def test_every_type_of_event_is_in_the_channels_and_operations_of_events() -> No
     assert list(document["channels"]["unroutedEvents"]["messages"]) == list(TYPES)
 
 
-# -- what it has promised --------------------------------------------------------------------------
+# -- compatibility ---------------------------------------------------------------------------------
 
 
 def test_the_version_is_new_where_the_promises_are() -> None:
     recorded = dict(promises())
 
     assert VERSION in recorded, HOW
-    assert recorded[VERSION] == promised(), "what is promised has changed: raise VERSION"
+    assert recorded[VERSION] == promised(), "the contract has changed: raise VERSION"
     assert list(recorded)[-1] == VERSION
 
 
@@ -194,7 +194,7 @@ def test_a_key_that_vanishes_from_an_event_is_noticed() -> None:
     assert "sms.outbound.sent: data.attempts: was removed or renamed" in broken(first, changed)
 
 
-# -- what it says of commands ----------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------
 
 _VALUES = st.one_of(
     st.none(),

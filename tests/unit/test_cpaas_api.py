@@ -1,4 +1,4 @@
-"""History, subscriptions and channels: what is asked, what is read, what goes wrong."""
+"""History, subscriptions and channels of the provider: requests, responses and failures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CHANNEL = {
 
 
 def message(number: int, **changes: object) -> dict[str, object]:
-    """Return a message as the history has it."""
+    """Return a message of the history."""
     given = {"type": "Outbound", "messageId": f"SM{number}", "message": "hi", "status": "DeliveredToNetwork"}
     return given | {"dateTime": 1545913541} | changes
 

@@ -1,4 +1,4 @@
-"""How the provider's client connects: to several addresses, and by way of a proxy."""
+"""Connections of the provider's client: to several addresses, and through a proxy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEAD = [f"127.0.0.{number}" for number in range(11, 19)]
 
 @pytest.fixture
 def dead_port() -> Iterator[int]:
-    """Return a port on which each of the addresses `DEAD` neither takes a connection nor refuses it."""
+    """Return a port on which each of the addresses `DEAD` neither accepts nor refuses a connection."""
     with contextlib.ExitStack() as stack:
         port = 0
         for address in DEAD:
@@ -45,7 +45,7 @@ def dead_port() -> Iterator[int]:
 
 
 def resolve_to(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every name resolve to `addresses`."""
+    """Let every name resolve to `addresses`."""
 
     def resolved(_host: object, port: int, *_: object, **__: object) -> list[object]:
         stream = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
@@ -78,12 +78,12 @@ def test_the_address_behind_one_that_refuses_is_tried(monkeypatch: pytest.Monkey
 
 
 def proxied(answer: Callable[[Peer], bool], proxy: ProviderServer) -> None:
-    """Have a server answer whatever it is asked as a proxy."""
+    """Let a server answer any request as a proxy."""
     proxy._act = lambda request: answer  # type: ignore[method-assign]
 
 
 def refuse(peer: Peer) -> bool:
-    """Ask for other credentials, in a page."""
+    """Answer 407 with a page."""
     peer.send(reply(407, b"<html>who are you?</html>", {"Proxy-Authenticate": "Basic"}))
     return True
 
