@@ -600,7 +600,7 @@ class Model:
     # --- invariants ----------------------------------------------------------------------------------------------
 
     def _not_too_many(self, submission_id: SubmissionId) -> None:
-        """Check that no submission is accepted twice. Identical ones cannot be distinguished, so only their number counts."""
+        """Check that no submission is accepted twice. Of identical ones only the number is checked."""
         key = self.key(submission_id)
         ours = [accepted for accepted in self.accepted if self.key(accepted.submission_id) == key]
         alike = [other for other in self.submission_ids if self.key(other) == key]

@@ -1,4 +1,4 @@
-"""Looking at the provider's history as the worker does: what is read, what is evidence, what is not whole."""
+"""History lookups of the worker: the threads that are read, the evidence, and incomplete histories."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NEVER = 1e12
 
 
 class Provider:
-    """A simulator, a gateway to it, and a client that drives it."""
+    """A simulator, a gateway to it, and a client that controls it."""
 
     def __init__(self, gateway: CpaasGateway, client: Client, clock: HandClock) -> None:
         self.gateway = gateway
@@ -192,7 +192,7 @@ def test_a_send_says_what_became_of_it(it: Provider) -> None:
     assert len(it.look_up().messages) == 1
 
 
-# --- what no simulator shows -----------------------------------------------------------------------------------------
+# --- responses that the simulator does not give ----------------------------------------------------------------------
 
 
 def shown(number: int = 1, **changes: object) -> dict[str, object]:
@@ -252,7 +252,7 @@ def test_history_for_default_is_incomplete_when_a_thread_of_the_destination_may_
 
     assert reading is not None
     assert not reading.complete
-    assert set(ids(reading)) == {"SM1"}, "what is there is found all the same"
+    assert set(ids(reading)) == {"SM1"}, "the listed messages are found"
 
 
 def test_a_thread_that_is_listed_twice_is_read_once() -> None:
@@ -265,16 +265,16 @@ def test_a_thread_that_is_listed_twice_is_read_once() -> None:
         assert len(it.server.requests) == 2
 
 
-# --- how much the account has ----------------------------------------------------------------------------------------
+# --- the account's number of messages --------------------------------------------------------------------------------
 
-#: Of an attempt at `NOW`, over for long.
+#: Of an attempt at `NOW` that ended long ago.
 WINDOW = Window(start=NOW - 120, settled_at=NOW)
 
 
 def looked_at_account(
     *pages: Act, messages: Act = NO_MESSAGES, cap: int = 0
 ) -> tuple[HistoryExtract | None, int]:
-    """Look where the list of threads has these pages; return the reading and the calls that it took."""
+    """Look up with these pages of the list of threads; return the history and its calls."""
     with rig() as it:
         it.server.acts.extend([messages, *pages])
         reading = CpaasGateway(it.client, HandClock(NOW), cap).look_up(ours(), window=WINDOW, until=NEVER)
@@ -295,7 +295,7 @@ def test_an_account_without_any_message_has_none(it: Provider) -> None:
 
 
 def lookup_result(it: Provider, cap: int, sender: str = NUMBER) -> LookupResult:
-    """Look for an attempt that began and ended at `NOW`, and say what is known, a minute later."""
+    """Look up an attempt that began and ended at `NOW`, and return the result a minute later."""
     rules = ReconcileRules(history_cap=cap)
     it.clock.pass_by(61)
     doubt = Doubt(
@@ -387,7 +387,7 @@ def test_thread_that_ended_before_the_attempt_shows_how_far_back_the_account_goe
 
     assert reading is not None
     assert (reading.total, reading.oldest_at) == (None, NOW - 121)
-    assert calls == 2, "that is enough: no further page is read"
+    assert calls == 2, "sufficient: no further page is read"
 
 
 @pytest.mark.parametrize("details", [{"length": 0}, {"length": None}, {"lastMessageTime": 0}])
@@ -433,7 +433,7 @@ def test_unreadable_account_gives_no_information() -> None:
     assert reading is None
 
 
-#: What says 404 on the way to the provider, and the provider itself.
+#: Responses with 404 from gateways on the way, and from the provider.
 NOT_FOUND = [
     b"",
     {"message": "no Route matched with those values"},

@@ -1,4 +1,4 @@
-"""A send as the provider sees it, what its answers become, and when it is repeated."""
+"""Sends: the request, the result of each response, and repeats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.fakes import provider_server as provider
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-#: Repeats as in service, but nobody sleeps.
+#: The production retry policy, without sleeps.
 REPEATS = RetryPolicy(sleeps=False)
 
 
@@ -256,7 +256,7 @@ def test_submission_that_expires_before_its_repeat_is_not_repeated() -> None:
 def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
     clock = HandClock()
     with rig(clock=clock, retry=REPEATS, total_timeout=5.0) as it:
-        # The first call's token lives no longer than that call, and the next one takes too long to come.
+        # The first token expires during its call, and the next one arrives too late.
         it.server.token_lifetime = 1
         first, second = (answer(200, it.server.new_token()) for _ in range(2))
         it.server.acts.append(taking(clock, 1, answer(429, b"")))
@@ -264,7 +264,7 @@ def test_a_repeat_that_has_no_time_left_is_no_attempt_and_no_answer() -> None:
         got = it.client.send(submission(), until=clock.monotonic() + 9)
 
         assert isinstance(got.answer, Unsent)
-        assert got.answer.throttled, "it is the first call's answer"
+        assert got.answer.throttled, "it is the response of the first call"
         assert (got.attempts, len(it.server.sends), len(it.server.token_requests)) == (1, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Nothing is sent while the provider's clock and ours differ by more than reconciling allows for."""
+"""Clock comparison: nothing is sent while the clocks differ by more than reconciliation allows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OffClock:
 
 @dataclass
 class It:
-    """A gateway, the provider it talks to and the clock that they differ by."""
+    """A gateway, its provider and the clock with the difference."""
 
     gateway: CpaasGateway
     server: ProviderServer
@@ -47,7 +47,7 @@ class It:
 
 
 def dated(seconds: float = 0.0) -> dict[str, str]:
-    """Return the head of an answer from a provider whose clock is right, give or take."""
+    """Return the head of a response from a provider with a correct clock."""
     return {"Date": formatdate(time.time() + seconds, usegmt=True)}
 
 
@@ -68,7 +68,7 @@ def test_nothing_is_sent_when_the_first_response_shows_a_wrong_clock(ahead: floa
 
         assert isinstance(attempted.answer, Blocked)
         assert attempted.answer.error.name == "clock"
-        assert it.server.sends == [], "the answer to the token request told already"
+        assert it.server.sends == [], "the response to the token request showed it already"
 
 
 @pytest.mark.parametrize("ahead", [0.0, 100.0, -100.0])

@@ -1,4 +1,4 @@
-"""One token for all threads: fetched once, renewed at half its life, replaced when it is refused."""
+"""Tokens: one for all threads, fetched once, renewed at half its lifetime, replaced when refused."""
 
 from __future__ import annotations
 

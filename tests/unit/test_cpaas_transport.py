@@ -1,4 +1,4 @@
-"""What becomes of a send when the network fails it: every row of wire reference 8.4."""
+"""Results of sends on network failures: every row of wire reference 8.4."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WHOLE = reply(201, accepted())
 CHUNKED = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-#: Act, what it makes of the send, the words for it.
+#: The provider's act, the result of the send, the error's text.
 AFTER_THE_REQUEST_LEFT: list[tuple[str, Act, str]] = [
     ("reset", provider.reset, "connection reset"),
     ("closed without an answer", provider.close, "closed without an answer"),
@@ -101,7 +101,7 @@ def test_failure_after_the_request_was_written_is_ambiguous(act: Act, words: str
         assert got.error.name in {"network", "timeout"}
         assert any(word in (got.error.message or "") for word in words.split("|"))
         assert len(it.server.sends) == 1
-        assert isinstance(it.send(), Accepted), "the next send has a connection of its own"
+        assert isinstance(it.send(), Accepted), "the next send has a new connection"
 
 
 _NAMES = st.sampled_from(
@@ -142,7 +142,7 @@ _VERSIONS = st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2", "HTTP/0.9", "RTSP
 
 @st.composite
 def _answers(draw: st.DrawFn) -> bytes:
-    """Draw an answer that looks like HTTP more or less, or not at all."""
+    """Draw a response that resembles HTTP more or less."""
     if draw(st.integers(0, 4)) == 0:
         return draw(st.binary(max_size=200))
     lines = [f"{draw(_VERSIONS)} {draw(_STATUSES)} {draw(st.sampled_from(['OK', '', 'é']))}"]
@@ -303,7 +303,7 @@ def test_a_connection_idle_for_longer_than_allowed_is_not_used_again() -> None:
 
 
 def keep(data: bytes) -> Act:
-    """Send `data`, whatever it is, and keep the connection."""
+    """Send any `data`, and keep the connection."""
 
     def act(peer: provider.Peer) -> bool:
         peer.send(data)
@@ -313,7 +313,7 @@ def keep(data: bytes) -> Act:
 
 
 def whole(body: bytes, *headers: bytes, line: bytes = b"HTTP/1.1 201 Created") -> bytes:
-    """Return an answer with these headers and no other."""
+    """Return a response with these headers only."""
     return b"\r\n".join([line, *headers, b"", body])
 
 
@@ -321,7 +321,7 @@ BODY = WHOLE.partition(b"\r\n\r\n")[2]
 LENGTH = b"Content-Length: %d" % len(BODY)
 ZIPPED = gzip.compress(BODY)
 
-#: Act, and whether the connection is used again.
+#: The provider's act, and whether the connection is reused.
 ANSWERS: list[tuple[str, Act, bool]] = [
     ("interim answers first", keep(b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n" * 3 + WHOLE), True),
     (
@@ -386,7 +386,7 @@ def test_a_proxy_makes_a_tunnel_to_a_provider_with_tls(
 
 
 def pipe(source: socket.socket, sink: socket.socket) -> None:
-    """Pass on what comes, and then that nothing more does."""
+    """Forward received data, and then the end of the stream."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)
@@ -456,7 +456,7 @@ def test_no_number_text_or_secret_is_in_what_a_failure_raises(act: Act | None) -
             transport.exchange(
                 "POST", f"/outbound/{NUMBER}/requests", {"Authorization": "Bearer canary"}, TEXT.encode()
             )
-        # No source lines: this test's own would show what it looks for.
+        # No source lines: those of this test contain the secret.
         shown = "".join(traceback.TracebackException.from_exception(caught.value, limit=0).format())
         transport.close()
 

@@ -1,4 +1,4 @@
-"""More connections than there is room for: who makes room, who is answered 503, and who is not let in at all."""
+"""Connection limits: the connections that are closed, answered with 503, or not accepted."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Crowd(ExitStack):
         return self.enter_context(Client(self._port, source=source)).send(data)
 
     def ask(self, *, source: str = HERE) -> Client:
-        """Connect and have a request answered."""
+        """Connect and wait for the response to a request."""
         client = self.come(POST + b"{}", source=source)
         assert client.status() == 204
         return client
 
     def begin(self, *, source: str = HERE) -> Client:
-        """Connect and have the head of a request read; its body does not come."""
+        """Connect and send the head of a request without its body."""
         client = self.come(POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"), source=source)
         assert client.status() == 100
         return client
@@ -134,7 +134,7 @@ def test_connections_of_an_address_are_limited_and_those_of_a_proxy_are_not() ->
         other = crowd.come(source=HERE)
         silent = [crowd.come(source=THERE) for _ in range(3)]
         newest = [crowd.begin(source=THERE) for _ in range(3)]
-        assert [client.closed() for client in silent] == [True] * 3, "its own oldest make room"
+        assert [client.closed() for client in silent] == [True] * 3, "its own oldest connections are closed"
         assert crowd.come(source=THERE).closed()
         proxied = [crowd.ask(source="127.7.7.7") for _ in range(10)]
 

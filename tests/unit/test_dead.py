@@ -1,4 +1,4 @@
-"""Dead letters: which are meant, what goes back, and what becomes of it where the ledger knows nothing."""
+"""Dead letters: filters, replayed messages, and replays that the ledger does not know."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def died(
     headers: Mapping[str, object] | None = None,
     **properties: object,
 ) -> Delivery:
-    """Return a dead letter as the worker leaves it and the broker delivers it."""
+    """Return a dead letter as the worker publishes it and the broker delivers it."""
     delivery = Delivery(body=body, tag=(0, 1), headers=headers or {}, properties=properties)
     death = Death(
         outcome=outcome, reason="SVC0002", command_id="one", index=1, attempts=2, event_id="e-1", at=NOW
@@ -57,7 +57,7 @@ def letter(delivery: Delivery) -> DeadLetter:
 
 
 def given_up(**headers: object) -> Delivery:
-    """Return a command that the broker itself has put on the dead-letter queue."""
+    """Return a command that the broker itself has dead-lettered."""
     death = {"reason": "delivery_limit", "time": datetime.fromtimestamp(NOW, UTC), "queue": "sms.send"}
     own = {"x-death": [death], "x-first-death-reason": "delivery_limit", "x-first-death-queue": "sms.send"}
     return Delivery(body=BODY, tag=(0, 1), headers={**own, **headers}, properties={"message_id": "one"})
@@ -103,7 +103,7 @@ def test_malformed_headers_are_accepted(headers: dict[str, object]) -> None:
     sent_back(found, exchange="x", routing_key="send", resend=True)
 
 
-# --- which are meant -------------------------------------------------------------------------------------------------
+# --- filters ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_letter_without_a_time_is_meant_by_no_time() -> None:
     assert not Wanted(since=0.0).matches(timeless)
 
 
-# --- what goes back --------------------------------------------------------------------------------------------------
+# --- replayed messages -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("outcome", ["rejected", "failed", "unknown"])
@@ -180,11 +180,11 @@ def test_a_command_without_an_id_goes_back_under_the_one_it_was_given() -> None:
     assert sent.properties["message_id"] == "one"
 
 
-# --- where the ledger knows nothing ----------------------------------------------------------------------------------
+# --- without a record in the ledger ----------------------------------------------------------------------------------
 
 
 def replayed(replay: Replay, index: int, *messages: Evidence) -> Outcome | None:
-    """Replay into an empty ledger, with `messages` for a history, and return what came of it."""
+    """Replay into an empty ledger with `messages` as the history, and return the result."""
     command = parse_command(BODY, None, rules=RULES, now=NOW)
     assert isinstance(command, SendSms)
     ledger, style = MemoryLedger(), Style(source="/sms-bridge/sms")

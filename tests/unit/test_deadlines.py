@@ -1,4 +1,4 @@
-"""Many deadlines with one timer: each is over in its time and once, whatever becomes of the others."""
+"""Deadlines that share one timer: each expires once and on time, independent of the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bridge.concurrency.event_loop import Deadlines
 
 
 async def over_within(seconds: float, deadlines: Deadlines[str], ends: dict[str, float]) -> None:
-    """Set deadlines that many seconds from now each, and wait."""
+    """Set a deadline for each number of seconds from now, and wait."""
     now = asyncio.get_running_loop().time()
     for key, end in ends.items():
         deadlines.set(key, now + end)

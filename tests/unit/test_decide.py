@@ -1,4 +1,4 @@
-"""What follows each answer of the provider."""
+"""Decisions for each response of the provider."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_the_first_delay_has_the_bound_that_is_configured_and_each_attempt_doubl
     retry_at = judge(call, retry=RetryRules(base=0.5, max_delay=900.0), style=STYLE).retry_at
 
     assert retry_at is not None
-    # As a difference: times of the epoch are approximately alike.
+    # As a difference: approx would accept any two times of the epoch.
     assert retry_at - NOW == pytest.approx(0.999 * bound, abs=0.001)
 
 

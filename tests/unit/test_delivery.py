@@ -1,4 +1,4 @@
-"""The order of a delivery: which actions it asks for, in which order, for each way it can go."""
+"""The order of a delivery: its actions for each path."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def recorded(recorded: RecordedResult | None) -> Recorded:
 
 
 def asked(delivery: Delivery, results: Iterable[object], *, lost: bool = False) -> list[str]:
-    """Return the names of the actions that a delivery asks for when these results come back, one submission at a time.
+    """Return the names of a delivery's actions for these results, one submission at a time.
 
-    Publications come back with nothing. Every result has to be used.
+    Publications return nothing. Every result has to be used.
     """
     left = list(results)
     names: list[str] = []
@@ -97,7 +97,7 @@ def asked(delivery: Delivery, results: Iterable[object], *, lost: bool = False) 
     return names
 
 
-#: More destinations than the settings allow by now.
+#: More destinations than the settings allow now.
 TOO_MANY = command(destination_address=[f"+1613{number:07}" for number in range(2_000_000, 2_002_000)])
 ACCEPTED = Accepted(message_id="m", sender_address=None, delivery_status=None, http_status=201)
 

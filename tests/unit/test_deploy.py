@@ -1,4 +1,4 @@
-"""The files in `deploy/`: they are what their tools take, and name only what the bridge knows."""
+"""The files in `deploy/`: valid for their tools, with settings that the bridge has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 CONFIG = (DEPLOY / "kubernetes" / "bridge.toml").read_text(encoding="utf-8")
 
-#: What `systemd-analyze security` may come to, in tenths; 100 is a unit without any of it. What is left is the network.
+#: The limit of `systemd-analyze security`, in tenths; 100 is a unit without any hardening. The rest is the network.
 EXPOSURE = 16
 
 CREDENTIALS = {
@@ -41,7 +41,7 @@ units = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 
 
 def settings_with(environ: dict[str, str], credentials: list[str]) -> Settings:
-    """Load as the process would: the configuration file, its environment, the credentials it is given."""
+    """Load settings as the process does: configuration file, environment and credentials."""
 
     def read_file(name: str) -> str:
         directory, _, credential = name.rpartition("/")
@@ -98,7 +98,7 @@ def test_systemd_takes_the_unit_without_a_word(unit: Path, tmp_path: Path) -> No
 def test_systemd_finds_little_that_the_unit_could_do_without(unit: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         missing_program("systemd-analyze")
-    # An instance, as a template has no rights to look at.
+    # An instance, as a template has no permissions to check.
     installed = tmp_path / unit.name.replace("@.", "@1.")
     installed.write_bytes(unit.read_bytes())
     done = subprocess.run(
@@ -139,7 +139,7 @@ def test_watchdog_timeout_is_longer_than_the_detection_of_a_stalled_process(unit
 def test_a_unit_that_lacks_its_configuration_or_a_credential_stays_stopped(unit: Path) -> None:
     [statuses] = of_unit(unit, "RestartPreventExitStatus")
 
-    # EX_CONFIG, and what systemd exits with itself where LoadCredential= finds no file (systemd.exec(5)).
+    # EX_CONFIG, and the exit code of systemd when LoadCredential= finds no file (systemd.exec(5)).
     assert {"78", "243"} <= set(statuses.split())
 
 

@@ -1,4 +1,4 @@
-"""Image and compose file: what their tools take, what they start, and that they hold no secret."""
+"""Image and compose file: valid for their tools, started services, and no secrets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ services = pytest.mark.parametrize("service", OURS.values(), ids=OURS)
 
 
 def tool(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a tool of the environment of the tests."""
+    """Run a tool of the tests' environment."""
     program = Path(sys.executable).with_name(command[0])
     return subprocess.run(
         [program, *command[1:]], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
@@ -101,7 +101,7 @@ def secrets(tmp_path: Path) -> Path:
 
 
 def settings_of(service: dict[str, Any], secrets: Path) -> Settings:
-    """Load as a service would, from what is mounted into it."""
+    """Load settings as a service does, from its mounts."""
     files = {f"/run/secrets/{name}": COMPOSE["secrets"][name]["file"] for name in service["secrets"]}
 
     def read_file(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes: it takes them, and they name what there is."""
+"""The manifests for Kubernetes: valid, with references that exist."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INGRESS = KUBERNETES.with_name("kubernetes-ingress") / "ingress.yaml"
 ALERTS = KUBERNETES.with_name("prometheus") / "sms-bridge.rules.yaml"
 #: The first kubectl whose kustomize patches as these manifests do (docs/install.md).
 KUBECTL = (1, 21)
-#: Those whose kinds Kubernetes itself knows.
+#: Those with kinds of Kubernetes itself.
 NATIVE = sorted(
     {*KUBERNETES.glob("*.yaml"), MIGRATE / "job.yaml", CLUSTER / "disruption.yaml", INGRESS}
     - {KUBERNETES / "kustomization.yaml"}
@@ -93,7 +93,7 @@ def kubectl_version() -> tuple[int, int]:
 )
 def test_every_kustomization_builds(where: Path) -> None:
     if kubectl_version() < KUBECTL:
-        # Debian 12 has no newer one, so also continuous integration goes on without it.
+        # Debian 12 has no newer one, so continuous integration skips it, too.
         pytest.skip(f"no kubectl of version {KUBECTL[0]}.{KUBECTL[1]} or later here")
     built = subprocess.run(
         ["kubectl", "kustomize", str(where)], capture_output=True, text=True, check=False, timeout=60
@@ -116,7 +116,7 @@ def test_workers_scale_by_the_queue_that_they_consume_and_by_age() -> None:
     assert all(isinstance(value, str) for one in (trigger, by_age) for value in one["metadata"].values())
     assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
     assert secret["name"] == mounted["secretName"]
-    # The processes' own keys may be lists of URLs, which KEDA does not read.
+    # The keys of the processes may be lists of URLs, which KEDA does not read.
     assert secret["key"] not in {item["key"] for pod in pods().values() for item in keys_of(pod)}
     for overlay in (KUBERNETES, KEDA):
         assert f"--from-file={secret['key']}" in (overlay / "kustomization.yaml").read_text(encoding="utf-8")
@@ -145,7 +145,7 @@ def test_deployment_with_keda_does_not_set_the_number_of_workers() -> None:
 
     resources = [(KEDA / name).resolve() for name in overlay["resources"]]
     assert all(resource.exists() for resource in resources)
-    # Kustomize takes no base that the overlay itself lies in.
+    # Kustomize accepts no base that contains the overlay.
     assert not any(KEDA.resolve().is_relative_to(resource) for resource in resources)
     assert patch["target"] == {"kind": "Deployment", "name": scaled["spec"]["scaleTargetRef"]["name"]}
     assert yaml.safe_load(patch["patch"]) == [{"op": "remove", "path": "/spec/replicas"}]

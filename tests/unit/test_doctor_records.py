@@ -1,4 +1,4 @@
-"""What `bridge doctor` says of the places where ledger and spool are."""
+"""Results of `bridge doctor` for the directories of ledger and spool."""
 
 from __future__ import annotations
 

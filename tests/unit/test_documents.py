@@ -1,4 +1,4 @@
-"""The documents name all that others rely on, and every link leads to a file."""
+"""Documents: they name every public interface, and every link leads to a file."""
 
 from __future__ import annotations
 

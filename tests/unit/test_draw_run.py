@@ -1,4 +1,4 @@
-"""scripts/draw-run: a terminal's output becomes a picture that changes only when the output does."""
+"""scripts/draw-run: a picture of a terminal's output that changes only with the output."""
 
 from __future__ import annotations
 

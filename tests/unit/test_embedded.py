@@ -1,4 +1,4 @@
-"""The broker inside the process: a mistake of what watches it costs a line, and one of its own ends the process."""
+"""The embedded broker: an exception in its observer is logged, and one in the broker ends the process."""
 
 from __future__ import annotations
 

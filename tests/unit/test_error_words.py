@@ -1,4 +1,4 @@
-"""Errors in words that may be logged."""
+"""Texts of errors that may be logged."""
 
 from __future__ import annotations
 

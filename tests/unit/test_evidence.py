@@ -1,4 +1,4 @@
-"""What an outbound notification proves, and how the ledger learns of it."""
+"""Evidence of outbound notifications, and its way into the ledger."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def proved(body: bytes, **options: Any) -> Evidence | None:
     return evidence_of(parse_notification(body), **options)
 
 
-# --- what a notification proves --------------------------------------------------------------------------------------
+# --- evidence of a notification --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_text_that_takes_long_to_compare_and_is_no_sms_proves_nothing() -> Non
     took = time.process_time() - began
 
     assert [evidence is None for evidence in found] == [False, True]
-    # All of it normalized would be a second and more.
+    # Normalizing all of it would take over a second.
     assert took < 0.3
 
 
@@ -133,7 +133,7 @@ def test_no_other_notification_proves_anything() -> None:
     assert parse_notification(inbound).event_type == "sms.inbound.received"
 
 
-# --- how the ledger learns of it -------------------------------------------------------------------------------------
+# --- recording in the ledger -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -146,7 +146,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 
 class StatusPolling:
-    """A change that only looks at what was seen of a key."""
+    """A change that only reads the observed messages of a key."""
 
     def __init__(self, key: bytes) -> None:
         self.read_set = ObservedMessage(evidence=EVIDENCE).read_set
@@ -169,7 +169,7 @@ def test_repeated_observed_message_is_recorded_once(ledger: Ledger) -> None:
 
 
 class Ledgers:
-    """Opens a ledger that is away as long as a test wants."""
+    """Opens a ledger that is unavailable as long as a test wants."""
 
     def __init__(self) -> None:
         self.away = False
@@ -181,7 +181,7 @@ class Ledgers:
 
     def __call__(self) -> Ledgers:
         if self.away:
-            raise LedgerUnavailable("it is away")
+            raise LedgerUnavailable("it is unavailable")
         return self
 
     def time(self) -> None:
@@ -190,9 +190,9 @@ class Ledgers:
     def apply(self, changes: Sequence[Change]) -> list[object]:
         self.held.wait(10)
         if self.away:
-            raise LedgerUnavailable("it is away")
+            raise LedgerUnavailable("it is unavailable")
         if self.broken:
-            raise TypeError("a mistake of ours")
+            raise TypeError("an unexpected exception")
         if self.picky:
             raise ChangeRefused("it does not fit")
         self.kept.extend(
@@ -255,7 +255,7 @@ def test_evidence_beyond_the_queue_is_dropped_and_counted_without_a_wait(
     for number in range(20):
         writer.publish_once(sight(f"m{number}"))
 
-    # Up to three are with the ledger, three more wait.
+    # The ledger processes up to three, three more wait.
     assert 14 <= counted(metrics, "dropped")() <= 17
     ledgers.held.set()
     wait_until(lambda: counted(metrics, "kept")() + counted(metrics, "dropped")() == 20)

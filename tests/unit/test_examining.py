@@ -1,4 +1,4 @@
-"""Checks side by side: each says what it found, and none keeps another from its answer."""
+"""Concurrent checks: each returns its result, and none delays another."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_results_are_reported_in_the_order_of_the_checks() -> None:
 def test_exception_of_a_check_is_its_result_with_a_hint() -> None:
     def broken() -> Iterator[CheckResult]:
         yield ok("so far so good")
-        raise ConnectionError("nobody is there")
+        raise ConnectionError("no server is there")
 
     found = list(examine([Check(name="one", check=broken, advice="look there"), check("two", ok("fine"))]))
 
     assert [one.check_result for one in found] == [
         ok("so far so good"),
-        fail("nobody is there", "look there"),
+        fail("no server is there", "look there"),
         ok("fine"),
     ]
 

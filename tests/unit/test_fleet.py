@@ -1,4 +1,4 @@
-"""The simulation of many workers: each of its parts, and what must come out where only one thing binds."""
+"""The simulation of many workers: its parts, and its results with a single bottleneck."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.fleet.model import Fleet
 from benchmarks.fleet.plan import Costs, Plan, Result
 from bridge.domain.rules import LimitRules
 
-#: Next to nothing costs anything.
+#: Almost no cost for any step.
 FREE = Costs(call=1e-6, loop=1e-6, change=1e-7, commit=1e-6, sync=1e-6, broker=1e-7, queue=1e-7)
 PLAN = Plan(workers=1, in_flight=16, latency=0.1, spread=0.0, commands=3_000)
 

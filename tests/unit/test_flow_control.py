@@ -1,4 +1,4 @@
-"""Flow control: the reason that it gives while it admits no call."""
+"""Flow control: the reason that it reports while it admits no call."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bridge.worker.flow_control import FlowControl
 from tests.fakes.publisher import FakePublisher
 
 REFUSED = ProviderError(name="network", message="connection refused")
-#: In the provider's own words, which may hold numbers.
+#: In the provider's text, which may contain numbers.
 OVERLOADED = ProviderError(name="http", message="no route to +16131234567", http_status=502)
 
 
 def problem_after(answer: Answer) -> str | None:
-    """Return the reason once the provider has answered so often enough."""
+    """Return the reason after enough of these responses."""
     flow_control = FlowControl(None, FakePublisher(), SystemClock(), limit=1)  # type: ignore[arg-type]  # no call is made
     for _ in range(DOWN_AFTER):
         flow_control.answered(answer)

@@ -1,4 +1,4 @@
-"""A forked `bridge` is like an executed one, and is executed where a fork would not be like it."""
+"""Forked children: equal to executed ones, and executed where a fork would differ."""
 
 from __future__ import annotations
 

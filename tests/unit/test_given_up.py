@@ -1,4 +1,4 @@
-"""Commands that the broker gives up, and dead letters that are moved by hand: one outcome, no second SMS."""
+"""Commands that the broker gives up, and dead letters moved by hand: one outcome, no second SMS."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ STYLE = Style(source="/sms-bridge/sms")
 
 
 class Model:
-    """A ledger and a provider; each delivery has a worker of its own."""
+    """A ledger and a provider; each delivery has a separate worker."""
 
     def __init__(self) -> None:
         self.ledger, self.gateway = MemoryLedger(), Counting()
         self.logs: Sequence[Any] = ()
 
     def deliver(self, delivery: Delivery, **settings: object) -> list[Outgoing]:
-        """Return what was published until the delivery was acked."""
+        """Return the messages published until the delivery was acknowledged."""
         publisher, source = FakePublisher(), IdleSource()
         configured = Settings.model_validate(settings)
         with capture_logs() as self.logs:
@@ -64,7 +64,7 @@ def given_up(reason: str, **fields: object) -> Delivery:
 
 
 def delivered(message: Outgoing) -> Delivery:
-    """Return what was published as it is delivered again."""
+    """Return the messages published on a redelivery."""
     return Delivery(message.body, tag=(1, 1), properties=message.properties, headers=message.headers)
 
 
@@ -148,7 +148,7 @@ def test_given_up_submission_in_doubt_is_decided_by_the_history_and_not_resent(
     )  # fmt: skip
 
     assert isinstance(calling, Call)
-    # The worker that calls has its lease.
+    # The calling worker has the lease.
     assert isinstance(waiting, NotBefore)
     assert not waiting.own
     assert isinstance(looking, Lookup)
@@ -206,8 +206,8 @@ def test_a_new_command_with_the_copied_headers_of_a_letter_is_sent() -> None:
         ({}, "unknown"),
         ({"x-death": "no list"}, "unknown"),
         ({"x-death": [1, {"queue": "sms.send"}, {"queue": "sms.send", "reason": "maxlen"}]}, "maxlen"),
-        # A copy has been through the queues of the delay, which let each message expire.
-        # Any program may publish to the queue of what was given up.
+        # A copy has passed the delay queues, in which each message expires.
+        # Any program may publish to the queue of given-up commands.
         ({"x-death": [{"queue": "sms.send", "reason": "two\nlines"}]}, "unknown"),
         ({"x-death": [{"queue": "sms.send", "reason": "x" * 41}]}, "unknown"),
         (

@@ -1,4 +1,4 @@
-"""What the other tests lean on: waiting, the guard around the machine, child processes that never stay."""
+"""The test harness: waits, the network guard, and child processes that always end."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def test_children_inherit_no_configuration_and_no_proxy() -> None:
 
 
 class Child(BridgeProcess):
-    """Some other program in the place of `bridge`."""
+    """Another program instead of `bridge`."""
 
     program = (sys.executable, "-c")
 
 
 def test_a_child_is_stopped_with_a_signal_and_its_streams_are_kept(tmp_path: Path) -> None:
-    # Not signal.pause: a signal that comes just before it is waited for for ever. And whoever starts the suite in the
-    # background has SIGINT ignored, which children inherit.
+    # Not signal.pause: it would miss a signal that comes just before. A suite that a shell starts in the background
+    # ignores SIGINT, and children inherit that.
     talk = (
         "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "print('data', flush=True); print('log', file=sys.stderr, flush=True)\n"
@@ -125,6 +125,6 @@ def test_a_child_does_not_outlive_the_tests_even_when_they_are_killed(tmp_path: 
 
 
 def _runs(pid: int) -> bool:
-    """Whether `pid` runs; a zombie that its new parent has not collected yet does not."""
+    """Whether `pid` runs; a zombie that its new parent has not reaped does not."""
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return shown.stdout.strip()[:1] not in {"", "Z"}

@@ -1,4 +1,4 @@
-"""HTTP by the byte, over real connections: framing, limits, pipelining, deadlines, stops; and the admin pages."""
+"""The HTTP server over real connections: framing, limits, pipelining, deadlines, stops, admin pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECRET = b"Bearer tangerine-4711"
 
 
 class Posts(Application):
-    """Takes what is posted with the secret; all bodies but `no` are answered 204, at once or after a while."""
+    """A handler of posts with the secret; it answers all bodies but `no` with 204, at once or later."""
 
     max_body = 64 * 1024
     body_timeout = TIMEOUT
@@ -69,7 +69,7 @@ class Posts(Application):
             respond(Response(204))
 
     def release(self) -> None:
-        """Answer what waits, and from now on all at once. From any thread."""
+        """Answer waiting requests, and all further ones at once. Thread-safe."""
         self._holds = False
         for answer in self._waiting:
             answer()
@@ -77,7 +77,7 @@ class Posts(Application):
 
 @pytest.fixture(scope="module")
 def stall() -> Iterator[tuple[int, Posts]]:
-    """One server for all that needs no other, and what it took."""
+    """Start a server for all tests that need no other, with the list of accepted bodies."""
     posts = Posts()
     with serving(posts) as server:
         yield server.port, posts
@@ -393,7 +393,7 @@ def test_pipelined_requests_are_answered_in_order(port: int) -> None:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[int]:
-    """Serve with 0.5 s for a head, after at most a second of idling."""
+    """Serve with 0.5 s for a head and 1 s of idle time."""
     app = Admin(lambda: Readiness(ready=True), Metrics(version="0.0.0").registry)
     with serving(app, keep_alive=1, head_timeout=0.5, max_connections=20) as server:
         yield server.port
@@ -426,7 +426,7 @@ def test_slow_refused_body_does_not_keep_its_connection_open(hasty: int) -> None
 
 
 def drip(client: Client) -> bool:
-    """Send a byte and return whether the connection is over."""
+    """Send a byte and return whether the connection is closed."""
     try:
         client.send(b"x")
     except ConnectionError:
@@ -435,7 +435,7 @@ def drip(client: Client) -> bool:
 
 
 class Answering(Application):
-    """Has the same answer for everybody."""
+    """A handler with the same response for every client."""
 
     def __init__(self, size: int) -> None:
         self._answer = Response(200, body=b" " * size)
@@ -446,7 +446,7 @@ class Answering(Application):
 
 @contextmanager
 def answering(size: int, **bind: Any) -> Iterator[int]:
-    """Answer every request with `size` bytes, of which a few thousand reach a client that does not read."""
+    """Answer every request with `size` bytes; a client that does not read receives a few thousand."""
     with serving(Answering(size), **bind) as server:
         assert server._socket is not None
         server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
@@ -462,7 +462,7 @@ ASKED = b"GET / HTTP/1.1\r\nHost: bridge\r\n\r\n"
         (ASKED * 1000, 100_000),
         (ASKED, 100_000),
         (ASKED.replace(b"1.1", b"1.0"), 100_000),
-        # Little enough that asyncio takes it for written.
+        # Few enough that asyncio counts them as written.
         (ASKED, 10_000),
         (ASKED.replace(b"1.1", b"1.0"), 10_000),
     ],
@@ -633,7 +633,7 @@ def test_head_request_of_a_page_is_answered_without_a_body(
 
 def test_liveness_depends_on_no_other_service(admin: tuple[int, list[Readiness]]) -> None:
     port, states = admin
-    states.clear()  # a caller would break
+    states.clear()  # an exception in the handler
 
     assert get(port, "/livez")[0] == 200
     assert get(port, "/readyz")[0] == 500

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-#: A submission that was sent, its receipt as the provider posts it, and the event that asking for that makes.
+#: A sent submission, its receipt as the provider posts it, and the event of a status query.
 SENT = sent("c1")
 RECEIPT = (
     b'{"deliveryInfoNotification":{"deliveryInfo":{"address":"+16131234567","deliveryStatus":'
@@ -44,7 +44,7 @@ INBOUND = (
 
 
 class HandClock:
-    """A clock that the test turns."""
+    """A manual clock."""
 
     def __init__(self) -> None:
         self.time = 1_800_000_000.0
@@ -108,7 +108,7 @@ def stall() -> Iterator[NotificationExecutor]:
 
 
 async def bring(ingest: NotificationExecutor, body: bytes = INBOUND) -> NotificationResult:
-    """Hand `body` over and return what became of it."""
+    """Submit `body` and return the result."""
     answer: asyncio.Future[NotificationResult] = asyncio.get_running_loop().create_future()
 
     def answered(taken: NotificationResult | Exception) -> None:
@@ -124,10 +124,10 @@ async def bring(ingest: NotificationExecutor, body: bytes = INBOUND) -> Notifica
 def take(
     ingest: NotificationExecutor, body: bytes = INBOUND
 ) -> tuple[NotificationResult | InvalidNotification, list[Any]]:
-    """Hand `body` over and return what became of it and what was logged."""
+    """Submit `body` and return the result and the log."""
     with capture_logs() as lines:
         try:
-            # In debug mode the loop refuses to be touched from the publisher's thread.
+            # In debug mode the event loop refuses calls from the publisher's thread.
             taken: NotificationResult | InvalidNotification = asyncio.run(bring(ingest, body), debug=True)
         except InvalidNotification as error:
             taken = error
@@ -135,7 +135,7 @@ def take(
 
 
 async def noted(memory: FakeMemory) -> None:
-    """Wait until something is noted."""
+    """Wait until a notification is noted."""
     async with asyncio.timeout(10):
         while not memory.noted:
             await asyncio.sleep(0.01)
@@ -264,7 +264,7 @@ def test_a_receipt_that_came_before_it_was_known_whose_it_is_is_a_repeat_afterwa
         NotificationResult.REPEATED,
         NotificationResult.REPEATED,
     ]
-    # So that the provider is not asked for what was published.
+    # So that the status of a published receipt is not polled.
     assert memory.noted == [message.properties["message_id"], OURS.id]
 
 
@@ -325,7 +325,7 @@ def test_a_server_that_ends_waits_for_no_confirm(
     second, _ = take(ingest)
     ids = {message.properties["message_id"] for message in publisher.taken}
 
-    # Each has an event loop of its own: what was under way on the first ended with it.
+    # Each has a separate event loop: requests in flight on the first ended with it.
     assert (first, second) == (NotificationResult.REFUSED, NotificationResult.PUBLISHED)
     assert len(ids) == 1
 
@@ -381,7 +381,7 @@ BODIES = st.one_of(
 )
 
 
-# A machine under load is no failure.
+# A machine under load is not a failure.
 @settings(deadline=None)
 @given(BODIES)
 def test_any_body_is_either_an_event_or_no_notification(stall: NotificationExecutor, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""scripts/install-test-tools where it may not install: it says what is missing, and which tests that leaves out."""
+"""scripts/install-test-tools without permission to install: it names missing tools and skipped tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "install-test-tools"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """Return the directory of all programs of a machine: few, no root's rights, and an apt-get that notes its use."""
+    """Return the directory of a machine's programs: few, no root permissions, and an apt-get that records its use."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("bash", "dirname"):

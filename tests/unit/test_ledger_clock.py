@@ -1,4 +1,4 @@
-"""The time that decisions go by is carried on, compared, and never followed unseen."""
+"""The ledger clock: it continues monotonically and is compared with the wall clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bridge.worker.ledger_clock import DRIFT, LedgerClock
 
 
 class TwoClocks:
-    """A wall clock that anybody sets, and one that nobody does."""
+    """A wall clock that can be set, and a monotonic one."""
 
     def __init__(self) -> None:
         self.wall, self.steady = 1_800_000_000.0, 5.0

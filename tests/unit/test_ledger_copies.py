@@ -1,6 +1,6 @@
-"""Any number of failovers, restores, adoptions, crashes, missing rights and old copies that return: one copy is used.
+"""Copies of the ledger: exactly one is used after failovers, restores, adoptions, crashes and returning old copies.
 
-The code is the real one, down to the names of exchanges; the broker and the databases are simulated.
+The code is the shipped one, including the names of exchanges; broker and databases are simulated.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Model:
         self.may_configure = True
         #: Changes until the process is killed.
         self.left = ALL
-        #: Looks of a process until another one does `meanwhile`, once.
+        #: Reads of a process until another one runs `interlude`, once.
         self.lookups = 0
-        self.meanwhile: Callable[[], None] | None = None
+        self.interlude: Callable[[], None] | None = None
 
     def look_up(self) -> None:
-        if self.meanwhile is not None and self.lookups == 0:
-            meanwhile, self.meanwhile = self.meanwhile, None
-            meanwhile()
+        if self.interlude is not None and self.lookups == 0:
+            interlude, self.interlude = self.interlude, None
+            interlude()
         self.lookups -= 1
 
     def change(self) -> None:
@@ -55,7 +55,7 @@ class Model:
 
 
 class Channel:
-    """What py-amqp does."""
+    """As py-amqp does."""
 
     def __init__(self, model: Model, connection: object) -> None:
         self._world = model
@@ -116,16 +116,16 @@ class Copy:
     own: Lineage
     identity: str = "ledger"
     remembered: Remembered | None = None
-    #: The copies that it was made of, one of another.
+    #: The copies from which it was made, in order.
     before: list[Copy] = field(default_factory=list)
-    #: How often it was noted as restored.
+    #: Number of times that it was noted as restored.
     restored: int = 0
-    #: Whether another copy was used, or adopted, in its place.
+    #: Whether another copy was used or adopted instead of it.
     is_superseded: bool = False
-    #: Whether one that it was made of was used since: elsewhere it is an old backup, which has to be adopted.
+    #: Whether a copy from which it was made was used since: elsewhere it is an old backup that must be adopted.
     is_stale: bool = False
     is_behind: bool = False
-    #: Whether a worker was killed that was about to use it, and whether both are true: such a one may be used as well.
+    #: Whether a worker that was about to use it was killed, and whether both are true: such a copy may be used, too.
     is_begun: bool = False
     is_truncated: bool = False
 
@@ -141,7 +141,7 @@ class Copy:
 
     def restore(self, own: Lineage, *, is_marked: bool, max_age: float) -> None:
         assert max_age
-        # As the real one: of several workers one notes it.
+        # As the real one: one of several workers notes it.
         is_first = self.remembered is None or self.remembered.lineage != own
         self.remember(own, is_marked=is_marked)
         self.restored += is_first
@@ -163,7 +163,7 @@ class Copy:
 
 
 class Cluster:
-    """Servers, workers that come and go, and an operator."""
+    """Servers, workers that start and stop, and an operator."""
 
     def __init__(self) -> None:
         self.model = Model()
@@ -173,11 +173,11 @@ class Cluster:
         self._names = 0
 
     def promote(self) -> None:
-        """Have the newest copy fail over."""
+        """Let the newest copy fail over."""
         self._add(Lineage(self.newest.own.system, self.newest.own.timeline + 1))
 
     def restore(self) -> None:
-        """Have a backup of the newest copy restored on another system."""
+        """Restore a backup of the newest copy on another system."""
         self._systems += 1
         self._add(Lineage.of_postgresql(self._systems, 1))
 
@@ -186,7 +186,7 @@ class Cluster:
         self.copies.append(self.newest)
 
     def work(self, copy: Copy, *, until: int = ALL, may_configure: bool = True) -> None:
-        """Have a worker start with a copy, which is killed after so many changes."""
+        """Start a worker with a copy; it is killed after that number of changes."""
         is_used, error = self._try(copy, until=until, may_configure=may_configure)
         copy.is_begun |= not is_used
         if is_used:
@@ -199,9 +199,9 @@ class Cluster:
     def _used(self, copy: Copy, *, may_configure: bool) -> None:
         copy.is_begun &= not may_configure
         copy.is_behind &= not may_configure
-        # A worker can't tell others without the right to.
+        # A worker without the permission cannot inform others.
         for other in copy.before if may_configure and not copy.is_truncated else ():
-            # Without any mark no copy is known; and a backup elsewhere does not know of one that a killed worker made.
+            # Without a ledger identity no copy is known; a backup elsewhere lacks that of a killed worker.
             was_marked = other.remembered is not None and other.remembered.was_marked
             is_begun = any(older.is_begun for older in (*other.before, other))
             is_traced = not is_begun or other.own.system == copy.own.system
@@ -226,11 +226,11 @@ class Cluster:
         return True, None
 
     def adopt(self, copy: Copy, *, until: int = ALL) -> None:
-        """Have the operator adopt a copy; again, where that is killed after so many changes."""
+        """Let the operator adopt a copy; again, if that is killed after that number of changes."""
         was_noted = self._noted()
         if not self._adopt(copy, until=until):
             if self._noted() == was_noted:
-                # Nothing has happened yet, as far as workers know.
+                # Nothing has happened yet for the workers.
                 self.work(self.newest)
             assert self._adopt(copy)
         for other in self.copies:
@@ -260,13 +260,13 @@ STEPS = ["promote", "restore", "work", "old", "adopt", "limited"]
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 12)), max_size=20))
-# The primary of before returns after the new one was adopted, or was used by a worker without rights at first.
+# The old primary returns after the new one was adopted, or first used by a worker without permissions.
 @example([("work", 0, 12), ("promote", 0, 12), ("adopt", 9, 12), ("old", 0, 12)])
 @example([("work", 0, 12), ("promote", 0, 12), ("limited", 9, 12), ("work", 9, 12), ("old", 0, 12)])
 @example([("work", 0, 12), ("restore", 0, 12), ("limited", 9, 12), ("work", 9, 12), ("old", 0, 12)])
-# A standby that was never used returns after a restore elsewhere.
+# An unused standby returns after a restore elsewhere.
 @example([("promote", 0, 12), ("restore", 0, 12), ("old", 0, 12), ("work", 9, 12), ("old", 1, 12)])
-# Going back from another system, which returns; and an adoption that is interrupted.
+# A return from another system, which comes back; and an interrupted adoption.
 @example([("work", 0, 12), ("restore", 0, 12), ("work", 9, 12), ("adopt", 0, 12), ("old", 1, 12)])
 @example([("work", 0, 12), ("promote", 0, 12), ("adopt", 9, 1), ("old", 0, 12)])
 def test_once_a_copy_is_used_none_that_it_was_made_of_is_used(steps: list[tuple[str, int, int]]) -> None:
@@ -310,7 +310,7 @@ def test_two_workers_that_meet_a_failover_at_once_both_accept_it(lookups: int, i
     cluster = Cluster()
     cluster.work(cluster.newest)
     (cluster.restore if is_elsewhere else cluster.promote)()
-    cluster.model.lookups, cluster.model.meanwhile = lookups, lambda: cluster.work(cluster.newest)
+    cluster.model.lookups, cluster.model.interlude = lookups, lambda: cluster.work(cluster.newest)
     cluster.work(cluster.newest)
 
     assert cluster.newest.restored == 1

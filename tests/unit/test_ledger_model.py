@@ -1,4 +1,4 @@
-"""The worker's protocol against the ledger's rules, over any interleaving of deliveries, workers, crashes and time."""
+"""Model test of the worker's protocol and the ledger's rules, over any interleaving of deliveries and crashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PICK = st.integers(0, 5)
 
 
 class Sending(RuleBasedStateMachine):
-    """Commands delivered as often as it likes, to workers and a provider at their worst."""
+    """Commands that are delivered repeatedly, with faults of workers and provider."""
 
     model: Model
 
@@ -45,9 +45,9 @@ class Sending(RuleBasedStateMachine):
             twins=twins, times=times, park=park, limits=limits, alteration=alteration, crowd=crowd
         )
         self.plans = [*PLANS, TOO_LATE] if park else PLANS
-        # What waits for a time of the day, or behind others for its slot, waits longer by what the clock was set back.
+        # Submissions that wait for a time of day or a reservation wait longer by the step of a clock that was set back.
         self.moves = not times and not limits and not restores
-        # A repeat whose text was altered beyond recognition is sent again, and what is alike is taken for each other.
+        # A repeat with an unrecognizable text is sent again, and identical messages are taken for each other.
         self.restores = restores and alteration not in UNKNOWN and not twins and not crowd
 
     @rule(pick=_PICK)
@@ -135,14 +135,14 @@ TestSending.settings = settings(max_examples=40, stateful_step_count=30, deadlin
 
 
 def walk(seed: int, steps: int = 40, *, restores: bool = False) -> Model:  # noqa: C901 - a table of what may happen next
-    """Take a walk by chance; many short walks find what few long ones don't."""
+    """Take a random walk; many short walks find more than few long ones."""
     chance = random.Random(seed)
     park = chance.random() < 0.2
     plans = [*PLANS, TOO_LATE] if park else PLANS
     times, limits = chance.random() < 0.2, chance.random() < 0.2
     moves = not times and not limits and chance.random() < 0.5 and not restores
     model = Model(
-        # Of two that are alike, one lost and one not, either may be taken for the other; so no crowd either.
+        # Of two identical submissions, one lost and one not, either may be taken for the other; so no others.
         twins=chance.random() < 0.5 and not restores,
         times=times,
         park=park,
@@ -184,7 +184,7 @@ def walk(seed: int, steps: int = 40, *, restores: bool = False) -> Model:  # noq
 
 
 def save_or_restore(model: Model, chance: random.Random) -> None:
-    """Have the ledger go back to an earlier state of itself now and then, and publishers repeat what was lost."""
+    """Restore an earlier state of the ledger at times, and let publishers repeat lost commands."""
     roll = chance.random()
     if roll < 0.05:
         model.save()
@@ -226,7 +226,7 @@ def test_outcome_recorded_by_another_before_the_reschedule_is_published_by_the_c
     model.advance(zombie, 2)
     model.advance(heir)
 
-    assert set(outcomes(model)) == {("order-17", 0)}, "the zombie filed and did not tell"
+    assert set(outcomes(model)) == {("order-17", 0)}, "the zombie recorded and did not publish"
     assert model.published == {}
     assert [message.version for message in model.delayed] == [1]
     model.settle()

@@ -1,4 +1,4 @@
-"""A restored ledger: which deliveries may be of calls that it has lost, and what becomes of them."""
+"""A restored ledger: deliveries that may belong to lost calls, and their results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bridge.domain.commands import SendSms
 
 HOUR, DAY = 3600.0, 86_400.0
-#: Restored at `NOW`; calls may be lost since a minute before its last commit, which was ten seconds before.
+#: Restored at `NOW`; calls may be lost from a minute before its last commit, ten seconds earlier.
 LOST = Restored(at=NOW, since=NOW - 70.0)
 LONG = "Twój kod to 4711, ważny przez pięć minut, nie podawaj go nikomu, dziękujemy"
 
@@ -46,7 +46,7 @@ def book() -> Book:
 def found(
     book: Book, text: str = "hi", *, at: float = 1.0, complete: bool = True, of: SendSms | None = None
 ) -> Outcome | float | None:
-    """Resolve a look, with a message of `text` in the history, if any; return the outcome or when it goes on."""
+    """Resolve a lookup with a message of `text` in the history, if any; return the outcome or the next time."""
     message = Evidence(
         message_id="m-9",
         sender_address="+16139998877",
@@ -73,7 +73,7 @@ def found(
     return recorded.outcome or recorded.retry_at
 
 
-# -- which may be lost -----------------------------------------------------------------------------
+# -- deliveries of lost calls -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_number_that_cant_be_looked_up_is_sent_where_only_a_repeat_is_suspecte
     assert isinstance(book.claim(of=national, at=1, restored=LOST), Call)
 
 
-# -- what becomes of it ----------------------------------------------------------------------------
+# -- their results ----------------------------------------------------------------------------------
 
 
 def test_a_repeat_of_what_was_sent_ends_as_sent(book: Book) -> None:
@@ -195,7 +195,7 @@ def test_without_a_history_it_waits(book: Book) -> None:
     assert isinstance(book.claim(at=400, version=0, restored=LOST), Lookup)
 
 
-# -- rows from before ------------------------------------------------------------------------------
+# -- older rows -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("redelivered", [True, False])
@@ -259,7 +259,7 @@ def test_finished_submission_is_republished_and_its_replay_is_looked_up(book: Bo
     assert isinstance(book.claim(at=60, replay=replay, restored=late), Lookup)
 
 
-# -- since when ------------------------------------------------------------------------------------
+# -- the beginning of the losses -------------------------------------------------------------------
 
 
 def test_calls_are_lost_since_the_last_commit_that_is_left() -> None:

@@ -1,4 +1,4 @@
-"""The ledger's rules, row by row: what a delivery meets, and what it may do then."""
+"""The ledger's rules: the state that a delivery finds, and the actions that it permits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def command(*, to: str = "+16131234567", message: str = "hi", **changes: float) 
 
 
 class Book:
-    """A whole ledger on one unit, and the changes made to it."""
+    """A complete ledger in one unit of work, and its changes."""
 
     def __init__(self) -> None:
         self.unit = UnitOfWork()
@@ -153,7 +153,7 @@ class Book:
         reading: bool = True,
         of: SendSms | None = None,
     ) -> RecordedResult | None:
-        """File a look that was taken just now."""
+        """Record a lookup made just now."""
         recorded = self.apply(
             Resolve(
                 command=of or command(),
@@ -172,7 +172,7 @@ class Book:
         return recorded
 
     def set_clock(self, at: float) -> None:
-        """Have somebody notice that the time was set, to this."""
+        """Record that the clock was set to this time."""
         self.apply(ClockSet(now=NOW + at, rules=self.rules))
 
     def hand_over(self, version: int) -> object:
@@ -189,7 +189,7 @@ def outcome_of(answer: Verdict | RecordedResult | None) -> Outcome | None:
 
 
 def message(message_id: str = "m-7", *, at: float = 0.0, status: str = "DeliveredToNetwork") -> Evidence:
-    """Return what the provider says of a message that submission 0 may have sent."""
+    """Return the provider's message that submission 0 may have sent."""
     return Evidence(
         message_id=message_id,
         sender_address="+16139998877",
@@ -201,7 +201,7 @@ def message(message_id: str = "m-7", *, at: float = 0.0, status: str = "Delivere
 
 
 def in_doubt(book: Book, *, submitted: bool = False) -> None:
-    """Leave submission 0 in doubt since now, and claimed for a look 2 s from now."""
+    """Leave submission 0 in doubt since now, and claimed for a lookup 2 s from now."""
     book.claim()
     book.file(outcome=None, retry_in=2.0, in_doubt=True, submitted=submitted)
     book.hand_over(0)
@@ -356,7 +356,7 @@ def test_stale_copy_waits_like_any_duplicate(book: Book) -> None:
 def test_a_delayed_copy_without_a_row_may_have_been_sent(book: Book) -> None:
     assert book.claim(version=3) == Lookup(version=3)
     assert book.claim(1, version=3) == Lookup(version=3)
-    assert isinstance(book.claim(version=3, owner="two"), NotBefore), "while it is looked for"
+    assert isinstance(book.claim(version=3, owner="two"), NotBefore), "during its lookup"
     assert book.submission().doubt_until == NOW
 
 
@@ -394,7 +394,7 @@ def test_unpublished_outcome_is_published_by_the_delivery_that_replaced_a_copy(
     taken_over = book.claim(0, at=5 + OVERDUE, owner="heir")
 
     assert isinstance(taken_over, Call)
-    assert taken_over.version == 2, "later than what was filed, and it has told nothing"
+    assert taken_over.version == 2, "later than the record, and it has published nothing"
     assert isinstance(book.claim(1, at=5 + OVERDUE, owner="heir", version=2, copy_version=0), HasOutcome)
 
 
@@ -548,7 +548,7 @@ def test_a_national_number_whose_message_a_late_answer_names_was_sent(book: Book
 
 
 def test_a_text_longer_than_any_sms_can_not_be_looked_for_and_costs_no_time(book: Book) -> None:
-    # To normalize this would take a quarter of a minute.
+    # Normalizing this would take 15 s.
     long = command(message="a" + "\u0301\u0316" * 20_000)
     book.claim(of=long)
 
@@ -556,7 +556,7 @@ def test_a_text_longer_than_any_sms_can_not_be_looked_for_and_costs_no_time(book
 
 
 def lost(book: Book, of: SendSms, *, at: float, replay: Replay) -> Verdict:
-    """Claim for a replay, lose the answer, and return what the next claim brings once the lease is over."""
+    """Claim for a replay, lose the response, and return the next claim after the lease."""
     assert isinstance(book.claim(at=at, of=of, replay=replay), Call)
     return book.claim(at=at + LEASE, owner="two", of=of)
 
@@ -675,7 +675,7 @@ def test_a_twin_that_is_attempting_is_waited_for_but_not_for_ever(book: Book) ->
 
 
 def crash(book: Book, times: int, *, first_at: float) -> Verdict:
-    """Have the worker die so often while it looks; return what the last claim meets."""
+    """Let the worker crash that often during a lookup; return the last claim's result."""
     at, verdict = first_at, Lookup(version=1)
     for number in range(times):
         at += LEASE
@@ -784,7 +784,7 @@ def test_message_named_by_a_late_response_is_looked_up_when_its_dead_letter_is_r
     assert book.claim(at=LEASE + 63, replay=Replay(event_id=stored_event.event_id)) == Lookup(version=1)
 
 
-# --- ledgers that may have forgotten ---------------------------------------------------------------------------------
+# --- pruned ledgers --------------------------------------------------------------------------------------------------
 
 
 def test_response_without_a_claim_leaves_the_submission_in_doubt(book: Book) -> None:
@@ -828,7 +828,7 @@ def test_a_copy_without_a_token_and_a_row_may_have_been_sent_too(book: Book) -> 
 
 
 def ended(book: Book, outcome: Outcome) -> str:
-    """End submission 0 and return the id of the event that tells it."""
+    """End submission 0 and return the id of its outcome's event."""
     book.claim()
     recorded = book.file(outcome=outcome)
     assert recorded is not None
@@ -857,7 +857,7 @@ def test_replayed_unsent_submission_is_sent_again(book: Book, outcome: Outcome) 
     assert recorded is not None
     assert recorded.stored_event is not None
     assert recorded.stored_event.event_id != replay.event_id
-    # Should the third be the second once more, and its commit have gone unheard, nobody else leaves a dead letter.
+    # If the third is the second again and its commit is unconfirmed, no other delivery leaves a dead letter.
     again = HasOutcome(outcome=Outcome.SENT, stored_event=recorded.stored_event, own=True)
     assert book.claim(at=102, owner="four", replay=replay) == again
     assert book.claim(at=103, owner="five", replay=Replay(event_id="another")) == replace(again, own=False)
@@ -948,7 +948,7 @@ def test_a_lease_from_before_the_clock_was_set_back_ends_like_one_of_today(book:
     grace_end = LEASE + book.rules.reconcile.settle
     assert book.claim(at=grace_end, owner="two") == Lookup(version=0)
     submission = book.submission()
-    assert submission.doubt_from == NOW + 1 - book.rules.retry.max_age, "nobody knows when it was called"
+    assert submission.doubt_from == NOW + 1 - book.rules.retry.max_age, "the time of the call is unknown"
 
 
 def test_attempt_before_the_clock_was_set_back_is_looked_up_in_the_whole_possible_window(book: Book) -> None:

@@ -1,4 +1,4 @@
-"""`ledger.url` as it is read: what is understood, what is refused, and that no refusal shows a value."""
+"""`ledger.url`: accepted and refused forms; no error shows a value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = "hunter2"
 
 
 def is_empty(name: str, value: str) -> bool:
-    """Return whether libpq was given nothing; a list of ports may have commas alone."""
+    """Return whether libpq received nothing; a list of ports may have commas only."""
     return not (value.strip(",") if name == "port" else value)
 
 
@@ -97,7 +97,7 @@ def test_parameters_reach_libpq_decoded() -> None:
     )
 
     assert found["sslrootcert"] == "/etc/ca s.pem"
-    assert found["application_name"] == "x+y", "a plus is a plus, as libpq has it"
+    assert found["application_name"] == "x+y", "a plus is a plus, as in libpq"
     assert found["options"] == "-csearch_path=sms"
     assert found["password"] == "a&b"
 

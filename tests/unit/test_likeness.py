@@ -1,4 +1,4 @@
-"""Texts that a gateway has altered are known again, and others are not taken for them."""
+"""Comparison of texts: those altered by a gateway match, others do not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bridge.domain.match_keys import LONGEST_TEXT, normal_form, plain, text_key
 from bridge.simulator.alterations import ALTERATIONS, alter
 from tests.unit.altered_texts import KNOWN, UNKNOWN
 
-#: These take something away that the normal form can't give back.
+#: These remove characters that the normal form cannot restore.
 LOSSY = {"cut", "emoji", "no-emoji", "two-marks", "ascii", "gsm", "latin-1"}
-#: Any, but for what may be an entity in one spelling and none in another one; a capital with a cedilla, which also
-#: stands for the small one; and accents on nothing, of which some gateways leave none and some a quote.
+#: All characters but these: possible entities in one spelling only; a capital with a cedilla, which also stands for
+# the small one; and accents without a letter, which some gateways drop and some turn into a quote.
 TEXTS = st.text(
     st.characters(codec="utf-8", exclude_characters="&\ufe60\uff06\xc7\u0327\xb4\u1ffd\u2033\u2036"),
     max_size=200,

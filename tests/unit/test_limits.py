@@ -1,6 +1,6 @@
-"""Rate limits: slots are granted evenly after a burst, in the order they were asked for, and kept while waited for.
+"""Rate limits with GCRA: reservations are even after a burst, in the order of requests, and kept during the wait.
 
-What comes late, for an outage or a long queue, goes at the rate as well, and keeps its place before who came later.
+Submissions that are late after an outage or a long queue also go at the rate, and keep their position.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ A, B = "+16139998877", "+16139998878"
 def reserve(
     unit: UnitOfWork, sender: str, rules: LimitRules, *, now: float, held: Reservation = NO_RESERVATION
 ) -> Reservation:
-    """Ask for a slot of the sender's limit and of the account's, as a claim does."""
+    """Reserve within the sender's and the account's limit, as a claim does."""
     under = {f"sender:{sender}": rules.sender_per_second, ACCOUNT: rules.account_per_second}
     return limits.reserve(unit, under, now=now, held=held)
 
@@ -50,14 +50,14 @@ def reserve(
 def slots(
     rules: LimitRules, senders: str, *, now: float = NOW, unit: UnitOfWork | None = None
 ) -> list[float]:
-    """Return the seconds from now until the slot of each, asked for at once by `A` and `B` in this order."""
+    """Return the seconds until each reservation of `A` and `B`, requested at once in this order."""
     unit = unit or UnitOfWork()
     names = {"A": A, "B": B}
     return [max(0.0, _reservation(unit, names[sender], rules, now) - now) for sender in senders]
 
 
 def _reservation(unit: UnitOfWork, sender: str, rules: LimitRules, now: float) -> float:
-    """Return when a submission goes that comes back whenever it is told to."""
+    """Return the send time of a submission that returns at each given time."""
     reservation = reserve(unit, sender, rules, now=now)
     while reservation.at > now:
         now = reservation.at
@@ -139,14 +139,14 @@ def test_no_second_has_more_than_twice_its_share_and_no_slot_is_before_an_earlie
 
 
 def most(times: list[float], seconds: float) -> int:
-    """Return how many at most are within so many seconds."""
+    """Return the maximum number within that number of seconds."""
     return max(sum(start <= at < start + seconds for at in times) for start in times)
 
 
 def come(
     unit: UnitOfWork, rules: LimitRules, comings: list[tuple[float, str]], late: list[float]
 ) -> list[tuple[float, str]]:
-    """Return when who goes, of senders that come at these times and again as late as `late` has it, in its order."""
+    """Return the send times of senders that arrive at these times and return late by `late`, in its order."""
     lates, gone = deque(late), []
     coming = [(at, number, sender, NO_RESERVATION) for number, (at, sender) in enumerate(comings)]
     while coming:
@@ -210,7 +210,7 @@ def test_late_submission_goes_before_those_with_later_slots() -> None:
     assert first.at == NOW
     for reservation in others[:2]:
         reserve(unit, A, rules, now=reservation.at, held=reservation)
-    # Its slot was at 1, and those of the last two are at 4 and 5.
+    # Its reservation was at 1, and those of the last two are at 4 and 5.
     assert reserve(unit, A, rules, now=NOW + 4.2, held=late).at == NOW + 4.2
     turns = [
         reserve(unit, A, rules, now=reservation.at + 0.5, held=reservation) for reservation in others[2:]
@@ -242,7 +242,7 @@ def claim(unit: UnitOfWork, number: int, *, at: float = 0.0, expires_at: float |
 
 
 def throttle(unit: UnitOfWork, number: int, *, hold: float) -> None:
-    """Have the provider answer the claim made at 0 that it is too fast."""
+    """Let the provider answer the claim made at 0 with a rate limit."""
     next_step = NextStep(
         outcome=None, result=SubmissionResult(attempts=1), retry_at=NOW + hold, hold_until=NOW + hold
     )
@@ -272,7 +272,7 @@ def test_submission_that_expires_before_its_slot_takes_none() -> None:
     unit = UnitOfWork()
     claim(unit, 1)
     claim(unit, 2)
-    # Its slot would be at 4.
+    # Its reservation would be at 4.
     late = claim(unit, 3, at=1, expires_at=NOW + 3)
     again = claim(unit, 3, at=2.9, expires_at=NOW + 3)
     another = claim(unit, 4, at=2.9)
@@ -348,10 +348,10 @@ def test_a_slot_may_be_used_as_late_as_copies_come() -> None:
 
 
 def backlog(size: int, rate: float, *, moves: float, away: tuple[float, float] = (0.0, 0.0)) -> list[float]:
-    """Return how many seconds each waits of so many commands that lie on the queue together.
+    """Return the seconds that each of the commands in the queue waits.
 
-    A worker takes so many a second off the queue's head; copies come out of the delay on whole seconds, to its tail.
-    From the first to the second of `away` it takes none.
+    A worker consumes that many per second from the queue's head; copies leave the delay queues on whole seconds, to its
+    tail. Between the two times of `unavailable` it consumes none.
     """
     unit, rules = UnitOfWork(), LedgerRules(limits=LimitRules(account_per_second=rate))
     commands = [command(number) for number in range(size)]

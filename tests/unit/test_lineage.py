@@ -1,4 +1,4 @@
-"""Which copy of a database is the ledger, by what it remembers and by the marks on the broker."""
+"""Lineage: the copy of a database that is the ledger, by its memory and the broker's ledger identity."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_text_that_is_not_a_lineage_is_none(text: str) -> None:
 
 
 MARKED = Remembered(FIRST, is_marked=True)
-#: Without the right to, a worker has noticed a restore elsewhere and left the mark of before.
+#: A worker without the permission has detected a restore elsewhere and left the old identity.
 LEFT = Remembered(ELSEWHERE, is_marked=False, left=FIRST)
 
 
@@ -50,7 +50,7 @@ LEFT = Remembered(ELSEWHERE, is_marked=False, left=FIRST)
         (None, None, False, False, Recognized()),
         (None, MARKED, False, False, Recognized()),
         (FIRST, MARKED, True, False, Recognized()),
-        # One that could not be marked before; and another worker has marked it, and was killed before it noted that.
+        # A copy without an identity before; another worker has written it and was killed before it noted that.
         (FIRST, Remembered(FIRST, is_marked=False), False, False, Unmarked()),
         (FIRST, Remembered(FIRST, is_marked=False), True, False, Unmarked()),
         (FIRST, MARKED, False, False, Outdated()),
@@ -70,14 +70,14 @@ LEFT = Remembered(ELSEWHERE, is_marked=False, left=FIRST)
         (SECOND, Remembered(SECOND, is_marked=True), False, True, Outdated()),
         (SECOND, Remembered(SECOND, is_marked=False), False, False, Unmarked((FIRST,))),
         (SECOND, Remembered(ELSEWHERE, is_marked=True), False, True, Succeeded((ELSEWHERE, FIRST))),
-        # Another copy of what it remembers is in use.
+        # Another copy of its lineage is in use.
         (SECOND, MARKED, False, False, Outdated()),
         (ELSEWHERE, MARKED, False, False, Outdated()),
         (ELSEWHERE, LEFT, False, True, Unmarked((FIRST,))),
         (ELSEWHERE, LEFT, False, False, Outdated()),
         (SECOND, LEFT, False, True, Succeeded((ELSEWHERE, FIRST))),
         (FIRST, Remembered(FIRST, is_marked=False, left=FIRST), True, False, Unmarked()),
-        # Nothing was remembered as long as it could not be read. Another worker has found that at the same time.
+        # Nothing was remembered while it was unreadable. Another worker has found that at the same time.
         (FIRST, None, True, False, Succeeded(())),
         (FIRST, None, False, False, Succeeded(())),
     ],

@@ -1,4 +1,4 @@
-"""Input from outside takes time in proportion to its length: bodies, header fields and every regular expression."""
+"""Linear time for input from outside: bodies, header fields and every regular expression."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-#: Bytes: as many as a webhook reads.
+#: Bytes: the maximum body of a webhook.
 SIZE = 64 * 1024
-#: Seconds of this thread's processor time. The slowest body takes a tenth, and one whose time grows with the square of
-#: its length many times as much.
+#: Seconds of this thread's processor time. The slowest body takes a tenth, and one with quadratic time takes many
+# times as much.
 LIMIT = 0.4
 RULES = NotificationRules(style=Style(source="/s", camel_case=True), default_region="US")
 HEAD = b"POST /hook HTTP/1.1\r\nHost: bridge\r\n"
@@ -42,7 +42,7 @@ def port() -> Iterator[int]:
 
 
 def seconds(port: int, wire: bytes) -> float:
-    """Return how long the answer to `wire` takes, at best."""
+    """Return the minimum time of the response to `wire`."""
     best = float("inf")
     with Client(port, timeout=60) as client:
         for _ in range(5):
@@ -69,7 +69,7 @@ def test_blank_lines_in_a_body_cost_no_more_than_its_bytes(
     count = SIZE // len(blank) - 10
     blanks, plain = (b"[" + text * count + b"0]" for text in (blank, b" " * len(blank)))
 
-    # A piece of its own for each blank line takes seconds.
+    # A separate piece for each blank line takes seconds.
     assert seconds(port, framed(blanks)) < 0.5 + 20 * seconds(port, framed(plain))
 
 
@@ -107,7 +107,7 @@ def slowness(call: Callable[[Any], object], text: str | bytes, slow: float) -> f
     return min(taken)
 
 
-# -- what is made of a body --------------------------------------------------------------------------------------------
+# -- processing of a body ----------------------------------------------------------------------------------------------
 
 _MESSAGE = {
     "dateTime": 1525895980,
@@ -143,7 +143,7 @@ def repeated(unit: str, size: int = SIZE) -> str:
 
 
 def documents() -> st.SearchStrategy[str]:
-    """Return bodies of some 64 KiB, each of which repeats one thing at one place."""
+    """Return bodies of some 64 KiB, each of which repeats one element at one position."""
     raw = st.sampled_from(
         [
             "1",
@@ -229,14 +229,14 @@ _FRAGMENTS = [
     "é",
     "-",
 ]
-#: Characters, and the seconds that are too many for them: a pattern that takes the square takes a tenth and more.
+#: Characters, and their limit in seconds: a pattern with quadratic time takes 0.1 s and more.
 _LENGTH = 8_000
 SLOW = 0.04
 
 
 @cache
 def patterns() -> dict[str, tuple[re.Pattern[str] | re.Pattern[bytes], frozenset[str]]]:
-    """Return every compiled pattern of the bridge by its place, and by which methods its module uses it."""
+    """Return every compiled pattern of the bridge by its position and by the methods that use it."""
     found = {}
     for info in pkgutil.walk_packages(bridge.__path__, "bridge."):
         if ".migrations." in info.name or info.name.endswith("__main__"):

@@ -198,7 +198,7 @@ class Provider:
     failing: set[str | None] = field(default_factory=set)
     calls: list[str | None] = field(default_factory=list)
     #: What happens during a call.
-    meanwhile: Callable[[], None] = lambda: None
+    interlude: Callable[[], None] = lambda: None
 
     def of_message(self, pair: Pair, message_id: str, *, until: float) -> str | None:
         self._called(message_id)
@@ -210,7 +210,7 @@ class Provider:
 
     def _called(self, what: str | None) -> None:
         self.calls.append(what)
-        self.meanwhile()
+        self.interlude()
         if what in self.failing:
             raise ArchiveUnavailable("down")
 
@@ -473,7 +473,7 @@ def test_breaker_that_opens_during_a_round_stops_it_and_leaves_the_rest_pending(
     def shut() -> None:
         model.may_ask = False
 
-    model.provider.meanwhile = shut
+    model.provider.interlude = shut
     wait = model.poll(30)
 
     assert (wait, len(model.provider.calls)) == (POLL, 1)

@@ -103,11 +103,11 @@ def test_a_number_that_is_refused_costs_the_others_nothing(provider: Notifying) 
 
 def test_after_a_rotation_only_the_new_authorization_is_left(provider: Notifying) -> None:
     sync(provider, declared(authorizations=("old",)))
-    meanwhile = did(sync(provider, declared(authorizations=("new", "old"))))
+    kept = did(sync(provider, declared(authorizations=("new", "old"))))
     pruned = sync(provider, declared(authorizations=("new", "old")), prune=True)
     present = read_state(provider)
 
-    assert meanwhile == KEPT[:2]
+    assert kept == KEPT[:2]
     assert [step.action for step in pruned] == ["make", "make", "remove", "remove"]
     assert [channel.authorization for channel in present.channels] == ["new"]
     assert did(sync(provider, declared(authorizations=("new",)))) == KEPT[:2]
