@@ -1,4 +1,4 @@
-"""Whatever the configuration calls valid listens, and is found where clients look for it."""
+"""Listeners: every valid configuration listens, and is reachable by clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECRET = "Bearer tangerine-4711"
-#: Any host may be listened on with these.
+#: Settings that permit any host.
 AUTHORIZED = {
     "BRIDGE_INGEST__AUTHORIZATION": SECRET, "BRIDGE_SUBMIT__AUTHORIZATION": "Bearer plum-1", "BRIDGE_INGEST__PORT": "0"
 }  # fmt: skip
@@ -35,17 +35,17 @@ BODY = b'{"a": {"id": "x"}}'
 
 
 class Flow:
-    """Takes every notification, and remembers who came."""
+    """An endpoint that accepts every notification and records the clients."""
 
     def __init__(self) -> None:
         self.refusals: list[tuple[Any, ...]] = []
 
     def take(self, _posted: Any, answered: Callable[[Any], None]) -> None:
-        """Say that it is an event."""
+        """Report it as an event."""
         answered(NotificationResult.PUBLISHED)
 
     def refused(self, *refusal: Any) -> None:
-        """Remember a refusal."""
+        """Record a refusal."""
         self.refusals.append(refusal)
 
 
@@ -55,13 +55,13 @@ def settings_of(**ingest: object) -> Settings:
 
 
 def ask(settings: Settings, target: str, *addresses: str) -> list[int]:
-    """Return what is answered to a webhook at `target` by way of each of `addresses`."""
+    """Return the status of a webhook at `target` through each of `addresses`."""
     flow: Any = Flow()
     return [status for status, _ in answers_of(make_webhook_server(settings, flow, flow), target, *addresses)]
 
 
 def answers_of(server: HttpServer, target: str, *addresses: str) -> list[tuple[int, dict[str, str]]]:
-    """Post to `target` by way of each of `addresses`; return the status and the header of each answer."""
+    """Post to `target` through each of `addresses`; return status and header of each response."""
     port = server.start()
     answers = []
     for address in addresses or ("127.0.0.1",):
@@ -94,7 +94,7 @@ def test_every_host_that_is_valid_is_listened_on(host: str, addresses: list[str]
 
 
 def server_of(section: str, settings: Settings) -> HttpServer:
-    """Return the server of an endpoint, not started; what would answer requests is not there."""
+    """Return the server of an endpoint, not started and without a request handler."""
     unused: Any = Flow()
     if section == "ingest":
         return make_webhook_server(settings, unused, unused)
@@ -241,7 +241,7 @@ def test_ipv4_network_admits_its_clients_in_any_notation(host: str, allow: str, 
     except ConnectionResetError:
         answers = [0]
 
-    # A connection from elsewhere is closed without an answer.
+    # A connection from elsewhere is closed without a response.
     assert answers == [status or 0]
 
 

@@ -1,4 +1,4 @@
-"""The log: its form, and what never appears in it."""
+"""The log: its format, and values that never appear in it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NUMBER = "+16139998877"
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """Where the log goes; the process is as before afterwards."""
+    """Capture the log, and restore the process afterwards."""
     handlers, level = logging.root.handlers, logging.root.level
     hooks = sys.excepthook, threading.excepthook
     yield io.StringIO()

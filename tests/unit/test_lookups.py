@@ -1,4 +1,4 @@
-"""Asking the ledger from an event loop: it never waits longer than it has patience, whatever the ledger does."""
+"""Ledger lookups from an event loop: bounded waits with any behaviour of the ledger."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FakeRecords:
     def __init__(self, *, away: bool = False) -> None:
         self.away = away
         self.opened = self.closed = self.asked = 0
-        #: While clear, the ledger thinks.
+        #: While clear, the ledger does not respond.
         self.answers = threading.Event()
         self.answers.set()
 
@@ -61,7 +61,7 @@ def lookups(records: FakeRecords, **options: Any) -> Iterator[Lookups]:
 
 
 async def ask(made: Lookups, command_id: str = "a", *, timeout: float = 5.0) -> object:
-    """Ask, and return what was told."""
+    """Make a lookup, and return its result."""
     stored_event: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     question: Callable[[Records], object] = lambda records: records.content_hash(command_id)  # noqa: E731
     made.ask(question, stored_event.set_result, timeout=timeout)

@@ -1,4 +1,4 @@
-"""What other threads have found out comes to the event loop, all of it, however little it is woken."""
+"""Results of other threads all reach the event loop, with few wake-ups."""
 
 from __future__ import annotations
 

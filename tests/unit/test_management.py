@@ -1,4 +1,4 @@
-"""Reading RabbitMQ's management API: what it shows, and each way in which it fails."""
+"""RabbitMQ's management API: its responses and failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NODES = "/api/nodes?columns=name"
 QUEUES = "/api/queues/a%2Fb?columns=name,type,members,online"
-#: What a broker of 3.10 answers, shortened.
+#: Responses of RabbitMQ 3.10, shortened.
 ANSWERS = {
     NODES: (200, [{"name": "r@n1"}, {"name": "r@n2"}]),
     QUEUES: (
@@ -40,7 +40,7 @@ ANSWERS = {
 
 @contextmanager
 def serving(answers: Mapping[str, tuple[int, object]], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-    """Answer each path with a status and a document; lend the URL and the list of credentials that came."""
+    """Answer each path with a status and a document; yield the URL and the list of received credentials."""
     credentials: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def serving(answers: Mapping[str, tuple[int, object]], prefix: str = "") -> Iter
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Keep the tests' output to theirs."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)

@@ -1,4 +1,4 @@
-"""What may be shown of numbers and foreign text."""
+"""Masking of numbers and foreign text."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HOSTS = frozenset(("ip-10-213-7-12", "rabbit-20261130.example", "6131238877"))
         ("IP-10-213-7-12 of +16131238877", "IP-10-213-7-12 of ***8877"),
         ("rabbit@ip-10-213-7-12, x.", "rabbit@ip-10-213-7-12, x."),
         ("at rabbit-20261130.example.", "at rabbit-20261130.example."),
-        # Another host, and a number that is not all of a word.
+        # Another host, and a number that is only a part of a word.
         ("ip-10-213-7-121", "ip-***7121"),
         ("rabbit-20261131.example", "rabbit-***1131.example"),
         ("+16131238877", "***8877"),

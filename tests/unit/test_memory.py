@@ -1,4 +1,4 @@
-"""The memory of notifications: it knows what was noted, also while the ledger is away, slow or broken."""
+"""The memory of notifications, also while the ledger is unavailable, slow or broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SENT = SentSubmission(command_id="c1", index=0, replay=0, message_id="m1", event
 
 
 class Store(MemorySeen):
-    """A ledger that is away or stands still as long as a test wants."""
+    """A ledger that is unavailable or stalled as long as a test wants."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class Store(MemorySeen):
     def _reached(self) -> None:
         self.going.wait(20)
         if self.away:
-            raise LedgerUnavailable("it is away")
+            raise LedgerUnavailable("it is unavailable")
         if self.broken:
-            raise TypeError("a mistake of ours")
+            raise TypeError("an unexpected exception")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def make(store: Store, crashed: threading.Event) -> Iterator[Callable[..., Notif
 
 
 def run(*asked: Coroutine[object, object, object]) -> list[object]:
-    """Ask all at once, on a loop of their own."""
+    """Make all queries at once, on a separate event loop."""
 
     async def everything() -> list[object]:
         return list(await asyncio.gather(*asked))
@@ -105,7 +105,7 @@ def run(*asked: Coroutine[object, object, object]) -> list[object]:
 
 
 async def ask(memory: NotificationMemory, kind: Literal["known", "owner"], id_: str) -> object:
-    """Return the answer to a question, None where the ledger can not be asked or does not answer in time."""
+    """Return the result of a query, None if the ledger is unavailable or too slow."""
     reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     caller = LoopCaller(asyncio.get_running_loop())
 
@@ -131,7 +131,7 @@ async def knows(memory: NotificationMemory, event_id: str) -> bool | None:
 
 async def note(memory: NotificationMemory, event_id: str) -> None:
     memory.note([event_id], (), LoopCaller(asyncio.get_running_loop()))
-    # The thread is woken when this turn of the loop is over.
+    # The thread is woken after this iteration of the loop.
     await asyncio.sleep(0)
 
 
@@ -158,11 +158,11 @@ def test_waiting_notes_are_written_in_the_next_transaction(
     async def let_go() -> None:
         store.going.set()
 
-    # The last to have its turn: all others wait by then.
+    # The last in the queue: all others wait by then.
     run(*(knows(memory, f"e{number}") for number in range(BATCH)), let_go())
 
     assert sum(map(len, store.lookups)) == BATCH
-    # One that it began with, one for the first, one for all others.
+    # The initial one, one for the first, one for all others.
     assert len(store.lookups) <= 3
 
 
@@ -172,12 +172,12 @@ def test_recent_notes_are_known_without_the_ledger(
     memory = make(remembered=2)
     for name in ("e1", "e2", "e3"):
         run(note(memory, name))
-    # Not by way of the store's own: this is no lookup of the memory's.
+    # Not through the memory's store: this is not a lookup of the memory.
     wait_until(lambda: MemorySeen.known(store, {"e1"}), what="the ledger to be told")
     known = run(*(knows(memory, name) for name in ("e1", "e2", "e3")))
 
     assert known == [True] * 3
-    # Beside the one that it begins with, where nothing was to be noted by then.
+    # Besides the initial one, which had nothing to note.
     assert [some for some in store.lookups if some] == [{"e1"}]
 
 
@@ -194,7 +194,7 @@ def test_unavailable_ledger_delays_nothing_and_recent_notes_alone_are_known(
 
     assert (first, rest) == ([None], [True, None, None])
     assert [(line["event"], line["reason"]) for line in lines] == [
-        ("notifications.not_deduplicated", "it is away")
+        ("notifications.not_deduplicated", "it is unavailable")
     ]
 
 
@@ -230,7 +230,7 @@ def test_stalled_ledger_is_waited_for_once(make: Callable[..., NotificationMemor
     wait_until(lambda: run(knows(memory, "g1")) == [False] and {"g1"} in store.lookups)
 
     assert (first, rest) == ([None], [[None] * 100])
-    # A hundred times the patience would be 5 s.
+    # A hundred times the timeout would be 5 s.
     assert took < 4
 
 

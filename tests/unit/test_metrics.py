@@ -1,4 +1,4 @@
-"""What Prometheus is told: each metric is written up, and what is read when scraped is what there is."""
+"""Metrics: each is documented, and those read at a scrape have the current values."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_broker_is_connected_once_all_connections_to_it_are() -> None:
 
 
 class ScriptedGateway(NoGateway):
-    """A provider that answers what it is told to, or waits for the test."""
+    """A provider that returns the test's response, or waits for the test."""
 
     def __init__(self, *attempts: Attempted) -> None:
         self.attempts = list(attempts)

@@ -1,4 +1,4 @@
-"""The order of a notification: which actions it asks for, in which order, for each way it can go."""
+"""The order of a notification: its actions for each path."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NOT_ASKED = None
 
 
 def carried_out(document: object, results: Iterable[object]) -> list[Any]:
-    """Return the actions that a notification asks for when these results come back. Every result has to be used."""
+    """Return a notification's actions for these results. Every result has to be used."""
     left: list[object] = list(results)
     actions: list[Any] = []
     steps = NotificationFlow().receive(json.dumps(document).encode(), RULES, now=NOW)

@@ -1,4 +1,4 @@
-"""Notification in, event out."""
+"""Events made from notifications."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_notification_parsed_elsewhere_makes_the_same_event() -> None:
         (1525895988, 1525895987, "2018-05-09T19:59:48.000Z"),
         (1525895988123, 1525895987, "2018-05-09T19:59:48.123Z"),
         (None, 1525895987, "2018-05-09T19:59:47.000Z"),
-        # A fixture of the provider's has one digit too many; text, zero and a truth value are no times.
+        # A fixture of the provider has one digit too many; text, zero and a boolean are not times.
         (15459135467, 1525895987, "2018-05-09T19:59:47.000Z"),
         ("1525895988", 1525895987.5, "2018-05-09T19:59:47.500Z"),
         (0, True, "2018-05-09T19:59:50.250Z"),

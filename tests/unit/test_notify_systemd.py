@@ -1,4 +1,4 @@
-"""What systemd is told, through a socket as systemd has one."""
+"""Messages to systemd, through a socket like systemd's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events: deterministic ids, every key always there, the same bytes for the same facts."""
+"""Events: deterministic ids, all keys present, the same bytes for the same facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel: an installation needs nothing of the clone, and says which version it is."""
+"""The wheel: installations do not need the clone, and have a version."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_wheel_carries_what_an_installation_needs(wheel: ZipFile) -> None:
 
 
 def git(*command: str, cwd: Path = ROOT) -> str:
-    """Return what git prints; nothing where it fails, as in a tree without history."""
+    """Return the output of git; an empty string if it fails, as in a tree without history."""
     if shutil.which("git") is None:
         missing_program("git")
     author = ("-c", "user.name=A", "-c", "user.email=a@example.com")
@@ -60,7 +60,7 @@ def test_the_wheel_has_the_version_of_its_commit(wheel: ZipFile) -> None:
     if not head:
         assert version == "0.1.0.dev0"
     elif tag := git("describe", "--tags", "--exact-match"):
-        # With changes that are not committed it is a version after the tag.
+        # Uncommitted changes make it a version after the tag.
         assert version.startswith(tag.removeprefix("v")) or git("status", "--porcelain")
     else:
         commit = re.search(r"\+g([0-9a-f]+)", version)

@@ -1,4 +1,4 @@
-"""The tracer of `make path`: its counting rules on a made-up program, and when it is on."""
+"""The tracer of `make path`: its counting rules, on an example program, and its beginning and end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the provider's answers to a send mean. The odd rows come first."""
+"""Interpretation of the provider's responses to a send, unusual rows first."""
 
 from __future__ import annotations
 
@@ -303,7 +303,7 @@ _BASE = "/cpaas/smsmessaging/v1/e33c51d7/remoteAddresses"
 
 
 def _sent(**changes: object) -> dict[str, Any]:
-    """Build the answer of wire reference 4.1, with `changes`; None takes a key away."""
+    """Build the response of wire reference 4.1, with `changes`; None removes a key."""
     request: dict[str, Any] = {
         "address": ["+16139998877"],
         "clientCorrelator": 67893,

@@ -1,4 +1,4 @@
-"""The pruner: as often as it should, as much as there is, and no trouble to anybody."""
+"""The pruner: its schedule, its batches, and its failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.waiting import wait_until
 
 
 class Ledger:
-    """Gives what it was told to, one number a call, then nothing; an error is raised."""
+    """A store that returns the test's numbers, one a call, then 0; it raises an error among them."""
 
     def __init__(self, *gives: int | Exception) -> None:
         self.gives = list(gives)

@@ -1,4 +1,4 @@
-"""A node that does not answer is given up, and none that can't or that answers late because we slept."""
+"""Heartbeat to a node: a silent node is given up, but not after an alarm or a sleep of this machine."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """A node that answers when the test wants it to."""
+    """A node that responds when the test says so."""
 
     def __init__(self) -> None:
         self.blocked = False
         self.questions: list[Callable[[], None]] = []
 
     def channel(self) -> object:
-        """Return a channel that nothing is done with here."""
+        """Return a channel that is not used here."""
         return object()
 
     def ask_for_answer(self, _channel: object, answered: Callable[[], None]) -> None:
-        """Take a question."""
+        """Accept a request."""
         self.questions.append(answered)
 
 
 class StatusPolling:
-    """A pulse, its node and the time."""
+    """A heartbeat, its node and the time."""
 
     def __init__(self) -> None:
         self.clock, self.node = HandClock(), Node()
         self.pulse = Pulse(self.node, self.clock)  # type: ignore[arg-type]  # it needs no more of a connection
 
     def go_on(self, seconds: float) -> None:
-        """Check twice a second for so long."""
+        """Check twice per second for that number of seconds."""
         for _ in range(int(2 * seconds)):
             self.clock.pass_by(0.5)
             self.pulse.check()

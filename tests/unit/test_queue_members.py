@@ -1,4 +1,4 @@
-"""Which queues lack members on a cluster, and what is said of them."""
+"""Queues that lack members on a cluster, and the report on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Receipts: when the provider is asked, by how many calls, what its answers mean, and what the event says."""
+"""Delivery receipts: polling times, calls, interpretation of responses, and the events."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 RULES = ReceiptRules(first=30.0, max_age=86400.0)
 DELIVERED, UNDELIVERED = "sms.outbound.delivered", "sms.outbound.undelivered"
 
-# --- when and what ---------------------------------------------------------------------------------------------------
+# --- times and events ------------------------------------------------------------------------------------------------
 
 
 def test_status_is_polled_less_often_with_age_and_a_last_time() -> None:
@@ -100,7 +100,7 @@ def test_messages_of_one_thread_come_together() -> None:
     assert list(threads.values()) == [[one, two], [other]]
 
 
-# --- what is awaited -------------------------------------------------------------------------------------------------
+# --- pending receipts ------------------------------------------------------------------------------------------------
 
 
 def claimed(ledger: MemoryLedger, rules: LedgerRules, of: SendSms) -> None:
@@ -185,19 +185,19 @@ def test_receipt_is_pending_for_a_message_found_in_the_history() -> None:
     assert [(e.sent_at, e.ask_at) for e in ledger.expected.values()] == [(looked, looked + 30)]
 
 
-# --- asking ----------------------------------------------------------------------------------------------------------
+# --- polling ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Provider:
-    """Fills the port `Statuses`: what each message's status is, and what each thread lists."""
+    """A fake of the port `Statuses`: the status of each message, and the messages of each thread."""
 
     statuses: dict[str, str | None] = field(default_factory=dict)
     listed: set[str] = field(default_factory=set)
-    #: Messages and threads (None) that can't be asked for.
+    #: Messages and threads (None) that cannot be polled.
     failing: set[str | None] = field(default_factory=set)
     calls: list[str | None] = field(default_factory=list)
-    #: What happens during a call.
+    #: Called during a call.
     interlude: Callable[[], None] = lambda: None
 
     def of_message(self, pair: Pair, message_id: str, *, until: float) -> str | None:
@@ -216,7 +216,7 @@ class Provider:
 
 
 class Receipts(MemoryReceipts):
-    """What is awaited, and how often somebody took of it."""
+    """Pending receipts, and the number of times that they were taken."""
 
     takes = 0
 
@@ -226,7 +226,7 @@ class Receipts(MemoryReceipts):
 
 
 class Model:
-    """A ledger in which receipts are awaited, and what asks for them, one turn at a time."""
+    """A ledger with pending receipts, and their poller, one iteration at a time."""
 
     def __init__(self, **polling: Any) -> None:
         self.ledger, self.clock, self.provider = MemoryLedger(), HandClock(wall=NOW), Provider()
@@ -279,7 +279,7 @@ class Model:
         return self.poller.poll()
 
     def asks(self) -> dict[str, float]:
-        """Return when what is awaited is due, in seconds from now."""
+        """Return when the pending receipts are due, in seconds from now."""
         return {
             submission_id.command_id: e.ask_at - self.clock.now()
             for submission_id, e in self.ledger.expected.items()
@@ -370,7 +370,7 @@ def test_unreachable_provider_is_polled_with_growing_pauses(model: Model) -> Non
 
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     assert len(model.provider.calls) == 8
-    # What failed has had its turn, so that it is not in the way of the others; these are due as they were.
+    # Failed receipts have had their turn, so that they do not delay the others, which stay due.
     assert len(set(model.asks())) == 40
 
 
@@ -410,7 +410,7 @@ def test_unconfirmed_receipt_is_polled_again_and_published_with_the_same_id(
     model.send("c1")
     model.provider.statuses = {"m-c1": "DeliveredToTerminal"}
     model.publisher.confirming.clear()
-    # It waits by the clock, which goes on only where somebody turns it.
+    # It waits by the manual clock, which only the test advances.
     waiting = threading.Thread(target=model.poll, args=(30,))
     waiting.start()
     while waiting.is_alive():
@@ -463,7 +463,7 @@ def test_unreachable_provider_can_not_be_polled() -> None:
             statuses.of_thread(pair, until=1e12)
 
 
-# --- what the provider posts by itself -------------------------------------------------------------------------------
+# --- notifications of the provider -----------------------------------------------------------------------------------
 
 
 def test_breaker_that_opens_during_a_round_stops_it_and_leaves_the_rest_pending(model: Model) -> None:

@@ -1,4 +1,4 @@
-"""What a delivery says, by rules that may not be those it was taken by first."""
+"""Redeliveries of commands after a change of the configuration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TWO = ["+16131234567", "+16131234568"]
 
 
 class Counting(NoGateway):
-    """A provider that accepts all, and counts."""
+    """A provider that accepts and counts all calls."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -43,7 +43,7 @@ class Counting(NoGateway):
 
 
 class PickyAboutLookups(MemoryLedger):
-    """A ledger that breaks down over lookups."""
+    """A ledger whose lookups fail."""
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
         """Refuse them."""
@@ -60,7 +60,7 @@ class Model:
 
     @contextmanager
     def worker(self, **settings: object) -> Iterator[tuple[FakePublisher, IdleSource]]:
-        """Have a worker look at what `deliver` gives it until that is settled."""
+        """Let a worker process the deliveries of `deliver` until they are settled."""
         publisher, source = FakePublisher(), IdleSource()
         self._worker = worker_on(
             self.ledger,
@@ -76,7 +76,7 @@ class Model:
         publisher.close()
 
     def deliver(self, delivery: Delivery, **settings: object) -> tuple[list[str], bool]:
-        """Return which events came of it, and whether it was given back."""
+        """Return the published events, and whether it was requeued."""
         with self.worker(**settings) as (publisher, source):
             self._worker.receive(delivery)
             wait_until(lambda: source.settled)

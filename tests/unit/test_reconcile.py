@@ -1,4 +1,4 @@
-"""Was it sent? Each case that a history, a notification or a record of ours can show."""
+"""Reconciliation: the result for each case that a history, a notification or the ledger can show."""
 
 from __future__ import annotations
 
@@ -167,8 +167,10 @@ def test_incomplete_history_is_undetermined() -> None:
 
 def test_account_at_its_cap_is_undetermined_without_a_message_before_the_attempt() -> None:
     assert judge(total=CAP // 2 - 1) == NotInHistory()
-    assert isinstance(judge(total=CAP), Undetermined), "a short thread may be what is left of a longer one"
-    assert isinstance(judge(total=CAP // 2), Undetermined), "what came last drops others before it shows"
+    assert isinstance(judge(total=CAP), Undetermined), "a short thread may be the rest of a longer one"
+    assert isinstance(judge(total=CAP // 2), Undetermined), (
+        "a recent message drops older ones before it shows"
+    )
     assert isinstance(judge(total=CAP, oldest_at=NOW - 123), Undetermined)
     assert judge(total=CAP, oldest_at=NOW - 124) == NotInHistory()
     assert isinstance(judge(total=CAP, oldest_at=NOW - 124, complete=False), Undetermined)
@@ -263,7 +265,7 @@ def test_a_message_of_long_after_the_attempt_is_left_to_a_twin_whose_attempt_it_
 
     for twin in (ended, replace(ended, is_in_doubt=True), replace(ended, submitted=True)):
         assert judge(late, others=(twin,), now=now) == NotInHistory()
-    # One each; and where no twin can have sent it, the clock may have been set since the attempt.
+    # One each; if no identical submission can have sent it, the clock may have been set since the attempt.
     two = judge(late, message("m-2", at=1_001.0), others=(ended,), now=now)
     assert two == Found(message=message("m-2", at=1_001.0))
     assert judge(late, others=(replace(ended, since=NOW, until=NOW),), now=now) == Found(message=late)

@@ -1,4 +1,4 @@
-"""What a process tells systemd while it runs, through a socket as systemd has one, and what stops its watchdog."""
+"""Status reports to systemd, through a socket like systemd's, and the reasons that stop the watchdog."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WELL = Readiness(ready=True, reasons=(Reason("sending", ok=True, detail="nothing
 
 
 class ShiftedClock(SystemClock):
-    """A clock that the test puts forward."""
+    """A manual clock."""
 
     ahead = 0.0
 
@@ -74,7 +74,7 @@ def test_nothing_is_stalled_without_counters() -> None:
 
 
 class FrozenLedger(MemoryLedger):
-    """A ledger whose commits do not come back until the test lets them."""
+    """A ledger whose commits return when the test permits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,12 +108,12 @@ def test_stuck_loop_stops_counting_and_idle_loop_counts() -> None:
     publisher.close()
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- reports ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    """Listen as systemd does."""
+    """Listen like systemd."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
         listening.settimeout(10)
@@ -136,7 +136,7 @@ def report(manager: socket.socket) -> Iterator[Callable[..., None]]:
 
 
 def confirmed(manager: socket.socket, wanted: Callable[[bytes], bool]) -> bytes:
-    """Return the first that is told and wanted."""
+    """Return the first matching report."""
     while not wanted(line := manager.recv(1000)):
         pass
     return line
@@ -179,7 +179,7 @@ def test_process_whose_health_check_raises_feeds_no_watchdog(
     manager: socket.socket, report: Callable[..., None]
 ) -> None:
     def stall() -> str | None:
-        raise RuntimeError("a mistake")
+        raise RuntimeError("an unexpected exception")
 
     report(lambda: WELL, stall)
     manager.settimeout(2 * WATCHDOG)

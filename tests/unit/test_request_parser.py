@@ -1,4 +1,4 @@
-"""Requests off a wire that cuts them anywhere, and as the simulator's endpoints read them."""
+"""The request parser: requests in pieces of any size, and as the simulator's endpoints read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REQUESTS = [
 
 
 class Found:
-    """Keeps the requests that are complete."""
+    """A handler that keeps complete requests."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

@@ -1,4 +1,4 @@
-"""What counts as a break of the contract, for who reads and for who writes."""
+"""Schema compatibility: breaking changes for readers and writers of a contract."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Mistakes of the provider's own SDKs (wire reference 10) that no other test of the client covers.
+"""Bugs of the provider's SDKs (wire reference 10) that no other test of the client covers.
 
-The others are covered where their subject is tested: `test_cpaas_*` and `test_provider_errors`.
+`test_cpaas_*` and `test_provider_errors` cover the others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.unit.cpaas_setup import rig, submission
 
 
 def refusal(body: object, status: int = 400) -> Refused:
-    """Return what a send makes of a refusal with `body`."""
+    """Return the result of a send that is refused with `body`."""
     with rig() as it:
         it.server.acts.append(answer(status, body))
         got = it.send()

@@ -1,4 +1,4 @@
-"""How many SMS a text takes. The tables are counted by hand from 3GPP TS 23.038 and 23.040."""
+"""Number of SMS of a text. The tables are counted by hand from 3GPP TS 23.038 and 23.040."""
 
 from __future__ import annotations
 

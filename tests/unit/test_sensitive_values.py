@@ -1,4 +1,4 @@
-"""What looks for leaks finds them."""
+"""The search for leaked values."""
 
 from __future__ import annotations
 

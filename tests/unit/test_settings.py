@@ -1,4 +1,4 @@
-"""Configuration: where values come from, what is refused, what is never shown."""
+"""Settings: sources of values, refused values, and masked values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ACCOUNT = {
     "BRIDGE_CPAAS__CLIENT_SECRET": "hunter2",
 }
 
-#: Lists that keep strangers out: empty, they let everybody in.
+#: Allow lists: an empty one admits every client.
 GUARDS = [("ingest", "authorization"), ("ingest", "allow"), ("submit", "authorization")]
 
 
@@ -37,7 +37,7 @@ def loaded(
     environ: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Load from values alone: `files` is all there is on the disk."""
+    """Load settings from values only: `files` are all files on the disk."""
 
     def read_file(name: str) -> str:
         if name not in (files or {}):
@@ -469,7 +469,7 @@ SECRET = "s3cr3t-canary"
 
 
 def shown(environ: Mapping[str, str]) -> str:
-    """Return all that can be shown of the settings, or of the error where they are refused."""
+    """Return all output of the settings, or of the error if they are refused."""
     try:
         settings = loaded(environ=environ)
     except SettingsError as error:
@@ -503,13 +503,13 @@ def shown(environ: Mapping[str, str]) -> str:
     ),
 )
 def test_no_secret_shows_in_settings_or_in_an_error(key: str, value: str) -> None:
-    if key == "CPAAS__CLIENT_SECRET_FILE":  # the secret itself, where its file's name belongs
+    if key == "CPAAS__CLIENT_SECRET_FILE":  # the secret itself instead of its file's name
         value = f"{value}\n"
 
     assert SECRET not in shown({f"BRIDGE_{key}": value})
 
 
-#: URLs with a secret at each place where one can be.
+#: URLs with a secret at each possible position.
 SECRET_URLS = [
     f"{scheme}://{rest}"
     for scheme in ("http", "https", "amqp", "amqps", "postgresql", "postgresql+psycopg", "sqlite")
@@ -558,7 +558,7 @@ def test_every_setting_that_takes_a_url_with_a_secret_is_among_those_that_are_tr
 
 @pytest.mark.parametrize("path", url_settings(), ids=".".join)
 def test_no_setting_that_takes_a_url_shows_a_secret_in_it(path: tuple[str, str]) -> None:
-    # A user's name without a password is a token in HTTP alone.
+    # A user name without a password is a token in HTTP only.
     names = {url for url in SECRET_URLS if f"//{SECRET}@" in url and not url.startswith("http")}
 
     assert [url for url in SECRET_URLS if url not in names and SECRET in shown({variable(*path): url})] == []

@@ -1,4 +1,4 @@
-"""Texts that the simulator shows otherwise than they were sent."""
+"""Alterations of texts in the simulator's history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults: what the client sees of each, and whether the send was accepted all the same."""
+"""Faults of the simulator: their effect on the client, and whether the send was accepted."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_stopping_ends_calls_that_hang() -> None:
 
 
 def _last_words(client: Client, text: str) -> bytes:
-    """Send over a bare socket and return what comes back before the end."""
+    """Send over a raw socket and return all received bytes."""
     body = f'{{"outboundSMSMessageRequest":{{"address":["{REMOTE}"],"outboundSMSTextMessage":{{"message":"{text}"}}}}}}'
     head = [
         f"POST /cpaas/smsmessaging/v1/{client.user_id}/outbound/default/requests HTTP/1.1",

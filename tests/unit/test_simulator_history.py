@@ -1,4 +1,4 @@
-"""The history: threads, messages, pages, lag, cap, units and deletes."""
+"""The simulator's history: threads, messages, pages, lag, cap, units and deletes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels, subscriptions, and what reaches the webhooks."""
+"""The simulator's channels, subscriptions and notifications."""
 
 from __future__ import annotations
 

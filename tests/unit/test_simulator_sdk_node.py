@@ -1,4 +1,4 @@
-"""The requests of the provider's Node.js SDK 1.2.3, replayed as it writes them, and what it reads of the answers.
+"""Requests of the provider's Node.js SDK 1.2.3, replayed byte by byte, and its reading of the responses.
 
 Header by header they are axios 0.21.1's. The SDK asks for its token with ``Authorization: Bearer null``, since it sets
 that header on every call (wire reference 2.1).
@@ -25,7 +25,7 @@ THREAD = f"/cpaas/smsmessaging/v1/{{user}}/remoteAddresses/{REMOTE}/localAddress
 
 
 class NodeSdk:
-    """Writes what the SDK writes, on connections of its own as axios does."""
+    """A client that writes the SDK's requests, on new connections like axios."""
 
     def __init__(self, url: str) -> None:
         self._netloc = url.removeprefix("http://")
@@ -42,7 +42,7 @@ class NodeSdk:
         return dict(tokens)
 
     def send_request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Call as `api.sendRequest` does: with a content type even where there is no body."""
+        """Call like `api.sendRequest`: with a content type even without a body."""
         text = None if body is None else json.dumps(body, separators=(",", ":"), ensure_ascii=False)
         return self._exchange(method, path.replace("{user}", self._user_id), self._headers(), text)
 

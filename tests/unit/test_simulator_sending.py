@@ -1,4 +1,4 @@
-"""Tokens and sends: who is let in, what is taken, and what it is answered with."""
+"""The simulator's tokens and sends: authentication, accepted requests and responses."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ DATA = {**dict.fromkeys(KEYS), "type": "inbound", "recovered": False}
 
 
 def id_of(number: int) -> str:
-    """Return an event's id; in the order of their numbers."""
+    """Return an event's id; ids sort by their numbers."""
     return f"{number:08}-0000-5000-8000-000000000000"
 
 
@@ -66,7 +66,7 @@ class ShiftedClock(SystemClock):
 
 
 class Here(LoopCaller):
-    """The way to a loop that does everything at once."""
+    """A loop caller that calls at once."""
 
     def __init__(self) -> None:
         self.loop: Any = self
@@ -77,14 +77,14 @@ class Here(LoopCaller):
 
 @dataclass
 class Model:
-    """A spooler between a publisher and a spool that the test commands."""
+    """A spooler between a publisher and a spool that the test controls."""
 
     publisher: FakePublisher = field(default_factory=FakePublisher)
     spool: FakeSpool = field(default_factory=FakeSpool)
     clock: ShiftedClock = field(default_factory=ShiftedClock)
     metrics: Metrics = field(default_factory=lambda: Metrics(version="0.0.0"))
     crashed: threading.Event = field(default_factory=threading.Event)
-    #: What became of the events, in order, by number.
+    #: Results of the events, in order, by number.
     durable: dict[int, list[bool]] = field(default_factory=dict)
     spooler: Spooler = field(init=False)
     durable_publisher: DurablePublisher = field(init=False)
@@ -114,7 +114,7 @@ class Model:
             self.durable_publisher.make_durable(event(number), confirmed, Here())
 
     def wait_durable(self, *numbers: int) -> list[bool]:
-        """Wait until each is decided, and return how."""
+        """Wait until each has a result, and return the results."""
         wait_until(lambda: all(self.durable.get(number) for number in numbers), what="an answer for each")
         return [self.durable[number][0] for number in numbers]
 
@@ -237,7 +237,7 @@ def test_a_publisher_that_is_full_has_events_kept_and_drained_later() -> None:
 
 
 def test_event_accepted_from_a_publisher_that_failed_is_flushed(model: Model) -> None:
-    """The publisher is found full just after the spool's thread took the event for published."""
+    """The publisher is full just after the spool's thread counted the event as published."""
     model.start()
     model.publisher.available = False
     unconfirmed = PendingEvent(event(1), model.durable.setdefault(1, []).append, since=0.0)
@@ -278,7 +278,7 @@ def test_spool_that_breaks_while_idle_reports_it_and_stays_readable(model: Model
     model.spool.broken = "/spool: another process has it"
     wait_until(lambda: model.spooler.status.problem is not None, what="the trouble")
     problem, accepting = model.spooler.status.problem, model.metric("spool_accepting")
-    # As of one that can be read, but not written where a restart would find it.
+    # As of a spool that is readable, but not writable where a restart would find it.
     model.spool._kept[id_of(1)] = Spooled(1, event(1)), 1.8e9
     wait_until(lambda: model.published() == ids(1), what="the drain")
     still = model.spooler.status.problem

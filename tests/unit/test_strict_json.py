@@ -1,4 +1,4 @@
-"""JSON from outside: plain JSON comes through, all else has one error with a reason."""
+"""JSON from outside: plain JSON is accepted, anything else raises one error with a reason."""
 
 from __future__ import annotations
 

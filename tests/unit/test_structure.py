@@ -1,4 +1,4 @@
-"""The rules of structure: files of one idea, short constructors, one name for one type."""
+"""Rules of structure: small files, short constructors, unique names of types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import bridge
 ROOT = Path(bridge.__file__).parent
 LINES = 300
 PARAMETERS = 6
-#: Types of the client that have the names of what they are to other services, or of their asyncio twins.
+#: Types of the client with the names of their counterparts for other services or for asyncio.
 SHARED = {"Client", "Consumer", "Event", "Outcome", "SeenEvents"}
 
 

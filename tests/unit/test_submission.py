@@ -1,4 +1,4 @@
-"""The order of a command that comes by HTTP: which actions, one after the other, and which result."""
+"""The order of a command received by HTTP: its actions and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMELESS = b'{"destination_address": "+16135550123", "message": "hi"}'
 
 
 def carried_out(body: bytes, *results: object) -> tuple[list[type[SubmissionStep]], SubmitResult]:
-    """Return the actions of an order whose results are these, and what it came to."""
+    """Return the actions for these results, and the final result."""
     validated = make_ready(
         SubmittedCommand(body=body),
         rules=CommandRules(allow_missing_id=True),

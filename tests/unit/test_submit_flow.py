@@ -1,4 +1,4 @@
-"""A command that comes by HTTP: judged as a worker does, and published as it came."""
+"""Commands received by HTTP: validated like by a worker, and published unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command API over real connections: for each request its status, what the contract says of it, and the report.
+"""The command API over real connections: the status of each request, its contract and its report.
 
 docs/contracts/submit.openapi.json names the statuses that a service may see; `ROWS` has a request for each of them.
 """
@@ -67,10 +67,10 @@ class Behind:
         self.taken: list[SubmittedCommand] = []
         self.asked: list[str] = []
         self.refused: list[tuple[Operation, int]] = []
-        #: Who waits for an answer while `held`.
+        #: Callbacks of requests that wait while `held`.
         self.waiting: list[CommandAnswered] = []
         self.held = False
-        #: What a command without a key is known by.
+        #: The id of a command without a key.
         self.id = "é/1"
 
     def take(self, submitted_command: SubmittedCommand, answered: CommandAnswered) -> None:
@@ -200,13 +200,13 @@ ROWS = [
     *[
         refused(SUBMIT, 415, wire(Content_Type=types))
         for types in (
-            # Any page in a browser can post what has no type.
+            # Any page in a browser can post a body without a type.
             None, "text/plain", "application/x-www-form-urlencoded", "application/json\r\nContent-Type: text/plain",
             "application/json; charset=utf-8\r\nContent-Type: text/plain", "text/plain\r\nContent-Type: text/plain",
         )
     ],
     refused(SUBMIT, 415, wire(Content_Encoding="gzip")),
-    # --- no room
+    # --- no capacity
     refused(SUBMIT, 503, wire(), max_in_flight=0),
     # --- the server's own, which report no request
     *[
@@ -262,7 +262,7 @@ def test_every_documented_status_is_answered_in_a_row_and_every_response_is_docu
         if isinstance(value, Response)
     }
 
-    # A mistake of ours is in no contract.
+    # An unexpected exception is in no contract.
     assert documented == {(one.operation, one.status) for one in ROWS if one.operation is not NONE} - {
         (SHOW, 500)
     }
@@ -274,7 +274,7 @@ def test_every_documented_status_is_answered_in_a_row_and_every_response_is_docu
 
 
 def check(value: Any, schema: dict[str, Any], contract: dict[str, Any] = CONTRACT) -> None:
-    """Hold a value against one of the contract's schemas."""
+    """Validate a value against one of the contract's schemas."""
     whole = {**schema, "components": contract["components"]}
     jsonschema.Draft202012Validator(whole).validate(value)
 
@@ -333,7 +333,7 @@ def test_response_of_a_command_is_as_documented(contract: dict[str, Any]) -> Non
 
 
 def _closed(schema: Any) -> Any:
-    """Return a schema by which every key has to be one that is documented, but in objects of any keys."""
+    """Return a schema that permits documented keys only, except in objects of any keys."""
     if isinstance(schema, list):
         return [_closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -369,7 +369,7 @@ def test_the_secret_is_documented_as_the_header_that_is_compared() -> None:
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "Authorization")
 
 
-# --- what a row can't say -----------------------------------------------------------------------------------------
+# --- beyond the table ---------------------------------------------------------------------------------------------
 
 
 def test_a_queued_command_is_answered_with_its_id_and_where_to_ask_for_it() -> None:

@@ -1,4 +1,4 @@
-"""What stands behind the door for commands: what is told of each, what is counted, and the one line of the log."""
+"""Submission of commands behind the command API: results, metrics and the log line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RULES = CommandRules()
 
 
 class FakeLookups:
-    """Answers at once, as `bridge.ingest.command_lookup.Lookups` may."""
+    """A lookup that responds at once, as `bridge.ingest.command_lookup.Lookups` may."""
 
     def __init__(self, record: CommandRecord | Exception | NoAnswer | None = None) -> None:
         self.record = record
@@ -54,7 +54,7 @@ class FakeLookups:
         return None if record is None else record.content_hash
 
     def close(self) -> None:
-        raise AssertionError("nobody is to close it")
+        raise AssertionError("it must not be closed")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def hash_of(body: bytes) -> bytes:
 def take(
     submitting: CommandIntake, submitted_command: SubmittedCommand
 ) -> tuple[str, SubmitResult | Exception, list[Any]]:
-    """Hand it over; return its id, its fate, and what was logged."""
+    """Submit it; return its id, its result, and the log."""
 
     async def taken() -> tuple[str, SubmitResult | Exception]:
         stored_event: asyncio.Future[tuple[str, SubmitResult | Exception]] = (
@@ -110,7 +110,7 @@ def take(
 
 
 def counted(metrics: Metrics) -> dict[tuple[str, int], float]:
-    """Return what was counted, by operation and status."""
+    """Return the counts by operation and status."""
     found = {key: counter._value.get() for key, counter in metrics.submits.items()}
     return {key: value for key, value in found.items() if value}
 
@@ -271,7 +271,7 @@ EVENT = {
     [
         ("sent", {"id": "e1", "type": EVENT["type"], "time": EVENT["time"],
                   "data": {"command_id": "a", "segments": 1}}),
-        # Sent back after it had ended: what was told is in force no longer.
+        # Replayed after its end: the published outcome is no longer valid.
         ("waiting", None),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The plan: what stays, what is made, what goes, from what is declared and what is there."""
+"""The plan of subscriptions: kept, created and deleted ones, from declared and existing ones."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ BOTH: list[Any] = [channel("c1"), subscription("s1", "c1"), subscription("s2", "
 @pytest.mark.parametrize(
     ("numbers", "things", "steps"),
     [
-        # Nothing is there, all is, some is.
+        # None exists, all exist, some exist.
         ([], [], ["make channel", "make subscription"]),
         ([NUMBER, OTHER], [], ["make channel", f"make {NUMBER}", f"make {OTHER}"]),
         ([], BOTH[:2], ["keep c1", "keep s1"]),
         ([OTHER, NUMBER], BOTH, ["keep c1", "keep s2", "keep s1"]),
         ([NUMBER, OTHER], BOTH[:2], ["keep c1", "keep s1", f"make {OTHER}"]),
-        # Written in other ways by the provider.
+        # Other spellings of the provider.
         ([NUMBER], [BOTH[0], subscription("s1", "c1", f"tel:{NUMBER}")], ["keep c1", "keep s1"]),
         (
             [NUMBER],
@@ -79,14 +79,14 @@ BOTH: list[Any] = [channel("c1"), subscription("s1", "c1"), subscription("s2", "
             ["keep c1", f"make {NUMBER}", "leave s1: unasked"],
         ),
         ([], [channel("c1", URL + "/"), BOTH[1]], ["keep c1", "keep s1"]),
-        # Any configured authorization will do; the first is preferred.
+        # Any configured authorization is accepted; the first is preferred.
         ([], [channel("c1", authorization=OLD), BOTH[1]], ["keep c1", "keep s1"]),
         (
             [],
             [channel("c0", authorization=OLD), BOTH[0]],
             ["keep c1", "make subscription", "remove c0: twice"],
         ),
-        # The channel vanished, or is not what it should be.
+        # The channel is missing or differs.
         ([NUMBER], BOTH[1:2], ["make channel", f"make {NUMBER}", "leave s1: gone"]),
         (
             [NUMBER],
@@ -103,7 +103,7 @@ BOTH: list[Any] = [channel("c1"), subscription("s1", "c1"), subscription("s2", "
             [channel("c1", "https://old.example/hook"), BOTH[1]],
             ["make channel", f"make {NUMBER}", "leave s1: stale", "leave c1: URL"],
         ),
-        # Somebody else's is neither used nor touched.
+        # A foreign one is neither used nor changed.
         (
             [],
             [channel("c1", of=FOREIGN), subscription("s1", "c1", of=FOREIGN)],
@@ -134,7 +134,7 @@ BOTH: list[Any] = [channel("c1"), subscription("s1", "c1"), subscription("s2", "
             [*BOTH[:2], channel("c2"), subscription("s2", "c2", OTHER)],
             ["keep c1", "keep s1", f"make {OTHER}", "remove s2: twice", "remove c2: twice"],
         ),
-        # No longer asked for; with no number named, any may be the default one.
+        # No longer declared; without a named number, any may be the default one.
         ([NUMBER], BOTH, ["keep c1", "keep s1", "leave s2: unasked"]),
         ([], BOTH, ["keep c1", "keep s1"]),
     ],
@@ -173,9 +173,9 @@ STALE = channel("c9", "https://old.example/hook")
             ["make channel", f"make {NUMBER}", "remove s9: stale", "remove c9: URL"],
         ),
         ([*BOTH[:2], subscription("s9", "c9")], ["keep c1", "keep s1", "remove s9: gone"]),
-        # Somebody else has use for our channel.
+        # A foreign subscription uses the bridge's channel.
         ([*BOTH[:2], STALE, subscription("s9", "c9", of=FOREIGN)], ["keep c1", "keep s1", "leave c9: used"]),
-        # Of a rotation the last step: only the first authorization is right.
+        # The last step of a rotation: only the first authorization is valid.
         (
             [channel("c0", authorization=OLD), subscription("s0", "c0")],
             ["make channel", f"make {NUMBER}", "remove s0: stale", "remove c0: authorization"],
@@ -189,11 +189,11 @@ def test_pruning_removes_stale_channels_of_the_bridge(things: list[Any], steps: 
 @pytest.mark.parametrize(
     ("numbers", "things", "steps"),
     [
-        # The channel is there, its subscription is not yet.
+        # The channel exists, its subscription does not yet.
         ([NUMBER], [BOTH[0], STALE, subscription("s9", "c9")], ["leave c9: used"]),
         ([], [BOTH[0], STALE, subscription("s9", "c9")], ["leave c9: used"]),
         ([NUMBER], [BOTH[0], channel("c2"), subscription("s2", "c2")], ["leave c2: used"]),
-        # One of two is.
+        # One of two exists.
         (
             [NUMBER, OTHER],
             [*BOTH[:2], STALE, subscription("s8", "c9"), subscription("s9", "c9", OTHER)],

@@ -1,4 +1,4 @@
-"""Syncing, with an account in memory and with the simulator."""
+"""Sync of subscriptions, with an account in memory and with the simulator."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_concurrent_syncs_end_with_one_channel_and_one_subscription() -> None:
     provider = FakeAccount()
 
     class Late:
-        """Shows one of two an account where the other has made nothing yet."""
+        """Shows one of two syncs an account in which the other has created nothing yet."""
 
         def __init__(self) -> None:
             self.subscriptions = provider.subscriptions

@@ -1,4 +1,4 @@
-"""A supervisor and its processes: what follows which end, what it tells, and how it ends itself."""
+"""The supervisor: actions after exits of processes, its health endpoints, and its stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# -- what follows an exit --------------------------------------------------------------------------
+# -- actions after an exit -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_exit_code_that_ends_all_is_that_of_the_system() -> None:
 
 
 class FakeChild:
-    """A process that ends when the test says so, or when it is told to."""
+    """A process that exits when the test says so, or on a signal."""
 
     def __init__(self, number: int, *, obeys: bool = True) -> None:
         self.number = number
@@ -98,7 +98,7 @@ class FakeChild:
 
 
 class FakeSystem:
-    """Starts processes, unless it has no room for them."""
+    """A system that starts processes, unless it has no resources."""
 
     def __init__(self) -> None:
         self.children: list[FakeChild] = []
@@ -140,14 +140,14 @@ class Model:
 
 @pytest.fixture
 def model() -> Iterator[Model]:
-    """Return a supervisor that is stopped at the end, whatever became of it."""
+    """Return a supervisor that is always stopped at the end."""
     model = Model()
     yield model
     model.stop(0)
 
 
 def running(model: Model) -> float | None:
-    """Return how many processes a supervisor says are running."""
+    """Return the number of running processes that a supervisor reports."""
     return model.metrics.registry.get_sample_value("sms_bridge_processes_running")
 
 
@@ -239,7 +239,7 @@ def test_process_that_failed_before_the_stop_does_not_fail_the_stop(model: Model
     assert model.stop() == 0
 
 
-# -- what it answers -------------------------------------------------------------------------------
+# -- its endpoints ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ class Answered(NamedTuple):
 
 
 def asked(path: str, *processes: Process, draining: bool = False, method: str = "GET") -> Answered:
-    """Ask a supervisor's admin port."""
+    """Send a request to a supervisor's admin port."""
     service = SupervisorAdmin(lambda: processes, lambda: draining, SupervisorMetrics().registry)
     with serving(service) as server, Client(server.port, timeout=10) as client:
         client.send(f"{method} {path} HTTP/1.1\r\nHost: bridge\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""The ingest's own TLS: what it serves, and what it says of files that it can't serve with."""
+"""TLS of the ingest: handshakes, limits, and errors of certificate files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_group_that_costs_much_more_than_an_elliptic_curve_is_not_served(
     with Client(port) as client:
         refused = client.send(client_hello(group, with_key=with_key)).stream.read(1)
     with Client(port) as client:
-        # Any client may bring a key in another group: it is asked for one in P-256, which every client knows.
+        # A client may offer a key in another group: the server requests one in P-256, which every client supports.
         asked = client.send(client_hello(X25519, SECP256R1, group, with_key=True)).stream.read(1)
 
     assert refused in {ALERT, b""}
@@ -148,7 +148,7 @@ def test_silent_connections_count_from_their_first_moment(files: tuple[Path, Pat
         silent = [clients.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(21)]
         silent[0].settimeout(HANDSHAKE_TIMEOUT / 2)
         with suppress(ConnectionResetError):
-            assert silent[0].recv(1) == b"", "the oldest makes room"
+            assert silent[0].recv(1) == b"", "the oldest is closed"
         assert answered() == 204
     serves.stop(1)
 
@@ -177,7 +177,7 @@ def test_request_with_the_last_handshake_packet_is_answered(files: tuple[Path, P
                 plain.sendall(outgoing.read())
                 incoming.write(plain.recv(65536))
         ours.write(POST)
-        # The client's last words of the handshake and its request are one piece.
+        # The end of the client's handshake and its request are one piece.
         plain.sendall(outgoing.read())
         answer = b""
         while b"\r\n\r\n" not in answer:

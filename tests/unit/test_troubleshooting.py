@@ -26,7 +26,7 @@ PAGES = {
         "troubleshooting",
     )
 }
-#: What the files of `deploy` and of the operating system are called.
+#: Names of the files of `deploy` and of the operating system.
 FILES = {
     "network.yaml",
     "kustomization.yaml",
@@ -53,7 +53,7 @@ QUEUES = {
 
 
 def quoted(page: str, pattern: str) -> list[str]:
-    """Return each inline code that is all `pattern`; blocks of code are left out."""
+    """Return each inline code that matches `pattern`, without code blocks."""
     prose = re.sub(r"^ *```.*?^ *```$", "", PAGES[page], flags=re.DOTALL | re.MULTILINE)
     return sorted({name for name in re.findall(r"`([^`]+)`", prose) if re.fullmatch(pattern, name)})
 

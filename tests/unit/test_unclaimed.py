@@ -1,4 +1,4 @@
-"""A resend needs proof that no message of ours is there: what altered texts and messages of others allow to say."""
+"""Proof of absence before a resend, with altered texts and messages of other senders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EMOJI = "Well done \U0001f600!"
 SHOWN = "Well done ?!"
-#: The end of waiting for the lookup of another submission.
+#: End of the wait for another submission's lookup.
 DECIDED = SETTLED + LONGEST_LOOKUP + RULES.settle
 
 
@@ -51,7 +51,7 @@ def test_unrecognizable_text_is_no_proof_of_absence(name: str) -> None:
 
 
 def test_a_notification_of_another_text_is_no_proof_of_absence_either() -> None:
-    # The ledger keeps no text of it.
+    # The ledger has no text of it.
     stored_event = message(text="[hidden]")
 
     assert isinstance(judge(seen=(replace(stored_event, text=None),)), Undetermined)
@@ -80,7 +80,7 @@ def test_message_in_the_spelling_of_another_submission_in_doubt_is_left_to_it_at
     assert isinstance(judge(shown, text=ours, others=(candidate,)), RetryLookup)
     assert judge(shown, text=theirs, others=(other(ours),)) == Found(message=shown)
     assert judge(shown, text=ours, taken=frozenset({"m-1"})) == NotInHistory()
-    # A gateway has altered it where the other one does not take it.
+    # A gateway has altered it, unless it belongs to the other one.
     for waiting in (candidate, replace(candidate, looked_at=SETTLED - 1)):
         assert isinstance(judge(shown, text=ours, others=(waiting,), now=DECIDED - 1), RetryLookup)
     assert judge(shown, text=ours, others=(replace(candidate, looked_at=SETTLED),)) == Found(message=shown)
@@ -115,7 +115,7 @@ def test_possible_match_is_not_left_to_another_submission_permanently() -> None:
 
     looked = replace(candidate, looked_at=SETTLED)
 
-    # It takes it at its next look, and then all is proved; where it does not, nothing is.
+    # The other one takes it at its next lookup, which is proof; otherwise nothing is proved.
     assert isinstance(judge(message(text=cut), text=ours, others=(candidate,)), RetryLookup)
     assert isinstance(judge(message(text=cut), text=ours, others=(looked,)), Undetermined)
     assert judge(message(text=cut), text=ours, taken=frozenset({"m-1"})) == NotInHistory()
@@ -142,7 +142,7 @@ def test_a_message_known_by_notification_alone_is_left_to_no_other_submission() 
     shown = message(text=cut)
     stored_event = replace(shown, text=None)
 
-    # Its text is not known, so it may be ours, which a gateway has cut off; the history shows that it is.
+    # Its text is unknown, so it may be this submission's, cut off by a gateway; the history shows that it is.
     assert isinstance(judge(seen=(stored_event,), text=ours, others=(ended,)), Undetermined)
     assert judge(shown, seen=(stored_event,), text=ours, others=(ended,)) == Found(message=shown)
     assert judge(shown, seen=(stored_event,), text="hi", others=(ended,)) == NotInHistory()
@@ -175,7 +175,7 @@ def test_likely_match_waits_for_all_candidates_and_then_each_is_taken_once() -> 
     assert isinstance(one, RetryLookup)
     assert one.at <= SETTLED + 20
     assert isinstance(judge(message(text=SHOWN), text=EMOJI, others=(candidate,), now=SETTLED + 20), Found)
-    # The other one finds it taken, and nothing else.
+    # The other one finds it taken, and no other message.
     assert (
         judge(message(text=SHOWN), text="Well done \U0001f60e!", taken=frozenset({"m-1"})) == NotInHistory()
     )
@@ -229,7 +229,7 @@ OTHERS = st.lists(
 
 
 def explained(messages: list[Evidence], others: list[Other]) -> bool:
-    """Whether each message can be given to another submission of its text, each having one at most."""
+    """Whether each message can be assigned to another submission of its text, at most one to each."""
     keys = [one.match_key for one in others]
     return any(
         all(match_key_of(shown) == key for shown, key in zip(messages, chosen, strict=True))
@@ -250,7 +250,7 @@ def test_absence_is_said_only_where_each_message_is_another_submissions(
     match lookup_result:
         case NotInHistory():
             assert elapsed >= RULES.settle
-            # Its own text is only left to those that were submitted for certain, and have none yet.
+            # A message with its text is only left to certainly accepted submissions without a message.
             assert explained(free, others)
         case Found(message=found):
             assert found in free

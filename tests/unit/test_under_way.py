@@ -1,4 +1,4 @@
-"""Notifications under way: the same one comes at the same time, comes again, or comes too late to be answered."""
+"""Notifications in flight: concurrent repeats, later repeats, and late confirms."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSED = NotificationResult.REFUSED
 
 
 class Publishing:
-    """Stands for `DurablePublisher`: makes events durable when a test lets it; counts how often it was asked."""
+    """A fake of `DurablePublisher`: it makes events durable when a test permits, and counts its calls."""
 
     def __init__(self, *, durable: bool = True) -> None:
         self.asked = 0
@@ -42,7 +42,7 @@ class Publishing:
         if self.broken:
             raise RuntimeError("broken")
         self.asked += 1
-        # A confirm may well come twice.
+        # A confirm may come twice.
         for _confirm in range(2):
             waiting = asyncio.ensure_future(self.held.wait())
             waiting.add_done_callback(lambda _: durable(self.durable))
@@ -51,7 +51,7 @@ class Publishing:
 def executing(
     publishing: Publishing, memory: FakeMemory | None = None, *, within: float = 20.0, limit: int = 100
 ) -> NotificationExecutor:
-    """Return an executor whose requests wait for so many seconds."""
+    """Return an executor whose requests wait for that number of seconds."""
     clock = SystemClock()
     return NotificationExecutor(
         NotificationSettings(
@@ -65,7 +65,7 @@ def executing(
 
 
 async def bring(executor: NotificationExecutor, ids: str = "e1") -> NotificationResult:
-    """Bring an event, which may have several ids."""
+    """Submit an event, which may have several ids."""
     answer: asyncio.Future[NotificationResult] = asyncio.get_running_loop().create_future()
 
     def answered(result: NotificationResult | Exception) -> None:
@@ -82,7 +82,7 @@ async def bring(executor: NotificationExecutor, ids: str = "e1") -> Notification
 
 
 async def settled() -> None:
-    """Let everybody come as far as they can."""
+    """Let all tasks run until they wait."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -90,7 +90,7 @@ async def settled() -> None:
 async def together(
     executor: NotificationExecutor, publishing: Publishing, number: int
 ) -> list[NotificationResult]:
-    """Bring the same notification `number` times, all before the first is published."""
+    """Submit the same notification `number` times, all before the first is published."""
     coming = [asyncio.create_task(bring(executor)) for _ in range(number)]
     await settled()
     publishing.held.set()

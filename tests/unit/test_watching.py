@@ -1,4 +1,4 @@
-"""Subscriptions are kept as they are declared: checked every so often, and when one was cancelled."""
+"""The subscription reconciler: periodic checks, and checks after a cancellation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def keep(account: FakeAccount, metrics: Metrics) -> Iterator[Callable[..., SubscriptionWatch]]:
-    """Start watches of the account, to be stopped at the end."""
+    """Start reconcilers of the account, to be stopped at the end."""
     started: list[SubscriptionWatch] = []
 
     def start(*numbers: str, interval: float = SHORT) -> SubscriptionWatch:
@@ -96,7 +96,7 @@ def test_declared_subscription_is_created_at_start_and_again_when_missing(
 def test_a_cancellation_has_everything_checked_at_once(
     account: FakeAccount, keep: Callable[..., SubscriptionWatch]
 ) -> None:
-    # The first check finds all as it should be: there is none for the better part of an hour.
+    # The first check finds everything correct: the next one is almost an hour later.
     sync(account, declared(NUMBER))
     watch = keep(NUMBER, interval=NEVER)
     wait_until(lambda: watch.reason()[1])
@@ -164,7 +164,7 @@ def test_unavailable_provider_is_polled_with_growing_pauses(account: FakeAccount
 
     assert [0.5 * 2**n <= wait <= 2**n for n, wait in enumerate(waits[:8])] == [True] * 8
     assert all(150 <= wait <= 300 for wait in waits[9:])
-    # Soon after something was made, then a little less than the interval.
+    # Soon after a creation, then a little less than the interval.
     assert after[0] == 5
     assert 210 <= after[1] <= 270
 
@@ -179,7 +179,7 @@ def test_subscription_created_at_every_check_is_created_with_growing_pauses(
         account.channels.late = account.subscriptions.late = False
         settled = [watch._check(), watch._check()]
 
-    # Soon the first time: it may have been another ingest, or a list that is a little late.
+    # Soon at first: another ingest may have created it, or the list may be late.
     assert waits[0] == 5
     assert all(5 <= wait <= max(5, 2**n) for n, wait in enumerate(waits[1:]))
     assert all(150 <= wait <= 300 for wait in waits[10:])

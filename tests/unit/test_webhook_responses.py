@@ -1,4 +1,4 @@
-"""The webhook over real connections: for each request its status, what the contract says of it, and what is counted.
+"""The webhook over real connections: the status of each request, its contract and its metrics.
 
 docs/contracts/ingest.openapi.json names the statuses that a provider may see; `ROWS` has a request for each of them.
 """
@@ -56,9 +56,9 @@ RESPONSES: dict[str, dict[str, Any]] = POST["responses"]
 SCHEMAS: dict[str, Any] = CONTRACT["components"]["schemas"]
 SECRET, OLD_SECRET = b"Bearer tangerine-4711", b"Bearer plum-0815"
 BODY = b'{"inboundSMSMessageNotification":{}}'
-#: They are about another path, and about another method; a mistake of ours is in no contract.
+#: They are about another path and another method; an unexpected exception is in no contract.
 UNDOCUMENTED = {"404", "405", "500"}
-#: No request was read, or it is counted as an error of ours.
+#: No request was read, or it is counted as an internal error.
 UNCOUNTED = {"431", "500"}
 
 
@@ -90,7 +90,7 @@ class Row:
 
     status: str
     sent: bytes
-    #: The client that the log names, of a refusal.
+    #: The client in the log line of a refusal.
     client: str | None = None
     endpoint: dict[str, Any] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
@@ -137,7 +137,7 @@ ROWS = [
     # --- no notification, or no HTTP
     row(400, sent=request(body=b"no")),
     row(400, sent=request(body=b" " * 64 * 1024)),
-    # --- authorization: nothing of the body is waited for in these and the next
+    # --- authorization: these and the next do not wait for the body
     *[
         row(401, sent=request(*EXPECTING, authorization=given), client="127.0.0.1")
         for given in (
@@ -179,7 +179,7 @@ ROWS = [
     ],
     *[row(415, b"Content-Encoding: " + coding) for coding in (b"gzip", b"br, gzip")],
     row(431, b"X: " + b"x" * parser.MAX_HEAD),
-    # --- no room
+    # --- no capacity
     row(503, max_in_flight=0),
     Row(status="503", sent=request(), available=False),
     Row(status="503", sent=request(), server={"max_connections": 0}),
@@ -225,7 +225,7 @@ def test_a_request_has_its_status_as_documented_and_is_counted_with_it(asked: Ro
     if status == 415 and b"Content-Encoding" in asked.sent:
         assert client.headers["accept-encoding"] == "identity"
     if status == 401:
-        # All of them learn the same, whatever they sent.
+        # All of them get the same response.
         assert client.body == b'{"status": 401, "title": "Unauthorized"}'
         assert client.headers["www-authenticate"] == "Bearer"
     if asked.status not in UNDOCUMENTED:
@@ -287,11 +287,11 @@ def test_an_empty_authorization_is_refused_at_the_start() -> None:
     assert "tangerine" not in repr(EndpointSettings(path=PATH, authorization=(SECRET,)))
 
 
-# --- what a row can't say ---------------------------------------------------------------------------------------------
+# --- beyond the table -------------------------------------------------------------------------------------------------
 
 
 class Taker:
-    """Takes notifications in place of the ingest, and answers when the test wants."""
+    """An ingest that accepts notifications and responds when the test permits."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -415,7 +415,7 @@ def test_a_request_that_a_stop_cuts_off_is_answered_503(taker: Taker, data: byte
         assert (client.status(), client.headers["connection"], client.closed()) == (503, "close", True)
 
 
-#: What a header may hold (RFC 9110 section 5.5), or something else.
+#: A valid header value (RFC 9110 section 5.5), or another text.
 VALUES = st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode))
 
 
@@ -427,7 +427,7 @@ def stall() -> Iterator[int]:
     server.stop(1)
 
 
-# A machine under load is no failure.
+# A machine under load is not a failure.
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=st.binary(),
@@ -450,7 +450,7 @@ def test_no_request_is_ever_answered_500_or_echoed(
         client.socket.shutdown(socket.SHUT_WR)
         status = client.status()
 
-    # 0: what a header held has ended it before, and the client said that this was all.
+    # 0: a header's value has ended the request before, and the client closed its side.
     assert status in {0, 204, 400, 401, 413, 415}
     assert client.body in {
         b"",

@@ -1,4 +1,4 @@
-"""What becomes of calls that a worker could not make."""
+"""Calls that a worker could not make, and their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class HurriedGateway(NoGateway):
-    """A provider that is well, and that there was no time to call for the first so many claims."""
+    """A healthy provider, without time for a call for the first claims."""
 
     def __init__(self, missed: int) -> None:
         self.missed = missed
@@ -65,10 +65,10 @@ def test_a_call_there_was_no_time_for_is_no_attempt_no_event_and_not_the_provide
 
 
 class BusyGateway(NoGateway):
-    """A provider that has no time for a submission before that has expired."""
+    """A provider without time for a submission before that expires."""
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
-        """Keep the caller until then, and call nobody."""
+        """Wait until then without a call."""
         expires_at = submission.expires_at
         assert expires_at is not None
         wait_until(lambda: time.time() > expires_at)
@@ -92,7 +92,7 @@ def test_submission_that_expires_while_it_waits_for_its_call_is_expired() -> Non
 
 
 class RefusingGateway(NoGateway):
-    """A provider that refuses the account the first so many times that one number is called for."""
+    """A provider that refuses the account for the first calls to one number."""
 
     def __init__(self, refused: str, times: int) -> None:
         self.refused = refused
@@ -100,7 +100,7 @@ class RefusingGateway(NoGateway):
         self.called: list[str] = []
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
-        """Note whom it is for."""
+        """Record the recipient."""
         self.called.append(submission.command_id or "")
         if submission.command_id == self.refused and self.times:
             self.times -= 1
@@ -129,7 +129,7 @@ def test_submission_that_the_account_is_refused_for_lets_others_go_first() -> No
 
 
 class FailingGateway(NoGateway):
-    """A provider that answers each call with the next of some failures."""
+    """A provider that fails each call with the next of some failures."""
 
     def __init__(self, *failures: Attempted) -> None:
         self.failures = list(failures)
@@ -147,7 +147,7 @@ REFUSAL = ProviderError(
 def lines_of(
     failure: Attempted, command_id: str = "order-4711000123", **changes: str
 ) -> list[dict[str, object]]:
-    """Return what a worker logs of one command whose call fails so, until it is settled."""
+    """Return the log of a worker for one command whose call fails like this, until it is settled."""
     publisher, source = FakePublisher(), IdleSource()
     worker = worker_on(MemoryLedger(), threading.Event(), publisher, FailingGateway(failure))
     with capture_logs() as lines:

@@ -1,4 +1,4 @@
-"""A worker without its desk must not live on, and has nothing to wait for."""
+"""Crashes of a worker's event loop: the process ends and does not wait."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class BrokenLedger:
-    """A ledger with a mistake in it."""
+    """A ledger that raises an unexpected exception."""
 
     def apply(self, changes: Sequence[Change]) -> NoReturn:
-        """Fail in a way that no port foresees."""
+        """Raise an exception that the port does not define."""
         raise ZeroDivisionError
 
     def time(self) -> None:
@@ -35,14 +35,14 @@ class BrokenLedger:
 
 
 class AbsentLedger:
-    """A ledger that is away and does not come back."""
+    """A ledger that is permanently unavailable."""
 
     def apply(self, changes: Sequence[Change]) -> NoReturn:
-        """Fail as the port foresees."""
+        """Raise the port's exception."""
         raise LedgerUnavailable("gone")
 
     def time(self) -> NoReturn:
-        """Fail likewise."""
+        """Raise the same."""
         raise LedgerUnavailable("gone")
 
     def close(self) -> None:
@@ -67,22 +67,22 @@ def test_stop_does_not_wait_for_the_ledger_and_requeues_commands_without_a_claim
 
 
 class AwayLedger(MemoryLedger):
-    """A ledger that may be away."""
+    """A ledger that may be unavailable."""
 
     def __init__(self) -> None:
-        """Be there."""
+        """Be available."""
         super().__init__()
         self.away = False
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
-        """Change it, unless it is away."""
+        """Apply the changes, unless it is unavailable."""
         if self.away:
             raise LedgerUnavailable("gone")
         return super().apply(changes)
 
 
 class SlowGateway(NoGateway):
-    """A provider that answers when it is told to."""
+    """A provider that responds when the test permits."""
 
     def __init__(self) -> None:
         """Wait for it."""
@@ -107,7 +107,7 @@ def test_a_stop_files_the_answer_it_waits_for_though_another_claim_found_no_ledg
     wait_until(lambda: worker.problem is not None)
     stopper = threading.Thread(target=worker.stop, args=(60,))
     stopper.start()
-    # What has no claim is not waited for.
+    # Deliveries without a claim are not waited for.
     wait_until(lambda: source.requeued)
     gateway.may_answer.set()
     ledger.away = False

@@ -1,4 +1,4 @@
-"""The worker's loop: a bad change costs its own command alone, and a clock that is set is noticed."""
+"""The worker's event loop: a bad change fails its command only, and a clock step is detected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ START = 1_800_000_000.0
 
 @dataclass
 class Clocks:
-    """A wall clock that can be set, and one that runs as fast as it is asked."""
+    """A wall clock that can be set, and a monotonic one that advances with each reading."""
 
     ahead: float = START
     ticks: float = 0.0
@@ -45,7 +45,7 @@ class Clocks:
 
 @dataclass(frozen=True)
 class Note:
-    """A change that notes itself."""
+    """A change that records itself."""
 
     command_id: str
     text: str = ""
@@ -59,14 +59,14 @@ class Note:
 
 
 class PickyLedger:
-    """A ledger that takes everything but what is of the command `bad`."""
+    """A ledger that accepts all changes but those of the command `bad`."""
 
     def __init__(self) -> None:
         self.unit = UnitOfWork()
         self.commits: list[list[Change]] = []
-        #: How many commits fail before it is there.
+        #: Number of commits that fail before it is available.
         self.away = 0
-        #: Whether it is another one by now.
+        #: Whether it has become another ledger.
         self.replaced = False
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
@@ -90,7 +90,7 @@ class PickyLedger:
 
 
 class Idle:
-    """Work that has nothing to do but to end, and notes how it is told of time."""
+    """Work that only ends, and records its notifications of time."""
 
     def __init__(self) -> None:
         self.steps: list[float] = []
@@ -147,7 +147,7 @@ def test_a_change_that_the_ledger_refuses_costs_its_own_command_alone_and_others
         wait_until(lambda: len(got) == 5)
 
     assert got == {"1": "1", "2": None, "3": None, "4": "4", "5": "5"}
-    assert ledger.commits == [changes[:1], changes[3:]], "what one command has is one commit"
+    assert ledger.commits == [changes[:1], changes[3:]], "changes of one command are one commit"
     assert it.problem is None, "nothing is wrong with the ledger"
 
 
@@ -174,7 +174,7 @@ def test_a_ledger_that_is_another_one_by_now_ends_the_process_at_once_also_an_id
     it.post(lambda: it.changes.append((Note("a"), got.append)) if busy else None)
 
     assert unusable.wait(10)
-    assert not it.wait_closed(10), "there is something left undone"
+    assert not it.wait_closed(10), "some work is unfinished"
     assert got == []
 
 
@@ -204,7 +204,7 @@ def test_stop_past_its_deadline_ends_without_the_ledger() -> None:
     stopping.set()
 
     assert not it.wait_closed(0.1)
-    assert not it.wait_closed(30), "it has given up, with something left undone"
+    assert not it.wait_closed(30), "it has given up with unfinished work"
     assert ledger.away > 900
 
 

@@ -1,4 +1,4 @@
-"""When the worker takes no commands, and what becomes of those whose connection is lost."""
+"""Pauses of the worker's consuming, and commands whose connection is lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SENT = "sms.outbound.sent"
 
 
 class SlowGateway(NoGateway):
-    """A provider that accepts everything but the first so many calls, once it may answer."""
+    """A provider that accepts all calls but the first few, once it may respond."""
 
     def __init__(self, unsent: int = 0) -> None:
         self.unsent = unsent
@@ -53,7 +53,7 @@ class SlowGateway(NoGateway):
 
 
 class FarLedger(MemoryLedger):
-    """A ledger that can be away, and that can stand still."""
+    """A ledger that can be unavailable or stalled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class FarLedger(MemoryLedger):
         self.asked = 0
 
     def apply(self, changes: Sequence[Change]) -> list[object]:
-        """Commit, if it is there."""
+        """Commit, if it is available."""
         self.asked += 1
         self.moving.wait()
         if self.away:
@@ -72,7 +72,7 @@ class FarLedger(MemoryLedger):
 
 
 class Scene:
-    """A worker and what is around it."""
+    """A worker and its environment."""
 
     def __init__(self, gateway: SlowGateway, concurrency: int) -> None:
         self.crashed = threading.Event()
@@ -83,18 +83,18 @@ class Scene:
         self.source = FakeSource(self.worker.receive, self.worker.lose, prefetch=PREFETCH)
 
     def send(self, number: int = PREFETCH) -> None:
-        """Put so many commands on the queue."""
+        """Put that number of commands into the queue."""
         for each in range(number):
             self.source.send(body_of(f"c{each}"))
 
     def reconnect(self, times: int = OFTEN) -> None:
-        """Lose the connection again and again, each time after a moment."""
+        """Lose the connection repeatedly, each time after a moment."""
         for _ in range(times):
             self.source.break_off()
             threading.Event().wait(0.01)
 
     def confirmed(self) -> Counter[tuple[str, int]]:
-        """Return how often which submission was told to be sent."""
+        """Return the number of `sent` events of each submission."""
         datas = (
             event_of(message.body)["data"] for message in self.publisher.taken if message.routing_key == SENT
         )
@@ -114,7 +114,7 @@ def scene(gateway: SlowGateway | None = None, *, concurrency: int = 2) -> Iterat
 
 
 def held(marker: str) -> int:
-    """Return how many deliveries are in memory whose body has `marker`."""
+    """Return the number of deliveries in memory with `marker` in their body."""
     return sum(type(each) is Delivery and marker.encode() in each.body for each in gc.get_objects())
 
 
@@ -172,7 +172,7 @@ def test_deliveries_without_a_claim_are_dropped_with_a_lost_connection() -> None
         it.gateway.answering.set()
         wait_until(lambda: it.source.acked == PREFETCH)
 
-        # Those that are called for, those of the last connection, and what a thread has in its hands.
+        # Those with a call, those of the last connection, and those that a thread processes.
         assert in_memory <= 2 * PREFETCH
         assert len(it.confirmed()) == len(it.gateway.calls) == PREFETCH
         assert it.confirmed().total() <= 2 + PREFETCH
@@ -191,7 +191,7 @@ def test_reconnections_while_the_ledger_is_stalled_leave_no_deliveries() -> None
         it.ledger.moving.set()
         wait_until(lambda: it.source.acked == PREFETCH)
 
-        # What was looked at before it stood still, and what the last connection brought.
+        # Deliveries processed before the ledger stalled, and those of the last connection.
         assert in_memory <= 2 * PREFETCH
         assert len(it.confirmed()) == len(it.gateway.calls) == PREFETCH
 
@@ -239,5 +239,5 @@ def test_retry_after_a_lost_connection_goes_to_the_delay_queues() -> None:
         copies = [message for message in it.publisher.taken if message.delay is not None]
 
         assert it.gateway.calls == [("c0", 0)]
-        # Its own, under a new generation, and that of the command that came again.
+        # Its own, of a new version, and that of the redelivered command.
         assert sorted(str(copy.headers[TOKEN]) for copy in copies) == ["0", "1"]

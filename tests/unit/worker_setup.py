@@ -1,4 +1,4 @@
-"""What the tests of the worker share: a worker without a broker and a provider, and what it works on."""
+"""Shared set-up of the worker's tests: a worker without broker and provider, and its commands."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ class NoGateway:
     """A provider that is never called."""
 
     def send(self, submission: Submission, *, until: float) -> Attempted:
-        """Fail: nothing may be called that no ledger knows of."""
+        """Fail: no call is permitted without a claim."""
         raise AssertionError("called without a claim")
 
     def look_up(
         self, submission: Submission, *, window: Window | None, until: float
     ) -> HistoryExtract | None:
-        """Fail likewise."""
-        raise AssertionError("looked without a claim")
+        """Fail, too."""
+        raise AssertionError("looked up without a claim")
 
     def probe(self, *, until: float) -> bool:
-        """Be well."""
+        """Be healthy."""
         return True
 
 
 class IdleSource:
-    """A source that is told what to do and counts what it is told to settle."""
+    """A fake source that records settled deliveries."""
 
     def __init__(self) -> None:
         self.settled: list[Delivery] = []
-        #: Those of them that were given back.
+        #: Those of them that were requeued.
         self.requeued: list[Delivery] = []
 
     def ack(self, delivery: Delivery) -> None:
@@ -79,7 +79,7 @@ def worker_on(
     metrics: Metrics | None = None,
     settings: Settings | None = None,
 ) -> Worker:
-    """Return a worker, not started; without a `gateway` it must call nobody."""
+    """Return a worker, not started; without a `gateway` it must not call a provider."""
     return Worker(
         WorkerPorts(
             publisher=publisher,
@@ -94,7 +94,7 @@ def worker_on(
 
 
 def accepted(message_id: str | None) -> Attempted:
-    """Return what a provider says that took a submission at the first attempt."""
+    """Return the response of a provider that accepted a submission at the first attempt."""
     answer = Accepted(message_id=message_id, sender_address=None, delivery_status=None, http_status=201)
     return Attempted(answer=answer, attempts=1)
 
